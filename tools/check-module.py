@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+"""Checks a built module: its size, and that every Envoy from 1.36 on offers what it imports.
+
+    check-module.py target/changeover.wasm
+
+A dependency that imports something newer would make the module fail to load in an old Envoy, and one that
+is large makes every worker load longer: both are found here, before anybody runs it.
+"""
+import pathlib
+import sys
+
+LARGEST = 500_000  # bytes
+
+# The functions of ABI 0.2.1 that Envoy 1.36's host offers (proxy-wasm-cpp-host, exports.h). The SDK's default
+# methods name most of them, called or not.
+ALLOWED = {
+    "env": {
+        "proxy_add_header_map_value", "proxy_call_foreign_function", "proxy_close_stream", "proxy_continue_stream",
+        "proxy_define_metric", "proxy_dequeue_shared_queue", "proxy_done", "proxy_enqueue_shared_queue",
+        "proxy_get_buffer_bytes", "proxy_get_current_time_nanoseconds", "proxy_get_header_map_pairs",
+        "proxy_get_header_map_size", "proxy_get_header_map_value", "proxy_get_log_level", "proxy_get_metric",
+        "proxy_get_property", "proxy_get_shared_data", "proxy_get_status", "proxy_grpc_call", "proxy_grpc_cancel",
+        "proxy_grpc_close", "proxy_grpc_send", "proxy_grpc_stream", "proxy_http_call", "proxy_increment_metric",
+        "proxy_log", "proxy_record_metric", "proxy_register_shared_queue", "proxy_remove_header_map_value",
+        "proxy_replace_header_map_value", "proxy_resolve_shared_queue", "proxy_send_local_response",
+        "proxy_set_buffer_bytes", "proxy_set_effective_context", "proxy_set_header_map_pairs", "proxy_set_property",
+        "proxy_set_shared_data", "proxy_set_tick_period_milliseconds",
+    },
+    "wasi_snapshot_preview1": {
+        "args_get", "args_sizes_get", "clock_time_get", "environ_get", "environ_sizes_get", "fd_close",
+        "fd_fdstat_get", "fd_read", "fd_seek", "fd_write", "proc_exit", "random_get",
+    },
+}
+# What a host calls; without them it does nothing.
+NEEDED_EXPORTS = {"_initialize", "malloc", "memory", "proxy_abi_version_0_2_1", "proxy_on_log"}
+
+
+class Reader:
+    """Reads WebAssembly's binary format (https://webassembly.github.io/spec/core/binary/)."""
+
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def byte(self):
+        self.at += 1
+        return self.data[self.at - 1]
+
+    def number(self):
+        value = shift = 0
+        while True:
+            byte = self.byte()
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return value
+
+    def take(self, size):
+        self.at += size
+        return self.data[self.at - size:self.at]
+
+    def name(self):
+        return self.take(self.number()).decode()
+
+    def limits(self):
+        for _ in range(2 if self.byte() & 1 else 1):
+            self.number()
+
+
+def sections(data):
+    if data[:8] != b"\0asm\1\0\0\0":
+        sys.exit("not a WebAssembly module")
+    reader = Reader(data)
+    reader.at = 8
+    while reader.at < len(data):
+        number = reader.byte()
+        yield number, Reader(reader.take(reader.number()))
+
+
+def imports(section):
+    for _ in range(section.number()):
+        module, name, kind = section.name(), section.name(), section.byte()
+        yield module, name
+        if kind == 0:  # a function: its type
+            section.number()
+        elif kind == 1:  # a table: its element type and limits
+            section.byte()
+            section.limits()
+        elif kind == 2:  # a memory
+            section.limits()
+        else:  # a global: its type and mutability
+            section.take(2)
+
+
+def exports(section):
+    for _ in range(section.number()):
+        yield section.name()
+        section.byte()
+        section.number()
+
+
+def main(path):
+    data = pathlib.Path(path).read_bytes()
+    complaints = []
+    if len(data) > LARGEST:
+        complaints.append(f"{len(data):,} bytes are over the limit of {LARGEST:,}")
+    missing = set(NEEDED_EXPORTS)
+    for number, section in sections(data):
+        if number == 2:
+            complaints += [
+                f"imports {module}.{name}, which is not in the list of what every supported Envoy offers"
+                for module, name in imports(section)
+                if name not in ALLOWED.get(module, ())
+            ]
+        elif number == 7:
+            missing -= set(exports(section))
+    complaints += [f"does not export {name}" for name in sorted(missing)]
+    print(f"{path}: {len(data):,} bytes")
+    for complaint in complaints:
+        print(f"{path}: {complaint}", file=sys.stderr)
+    return 1 if complaints else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
