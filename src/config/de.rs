@@ -1,0 +1,385 @@
+//! A document into typed values, finding everything that is wrong at once.
+//!
+//! serde stops at the first error and does not say where it stood. This deserializer knows the path it is
+//! at, and [`read`] leaves out what was found wrong and reads again until nothing new is found. It also
+//! knows what Envoy's YAML loader does to values: a fraction arrives as a string, a bare `no` as a boolean.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, Visitor};
+use serde_json::{Map, Value, map};
+
+use super::report::{Path, Problems, Shown};
+
+/// Reads `value`, which stands at `path`, into a `T` whose fields all have defaults. What cannot be read is
+/// left at its default and told to `problems`.
+pub(super) fn read<T: de::DeserializeOwned + Default>(
+    value: &Value,
+    path: &Path<'_>,
+    problems: &mut Problems,
+) -> T {
+    let mut wrong = BTreeSet::new();
+    loop {
+        let error = match T::deserialize(Node { value, path, wrong: &wrong }) {
+            Ok(read) => return read,
+            Err(error) => error,
+        };
+        let at = error.path.unwrap_or_else(|| path.to_string());
+        problems.add_at(at.clone(), error.message);
+        // Something wrong that cannot be left out, the value itself for one, is wrong again the next time.
+        if problems.is_full() || !wrong.insert(at) {
+            return T::default();
+        }
+    }
+}
+
+/// What was found and what would be right, and where as soon as that is known.
+#[derive(Debug)]
+pub(super) struct Error {
+    path: Option<String>,
+    message: String,
+}
+
+impl Error {
+    /// The error of something inside `path`: the innermost place that knows itself wins.
+    fn at(mut self, path: &Path<'_>) -> Self {
+        self.path.get_or_insert_with(|| path.to_string());
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl de::Error for Error {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self { path: None, message: message.to_string() }
+    }
+
+    fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        Self::custom(format_args!("found {}, expected {expected}", Found(found)))
+    }
+
+    fn invalid_value(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        Self::invalid_type(found, expected)
+    }
+
+    fn unknown_variant(found: &str, expected: &'static [&'static str]) -> Self {
+        Self::custom(format_args!("found {}, expected one of: {}", Shown(found), expected.join(", ")))
+    }
+
+    fn unknown_field(_: &str, expected: &'static [&'static str]) -> Self {
+        Self::custom(format_args!("unknown field; known here: {}", expected.join(", ")))
+    }
+}
+
+/// A value in words.
+struct Found<'a>(de::Unexpected<'a>);
+
+impl fmt::Display for Found<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            de::Unexpected::Bool(bit) => write!(f, "the boolean {bit}"),
+            de::Unexpected::Unsigned(number) => write!(f, "the number {number}"),
+            de::Unexpected::Signed(number) => write!(f, "the number {number}"),
+            de::Unexpected::Float(number) => write!(f, "the number {number}"),
+            de::Unexpected::Str(text) => write!(f, "the text {}", Shown(text)),
+            de::Unexpected::Unit => f.write_str("nothing (null)"),
+            de::Unexpected::Seq => f.write_str("a list"),
+            de::Unexpected::Map => f.write_str("a map"),
+            ref other => write!(f, "{other}"),
+        }
+    }
+}
+
+fn unexpected(value: &Value) -> de::Unexpected<'_> {
+    match value {
+        Value::Null => de::Unexpected::Unit,
+        Value::Bool(bit) => de::Unexpected::Bool(*bit),
+        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(whole), _) => de::Unexpected::Signed(whole),
+            (None, Some(double)) => de::Unexpected::Float(double),
+            (None, None) => de::Unexpected::Other("a number out of range"),
+        },
+        Value::String(text) => de::Unexpected::Str(text),
+        Value::Array(_) => de::Unexpected::Seq,
+        Value::Object(_) => de::Unexpected::Map,
+    }
+}
+
+/// A value, where it stands, and which places are to be left out.
+#[derive(Clone, Copy)]
+struct Node<'a> {
+    value: &'a Value,
+    path: &'a Path<'a>,
+    wrong: &'a BTreeSet<String>,
+}
+
+impl Node<'_> {
+    /// Whether the value at `path` is to be left out. Paths are printed only once something is wrong.
+    fn leaves_out(&self, path: &Path<'_>) -> bool {
+        !self.wrong.is_empty() && self.wrong.contains(&path.to_string())
+    }
+
+    fn invalid(&self, expected: &str) -> Error {
+        de::Error::invalid_type(unexpected(self.value), &expected)
+    }
+}
+
+impl<'de> Deserializer<'de> for Node<'_> {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.value {
+            Value::Null => visitor.visit_unit(),
+            Value::Bool(bit) => visitor.visit_bool(*bit),
+            Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+                (Some(whole), _) => visitor.visit_i64(whole),
+                (None, Some(double)) => visitor.visit_f64(double),
+                (None, None) => Err(self.invalid("a number")),
+            },
+            Value::String(text) => visitor.visit_str(text),
+            Value::Array(_) => self.deserialize_seq(visitor),
+            Value::Object(_) => self.deserialize_map(visitor),
+        }
+    }
+
+    /// A number, or a text that is one: Envoy's YAML loader makes texts of fractions.
+    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let number = match self.value {
+            Value::Number(number) => number.as_f64(),
+            Value::String(text) => text.parse().ok().filter(|number: &f64| number.is_finite()),
+            _ => None,
+        };
+        match number {
+            Some(number) => visitor.visit_f64(number),
+            None => Err(self.invalid("a number")),
+        }
+    }
+
+    /// A text, or a whole number in a text's place (`release: 20261124`). Not a boolean: nobody means one.
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.value {
+            Value::String(text) => visitor.visit_str(text),
+            Value::Number(number) if number.is_i64() || number.is_u64() => {
+                visitor.visit_string(number.to_string())
+            }
+            Value::Number(_) => Err(self.invalid("a text: put it in quotes")),
+            Value::Bool(_) => {
+                Err(self.invalid("a text: put it in quotes (YAML reads yes, no, on, off, y, n as booleans)"))
+            }
+            _ => Err(self.invalid("a text")),
+        }
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.value {
+            Value::Bool(bit) => visitor.visit_bool(*bit),
+            _ => Err(self.invalid("true or false, without quotes")),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.value {
+            Value::Null => visitor.visit_none(),
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.value {
+            Value::Array(values) => {
+                visitor.visit_seq(Elements { node: self, values: values.iter().enumerate() })
+            }
+            _ => Err(self.invalid("a list")),
+        }
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.value {
+            Value::Object(map) => visitor.visit_map(Entries::new(self, map)),
+            _ => Err(self.invalid("a map of names to values")),
+        }
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        match self.value {
+            Value::Object(map) => visitor.visit_map(Entries::new(self, map)),
+            _ => Err(self.invalid(&format!("a map with the fields {}", fields.join(", ")))),
+        }
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        match self.value {
+            Value::String(text) => visitor.visit_enum(text.as_str().into_deserializer()),
+            _ => Err(self.invalid(&format!("one of: {}", variants.join(", ")))),
+        }
+    }
+
+    serde::forward_to_deserialize_any! {
+        i8 i16 i32 i64 u8 u16 u32 u64 f32 char bytes byte_buf unit unit_struct newtype_struct
+        tuple tuple_struct identifier ignored_any
+    }
+}
+
+/// The elements of a list that are not left out.
+struct Elements<'a> {
+    node: Node<'a>,
+    values: std::iter::Enumerate<std::slice::Iter<'a, Value>>,
+}
+
+impl<'de> de::SeqAccess<'de> for Elements<'_> {
+    type Error = Error;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
+        for (index, value) in self.values.by_ref() {
+            let path = self.node.path.index(index);
+            if !self.node.leaves_out(&path) {
+                let element = Node { value, path: &path, ..self.node };
+                return seed.deserialize(element).map(Some).map_err(|error| error.at(&path));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The entries of a map that are not left out.
+struct Entries<'a> {
+    node: Node<'a>,
+    entries: map::Iter<'a>,
+    current: Cell<Option<(&'a str, &'a Value)>>,
+}
+
+impl<'a> Entries<'a> {
+    fn new(node: Node<'a>, map: &'a Map<String, Value>) -> Self {
+        Self { node, entries: map.iter(), current: Cell::new(None) }
+    }
+}
+
+impl<'de> de::MapAccess<'de> for Entries<'_> {
+    type Error = Error;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
+        for (key, value) in self.entries.by_ref() {
+            let path = self.node.path.field(key);
+            if !self.node.leaves_out(&path) {
+                self.current.set(Some((key, value)));
+                let key: de::value::StrDeserializer<'_, Error> = key.as_str().into_deserializer();
+                return seed.deserialize(key).map(Some).map_err(|error| error.at(&path));
+            }
+        }
+        Ok(None)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
+        let Some((key, value)) = self.current.take() else {
+            return Err(de::Error::custom("a value was asked for before its key"));
+        };
+        let path = self.node.path.field(key);
+        seed.deserialize(Node { value, path: &path, ..self.node }).map_err(|error| error.at(&path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+    use serde_json::json;
+
+    #[derive(Debug, Default, Deserialize, PartialEq)]
+    #[serde(default, deny_unknown_fields)]
+    struct Sample {
+        name: String,
+        share: f64,
+        flag: bool,
+        mode: Option<Mode>,
+        list: Vec<Inner>,
+    }
+
+    #[derive(Debug, Default, Deserialize, PartialEq)]
+    #[serde(default, deny_unknown_fields)]
+    struct Inner {
+        text: String,
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(rename_all = "snake_case")]
+    enum Mode {
+        Stable,
+        Random,
+    }
+
+    fn sample(value: &Value) -> (Sample, Vec<String>) {
+        let mut problems = Problems::default();
+        let sample = read(value, &Path::Root, &mut problems);
+        (sample, problems.lines().collect())
+    }
+
+    #[test]
+    fn what_envoy_makes_of_values_is_undone() {
+        let (read, problems) = sample(
+            &json!({"name": 20261124, "share": "1.19", "flag": true, "mode": "random", "list": [{"text": "no"}]}),
+        );
+        assert_eq!(problems, [""; 0]);
+        let list = vec![Inner { text: "no".into() }];
+        assert_eq!(
+            read,
+            Sample { name: "20261124".into(), share: 1.19, flag: true, mode: Some(Mode::Random), list }
+        );
+    }
+
+    #[test]
+    fn everything_wrong_is_found_at_once() {
+        let (read, problems) = sample(&json!({
+            "name": false, "share": "much", "flag": "true", "mode": "sometimes", "extra": 1,
+            "list": [{"text": "kept"}, {"txt": 1}, 7, {"text": 1.5}],
+        }));
+        let expected = [
+            "extra: unknown field; known here: name, share, flag, mode, list",
+            "flag: found the text \"true\", expected true or false, without quotes",
+            "list[1].txt: unknown field; known here: text",
+            "list[2]: found the number 7, expected a map with the fields text",
+            "list[3].text: found the number 1.5, expected a text: put it in quotes",
+            "mode: found \"sometimes\", expected one of: stable, random",
+            "name: found the boolean false, expected a text: put it in quotes (YAML reads yes, no, on, off, y, n as booleans)",
+            "share: found the text \"much\", expected a number",
+        ];
+        assert_eq!(problems, expected);
+        assert_eq!(read.list.len(), 3, "what is right is read all the same");
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_kind_ends_the_reading() {
+        let (read, problems) = sample(&json!([1]));
+        assert_eq!(problems, ["found a list, expected a map with the fields name, share, flag, mode, list"]);
+        assert_eq!(read, Sample::default());
+    }
+
+    #[test]
+    fn infinite_and_overflowing_numbers_are_no_numbers() {
+        for text in ["inf", "NaN", "1e999", "", "0x10"] {
+            assert_eq!(sample(&json!({"share": text})).1.len(), 1, "{text}");
+        }
+    }
+}

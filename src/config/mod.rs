@@ -1,0 +1,62 @@
+//! From the bytes Envoy hands over to a configuration that is known to be valid.
+//!
+//! [`document`] undoes Envoy's forms, [`de`] and [`schema`] give the fields types, [`validate`] checks what
+//! types cannot say. Nothing here looks at a clock, a random number or anything else that differs between
+//! workers: a configuration is accepted or refused by all of them alike.
+
+#![forbid(unsafe_code)]
+
+mod de;
+pub mod document;
+pub mod protobuf;
+pub mod report;
+pub mod schema;
+pub mod units;
+pub mod validate;
+
+use serde_json::Value;
+use siphasher::sip::SipHasher24;
+
+use report::{Path, Problems};
+use schema::Config;
+
+/// Reads and checks a plugin configuration in any of Envoy's forms.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load(bytes: &[u8]) -> Result<Config, Problems> {
+    match document::read(bytes) {
+        Ok(document) => check(&document),
+        Err(message) => {
+            let mut problems = Problems::default();
+            problems.add(&Path::Root, message);
+            Err(problems)
+        }
+    }
+}
+
+/// Checks a configuration that is already a document.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn check(document: &Value) -> Result<Config, Problems> {
+    let mut problems = Problems::default();
+    let config = Config::read(document, &mut problems);
+    validate::validate(&config, &mut problems);
+    if problems.is_empty() { Ok(config) } else { Err(problems) }
+}
+
+/// 48 bits that tell configurations apart: what `changeover_config_hash` shows and `changeover check` prints.
+///
+/// They depend on what the configuration says, not on how it is written: neither on the order of its keys,
+/// nor on the form in which Envoy delivers it, nor on `5` or `"5.0"`. 48 bits are exact in a double.
+#[must_use]
+pub fn hash(config: &Config) -> u64 {
+    const BITS: u64 = (1 << 48) - 1;
+    // A struct of maps with text keys always serializes; if it ever did not, 0 would be an honest "unknown".
+    let canonical = serde_json::to_vec(config).unwrap_or_default();
+    SipHasher24::new().hash(&canonical) & BITS
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,253 @@
+//! The configuration as a user writes it. Nothing here is checked beyond its type: see [`super::validate`].
+//!
+//! The JSON Schema (`changeover schema`) is made from these types; their comments are its descriptions.
+//! Every field has a default, so that reading goes on behind an error; what is required is said to
+//! [`schemars`] and checked by the validation.
+
+use std::collections::BTreeMap;
+
+#[cfg(not(target_arch = "wasm32"))]
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::de;
+use super::report::{Path, Problems, Shown};
+use super::units::{Duration, Share};
+
+/// The configuration of one filter.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(not(target_arch = "wasm32"), schemars(title = "Changeover", deny_unknown_fields))]
+pub struct Config {
+    /// The rollouts, in the order they are matched: the first that fits a request takes it.
+    pub rollouts: Vec<Rollout>,
+}
+
+impl Config {
+    /// Reads a document. What is wrong is told to `problems` and left at its default.
+    ///
+    /// Each rollout is read on its own, so that one full of mistakes costs no second reading of the others.
+    #[must_use]
+    pub fn read(document: &Value, problems: &mut Problems) -> Self {
+        let root = Path::Root;
+        let Value::Object(fields) = document else {
+            problems.add(&root, "the configuration is not a map; expected at least `rollouts: []`");
+            return Self::default();
+        };
+        for field in fields.keys().filter(|field| *field != "rollouts") {
+            problems.add(&root.field(field), "unknown field; known here: rollouts");
+        }
+        let path = root.field("rollouts");
+        let rollouts = match fields.get("rollouts") {
+            Some(Value::Array(rollouts)) => rollouts.as_slice(),
+            Some(_) => {
+                problems.add(&path, "expected a list of rollouts");
+                &[]
+            }
+            None => {
+                problems.add(&path, "missing; expected a list of rollouts (it may be empty)");
+                &[]
+            }
+        };
+        let read = |(index, rollout)| de::read(rollout, &path.index(index), problems);
+        Self { rollouts: rollouts.iter().enumerate().map(read).collect() }
+    }
+}
+
+/// One release of one service: which requests it is about, its versions, and how they share the traffic.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["name", "versions", "stable"])))]
+pub struct Rollout {
+    /// Unique name: the label of its metrics. Lower-case letters, digits and `-`, at most 63.
+    pub name: String,
+    /// One run of the rollout, and the salt of its cohort: another release draws other users. Absent: the name.
+    pub release: Option<String>,
+    /// Which requests the rollout is about. Absent: every request.
+    #[serde(rename = "match")]
+    pub matches: Match,
+    /// The versions by name. A name is an identity, not a role: it stays when the roles change.
+    pub versions: BTreeMap<String, Version>,
+    /// The version that is known to be good. It gets whatever the others do not.
+    pub stable: String,
+    /// The version that is being released.
+    pub candidate: Option<String>,
+    /// All traffic to this version, whatever else is configured: rollback (or promotion) by configuration.
+    pub pin: Option<String>,
+    /// What keeps a user on one version. Absent: every request is drawn on its own.
+    pub session_affinity: Option<SessionAffinity>,
+    /// Lets a client choose a version. Absent: nothing a client sends does.
+    #[serde(rename = "override")]
+    pub overrides: Option<Override>,
+    /// Shares of the versions in percent. What is left goes to stable.
+    pub weights: Option<BTreeMap<String, Share>>,
+    /// All traffic to one of two versions, flipped at once.
+    pub blue_green: Option<BlueGreen>,
+    /// Copies requests that stable answers to a version whose answers nobody waits for: shadow mode.
+    pub mirror: Option<Mirror>,
+    /// Where `x-changeover-version` tells the version that serves a request.
+    pub version_header: VersionHeader,
+    /// Further labels of the rollout's metrics. Each name needs a rule in the bootstrap's `stats_tags`.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Conditions on a request. All that are given hold; of a list one suffices.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+pub struct Match {
+    /// Host names, without regard to case. Without a port they match every port.
+    pub authority: Vec<String>,
+    /// The path, without its query, starts with this.
+    pub prefix: Option<String>,
+    /// The path, without its query, is this.
+    pub path: Option<String>,
+    /// Request methods.
+    pub methods: Vec<String>,
+    /// Conditions on headers.
+    pub headers: Vec<HeaderRule>,
+}
+
+/// A condition on the first value of a header: exactly one of `exact`, `prefix`, `present`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["name"])))]
+pub struct HeaderRule {
+    /// The header's name.
+    pub name: String,
+    /// The value is this.
+    pub exact: Option<String>,
+    /// The value starts with this.
+    pub prefix: Option<String>,
+    /// The header is there (`true`), or is not (`false`).
+    pub present: Option<bool>,
+}
+
+/// One version of the service.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["cluster"])))]
+pub struct Version {
+    /// The Envoy cluster that serves it.
+    pub cluster: String,
+}
+
+/// What identifies the user: exactly one of `header`, `cookie`, `query`, `source_ip`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+pub struct SessionAffinity {
+    /// The value of this request header.
+    pub header: Option<String>,
+    /// The value of this cookie.
+    pub cookie: Option<Cookie>,
+    /// The value of this query parameter.
+    pub query: Option<String>,
+    /// The client's address as Envoy knows it, without the port (`true`).
+    pub source_ip: Option<bool>,
+    /// Where requests go that do not carry it.
+    pub when_missing: WhenMissing,
+}
+
+/// A cookie that identifies the user.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["name"])))]
+pub struct Cookie {
+    /// The cookie's name.
+    pub name: String,
+    /// Issue the cookie, with a random id, to a client that has none; it lives this long (`0s`: until the
+    /// browser closes). Absent: the cookie is somebody else's, and only read.
+    pub ttl: Option<Duration>,
+}
+
+/// Where requests without the affinity key go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+pub enum WhenMissing {
+    /// To the stable version.
+    #[default]
+    Stable,
+    /// Each is drawn on its own.
+    Random,
+}
+
+/// Lets a client choose a version.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["header"])))]
+pub struct Override {
+    /// The request header that is read: `always` is the candidate, `never` is stable, or a version's name.
+    /// Any other value counts as none.
+    pub header: String,
+}
+
+/// Blue/green: one of two versions has all the traffic.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+pub struct BlueGreen {
+    /// The version that answers, stable or candidate. Absent: stable. Flip by changing it.
+    pub active: Option<String>,
+}
+
+/// Shadow mode.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["to"])))]
+pub struct Mirror {
+    /// The version that gets the copies: the shadow.
+    pub to: String,
+    /// The share of the requests that stable answers, in percent. With session affinity: of its users.
+    pub percent: Share,
+    /// The methods that are mirrored. By default those that change nothing; models are asked by POST.
+    pub methods: Vec<String>,
+    /// Who copies.
+    pub mode: MirrorMode,
+}
+
+impl Default for Mirror {
+    fn default() -> Self {
+        Self {
+            to: String::new(),
+            percent: Share::from_basis_points(Share::ALL),
+            methods: vec!["GET".into(), "HEAD".into()],
+            mode: MirrorMode::default(),
+        }
+    }
+}
+
+/// Who copies a mirrored request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+pub enum MirrorMode {
+    /// Envoy itself, by the route's `request_mirror_policies`; the answer is thrown away.
+    #[default]
+    FireAndForget,
+}
+
+/// Where `x-changeover-version` tells the version that serves a request.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+pub struct VersionHeader {
+    /// On the request to the version.
+    pub request: bool,
+    /// On the response to the client.
+    pub response: bool,
+}
+
+/// Quotes the names in a list, for a message.
+pub(super) fn known<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<String> = names.map(|name| Shown(name).to_string()).collect();
+    if names.is_empty() { "none".into() } else { names.join(", ") }
+}

@@ -1,0 +1,353 @@
+use super::*;
+use serde_json::json;
+
+/// A rollout with which nothing is wrong.
+fn good() -> Value {
+    json!({
+        "name": "recommender",
+        "release": "2026-11-24.1",
+        "match": {
+            "authority": ["models.example.com"], "prefix": "/v2/models/recommender", "methods": ["POST"],
+            "headers": [{"name": "x-tenant", "exact": "acme"}, {"name": "x-debug", "present": false}],
+        },
+        "versions": {
+            "blue": {"cluster": "outbound|80||blue.models.svc.cluster.local"}, "green": {"cluster": "green"},
+            "red": {"cluster": "red"},
+        },
+        "stable": "blue",
+        "candidate": "green",
+        "pin": "blue",
+        "session_affinity": {"cookie": {"name": "uid", "ttl": "24h"}, "when_missing": "random"},
+        "override": {"header": "x-changeover"},
+        "weights": {"green": 5, "red": "1.25"},
+        "version_header": {"request": true, "response": false},
+        "labels": {"pipeline": "shop", "stage": "ranking"},
+    })
+}
+
+/// The good rollout with one field set to something else; `null` takes it away.
+fn with(field: &str, value: Value) -> Value {
+    let mut rollout = good();
+    let (parent, last) = field.rsplit_once('/').expect("a pointer");
+    let parent = rollout.pointer_mut(parent).expect("a place in the good rollout");
+    match (parent, value) {
+        (Value::Object(map), Value::Null) => drop(map.remove(last)),
+        (Value::Object(map), value) => drop(map.insert(last.into(), value)),
+        (Value::Array(list), value) => list[last.parse::<usize>().expect("an index")] = value,
+        _ => panic!("no place for {field}"),
+    }
+    rollout
+}
+
+fn problems_of(rollouts: &[Value]) -> Vec<String> {
+    check(&json!({"rollouts": rollouts})).err().map(|problems| problems.lines().collect()).unwrap_or_default()
+}
+
+#[test]
+fn a_configuration_without_mistakes_is_taken() {
+    assert_eq!(problems_of(&[good()]), [""; 0]);
+    assert_eq!(problems_of(&[]), [""; 0]);
+    let small = json!({"name": "a", "versions": {"b": {"cluster": "c"}}, "stable": "b"});
+    assert_eq!(problems_of(&[small]), [""; 0]);
+}
+
+/// One line per rule: the field, what is put there, the message.
+#[test]
+fn every_mistake_is_told_with_its_place_and_remedy() {
+    let long = "x".repeat(64);
+    let many_versions: Value = (0..17).map(|n| (format!("v{n}"), json!({"cluster": "c"}))).collect();
+    let blue_green = json!({"active": "red"});
+    let rows: Vec<(&str, Value, &str)> = vec![
+        ("/name", json!(null), "name: missing or empty; expected a name"),
+        ("/name", json!("Reco"), "name: \"Reco\" is no name; expected lower-case letters, digits and -"),
+        ("/name", json!(long), "name: 64 characters are over the limit of 63"),
+        (
+            "/name",
+            json!(false),
+            "name: found the boolean false, expected a text: put it in quotes (YAML reads yes, no, on, off, y, n as booleans)",
+        ),
+        ("/release", json!(""), "release: missing or empty"),
+        ("/release", json!(1.5), "release: found the number 1.5, expected a text: put it in quotes"),
+        ("/stable", json!(null), "stable: missing; expected the name of a version"),
+        (
+            "/stable",
+            json!("purple"),
+            "stable: \"purple\" is no version; known here: \"blue\", \"green\", \"red\"",
+        ),
+        (
+            "/candidate",
+            json!("x"),
+            "candidate: \"x\" is no version; known here: \"blue\", \"green\", \"red\"",
+        ),
+        ("/pin", json!("x"), "pin: \"x\" is no version; known here: \"blue\", \"green\", \"red\""),
+        (
+            "/versions",
+            json!({}),
+            "versions: empty; expected at least the stable version, such as `blue: {cluster: …}`",
+        ),
+        ("/versions", many_versions, "versions: 17 versions are over the limit of 16"),
+        (
+            "/versions/always",
+            json!({"cluster": "c"}),
+            "versions.always: a word of the override header; expected another name",
+        ),
+        ("/versions/green", json!({}), "versions.green.cluster: missing or empty"),
+        (
+            "/versions/green/cluster",
+            json!("a\nb"),
+            "versions.green.cluster: \"a\\u{a}b\" holds a control character",
+        ),
+        (
+            "/versions/green/cluster",
+            json!(" a"),
+            "versions.green.cluster: \" a\" starts or ends with a space",
+        ),
+        (
+            "/versions/green/cluster",
+            json!("c".repeat(1025)),
+            "versions.green.cluster: 1025 bytes are over the limit of 1024",
+        ),
+        ("/weights/green", json!(120), "weights.green: 120 is over 100"),
+        ("/weights/green", json!(-1), "weights.green: -1 is below 0"),
+        ("/weights/green", json!("0.125"), "weights.green: 0.125 has more than two decimals"),
+        ("/weights/green", json!("much"), "weights.green: found the text \"much\", expected a number"),
+        ("/weights/green", json!(99), "weights: the sum 100.25 is over 100"),
+        (
+            "/weights/purple",
+            json!(1),
+            "weights.purple: \"purple\" is no version; known here: \"blue\", \"green\", \"red\"",
+        ),
+        (
+            "/weights/blue",
+            json!(50),
+            "weights.blue: with stable's share the sum is 56.25, not 100; leave it out: stable gets what is left",
+        ),
+        ("/blue_green", json!({}), "blue_green: expected at most one of weights, blue_green"),
+        ("/match/prefix", json!("v2"), "match.prefix: \"v2\" does not start with \"/\""),
+        (
+            "/match/prefix",
+            json!("/a?b"),
+            "match.prefix: \"/a?b\" has a query or fragment; the path is compared without",
+        ),
+        ("/match/path", json!("/a"), "match.path: expected at most one of prefix, path"),
+        (
+            "/match/authority/0",
+            json!("*.example.com"),
+            "match.authority[0]: \"*.example.com\" is no host name; expected one such as \"models.example.com\"",
+        ),
+        (
+            "/match/methods/0",
+            json!("post"),
+            "match.methods[0]: \"post\" is no method; expected one in capitals, such as \"POST\"",
+        ),
+        (
+            "/match/headers/0",
+            json!({"name": "x", "exact": "a", "prefix": "b"}),
+            "match.headers[0]: expected exactly one of exact, prefix, present",
+        ),
+        (
+            "/match/headers/0",
+            json!({"name": ":path", "exact": "a"}),
+            "match.headers[0].name: a pseudo-header; expected a header (match has authority, path and methods)",
+        ),
+        (
+            "/match/headers/0",
+            json!({"name": "a b", "exact": "a"}),
+            "match.headers[0].name: \"a b\" is no name of a header",
+        ),
+        (
+            "/match/headers",
+            Value::from(vec![json!({"name": "x", "present": true}); 17]),
+            "match.headers: 17 entries are over the limit of 16",
+        ),
+        (
+            "/session_affinity",
+            json!({}),
+            "session_affinity: expected exactly one of header, cookie, query, source_ip",
+        ),
+        (
+            "/session_affinity/header",
+            json!("x-user"),
+            "session_affinity: expected exactly one of header, cookie, query, source_ip",
+        ),
+        (
+            "/session_affinity",
+            json!({"source_ip": false}),
+            "session_affinity.source_ip: found false, expected true (or no such field)",
+        ),
+        (
+            "/session_affinity",
+            json!({"header": "X-Changeover-Cluster"}),
+            "session_affinity.header: a header the filter uses itself; expected another",
+        ),
+        (
+            "/session_affinity/cookie",
+            json!({"ttl": "1h"}),
+            "session_affinity.cookie.name: missing or empty; expected the name of a cookie",
+        ),
+        (
+            "/session_affinity/cookie/ttl",
+            json!("1 day"),
+            "session_affinity.cookie.ttl: found the text \"1 day\", expected a duration such as 500ms, 30s, 10m or 1h30m",
+        ),
+        (
+            "/session_affinity/cookie/ttl",
+            json!(30),
+            "session_affinity.cookie.ttl: found the text \"30\", expected a duration such as 500ms, 30s, 10m or 1h30m",
+        ),
+        (
+            "/session_affinity/cookie/ttl",
+            json!("500ms"),
+            "session_affinity.cookie.ttl: expected whole seconds, at most 400 days (9600h): browsers keep none longer",
+        ),
+        (
+            "/session_affinity/when_missing",
+            json!("sometimes"),
+            "session_affinity.when_missing: found \"sometimes\", expected one of: stable, random",
+        ),
+        (
+            "/session_affinity/cookie",
+            json!("uid"),
+            "session_affinity.cookie: found the text \"uid\", expected a map with the fields name, ttl",
+        ),
+        ("/override/header", json!(""), "override.header: missing or empty; expected the name of a header"),
+        (
+            "/version_header/request",
+            json!("true"),
+            "version_header.request: found the text \"true\", expected true or false, without quotes",
+        ),
+        (
+            "/labels/Stage",
+            json!("a"),
+            "labels.Stage: no label's name; expected lower-case letters, digits and _, at most 63, no digit first",
+        ),
+        (
+            "/labels/rollout",
+            json!("a"),
+            "labels.rollout: a label the metrics have themselves; expected another name",
+        ),
+        ("/labels/stage", json!("a;b"), "labels.stage: \"a;b\" is empty or holds `;` or a control character"),
+        (
+            "/steps",
+            json!([]),
+            "steps: unknown field; known here: name, release, match, versions, stable, candidate, pin, session_affinity, override, weights, blue_green, mirror, version_header, labels",
+        ),
+    ];
+    for (field, value, expected) in rows {
+        assert_eq!(problems_of(&[with(field, value)]), [format!("rollouts[0].{expected}")]);
+    }
+    let mut flip = with("/weights", Value::Null);
+    flip["blue_green"] = blue_green;
+    assert_eq!(
+        problems_of(&[flip.clone()]),
+        ["rollouts[0].blue_green.active: \"red\" is neither stable (\"blue\") nor the candidate (\"green\")"]
+    );
+    flip["blue_green"] = json!({"active": "green"});
+    flip["release"] = Value::Null;
+    assert_eq!(problems_of(&[flip]), ["rollouts[0].release: missing; blue_green needs the release's name"]);
+}
+
+#[test]
+fn mistakes_in_several_places_are_told_together() {
+    let mut broken = with("/weights/green", json!(120));
+    broken["stabel"] = json!("blue");
+    broken["match"]["headers"][0]["exakt"] = json!("acme");
+    broken["version_header"] = json!([]);
+    broken["session_affinity"] = json!({"header": true});
+    let second = json!({"name": "recommender", "versions": {"b": {"cluster": ""}}, "stable": "c"});
+    assert_eq!(
+        problems_of(&[broken, second]),
+        [
+            "rollouts[0].match.headers[0].exakt: unknown field; known here: name, exact, prefix, present",
+            "rollouts[0].session_affinity.header: found the boolean true, expected a text: put it in quotes (YAML reads yes, no, on, off, y, n as booleans)",
+            "rollouts[0].stabel: unknown field; known here: name, release, match, versions, stable, candidate, pin, session_affinity, override, weights, blue_green, mirror, version_header, labels",
+            "rollouts[0].version_header: found a list, expected a map with the fields request, response",
+            "rollouts[0].weights.green: 120 is over 100",
+            "rollouts[1].versions.b.cluster: missing or empty",
+            "rollouts[1].name: \"recommender\" is already the name of rollouts[0]; expected a unique name",
+        ]
+    );
+}
+
+#[test]
+fn the_document_itself_may_be_wrong() {
+    let first = |document: Value| check(&document).unwrap_err().lines().collect::<Vec<_>>();
+    assert_eq!(first(json!([])), ["the configuration is not a map; expected at least `rollouts: []`"; 1]);
+    assert_eq!(first(json!({})), ["rollouts: missing; expected a list of rollouts (it may be empty)"]);
+    assert_eq!(first(json!({"rollouts": {}})), ["rollouts: expected a list of rollouts"]);
+    assert_eq!(first(json!({"rollouts": [], "tick": "1s"})), ["tick: unknown field; known here: rollouts"]);
+    let crowd: Vec<Value> = (0..4_097).map(|_| good()).collect();
+    assert_eq!(problems_of(&crowd), ["rollouts: 4097 rollouts are over the limit of 4096"]);
+}
+
+#[test]
+fn thousands_of_mistakes_are_cut_short() {
+    let wrong: Vec<Value> =
+        (0..4_000).map(|_| json!({"name": 1.5, "versions": [], "x": 1, "y": 2})).collect();
+    let problems = problems_of(&wrong);
+    assert_eq!(problems.len(), 101);
+    assert_eq!(problems.last().map(String::as_str), Some("and more: only the first 100 are shown"));
+}
+
+#[test]
+fn the_hash_is_of_what_is_said_not_of_how() {
+    let hash_of = |document: &Value| hash(&check(document).expect("a valid configuration"));
+    let one = json!({"rollouts": [good()]});
+    let mut same = one.clone();
+    same["rollouts"][0]["weights"] = json!({"red": 1.25, "green": "5.0"});
+    same["rollouts"][0]["candidate"] = json!("green");
+    assert_eq!(hash_of(&one), hash_of(&same));
+    let mut other = one.clone();
+    other["rollouts"][0]["weights"]["green"] = json!(6);
+    assert_ne!(hash_of(&one), hash_of(&other));
+    assert!(hash_of(&one) < 1 << 48);
+    let bytes = protobuf::tests::encode_struct(&one);
+    assert_eq!(hash(&load(&bytes).expect("a valid configuration")), hash_of(&one));
+}
+
+mod hostile {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Values that fit nowhere in particular.
+    fn junk() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            ".{0,20}".prop_map(Value::from),
+            Just(json!([])),
+            Just(json!({})),
+            Just(json!([1, "a", {"b": null}])),
+            Just(json!({"name": {"x": []}, "a.b[0]": 1, "": 2})),
+        ]
+    }
+
+    fn places(value: &Value, at: String, out: &mut Vec<String>) {
+        match value {
+            Value::Object(map) => {
+                map.iter().for_each(|(key, value)| places(value, format!("{at}/{key}"), out))
+            }
+            Value::Array(list) => {
+                list.iter().enumerate().for_each(|(n, value)| places(value, format!("{at}/{n}"), out))
+            }
+            _ => {}
+        }
+        out.push(at);
+    }
+
+    proptest! {
+        /// Whatever stands wherever: no panic, and a refusal names at least one field.
+        #[test]
+        fn junk_anywhere_is_refused_or_taken(which: prop::sample::Index, junk in junk()) {
+            let mut document = json!({"rollouts": [good(), good()]});
+            let mut all = Vec::new();
+            places(&document, String::new(), &mut all);
+            *document.pointer_mut(&all[which.index(all.len())]).expect("a place") = junk;
+            if let Err(problems) = check(&document) {
+                prop_assert!(problems.lines().count() > 0);
+            }
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Values with a unit: shares in percent, durations.
+
+use std::fmt;
+
+use serde::de::{self, Deserializer, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+
+/// A share of the traffic in hundredths of a percent (basis points): 0 to 10,000.
+///
+/// Written as a percentage with at most two decimals (`5`, `0.25`), as a number or a text that is one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Share(u16);
+
+impl Share {
+    /// Everything: 100 %.
+    pub const ALL: u16 = 10_000;
+
+    /// The share in hundredths of a percent.
+    #[must_use]
+    pub fn basis_points(self) -> u16 {
+        self.0
+    }
+
+    /// The share of `basis_points` hundredths of a percent; above 100 % it is 100 %.
+    #[must_use]
+    pub fn from_basis_points(basis_points: u16) -> Self {
+        Self(basis_points.min(Self::ALL))
+    }
+
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // the range is checked before
+    fn from_percent(percent: f64) -> Result<Self, String> {
+        if percent < 0.0 {
+            return Err(format!("{percent} is below 0"));
+        }
+        if percent > 100.0 {
+            return Err(format!("{percent} is over 100"));
+        }
+        let hundredths = percent * 100.0;
+        // 0.29 * 100 is 28.999999999999996: what the double cannot say is no third decimal.
+        if (hundredths - hundredths.round()).abs() > 1e-6 {
+            return Err(format!("{percent} has more than two decimals"));
+        }
+        Ok(Self(hundredths.round() as u16))
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", f64::from(self.0) / 100.0)
+    }
+}
+
+impl Serialize for Share {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u16(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Share {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let percent = f64::deserialize(deserializer)?;
+        Self::from_percent(percent).map_err(de::Error::custom)
+    }
+}
+
+/// A length of time, to the millisecond, written as `500ms`, `30s`, `10m` or `1h30m`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Duration(u64);
+
+impl Duration {
+    const UNITS: [(&str, u64); 4] = [("ms", 1), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
+
+    /// The length in milliseconds.
+    #[must_use]
+    pub fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    /// Reads `1h30m`: whole numbers, each with a unit of `h`, `m`, `s` or `ms`, the larger units first.
+    fn parse(text: &str) -> Option<Self> {
+        let mut rest = text;
+        let mut total = 0_u64;
+        let mut smallest = u64::MAX;
+        while !rest.is_empty() {
+            let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+            let (number, unit) = rest.split_at_checked(digits)?;
+            let (name, millis) = Self::UNITS.into_iter().find(|(name, _)| unit.starts_with(name))?;
+            if millis >= smallest {
+                return None;
+            }
+            smallest = millis;
+            total = number.parse::<u64>().ok()?.checked_mul(millis)?.checked_add(total)?;
+            rest = unit.strip_prefix(name)?;
+        }
+        (smallest != u64::MAX).then_some(Self(total))
+    }
+}
+
+impl<'de> Deserialize<'de> for Duration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Duration;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a duration such as 500ms, 30s, 10m or 1h30m")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Duration, E> {
+                Duration::parse(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+mod schema {
+    use super::{Duration, Share};
+    use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+    use std::borrow::Cow;
+
+    impl JsonSchema for Share {
+        fn schema_name() -> Cow<'static, str> {
+            "Share".into()
+        }
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            json_schema!({
+                "description": "A share of the traffic in percent, 0 to 100, with at most two decimals.",
+                "type": ["number", "string"], "minimum": 0, "maximum": 100,
+                "pattern": r"^(100(\.0{1,2})?|\d{1,2}(\.\d{1,2})?)$",
+            })
+        }
+    }
+
+    impl JsonSchema for Duration {
+        fn schema_name() -> Cow<'static, str> {
+            "Duration".into()
+        }
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            json_schema!({
+                "description": "A length of time: whole numbers with the units h, m, s, ms, the larger first.",
+                "type": "string", "pattern": r"^(?=\d)(\d+h)?(\d+m)?(\d+s)?(\d+ms)?$",
+                "examples": ["500ms", "30s", "10m", "1h30m"],
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn shares_are_percentages_with_two_decimals() {
+        for (percent, expected) in
+            [(0.0, 0), (5.0, 500), (0.25, 25), (0.29, 29), (33.33, 3333), (100.0, 10_000)]
+        {
+            assert_eq!(Share::from_percent(percent).map(Share::basis_points), Ok(expected), "{percent}");
+        }
+        assert_eq!(Share::from_percent(120.0).unwrap_err(), "120 is over 100");
+        assert_eq!(Share::from_percent(-1.0).unwrap_err(), "-1 is below 0");
+        assert_eq!(Share::from_percent(0.125).unwrap_err(), "0.125 has more than two decimals");
+    }
+
+    #[test]
+    fn durations_read_as_they_are_written() {
+        for (text, millis) in
+            [("500ms", 500), ("30s", 30_000), ("1h30m", 5_400_000), ("0s", 0), ("1m1ms", 60_001)]
+        {
+            assert_eq!(Duration::parse(text).map(Duration::as_millis), Some(millis), "{text}");
+        }
+        for text in
+            ["", "5", "s", "5x", "1m1h", "1s1s", "-1s", "1.5s", " 1s", "99999999999999999999h", "5m s"]
+        {
+            assert_eq!(Duration::parse(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_share_survives_its_text(basis_points in 0..=Share::ALL) {
+            let text = Share(basis_points).to_string();
+            let percent: f64 = text.parse().map_err(|_| TestCaseError::fail("a number"))?;
+            prop_assert_eq!(Share::from_percent(percent), Ok(Share(basis_points)));
+        }
+
+        #[test]
+        fn no_text_makes_a_duration_panic(text in "[0-9hms]{0,24}|.{0,12}") {
+            let _ = Duration::parse(&text);
+        }
+    }
+}

@@ -1,0 +1,401 @@
+//! What a configuration must obey beyond its types. Everything wrong is told, not only the first thing.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
+use super::report::{Path, Problems, Shown};
+use super::schema::{BlueGreen, Config, Match, Rollout, SessionAffinity, known};
+use super::units::Share;
+
+/// Rollouts in one configuration.
+pub const MOST_ROLLOUTS: usize = 4_096;
+/// Versions of one rollout.
+pub const MOST_VERSIONS: usize = 16;
+/// Header rules, authorities, methods or labels of one rollout.
+pub const MOST_RULES: usize = 16;
+/// Bytes of a name: a rollout's, a version's, a label's.
+pub const LONGEST_NAME: usize = 63;
+/// Bytes of a text that is no name: a release, a path, a header's value, a cluster.
+pub const LONGEST_TEXT: usize = 1_024;
+/// Milliseconds a cookie may live: browsers cut it to 400 days (RFC 6265bis, 5.5).
+const LONGEST_TTL: u64 = 400 * 24 * 3_600_000;
+
+/// Labels the metrics have themselves, now or by their contract.
+const RESERVED_LABELS: [&str; 16] = [
+    "rollout",
+    "version",
+    "class",
+    "outcome",
+    "worker",
+    "build_version",
+    "commit",
+    "metric",
+    "phase",
+    "action",
+    "actor",
+    "result",
+    "field",
+    "kind",
+    "what",
+    "le",
+];
+
+/// Headers through which the filter talks to Envoy's routes.
+const INTERNAL_HEADERS: [&str; 3] = ["x-changeover-cluster", "x-changeover-mirror", "x-changeover-shadow"];
+
+/// Tells `problems` everything that is wrong with `config`.
+pub fn validate(config: &Config, problems: &mut Problems) {
+    let path = Path::Root.field("rollouts");
+    let count = config.rollouts.len();
+    if count > MOST_ROLLOUTS {
+        problems.add(&path, format_args!("{count} rollouts are over the limit of {MOST_ROLLOUTS}"));
+        return;
+    }
+    let mut names = BTreeMap::new();
+    for (index, rollout) in config.rollouts.iter().enumerate() {
+        let path = path.index(index);
+        if problems.is_full() {
+            return;
+        }
+        validate_rollout(rollout, &path, problems);
+        if let Some(first) = names.insert(rollout.name.as_str(), index) {
+            problems.add(
+                &path.field("name"),
+                format_args!(
+                    "{} is already the name of rollouts[{first}]; expected a unique name",
+                    Shown(&rollout.name)
+                ),
+            );
+        }
+    }
+}
+
+fn validate_rollout(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems) {
+    name(&rollout.name, &path.field("name"), problems);
+    if let Some(release) = &rollout.release {
+        text(release, &path.field("release"), problems);
+    }
+    matches(&rollout.matches, &path.field("match"), problems);
+    versions(rollout, path, problems);
+    if rollout.stable.is_empty() {
+        problems.add(&path.field("stable"), "missing; expected the name of a version");
+    }
+    // With versions that could not be read, every reference to one would be wrong as well.
+    if !problems.concern(&path.field("versions")) {
+        references(rollout, path, problems);
+    }
+    if rollout.weights.is_some() && rollout.blue_green.is_some() {
+        problems.add(&path.field("blue_green"), "expected at most one of weights, blue_green");
+    }
+    if rollout.blue_green.is_some() && rollout.release.is_none() {
+        problems.add(&path.field("release"), "missing; blue_green needs the release's name");
+    }
+    if let Some(affinity) = &rollout.session_affinity {
+        session_affinity(affinity, &path.field("session_affinity"), problems);
+    }
+    if let Some(overrides) = &rollout.overrides {
+        header_name(&overrides.header, &path.field("override").field("header"), problems);
+    }
+    if let Some(mirror) = &rollout.mirror {
+        let path = path.field("mirror");
+        methods(&mirror.methods, &path.field("methods"), problems);
+        if mirror.to.is_empty() {
+            problems.add(&path.field("to"), "missing; expected the name of a version");
+        }
+    }
+    labels(rollout, &path.field("labels"), problems);
+}
+
+fn versions(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems) {
+    let path = path.field("versions");
+    match rollout.versions.len() {
+        0 => problems.add(&path, "empty; expected at least the stable version, such as `blue: {cluster: …}`"),
+        1..=MOST_VERSIONS => {}
+        count => problems.add(&path, format_args!("{count} versions are over the limit of {MOST_VERSIONS}")),
+    }
+    for (version, settings) in &rollout.versions {
+        let path = path.field(version);
+        name(version, &path, problems);
+        if matches!(version.as_str(), "always" | "never") {
+            problems.add(&path, "a word of the override header; expected another name");
+        }
+        cluster(&settings.cluster, &path.field("cluster"), problems);
+    }
+}
+
+/// Everything that names a version.
+fn references(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems) {
+    let unknown = |found: &str| {
+        format!(
+            "{} is no version; known here: {}",
+            Shown(found),
+            known(rollout.versions.keys().map(String::as_str))
+        )
+    };
+    let mut check = |version: &str, path: &Path<'_>| {
+        if !rollout.versions.contains_key(version) {
+            problems.add(path, unknown(version));
+        }
+    };
+    if !rollout.stable.is_empty() {
+        check(&rollout.stable, &path.field("stable"));
+    }
+    if let Some(candidate) = &rollout.candidate {
+        check(candidate, &path.field("candidate"));
+    }
+    if let Some(pin) = &rollout.pin {
+        check(pin, &path.field("pin"));
+    }
+    if let Some(to) = rollout.mirror.as_ref().map(|mirror| &mirror.to).filter(|to| !to.is_empty()) {
+        let path = path.field("mirror");
+        check(to, &path.field("to"));
+    }
+    let weights_path = path.field("weights");
+    for version in rollout.weights.iter().flat_map(BTreeMap::keys) {
+        check(version, &weights_path.field(version));
+    }
+    if let Some(to) = rollout.mirror.as_ref().map(|mirror| &mirror.to).filter(|to| **to == rollout.stable) {
+        let message =
+            format!("{} is stable, whose requests are mirrored; expected another version", Shown(to));
+        problems.add(&path.field("mirror").field("to"), message);
+    }
+    if let Some(weights) = &rollout.weights {
+        total(weights, &rollout.stable, &weights_path, problems);
+    }
+    if let Some(BlueGreen { active: Some(active) }) = &rollout.blue_green {
+        let candidate = rollout.candidate.as_deref();
+        let path = path.field("blue_green");
+        let path = path.field("active");
+        if !rollout.versions.contains_key(active) {
+            problems.add(&path, unknown(active));
+        } else if *active != rollout.stable && Some(active.as_str()) != candidate {
+            let stable = Shown(&rollout.stable);
+            let candidate = candidate.map_or("there is none".into(), |name| Shown(name).to_string());
+            problems.add(
+                &path,
+                format_args!(
+                    "{} is neither stable ({stable}) nor the candidate ({candidate})",
+                    Shown(active)
+                ),
+            );
+        }
+    }
+}
+
+fn total(weights: &BTreeMap<String, Share>, stable: &str, path: &Path<'_>, problems: &mut Problems) {
+    let sum: u32 = weights.values().map(|share| u32::from(share.basis_points())).sum();
+    let percent = f64::from(sum) / 100.0;
+    if sum > u32::from(Share::ALL) {
+        problems.add(path, format_args!("the sum {percent} is over 100"));
+    } else if sum < u32::from(Share::ALL) && weights.contains_key(stable) {
+        problems.add(
+            &path.field(stable),
+            format_args!(
+                "with stable's share the sum is {percent}, not 100; leave it out: stable gets what is left"
+            ),
+        );
+    }
+}
+
+fn matches(matches: &Match, path: &Path<'_>, problems: &mut Problems) {
+    if matches.prefix.is_some() && matches.path.is_some() {
+        problems.add(&path.field("path"), "expected at most one of prefix, path");
+    }
+    for (field, value) in [("prefix", &matches.prefix), ("path", &matches.path)] {
+        let path = path.field(field);
+        let Some(value) = value else { continue };
+        if !value.starts_with('/') {
+            problems.add(&path, format_args!("{} does not start with \"/\"", Shown(value)));
+        } else if value.contains(['?', '#']) {
+            problems.add(
+                &path,
+                format_args!("{} has a query or fragment; the path is compared without", Shown(value)),
+            );
+        } else {
+            text(value, &path, problems);
+        }
+    }
+    let authorities = path.field("authority");
+    at_most(matches.authority.len(), &authorities, problems);
+    for (index, authority) in matches.authority.iter().enumerate() {
+        let path = authorities.index(index);
+        if authority.is_empty() || authority.contains(|c: char| c.is_whitespace() || "/*?#@".contains(c)) {
+            problems.add(
+                &path,
+                format_args!(
+                    "{} is no host name; expected one such as \"models.example.com\"",
+                    Shown(authority)
+                ),
+            );
+        } else {
+            text(authority, &path, problems);
+        }
+    }
+    methods(&matches.methods, &path.field("methods"), problems);
+    let headers = path.field("headers");
+    at_most(matches.headers.len(), &headers, problems);
+    for (index, rule) in matches.headers.iter().enumerate() {
+        let path = headers.index(index);
+        header_name(&rule.name, &path.field("name"), problems);
+        for (field, value) in [("exact", &rule.exact), ("prefix", &rule.prefix)] {
+            if let Some(value) = value {
+                bounded(value, &path.field(field), problems);
+            }
+        }
+        exactly_one(
+            &[
+                ("exact", rule.exact.is_some()),
+                ("prefix", rule.prefix.is_some()),
+                ("present", rule.present.is_some()),
+            ],
+            &path,
+            problems,
+        );
+    }
+}
+
+fn methods(methods: &[String], path: &Path<'_>, problems: &mut Problems) {
+    at_most(methods.len(), path, problems);
+    for (index, method) in methods.iter().enumerate() {
+        let plain = method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-');
+        if method.is_empty() || method.len() > LONGEST_NAME || !plain {
+            let message =
+                format!("{} is no method; expected one in capitals, such as \"POST\"", Shown(method));
+            problems.add(&path.index(index), message);
+        }
+    }
+}
+
+fn session_affinity(affinity: &SessionAffinity, path: &Path<'_>, problems: &mut Problems) {
+    exactly_one(
+        &[
+            ("header", affinity.header.is_some()),
+            ("cookie", affinity.cookie.is_some()),
+            ("query", affinity.query.is_some()),
+            ("source_ip", affinity.source_ip.is_some()),
+        ],
+        path,
+        problems,
+    );
+    if let Some(header) = &affinity.header {
+        header_name(header, &path.field("header"), problems);
+    }
+    if let Some(cookie) = &affinity.cookie {
+        let path = path.field("cookie");
+        token(&cookie.name, "cookie", &path.field("name"), problems);
+        let ttl = cookie.ttl.map_or(0, super::units::Duration::as_millis);
+        if ttl % 1_000 != 0 || ttl > LONGEST_TTL {
+            problems.add(
+                &path.field("ttl"),
+                "expected whole seconds, at most 400 days (9600h): browsers keep none longer",
+            );
+        }
+    }
+    if let Some(query) = &affinity.query {
+        text(query, &path.field("query"), problems);
+    }
+    if affinity.source_ip == Some(false) {
+        problems.add(&path.field("source_ip"), "found false, expected true (or no such field)");
+    }
+}
+
+fn labels(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems) {
+    at_most(rollout.labels.len(), path, problems);
+    for (label, value) in &rollout.labels {
+        let path = path.field(label);
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+        let starts_well = label.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
+        if label.len() > LONGEST_NAME || !starts_well || !label.bytes().all(plain) {
+            problems.add(
+                &path,
+                "no label's name; expected lower-case letters, digits and _, at most 63, no digit first",
+            );
+        } else if RESERVED_LABELS.contains(&label.as_str()) {
+            problems.add(&path, "a label the metrics have themselves; expected another name");
+        } else if value.contains([';', '\0']) || value.is_empty() || value.chars().any(char::is_control) {
+            // `;` separates the labels in the name under which Envoy knows the metric.
+            problems
+                .add(&path, format_args!("{} is empty or holds `;` or a control character", Shown(value)));
+        } else if value.len() > LONGEST_NAME {
+            problems.add(&path, format_args!("{} bytes are over the limit of {LONGEST_NAME}", value.len()));
+        }
+    }
+}
+
+fn at_most(count: usize, path: &Path<'_>, problems: &mut Problems) {
+    if count > MOST_RULES {
+        problems.add(path, format_args!("{count} entries are over the limit of {MOST_RULES}"));
+    }
+}
+
+fn exactly_one(alternatives: &[(&str, bool)], path: &Path<'_>, problems: &mut Problems) {
+    let given = alternatives.iter().filter(|(_, given)| *given);
+    // An alternative that could not be read was given all the same.
+    if given.count() != 1 && !problems.concern(path) {
+        let names: Vec<&str> = alternatives.iter().map(|(name, _)| *name).collect();
+        problems.add(path, format_args!("expected exactly one of {}", names.join(", ")));
+    }
+}
+
+/// A rollout's or a version's name.
+fn name(name: &str, path: &Path<'_>, problems: &mut Problems) {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if name.is_empty() {
+        problems.add(path, "missing or empty; expected a name");
+    } else if name.len() > LONGEST_NAME {
+        problems.add(path, format_args!("{} characters are over the limit of {LONGEST_NAME}", name.len()));
+    } else if !name.bytes().all(plain) {
+        problems
+            .add(path, format_args!("{} is no name; expected lower-case letters, digits and -", Shown(name)));
+    }
+}
+
+/// A header's name, as HTTP allows it, of a header that is not the filter's own.
+fn header_name(name: &str, path: &Path<'_>, problems: &mut Problems) {
+    if name.starts_with(':') {
+        problems.add(path, "a pseudo-header; expected a header (match has authority, path and methods)");
+    } else if INTERNAL_HEADERS.iter().any(|internal| name.eq_ignore_ascii_case(internal)) {
+        problems.add(path, "a header the filter uses itself; expected another");
+    } else {
+        token(name, "header", path, problems);
+    }
+}
+
+/// A token of RFC 9110, 5.6.2: what names headers and cookies.
+fn token(name: &str, what: impl Display, path: &Path<'_>, problems: &mut Problems) {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    if name.is_empty() {
+        problems.add(path, format_args!("missing or empty; expected the name of a {what}"));
+    } else if name.len() > LONGEST_NAME {
+        problems.add(path, format_args!("{} characters are over the limit of {LONGEST_NAME}", name.len()));
+    } else if !name.bytes().all(plain) {
+        problems.add(path, format_args!("{} is no name of a {what}", Shown(name)));
+    }
+}
+
+/// A cluster's name: whatever can stand in the header that carries it.
+fn cluster(cluster: &str, path: &Path<'_>, problems: &mut Problems) {
+    if cluster.trim() != cluster {
+        problems.add(path, format_args!("{} starts or ends with a space", Shown(cluster)));
+    } else {
+        text(cluster, path, problems);
+    }
+}
+
+/// A text that is not empty, not too long and has no control characters.
+fn text(text: &str, path: &Path<'_>, problems: &mut Problems) {
+    if text.is_empty() {
+        problems.add(path, "missing or empty");
+    } else {
+        bounded(text, path, problems);
+    }
+}
+
+/// A text, possibly empty, that is not too long and has no control characters.
+fn bounded(text: &str, path: &Path<'_>, problems: &mut Problems) {
+    if text.len() > LONGEST_TEXT {
+        problems.add(path, format_args!("{} bytes are over the limit of {LONGEST_TEXT}", text.len()));
+    } else if text.chars().any(char::is_control) {
+        problems.add(path, format_args!("{} holds a control character", Shown(text)));
+    }
+}

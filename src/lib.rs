@@ -1,0 +1,29 @@
+//! **Changeover**: a proxy-wasm filter that releases models safely behind Envoy.
+//!
+//! One folder per stage of the loop:
+//!
+//! * [`config`]: Envoy's forms of a configuration → typed fields → a valid configuration;
+//! * [`routing`]: a request → its rollout → the version that answers it;
+//! * [`telemetry`]: what is counted, and how a request's end is judged;
+//! * `host`: the only folder that talks to Envoy (feature `envoy`, target wasm32). Its `calls` holds the
+//!   module's entry point.
+//!
+//! Everything but `host` is pure: no host call, no clock, no unsafe code; tested natively and on wasm32.
+
+// Tests compute with small numbers of their own.
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
+
+pub mod config;
+#[cfg(all(feature = "envoy", target_arch = "wasm32"))]
+mod host;
+pub mod routing;
+pub mod telemetry;
+
+/// This build's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The commit it was built from, as `make build` says.
+pub const COMMIT: &str = match option_env!("CHANGEOVER_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
