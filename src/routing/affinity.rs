@@ -1,0 +1,154 @@
+//! What identifies a user, so that he keeps his version.
+
+use std::borrow::Cow;
+
+use fastrand::Rng;
+use percent_encoding::percent_decode;
+
+use super::request::{Facts, Request};
+use crate::config::schema::{SessionAffinity, WhenMissing};
+use crate::config::units::Duration;
+
+/// Where a user's key is read.
+#[derive(Clone, Debug)]
+pub struct Affinity {
+    source: Source,
+    /// Whether requests without a key are drawn on their own; otherwise they go to stable.
+    random_when_missing: bool,
+}
+
+/// Who sent a request.
+#[derive(Debug)]
+pub enum User<'a> {
+    /// Somebody with this key.
+    Known(Vec<u8>),
+    /// Somebody who gets this cookie with this id, which is his key from now on.
+    New(&'a Cookie, String),
+    /// Nobody in particular: each request is drawn on its own.
+    Nobody,
+    /// Somebody without the key: stable's.
+    Missing,
+}
+
+#[derive(Clone, Debug)]
+enum Source {
+    Header(String),
+    Cookie { name: Vec<u8>, issued: Option<Cookie> },
+    Query(Vec<u8>),
+    Address,
+}
+
+/// A cookie to issue to clients that have none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cookie {
+    name: String,
+    /// Seconds to live; 0 until the browser closes.
+    max_age: u64,
+}
+
+impl Cookie {
+    /// The value of a `set-cookie` header that carries `id`. `secure`: the client came over TLS.
+    #[must_use]
+    pub fn set(&self, id: &str, secure: bool) -> String {
+        let max_age = match self.max_age {
+            0 => String::new(),
+            seconds => format!("; Max-Age={seconds}"),
+        };
+        let secure = if secure { "; Secure" } else { "" };
+        format!("{}={id}; Path=/{max_age}; HttpOnly; SameSite=Lax{secure}", self.name)
+    }
+}
+
+impl Affinity {
+    /// Compiles a valid configuration.
+    #[must_use]
+    pub fn new(config: &SessionAffinity) -> Self {
+        let source = if let Some(name) = &config.header {
+            Source::Header(name.to_ascii_lowercase())
+        } else if let Some(cookie) = &config.cookie {
+            let issued =
+                |ttl: Duration| Cookie { name: cookie.name.clone(), max_age: ttl.as_millis() / 1_000 };
+            Source::Cookie { name: cookie.name.clone().into_bytes(), issued: cookie.ttl.map(issued) }
+        } else if let Some(name) = &config.query {
+            Source::Query(name.clone().into_bytes())
+        } else {
+            Source::Address
+        };
+        Self { source, random_when_missing: config.when_missing == WhenMissing::Random }
+    }
+
+    /// Who sent the request.
+    pub fn user<R: Request>(&self, facts: &Facts<'_, R>, rng: &mut Rng) -> User<'_> {
+        if let Some(key) = self.key(facts) {
+            return User::Known(key);
+        }
+        match self.issued() {
+            // The id that the client will come back with decides now already.
+            Some(cookie) => User::New(cookie, format!("{:032x}", rng.u128(..))),
+            None if self.random_when_missing => User::Nobody,
+            None => User::Missing,
+        }
+    }
+
+    /// The request's key: whatever bytes the client sent, `None` when there are none.
+    fn key<R: Request>(&self, facts: &Facts<'_, R>) -> Option<Vec<u8>> {
+        let key = match &self.source {
+            Source::Header(name) => facts.request().header(name),
+            Source::Cookie { name, .. } => facts
+                .request()
+                .header("cookie")
+                .and_then(|cookies| cookie(&cookies, name).map(<[u8]>::to_vec)),
+            Source::Query(name) => query(facts.query(), name).map(Cow::into_owned),
+            Source::Address => facts.request().source_address().map(|address| host(&address).to_vec()),
+        };
+        key.filter(|key| !key.is_empty())
+    }
+
+    /// The cookie to issue to a client without a key.
+    fn issued(&self) -> Option<&Cookie> {
+        match &self.source {
+            Source::Cookie { issued, .. } => issued.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+/// The first value of the cookie `name` in a `cookie` header (RFC 6265, 4.2.1), without quotes around it.
+fn cookie<'a>(cookies: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    cookies.split(|byte| *byte == b';').find_map(|pair| {
+        let value = pair.trim_ascii().strip_prefix(name)?.strip_prefix(b"=")?;
+        Some(value.strip_prefix(b"\"").and_then(|inner| inner.strip_suffix(b"\"")).unwrap_or(value))
+    })
+}
+
+/// The first value of the parameter `name` in a query, decoded: `a%20b` and `a+b` are the same user. What is
+/// no valid escape stays as it is.
+fn query<'a>(query: &'a [u8], name: &[u8]) -> Option<Cow<'a, [u8]>> {
+    query.split(|byte| *byte == b'&').find_map(|pair| {
+        let mut parts = pair.splitn(2, |byte| *byte == b'=');
+        let found = decode(parts.next()?);
+        (*found == *name).then(|| decode(parts.next().unwrap_or_default()))
+    })
+}
+
+fn decode(text: &[u8]) -> Cow<'_, [u8]> {
+    if text.contains(&b'+') {
+        let spaced: Vec<u8> = text.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }).collect();
+        return Cow::Owned(percent_decode(&spaced).collect());
+    }
+    percent_decode(text).into()
+}
+
+/// The host of `1.2.3.4:5678` or `[::1]:5678`, without the brackets; anything else as it is.
+fn host(address: &[u8]) -> &[u8] {
+    let Some(colon) = address.iter().rposition(|byte| *byte == b':') else { return address };
+    let (host, _) = address.split_at_checked(colon).unwrap_or((address, b""));
+    match host.strip_prefix(b"[") {
+        Some(rest) => rest.strip_suffix(b"]").unwrap_or(address),
+        None if host.contains(&b':') => address, // an address of IPv6 without brackets and port
+        None => host,
+    }
+}
+
+#[cfg(test)]
+mod tests;

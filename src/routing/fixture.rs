@@ -1,0 +1,52 @@
+//! Requests for tests.
+
+use std::cell::RefCell;
+
+use super::request::Request;
+
+/// A request made of headers, which notes what is read of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sample {
+    headers: Vec<(String, Vec<u8>)>,
+    source: Option<Vec<u8>>,
+    reads: RefCell<Vec<String>>,
+}
+
+impl Sample {
+    pub(crate) fn new(method: &str, authority: &str, path: &str) -> Self {
+        let headers = [(":method", method), (":authority", authority), (":path", path)];
+        Self::default().with(&headers)
+    }
+
+    pub(crate) fn with(mut self, headers: &[(&str, &str)]) -> Self {
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()));
+        self.headers.extend(headers);
+        self
+    }
+
+    pub(crate) fn set(&mut self, name: &str, value: &[u8]) {
+        self.headers.push((name.to_owned(), value.to_vec()));
+    }
+
+    pub(crate) fn from(mut self, source: &str) -> Self {
+        self.source = Some(source.as_bytes().to_vec());
+        self
+    }
+
+    /// What has been read so far.
+    pub(crate) fn reads(&self) -> Vec<String> {
+        self.reads.borrow().clone()
+    }
+}
+
+impl Request for Sample {
+    fn header(&self, name: &str) -> Option<Vec<u8>> {
+        self.reads.borrow_mut().push(name.to_owned());
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+    }
+
+    fn source_address(&self) -> Option<Vec<u8>> {
+        self.reads.borrow_mut().push("source".into());
+        self.source.clone()
+    }
+}

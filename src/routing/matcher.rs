@@ -1,0 +1,175 @@
+//! Which rollout a request belongs to: the first in the configuration whose conditions hold.
+//!
+//! Compiled into look-ups by authority and path, so that a thousand rollouts cost about what one does.
+//! Rollouts with the same authority and path are told apart one after the other, by method and headers.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use super::paths::{PathRule, Paths, PathsBuilder};
+use super::request::{Facts, Request};
+use crate::config::schema::{Config, Match};
+
+/// The compiled conditions of all rollouts.
+pub struct Matcher {
+    any_authority: Paths,
+    by_authority: HashMap<Box<[u8]>, Paths>,
+    /// By rollout: what the look-ups leave open.
+    rules: Vec<Rules>,
+    /// The headers the rules ask for; a rule names one by its position.
+    header_names: Vec<String>,
+}
+
+#[derive(Default)]
+struct Rules {
+    methods: Vec<Vec<u8>>,
+    headers: Vec<HeaderRule>,
+}
+
+struct HeaderRule {
+    name: usize,
+    test: Test,
+}
+
+enum Test {
+    Exact(Vec<u8>),
+    Prefix(Vec<u8>),
+    Present(bool),
+}
+
+impl Test {
+    fn holds(&self, value: Option<&[u8]>) -> bool {
+        match (self, value) {
+            (Test::Present(wanted), value) => *wanted == value.is_some(),
+            (Test::Exact(wanted), Some(value)) => wanted == value,
+            (Test::Prefix(wanted), Some(value)) => value.starts_with(wanted),
+            (Test::Exact(_) | Test::Prefix(_), None) => false,
+        }
+    }
+}
+
+impl Matcher {
+    /// Compiles the conditions of a valid configuration.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let mut any_authority = PathsBuilder::default();
+        let mut by_authority: HashMap<Box<[u8]>, PathsBuilder> = HashMap::new();
+        let mut header_names: Vec<String> = Vec::new();
+        let mut header_ids: HashMap<String, usize> = HashMap::new();
+        let mut rules = Vec::with_capacity(config.rollouts.len());
+
+        for (rollout, index) in config.rollouts.iter().zip(0_u32..) {
+            let path = path_rule(&rollout.matches);
+            if rollout.matches.authority.is_empty() {
+                any_authority.add(path, index);
+            }
+            let mut authorities: Vec<String> =
+                rollout.matches.authority.iter().map(|authority| authority.to_ascii_lowercase()).collect();
+            authorities.sort_unstable();
+            authorities.dedup();
+            for authority in authorities {
+                by_authority.entry(authority.into_bytes().into()).or_default().add(path, index);
+            }
+            let mut id_of = |name: &str| {
+                let name = name.to_ascii_lowercase();
+                *header_ids.entry(name).or_insert_with_key(|name| {
+                    header_names.push(name.clone());
+                    header_names.len().saturating_sub(1)
+                })
+            };
+            rules.push(rules_of(&rollout.matches, &mut id_of));
+        }
+        let by_authority =
+            by_authority.into_iter().map(|(authority, paths)| (authority, paths.build())).collect();
+        Self { any_authority: any_authority.build(), by_authority, rules, header_names }
+    }
+
+    /// The position of the first rollout whose conditions the request fulfils.
+    #[must_use]
+    pub fn find<R: Request>(&self, facts: &Facts<'_, R>) -> Option<usize> {
+        let mut best: Option<u32> = None;
+        let mut look_at = |rollouts: &[u32]| {
+            for &rollout in rollouts {
+                if best.is_some_and(|best| best <= rollout) {
+                    break;
+                }
+                if self.rules_hold(rollout, facts) {
+                    best = Some(rollout);
+                    break;
+                }
+            }
+            // Nothing comes before the very first.
+            if best == Some(0) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let authority = || facts.authority();
+        let _ = self.visit(authority, || facts.path(), &mut look_at);
+        best.and_then(|best| usize::try_from(best).ok())
+    }
+
+    /// Shows `visit` each list of rollouts that authority and path allow, in ascending order within a list.
+    pub(crate) fn visit<'p>(
+        &self,
+        authority: impl FnOnce() -> &'p [u8],
+        path: impl Fn() -> &'p [u8],
+        visit: &mut impl FnMut(&[u32]) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        self.any_authority.visit(&path, visit)?;
+        if self.by_authority.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        let authority = authority();
+        if let Some(paths) = self.by_authority.get(authority) {
+            paths.visit(&path, visit)?;
+        }
+        match without_port(authority).and_then(|host| self.by_authority.get(host)) {
+            Some(paths) => paths.visit(&path, visit),
+            None => ControlFlow::Continue(()),
+        }
+    }
+
+    fn rules_hold<R: Request>(&self, rollout: u32, facts: &Facts<'_, R>) -> bool {
+        let Some(rules) = usize::try_from(rollout).ok().and_then(|rollout| self.rules.get(rollout)) else {
+            return false;
+        };
+        (rules.methods.is_empty() || rules.methods.iter().any(|method| method == facts.method()))
+            && rules
+                .headers
+                .iter()
+                .all(|rule| rule.test.holds(facts.ruled_header(rule.name, &self.header_names)))
+    }
+}
+
+/// Which paths a rollout is about.
+pub(super) fn path_rule(matches: &Match) -> PathRule<'_> {
+    match (&matches.path, &matches.prefix) {
+        (Some(path), _) => PathRule::Exact(path),
+        (None, Some(prefix)) => PathRule::Prefix(prefix),
+        (None, None) => PathRule::Any,
+    }
+}
+
+fn rules_of(matches: &Match, id_of: &mut impl FnMut(&str) -> usize) -> Rules {
+    let methods = matches.methods.iter().map(|method| method.clone().into_bytes()).collect();
+    let headers = matches.headers.iter().map(|rule| {
+        let test = match (&rule.exact, &rule.prefix) {
+            (Some(exact), _) => Test::Exact(exact.clone().into_bytes()),
+            (None, Some(prefix)) => Test::Prefix(prefix.clone().into_bytes()),
+            (None, None) => Test::Present(rule.present.unwrap_or(true)),
+        };
+        HeaderRule { name: id_of(&rule.name), test }
+    });
+    Rules { methods, headers: headers.collect() }
+}
+
+/// `models.example.com` of `models.example.com:8080`, `[::1]` of `[::1]:8080`.
+fn without_port(authority: &[u8]) -> Option<&[u8]> {
+    let colon = authority.iter().rposition(|byte| *byte == b':')?;
+    let (host, port) = authority.split_at_checked(colon)?;
+    let is_port = port.len() > 1 && port.iter().skip(1).all(u8::is_ascii_digit);
+    // The colons of an address in brackets are not a port's.
+    let in_brackets = host.first() == Some(&b'[') && host.last() != Some(&b']');
+    (is_port && !in_brackets).then_some(host)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,14 @@
+//! From a request to the version that answers it. Pure: the host's shell reads the request and obeys.
+
+#![forbid(unsafe_code)]
+
+pub mod affinity;
+pub mod assign;
+#[cfg(test)]
+pub(crate) mod fixture;
+pub mod matcher;
+pub mod mirror;
+mod paths;
+pub mod plan;
+pub mod request;
+pub mod shadowing;

@@ -1,0 +1,192 @@
+use super::*;
+use crate::config::check;
+use crate::routing::fixture::Sample;
+use crate::routing::mirror::MirrorResult;
+use serde_json::{Value, json};
+
+fn plan(changes: Value) -> Plan {
+    let mut rollout = json!({
+        "name": "r", "release": "1",
+        "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}, "amber": {"cluster": "a"}},
+        "stable": "blue", "candidate": "green",
+    });
+    let fields = rollout.as_object_mut().expect("an object");
+    fields.extend(changes.as_object().cloned().unwrap_or_default());
+    Plan::new(&check(&json!({"rollouts": [rollout]})).expect("a valid configuration"))
+}
+
+fn request() -> Sample {
+    Sample::new("GET", "h", "/")
+}
+
+/// The version's name, and whether a cookie is issued.
+fn route(plan: &Plan, request: &Sample) -> (String, bool) {
+    let (rollout, decision) = plan.route(request, &mut Rng::with_seed(7)).expect("a rollout");
+    (plan.rollouts()[rollout].versions[decision.version].name.clone(), decision.cookie.is_some())
+}
+
+fn to(version: &str) -> (String, bool) {
+    (version.to_owned(), false)
+}
+
+fn weights(plan: &Plan) -> Vec<(&str, u16)> {
+    plan.rollouts()[0].versions.iter().map(|version| (version.name.as_str(), version.weight)).collect()
+}
+
+#[test]
+fn versions_come_stable_first_then_by_name() {
+    let plan = plan(json!({"weights": {"green": 5, "amber": "0.25"}}));
+    assert_eq!(weights(&plan), [("blue", 9_475), ("amber", 25), ("green", 500)]);
+}
+
+#[test]
+fn without_a_split_all_goes_to_stable() {
+    assert_eq!(weights(&plan(json!({}))), [("blue", 10_000), ("amber", 0), ("green", 0)]);
+}
+
+#[test]
+fn blue_green_sends_all_to_the_active_side() {
+    assert_eq!(weights(&plan(json!({"blue_green": {}})))[0], ("blue", 10_000));
+    let flipped = plan(json!({"blue_green": {"active": "green"}}));
+    assert_eq!(weights(&flipped), [("blue", 0), ("amber", 0), ("green", 10_000)]);
+    assert_eq!(route(&flipped, &request()), to("green"));
+}
+
+#[test]
+fn pin_beats_override_beats_affinity_beats_weights() {
+    let all = json!({
+        "weights": {"amber": 100}, "override": {"header": "X-Changeover"}, "session_affinity": {"header": "x-user"},
+    });
+    let overridden = request().with(&[("x-changeover", "always"), ("x-user", "u")]);
+    assert_eq!(route(&plan(all.clone()), &overridden), to("green"));
+    assert_eq!(route(&plan(all.clone()), &request().with(&[("x-user", "u")])), to("amber"));
+    assert_eq!(route(&plan(all.clone()), &request()), to("blue"), "no key: stable");
+    let mut pinned = all;
+    pinned["pin"] = json!("blue");
+    assert_eq!(route(&plan(pinned.clone()), &overridden), to("blue"));
+    assert_eq!(weights(&plan(pinned)), [("blue", 10_000), ("amber", 0), ("green", 0)]);
+}
+
+#[test]
+fn an_override_names_versions_and_nothing_else() {
+    let with = |value: &str| {
+        let plan = plan(json!({"override": {"header": "x-changeover"}}));
+        route(&plan, &request().with(&[("x-changeover", value)])).0
+    };
+    assert_eq!(with("always"), "green");
+    assert_eq!(with("never"), "blue");
+    assert_eq!(with("amber"), "amber");
+    assert_eq!(with(" amber "), "amber");
+    // A cluster's name, another case, anything else: as if it were not there.
+    for value in ["g", "a", "Amber", "ALWAYS", "", "amber,green"] {
+        assert_eq!(with(value), "blue", "{value}");
+    }
+    let unasked = plan(json!({}));
+    assert_eq!(route(&unasked, &request().with(&[("x-changeover", "always")])), to("blue"));
+    let no_candidate = plan(json!({"candidate": null, "override": {"header": "x-changeover"}}));
+    assert_eq!(route(&no_candidate, &request().with(&[("x-changeover", "always")])), to("blue"));
+}
+
+#[test]
+fn an_issued_cookie_decides_at_once_what_it_decides_later() {
+    let plan =
+        plan(json!({"weights": {"green": 50}, "session_affinity": {"cookie": {"name": "uid", "ttl": "1h"}}}));
+    let mut rng = Rng::with_seed(1);
+    for _ in 0..100 {
+        let (_, first) = plan.route(&request(), &mut rng).expect("a rollout");
+        let (cookie, id) = first.cookie.expect("a cookie");
+        assert_eq!(id.len(), 32);
+        assert!(cookie.set(&id, false).starts_with(&format!("uid={id};")));
+        let again = request().with(&[("cookie", &format!("uid={id}"))]);
+        let (_, second) = plan.route(&again, &mut rng).expect("a rollout");
+        assert_eq!((second.version, second.cookie), (first.version, None));
+    }
+}
+
+#[test]
+fn without_affinity_each_request_is_drawn() {
+    let plan = plan(json!({"weights": {"green": 20, "amber": "0.5"}}));
+    let mut rng = Rng::with_seed(2);
+    let mut counts = [0_i32; 3];
+    for _ in 0..100_000 {
+        counts[plan.route(&request(), &mut rng).expect("a rollout").1.version] += 1;
+    }
+    // Stable, amber, green: 79.5, 0.5, 20 %, within four standard deviations.
+    let expected = [(79_500, 511), (500, 90), (20_000, 506)];
+    for (count, (mean, four_sd)) in counts.into_iter().zip(expected) {
+        assert!((count - mean).abs() <= four_sd, "{counts:?}");
+    }
+    let missing =
+        json!({"weights": {"green": 50}, "session_affinity": {"header": "x", "when_missing": "random"}});
+    let plan = self::plan(missing);
+    let greens =
+        (0..1_000).filter(|_| plan.route(&request(), &mut rng).expect("a rollout").1.version == 2).count();
+    assert!((437..=563).contains(&greens), "{greens} of 1,000");
+}
+
+#[test]
+fn another_release_draws_other_users_and_finishing_moves_nobody() {
+    let of = |changes: Value| {
+        let mut all = json!({"weights": {"green": 20}, "session_affinity": {"header": "x-user"}});
+        all.as_object_mut().unwrap().extend(changes.as_object().cloned().unwrap());
+        let plan = plan(all);
+        (0..2_000)
+            .map(|user| route(&plan, &request().with(&[("x-user", &user.to_string())])).0)
+            .collect::<Vec<_>>()
+    };
+    let first = of(json!({}));
+    assert_eq!(first, of(json!({})));
+    let second = of(json!({"release": "2"}));
+    let both = first.iter().zip(&second).filter(|(a, b)| *a == "green" && *b == "green").count();
+    assert!((45..=115).contains(&both), "{both} of 2,000 in both cohorts, expected 80");
+    // At the end of a release: the candidate has all, then becomes stable.
+    let finished = of(json!({"weights": {"green": 100}}));
+    assert_eq!(finished, of(json!({"release": "2", "stable": "green", "candidate": null, "weights": null})));
+}
+
+#[test]
+fn what_stable_answers_is_mirrored_and_users_stay_mirrored() {
+    let plan = plan(json!({
+        "weights": {"green": 50}, "session_affinity": {"header": "x-user"},
+        "mirror": {"to": "amber", "percent": 30, "methods": ["POST"]},
+    }));
+    let mirrored = |method: &str, user: &str, extra: &[(&str, &str)]| {
+        let request = Sample::new(method, "h", "/").with(&[("x-user", user)]).with(extra);
+        let (_, decision) = plan.route(&request, &mut Rng::with_seed(1)).expect("a rollout");
+        (decision.version, decision.mirror)
+    };
+    let (mut stable, mut both) = (0_u32, 0_u32);
+    for user in 0..4_000 {
+        let user = user.to_string();
+        let (version, mirror) = mirrored("POST", &user, &[]);
+        assert_eq!((version, mirror), mirrored("POST", &user, &[]), "the same user, the same decision");
+        stable += u32::from(version == STABLE);
+        both += u32::from(mirror.is_some());
+        let Some(mirror) = mirror else { continue };
+        assert_eq!((version, mirror), (STABLE, Mirrored { to: 1, result: MirrorResult::Sent }));
+        let skipped =
+            |method, extra: &[(&str, &str)]| mirrored(method, &user, extra).1.map(|mirror| mirror.result);
+        assert_eq!(skipped("GET", &[]), Some(MirrorResult::SkippedMethod));
+        assert_eq!(skipped("POST", &[("upgrade", "websocket")]), Some(MirrorResult::SkippedUpgrade));
+        assert_eq!(skipped("CONNECT", &[]), Some(MirrorResult::SkippedUpgrade));
+    }
+    // Which users are mirrored is independent of which are stable's.
+    let share = f64::from(both) / f64::from(stable);
+    assert!((0.26..0.34).contains(&share), "{both} of {stable}, expected 30 % ± 4 sd");
+}
+
+#[test]
+fn a_pin_stops_the_mirror_and_an_override_to_stable_does_not() {
+    let mirror = |changes: Value, headers: &[(&str, &str)]| {
+        let mut all = json!({"mirror": {"to": "green"}, "override": {"header": "x-changeover"}});
+        all.as_object_mut().unwrap().extend(changes.as_object().cloned().unwrap());
+        let plan = plan(all);
+        let (_, decision) = plan.route(&request().with(headers), &mut Rng::with_seed(1)).expect("a rollout");
+        decision.mirror.is_some()
+    };
+    assert!(mirror(json!({}), &[]), "everything by default, for methods that change nothing");
+    assert!(!mirror(json!({"pin": "blue"}), &[]));
+    assert!(mirror(json!({}), &[("x-changeover", "never")]));
+    assert!(!mirror(json!({}), &[("x-changeover", "always")]));
+    assert!(!mirror(json!({"blue_green": {"active": "green"}}), &[]));
+}

@@ -1,0 +1,120 @@
+//! Rollouts that no request can reach, because an earlier one takes whatever they match.
+
+use std::ops::ControlFlow;
+
+use super::matcher::{Matcher, path_rule};
+use super::paths::PathRule;
+use crate::config::report::{Path, Problems, Shown};
+use crate::config::schema::{Config, HeaderRule, Match, Rollout};
+
+/// Warns of each rollout of a valid configuration that one earlier rollout shadows completely. (A rollout
+/// that only several earlier ones shadow together is not found.)
+#[must_use]
+pub fn warnings(config: &Config) -> Problems {
+    let matcher = Matcher::new(config);
+    let mut problems = Problems::default();
+    for (index, rollout) in config.rollouts.iter().enumerate() {
+        if let Some((earlier, name)) = shadowed_by(&matcher, config, index, rollout) {
+            let path = Path::Root.field("rollouts");
+            let path = path.index(index);
+            let message = format!(
+                "no request gets here: rollouts[{earlier}] ({}) takes all that it matches",
+                Shown(name)
+            );
+            problems.add(&path.field("match"), message);
+        }
+    }
+    problems
+}
+
+fn shadowed_by<'a>(
+    matcher: &Matcher,
+    config: &'a Config,
+    index: usize,
+    rollout: &Rollout,
+) -> Option<(usize, &'a str)> {
+    // Whatever takes all of a rollout's requests takes one with its first authority and its path as it
+    // stands, so the look-ups for that request lead to it: no need to compare all with all.
+    let authority = rollout.matches.authority.first().map(|authority| authority.to_ascii_lowercase());
+    let path = match path_rule(&rollout.matches) {
+        PathRule::Any => "",
+        PathRule::Exact(path) | PathRule::Prefix(path) => path,
+    };
+    let mut first: Option<(usize, &str)> = None;
+    let mut look_at = |earlier: &[u32]| {
+        for &earlier in earlier {
+            let Some(earlier) = usize::try_from(earlier).ok().filter(|&earlier| earlier < index) else {
+                break;
+            };
+            if first.is_some_and(|(first, _)| first <= earlier) {
+                break;
+            }
+            let Some(other) = config.rollouts.get(earlier) else { break };
+            if contains(&other.matches, &rollout.matches) {
+                first = Some((earlier, &other.name));
+                break;
+            }
+        }
+        ControlFlow::Continue(())
+    };
+    let _ = matcher.visit(
+        || authority.as_deref().unwrap_or_default().as_bytes(),
+        || path.as_bytes(),
+        &mut look_at,
+    );
+    first
+}
+
+/// Whether `outer` matches every request that `inner` does.
+fn contains(outer: &Match, inner: &Match) -> bool {
+    list_contains(&outer.authority, &inner.authority, covers_authority)
+        && path_contains(path_rule(outer), path_rule(inner))
+        && list_contains(&outer.methods, &inner.methods, |outer, inner| outer == inner)
+        && outer.headers.iter().all(|rule| inner.headers.iter().any(|narrower| follows(rule, narrower)))
+}
+
+/// An empty list allows everything; otherwise each of `inner` must be covered by one of `outer`.
+fn list_contains(outer: &[String], inner: &[String], covers: impl Fn(&str, &str) -> bool) -> bool {
+    outer.is_empty()
+        || (!inner.is_empty() && inner.iter().all(|inner| outer.iter().any(|outer| covers(outer, inner))))
+}
+
+/// A host without a port covers the host with one.
+fn covers_authority(outer: &str, inner: &str) -> bool {
+    let host = inner.rsplit_once(':').map_or(inner, |(host, _)| host);
+    outer.eq_ignore_ascii_case(inner) || outer.eq_ignore_ascii_case(host)
+}
+
+fn path_contains(outer: PathRule<'_>, inner: PathRule<'_>) -> bool {
+    match (outer, inner) {
+        (PathRule::Any, _) => true,
+        (_, PathRule::Any) | (PathRule::Exact(_), PathRule::Prefix(_)) => false,
+        (PathRule::Exact(outer), PathRule::Exact(inner)) => outer == inner,
+        (PathRule::Prefix(outer), PathRule::Exact(inner) | PathRule::Prefix(inner)) => {
+            inner.starts_with(outer)
+        }
+    }
+}
+
+/// Whether `rule` holds wherever `narrower` does.
+fn follows(rule: &HeaderRule, narrower: &HeaderRule) -> bool {
+    if !rule.name.eq_ignore_ascii_case(&narrower.name) {
+        return false;
+    }
+    if let Some(exact) = &rule.exact {
+        return narrower.exact.as_ref() == Some(exact);
+    }
+    if let Some(prefix) = &rule.prefix {
+        return [&narrower.exact, &narrower.prefix]
+            .into_iter()
+            .flatten()
+            .any(|value| value.starts_with(prefix));
+    }
+    if rule.present == Some(false) {
+        return narrower.present == Some(false);
+    }
+    narrower.present != Some(false)
+}
+
+#[cfg(test)]
+mod tests;
