@@ -1,0 +1,135 @@
+//! The metrics of this VM.
+//!
+//! Envoy keeps a metric's values for the whole process; a VM only needs its id, which it asks for when the
+//! metric is first used: thousands of rollouts cost nothing until requests come.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::calls::{self, Metric};
+use crate::routing::mirror::MirrorResult;
+use crate::routing::plan::Plan;
+use crate::telemetry::outcome::{Class, Outcome};
+use crate::telemetry::series::Owner;
+
+/// A metric that is defined when it is first used.
+#[derive(Default)]
+struct Lazy(Cell<Option<u32>>);
+
+impl Lazy {
+    /// The metric's id. One that Envoy refuses to define is asked for again the next time: it has no other
+    /// reason to than its own memory.
+    fn id(&self, kind: Metric, name: impl FnOnce() -> String) -> Option<u32> {
+        if self.0.get().is_none() {
+            self.0.set(calls::define_metric(kind, &name()));
+        }
+        self.0.get()
+    }
+}
+
+/// The series of one version of one rollout.
+pub(super) struct Series {
+    owner: Owner,
+    requests: [[Lazy; Outcome::ALL.len()]; Class::ALL.len()],
+    duration: Lazy,
+    request_bytes: Lazy,
+    response_bytes: Lazy,
+    /// Of the version as the shadow.
+    mirror_requests: [Lazy; MirrorResult::ALL.len()],
+    weight: Lazy,
+    /// The weight in force in this VM: 0 once no configuration names the version any more.
+    weight_in_force: Cell<u64>,
+}
+
+/// What is recorded of a request.
+pub(super) struct Facts {
+    pub(super) class: Class,
+    pub(super) outcome: Outcome,
+    pub(super) milliseconds: u64,
+    pub(super) request_bytes: u64,
+    pub(super) response_bytes: u64,
+}
+
+impl Series {
+    fn new(owner: Owner) -> Self {
+        Self {
+            owner,
+            requests: Default::default(),
+            duration: Lazy::default(),
+            request_bytes: Lazy::default(),
+            response_bytes: Lazy::default(),
+            mirror_requests: Default::default(),
+            weight: Lazy::default(),
+            weight_in_force: Cell::new(0),
+        }
+    }
+
+    /// Counts a request.
+    pub(super) fn count(&self, facts: &Facts) {
+        let by_class = self.requests.get(facts.class.index());
+        if let Some(requests) = by_class.and_then(|by_outcome| by_outcome.get(facts.outcome.index())) {
+            let id = requests.id(Metric::Counter, || self.owner.requests(facts.class, facts.outcome));
+            id.into_iter().for_each(calls::increment);
+        }
+        let histogram = |metric: &Lazy, name: fn(&Owner) -> String, value| {
+            if let Some(id) = metric.id(Metric::Histogram, || name(&self.owner)) {
+                calls::record(id, value);
+            }
+        };
+        histogram(&self.duration, Owner::duration, facts.milliseconds);
+        histogram(&self.request_bytes, Owner::request_bytes, facts.request_bytes);
+        histogram(&self.response_bytes, Owner::response_bytes, facts.response_bytes);
+    }
+
+    /// Counts a request that was drawn for the version as the shadow.
+    pub(super) fn count_mirrored(&self, result: MirrorResult) {
+        if let Some(requests) = self.mirror_requests.get(result.index()) {
+            let id = requests.id(Metric::Counter, || self.owner.mirror_requests(result));
+            id.into_iter().for_each(calls::increment);
+        }
+    }
+
+    /// Shows the weight in force.
+    pub(super) fn show_weight(&self) {
+        if let Some(id) = self.weight.id(Metric::Gauge, || self.owner.weight()) {
+            calls::record(id, self.weight_in_force.get());
+        }
+    }
+}
+
+/// All series this VM has ever had, by owner: a configuration that comes back finds its metrics again.
+#[derive(Default)]
+pub(super) struct Registry {
+    series: RefCell<BTreeMap<Owner, Rc<Series>>>,
+}
+
+impl Registry {
+    /// The series of a plan's versions, by rollout and version.
+    pub(super) fn of(&self, plan: &Plan) -> Vec<Vec<Rc<Series>>> {
+        let mut all = self.series.borrow_mut();
+        let mut series = |owner: Owner| {
+            Rc::clone(all.entry(owner).or_insert_with_key(|owner| Rc::new(Series::new(owner.clone()))))
+        };
+        let of_rollout = |rollout: &crate::routing::plan::Rollout| {
+            let owners = rollout.versions.iter().map(|v| Owner::new(&rollout.name, &v.name, &rollout.labels));
+            owners.map(&mut series).collect()
+        };
+        plan.rollouts().iter().map(of_rollout).collect()
+    }
+
+    /// Takes the weights in force over into the gauges that are shown: `in_force` names them all, and what
+    /// it does not name has none.
+    pub(super) fn set_weights<'a>(&self, in_force: impl Iterator<Item = (&'a Rc<Series>, u16)>) {
+        let all = self.series.borrow();
+        let before: Vec<u64> = all.values().map(|series| series.weight_in_force.replace(0)).collect();
+        for (series, weight) in in_force {
+            series.weight_in_force.set(weight.into());
+        }
+        for (series, before) in all.values().zip(before) {
+            if series.weight.0.get().is_some() && series.weight_in_force.get() != before {
+                series.show_weight();
+            }
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The shell: the only folder that talks to Envoy.
+//!
+//! [`root`] takes configurations, [`stream`] follows requests, [`vm`] holds what they share within one
+//! worker's VM, [`metrics`] and [`presence`] what goes out of it. [`calls`] has every host call.
+
+mod calls;
+mod log;
+mod metrics;
+mod presence;
+mod root;
+mod stream;
+mod vm;

@@ -1,0 +1,72 @@
+//! The root context: takes a configuration, and ticks.
+
+use std::rc::Rc;
+
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::ContextType;
+
+use super::stream::Stream;
+use super::vm::{Slot, Vm};
+use super::{calls, log};
+use crate::config;
+
+/// Milliseconds between ticks.
+const TICK: u32 = 1_000;
+/// Milliseconds to the first one, where what a push changes is shown. Not in `on_configure`: Envoy also
+/// calls that in VMs that never run.
+const FIRST_TICK: u32 = 1;
+
+/// One configuration of the plugin in one worker. Envoy makes a new one with each push.
+pub(super) struct Root {
+    vm: Rc<Vm>,
+    slot: Rc<Slot>,
+}
+
+impl Root {
+    pub(super) fn new() -> Self {
+        log::init();
+        Self { vm: Vm::current(), slot: Rc::default() }
+    }
+}
+
+impl Context for Root {
+    fn on_done(&mut self) -> bool {
+        // Envoy's timer would go on without a root to call.
+        calls::set_tick_period(0);
+        true
+    }
+}
+
+impl RootContext for Root {
+    fn on_configure(&mut self, _: usize) -> bool {
+        match config::load(&calls::plugin_configuration().unwrap_or_default()) {
+            Ok(config) => {
+                let id = |property| calls::property(property).unwrap_or_default();
+                self.slot = self.vm.slot((id("plugin_name"), id("plugin_root_id")));
+                let hash = config::hash(&config);
+                self.vm.load(&self.slot, config, hash);
+                calls::set_tick_period(FIRST_TICK);
+                true
+            }
+            Err(problems) => {
+                for line in problems.lines() {
+                    ::log::error!("configuration refused: {line}");
+                }
+                false
+            }
+        }
+    }
+
+    fn on_tick(&mut self) {
+        self.vm.tick();
+        calls::set_tick_period(TICK);
+    }
+
+    fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Stream::new(Rc::clone(&self.vm), Rc::clone(&self.slot))))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}

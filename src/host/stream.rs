@@ -1,0 +1,196 @@
+//! The stream context: follows one request.
+
+use std::rc::Rc;
+
+use proxy_wasm::traits::{Context, HttpContext};
+use proxy_wasm::types::Action;
+
+use super::calls::{self, Headers};
+use super::metrics::{Facts, Series};
+use super::vm::{Loaded, Slot, Vm};
+use crate::routing::mirror::MirrorResult;
+use crate::routing::request::Request;
+use crate::telemetry::outcome::{Class, End};
+
+/// The header by which Envoy's routes learn of the chosen cluster.
+const CLUSTER: &str = "x-changeover-cluster";
+/// The header by which Envoy's mirror policy learns of the shadow's cluster.
+const MIRROR: &str = "x-changeover-mirror";
+/// The header that tells the version.
+const VERSION: &str = "x-changeover-version";
+
+/// One request, from its headers to its end.
+pub(super) struct Stream {
+    vm: Rc<Vm>,
+    slot: Rc<Slot>,
+    routed: Option<Routed>,
+}
+
+/// A request that belongs to a rollout.
+struct Routed {
+    loaded: Rc<Loaded>,
+    rollout: usize,
+    version: usize,
+    series: Rc<Series>,
+    /// When its headers came, in nanoseconds.
+    begun: u64,
+    request_bytes: u64,
+    response_bytes: u64,
+    /// The response had trailers, or nothing but headers: where gRPC puts its status.
+    may_be_grpc: bool,
+    set_cookie: Option<String>,
+}
+
+/// The request whose headers Envoy is showing.
+struct CurrentRequest;
+
+impl Request for CurrentRequest {
+    fn header(&self, name: &str) -> Option<Vec<u8>> {
+        calls::header(Headers::Request, name)
+    }
+
+    fn source_address(&self) -> Option<Vec<u8>> {
+        calls::property("source\0address")
+    }
+}
+
+impl Stream {
+    pub(super) fn new(vm: Rc<Vm>, slot: Rc<Slot>) -> Self {
+        Self { vm, slot, routed: None }
+    }
+
+    /// Decides where the request goes and tells Envoy's routes. `None`: no rollout is about it.
+    fn route(&self) -> Option<Routed> {
+        let loaded = self.slot.loaded()?;
+        let (rollout, decision) = self.vm.draw(|rng| loaded.plan.route(&CurrentRequest, rng))?;
+        let settings = loaded.plan.rollouts().get(rollout)?;
+        let version = settings.versions.get(decision.version)?;
+        // Written for stable too: whatever a client sent there is gone.
+        calls::set_header(Headers::Request, CLUSTER, &version.cluster);
+        if settings.tells_upstream {
+            calls::set_header(Headers::Request, VERSION, &version.name);
+        }
+        if let Some(mirrored) = decision.mirror {
+            if let (MirrorResult::Sent, Some(shadow)) = (mirrored.result, settings.versions.get(mirrored.to))
+            {
+                calls::set_header(Headers::Request, MIRROR, &shadow.cluster);
+            }
+            if let Some(shadow) = loaded.series(rollout, mirrored.to) {
+                shadow.count_mirrored(mirrored.result);
+            }
+        }
+        let set_cookie = decision.cookie.map(|(cookie, id)| {
+            let secure = calls::header(Headers::Request, ":scheme").is_some_and(|scheme| scheme == b"https");
+            cookie.set(&id, secure)
+        });
+        Some(Routed {
+            rollout,
+            version: decision.version,
+            series: loaded.series(rollout, decision.version)?,
+            loaded,
+            begun: calls::now(),
+            request_bytes: 0,
+            response_bytes: 0,
+            may_be_grpc: false,
+            set_cookie,
+        })
+    }
+}
+
+impl Context for Stream {}
+
+impl HttpContext for Stream {
+    fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
+        #[cfg(feature = "test-trap")]
+        if CurrentRequest.header("x-test-trap").is_some() {
+            core::arch::wasm32::unreachable();
+        }
+        self.routed = self.route();
+        if self.routed.is_none() && CurrentRequest.header(CLUSTER).is_some() {
+            calls::remove_header(Headers::Request, CLUSTER);
+        }
+        Action::Continue
+    }
+
+    fn on_http_request_body(&mut self, size: usize, _: bool) -> Action {
+        if let Some(routed) = &mut self.routed {
+            routed.request_bytes = routed.request_bytes.saturating_add(size as u64);
+        }
+        Action::Continue
+    }
+
+    fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+        let Some(routed) = &mut self.routed else { return Action::Continue };
+        routed.may_be_grpc = end_of_stream;
+        if let Some(cookie) = routed.set_cookie.take() {
+            calls::add_header(Headers::Response, "set-cookie", &cookie);
+        }
+        let rollout = routed.loaded.plan.rollouts().get(routed.rollout);
+        if let Some(rollout) = rollout.filter(|rollout| rollout.tells_client)
+            && let Some(version) = rollout.versions.get(routed.version)
+        {
+            calls::set_header(Headers::Response, VERSION, &version.name);
+        }
+        Action::Continue
+    }
+
+    fn on_http_response_body(&mut self, size: usize, _: bool) -> Action {
+        if let Some(routed) = &mut self.routed {
+            routed.response_bytes = routed.response_bytes.saturating_add(size as u64);
+        }
+        Action::Continue
+    }
+
+    fn on_http_response_trailers(&mut self, _: usize) -> Action {
+        if let Some(routed) = &mut self.routed {
+            routed.may_be_grpc = true;
+        }
+        Action::Continue
+    }
+
+    /// All is known here, and it comes exactly once. Also for streams whose headers never came: those were
+    /// not routed.
+    fn on_log(&mut self) {
+        let Some(routed) = self.routed.take() else { return };
+        let end = how_it_ended(routed.may_be_grpc);
+        let from_upstream =
+            || calls::property("response\0code_details").is_some_and(|details| details == b"via_upstream");
+        routed.series.count(&Facts {
+            class: Class::of(end.status),
+            outcome: end.outcome(from_upstream),
+            milliseconds: milliseconds_since(routed.begun),
+            request_bytes: routed.request_bytes,
+            response_bytes: routed.response_bytes,
+        });
+    }
+}
+
+/// What Envoy knows about the end of the request. Each property costs a copy: those that few requests need
+/// are asked for last.
+fn how_it_ended(may_be_grpc: bool) -> End {
+    let mut end = End {
+        status: calls::property_u64("response\0code"),
+        flags: calls::property_u64("response\0flags").unwrap_or(0),
+        ..End::default()
+    };
+    if may_be_grpc {
+        let content_type = calls::property("request\0headers\0content-type");
+        if content_type.is_some_and(|content_type| is_grpc(&content_type)) {
+            end.grpc_status = calls::property_u64("response\0grpc_status");
+        }
+    }
+    let asked_to_connect = || calls::property("request\0method").is_some_and(|method| method == b"CONNECT");
+    end.tunnel = end.status == Some(101) || (end.flags != 0 && asked_to_connect());
+    end
+}
+
+fn milliseconds_since(begun: u64) -> u64 {
+    const NANOSECONDS: u64 = 1_000_000;
+    calls::now().saturating_sub(begun).saturating_add(NANOSECONDS / 2) / NANOSECONDS
+}
+
+/// `application/grpc`, also with a format (`+proto`) or parameters; not grpc-web, whose status is in the body.
+fn is_grpc(content_type: &[u8]) -> bool {
+    let rest = content_type.strip_prefix(b"application/grpc");
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}

@@ -1,0 +1,7 @@
+//! What is counted, under which names, and how a request's end is judged. Pure: the host's shell counts.
+
+#![forbid(unsafe_code)]
+
+pub mod outcome;
+pub mod presence;
+pub mod series;

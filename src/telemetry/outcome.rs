@@ -1,0 +1,268 @@
+//! How a request ended, from what Envoy knows at its end.
+//!
+//! The status does not decide: an answer cut off in its middle and an answer whose client hung up both have
+//! status 200, and Envoy itself answers 503 for upstreams that do not. Envoy's response flags come first.
+
+/// How a request ended, as far as the version that served it is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The version answered: a 4xx is an answer too.
+    Ok,
+    /// The version failed: 5xx, no answer, an answer cut off.
+    Error,
+    /// The client left, or Envoy or another filter refused the request: nothing is known about the version.
+    Aborted,
+}
+
+impl Outcome {
+    /// All outcomes, in the order of their [`Outcome::index`].
+    pub const ALL: [Outcome; 3] = [Outcome::Ok, Outcome::Error, Outcome::Aborted];
+
+    /// The value of the label `outcome`.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Outcome::Ok => "ok",
+            Outcome::Error => "error",
+            Outcome::Aborted => "aborted",
+        }
+    }
+
+    /// The position in [`Outcome::ALL`].
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// The class of a status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// 100 to 199: an upgrade.
+    Informational,
+    /// 200 to 299.
+    Success,
+    /// 300 to 399.
+    Redirection,
+    /// 400 to 499.
+    ClientError,
+    /// 500 to 599.
+    ServerError,
+    /// No status: the client left before there was one.
+    None,
+    /// A status outside of 100 to 599.
+    Other,
+}
+
+impl Class {
+    /// All classes, in the order of their [`Class::index`].
+    pub const ALL: [Class; 7] = [
+        Class::Informational,
+        Class::Success,
+        Class::Redirection,
+        Class::ClientError,
+        Class::ServerError,
+        Class::None,
+        Class::Other,
+    ];
+
+    /// The class of a status, if there was one.
+    #[must_use]
+    pub fn of(status: Option<u64>) -> Self {
+        match status {
+            None | Some(0) => Class::None,
+            Some(100..=199) => Class::Informational,
+            Some(200..=299) => Class::Success,
+            Some(300..=399) => Class::Redirection,
+            Some(400..=499) => Class::ClientError,
+            Some(500..=599) => Class::ServerError,
+            Some(_) => Class::Other,
+        }
+    }
+
+    /// The value of the label `class`.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Class::Informational => "1xx",
+            Class::Success => "2xx",
+            Class::Redirection => "3xx",
+            Class::ClientError => "4xx",
+            Class::ServerError => "5xx",
+            Class::None => "none",
+            Class::Other => "other",
+        }
+    }
+
+    /// The position in [`Class::ALL`].
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// Envoy's response flags (`response.flags`; `CoreResponseFlag` in Envoy's `stream_info.h` gives the bits).
+mod flag {
+    pub(super) const NO_HEALTHY_UPSTREAM: u64 = 1 << 1;
+    pub(super) const UPSTREAM_REQUEST_TIMEOUT: u64 = 1 << 2;
+    pub(super) const LOCAL_RESET: u64 = 1 << 3;
+    pub(super) const UPSTREAM_REMOTE_RESET: u64 = 1 << 4;
+    pub(super) const UPSTREAM_CONNECTION_FAILURE: u64 = 1 << 5;
+    pub(super) const UPSTREAM_CONNECTION_TERMINATION: u64 = 1 << 6;
+    pub(super) const UPSTREAM_OVERFLOW: u64 = 1 << 7;
+    pub(super) const UPSTREAM_RETRY_LIMIT_EXCEEDED: u64 = 1 << 15;
+    pub(super) const STREAM_IDLE_TIMEOUT: u64 = 1 << 16;
+    pub(super) const UPSTREAM_MAX_STREAM_DURATION_REACHED: u64 = 1 << 19;
+    pub(super) const DURATION_TIMEOUT: u64 = 1 << 22;
+    pub(super) const UPSTREAM_PROTOCOL_ERROR: u64 = 1 << 23;
+    pub(super) const NO_CLUSTER_FOUND: u64 = 1 << 24;
+    pub(super) const DNS_RESOLUTION_FAILED: u64 = 1 << 26;
+}
+
+const UPSTREAM_FAILED: u64 = flag::NO_HEALTHY_UPSTREAM
+    | flag::UPSTREAM_REQUEST_TIMEOUT
+    | flag::LOCAL_RESET
+    | flag::UPSTREAM_REMOTE_RESET
+    | flag::UPSTREAM_CONNECTION_FAILURE
+    | flag::UPSTREAM_CONNECTION_TERMINATION
+    | flag::UPSTREAM_OVERFLOW
+    | flag::UPSTREAM_RETRY_LIMIT_EXCEEDED
+    | flag::UPSTREAM_MAX_STREAM_DURATION_REACHED
+    | flag::UPSTREAM_PROTOCOL_ERROR
+    | flag::NO_CLUSTER_FOUND
+    | flag::DNS_RESOLUTION_FAILED;
+
+/// The stream took too long as a whole: the version's failure, unless it was the client who sent too slowly.
+const TOO_LONG: u64 = flag::STREAM_IDLE_TIMEOUT | flag::DURATION_TIMEOUT;
+
+const REQUEST_TIMEOUT: u64 = 408;
+
+/// What is known when a request ends.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct End {
+    /// `response.code`; `None` or 0 when there was none.
+    pub status: Option<u64>,
+    /// `response.flags`; 0 when nothing went wrong.
+    pub flags: u64,
+    /// `response.grpc_status`, of gRPC requests only.
+    pub grpc_status: Option<u64>,
+    /// The request asked for a tunnel (an upgrade or CONNECT): hanging up is how it ends well.
+    pub tunnel: bool,
+}
+
+impl End {
+    /// How the request ended; `from_upstream` is asked when flags and status leave open whether the version
+    /// or Envoy itself answered with a 5xx.
+    pub fn outcome(&self, from_upstream: impl FnOnce() -> bool) -> Outcome {
+        let has = |flags: u64| self.flags & flags != 0;
+        let server_error = Class::of(self.status) == Class::ServerError;
+        if self.tunnel && matches!(self.status, Some(101 | 200..=299)) {
+            // Once open, hanging up and idling are how a tunnel ends, on either side.
+            let failed = UPSTREAM_FAILED & !flag::UPSTREAM_CONNECTION_TERMINATION;
+            return if has(failed) { Outcome::Error } else { Outcome::Ok };
+        }
+        if has(UPSTREAM_FAILED) {
+            return Outcome::Error;
+        }
+        if has(TOO_LONG) {
+            return if self.status == Some(REQUEST_TIMEOUT) { Outcome::Aborted } else { Outcome::Error };
+        }
+        if self.flags != 0 {
+            // The client left, or what else has a flag: refusals: rate limit, authorization, fault injection, overload.
+            return Outcome::Aborted;
+        }
+        if let Some(status) = self.grpc_status.filter(|status| *status != 0) {
+            return if is_grpc_failure(status) { Outcome::Error } else { Outcome::Ok };
+        }
+        match Class::of(self.status) {
+            _ if server_error && from_upstream() => Outcome::Error,
+            Class::ServerError | Class::None => Outcome::Aborted,
+            _ => Outcome::Ok,
+        }
+    }
+}
+
+/// Statuses of gRPC that mean the server failed: UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE, DATA_LOSS.
+/// Source: <https://github.com/grpc/grpc/blob/master/doc/statuscodes.md>.
+fn is_grpc_failure(status: u64) -> bool {
+    matches!(status, 2 | 4 | 13 | 14 | 15)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(status: u64, flags: u64) -> End {
+        End { status: (status != 0).then_some(status), flags, ..End::default() }
+    }
+
+    /// Seen on a live Envoy, row by row.
+    #[test]
+    fn envoys_table() {
+        use Outcome::{Aborted, Error, Ok};
+        let rows = [
+            ("upstream 200", end(200, 0), true, Ok),
+            ("upstream 404", end(404, 0), true, Ok),
+            ("upstream 503", end(503, 0), true, Error),
+            ("local 503 without flags", end(503, 0), false, Aborted),
+            ("reset before headers", end(503, 64), false, Error),
+            ("connection refused", end(503, 32), false, Error),
+            ("timeout before headers", end(504, 4), false, Error),
+            ("timeout in the body", end(200, 4), false, Error),
+            ("upstream dies in the body", end(200, 8_388_608), false, Error),
+            ("unknown cluster", end(503, 16_777_216), false, Error),
+            ("client leaves before headers", end(0, 16_384), false, Aborted),
+            ("client leaves in the body", end(200, 16_384), false, Aborted),
+            ("HTTP/2 client resets", end(200, 268_435_456), false, Aborted),
+            ("no healthy upstream", end(503, 2), false, Error),
+            ("garbage instead of HTTP", end(502, 8_388_608), false, Error),
+            ("circuit breaker of the cluster", end(503, 128), false, Error),
+            ("per-try timeout", end(504, 4 + 32_768), false, Error),
+            ("stream idle timeout", end(504, 65_536), false, Error),
+            ("client sends too slowly", end(408, 65_536), false, Aborted),
+            ("upstream 503 after retries", end(503, 32_768), true, Error),
+            ("rate limited", end(429, 1 << 11), false, Aborted),
+            ("fault injected", end(503, 1 << 10), false, Aborted),
+            ("bad request line", end(400, 262_144), false, Aborted),
+            ("timeout, then the client leaves", end(200, 4 + 16_384), false, Error),
+        ];
+        for (what, end, from_upstream, expected) in rows {
+            assert_eq!(end.outcome(|| from_upstream), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn tunnels_end_by_hanging_up() {
+        let tunnel = |status, flags| End { tunnel: true, ..end(status, flags) }.outcome(|| true);
+        assert_eq!(tunnel(101, 16_384), Outcome::Ok);
+        assert_eq!(tunnel(200, 16_384), Outcome::Ok);
+        assert_eq!(tunnel(101, 64), Outcome::Ok, "the other side hung up");
+        assert_eq!(tunnel(101, 65_536), Outcome::Ok, "nobody said anything for long");
+        assert_eq!(tunnel(101, 16), Outcome::Error, "the other side reset it");
+        assert_eq!(tunnel(503, 0), Outcome::Error);
+    }
+
+    #[test]
+    fn grpc_fails_inside_a_200() {
+        let grpc = |status| End { grpc_status: Some(status), ..end(200, 0) }.outcome(|| true);
+        assert_eq!(grpc(0), Outcome::Ok);
+        assert_eq!(grpc(5), Outcome::Ok, "NOT_FOUND is an answer");
+        for failure in [2, 4, 13, 14, 15] {
+            assert_eq!(grpc(failure), Outcome::Error);
+        }
+    }
+
+    #[test]
+    fn labels_stand_where_their_indices_say() {
+        for (at, class) in Class::ALL.into_iter().enumerate() {
+            assert_eq!(class.index(), at);
+        }
+        for (at, outcome) in Outcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome.index(), at);
+        }
+        let classes =
+            [None, Some(0), Some(101), Some(200), Some(302), Some(499), Some(599), Some(600), Some(99)];
+        let labels = classes.map(|status| Class::of(status).label());
+        assert_eq!(labels, ["none", "none", "1xx", "2xx", "3xx", "4xx", "5xx", "other", "other"]);
+    }
+}

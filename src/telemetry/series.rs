@@ -1,0 +1,97 @@
+//! The names under which Envoy knows the metrics: `name;label=value;…`.
+//!
+//! The `stats_tags` of `envoy/stats-tags.yaml` turn them into Prometheus' labels. `;` separates, because it
+//! is in none of the values; a dot would be in some, a build's version for one.
+
+use super::outcome::{Class, Outcome};
+use crate::routing::mirror::MirrorResult;
+
+/// Whose series they are: everything of a name behind the metric's own part.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Owner {
+    rollout_and_version: String,
+    labels: String,
+}
+
+impl Owner {
+    /// The owner of a version's series, with the rollout's further labels.
+    #[must_use]
+    pub fn new(rollout: &str, version: &str, labels: &[(String, String)]) -> Self {
+        let labels = labels.iter().map(|(name, value)| format!(";{name}={value}")).collect();
+        Self { rollout_and_version: format!(";rollout={rollout};version={version}"), labels }
+    }
+
+    /// `changeover_requests_total`: requests by class of their status and by outcome. A counter.
+    #[must_use]
+    pub fn requests(&self, class: Class, outcome: Outcome) -> String {
+        let (class, outcome) = (class.label(), outcome.label());
+        format!(
+            "changeover_requests_total{};class={class};outcome={outcome}{}",
+            self.rollout_and_version, self.labels
+        )
+    }
+
+    /// `changeover_request_duration_milliseconds`, from the request's headers to its end. A histogram.
+    #[must_use]
+    pub fn duration(&self) -> String {
+        self.named("changeover_request_duration_milliseconds")
+    }
+
+    /// `changeover_request_bytes`: the size of the request's body. A histogram.
+    #[must_use]
+    pub fn request_bytes(&self) -> String {
+        self.named("changeover_request_bytes")
+    }
+
+    /// `changeover_response_bytes`: the size of the response's body. A histogram.
+    #[must_use]
+    pub fn response_bytes(&self) -> String {
+        self.named("changeover_response_bytes")
+    }
+
+    /// `changeover_weight`: the weight in force in hundredths of a percent, for gauges are whole numbers. A gauge.
+    #[must_use]
+    pub fn weight(&self) -> String {
+        self.named("changeover_weight")
+    }
+
+    /// `changeover_mirror_requests_total`: requests drawn for this version as the shadow. A counter.
+    #[must_use]
+    pub fn mirror_requests(&self, result: MirrorResult) -> String {
+        let result = result.label();
+        format!("changeover_mirror_requests_total{};result={result}{}", self.rollout_and_version, self.labels)
+    }
+
+    fn named(&self, metric: &str) -> String {
+        format!("{metric}{}{}", self.rollout_and_version, self.labels)
+    }
+}
+
+/// `changeover_config_hash`: which configuration a worker uses; 0 when it no longer reports. A gauge.
+#[must_use]
+pub fn config_hash(worker: usize) -> String {
+    format!("changeover_config_hash;worker={worker}")
+}
+
+/// `changeover_info`: 1, with what was built. A gauge.
+#[must_use]
+pub fn info() -> String {
+    format!("changeover_info;build_version={};commit={}", crate::VERSION, crate::COMMIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_what_the_stats_tags_take_apart() {
+        let labels = [("pipeline".to_owned(), "shop".to_owned()), ("stage".to_owned(), "rank 1".to_owned())];
+        let owner = Owner::new("digits", "svm", &labels);
+        assert_eq!(
+            owner.requests(Class::Success, Outcome::Ok),
+            "changeover_requests_total;rollout=digits;version=svm;class=2xx;outcome=ok;pipeline=shop;stage=rank 1"
+        );
+        assert_eq!(owner.weight(), "changeover_weight;rollout=digits;version=svm;pipeline=shop;stage=rank 1");
+        assert_eq!(config_hash(3), "changeover_config_hash;worker=3");
+    }
+}
