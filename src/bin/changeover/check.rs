@@ -1,0 +1,193 @@
+//! `changeover check`.
+
+use std::collections::BTreeSet;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use changeover::config::{self, schema::Config};
+use changeover::routing::shadowing;
+use serde_json::Value;
+
+use crate::envoy::filters::{self, Filter};
+use crate::envoy::{self, Findings, Node};
+use crate::yaml;
+
+/// Checks files and prints what is wrong with them.
+pub(crate) fn run(files: &[PathBuf]) -> ExitCode {
+    let mut texts = Vec::new();
+    let mut unreadable = false;
+    for file in files {
+        match read(file) {
+            Ok(text) => texts.push((file.display().to_string(), text)),
+            Err(error) => {
+                eprintln!("{}: {error}", file.display());
+                unreadable = true;
+            }
+        }
+    }
+    let findings = check(&texts);
+    let lines: String = findings.lines.iter().map(|line| format!("{line}\n")).collect();
+    // A reader that closes the pipe early has seen what it wanted.
+    let _ = io::stdout().write_all(lines.as_bytes());
+    ExitCode::from(if unreadable { 2 } else { u8::from(findings.bad) })
+}
+
+fn read(file: &Path) -> io::Result<String> {
+    if file == Path::new("-") {
+        let mut text = String::new();
+        io::stdin().read_to_string(&mut text)?;
+        return Ok(text);
+    }
+    std::fs::read_to_string(file)
+}
+
+/// Checks the texts of files by name: bare configurations each on its own, Envoy's files together, unless there
+/// are several bootstraps among them.
+fn check(files: &[(String, String)]) -> Findings {
+    let mut findings = Findings::default();
+    let mut envoys: Vec<(&str, Value)> = Vec::new();
+    for (file, text) in files {
+        let documents = match yaml::read(text) {
+            Ok(documents) => documents,
+            Err(error) => {
+                findings.error(file, format_args!("not valid YAML: {error}"));
+                continue;
+            }
+        };
+        for ambiguous in yaml::ambiguous(text) {
+            findings.warning(file, ambiguous);
+        }
+        if documents.iter().any(envoy::is_envoys) {
+            envoys.extend(documents.into_iter().map(|document| (file.as_str(), document)));
+        } else if let [configuration] = documents.as_slice() {
+            check_configuration(file, configuration, &mut findings);
+        } else {
+            findings.error(file, format_args!("{} documents; expected one configuration", documents.len()));
+        }
+    }
+    let documents: Vec<Node<'_>> =
+        envoys.iter().map(|(file, document)| Node::document(file, document)).collect();
+    let bootstraps = documents.iter().filter(|document| is_bootstrap(document)).count();
+    if bootstraps > 1 {
+        // Several Envoys: which of the other files belong to which, nobody can tell.
+        documents.iter().for_each(|document| check_envoy(std::slice::from_ref(document), &mut findings));
+    } else if !documents.is_empty() {
+        check_envoy(&documents, &mut findings);
+    }
+    findings
+}
+
+fn is_bootstrap(document: &Node<'_>) -> bool {
+    document.field("static_resources").is_some()
+}
+
+/// Checks a bare configuration; returns it if it is valid.
+fn check_configuration(
+    place: &dyn std::fmt::Display,
+    configuration: &Value,
+    findings: &mut Findings,
+) -> Option<Config> {
+    let config = match config::check(configuration) {
+        Ok(config) => config,
+        Err(problems) => {
+            problems.lines().for_each(|line| findings.error(place, line));
+            return None;
+        }
+    };
+    shadowing::warnings(&config).lines().for_each(|line| findings.warning(place, line));
+    let count = match config.rollouts.len() {
+        1 => "1 rollout".into(),
+        count => format!("{count} rollouts"),
+    };
+    findings.note(place, format_args!("valid: {count}, configuration {}", config::hash(&config)));
+    Some(config)
+}
+
+/// Checks Envoy's files together: filters, and what is around them.
+fn check_envoy(documents: &[Node<'_>], findings: &mut Findings) {
+    let (mut plugins, mut managers, mut routes, mut clusters) =
+        (Vec::new(), Vec::new(), Vec::new(), BTreeSet::new());
+    for document in documents {
+        document.walk(&mut |node| {
+            plugins.extend(filters::plugin(node));
+            if node.is("HttpConnectionManager") {
+                managers.push(node.clone());
+            } else if node.is("RouteConfiguration") {
+                routes.push(node.clone());
+            } else if node.is("envoy.config.cluster.v3.Cluster") {
+                clusters.extend(node.text("name"));
+            }
+        });
+        let listed = document
+            .field("static_resources")
+            .map(|resources| resources.list("clusters"))
+            .unwrap_or_default();
+        clusters.extend(listed.iter().filter_map(|cluster| cluster.text("name")));
+    }
+    let mut checked = Vec::new();
+    for plugin in plugins {
+        let config = match filters::configuration(&plugin) {
+            Ok(configuration) => check_configuration(&plugin, &configuration, findings),
+            Err(error) => {
+                findings.error(&plugin, error);
+                None
+            }
+        };
+        checked.push(Filter { plugin, config });
+    }
+    envoy::plugin::check(&checked, findings);
+
+    let mut found = !checked.is_empty();
+    for manager in &managers {
+        for entry in manager.list("http_filters") {
+            let filter = if filters::is_discovered(&entry) {
+                check_discovery(&entry, findings);
+                // All that is discovered under our name has the same surroundings to fit.
+                checked.first()
+            } else {
+                let inside = entry.field("typed_config").and_then(|config| filters::plugin(&config));
+                let Some(inside) = inside else { continue };
+                checked.iter().find(|filter| std::ptr::eq(filter.plugin.value, inside.value))
+            };
+            found = true;
+            envoy::routes::check(
+                manager,
+                filter.and_then(|filter| filter.config.as_ref()),
+                &routes,
+                findings,
+            );
+        }
+    }
+    let configs: Vec<&Config> = checked.iter().filter_map(|filter| filter.config.as_ref()).collect();
+    for bootstrap in documents.iter().filter(|document| found && is_bootstrap(document)) {
+        envoy::bootstrap::check(bootstrap, &configs, &clusters, findings);
+    }
+    if !found {
+        let place = documents.first().map(ToString::to_string).unwrap_or_default();
+        if managers.is_empty() {
+            findings.note(&place, "nothing to check: it has no HTTP filters"); // a fragment: routes, clusters, tags
+        } else {
+            findings.error(
+                &place,
+                "no changeover filter in it: none has `changeover` in its name, root_id, vm_id or code's file name",
+            );
+        }
+    }
+}
+
+fn check_discovery(entry: &Node<'_>, findings: &mut Findings) {
+    let Some(discovery) = entry.field("config_discovery") else { return };
+    if discovery.field("default_config").is_none() {
+        findings.error(
+            &discovery,
+            "default_config is missing: every request would get 500 until the first good configuration; \
+             expected an envoy.filters.http.header_mutation that changes nothing",
+        );
+    }
+    findings
+        .note(entry, "its configuration is discovered: check the file it comes from together with this one");
+}
+
+#[cfg(test)]
+mod tests;

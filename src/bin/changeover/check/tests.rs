@@ -1,0 +1,217 @@
+use super::*;
+
+const BOOTSTRAP: &str = include_str!("../../../../envoy/envoy.yaml");
+const BY_ECDS: &str = include_str!("../../../../envoy/envoy-ecds.yaml");
+const ECDS: &str = include_str!("../../../../envoy/ecds/changeover.yaml");
+const BARE: &str = "rollouts:\n- {name: a, versions: {b: {cluster: c}}, stable: b}\n";
+
+/// Where the shipped bootstrap has its connection manager, and the plugin in it.
+const MANAGER: &str = "static_resources.listeners[0].filter_chains[0].filters[0].typed_config";
+const PLUGIN: &str = "static_resources.listeners[0].filter_chains[0].filters[0].typed_config.http_filters[0].typed_config.config";
+const ROUTES: &str =
+    "static_resources.listeners[0].filter_chains[0].filters[0].typed_config.route_config.virtual_hosts[0]";
+
+fn findings(files: &[&str]) -> (Vec<String>, bool) {
+    let files: Vec<_> =
+        files.iter().enumerate().map(|(n, text)| (format!("f{n}"), (*text).to_owned())).collect();
+    let findings = check(&files);
+    (findings.lines, findings.bad)
+}
+
+/// What is found besides that the configuration is valid.
+fn complaints(files: &[&str]) -> Vec<String> {
+    let is_news =
+        |line: &String| !line.contains(": valid: ") && !line.contains("its configuration is discovered");
+    findings(files).0.into_iter().filter(is_news).collect()
+}
+
+#[test]
+fn a_bare_configuration_is_checked() {
+    let (found, bad) = findings(&[BARE]);
+    assert!(!bad && found[0].starts_with("f0: valid: 1 rollout, configuration "), "{found:?}");
+    let wrong = "rollouts:\n- {name: a, versions: {b: {cluster: c}}, stable: 5, weights: {b: 120}}\n";
+    assert_eq!(
+        findings(&[wrong]),
+        (
+            vec![
+                "f0: rollouts[0].weights.b: 120 is over 100".into(),
+                "f0: rollouts[0].stable: \"5\" is no version; known here: \"b\"".into()
+            ],
+            true
+        )
+    );
+}
+
+#[test]
+fn warnings_do_not_fail() {
+    let shadowed = format!("{BARE}- {{name: z, versions: {{b: {{cluster: c}}}}, stable: b}}\n");
+    let (found, bad) = findings(&[&shadowed]);
+    assert!(!bad);
+    assert_eq!(
+        found[0],
+        "f0: warning: rollouts[1].match: no request gets here: rollouts[0] (\"a\") takes all that it matches"
+    );
+}
+
+#[test]
+fn what_is_no_yaml_is_told() {
+    let (found, bad) = findings(&["a: ["]);
+    assert!(bad && found[0].starts_with("f0: not valid YAML: "), "{found:?}");
+    assert_eq!(
+        findings(&["a: 1\n---\nb: 2"]),
+        (vec!["f0: 2 documents; expected one configuration".into()], true)
+    );
+}
+
+#[test]
+fn what_ships_is_found_in_order() {
+    assert_eq!(complaints(&[BOOTSTRAP]), [""; 0]);
+    assert_eq!(complaints(&[BY_ECDS]), [""; 0]);
+    assert_eq!(complaints(&[ECDS]), [""; 0]);
+    assert_eq!(complaints(&[BY_ECDS, ECDS]), [""; 0]);
+    assert_eq!(findings(&["stats_config: {}\n"]).0, ["f0: nothing to check: it has no HTTP filters"]);
+}
+
+/// Each row breaks the shipped bootstrap in one way: what is replaced, by what, and what is said about it.
+#[test]
+fn whatever_is_missing_around_the_filter_is_told() {
+    let error = |place: &str, message: &str| format!("f0: {place}: {message}");
+    let mirror = |yaml: &str| yaml.replace("weights: {svm: 20}", "mirror: {to: svm}");
+    let mirrored = mirror(BOOTSTRAP);
+    assert_eq!(complaints(&[&mirrored]), [""; 0]);
+    let policy = "                  request_mirror_policies:\n                  - cluster_header: x-changeover-mirror\n";
+    let rows: Vec<(&str, &str, &str, Vec<String>)> = vec![
+        (BOOTSTRAP, "                  vm_id: changeover\n", "", vec![error(PLUGIN, "vm_config.vm_id is missing: the filter would share its data with every plugin that has none; expected a name of its own")]),
+        (BOOTSTRAP, "                failure_policy: FAIL_OPEN\n", "", vec![error(PLUGIN, "failure_policy is not FAIL_OPEN: a filter that fails would answer 503 to everything instead of leaving requests to stable")]),
+        (BOOTSTRAP, "mutations:\n              - remove: x-changeover-cluster\n", "mutations:\n", vec![error(MANAGER, "a client's own x-changeover-cluster is not removed; expected `remove: x-changeover-cluster` in early_header_mutation_extensions")]),
+        (BOOTSTRAP, "- remove: x-changeover-mirror\n              - remove: x-changeover-shadow\n", "- remove: x-changeover-shadow\n", vec![error(MANAGER, "a client's own x-changeover-mirror is not removed; expected `remove: x-changeover-mirror` in early_header_mutation_extensions")]),
+        (BOOTSTRAP, "cluster_header: x-changeover-cluster", "cluster: digits-svm", vec![error(&format!("{MANAGER}.route_config"), "no route obeys the filter; expected one with `headers: [{name: x-changeover-cluster, present_match: true}]` and `cluster_header: x-changeover-cluster`")]),
+        (BOOTSTRAP, "cluster: digits-logreg\n                  timeout", "cluster: digits-svm\n                  timeout", vec![error(&format!("{ROUTES}.routes[1].route"), "warning: the ordinary route leads to \"digits-svm\", the candidate of rollout \"digits\": right only while its release is being finished")]),
+        (BOOTSTRAP, "cluster: digits-logreg\n                  timeout", "cluster: other\n                  timeout", vec![error(&format!("{ROUTES}.routes[1].route"), "the ordinary route leads to \"other\", not to stable's cluster \"digits-logreg\" of rollout \"digits\": that is where requests go when the filter fails")]),
+        (BOOTSTRAP, "- match: {prefix: /}", "- match: {prefix: /elsewhere}", vec![error(ROUTES, "no ordinary route for rollout \"digits\": without the filter its requests would get 404; expected one to stable's cluster below the route that obeys the filter")]),
+        (BOOTSTRAP, "svm: {cluster: digits-svm}", "svm: {cluster: nowhere}", vec!["f0: there is no cluster \"nowhere\", which serves version \"svm\" of rollout \"digits\"; known here: {\"digits-logreg\", \"digits-svm\"}".into()]),
+        (BOOTSTRAP, "  - {tag_name: worker, regex", "  - {tag_name: wrecker, regex", vec!["f0: stats_config.stats_tags lacks worker: those labels would stay glued to the metrics' names; copy them from envoy/stats-tags.yaml".into()]),
+        (BOOTSTRAP, "version_header: {response: true}", "labels: {team: a}", vec!["f0: stats_config.stats_tags lacks team: those labels would stay glued to the metrics' names; copy them from envoy/stats-tags.yaml".into()]),
+        (BOOTSTRAP, "address: {socket_address: {address: 127.0.0.1, port_value: 9901}}", "address: {socket_address: {address: 0.0.0.0, port_value: 9901}}", vec!["f0: admin.address.socket_address: warning: the admin interface listens on 0.0.0.0: whoever reaches it can stop Envoy; expected 127.0.0.1".into()]),
+        (BOOTSTRAP, "release: \"2026-11-24.1\"", "release: 0123", vec![format!("f0: warning: {PLUGIN}.configuration.value.rollouts[0].release: Envoy reads 0123 as an octal number; put it in quotes if it is a text"), error(PLUGIN, "rollouts[0].release: found the number 123, expected a text: put it in quotes")]),
+        (BOOTSTRAP, "name: changeover\n                # Config", "name: other\n                # Config", vec![]),
+        (&mirrored, policy, "                  ignored:\n                  - cluster_header: x-changeover-mirror\n", vec![error(&format!("{ROUTES}.routes[1].route"), "nothing would be mirrored from here; expected `request_mirror_policies` with `cluster_header: x-changeover-mirror`")]),
+        (&mirrored, "                    - remove: authorization\n                request_headers_to_remove", "                request_headers_to_remove", vec![error(&format!("{ROUTES}.routes[0].route.request_mirror_policies[0]"), "the copy carries authorization; expected a mutation `remove: authorization`")]),
+        (&mirrored, "request_headers_to_remove: [x-changeover-cluster]", "request_headers_to_remove: [x-changeover-cluster, x-changeover-mirror]", vec![error(&format!("{ROUTES}.routes[0]"), "request_headers_to_remove has x-changeover-mirror, which switches the mirror off")]),
+        (BY_ECDS, "              default_config:\n", "              ignored:\n", vec![error(&format!("{MANAGER}.http_filters[0].config_discovery"), "default_config is missing: every request would get 500 until the first good configuration; expected an envoy.filters.http.header_mutation that changes nothing")]),
+    ];
+    for (yaml, from, to, expected) in rows {
+        assert!(yaml.contains(from), "nothing to break: {from}");
+        // The policy stands on two routes: the last one is broken.
+        let at = yaml.rfind(from).expect("checked above");
+        let broken = format!("{}{to}{}", &yaml[..at], &yaml[at + from.len()..]);
+        assert_eq!(complaints(&[&broken]), expected, "{to}");
+        let fails = expected.iter().any(|line| !line.contains("warning: "));
+        assert_eq!(findings(&[&broken]).1, fails, "{expected:?}");
+    }
+}
+
+#[test]
+fn marks_and_hosts_of_copies_are_checked() {
+    let mirrored = BOOTSTRAP.replace("weights: {svm: 20}", "mirror: {to: svm}");
+    for (from, message) in [
+        (
+            "disable_shadow_host_suffix_append: true",
+            "the copy's Host would end in \"-shadow\"; expected `disable_shadow_host_suffix_append: true`",
+        ),
+        (
+            "key: x-changeover-shadow",
+            "the copy is not marked; expected a mutation that appends x-changeover-shadow",
+        ),
+    ] {
+        let broken = mirrored.replace(from, "ignored: x");
+        let expected: Vec<String> = [0, 1]
+            .map(|route| format!("f0: {ROUTES}.routes[{route}].route.request_mirror_policies[0]: {message}"))
+            .into();
+        assert_eq!(complaints(&[&broken]), expected);
+    }
+}
+
+/// Two listeners with a filter each.
+#[test]
+fn filters_on_two_listeners_must_agree() {
+    let listeners_at = BOOTSTRAP.find("  - name: models\n").expect("a listener");
+    let clusters_at = BOOTSTRAP.find("\n  clusters:\n").expect("clusters");
+    let listener = &BOOTSTRAP[listeners_at..clusters_at];
+    let with = |second: &str| format!("{}{second}{}", &BOOTSTRAP[..clusters_at], &BOOTSTRAP[clusters_at..]);
+    let second = PLUGIN.replace("listeners[0]", "listeners[1]");
+    let first = format!("f0: {PLUGIN}");
+    assert_eq!(complaints(&[&with(listener)]), [""; 0]);
+    let rows = [
+        (
+            "vm_id: changeover",
+            "vm_id: other",
+            format!("its vm_id differs from that of {first}: the two would not know of each other"),
+        ),
+        (
+            "filename: target/changeover.wasm",
+            "filename: changeover2.wasm",
+            format!("its code differs from that of {first}: the two would run in different VMs"),
+        ),
+        (
+            "weights: {svm: 20}",
+            "weights: {svm: 30}",
+            format!(
+                "its configuration differs from the one at {first}, which has the same vm_id, name and root_id: the one that Envoy loads last would replace the other; expected a root_id of its own"
+            ),
+        ),
+    ];
+    for (from, to, message) in rows {
+        assert_eq!(complaints(&[&with(&listener.replace(from, to))]), [format!("f0: {second}: {message}")]);
+    }
+    let apart = listener.replace("root_id: changeover", "root_id: second").replace("svm: 20", "svm: 30");
+    assert_eq!(complaints(&[&with(&apart)]), [""; 0]);
+}
+
+#[test]
+fn routes_may_come_by_rds_from_another_file() {
+    let start = BOOTSTRAP.find("          route_config:\n").expect("routes");
+    let end = BOOTSTRAP.find("          http_filters:\n").expect("filters");
+    let routes: String = BOOTSTRAP[start..end]
+        .lines()
+        .skip(1)
+        .map(|line| format!("{}\n", line.strip_prefix("          ").unwrap_or(line)))
+        .collect();
+    let by_rds = format!(
+        "{}          rds: {{route_config_name: models, config_source: {{ads: {{}}}}}}\n{}",
+        &BOOTSTRAP[..start],
+        &BOOTSTRAP[end..]
+    );
+    let told = "rds: its routes are discovered: check the file they come from together with this one";
+    assert_eq!(complaints(&[&by_rds]), [format!("f0: {MANAGER}.{told}")]);
+    let rds = |cluster: &str| {
+        let resource = "resources:\n- \"@type\": type.googleapis.com/envoy.config.route.v3.RouteConfiguration\n  name: models\n";
+        format!("{resource}{}", routes.replace("cluster: digits-logreg", &format!("cluster: {cluster}")))
+    };
+    assert_eq!(complaints(&[&by_rds, &rds("digits-logreg")]), [""; 0]);
+    let found = complaints(&[&by_rds, &rds("other")]);
+    assert!(
+        found.len() == 1
+            && found[0].starts_with(
+                "f1: resources[0].virtual_hosts[0].routes[1].route: the ordinary route leads to \"other\""
+            ),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn two_bootstraps_are_two_envoys() {
+    let other = BOOTSTRAP.replace("weights: {svm: 20}", "weights: {svm: 30}");
+    assert_eq!(complaints(&[BOOTSTRAP, &other, ECDS]), [""; 0]);
+}
+
+#[test]
+fn an_envoy_without_the_filter_is_told() {
+    let other = BOOTSTRAP.replace("changeover", "elsewhere").replace("x-elsewhere", "x-changeover");
+    assert_eq!(
+        complaints(&[&other]),
+        [
+            "f0: no changeover filter in it: none has `changeover` in its name, root_id, vm_id or code's file name"
+        ]
+    );
+}

@@ -1,0 +1,130 @@
+//! Changeover's filters inside Envoy's YAML, and what they need around them.
+//!
+//! Envoy's configuration is large, and most of it is none of our business: what is not known here is passed
+//! over, never complained about.
+
+pub(crate) mod bootstrap;
+pub(crate) mod filters;
+pub(crate) mod plugin;
+pub(crate) mod routes;
+
+use std::fmt;
+
+use serde_json::Value;
+
+/// A value in a file, and where it stands.
+#[derive(Clone)]
+pub(crate) struct Node<'a> {
+    pub(crate) value: &'a Value,
+    file: &'a str,
+    path: String,
+}
+
+impl<'a> Node<'a> {
+    /// A whole document.
+    pub(crate) fn document(file: &'a str, value: &'a Value) -> Self {
+        Self { value, file, path: String::new() }
+    }
+
+    /// A field, if it is there.
+    pub(crate) fn field(&self, name: &str) -> Option<Self> {
+        let value = self.value.get(name)?;
+        let path = if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) };
+        Some(Self { value, file: self.file, path })
+    }
+
+    /// A field below a field, and so on.
+    pub(crate) fn at(&self, names: &[&str]) -> Option<Self> {
+        names.iter().try_fold(self.clone(), |node, name| node.field(name))
+    }
+
+    /// The elements of a list field; none when it is not there.
+    pub(crate) fn list(&self, name: &str) -> Vec<Self> {
+        self.field(name).map(|list| list.elements()).unwrap_or_default()
+    }
+
+    fn elements(&self) -> Vec<Self> {
+        let elements = self.value.as_array().into_iter().flatten().enumerate();
+        let element =
+            |(index, value)| Self { value, file: self.file, path: format!("{}[{index}]", self.path) };
+        elements.map(element).collect()
+    }
+
+    /// A text field.
+    pub(crate) fn text(&self, name: &str) -> Option<&'a str> {
+        self.value.get(name)?.as_str()
+    }
+
+    /// Whether its `@type` is this message, such as `…v3.HttpConnectionManager`.
+    pub(crate) fn is(&self, message: &str) -> bool {
+        let kind = self.text("@type").and_then(|url| url.rsplit('/').next());
+        kind.is_some_and(|kind| {
+            kind == message || kind.strip_suffix(message).is_some_and(|head| head.ends_with('.'))
+        })
+    }
+
+    /// Shows `visit` this value and everything inside it.
+    pub(crate) fn walk(&self, visit: &mut dyn FnMut(&Self)) {
+        visit(self);
+        if let Value::Object(fields) = self.value {
+            fields.keys().filter_map(|name| self.field(name)).for_each(|node| node.walk(visit));
+        }
+        self.elements().iter().for_each(|node| node.walk(visit));
+    }
+}
+
+impl fmt::Display for Node<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.path.as_str() {
+            "" => f.write_str(self.file),
+            path => write!(f, "{}: {path}", self.file),
+        }
+    }
+}
+
+/// Whether a document is Envoy's rather than a bare configuration.
+pub(crate) fn is_envoys(document: &Value) -> bool {
+    const FIELDS: [&str; 12] = [
+        "@type",
+        "admin",
+        "clusters",
+        "dynamic_resources",
+        "filter_chains",
+        "http_filters",
+        "listeners",
+        "node",
+        "resources",
+        "route_config",
+        "static_resources",
+        "stats_config",
+    ];
+    let Value::Object(fields) = document else { return false };
+    !fields.contains_key("rollouts") && FIELDS.iter().any(|field| fields.contains_key(*field))
+}
+
+/// What `check` has found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Findings {
+    /// One line each, in the order found.
+    pub(crate) lines: Vec<String>,
+    /// Whether one of them is an error.
+    pub(crate) bad: bool,
+}
+
+impl Findings {
+    /// Something that does not work.
+    pub(crate) fn error(&mut self, place: &dyn fmt::Display, message: impl fmt::Display) {
+        self.bad = true;
+        self.note(place, message);
+    }
+
+    /// Something that works and probably should not be so.
+    pub(crate) fn warning(&mut self, place: &dyn fmt::Display, message: impl fmt::Display) {
+        self.note(place, format_args!("warning: {message}"));
+    }
+
+    /// Anything else.
+    pub(crate) fn note(&mut self, place: &dyn fmt::Display, message: impl fmt::Display) {
+        self.lines.push(format!("{place}: {message}"));
+    }
+}

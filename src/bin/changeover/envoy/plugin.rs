@@ -1,0 +1,69 @@
+//! What a plugin needs besides its configuration.
+
+use changeover::config;
+
+use super::filters::Filter;
+use super::{Findings, Node};
+
+/// Checks each plugin, and that those that share a VM agree.
+pub(crate) fn check(filters: &[Filter<'_>], findings: &mut Findings) {
+    for Filter { plugin, .. } in filters {
+        if vm_id(plugin).is_empty() {
+            findings.error(
+                plugin,
+                "vm_config.vm_id is missing: the filter would share its data with every plugin that has none; expected a name of its own",
+            );
+        }
+        if plugin.text("failure_policy") != Some("FAIL_OPEN") {
+            findings.error(
+                plugin,
+                "failure_policy is not FAIL_OPEN: a filter that fails would answer 503 to everything instead of leaving requests to stable",
+            );
+        }
+    }
+    for (index, filter) in filters.iter().enumerate() {
+        let earlier = filters.get(..index).unwrap_or_default();
+        if let Some(first) = earlier.first() {
+            same_vm(&first.plugin, &filter.plugin, findings);
+        }
+        if let Some(twin) = earlier.iter().find(|twin| identity(&twin.plugin) == identity(&filter.plugin))
+            && let (Some(one), Some(other)) = (&twin.config, &filter.config)
+            && config::hash(one) != config::hash(other)
+        {
+            findings.error(
+                &filter.plugin,
+                format_args!(
+                    "its configuration differs from the one at {}, which has the same vm_id, name and root_id: the one that \
+                     Envoy loads last would replace the other; expected a root_id of its own",
+                    twin.plugin
+                ),
+            );
+        }
+    }
+}
+
+/// Filters on several listeners see each other's state only inside one VM.
+fn same_vm(first: &Node<'_>, other: &Node<'_>, findings: &mut Findings) {
+    if vm_id(first) != vm_id(other) {
+        findings.error(
+            other,
+            format_args!("its vm_id differs from that of {first}: the two would not know of each other"),
+        );
+    }
+    let code = |plugin: &Node<'_>| plugin.at(&["vm_config", "code"]).map(|code| code.value.clone());
+    if code(first) != code(other) {
+        findings.error(
+            other,
+            format_args!("its code differs from that of {first}: the two would run in different VMs"),
+        );
+    }
+}
+
+fn vm_id<'a>(plugin: &Node<'a>) -> &'a str {
+    plugin.field("vm_config").and_then(|vm| vm.text("vm_id")).unwrap_or_default()
+}
+
+fn identity<'a>(plugin: &Node<'a>) -> (&'a str, &'a str, &'a str) {
+    let text = |field| plugin.text(field).unwrap_or_default();
+    (vm_id(plugin), text("name"), text("root_id"))
+}

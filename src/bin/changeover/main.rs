@@ -1,0 +1,42 @@
+//! The command line `changeover`.
+
+#![forbid(unsafe_code)]
+
+mod check;
+mod envoy;
+mod schema;
+mod yaml;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Releases models safely behind Envoy.
+#[derive(Parser)]
+#[command(version = changeover::VERSION, about, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Validate configurations: bare ones, or the changeover filters inside Envoy's YAML
+    ///
+    /// Exit status: 0 all are valid, 1 one is not, 2 a file cannot be read.
+    Check {
+        /// YAML or JSON files; `-` is standard input
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Print the JSON Schema of the configuration, for editors
+    Schema,
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Check { files } => check::run(&files),
+        Command::Schema => schema::run(),
+    }
+}
