@@ -1,0 +1,212 @@
+"""What the demo shows: a canary's split, users that stay where they are, blue/green flips."""
+
+import collections
+import os
+import re
+import time
+
+import client
+import counters
+import processes
+import show
+
+ECDS = "envoy/ecds/changeover.yaml"
+
+
+def percentile(values, share):
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0
+
+
+def configuration(fields):
+    """The shipped ECDS file with other fields in place of its `blue_green`."""
+    text, count = re.subn(r"blue_green: \{active: \w+\}", fields, (processes.ROOT / ECDS).read_text())
+    assert count == 1, "the shipped ECDS file has one `blue_green: {active: …}`"
+    return text
+
+
+class Demo:
+    """Runs the acts, and keeps what they observed for the summary."""
+
+    def __init__(self, running, images, promises):
+        self.running, self.images, self.promises = running, images, promises
+        # (act, {version: what clients saw}, … model servers received, … filter counted)
+        self.observed = []
+        self.known = ({}, {})
+
+    def note(self, act, answers):
+        """Compares what an act's clients saw with what model servers and filter counted meanwhile."""
+        seen = client.by_version(answers)
+
+        def since_the_last_act():
+            models, filters = self.running.model_counts(), self.running.filter_counts()
+            return counters.subtract(models, self.known[0]), counters.subtract(filters, self.known[1])
+
+        def same():
+            models, filters = since_the_last_act()
+            return all(seen.get(v, 0) == models.get(v, 0) == filters.get(v, 0) for v in {*seen, *models, *filters})
+
+        # The filter counts a request when it is over for Envoy, a moment after the client has the answer.
+        agreed = processes.holds_within(2, same)
+        models, filters = since_the_last_act()
+        self.known = (counters.add(self.known[0], models), counters.add(self.known[1], filters))
+        self.observed.append((act, seen, models, filters))
+        self.promises.keep(
+            agreed, "clients, model servers and the filter counted the same", f"{seen}, {models}, {filters}",
+        )
+        failed = collections.Counter(answer.status for answer in answers if answer.status != 200)
+        self.promises.keep(not failed, f"each of {len(answers):,} requests was answered with 200", dict(failed))
+        return seen
+
+    def canary(self, requests):
+        show.heading("Canary: 20 % of the requests go to the candidate")
+        show.say("envoy/envoy.yaml says `weights: {svm: 20}`; these requests have no user, each is drawn on its own")
+        questions = [(number, None) for number in range(requests)]
+        answers = client.ask_all(self.images, questions, "requests")
+        rows = []
+        for version, weight in (("logreg", 80), ("svm", 20)):
+            mine = [(n, answer) for n, answer in enumerate(answers) if answer.version == version]
+            right = sum(answer.label == self.images.labels[n % len(self.images)] for n, answer in mine)
+            times = [answer.seconds * 1_000 for _, answer in mine]
+            rows.append((
+                version, f"{weight} %", f"{100 * len(mine) / len(answers):.1f} %", len(mine),
+                f"{100 * right / max(1, len(mine)):.1f} %", f"{percentile(times, 0.5):.1f} ms",
+                f"{percentile(times, 0.99):.1f} ms",
+            ))
+        header = ("version", "weight", "observed", "requests", "right answers", "median", "99th percentile")
+        for line in show.table(header, rows):
+            show.say(line)
+        seen = self.note("canary", answers)
+        candidate = seen.get("svm", 0)
+        self.promises.keep(
+            counters.within(candidate, requests, 0.20),
+            f"{candidate:,} of {requests:,} requests is 20 %, within four standard deviations",
+        )
+
+    def users(self, count=200, times=5):
+        show.heading("Sticky users: who has seen a version keeps it")
+        questions = [(at, {"x-user-id": f"user-{at % count}"}) for at in range(count * times)]
+        first = client.ask_all(self.images, questions, "requests")
+        versions = collections.defaultdict(set)
+        for (at, _), answer in zip(questions, first):
+            versions[at % count].add(answer.version)
+        self.promises.keep(
+            all(len(seen) == 1 for seen in versions.values()),
+            f"{count} users, {times} requests each, over two workers: everybody saw one version",
+        )
+        on_candidate = sum(seen == {"svm"} for seen in versions.values())
+        show.say(f"{on_candidate} of {count} users are on the candidate")
+
+        self.running.stop_envoy()
+        self.running.start_envoy("envoy/envoy.yaml")
+        again = client.ask_all(self.images, questions[:count], "requests")
+        self.promises.keep(
+            all({answer.version} == versions[at] for at, answer in enumerate(again)),
+            "after a restart of Envoy everybody sees the same version as before",
+        )
+
+        asked = client.Client(self.images)
+        stable_user = next(f"user-{at}" for at, seen in versions.items() if seen == {"logreg"})
+        overrides = [asked.ask(0, {"x-user-id": stable_user, "x-changeover": value})
+                     for value in ("always", "never", "svm", "digits-svm")]
+        self.promises.keep(
+            [answer.version for answer in overrides] == ["svm", "logreg", "svm", "logreg"],
+            "`x-changeover: always`, `never` and a version's name are obeyed; a cluster's name is not",
+        )
+        forged = [asked.ask(0, {"x-user-id": stable_user, "x-changeover-cluster": "digits-svm"}) for _ in range(5)]
+        self.promises.keep(
+            all(answer.version == "logreg" for answer in forged),
+            "a client that sends x-changeover-cluster itself reaches no other cluster",
+        )
+        self.note("sticky users", first + again + overrides + forged)
+
+    def push(self, fields):
+        """Moves a configuration with these fields into place: Envoy does not notice a write."""
+        path = self.running.directory / ECDS
+        new = path.with_suffix(".new")
+        new.write_text(configuration(fields))
+        os.replace(new, path)
+
+    def hash_in_use(self):
+        """The one configuration that all workers use, if there is one."""
+        used = set(counters.hashes(self.running.series()).values())
+        return used.pop() if len(used) == 1 else None
+
+    def shadow(self, requests=300):
+        show.heading("Shadow: stable answers, the other version gets a copy of every second request")
+        used = self.hash_in_use()
+        mirror = "mirror: {to: svm, percent: 50, methods: [POST]}"
+        self.push(mirror)
+        processes.wait_for("the mirror", lambda: self.new_hash_in_use(used))
+        show.say(f"pushed `{mirror}`")
+        before = self.running.model_counts()
+        answers = client.ask_all(self.images, [(number, None) for number in range(requests)], "requests")
+        sent = counters.mirrored(self.running.series())
+
+        def received():
+            return counters.subtract(self.running.model_counts(), before)
+
+        # Nobody waits for a shadow: its last copies may still be on their way.
+        arrived = processes.holds_within(5, lambda: received()["svm"] == sent)
+        show.say(f"the shadow got {received()['svm']} copies, the filter asked for {sent}")
+        self.promises.keep(arrived, "the shadow got exactly the copies that the filter asked for", received())
+        self.promises.keep(
+            counters.within(sent, requests, 0.5), "half of the requests were copied, within four standard deviations", sent,
+        )
+        self.promises.keep(
+            all(answer.version == "logreg" for answer in answers), "every client got stable's answer",
+        )
+        # Copies are no requests of clients: they are left out of the comparison.
+        self.known = (counters.add(self.known[0], {"svm": received()["svm"]}), self.known[1])
+        self.note("shadow", answers)
+
+    def new_hash_in_use(self, old):
+        used = self.hash_in_use()
+        return used if used != old else None
+
+    def blue_green(self, flips=10):
+        show.heading(f"Blue/green: {flips} flips under load, by replacing {ECDS}")
+        self.running.stop_envoy()
+        self.running.start_envoy("envoy/envoy-ecds.yaml")
+        used = processes.wait_for("the configuration", self.hash_in_use)
+        took, late = [], 0
+        with client.Load(self.images) as load:
+            load.wait_for_more(50)
+            for number in range(flips):
+                new, old = ("svm", "logreg") if number % 2 == 0 else ("logreg", "svm")
+                began = time.monotonic()
+                self.push(f"blue_green: {{active: {new}}}")
+                used = processes.wait_for("all workers to flip", lambda: self.new_hash_in_use(used))
+                took.append((time.monotonic() - began) * 1_000)
+                load.wait_for_requests_in_flight()
+                before = self.running.model_counts()[old]
+                load.wait_for_more(60)
+                late += self.running.model_counts()[old] - before
+            show.say(f"from the file's replacement to the last worker: median {percentile(took, 0.5):.0f} ms, "
+                     f"at most {max(took):.0f} ms")
+            self.promises.keep(late == 0, "once all workers had flipped, no request went to the old side", late)
+
+            rejected = "extension_config_discovery.http_filter.changeover.update_rejected"
+            self.push("weights: {svm: 120, tree: 5}")
+            processes.wait_for("the refusal", lambda: self.running.stat(rejected))
+            reasons = re.findall(r"configuration refused: (.*)", self.running.log())
+            show.say("a push that is wrong, and what Envoy's log says about it:")
+            for reason in reasons:
+                show.say(f"  {reason}")
+            load.wait_for_more(60)
+            self.promises.keep(
+                len(reasons) == 2 and self.hash_in_use() == used, "it was refused, and the old configuration stays in use",
+            )
+        self.note("blue/green", load.all())
+
+    def summary(self):
+        show.heading("Summary: who counted what")
+        rows = []
+        for act, *counts in self.observed:
+            for version in sorted({*counts[0], *counts[1], *counts[2]}):
+                numbers = [count.get(version, 0) for count in counts]
+                if not any(numbers):
+                    continue
+                rows.append((act, version, *(f"{number:,}" for number in numbers), "✓" if len(set(numbers)) == 1 else "✗"))
+        for line in show.table(("act", "version", "clients", "model servers", "filter", ""), rows):
+            show.say(line)

@@ -1,0 +1,69 @@
+"""What the filter and the model servers have counted."""
+
+import json
+import re
+import urllib.request
+
+SERIES = re.compile(r"^(?P<name>[A-Za-z_:][\w:]*)(?:\{(?P<labels>.*)\})? (?P<value>\S+)$")
+LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+
+
+def fetch(url, data=None):
+    """The text behind a URL."""
+    request = urllib.request.Request(url, data=data, method="POST" if data is not None else "GET")
+    with urllib.request.urlopen(request, timeout=10) as response:
+        return response.read().decode()
+
+
+def parse(text):
+    """Prometheus' text format → [(name, {label: value}, number)]."""
+    found = []
+    for line in text.splitlines():
+        match = None if line.startswith("#") else SERIES.match(line)
+        if match:
+            labels = dict(LABEL.findall(match["labels"] or ""))
+            found.append((match["name"], labels, float(match["value"])))
+    return found
+
+
+def requests_by_version(series):
+    """{version: requests that the filter has counted}."""
+    counts = {}
+    for name, labels, value in series:
+        if name == "changeover_requests_total":
+            counts[labels["version"]] = counts.get(labels["version"], 0) + int(value)
+    return counts
+
+
+def mirrored(series):
+    """Requests that the filter has asked Envoy to copy."""
+    return sum(
+        int(value) for name, labels, value in series
+        if name == "changeover_mirror_requests_total" and labels["result"] == "sent"
+    )
+
+
+def hashes(series):
+    """{worker: the hash of the configuration it uses}."""
+    return {labels["worker"]: int(value) for name, labels, value in series if name == "changeover_config_hash"}
+
+
+def inferences(port):
+    """Inference requests that a model server has received."""
+    return json.loads(fetch(f"http://127.0.0.1:{port}/stats"))["inferences"]
+
+
+def within(count, total, share, deviations=4):
+    """Whether `count` of `total` fits a probability, within that many standard deviations of a binomial."""
+    spread = deviations * (total * share * (1 - share)) ** 0.5
+    return abs(count - total * share) <= spread
+
+
+def add(one, other):
+    """The sum of two {version: count}."""
+    return {key: one.get(key, 0) + other.get(key, 0) for key in {*one, *other}}
+
+
+def subtract(one, other):
+    """The difference of two {version: count}."""
+    return {key: one.get(key, 0) - other.get(key, 0) for key in {*one, *other}}

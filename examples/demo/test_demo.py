@@ -1,0 +1,61 @@
+"""The demo's own parts."""
+
+import pathlib
+import sys
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+import acts  # noqa: E402
+import counters  # noqa: E402
+import show  # noqa: E402
+
+SCRAPE = """# TYPE changeover_requests_total counter
+changeover_requests_total{rollout="digits",version="svm",class="2xx",outcome="ok"} 5
+changeover_requests_total{rollout="digits",version="svm",class="5xx",outcome="error"} 1
+changeover_requests_total{rollout="digits",version="logreg",class="2xx",outcome="ok"} 20
+changeover_mirror_requests_total{rollout="digits",version="svm",result="sent"} 3
+changeover_mirror_requests_total{rollout="digits",version="svm",result="skipped_method"} 4
+changeover_config_hash{worker="0"} 281474976710655
+changeover_config_hash{worker="1"} 7
+up 1
+"""
+
+
+class CountersTest(unittest.TestCase):
+    def test_scrape(self):
+        series = counters.parse(SCRAPE)
+        self.assertEqual(counters.requests_by_version(series), {"svm": 6, "logreg": 20})
+        self.assertEqual(counters.hashes(series), {"0": 281474976710655, "1": 7})
+        self.assertEqual(counters.mirrored(series), 3)
+        self.assertEqual(len(series), 8)
+
+    def test_labels_with_quotes(self):
+        self.assertEqual(counters.parse('m{a="x\\"y",b="1,2"} 3')[0][1], {"a": 'x\\"y', "b": "1,2"})
+
+    def test_within_four_standard_deviations(self):
+        self.assertTrue(counters.within(471, 2_000, 0.2))
+        self.assertFalse(counters.within(472, 2_000, 0.2))
+
+    def test_sums(self):
+        self.assertEqual(counters.add({"a": 1}, {"a": 2, "b": 3}), {"a": 3, "b": 3})
+        self.assertEqual(counters.subtract({"a": 1}, {"b": 3}), {"a": 1, "b": -3})
+
+
+class ShowTest(unittest.TestCase):
+    def test_table(self):
+        self.assertEqual(show.table(("a", "n"), [("xx", 1), ("y", 100)]), ["a     n", "──  ───", "xx    1", "y   100"])
+
+
+class ActsTest(unittest.TestCase):
+    def test_percentile(self):
+        self.assertEqual([acts.percentile(range(100), share) for share in (0, 0.5, 0.99, 1)], [0, 50, 99, 99])
+        self.assertEqual(acts.percentile([], 0.5), 0)
+
+    def test_the_shipped_file_can_be_changed(self):
+        self.assertIn("            blue_green: {active: svm}\n", acts.configuration("blue_green: {active: svm}"))
+        self.assertNotIn("blue_green: {", acts.configuration("weights: {svm: 5}"))
+
+
+if __name__ == "__main__":
+    unittest.main()
