@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+"""Follows the READMEs of the compose examples word by word, and compares what they promise with what happens.
+
+    run.py [EXAMPLE…]      canary, blue-green, shadow
+
+Every line behind a `$ ` in a ```console block is run; the lines below it are what must come out, literally. (A
+command without lines below it only has to succeed.) Runs in a copy, so that no file of the repository changes.
+"""
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+EXAMPLES = ["canary", "blue-green", "shadow"]
+IMAGES = ["envoyproxy/envoy:v1.40.0", "python:3.11-slim"]
+STAND_INS = ROOT.parent / "shared" / "tools" / "local-images"
+
+
+def works(*command):
+    try:
+        return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+def compose():
+    """How Compose is called here: v2 is part of docker, 1.29 a program of its own."""
+    if works("docker", "compose", "version"):
+        return "docker compose"
+    return "docker-compose" if works("docker-compose", "version") else None
+
+
+def steps(readme):
+    """[(command, expected output)] of a README's console blocks."""
+    found = []
+    for block in re.findall(r"^```console\n(.*?)^```$", readme, re.S | re.M):
+        for line in block.splitlines():
+            if line.startswith("$ "):
+                found.append((line[2:], []))
+            else:
+                found[-1][1].append(line)
+    return [(command, "\n".join(output)) for command, output in found]
+
+
+def follow(example, directory, compose_command):
+    """Runs a README's commands in one shell, as a reader would; returns what was wrong."""
+    shell = subprocess.Popen(
+        ["bash"], cwd=directory, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )
+    for command, expected in steps((ROOT / "examples" / example / "README.md").read_text()):
+        if command.startswith("make "):
+            continue  # the module is built already
+        command = command.replace("docker compose", compose_command)
+        shell.stdin.write(f"{command}\necho; echo ended:$?\n")
+        shell.stdin.flush()
+        output = []
+        for line in shell.stdout:
+            if line.startswith("ended:"):
+                break
+            output.append(line.rstrip("\n"))
+        found = "\n".join(output).strip("\n")
+        print(f"  $ {command}", flush=True)
+        if line.strip() != "ended:0" or (expected and found != expected):
+            return f"expected:\n{expected}\nfound ({line.strip()}):\n{found}"
+    shell.stdin.close()
+    shell.wait()
+    return None
+
+
+def main():
+    examples = sys.argv[1:] or EXAMPLES
+    command = compose()
+    if not (command and works("docker", "info")):
+        print("compose examples: SKIPPED, there is no docker with compose here")
+        return 1 if os.environ.get("CI") else 0
+    if not all(works("docker", "image", "inspect", image) or works("docker", "pull", "--quiet", image) for image in IMAGES):
+        if not STAND_INS.exists():
+            print("compose examples: SKIPPED, no image can be pulled here")
+            return 1 if os.environ.get("CI") else 0
+        subprocess.run([STAND_INS], check=True)
+    for example in examples:
+        print(f"examples/{example}", flush=True)
+        with tempfile.TemporaryDirectory() as directory:
+            copy = pathlib.Path(directory)
+            copy.chmod(0o755)
+            shutil.copytree(ROOT / "examples", copy / "examples")
+            (copy / "target").mkdir()
+            shutil.copy(ROOT / "target" / "changeover.wasm", copy / "target")
+            try:
+                wrong = follow(example, copy, command)
+            finally:
+                file = f"examples/{example}/compose.yaml"
+                ended = [*command.split(), "-f", file]
+                logs = subprocess.run([*ended, "logs", "--tail", "30"], cwd=copy, capture_output=True, text=True, check=False)
+                subprocess.run([*ended, "down", "--volumes"], cwd=copy, stderr=subprocess.DEVNULL, check=False)
+        if wrong:
+            print(f"{wrong}\n--- logs ---\n{logs.stdout}\nexamples/{example}: FAILED")
+            return 1
+        print(f"examples/{example}: ok")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,191 @@
+//! Many requests, counted where they are sent.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Request;
+
+use super::{Answer, Connection, request};
+
+type Make = dyn Fn(u64) -> Request<Full<Bytes>> + Send + Sync;
+
+/// A number of requests over a number of connections.
+pub(crate) struct Load {
+    address: SocketAddr,
+    connections: usize,
+    make: Arc<Make>,
+}
+
+/// What came back.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tally {
+    /// Answers by the upstream they name; Envoy's own name none.
+    pub(crate) by_upstream: BTreeMap<String, u64>,
+    /// Answers by status.
+    pub(crate) by_status: BTreeMap<u16, u64>,
+    /// Requests without an answer, and why.
+    pub(crate) errors: Vec<String>,
+    /// The upstream that answered each request, by the request's number.
+    pub(crate) answers: BTreeMap<u64, String>,
+}
+
+impl Tally {
+    /// Answers from an upstream.
+    pub(crate) fn from(&self, upstream: &str) -> u64 {
+        self.by_upstream.get(upstream).copied().unwrap_or(0)
+    }
+
+    /// All requests.
+    pub(crate) fn total(&self) -> u64 {
+        self.by_status.values().sum::<u64>() + self.errors.len() as u64
+    }
+
+    /// Fails unless every request was answered with 200.
+    pub(crate) fn assert_all_ok(&self) {
+        assert!(self.errors.is_empty(), "{} requests lost, such as: {}", self.errors.len(), self.errors[0]);
+        assert!(self.by_status.keys().all(|status| *status == 200), "{:?}", self.by_status);
+    }
+
+    fn add(&mut self, number: u64, answer: std::io::Result<Answer>) {
+        match answer {
+            Ok(answer) => {
+                *self.by_status.entry(answer.status.as_u16()).or_default() += 1;
+                *self.by_upstream.entry(answer.upstream().to_owned()).or_default() += 1;
+                self.answers.insert(number, answer.upstream().to_owned());
+            }
+            Err(error) => self.errors.push(error.to_string()),
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        other.by_status.into_iter().for_each(|(key, n)| *self.by_status.entry(key).or_default() += n);
+        other.by_upstream.into_iter().for_each(|(key, n)| *self.by_upstream.entry(key).or_default() += n);
+        self.errors.extend(other.errors);
+        self.answers.extend(other.answers);
+    }
+}
+
+impl Load {
+    /// GETs for `/`.
+    pub(crate) fn to(address: SocketAddr) -> Self {
+        Self { address, connections: 8, make: Arc::new(|_| request("GET", "/", &[], "")) }
+    }
+
+    /// How many connections.
+    pub(crate) fn connections(mut self, connections: usize) -> Self {
+        self.connections = connections;
+        self
+    }
+
+    /// What the nth request is.
+    pub(crate) fn each(mut self, make: impl Fn(u64) -> Request<Full<Bytes>> + Send + Sync + 'static) -> Self {
+        self.make = Arc::new(make);
+        self
+    }
+
+    /// Sends so many requests.
+    pub(crate) async fn send(self, requests: u64) -> Tally {
+        self.run(requests, Arc::default()).await
+    }
+
+    /// Sends requests until the returned handle is stopped.
+    pub(crate) fn start(self) -> Running {
+        let (stop, sent) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let task = tokio::spawn({
+            let (stop, sent) = (Arc::clone(&stop), Arc::clone(&sent));
+            let make = Arc::clone(&self.make);
+            let counting = self.each(move |number| {
+                sent.fetch_add(1, Ordering::Relaxed);
+                make(number)
+            });
+            async move { counting.run(u64::MAX, stop).await }
+        });
+        Running { stop, sent, task }
+    }
+
+    async fn run(self, requests: u64, stop: Arc<AtomicBool>) -> Tally {
+        let next = Arc::new(AtomicU64::new(0));
+        let tasks: Vec<_> = (0..self.connections)
+            .map(|_| {
+                let (next, stop, make) = (Arc::clone(&next), Arc::clone(&stop), Arc::clone(&self.make));
+                tokio::spawn(one_connection(self.address, next, requests, stop, make))
+            })
+            .collect();
+        let mut all = Tally::default();
+        for task in tasks {
+            all.merge(task.await.expect("no panic"));
+        }
+        all
+    }
+}
+
+async fn one_connection(
+    address: SocketAddr,
+    next: Arc<AtomicU64>,
+    requests: u64,
+    stop: Arc<AtomicBool>,
+    make: Arc<Make>,
+) -> Tally {
+    let mut tally = Tally::default();
+    let mut connection = None;
+    while !stop.load(Ordering::Relaxed) {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        if number >= requests {
+            break;
+        }
+        let mut open = match connection.take() {
+            Some(open) => open,
+            None => match Connection::open(address).await {
+                Ok(open) => open,
+                Err(error) => {
+                    tally.add(number, Err(error));
+                    continue;
+                }
+            },
+        };
+        let answer = open.send(make(number)).await;
+        // After an error, or when Envoy asks for it, the next request takes a new connection.
+        let closes = |answer: &Answer| answer.header("connection") == Some("close");
+        if !answer.as_ref().map_or(true, closes) {
+            connection = Some(open);
+        }
+        tally.add(number, answer);
+    }
+    tally
+}
+
+/// A load that goes on.
+pub(crate) struct Running {
+    stop: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
+    task: tokio::task::JoinHandle<Tally>,
+}
+
+impl Running {
+    /// Requests sent so far.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Ends it, with all requests answered.
+    pub(crate) async fn stop(self) -> Tally {
+        self.stop.store(true, Ordering::Relaxed);
+        self.task.await.expect("no panic")
+    }
+}
+
+/// Fails unless `count` of `total` fits the probability `p`, within four standard deviations.
+pub(crate) fn assert_share(count: u64, total: u64, p: f64) {
+    #[allow(clippy::cast_precision_loss)] // small counts
+    let (count, total) = (count as f64, total as f64);
+    let (mean, sd) = (total * p, (total * p * (1.0 - p)).sqrt());
+    assert!(
+        (count - mean).abs() <= 4.0 * sd,
+        "{count} of {total}, expected {mean:.0} ± {:.0} (4 sd)",
+        4.0 * sd
+    );
+}

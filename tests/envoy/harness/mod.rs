@@ -1,0 +1,36 @@
+//! A real Envoy, real upstreams and real clients, for one test.
+
+#![allow(dead_code)] // not every test uses every part
+
+mod admin;
+mod client;
+mod envoy;
+mod load;
+mod raw;
+mod setup;
+mod upstream;
+
+use std::time::{Duration, Instant};
+
+pub(crate) use admin::Metrics;
+pub(crate) use client::{Answer, Connection, get, https_get, request};
+pub(crate) use envoy::{Envoy, binary};
+pub(crate) use load::{Load, assert_share};
+pub(crate) use raw::{Raw, RawUpstream, raw_exchange};
+pub(crate) use setup::{Config, Setup};
+pub(crate) use upstream::{Behaviour, Upstream};
+
+/// How long anything may take on a busy machine before it counts as never.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Waits until `condition` gives a value, asking again every few milliseconds.
+pub(crate) async fn wait_for<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(value) = condition().await {
+            return value;
+        }
+        assert!(begun.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain for: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

@@ -1,0 +1,96 @@
+//! Bytes on a socket: what no HTTP library would send.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use super::DEADLINE;
+
+/// What a broken upstream does with a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Raw {
+    /// Closes the connection instead of an answer.
+    CloseBeforeHeaders,
+    /// Promises a body and closes in its middle.
+    CloseInBody,
+    /// Sends something that is no HTTP.
+    Garbage,
+    /// Says nothing.
+    Silent,
+    /// Sends back whatever comes (the far end of a CONNECT tunnel).
+    Echo,
+}
+
+/// An upstream that is no proper HTTP server.
+pub(crate) struct RawUpstream {
+    address: SocketAddr,
+    server: JoinHandle<()>,
+}
+
+impl RawUpstream {
+    pub(crate) async fn start(behaviour: Raw) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let server = tokio::spawn(async move {
+            loop {
+                let Ok((stream, _)) = listener.accept().await else { continue };
+                tokio::spawn(misbehave(stream, behaviour));
+            }
+        });
+        Self { address, server }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for RawUpstream {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+async fn misbehave(mut stream: TcpStream, behaviour: Raw) {
+    if let Raw::Echo = behaviour {
+        let (mut read, mut write) = stream.split();
+        let _ = tokio::io::copy(&mut read, &mut write).await;
+        return;
+    }
+    let mut request = [0; 4096];
+    let _ = stream.read(&mut request).await;
+    let _ = match behaviour {
+        Raw::CloseInBody => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nthe beginning").await
+        }
+        Raw::Garbage => stream.write_all(b"\x00\xff\x13garbage\r\n\r\n").await,
+        Raw::CloseBeforeHeaders | Raw::Echo => Ok(()),
+        Raw::Silent => {
+            tokio::time::sleep(2 * DEADLINE).await;
+            Ok(())
+        }
+    };
+    let _ = stream.shutdown().await;
+}
+
+/// Sends bytes, and returns what comes back until the other side closes or is silent for a while after
+/// something came.
+pub(crate) async fn raw_exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    // A server that refuses early closes before everything is written.
+    let _ = stream.write_all(bytes).await;
+    let mut answer = Vec::new();
+    let mut patience = DEADLINE;
+    let mut chunk = [0; 16_384];
+    while let Ok(Ok(read)) = tokio::time::timeout(patience, stream.read(&mut chunk)).await {
+        if read == 0 {
+            break;
+        }
+        answer.extend_from_slice(&chunk[..read]);
+        patience = Duration::from_millis(200);
+    }
+    answer
+}

@@ -1,0 +1,332 @@
+//! From the shipped YAML to a test's Envoy.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::envoy::Envoy;
+
+/// The top of the repository.
+pub(super) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A plugin configuration, in the forms in which Envoy's users write it.
+#[derive(Clone, Debug)]
+pub(crate) enum Config {
+    /// A `google.protobuf.Struct`, in YAML's flow style: Envoy's own loader gives the values their types.
+    Struct(String),
+    /// A `StringValue`: JSON text.
+    Json(String),
+    /// A `BytesValue`: JSON text.
+    Bytes(String),
+}
+
+impl Config {
+    /// A `Struct` with one rollout, the versions `blue` (stable) and `green` (candidate) and these fields more.
+    pub(crate) fn rollout(fields: &str) -> Self {
+        Self::Struct(format!("{{rollouts: [{}]}}", Self::blue_green("digits", fields)))
+    }
+
+    /// A rollout in flow style, the versions `blue` (stable) and `green` (candidate) and these fields more.
+    pub(crate) fn blue_green(name: &str, fields: &str) -> String {
+        let comma = if fields.is_empty() { "" } else { ", " };
+        format!(
+            "{{name: {name}, release: \"1\", versions: {{blue: {{cluster: blue}}, green: {{cluster: green}}}}, \
+             stable: blue, candidate: green{comma}{fields}}}"
+        )
+    }
+
+    /// `configuration` in YAML.
+    fn yaml(&self) -> String {
+        let any = |kind: &str, value: &str| {
+            format!("{{\"@type\": type.googleapis.com/google.protobuf.{kind}, value: {value}}}")
+        };
+        match self {
+            Config::Struct(yaml) => any("Struct", yaml),
+            Config::Json(text) => any("StringValue", &Value::from(text.as_str()).to_string()),
+            Config::Bytes(text) => {
+                use base64::Engine as _;
+                any("BytesValue", &format!("\"{}\"", base64::engine::general_purpose::STANDARD.encode(text)))
+            }
+        }
+    }
+}
+
+/// Where Envoy's YAML is edited: what is written as text stands for itself until then.
+const PLACEHOLDER: &str = "the configuration comes here";
+
+/// An Envoy to be: the shipped YAML, edited.
+pub(crate) struct Setup {
+    bootstrap: Value,
+    ecds: Option<Value>,
+    config: Option<Config>,
+    /// Configurations of further filters, by the text that stands for them.
+    more_configs: Vec<(String, Config)>,
+    workers: u32,
+    ecds_file: bool,
+}
+
+impl Setup {
+    /// `envoy/envoy.yaml`: the configuration stands in the bootstrap.
+    pub(crate) fn shipped(config: Config) -> Self {
+        let mut setup = Self::read("envoy/envoy.yaml");
+        setup.config = Some(config);
+        configure(wasm(setup.filter()), PLACEHOLDER);
+        setup
+    }
+
+    /// `envoy/envoy-ecds.yaml` and `envoy/ecds/changeover.yaml`: the configuration comes from a file.
+    pub(crate) fn shipped_ecds(config: Config) -> Self {
+        let mut setup = Self::read("envoy/envoy-ecds.yaml");
+        let mut ecds = read_yaml("envoy/ecds/changeover.yaml");
+        configure(wasm(ecds.pointer_mut("/resources/0/typed_config").expect("the filter")), PLACEHOLDER);
+        setup.ecds = Some(ecds);
+        setup.config = Some(config);
+        setup
+    }
+
+    /// The shipped bootstrap without the filter: what plain Envoy does.
+    pub(crate) fn plain() -> Self {
+        let mut setup = Self::read("envoy/envoy.yaml");
+        setup.hcm()["http_filters"].as_array_mut().expect("filters").remove(0);
+        setup
+    }
+
+    fn read(file: &str) -> Self {
+        let mut bootstrap = read_yaml(file);
+        bootstrap["admin"]["address"]["socket_address"]["port_value"] = json!(0);
+        let listener = &mut bootstrap["static_resources"]["listeners"][0];
+        listener["address"]["socket_address"]["port_value"] = json!(0);
+        bootstrap["stats_flush_interval"] = json!("0.2s"); // histograms show up with the flush
+        Self { bootstrap, ecds: None, config: None, more_configs: Vec::new(), workers: 1, ecds_file: true }
+    }
+
+    /// The clusters; the first is the ordinary route's, the stable version's.
+    pub(crate) fn clusters(mut self, clusters: &[(&str, SocketAddr)]) -> Self {
+        let cluster = |(name, address): &(&str, SocketAddr)| {
+            let address = json!({"address": address.ip().to_string(), "port_value": address.port()});
+            json!({
+                "name": name, "connect_timeout": "1s",
+                "load_assignment": {"cluster_name": name, "endpoints": [
+                    {"lb_endpoints": [{"endpoint": {"address": {"socket_address": address}}}]}
+                ]},
+            })
+        };
+        self.bootstrap["static_resources"]["clusters"] = clusters.iter().map(cluster).collect();
+        let stable = clusters.first().expect("a cluster").0;
+        self.edit_routes(|routes| {
+            for route in routes {
+                if let Some(cluster) = route["route"].get_mut("cluster") {
+                    *cluster = json!(stable);
+                }
+            }
+        })
+    }
+
+    /// All upstreams speak HTTP/2 (gRPC does).
+    pub(crate) fn http2_upstreams(mut self) -> Self {
+        const OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+        for cluster in self.bootstrap["static_resources"]["clusters"].as_array_mut().expect("clusters") {
+            cluster["typed_extension_protocol_options"] = json!({OPTIONS: {
+                "@type": format!("type.googleapis.com/{OPTIONS}"), "explicit_http_config": {"http2_protocol_options": {}},
+            }});
+        }
+        self
+    }
+
+    /// How many worker threads.
+    pub(crate) fn workers(mut self, workers: u32) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// The file that ECDS reads is not there.
+    pub(crate) fn without_ecds_file(mut self) -> Self {
+        self.ecds_file = false;
+        self
+    }
+
+    /// Another module than `target/changeover.wasm`.
+    pub(crate) fn module(mut self, file: &str) -> Self {
+        let filename = json!(root().join(file));
+        self.plugin()["vm_config"]["code"]["local"]["filename"] = filename;
+        self
+    }
+
+    /// Changes the routes of the shipped listener.
+    pub(crate) fn edit_routes(mut self, edit: impl FnOnce(&mut Vec<Value>)) -> Self {
+        edit(self.hcm()["route_config"]["virtual_hosts"][0]["routes"].as_array_mut().expect("routes"));
+        self
+    }
+
+    /// Changes the HTTP connection manager.
+    pub(crate) fn edit_hcm(mut self, edit: impl FnOnce(&mut Value)) -> Self {
+        edit(self.hcm());
+        self
+    }
+
+    /// Changes anything in the bootstrap.
+    pub(crate) fn edit(mut self, edit: impl FnOnce(&mut Value)) -> Self {
+        edit(&mut self.bootstrap);
+        self
+    }
+
+    /// Adds a listener `name` like the shipped one whose filter has its own root id and configuration.
+    pub(crate) fn second_listener(mut self, name: &str, root_id: &str, config: Config) -> Self {
+        let mut listener = self.bootstrap["static_resources"]["listeners"][0].clone();
+        listener["name"] = json!(name);
+        let filter = listener
+            .pointer_mut("/filter_chains/0/filters/0/typed_config/http_filters/0")
+            .expect("the filter");
+        let plugin = wasm(filter);
+        plugin["root_id"] = json!(root_id);
+        let placeholder = format!("{PLACEHOLDER}: {name}");
+        configure(plugin, &placeholder);
+        self.more_configs.push((placeholder, config));
+        self.bootstrap["static_resources"]["listeners"].as_array_mut().expect("listeners").push(listener);
+        self
+    }
+
+    /// TLS on the listener, with the harness's own certificate.
+    pub(crate) fn tls(mut self) -> Self {
+        const CONTEXT: &str = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
+        let file = |name: &str| json!({"filename": root().join("tests/envoy/harness/tls").join(name)});
+        let certificate = json!({"certificate_chain": file("cert.pem"), "private_key": file("key.pem")});
+        self.bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["transport_socket"] = json!({
+            "name": "envoy.transport_sockets.tls",
+            "typed_config": {
+                "@type": format!("type.googleapis.com/{CONTEXT}"),
+                "common_tls_context": {"tls_certificates": [certificate]},
+            },
+        });
+        self
+    }
+
+    /// Starts Envoy and waits until it serves.
+    pub(crate) async fn start(self) -> Envoy {
+        let mut envoy = self.spawn();
+        envoy.wait_until_ready().await;
+        envoy
+    }
+
+    /// Starts an Envoy that is expected to refuse, and returns its log once it has ended.
+    pub(crate) async fn start_refused(self) -> String {
+        let mut envoy = self.spawn();
+        envoy.wait_until_ended().await
+    }
+
+    fn spawn(mut self) -> Envoy {
+        let dir = tempfile::tempdir().expect("a directory");
+        let module = root().join("target/changeover.wasm");
+        assert!(module.exists(), "{} is missing: run `make build`", module.display());
+        let mut files = Files { dir: dir.path().to_owned(), ecds: self.ecds.clone() };
+        if let Some(ecds) = &mut files.ecds {
+            set_module(wasm(ecds.pointer_mut("/resources/0/typed_config").expect("the filter")), &module);
+            let source = files.ecds_path();
+            let discovery = &mut self.filter()["config_discovery"]["config_source"]["path_config_source"];
+            discovery["path"] = json!(source);
+        } else {
+            for listener in self.bootstrap["static_resources"]["listeners"].as_array_mut().expect("listeners")
+            {
+                let filter = listener
+                    .pointer_mut("/filter_chains/0/filters/0/typed_config/http_filters/0")
+                    .expect("a filter");
+                if filter["name"] == "envoy.filters.http.wasm" {
+                    set_module(wasm(filter), &module);
+                }
+            }
+        }
+        let mut text = self.bootstrap.to_string();
+        for (placeholder, config) in &self.more_configs {
+            text = replace(&text, placeholder, config);
+        }
+        if let (Some(config), None) = (&self.config, &self.ecds) {
+            text = replace(&text, PLACEHOLDER, config);
+        }
+        let bootstrap = dir.path().join("envoy.yaml");
+        std::fs::write(&bootstrap, text).expect("the bootstrap is written");
+        if let (Some(config), Some(_), true) = (&self.config, &files.ecds, self.ecds_file) {
+            files.push(config);
+        }
+        Envoy::spawn(dir, &bootstrap, files, self.workers)
+    }
+
+    fn hcm(&mut self) -> &mut Value {
+        self.bootstrap
+            .pointer_mut("/static_resources/listeners/0/filter_chains/0/filters/0/typed_config")
+            .expect("an HTTP connection manager")
+    }
+
+    fn filter(&mut self) -> &mut Value {
+        &mut self.hcm()["http_filters"][0]
+    }
+
+    fn plugin(&mut self) -> &mut Value {
+        match &mut self.ecds {
+            Some(ecds) => wasm(ecds.pointer_mut("/resources/0/typed_config").expect("the filter")),
+            None => {
+                let filter = self.bootstrap.pointer_mut(
+                    "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/0",
+                );
+                wasm(filter.expect("the filter"))
+            }
+        }
+    }
+}
+
+/// The file that a running Envoy watches.
+pub(super) struct Files {
+    dir: PathBuf,
+    ecds: Option<Value>,
+}
+
+impl Files {
+    fn ecds_path(&self) -> PathBuf {
+        self.dir.join("changeover.yaml")
+    }
+
+    /// Moves a new configuration into place.
+    pub(super) fn push(&self, config: &Config) {
+        let ecds = self.ecds.as_ref().expect("an Envoy with ECDS").to_string();
+        self.push_text(&replace(&ecds, PLACEHOLDER, config));
+    }
+
+    /// Moves any text into place.
+    pub(super) fn push_text(&self, text: &str) {
+        let new = self.dir.join("changeover.yaml.new");
+        std::fs::write(&new, text).expect("the file is written");
+        std::fs::rename(&new, self.ecds_path()).expect("the file is moved");
+    }
+}
+
+fn read_yaml(file: &str) -> Value {
+    let text = std::fs::read_to_string(root().join(file)).expect("a shipped file");
+    serde_saphyr::from_str(&text).expect("YAML")
+}
+
+/// The plugin inside a filter, with or without the name around it.
+fn wasm(filter: &mut Value) -> &mut Value {
+    let config = if filter.get("typed_config").is_some() { &mut filter["typed_config"] } else { filter };
+    &mut config["config"]
+}
+
+fn configure(plugin: &mut Value, placeholder: &str) {
+    plugin["configuration"] = json!(placeholder);
+}
+
+/// The shipped files name the module relative to the repository's top.
+fn set_module(plugin: &mut Value, module: &Path) {
+    let filename = &mut plugin["vm_config"]["code"]["local"]["filename"];
+    if *filename == "target/changeover.wasm" {
+        *filename = json!(module);
+    }
+}
+
+fn replace(text: &str, placeholder: &str, config: &Config) -> String {
+    let mut quoted = String::new();
+    write!(quoted, "{}", Value::from(placeholder)).expect("a String takes all");
+    text.replace(&quoted, &config.yaml())
+}

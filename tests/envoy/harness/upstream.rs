@@ -1,0 +1,247 @@
+//! Upstreams: HTTP servers in the test's process.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::header::{HeaderMap, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+type Body = UnsyncBoxBody<Bytes, hyper::Error>;
+
+/// What an upstream answers.
+#[derive(Clone, Debug)]
+pub(crate) enum Behaviour {
+    /// This status; the body is the upstream's name.
+    Status(u16),
+    /// 200 with this body and these headers.
+    Body(Bytes, Vec<(&'static str, &'static str)>),
+    /// 302 with these headers.
+    Redirect(Vec<(&'static str, &'static str)>),
+    /// 200, but not before the gate is opened ([`Upstream::open_gate`]).
+    Gate,
+    /// 200 after this time.
+    Delay(Duration),
+    /// 200 and the first bytes of the body; the rest never comes.
+    Stall,
+    /// What was sent, as it comes.
+    Echo,
+    /// gRPC: one message, then this status in the trailers; without messages in the headers.
+    Grpc { status: &'static str, messages: usize },
+    /// Accepts an upgrade and sends back what comes.
+    Upgrade,
+    /// Accepts an upgrade and hangs up.
+    UpgradeAndClose,
+}
+
+/// A request as an upstream saw it.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) method: String,
+    pub(crate) target: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+struct State {
+    name: &'static str,
+    count: AtomicU64,
+    seen: Mutex<Vec<Seen>>,
+    behaviour: Mutex<Behaviour>,
+    gate: watch::Sender<bool>,
+}
+
+/// An HTTP server that speaks 1.1 and 2. Every answer names it in `x-upstream`.
+pub(crate) struct Upstream {
+    address: SocketAddr,
+    state: Arc<State>,
+    server: JoinHandle<()>,
+}
+
+/// How many requests are remembered in full.
+const REMEMBERED: usize = 1_000;
+
+impl Upstream {
+    /// Starts a server that answers 200.
+    pub(crate) async fn start(name: &'static str) -> Self {
+        Self::start_with(name, Behaviour::Status(200)).await
+    }
+
+    /// Starts a server.
+    pub(crate) async fn start_with(name: &'static str, behaviour: Behaviour) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let state = Arc::new(State {
+            name,
+            count: AtomicU64::new(0),
+            seen: Mutex::default(),
+            behaviour: Mutex::new(behaviour),
+            gate: watch::channel(false).0,
+        });
+        let server = tokio::spawn(serve(listener, Arc::clone(&state)));
+        Self { address, state, server }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Requests it has received.
+    pub(crate) fn count(&self) -> u64 {
+        self.state.count.load(Ordering::SeqCst)
+    }
+
+    /// Counts from 0 again.
+    pub(crate) fn reset_count(&self) {
+        self.state.count.store(0, Ordering::SeqCst);
+    }
+
+    /// The first requests since the last call, in full.
+    pub(crate) fn take_seen(&self) -> Vec<Seen> {
+        std::mem::take(&mut self.state.seen.lock().expect("no panic"))
+    }
+
+    /// Changes what it answers.
+    pub(crate) fn set(&self, behaviour: Behaviour) {
+        *self.state.behaviour.lock().expect("no panic") = behaviour;
+    }
+
+    /// Lets answers through that wait at the gate, and all later ones.
+    pub(crate) fn open_gate(&self) {
+        self.state.gate.send_replace(true);
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+async fn serve(listener: TcpListener, state: Arc<State>) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let _ = stream.set_nodelay(true);
+        let state = Arc::clone(&state);
+        tokio::spawn(async move {
+            let service = service_fn(move |request| answer(Arc::clone(&state), request));
+            let server = auto::Builder::new(TokioExecutor::new());
+            let _ = server.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    state.count.fetch_add(1, Ordering::SeqCst);
+    let behaviour = state.behaviour.lock().expect("no panic").clone();
+    let mut response = respond(&state, behaviour, request).await;
+    response.headers_mut().insert("x-upstream", HeaderValue::from_static(state.name));
+    Ok(response)
+}
+
+async fn respond(state: &Arc<State>, behaviour: Behaviour, request: Request<Incoming>) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let remember = |body: Bytes| {
+        let mut seen = state.seen.lock().expect("no panic");
+        if seen.len() < REMEMBERED {
+            let (method, target) = (parts.method.to_string(), parts.uri.to_string());
+            seen.push(Seen { method, target, headers: parts.headers.clone(), body });
+        }
+    };
+    match &behaviour {
+        Behaviour::Echo => {
+            remember(Bytes::new());
+            return Response::new(body.boxed_unsync());
+        }
+        Behaviour::Upgrade | Behaviour::UpgradeAndClose => {
+            remember(Bytes::new());
+            let upgrade = hyper::upgrade::on(Request::from_parts(parts, body));
+            tokio::spawn(async move {
+                let Ok(upgraded) = upgrade.await else { return };
+                if let Behaviour::UpgradeAndClose = behaviour {
+                    return;
+                }
+                let (mut read, mut write) = tokio::io::split(TokioIo::new(upgraded));
+                let _ = tokio::io::copy(&mut read, &mut write).await;
+            });
+            let mut response = Response::new(full(""));
+            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+            response.headers_mut().insert("upgrade", HeaderValue::from_static("websocket"));
+            response.headers_mut().insert("connection", HeaderValue::from_static("upgrade"));
+            return response;
+        }
+        _ => {}
+    }
+    remember(body.collect().await.map(|body| body.to_bytes()).unwrap_or_default());
+    match behaviour {
+        Behaviour::Status(status) => {
+            let mut response = Response::new(full(state.name));
+            *response.status_mut() = StatusCode::from_u16(status).expect("a status");
+            response
+        }
+        Behaviour::Body(body, headers) => {
+            let mut response = Response::new(full(body));
+            for (name, value) in headers {
+                response.headers_mut().append(name, HeaderValue::from_static(value));
+            }
+            response
+        }
+        Behaviour::Redirect(headers) => {
+            let mut response = Response::new(full(state.name));
+            *response.status_mut() = StatusCode::FOUND;
+            for (name, value) in headers {
+                response.headers_mut().append(name, HeaderValue::from_static(value));
+            }
+            response
+        }
+        Behaviour::Gate => {
+            let _ = state.gate.subscribe().wait_for(|open| *open).await;
+            Response::new(full(state.name))
+        }
+        Behaviour::Delay(time) => {
+            tokio::time::sleep(time).await;
+            Response::new(full(state.name))
+        }
+        Behaviour::Stall => {
+            let first = stream::once(async { Ok(Frame::data(Bytes::from_static(b"the first bytes"))) });
+            Response::new(StreamBody::new(first.chain(stream::pending())).boxed_unsync())
+        }
+        Behaviour::Grpc { status, messages } => grpc(status, messages),
+        Behaviour::Echo | Behaviour::Upgrade | Behaviour::UpgradeAndClose => panic!("answered above"),
+    }
+}
+
+fn grpc(status: &'static str, messages: usize) -> Response<Body> {
+    let status = HeaderValue::from_static(status);
+    let mut response = if messages == 0 {
+        let mut response = Response::new(full(""));
+        response.headers_mut().insert("grpc-status", status);
+        response
+    } else {
+        // A message of five bytes, uncompressed, behind its length.
+        let message = || Ok(Frame::data(Bytes::from_static(b"\0\0\0\0\x05hello")));
+        let trailers = HeaderMap::from_iter([("grpc-status".parse().expect("a name"), status)]);
+        let frames = (0..messages).map(move |_| message()).chain([Ok(Frame::trailers(trailers))]);
+        Response::new(StreamBody::new(stream::iter(frames.collect::<Vec<_>>())).boxed_unsync())
+    };
+    response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+    response
+}
+
+fn full(body: impl Into<Bytes>) -> Body {
+    Full::new(body.into()).map_err(|never| match never {}).boxed_unsync()
+}

@@ -1,0 +1,44 @@
+//! The module inside a real Envoy, between real clients and real upstreams: `make test-envoy`.
+//!
+//! Every test starts an Envoy of its own from the YAML this repository ships, on ports that the system chooses
+//! and in a directory of its own. What is counted is counted by clients and upstreams.
+
+// A test may fail, and counts with small numbers.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+mod affinity_test;
+mod configuration_test;
+mod failsafe_test;
+mod harness;
+mod harness_test;
+mod hostile_test;
+mod mirror_test;
+mod protocols_test;
+mod push_test;
+mod routing_test;
+mod scale_test;
+mod shipped_test;
+mod telemetry_test;
+
+use harness::{Config, Setup, Upstream};
+
+/// Two upstreams, `blue` (the stable version's) and `green`.
+async fn blue_and_green() -> (Upstream, Upstream) {
+    (Upstream::start("blue").await, Upstream::start("green").await)
+}
+
+/// An Envoy between clients and the two, configured in its bootstrap.
+fn between(blue: &Upstream, green: &Upstream, config: Config) -> Setup {
+    Setup::shipped(config).clusters(&[("blue", blue.address()), ("green", green.address())])
+}
+
+/// The same, configured by ECDS.
+fn between_ecds(blue: &Upstream, green: &Upstream, config: Config) -> Setup {
+    Setup::shipped_ecds(config).clusters(&[("blue", blue.address()), ("green", green.address())])
+}

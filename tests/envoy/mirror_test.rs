@@ -1,0 +1,120 @@
+//! Shadow mode: what stable answers is copied, and the shadow changes nothing for anybody.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::*;
+use crate::{between, blue_and_green};
+
+/// Requests that were drawn for the shadow, by what became of them.
+async fn mirrored(envoy: &Envoy, result: &str) -> f64 {
+    envoy.metrics().await.sum("changeover_mirror_requests_total", &[("version", "green"), ("result", result)])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shadow_gets_what_was_asked_for() {
+    let (blue, green) = blue_and_green().await;
+    let config = "weights: {green: 10}, mirror: {to: green, percent: 25, methods: [POST]}";
+    let envoy = between(&blue, &green, Config::rollout(config)).workers(2).start().await;
+    let load = Load::to(envoy.address()).each(|number| {
+        let method = if number % 4 == 0 { "GET" } else { "POST" };
+        request(method, "/v2/models/digits/infer?a=1", &[], "")
+    });
+    let tally = load.send(8_000).await;
+    tally.assert_all_ok();
+    let sent = mirrored(&envoy, "sent").await;
+    // The copies of the last requests may still be on their way.
+    wait_for("all copies", async || (green.count() == tally.from("green") + sent as u64).then_some(())).await;
+    assert_eq!(blue.count(), tally.from("blue"), "nothing is copied to stable");
+    let skipped = mirrored(&envoy, "skipped_method").await;
+    assert_share((sent + skipped) as u64, tally.from("blue"), 0.25);
+    assert_share(skipped as u64, (sent + skipped) as u64, 0.25);
+    // Copies are nobody's requests.
+    assert_eq!(envoy.metrics().await.sum("changeover_requests_total", &[]), 8_000.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_is_marked_and_carries_no_credentials() {
+    let (blue, green) = blue_and_green().await;
+    let config = Config::rollout("mirror: {to: green, methods: [POST]}, version_header: {request: true}");
+    let envoy = between(&blue, &green, config).start().await;
+    let headers: [(&str, &[u8]); 7] = [
+        ("cookie", b"uid=1"),
+        ("authorization", b"Bearer secret"),
+        ("x-request-id", b"00000000-0000-4000-8000-000000000000"),
+        ("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        ("x-changeover-mirror", b"forged"),
+        ("x-changeover-shadow", b"forged"),
+        ("x-other", b"kept"),
+    ];
+    let mut connection = Connection::open(envoy.address()).await.expect("a connection");
+    let body = vec![b'x'; 100_000];
+    let sent = connection.send(request("POST", "/a/b?c=d", &headers, body)).await.expect("an answer");
+    assert_eq!(sent.upstream(), "blue");
+    wait_for("the copy", async || (green.count() == 1).then_some(())).await;
+    let (original, copy) = (blue.take_seen().remove(0), green.take_seen().remove(0));
+    assert_eq!((copy.method.as_str(), copy.target.as_str()), ("POST", "/a/b?c=d"));
+    assert!(copy.body == original.body && copy.body.len() == 100_000);
+    for header in ["host", "x-request-id", "traceparent", "x-other", "content-length"] {
+        assert_eq!(copy.headers.get(header), original.headers.get(header), "{header}");
+    }
+    assert_eq!(copy.headers["x-changeover-shadow"], "green");
+    for header in ["cookie", "authorization", "x-changeover-mirror", "x-changeover-cluster"] {
+        assert_eq!(copy.headers.get(header), None, "{header} on the copy");
+    }
+    assert_eq!(original.headers["authorization"], "Bearer secret");
+    assert_eq!(original.headers.get("x-changeover-shadow"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_stay_mirrored_and_tunnels_are_not() {
+    let (blue, green) = blue_and_green().await;
+    let config = "mirror: {to: green, percent: 50, methods: [GET]}, session_affinity: {header: x-user-id}";
+    let envoy = between(&blue, &green, Config::rollout(config)).workers(4).start().await;
+    let user =
+        |number: u64| request("GET", "/", &[("x-user-id", format!("u{}", number % 100).as_bytes())], "");
+    let load = Load::to(envoy.address()).each(user);
+    load.send(500).await.assert_all_ok();
+    let sent = mirrored(&envoy, "sent").await as u64;
+    wait_for("all copies", async || (green.count() == sent).then_some(())).await;
+    assert_eq!(sent % 5, 0, "each of a hundred users came five times");
+    let mut by_user = std::collections::BTreeMap::<String, u32>::new();
+    for copy in green.take_seen() {
+        *by_user.entry(copy.headers["x-user-id"].to_str().expect("text").to_owned()).or_default() += 1;
+    }
+    assert!(by_user.values().all(|copies| *copies == 5), "{by_user:?}");
+    assert_share(by_user.len() as u64, 100, 0.5);
+
+    blue.set(Behaviour::Upgrade);
+    let head = "GET /ws HTTP/1.1\r\nhost: h\r\nconnection: upgrade\r\nupgrade: websocket\r\nx-user-id: u";
+    let before = green.count();
+    for user in 0..20 {
+        let answer = raw_exchange(envoy.address(), format!("{head}{user}\r\n\r\n").as_bytes()).await;
+        assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
+    }
+    assert!(mirrored(&envoy, "skipped_upgrade").await > 0.0);
+    assert_eq!(green.count(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shadow_that_fails_changes_nothing() {
+    let blue = Upstream::start("blue").await;
+    let config = || Config::rollout("mirror: {to: green}");
+    for behaviour in [Raw::Silent, Raw::CloseBeforeHeaders, Raw::CloseInBody, Raw::Garbage] {
+        let shadow = RawUpstream::start(behaviour).await;
+        let setup =
+            Setup::shipped(config()).clusters(&[("blue", blue.address()), ("green", shadow.address())]);
+        let envoy = setup.start().await;
+        let begun = Instant::now();
+        Load::to(envoy.address()).send(200).await.assert_all_ok();
+        assert!(begun.elapsed() < Duration::from_secs(5), "{behaviour:?}: the primary waited");
+        assert_eq!(mirrored(&envoy, "sent").await, 200.0);
+    }
+    // Nobody listens, and a cluster that does not exist.
+    let closed = RawUpstream::start(Raw::Garbage).await.address();
+    for clusters in [&[("blue", blue.address()), ("green", closed)][..], &[("blue", blue.address())]] {
+        let envoy = Setup::shipped(config()).clusters(clusters).start().await;
+        Load::to(envoy.address()).send(200).await.assert_all_ok();
+        let metrics = envoy.metrics().await;
+        assert_eq!(metrics.sum("changeover_requests_total", &[("outcome", "ok")]), 200.0);
+    }
+}

@@ -1,0 +1,82 @@
+//! Configuration pushes under load: nothing is lost, nobody lags behind.
+
+use crate::harness::*;
+use crate::{between_ecds, blue_and_green};
+
+fn active(side: &str) -> Config {
+    Config::rollout(&format!("blue_green: {{active: {side}}}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_flips_under_load_lose_nothing() {
+    let (blue, green) = blue_and_green().await;
+    let envoy = between_ecds(&blue, &green, active("blue")).workers(4).start().await;
+    let mut hash = envoy.wait_for_hash_other_than(None).await;
+    let running = Load::to(envoy.address()).connections(8).start();
+    for flip in 0..100 {
+        let (side, new, old) = if flip % 2 == 0 { ("green", &green, &blue) } else { ("blue", &blue, &green) };
+        envoy.push(&active(side)).await;
+        hash = envoy.wait_for_hash_other_than(Some(hash)).await;
+        // Requests that were on their way when the last worker changed are over once each connection has had
+        // another one: then nothing may come to the old side any more.
+        let sent = running.sent();
+        wait_for("requests in flight to end", async || (running.sent() > sent + 32).then_some(())).await;
+        let (before, after) = (old.count(), new.count());
+        wait_for("requests on the new side", async || (new.count() > after + 20).then_some(())).await;
+        assert_eq!(old.count(), before, "flip {flip}: the old side still got requests");
+    }
+    let tally = running.stop().await;
+    tally.assert_all_ok();
+    assert_eq!((blue.count(), green.count()), (tally.from("blue"), tally.from("green")));
+    let metrics = envoy.metrics().await;
+    for (version, upstream) in [("blue", &blue), ("green", &green)] {
+        let counted = metrics.sum("changeover_requests_total", &[("version", version), ("outcome", "ok")]);
+        assert_eq!(
+            counted,
+            upstream.count() as f64,
+            "{version}: no push makes the filter forget or count twice"
+        );
+    }
+    assert_eq!(envoy.stat("listener_manager.listener_modified").await, 0, "no listener was drained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_in_flight_finish_where_they_started() {
+    let blue = Upstream::start_with("blue", Behaviour::Gate).await;
+    let green = Upstream::start("green").await;
+    let envoy = between_ecds(&blue, &green, active("blue")).start().await;
+    let hash = envoy.wait_for_hash_other_than(None).await;
+    let address = envoy.address();
+    let waiting: Vec<_> = (0..10).map(|_| tokio::spawn(async move { get(address, "/").await })).collect();
+    wait_for("ten requests on blue", async || (blue.count() == 10).then_some(())).await;
+    envoy.push(&active("green")).await;
+    envoy.wait_for_hash_other_than(Some(hash)).await;
+    assert_eq!(get(address, "/").await.expect("an answer").upstream(), "green");
+    blue.open_gate();
+    for answer in waiting {
+        assert_eq!(answer.await.expect("no panic").expect("an answer").upstream(), "blue");
+    }
+    assert_eq!(
+        envoy.metrics().await.sum("changeover_requests_total", &[("version", "blue"), ("outcome", "ok")]),
+        10.0
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_pushes_leave_no_vm_behind() {
+    let (blue, green) = blue_and_green().await;
+    let envoy = between_ecds(&blue, &green, active("blue")).workers(2).start().await;
+    let mut hash = envoy.wait_for_hash_other_than(None).await;
+    let vms = envoy.vms().await;
+    assert!(vms >= 3, "two workers, the main thread: {vms}");
+    for n in 0..30 {
+        envoy.push(&Config::rollout(&format!("blue_green: {{active: blue}}, labels: {{stage: s{n}}}"))).await;
+        hash = envoy.wait_for_hash_other_than(Some(hash)).await;
+    }
+    wait_for("short-lived VMs to go", async || (envoy.vms().await == vms).then_some(())).await;
+    assert_eq!(
+        envoy.config_hashes().await.len(),
+        3,
+        "two workers and the main thread, and nobody else's place"
+    );
+}

@@ -1,0 +1,163 @@
+//! Weights, matches, overrides: where requests go.
+
+use crate::harness::*;
+use crate::{between, blue_and_green};
+
+type Headers<'a> = &'a [(&'a str, &'a [u8])];
+
+async fn goes_to(envoy: &Envoy, path: &str, headers: Headers<'_>) -> String {
+    let mut connection = Connection::open(envoy.address()).await.expect("a connection");
+    let answer = connection.send(request("GET", path, headers, "")).await.expect("an answer");
+    assert_eq!(answer.status, 200);
+    answer.upstream().to_owned()
+}
+
+async fn split_over(workers: u32) {
+    let (blue, green) = blue_and_green().await;
+    let envoy =
+        between(&blue, &green, Config::rollout("weights: {green: 20}")).workers(workers).start().await;
+    let tally = Load::to(envoy.address()).connections(16).send(20_000).await;
+    tally.assert_all_ok();
+    assert_share(tally.from("green"), 20_000, 0.20);
+    assert_eq!((blue.count(), green.count()), (tally.from("blue"), tally.from("green")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_follow_the_weights_on_one_worker() {
+    split_over(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_follow_the_weights_on_four_workers() {
+    split_over(4).await;
+}
+
+/// Workers that drew the same numbers would send the same requests of their sequences to green.
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_draw_independently() {
+    let (blue, green) = blue_and_green().await;
+    let config = || Config::rollout("weights: {green: 50}");
+    let mut sequences = Vec::new();
+    for _ in 0..3 {
+        let envoy = between(&blue, &green, config()).start().await;
+        let tally = Load::to(envoy.address()).connections(1).send(64).await;
+        sequences.push(tally.answers.into_values().collect::<Vec<_>>());
+    }
+    sequences.dedup();
+    assert_eq!(sequences.len(), 3, "two generators were seeded alike");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_versions_and_fractions() {
+    let (blue, green) = blue_and_green().await;
+    let red = Upstream::start("red").await;
+    let config = "{rollouts: [{name: r, versions: {a: {cluster: blue}, b: {cluster: green}, c: {cluster: red}}, \
+                  stable: a, weights: {b: 10, c: 2.5}}]}";
+    let clusters = [("blue", blue.address()), ("green", green.address()), ("red", red.address())];
+    let envoy = Setup::shipped(Config::Struct(config.into())).clusters(&clusters).start().await;
+    let tally = Load::to(envoy.address()).send(20_000).await;
+    tally.assert_all_ok();
+    assert_share(tally.from("green"), 20_000, 0.10);
+    assert_share(tally.from("red"), 20_000, 0.025);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_match_wins_and_the_rest_goes_the_ordinary_way() {
+    let (blue, green) = blue_and_green().await;
+    let rollout = |name: &str, matches: &str, to: &str| {
+        Config::blue_green(name, &format!("match: {matches}, pin: {to}"))
+    };
+    let rollouts = [
+        rollout("exact", "{path: /a/exact}", "green"),
+        rollout("tenant", "{prefix: /a, headers: [{name: x-tenant, exact: acme}]}", "green"),
+        rollout("host", "{authority: [Other.Example.com], prefix: /a}", "green"),
+        rollout("methods", "{prefix: /a, methods: [POST]}", "green"),
+        rollout("rest", "{prefix: /a}", "blue"),
+        rollout("shadowed", "{prefix: /a/b}", "green"),
+    ];
+    let config = Config::Struct(format!("{{rollouts: [{}]}}", rollouts.join(", ")));
+    let envoy = between(&blue, &green, config).start().await;
+    let rows: [(&str, Headers<'_>, &str); 9] = [
+        ("/a/exact?q=1", &[], "green"),
+        ("/a/exactly", &[], "blue"),
+        ("/a/x", &[("x-tenant", b"acme")], "green"),
+        ("/a/x", &[("x-tenant", b"other")], "blue"),
+        ("/a/x", &[(":authority", b"other.example.com:8080")], "green"),
+        ("/a/b", &[], "blue"),
+        ("/b", &[], "blue"),
+        ("/b", &[("x-changeover-cluster", b"green")], "blue"),
+        ("/a/x", &[("x-changeover-cluster", b"green")], "blue"),
+    ];
+    for (path, headers, expected) in rows {
+        assert_eq!(goes_to(&envoy, path, headers).await, expected, "{path} {headers:?}");
+    }
+    // What was not routed is not counted, what was is.
+    let metrics = envoy.metrics().await;
+    assert_eq!(metrics.sum("changeover_requests_total", &[]), 7.0);
+    assert!(
+        envoy.log().contains("rollouts[5].match: no request gets here: rollouts[4] (\"rest\")"),
+        "the warning"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_override_chooses_a_version_and_never_a_cluster() {
+    let (blue, green) = blue_and_green().await;
+    let secret = Upstream::start("secret").await;
+    let clusters = [("blue", blue.address()), ("green", green.address()), ("secret", secret.address())];
+    let setup = |fields| Setup::shipped(Config::rollout(fields)).clusters(&clusters);
+    let envoy = setup("override: {header: x-changeover}").start().await;
+    let rows: [(&[u8], &str); 7] = [
+        (b"always", "green"),
+        (b"never", "blue"),
+        (b"green", "green"),
+        (b"secret", "blue"),
+        (b"\xff\xfe", "blue"),
+        (b"", "blue"),
+        (b"always, always", "blue"),
+    ];
+    for (value, expected) in rows {
+        assert_eq!(goes_to(&envoy, "/", &[("x-changeover", value)]).await, expected, "{value:?}");
+    }
+    let pinned = setup("override: {header: x-changeover}, pin: blue").start().await;
+    assert_eq!(goes_to(&pinned, "/", &[("x-changeover", b"always")]).await, "blue", "pin beats override");
+    let unasked = setup("weights: {green: 0}").start().await;
+    assert_eq!(
+        goes_to(&unasked, "/", &[("x-changeover", b"always")]).await,
+        "blue",
+        "not configured, not obeyed"
+    );
+    assert_eq!(secret.count(), 0);
+}
+
+/// The ordinary route matters only without the filter.
+#[tokio::test(flavor = "multi_thread")]
+async fn stable_is_chosen_by_header_too() {
+    let (blue, green) = blue_and_green().await;
+    let ordinary = Upstream::start("ordinary").await;
+    let clusters = [("ordinary", ordinary.address()), ("blue", blue.address()), ("green", green.address())];
+    let envoy = Setup::shipped(Config::rollout("match: {prefix: /a}")).clusters(&clusters).start().await;
+    assert_eq!(goes_to(&envoy, "/a", &[]).await, "blue");
+    assert_eq!(goes_to(&envoy, "/b", &[]).await, "ordinary");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_version_is_told_where_asked_and_internal_headers_stay_inside() {
+    let (blue, green) = blue_and_green().await;
+    let config = Config::rollout("pin: green, version_header: {request: true, response: true}");
+    let envoy = between(&blue, &green, config).start().await;
+    let mut connection = Connection::open(envoy.address()).await.expect("a connection");
+    let forged: [(&str, &[u8]); 4] = [
+        ("x-changeover-version", b"blue"),
+        ("x-changeover-cluster", b"blue"),
+        ("x-changeover-mirror", b"blue"),
+        ("x-changeover-shadow", b"blue"),
+    ];
+    let answer = connection.send(request("GET", "/", &forged, "")).await.expect("an answer");
+    assert_eq!((answer.upstream(), answer.header("x-changeover-version")), ("green", Some("green")));
+    let seen = green.take_seen().remove(0);
+    assert_eq!(seen.headers.get_all("x-changeover-version").iter().collect::<Vec<_>>(), ["green"]);
+    for header in ["x-changeover-cluster", "x-changeover-mirror", "x-changeover-shadow"] {
+        assert_eq!(seen.headers.get(header), None, "{header}");
+    }
+}

@@ -1,0 +1,113 @@
+//! Every YAML file that ships: Envoy takes it, and so does `changeover check`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use crate::harness;
+
+fn yaml_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            yaml_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "yaml")
+            && !path.ends_with("compose.yaml")
+        {
+            found.push(path);
+        }
+    }
+}
+
+fn shipped() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for folder in ["envoy", "examples"] {
+        yaml_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut found);
+    }
+    assert!(found.len() >= 4, "{found:?}");
+    found
+}
+
+fn run(command: &mut Command) -> (Output, String) {
+    let output = command.current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("it runs");
+    let text = [&output.stdout[..], &output.stderr[..]].concat();
+    (output, String::from_utf8_lossy(&text).into_owned())
+}
+
+#[test]
+fn envoy_takes_every_bootstrap() {
+    let mut bootstraps = 0;
+    for file in shipped() {
+        let text = std::fs::read_to_string(&file).expect("a file");
+        let is_bootstrap = text.lines().any(|line| line.starts_with("static_resources:"));
+        let is_fragment = text.lines().any(|line| line.starts_with("stats_config:"));
+        if !is_bootstrap && !is_fragment {
+            continue; // an ECDS file: the tests of pushes use it
+        }
+        bootstraps += 1;
+        // The examples name files as their container has them.
+        let directory = tempfile::tempdir().expect("a directory");
+        let here = file.parent().expect("a folder").join("ecds");
+        let text = text.replace("/etc/envoy/changeover.wasm", "target/changeover.wasm");
+        let file = directory.path().join("envoy.yaml");
+        std::fs::write(&file, text.replace("/etc/envoy/ecds", &here.display().to_string())).expect("written");
+        let (output, log) =
+            run(Command::new(harness::binary()).args(["--mode", "validate", "--config-path"]).arg(&file));
+        assert!(output.status.success(), "{}:\n{log}", file.display());
+    }
+    assert!(bootstraps >= 3);
+}
+
+#[test]
+fn check_takes_every_file() {
+    for file in shipped() {
+        let (output, text) = run(Command::new(env!("CARGO_BIN_EXE_changeover")).arg("check").arg(&file));
+        assert!(output.status.success(), "{text}");
+        assert!(!text.contains("warning"), "{text}");
+    }
+}
+
+#[test]
+fn check_refuses_what_envoy_would_refuse() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let envoy = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("envoy/envoy.yaml"))
+        .expect("a file");
+    let broken = directory.path().join("envoy.yaml");
+    std::fs::write(&broken, envoy.replace("weights: {svm: 20}", "weights: {svm: 120}")).expect("written");
+    let (output, text) = run(Command::new(env!("CARGO_BIN_EXE_changeover")).arg("check").arg(&broken));
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("config: rollouts[0].weights.svm: 120 is over 100"), "{text}");
+    let (output, _) = run(Command::new(env!("CARGO_BIN_EXE_changeover")).args(["check", "/nowhere.yaml"]));
+    assert_eq!(output.status.code(), Some(2));
+    let (output, _) = run(&mut Command::new(env!("CARGO_BIN_EXE_changeover")));
+    assert_eq!(output.status.code(), Some(2), "usage");
+}
+
+/// What the README shows is what happens.
+#[test]
+fn the_readme_shows_what_check_prints() {
+    let readme =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("a file");
+    let (_, text) = run(Command::new(env!("CARGO_BIN_EXE_changeover")).args(["check", "envoy/envoy.yaml"]));
+    assert!(readme.contains(&text), "README.md lacks:\n{text}");
+}
+
+/// The tags and buckets stand in a snippet to copy and in both bootstraps: they must not drift apart.
+#[test]
+fn the_stats_tags_are_the_same_everywhere() {
+    let tags = |file: &str| {
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).expect("a file");
+        let document: serde_json::Value = serde_saphyr::from_str(&text).expect("YAML");
+        document["stats_config"].clone()
+    };
+    let snippet = tags("envoy/stats-tags.yaml");
+    assert!(snippet.is_object());
+    assert_eq!(tags("envoy/envoy.yaml"), snippet);
+    for file in [
+        "envoy/envoy-ecds.yaml",
+        "examples/canary/envoy.yaml",
+        "examples/blue-green/envoy.yaml",
+        "examples/shadow/envoy.yaml",
+    ] {
+        assert_eq!(tags(file), snippet, "{file}");
+    }
+}
