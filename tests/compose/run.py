@@ -13,10 +13,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXAMPLES = ["canary", "blue-green", "shadow"]
 IMAGES = ["envoyproxy/envoy:v1.40.0", "python:3.11-slim"]
+DEADLINE = 300  # seconds for one command; the models install scikit-learn when they start
 STAND_INS = ROOT.parent / "shared" / "tools" / "local-images"
 
 
@@ -55,17 +57,22 @@ def follow(example, directory, compose_command):
         if command.startswith("make "):
             continue  # the module is built already
         command = command.replace("docker compose", compose_command)
-        shell.stdin.write(f"{command}\necho; echo ended:$?\n")
+        print(f"  $ {command}", flush=True)
+        # The commands themselves are the shell's input: none of them may read it.
+        shell.stdin.write(f"{{ {command}\n}} </dev/null\nstatus=$?; echo; echo ended:$status\n")
         shell.stdin.flush()
-        output = []
+        deadline = threading.Timer(DEADLINE, shell.kill)
+        deadline.start()
+        output, ended = [], "not ended"
         for line in shell.stdout:
             if line.startswith("ended:"):
+                ended = line.strip()
                 break
             output.append(line.rstrip("\n"))
+        deadline.cancel()
         found = "\n".join(output).strip("\n")
-        print(f"  $ {command}", flush=True)
-        if line.strip() != "ended:0" or (expected and found != expected):
-            return f"expected:\n{expected}\nfound ({line.strip()}):\n{found}"
+        if ended != "ended:0" or (expected and found != expected):
+            return f"expected:\n{expected}\nfound ({ended}):\n{found}"
     shell.stdin.close()
     shell.wait()
     return None

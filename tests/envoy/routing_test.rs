@@ -68,8 +68,8 @@ async fn the_first_match_wins_and_the_rest_goes_the_ordinary_way() {
         Config::blue_green(name, &format!("match: {matches}, pin: {to}"))
     };
     let rollouts = [
-        rollout("exact", "{path: /a/exact}", "green"),
         rollout("tenant", "{prefix: /a, headers: [{name: x-tenant, exact: acme}]}", "green"),
+        rollout("exact", "{path: /a/exact}", "green"),
         rollout("host", "{authority: [Other.Example.com], prefix: /a}", "green"),
         rollout("methods", "{prefix: /a, methods: [POST]}", "green"),
         rollout("rest", "{prefix: /a}", "blue"),
