@@ -13,6 +13,7 @@
 // Tests compute with small numbers of their own.
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
+pub mod analysis;
 pub mod config;
 #[cfg(all(feature = "envoy", target_arch = "wasm32"))]
 mod host;

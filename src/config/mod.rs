@@ -9,6 +9,7 @@
 mod de;
 pub mod document;
 pub mod protobuf;
+pub mod release;
 pub mod report;
 pub mod schema;
 pub mod units;

@@ -63,6 +63,40 @@ impl<'de> Deserialize<'de> for Share {
     }
 }
 
+/// A whole number of things.
+///
+/// Envoy's YAML loader makes doubles of small numbers and texts of large ones; both are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Count(u64);
+
+impl Count {
+    /// The largest count: doubles are exact up to here.
+    const MOST: f64 = 9_007_199_254_740_992.0;
+
+    /// The number.
+    #[must_use]
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl From<u32> for Count {
+    fn from(number: u32) -> Self {
+        Self(number.into())
+    }
+}
+
+impl<'de> Deserialize<'de> for Count {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // the range is checked before
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = f64::deserialize(deserializer)?;
+        if number.fract() != 0.0 || !(0.0..=Self::MOST).contains(&number) {
+            return Err(de::Error::custom(format_args!("{number} is no whole number from 0 on")));
+        }
+        Ok(Self(number as u64))
+    }
+}
+
 /// A length of time, to the millisecond, written as `500ms`, `30s`, `10m` or `1h30m`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Duration(u64);
@@ -74,6 +108,12 @@ impl Duration {
     #[must_use]
     pub fn as_millis(self) -> u64 {
         self.0
+    }
+
+    /// The length of so many milliseconds.
+    #[must_use]
+    pub fn from_millis(milliseconds: u64) -> Self {
+        Self(milliseconds)
     }
 
     /// Reads `1h30m`: whole numbers, each with a unit of `h`, `m`, `s` or `ms`, the larger units first.
@@ -114,7 +154,7 @@ impl<'de> Deserialize<'de> for Duration {
 
 #[cfg(not(target_arch = "wasm32"))]
 mod schema {
-    use super::{Duration, Share};
+    use super::{Count, Duration, Share};
     use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
     use std::borrow::Cow;
 
@@ -128,6 +168,15 @@ mod schema {
                 "type": ["number", "string"], "minimum": 0, "maximum": 100,
                 "pattern": r"^(100(\.0{1,2})?|\d{1,2}(\.\d{1,2})?)$",
             })
+        }
+    }
+
+    impl JsonSchema for Count {
+        fn schema_name() -> Cow<'static, str> {
+            "Count".into()
+        }
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            json_schema!({"type": ["integer", "string"], "minimum": 0, "pattern": r"^\d+$"})
         }
     }
 

@@ -5,6 +5,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)] // a test may fail
 
+mod analysis;
 mod assignment;
 mod configuration;
 mod routing;

@@ -1,0 +1,187 @@
+//! Ticks added up: how sure one can be that the candidate is worse.
+//!
+//! Nobody knows by how much a candidate is worse, nor since when. So several suspected ratios are kept at
+//! once, and each tick begins a new suspicion beside those of the ticks before, with a weight that falls as
+//! ticks go by. The sum is an e-process: by Ville's inequality the chance that it *ever* reaches 1/α against
+//! a healthy candidate is at most α. Source: `docs/analysis.md`, "Evidence".
+
+use super::kernel::{self, Arm, Table};
+
+/// Suspected ratios, from a quarter more to a thousand times as many. All weigh the same.
+pub const RATIOS: [f64; 8] = [1.25, 1.6, 2.2, 3.5, 6.0, 15.0, 60.0, 1000.0];
+
+/// A tick cannot say more than this, nor a sum be larger: far beyond any threshold, and no infinity.
+const MOST_LN: f64 = 600.0;
+const MOST: f64 = 1e300;
+
+/// What is left for regressions that begin after tick `t` (counted from 1; before the first all is left).
+#[must_use]
+pub fn rest(t: u64) -> f64 {
+    match t {
+        0 => 1.0,
+        _ => 0.5 / (1.0 + kernel::real(t).ln()),
+    }
+}
+
+/// The weight of a regression that begins in tick `t`: half of all in the first one, where a bad release
+/// usually shows. All weights and the rest add up to 1.
+#[must_use]
+pub fn onset(t: u64) -> f64 {
+    rest(t.saturating_sub(1)) - rest(t)
+}
+
+/// The evidence of one test: a sum for each of `N` suspicions, which all weigh the same.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Evidence<const N: usize> {
+    sums: [f64; N],
+}
+
+impl<const N: usize> Default for Evidence<N> {
+    /// No evidence yet. Added to a run at any tick t it has the value [`rest`]`(t)`: never 1 again, or each
+    /// change of a definition would be a fresh chance to accuse a healthy candidate.
+    fn default() -> Self {
+        Self { sums: [0.0; N] }
+    }
+}
+
+impl<const N: usize> Evidence<N> {
+    /// Adds tick `t` of the run, counted from 1: `ln` is what it says about each suspicion, 0 when it says
+    /// nothing. What is no number says nothing either.
+    pub fn add(&mut self, t: u64, ln: [f64; N]) {
+        let onset = onset(t);
+        for (sum, ln) in self.sums.iter_mut().zip(ln) {
+            let ln = if ln.is_nan() { 0.0 } else { ln.min(MOST_LN) };
+            *sum = ((*sum + onset) * ln.exp()).min(MOST);
+        }
+    }
+
+    /// The e-value after tick `t`: the run's odds against a healthy candidate. 1 says nothing; at 1/α it is
+    /// worse, with at most the chance α to be wrong.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss)] // N is small
+    pub fn value(&self, t: u64) -> f64 {
+        rest(t) + self.sums.iter().sum::<f64>() / N as f64
+    }
+
+    /// The sums, to be stored.
+    #[must_use]
+    pub fn sums(&self) -> [f64; N] {
+        self.sums
+    }
+
+    /// Evidence that was stored; what cannot have been is none.
+    #[must_use]
+    pub fn from_sums(sums: [f64; N]) -> Self {
+        let sane = |sum: f64| if sum >= 0.0 { sum.min(MOST) } else { 0.0 };
+        Self { sums: sums.map(sane) }
+    }
+}
+
+/// What a tick says about the candidate having an event more than `tolerate` (≥ 1) times as often as stable.
+#[must_use]
+pub fn comparison(table: &Table, tolerate: f64) -> [f64; RATIOS.len()] {
+    RATIOS.map(|ratio| {
+        if tolerate > 1.0 {
+            kernel::beyond_margin(table, ratio * tolerate, tolerate)
+        } else {
+            kernel::more_often(table, ratio)
+        }
+    })
+}
+
+/// What a tick says about the candidate having an event more often than the fixed rate `max` (0 to 1,
+/// exclusive). Ratios that lead to an impossible rate all suspect 99.9 %, or half-way from `max` to 1.
+#[must_use]
+pub fn over_bound(candidate: &Arm, max: f64) -> [f64; RATIOS.len()] {
+    let highest = f64::max(0.999, f64::midpoint(max, 1.0));
+    RATIOS.map(|ratio| kernel::beyond_bound(candidate, (max * ratio).min(highest), max))
+}
+
+/// Odds by which the candidate's part of the traffic may be off, each way.
+const SPLIT_RATIOS: [f64; 7] = [1.06, 1.12, 1.25, 1.5, 2.0, 4.0, 20.0];
+/// Odds that are nobody's fault: without a tolerance the smallest skew alarms at scale.
+const SPLIT_MARGIN: f64 = 1.02;
+/// Suspicions about the split.
+pub const SPLITS: usize = 14;
+/// The e-value from which the split counts as wrong: one false alarm in a thousand runs.
+pub const SPLIT_THRESHOLD: f64 = 1_000.0;
+
+/// What a tick says about the split not being what it should: `candidate` of `requests` came to the
+/// candidate, whose configured share is `share`.
+#[must_use]
+pub fn mismatch(candidate: u64, requests: u64, share: f64) -> [f64; SPLITS] {
+    let mut ln = [0.0; SPLITS];
+    if share <= 0.0 || share >= 1.0 {
+        return ln;
+    }
+    let both = SPLIT_RATIOS
+        .into_iter()
+        .flat_map(|ratio| [(ratio, SPLIT_MARGIN), (ratio.recip(), SPLIT_MARGIN.recip())]);
+    for (ln, (ratio, margin)) in ln.iter_mut().zip(both) {
+        *ln = kernel::split(candidate, requests, share, ratio, margin);
+    }
+    ln
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_weights_add_up_to_one() {
+        let mut sum = 0.0;
+        for t in 1..=10_000 {
+            sum += onset(t);
+            assert!((sum + rest(t) - 1.0).abs() < 1e-12, "{t}");
+        }
+    }
+
+    #[test]
+    fn ticks_that_say_nothing_leave_one() {
+        let mut evidence = Evidence::<8>::default();
+        for t in 1..=1_000 {
+            evidence.add(t, comparison(&Table::new((0, 5), (0, 95)), 1.0));
+            assert!((evidence.value(t) - 1.0).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn evidence_that_joins_late_starts_at_the_rest() {
+        assert_eq!(Evidence::<8>::default().value(60), rest(60));
+    }
+
+    #[test]
+    fn a_tolerated_ratio_is_tolerated() {
+        let double = Table::new((20, 100), (190, 1_900));
+        let after = |tolerate| {
+            let mut evidence = Evidence::<8>::default();
+            (1..=20).for_each(|t| evidence.add(t, comparison(&double, tolerate)));
+            evidence.value(20)
+        };
+        assert!(after(1.0) > 1e6, "{}", after(1.0));
+        assert!(after(2.0) < 1.0, "{}", after(2.0));
+    }
+
+    #[test]
+    fn a_bound_near_one_is_still_a_bound() {
+        for max in [1e-9, 0.5, 0.999, 0.9999] {
+            let healthy = over_bound(&Arm { events: 0, requests: 1_000 }, max);
+            assert!(healthy.iter().all(|ln| *ln <= 0.0), "{max}: {healthy:?}");
+            let broken = over_bound(&Arm { events: 1_000, requests: 1_000 }, max);
+            assert!(broken.iter().all(|ln| *ln > 0.0), "{max}: {broken:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_it_anything_but_a_number(ticks in prop::collection::vec(prop::array::uniform8(any::<f64>()), 0..20)) {
+            let mut evidence = Evidence::<8>::default();
+            for (ln, t) in ticks.into_iter().zip(1..) {
+                evidence.add(t, ln);
+                prop_assert!(evidence.value(t).is_finite());
+                prop_assert_eq!(Evidence::from_sums(evidence.sums()), evidence);
+            }
+        }
+    }
+}

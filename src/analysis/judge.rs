@@ -1,0 +1,284 @@
+//! Several metrics over many ticks: is the candidate worse, is it no worse?
+
+use super::evidence::{self, Evidence, RATIOS, SPLITS, rest};
+use super::latency::{Edges, Histogram};
+use super::promotion::NoWorse;
+use super::rules::{MetricRule, Rules, Test};
+use super::tick::{Tick, View};
+
+/// No rollback evidence may be above this when a step ends.
+const SUSPICIOUS: f64 = 10.0;
+
+/// What an attempt of a release has shown so far.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Judge {
+    /// Ticks of the attempt that counted.
+    ticks: u64,
+    metrics: Vec<MetricState>,
+    /// Metrics that were removed during the attempt: they stay in the average, with nothing found.
+    retired: u32,
+    /// How long stable's answers took, over the whole run.
+    stable_durations: Histogram,
+    split: Evidence<SPLITS>,
+    /// What the step has shown.
+    step: Step,
+}
+
+/// The evidence of one metric.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct MetricState {
+    name: String,
+    definition: u64,
+    tests: Vec<TestState>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+struct TestState {
+    evidence: Evidence<{ RATIOS.len() }>,
+    /// For latency: the edges, and the first tick that they apply to; the newest last.
+    edges: Vec<(u64, Edges)>,
+    /// How often the event came since the step began, for people who ask why.
+    seen: Seen,
+}
+
+/// Events and requests of both versions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The candidate's requests with the event.
+    pub candidate_events: u64,
+    /// The candidate's requests.
+    pub candidate_requests: u64,
+    /// Stable's requests with the event.
+    pub stable_events: u64,
+    /// Stable's requests.
+    pub stable_requests: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Step {
+    /// The candidate's requests that were judged.
+    requests: u64,
+    errors: NoWorse,
+}
+
+/// What happened to a metric when the rules changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Redefined {
+    /// It is new, or its definition changed: it starts without evidence.
+    Restarted(String),
+    /// It is gone, and stays in the average with what is left for late regressions.
+    Removed(String),
+}
+
+/// How sure one can be that the candidate is worse.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    /// The average of all metrics' e-values: what decides.
+    pub all: f64,
+    /// The e-value of each metric, in the rules' order.
+    pub metrics: Vec<f64>,
+}
+
+impl Judge {
+    /// Goes on under these rules. Evidence stays where the definition stays.
+    pub fn redefine(&mut self, rules: &Rules) -> Vec<Redefined> {
+        let first = self.metrics.is_empty();
+        let mut old = std::mem::take(&mut self.metrics);
+        let mut changes = Vec::new();
+        for rule in &rules.metrics {
+            let known = old.iter().position(|state| state.name == rule.name).map(|at| old.swap_remove(at));
+            let state = match known {
+                Some(state) if state.definition == rule.definition => state,
+                _ => {
+                    if !first {
+                        changes.push(Redefined::Restarted(rule.name.clone()));
+                    }
+                    MetricState::new(rule)
+                }
+            };
+            self.metrics.push(state);
+        }
+        for gone in old {
+            self.retired = self.retired.saturating_add(1);
+            changes.push(Redefined::Removed(gone.name));
+        }
+        changes
+    }
+
+    /// Begins a step: what it must show it has to show itself, and the edges of latencies are placed anew.
+    pub fn begin_step(&mut self, rules: &Rules, next_tick: u64) {
+        self.step = Step::default();
+        for test in self.metrics.iter_mut().flat_map(|metric| &mut metric.tests) {
+            test.seen = Seen::default();
+        }
+        self.place_edges(rules, next_tick, true);
+    }
+
+    /// Takes the next tick over, whose requests have all ended or passed their deadline. Ticks come in order.
+    /// `next_tick` has not begun yet: what is learned applies from there on.
+    pub fn close(&mut self, tick: &Tick, rules: &Rules, next_tick: u64) {
+        self.stable_durations.merge(&tick.stable.durations);
+        let counts = !tick.is_idle() && tick.share.is_some();
+        if counts {
+            self.add(tick, rules, View::Closed);
+            self.count_step(tick, rules);
+        }
+        self.place_edges(rules, next_tick, false);
+    }
+
+    /// The most that is certain of ticks that have ended and are still open, in order, each with the bucket
+    /// of the age that its open requests have at least: the reading after the tick that accuses most.
+    #[must_use]
+    pub fn at_least(&self, open: &[(Tick, usize)], rules: &Rules) -> Reading {
+        let mut ahead = self.clone();
+        let mut most = self.reading();
+        for (tick, age) in open {
+            if tick.is_idle() || tick.share.is_none() {
+                continue;
+            }
+            ahead.add(tick, rules, View::Open { age: *age });
+            let reading = ahead.reading();
+            if reading.all > most.all {
+                most = reading;
+            }
+        }
+        most
+    }
+
+    /// Adds a tick to the evidence.
+    fn add(&mut self, tick: &Tick, rules: &Rules, view: View) {
+        self.ticks = self.ticks.saturating_add(1);
+        for (state, rule) in self.metrics.iter_mut().zip(&rules.metrics) {
+            for (state, test) in state.tests.iter_mut().zip(&rule.tests) {
+                state.add(self.ticks, *test, tick, view);
+            }
+        }
+        if let (View::Closed, Some(share)) = (view, tick.share) {
+            let requests = tick.candidate.requests.saturating_add(tick.stable.requests);
+            self.split.add(self.ticks, evidence::mismatch(tick.candidate.requests, requests, share));
+        }
+    }
+
+    fn count_step(&mut self, tick: &Tick, rules: &Rules) {
+        self.step.requests = self.step.requests.saturating_add(tick.candidate.requests);
+        if let Some(promotion) = rules.promotion {
+            let table = tick.table(Test::Errors { tolerate: 1.0 }, None, View::Closed);
+            self.step.errors.add(&table, promotion.margin);
+        }
+    }
+
+    /// Places the edges of quantiles that have none yet (`anew`: of all) and for which there are enough of
+    /// stable's durations.
+    fn place_edges(&mut self, rules: &Rules, next_tick: u64, anew: bool) {
+        for (state, rule) in self.metrics.iter_mut().zip(&rules.metrics) {
+            for (state, test) in state.tests.iter_mut().zip(&rule.tests) {
+                let Test::Slower { quantile, tolerated } = *test else { continue };
+                if (anew || state.edges.is_empty()) && self.stable_durations.can_place(quantile) {
+                    let edge = self.stable_durations.edge(quantile);
+                    state.place(next_tick, Edges::new(edge, tolerated, rules.deadline));
+                }
+            }
+        }
+    }
+
+    /// How sure one can be by now that the candidate is worse.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss)] // a handful
+    pub fn reading(&self) -> Reading {
+        let of = |metric: &MetricState| {
+            let tests: f64 = metric.tests.iter().map(|test| test.evidence.value(self.ticks)).sum();
+            tests / metric.tests.len().max(1) as f64
+        };
+        let metrics: Vec<f64> = self.metrics.iter().map(of).collect();
+        let count = metrics.len() as f64 + f64::from(self.retired);
+        let sum = metrics.iter().sum::<f64>() + f64::from(self.retired) * rest(self.ticks);
+        Reading { all: if count > 0.0 { sum / count } else { 1.0 }, metrics }
+    }
+
+    /// The e-value of the split being another than it should.
+    #[must_use]
+    pub fn split(&self) -> f64 {
+        self.split.value(self.ticks)
+    }
+
+    /// The candidate's requests that were judged in this step.
+    #[must_use]
+    pub fn step_requests(&self) -> u64 {
+        self.step.requests
+    }
+
+    /// The e-value of the candidate being within the promotion's margin, from this step alone.
+    #[must_use]
+    pub fn no_worse(&self) -> f64 {
+        self.step.errors.value()
+    }
+
+    /// Whether the step has shown what it must: the candidate is within the margin, nothing looks like a
+    /// regression, and the split is right.
+    #[must_use]
+    pub fn may_promote(&self, rules: &Rules) -> bool {
+        let reading = self.reading();
+        let proven = rules.promotion.is_none_or(|promotion| self.no_worse() >= promotion.threshold);
+        proven
+            && self.split() < evidence::SPLIT_THRESHOLD
+            && reading.all <= SUSPICIOUS
+            && reading.metrics.iter().all(|value| *value <= SUSPICIOUS)
+    }
+
+    /// Of the `metric`th metric, the test with the most evidence: its position and what was seen since the
+    /// step began.
+    #[must_use]
+    pub fn strongest(&self, metric: usize) -> Option<(usize, Seen)> {
+        let tests = &self.metrics.get(metric)?.tests;
+        let by_value = |test: &TestState| test.evidence.value(self.ticks);
+        let (at, test) =
+            tests.iter().enumerate().max_by(|one, other| by_value(one.1).total_cmp(&by_value(other.1)))?;
+        Some((at, test.seen))
+    }
+
+    /// The edges that a test of latencies uses for ticks from `tick` on.
+    #[must_use]
+    pub fn edges(&self, metric: usize, test: usize, tick: u64) -> Option<Edges> {
+        self.metrics.get(metric)?.tests.get(test)?.edges_of(tick)
+    }
+}
+
+impl MetricState {
+    fn new(rule: &MetricRule) -> Self {
+        let tests = rule.tests.iter().map(|_| TestState::default()).collect();
+        Self { name: rule.name.clone(), definition: rule.definition, tests }
+    }
+}
+
+impl TestState {
+    fn add(&mut self, t: u64, test: Test, tick: &Tick, view: View) {
+        let table = tick.table(test, self.edges_of(tick.number), view);
+        let ln = match test {
+            Test::Errors { tolerate } => evidence::comparison(&table, tolerate),
+            Test::ErrorsBeyond { max } => evidence::over_bound(&table.candidate, max),
+            Test::Slower { .. } => evidence::comparison(&table, 1.0),
+        };
+        self.evidence.add(t, ln);
+        let seen = &mut self.seen;
+        seen.candidate_events = seen.candidate_events.saturating_add(table.candidate.events);
+        seen.candidate_requests = seen.candidate_requests.saturating_add(table.candidate.requests);
+        seen.stable_events = seen.stable_events.saturating_add(table.stable.events);
+        seen.stable_requests = seen.stable_requests.saturating_add(table.stable.requests);
+    }
+
+    /// The newest edges that were known when the tick began.
+    fn edges_of(&self, tick: u64) -> Option<Edges> {
+        self.edges.iter().rev().find(|(from, _)| *from <= tick).map(|(_, edges)| *edges)
+    }
+
+    fn place(&mut self, from: u64, edges: Edges) {
+        // Ticks that are still open need the edges before these, never more.
+        const KEPT: usize = 8;
+        let surplus = self.edges.len().saturating_sub(KEPT - 1);
+        self.edges.drain(..surplus);
+        self.edges.push((from, edges));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,253 @@
+use super::*;
+use crate::analysis::latency;
+use crate::analysis::tick::Counts;
+use crate::config::release::{Analysis, Metric};
+use proptest::prelude::*;
+use serde_json::Value;
+
+fn rules(metrics: &[Metric]) -> Rules {
+    Rules::new(&Analysis { metrics: metrics.to_vec(), ..Analysis::default() })
+}
+
+fn metric(name: &str) -> Metric {
+    Metric { name: name.into(), ..Metric::default() }
+}
+
+fn judge(rules: &Rules) -> Judge {
+    let mut judge = Judge::default();
+    assert_eq!(judge.redefine(rules), []);
+    judge
+}
+
+/// A tick at 5 % in which each version has (errors, requests), all of them ended.
+fn tick(number: u64, candidate: (u64, u64), stable: (u64, u64)) -> Tick {
+    let counts = |(errors, requests)| Counts { requests, errors, ..Counts::default() };
+    Tick { number, share: Some(0.05), candidate: counts(candidate), stable: counts(stable) }
+}
+
+#[test]
+fn open_ticks_are_judged_in_their_worst_case() {
+    let vectors: Value =
+        serde_json::from_str(include_str!("../../../tests/fixtures/judge-vectors.json")).unwrap();
+    let vectors = &vectors["open_ticks"];
+    let row = |row: &Value| -> Vec<u64> {
+        row.as_array().unwrap().iter().map(|count| count.as_u64().unwrap()).collect()
+    };
+    let rules = rules(&[metric("error_rate")]);
+    let mut judge = judge(&rules);
+    for (closed, number) in vectors["closed"].as_array().unwrap().iter().zip(1..) {
+        let closed = row(closed);
+        judge.close(&tick(number, (closed[0], closed[1]), (closed[2], closed[3])), &rules, number + 1);
+    }
+    let close = |found: f64, expected: &Value| {
+        let expected = expected.as_f64().unwrap();
+        assert!((found - expected).abs() < 1e-10 * expected, "{found} instead of {expected}");
+    };
+    close(judge.reading().all, &vectors["e_closed"]);
+    let open: Vec<_> = vectors["open"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(4..)
+        .map(|(open, number)| {
+            let open = row(open);
+            let mut tick = tick(number, (open[0], open[1]), (open[2], open[3]));
+            tick.stable.open = open[4];
+            (tick, 0)
+        })
+        .collect();
+    let mut ahead = judge.clone();
+    for ((tick, age), expected) in open.iter().zip(vectors["e_low"].as_array().unwrap()) {
+        ahead.add(tick, &rules, View::Open { age: *age });
+        close(ahead.reading().all, expected);
+    }
+    assert_eq!(judge.at_least(&open, &rules), ahead.reading(), "here the last tick accuses most");
+}
+
+#[test]
+fn a_total_failure_takes_nine_requests() {
+    // Stable fails in 1 %, the candidate always: docs/analysis.md, "How fast".
+    let rules = rules(&[metric("error_rate")]);
+    let mut judge = judge(&rules);
+    let mut requests = 0;
+    for number in 1.. {
+        judge.close(&tick(number, (1, 1), (u64::from(number % 5 == 0), 19)), &rules, number + 1);
+        requests += 1;
+        if judge.reading().all >= rules.threshold {
+            break;
+        }
+    }
+    assert!(requests <= 9, "{requests}");
+}
+
+#[test]
+fn metrics_share_the_false_alarms_by_their_average() {
+    let both = rules(&[metric("error_rate"), metric("latency")]);
+    let mut judge = judge(&both);
+    for number in 1..=3 {
+        judge.close(&tick(number, (5, 5), (1, 95)), &both, number + 1);
+    }
+    let reading = judge.reading();
+    assert!((reading.all - f64::midpoint(reading.metrics[0], reading.metrics[1])).abs() < 1e-6);
+    assert!((reading.metrics[1] - 1.0).abs() < 1e-12, "no durations, no evidence: {reading:?}");
+}
+
+#[test]
+fn a_definition_that_changes_starts_at_the_rest_and_others_go_on() {
+    let mut judge = judge(&rules(&[metric("error_rate"), metric("latency")]));
+    let before = rules(&[metric("error_rate"), metric("latency")]);
+    for number in 1..=50 {
+        judge.close(&tick(number, (0, 5), (1, 95)), &before, number + 1);
+    }
+    let errors = judge.reading().metrics[0];
+    let other = Metric { tolerate: Some(2.0), ..metric("latency") };
+    let after = rules(&[metric("error_rate"), other]);
+    assert_eq!(judge.redefine(&after), [Redefined::Restarted("latency".into())]);
+    assert_eq!(judge.reading().metrics, [errors, rest(50)]);
+    // α, deadlines of steps and the like define nothing.
+    let looser = Rules::new(&Analysis { false_alarm: 0.1, metrics: after_metrics(), ..Analysis::default() });
+    assert_eq!(judge.redefine(&looser), []);
+    let one = rules(&[metric("error_rate")]);
+    assert_eq!(judge.redefine(&one), [Redefined::Removed("latency".into())]);
+    let reading = judge.reading();
+    assert!((reading.all - f64::midpoint(errors, rest(50))).abs() < 1e-12, "it stays in the average");
+}
+
+fn after_metrics() -> Vec<Metric> {
+    vec![metric("error_rate"), Metric { tolerate: Some(2.0), ..metric("latency") }]
+}
+
+/// A tick whose requests took so many milliseconds.
+fn timed(number: u64, candidate: (u64, u64), stable: (u64, u64)) -> Tick {
+    let counts = |(requests, milliseconds): (u64, u64)| {
+        let mut durations = Histogram::default();
+        durations.add(latency::bucket(milliseconds * 1_000_000), requests);
+        Counts { requests, durations, ..Counts::default() }
+    };
+    Tick { number, share: Some(0.05), candidate: counts(candidate), stable: counts(stable) }
+}
+
+#[test]
+fn edges_come_from_before_and_apply_to_what_begins_afterwards() {
+    let rules = rules(&[metric("latency")]);
+    let mut judge = judge(&rules);
+    // 200 of stable's requests place the median's edge; it applies from tick 8 on, for 7 has begun.
+    judge.close(&timed(1, (10, 100), (200, 100)), &rules, 8);
+    assert_eq!(judge.edges(0, 0, 7), None);
+    let edges = judge.edges(0, 0, 8).unwrap();
+    assert_eq!(edges.candidate, edges.stable + 1);
+    assert_eq!(judge.edges(0, 2, 8), None, "the 99th percentile needs 10,000");
+    judge.close(&timed(7, (10, 900), (190, 100)), &rules, 9);
+    assert!((judge.reading().all - 1.0).abs() < 1e-12, "tick 7 began before");
+    judge.close(&timed(8, (10, 900), (190, 100)), &rules, 9);
+    assert!(judge.reading().all > 100.0);
+}
+
+#[test]
+fn a_common_slowdown_accuses_nobody() {
+    let rules = rules(&[metric("latency")]);
+    let mut judge = judge(&rules);
+    for number in 1..=60 {
+        judge.close(&timed(number, (10, 100), (190, 100)), &rules, number + 1);
+    }
+    for number in 61..=120 {
+        judge.close(&timed(number, (10, 900), (190, 900)), &rules, number + 1);
+    }
+    assert!(judge.reading().all < 1.0);
+}
+
+#[test]
+fn ticks_that_saw_two_weights_and_idle_ones_do_not_count() {
+    let rules = rules(&[metric("error_rate")]);
+    let mut judge = judge(&rules);
+    let before = judge.clone();
+    judge.close(&Tick { share: None, ..tick(1, (5, 5), (0, 95)) }, &rules, 2);
+    judge.close(&tick(2, (0, 0), (0, 0)), &rules, 3);
+    assert_eq!(judge, before);
+    assert_eq!(judge.step_requests(), 0);
+}
+
+#[test]
+fn who_has_not_answered_by_the_deadline_has_failed() {
+    let rules = rules(&[metric("error_rate")]);
+    let mut judge = judge(&rules);
+    let mut silent = tick(1, (0, 20), (0, 180));
+    (silent.candidate.open, silent.candidate.unanswered) = (20, 20);
+    assert!(judge.at_least(&[(silent.clone(), 0)], &rules).all <= 1.0, "they may answer yet");
+    judge.close(&silent, &rules, 2);
+    assert!(judge.reading().all > 100.0);
+    // One that has begun to answer and goes on is no error.
+    let mut judge = self::judge(&rules);
+    silent.candidate.unanswered = 0;
+    judge.close(&silent, &rules, 2);
+    assert!(judge.reading().all <= 1.0);
+}
+
+#[test]
+fn a_skewed_split_blocks_the_promotion_and_nothing_else() {
+    let rules = rules(&[metric("error_rate")]);
+    let mut judge = judge(&rules);
+    for number in 1..=100 {
+        judge.close(&tick(number, (0, 20), (0, 80)), &rules, number + 1);
+    }
+    assert!(judge.split() > evidence::SPLIT_THRESHOLD);
+    assert!(!judge.may_promote(&rules));
+    assert!(judge.reading().all <= 1.0);
+}
+
+#[test]
+fn a_step_must_show_it_by_itself() {
+    let mut analysis = Analysis { metrics: vec![metric("error_rate")], ..Analysis::default() };
+    analysis.promote_when = Some(crate::config::release::PromoteWhen::default());
+    let rules = Rules::new(&analysis);
+    let mut judge = judge(&rules);
+    let mut ticks = 0;
+    while !judge.may_promote(&rules) {
+        ticks += 1;
+        judge.close(&tick(ticks, (0, 5), (1, 95)), &rules, ticks + 1);
+    }
+    // docs/analysis.md: a median of 775 of the candidate's requests at a margin of 2 times or 1 point.
+    assert!((20..400).contains(&ticks), "{ticks}");
+    assert_eq!(judge.step_requests(), 5 * ticks);
+    judge.begin_step(&rules, ticks + 1);
+    assert!(!judge.may_promote(&rules));
+    assert_eq!(judge.step_requests(), 0);
+}
+
+proptest! {
+    /// Judging open ticks early never accuses more than waiting for their end, whatever that is.
+    #[test]
+    fn what_is_certain_early_stays_certain(
+        closed in prop::collection::vec((0..3_u64, 0..10_u64, 0..5_u64), 0..10),
+        open in prop::collection::vec((0..4_u64, 0..4_u64, 0..5_u64, 0..20_u64, prop::array::uniform3(0.0..1.0_f64)), 1..5),
+    ) {
+        let rules = rules(&[metric("error_rate")]);
+        let mut judge = judge(&rules);
+        let mut number = 0;
+        for (errors, ok, stable_errors) in closed {
+            number += 1;
+            judge.close(&tick(number, (errors, errors + ok), (stable_errors, stable_errors + 95)), &rules, number + 1);
+        }
+        let mut early = Vec::new();
+        let mut late = Vec::new();
+        for (errors, pending, stable_errors, stable_pending, [candidate, stable, _]) in open {
+            number += 1;
+            let mut ended = tick(number, (errors, errors + pending + 1), (stable_errors, stable_errors + stable_pending + 80));
+            let mut known = ended.clone();
+            (known.candidate.open, known.candidate.unanswered) = (pending, pending);
+            (known.stable.open, known.stable.unanswered) = (stable_pending, stable_pending);
+            let some = |of: u64, part: f64| (part * (of + 1) as f64) as u64;
+            ended.candidate.errors += some(pending, candidate);
+            ended.stable.errors += some(stable_pending, stable);
+            early.push((known, 0));
+            late.push(ended);
+        }
+        let certain = judge.at_least(&early, &rules).all;
+        let mut most = judge.reading().all;
+        for tick in late {
+            judge.close(&tick, &rules, tick.number + 1);
+            most = most.max(judge.reading().all);
+        }
+        prop_assert!(certain <= most * (1.0 + 1e-9), "{} before, {} after", certain, most);
+    }
+}

@@ -1,0 +1,23 @@
+//! The judge: from what each tick counted to how sure one can be that the candidate is worse, or no worse.
+//!
+//! An *event* is anything a request either has or has not: it failed, it took longer than an edge. Every
+//! test here is anytime-valid: it may be looked at after each tick, for ever, and the chance that it ever
+//! accuses a healthy candidate stays below what was allowed. `docs/analysis.md` says it in plain words.
+//!
+//! * [`judge`]: all metrics of a release together, and what follows;
+//! * [`rules`]: what is judged, compiled from the configuration;
+//! * [`tick`]: what a tick has counted, closed or still open;
+//! * [`kernel`]: what one tick says about one suspected regression, as the logarithm of a likelihood ratio;
+//! * [`evidence`]: ticks added up, over many suspected regressions and over when they may have begun;
+//! * [`latency`]: durations in buckets, and the edges that make events of them;
+//! * [`promotion`]: the opposite question, whether the candidate is no worse than a margin.
+
+#![forbid(unsafe_code)]
+
+pub mod evidence;
+pub mod judge;
+pub mod kernel;
+pub mod latency;
+pub mod promotion;
+pub mod rules;
+pub mod tick;

@@ -1,0 +1,111 @@
+//! What is judged, compiled from the configuration.
+
+use siphasher::sip::SipHasher24;
+
+use super::latency;
+use super::promotion::Margin;
+use crate::config::release::{Analysis, ERROR_RATE, LATENCY, Metric};
+
+/// Quantiles of the latency that are compared unless the configuration says which.
+const QUANTILES: [f64; 3] = [0.5, 0.9, 0.99];
+/// The tolerated ratio of latencies unless the configuration says which: one bucket.
+const LATENCY_TOLERATED: f64 = 1.19;
+
+/// How a release is judged.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rules {
+    /// The e-value at which the candidate counts as worse: 1/α.
+    pub threshold: f64,
+    /// Nanoseconds after which a request without an answer has failed.
+    pub deadline: u64,
+    /// What is compared; their e-values are averaged.
+    pub metrics: Vec<MetricRule>,
+    /// What a step must show before it ends.
+    pub promotion: Option<Promotion>,
+}
+
+/// What a step must show before it ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Promotion {
+    /// The candidate is within this margin.
+    pub margin: Margin,
+    /// The e-value at which it counts as such: 1/β.
+    pub threshold: f64,
+}
+
+/// One metric: its e-value is the average of its tests'.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetricRule {
+    /// Its name in evidence and events.
+    pub name: String,
+    /// Tells definitions apart: evidence of another definition is not this one's.
+    pub definition: u64,
+    /// What is tested.
+    pub tests: Vec<Test>,
+}
+
+/// One test of one yes/no event.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Test {
+    /// Errors, more than so many times as often as stable's.
+    Errors {
+        /// At least 1.
+        tolerate: f64,
+    },
+    /// Errors, more often than a fixed rate.
+    ErrorsBeyond {
+        /// Between 0 and 1.
+        max: f64,
+    },
+    /// Answers slower than stable's quantile.
+    Slower {
+        /// Between 0 and 1.
+        quantile: f64,
+        /// By more than so many buckets.
+        tolerated: usize,
+    },
+}
+
+impl Rules {
+    /// Compiles a valid configuration.
+    #[must_use]
+    pub fn new(analysis: &Analysis) -> Self {
+        Self {
+            threshold: analysis.false_alarm.recip(),
+            deadline: analysis.deadline.as_millis().saturating_mul(1_000_000),
+            metrics: analysis.metrics.iter().flat_map(|metric| metric_rules(metric, analysis)).collect(),
+            promotion: analysis.promote_when.as_ref().map(|promote| Promotion {
+                margin: Margin {
+                    times: promote.no_worse_than.times,
+                    points: promote.no_worse_than.or_points / 100.0,
+                },
+                threshold: (1.0 - promote.confidence).recip(),
+            }),
+        }
+    }
+}
+
+/// A metric's rules: those against stable, and with `max` one against the bound, which counts as another metric.
+fn metric_rules(metric: &Metric, analysis: &Analysis) -> Vec<MetricRule> {
+    let rule = |name: String, tests: Vec<Test>| {
+        // Everything that decides what an event is. `Debug` of plain numbers does not change between builds of
+        // one version, and a new version of this software is a new process.
+        let definition = format!("{tests:?} {:?} {:?}", analysis.deadline, analysis.error_when);
+        MetricRule { name, definition: SipHasher24::new().hash(definition.as_bytes()), tests }
+    };
+    match metric.name.as_str() {
+        LATENCY => {
+            let tolerated = latency::tolerated_buckets(metric.tolerate.unwrap_or(LATENCY_TOLERATED));
+            let quantiles = metric.quantiles.as_deref().unwrap_or(&QUANTILES);
+            let tests = quantiles.iter().map(|&quantile| Test::Slower { quantile, tolerated }).collect();
+            vec![rule(metric.name.clone(), tests)]
+        }
+        ERROR_RATE => {
+            let compared = vec![Test::Errors { tolerate: metric.tolerate.unwrap_or(1.0) }];
+            let bounded =
+                metric.max.map(|max| rule(format!("{}.max", metric.name), vec![Test::ErrorsBeyond { max }]));
+            [rule(metric.name.clone(), compared)].into_iter().chain(bounded).collect()
+        }
+        _ => Vec::new(), // refused by the validation
+    }
+}

@@ -1,0 +1,98 @@
+//! What is known of one tick: the requests that *arrived* in it, and what came of them so far.
+
+use super::kernel::{Arm, Table};
+use super::latency::{Edges, Histogram};
+use super::rules::Test;
+
+/// What one version did with the requests that arrived in one tick.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Requests that arrived.
+    pub requests: u64,
+    /// Of those: not ended yet.
+    pub open: u64,
+    /// Of those that are open: without response headers yet.
+    pub unanswered: u64,
+    /// Of those that ended: failed.
+    pub errors: u64,
+    /// How long those that ended took; one that the client left took as long as it stayed.
+    pub durations: Histogram,
+}
+
+impl Counts {
+    /// Adds what another worker counted.
+    pub fn merge(&mut self, other: &Self) {
+        self.requests = self.requests.saturating_add(other.requests);
+        self.open = self.open.saturating_add(other.open);
+        self.unanswered = self.unanswered.saturating_add(other.unanswered);
+        self.errors = self.errors.saturating_add(other.errors);
+        self.durations.merge(&other.durations);
+    }
+}
+
+/// One tick of one rollout.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tick {
+    /// Its number: the time it began, in ticks since the epoch.
+    pub number: u64,
+    /// The candidate's share of both versions' weights, the same all along; `None` when it changed within the
+    /// tick, which then says nothing.
+    pub share: Option<f64>,
+    /// The version that is being released.
+    pub candidate: Counts,
+    /// The version it is compared with.
+    pub stable: Counts,
+}
+
+/// How a tick's open requests count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// The deadline is over, or nothing is open: what has not been answered has failed.
+    Closed,
+    /// The worst case for an accusation: all of stable's open requests will have the event, none of the
+    /// candidate's that does not have it already. Evidence so found can only grow until the tick closes.
+    Open {
+        /// The bucket of the age that every open request has at least.
+        age: usize,
+    },
+}
+
+impl Tick {
+    /// Whether nothing arrived.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.candidate.requests == 0 && self.stable.requests == 0
+    }
+
+    /// The tick as a test counts it; `edges` are those of a test of latencies.
+    #[must_use]
+    pub fn table(&self, test: Test, edges: Option<Edges>, view: View) -> Table {
+        let (candidate, stable) = match (test, edges) {
+            (Test::Errors { .. } | Test::ErrorsBeyond { .. }, _) => match view {
+                View::Closed => (
+                    self.candidate.errors.saturating_add(self.candidate.unanswered),
+                    self.stable.errors.saturating_add(self.stable.unanswered),
+                ),
+                View::Open { .. } => {
+                    (self.candidate.errors, self.stable.errors.saturating_add(self.stable.open))
+                }
+            },
+            (Test::Slower { .. }, Some(edges)) => {
+                // Whoever is still open is beyond every edge below its age; no edge is beyond the deadline.
+                let late = match view {
+                    View::Open { age } if age <= edges.candidate => 0,
+                    _ => self.candidate.open,
+                };
+                (
+                    self.candidate.durations.beyond(edges.candidate).saturating_add(late),
+                    self.stable.durations.beyond(edges.stable).saturating_add(self.stable.open),
+                )
+            }
+            (Test::Slower { .. }, None) => (0, 0),
+        };
+        Table {
+            candidate: Arm { events: candidate, requests: self.candidate.requests },
+            stable: Arm { events: stable, requests: self.stable.requests },
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! How a release moves by itself: its steps, and the analysis that decides between forward and back.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+#[cfg(not(target_arch = "wasm32"))]
+use schemars::JsonSchema;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
+
+use super::units::{Count, Duration, Share};
+
+/// One step of a canary: exactly one of its fields.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+pub struct Step {
+    /// The candidate's share in percent, or shares by version; versions that are not named keep theirs, and
+    /// stable gets the rest.
+    pub set_weight: Option<SetWeight>,
+    /// The mirror's share, from here on.
+    pub set_mirror: Option<SetMirror>,
+    /// Wait: for a time, for requests, or (`{}`) until somebody promotes.
+    pub pause: Option<Pause>,
+}
+
+/// A step's weights.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+pub enum SetWeight {
+    /// The candidate's.
+    Candidate(Share),
+    /// Those of the versions named.
+    Versions(BTreeMap<String, Share>),
+}
+
+impl<'de> Deserialize<'de> for SetWeight {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Weights;
+        impl<'de> Visitor<'de> for Weights {
+            type Value = SetWeight;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a share in percent, or a map of versions to shares")
+            }
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<SetWeight, E> {
+                share(de::value::I64Deserializer::new(number))
+            }
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<SetWeight, E> {
+                share(de::value::F64Deserializer::new(number))
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<SetWeight, E> {
+                match text.parse::<f64>() {
+                    Ok(number) if number.is_finite() => self.visit_f64(number),
+                    _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
+                }
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<SetWeight, A::Error> {
+                BTreeMap::deserialize(de::value::MapAccessDeserializer::new(map)).map(SetWeight::Versions)
+            }
+        }
+        fn share<'de, D: Deserializer<'de>>(number: D) -> Result<SetWeight, D::Error> {
+            Share::deserialize(number).map(SetWeight::Candidate)
+        }
+        deserializer.deserialize_any(Weights)
+    }
+}
+
+/// The mirror's share from a step on.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["percent"])))]
+pub struct SetMirror {
+    /// In place of `mirror.percent`.
+    pub percent: Option<Share>,
+}
+
+/// What a step waits for. All that is given holds; nothing given: until somebody promotes.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+pub struct Pause {
+    /// For so long.
+    pub duration: Option<Duration>,
+    /// Until so many of the candidate's requests have been judged in this step.
+    pub min_requests: Option<Count>,
+}
+
+/// Compares the candidate with stable, and takes the release back when it is worse.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+pub struct Analysis {
+    /// The chance to take a healthy candidate back, over a whole attempt; all metrics share it.
+    pub false_alarm: f64,
+    /// No answer by then is an error.
+    pub deadline: Duration,
+    /// Which answers are errors. Resets, timeouts and missing endpoints always are.
+    pub error_when: ErrorWhen,
+    /// What is compared.
+    pub metrics: Vec<Metric>,
+    /// What happens when the candidate is worse.
+    pub on_failure: OnFailure,
+    /// Record what would have happened, and change nothing.
+    pub dry_run: bool,
+    /// What a step must show before it ends. Absent: only that the candidate was not found worse.
+    pub promote_when: Option<PromoteWhen>,
+    /// A step that cannot end by then pauses the release. Steps that wait for a person have none.
+    pub progress_deadline: Option<Duration>,
+}
+
+impl Default for Analysis {
+    fn default() -> Self {
+        let metric = |name: &str| Metric { name: name.into(), ..Metric::default() };
+        Self {
+            false_alarm: 0.01,
+            deadline: Duration::from_millis(5_000),
+            error_when: ErrorWhen::default(),
+            metrics: vec![metric(ERROR_RATE), metric(LATENCY)],
+            on_failure: OnFailure::default(),
+            dry_run: false,
+            promote_when: None,
+            progress_deadline: None,
+        }
+    }
+}
+
+/// The metric of requests that failed.
+pub const ERROR_RATE: &str = "error_rate";
+/// The metric of how long answers take.
+pub const LATENCY: &str = "latency";
+
+/// Which answers of a version are its errors.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+pub struct ErrorWhen {
+    /// Statuses, such as `503`, or classes of them, such as `5xx`.
+    pub status: Vec<String>,
+    /// Statuses of gRPC, by number.
+    pub grpc_status: Vec<Count>,
+}
+
+impl Default for ErrorWhen {
+    fn default() -> Self {
+        Self { status: vec!["5xx".into()], grpc_status: [2, 4, 13, 14, 15].map(Count::from).into() }
+    }
+}
+
+/// Something that is compared.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["name"])))]
+pub struct Metric {
+    /// `error_rate` or `latency`.
+    pub name: String,
+    /// How many times stable's value is tolerated: 1 unless given, for latency 1.19.
+    pub tolerate: Option<f64>,
+    /// A fixed bound for the candidate's rate besides, from 0 to 1. Not for latency.
+    pub max: Option<f64>,
+    /// For latency: the quantiles that are compared, 0.5, 0.9 and 0.99 unless given.
+    pub quantiles: Option<Vec<f64>>,
+}
+
+/// What happens when the candidate is worse.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+pub enum OnFailure {
+    /// The candidate's share goes back to stable.
+    #[default]
+    Abort,
+    /// The release stops where it is, until somebody decides.
+    Pause,
+    /// An event says so.
+    Alarm,
+}
+
+/// What a step must show before it ends.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+pub struct PromoteWhen {
+    /// The candidate is within this margin of stable.
+    pub no_worse_than: NoWorseThan,
+    /// With this certainty.
+    pub confidence: f64,
+}
+
+impl Default for PromoteWhen {
+    fn default() -> Self {
+        Self { no_worse_than: NoWorseThan::default(), confidence: 0.95 }
+    }
+}
+
+/// A margin: whichever of the two allows more.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+pub struct NoWorseThan {
+    /// So many times stable's rate.
+    pub times: f64,
+    /// So many percentage points above it.
+    pub or_points: f64,
+}
+
+impl Default for NoWorseThan {
+    fn default() -> Self {
+        Self { times: 2.0, or_points: 1.0 }
+    }
+}
