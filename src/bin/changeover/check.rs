@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::envoy::filters::{self, Filter};
 use crate::envoy::{self, Findings, Node};
-use crate::yaml;
+use crate::{kubernetes, yaml};
 
 /// Checks files and prints what is wrong with them.
 pub(crate) fn run(files: &[PathBuf]) -> ExitCode {
@@ -42,8 +42,8 @@ fn read(file: &Path) -> io::Result<String> {
     std::fs::read_to_string(file)
 }
 
-/// Checks the texts of files by name: bare configurations each on its own, Envoy's files together, unless there
-/// are several bootstraps among them.
+/// Checks the texts of files by name: bare configurations and Kubernetes resources each on its own, Envoy's files
+/// together, unless there are several bootstraps among them.
 fn check(files: &[(String, String)]) -> Findings {
     let mut findings = Findings::default();
     let mut envoys: Vec<(&str, Value)> = Vec::new();
@@ -57,6 +57,14 @@ fn check(files: &[(String, String)]) -> Findings {
         };
         for ambiguous in yaml::ambiguous(text) {
             findings.warning(file, ambiguous);
+        }
+        let (resources, documents): (Vec<Value>, Vec<Value>) =
+            documents.into_iter().partition(kubernetes::is_resource);
+        if !resources.is_empty() {
+            check_resources(file, &resources, &mut findings);
+            if documents.iter().all(Value::is_null) {
+                continue; // nothing else but what stands beside a needless `---`
+            }
         }
         if documents.iter().any(envoy::is_envoys) {
             envoys.extend(documents.into_iter().map(|document| (file.as_str(), document)));
@@ -102,6 +110,21 @@ fn check_configuration(
     };
     findings.note(place, format_args!("valid: {count}, configuration {}", config::hash(&config)));
     Some(config)
+}
+
+/// Checks the configurations in a file's Kubernetes resources.
+fn check_resources(file: &str, resources: &[Value], findings: &mut Findings) {
+    let told = findings.lines.len();
+    for resource in resources {
+        // A file often has several: its name alone says too little.
+        let place = format!("{file}: {}", kubernetes::label(resource));
+        for configuration in kubernetes::configurations(&Node::document(&place, resource), findings) {
+            check_configuration(&configuration, configuration.value, findings);
+        }
+    }
+    if findings.lines.len() == told {
+        findings.note(&file, "nothing to check: no changeover filter in its Kubernetes resources");
+    }
 }
 
 /// Checks Envoy's files together: filters, and what is around them.

@@ -4,6 +4,7 @@
 
 mod check;
 mod envoy;
+mod kubernetes;
 mod schema;
 mod yaml;
 
@@ -22,7 +23,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Validate configurations: bare ones, or the changeover filters inside Envoy's YAML
+    /// Validate configurations: bare ones, or the changeover filters inside YAML for Envoy, Istio or Envoy Gateway
     ///
     /// Exit status: 0 all are valid, 1 one is not, 2 a file cannot be read.
     Check {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Node;
 
 /// What somebody who runs this module has in one of its names.
-const NAME: &str = "changeover";
+pub(crate) const NAME: &str = "changeover";
 const WASM: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";
 
 /// A filter whose configuration stands in the files.

@@ -1,0 +1,175 @@
+//! Changeover's filters in Kubernetes resources: Istio's `WasmPlugin` and Envoy Gateway's `EnvoyExtensionPolicy`.
+//!
+//! Both turn into an Envoy filter whose configuration is the JSON text of what stands here as YAML. Resources of
+//! other kinds are passed over.
+
+use serde_json::Value;
+
+use crate::envoy::filters::NAME;
+use crate::envoy::{Findings, Node};
+
+/// Whether a document is a Kubernetes resource.
+pub(crate) fn is_resource(document: &Value) -> bool {
+    ["apiVersion", "kind"].iter().all(|field| document.get(field).is_some_and(Value::is_string))
+}
+
+/// A resource's kind and name, as kubectl writes them.
+pub(crate) fn label(resource: &Value) -> String {
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+    format!("{}/{}", text(resource.get("kind")), text(resource.pointer("/metadata/name")))
+}
+
+/// The configurations of our filters in a resource; tells what is wrong around them.
+pub(crate) fn configurations<'a>(resource: &Node<'a>, findings: &mut Findings) -> Vec<Node<'a>> {
+    let group = resource.text("apiVersion").and_then(|version| version.split('/').next());
+    match (group, resource.text("kind")) {
+        (Some("extensions.istio.io"), Some("WasmPlugin")) => wasm_plugin(resource, findings),
+        (Some("gateway.envoyproxy.io"), Some("EnvoyExtensionPolicy")) => extension_policy(resource, findings),
+        // What `kubectl get --output yaml` prints.
+        (Some("v1"), Some("List")) => {
+            resource.list("items").iter().flat_map(|item| configurations(item, findings)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn wasm_plugin<'a>(resource: &Node<'a>, findings: &mut Findings) -> Vec<Node<'a>> {
+    let Some(spec) = resource.field("spec") else { return Vec::new() };
+    if !is_ours(&[name(resource), spec.text("pluginName"), spec.text("url")]) {
+        return Vec::new();
+    }
+    if spec.text("failStrategy") != Some("FAIL_OPEN") {
+        findings.error(
+            &spec,
+            "failStrategy is not FAIL_OPEN: a filter that fails would answer 5xx to everything instead of leaving requests to stable",
+        );
+    }
+    configuration(&spec, "pluginConfig", findings)
+}
+
+fn extension_policy<'a>(resource: &Node<'a>, findings: &mut Findings) -> Vec<Node<'a>> {
+    let filters = resource.field("spec").map(|spec| spec.list("wasm")).unwrap_or_default();
+    let mut found = Vec::new();
+    for filter in filters {
+        let url = |source| filter.at(&["code", source]).and_then(|source| source.text("url"));
+        let names = [name(resource), filter.text("name"), filter.text("rootID"), url("http"), url("image")];
+        if !is_ours(&names) {
+            continue;
+        }
+        if filter.value.get("failOpen") != Some(&true.into()) {
+            findings.error(
+                &filter,
+                "failOpen is not true: a filter that fails would answer 5xx to everything instead of leaving requests to stable",
+            );
+        }
+        found.extend(configuration(&filter, "config", findings));
+    }
+    found
+}
+
+fn name<'a>(resource: &Node<'a>) -> Option<&'a str> {
+    resource.field("metadata")?.text("name")
+}
+
+/// Nothing says what a module is; somebody who runs this one names it somewhere.
+fn is_ours(names: &[Option<&str>]) -> bool {
+    names.iter().flatten().any(|name| name.contains(NAME))
+}
+
+fn configuration<'a>(filter: &Node<'a>, field: &str, findings: &mut Findings) -> Vec<Node<'a>> {
+    let found = filter.field(field);
+    if found.is_none() {
+        findings.error(
+            filter,
+            format_args!(
+                "{field} is missing: the filter refuses to start without; expected at least `rollouts: []`"
+            ),
+        );
+    }
+    found.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::yaml;
+
+    /// The places of the configurations found, and what is said.
+    fn found(text: &str) -> (Vec<String>, Vec<String>) {
+        let document = yaml::read(text).expect("YAML").remove(0);
+        assert!(is_resource(&document));
+        let mut findings = Findings::default();
+        let configurations = configurations(&Node::document("f", &document), &mut findings);
+        assert_eq!(findings.bad, !findings.lines.is_empty());
+        (configurations.iter().map(ToString::to_string).collect(), findings.lines)
+    }
+
+    fn wasm_plugin(fields: &str) -> String {
+        format!(
+            "{{apiVersion: extensions.istio.io/v1alpha1, kind: WasmPlugin, metadata: {{name: a}}, spec: {{{fields}}}}}"
+        )
+    }
+
+    fn policy(wasm: &str) -> String {
+        format!(
+            "{{apiVersion: gateway.envoyproxy.io/v1alpha1, kind: EnvoyExtensionPolicy, spec: {{wasm: [{wasm}]}}}}"
+        )
+    }
+
+    fn none() -> (Vec<String>, Vec<String>) {
+        (Vec::new(), Vec::new())
+    }
+
+    #[test]
+    fn configurations_are_found_where_they_stand() {
+        let url = "url: oci://r/changeover:1, failStrategy: FAIL_OPEN, pluginConfig: {}";
+        assert_eq!(found(&wasm_plugin(url)).0, ["f: spec.pluginConfig"]);
+        let image = "{code: {type: Image, image: {url: r/changeover}}, failOpen: true, config: {}}";
+        let other = "{name: other, config: {}}";
+        assert_eq!(found(&policy(&format!("{other}, {image}"))).0, ["f: spec.wasm[1].config"]);
+        let list = format!("{{apiVersion: v1, kind: List, items: [{}]}}", wasm_plugin(url));
+        assert_eq!(found(&list).0, ["f: items[0].spec.pluginConfig"]);
+    }
+
+    #[test]
+    fn resources_are_named_as_kubectl_names_them() {
+        let name = |text| label(&yaml::read(text).expect("YAML").remove(0));
+        assert_eq!(name("{apiVersion: v1, kind: WasmPlugin, metadata: {name: a}}"), "WasmPlugin/a");
+        assert_eq!(name("{apiVersion: v1, kind: List}"), "List/");
+    }
+
+    #[test]
+    fn what_is_not_ours_is_passed_over() {
+        assert_eq!(found(&wasm_plugin("url: oci://r/other, pluginConfig: {}")), none());
+        assert_eq!(found(&policy("{name: other}")), none());
+        for kind in ["{apiVersion: v1, kind: Secret}", "{apiVersion: v1, kind: WasmPlugin, spec: 5}"] {
+            assert_eq!(found(kind), none());
+        }
+        assert_eq!(found("{apiVersion: extensions.istio.io/v1, kind: WasmPlugin}"), none());
+    }
+
+    #[test]
+    fn what_is_wrong_around_the_configuration_is_told() {
+        let rows = [
+            (
+                wasm_plugin("pluginName: changeover, pluginConfig: {}"),
+                "f: spec: failStrategy is not FAIL_OPEN: a filter that fails would answer 5xx to everything instead of leaving requests to stable",
+            ),
+            (
+                wasm_plugin("pluginName: changeover, failStrategy: FAIL_OPEN"),
+                "f: spec: pluginConfig is missing: the filter refuses to start without; expected at least `rollouts: []`",
+            ),
+            (
+                policy("{rootID: changeover, failOpen: false, config: {}}"),
+                "f: spec.wasm[0]: failOpen is not true: a filter that fails would answer 5xx to everything instead of leaving requests to stable",
+            ),
+            (
+                policy("{rootID: changeover, failOpen: true}"),
+                "f: spec.wasm[0]: config is missing: the filter refuses to start without; expected at least `rollouts: []`",
+            ),
+        ];
+        for (text, message) in rows {
+            assert_eq!(found(&text).1, [message]);
+        }
+    }
+}
