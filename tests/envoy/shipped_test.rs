@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use serde_json::{Value, json};
+
 use crate::harness;
 
 fn yaml_files(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -91,18 +93,28 @@ fn the_readme_shows_what_check_prints() {
     assert!(readme.contains(&text), "README.md lacks:\n{text}");
 }
 
-/// The tags and buckets stand in a snippet to copy and in both bootstraps: they must not drift apart.
+fn read(file: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).expect("a file");
+    serde_saphyr::from_multiple(&text).expect("YAML")
+}
+
+/// The resource of a kind in a file.
+fn resource(file: &str, kind: &str) -> Value {
+    read(file).into_iter().find(|resource| resource["kind"] == kind).expect("a resource of this kind")
+}
+
+/// The tags and buckets stand in a snippet to copy and wherever a bootstrap is: they must not drift apart.
 #[test]
 fn the_stats_tags_are_the_same_everywhere() {
-    let tags = |file: &str| {
-        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).expect("a file");
-        let document: serde_json::Value = serde_saphyr::from_str(&text).expect("YAML");
-        document["stats_config"].clone()
+    let tags = |file: &str| read(file)[0]["stats_config"].clone();
+    let inside = |text: &Value| {
+        let bootstrap: Value = serde_saphyr::from_str(text.as_str().expect("a text")).expect("YAML");
+        bootstrap["stats_config"].clone()
     };
     let snippet = tags("envoy/stats-tags.yaml");
     assert!(snippet.is_object());
-    assert_eq!(tags("envoy/envoy.yaml"), snippet);
     for file in [
+        "envoy/envoy.yaml",
         "envoy/envoy-ecds.yaml",
         "examples/canary/envoy.yaml",
         "examples/blue-green/envoy.yaml",
@@ -110,4 +122,23 @@ fn the_stats_tags_are_the_same_everywhere() {
     ] {
         assert_eq!(tags(file), snippet, "{file}");
     }
+    let istio = resource("envoy/istio.yaml", "ConfigMap");
+    assert_eq!(inside(&istio["data"]["custom_bootstrap.json"]), snippet);
+    let gateway = resource("envoy/envoy-gateway.yaml", "EnvoyProxy");
+    assert_eq!(inside(&gateway["spec"]["bootstrap"]["value"]), snippet);
+}
+
+/// The snippets are the bootstrap's parts.
+#[test]
+fn the_snippets_are_what_the_bootstrap_has() {
+    let bootstrap = read("envoy/envoy.yaml").remove(0);
+    let manager =
+        &bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"];
+    let snippet = read("envoy/filter.yaml").remove(0);
+    assert_eq!(snippet, json!({"http_filters": [manager["http_filters"][0]]}));
+    let snippet = read("envoy/routes.yaml").remove(0);
+    for part in ["early_header_mutation_extensions", "route_config"] {
+        assert_eq!(snippet[part], manager[part], "{part}");
+    }
+    assert_eq!(snippet.as_object().map(serde_json::Map::len), Some(2));
 }
