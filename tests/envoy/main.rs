@@ -14,10 +14,12 @@
 
 mod affinity_test;
 mod configuration_test;
+mod envoy_gateway_test;
 mod failsafe_test;
 mod harness;
 mod harness_test;
 mod hostile_test;
+mod istio_test;
 mod mirror_test;
 mod protocols_test;
 mod push_test;

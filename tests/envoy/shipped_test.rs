@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::harness;
+use crate::harness::{self, documents, resource, yaml_in};
 
 fn yaml_files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("a folder") {
@@ -93,24 +93,10 @@ fn the_readme_shows_what_check_prints() {
     assert!(readme.contains(&text), "README.md lacks:\n{text}");
 }
 
-fn read(file: &str) -> Vec<Value> {
-    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).expect("a file");
-    serde_saphyr::from_multiple(&text).expect("YAML")
-}
-
-/// The resource of a kind in a file.
-fn resource(file: &str, kind: &str) -> Value {
-    read(file).into_iter().find(|resource| resource["kind"] == kind).expect("a resource of this kind")
-}
-
 /// The tags and buckets stand in a snippet to copy and wherever a bootstrap is: they must not drift apart.
 #[test]
 fn the_stats_tags_are_the_same_everywhere() {
-    let tags = |file: &str| read(file)[0]["stats_config"].clone();
-    let inside = |text: &Value| {
-        let bootstrap: Value = serde_saphyr::from_str(text.as_str().expect("a text")).expect("YAML");
-        bootstrap["stats_config"].clone()
-    };
+    let tags = |file: &str| documents(file)[0]["stats_config"].clone();
     let snippet = tags("envoy/stats-tags.yaml");
     assert!(snippet.is_object());
     for file in [
@@ -123,20 +109,20 @@ fn the_stats_tags_are_the_same_everywhere() {
         assert_eq!(tags(file), snippet, "{file}");
     }
     let istio = resource("envoy/istio.yaml", "ConfigMap");
-    assert_eq!(inside(&istio["data"]["custom_bootstrap.json"]), snippet);
+    assert_eq!(yaml_in(&istio["data"]["custom_bootstrap.json"])["stats_config"], snippet);
     let gateway = resource("envoy/envoy-gateway.yaml", "EnvoyProxy");
-    assert_eq!(inside(&gateway["spec"]["bootstrap"]["value"]), snippet);
+    assert_eq!(yaml_in(&gateway["spec"]["bootstrap"]["value"])["stats_config"], snippet);
 }
 
 /// The snippets are the bootstrap's parts.
 #[test]
 fn the_snippets_are_what_the_bootstrap_has() {
-    let bootstrap = read("envoy/envoy.yaml").remove(0);
+    let bootstrap = documents("envoy/envoy.yaml").remove(0);
     let manager =
         &bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"];
-    let snippet = read("envoy/filter.yaml").remove(0);
+    let snippet = documents("envoy/filter.yaml").remove(0);
     assert_eq!(snippet, json!({"http_filters": [manager["http_filters"][0]]}));
-    let snippet = read("envoy/routes.yaml").remove(0);
+    let snippet = documents("envoy/routes.yaml").remove(0);
     for part in ["early_header_mutation_extensions", "route_config"] {
         assert_eq!(snippet[part], manager[part], "{part}");
     }

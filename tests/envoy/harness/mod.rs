@@ -7,6 +7,7 @@ mod client;
 mod envoy;
 mod load;
 mod raw;
+mod resources;
 mod setup;
 mod upstream;
 
@@ -17,6 +18,7 @@ pub(crate) use client::{Answer, Connection, get, https_get, request};
 pub(crate) use envoy::{Envoy, binary};
 pub(crate) use load::{Load, assert_share};
 pub(crate) use raw::{Raw, RawUpstream, raw_exchange};
+pub(crate) use resources::{documents, merge, resource, yaml_in};
 pub(crate) use setup::{Config, Setup};
 pub(crate) use upstream::{Behaviour, Upstream};
 

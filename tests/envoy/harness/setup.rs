@@ -174,6 +174,12 @@ impl Setup {
         self
     }
 
+    /// Changes the file that ECDS reads.
+    pub(crate) fn edit_ecds(mut self, edit: impl FnOnce(&mut Value)) -> Self {
+        edit(self.ecds.as_mut().expect("an Envoy with ECDS"));
+        self
+    }
+
     /// Adds a listener `name` like the shipped one whose filter has its own root id and configuration.
     pub(crate) fn second_listener(mut self, name: &str, root_id: &str, config: Config) -> Self {
         let mut listener = self.bootstrap["static_resources"]["listeners"][0].clone();
@@ -224,7 +230,9 @@ impl Setup {
         assert!(module.exists(), "{} is missing: run `make build`", module.display());
         let mut files = Files { dir: dir.path().to_owned(), ecds: self.ecds.clone() };
         if let Some(ecds) = &mut files.ecds {
-            set_module(wasm(ecds.pointer_mut("/resources/0/typed_config").expect("the filter")), &module);
+            if let Some(plugin) = ecds.pointer_mut("/resources/0/typed_config/config") {
+                set_module(plugin, &module);
+            }
             let source = files.ecds_path();
             let discovery = &mut self.filter()["config_discovery"]["config_source"]["path_config_source"];
             discovery["path"] = json!(source);
