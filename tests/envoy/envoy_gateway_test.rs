@@ -1,7 +1,7 @@
 //! `envoy/envoy-gateway.yaml` in a real Envoy, put together as Envoy Gateway does it: the module fetched over HTTP, the
 //! configuration as JSON text, the filter off in the listener and on in each route, the routes from the `HTTPRoute`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -142,7 +142,7 @@ async fn all_goes_to_stable(envoy: &Envoy) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_configuration_means_stable() {
+async fn a_first_configuration_that_is_refused_means_stable() {
     let (blue, green) = crate::blue_and_green().await;
     let mut config = filter()["config"].take();
     config["rollouts"][0]["weights"] = json!({"green": 120});
@@ -157,6 +157,76 @@ async fn a_module_that_cannot_be_fetched_means_stable() {
     let module = Module { sha256: "0".repeat(64), ..Module::served().await };
     let envoy = gateway(&blue, &green, &module, &filter()["config"], &rules()).start().await;
     all_goes_to_stable(&envoy).await;
+}
+
+/// Envoy Gateway sends listeners, so a change of the configuration is a change of the listener.
+struct Listeners {
+    dir: tempfile::TempDir,
+    listener: Value,
+}
+
+impl Listeners {
+    /// Takes the listener out of a bootstrap, which will read it from a file.
+    fn taken_from(bootstrap: &mut Value) -> Self {
+        const TYPE: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
+        let mut listener =
+            bootstrap["static_resources"]["listeners"].as_array_mut().expect("listeners").remove(0);
+        listener["@type"] = json!(TYPE);
+        let listeners = Self { dir: tempfile::tempdir().expect("a directory"), listener };
+        let source = json!({"path_config_source": {"path": listeners.file()}, "resource_api_version": "V3"});
+        bootstrap["dynamic_resources"] = json!({"lds_config": source});
+        listeners
+    }
+
+    fn file(&self) -> PathBuf {
+        self.dir.path().join("listeners.json")
+    }
+
+    fn push(&self, config: &Value) {
+        let mut listener = self.listener.clone();
+        let plugin = "/filter_chains/0/filters/0/typed_config/http_filters/0/typed_config/config";
+        listener.pointer_mut(plugin).expect("the plugin")["configuration"] =
+            json!({"@type": "type.googleapis.com/google.protobuf.StringValue", "value": config.to_string()});
+        let new = self.dir.path().join("new");
+        std::fs::write(&new, json!({"resources": [listener]}).to_string()).expect("written");
+        std::fs::rename(new, self.file()).expect("moved");
+    }
+}
+
+/// What the file's comments say about changes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_reaches_new_connections_and_a_refused_one_changes_nothing() {
+    let (blue, green) = crate::blue_and_green().await;
+    let config = |field: &str, value: Value| {
+        let mut config = filter()["config"].take();
+        config["rollouts"][0][field] = value;
+        config
+    };
+    let module = Module::served().await;
+    let mut listeners = None;
+    let setup = gateway(&blue, &green, &module, &json!({}), &rules()).edit(|bootstrap| {
+        let taken = Listeners::taken_from(bootstrap);
+        taken.push(&config("pin", json!("blue")));
+        listeners = Some(taken);
+    });
+    let (envoy, listeners) = (setup.start().await, listeners.expect("taken"));
+    let mut open = Connection::open(envoy.address()).await.expect("a connection");
+    assert_eq!(open.send(request("GET", PATH, &[], "")).await.expect("an answer").upstream(), "blue");
+
+    listeners.push(&config("pin", json!("green")));
+    wait_for("new connections to use it", async || {
+        (get(envoy.address(), PATH).await.expect("an answer").upstream() == "green").then_some(())
+    })
+    .await;
+    let kept = open.send(request("GET", PATH, &[], "")).await.expect("an answer");
+    assert_eq!(kept.upstream(), "blue", "a connection that was open keeps what it had");
+
+    listeners.push(&config("weights", json!({"green": 120})));
+    wait_for("the refusal", async || {
+        (envoy.stat("listener_manager.lds.update_rejected").await == 1).then_some(())
+    })
+    .await;
+    assert_eq!(get(envoy.address(), PATH).await.expect("an answer").upstream(), "green");
 }
 
 /// Why the file has no mirror.
