@@ -213,4 +213,6 @@ fn check_discovery(entry: &Node<'_>, findings: &mut Findings) {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

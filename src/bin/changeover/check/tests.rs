@@ -58,7 +58,8 @@ fn warnings_do_not_fail() {
 #[test]
 fn what_is_no_yaml_is_told() {
     let (found, bad) = findings(&["a: ["]);
-    assert!(bad && found[0].starts_with("f0: not valid YAML: "), "{found:?}");
+    assert!(bad && found.len() == 1, "{found:?}");
+    assert!(found[0].starts_with("f0: not valid YAML: ") && found[0].contains("line 1"), "{found:?}");
     assert_eq!(
         findings(&["a: 1\n---\nb: 2"]),
         (vec!["f0: 2 documents; expected one configuration".into()], true)
@@ -68,7 +69,9 @@ fn what_is_no_yaml_is_told() {
 #[test]
 fn what_ships_is_found_in_order() {
     assert_eq!(complaints(&[BOOTSTRAP]), [""; 0]);
-    assert_eq!(complaints(&[BY_ECDS]), [""; 0]);
+    let discovered = "its configuration is discovered: check the file it comes from together with this one";
+    let place = format!("{MANAGER}.http_filters[0]");
+    assert_eq!(findings(&[BY_ECDS]), (vec![format!("f0: {place}: {discovered}")], false));
     assert_eq!(complaints(&[ECDS]), [""; 0]);
     assert_eq!(complaints(&[BY_ECDS, ECDS]), [""; 0]);
     assert_eq!(complaints(&[ISTIO, GATEWAY]), [""; 0]);
@@ -98,9 +101,16 @@ fn whatever_is_missing_around_the_filter_is_told() {
         (BOOTSTRAP, "address: {socket_address: {address: 127.0.0.1, port_value: 9901}}", "address: {socket_address: {address: 0.0.0.0, port_value: 9901}}", vec!["f0: admin.address.socket_address: warning: the admin interface listens on 0.0.0.0: whoever reaches it can stop Envoy; expected 127.0.0.1".into()]),
         (BOOTSTRAP, "release: \"2026-11-24.1\"", "release: 0123", vec![format!("f0: warning: {PLUGIN}.configuration.value.rollouts[0].release: Envoy reads 0123 as an octal number; put it in quotes if it is a text"), error(PLUGIN, "rollouts[0].release: found the number 123, expected a text: put it in quotes")]),
         (BOOTSTRAP, "name: changeover\n                # Config", "name: other\n                # Config", vec![]),
+        (BOOTSTRAP, "release: \"2026-11-24.1\"", "release: no", vec![format!("f0: warning: {PLUGIN}.configuration.value.rollouts[0].release: Envoy reads no as the boolean false; put it in quotes if it is a text"), error(PLUGIN, "rollouts[0].release: found the boolean false, expected a text: put it in quotes (YAML reads yes, no, on, off, y, n as booleans)")]),
+        (BOOTSTRAP, "                configuration:\n", "                ignored:\n", vec![error(PLUGIN, "it has no `configuration`; expected a google.protobuf.Struct with at least `rollouts: []`")]),
+        (BOOTSTRAP, "google.protobuf.Struct", "google.protobuf.Duration", vec![error(PLUGIN, "`configuration` has an `@type` other than google.protobuf.Struct, StringValue or BytesValue")]),
+        (BOOTSTRAP, "google.protobuf.Struct", "google.protobuf.StringValue", vec![error(PLUGIN, "the StringValue's `value` is no text; expected JSON in quotes")]),
+        (BOOTSTRAP, "google.protobuf.Struct", "google.protobuf.BytesValue", vec![error(PLUGIN, "the BytesValue's `value` is not in base64")]),
+        (BOOTSTRAP, "x-changeover-cluster\n              - remove: x-changeover-mirror\n              - remove: x-changeover-shadow\n", "x-changeover-cluster\n              - remove: x-changeover-mirror\n", vec![error(MANAGER, "a client's own x-changeover-shadow is not removed; expected `remove: x-changeover-shadow` in early_header_mutation_extensions")]),
         (&mirrored, policy, "                  ignored:\n                  - cluster_header: x-changeover-mirror\n", vec![error(&format!("{ROUTES}.routes[1].route"), "nothing would be mirrored from here; expected `request_mirror_policies` with `cluster_header: x-changeover-mirror`")]),
-        (&mirrored, "                    - remove: authorization\n                request_headers_to_remove", "                request_headers_to_remove", vec![error(&format!("{ROUTES}.routes[0].route.request_mirror_policies[0]"), "the copy carries authorization; expected a mutation `remove: authorization`")]),
-        (&mirrored, "request_headers_to_remove: [x-changeover-cluster]", "request_headers_to_remove: [x-changeover-cluster, x-changeover-mirror]", vec![error(&format!("{ROUTES}.routes[0]"), "request_headers_to_remove has x-changeover-mirror, which switches the mirror off")]),
+        (&mirrored, "request_headers_to_remove: [x-changeover-cluster]", "request_headers_to_remove: [x-changeover-cluster, x-changeover-mirror]", vec![error(&format!("{ROUTES}.routes[0]"), "request_headers_to_remove has x-changeover-mirror, which switches the mirror off; expected it without")]),
+        (&mirrored, "domains: [\"*\"]", "domains: [\"*\"]\n              request_headers_to_remove: [x-changeover-mirror]", vec![error(ROUTES, "request_headers_to_remove has x-changeover-mirror, which switches the mirror off; expected it without")]),
+        (&mirrored, "          route_config:\n", "          route_config:\n            request_headers_to_remove: [x-changeover-mirror]\n", vec![error(&format!("{MANAGER}.route_config"), "request_headers_to_remove has x-changeover-mirror, which switches the mirror off; expected it without")]),
         (BY_ECDS, "              default_config:\n", "              ignored:\n", vec![error(&format!("{MANAGER}.http_filters[0].config_discovery"), "default_config is missing: every request would get 500 until the first good configuration; expected an envoy.filters.http.header_mutation that changes nothing")]),
     ];
     for (yaml, from, to, expected) in rows {
@@ -115,19 +125,23 @@ fn whatever_is_missing_around_the_filter_is_told() {
 }
 
 #[test]
-fn marks_and_hosts_of_copies_are_checked() {
+fn what_copies_carry_is_checked() {
     let mirrored = BOOTSTRAP.replace("weights: {svm: 20}", "mirror: {to: svm}");
-    for (from, message) in [
-        (
-            "disable_shadow_host_suffix_append: true",
-            "the copy's Host would end in \"-shadow\"; expected `disable_shadow_host_suffix_append: true`",
-        ),
-        (
-            "key: x-changeover-shadow",
-            "the copy is not marked; expected a mutation that appends x-changeover-shadow",
-        ),
-    ] {
-        let broken = mirrored.replace(from, "ignored: x");
+    let suffix =
+        "the copy's Host would end in \"-shadow\"; expected `disable_shadow_host_suffix_append: true`";
+    let mark = "the copy is not marked; expected a mutation that appends x-changeover-shadow";
+    let rows = [
+        ("disable_shadow_host_suffix_append: true".to_owned(), suffix.to_owned()),
+        ("key: x-changeover-shadow".to_owned(), mark.to_owned()),
+    ];
+    let removed = ["cookie", "authorization", "x-changeover-mirror", "x-changeover-cluster"];
+    // Deeper than the mutations that remove a client's own headers.
+    let rows = rows.into_iter().chain(removed.map(|header| {
+        let message = format!("the copy carries {header}; expected a mutation `remove: {header}`");
+        (format!("                    - remove: {header}\n"), message)
+    }));
+    for (from, message) in rows {
+        let broken = mirrored.replace(&from, if from.ends_with('\n') { "" } else { "ignored: x" });
         let expected: Vec<String> = [0, 1]
             .map(|route| format!("f0: {ROUTES}.routes[{route}].route.request_mirror_policies[0]: {message}"))
             .into();
@@ -149,12 +163,16 @@ fn filters_on_two_listeners_must_agree() {
         (
             "vm_id: changeover",
             "vm_id: other",
-            format!("its vm_id differs from that of {first}: the two would not know of each other"),
+            format!(
+                "its vm_id differs from that of {first}: the two would not know of each other; expected the same"
+            ),
         ),
         (
             "filename: target/changeover.wasm",
             "filename: changeover2.wasm",
-            format!("its code differs from that of {first}: the two would run in different VMs"),
+            format!(
+                "its code differs from that of {first}: the two would run in different VMs; expected the same"
+            ),
         ),
         (
             "weights: {svm: 20}",

@@ -44,7 +44,10 @@ pub(crate) fn is_discovered(entry: &Node<'_>) -> bool {
 /// The document in a plugin's `configuration`, in whichever of Envoy's forms it stands.
 pub(crate) fn configuration(plugin: &Node<'_>) -> Result<Value, String> {
     let Some(any) = plugin.field("configuration") else {
-        return Err("it has no `configuration`".into());
+        return Err(
+            "it has no `configuration`; expected a google.protobuf.Struct with at least `rollouts: []`"
+                .into(),
+        );
     };
     let value = any.field("value").map(|node| node.value);
     if any.is("google.protobuf.Struct") {
@@ -53,7 +56,7 @@ pub(crate) fn configuration(plugin: &Node<'_>) -> Result<Value, String> {
     if any.is("google.protobuf.StringValue") {
         return match value {
             Some(Value::String(text)) => document::read(text.as_bytes()),
-            _ => Err("the StringValue's `value` is no text".into()),
+            _ => Err("the StringValue's `value` is no text; expected JSON in quotes".into()),
         };
     }
     if any.is("google.protobuf.BytesValue") {

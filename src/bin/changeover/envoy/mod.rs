@@ -125,6 +125,10 @@ impl Findings {
 
     /// Anything else.
     pub(crate) fn note(&mut self, place: &dyn fmt::Display, message: impl fmt::Display) {
-        self.lines.push(format!("{place}: {message}"));
+        let line = format!("{place}: {message}");
+        // Of what several routes share, each has something to say.
+        if !self.lines.contains(&line) {
+            self.lines.push(line);
+        }
     }
 }

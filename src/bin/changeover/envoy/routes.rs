@@ -173,7 +173,7 @@ fn mirror(host: &Node<'_>, config: &Node<'_>, findings: &mut Findings) {
             if removed.into_iter().flatten().any(|header| header == MIRROR) {
                 findings.error(
                     place,
-                    format_args!("request_headers_to_remove has {MIRROR}, which switches the mirror off"),
+                    format_args!("request_headers_to_remove has {MIRROR}, which switches the mirror off; expected it without"),
                 );
             }
         }
