@@ -39,8 +39,8 @@ demo: $(WASM) $(ENVOY) target/venv/.ready ## Canary, sticky users and blue/green
 	@target/venv/bin/python examples/demo/demo.py --envoy $(ENVOY) $(if $(KEEP),--keep)
 
 ##@ Work on it
-.PHONY: test test-unit test-node test-envoy test-oldest test-matrix test-examples test-compose lint fmt schema clean
-test: lint test-unit test-node test-examples test-envoy test-oldest test-compose ## Everything: lints, unit tests, wasm32 under Node, examples, real Envoys
+.PHONY: test test-unit test-node test-envoy test-oldest test-matrix test-crds test-examples test-compose lint fmt schema clean
+test: lint test-unit test-node test-crds test-examples test-envoy test-oldest test-compose ## Everything: lints, unit tests, wasm32 under Node, examples, real Envoys
 
 test-unit: target/.wasm32 ## The pure core and the command line, natively
 	cargo test --quiet --lib --bins --test node
@@ -57,6 +57,9 @@ test-oldest:
 
 test-matrix: ## test-envoy on every supported minor version of Envoy
 	for version in $(ENVOY_MATRIX); do $(MAKE) --no-print-directory test-envoy ENVOY_VERSION=$$version || exit 1; done
+
+test-crds: target/crds/.ready ## The files for Istio and Envoy Gateway: every field against what the two publish
+	target/crds/bin/python -m unittest discover --start-directory tests/crds
 
 test-examples: target/venv/.ready ## The example model servers and the demo's own parts
 	for folder in models demo; do target/venv/bin/python -m unittest discover --start-directory examples/$$folder || exit 1; done
@@ -107,6 +110,11 @@ $(ENVOY):
 target/venv/.ready: examples/models/requirements.txt
 	@echo "Installing scikit-learn into target/venv"
 	@$(PYTHON) -m venv target/venv && target/venv/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+target/crds/.ready: tests/crds/requirements.txt
+	@echo "Installing models of Istio's CRDs into target/crds"
+	@$(PYTHON) -m venv target/crds && target/crds/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 $(BINDGEN): Cargo.lock
