@@ -7,26 +7,32 @@ fn active(side: &str) -> Config {
     Config::rollout(&format!("blue_green: {{active: {side}}}"))
 }
 
+const CONNECTIONS: usize = 8;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_flips_under_load_lose_nothing() {
     let (blue, green) = blue_and_green().await;
     let envoy = between_ecds(&blue, &green, active("blue")).workers(4).start().await;
     let mut hash = envoy.wait_for_hash_other_than(None).await;
-    let running = Load::to(envoy.address()).connections(8).start();
+    let running = Load::to(envoy.address()).connections(CONNECTIONS).start();
+    // The numbers of requests that were sent after all workers had flipped, and before the next flip.
+    let mut settled = Vec::new();
     for flip in 0..100 {
-        let (side, new, old) = if flip % 2 == 0 { ("green", &green, &blue) } else { ("blue", &blue, &green) };
+        let side = if flip % 2 == 0 { "green" } else { "blue" };
         envoy.push(&active(side)).await;
         hash = envoy.wait_for_hash_other_than(Some(hash)).await;
-        // Requests that were on their way when the last worker changed are over once each connection has had
-        // another one: then nothing may come to the old side any more.
-        let sent = running.sent();
-        wait_for("requests in flight to end", async || (running.sent() > sent + 32).then_some(())).await;
-        let (before, after) = (old.count(), new.count());
-        wait_for("requests on the new side", async || (new.count() > after + 20).then_some(())).await;
-        assert_eq!(old.count(), before, "flip {flip}: the old side still got requests");
+        // A connection has at most one number that is not sent yet.
+        let from = running.sent() + CONNECTIONS as u64;
+        wait_for("requests on the new side", async || (running.sent() > from + 60).then_some(())).await;
+        settled.push((from..running.sent() - CONNECTIONS as u64, side));
     }
     let tally = running.stop().await;
     tally.assert_all_ok();
+    for (flip, (numbers, side)) in settled.into_iter().enumerate() {
+        for number in numbers {
+            assert_eq!(tally.answers[&number], side, "flip {flip}: the old side still got requests");
+        }
+    }
     assert_eq!((blue.count(), green.count()), (tally.from("blue"), tally.from("green")));
     let metrics = envoy.metrics().await;
     for (version, upstream) in [("blue", &blue), ("green", &green)] {
