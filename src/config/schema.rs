@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::de;
+use super::release::{Analysis, Step};
 use super::report::{Path, Problems, Shown};
 use super::units::{Duration, Share};
 
@@ -83,8 +84,12 @@ pub struct Rollout {
     pub overrides: Option<Override>,
     /// Shares of the versions in percent. What is left goes to stable.
     pub weights: Option<BTreeMap<String, Share>>,
+    /// A canary that moves by itself, step by step.
+    pub steps: Option<Vec<Step>>,
     /// All traffic to one of two versions, flipped at once.
     pub blue_green: Option<BlueGreen>,
+    /// Compares the candidate with stable, and takes the release back when it is worse.
+    pub analysis: Option<Analysis>,
     /// Copies requests that stable answers to a version whose answers nobody waits for: shadow mode.
     pub mirror: Option<Mirror>,
     /// Where `x-changeover-version` tells the version that serves a request.

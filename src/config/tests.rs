@@ -25,11 +25,10 @@ fn good() -> Value {
     })
 }
 
-/// The good rollout with one field set to something else; `null` takes it away.
-fn with(field: &str, value: Value) -> Value {
-    let mut rollout = good();
+/// A rollout with one field set to something else; `null` takes it away.
+fn set(mut rollout: Value, field: &str, value: Value) -> Value {
     let (parent, last) = field.rsplit_once('/').expect("a pointer");
-    let parent = rollout.pointer_mut(parent).expect("a place in the good rollout");
+    let parent = rollout.pointer_mut(parent).expect("a place in the rollout");
     match (parent, value) {
         (Value::Object(map), Value::Null) => drop(map.remove(last)),
         (Value::Object(map), value) => drop(map.insert(last.into(), value)),
@@ -37,6 +36,11 @@ fn with(field: &str, value: Value) -> Value {
         _ => panic!("no place for {field}"),
     }
     rollout
+}
+
+/// The good rollout with one field set to something else.
+fn with(field: &str, value: Value) -> Value {
+    set(good(), field, value)
 }
 
 fn problems_of(rollouts: &[Value]) -> Vec<String> {
@@ -122,7 +126,7 @@ fn every_mistake_is_told_with_its_place_and_remedy() {
             json!(50),
             "weights.blue: with stable's share the sum is 56.25, not 100; leave it out: stable gets what is left",
         ),
-        ("/blue_green", json!({}), "blue_green: expected at most one of weights, blue_green"),
+        ("/blue_green", json!({}), "blue_green: expected at most one of weights, steps, blue_green"),
         ("/match/prefix", json!("v2"), "match.prefix: \"v2\" does not start with \"/\""),
         (
             "/match/prefix",
@@ -227,11 +231,7 @@ fn every_mistake_is_told_with_its_place_and_remedy() {
             "labels.rollout: a label the metrics have themselves; expected another name",
         ),
         ("/labels/stage", json!("a;b"), "labels.stage: \"a;b\" is empty or holds `;` or a control character"),
-        (
-            "/steps",
-            json!([]),
-            "steps: unknown field; known here: name, release, match, versions, stable, candidate, pin, session_affinity, override, weights, blue_green, mirror, version_header, labels",
-        ),
+        ("/steps", json!([{"pause": {}}]), "steps: expected at most one of weights, steps, blue_green"),
     ];
     for (field, value, expected) in rows {
         assert_eq!(problems_of(&[with(field, value)]), [format!("rollouts[0].{expected}")]);
@@ -247,6 +247,191 @@ fn every_mistake_is_told_with_its_place_and_remedy() {
     assert_eq!(problems_of(&[flip]), ["rollouts[0].release: missing; blue_green needs the release's name"]);
 }
 
+/// A release that moves by itself, with which nothing is wrong.
+fn moving() -> Value {
+    json!({
+        "name": "recommender", "release": "1", "stable": "blue", "candidate": "green",
+        "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}, "red": {"cluster": "r"}},
+        "mirror": {"to": "green"},
+        "steps": [
+            {"set_mirror": {"percent": 100}},
+            {"pause": {"duration": "10m"}},
+            {"set_weight": "5"},
+            {"pause": {"duration": "10m", "min_requests": "2000"}},
+            {"set_weight": {"green": 10, "red": 5.5}},
+            {"pause": {}},
+            {"set_weight": 94.5},
+        ],
+        "analysis": {
+            "false_alarm": "0.01", "deadline": "5s", "error_when": {"status": ["5xx", 429], "grpc_status": [2, "4"]},
+            "metrics": [
+                {"name": "error_rate", "max": "0.02", "tolerate": 1.5},
+                {"name": "latency", "tolerate": "1.19", "quantiles": [0.5, "0.9", 0.99]},
+            ],
+            "on_failure": "pause", "dry_run": true,
+            "promote_when": {"no_worse_than": {"times": 2, "or_points": 1}, "confidence": "0.95"},
+            "progress_deadline": "2h",
+        },
+    })
+}
+
+#[test]
+fn mistakes_in_steps_and_analysis_are_told_with_their_places() {
+    assert_eq!(problems_of(&[moving()]), [""; 0]);
+    let rows: Vec<(&str, Value, &str)> = vec![
+        ("/steps", json!([]), "steps: empty; expected at least one step, such as `set_weight: 5`"),
+        ("/steps", Value::from(vec![json!({"pause": {}}); 65]), "steps: 65 entries are over the limit of 64"),
+        ("/steps/1", json!({}), "steps[1]: expected exactly one of set_weight, set_mirror, pause"),
+        (
+            "/steps/1",
+            json!({"pause": {}, "set_weight": 1}),
+            "steps[1]: expected exactly one of set_weight, set_mirror, pause",
+        ),
+        ("/steps/2/set_weight", json!(120), "steps[2].set_weight: 120 is over 100"),
+        (
+            "/steps/2/set_weight",
+            json!(true),
+            "steps[2].set_weight: found the boolean true, expected a share in percent, or a map of versions to shares",
+        ),
+        (
+            "/steps/2/set_weight",
+            json!("much"),
+            "steps[2].set_weight: found the text \"much\", expected a share in percent, or a map of versions to shares",
+        ),
+        ("/steps/4/set_weight/green", json!(-1), "steps[4].set_weight.green: -1 is below 0"),
+        (
+            "/steps/4/set_weight/purple",
+            json!(1),
+            "steps[4].set_weight.purple: \"purple\" is no version; known here: \"blue\", \"green\", \"red\"",
+        ),
+        (
+            "/steps/4/set_weight/blue",
+            json!(1),
+            "steps[4].set_weight.blue: stable gets what the others leave; expected other versions only",
+        ),
+        ("/steps/6/set_weight", json!(95), "steps[6].set_weight: the sum 100.5 is over 100"),
+        (
+            "/steps/6/set_weight",
+            json!(9),
+            "steps[6].set_weight: 9 is below the 10 of an earlier step; expected weights that do not go down",
+        ),
+        (
+            "/steps/0/set_mirror",
+            json!({}),
+            "steps[0].set_mirror.percent: missing; expected a share in percent",
+        ),
+        ("/mirror", Value::Null, "steps[0].set_mirror: the rollout has no `mirror` whose share it could set"),
+        (
+            "/steps/1/pause",
+            json!({"duration": 10}),
+            "steps[1].pause.duration: found the text \"10\", expected a duration such as 500ms, 30s, 10m or 1h30m",
+        ),
+        (
+            "/steps/3/pause/min_requests",
+            json!(1.5),
+            "steps[3].pause.min_requests: 1.5 is no whole number from 0 on",
+        ),
+        (
+            "/analysis",
+            Value::Null,
+            "steps[3].pause.min_requests: without `analysis` no requests are judged; expected `analysis`, or no min_requests",
+        ),
+        ("/release", Value::Null, "release: missing; steps needs the release's name"),
+        (
+            "/session_affinity",
+            json!({"header": "x"}),
+            "analysis: together with session_affinity it is not supported in this version",
+        ),
+        (
+            "/analysis/false_alarm",
+            json!(0),
+            "analysis.false_alarm: 0 is out of range; expected 0.000000001 to 0.5",
+        ),
+        (
+            "/analysis/false_alarm",
+            json!(1),
+            "analysis.false_alarm: 1 is out of range; expected 0.000000001 to 0.5",
+        ),
+        ("/analysis/deadline", json!("2m"), "analysis.deadline: expected a duration from 100ms to 1m"),
+        (
+            "/analysis/error_when/status/0",
+            json!("6xx"),
+            "analysis.error_when.status[0]: \"6xx\" is no status; expected one such as 503, or a class such as 5xx",
+        ),
+        (
+            "/analysis/error_when/grpc_status/0",
+            json!(0),
+            "analysis.error_when.grpc_status[0]: 0 is no error of gRPC; expected 1 to 16",
+        ),
+        (
+            "/analysis/metrics",
+            json!([]),
+            "analysis.metrics: empty; expected at least one metric, such as `{name: error_rate}`",
+        ),
+        (
+            "/analysis/metrics/0/name",
+            json!("errors"),
+            "analysis.metrics[0].name: \"errors\" is no metric; known here: \"error_rate\", \"latency\"",
+        ),
+        (
+            "/analysis/metrics/1",
+            json!({"name": "error_rate"}),
+            "analysis.metrics[1].name: the same as metrics[0]; expected another",
+        ),
+        (
+            "/analysis/metrics/0/tolerate",
+            json!(0.5),
+            "analysis.metrics[0].tolerate: 0.5 is out of range; expected 1 to 100",
+        ),
+        (
+            "/analysis/metrics/0/max",
+            json!(2),
+            "analysis.metrics[0].max: 2 is out of range; expected 0.000001 to 0.999",
+        ),
+        ("/analysis/metrics/1/max", json!(0.5), "analysis.metrics[1].max: a rate's bound; latency has none"),
+        (
+            "/analysis/metrics/0/quantiles",
+            json!([0.5]),
+            "analysis.metrics[0].quantiles: only latency has quantiles",
+        ),
+        (
+            "/analysis/metrics/1/quantiles",
+            json!([0.9, 0.5]),
+            "analysis.metrics[1].quantiles[1]: 0.5 is not above the one before",
+        ),
+        (
+            "/analysis/metrics/1/quantiles",
+            json!([1.5]),
+            "analysis.metrics[1].quantiles[0]: 1.5 is out of range; expected 0.01 to 0.9999",
+        ),
+        (
+            "/analysis/on_failure",
+            json!("rollback"),
+            "analysis.on_failure: found \"rollback\", expected one of: abort, pause, alarm",
+        ),
+        (
+            "/analysis/promote_when/confidence",
+            json!(1),
+            "analysis.promote_when.confidence: 1 is out of range; expected 0.5 to 0.999999",
+        ),
+        (
+            "/analysis/promote_when/no_worse_than",
+            json!({"times": 1, "or_points": 0}),
+            "analysis.promote_when.no_worse_than: allows nothing, which no number of requests proves; expected times over 1, or or_points over 0",
+        ),
+        ("/analysis/progress_deadline", json!("10ms"), "analysis.progress_deadline: expected at least 1s"),
+        (
+            "/analysis/alpha",
+            json!(0.01),
+            "analysis.alpha: unknown field; known here: false_alarm, deadline, error_when, metrics, on_failure, dry_run, promote_when, progress_deadline",
+        ),
+    ];
+    for (field, value, expected) in rows {
+        let rollout = set(moving(), field, value);
+        assert_eq!(problems_of(&[rollout]), [format!("rollouts[0].{expected}")], "{field}");
+    }
+}
+
 #[test]
 fn mistakes_in_several_places_are_told_together() {
     let mut broken = with("/weights/green", json!(120));
@@ -260,7 +445,7 @@ fn mistakes_in_several_places_are_told_together() {
         [
             "rollouts[0].match.headers[0].exakt: unknown field; known here: name, exact, prefix, present",
             "rollouts[0].session_affinity.header: found the boolean true, expected a text: put it in quotes (YAML reads yes, no, on, off, y, n as booleans)",
-            "rollouts[0].stabel: unknown field; known here: name, release, match, versions, stable, candidate, pin, session_affinity, override, weights, blue_green, mirror, version_header, labels",
+            "rollouts[0].stabel: unknown field; known here: name, release, match, versions, stable, candidate, pin, session_affinity, override, weights, steps, blue_green, analysis, mirror, version_header, labels",
             "rollouts[0].version_header: found a list, expected a map with the fields request, response",
             "rollouts[0].weights.green: 120 is over 100",
             "rollouts[1].versions.b.cluster: missing or empty",

@@ -1,5 +1,7 @@
 //! What a configuration must obey beyond its types. Everything wrong is told, not only the first thing.
 
+mod release;
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
@@ -84,12 +86,15 @@ fn validate_rollout(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems)
     if !problems.concern(&path.field("versions")) {
         references(rollout, path, problems);
     }
-    if rollout.weights.is_some() && rollout.blue_green.is_some() {
-        problems.add(&path.field("blue_green"), "expected at most one of weights, blue_green");
+    let ways = [
+        ("weights", rollout.weights.is_some()),
+        ("steps", rollout.steps.is_some()),
+        ("blue_green", rollout.blue_green.is_some()),
+    ];
+    if let [_, .., (last, _)] = ways.iter().filter(|(_, given)| *given).collect::<Vec<_>>().as_slice() {
+        problems.add(&path.field(last), "expected at most one of weights, steps, blue_green");
     }
-    if rollout.blue_green.is_some() && rollout.release.is_none() {
-        problems.add(&path.field("release"), "missing; blue_green needs the release's name");
-    }
+    release::release(rollout, path, problems);
     if let Some(affinity) = &rollout.session_affinity {
         session_affinity(affinity, &path.field("session_affinity"), problems);
     }

@@ -1,0 +1,243 @@
+//! What steps and analysis must obey beyond their types.
+
+use std::collections::BTreeMap;
+
+use super::{at_most, exactly_one, total};
+use crate::config::release::{
+    Analysis, ERROR_RATE, ErrorWhen, LATENCY, Metric, PromoteWhen, SetWeight, Step,
+};
+use crate::config::report::{Path, Problems, Shown};
+use crate::config::schema::{Rollout, known};
+use crate::config::units::Share;
+
+/// Steps of one rollout.
+const MOST_STEPS: usize = 64;
+/// Quantiles of one metric.
+const MOST_QUANTILES: usize = 5;
+/// Milliseconds that a deadline may have: every request until then is remembered.
+const DEADLINES: std::ops::RangeInclusive<u64> = 100..=60_000;
+
+/// Checks a rollout's steps, analysis and what both need.
+pub(super) fn release(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems) {
+    let needs = [
+        ("steps", rollout.steps.is_some()),
+        ("blue_green", rollout.blue_green.is_some()),
+        ("analysis", rollout.analysis.is_some()),
+    ];
+    if let (Some((what, _)), None) = (needs.into_iter().find(|(_, given)| *given), &rollout.release) {
+        problems.add(&path.field("release"), format_args!("missing; {what} needs the release's name"));
+    }
+    if let Some(list) = &rollout.steps {
+        steps(rollout, list, &path.field("steps"), problems);
+    }
+    if let Some(rules) = &rollout.analysis {
+        let path = path.field("analysis");
+        for (what, given) in [
+            ("session_affinity", rollout.session_affinity.is_some()),
+            ("blue_green", rollout.blue_green.is_some()),
+        ] {
+            if given {
+                problems.add(&path, format_args!("together with {what} it is not supported in this version"));
+            }
+        }
+        analysis(rules, &path, problems);
+    }
+}
+
+fn steps(rollout: &Rollout, steps: &[Step], path: &Path<'_>, problems: &mut Problems) {
+    if steps.is_empty() {
+        problems.add(path, "empty; expected at least one step, such as `set_weight: 5`");
+    } else if steps.len() > MOST_STEPS {
+        problems.add(path, format_args!("{} entries are over the limit of {MOST_STEPS}", steps.len()));
+    }
+    let mut weights: BTreeMap<&str, Share> = BTreeMap::new();
+    let mut before = Share::default();
+    for (index, step) in steps.iter().enumerate() {
+        let path = path.index(index);
+        let given = [
+            ("set_weight", step.set_weight.is_some()),
+            ("set_mirror", step.set_mirror.is_some()),
+            ("pause", step.pause.is_some()),
+        ];
+        exactly_one(&given, &path, problems);
+        if let Some(set) = &step.set_weight {
+            let path = path.field("set_weight");
+            set_weight(rollout, set, &mut weights, &path, problems);
+            let candidate = rollout.candidate.as_deref().and_then(|name| weights.get(name)).copied();
+            let candidate = candidate.unwrap_or_default();
+            if candidate < before {
+                problems.add(
+                    &path,
+                    format_args!("{candidate} is below the {before} of an earlier step; expected weights that do not go down"),
+                );
+            }
+            before = candidate;
+        }
+        if let Some(mirror) = &step.set_mirror {
+            let path = path.field("set_mirror");
+            if mirror.percent.is_none() {
+                problems.add(&path.field("percent"), "missing; expected a share in percent");
+            } else if rollout.mirror.is_none() {
+                problems.add(&path, "the rollout has no `mirror` whose share it could set");
+            }
+        }
+        if let Some(count) = step.pause.as_ref().and_then(|pause| pause.min_requests)
+            && count.get() > 0
+            && rollout.analysis.is_none()
+        {
+            let path = path.field("pause");
+            problems.add(
+                &path.field("min_requests"),
+                "without `analysis` no requests are judged; expected `analysis`, or no min_requests",
+            );
+        }
+    }
+}
+
+/// Takes a step's weights over into `weights`, and checks what then stands.
+fn set_weight<'a>(
+    rollout: &'a Rollout,
+    set: &'a SetWeight,
+    weights: &mut BTreeMap<&'a str, Share>,
+    path: &Path<'_>,
+    problems: &mut Problems,
+) {
+    match set {
+        SetWeight::Candidate(share) => {
+            // Without a candidate the release is finished, and its steps rest.
+            weights.extend(rollout.candidate.as_deref().map(|candidate| (candidate, *share)));
+        }
+        SetWeight::Versions(shares) => {
+            at_most(shares.len(), path, problems);
+            for (version, share) in shares {
+                let path = path.field(version);
+                if *version == rollout.stable {
+                    problems.add(&path, "stable gets what the others leave; expected other versions only");
+                } else if rollout.versions.contains_key(version) {
+                    weights.insert(version, *share);
+                } else {
+                    let names = known(rollout.versions.keys().map(String::as_str));
+                    problems
+                        .add(&path, format_args!("{} is no version; known here: {names}", Shown(version)));
+                }
+            }
+        }
+    }
+    let all = weights.iter().map(|(version, share)| ((*version).to_owned(), *share)).collect();
+    total(&all, &rollout.stable, path, problems);
+}
+
+fn analysis(analysis: &Analysis, path: &Path<'_>, problems: &mut Problems) {
+    within(analysis.false_alarm, 1e-9, 0.5, &path.field("false_alarm"), problems);
+    let deadline = analysis.deadline.as_millis();
+    if !DEADLINES.contains(&deadline) {
+        problems.add(&path.field("deadline"), "expected a duration from 100ms to 1m");
+    }
+    error_when(&analysis.error_when, &path.field("error_when"), problems);
+    let metrics = path.field("metrics");
+    if analysis.metrics.is_empty() {
+        problems.add(&metrics, "empty; expected at least one metric, such as `{name: error_rate}`");
+    }
+    at_most(analysis.metrics.len(), &metrics, problems);
+    for (index, rule) in analysis.metrics.iter().enumerate() {
+        let path = metrics.index(index);
+        metric(rule, &path, problems);
+        let earlier = analysis.metrics.iter().take(index).position(|earlier| earlier.name == rule.name);
+        if let Some(earlier) = earlier {
+            problems
+                .add(&path.field("name"), format_args!("the same as metrics[{earlier}]; expected another"));
+        }
+    }
+    if let Some(promote) = &analysis.promote_when {
+        promote_when(promote, &path.field("promote_when"), problems);
+    }
+    if analysis.progress_deadline.is_some_and(|deadline| deadline.as_millis() < 1_000) {
+        problems.add(&path.field("progress_deadline"), "expected at least 1s");
+    }
+}
+
+fn error_when(when: &ErrorWhen, path: &Path<'_>, problems: &mut Problems) {
+    let statuses = path.field("status");
+    at_most(when.status.len(), &statuses, problems);
+    for (index, status) in when.status.iter().enumerate() {
+        let class = matches!(status.as_bytes(), [b'1'..=b'5', b'x', b'x']);
+        let exact = status.len() == 3 && status.parse().is_ok_and(|code: u16| (100..600).contains(&code));
+        if !class && !exact {
+            problems.add(
+                &statuses.index(index),
+                format_args!(
+                    "{} is no status; expected one such as 503, or a class such as 5xx",
+                    Shown(status)
+                ),
+            );
+        }
+    }
+    let grpc = path.field("grpc_status");
+    at_most(when.grpc_status.len(), &grpc, problems);
+    for (index, status) in when.grpc_status.iter().enumerate() {
+        if !(1..=16).contains(&status.get()) {
+            problems.add(
+                &grpc.index(index),
+                format_args!("{} is no error of gRPC; expected 1 to 16", status.get()),
+            );
+        }
+    }
+}
+
+fn metric(metric: &Metric, path: &Path<'_>, problems: &mut Problems) {
+    let is_latency = metric.name == LATENCY;
+    if metric.name.is_empty() {
+        problems.add(&path.field("name"), "missing or empty; expected error_rate or latency");
+    } else if !is_latency && metric.name != ERROR_RATE {
+        problems.add(
+            &path.field("name"),
+            format_args!("{} is no metric; known here: \"error_rate\", \"latency\"", Shown(&metric.name)),
+        );
+    }
+    if let Some(tolerate) = metric.tolerate {
+        within(tolerate, 1.0, 100.0, &path.field("tolerate"), problems);
+    }
+    if let Some(max) = metric.max {
+        if is_latency {
+            problems.add(&path.field("max"), "a rate's bound; latency has none");
+        } else {
+            within(max, 1e-6, 0.999, &path.field("max"), problems);
+        }
+    }
+    if let Some(quantiles) = &metric.quantiles {
+        let path = path.field("quantiles");
+        if !is_latency {
+            problems.add(&path, "only latency has quantiles");
+        } else if quantiles.is_empty() || quantiles.len() > MOST_QUANTILES {
+            problems.add(&path, format_args!("{} entries; expected 1 to {MOST_QUANTILES}", quantiles.len()));
+        }
+        for (index, quantile) in quantiles.iter().enumerate() {
+            let path = path.index(index);
+            within(*quantile, 0.01, 0.9999, &path, problems);
+            if quantiles.iter().take(index).any(|earlier| earlier >= quantile) {
+                problems.add(&path, format_args!("{quantile} is not above the one before"));
+            }
+        }
+    }
+}
+
+fn promote_when(promote: &PromoteWhen, path: &Path<'_>, problems: &mut Problems) {
+    within(promote.confidence, 0.5, 0.999_999, &path.field("confidence"), problems);
+    let path = path.field("no_worse_than");
+    let margin = &promote.no_worse_than;
+    within(margin.times, 1.0, 100.0, &path.field("times"), problems);
+    within(margin.or_points, 0.0, 50.0, &path.field("or_points"), problems);
+    if margin.times <= 1.0 && margin.or_points <= 0.0 {
+        problems.add(
+            &path,
+            "allows nothing, which no number of requests proves; expected times over 1, or or_points over 0",
+        );
+    }
+}
+
+/// Checks that a number lies between two others, inclusive.
+fn within(number: f64, least: f64, most: f64, path: &Path<'_>, problems: &mut Problems) {
+    if !(least..=most).contains(&number) {
+        problems.add(path, format_args!("{number} is out of range; expected {least} to {most}"));
+    }
+}
