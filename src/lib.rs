@@ -17,6 +17,7 @@ pub mod analysis;
 pub mod config;
 #[cfg(all(feature = "envoy", target_arch = "wasm32"))]
 mod host;
+pub mod rollout;
 pub mod routing;
 pub mod telemetry;
 

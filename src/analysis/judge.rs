@@ -1,5 +1,7 @@
 //! Several metrics over many ticks: is the candidate worse, is it no worse?
 
+use serde::{Deserialize, Serialize};
+
 use super::evidence::{self, Evidence, RATIOS, SPLITS, rest};
 use super::latency::{Edges, Histogram};
 use super::promotion::NoWorse;
@@ -42,7 +44,7 @@ struct TestState {
 }
 
 /// Events and requests of both versions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
     /// The candidate's requests with the event.
     pub candidate_events: u64,
@@ -127,22 +129,28 @@ impl Judge {
     }
 
     /// The most that is certain of ticks that have ended and are still open, in order, each with the bucket
-    /// of the age that its open requests have at least: the reading after the tick that accuses most.
+    /// of the age that its open requests have at least: the judge as it would be after the tick that accuses
+    /// most. For accusations only.
     #[must_use]
-    pub fn at_least(&self, open: &[(Tick, usize)], rules: &Rules) -> Reading {
+    pub fn at_least(&self, open: &[(Tick, usize)], rules: &Rules) -> Self {
         let mut ahead = self.clone();
-        let mut most = self.reading();
+        let mut most = self.clone();
         for (tick, age) in open {
-            if tick.is_idle() || tick.share.is_none() {
-                continue;
-            }
-            ahead.add(tick, rules, View::Open { age: *age });
-            let reading = ahead.reading();
-            if reading.all > most.all {
-                most = reading;
+            if !tick.is_idle() && tick.share.is_some() {
+                ahead.add(tick, rules, View::Open { age: *age });
+                if ahead.reading().all > most.reading().all {
+                    most.clone_from(&ahead);
+                }
             }
         }
         most
+    }
+
+    /// Begins another attempt: nothing is held against the candidate any more. What is known of stable stays.
+    pub fn retry(&mut self, rules: &Rules, next_tick: u64) {
+        *self = Self { stable_durations: std::mem::take(&mut self.stable_durations), ..Self::default() };
+        self.redefine(rules);
+        self.place_edges(rules, next_tick, true);
     }
 
     /// Adds a tick to the evidence.
@@ -225,15 +233,16 @@ impl Judge {
             && reading.metrics.iter().all(|value| *value <= SUSPICIOUS)
     }
 
-    /// Of the `metric`th metric, the test with the most evidence: its position and what was seen since the
-    /// step began.
+    /// What accuses most: the position of the metric and of its test in the rules, and what was seen of it
+    /// since the step began.
     #[must_use]
-    pub fn strongest(&self, metric: usize) -> Option<(usize, Seen)> {
-        let tests = &self.metrics.get(metric)?.tests;
-        let by_value = |test: &TestState| test.evidence.value(self.ticks);
-        let (at, test) =
-            tests.iter().enumerate().max_by(|one, other| by_value(one.1).total_cmp(&by_value(other.1)))?;
-        Some((at, test.seen))
+    pub fn strongest(&self) -> Option<(usize, usize, Seen)> {
+        let tests = self.metrics.iter().enumerate().flat_map(|(metric, state)| {
+            state.tests.iter().enumerate().map(move |(test, state)| (metric, test, state))
+        });
+        let value = |test: &TestState| test.evidence.value(self.ticks);
+        let (metric, test, state) = tests.max_by(|one, other| value(one.2).total_cmp(&value(other.2)))?;
+        Some((metric, test, state.seen))
     }
 
     /// The edges that a test of latencies uses for ticks from `tick` on.

@@ -61,7 +61,7 @@ fn open_ticks_are_judged_in_their_worst_case() {
         ahead.add(tick, &rules, View::Open { age: *age });
         close(ahead.reading().all, expected);
     }
-    assert_eq!(judge.at_least(&open, &rules), ahead.reading(), "here the last tick accuses most");
+    assert_eq!(judge.at_least(&open, &rules), ahead, "here the last tick accuses most");
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn who_has_not_answered_by_the_deadline_has_failed() {
     let mut judge = judge(&rules);
     let mut silent = tick(1, (0, 20), (0, 180));
     (silent.candidate.open, silent.candidate.unanswered) = (20, 20);
-    assert!(judge.at_least(&[(silent.clone(), 0)], &rules).all <= 1.0, "they may answer yet");
+    assert!(judge.at_least(&[(silent.clone(), 0)], &rules).reading().all <= 1.0, "they may answer yet");
     judge.close(&silent, &rules, 2);
     assert!(judge.reading().all > 100.0);
     // One that has begun to answer and goes on is no error.
@@ -242,7 +242,7 @@ proptest! {
             early.push((known, 0));
             late.push(ended);
         }
-        let certain = judge.at_least(&early, &rules).all;
+        let certain = judge.at_least(&early, &rules).reading().all;
         let mut most = judge.reading().all;
         for tick in late {
             judge.close(&tick, &rules, tick.number + 1);

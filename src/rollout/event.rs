@@ -1,0 +1,134 @@
+//! What happened to a rollout.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::program::Weights;
+use crate::analysis::judge::Seen;
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Milliseconds since the epoch.
+    pub time: u64,
+    /// The run's release.
+    pub release: String,
+    /// The run's attempt, from 1.
+    pub attempt: u32,
+    /// Who did it.
+    pub actor: Actor,
+    /// What was done.
+    pub action: Action,
+    /// What the judge saw, where it was the reason.
+    pub evidence: Option<Finding>,
+    /// Weights before.
+    pub from: Weights,
+    /// Weights after.
+    pub to: Weights,
+    /// All of it in one sentence for a person.
+    pub message: String,
+}
+
+/// Who did something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Actor {
+    /// The rollout itself.
+    Auto,
+    /// A person or a script, by command.
+    User,
+    /// A configuration push.
+    Config,
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// A run began.
+    Start,
+    /// A step began.
+    Step,
+    /// The last step ended.
+    Succeed,
+    /// The judge took the candidate back.
+    Rollback,
+    /// Somebody took the candidate back.
+    Abort,
+    /// The run waits for a person.
+    Pause,
+    /// It goes on.
+    Resume,
+    /// Another attempt began.
+    Retry,
+    /// Something that somebody should look at; nothing was changed.
+    Alarm,
+    /// The configuration changed what it does.
+    Change,
+}
+
+impl Action {
+    /// The value of the label `action`.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Step => "step",
+            Self::Succeed => "succeed",
+            Self::Rollback => "rollback",
+            Self::Abort => "abort",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Retry => "retry",
+            Self::Alarm => "alarm",
+            Self::Change => "change",
+        }
+    }
+}
+
+impl Actor {
+    /// The value of the label `actor`.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::User => "user",
+            Self::Config => "config",
+        }
+    }
+}
+
+/// What the judge saw.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// The metric that accuses most.
+    pub rule: String,
+    /// The decimal logarithm of the e-value that decided, of all metrics together.
+    pub value: f64,
+    /// The decimal logarithm of its threshold.
+    pub threshold: f64,
+    /// What was counted of that metric since the step began.
+    pub samples: Seen,
+}
+
+/// A weight as people read it: `5 %`, `0.25 %`.
+pub(super) struct Percent(pub(super) u16);
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} %", f64::from(self.0) / 100.0)
+    }
+}
+
+/// `9 of 12 requests (75 %)`.
+pub(super) struct Of(pub(super) u64, pub(super) u64);
+
+impl fmt::Display for Of {
+    #[allow(clippy::cast_precision_loss)] // shown with one decimal
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(events, requests) = self;
+        let percent = *events as f64 / (*requests).max(1) as f64 * 100.0;
+        write!(f, "{events} of {requests} requests ({:.1} %)", percent)
+    }
+}

@@ -1,0 +1,12 @@
+//! The rollout engine: from a program, what the judge says and what people say to weights. Pure: no clock, no
+//! randomness, no host; the same inputs in the same order give the same run.
+//!
+//! * [`program`]: what the configuration wants, compiled;
+//! * [`run`]: where a rollout stands, and how it goes on: with time, by command, by a configuration push;
+//! * [`event`]: what happened, for people and machines.
+
+#![forbid(unsafe_code)]
+
+pub mod event;
+pub mod program;
+pub mod run;

@@ -1,0 +1,167 @@
+//! What a rollout is to do, compiled from its configuration.
+
+use std::collections::BTreeMap;
+
+use crate::analysis::rules::Rules;
+use crate::config::release::{OnFailure, SetWeight};
+use crate::config::schema;
+use crate::config::units::{Duration, Share};
+
+/// Shares of versions besides stable in hundredths of a percent; a version that is not in it has none, and
+/// stable has what is left.
+pub type Weights = BTreeMap<String, u16>;
+
+/// What a rollout is to do.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Program {
+    /// The release's name.
+    pub release: String,
+    /// The version that is known to be good.
+    pub stable: String,
+    /// The version that is being released; `None` when there is none besides stable.
+    pub candidate: Option<String>,
+    /// All versions.
+    pub versions: Vec<String>,
+    /// Weights that come from outside: `weights`, or a side of `blue_green`.
+    pub weights: Weights,
+    /// The steps, when it moves by itself.
+    pub steps: Vec<Step>,
+    /// All traffic to this version.
+    pub pin: Option<String>,
+    /// How the candidate is judged, if it is.
+    pub analysis: Option<Analysis>,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Sets the weights of the versions named.
+    Weights(Weights),
+    /// Sets the mirror's share, in hundredths of a percent.
+    Mirror(u16),
+    /// Waits.
+    Pause(Pause),
+}
+
+/// What a step waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// Somebody who promotes.
+    Person,
+    /// So many milliseconds, and so many of the candidate's judged requests.
+    Until {
+        /// Milliseconds.
+        duration: u64,
+        /// Requests.
+        requests: u64,
+    },
+}
+
+/// How the candidate is judged, and what follows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Analysis {
+    /// What the judge goes by.
+    pub rules: Rules,
+    /// What happens when the candidate is worse.
+    pub on_failure: OnFailure,
+    /// Only say what would happen.
+    pub dry_run: bool,
+    /// Milliseconds a step may take.
+    pub progress_deadline: Option<u64>,
+}
+
+impl Program {
+    /// Compiles a valid configuration.
+    #[must_use]
+    pub fn new(config: &schema::Rollout) -> Self {
+        let candidate = config.candidate.clone().filter(|candidate| *candidate != config.stable);
+        let others = |shares: &BTreeMap<String, Share>| -> Weights {
+            let others = shares.iter().filter(|(version, _)| **version != config.stable);
+            others.map(|(version, share)| (version.clone(), share.basis_points())).collect()
+        };
+        let active = config.blue_green.as_ref().and_then(|sides| sides.active.as_ref());
+        let weights = match (&config.weights, active) {
+            (Some(weights), _) => others(weights),
+            (None, Some(active)) if *active != config.stable => [(active.clone(), Share::ALL)].into(),
+            _ => Weights::new(),
+        };
+        let step = |step: &crate::config::release::Step| -> Option<Step> {
+            if let Some(set) = &step.set_weight {
+                return Some(Step::Weights(match set {
+                    SetWeight::Candidate(share) => {
+                        candidate.iter().map(|name| (name.clone(), share.basis_points())).collect()
+                    }
+                    SetWeight::Versions(shares) => others(shares),
+                }));
+            }
+            if let Some(mirror) = &step.set_mirror {
+                return mirror.percent.map(|share| Step::Mirror(share.basis_points()));
+            }
+            step.pause.as_ref().map(|pause| {
+                Step::Pause(match (pause.duration, pause.min_requests) {
+                    (None, None) => Pause::Person,
+                    (duration, requests) => Pause::Until {
+                        duration: duration.map_or(0, Duration::as_millis),
+                        requests: requests.map_or(0, crate::config::units::Count::get),
+                    },
+                })
+            })
+        };
+        Self {
+            release: config.release.clone().unwrap_or_else(|| config.name.clone()),
+            stable: config.stable.clone(),
+            versions: config.versions.keys().cloned().collect(),
+            weights,
+            steps: config.steps.iter().flatten().filter_map(step).collect(),
+            pin: config.pin.clone(),
+            analysis: config.analysis.as_ref().map(|analysis| Analysis {
+                rules: Rules::new(analysis),
+                on_failure: analysis.on_failure,
+                dry_run: analysis.dry_run,
+                progress_deadline: analysis.progress_deadline.map(Duration::as_millis),
+            }),
+            candidate,
+        }
+    }
+
+    /// The judge's rules.
+    #[must_use]
+    pub fn rules(&self) -> Option<&Rules> {
+        self.analysis.as_ref().map(|analysis| &analysis.rules)
+    }
+
+    /// The weights after the steps before `position`.
+    #[must_use]
+    pub fn weights_before(&self, position: usize) -> Weights {
+        let mut weights = Weights::new();
+        for step in self.steps.iter().take(position) {
+            if let Step::Weights(set) = step {
+                weights.extend(set.clone());
+            }
+        }
+        weights
+    }
+
+    /// The weight that the candidate has after the steps before `position`.
+    fn candidate_before(&self, position: usize) -> u16 {
+        let Some(candidate) = &self.candidate else { return 0 };
+        let set = self.steps.iter().take(position).rev().find_map(|step| match step {
+            Step::Weights(weights) => weights.get(candidate),
+            _ => None,
+        });
+        set.copied().unwrap_or(0)
+    }
+
+    /// Where a run whose candidate has `weight` goes on when its steps have changed: behind the last step
+    /// that sets this weight or, when none does, the next lower one.
+    #[must_use]
+    pub fn position_of(&self, weight: u16) -> usize {
+        let is_weight = |step: &Step| matches!(step, Step::Weights(_));
+        let behind = self.steps.iter().enumerate().filter(|(_, step)| is_weight(step));
+        behind
+            .map(|(index, _)| index.saturating_add(1))
+            .filter(|position| self.candidate_before(*position) <= weight)
+            .last()
+            .unwrap_or(0)
+    }
+}

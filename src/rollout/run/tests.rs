@@ -1,0 +1,366 @@
+use super::*;
+use crate::analysis::tick::Counts;
+use crate::config;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+/// The program of a rollout with these fields.
+fn program(fields: &Value) -> Program {
+    let mut rollout = json!({
+        "name": "r", "release": "1", "stable": "blue", "candidate": "green",
+        "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}, "red": {"cluster": "r"}},
+    });
+    for (field, value) in fields.as_object().unwrap() {
+        match value {
+            Value::Null => drop(rollout.as_object_mut().unwrap().remove(field)),
+            value => rollout[field] = value.clone(),
+        }
+    }
+    let config = config::check(&json!({"rollouts": [rollout]})).map_err(|p| p.lines().collect::<Vec<_>>());
+    Program::new(&config.unwrap().rollouts[0])
+}
+
+fn steps() -> Program {
+    program(&json!({
+        "mirror": {"to": "red"},
+        "steps": [
+            {"set_mirror": {"percent": 50}}, {"set_weight": 5}, {"pause": {"duration": "10s", "min_requests": 20}},
+            {"set_weight": 25}, {"pause": {}}, {"set_weight": {"green": 50, "red": 10}}, {"pause": {"duration": "1m"}},
+        ],
+        "analysis": {"metrics": [{"name": "error_rate"}], "progress_deadline": "1h"},
+    }))
+}
+
+fn green(run: &Run) -> u16 {
+    run.in_force().get("green").copied().unwrap_or(0)
+}
+
+/// Seconds since the beginning.
+fn at(second: u64) -> Now {
+    Now { time: second * 1_000, tick: second }
+}
+
+/// A tick at 5 % in which the candidate has (errors, requests), and stable one error in every tenth tick.
+fn tick(number: u64, errors: u64, requests: u64) -> Tick {
+    let counts = |errors, requests| Counts { requests, errors, ..Counts::default() };
+    let stable = counts(u64::from(number.is_multiple_of(10)).min(requests), 19 * requests);
+    Tick { number, share: Some(0.05), candidate: counts(errors, requests), stable }
+}
+
+/// A second goes by in which the candidate has (errors, requests).
+fn second(run: &mut Run, program: &Program, now: u64, errors: u64, requests: u64) -> Vec<Event> {
+    run.close(program, &tick(now - 1, errors, requests), at(now));
+    run.tick(program, &[], at(now))
+}
+
+#[test]
+fn a_healthy_candidate_walks_its_steps() {
+    let program = steps();
+    let (mut run, events) = Run::begin(&program, at(0));
+    assert_eq!(events.iter().map(|event| event.action).collect::<Vec<_>>(), [Action::Start, Action::Step]);
+    assert_eq!(events[1].message, "step 3 of 7: green at 5 % for 10 s and 20 of its requests");
+    assert_eq!((run.phase, run.position, run.mirror, green(&run)), (Phase::Progressing, 2, Some(5_000), 500));
+    assert_eq!(run.candidate_share(&program), Some(0.05));
+    // Ten seconds are not enough without twenty requests, nor the other way round.
+    for now in 1..=12 {
+        assert_eq!(second(&mut run, &program, now, 0, 1), [], "{now}");
+    }
+    let events = second(&mut run, &program, 13, 0, 10);
+    assert_eq!(events[0].message, "step 5 of 7: green at 25 %, until somebody promotes");
+    assert_eq!((events[0].from.get("green"), events[0].to.get("green")), (Some(&500), Some(&2_500)));
+    assert_eq!((run.phase, green(&run)), (Phase::Paused, 2_500));
+    for now in 14..=100 {
+        assert_eq!(second(&mut run, &program, now, 0, 5), [], "it waits for a person");
+    }
+    assert_eq!(
+        run.command(&program, Command::Resume, at(100)),
+        Err(Refused("the rollout is paused at a step that waits for a promotion; promote it".into()))
+    );
+    let events = run.command(&program, Command::Promote { full: false }, at(100)).unwrap();
+    assert_eq!(events[0].actor, Actor::User);
+    assert_eq!(run.in_force(), &Weights::from([("green".into(), 5_000), ("red".into(), 1_000)]));
+    for now in 101..=159 {
+        assert_eq!(second(&mut run, &program, now, 0, 5), []);
+    }
+    let events = second(&mut run, &program, 160, 0, 5);
+    assert_eq!(events[0].message, "green has all the traffic that was blue's");
+    assert_eq!(run.phase, Phase::Succeeded);
+    assert_eq!(run.in_force(), &Weights::from([("green".into(), 9_000), ("red".into(), 1_000)]));
+}
+
+#[test]
+fn a_failing_candidate_is_taken_back_and_the_event_says_why() {
+    let program = steps();
+    let (mut run, _) = Run::begin(&program, at(0));
+    let mut now = 0;
+    let events = loop {
+        now += 1;
+        let events = second(&mut run, &program, now, 1, 1);
+        if !events.is_empty() {
+            break events;
+        }
+    };
+    assert!(now <= 9, "{now} requests");
+    assert_eq!((run.phase, green(&run)), (Phase::Failed, 0));
+    assert!(!run.may_mirror(&program));
+    let event = &events[0];
+    assert_eq!((event.action, event.actor), (Action::Rollback, Actor::Auto));
+    let evidence = event.evidence.as_ref().unwrap();
+    assert!(evidence.value >= 2.0 && evidence.threshold == 2.0);
+    assert_eq!(evidence.samples.candidate_events, now);
+    let start = format!(
+        "green is rolled back, its traffic goes to blue: at 5 % green is worse than blue (error_rate): {now} of {now} requests \
+         (100.0 %) against 1 of {} requests",
+        19 * now
+    );
+    assert!(event.message.starts_with(&start), "{}", event.message);
+    // It stays so until somebody retries.
+    assert!(run.command(&program, Command::Promote { full: false }, at(now)).is_err());
+    assert!(run.command(&program, Command::Resume, at(now)).is_err());
+    let events = run.command(&program, Command::Retry, at(now)).unwrap();
+    assert_eq!(
+        (events[0].action, run.attempt, run.phase, green(&run)),
+        (Action::Retry, 2, Phase::Progressing, 500)
+    );
+    assert_eq!(run.judge.reading().all, 1.0, "no evidence is left");
+}
+
+#[test]
+fn a_release_that_must_not_be_taken_back_pauses_or_alarms_once() {
+    for (on_failure, dry_run, phase, action) in [
+        ("pause", false, Phase::Paused, Action::Pause),
+        ("alarm", false, Phase::Progressing, Action::Alarm),
+        ("abort", true, Phase::Progressing, Action::Alarm),
+    ] {
+        let program = program(&json!({
+            "steps": [{"set_weight": 5}, {"pause": {"duration": "1h"}}],
+            "analysis": {"metrics": [{"name": "error_rate"}], "on_failure": on_failure, "dry_run": dry_run},
+        }));
+        let (mut run, _) = Run::begin(&program, at(0));
+        let events: Vec<Event> = (1..=60).flat_map(|now| second(&mut run, &program, now, 1, 1)).collect();
+        assert_eq!(events.len(), 1, "{on_failure}: {events:?}");
+        assert_eq!((events[0].action, run.phase, green(&run)), (action, phase, 500));
+        if phase == Phase::Paused {
+            // Going on after that is another attempt, at the same step.
+            run.command(&program, Command::Resume, at(60)).unwrap();
+            assert_eq!((run.attempt, run.phase, run.position), (2, Phase::Progressing, 1));
+            assert_eq!(run.judge.reading().all, 1.0);
+        }
+    }
+}
+
+#[test]
+fn a_step_that_cannot_end_pauses() {
+    let program = steps();
+    let (mut run, _) = Run::begin(&program, at(0));
+    let events: Vec<Event> = (1..=3_600).flat_map(|now| run.tick(&program, &[], at(now))).collect();
+    assert_eq!(events.len(), 1);
+    assert_eq!(
+        events[0].message,
+        "step 3 of 7 has not ended within 60 min: 0 of green's requests were judged"
+    );
+    assert_eq!(run.phase, Phase::Paused);
+    run.command(&program, Command::Resume, at(3_600)).unwrap();
+    assert_eq!(run.phase, Phase::Progressing);
+}
+
+#[test]
+fn a_pin_stops_everything_and_an_abort_beats_it() {
+    let free = steps();
+    let pinned = Program { pin: Some("red".into()), ..free.clone() };
+    let (mut run, _) = Run::begin(&free, at(0));
+    let events = run.push(&free, &pinned, at(5));
+    assert_eq!(events[0].message, "all traffic is pinned to red");
+    assert_eq!(run.in_force(), &Weights::from([("red".into(), 10_000)]));
+    assert_eq!(run.phase, Phase::Progressing, "the phase stands beside the pin");
+    for now in 6..100 {
+        assert_eq!(second(&mut run, &pinned, now, 1, 5), [], "steps and judge are stopped");
+    }
+    assert!(run.command(&pinned, Command::Promote { full: true }, at(100)).is_err());
+    // Unpinned, the same step starts anew.
+    run.push(&pinned, &free, at(100));
+    assert_eq!((green(&run), run.position), (500, 2));
+    assert_eq!(second(&mut run, &free, 101, 0, 30), []);
+    // An abort beats the pin, until a push changes it.
+    run.push(&free, &pinned, at(102));
+    run.command(&pinned, Command::Abort, at(103)).unwrap();
+    assert_eq!((run.phase, run.in_force()), (Phase::Aborted, &Weights::new()));
+    run.push(&pinned, &Program { weights: Weights::new(), ..pinned.clone() }, at(104));
+    assert_eq!(run.in_force(), &Weights::new(), "the pin did not change");
+    run.push(&pinned, &Program { pin: Some("green".into()), ..pinned.clone() }, at(105));
+    assert_eq!(green(&run), 10_000);
+}
+
+#[test]
+fn pushes_change_what_differs_and_nothing_else() {
+    let before = steps();
+    let (mut run, _) = Run::begin(&before, at(0));
+    (1..=9).for_each(|now| drop(second(&mut run, &before, now, 0, 1)));
+    let judged = run.judge.reading();
+    assert_eq!(run.push(&before, &before, at(9)), []);
+    assert_eq!(run.judge.reading(), judged);
+
+    // Another list of steps: on at the same weight or the next lower one.
+    let other = |list: Value| Program { steps: program(&json!({"steps": list})).steps, ..before.clone() };
+    let same =
+        other(json!([{"set_weight": 1}, {"pause": {}}, {"set_weight": 5}, {"pause": {"duration": "20s"}}]));
+    let mut moved = run.clone();
+    let events = moved.push(&before, &same, at(10));
+    assert_eq!(events[0].message, "the steps are others; it goes on at 5 %, from step 4 of 4");
+    assert_eq!((green(&moved), moved.position, moved.phase), (500, 3, Phase::Progressing));
+    assert_eq!(moved.judge.reading(), judged, "the evidence stays");
+    let lower =
+        other(json!([{"set_weight": 2}, {"pause": {"duration": "1s"}}, {"set_weight": 50}, {"pause": {}}]));
+    moved.push(&same, &lower, at(10));
+    assert_eq!((green(&moved), moved.position), (200, 1));
+    let none = other(json!([{"set_weight": 50}, {"pause": {}}]));
+    moved.push(&lower, &none, at(10));
+    assert_eq!((green(&moved), moved.position, moved.phase), (5_000, 1, Phase::Paused), "from the beginning");
+
+    // Another release is another run.
+    let next = Program { release: "2".into(), ..before.clone() };
+    let events = run.push(&before, &next, at(10));
+    assert_eq!((events[0].action, run.attempt, run.judge.reading().all), (Action::Start, 1, 1.0));
+}
+
+#[test]
+fn finishing_a_release_leaves_everything_where_it_is() {
+    let program = program(&json!({"steps": [{"set_weight": 50}, {"pause": {}}]}));
+    let (mut run, _) = Run::begin(&program, at(0));
+    run.command(&program, Command::Promote { full: true }, at(1)).unwrap();
+    assert_eq!((run.phase, green(&run)), (Phase::Succeeded, 10_000));
+    let finished = self::program(
+        &json!({"release": "2", "stable": "green", "candidate": null, "steps": [{"set_weight": 50}]}),
+    );
+    run.push(&program, &finished, at(2));
+    assert_eq!(
+        (run.phase, run.in_force()),
+        (Phase::Steady, &Weights::new()),
+        "all to green, which is stable now"
+    );
+}
+
+#[test]
+fn weights_from_outside_are_followed_and_an_abort_is_final() {
+    let at_weight = |weight: u64| program(&json!({"weights": {"green": weight}}));
+    let five = at_weight(5);
+    let (mut run, _) = Run::begin(&five, at(0));
+    assert_eq!((run.phase, green(&run)), (Phase::Steady, 500));
+    run.push(&five, &at_weight(10), at(1));
+    assert_eq!(green(&run), 1_000);
+    run.command(&at_weight(10), Command::Abort, at(2)).unwrap();
+    assert_eq!(run.command(&at_weight(10), Command::Abort, at(2)), Ok(vec![]), "again: nothing");
+    let events = run.push(&at_weight(10), &at_weight(20), at(3));
+    assert_eq!(events[0].message, "other weights are configured, but the run is aborted");
+    assert_eq!(green(&run), 0);
+    run.command(&at_weight(20), Command::Retry, at(4)).unwrap();
+    assert_eq!((green(&run), run.attempt), (2_000, 2));
+}
+
+#[test]
+fn a_clock_that_jumps_ends_no_pause() {
+    let program = program(&json!({"steps": [{"set_weight": 5}, {"pause": {"duration": "1m"}}]}));
+    let (mut run, _) = Run::begin(&program, at(1_000));
+    for now in [1_001, 1_002, 900_000, 900_001, 5, 6, 7, 7, 7] {
+        assert_eq!(run.tick(&program, &[], at(now)), []);
+    }
+    assert_eq!(run.phase, Phase::Progressing);
+}
+
+/// Anything that may come at a run.
+#[derive(Clone, Debug)]
+enum Input {
+    Command(Command),
+    Push(usize),
+    Second { errors: u64, requests: u64, jump: i64 },
+}
+
+fn input() -> impl Strategy<Value = Input> {
+    let command = prop::sample::select(vec![
+        Command::Promote { full: false },
+        Command::Promote { full: true },
+        Command::Abort,
+        Command::Pause,
+        Command::Resume,
+        Command::Retry,
+    ]);
+    prop_oneof![
+        2 => command.prop_map(Input::Command),
+        1 => (0..6_usize).prop_map(Input::Push),
+        6 => (0..3_u64, 0..30_u64, prop_oneof![9 => Just(1_i64), 1 => -100_000..100_000_i64])
+            .prop_map(|(errors, more, jump)| Input::Second { errors, requests: errors + more, jump }),
+    ]
+}
+
+fn programs() -> Vec<Program> {
+    let first = steps();
+    vec![
+        Program { pin: Some("green".into()), ..first.clone() },
+        Program { steps: program(&json!({"steps": [{"set_weight": 10}, {"pause": {"duration": "3s"}}, {"set_weight": {"green": 60, "red": 40}}, {"pause": {}}]})).steps, ..first.clone() },
+        Program { release: "2".into(), ..first.clone() },
+        program(&json!({"weights": {"green": 70, "red": 30}})),
+        program(&json!({"candidate": null, "weights": {"red": 30}})),
+        first,
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_the_rules_hold(inputs in prop::collection::vec(input(), 1..80)) {
+        let programs = programs();
+        let mut program = &programs[5];
+        let (mut run, _) = Run::begin(program, at(10));
+        let mut now = 10_i64;
+        for input in inputs {
+            let before = run.clone();
+            let second = u64::try_from(now).unwrap_or(0);
+            let events = match input {
+                Input::Command(command) => {
+                    let answer = run.command(program, command, at(second));
+                    if command == Command::Abort {
+                        prop_assert!(answer.is_ok(), "an abort is always accepted");
+                        prop_assert_eq!(run.phase, Phase::Aborted);
+                        let candidate = program.candidate.as_ref().and_then(|name| run.in_force().get(name));
+                        prop_assert_eq!(candidate, None);
+                    }
+                    if answer.is_err() {
+                        prop_assert_eq!(&run, &before, "a refused command changes nothing");
+                    }
+                    answer.unwrap_or_default()
+                }
+                Input::Push(which) => {
+                    let events = run.push(program, &programs[which], at(second));
+                    let same = program.release == programs[which].release && program.candidate == programs[which].candidate;
+                    if same && matches!(before.phase, Phase::Aborted | Phase::Failed) {
+                        prop_assert_eq!(run.phase, before.phase, "final until a retry or another release");
+                    }
+                    program = &programs[which];
+                    events
+                }
+                Input::Second { errors, requests, jump } => {
+                    now = (now + jump).max(0);
+                    let second = u64::try_from(now).unwrap_or(0);
+                    run.close(program, &tick(second, errors, requests), at(second));
+                    let events = run.tick(program, &[], at(second));
+                    if before.phase == Phase::Paused {
+                        prop_assert!(green(&run) <= green(&before), "nothing moves forward while it is paused");
+                    }
+                    events
+                }
+            };
+            let sum: u32 = run.in_force().values().map(|share| u32::from(*share)).sum();
+            prop_assert!(sum <= 10_000, "{:?}", run.in_force());
+            prop_assert!(!run.in_force().contains_key(&program.stable));
+            prop_assert!(run.revision >= before.revision + events.len() as u64);
+            let is_same_attempt = run.attempt == before.attempt && !events.iter().any(|event| event.action == Action::Start);
+            prop_assert_eq!(run.epoch == before.epoch, is_same_attempt && run.in_force() == before.in_force());
+            prop_assert!(run.position <= program.steps.len().max(before.position));
+            if let (Some(first), Some(last)) = (events.first(), events.last()) {
+                prop_assert_eq!(&first.from, before.in_force());
+                prop_assert_eq!(&last.to, run.in_force());
+            }
+            // What changed the weights is told.
+            prop_assert!(!events.is_empty() || run.in_force() == before.in_force());
+        }
+    }
+}
