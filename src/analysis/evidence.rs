@@ -5,6 +5,8 @@
 //! ticks go by. The sum is an e-process: by Ville's inequality the chance that it *ever* reaches 1/α against
 //! a healthy candidate is at most α. Source: `docs/analysis.md`, "Evidence".
 
+use serde::{Deserialize, Serialize};
+
 use super::kernel::{self, Arm, Table};
 
 /// Suspected ratios, from a quarter more to a thousand times as many. All weigh the same.
@@ -31,7 +33,8 @@ pub fn onset(t: u64) -> f64 {
 }
 
 /// The evidence of one test: a sum for each of `N` suspicions, which all weigh the same.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<f64>", into = "Vec<f64>")]
 pub struct Evidence<const N: usize> {
     sums: [f64; N],
 }
@@ -62,18 +65,20 @@ impl<const N: usize> Evidence<N> {
     pub fn value(&self, t: u64) -> f64 {
         rest(t) + self.sums.iter().sum::<f64>() / N as f64
     }
+}
 
-    /// The sums, to be stored.
-    #[must_use]
-    pub fn sums(&self) -> [f64; N] {
-        self.sums
+impl<const N: usize> From<Evidence<N>> for Vec<f64> {
+    fn from(evidence: Evidence<N>) -> Self {
+        evidence.sums.into()
     }
+}
 
-    /// Evidence that was stored; what cannot have been is none.
-    #[must_use]
-    pub fn from_sums(sums: [f64; N]) -> Self {
-        let sane = |sum: f64| if sum >= 0.0 { sum.min(MOST) } else { 0.0 };
-        Self { sums: sums.map(sane) }
+impl<const N: usize> TryFrom<Vec<f64>> for Evidence<N> {
+    type Error = &'static str;
+
+    fn try_from(sums: Vec<f64>) -> Result<Self, Self::Error> {
+        let sums: [f64; N] = sums.try_into().map_err(|_| "another number of suspicions")?;
+        if sums.iter().all(|sum| (0.0..=MOST).contains(sum)) { Ok(Self { sums }) } else { Err("no evidence") }
     }
 }
 
@@ -180,7 +185,7 @@ mod tests {
             for (ln, t) in ticks.into_iter().zip(1..) {
                 evidence.add(t, ln);
                 prop_assert!(evidence.value(t).is_finite());
-                prop_assert_eq!(Evidence::from_sums(evidence.sums()), evidence);
+                prop_assert_eq!(Evidence::try_from(Vec::from(evidence)), Ok(evidence));
             }
         }
     }

@@ -12,7 +12,7 @@ use super::tick::{Tick, View};
 const SUSPICIOUS: f64 = 10.0;
 
 /// What an attempt of a release has shown so far.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Judge {
     /// Ticks of the attempt that counted.
     ticks: u64,
@@ -27,14 +27,14 @@ pub struct Judge {
 }
 
 /// The evidence of one metric.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct MetricState {
     name: String,
     definition: u64,
     tests: Vec<TestState>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct TestState {
     evidence: Evidence<{ RATIOS.len() }>,
     /// For latency: the edges, and the first tick that they apply to; the newest last.
@@ -56,7 +56,7 @@ pub struct Seen {
     pub stable_requests: u64,
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Step {
     /// The candidate's requests that were judged.
     requests: u64,

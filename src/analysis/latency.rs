@@ -3,6 +3,8 @@
 //! Buckets grow by the fourth root of two, 19 %: from 1 ms to 17 minutes in 81 edges. An edge is taken from
 //! what stable did *earlier* and then stays, so that nothing a tick counts can choose the edge it is counted by.
 
+use serde::{Deserialize, Serialize};
+
 /// Edges of buckets; one more bucket lies beyond the last.
 pub const EDGES: usize = 81;
 /// Buckets: the `i`th holds what took longer than edge `i - 1` and not longer than edge `i`.
@@ -37,8 +39,9 @@ pub fn tolerated_buckets(tolerate: f64) -> usize {
     near_edge(tolerate * (0.5 / PER_OCTAVE).exp2())
 }
 
-/// How many durations fell into each bucket.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How many durations fell into each bucket. Written as pairs of bucket and count, without the empty ones.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<(u8, u64)>", into = "Vec<(u8, u64)>")]
 pub struct Histogram {
     counts: [u64; BUCKETS],
 }
@@ -46,6 +49,20 @@ pub struct Histogram {
 impl Default for Histogram {
     fn default() -> Self {
         Self { counts: [0; BUCKETS] }
+    }
+}
+
+impl From<Vec<(u8, u64)>> for Histogram {
+    fn from(pairs: Vec<(u8, u64)>) -> Self {
+        let mut histogram = Self::default();
+        pairs.into_iter().for_each(|(bucket, count)| histogram.add(bucket.into(), count));
+        histogram
+    }
+}
+
+impl From<Histogram> for Vec<(u8, u64)> {
+    fn from(histogram: Histogram) -> Self {
+        (0..).zip(histogram.counts).filter(|(_, count)| *count > 0).collect()
     }
 }
 
@@ -104,7 +121,7 @@ impl Histogram {
 
 /// The two edges a quantile is compared at: stable's own, and the tolerated number of buckets later, the
 /// candidate's. Neither lies beyond the deadline, at which nobody waits any longer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Edges {
     /// Stable's events are durations beyond this edge.
     pub stable: usize,

@@ -5,6 +5,8 @@
 //! for "at most so many points above it", which also learns from their absence. Source: `docs/analysis.md`,
 //! "Promotion".
 
+use serde::{Deserialize, Serialize};
+
 use super::kernel::{self, Table};
 
 /// Suspected ratios below the margin, and their weights: most on "no difference".
@@ -13,7 +15,7 @@ const SUSPICIONS: [(f64, f64); 4] =
 
 /// What is allowed: the candidate may have an event `times` as often as stable, or `points` more often,
 /// whichever allows more.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Margin {
     /// At least 1.
     pub times: f64,
@@ -22,7 +24,7 @@ pub struct Margin {
 }
 
 /// The evidence that the candidate is within the margin, since the step began.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NoWorse {
     /// Logarithms of the relative test, by suspicion.
     relative: [f64; SUSPICIONS.len()],

@@ -1,5 +1,6 @@
 //! What is judged, compiled from the configuration.
 
+use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher24;
 
 use super::latency;
@@ -12,7 +13,7 @@ const QUANTILES: [f64; 3] = [0.5, 0.9, 0.99];
 const LATENCY_TOLERATED: f64 = 1.19;
 
 /// How a release is judged.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rules {
     /// The e-value at which the candidate counts as worse: 1/α.
     pub threshold: f64,
@@ -25,7 +26,7 @@ pub struct Rules {
 }
 
 /// What a step must show before it ends.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Promotion {
     /// The candidate is within this margin.
     pub margin: Margin,
@@ -34,7 +35,7 @@ pub struct Promotion {
 }
 
 /// One metric: its e-value is the average of its tests'.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MetricRule {
     /// Its name in evidence and events.
     pub name: String,
@@ -45,7 +46,7 @@ pub struct MetricRule {
 }
 
 /// One test of one yes/no event.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Test {
     /// Errors, more than so many times as often as stable's.
     Errors {

@@ -1,11 +1,13 @@
 //! What is known of one tick: the requests that *arrived* in it, and what came of them so far.
 
+use serde::{Deserialize, Serialize};
+
 use super::kernel::{Arm, Table};
 use super::latency::{Edges, Histogram};
 use super::rules::Test;
 
 /// What one version did with the requests that arrived in one tick.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Requests that arrived.
     pub requests: u64,
@@ -15,11 +17,18 @@ pub struct Counts {
     pub unanswered: u64,
     /// Of those that ended: failed.
     pub errors: u64,
-    /// How long those that ended took; one that the client left took as long as it stayed.
+    /// How long they took, as far as that is known; one that the client left took as long as it stayed, and
+    /// one whose answer streams as long as until that began.
     pub durations: Histogram,
 }
 
 impl Counts {
+    /// Requests whose duration is not known yet.
+    #[must_use]
+    pub fn untimed(&self) -> u64 {
+        self.requests.saturating_sub(self.durations.total())
+    }
+
     /// Adds what another worker counted.
     pub fn merge(&mut self, other: &Self) {
         self.requests = self.requests.saturating_add(other.requests);
@@ -78,14 +87,14 @@ impl Tick {
                 }
             },
             (Test::Slower { .. }, Some(edges)) => {
-                // Whoever is still open is beyond every edge below its age; no edge is beyond the deadline.
+                // Whoever has no time yet is beyond every edge below its age; no edge is beyond the deadline.
                 let late = match view {
                     View::Open { age } if age <= edges.candidate => 0,
-                    _ => self.candidate.open,
+                    _ => self.candidate.untimed(),
                 };
                 (
                     self.candidate.durations.beyond(edges.candidate).saturating_add(late),
-                    self.stable.durations.beyond(edges.stable).saturating_add(self.stable.open),
+                    self.stable.durations.beyond(edges.stable).saturating_add(self.stable.untimed()),
                 )
             }
             (Test::Slower { .. }, None) => (0, 0),

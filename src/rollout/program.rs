@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::analysis::rules::Rules;
 use crate::config::release::{OnFailure, SetWeight};
 use crate::config::schema;
@@ -12,7 +14,7 @@ use crate::config::units::{Duration, Share};
 pub type Weights = BTreeMap<String, u16>;
 
 /// What a rollout is to do.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Program {
     /// The release's name.
     pub release: String,
@@ -33,7 +35,7 @@ pub struct Program {
 }
 
 /// One step.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Step {
     /// Sets the weights of the versions named.
     Weights(Weights),
@@ -44,7 +46,7 @@ pub enum Step {
 }
 
 /// What a step waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Pause {
     /// Somebody who promotes.
     Person,
@@ -58,7 +60,7 @@ pub enum Pause {
 }
 
 /// How the candidate is judged, and what follows.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Analysis {
     /// What the judge goes by.
     pub rules: Rules,

@@ -4,7 +4,10 @@
 //! happens, the weights of the versions besides stable add up to at most 100 %, an abort is final until a
 //! retry or another release, and nothing moves forward while it is paused.
 
+use std::hash::{Hash, Hasher};
+
 use serde::{Deserialize, Serialize};
+use siphasher::sip::SipHasher24;
 
 use super::event::{Action, Actor, Event, Percent};
 use super::program::{Pause, Program, Step, Weights};
@@ -59,8 +62,10 @@ impl Phase {
 /// When something happens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
-    /// Milliseconds since the epoch. May stand still, jump, or go back.
+    /// Milliseconds since the epoch, for people.
     pub time: u64,
+    /// Milliseconds of a clock that should neither jump nor go back; nothing breaks if it does.
+    pub uptime: u64,
     /// The number of the tick that is under way.
     pub tick: u64,
 }
@@ -88,13 +93,10 @@ pub enum Command {
 pub struct Refused(pub String);
 
 /// Where a run stands.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Run {
     /// Rises with everything that happens.
     pub revision: u64,
-    /// Rises whenever the weights in force change or an attempt begins: requests before and after are
-    /// counted apart.
-    pub epoch: u64,
     /// From 1; another attempt draws another cohort.
     pub attempt: u32,
     /// Where it is in its life.
@@ -115,7 +117,7 @@ pub struct Run {
     pin_beaten: bool,
     /// Milliseconds the step has waited.
     waited: u64,
-    last_time: u64,
+    last_uptime: u64,
     /// Whether the present crossing of the threshold has been acted on.
     crossed: bool,
     /// The same for the split.
@@ -126,7 +128,7 @@ impl Run {
     /// The first attempt of a release.
     #[must_use]
     pub fn begin(program: &Program, now: Now) -> (Self, Vec<Event>) {
-        let mut run = Self { attempt: 1, last_time: now.time, ..Self::default() };
+        let mut run = Self { attempt: 1, last_uptime: now.uptime, ..Self::default() };
         let mut events = Vec::new();
         run.first_step(program, now, Actor::Config, Action::Start, &mut events);
         (run, events)
@@ -136,6 +138,16 @@ impl Run {
     #[must_use]
     pub fn in_force(&self) -> &Weights {
         &self.in_force
+    }
+
+    /// Tells assignments apart: who gets which version depends on nothing that is not in it. Requests are
+    /// counted by it, so that those of another cohort or of other weights are nobody's evidence.
+    #[must_use]
+    pub fn assignment(&self, program: &Program) -> u64 {
+        let mut hasher = SipHasher24::new();
+        (&program.release, self.attempt, &program.stable, &program.candidate, &self.in_force)
+            .hash(&mut hasher);
+        hasher.finish()
     }
 
     /// Whether the pin decides where requests go.
@@ -170,7 +182,6 @@ impl Run {
             let (next, mut begun) = Self::begin(program, now);
             let before = std::mem::replace(self, next);
             self.revision = self.revision.saturating_add(before.revision);
-            self.epoch = self.epoch.saturating_add(before.epoch).saturating_add(1);
             let last = begun.len().saturating_sub(1);
             for (index, event) in begun.iter_mut().enumerate() {
                 event.from.clone_from(&before.in_force);
@@ -322,8 +333,8 @@ impl Run {
     /// Time goes on. `open` are the ticks that have ended and are not closed yet, as [`Judge::at_least`]
     /// wants them.
     pub fn tick(&mut self, program: &Program, open: &[(Tick, usize)], now: Now) -> Vec<Event> {
-        let elapsed = now.time.saturating_sub(self.last_time).min(MOST_ELAPSED);
-        self.last_time = now.time;
+        let elapsed = now.uptime.saturating_sub(self.last_uptime).min(MOST_ELAPSED);
+        self.last_uptime = now.uptime;
         let mut events = Vec::new();
         if self.is_pinned(program) {
             return events;
@@ -487,7 +498,6 @@ impl Run {
 
     fn next_attempt(&mut self, program: &Program, now: Now) {
         self.attempt = self.attempt.saturating_add(1);
-        self.epoch = self.epoch.saturating_add(1);
         (self.crossed, self.split_crossed) = (false, false);
         if let Some(rules) = program.rules() {
             self.judge.retry(rules, now.tick.saturating_add(1));
@@ -555,10 +565,7 @@ impl Run {
                 shares.map(|(name, share)| (name.clone(), *share)).collect()
             }
         };
-        if weights != self.in_force {
-            self.in_force = weights;
-            self.epoch = self.epoch.saturating_add(1);
-        }
+        self.in_force = weights;
     }
 }
 

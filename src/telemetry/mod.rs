@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod ledger;
 pub mod outcome;
 pub mod presence;
 pub mod series;

@@ -37,7 +37,7 @@ fn green(run: &Run) -> u16 {
 
 /// Seconds since the beginning.
 fn at(second: u64) -> Now {
-    Now { time: second * 1_000, tick: second }
+    Now { time: second * 1_000, uptime: second * 1_000, tick: second }
 }
 
 /// A tick at 5 % in which the candidate has (errors, requests), and stable one error in every tenth tick.
@@ -312,7 +312,7 @@ proptest! {
         let (mut run, _) = Run::begin(program, at(10));
         let mut now = 10_i64;
         for input in inputs {
-            let before = run.clone();
+            let (before, program_before) = (run.clone(), program);
             let second = u64::try_from(now).unwrap_or(0);
             let events = match input {
                 Input::Command(command) => {
@@ -352,8 +352,9 @@ proptest! {
             prop_assert!(sum <= 10_000, "{:?}", run.in_force());
             prop_assert!(!run.in_force().contains_key(&program.stable));
             prop_assert!(run.revision >= before.revision + events.len() as u64);
-            let is_same_attempt = run.attempt == before.attempt && !events.iter().any(|event| event.action == Action::Start);
-            prop_assert_eq!(run.epoch == before.epoch, is_same_attempt && run.in_force() == before.in_force());
+            let same = run.assignment(program) == before.assignment(program_before);
+            let is_same_run = program_before.release == program.release && program_before.candidate == program.candidate;
+            prop_assert_eq!(same, is_same_run && run.attempt == before.attempt && run.in_force() == before.in_force());
             prop_assert!(run.position <= program.steps.len().max(before.position));
             if let (Some(first), Some(last)) = (events.first(), events.last()) {
                 prop_assert_eq!(&first.from, before.in_force());
