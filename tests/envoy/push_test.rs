@@ -46,6 +46,35 @@ async fn a_hundred_flips_under_load_lose_nothing() {
     assert_eq!(envoy.stat("listener_manager.listener_modified").await, 0, "no listener was drained");
 }
 
+/// A stream may begin on the root of the configuration before, after the new one is in use in the same worker:
+/// it must route by the new one all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn once_a_worker_has_flipped_it_never_goes_back() {
+    let (blue, green) = blue_and_green().await;
+    let envoy = between_ecds(&blue, &green, active("blue")).start().await;
+    let mut hash = envoy.wait_for_hash_other_than(None).await;
+    let running = Load::to(envoy.address()).connections(16).start();
+    let mut flips = Vec::new();
+    for flip in 0..100 {
+        let side = if flip % 2 == 0 { "green" } else { "blue" };
+        let from = running.sent();
+        envoy.push(&active(side)).await;
+        hash = envoy.wait_for_hash_other_than(Some(hash)).await;
+        let sent = running.sent();
+        wait_for("some requests", async || (running.sent() > sent + 50).then_some(())).await;
+        flips.push((from..running.sent(), side));
+    }
+    let tally = running.stop().await;
+    tally.assert_all_ok();
+    for (numbers, side) in flips {
+        let new = |number: &u64| tally.answers[number] == side;
+        let first = numbers.clone().filter(new).map(|number| tally.answered_before[&number]).min();
+        let first = first.expect("an answer of the new side");
+        let back: Vec<u64> = (first..numbers.end).filter(|number| !new(number)).collect();
+        assert!(back.is_empty(), "{back:?} of {numbers:?} went back, from {first} on all should be {side}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_in_flight_finish_where_they_started() {
     let blue = Upstream::start_with("blue", Behaviour::Gate).await;

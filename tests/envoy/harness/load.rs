@@ -31,6 +31,8 @@ pub(crate) struct Tally {
     pub(crate) errors: Vec<String>,
     /// The upstream that answered each request, by the request's number.
     pub(crate) answers: BTreeMap<u64, String>,
+    /// The number from which on requests were sent after this one's answer had come.
+    pub(crate) answered_before: BTreeMap<u64, u64>,
 }
 
 impl Tally {
@@ -66,6 +68,7 @@ impl Tally {
         other.by_upstream.into_iter().for_each(|(key, n)| *self.by_upstream.entry(key).or_default() += n);
         self.errors.extend(other.errors);
         self.answers.extend(other.answers);
+        self.answered_before.extend(other.answered_before);
     }
 }
 
@@ -154,6 +157,7 @@ async fn one_connection(
             connection = Some(open);
         }
         tally.add(number, answer);
+        tally.answered_before.insert(number, next.load(Ordering::Relaxed));
     }
     tally
 }
