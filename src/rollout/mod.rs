@@ -3,10 +3,12 @@
 //!
 //! * [`program`]: what the configuration wants, compiled;
 //! * [`run`]: where a rollout stands, and how it goes on: with time, by command, by a configuration push;
+//! * [`record`]: what the workers of an Envoy share about it, and how their counts flow in;
 //! * [`event`]: what happened, for people and machines.
 
 #![forbid(unsafe_code)]
 
 pub mod event;
 pub mod program;
+pub mod record;
 pub mod run;

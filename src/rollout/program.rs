@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use siphasher::sip::SipHasher24;
 
 use crate::analysis::rules::Rules;
 use crate::config::release::{OnFailure, SetWeight};
@@ -124,6 +125,13 @@ impl Program {
             }),
             candidate,
         }
+    }
+
+    /// Tells programs apart.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        // A struct of plain values always serializes; if it ever did not, all would look alike.
+        SipHasher24::new().hash(&postcard::to_allocvec(self).unwrap_or_default())
     }
 
     /// The judge's rules.

@@ -46,8 +46,8 @@ async fn a_hundred_flips_under_load_lose_nothing() {
     assert_eq!(envoy.stat("listener_manager.listener_modified").await, 0, "no listener was drained");
 }
 
-/// A stream may begin on the root of the configuration before, after the new one is in use in the same worker:
-/// it must route by the new one all the same.
+/// As one worker sees it: once a request has been answered by the new side, none that is sent afterwards
+/// goes to the old one.
 #[tokio::test(flavor = "multi_thread")]
 async fn once_a_worker_has_flipped_it_never_goes_back() {
     let (blue, green) = blue_and_green().await;

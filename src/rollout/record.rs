@@ -1,0 +1,234 @@
+//! What all workers of an Envoy share about one rollout, and how the counts of each flow into it.
+//!
+//! Workers publish reports; whoever leads a tick takes them over here. Ticks are judged in order, each once.
+
+use serde::{Deserialize, Serialize};
+
+use super::event::Event;
+use super::program::{Program, Weights};
+use super::run::{Command, Now, Phase, Refused, Run};
+use crate::analysis::latency;
+use crate::analysis::tick::Tick;
+use crate::telemetry::ledger::Entry;
+
+/// Assignments that are remembered: ticks under an older one are void.
+const MOST_ASSIGNMENTS: usize = 8;
+/// Ticks after its deadline that a tick waits for a worker that has not reported.
+const GRACE: u64 = 2;
+
+/// What one worker has counted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The worker's VM.
+    pub vm: u64,
+    /// The tick that was under way: of earlier ones it knows all arrivals.
+    pub tick: u64,
+    /// By rollout, what has not been judged yet.
+    pub rollouts: Vec<(String, Vec<Entry>)>,
+}
+
+/// How long a tick is and what time it is, by a clock that all workers share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Clock {
+    /// Nanoseconds of a tick.
+    pub length: u64,
+    /// Nanoseconds; neither jumps nor goes back, and nothing breaks if it does.
+    pub uptime: u64,
+    /// Milliseconds since the epoch, for people.
+    pub time: u64,
+}
+
+impl Clock {
+    /// The tick that is under way.
+    #[must_use]
+    pub fn tick(&self) -> u64 {
+        self.uptime.checked_div(self.length).unwrap_or(0)
+    }
+
+    /// Nanoseconds since a tick ended.
+    fn since(&self, tick: u64) -> u64 {
+        self.uptime.saturating_sub(tick.saturating_add(1).saturating_mul(self.length))
+    }
+
+    /// The present as a run wants it.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        Now { time: self.time, uptime: self.uptime / 1_000_000, tick: self.tick() }
+    }
+}
+
+/// Everything about one rollout.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// What it is to do.
+    pub program: Program,
+    /// Where it stands.
+    pub run: Run,
+    /// Ticks up to this one have been judged, or were before its time.
+    pub closed_through: u64,
+    /// Assignments of this attempt, and the candidate's share under each; the present one last.
+    assignments: Vec<(u64, Option<f64>)>,
+}
+
+/// What workers must know of a rollout to route.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Head {
+    /// Its name.
+    pub name: String,
+    /// Of two heads the one with the higher revision is the newer.
+    pub revision: u64,
+    /// The program it follows from.
+    pub program: u64,
+    /// Which assignment is in force.
+    pub assignment: u64,
+    /// Shares of the versions besides stable.
+    pub weights: Weights,
+    /// The attempt, which draws the cohort.
+    pub attempt: u32,
+    /// Whether the pin decides.
+    pub pinned: bool,
+    /// Whether a client that asks for the candidate gets it.
+    pub candidate_on_request: bool,
+    /// Whether requests are mirrored.
+    pub mirrors: bool,
+    /// The mirror's share, where a step has set it.
+    pub mirror: Option<u16>,
+    /// Ticks that need not be reported any more.
+    pub closed_through: u64,
+}
+
+impl Record {
+    /// A rollout that is seen for the first time.
+    #[must_use]
+    pub fn begin(program: Program, clock: Clock) -> (Self, Vec<Event>) {
+        let (run, events) = Run::begin(&program, clock.now());
+        let closed_through = clock.tick().saturating_sub(1);
+        let mut record = Self { program, run, closed_through, assignments: Vec::new() };
+        record.note_assignment();
+        (record, events)
+    }
+
+    /// Follows another configuration, if it is one.
+    pub fn push(&mut self, program: &Program, clock: Clock) -> Vec<Event> {
+        if self.program == *program {
+            return Vec::new();
+        }
+        let attempt = (self.program.release.clone(), self.run.attempt);
+        let events = self.run.push(&self.program, program, clock.now());
+        self.program = program.clone();
+        if attempt != (self.program.release.clone(), self.run.attempt) {
+            self.assignments.clear();
+        }
+        self.note_assignment();
+        events
+    }
+
+    /// Obeys a person.
+    ///
+    /// # Errors
+    /// The command does not fit the phase.
+    pub fn command(&mut self, command: Command, clock: Clock) -> Result<Vec<Event>, Refused> {
+        let attempt = self.run.attempt;
+        let events = self.run.command(&self.program, command, clock.now())?;
+        if attempt != self.run.attempt {
+            self.assignments.clear();
+        }
+        self.note_assignment();
+        Ok(events)
+    }
+
+    /// Time goes on: judges what can be judged. `entries` are those of all workers, in the order of their
+    /// ticks; of ticks before `known_before` every worker has told all arrivals.
+    pub fn advance(&mut self, entries: &[&Entry], known_before: u64, clock: Clock) -> Vec<Event> {
+        let open = self.close_ticks(entries, known_before, clock);
+        let events = self.run.tick(&self.program, &open, clock.now());
+        self.note_assignment();
+        events
+    }
+
+    /// Closes the ticks that can be, and returns those that have ended and are still open, with the bucket of
+    /// the age that their open requests have at least.
+    fn close_ticks(&mut self, entries: &[&Entry], known_before: u64, clock: Clock) -> Vec<(Tick, usize)> {
+        let deadline = self.program.rules().map_or(0, |rules| rules.deadline);
+        let patience = deadline.saturating_add(GRACE.saturating_mul(clock.length));
+        let mut open = Vec::new();
+        let judged = self.closed_through;
+        let mut rest = entries.iter().skip_while(|entry| entry.tick <= judged).peekable();
+        while let Some(number) = rest.peek().map(|entry| entry.tick).filter(|tick| *tick < clock.tick()) {
+            let mut entries = Vec::new();
+            while let Some(entry) = rest.next_if(|entry| entry.tick == number) {
+                entries.push(*entry);
+            }
+            let age = clock.since(number);
+            let known = number < known_before;
+            if !known && age < patience {
+                break; // somebody may still tell of it
+            }
+            let tick = self.merge(number, &entries);
+            let ended = tick.candidate.open == 0 && tick.stable.open == 0;
+            if open.is_empty() && (ended || age >= deadline) {
+                self.run.close(&self.program, &tick, clock.now());
+                self.closed_through = number;
+            } else if known {
+                open.push((tick, latency::bucket(age)));
+            } else {
+                break;
+            }
+        }
+        if open.is_empty() && rest.peek().is_none() {
+            // Nothing came in what else has ended and is known.
+            let idle = known_before.min(clock.tick()).saturating_sub(1);
+            self.closed_through = self.closed_through.max(idle);
+        }
+        open
+    }
+
+    /// One tick of all workers.
+    fn merge(&self, number: u64, entries: &[&Entry]) -> Tick {
+        let mut tick = Tick { number, ..Tick::default() };
+        let Some(first) = entries.first() else { return tick };
+        let known = |epoch: u64| self.assignments.iter().find(|(assignment, _)| *assignment == epoch);
+        // What came under an assignment that is not this attempt's is nobody's.
+        for entry in entries.iter().filter(|entry| known(entry.epoch).is_some()) {
+            tick.candidate.merge(&entry.candidate);
+            tick.stable.merge(&entry.stable);
+        }
+        // Under two assignments a tick says nothing.
+        if entries.iter().all(|entry| entry.epoch == first.epoch) {
+            tick.share = known(first.epoch).and_then(|(_, share)| *share);
+        }
+        tick
+    }
+
+    fn note_assignment(&mut self) {
+        let assignment = self.run.assignment(&self.program);
+        if self.assignments.last().is_none_or(|(last, _)| *last != assignment) {
+            self.assignments.retain(|(known, _)| *known != assignment);
+            let surplus = self.assignments.len().saturating_sub(MOST_ASSIGNMENTS - 1);
+            self.assignments.drain(..surplus);
+            self.assignments.push((assignment, self.run.candidate_share(&self.program)));
+        }
+    }
+
+    /// What workers must know of it.
+    #[must_use]
+    pub fn head(&self, name: &str) -> Head {
+        let run = &self.run;
+        Head {
+            name: name.to_owned(),
+            revision: run.revision,
+            program: self.program.fingerprint(),
+            assignment: run.assignment(&self.program),
+            weights: run.in_force().clone(),
+            attempt: run.attempt,
+            pinned: run.is_pinned(&self.program),
+            candidate_on_request: !matches!(run.phase, Phase::Aborted | Phase::Failed),
+            mirrors: run.may_mirror(&self.program),
+            mirror: run.mirror,
+            closed_through: self.closed_through,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,181 @@
+use super::*;
+use crate::config;
+use crate::telemetry::ledger::{Ledger, Side};
+use serde_json::json;
+
+const SECOND: u64 = 1_000_000_000;
+
+fn program() -> Program {
+    let config = config::check(&json!({"rollouts": [{
+        "name": "r", "release": "1", "stable": "blue", "candidate": "green",
+        "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}},
+        "steps": [{"set_weight": 5}, {"pause": {"duration": "1h"}}, {"set_weight": 50}, {"pause": {}}],
+        "analysis": {"metrics": [{"name": "error_rate"}]},
+    }]}));
+    Program::new(&config.unwrap().rollouts[0])
+}
+
+fn at(nanoseconds: u64) -> Clock {
+    Clock { length: SECOND, uptime: nanoseconds, time: nanoseconds / 1_000_000 }
+}
+
+/// A worker between clients and versions.
+#[derive(Default)]
+struct Worker {
+    ledger: Ledger,
+}
+
+impl Worker {
+    /// Requests that arrive in a tick; of the candidate's so many fail, the rest is answered at once.
+    fn tick(&mut self, tick: u64, epoch: u64, candidate: (u64, u64), stable: (u64, u64)) {
+        for (side, (errors, requests)) in [(Side::Candidate, candidate), (Side::Stable, stable)] {
+            for request in 0..requests {
+                let ticket = self.ledger.arrive(tick, epoch, side);
+                self.ledger.end(ticket, 1_000_000, request < errors);
+            }
+        }
+    }
+}
+
+fn advance(record: &mut Record, workers: &[&Worker], known_before: u64, clock: Clock) -> Vec<Event> {
+    let entries: Vec<Entry> = workers.iter().flat_map(|worker| worker.ledger.entries()).collect();
+    let mut entries: Vec<&Entry> = entries.iter().collect();
+    entries.sort_by_key(|entry| entry.tick);
+    record.advance(&entries, known_before, clock)
+}
+
+fn begun() -> (Record, u64) {
+    let (record, _) = Record::begin(program(), at(100 * SECOND));
+    let epoch = record.head("r").assignment;
+    (record, epoch)
+}
+
+#[test]
+fn the_counts_of_all_workers_are_judged_together_and_once() {
+    let (mut record, epoch) = begun();
+    let (mut one, mut two) = (Worker::default(), Worker::default());
+    for tick in 100..104 {
+        one.tick(tick, epoch, (1, 1), (0, 9));
+        two.tick(tick, epoch, (0, 1), (0, 10));
+    }
+    assert_eq!(advance(&mut record, &[&one, &two], 101, at(104 * SECOND)), []);
+    assert_eq!(record.closed_through, 100, "of 101 not everybody has told");
+    let judged = record.run.judge.reading();
+    assert!(judged.all > 1.0);
+    // The same reports again change nothing.
+    assert_eq!(advance(&mut record, &[&one, &two], 101, at(104 * SECOND)), []);
+    assert_eq!(record.run.judge.reading(), judged);
+    let events = advance(&mut record, &[&one, &two], 104, at(104 * SECOND));
+    assert_eq!((events.len(), record.run.phase), (1, Phase::Failed), "{events:?}");
+}
+
+#[test]
+fn a_worker_that_is_silent_stalls_nothing() {
+    let (mut record, epoch) = begun();
+    let (mut well, mut silent) = (Worker::default(), Worker::default());
+    well.tick(100, epoch, (0, 1), (0, 19));
+    silent.tick(100, epoch, (1, 1), (0, 19));
+    // 5 s of deadline and the grace go by without a word.
+    for second in 101..=107 {
+        advance(&mut record, &[&well], 100, at(second * SECOND));
+        assert_eq!(record.closed_through, 99);
+    }
+    advance(&mut record, &[&well], 100, at(108 * SECOND));
+    assert_eq!(record.closed_through, 100);
+    let judged = record.run.judge.reading();
+    // What it tells afterwards about that tick comes too late.
+    advance(&mut record, &[&well, &silent], 108, at(108 * SECOND));
+    assert_eq!(record.run.judge.reading(), judged);
+}
+
+#[test]
+fn a_tick_stays_open_until_its_requests_end_or_the_deadline() {
+    let (mut record, epoch) = begun();
+    let mut worker = Worker::default();
+    worker.tick(100, epoch, (0, 1), (0, 19));
+    let slow = worker.ledger.arrive(100, epoch, Side::Stable);
+    let hanging = worker.ledger.arrive(101, epoch, Side::Candidate);
+    worker.tick(101, epoch, (0, 1), (0, 19));
+    advance(&mut record, &[&worker], 103, at(103 * SECOND));
+    assert_eq!(record.closed_through, 99);
+    worker.ledger.end(slow, 3 * SECOND, false);
+    advance(&mut record, &[&worker], 104, at(104 * SECOND));
+    assert_eq!(record.closed_through, 100, "in order: 101 waits");
+    advance(&mut record, &[&worker], 106, at(106 * SECOND + SECOND / 2));
+    assert_eq!(record.closed_through, 100);
+    let before = record.run.judge.reading().all;
+    advance(&mut record, &[&worker], 107, at(107 * SECOND));
+    assert_eq!(record.closed_through, 106, "the deadline has passed, and nothing came since");
+    assert!(record.run.judge.reading().all > before, "who has not answered has failed");
+    worker.ledger.forget_through(record.closed_through);
+    worker.ledger.end(hanging, 20 * SECOND, true);
+    assert!(worker.ledger.is_empty());
+}
+
+#[test]
+fn open_ticks_take_a_candidate_back_without_waiting_for_stable() {
+    let (mut record, epoch) = begun();
+    let mut worker = Worker::default();
+    for tick in 100..103 {
+        worker.tick(tick, epoch, (5, 5), (0, 94));
+        worker.ledger.arrive(tick, epoch, Side::Stable); // will take its time
+    }
+    let events = advance(&mut record, &[&worker], 103, at(103 * SECOND));
+    assert_eq!(record.run.phase, Phase::Failed);
+    assert_eq!(record.closed_through, 99, "none of them is closed");
+    let samples = events[0].evidence.as_ref().unwrap().samples;
+    assert!(samples.candidate_events >= 5, "the finding has what was seen in them: {samples:?}");
+}
+
+#[test]
+fn requests_of_another_assignment_are_no_evidence() {
+    let (mut record, epoch) = begun();
+    let mut worker = Worker::default();
+    // Both assignments in one tick, then one that nobody knows.
+    worker.tick(100, epoch, (5, 5), (0, 95));
+    worker.tick(100, epoch + 1, (0, 1), (0, 1));
+    worker.tick(101, epoch + 2, (5, 5), (0, 95));
+    advance(&mut record, &[&worker], 102, at(102 * SECOND));
+    assert_eq!((record.closed_through, record.run.judge.step_requests()), (101, 0));
+    assert_eq!(record.run.judge.reading().all, 1.0);
+
+    // After a promotion, requests that came before still count under what they were assigned by.
+    worker.tick(102, epoch, (0, 5), (0, 95));
+    record.command(Command::Promote { full: false }, at(103 * SECOND)).unwrap();
+    assert_ne!(record.head("r").assignment, epoch);
+    advance(&mut record, &[&worker], 103, at(103 * SECOND));
+    assert_eq!(record.run.judge.step_requests(), 5);
+    // After an abort and a retry they do not.
+    let mut worker = Worker::default();
+    worker.tick(103, record.head("r").assignment, (5, 5), (0, 95));
+    record.command(Command::Abort, at(104 * SECOND)).unwrap();
+    record.command(Command::Retry, at(104 * SECOND)).unwrap();
+    advance(&mut record, &[&worker], 104, at(104 * SECOND));
+    assert_eq!(record.run.judge.reading().all, 1.0);
+}
+
+#[test]
+fn a_record_survives_being_written() {
+    let (mut record, epoch) = begun();
+    let mut worker = Worker::default();
+    worker.tick(100, epoch, (1, 5), (1, 95));
+    advance(&mut record, &[&worker], 101, at(101 * SECOND));
+    let bytes = postcard::to_allocvec(&record).unwrap();
+    assert!(bytes.len() < 1_000, "{} bytes", bytes.len());
+    assert_eq!(postcard::from_bytes(&bytes), Ok(record.clone()));
+    let head = record.head("r");
+    assert_eq!(postcard::from_bytes(&postcard::to_allocvec(&head).unwrap()), Ok(head));
+}
+
+#[test]
+fn a_clock_that_goes_back_or_jumps_judges_nothing_twice() {
+    let (mut record, epoch) = begun();
+    let mut worker = Worker::default();
+    worker.tick(100, epoch, (0, 5), (0, 95));
+    advance(&mut record, &[&worker], 101, at(101 * SECOND));
+    let judged = record.run.judge.clone();
+    for clock in [at(0), at(99 * SECOND), at(1_000_000 * SECOND), at(u64::MAX), Clock::default()] {
+        advance(&mut record, &[&worker], clock.tick(), clock);
+        assert_eq!(record.run.judge.reading(), judged.reading());
+    }
+}
