@@ -1,6 +1,5 @@
 //! Which requests are copied to a shadow: a version that answers, and whose answers nobody waits for.
 
-use super::assign::Salt;
 use super::request::{Facts, Request};
 use crate::config::schema;
 
@@ -8,8 +7,6 @@ use crate::config::schema;
 pub(super) struct Mirror {
     /// The shadow's position in the rollout's versions.
     to: usize,
-    /// Another salt than the rollout's own: which users are mirrored says nothing about their version.
-    salt: Salt,
     /// Hundredths of a percent of the requests that stable answers.
     share: u16,
     methods: Vec<Vec<u8>>,
@@ -57,25 +54,21 @@ impl MirrorResult {
 }
 
 impl Mirror {
-    pub(super) fn new(config: &schema::Mirror, to: usize, salt: &str) -> Self {
+    pub(super) fn new(config: &schema::Mirror, to: usize) -> Self {
         Self {
             to,
-            salt: Salt::new(&format!("{salt}\0mirror")),
             share: config.percent.basis_points(),
             methods: config.methods.iter().map(|method| method.clone().into_bytes()).collect(),
         }
     }
 
-    /// The bucket of a user's key in the mirror's own cohort.
-    pub(super) fn bucket(&self, key: &[u8]) -> u16 {
-        self.salt.bucket(key)
+    /// The share that is configured.
+    pub(super) fn share(&self) -> u16 {
+        self.share
     }
 
-    /// What becomes of a request in this bucket; `None` when it was not drawn.
-    pub(super) fn decide<R: Request>(&self, bucket: u16, facts: &Facts<'_, R>) -> Option<Mirrored> {
-        if bucket >= self.share {
-            return None;
-        }
+    /// What becomes of a request that was drawn.
+    pub(super) fn decide<R: Request>(&self, facts: &Facts<'_, R>) -> Mirrored {
         let result = if facts.method() == b"CONNECT" || facts.request().header("upgrade").is_some() {
             MirrorResult::SkippedUpgrade
         } else if self.methods.iter().any(|method| method == facts.method()) {
@@ -83,6 +76,6 @@ impl Mirror {
         } else {
             MirrorResult::SkippedMethod
         };
-        Some(Mirrored { to: self.to, result })
+        Mirrored { to: self.to, result }
     }
 }

@@ -1,6 +1,6 @@
 //! A valid configuration, compiled for the hot path.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
 
 use fastrand::Rng;
 
@@ -10,7 +10,9 @@ use super::matcher::Matcher;
 use super::mirror::{Mirror, Mirrored};
 use super::request::{Facts, Request};
 use crate::config::schema::{self, Config};
-use crate::config::units::Share;
+use crate::rollout::program::Program;
+use crate::rollout::record::{Clock, Head, Record};
+use crate::telemetry::ledger::Side;
 
 /// All rollouts of a filter.
 pub struct Plan {
@@ -30,13 +32,14 @@ pub struct Rollout {
     pub tells_upstream: bool,
     /// Whether the version is told on the response.
     pub tells_client: bool,
+    /// What it is to do.
+    pub program: Program,
     candidate: Option<usize>,
-    pin: Option<usize>,
     override_header: Option<String>,
     affinity: Option<Affinity>,
-    salt: Salt,
-    split: Split,
     mirror: Option<Mirror>,
+    /// Replaced whenever the rollout moves.
+    in_force: RefCell<InForce>,
 }
 
 /// One version.
@@ -45,8 +48,20 @@ pub struct Version {
     pub name: String,
     /// The Envoy cluster that serves it.
     pub cluster: String,
-    /// Its weight in hundredths of a percent, as it is in force (a pin included).
-    pub weight: u16,
+}
+
+/// What decides at present who gets which version.
+struct InForce {
+    pinned: Option<usize>,
+    /// Whether a client that asks for the candidate gets it: not once it has been taken back.
+    candidate_on_request: bool,
+    salt: Salt,
+    split: Split,
+    /// By version, in hundredths of a percent.
+    weights: Vec<u16>,
+    /// The mirror's share and its cohort; `None`: nothing is mirrored.
+    mirror: Option<(u16, Salt)>,
+    assignment: u64,
 }
 
 /// Where a request goes.
@@ -58,6 +73,9 @@ pub struct Decision<'a> {
     pub cookie: Option<(&'a Cookie, String)>,
     /// Set when the request was drawn for the shadow.
     pub mirror: Option<Mirrored>,
+    /// Set when the request tells something about the candidate or about stable: under which assignment it
+    /// was drawn, and which of the two got it. Overridden and pinned requests tell nothing.
+    pub evidence: Option<(u64, Side)>,
 }
 
 impl Plan {
@@ -87,120 +105,155 @@ const STABLE: usize = 0;
 impl Rollout {
     fn new(config: &schema::Rollout) -> Self {
         let others = config.versions.keys().filter(|name| **name != config.stable);
-        let names: Vec<&str> = [&config.stable].into_iter().chain(others).map(String::as_str).collect();
-        let position =
-            |name: Option<&String>| names.iter().position(|known| Some(*known) == name.map(String::as_str));
-
-        let pin = position(config.pin.as_ref());
-        let active = config.blue_green.as_ref().and_then(|blue_green| position(blue_green.active.as_ref()));
-        let weights = weights_in_force(&names, pin.or(active), config.weights.as_ref());
+        let names = [&config.stable].into_iter().chain(others);
         let cluster =
             |name: &str| config.versions.get(name).map(|version| version.cluster.clone()).unwrap_or_default();
-        let salt = config.release.as_ref().unwrap_or(&config.name);
-        // Pinned, a rollout does nothing but send everything to one version.
-        let mirror = config.mirror.as_ref().filter(|_| pin.is_none());
+        let versions: Vec<Version> =
+            names.map(|name| Version { name: name.clone(), cluster: cluster(name) }).collect();
+        let position = |name: &String| versions.iter().position(|version| version.name == *name);
+        let program = Program::new(config);
+        let mirror =
+            config.mirror.as_ref().and_then(|mirror| Some(Mirror::new(mirror, position(&mirror.to)?)));
+        // Until somebody tells how far it is: as at the beginning of its first attempt.
+        let (begun, _) = Record::begin(program.clone(), Clock::default());
+        let in_force = InForce::new(&program, &versions, mirror.as_ref(), &begun.head(&config.name));
         Self {
             name: config.name.clone(),
             labels: config.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
             tells_upstream: config.version_header.request,
             tells_client: config.version_header.response,
-            candidate: position(config.candidate.as_ref()),
-            pin,
+            candidate: config.candidate.as_ref().and_then(position),
             override_header: config.overrides.as_ref().map(|overrides| overrides.header.to_ascii_lowercase()),
             affinity: config.session_affinity.as_ref().map(Affinity::new),
-            salt: Salt::new(salt),
-            split: Split::new(weights.get(1..).unwrap_or_default()),
-            mirror: mirror.and_then(|mirror| Some(Mirror::new(mirror, position(Some(&mirror.to))?, salt))),
-            versions: names
-                .iter()
-                .zip(weights)
-                .map(|(name, weight)| Version { name: (*name).to_owned(), cluster: cluster(name), weight })
-                .collect(),
+            mirror,
+            in_force: RefCell::new(in_force),
+            program,
+            versions,
         }
+    }
+
+    /// Routes as a head says, which follows from this rollout's program.
+    pub fn follow(&self, head: &Head) {
+        self.in_force.replace(InForce::new(&self.program, &self.versions, self.mirror.as_ref(), head));
+    }
+
+    /// The assignment in force.
+    #[must_use]
+    pub fn assignment(&self) -> u64 {
+        self.in_force.borrow().assignment
+    }
+
+    /// The weights in force in hundredths of a percent, by version; a pin included.
+    #[must_use]
+    pub fn weights(&self) -> Vec<u16> {
+        self.in_force.borrow().weights.clone()
     }
 
     /// Pin beats override, override beats affinity, affinity beats drawing.
     fn assign<R: Request>(&self, facts: &Facts<'_, R>, rng: &mut Rng) -> Decision<'_> {
-        if let Some(pinned) = self.pin {
-            return Decision { version: pinned, cookie: None, mirror: None };
+        let in_force = self.in_force.borrow();
+        if let Some(pinned) = in_force.pinned {
+            return Decision { version: pinned, cookie: None, mirror: None, evidence: None };
         }
-        let overridden = self.overridden(facts);
-        if let (Some(version), None) = (overridden, &self.mirror) {
-            return Decision { version, cookie: None, mirror: None };
+        let overridden = self.overridden(facts, in_force.candidate_on_request);
+        if let (Some(version), None) = (overridden, in_force.mirror) {
+            return Decision { version, cookie: None, mirror: None, evidence: None };
         }
         let user = self.affinity.as_ref().map_or(User::Nobody, |affinity| affinity.user(facts, rng));
         let version = overridden.unwrap_or_else(|| match &user {
-            User::Known(key) => self.version_of(self.salt.bucket(key)),
-            User::New(_, id) => self.version_of(self.salt.bucket(id.as_bytes())),
-            User::Nobody => self.version_of(to_bucket(rng.u64(..))),
+            User::Known(key) => in_force.version_of(in_force.salt.bucket(key)),
+            User::New(_, id) => in_force.version_of(in_force.salt.bucket(id.as_bytes())),
+            User::Nobody => in_force.version_of(to_bucket(rng.u64(..))),
             User::Missing => STABLE,
         });
-        let mirror = self.mirror.as_ref().filter(|_| version == STABLE).and_then(|mirror| {
-            let bucket = match &user {
-                User::Known(key) => mirror.bucket(key),
-                User::New(_, id) => mirror.bucket(id.as_bytes()),
-                User::Nobody | User::Missing => to_bucket(rng.u64(..)),
-            };
-            mirror.decide(bucket, facts)
-        });
+        let mirror = match (&self.mirror, in_force.mirror) {
+            (Some(mirror), Some((share, salt))) if version == STABLE => {
+                let bucket = match &user {
+                    User::Known(key) => salt.bucket(key),
+                    User::New(_, id) => salt.bucket(id.as_bytes()),
+                    User::Nobody | User::Missing => to_bucket(rng.u64(..)),
+                };
+                (bucket < share).then(|| mirror.decide(facts))
+            }
+            _ => None,
+        };
+        let evidence = match (overridden, &user) {
+            (None, User::Known(_) | User::New(..) | User::Nobody) => self.side(version),
+            _ => None,
+        };
         let cookie = match user {
             User::New(cookie, id) => Some((cookie, id)),
             _ => None,
         };
-        Decision { version, cookie, mirror }
+        Decision { version, cookie, mirror, evidence: evidence.map(|side| (in_force.assignment, side)) }
     }
 
-    fn overridden<R: Request>(&self, facts: &Facts<'_, R>) -> Option<usize> {
+    /// Which side of a comparison a version is on, when the candidate is judged at all.
+    fn side(&self, version: usize) -> Option<Side> {
+        self.program.rules()?;
+        let candidate = self.candidate.filter(|candidate| *candidate != STABLE)?;
+        match version {
+            STABLE => Some(Side::Stable),
+            version if version == candidate => Some(Side::Candidate),
+            _ => None,
+        }
+    }
+
+    fn overridden<R: Request>(&self, facts: &Facts<'_, R>, candidate_on_request: bool) -> Option<usize> {
         let value = facts.request().header(self.override_header.as_ref()?)?;
-        match value.trim_ascii() {
+        let version = match value.trim_ascii() {
             b"always" => self.candidate,
             b"never" => Some(STABLE),
             name => self.versions.iter().position(|version| version.name.as_bytes() == name),
-        }
+        };
+        version.filter(|version| candidate_on_request || Some(*version) != self.candidate)
     }
 
     /// The version a bucket belongs to.
     #[must_use]
     pub fn version_of(&self, bucket: u16) -> usize {
-        // The split knows the versions besides stable, which come behind it.
-        self.split.version(bucket).map_or(STABLE, |rank| rank.saturating_add(1))
+        self.in_force.borrow().version_of(bucket)
     }
 
     /// The bucket of a user's key.
     #[must_use]
     pub fn bucket(&self, key: &[u8]) -> u16 {
-        self.salt.bucket(key)
+        self.in_force.borrow().salt.bucket(key)
     }
 }
 
-/// The weights of the versions `names`, stable first: all to the one that is `chosen`, or as configured.
-fn weights_in_force(
-    names: &[&str],
-    chosen: Option<usize>,
-    configured: Option<&BTreeMap<String, Share>>,
-) -> Vec<u16> {
-    let mut left = BUCKETS;
-    let mut weights: Vec<u16> = names
-        .iter()
-        .enumerate()
-        .map(|(index, name)| {
-            let wanted = match chosen {
-                _ if index == STABLE => 0, // gets what the others leave
-                Some(chosen) if chosen == index => BUCKETS,
-                Some(_) => 0,
-                None => {
-                    configured.and_then(|weights| weights.get(*name)).map_or(0, |share| share.basis_points())
-                }
-            };
-            let weight = wanted.min(left);
+impl InForce {
+    fn new(program: &Program, versions: &[Version], mirror: Option<&Mirror>, head: &Head) -> Self {
+        let mut left = BUCKETS;
+        let others = versions.iter().skip(1).map(|version| {
+            let weight = head.weights.get(&version.name).copied().unwrap_or(0).min(left);
             left = left.saturating_sub(weight);
             weight
-        })
-        .collect();
-    if let Some(stable) = weights.get_mut(STABLE) {
-        *stable = left;
+        });
+        let others: Vec<u16> = others.collect();
+        // Another attempt draws another cohort.
+        let salt = match head.attempt {
+            0 | 1 => program.release.clone(),
+            attempt => format!("{}\0{attempt}", program.release),
+        };
+        let pin = program.pin.as_ref().filter(|_| head.pinned);
+        Self {
+            pinned: pin.and_then(|pin| versions.iter().position(|version| version.name == *pin)),
+            candidate_on_request: head.candidate_on_request,
+            split: Split::new(&others),
+            mirror: mirror
+                .filter(|_| head.mirrors)
+                .map(|mirror| (head.mirror.unwrap_or(mirror.share()), Salt::new(&format!("{salt}\0mirror")))),
+            salt: Salt::new(&salt),
+            weights: [left].into_iter().chain(others).collect(),
+            assignment: head.assignment,
+        }
     }
-    weights
+
+    fn version_of(&self, bucket: u16) -> usize {
+        // The split knows the versions besides stable, which come behind it.
+        self.split.version(bucket).map_or(STABLE, |rank| rank.saturating_add(1))
+    }
 }
 
 #[cfg(test)]

@@ -30,7 +30,8 @@ fn to(version: &str) -> (String, bool) {
 }
 
 fn weights(plan: &Plan) -> Vec<(&str, u16)> {
-    plan.rollouts()[0].versions.iter().map(|version| (version.name.as_str(), version.weight)).collect()
+    let rollout = &plan.rollouts()[0];
+    rollout.versions.iter().map(|version| version.name.as_str()).zip(rollout.weights()).collect()
 }
 
 #[test]
@@ -189,4 +190,56 @@ fn a_pin_stops_the_mirror_and_an_override_to_stable_does_not() {
     assert!(mirror(json!({}), &[("x-changeover", "never")]));
     assert!(!mirror(json!({}), &[("x-changeover", "always")]));
     assert!(!mirror(json!({"blue_green": {"active": "green"}}), &[]));
+}
+
+#[test]
+fn a_rollout_follows_what_it_is_told() {
+    let plan = plan(json!({
+        "steps": [{"set_weight": 5}, {"pause": {}}], "override": {"header": "x-changeover"},
+        "mirror": {"to": "amber"}, "analysis": {},
+    }));
+    assert_eq!(
+        weights(&plan),
+        [("blue", 9_500), ("amber", 0), ("green", 500)],
+        "the first step, until it is told"
+    );
+    let rollout = &plan.rollouts()[0];
+    let route = |headers: &[(&str, &str)]| {
+        let (_, decision) = plan.route(&request().with(headers), &mut Rng::with_seed(3)).expect("a rollout");
+        decision
+    };
+    let (mut record, _) = Record::begin(rollout.program.clone(), Clock::default());
+    assert_eq!(rollout.assignment(), record.head("r").assignment);
+    record.command(crate::rollout::run::Command::Promote { full: true }, Clock::default()).unwrap();
+    rollout.follow(&record.head("r"));
+    assert_eq!(weights(&plan), [("blue", 0), ("amber", 0), ("green", 10_000)]);
+    assert_eq!(route(&[]).evidence, Some((rollout.assignment(), Side::Candidate)));
+    assert_eq!(route(&[("x-changeover", "never")]).evidence, None, "an override tells nothing");
+    // Taken back, the candidate is nobody's, not even who asks for it; nothing is mirrored.
+    record.command(crate::rollout::run::Command::Abort, Clock::default()).unwrap();
+    rollout.follow(&record.head("r"));
+    for asked in ["always", "green"] {
+        let decision = route(&[("x-changeover", asked)]);
+        assert_eq!((decision.version, decision.mirror), (STABLE, None), "{asked}");
+    }
+    assert_eq!(route(&[("x-changeover", "amber")]).version, 1);
+}
+
+#[test]
+fn another_attempt_draws_another_cohort() {
+    let plan =
+        plan(json!({"steps": [{"set_weight": 20}, {"pause": {}}], "session_affinity": {"header": "x-user"}}));
+    let cohort = || -> Vec<bool> {
+        let user = |user: u32| route(&plan, &request().with(&[("x-user", &user.to_string())])).0 == "green";
+        (0..2_000).map(user).collect()
+    };
+    let first = cohort();
+    let rollout = &plan.rollouts()[0];
+    let (mut record, _) = Record::begin(rollout.program.clone(), Clock::default());
+    for command in [crate::rollout::run::Command::Abort, crate::rollout::run::Command::Retry] {
+        record.command(command, Clock::default()).unwrap();
+    }
+    rollout.follow(&record.head("r"));
+    let both = first.iter().zip(cohort()).filter(|(first, second)| **first && *second).count();
+    assert!((45..=115).contains(&both), "{both} of 2,000 in both cohorts, expected 80");
 }
