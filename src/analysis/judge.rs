@@ -60,6 +60,8 @@ pub struct Seen {
 struct Step {
     /// The candidate's requests that were judged.
     requests: u64,
+    /// Stable's beside them.
+    stable_requests: u64,
     errors: NoWorse,
 }
 
@@ -169,6 +171,7 @@ impl Judge {
 
     fn count_step(&mut self, tick: &Tick, rules: &Rules) {
         self.step.requests = self.step.requests.saturating_add(tick.candidate.requests);
+        self.step.stable_requests = self.step.stable_requests.saturating_add(tick.stable.requests);
         if let Some(promotion) = rules.promotion {
             let table = tick.table(Test::Errors { tolerate: 1.0 }, None, View::Closed);
             self.step.errors.add(&table, promotion.margin);
@@ -213,6 +216,14 @@ impl Judge {
     #[must_use]
     pub fn step_requests(&self) -> u64 {
         self.step.requests
+    }
+
+    /// The candidate's share of both versions' requests in this step; `None` before there are any.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss)] // shown with two decimals
+    pub fn observed_share(&self) -> Option<f64> {
+        let all = self.step.requests.saturating_add(self.step.stable_requests);
+        (all > 0).then(|| self.step.requests as f64 / all as f64)
     }
 
     /// The e-value of the candidate being within the promotion's margin, from this step alone.

@@ -26,8 +26,9 @@ pub(super) fn read<T: de::DeserializeOwned + Default>(
             Ok(read) => return read,
             Err(error) => error,
         };
-        let at = error.path.unwrap_or_else(|| path.to_string());
-        problems.add_at(at.clone(), error.message);
+        let Told { path: at, message } = *error.0;
+        let at = at.unwrap_or_else(|| path.to_string());
+        problems.add_at(at.clone(), message);
         // Something wrong that cannot be left out, the value itself for one, is wrong again the next time.
         if problems.is_full() || !wrong.insert(at) {
             return T::default();
@@ -35,9 +36,14 @@ pub(super) fn read<T: de::DeserializeOwned + Default>(
     }
 }
 
+/// What is wrong. Behind a pointer: every field of every type passes one on, which makes the difference of
+/// tens of kilobytes of code.
+#[derive(Debug)]
+pub(super) struct Error(Box<Told>);
+
 /// What was found and what would be right, and where as soon as that is known.
 #[derive(Debug)]
-pub(super) struct Error {
+struct Told {
     path: Option<String>,
     message: String,
 }
@@ -45,14 +51,14 @@ pub(super) struct Error {
 impl Error {
     /// The error of something inside `path`: the innermost place that knows itself wins.
     fn at(mut self, path: &Path<'_>) -> Self {
-        self.path.get_or_insert_with(|| path.to_string());
+        self.0.path.get_or_insert_with(|| path.to_string());
         self
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.0.message)
     }
 }
 
@@ -60,7 +66,7 @@ impl std::error::Error for Error {}
 
 impl de::Error for Error {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self { path: None, message: message.to_string() }
+        Self(Box::new(Told { path: None, message: message.to_string() }))
     }
 
     fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {

@@ -9,7 +9,7 @@
 use proxy_wasm::types::LogLevel;
 
 proxy_wasm::main! {{
-    proxy_wasm::set_root_context(|_| Box::new(super::root::Root::new()));
+    proxy_wasm::set_root_context(|id| Box::new(super::root::Root::new(id)));
 }}
 
 mod abi {
@@ -70,11 +70,33 @@ mod abi {
             value_size: usize,
             cas: u32,
         ) -> u32;
+        pub(super) fn proxy_register_shared_queue(name: *const u8, name_size: usize, queue: *mut u32) -> u32;
+        pub(super) fn proxy_resolve_shared_queue(
+            vm: *const u8,
+            vm_size: usize,
+            name: *const u8,
+            name_size: usize,
+            queue: *mut u32,
+        ) -> u32;
+        pub(super) fn proxy_enqueue_shared_queue(queue: u32, value: *const u8, value_size: usize) -> u32;
+        pub(super) fn proxy_dequeue_shared_queue(queue: u32, data: *mut *mut u8, size: *mut usize) -> u32;
+        pub(super) fn proxy_set_effective_context(context: u32) -> u32;
+        pub(super) fn proxy_send_local_response(
+            status: u32,
+            details: *const u8,
+            details_size: usize,
+            body: *const u8,
+            body_size: usize,
+            headers: *const u8,
+            headers_size: usize,
+            grpc_status: i32,
+        ) -> u32;
     }
 
     #[link(wasm_import_module = "wasi_snapshot_preview1")]
     unsafe extern "C" {
         pub(super) fn random_get(data: *mut u8, size: usize) -> u32;
+        pub(super) fn clock_time_get(clock: u32, precision: u64, time: *mut u64) -> u32;
     }
 }
 
@@ -100,8 +122,12 @@ pub(super) enum Metric {
     Histogram = 2,
 }
 
-/// The plugin's configuration among the ABI's buffers.
+/// Among the ABI's buffers: the request's body.
+const REQUEST_BODY: u32 = 0;
+/// The plugin's configuration.
 const PLUGIN_CONFIGURATION: u32 = 7;
+/// WASI's clock that neither jumps nor goes back.
+const MONOTONIC: u32 = 1;
 
 /// Calls a function that returns bytes, and takes them over.
 fn bytes(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Option<Vec<u8>> {
@@ -139,6 +165,14 @@ pub(super) fn now() -> u64 {
     now
 }
 
+/// Nanoseconds of a clock that neither jumps nor goes back; all VMs of an Envoy have the same.
+pub(super) fn uptime() -> u64 {
+    let mut now = 0;
+    // SAFETY: the host writes one u64.
+    unsafe { abi::clock_time_get(MONOTONIC, 0, &mut now) };
+    now
+}
+
 /// 64 random bits from the operating system.
 pub(super) fn entropy() -> u64 {
     let mut seed = [0; 8];
@@ -159,6 +193,12 @@ pub(super) fn plugin_configuration() -> Option<Vec<u8>> {
     bytes(|data, size| unsafe {
         abi::proxy_get_buffer_bytes(PLUGIN_CONFIGURATION, 0, usize::MAX, data, size)
     })
+}
+
+/// So many bytes from the beginning of the request's body, as far as it has come and Envoy holds it.
+pub(super) fn request_body(size: usize) -> Option<Vec<u8>> {
+    // SAFETY: the host writes a pointer and a size.
+    bytes(|data, length| unsafe { abi::proxy_get_buffer_bytes(REQUEST_BODY, 0, size, data, length) })
 }
 
 /// The first value of a header; its name in lower case.
@@ -244,4 +284,74 @@ pub(super) fn set_shared(key: &str, value: &[u8], cas: u32) -> bool {
     let status =
         unsafe { abi::proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) };
     status != CAS_MISMATCH
+}
+
+/// Registers this context for the notices of a queue; the last one that registers a name gets them.
+pub(super) fn register_queue(name: &str) -> Option<u32> {
+    let mut queue = 0;
+    // SAFETY: the host reads the name and writes one u32.
+    let status = unsafe { abi::proxy_register_shared_queue(name.as_ptr(), name.len(), &mut queue) };
+    (status == OK).then_some(queue)
+}
+
+/// A queue that a VM with this `vm_id` has registered.
+pub(super) fn find_queue(vm_id: &[u8], name: &str) -> Option<u32> {
+    let mut queue = 0;
+    // SAFETY: the host reads both texts and writes one u32.
+    let status = unsafe {
+        abi::proxy_resolve_shared_queue(vm_id.as_ptr(), vm_id.len(), name.as_ptr(), name.len(), &mut queue)
+    };
+    (status == OK).then_some(queue)
+}
+
+/// Puts a value into a queue.
+pub(super) fn enqueue(queue: u32, value: &[u8]) {
+    // SAFETY: the host copies the value before it returns.
+    unsafe { abi::proxy_enqueue_shared_queue(queue, value.as_ptr(), value.len()) };
+}
+
+/// Takes the oldest value out of a queue.
+pub(super) fn dequeue(queue: u32) -> Option<Vec<u8>> {
+    // SAFETY: the host writes a pointer and a size.
+    bytes(|data, size| unsafe { abi::proxy_dequeue_shared_queue(queue, data, size) })
+}
+
+/// Makes further calls about another context, such as a stream that waits, from a root's callback. `false`
+/// when it is gone.
+pub(super) fn set_context(context: u32) -> bool {
+    // SAFETY: no memory is shared.
+    unsafe { abi::proxy_set_effective_context(context) == OK }
+}
+
+/// Answers the request in Envoy's name.
+pub(super) fn respond(status: u32, headers: &[(&str, &str)], body: &str) {
+    let headers = pairs(headers);
+    // SAFETY: the host copies everything before it returns.
+    unsafe {
+        abi::proxy_send_local_response(
+            status,
+            std::ptr::null(),
+            0,
+            body.as_ptr(),
+            body.len(),
+            headers.as_ptr(),
+            headers.len(),
+            -1, // no status of gRPC
+        )
+    };
+}
+
+/// Headers as the ABI wants them: their number, the sizes of names and values, then those, each with a NUL
+/// behind it. All numbers are 32 bits, the lowest first.
+fn pairs(headers: &[(&str, &str)]) -> Vec<u8> {
+    let size = |text: &str| u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes();
+    let mut bytes = u32::try_from(headers.len()).unwrap_or(u32::MAX).to_le_bytes().to_vec();
+    for (name, value) in headers {
+        bytes.extend([size(name), size(value)].concat());
+    }
+    for text in headers.iter().flat_map(|(name, value)| [name, value]) {
+        bytes.extend(text.as_bytes());
+        bytes.push(0);
+    }
+    bytes
 }

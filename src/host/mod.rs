@@ -4,9 +4,15 @@
 //! worker's VM, [`metrics`] and [`presence`] what goes out of it. [`calls`] has every host call.
 
 mod calls;
+mod journal;
+mod leader;
 mod log;
 mod metrics;
+mod notices;
 mod presence;
+mod progress;
+mod rollouts;
 mod root;
+mod shared;
 mod stream;
 mod vm;

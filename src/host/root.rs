@@ -10,22 +10,22 @@ use super::vm::{Slot, Vm};
 use super::{calls, log};
 use crate::config;
 
-/// Milliseconds between ticks.
-const TICK: u32 = 1_000;
-/// Milliseconds to the first one, where what a push changes is shown. Not in `on_configure`: Envoy also
+/// Milliseconds to the first tick, where what a push changes is shown. Not in `on_configure`: Envoy also
 /// calls that in VMs that never run.
 const FIRST_TICK: u32 = 1;
 
 /// One configuration of the plugin in one worker. Envoy makes a new one with each push.
 pub(super) struct Root {
+    id: u32,
     vm: Rc<Vm>,
     slot: Rc<Slot>,
+    ticked: bool,
 }
 
 impl Root {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(id: u32) -> Self {
         log::init();
-        Self { vm: Vm::current(), slot: Rc::default() }
+        Self { id, vm: Vm::current(), slot: Rc::default(), ticked: false }
     }
 }
 
@@ -33,6 +33,7 @@ impl Context for Root {
     fn on_done(&mut self) -> bool {
         // Envoy's timer would go on without a root to call.
         calls::set_tick_period(0);
+        self.vm.notices.leave(self.id);
         true
     }
 }
@@ -58,8 +59,15 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
-        self.vm.tick();
-        calls::set_tick_period(TICK);
+        if !std::mem::replace(&mut self.ticked, true) {
+            self.vm.notices.take_over(self.id, self.vm.id);
+        }
+        self.vm.notices.listen(self.id, self.vm.id);
+        calls::set_tick_period(self.vm.tick());
+    }
+
+    fn on_queue_ready(&mut self, queue: u32) {
+        self.vm.look_again(queue);
     }
 
     fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {

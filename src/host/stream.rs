@@ -1,5 +1,6 @@
 //! The stream context: follows one request.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use proxy_wasm::traits::{Context, HttpContext};
@@ -7,10 +8,12 @@ use proxy_wasm::types::Action;
 
 use super::calls::{self, Headers};
 use super::metrics::{Facts, Series};
+use super::rollouts::TICK;
 use super::vm::{Loaded, Slot, Vm};
 use crate::routing::mirror::MirrorResult;
 use crate::routing::request::Request;
-use crate::telemetry::outcome::{Class, End};
+use crate::telemetry::ledger::{Ledger, Ticket};
+use crate::telemetry::outcome::{Class, End, Outcome};
 
 /// The header by which Envoy's routes learn of the chosen cluster.
 const CLUSTER: &str = "x-changeover-cluster";
@@ -39,6 +42,14 @@ struct Routed {
     /// The response had trailers, or nothing but headers: where gRPC puts its status.
     may_be_grpc: bool,
     set_cookie: Option<String>,
+    /// Set when the request tells something about the candidate or stable.
+    judged: Option<Judged>,
+}
+
+/// A request that is counted for the judge.
+struct Judged {
+    ledger: Rc<RefCell<Ledger>>,
+    ticket: Ticket,
 }
 
 /// The request whose headers Envoy is showing.
@@ -83,12 +94,20 @@ impl Stream {
             let secure = calls::header(Headers::Request, ":scheme").is_some_and(|scheme| scheme == b"https");
             cookie.set(&id, secure)
         });
+        let begun = calls::uptime();
+        let judged = decision.evidence.and_then(|(assignment, side)| {
+            let ledger = loaded.ledger(rollout)?;
+            let ticket = ledger.borrow_mut().arrive(begun / TICK, assignment, side);
+            Some(Judged { ledger, ticket })
+        });
+        self.vm.serve();
         Some(Routed {
             rollout,
             version: decision.version,
             series: loaded.series(rollout, decision.version)?,
             loaded,
-            begun: calls::now(),
+            begun,
+            judged,
             request_bytes: 0,
             response_bytes: 0,
             may_be_grpc: false,
@@ -122,6 +141,9 @@ impl HttpContext for Stream {
     fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
         let Some(routed) = &mut self.routed else { return Action::Continue };
         routed.may_be_grpc = end_of_stream;
+        if let Some(Judged { ledger, ticket }) = &mut routed.judged {
+            ledger.borrow_mut().answer(ticket, nanoseconds_since(routed.begun), streams());
+        }
         if let Some(cookie) = routed.set_cookie.take() {
             calls::add_header(Headers::Response, "set-cookie", &cookie);
         }
@@ -155,10 +177,16 @@ impl HttpContext for Stream {
         let end = how_it_ended(routed.may_be_grpc);
         let from_upstream =
             || calls::property("response\0code_details").is_some_and(|details| details == b"via_upstream");
+        let failures = routed.loaded.plan.rollouts().get(routed.rollout).map(|rollout| &rollout.failures);
+        let outcome = failures.map_or(Outcome::Aborted, |failures| end.outcome(failures, from_upstream));
+        let nanoseconds = nanoseconds_since(routed.begun);
+        if let Some(Judged { ledger, ticket }) = routed.judged {
+            ledger.borrow_mut().end(ticket, nanoseconds, outcome == Outcome::Error);
+        }
         routed.series.count(&Facts {
             class: Class::of(end.status),
-            outcome: end.outcome(from_upstream),
-            milliseconds: milliseconds_since(routed.begun),
+            outcome,
+            milliseconds: nanoseconds.saturating_add(500_000) / 1_000_000,
             request_bytes: routed.request_bytes,
             response_bytes: routed.response_bytes,
         });
@@ -184,9 +212,16 @@ fn how_it_ended(may_be_grpc: bool) -> End {
     end
 }
 
-fn milliseconds_since(begun: u64) -> u64 {
-    const NANOSECONDS: u64 = 1_000_000;
-    calls::now().saturating_sub(begun).saturating_add(NANOSECONDS / 2) / NANOSECONDS
+fn nanoseconds_since(begun: u64) -> u64 {
+    calls::uptime().saturating_sub(begun)
+}
+
+/// Whether the answer whose headers have come goes on for as long as it likes: its time is to its headers.
+fn streams() -> bool {
+    match calls::header(Headers::Response, "content-type") {
+        Some(content_type) => is_grpc(&content_type) || content_type.starts_with(b"text/event-stream"),
+        None => calls::header(Headers::Response, ":status").is_some_and(|status| status == b"101"),
+    }
 }
 
 /// `application/grpc`, also with a format (`+proto`) or parameters; not grpc-web, whose status is in the body.

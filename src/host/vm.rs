@@ -11,18 +11,31 @@ use std::rc::{Rc, Weak};
 use fastrand::Rng;
 
 use super::calls::{self, Metric};
-use super::log;
+use super::leader::{Configured, Leader};
 use super::metrics::{Registry, Series};
+use super::notices::Notices;
 use super::presence::Presence;
+use super::rollouts::{self, Rollouts, TICK};
+use super::{log, notices};
 use crate::config::schema::Config;
-use crate::routing::plan::Plan;
+use crate::routing::plan::{Plan, Rollout};
 use crate::routing::shadowing;
+use crate::telemetry::ledger::Ledger;
 use crate::telemetry::series;
+
+/// Nanoseconds after the beginning of a tick at which VMs report the one before, and somebody leads. Timers fire
+/// late on a busy worker, rarely early.
+const REPORT_AT: u64 = 10_000_000;
+const LEAD_AT: u64 = 60_000_000;
 
 /// A configuration in use.
 pub(super) struct Loaded {
     pub(super) plan: Plan,
     pub(super) hash: u64,
+    /// When it was loaded, by the clock that all VMs share.
+    loaded_at: u64,
+    /// By rollout: what is counted for the judge, where there is one.
+    ledgers: Vec<Option<Rc<RefCell<Ledger>>>>,
     /// By rollout and version.
     series: Vec<Vec<Rc<Series>>>,
     /// By rollout: whether a request has come, and its weights are shown.
@@ -41,12 +54,15 @@ impl Loaded {
         series.get(version).cloned()
     }
 
+    /// The ledger of a rollout that is judged.
+    pub(super) fn ledger(&self, rollout: usize) -> Option<Rc<RefCell<Ledger>>> {
+        self.ledgers.get(rollout)?.clone()
+    }
+
     /// All versions' series with their weights in force.
     fn weights(&self) -> impl Iterator<Item = (&Rc<Series>, u16)> {
         let rollouts = self.plan.rollouts().iter().zip(&self.series);
-        rollouts.flat_map(|(rollout, series)| {
-            series.iter().zip(rollout.versions.iter().map(|version| version.weight))
-        })
+        rollouts.flat_map(|(rollout, series)| series.iter().zip(rollout.weights()))
     }
 }
 
@@ -68,6 +84,13 @@ pub(super) type PluginId = (Vec<u8>, Vec<u8>);
 
 /// The state of this VM.
 pub(super) struct Vm {
+    /// Tells VMs apart; never 0.
+    pub(super) id: u64,
+    pub(super) notices: Notices,
+    rollouts: Rollouts,
+    leader: Leader,
+    /// Whether a request has passed here: the main thread's VM has none.
+    serves: Cell<bool>,
     rng: RefCell<Rng>,
     registry: Registry,
     slots: RefCell<BTreeMap<PluginId, Weak<Slot>>>,
@@ -75,7 +98,9 @@ pub(super) struct Vm {
     presence: OnceCell<Presence>,
     /// Whether configurations came or went since the last tick.
     changed: Cell<bool>,
-    last_tick: Cell<u64>,
+    /// The last tick in which this VM has reported, and the last in which it has tried to lead.
+    reported: Cell<u64>,
+    led: Cell<u64>,
 }
 
 impl Vm {
@@ -83,12 +108,18 @@ impl Vm {
     pub(super) fn current() -> Rc<Self> {
         thread_local! {
             static VM: Rc<Vm> = Rc::new(Vm {
+                id: calls::entropy().max(1),
+                notices: Notices::default(),
+                rollouts: Rollouts::default(),
+                leader: Leader::default(),
+                serves: Cell::new(false),
                 rng: RefCell::new(Rng::with_seed(calls::entropy())),
                 registry: Registry::default(),
                 slots: RefCell::default(),
                 presence: OnceCell::new(),
                 changed: Cell::new(false),
-                last_tick: Cell::new(0),
+                reported: Cell::new(0),
+                led: Cell::new(0),
             });
         }
         VM.with(Rc::clone)
@@ -113,31 +144,56 @@ impl Vm {
     /// Puts a configuration into use.
     pub(super) fn load(&self, slot: &Slot, config: Config, hash: u64) {
         let plan = Plan::new(&config);
+        let loaded_at = calls::uptime();
+        self.rollouts.place(&plan, loaded_at);
+        let judged = |rollout: &Rollout| rollout.program.rules().map(|_| self.rollouts.ledger(&rollout.name));
+        let ledgers = plan.rollouts().iter().map(judged).collect();
         let series = self.registry.of(&plan);
         let seen = plan.rollouts().iter().map(|_| Cell::new(false)).collect();
         let untold = RefCell::new(Some(config));
-        slot.loaded.replace(Some(Rc::new(Loaded { plan, hash, series, seen, untold })));
+        slot.loaded.replace(Some(Rc::new(Loaded { plan, hash, loaded_at, ledgers, series, seen, untold })));
         self.changed.set(true);
     }
 
-    /// Once a second, and soon after each change; several roots of this VM may call it.
-    pub(super) fn tick(&self) {
-        const HALF_A_SECOND: u64 = 500_000_000;
-        let now = calls::now();
-        let recently =
-            now.saturating_sub(self.last_tick.get()) < HALF_A_SECOND && now >= self.last_tick.get();
-        if recently && !self.changed.get() {
-            return;
-        }
-        self.last_tick.set(now);
-        log::follow_level();
+    /// Notes that a request passes here.
+    pub(super) fn serve(&self) {
+        self.serves.set(true);
+    }
+
+    /// Soon after the beginning of each tick, and after each change; several roots of this VM may call it.
+    /// Returns the milliseconds to the next time.
+    pub(super) fn tick(&self) -> u32 {
         let loaded = self.loaded();
-        if self.changed.replace(false) {
-            self.registry.set_weights(loaded.iter().flat_map(|loaded| loaded.weights()));
+        let tick = calls::uptime() / TICK;
+        if self.changed.replace(false) || self.reported.get() != tick {
+            self.reported.set(tick);
+            self.report(&loaded, tick);
         }
+        // A moment later everybody has reported.
+        if self.led.get() != tick && calls::uptime() % TICK >= LEAD_AT {
+            self.led.set(tick);
+            let configured: Vec<Configured<'_>> =
+                loaded.iter().flat_map(|loaded| configured(loaded)).collect();
+            if self.leader.lead(self.id, self.serves.get(), &configured).is_some() {
+                self.follow(&loaded);
+                notices::send_to_all(self.id, false);
+            }
+        }
+        let now = calls::uptime() % TICK;
+        let next = if self.led.get() == tick { TICK.saturating_add(REPORT_AT) } else { LEAD_AT };
+        u32::try_from(next.saturating_sub(now) / 1_000_000).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// Says that this VM is there, what it uses and what it has counted.
+    fn report(&self, loaded: &[Rc<Loaded>], tick: u64) {
+        log::follow_level();
         let first_tick = self.presence.get().is_none();
-        let presence = self.presence.get_or_init(|| Presence::new(self.draw(|rng| rng.u64(..))));
-        let number = presence.beat(combined_hash(&loaded));
+        let presence = self.presence.get_or_init(|| Presence::new(self.id));
+        let number = presence.beat(combined_hash(loaded));
+        self.follow(loaded);
+        if let Some(number) = number {
+            self.rollouts.report(number, self.id, tick);
+        }
         if first_tick && let Some(info) = calls::define_metric(Metric::Gauge, &series::info()) {
             calls::record(info, 1);
         }
@@ -150,6 +206,23 @@ impl Vm {
         }
     }
 
+    /// Routes as whoever leads says.
+    fn follow(&self, loaded: &[Rc<Loaded>]) -> u64 {
+        let version = self.rollouts.follow(loaded.iter().map(|loaded| &loaded.plan));
+        self.registry.set_weights(loaded.iter().flat_map(|loaded| loaded.weights()));
+        version
+    }
+
+    /// Somebody says that there is something new.
+    pub(super) fn look_again(&self, queue: u32) {
+        let senders = self.notices.take(queue);
+        let version = self.follow(&self.loaded());
+        if let Some(number) = self.presence.get().and_then(Presence::number) {
+            rollouts::followed(number, self.id, version);
+        }
+        senders.into_iter().filter(|sender| *sender != 0).for_each(|sender| notices::send(sender, 0));
+    }
+
     /// The configurations in use. Forgets plugins that are gone.
     fn loaded(&self) -> Vec<Rc<Loaded>> {
         let mut slots = self.slots.borrow_mut();
@@ -160,6 +233,16 @@ impl Vm {
         }
         slots.values().filter_map(|slot| slot.upgrade()?.loaded()).collect()
     }
+}
+
+/// The rollouts of a configuration, as whoever leads wants them.
+fn configured(loaded: &Loaded) -> impl Iterator<Item = Configured<'_>> {
+    loaded.plan.rollouts().iter().map(|rollout| Configured {
+        name: &rollout.name,
+        program: &rollout.program,
+        loaded_at: loaded.loaded_at,
+        labels: &rollout.labels,
+    })
 }
 
 /// The hash of what this VM uses: that of its configuration, or one of all when it has different ones.

@@ -171,7 +171,7 @@ impl Program {
         behind
             .map(|(index, _)| index.saturating_add(1))
             .filter(|position| self.candidate_before(*position) <= weight)
-            .last()
+            .next_back()
             .unwrap_or(0)
     }
 }

@@ -64,6 +64,8 @@ pub struct Record {
     pub program: Program,
     /// Where it stands.
     pub run: Run,
+    /// When the program was loaded, by the clock that all workers share: an older one changes nothing any more.
+    pub configured_at: u64,
     /// Ticks up to this one have been judged, or were before its time.
     pub closed_through: u64,
     /// Assignments of this attempt, and the candidate's share under each; the present one last.
@@ -95,15 +97,30 @@ pub struct Head {
     pub mirror: Option<u16>,
     /// Ticks that need not be reported any more.
     pub closed_through: u64,
+    /// When a configuration last named it, by the clock that all workers share.
+    pub seen: u64,
+}
+
+impl Head {
+    /// Whether both send requests the same way.
+    #[must_use]
+    pub fn routes_like(&self, other: &Self) -> bool {
+        self.assignment == other.assignment
+            && (self.pinned, self.candidate_on_request) == (other.pinned, other.candidate_on_request)
+            && (self.mirrors, self.mirror) == (other.mirrors, other.mirror)
+    }
 }
 
 impl Record {
     /// A rollout that is seen for the first time.
     #[must_use]
     pub fn begin(program: Program, clock: Clock) -> (Self, Vec<Event>) {
-        let (run, events) = Run::begin(&program, clock.now());
+        let (run, mut events) = Run::begin(&program, clock.now());
+        if run.phase == Phase::Steady && program.analysis.is_none() {
+            events.clear(); // thousands of rollouts that only split traffic begin with every start of Envoy
+        }
         let closed_through = clock.tick().saturating_sub(1);
-        let mut record = Self { program, run, closed_through, assignments: Vec::new() };
+        let mut record = Self { program, run, configured_at: 0, closed_through, assignments: Vec::new() };
         record.note_assignment();
         (record, events)
     }
@@ -226,6 +243,7 @@ impl Record {
             mirrors: run.may_mirror(&self.program),
             mirror: run.mirror,
             closed_through: self.closed_through,
+            seen: 0,
         }
     }
 }

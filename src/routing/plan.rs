@@ -13,6 +13,7 @@ use crate::config::schema::{self, Config};
 use crate::rollout::program::Program;
 use crate::rollout::record::{Clock, Head, Record};
 use crate::telemetry::ledger::Side;
+use crate::telemetry::outcome::Failures;
 
 /// All rollouts of a filter.
 pub struct Plan {
@@ -32,8 +33,12 @@ pub struct Rollout {
     pub tells_upstream: bool,
     /// Whether the version is told on the response.
     pub tells_client: bool,
+    /// Which answers are failures of the version that gave them.
+    pub failures: Failures,
     /// What it is to do.
     pub program: Program,
+    /// Tells its program from others.
+    fingerprint: u64,
     candidate: Option<usize>,
     override_header: Option<String>,
     affinity: Option<Affinity>,
@@ -62,6 +67,7 @@ struct InForce {
     /// The mirror's share and its cohort; `None`: nothing is mirrored.
     mirror: Option<(u16, Salt)>,
     assignment: u64,
+    revision: u64,
 }
 
 /// Where a request goes.
@@ -127,13 +133,25 @@ impl Rollout {
             affinity: config.session_affinity.as_ref().map(Affinity::new),
             mirror,
             in_force: RefCell::new(in_force),
+            failures: config
+                .analysis
+                .as_ref()
+                .map_or_else(Failures::default, |a| Failures::new(&a.error_when)),
+            fingerprint: program.fingerprint(),
             program,
             versions,
         }
     }
 
-    /// Routes as a head says, which follows from this rollout's program.
+    /// Routes as a head says, if that follows from this rollout's own program and is news.
     pub fn follow(&self, head: &Head) {
+        let is_news = {
+            let in_force = self.in_force.borrow();
+            (in_force.assignment, in_force.revision) != (head.assignment, head.revision)
+        };
+        if !is_news || head.program != self.fingerprint {
+            return;
+        }
         self.in_force.replace(InForce::new(&self.program, &self.versions, self.mirror.as_ref(), head));
     }
 
@@ -247,6 +265,7 @@ impl InForce {
             salt: Salt::new(&salt),
             weights: [left].into_iter().chain(others).collect(),
             assignment: head.assignment,
+            revision: head.revision,
         }
     }
 

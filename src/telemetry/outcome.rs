@@ -3,6 +3,8 @@
 //! The status does not decide: an answer cut off in its middle and an answer whose client hung up both have
 //! status 200, and Envoy itself answers 503 for upstreams that do not. Envoy's response flags come first.
 
+use crate::config::release::ErrorWhen;
+
 /// How a request ended, as far as the version that served it is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -137,6 +139,65 @@ const TOO_LONG: u64 = flag::STREAM_IDLE_TIMEOUT | flag::DURATION_TIMEOUT;
 
 const REQUEST_TIMEOUT: u64 = 408;
 
+/// Which answers are failures of the version that gave them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failures {
+    /// Statuses from 100 on: one bit each.
+    statuses: [u64; 8],
+    /// Statuses of gRPC: one bit each.
+    grpc: u32,
+}
+
+impl Default for Failures {
+    /// 5xx, and gRPC's UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE, DATA_LOSS
+    /// (<https://github.com/grpc/grpc/blob/master/doc/statuscodes.md>).
+    fn default() -> Self {
+        Self::new(&ErrorWhen::default())
+    }
+}
+
+impl Failures {
+    /// Compiles a valid configuration.
+    #[must_use]
+    pub fn new(when: &ErrorWhen) -> Self {
+        let mut failures = Self { statuses: [0; 8], grpc: 0 };
+        for status in &when.status {
+            let first = status.replace('x', "0").parse().unwrap_or(0);
+            let count = if status.ends_with("xx") { 100 } else { 1 };
+            for status in (first..).take(count) {
+                if let Some((word, bit)) = place(status)
+                    && let Some(word) = failures.statuses.get_mut(word)
+                {
+                    *word |= bit;
+                }
+            }
+        }
+        for status in &when.grpc_status {
+            failures.grpc |= grpc_bit(status.get());
+        }
+        failures
+    }
+
+    fn has_status(&self, status: u64) -> bool {
+        place(status).is_some_and(|(word, bit)| self.statuses.get(word).is_some_and(|word| word & bit != 0))
+    }
+
+    fn has_grpc(&self, status: u64) -> bool {
+        self.grpc & grpc_bit(status) != 0
+    }
+}
+
+/// Where a status' bit is.
+fn place(status: u64) -> Option<(usize, u64)> {
+    let offset = status.checked_sub(100)?;
+    let bit = u32::try_from(offset % 64).ok().and_then(|bit| 1_u64.checked_shl(bit))?;
+    Some((usize::try_from(offset / 64).ok()?, bit))
+}
+
+fn grpc_bit(status: u64) -> u32 {
+    u32::try_from(status).ok().and_then(|status| 1_u32.checked_shl(status)).unwrap_or(0)
+}
+
 /// What is known when a request ends.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct End {
@@ -151,11 +212,12 @@ pub struct End {
 }
 
 impl End {
-    /// How the request ended; `from_upstream` is asked when flags and status leave open whether the version
-    /// or Envoy itself answered with a 5xx.
-    pub fn outcome(&self, from_upstream: impl FnOnce() -> bool) -> Outcome {
+    /// How the request ended, if these answers are failures; `from_upstream` is asked when flags and status
+    /// leave open whether the version or Envoy itself gave such an answer.
+    pub fn outcome(&self, failures: &Failures, from_upstream: impl FnOnce() -> bool) -> Outcome {
         let has = |flags: u64| self.flags & flags != 0;
         let server_error = Class::of(self.status) == Class::ServerError;
+        let failure = self.status.is_some_and(|status| failures.has_status(status));
         if self.tunnel && matches!(self.status, Some(101 | 200..=299)) {
             // Once open, hanging up and idling are how a tunnel ends, on either side.
             let failed = UPSTREAM_FAILED & !flag::UPSTREAM_CONNECTION_TERMINATION;
@@ -172,20 +234,16 @@ impl End {
             return Outcome::Aborted;
         }
         if let Some(status) = self.grpc_status.filter(|status| *status != 0) {
-            return if is_grpc_failure(status) { Outcome::Error } else { Outcome::Ok };
+            return if failures.has_grpc(status) { Outcome::Error } else { Outcome::Ok };
         }
         match Class::of(self.status) {
-            _ if server_error && from_upstream() => Outcome::Error,
-            Class::ServerError | Class::None => Outcome::Aborted,
+            Class::None => Outcome::Aborted,
+            _ if !(server_error || failure) => Outcome::Ok,
+            _ if !from_upstream() => Outcome::Aborted,
+            _ if failure => Outcome::Error,
             _ => Outcome::Ok,
         }
     }
-}
-
-/// Statuses of gRPC that mean the server failed: UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE, DATA_LOSS.
-/// Source: <https://github.com/grpc/grpc/blob/master/doc/statuscodes.md>.
-fn is_grpc_failure(status: u64) -> bool {
-    matches!(status, 2 | 4 | 13 | 14 | 15)
 }
 
 #[cfg(test)]
@@ -227,13 +285,14 @@ mod tests {
             ("timeout, then the client leaves", end(200, 4 + 16_384), false, Error),
         ];
         for (what, end, from_upstream, expected) in rows {
-            assert_eq!(end.outcome(|| from_upstream), expected, "{what}");
+            assert_eq!(end.outcome(&Failures::default(), || from_upstream), expected, "{what}");
         }
     }
 
     #[test]
     fn tunnels_end_by_hanging_up() {
-        let tunnel = |status, flags| End { tunnel: true, ..end(status, flags) }.outcome(|| true);
+        let tunnel =
+            |status, flags| End { tunnel: true, ..end(status, flags) }.outcome(&Failures::default(), || true);
         assert_eq!(tunnel(101, 16_384), Outcome::Ok);
         assert_eq!(tunnel(200, 16_384), Outcome::Ok);
         assert_eq!(tunnel(101, 64), Outcome::Ok, "the other side hung up");
@@ -244,12 +303,28 @@ mod tests {
 
     #[test]
     fn grpc_fails_inside_a_200() {
-        let grpc = |status| End { grpc_status: Some(status), ..end(200, 0) }.outcome(|| true);
+        let grpc =
+            |status| End { grpc_status: Some(status), ..end(200, 0) }.outcome(&Failures::default(), || true);
         assert_eq!(grpc(0), Outcome::Ok);
         assert_eq!(grpc(5), Outcome::Ok, "NOT_FOUND is an answer");
         for failure in [2, 4, 13, 14, 15] {
             assert_eq!(grpc(failure), Outcome::Error);
         }
+    }
+
+    #[test]
+    fn which_answers_are_failures_can_be_chosen() {
+        let when = ErrorWhen { status: vec!["500".into(), "4xx".into()], grpc_status: vec![5.into()] };
+        let failures = Failures::new(&when);
+        let of = |end: End, from_upstream| end.outcome(&failures, || from_upstream);
+        assert_eq!(of(end(500, 0), true), Outcome::Error);
+        assert_eq!(of(end(503, 0), true), Outcome::Ok, "an answer like any other");
+        assert_eq!(of(end(503, 0), false), Outcome::Aborted, "Envoy's own");
+        assert_eq!((of(end(404, 0), true), of(end(404, 0), false)), (Outcome::Error, Outcome::Aborted));
+        assert_eq!(of(end(200, 0), false), Outcome::Ok);
+        assert_eq!(of(end(503, 64), false), Outcome::Error, "a reset always is one");
+        let grpc = |status| of(End { grpc_status: Some(status), ..end(200, 0) }, true);
+        assert_eq!((grpc(5), grpc(13), grpc(u64::MAX)), (Outcome::Error, Outcome::Ok, Outcome::Ok));
     }
 
     #[test]

@@ -46,6 +46,13 @@ impl Table {
         std::iter::once(FORM).chain(words.flat_map(u64::to_le_bytes)).collect()
     }
 
+    /// The VMs that were heard of within so many nanoseconds, by their numbers.
+    pub fn heard_within(&self, nanoseconds: u64, now: u64) -> impl Iterator<Item = (usize, u64)> + '_ {
+        let recent = move |place: &Place| now.saturating_sub(place.heard) <= nanoseconds;
+        let places = self.places.iter().enumerate().filter(move |(_, place)| place.vm != 0 && recent(place));
+        places.map(|(number, place)| (number, place.vm))
+    }
+
     /// Notes that `vm` (not 0) is there at `now`. Returns its number and the numbers of those that have
     /// gone silent since the last beat; `None` when the table is full.
     pub fn beat(&mut self, vm: u64, now: u64) -> Option<(usize, Vec<usize>)> {
@@ -96,6 +103,16 @@ mod tests {
         assert_eq!(table.beat(8, later), Some((1, vec![])));
         assert_eq!(table.beat(9, later), Some((0, vec![])));
         assert_eq!(table.beat(7, later), Some((2, vec![])), "who comes back takes another place");
+    }
+
+    #[test]
+    fn who_was_heard_of_is_listed() {
+        let mut table = Table::default();
+        table.beat(7, 0);
+        table.beat(8, 5 * SECOND);
+        let heard = |within| table.heard_within(within * SECOND, 6 * SECOND).collect::<Vec<_>>();
+        assert_eq!(heard(3), [(1, 8)]);
+        assert_eq!(heard(9), [(0, 7), (1, 8)]);
     }
 
     #[test]

@@ -67,6 +67,27 @@ impl Owner {
     }
 }
 
+/// `changeover_actions_total`: what happened to a rollout, by what was done and who did it. A counter.
+#[must_use]
+pub fn actions(rollout: &str, action: &str, actor: &str, labels: &[(String, String)]) -> String {
+    let labels: String = labels.iter().map(|(name, value)| format!(";{name}={value}")).collect();
+    format!("changeover_actions_total;rollout={rollout};action={action};actor={actor}{labels}")
+}
+
+/// A gauge of a rollout, with one further label or (both texts empty) none.
+#[must_use]
+pub fn of_rollout(
+    metric: &str,
+    rollout: &str,
+    label: &str,
+    value: &str,
+    labels: &[(String, String)],
+) -> String {
+    let further = if label.is_empty() { String::new() } else { format!(";{label}={value}") };
+    let labels: String = labels.iter().map(|(name, value)| format!(";{name}={value}")).collect();
+    format!("{metric};rollout={rollout}{further}{labels}")
+}
+
 /// `changeover_config_hash`: which configuration a worker uses; 0 when it no longer reports. A gauge.
 #[must_use]
 pub fn config_hash(worker: usize) -> String {

@@ -136,19 +136,21 @@ async fn one_connection(
     let mut tally = Tally::default();
     let mut connection = None;
     while !stop.load(Ordering::Relaxed) {
+        let opened = match connection.take() {
+            Some(open) => Ok(open),
+            None => Connection::open(address).await,
+        };
+        // Numbered when there is a connection to send it on, so that numbers tell the order of sending.
         let number = next.fetch_add(1, Ordering::Relaxed);
         if number >= requests {
             break;
         }
-        let mut open = match connection.take() {
-            Some(open) => open,
-            None => match Connection::open(address).await {
-                Ok(open) => open,
-                Err(error) => {
-                    tally.add(number, Err(error));
-                    continue;
-                }
-            },
+        let mut open = match opened {
+            Ok(open) => open,
+            Err(error) => {
+                tally.add(number, Err(error));
+                continue;
+            }
         };
         let answer = open.send(make(number)).await;
         // After an error, or when Envoy asks for it, the next request takes a new connection.

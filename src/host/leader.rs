@@ -1,0 +1,276 @@
+//! One VM of an Envoy acts for all at each tick: it judges what all have counted and moves the rollouts on.
+//!
+//! Preferably the main thread's VM, which serves no request. Whoever leads is written down; when it has not
+//! led for two ticks somebody else takes over. Two that lead at once do no harm: a record is only replaced by
+//! who has seen its latest form.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::rollouts::{Heads, clock, heads_key, record_key, report_key};
+use super::shared::{self, Cached};
+use super::{journal, presence, progress::Progress};
+use crate::rollout::event::Event;
+use crate::rollout::program::Program;
+use crate::rollout::record::{Clock, Head, Record, Report};
+use crate::rollout::run::{Command, Refused};
+use crate::telemetry::ledger::Entry;
+
+/// Ticks after which somebody else leads.
+const PATIENCE: u64 = 2;
+/// Ticks after which nobody waits for a worker that does not report.
+const SILENT: u64 = 3;
+/// Nanoseconds after which a rollout that is configured no more is forgotten: other VMs may still be loading.
+const FORGET: u64 = 60_000_000_000;
+
+/// Nanoseconds after which it is written down again that a configuration names a rollout.
+const SEEN: u64 = 10_000_000_000;
+
+/// Who led last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Lead {
+    vm: u64,
+    tick: u64,
+    /// Whether requests pass through that VM.
+    serves: bool,
+}
+
+/// What leading needs to remember from tick to tick.
+#[derive(Default)]
+pub(super) struct Leader {
+    records: RefCell<Records>,
+    progress: RefCell<Progress>,
+    /// Commands that others carried out, when they were last looked at.
+    commands: RefCell<u64>,
+}
+
+/// Records by rollout, as they were last written or read.
+pub(super) type Records = BTreeMap<String, Cached<Record>>;
+
+/// A rollout as a plan of this VM has it.
+pub(super) struct Configured<'a> {
+    pub(super) name: &'a str,
+    pub(super) program: &'a Program,
+    pub(super) loaded_at: u64,
+    pub(super) labels: &'a [(String, String)],
+}
+
+/// What became of a command.
+pub(super) enum Outcome {
+    /// It was obeyed; who must follow has this version of the heads.
+    Done(Box<Record>, u64),
+    /// It does not fit.
+    Refused(Refused),
+    /// The rollout has another revision than the one that was asked for.
+    OtherRevision(u64),
+    /// There is no such rollout.
+    Unknown,
+    /// Too many others change it at the same time.
+    Busy,
+}
+
+fn lead_key() -> String {
+    shared::key("lead")
+}
+
+fn commands_key() -> String {
+    shared::key("commands")
+}
+
+impl Leader {
+    /// Leads this tick, unless somebody else does. Returns the version of the heads when others must be told.
+    pub(super) fn lead(&self, vm: u64, serves: bool, configured: &[Configured<'_>]) -> Option<u64> {
+        let clock = clock();
+        if !self.takes_the_lead(vm, serves, clock.tick()) {
+            return None;
+        }
+        let commands = shared::read(&commands_key()).unwrap_or(0);
+        if self.commands.replace(commands) != commands {
+            self.records.borrow_mut().clear();
+        }
+        let reports = reports(clock.tick());
+        let known_before = reports.iter().map(|report| report.tick).min().unwrap_or(0);
+        let mut counted: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
+        for (rollout, entries) in reports.iter().flat_map(|report| &report.rollouts) {
+            counted.entry(rollout).or_default().extend(entries);
+        }
+        let mut records = self.records.borrow_mut();
+        let mut heads = Vec::new();
+        for rollout in configured {
+            let mut entries = counted.remove(rollout.name).unwrap_or_default();
+            entries.sort_by_key(|entry| entry.tick);
+            if let Some(tracked) = tracked(&mut records, rollout, clock) {
+                step(tracked, rollout, &entries, known_before, clock);
+                heads.push(tracked.value.head(rollout.name));
+            }
+        }
+        let told = tell(heads, clock.uptime);
+        records.retain(|name, _| configured.iter().any(|rollout| rollout.name == name));
+        self.progress.borrow_mut().show(configured, &records);
+        told
+    }
+
+    /// Whether this VM leads now; written down so that nobody else does.
+    fn takes_the_lead(&self, vm: u64, serves: bool, tick: u64) -> bool {
+        let mut leads = false;
+        let changed = shared::update::<Lead>(&lead_key(), |last| {
+            let last = last.unwrap_or_default();
+            let is_over = last.tick.saturating_add(PATIENCE) < tick;
+            // A clock that went back must not silence everybody.
+            let is_ahead = last.tick > tick.saturating_add(PATIENCE);
+            let is_mine = last.vm == vm && last.tick < tick;
+            let is_relief = last.serves && !serves && last.tick < tick;
+            leads = is_mine || is_relief || is_over || is_ahead;
+            if leads && last.vm != vm {
+                self.records.borrow_mut().clear(); // what is remembered is from another time
+            }
+            leads.then_some(Lead { vm, tick, serves })
+        });
+        leads && changed
+    }
+}
+
+/// What all workers have told that were heard of lately.
+fn reports(tick: u64) -> Vec<Report> {
+    let report = |(worker, vm): (usize, u64)| {
+        let report = shared::read::<Report>(&report_key(worker))?;
+        (report.vm == vm && report.tick.saturating_add(SILENT) >= tick).then_some(report)
+    };
+    presence::alive().into_iter().filter_map(report).collect()
+}
+
+/// A rollout's record, begun if there is none.
+fn tracked<'a>(
+    records: &'a mut Records,
+    rollout: &Configured<'_>,
+    clock: Clock,
+) -> Option<&'a mut Cached<Record>> {
+    if !records.contains_key(rollout.name) {
+        let key = record_key(rollout.name);
+        let record = match Cached::read(&key) {
+            Some(record) => record,
+            None => {
+                let (mut record, events) = Record::begin(rollout.program.clone(), clock);
+                record.configured_at = rollout.loaded_at;
+                let record = Cached::create(&key, record)?;
+                journal::note(rollout.name, rollout.labels, &events);
+                record
+            }
+        };
+        records.insert(rollout.name.to_owned(), record);
+    }
+    records.get_mut(rollout.name)
+}
+
+/// Moves one rollout on.
+fn step(
+    tracked: &mut Cached<Record>,
+    rollout: &Configured<'_>,
+    entries: &[&Entry],
+    known_before: u64,
+    clock: Clock,
+) {
+    let mut record = tracked.value.clone();
+    let mut events: Vec<Event> = Vec::new();
+    if rollout.loaded_at > record.configured_at {
+        if record.program != *rollout.program {
+            events.extend(record.push(rollout.program, clock));
+        }
+        record.configured_at = rollout.loaded_at;
+    }
+    events.extend(record.advance(entries, known_before, clock));
+    // Lost to somebody's command: the same ticks are judged again at the next one.
+    if tracked.replace(&record_key(rollout.name), record) {
+        journal::note(rollout.name, rollout.labels, &events);
+    }
+}
+
+/// Writes down where rollouts stand. Returns the heads' version when somebody must route differently.
+///
+/// A rollout that no configuration has named for a while is forgotten: not at once, for another VM may know a
+/// newer configuration, or a plugin that this one has not loaded yet.
+fn tell(new: Vec<Head>, now: u64) -> Option<u64> {
+    let mut told = None;
+    shared::update::<Heads>(&heads_key(), |heads| {
+        let mut heads = heads.unwrap_or_default();
+        let mut differs = false;
+        for head in &new {
+            let mut head = head.clone();
+            head.seen = now;
+            match heads.list.binary_search_by(|known| known.name.cmp(&head.name)) {
+                Ok(at) => {
+                    let Some(known) = heads.list.get_mut(at) else { continue };
+                    if known.revision > head.revision && known.program == head.program {
+                        continue; // somebody knows better
+                    }
+                    differs |= !known.routes_like(&head);
+                    if now.saturating_sub(known.seen) < SEEN {
+                        head.seen = known.seen; // the same again needs no writing
+                    }
+                    *known = head;
+                }
+                Err(at) => {
+                    differs = true;
+                    heads.list.insert(at, head);
+                }
+            }
+        }
+        heads.list.retain(|head| {
+            let is_known = now.saturating_sub(head.seen) < FORGET;
+            if !is_known {
+                shared::erase(&record_key(&head.name));
+                journal::erase(&head.name);
+            }
+            is_known
+        });
+        if differs {
+            heads.version = heads.version.saturating_add(1);
+        }
+        told = differs.then_some(heads.version);
+        Some(heads)
+    });
+    told
+}
+
+/// Carries a person's command out at once, on whichever VM it has come to.
+pub(super) fn command(
+    rollout: &str,
+    labels: &[(String, String)],
+    command: Command,
+    revision: Option<u64>,
+) -> Outcome {
+    const TRIES: usize = 16;
+    let key = record_key(rollout);
+    let Some(mut cached) = Cached::<Record>::read(&key) else { return Outcome::Unknown };
+    for _ in 0..TRIES {
+        let mut record = cached.value.clone();
+        if revision.is_some_and(|revision| revision != record.run.revision) {
+            return Outcome::OtherRevision(record.run.revision);
+        }
+        let events = match record.command(command, clock()) {
+            Ok(events) => events,
+            Err(refused) => return Outcome::Refused(refused),
+        };
+        if cached.replace(&key, record.clone()) {
+            shared::update::<u64>(&commands_key(), |count| Some(count.unwrap_or(0).saturating_add(1)));
+            journal::note(rollout, labels, &events);
+            let version = tell(vec![record.head(rollout)], clock().uptime);
+            let version = version.or_else(|| Some(shared::read::<Heads>(&heads_key())?.version));
+            return Outcome::Done(Box::new(record), version.unwrap_or(0));
+        }
+    }
+    Outcome::Busy
+}
+
+/// The names of all rollouts.
+pub(super) fn names() -> Vec<String> {
+    let heads = shared::read::<Heads>(&heads_key()).unwrap_or_default();
+    heads.list.into_iter().map(|head| head.name).collect()
+}
+
+/// A rollout's record as it stands.
+pub(super) fn record(rollout: &str) -> Option<Record> {
+    shared::read(&record_key(rollout))
+}

@@ -1,0 +1,86 @@
+//! Where rollouts stand, as gauges. Only of those that move by themselves or are judged: the others' weights say
+//! it all.
+
+use std::collections::BTreeMap;
+
+use super::calls::{self, Metric};
+use super::leader::{Configured, Records};
+use crate::rollout::record::Record;
+use crate::rollout::run::Phase;
+use crate::telemetry::series;
+
+/// The gauges that have been shown, by name, with their ids and last values.
+#[derive(Default)]
+pub(super) struct Progress {
+    gauges: BTreeMap<String, (Option<u32>, u64)>,
+    /// Whether each was shown in this round; the others' rollouts are gone.
+    current: BTreeMap<String, bool>,
+}
+
+impl Progress {
+    /// Shows where all rollouts stand; what is configured no more goes to 0.
+    pub(super) fn show(&mut self, configured: &[Configured<'_>], records: &Records) {
+        self.current.values_mut().for_each(|current| *current = false);
+        for rollout in configured {
+            if let Some(record) = records.get(rollout.name)
+                && (record.value.program.rules().is_some() || !record.value.program.steps.is_empty())
+            {
+                self.show_one(rollout, &record.value);
+            }
+        }
+        let gone: Vec<String> =
+            self.current.iter().filter(|(_, current)| !**current).map(|(name, _)| name.clone()).collect();
+        for name in gone {
+            self.set(name.clone(), 0);
+            self.current.remove(&name);
+        }
+    }
+
+    fn show_one(&mut self, rollout: &Configured<'_>, record: &Record) {
+        let run = &record.run;
+        let of = |metric: &str, label: &str, value: &str| {
+            series::of_rollout(metric, rollout.name, label, value, rollout.labels)
+        };
+        for phase in Phase::ALL {
+            self.set(of("changeover_phase", "phase", phase.label()), u64::from(phase == run.phase));
+        }
+        self.set(of("changeover_step", "", ""), u64::try_from(run.position).unwrap_or(0));
+        let Some(rules) = record.program.rules() else { return };
+        let values = run.judge.reading();
+        self.set(of("changeover_evidence", "metric", "all"), thousandths(values.all));
+        self.set(of("changeover_evidence_threshold", "metric", "all"), thousandths(rules.threshold));
+        for (metric, value) in rules.metrics.iter().zip(values.metrics) {
+            self.set(of("changeover_evidence", "metric", &metric.name), thousandths(value));
+        }
+        if let (Some(share), Some(candidate)) = (run.judge.observed_share(), &record.program.candidate) {
+            let hundredths = (share * 10_000.0).round();
+            self.set(of("changeover_observed_share", "version", candidate), whole(hundredths));
+            self.set(
+                of("changeover_observed_share", "version", &record.program.stable),
+                whole(10_000.0 - hundredths),
+            );
+        }
+    }
+
+    fn set(&mut self, name: String, value: u64) {
+        let (id, last) = *self
+            .gauges
+            .entry(name.clone())
+            .or_insert_with_key(|name| (calls::define_metric(Metric::Gauge, name), u64::MAX));
+        if let (Some(id), true) = (id, last != value) {
+            calls::record(id, value);
+        }
+        self.gauges.insert(name.clone(), (id, value));
+        self.current.insert(name, true);
+    }
+}
+
+/// Thousandths of the decimal logarithm: Envoy's gauges are whole numbers from 0 on.
+fn thousandths(e_value: f64) -> u64 {
+    whole((e_value.log10() * 1_000.0).round())
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates; what is below 0 is 0
+fn whole(number: f64) -> u64 {
+    number.max(0.0) as u64
+}

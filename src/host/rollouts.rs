@@ -1,0 +1,125 @@
+//! What this VM does for the rollouts of its Envoy: it counts, tells what it has counted, and follows.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::{calls, presence, shared};
+use crate::rollout::record::{Clock, Head, Record, Report};
+use crate::routing::plan::Plan;
+use crate::telemetry::ledger::Ledger;
+
+/// Nanoseconds of a tick.
+pub(super) const TICK: u64 = 1_000_000_000;
+
+/// The key of a rollout's record.
+pub(super) fn record_key(rollout: &str) -> String {
+    shared::key(&format!("record.{rollout}"))
+}
+
+/// The key of a worker's report.
+pub(super) fn report_key(worker: usize) -> String {
+    shared::key(&format!("report.{worker}"))
+}
+
+/// The key of the heads of all rollouts, in the order of their names.
+pub(super) fn heads_key() -> String {
+    shared::key("heads")
+}
+
+/// The heads of all rollouts.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Heads {
+    /// Rises whenever somebody must route differently.
+    pub(super) version: u64,
+    pub(super) list: Vec<Head>,
+}
+
+/// The time as rollouts want it.
+pub(super) fn clock() -> Clock {
+    Clock { length: TICK, uptime: calls::uptime(), time: calls::now() / 1_000_000 }
+}
+
+/// This VM's part.
+#[derive(Default)]
+pub(super) struct Rollouts {
+    /// By rollout. Those of several plugins that have the same name are one rollout.
+    ledgers: RefCell<BTreeMap<String, Rc<RefCell<Ledger>>>>,
+    /// The version of the heads that are followed.
+    following: Cell<u64>,
+}
+
+impl Rollouts {
+    /// The ledger of a rollout.
+    pub(super) fn ledger(&self, rollout: &str) -> Rc<RefCell<Ledger>> {
+        let mut ledgers = self.ledgers.borrow_mut();
+        if let Some(ledger) = ledgers.get(rollout) {
+            return Rc::clone(ledger);
+        }
+        Rc::clone(ledgers.entry(rollout.to_owned()).or_default())
+    }
+
+    /// Puts a new plan where its rollouts stand, before anybody is routed by it.
+    pub(super) fn place(&self, plan: &Plan, loaded_at: u64) {
+        for rollout in plan.rollouts() {
+            let Some(mut record) = shared::read::<Record>(&record_key(&rollout.name)) else { continue };
+            // Whoever leads will do the same with this configuration; until then everybody foresees it.
+            if record.program != rollout.program && record.configured_at <= loaded_at {
+                record.push(&rollout.program, clock());
+            }
+            rollout.follow(&record.head(&rollout.name));
+        }
+    }
+
+    /// Tells what was counted, as of the tick under way.
+    pub(super) fn report(&self, worker: usize, vm: u64, tick: u64) {
+        let ledgers = self.ledgers.borrow();
+        let counted = ledgers.iter().filter_map(|(rollout, ledger)| {
+            let ledger = ledger.borrow();
+            (!ledger.is_empty()).then(|| (rollout.clone(), ledger.entries()))
+        });
+        shared::write(&report_key(worker), &Report { vm, tick, rollouts: counted.collect() });
+    }
+
+    /// Routes as the heads say from now on. Returns their version.
+    pub(super) fn follow<'a>(&self, plans: impl Iterator<Item = &'a Plan>) -> u64 {
+        let Some(heads) = shared::read::<Heads>(&heads_key()) else { return 0 };
+        let ledgers = self.ledgers.borrow();
+        for head in &heads.list {
+            if let Some(ledger) = ledgers.get(&head.name) {
+                ledger.borrow_mut().forget_through(head.closed_through);
+            }
+        }
+        if heads.version != self.following.replace(heads.version) {
+            for rollout in plans.flat_map(Plan::rollouts) {
+                let known = heads.list.binary_search_by(|head| head.name.as_str().cmp(&rollout.name));
+                if let Some(head) = known.ok().and_then(|at| heads.list.get(at)) {
+                    rollout.follow(head);
+                }
+            }
+        }
+        heads.version
+    }
+}
+
+/// Notes which version of the heads a worker follows.
+pub(super) fn followed(worker: usize, vm: u64, version: u64) {
+    shared::write(&followed_key(worker), &(vm, version));
+}
+
+/// The living workers that do not follow this version of the heads yet.
+pub(super) fn lagging(version: u64) -> Vec<usize> {
+    let follows = |worker: usize, vm: u64| {
+        let followed = shared::read::<(u64, u64)>(&followed_key(worker));
+        followed.is_some_and(|(known, followed)| known == vm && followed >= version)
+    };
+    presence::alive()
+        .into_iter()
+        .filter(|(worker, vm)| !follows(*worker, *vm))
+        .map(|(worker, _)| worker)
+        .collect()
+}
+
+fn followed_key(worker: usize) -> String {
+    shared::key(&format!("followed.{worker}"))
+}
