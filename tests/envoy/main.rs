@@ -23,6 +23,7 @@ mod istio_test;
 mod mirror_test;
 mod protocols_test;
 mod push_test;
+mod rollout_test;
 mod routing_test;
 mod scale_test;
 mod shipped_test;

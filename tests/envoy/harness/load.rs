@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -17,6 +18,8 @@ type Make = dyn Fn(u64) -> Request<Full<Bytes>> + Send + Sync;
 pub(crate) struct Load {
     address: SocketAddr,
     connections: usize,
+    /// Seconds between requests; 0: as fast as answers come.
+    pause: f64,
     make: Arc<Make>,
 }
 
@@ -39,6 +42,11 @@ impl Tally {
     /// Answers from an upstream.
     pub(crate) fn from(&self, upstream: &str) -> u64 {
         self.by_upstream.get(upstream).copied().unwrap_or(0)
+    }
+
+    /// Requests that got no good answer: another status than 200, or none.
+    pub(crate) fn failed(&self) -> u64 {
+        self.total() - self.by_status.get(&200).copied().unwrap_or(0)
     }
 
     /// All requests.
@@ -75,12 +83,18 @@ impl Tally {
 impl Load {
     /// GETs for `/`.
     pub(crate) fn to(address: SocketAddr) -> Self {
-        Self { address, connections: 8, make: Arc::new(|_| request("GET", "/", &[], "")) }
+        Self { address, connections: 8, pause: 0.0, make: Arc::new(|_| request("GET", "/", &[], "")) }
     }
 
     /// How many connections.
     pub(crate) fn connections(mut self, connections: usize) -> Self {
         self.connections = connections;
+        self
+    }
+
+    /// So many requests a second, as long as there are connections free.
+    pub(crate) fn per_second(mut self, requests: f64) -> Self {
+        self.pause = 1.0 / requests;
         self
     }
 
@@ -112,10 +126,12 @@ impl Load {
 
     async fn run(self, requests: u64, stop: Arc<AtomicBool>) -> Tally {
         let next = Arc::new(AtomicU64::new(0));
+        let begun = Instant::now();
         let tasks: Vec<_> = (0..self.connections)
             .map(|_| {
                 let (next, stop, make) = (Arc::clone(&next), Arc::clone(&stop), Arc::clone(&self.make));
-                tokio::spawn(one_connection(self.address, next, requests, stop, make))
+                let due = move |number: u64| begun + Duration::from_secs_f64(number as f64 * self.pause);
+                tokio::spawn(one_connection(self.address, next, requests, stop, make, due))
             })
             .collect();
         let mut all = Tally::default();
@@ -132,6 +148,7 @@ async fn one_connection(
     requests: u64,
     stop: Arc<AtomicBool>,
     make: Arc<Make>,
+    due: impl Fn(u64) -> Instant,
 ) -> Tally {
     let mut tally = Tally::default();
     let mut connection = None;
@@ -145,6 +162,7 @@ async fn one_connection(
         if number >= requests {
             break;
         }
+        tokio::time::sleep_until(due(number).into()).await;
         let mut open = match opened {
             Ok(open) => open,
             Err(error) => {

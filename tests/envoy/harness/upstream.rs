@@ -35,6 +35,10 @@ pub(crate) enum Behaviour {
     Gate,
     /// 200 after this time.
     Delay(Duration),
+    /// This status after this time.
+    DelayedStatus(Duration, u16),
+    /// Every nth request so, the others 200.
+    OneIn(u64, Box<Behaviour>),
     /// 200 and the first bytes of the body; the rest never comes.
     Stall,
     /// What was sent, as it comes.
@@ -146,8 +150,11 @@ async fn serve(listener: TcpListener, state: Arc<State>) {
 }
 
 async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-    state.count.fetch_add(1, Ordering::SeqCst);
-    let behaviour = state.behaviour.lock().expect("no panic").clone();
+    let count = state.count.fetch_add(1, Ordering::SeqCst) + 1;
+    let mut behaviour = state.behaviour.lock().expect("no panic").clone();
+    if let Behaviour::OneIn(every, then) = behaviour {
+        behaviour = if count % every == 0 { *then } else { Behaviour::Status(200) };
+    }
     let mut response = respond(&state, behaviour, request).await;
     response.headers_mut().insert("x-upstream", HeaderValue::from_static(state.name));
     Ok(response)
@@ -193,6 +200,12 @@ async fn respond(state: &Arc<State>, behaviour: Behaviour, request: Request<Inco
             *response.status_mut() = StatusCode::from_u16(status).expect("a status");
             response
         }
+        Behaviour::DelayedStatus(time, status) => {
+            tokio::time::sleep(time).await;
+            let mut response = Response::new(full(state.name));
+            *response.status_mut() = StatusCode::from_u16(status).expect("a status");
+            response
+        }
         Behaviour::Body(body, headers) => {
             let mut response = Response::new(full(body));
             for (name, value) in headers {
@@ -221,7 +234,9 @@ async fn respond(state: &Arc<State>, behaviour: Behaviour, request: Request<Inco
             Response::new(StreamBody::new(first.chain(stream::pending())).boxed_unsync())
         }
         Behaviour::Grpc { status, messages } => grpc(status, messages),
-        Behaviour::Echo | Behaviour::Upgrade | Behaviour::UpgradeAndClose => panic!("answered above"),
+        Behaviour::Echo | Behaviour::Upgrade | Behaviour::UpgradeAndClose | Behaviour::OneIn(..) => {
+            panic!("answered above")
+        }
     }
 }
 

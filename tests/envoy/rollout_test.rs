@@ -1,0 +1,170 @@
+//! Releases that move by themselves: forward step by step, and back when the candidate is worse.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::*;
+use crate::{between, between_ecds, blue_and_green};
+
+/// At 5 %, until somebody promotes, under this analysis.
+fn at_five_percent(analysis: &str) -> Config {
+    Config::rollout(&format!("steps: [{{set_weight: 5}}, {{pause: {{}}}}], analysis: {analysis}"))
+}
+
+const ERRORS_ONLY: &str = "{metrics: [{name: error_rate}]}";
+
+/// 200 requests a second, over enough connections that slow answers do not hold it up.
+fn load(envoy: &Envoy) -> Load {
+    Load::to(envoy.address()).connections(64).per_second(200.0)
+}
+
+/// The lines of Envoy's log that tell events, as JSON.
+fn events(envoy: &Envoy) -> Vec<serde_json::Value> {
+    let log = envoy.log();
+    let lines = log.lines().filter_map(|line| line.split_once("changeover: {")).map(|(_, rest)| rest);
+    lines.filter_map(|rest| serde_json::from_str(&format!("{{{rest}")).ok()).collect()
+}
+
+async fn wait_for_event(envoy: &Envoy, action: &str) -> serde_json::Value {
+    wait_for(&format!("the event {action}"), async || {
+        events(envoy).into_iter().find(|event| event["action"] == action)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_that_always_fails_is_taken_back_at_once() {
+    let (blue, green) = blue_and_green().await;
+    blue.set(Behaviour::OneIn(333, Box::new(Behaviour::Delay(Duration::from_millis(3_500)))));
+    let envoy = between(&blue, &green, at_five_percent(ERRORS_ONLY)).workers(4).start().await;
+    let running = load(&envoy).start();
+    // Some healthy traffic first, so that stable's slow answers are on their way.
+    wait_for("healthy traffic", async || (green.count() >= 30).then_some(())).await;
+    green.set(Behaviour::Status(503));
+    let before = green.count();
+    let event = wait_for_event(&envoy, "rollback").await;
+    let message = event["message"].as_str().expect("a sentence").to_owned();
+    assert!(
+        message.starts_with(
+            "green is rolled back, its traffic goes to blue: at 5 % green is worse than blue (error_rate): "
+        ),
+        "{message}"
+    );
+    // Whoever was told late has been told by now; from here on nobody goes to green.
+    let told = running.sent();
+    wait_for("more load", async || (running.sent() > told + 100).then_some(())).await;
+    let after = green.count();
+    wait_for("more load", async || (running.sent() > told + 600).then_some(())).await;
+    assert_eq!(green.count(), after, "nobody goes to green any more");
+    let tally = running.stop().await;
+    assert!(tally.failed() <= 60, "{} failed answers reached clients", tally.failed());
+    assert_eq!(tally.failed(), after - before, "and all of them are green's");
+    let metrics = envoy.metrics().await;
+    assert_eq!(metrics.sum("changeover_phase", &[("phase", "failed")]), 1.0);
+    assert_eq!(metrics.sum("changeover_actions_total", &[("action", "rollback"), ("actor", "auto")]), 1.0);
+    assert_eq!(metrics.sum("changeover_weight", &[("version", "green")]), 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_healthy_candidate_walks_to_the_end_and_nobody_goes_back() {
+    const USERS: u64 = 500;
+    let (blue, green) = blue_and_green().await;
+    let pause = "{pause: {duration: 2s}}";
+    let steps: String =
+        [1, 5, 25, 50].iter().map(|weight| format!("{{set_weight: {weight}}}, {pause}, ")).collect();
+    let config = Config::rollout(&format!(
+        "session_affinity: {{header: x-user-id}}, steps: [{steps}{{set_weight: 100}}]"
+    ));
+    let envoy = between_ecds(&blue, &green, config).workers(4).start().await;
+    let user = |number: u64| number % USERS;
+    let running = Load::to(envoy.address())
+        .connections(16)
+        .each(move |number| request("GET", "/", &[("x-user-id", user(number).to_string().as_bytes())], ""))
+        .start();
+    wait_for_event(&envoy, "succeed").await;
+    let weights: Vec<u64> = events(&envoy)
+        .iter()
+        .filter(|event| event["action"] != "start")
+        .map(|event| event["to"]["green"].as_u64().expect("a weight"))
+        .collect();
+    assert_eq!(weights, [100, 500, 2_500, 5_000, 10_000]);
+    // Everybody has had an answer since.
+    let sent = running.sent();
+    wait_for("everybody once more", async || (running.sent() > sent + 2 * USERS).then_some(())).await;
+    // Finishing: green is stable now, by another release without a candidate.
+    let finished = "{rollouts: [{name: digits, release: \"2\", versions: {blue: {cluster: blue}, green: {cluster: green}}, stable: green}]}";
+    let hash = envoy.config_hashes().await.first().copied();
+    envoy.push(&Config::Struct(finished.into())).await;
+    envoy.wait_for_hash_other_than(hash).await;
+    let sent = running.sent();
+    wait_for("everybody once more", async || (running.sent() > sent + 2 * USERS).then_some(())).await;
+    let tally = running.stop().await;
+    tally.assert_all_ok();
+    let mut last = std::collections::BTreeMap::<u64, (u64, &str)>::new();
+    for (number, upstream) in &tally.answers {
+        // Requests of one user may overtake each other only within the few that are on their way.
+        if let Some((before, "green")) = last.insert(user(*number), (*number, upstream)) {
+            assert_eq!(upstream, "green", "user {} went back between {before} and {number}", user(*number));
+        }
+    }
+    assert_eq!((blue.count(), green.count()), (tally.from("blue"), tally.from("green")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_candidate_is_taken_back_by_its_latency() {
+    let (blue, green) = blue_and_green().await;
+    blue.set(Behaviour::Delay(Duration::from_millis(20)));
+    green.set(Behaviour::Delay(Duration::from_millis(20)));
+    let config = "{metrics: [{name: error_rate}, {name: latency, quantiles: [0.5, 0.9]}]}";
+    let envoy = between(&blue, &green, at_five_percent(config)).workers(4).start().await;
+    let running = load(&envoy).start();
+    wait_for("a median", async || (blue.count() >= 1_200).then_some(())).await;
+    // Both become slower: nobody's fault.
+    for upstream in [&blue, &green] {
+        upstream.set(Behaviour::Delay(Duration::from_millis(80)));
+    }
+    let count = green.count();
+    wait_for("more of it", async || (green.count() > count + 40).then_some(())).await;
+    assert_eq!(events(&envoy).len(), 2, "{:?}", events(&envoy));
+    // Then only the candidate.
+    green.set(Behaviour::Delay(Duration::from_millis(200)));
+    let event = wait_for_event(&envoy, "rollback").await;
+    let rule = event["evidence"]["rule"].as_str().expect("a rule");
+    assert!(rule.starts_with("latency: slower than "), "{rule}");
+    running.stop().await.assert_all_ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_that_never_answers_is_taken_back() {
+    let blue = Upstream::start("blue").await;
+    let green = Upstream::start_with("green", Behaviour::Gate).await;
+    let config = at_five_percent("{deadline: 1s, metrics: [{name: error_rate}]}");
+    let envoy = between(&blue, &green, config).workers(2).start().await;
+    let begun = Instant::now();
+    let running = load(&envoy).start();
+    wait_for_event(&envoy, "rollback").await;
+    assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
+    green.open_gate();
+    running.stop().await.assert_all_ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_common_outage_accuses_nobody() {
+    let (blue, green) = blue_and_green().await;
+    let envoy = between(&blue, &green, at_five_percent(ERRORS_ONLY)).workers(4).start().await;
+    let running = load(&envoy).start();
+    wait_for("healthy traffic", async || (green.count() >= 20).then_some(())).await;
+    // The candidate's failures come two seconds later than stable's.
+    blue.set(Behaviour::Status(503));
+    green.set(Behaviour::DelayedStatus(Duration::from_secs(2), 503));
+    let sent = running.sent();
+    wait_for("ten seconds of it", async || (running.sent() > sent + 2_000).then_some(())).await;
+    for upstream in [&blue, &green] {
+        upstream.set(Behaviour::Status(200));
+    }
+    let sent = running.sent();
+    wait_for("its end", async || (running.sent() > sent + 1_400).then_some(())).await;
+    let actions: Vec<_> = events(&envoy).iter().map(|event| event["action"].clone()).collect();
+    assert_eq!(actions, ["start", "step"]);
+    let tally = running.stop().await;
+    assert!(tally.failed() > 1_000, "it was an outage: {}", tally.failed());
+}
