@@ -100,7 +100,7 @@ impl Leader {
         let mut heads = Vec::new();
         for rollout in configured {
             let mut entries = counted.remove(rollout.name).unwrap_or_default();
-            entries.sort_by_key(|entry| entry.tick);
+            entries.sort_unstable_by_key(|entry| entry.tick);
             if let Some(tracked) = tracked(&mut records, rollout, clock) {
                 step(tracked, rollout, &entries, known_before, clock);
                 heads.push(tracked.value.head(rollout.name));

@@ -1,7 +1,7 @@
 //! Where rollouts stand, as gauges. Only of those that move by themselves or are judged: the others' weights say
 //! it all.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use super::calls::{self, Metric};
 use super::leader::{Configured, Records};
@@ -9,18 +9,23 @@ use crate::rollout::record::Record;
 use crate::rollout::run::Phase;
 use crate::telemetry::series;
 
-/// The gauges that have been shown, by name, with their ids and last values.
+/// The gauges that have been shown, by name.
 #[derive(Default)]
 pub(super) struct Progress {
-    gauges: BTreeMap<String, (Option<u32>, u64)>,
-    /// Whether each was shown in this round; the others' rollouts are gone.
-    current: BTreeMap<String, bool>,
+    gauges: HashMap<String, Gauge>,
+}
+
+struct Gauge {
+    id: Option<u32>,
+    value: u64,
+    /// Whether it was shown in this round; the others' rollouts are gone.
+    current: bool,
 }
 
 impl Progress {
     /// Shows where all rollouts stand; what is configured no more goes to 0.
     pub(super) fn show(&mut self, configured: &[Configured<'_>], records: &Records) {
-        self.current.values_mut().for_each(|current| *current = false);
+        self.gauges.values_mut().for_each(|gauge| gauge.current = false);
         for rollout in configured {
             if let Some(record) = records.get(rollout.name)
                 && (record.value.program.rules().is_some() || !record.value.program.steps.is_empty())
@@ -28,12 +33,7 @@ impl Progress {
                 self.show_one(rollout, &record.value);
             }
         }
-        let gone: Vec<String> =
-            self.current.iter().filter(|(_, current)| !**current).map(|(name, _)| name.clone()).collect();
-        for name in gone {
-            self.set(name.clone(), 0);
-            self.current.remove(&name);
-        }
+        self.gauges.values_mut().filter(|gauge| !gauge.current).for_each(|gauge| gauge.set(0));
     }
 
     fn show_one(&mut self, rollout: &Configured<'_>, record: &Record) {
@@ -63,15 +63,23 @@ impl Progress {
     }
 
     fn set(&mut self, name: String, value: u64) {
-        let (id, last) = *self
-            .gauges
-            .entry(name.clone())
-            .or_insert_with_key(|name| (calls::define_metric(Metric::Gauge, name), u64::MAX));
-        if let (Some(id), true) = (id, last != value) {
+        if !self.gauges.contains_key(&name) {
+            let id = calls::define_metric(Metric::Gauge, &name);
+            self.gauges.insert(name.clone(), Gauge { id, value: u64::MAX, current: true });
+        }
+        if let Some(gauge) = self.gauges.get_mut(&name) {
+            gauge.set(value);
+            gauge.current = true;
+        }
+    }
+}
+
+impl Gauge {
+    fn set(&mut self, value: u64) {
+        if let (Some(id), true) = (self.id, self.value != value) {
             calls::record(id, value);
         }
-        self.gauges.insert(name.clone(), (id, value));
-        self.current.insert(name, true);
+        self.value = value;
     }
 }
 

@@ -14,6 +14,13 @@ use crate::config::units::{Duration, Share};
 /// stable has what is left.
 pub type Weights = BTreeMap<String, u16>;
 
+/// Weights one by one. Collecting into a map sorts first, which costs the module kilobytes of code.
+pub(super) fn weights(of: impl IntoIterator<Item = (String, u16)>) -> Weights {
+    let mut weights = Weights::new();
+    weights.extend(of);
+    weights
+}
+
 /// What a rollout is to do.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Program {
@@ -80,19 +87,19 @@ impl Program {
         let candidate = config.candidate.clone().filter(|candidate| *candidate != config.stable);
         let others = |shares: &BTreeMap<String, Share>| -> Weights {
             let others = shares.iter().filter(|(version, _)| **version != config.stable);
-            others.map(|(version, share)| (version.clone(), share.basis_points())).collect()
+            weights(others.map(|(version, share)| (version.clone(), share.basis_points())))
         };
         let active = config.blue_green.as_ref().and_then(|sides| sides.active.as_ref());
-        let weights = match (&config.weights, active) {
-            (Some(weights), _) => others(weights),
-            (None, Some(active)) if *active != config.stable => [(active.clone(), Share::ALL)].into(),
+        let from_outside = match (&config.weights, active) {
+            (Some(shares), _) => others(shares),
+            (None, Some(active)) if *active != config.stable => weights([(active.clone(), Share::ALL)]),
             _ => Weights::new(),
         };
         let step = |step: &crate::config::release::Step| -> Option<Step> {
             if let Some(set) = &step.set_weight {
                 return Some(Step::Weights(match set {
                     SetWeight::Candidate(share) => {
-                        candidate.iter().map(|name| (name.clone(), share.basis_points())).collect()
+                        weights(candidate.iter().map(|name| (name.clone(), share.basis_points())))
                     }
                     SetWeight::Versions(shares) => others(shares),
                 }));
@@ -114,7 +121,7 @@ impl Program {
             release: config.release.clone().unwrap_or_else(|| config.name.clone()),
             stable: config.stable.clone(),
             versions: config.versions.keys().cloned().collect(),
-            weights,
+            weights: from_outside,
             steps: config.steps.iter().flatten().filter_map(step).collect(),
             pin: config.pin.clone(),
             analysis: config.analysis.as_ref().map(|analysis| Analysis {

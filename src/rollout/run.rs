@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher24;
 
 use super::event::{Action, Actor, Event, Percent};
-use super::program::{Pause, Program, Step, Weights};
+use super::program::{Pause, Program, Step, Weights, weights};
 use crate::analysis::judge::{Judge, Redefined};
 use crate::analysis::tick::Tick;
 use crate::config::release::OnFailure;
@@ -556,16 +556,16 @@ impl Run {
     }
 
     fn put_in_force(&mut self, program: &Program) {
-        let weights: Weights = match &program.pin {
+        let in_force = match &program.pin {
             Some(pin) if !self.pin_beaten && *pin == program.stable => Weights::new(),
-            Some(pin) if !self.pin_beaten => [(pin.clone(), Share::ALL)].into(),
+            Some(pin) if !self.pin_beaten => weights([(pin.clone(), Share::ALL)]),
             _ => {
                 let known = |name: &String| program.versions.contains(name) && *name != program.stable;
                 let shares = self.weights.iter().filter(|(name, share)| known(name) && **share > 0);
-                shares.map(|(name, share)| (name.clone(), *share)).collect()
+                weights(shares.map(|(name, share)| (name.clone(), *share)))
             }
         };
-        self.in_force = weights;
+        self.in_force = in_force;
     }
 }
 

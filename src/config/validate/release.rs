@@ -50,7 +50,7 @@ fn steps(rollout: &Rollout, steps: &[Step], path: &Path<'_>, problems: &mut Prob
     } else if steps.len() > MOST_STEPS {
         problems.add(path, format_args!("{} entries are over the limit of {MOST_STEPS}", steps.len()));
     }
-    let mut weights: BTreeMap<&str, Share> = BTreeMap::new();
+    let mut weights: BTreeMap<String, Share> = BTreeMap::new();
     let mut before = Share::default();
     for (index, step) in steps.iter().enumerate() {
         let path = path.index(index);
@@ -95,17 +95,17 @@ fn steps(rollout: &Rollout, steps: &[Step], path: &Path<'_>, problems: &mut Prob
 }
 
 /// Takes a step's weights over into `weights`, and checks what then stands.
-fn set_weight<'a>(
-    rollout: &'a Rollout,
-    set: &'a SetWeight,
-    weights: &mut BTreeMap<&'a str, Share>,
+fn set_weight(
+    rollout: &Rollout,
+    set: &SetWeight,
+    weights: &mut BTreeMap<String, Share>,
     path: &Path<'_>,
     problems: &mut Problems,
 ) {
     match set {
         SetWeight::Candidate(share) => {
             // Without a candidate the release is finished, and its steps rest.
-            weights.extend(rollout.candidate.as_deref().map(|candidate| (candidate, *share)));
+            weights.extend(rollout.candidate.clone().map(|candidate| (candidate, *share)));
         }
         SetWeight::Versions(shares) => {
             at_most(shares.len(), path, problems);
@@ -114,7 +114,7 @@ fn set_weight<'a>(
                 if *version == rollout.stable {
                     problems.add(&path, "stable gets what the others leave; expected other versions only");
                 } else if rollout.versions.contains_key(version) {
-                    weights.insert(version, *share);
+                    weights.insert(version.clone(), *share);
                 } else {
                     let names = known(rollout.versions.keys().map(String::as_str));
                     problems
@@ -123,8 +123,7 @@ fn set_weight<'a>(
             }
         }
     }
-    let all = weights.iter().map(|(version, share)| ((*version).to_owned(), *share)).collect();
-    total(&all, &rollout.stable, path, problems);
+    total(weights, &rollout.stable, path, problems);
 }
 
 fn analysis(analysis: &Analysis, path: &Path<'_>, problems: &mut Problems) {
