@@ -186,3 +186,115 @@ async fn a_common_outage_accuses_nobody() {
     let tally = running.stop().await;
     assert!(tally.failed() > 1_000, "it was an outage: {}", tally.failed());
 }
+
+/// Healthy traffic, then one failure of the candidate among it: some evidence, not enough.
+async fn some_evidence(envoy: &Envoy, green: &Upstream) -> f64 {
+    wait_for("healthy traffic", async || (green.count() >= 5).then_some(())).await;
+    green.set(Behaviour::Status(503));
+    let count = green.count();
+    wait_for("a failure", async || (green.count() > count).then_some(())).await;
+    green.set(Behaviour::Status(200));
+    wait_for("evidence", async || {
+        let evidence = evidence(envoy).await;
+        (evidence > 200.0).then_some(evidence)
+    })
+    .await
+}
+
+/// Thousandths of the decimal logarithm of the evidence.
+async fn evidence(envoy: &Envoy) -> f64 {
+    envoy.metrics().await.sum("changeover_evidence", &[("metric", "error_rate")])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_pushes_lose_neither_requests_nor_evidence() {
+    let (blue, green) = blue_and_green().await;
+    // Three failures could be enough for 1 %; nothing is enough for this.
+    let at = |n: u32| {
+        at_five_percent(&format!("{{false_alarm: 0.0000000{}, metrics: [{{name: error_rate}}]}}", n + 10))
+    };
+    let envoy = between_ecds(&blue, &green, at(0)).workers(4).start().await;
+    let running = load(&envoy).start();
+    some_evidence(&envoy, &green).await;
+    let mut hash = envoy.config_hashes().await.first().copied();
+    for n in 1..=200 {
+        envoy.push(&at(n % 20)).await;
+        hash = Some(envoy.wait_for_hash_other_than(hash).await);
+    }
+    let before = evidence(&envoy).await;
+    assert!(before > 0.0, "the evidence has gone");
+    assert_eq!(actions(&envoy), ["start", "step"], "the run goes on where it is");
+    assert_eq!(envoy.metrics().await.sum("changeover_weight", &[("version", "green")]), 500.0);
+    let tally = running.stop().await;
+    assert!(tally.failed() <= 10 && tally.errors.is_empty(), "{:?}", tally.errors);
+    assert_eq!((blue.count(), green.count()), (tally.from("blue"), tally.from("green")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_metric_that_is_defined_anew_starts_anew() {
+    let (blue, green) = blue_and_green().await;
+    let at = |tolerate: f64| {
+        at_five_percent(&format!(
+            "{{false_alarm: 0.000000001, metrics: [{{name: error_rate, tolerate: {tolerate:.2}}}]}}"
+        ))
+    };
+    let envoy = between_ecds(&blue, &green, at(1.0)).workers(2).start().await;
+    let running = load(&envoy).start();
+    some_evidence(&envoy, &green).await;
+    for n in 1..=20 {
+        let hash = envoy.config_hashes().await.first().copied();
+        envoy.push(&at(1.0 + f64::from(n) / 100.0)).await;
+        envoy.wait_for_hash_other_than(hash).await;
+    }
+    let event = wait_for_event(&envoy, "change").await;
+    assert_eq!(event["message"], "error_rate is defined anew and starts without evidence");
+    // At the rest of the run's clock, which is below 1, never at 1.
+    wait_for("no evidence", async || (evidence(&envoy).await == 0.0).then_some(())).await;
+    let tally = running.stop().await;
+    assert!(tally.errors.is_empty(), "{:?}", tally.errors);
+}
+
+/// A VM that has trapped tells nothing any more: the others go on without it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trapped_worker_stalls_nothing() {
+    let (blue, green) = blue_and_green().await;
+    let envoy = between(&blue, &green, at_five_percent(ERRORS_ONLY))
+        .workers(4)
+        .module("target/changeover-trap.wasm")
+        .start()
+        .await;
+    let running = load(&envoy).start();
+    wait_for("healthy traffic", async || (green.count() >= 10).then_some(())).await;
+    let mut connection = Connection::open(envoy.address()).await.expect("a connection");
+    let _ = connection.send(request("GET", "/", &[("x-test-trap", b"1")], "")).await;
+    green.set(Behaviour::Status(503));
+    wait_for_event(&envoy, "rollback").await;
+    let count = green.count();
+    let sent = running.sent();
+    wait_for("more load", async || (running.sent() > sent + 300).then_some(())).await;
+    assert!(green.count() <= count + 5, "nobody goes to green any more");
+    running.stop().await;
+}
+
+/// Several rollouts of one name, on two listeners, are one.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_listeners_count_for_one_rollout() {
+    let (blue, green) = blue_and_green().await;
+    let config = || at_five_percent(ERRORS_ONLY);
+    let setup = between(&blue, &green, config()).second_listener("second", "changeover", config());
+    let envoy = setup.workers(2).start().await;
+    green.set(Behaviour::Status(503));
+    let one = load(&envoy).start();
+    let two = Load::to(envoy.address_of("second")).connections(16).per_second(100.0).start();
+    let event = wait_for_event(&envoy, "rollback").await;
+    let samples = &event["evidence"]["samples"];
+    assert!(samples["candidate_requests"].as_u64() <= Some(green.count()), "{samples}: counted twice");
+    assert_eq!(actions(&envoy).iter().filter(|action| *action == "rollback").count(), 1);
+    let sent = two.sent();
+    wait_for("more load", async || (two.sent() > sent + 100).then_some(())).await;
+    let count = green.count();
+    wait_for("more load", async || (two.sent() > sent + 300).then_some(())).await;
+    assert_eq!(green.count(), count, "taken back on both");
+    one.stop().await;
+    two.stop().await;
+}
