@@ -1,6 +1,7 @@
-"""What the demo shows: a canary's split, users that stay where they are, blue/green flips."""
+"""What the demo shows: a canary's split, users that stay where they are, flips, releases that move by themselves."""
 
 import collections
+import json
 import os
 import re
 import time
@@ -11,6 +12,12 @@ import processes
 import show
 
 ECDS = "envoy/ecds/changeover.yaml"
+# A release in three steps; each lasts a second.
+WALK = (
+    "steps: [{set_weight: 5}, {pause: {duration: 1s}}, {set_weight: 25}, {pause: {duration: 1s}}, "
+    "{set_weight: 50}, {pause: {duration: 1s}}]\n"
+    "            analysis: {metrics: [{name: error_rate}]}"
+)
 
 
 def percentile(values, share):
@@ -18,10 +25,15 @@ def percentile(values, share):
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0
 
 
-def configuration(fields):
-    """The shipped ECDS file with other fields in place of its `blue_green`."""
+def configuration(fields, release=None, candidate="svm"):
+    """The shipped ECDS file with other fields in place of its `blue_green`, and another release if one is named."""
     text, count = re.subn(r"blue_green: \{active: \w+\}", fields, (processes.ROOT / ECDS).read_text())
     assert count == 1, "the shipped ECDS file has one `blue_green: {active: …}`"
+    if release:
+        text, count = re.subn(r'release: "[^"]+"', f'release: "{release}"', text)
+        assert count == 1, "the shipped ECDS file has one release"
+    if candidate != "svm":
+        text = text.replace("stable: logreg", "stable: svm").replace("candidate: svm", f"candidate: {candidate}")
     return text
 
 
@@ -34,7 +46,7 @@ class Demo:
         self.observed = []
         self.known = ({}, {})
 
-    def note(self, act, answers):
+    def note(self, act, answers, may_fail=False):
         """Compares what an act's clients saw with what model servers and filter counted meanwhile."""
         seen = client.by_version(answers)
 
@@ -54,6 +66,8 @@ class Demo:
         self.promises.keep(
             agreed, "clients, model servers and the filter counted the same", f"{seen}, {models}, {filters}",
         )
+        if may_fail:
+            return seen
         failed = collections.Counter(answer.status for answer in answers if answer.status != 200)
         self.promises.keep(not failed, f"each of {len(answers):,} requests was answered with 200", dict(failed))
         return seen
@@ -120,12 +134,61 @@ class Demo:
         )
         self.note("sticky users", first + again + overrides + forged)
 
-    def push(self, fields):
+    def push(self, fields, release=None, candidate="svm"):
         """Moves a configuration with these fields into place: Envoy does not notice a write."""
         path = self.running.directory / ECDS
         new = path.with_suffix(".new")
-        new.write_text(configuration(fields))
+        new.write_text(configuration(fields, release, candidate))
         os.replace(new, path)
+
+    def events(self, release):
+        """What has happened to a release, as Envoy's log tells it, one line of JSON for each event."""
+        lines = re.findall(r"changeover: (\{.*\})$", self.running.log(), re.M)
+        return [event for event in map(json.loads, lines) if event["release"] == release]
+
+    def walk(self, release, candidate, last):
+        """Starts a release and tells its events until the last one."""
+        self.push(WALK, release, candidate)
+        told = 0
+
+        def ended():
+            nonlocal told
+            events = self.events(release)
+            for event in events[told:]:
+                show.say(f"  {event['message']}")
+            told = len(events)
+            return next((event for event in events if event["action"] in ("succeed", "rollback")), None)
+
+        event = processes.wait_for(f"the release to {last}", ended)
+        self.promises.keep(event["action"] == last, f"the release ended with: {last}", event["action"])
+
+    def releases(self):
+        show.heading("A release that moves by itself: forward when all is well, back when it is not")
+        show.say("pushed a release with `steps` from 5 % to 50 % and `analysis` of the error rate:")
+        with client.Load(self.images) as load:
+            load.wait_for_more(50)
+            self.walk("good", "svm", "succeed")
+            load.wait_for_more(200)
+            everything = all(answer.version == "svm" for answer in load.newest(50))
+            self.promises.keep(everything, "the candidate has all the traffic")
+        self.note("good release", load.all())
+
+        show.say("the next release: svm is stable now, and logreg, the candidate, fails from the first step on:")
+        self.running.misbehave("logreg", fail_percent=100)
+        with client.Load(self.images) as load:
+            load.wait_for_more(50)
+            self.walk("bad", "logreg", "rollback")
+            load.wait_for_requests_in_flight()
+            load.wait_for_more(200)
+            well = all(answer.status == 200 for answer in load.newest(100))
+        self.running.misbehave("logreg", fail_percent=0)
+        answers = load.all()
+        failed = sum(answer.status != 200 for answer in answers)
+        show.say(f"{failed} failed answers reached clients, of {len(answers):,} in all")
+        self.promises.keep(well, "after that every request was answered with 200")
+        # At some 1,200 requests a second a tick has 60 of the candidate's: one is enough to know.
+        self.promises.keep(0 < failed <= 200, "the candidate was taken back within three seconds' requests", failed)
+        self.note("bad release", answers, may_fail=True)
 
     def hash_in_use(self):
         """The one configuration that all workers use, if there is one."""

@@ -50,7 +50,7 @@ class Client:
             return Answer(0, None, None, time.perf_counter() - began)
         seconds = time.perf_counter() - began
         if response.status != 200:
-            return Answer(response.status, None, None, seconds)
+            return Answer(response.status, response.headers["x-changeover-version"], None, seconds)
         answer = json.loads(payload)
         # The model's own word; the header is the filter's.
         version = answer["model_version"]
@@ -108,6 +108,11 @@ class Load:
 
     def all(self):
         return [answer for answers in self.answers for answer in answers]
+
+    def newest(self, count):
+        """The newest answers of each client, so many in all."""
+        each = count // len(self.answers)
+        return [answer for answers in self.answers for answer in answers[-each:]]
 
     def wait_for_requests_in_flight(self):
         """Until every client has sent and finished a request after now."""

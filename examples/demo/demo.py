@@ -43,6 +43,7 @@ def run(arguments):
         demo.canary(arguments.requests)
         demo.users()
         demo.blue_green()
+        demo.releases()
         demo.shadow()
         demo.summary()
         if promises.broken:

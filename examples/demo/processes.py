@@ -1,5 +1,6 @@
 """The processes of the demo: two model servers and Envoy, in a directory of their own under target/."""
 
+import json
 import pathlib
 import shutil
 import socket
@@ -115,6 +116,11 @@ class Processes:
             return counters.fetch(f"http://127.0.0.1:{ADMIN}/ready").strip() == "LIVE"
 
         wait_for("Envoy to serve", ready)
+
+    def misbehave(self, model, **switches):
+        """Sets a model server's switches."""
+        url = f"http://127.0.0.1:{MODELS[model]}/admin/behaviour"
+        counters.fetch(url, json.dumps(switches).encode())
 
     def stop_envoy(self):
         self.counted_before = self.filter_counts()
