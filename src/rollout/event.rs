@@ -22,9 +22,9 @@ pub struct Event {
     pub action: Action,
     /// What the judge saw, where it was the reason.
     pub evidence: Option<Finding>,
-    /// Weights before.
+    /// Shares before, stable's included.
     pub from: Weights,
-    /// Weights after.
+    /// Shares after, stable's included.
     pub to: Weights,
     /// All of it in one sentence for a person.
     pub message: String,

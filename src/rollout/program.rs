@@ -38,6 +38,8 @@ pub struct Program {
     pub steps: Vec<Step>,
     /// All traffic to this version.
     pub pin: Option<String>,
+    /// The mirror's share in hundredths of a percent, until a step sets another; `None` without a mirror.
+    pub mirror: Option<u16>,
     /// How the candidate is judged, if it is.
     pub analysis: Option<Analysis>,
 }
@@ -124,6 +126,7 @@ impl Program {
             weights: from_outside,
             steps: config.steps.iter().flatten().filter_map(step).collect(),
             pin: config.pin.clone(),
+            mirror: config.mirror.as_ref().map(|mirror| mirror.percent.basis_points()),
             analysis: config.analysis.as_ref().map(|analysis| Analysis {
                 rules: Rules::new(analysis),
                 on_failure: analysis.on_failure,
@@ -145,6 +148,17 @@ impl Program {
     #[must_use]
     pub fn rules(&self) -> Option<&Rules> {
         self.analysis.as_ref().map(|analysis| &analysis.rules)
+    }
+
+    /// The shares of all versions that have one, stable's included.
+    #[must_use]
+    pub fn shares(&self, others: &Weights) -> Weights {
+        let left = others.values().fold(Share::ALL, |left, share| left.saturating_sub(*share));
+        let mut shares = others.clone();
+        if left > 0 {
+            shares.insert(self.stable.clone(), left);
+        }
+        shares
     }
 
     /// The weights after the steps before `position`.
@@ -177,8 +191,7 @@ impl Program {
         let behind = self.steps.iter().enumerate().filter(|(_, step)| is_weight(step));
         behind
             .map(|(index, _)| index.saturating_add(1))
-            .filter(|position| self.candidate_before(*position) <= weight)
-            .next_back()
+            .rfind(|position| self.candidate_before(*position) <= weight)
             .unwrap_or(0)
     }
 }

@@ -162,6 +162,13 @@ impl Run {
         !self.is_pinned(program) && !matches!(self.phase, Phase::Aborted | Phase::Failed)
     }
 
+    /// The mirror's share by now, in hundredths of a percent; `None` without a mirror.
+    #[must_use]
+    pub fn mirror_share(&self, program: &Program) -> Option<u16> {
+        let share = self.mirror.or(program.mirror);
+        if self.may_mirror(program) { share } else { share.map(|_| 0) }
+    }
+
     /// The candidate's part of its own and stable's requests; `None` when one of them gets none.
     #[must_use]
     pub fn candidate_share(&self, program: &Program) -> Option<f64> {
@@ -180,13 +187,14 @@ impl Run {
             && before.candidate == program.candidate;
         if !is_same_run {
             let (next, mut begun) = Self::begin(program, now);
-            let before = std::mem::replace(self, next);
-            self.revision = self.revision.saturating_add(before.revision);
+            let ended = std::mem::replace(self, next);
+            self.revision = self.revision.saturating_add(ended.revision);
+            let shares = before.shares(&ended.in_force);
             let last = begun.len().saturating_sub(1);
             for (index, event) in begun.iter_mut().enumerate() {
-                event.from.clone_from(&before.in_force);
+                event.from.clone_from(&shares);
                 if index < last {
-                    event.to.clone_from(&before.in_force);
+                    event.to.clone_from(&shares);
                 }
             }
             return begun;
@@ -541,8 +549,8 @@ impl Run {
             actor,
             action,
             evidence: None,
-            from: self.in_force.clone(),
-            to: self.in_force.clone(),
+            from: program.shares(&self.in_force),
+            to: program.shares(&self.in_force),
             message,
         });
     }
@@ -551,7 +559,7 @@ impl Run {
     fn settle(&mut self, program: &Program, events: &mut [Event]) {
         self.put_in_force(program);
         if let Some(last) = events.last_mut() {
-            last.to.clone_from(&self.in_force);
+            last.to = program.shares(&self.in_force);
         }
     }
 

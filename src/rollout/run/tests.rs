@@ -61,13 +61,15 @@ fn a_healthy_candidate_walks_its_steps() {
     assert_eq!(events[1].message, "step 3 of 7: green at 5 % for 10 s and 20 of its requests");
     assert_eq!((run.phase, run.position, run.mirror, green(&run)), (Phase::Progressing, 2, Some(5_000), 500));
     assert_eq!(run.candidate_share(&program), Some(0.05));
+    assert_eq!(run.mirror_share(&program), Some(5_000));
     // Ten seconds are not enough without twenty requests, nor the other way round.
     for now in 1..=12 {
         assert_eq!(second(&mut run, &program, now, 0, 1), [], "{now}");
     }
     let events = second(&mut run, &program, 13, 0, 10);
     assert_eq!(events[0].message, "step 5 of 7: green at 25 %, until somebody promotes");
-    assert_eq!((events[0].from.get("green"), events[0].to.get("green")), (Some(&500), Some(&2_500)));
+    assert_eq!(events[0].from, Weights::from([("blue".into(), 9_500), ("green".into(), 500)]));
+    assert_eq!(events[0].to, Weights::from([("blue".into(), 7_500), ("green".into(), 2_500)]));
     assert_eq!((run.phase, green(&run)), (Phase::Paused, 2_500));
     for now in 14..=100 {
         assert_eq!(second(&mut run, &program, now, 0, 5), [], "it waits for a person");
@@ -103,6 +105,7 @@ fn a_failing_candidate_is_taken_back_and_the_event_says_why() {
     assert!(now <= 9, "{now} requests");
     assert_eq!((run.phase, green(&run)), (Phase::Failed, 0));
     assert!(!run.may_mirror(&program));
+    assert_eq!(run.mirror_share(&program), Some(0));
     let event = &events[0];
     assert_eq!((event.action, event.actor), (Action::Rollback, Actor::Auto));
     let evidence = event.evidence.as_ref().unwrap();
@@ -232,7 +235,9 @@ fn finishing_a_release_leaves_everything_where_it_is() {
     let finished = self::program(
         &json!({"release": "2", "stable": "green", "candidate": null, "steps": [{"set_weight": 50}]}),
     );
-    run.push(&program, &finished, at(2));
+    let events = run.push(&program, &finished, at(2));
+    let all_green = Weights::from([("green".into(), 10_000)]);
+    assert_eq!((&events[0].from, &events[0].to), (&all_green, &all_green), "stable is another by now");
     assert_eq!(
         (run.phase, run.in_force()),
         (Phase::Steady, &Weights::new()),
@@ -357,8 +362,8 @@ proptest! {
             prop_assert_eq!(same, is_same_run && run.attempt == before.attempt && run.in_force() == before.in_force());
             prop_assert!(run.position <= program.steps.len().max(before.position));
             if let (Some(first), Some(last)) = (events.first(), events.last()) {
-                prop_assert_eq!(&first.from, before.in_force());
-                prop_assert_eq!(&last.to, run.in_force());
+                prop_assert_eq!(&first.from, &program_before.shares(before.in_force()));
+                prop_assert_eq!(&last.to, &program.shares(run.in_force()));
             }
             // What changed the weights is told.
             prop_assert!(!events.is_empty() || run.in_force() == before.in_force());
