@@ -14,15 +14,21 @@ use serde_json::Value;
 use super::de;
 use super::release::{Analysis, Step};
 use super::report::{Path, Problems, Shown};
-use super::units::{Duration, Share};
+use super::units::{Duration, Sha256, Share};
 
 /// The configuration of one filter.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[cfg_attr(not(target_arch = "wasm32"), schemars(title = "Changeover", deny_unknown_fields))]
+#[cfg_attr(not(target_arch = "wasm32"), schemars(extend("anyOf" = [{"required": ["rollouts"]}, {"required": ["control"]}])))]
 pub struct Config {
     /// The rollouts, in the order they are matched: the first that fits a request takes it.
+    #[cfg_attr(not(target_arch = "wasm32"), schemars(default))]
     pub rollouts: Vec<Rollout>,
+    /// The HTTP API. It stands alone, in the filter of the control listener, which has no rollouts of its own.
+    #[serde(skip_serializing_if = "Option::is_none")] // other configurations keep their hash
+    #[cfg_attr(not(target_arch = "wasm32"), schemars(with = "Control", default))]
+    pub control: Option<Control>,
 }
 
 impl Config {
@@ -36,9 +42,11 @@ impl Config {
             problems.add(&root, "the configuration is not a map; expected at least `rollouts: []`");
             return Self::default();
         };
-        for field in fields.keys().filter(|field| *field != "rollouts") {
-            problems.add(&root.field(field), "unknown field; known here: rollouts");
+        for field in fields.keys().filter(|field| !matches!(field.as_str(), "rollouts" | "control")) {
+            problems.add(&root.field(field), "unknown field; known here: rollouts, control");
         }
+        let control =
+            fields.get("control").map(|control| de::read(control, &root.field("control"), problems));
         let path = root.field("rollouts");
         let rollouts = match fields.get("rollouts") {
             Some(Value::Array(rollouts)) => rollouts.as_slice(),
@@ -46,14 +54,27 @@ impl Config {
                 problems.add(&path, "expected a list of rollouts");
                 &[]
             }
+            None if control.is_some() => &[],
             None => {
                 problems.add(&path, "missing; expected a list of rollouts (it may be empty)");
                 &[]
             }
         };
         let read = |(index, rollout)| de::read(rollout, &path.index(index), problems);
-        Self { rollouts: rollouts.iter().enumerate().map(read).collect() }
+        Self { rollouts: rollouts.iter().enumerate().map(read).collect(), control }
     }
+}
+
+/// Who may use the HTTP API.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+pub struct Control {
+    /// The SHA-256 of the token that every call but `/healthz` must carry. Absent: whoever reaches the listener
+    /// may use it.
+    pub token_sha256: Option<Sha256>,
+    /// Host names besides loopback's under which the listener may be called. Without a port they match every port.
+    pub hosts: Vec<String>,
 }
 
 /// One release of one service: which requests it is about, its versions, and how they share the traffic.

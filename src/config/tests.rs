@@ -460,9 +460,50 @@ fn the_document_itself_may_be_wrong() {
     assert_eq!(first(json!([])), ["the configuration is not a map; expected at least `rollouts: []`"; 1]);
     assert_eq!(first(json!({})), ["rollouts: missing; expected a list of rollouts (it may be empty)"]);
     assert_eq!(first(json!({"rollouts": {}})), ["rollouts: expected a list of rollouts"]);
-    assert_eq!(first(json!({"rollouts": [], "tick": "1s"})), ["tick: unknown field; known here: rollouts"]);
+    assert_eq!(
+        first(json!({"rollouts": [], "tick": "1s"})),
+        ["tick: unknown field; known here: rollouts, control"]
+    );
     let crowd: Vec<Value> = (0..4_097).map(|_| good()).collect();
     assert_eq!(problems_of(&crowd), ["rollouts: 4097 rollouts are over the limit of 4096"]);
+}
+
+#[test]
+fn the_control_listener_has_a_configuration_of_its_own() {
+    const DIGEST: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    for control in [
+        json!({}),
+        json!({"token_sha256": DIGEST, "hosts": ["control.example.com", "10.0.0.1:9911", "[2001:db8::1]"]}),
+    ] {
+        assert!(check(&json!({"control": control})).is_ok());
+        assert!(check(&json!({"control": control, "rollouts": []})).is_ok());
+    }
+    let rows = [
+        (json!(null), "control: found nothing (null), expected a map with the fields token_sha256, hosts"),
+        (json!({"token": "x"}), "control.token: unknown field; known here: token_sha256, hosts"),
+        (
+            json!({"token_sha256": "hunter2"}),
+            "control.token_sha256: no SHA-256; expected 64 hexadecimal digits, as sha256sum prints them",
+        ),
+        (
+            json!({"token_sha256": 1.5}),
+            "control.token_sha256: found the number 1.5, expected a text: put it in quotes",
+        ),
+        (
+            json!({"hosts": ["*"]}),
+            "control.hosts[0]: \"*\" is no host name; expected one such as \"models.example.com\"",
+        ),
+        (json!({"hosts": vec!["a"; 17]}), "control.hosts: 17 entries are over the limit of 16"),
+    ];
+    for (control, message) in rows {
+        let problems = check(&json!({"control": control})).unwrap_err();
+        assert_eq!(problems.lines().collect::<Vec<_>>(), [message]);
+    }
+    let both = check(&json!({"control": {}, "rollouts": [good()]})).unwrap_err();
+    assert_eq!(
+        both.lines().collect::<Vec<_>>(),
+        ["control: beside rollouts; expected it alone, in the filter of a listener of its own"]
+    );
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Values with a unit: shares in percent, durations.
+//! Values with a unit or a form of their own: shares in percent, counts, durations, digests.
 
 use std::fmt;
 
@@ -152,9 +152,56 @@ impl<'de> Deserialize<'de> for Duration {
     }
 }
 
+/// A SHA-256, written in hexadecimal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sha256([u8; 32]);
+
+impl Sha256 {
+    /// The digest.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        let mut digest = [0; 32];
+        if pairs.len() != digest.len() || !rest.is_empty() {
+            return None;
+        }
+        for (byte, pair) in digest.iter_mut().zip(pairs) {
+            let [high, low] = pair.map(|digit| char::from(digit).to_digit(16));
+            *byte = u8::try_from(high? << 4 | low?).ok()?;
+        }
+        Some(Self(digest))
+    }
+}
+
+impl fmt::Display for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl Serialize for Sha256 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Sha256 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        // What was found is not shown: it may be the secret itself, and messages go to logs.
+        Self::parse(&text).ok_or_else(|| {
+            de::Error::custom("no SHA-256; expected 64 hexadecimal digits, as sha256sum prints them")
+        })
+    }
+}
+
 #[cfg(not(target_arch = "wasm32"))]
 mod schema {
-    use super::{Count, Duration, Share};
+    use super::{Count, Duration, Sha256, Share};
     use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
     use std::borrow::Cow;
 
@@ -177,6 +224,15 @@ mod schema {
         }
         fn json_schema(_: &mut SchemaGenerator) -> Schema {
             json_schema!({"type": ["integer", "string"], "minimum": 0, "pattern": r"^\d+$"})
+        }
+    }
+
+    impl JsonSchema for Sha256 {
+        fn schema_name() -> Cow<'static, str> {
+            "Sha256".into()
+        }
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            json_schema!({"type": "string", "pattern": "^[0-9a-fA-F]{64}$"})
         }
     }
 
@@ -222,6 +278,16 @@ mod tests {
             ["", "5", "s", "5x", "1m1h", "1s1s", "-1s", "1.5s", " 1s", "99999999999999999999h", "5m s"]
         {
             assert_eq!(Duration::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn digests_are_64_hexadecimal_digits() {
+        let text = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!(Sha256::parse(text).map(|digest| digest.to_string()).as_deref(), Some(text));
+        assert_eq!(Sha256::parse(&text.to_uppercase()), Sha256::parse(text));
+        for wrong in ["", "e3", &text[1..], &format!("{text}0"), &text.replace('e', "g"), &"é".repeat(32)] {
+            assert_eq!(Sha256::parse(wrong), None, "{wrong}");
         }
     }
 

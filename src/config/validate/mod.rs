@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use super::report::{Path, Problems, Shown};
-use super::schema::{BlueGreen, Config, Match, Rollout, SessionAffinity, known};
+use super::schema::{BlueGreen, Config, Control, Match, Rollout, SessionAffinity, known};
 use super::units::Share;
 
 /// Rollouts in one configuration.
@@ -47,6 +47,13 @@ const INTERNAL_HEADERS: [&str; 3] = ["x-changeover-cluster", "x-changeover-mirro
 
 /// Tells `problems` everything that is wrong with `config`.
 pub fn validate(config: &Config, problems: &mut Problems) {
+    if let Some(control) = &config.control {
+        let path = Path::Root.field("control");
+        if !config.rollouts.is_empty() {
+            problems.add(&path, "beside rollouts; expected it alone, in the filter of a listener of its own");
+        }
+        hosts(control, &path.field("hosts"), problems);
+    }
     let path = Path::Root.field("rollouts");
     let count = config.rollouts.len();
     if count > MOST_ROLLOUTS {
@@ -69,6 +76,13 @@ pub fn validate(config: &Config, problems: &mut Problems) {
                 ),
             );
         }
+    }
+}
+
+fn hosts(control: &Control, path: &Path<'_>, problems: &mut Problems) {
+    at_most(control.hosts.len(), path, problems);
+    for (index, host) in control.hosts.iter().enumerate() {
+        authority(host, &path.index(index), problems);
     }
 }
 
@@ -222,19 +236,8 @@ fn matches(matches: &Match, path: &Path<'_>, problems: &mut Problems) {
     }
     let authorities = path.field("authority");
     at_most(matches.authority.len(), &authorities, problems);
-    for (index, authority) in matches.authority.iter().enumerate() {
-        let path = authorities.index(index);
-        if authority.is_empty() || authority.contains(|c: char| c.is_whitespace() || "/*?#@".contains(c)) {
-            problems.add(
-                &path,
-                format_args!(
-                    "{} is no host name; expected one such as \"models.example.com\"",
-                    Shown(authority)
-                ),
-            );
-        } else {
-            text(authority, &path, problems);
-        }
+    for (index, host) in matches.authority.iter().enumerate() {
+        authority(host, &authorities.index(index), problems);
     }
     methods(&matches.methods, &path.field("methods"), problems);
     let headers = path.field("headers");
@@ -339,6 +342,18 @@ fn exactly_one(alternatives: &[(&str, bool)], path: &Path<'_>, problems: &mut Pr
     if given.count() != 1 && !problems.concern(path) {
         let names: Vec<&str> = alternatives.iter().map(|(name, _)| *name).collect();
         problems.add(path, format_args!("expected exactly one of {}", names.join(", ")));
+    }
+}
+
+/// A host name, with or without a port.
+fn authority(authority: &str, path: &Path<'_>, problems: &mut Problems) {
+    if authority.is_empty() || authority.contains(|c: char| c.is_whitespace() || "/*?#@".contains(c)) {
+        problems.add(
+            path,
+            format_args!("{} is no host name; expected one such as \"models.example.com\"", Shown(authority)),
+        );
+    } else {
+        text(authority, path, problems);
     }
 }
 
