@@ -4,6 +4,9 @@
 //!
 //! * [`config`]: Envoy's forms of a configuration → typed fields → a valid configuration;
 //! * [`routing`]: a request → its rollout → the version that answers it;
+//! * [`analysis`]: what was counted → how sure one can be that the candidate is worse;
+//! * [`rollout`]: what is configured, judged and commanded → where a release stands;
+//! * [`control`]: the HTTP API by which people look at rollouts and command them;
 //! * [`telemetry`]: what is counted, and how a request's end is judged;
 //! * `host`: the only folder that talks to Envoy (feature `envoy`, target wasm32). Its `calls` holds the
 //!   module's entry point.
@@ -15,6 +18,7 @@
 
 pub mod analysis;
 pub mod config;
+pub mod control;
 #[cfg(all(feature = "envoy", target_arch = "wasm32"))]
 mod host;
 pub mod rollout;

@@ -8,6 +8,7 @@
 mod analysis;
 mod assignment;
 mod configuration;
+mod control;
 mod routing;
 
 /// Declares tests that run natively under Rust's test runner and on wasm32 under wasm-bindgen's.

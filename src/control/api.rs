@@ -1,0 +1,331 @@
+//! What is asked, and the answer.
+//!
+//! A command is not carried out here: the shell does that, under compare-and-swap, and comes back with what came of
+//! it. Whatever ends in a problem has changed nothing.
+
+use serde_json::Value;
+
+use super::access::{Access, is_foreign};
+use super::request::{MOST_BODY, Request};
+use super::response::Response;
+use super::view::{Event, Health, Journal, Page, Rollout};
+use crate::config::report::Shown;
+use crate::config::schema;
+use crate::rollout::event;
+use crate::rollout::record::{Clock, Record};
+use crate::rollout::run::{Command, Refused};
+
+/// Rollouts on one page.
+pub const MOST_ON_A_PAGE: usize = 1_000;
+
+/// The API of one control listener.
+#[derive(Clone, Debug, Default)]
+pub struct Api {
+    access: Access,
+}
+
+/// The rollouts that the API is about.
+pub trait Store {
+    /// The names of all, in any order.
+    fn names(&self) -> Vec<String>;
+    /// Everything about one.
+    fn record(&self, name: &str) -> Option<Record>;
+    /// What happened to it, oldest first.
+    fn journal(&self, name: &str) -> Vec<event::Event>;
+}
+
+/// What is to be done about a request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Handled {
+    /// Answer it.
+    Answer(Response),
+    /// Make this change, let the workers take it, and answer what [`Api::changed`] says.
+    Change(Change),
+}
+
+/// A change that somebody asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The rollout; it was there a moment ago.
+    pub rollout: String,
+    /// The command.
+    pub command: Command,
+    /// Only if it is still at this revision.
+    pub if_match: Option<u64>,
+}
+
+/// Why a change was not made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotChanged {
+    /// There is no such rollout any more.
+    Unknown,
+    /// It is not at the revision that was asked for, but at this one.
+    OtherRevision(u64),
+    /// The command does not fit the phase.
+    Refused(Refused),
+    /// Too many others change it at the same time.
+    Busy,
+}
+
+impl Change {
+    /// Makes the change.
+    ///
+    /// # Errors
+    /// It does not apply; the record is as it was.
+    pub fn apply(&self, record: &mut Record, clock: Clock) -> Result<Vec<event::Event>, NotChanged> {
+        let revision = record.run.revision;
+        if self.if_match.is_some_and(|wanted| wanted != revision) {
+            return Err(NotChanged::OtherRevision(revision));
+        }
+        record.command(self.command, clock).map_err(NotChanged::Refused)
+    }
+}
+
+impl Api {
+    /// The API as it is configured.
+    #[must_use]
+    pub fn new(control: &schema::Control) -> Self {
+        Self { access: Access::new(control) }
+    }
+
+    /// Answers a request, or says what is to be changed.
+    #[must_use]
+    pub fn handle(&self, request: &Request, store: &dyn Store) -> Handled {
+        self.decide(request, store).unwrap_or_else(Handled::Answer)
+    }
+
+    /// The answer once a change has been made, or not. Made: `outcome` is what became of the rollout, and
+    /// `missing_workers` are those that have not confirmed it in time.
+    #[must_use]
+    pub fn changed(
+        &self,
+        name: &str,
+        outcome: Result<&Record, &NotChanged>,
+        missing_workers: &[usize],
+    ) -> Response {
+        match outcome {
+            Ok(record) => {
+                let status = if missing_workers.is_empty() { 200 } else { 202 };
+                let mut rollout = Rollout::new(name, record);
+                rollout.missing_workers = missing_workers.to_vec();
+                shown(status, &rollout)
+            }
+            Err(NotChanged::Unknown) => no_such_rollout(name),
+            Err(NotChanged::OtherRevision(revision)) => Response::problem(
+                412,
+                format!("{name} is at revision {revision} by now; look at it again before you change it"),
+            )
+            .with("etag", etag(*revision)),
+            Err(NotChanged::Refused(Refused(why))) => Response::problem(409, why.clone()),
+            Err(NotChanged::Busy) => {
+                Response::problem(409, "others change the rollout at the same time; try again")
+            }
+        }
+    }
+
+    /// From the cheapest and most general refusal to the most special one.
+    fn decide(&self, request: &Request, store: &dyn Store) -> Result<Handled, Response> {
+        if !self.access.knows_host(&request.authority) {
+            return Err(Response::problem(
+                403,
+                "the host is neither loopback nor one of `control.hosts` in the configuration",
+            ));
+        }
+        let asked = request.path_and_query().and_then(|(path, query)| Some((Resource::at(path)?, query)));
+        let is_open = matches!(asked, Some((Resource::Health, _)));
+        if !is_open && !self.access.has_token(request.authorization.as_deref()) {
+            return Err(Response::problem(401, "expected `authorization: Bearer` with the token")
+                .with("www-authenticate", "Bearer"));
+        }
+        let Some((resource, query)) = asked else {
+            return Err(Response::problem(404, "there is nothing here; /v1/rollouts lists the rollouts"));
+        };
+        if request.body.len() > MOST_BODY {
+            return Err(Response::problem(413, format!("the body is over {MOST_BODY} bytes")));
+        }
+        match resource {
+            Resource::Command(name, verb) => command(request, query, name, verb, store).map(Handled::Change),
+            resource => look(request, query, &resource, store).map(Handled::Answer),
+        }
+    }
+}
+
+/// What a path leads to.
+enum Resource<'a> {
+    Health,
+    Rollouts,
+    Rollout(&'a str),
+    Events(&'a str),
+    Command(&'a str, Verb),
+}
+
+/// What a command's path ends in.
+#[derive(Clone, Copy)]
+enum Verb {
+    Promote,
+    Other(Command),
+}
+
+impl<'a> Resource<'a> {
+    fn at(path: &'a str) -> Option<Self> {
+        if path == "/healthz" {
+            return Some(Self::Health);
+        }
+        let rest = path.strip_prefix("/v1/rollouts")?;
+        if rest.is_empty() {
+            return Some(Self::Rollouts);
+        }
+        let rest = rest.strip_prefix('/')?;
+        let Some((name, what)) = rest.split_once('/') else { return Some(Self::Rollout(rest)) };
+        Some(match what {
+            "events" => Self::Events(name),
+            "promote" => Self::Command(name, Verb::Promote),
+            "abort" => Self::Command(name, Verb::Other(Command::Abort)),
+            "pause" => Self::Command(name, Verb::Other(Command::Pause)),
+            "resume" => Self::Command(name, Verb::Other(Command::Resume)),
+            "retry" => Self::Command(name, Verb::Other(Command::Retry)),
+            _ => return None,
+        })
+    }
+}
+
+/// Answers a request that changes nothing.
+fn look(
+    request: &Request,
+    query: &str,
+    resource: &Resource<'_>,
+    store: &dyn Store,
+) -> Result<Response, Response> {
+    // Envoy leaves the body of an answer to HEAD out.
+    if !matches!(request.method.as_slice(), b"GET" | b"HEAD") {
+        return Err(wrong_method("GET, HEAD"));
+    }
+    if let Resource::Rollouts = resource {
+        return Ok(Response::json(200, &page(parameter("after", query)?, store)));
+    }
+    no_parameters(query)?;
+    match *resource {
+        Resource::Rollout(name) => {
+            let record = store.record(name).ok_or_else(|| no_such_rollout(name))?;
+            Ok(shown(200, &Rollout::new(name, &record)))
+        }
+        Resource::Events(name) => {
+            store.record(name).ok_or_else(|| no_such_rollout(name))?;
+            let events = store.journal(name).iter().rev().map(|event| Event::new(name, event)).collect();
+            Ok(Response::json(200, &Journal { events }))
+        }
+        _ => Ok(Response::json(200, &Health { status: "ok" })),
+    }
+}
+
+/// Reads a request that changes something.
+fn command(
+    request: &Request,
+    query: &str,
+    name: &str,
+    verb: Verb,
+    store: &dyn Store,
+) -> Result<Change, Response> {
+    if request.method != b"POST" {
+        return Err(wrong_method("POST"));
+    }
+    if is_foreign(request.origin.as_deref(), &request.authority) {
+        return Err(Response::problem(403, "a page of another origin changes nothing here"));
+    }
+    if !request.is_json() {
+        return Err(Response::problem(415, "expected `content-type: application/json`"));
+    }
+    no_parameters(query)?;
+    let command = match verb {
+        Verb::Promote => Command::Promote { full: flag("full", &request.body)? },
+        Verb::Other(command) => no_fields(&request.body).map(|()| command)?,
+    };
+    let if_match = request.if_match.as_deref().map_or(Ok(None), revision)?;
+    store.record(name).ok_or_else(|| no_such_rollout(name))?;
+    Ok(Change { rollout: name.to_owned(), command, if_match })
+}
+
+/// The rollouts by name, from the first one after `after`.
+fn page(after: Option<&str>, store: &dyn Store) -> Page {
+    let mut names = store.names();
+    names.retain(|name| after.is_none_or(|after| name.as_str() > after));
+    names.sort_unstable();
+    let more = names.len() > MOST_ON_A_PAGE;
+    names.truncate(MOST_ON_A_PAGE);
+    let next = if more { names.last().cloned() } else { None };
+    let rollout = |name: &String| Some(Rollout::new(name, &store.record(name)?));
+    Page { rollouts: names.iter().filter_map(rollout).collect(), next }
+}
+
+/// The value of the only query parameter there may be.
+fn parameter<'a>(known: &str, query: &'a str) -> Result<Option<&'a str>, Response> {
+    let mut found = None;
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        match pair.split_once('=') {
+            Some((name, value)) if name == known && found.is_none() => found = Some(value),
+            _ => {
+                return Err(Response::problem(422, format!("expected no query parameter but one `{known}`")));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn no_parameters(query: &str) -> Result<(), Response> {
+    if query.is_empty() { Ok(()) } else { Err(Response::problem(422, "expected no query parameters")) }
+}
+
+/// The only field that a body may have, true or false.
+fn flag(known: &str, body: &[u8]) -> Result<bool, Response> {
+    let wrong = || Response::problem(422, format!("expected no body, {{}} or {{\"{known}\": true}}"));
+    if body.trim_ascii().is_empty() {
+        return Ok(false);
+    }
+    let Ok(Value::Object(fields)) = serde_json::from_slice(body) else { return Err(wrong()) };
+    if fields.keys().any(|field| field != known) {
+        return Err(wrong());
+    }
+    fields.get(known).map_or(Ok(false), |value| value.as_bool().ok_or_else(wrong))
+}
+
+fn no_fields(body: &[u8]) -> Result<(), Response> {
+    match serde_json::from_slice(body) {
+        _ if body.trim_ascii().is_empty() => Ok(()),
+        Ok(Value::Object(fields)) if fields.is_empty() => Ok(()),
+        _ => Err(Response::problem(422, "expected no body, or {}")),
+    }
+}
+
+/// Reads `if-match`; `None` stands for `*`, which any revision matches. What is no revision matches none.
+fn revision(if_match: &[u8]) -> Result<Option<u64>, Response> {
+    let text = str::from_utf8(if_match).unwrap_or_default().trim();
+    if text == "*" {
+        return Ok(None);
+    }
+    let quoted = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    let revision = quoted
+        .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
+        .and_then(|text| text.parse().ok());
+    revision
+        .map(Some)
+        .ok_or_else(|| Response::problem(412, "`if-match` is not one revision in quotes, such as \"7\""))
+}
+
+fn shown(status: u16, rollout: &Rollout) -> Response {
+    Response::json(status, rollout).with("etag", etag(rollout.revision))
+}
+
+fn etag(revision: u64) -> String {
+    format!("\"{revision}\"")
+}
+
+fn wrong_method(allowed: &'static str) -> Response {
+    Response::problem(405, format!("expected {allowed}")).with("allow", allowed)
+}
+
+fn no_such_rollout(name: &str) -> Response {
+    Response::problem(404, format!("there is no rollout {}", Shown(name)))
+}
+
+#[cfg(test)]
+mod tests;

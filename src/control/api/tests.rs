@@ -1,0 +1,471 @@
+use super::*;
+use std::collections::BTreeMap;
+
+use crate::analysis::tick::{Counts, Tick};
+use crate::config;
+use crate::control::response::Problem;
+use crate::rollout::program::Program;
+use proptest::prelude::*;
+use serde_json::json;
+
+const SECOND: u64 = 1_000_000_000;
+
+/// 2025-11-24T22:15:00.250Z, in the tick 100.
+fn clock() -> Clock {
+    Clock { length: SECOND, uptime: 100 * SECOND, time: 1_764_022_500_250 }
+}
+
+fn begun(fields: &Value) -> (Record, Vec<event::Event>) {
+    let mut rollout = json!({
+        "name": "r", "release": "1", "stable": "blue", "candidate": "green",
+        "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}, "red": {"cluster": "r"}},
+    });
+    for (field, value) in fields.as_object().unwrap() {
+        rollout[field] = value.clone();
+    }
+    let config = config::check(&json!({"rollouts": [rollout]}))
+        .map_err(|problems| problems.lines().collect::<Vec<_>>());
+    Record::begin(Program::new(&config.unwrap().rollouts[0]), clock())
+}
+
+fn steps() -> Value {
+    json!({
+        "mirror": {"to": "red", "percent": 12.5},
+        "steps": [{"set_weight": 5}, {"pause": {"duration": "1h"}}, {"set_weight": 50}, {"pause": {}}],
+        "analysis": {"metrics": [{"name": "error_rate", "max": 0.1}]},
+    })
+}
+
+#[derive(Default)]
+struct Fake {
+    rollouts: BTreeMap<String, (Record, Vec<event::Event>)>,
+}
+
+impl Store for Fake {
+    fn names(&self) -> Vec<String> {
+        self.rollouts.keys().rev().cloned().collect()
+    }
+    fn record(&self, name: &str) -> Option<Record> {
+        self.rollouts.get(name).map(|(record, _)| record.clone())
+    }
+    fn journal(&self, name: &str) -> Vec<event::Event> {
+        self.rollouts.get(name).map(|(_, events)| events.clone()).unwrap_or_default()
+    }
+}
+
+impl Fake {
+    fn new() -> Self {
+        let rollouts = [("steps", steps()), ("still", json!({"weights": {"green": 0.25}}))];
+        let mut store =
+            Self { rollouts: rollouts.map(|(name, fields)| (name.to_owned(), begun(&fields))).into() };
+        // A tick in which one of the candidate's six requests fails, and one of stable's hundred.
+        let counts = |errors, requests| Counts { errors, requests, ..Counts::default() };
+        let tick = Tick { number: 100, share: Some(0.05), candidate: counts(1, 6), stable: counts(1, 100) };
+        if let Some((record, _)) = store.rollouts.get_mut("steps") {
+            record.run.close(&record.program, &tick, clock().now());
+        }
+        store
+    }
+
+    /// Does what the shell does.
+    fn serve(&mut self, api: &Api, request: &Request) -> Response {
+        match api.handle(request, self) {
+            Handled::Answer(response) => response,
+            Handled::Change(change) => {
+                let (record, journal) = self.rollouts.get_mut(&change.rollout).unwrap();
+                let outcome = change.apply(record, clock());
+                let record = record.clone();
+                let outcome = outcome.map(|events| journal.extend(events));
+                api.changed(&change.rollout, outcome.as_ref().map(|()| &record), &[])
+            }
+        }
+    }
+}
+
+fn get(path: &str) -> Request {
+    Request {
+        method: b"GET".into(),
+        path: path.into(),
+        authority: b"127.0.0.1:9911".into(),
+        ..Request::default()
+    }
+}
+
+fn post(path: &str, body: &str) -> Request {
+    Request {
+        method: b"POST".into(),
+        content_type: Some(b"application/json".into()),
+        body: body.into(),
+        ..get(path)
+    }
+}
+
+fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
+    response.headers.iter().find(|(header, _)| *header == name).map(|(_, value)| value.as_str())
+}
+
+/// The status and the detail of a problem, which is well-formed.
+fn problem(response: &Response) -> (u16, String) {
+    assert_eq!(header(response, "content-type"), Some("application/problem+json"));
+    let problem: Problem = serde_json::from_str(&response.body).unwrap();
+    assert_eq!((problem.status, problem.kind.as_str()), (response.status, "about:blank"));
+    assert!(!problem.title.is_empty());
+    (problem.status, problem.detail)
+}
+
+#[test]
+fn a_rollout_is_shown_as_documented() {
+    let (api, mut store) = (Api::default(), Fake::new());
+    let response = store.serve(&api, &get("/v1/rollouts/steps"));
+    assert_eq!(response.status, 200);
+    assert_eq!(header(&response, "content-type"), Some("application/json"));
+    assert_eq!(header(&response, "etag"), Some("\"2\""));
+    assert_eq!(
+        response.body,
+        concat!(
+            r#"{"name":"steps","revision":2,"release":"1","attempt":1,"phase":"progressing","reason":"","#,
+            r#""pinned":false,"step":{"index":1,"count":4},"weights":{"blue":95,"green":5,"red":0},"#,
+            r#""observed_share":{"blue":94.34,"green":5.66},"mirror":12.5,"evidence":["#,
+            r#"{"metric":"error_rate","log10_e":0.229,"threshold":null},"#,
+            r#"{"metric":"error_rate.max","log10_e":-0.122,"threshold":null},"#,
+            r#"{"metric":"all","log10_e":0.088,"threshold":2.0}]}"#,
+        )
+    );
+    let response = store.serve(&api, &get("/v1/rollouts/still"));
+    assert_eq!(
+        response.body,
+        concat!(
+            r#"{"name":"still","revision":1,"release":"1","attempt":1,"phase":"steady","reason":"","pinned":false,"#,
+            r#""step":{"index":0,"count":0},"weights":{"blue":99.75,"green":0.25,"red":0},"observed_share":{},"#,
+            r#""mirror":null,"evidence":[]}"#,
+        )
+    );
+}
+
+#[test]
+fn events_are_shown_newest_first() {
+    let (api, mut store) = (Api::default(), Fake::new());
+    let (_, journal) = store.rollouts.get_mut("steps").unwrap();
+    journal.last_mut().unwrap().evidence = Some(event::Finding {
+        rule: "error_rate".into(),
+        value: 2.345_67,
+        threshold: 2.0,
+        samples: crate::analysis::judge::Seen {
+            candidate_events: 9,
+            candidate_requests: 10,
+            stable_events: 1,
+            stable_requests: 200,
+        },
+    });
+    let response = store.serve(&api, &get("/v1/rollouts/steps/events"));
+    assert_eq!(
+        response.body,
+        concat!(
+            r#"{"events":[{"time":"2025-11-24T22:15:00.250Z","rollout":"steps","release":"1","attempt":1,"#,
+            r#""actor":"config","action":"step","rule":"error_rate","value":2.346,"threshold":2.0,"#,
+            r#""samples":{"candidate":{"events":9,"requests":10},"stable":{"events":1,"requests":200}},"#,
+            r#""from":{"blue":100},"to":{"blue":95,"green":5},"message":"step 2 of 4: green at 5 % for 60 min"},"#,
+            r#"{"time":"2025-11-24T22:15:00.250Z","rollout":"steps","release":"1","attempt":1,"actor":"config","#,
+            r#""action":"start","rule":null,"value":null,"threshold":null,"samples":null,"from":{"blue":100},"#,
+            r#""to":{"blue":100},"message":"release 1, attempt 1: green begins, in 4 steps"}]}"#,
+        )
+    );
+}
+
+#[test]
+fn rollouts_come_by_name_in_pages() {
+    let (api, mut store) = (Api::default(), Fake::default());
+    let record = begun(&json!({}));
+    store.rollouts = (0..2_500).map(|number| (format!("r{number:04}"), record.clone())).collect();
+    let (mut seen, mut path) = (Vec::new(), "/v1/rollouts".to_owned());
+    loop {
+        let page: Page = serde_json::from_str(&store.serve(&api, &get(&path)).body).unwrap();
+        assert!(page.rollouts.len() <= MOST_ON_A_PAGE);
+        seen.extend(page.rollouts.into_iter().map(|rollout| rollout.name));
+        let Some(next) = page.next else { break };
+        path = format!("/v1/rollouts?after={next}");
+    }
+    assert!(seen.iter().eq(store.rollouts.keys()));
+    let none = store.serve(&api, &get("/v1/rollouts?after=zzz"));
+    assert_eq!(none.body, r#"{"rollouts":[],"next":null}"#);
+}
+
+#[test]
+fn commands_change_a_rollout_and_show_it() {
+    let (api, mut store) = (Api::default(), Fake::new());
+    let rows = [
+        ("pause", "", "paused", 5.0),
+        ("resume", "{}", "progressing", 5.0),
+        ("promote", "", "paused", 50.0),
+        ("abort", " \r\n", "aborted", 0.0),
+        ("retry", "", "progressing", 5.0),
+        ("promote", r#"{"full": false}"#, "paused", 50.0),
+        ("promote", r#"{"full": true}"#, "succeeded", 100.0),
+    ];
+    let mut last = 2;
+    for (verb, body, phase, green) in rows {
+        let response = store.serve(&api, &post(&format!("/v1/rollouts/steps/{verb}"), body));
+        let rollout: Rollout = serde_json::from_str(&response.body).unwrap();
+        assert_eq!(
+            (response.status, rollout.phase.label(), rollout.weights["green"].0),
+            (200, phase, green),
+            "{verb}"
+        );
+        assert!(rollout.revision > last);
+        last = rollout.revision;
+        assert_eq!(header(&response, "etag"), Some(format!("\"{last}\"").as_str()));
+    }
+    let (status, detail) = problem(&store.serve(&api, &post("/v1/rollouts/steps/retry", "")));
+    assert_eq!(
+        (status, detail.as_str()),
+        (409, "the rollout is succeeded; only an aborted or failed one can be retried")
+    );
+    let (record, journal) = &store.rollouts["steps"];
+    assert_eq!(record.run.revision, last, "what is refused changes nothing");
+    assert!(journal.len() >= rows.len());
+}
+
+#[test]
+fn workers_that_are_missing_are_named() {
+    let (api, store) = (Api::default(), Fake::new());
+    let response = api.changed("steps", Ok(&store.rollouts["steps"].0), &[1, 3]);
+    assert_eq!(response.status, 202);
+    assert!(response.body.ends_with(r#","missing_workers":[1,3]}"#), "{}", response.body);
+}
+
+#[test]
+fn a_change_may_depend_on_the_revision() {
+    let (api, mut store) = (Api::default(), Fake::new());
+    let mut pause = post("/v1/rollouts/steps/pause", "");
+    for stale in [
+        "\"1\"",
+        "\"3\"",
+        "1",
+        "2",
+        "W/\"2\"",
+        "\"2\", \"3\"",
+        "\"\"",
+        "\"+2\"",
+        "\"-1\"",
+        "\"",
+        "",
+        "\"18446744073709551616\"",
+    ] {
+        pause.if_match = Some(stale.into());
+        assert_eq!(problem(&store.serve(&api, &pause)).0, 412, "{stale}");
+        assert_eq!(store.rollouts["steps"].0.run.revision, 2);
+    }
+    pause.if_match = Some(b"\"1\"".into());
+    let response = store.serve(&api, &pause);
+    assert_eq!(problem(&response).1, "steps is at revision 2 by now; look at it again before you change it");
+    assert_eq!(header(&response, "etag"), Some("\"2\""));
+    pause.if_match = Some(b"\"2\"".into());
+    assert_eq!(store.serve(&api, &pause).status, 200);
+    pause.if_match = Some(b"*".into());
+    assert_eq!(store.serve(&api, &pause).status, 200);
+    // Somebody was faster, or a push took the rollout away.
+    assert_eq!(problem(&api.changed("steps", Err(&NotChanged::OtherRevision(9)), &[])).0, 412);
+    assert_eq!(problem(&api.changed("steps", Err(&NotChanged::Unknown), &[])).0, 404);
+    assert_eq!(problem(&api.changed("steps", Err(&NotChanged::Busy), &[])).0, 409);
+}
+
+/// One line per rule: what is wrong, the status, what is said.
+#[test]
+fn every_refusal_says_what_would_be_right() {
+    let (api, mut store) = (Api::default(), Fake::new());
+    let abort = || post("/v1/rollouts/steps/abort", "");
+    let of = |change: &dyn Fn(&mut Request)| {
+        let mut request = abort();
+        change(&mut request);
+        request
+    };
+    let long = format!("{{{}}}", " ".repeat(MOST_BODY));
+    let rows = [
+        (of(&|r| r.authority = b"evil.example.com".into()), 403, "the host is neither"),
+        (of(&|r| r.authority.clear()), 403, "the host is neither"),
+        (of(&|r| r.origin = Some(b"http://evil.example.com".into())), 403, "a page of another origin"),
+        (of(&|r| r.origin = Some(b"null".into())), 403, "a page of another origin"),
+        (of(&|r| r.content_type = None), 415, "expected `content-type: application/json`"),
+        (
+            of(&|r| r.content_type = Some(b"text/plain".into())),
+            415,
+            "expected `content-type: application/json`",
+        ),
+        (of(&|r| r.content_type = Some(b"application/json+x".into())), 415, "expected `content-type"),
+        (of(&|r| r.body = b"{\"full\": true}".into()), 422, "expected no body, or {}"),
+        (of(&|r| r.body = b"[]".into()), 422, "expected no body, or {}"),
+        (of(&|r| r.body = b"{".into()), 422, "expected no body, or {}"),
+        (of(&|r| r.body = vec![0xff; 3]), 422, "expected no body, or {}"),
+        (of(&|r| r.body = long.clone().into()), 413, "the body is over 4096 bytes"),
+        (of(&|r| r.path = b"/v1/rollouts/steps/abort?force=1".into()), 422, "expected no query parameters"),
+        (of(&|r| r.path = b"/v1/rollouts/nobody/abort".into()), 404, "there is no rollout \"nobody\""),
+        (of(&|r| r.method = b"GET".into()), 405, "expected POST"),
+        (of(&|r| r.method = b"OPTIONS".into()), 405, "expected POST"),
+        (of(&|r| r.method = b"post".into()), 405, "expected POST"),
+        (
+            post("/v1/rollouts/steps/promote", "{\"full\": 1}"),
+            422,
+            "expected no body, {} or {\"full\": true}",
+        ),
+        (
+            post("/v1/rollouts/steps/promote", "{\"fall\": true}"),
+            422,
+            "expected no body, {} or {\"full\": true}",
+        ),
+        (post("/v1/rollouts/steps/promote", "null"), 422, "expected no body, {} or {\"full\": true}"),
+        (post("/v1/rollouts/steps", ""), 405, "expected GET, HEAD"),
+        (post("/v1/rollouts", ""), 405, "expected GET, HEAD"),
+        (post("/healthz", ""), 405, "expected GET, HEAD"),
+        (get("/v1/rollouts/nobody"), 404, "there is no rollout \"nobody\""),
+        (get("/v1/rollouts/nobody/events"), 404, "there is no rollout \"nobody\""),
+        (get("/v1/rollouts/a\u{1b}[31m"), 404, "there is no rollout \"a\\u{1b}[31m\""),
+        (get("/v1/rollouts?before=x"), 422, "expected no query parameter but one `after`"),
+        (get("/v1/rollouts?after=x&after=y"), 422, "expected no query parameter but one `after`"),
+        (get("/v1/rollouts?after"), 422, "expected no query parameter but one `after`"),
+        (get("/v1/rollouts/steps?x"), 422, "expected no query parameters"),
+    ];
+    for (request, status, detail) in rows {
+        let response = store.serve(&api, &request);
+        let found = problem(&response);
+        assert_eq!(found.0, status, "{request:?}: {found:?}");
+        assert!(found.1.starts_with(detail), "{found:?}");
+        assert_eq!(header(&response, "allow").is_some(), status == 405);
+    }
+    assert_eq!(store.rollouts["steps"].0.run.revision, 2, "nothing has changed");
+    let paths = [
+        "",
+        "/",
+        "*",
+        "v1/rollouts",
+        "//v1/rollouts",
+        "/v1",
+        "/v1/",
+        "/v2/rollouts",
+        "/v1/rolloutss",
+        "/V1/rollouts",
+        "/v1/rollouts/steps/",
+        "/v1/rollouts/steps/weight",
+        "/v1/rollouts/steps/switch",
+        "/v1/rollouts/steps/abort/",
+        "/v1/rollouts/steps/events/x",
+        "/v1/rollouts/../healthz",
+        "/healthz/",
+        "/healthz%00",
+        "http://localhost/healthz",
+        "/v1%2Frollouts",
+        "/v1/rollouts/steps/%61bort",
+        "/v1/rollouts#",
+    ];
+    for path in paths {
+        for request in [get(path), post(path, "")] {
+            assert_eq!(problem(&store.serve(&api, &request)).0, 404, "{path}");
+        }
+    }
+    for name in ["", "%73teps", "..", "steps%2fabort", "STEPS"] {
+        assert_eq!(problem(&store.serve(&api, &get(&format!("/v1/rollouts/{name}")))).0, 404, "{name}");
+    }
+}
+
+#[test]
+fn what_is_allowed_is_not_refused() {
+    let (api, mut store) = (Api::default(), Fake::new());
+    let mut abort = post("/v1/rollouts/steps/abort", "");
+    abort.content_type = Some(b"Application/JSON ; charset=utf-8".into());
+    abort.origin = Some(b"http://127.0.0.1:9911".into());
+    assert_eq!(store.serve(&api, &abort).status, 200);
+    assert_eq!(store.serve(&api, &abort).status, 200, "an abort is always accepted");
+    let mut look = get("/v1/rollouts?");
+    look.method = b"HEAD".into();
+    look.origin = Some(b"http://evil.example.com".into()); // it sees nothing of the answer, which allows no origin
+    assert_eq!(store.serve(&api, &look).status, 200);
+}
+
+#[test]
+fn everything_but_health_wants_the_token() {
+    let control = json!({
+        "token_sha256": "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b", // of "secret"
+        "hosts": ["control.example.com"],
+    });
+    let (api, mut store) = (Api::new(&serde_json::from_value(control).unwrap()), Fake::new());
+    let ok = store.serve(&api, &get("/healthz"));
+    assert_eq!((ok.status, ok.body.as_str()), (200, r#"{"status":"ok"}"#));
+    let rows = [
+        get("/v1/rollouts"),
+        get("/v1/rollouts/nobody"),
+        get("/nothing"),
+        post("/v1/rollouts/steps/abort", ""),
+    ];
+    for request in rows {
+        for authorization in [None, Some(b"Bearer wrong".to_vec())] {
+            let response = store.serve(&api, &Request { authorization, ..request.clone() });
+            assert_eq!(problem(&response).0, 401);
+            assert_eq!(header(&response, "www-authenticate"), Some("Bearer"));
+        }
+        let right = Request { authorization: Some(b"Bearer secret".into()), ..request };
+        assert_ne!(store.serve(&api, &right).status, 401);
+    }
+    // A page that reached the listener under its own name is turned away before anything else.
+    for request in [get("/healthz"), get("/v1/rollouts"), post("/v1/rollouts/steps/abort", "")] {
+        let rebound = Request { authority: b"evil.example.com".into(), ..request.clone() };
+        assert_eq!(problem(&store.serve(&api, &rebound)).0, 403);
+        let configured = Request { authority: b"control.example.com".into(), ..request };
+        assert_ne!(store.serve(&api, &configured).status, 403);
+    }
+}
+
+fn bytes(words: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        4 => prop::sample::select(words).prop_map(|word| word.as_bytes().to_vec()),
+        1 => prop::collection::vec(any::<u8>(), 0..40),
+    ]
+}
+
+fn some(words: &'static [&'static str]) -> impl Strategy<Value = Option<Vec<u8>>> {
+    prop::option::of(bytes(words))
+}
+
+prop_compose! {
+    /// Requests that are nearly right, and some that are not.
+    fn request()(
+        method in bytes(&["GET", "POST", "POST", "HEAD", "DELETE", ""]),
+        path in prop_oneof![
+            bytes(&["/healthz", "/v1/rollouts", "/v1/rollouts/steps", "/v1/rollouts?after=a"]),
+            (bytes(&["steps", "still", "nobody", "", "..", "é"]), bytes(&["promote", "abort", "pause", "resume", "retry", "events"]))
+                .prop_map(|(name, verb)| [b"/v1/rollouts/", &name[..], b"/", &verb[..]].concat()),
+        ],
+        authority in bytes(&["localhost:9911", "127.0.0.1", "[::1]:9911", "evil.example.com"]),
+        origin in some(&["http://localhost:9911", "null"]),
+        content_type in some(&["application/json", "application/json", "text/plain"]),
+        authorization in some(&["Bearer secret", "Bearer ", "Basic eA=="]),
+        if_match in some(&["\"2\"", "\"1\"", "*", "W/\"2\""]),
+        body in prop_oneof![
+            bytes(&["", "{}", "{\"full\": true}", "{\"full\": 1}", "[[[[[[", "\"\\ud800\""]),
+            (4_090_usize..4_100).prop_map(|length| vec![b'['; length]),
+        ],
+    ) -> Request {
+        Request { method, path, authority, origin, content_type, authorization, if_match, body }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// Whatever is asked: no panic, an answer of valid JSON, and what is refused changes nothing.
+    #[test]
+    fn any_request_is_answered(request in request()) {
+        let (api, mut store) = (Api::default(), Fake::new());
+        let before = store.rollouts.clone();
+        let response = store.serve(&api, &request);
+        prop_assert!(serde_json::from_str::<Value>(&response.body).is_ok(), "{}", response.body);
+        prop_assert!(matches!(response.status, 200 | 403..=422), "{}", response.status);
+        if response.status != 200 {
+            problem(&response);
+        }
+        if response.status != 200 || request.method != b"POST" {
+            prop_assert!(before == store.rollouts);
+        } else {
+            prop_assert!(request.is_json() && !is_foreign(request.origin.as_deref(), &request.authority));
+            prop_assert!(!request.authority.starts_with(b"evil"));
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The HTTP API by which people and pipelines look at rollouts and command them. `docs/api.md` describes it.
+//!
+//! Envoy serves it on a listener of its own, whose filter has nothing but `control` in its configuration. All of
+//! it is pure: the shell hands over a request and the rollouts it knows, and gets an answer, or a change to make.
+//!
+//! * [`request`]: what the shell has read of a request;
+//! * `access`: who may ask;
+//! * [`api`]: what is asked, and the answer;
+//! * [`view`]: rollouts and events as the API shows them;
+//! * [`response`]: answers and problems;
+//! * [`time`]: when something happened, as text.
+
+#![forbid(unsafe_code)]
+
+mod access;
+pub mod api;
+pub mod request;
+pub mod response;
+pub mod time;
+pub mod view;

@@ -1,0 +1,40 @@
+//! What is known of a request. All of it comes from whoever reached the listener: nothing is trusted here.
+
+/// Bytes of a body that are read. The largest that means something is a few dozen.
+pub const MOST_BODY: usize = 4_096;
+
+/// A request to the API.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Request {
+    /// `:method`.
+    pub method: Vec<u8>,
+    /// `:path`, with its query.
+    pub path: Vec<u8>,
+    /// `:authority`, or `host`.
+    pub authority: Vec<u8>,
+    /// `origin`: which page's script sent it, where a browser did.
+    pub origin: Option<Vec<u8>>,
+    /// `content-type`.
+    pub content_type: Option<Vec<u8>>,
+    /// `authorization`.
+    pub authorization: Option<Vec<u8>>,
+    /// `if-match`.
+    pub if_match: Option<Vec<u8>>,
+    /// The body. Of one longer than [`MOST_BODY`] anything longer than that will do.
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    /// Whether the body is JSON by its content type, which no form of a foreign page can have.
+    pub(super) fn is_json(&self) -> bool {
+        let media_type =
+            self.content_type.as_deref().and_then(|value| value.split(|byte| *byte == b';').next());
+        media_type.is_some_and(|media_type| media_type.trim_ascii().eq_ignore_ascii_case(b"application/json"))
+    }
+
+    /// The path and the query; `None` when they are no text.
+    pub(super) fn path_and_query(&self) -> Option<(&str, &str)> {
+        let path = str::from_utf8(&self.path).ok()?;
+        Some(path.split_once('?').unwrap_or((path, "")))
+    }
+}

@@ -1,0 +1,287 @@
+//! Rollouts and events as the API shows them: shares in percent, stable's included; times as text; logarithms of
+//! e-values to the base of 10. The command line reads the same types.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::time::rfc3339;
+use crate::rollout::event::{self, Action, Actor};
+use crate::rollout::program::{Program, Weights};
+use crate::rollout::record::Record;
+use crate::rollout::run::Phase;
+
+/// A share in percent. Whole numbers are written as such: `5`, `0.25`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Percent(pub f64);
+
+/// Shares of versions by name.
+pub type Shares = BTreeMap<String, Percent>;
+
+/// A page of rollouts, by name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Page {
+    /// The rollouts.
+    pub rollouts: Vec<Rollout>,
+    /// The name after which the next page begins; `None` on the last one.
+    pub next: Option<String>,
+}
+
+/// Where a rollout stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rollout {
+    /// Its name.
+    pub name: String,
+    /// Rises with everything that happens to it; also its `ETag`.
+    pub revision: u64,
+    /// The release.
+    pub release: String,
+    /// From 1.
+    pub attempt: u32,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// Why, in words; empty where the phase says it all.
+    pub reason: String,
+    /// Whether a pin decides where requests go.
+    pub pinned: bool,
+    /// Where in its steps.
+    pub step: Step,
+    /// The shares in force, of every version.
+    pub weights: Shares,
+    /// The shares that candidate and stable had of the requests of both since the step began; empty before any
+    /// was judged.
+    pub observed_share: Shares,
+    /// The mirror's share; `None` without a mirror.
+    pub mirror: Option<Percent>,
+    /// What the judge has found so far. `all` decides: the average of the others, which say where it comes from.
+    pub evidence: Vec<Evidence>,
+    /// Workers that have not confirmed yet that they use this state; only in the answer to a command.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing_workers: Vec<usize>,
+}
+
+/// Where a rollout is in its steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// The step that waits, counted from 0; the number of steps when all are done.
+    pub index: usize,
+    /// The number of steps; 0 when it does not move by itself.
+    pub count: usize,
+}
+
+/// How sure one can be that the candidate is worse.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The metric; `all` for the average of all.
+    pub metric: String,
+    /// The logarithm of its e-value.
+    pub log10_e: Option<f64>,
+    /// The logarithm of the e-value that decides; `None` but for the average.
+    pub threshold: Option<f64>,
+}
+
+/// That the API is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Health {
+    /// `ok`.
+    pub status: &'static str,
+}
+
+/// What happened to a rollout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Journal {
+    /// Newest first.
+    pub events: Vec<Event>,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// When, as RFC 3339 writes it.
+    pub time: String,
+    /// The rollout.
+    pub rollout: String,
+    /// The release.
+    pub release: String,
+    /// From 1.
+    pub attempt: u32,
+    /// Who did it.
+    pub actor: Actor,
+    /// What was done.
+    pub action: Action,
+    /// The metric that accuses most, where the judge was the reason.
+    pub rule: Option<String>,
+    /// The logarithm of the e-value that decided.
+    pub value: Option<f64>,
+    /// The logarithm of its threshold.
+    pub threshold: Option<f64>,
+    /// What was counted of that metric since the step began.
+    pub samples: Option<Samples>,
+    /// Shares before.
+    pub from: Shares,
+    /// Shares after.
+    pub to: Shares,
+    /// All of it in one sentence.
+    pub message: String,
+}
+
+/// What was counted of both versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Samples {
+    /// The version that is being released.
+    pub candidate: Sample,
+    /// The version it is compared with.
+    pub stable: Sample,
+}
+
+/// What was counted of one version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Requests with the event that the metric is about.
+    pub events: u64,
+    /// All requests.
+    pub requests: u64,
+}
+
+impl Rollout {
+    /// Shows a rollout.
+    #[must_use]
+    pub fn new(name: &str, record: &Record) -> Self {
+        let Record { program, run, .. } = record;
+        Self {
+            name: name.to_owned(),
+            revision: run.revision,
+            release: program.release.clone(),
+            attempt: run.attempt,
+            phase: run.phase,
+            reason: run.reason.clone(),
+            pinned: run.is_pinned(program),
+            step: Step { index: run.position.min(program.steps.len()), count: program.steps.len() },
+            weights: weights(program, run.in_force()),
+            observed_share: observed_share(record),
+            mirror: run.mirror_share(program).map(Percent::of),
+            evidence: evidence(record),
+            missing_workers: Vec::new(),
+        }
+    }
+}
+
+impl Event {
+    /// Shows an event of a rollout.
+    #[must_use]
+    pub fn new(rollout: &str, event: &event::Event) -> Self {
+        let finding = event.evidence.as_ref();
+        Self {
+            time: rfc3339(event.time),
+            rollout: rollout.to_owned(),
+            release: event.release.clone(),
+            attempt: event.attempt,
+            actor: event.actor,
+            action: event.action,
+            rule: finding.map(|finding| finding.rule.clone()),
+            value: finding.and_then(|finding| shown(finding.value)),
+            threshold: finding.and_then(|finding| shown(finding.threshold)),
+            samples: finding.map(|finding| Samples {
+                candidate: Sample {
+                    events: finding.samples.candidate_events,
+                    requests: finding.samples.candidate_requests,
+                },
+                stable: Sample {
+                    events: finding.samples.stable_events,
+                    requests: finding.samples.stable_requests,
+                },
+            }),
+            from: shares(&event.from),
+            to: shares(&event.to),
+            message: event.message.clone(),
+        }
+    }
+}
+
+impl Percent {
+    fn of(basis_points: u16) -> Self {
+        Self(f64::from(basis_points) / 100.0)
+    }
+}
+
+impl Serialize for Percent {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // cut to what a number can hold
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let hundredths = (self.0 * 100.0).round() as u32;
+        if hundredths.is_multiple_of(100) {
+            serializer.serialize_u32(hundredths / 100)
+        } else {
+            serializer.serialize_f64(f64::from(hundredths) / 100.0)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Percent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        f64::deserialize(deserializer).map(Self)
+    }
+}
+
+/// The shares of all versions, those that have none too.
+fn weights(program: &Program, in_force: &Weights) -> Shares {
+    let mut all = Shares::new();
+    all.extend(program.versions.iter().map(|version| (version.clone(), Percent(0.0))));
+    all.extend(shares(&program.shares(in_force)));
+    all
+}
+
+fn shares(weights: &Weights) -> Shares {
+    // Collecting into a map sorts first, which costs the module kilobytes of code.
+    let mut shares = Shares::new();
+    shares.extend(weights.iter().map(|(version, share)| (version.clone(), Percent::of(*share))));
+    shares
+}
+
+fn observed_share(record: &Record) -> Shares {
+    let Record { program, run, .. } = record;
+    let mut shares = Shares::new();
+    if let (Some(share), Some(candidate)) = (run.judge.observed_share(), &program.candidate) {
+        let percent = share * 100.0;
+        shares.insert(candidate.clone(), Percent(percent));
+        shares.insert(program.stable.clone(), Percent(100.0 - percent));
+    }
+    shares
+}
+
+fn evidence(record: &Record) -> Vec<Evidence> {
+    let Some(rules) = record.program.rules() else { return Vec::new() };
+    let reading = record.run.judge.reading();
+    let mut evidence: Vec<Evidence> = Vec::new();
+    for (rule, value) in rules.metrics.iter().zip(reading.metrics) {
+        evidence.push(Evidence { metric: rule.name.clone(), log10_e: shown(value.log10()), threshold: None });
+    }
+    let threshold = shown(rules.threshold.log10());
+    evidence.push(Evidence { metric: "all".into(), log10_e: shown(reading.all.log10()), threshold });
+    evidence
+}
+
+/// A logarithm to three decimals, which is more than anybody reads; JSON has no infinite ones.
+fn shown(logarithm: f64) -> Option<f64> {
+    logarithm.is_finite().then(|| (logarithm * 1_000.0).round() / 1_000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentages_are_as_short_as_they_can_be() {
+        for (share, text) in
+            [(0.0, "0"), (5.0, "5"), (0.25, "0.25"), (33.333_333, "33.33"), (99.999, "100"), (100.0, "100")]
+        {
+            assert_eq!(serde_json::to_string(&Percent(share)).unwrap(), text);
+        }
+        assert_eq!(serde_json::to_string(&Percent(f64::NAN)).unwrap(), "0");
+    }
+
+    #[test]
+    fn logarithms_are_numbers_or_nothing() {
+        assert_eq!(shown(1.234_56), Some(1.235));
+        assert_eq!(shown(0.0_f64.log10()), None);
+    }
+}
