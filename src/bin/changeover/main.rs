@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod check;
+mod control;
 mod envoy;
 mod kubernetes;
 mod schema;
@@ -33,11 +34,14 @@ enum Command {
     },
     /// Print the JSON Schema of the configuration, for editors
     Schema,
+    #[command(flatten)]
+    Control(control::Command),
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Check { files } => check::run(&files),
         Command::Schema => schema::run(),
+        Command::Control(command) => control::run(&command),
     }
 }

@@ -1,0 +1,124 @@
+//! Speaks HTTP to the control listener.
+
+use std::fmt;
+use std::time::Duration;
+
+use changeover::control::response::Problem;
+use ureq::http::{Request, Response};
+use ureq::{Agent, Body};
+
+/// More than the API ever answers on one page.
+const MOST_ANSWER: u64 = 64 << 20;
+/// A command is answered within a second and a bit.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why there is no answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// The API says no.
+    Refused(String),
+    /// The API was not reached, or would not talk to us.
+    Unreachable(String),
+}
+
+impl Failure {
+    pub(super) fn exit_status(&self) -> u8 {
+        match self {
+            Self::Refused(_) => 1,
+            Self::Unreachable(_) => 2,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Refused(message) | Self::Unreachable(message)) = self;
+        f.write_str(message)
+    }
+}
+
+/// A control listener.
+pub(super) struct Client {
+    agent: Agent,
+    endpoint: String,
+    authorization: Option<String>,
+}
+
+impl Client {
+    pub(super) fn new(endpoint: &str, token: Option<&str>) -> Result<Self, Failure> {
+        if !endpoint.starts_with("http://") {
+            return Err(Failure::Unreachable(format!(
+                "{endpoint}: expected a URL that starts with http://; the control listener stays on loopback, other \
+                 machines reach it through a tunnel (ssh -L 9911:127.0.0.1:9911, kubectl port-forward)"
+            )));
+        }
+        // Whatever HTTP_PROXY and redirects say: the token goes to the endpoint and nowhere else.
+        let config = Agent::config_builder()
+            .proxy(None)
+            .max_redirects(0)
+            .http_status_as_error(false)
+            .timeout_global(Some(PATIENCE))
+            .user_agent(concat!("changeover/", env!("CARGO_PKG_VERSION")))
+            .build();
+        Ok(Self {
+            agent: config.into(),
+            endpoint: endpoint.trim_end_matches('/').to_owned(),
+            authorization: token.map(|token| format!("Bearer {token}")),
+        })
+    }
+
+    /// The answer to a question.
+    pub(super) fn get(&self, path: &str) -> Result<String, Failure> {
+        self.send("GET", path, "")
+    }
+
+    /// The answer to a command.
+    pub(super) fn post(&self, path: &str, body: &str) -> Result<String, Failure> {
+        self.send("POST", path, body)
+    }
+
+    fn send(&self, method: &str, path: &str, body: &str) -> Result<String, Failure> {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.endpoint));
+        if !body.is_empty() {
+            request = request.header("content-type", "application/json");
+        }
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization);
+        }
+        let request = request.body(body.to_owned()).map_err(|error| {
+            Failure::Unreachable(format!("no request to {} with this token: {error}", self.endpoint))
+        })?;
+        let mut response = self.agent.run(request).map_err(|error| self.unreachable(&error))?;
+        let body = response.body_mut().with_config().limit(MOST_ANSWER).read_to_string();
+        let body = body.map_err(|error| self.unreachable(&error))?;
+        if response.status().is_success() { Ok(body) } else { Err(self.refused(&response, &body)) }
+    }
+
+    fn unreachable(&self, error: &ureq::Error) -> Failure {
+        Failure::Unreachable(format!(
+            "{}: {error}\nIs Envoy running, with the control listener of envoy/control.yaml? Another address: --endpoint URL",
+            self.endpoint
+        ))
+    }
+
+    fn refused(&self, response: &Response<Body>, body: &str) -> Failure {
+        let status = response.status().as_u16();
+        let problem: Option<Problem> = serde_json::from_str(body).ok();
+        match (status, problem) {
+            (401, _) if self.authorization.is_none() => {
+                Failure::Unreachable("a token is wanted: --token-file FILE, or CHANGEOVER_TOKEN".into())
+            }
+            (401, _) => Failure::Unreachable("the token is not the one in the configuration".into()),
+            (403, Some(problem)) => Failure::Unreachable(format!("{}: {}", self.endpoint, problem.detail)),
+            (_, Some(problem)) => Failure::Refused(problem.detail),
+            (503, None) => Failure::Unreachable(format!(
+                "{}: Envoy answers 503 there, Changeover does not: its filter has failed, or was refused. Envoy's log says why",
+                self.endpoint
+            )),
+            (_, None) => Failure::Unreachable(format!(
+                "{}: status {status} from something that is not Changeover's API. Another address: --endpoint URL",
+                self.endpoint
+            )),
+        }
+    }
+}

@@ -1,0 +1,271 @@
+mod server;
+
+use super::*;
+use changeover::config::schema::Control;
+use changeover::control::request::Request;
+use changeover::control::response::Response;
+use clap::Parser;
+use serde_json::{Value, json};
+use server::{Rollouts, listen, serve};
+
+/// Asks as somebody at a terminal does.
+fn changeover(endpoint: &str, arguments: &[&str]) -> Result<Shown, Failure> {
+    let all = [&["changeover"], arguments, &["--endpoint", endpoint]].concat();
+    match crate::Arguments::try_parse_from(all).expect("valid arguments").command {
+        crate::Command::Control(command) => ask(&command),
+        _ => panic!("no command about rollouts"),
+    }
+}
+
+fn text(endpoint: &str, arguments: &[&str]) -> String {
+    changeover(endpoint, arguments).expect("an answer").text
+}
+
+/// What is said when there is no answer, and the exit status.
+fn failure(endpoint: &str, arguments: &[&str]) -> (u8, String) {
+    let failure = changeover(endpoint, arguments).expect_err("no answer");
+    (failure.exit_status(), failure.to_string())
+}
+
+fn rollouts() -> Rollouts {
+    let steps = json!({
+        "mirror": {"to": "green", "percent": 12.5},
+        "steps": [{"set_weight": 5}, {"pause": {"duration": "1h"}}, {"set_weight": 50}, {"pause": {}}],
+        "analysis": {"metrics": [{"name": "error_rate"}]},
+    });
+    Rollouts::default().with("steps", &steps).with("still", &json!({"weights": {"green": 0.25}}))
+}
+
+fn open() -> String {
+    serve(rollouts(), &Control::default(), &[])
+}
+
+#[test]
+fn all_rollouts_are_shown_in_a_table() {
+    let expected = "\
+ROLLOUT  PHASE        STEP    WEIGHTS                 OBSERVED                RELEASE       REASON
+steps    progressing  2 of 4  blue 95, green 5        blue 94.34, green 5.66  2026-11-24.1
+still    steady               blue 99.75, green 0.25                          2026-11-24.1
+";
+    assert_eq!(text(&open(), &["status"]), expected);
+    let none = serve(Rollouts::default(), &Control::default(), &[]);
+    assert_eq!(text(&none, &["status"]), "no rollouts\n");
+}
+
+#[test]
+fn one_rollout_is_shown_in_full() {
+    let expected = "\
+rollout   steps
+release   2026-11-24.1, attempt 1
+phase     progressing
+step      2 of 4
+weights   blue 95, green 5
+observed  blue 94.34, green 5.66
+mirror    12.5 %
+revision  2
+
+EVIDENCE    LOG10(E)  ROLLED BACK AT
+error_rate  0.23
+all         0.23      2.00
+";
+    assert_eq!(text(&open(), &["status", "steps"]), expected);
+}
+
+#[test]
+fn commands_are_obeyed_and_their_events_shown() {
+    let endpoint = open();
+    let phase = |arguments: &[&str]| {
+        let text = text(&endpoint, arguments);
+        text.lines().find_map(|line| line.strip_prefix("phase")).expect("a phase").trim().to_owned()
+    };
+    assert_eq!(phase(&["pause", "steps"]), "paused");
+    assert_eq!(phase(&["resume", "steps"]), "progressing");
+    assert_eq!(phase(&["promote", "steps"]), "paused");
+    assert_eq!(phase(&["promote", "steps", "--full"]), "succeeded");
+    assert_eq!(phase(&["abort", "steps"]), "aborted");
+    let aborted = changeover(&endpoint, &["status", "steps"]).expect("an answer");
+    assert!(aborted.bad && aborted.text.contains("reason    aborted by a person"), "{}", aborted.text);
+    assert!(changeover(&endpoint, &["status"]).expect("an answer").bad);
+    assert!(!changeover(&endpoint, &["status", "still"]).expect("an answer").bad);
+    assert_eq!(phase(&["retry", "steps"]), "progressing");
+    let events = text(&endpoint, &["events", "steps"]);
+    let lines: Vec<&str> = events.lines().collect();
+    assert_eq!(
+        lines[0],
+        "TIME                      ACTOR   ACTION   RELEASE                  WEIGHTS                               MESSAGE"
+    );
+    assert_eq!(
+        lines[1],
+        "2025-11-24T22:15:00.250Z  user    step     2026-11-24.1, attempt 2  blue 100 → blue 95, green 5           step 2 of 4: \
+         green at 5 % for 60 min"
+    );
+    assert!(lines.iter().any(|line| line.contains("green 100 → blue 100")), "{events}");
+}
+
+#[test]
+fn what_the_api_refuses_is_said_with_status_1() {
+    let endpoint = open();
+    assert_eq!(failure(&endpoint, &["status", "nobody"]), (1, "there is no rollout \"nobody\"".into()));
+    assert_eq!(
+        failure(&endpoint, &["retry", "steps"]),
+        (1, "the rollout is progressing; only an aborted or failed one can be retried".into())
+    );
+}
+
+#[test]
+fn workers_that_have_not_confirmed_are_named() {
+    let endpoint = serve(rollouts(), &Control::default(), &[1, 3]);
+    let shown = changeover(&endpoint, &["abort", "steps"]).expect("an answer");
+    assert!(
+        shown.text.contains("missing   not confirmed yet by worker 1, 3; ask for the status again\n"),
+        "{}",
+        shown.text
+    );
+    assert!(!shown.bad, "it was obeyed");
+}
+
+#[test]
+fn programs_get_the_answers_as_they_are() {
+    let endpoint = open();
+    let json = |arguments: &[&str]| -> Value {
+        serde_json::from_str(&text(&endpoint, &[arguments, &["--json"]].concat())).expect("JSON")
+    };
+    assert_eq!(json(&["status"])["rollouts"][0]["name"], "steps");
+    assert_eq!(json(&["status", "steps"])["weights"], json!({"blue": 95, "green": 5}));
+    assert_eq!(json(&["pause", "steps"])["phase"], "paused");
+    assert_eq!(json(&["events", "steps"])["events"][0]["action"], "pause");
+}
+
+#[test]
+fn every_page_is_asked_for() {
+    let many = (0..1_001).fold(Rollouts::default(), |all, n| all.with(&format!("r{n:04}"), &json!({})));
+    let endpoint = serve(many, &Control::default(), &[]);
+    assert_eq!(text(&endpoint, &["status"]).lines().count(), 1_002);
+    assert_eq!(text(&endpoint, &["status", "--json"]).lines().count(), 2);
+    // Somebody who never ends is left.
+    let endless = listen(|_| answer(200, r#"{"rollouts": [], "next": "a"}"#));
+    assert_eq!(text(&endless, &["status"]), "no rollouts\n");
+}
+
+fn answer(status: u16, body: &str) -> Response {
+    Response { status, headers: Vec::new(), body: body.into() }
+}
+
+#[test]
+fn the_token_comes_from_a_file_or_the_environment() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let write = |name: &str, text: &str| {
+        let file = directory.path().join(name);
+        std::fs::write(&file, text).expect("written");
+        file.to_str().expect("a path").to_owned()
+    };
+    let control = json!({"token_sha256": "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"});
+    let endpoint = serve(rollouts(), &serde_json::from_value(control).expect("valid"), &[]);
+    let with = |file: &str| changeover(&endpoint, &["abort", "steps", "--token-file", file]);
+    assert!(with(&write("right", "secret\n")).is_ok());
+    let refused = |message: &str| Err(Failure::Unreachable(message.into()));
+    assert_eq!(with(&write("wrong", "guess")), refused("the token is not the one in the configuration"));
+    let wanted = "a token is wanted: --token-file FILE, or CHANGEOVER_TOKEN";
+    assert_eq!(with(&write("empty", "\n")), refused(wanted));
+    assert_eq!(with(&write("odd", "a\nb")).expect_err("no header's value").exit_status(), 2);
+    let missing = directory.path().join("missing");
+    let message = with(missing.to_str().expect("a path")).expect_err("no token").to_string();
+    assert!(message.starts_with("cannot read the token in "), "{message}");
+
+    let of = |file: Option<&str>, environment: &str| {
+        token(file.map(Path::new), Some(environment.into())).expect("a token")
+    };
+    assert_eq!(of(None, " secret "), Some("secret".into()));
+    assert_eq!(of(None, ""), None);
+    assert_eq!(of(Some(&write("first", "from the file")), "secret"), Some("from the file".into()));
+}
+
+#[test]
+fn whoever_is_not_there_is_told_with_what_to_do() {
+    // A port that was free a moment ago.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let nobody = format!("http://{}", listener.local_addr().expect("an address"));
+    drop(listener);
+    let (status, message) = failure(&nobody, &["status"]);
+    assert_eq!(status, 2);
+    assert!(message.starts_with(&format!("{nobody}: ")), "{message}");
+    assert!(
+        message.ends_with("\nIs Envoy running, with the control listener of envoy/control.yaml? Another address: --endpoint URL"),
+        "{message}"
+    );
+    let bypassed = listen(|_| answer(503, ""));
+    assert_eq!(
+        failure(&bypassed, &["status"]),
+        (
+            2,
+            format!(
+                "{bypassed}: Envoy answers 503 there, Changeover does not: its filter has failed, or was refused. Envoy's log says why"
+            )
+        )
+    );
+    let other = listen(|_| answer(404, "<html>"));
+    assert_eq!(
+        failure(&other, &["abort", "steps"]),
+        (
+            2,
+            format!(
+                "{other}: status 404 from something that is not Changeover's API. Another address: --endpoint URL"
+            )
+        )
+    );
+    let odd = listen(|_| answer(200, "{}"));
+    let (status, message) = failure(&odd, &["status", "steps"]);
+    assert!(
+        status == 2 && message.starts_with("the answer is not what this version reads: missing field"),
+        "{message}"
+    );
+    let (status, message) = failure("https://127.0.0.1:9911", &["status"]);
+    assert!(status == 2 && message.contains("expected a URL that starts with http://"), "{message}");
+    let (status, message) = failure("http://", &["status"]);
+    assert_eq!(status, 2, "{message}");
+}
+
+#[test]
+fn the_token_goes_nowhere_else() {
+    let elsewhere = listen(|_| panic!("asked"));
+    let redirecting = listen(move |_: &Request| Response {
+        status: 307,
+        headers: vec![("location", format!("{elsewhere}/v1/rollouts"))],
+        body: String::new(),
+    });
+    let (status, message) = failure(&redirecting, &["status"]);
+    assert_eq!(status, 2);
+    assert!(message.contains("status 307 from something that is not Changeover's API"), "{message}");
+}
+
+#[test]
+fn what_a_terminal_would_obey_is_not_shown() {
+    let mut rollout: Value =
+        serde_json::from_str(&text(&open(), &["status", "steps", "--json"])).expect("JSON");
+    rollout["reason"] = json!("\u{1b}[2J\nphase  succeeded");
+    let endpoint = listen(move |_| answer(200, &rollout.to_string()));
+    let shown = text(&endpoint, &["status", "steps"]);
+    assert!(shown.contains("reason    \u{fffd}[2J\u{fffd}phase  succeeded\n"), "{shown}");
+}
+
+#[test]
+fn arguments_that_mean_something_else_are_refused() {
+    let parse = |arguments: &[&str]| {
+        crate::Arguments::try_parse_from(["changeover"].iter().chain(arguments))
+            .err()
+            .map(|error| error.exit_code())
+    };
+    for wrong in [
+        &["status", "a/b"][..],
+        &["abort"],
+        &["abort", ".."],
+        &["abort", "a?x"],
+        &["abort", ""],
+        &["events"],
+        &["abort", "a", "--full"],
+        &["status", "--token", "secret"],
+    ] {
+        assert_eq!(parse(wrong), Some(2), "{wrong:?}");
+    }
+    assert_eq!(parse(&["promote", "a", "--full"]), None);
+}
