@@ -1,6 +1,6 @@
 //! `changeover check`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -104,11 +104,12 @@ fn check_configuration(
         }
     };
     shadowing::warnings(&config).lines().for_each(|line| findings.warning(place, line));
-    let count = match config.rollouts.len() {
-        1 => "1 rollout".into(),
-        count => format!("{count} rollouts"),
+    let what = match (&config.control, config.rollouts.len()) {
+        (Some(_), _) => "the control listener's".into(),
+        (None, 1) => "1 rollout".into(),
+        (None, count) => format!("{count} rollouts"),
     };
-    findings.note(place, format_args!("valid: {count}, configuration {}", config::hash(&config)));
+    findings.note(place, format_args!("valid: {what}, configuration {}", config::hash(&config)));
     Some(config)
 }
 
@@ -127,68 +128,108 @@ fn check_resources(file: &str, resources: &[Value], findings: &mut Findings) {
     }
 }
 
+/// What of Envoy's files the checks are about.
+#[derive(Default)]
+struct Parts<'a> {
+    listeners: Vec<Node<'a>>,
+    managers: Vec<Node<'a>>,
+    routes: Vec<Node<'a>>,
+    clusters: BTreeSet<&'a str>,
+    plugins: Vec<Node<'a>>,
+    /// Those of them that filters discover, by the name under which they do.
+    resources: BTreeMap<&'a str, Node<'a>>,
+}
+
+impl<'a> Parts<'a> {
+    fn of(documents: &[Node<'a>]) -> Self {
+        let mut parts = Self::default();
+        for document in documents {
+            document.walk(&mut |node| parts.add(node));
+            let listed = document
+                .field("static_resources")
+                .map(|resources| resources.list("clusters"))
+                .unwrap_or_default();
+            parts.clusters.extend(listed.iter().filter_map(|cluster| cluster.text("name")));
+        }
+        parts
+    }
+
+    fn add(&mut self, node: &Node<'a>) {
+        self.plugins.extend(filters::plugin(node));
+        if node.is("HttpConnectionManager") {
+            self.managers.push(node.clone());
+        } else if node.is("RouteConfiguration") {
+            self.routes.push(node.clone());
+        } else if node.is("envoy.config.cluster.v3.Cluster") {
+            self.clusters.extend(node.text("name"));
+        } else if node.is("TypedExtensionConfig") {
+            let plugin = node.field("typed_config").and_then(|config| filters::plugin(&config));
+            self.resources.extend(node.text("name").zip(plugin));
+        } else if node.field("filter_chains").is_some() {
+            self.listeners.push(node.clone());
+        }
+    }
+}
+
 /// Checks Envoy's files together: filters, and what is around them.
 fn check_envoy(documents: &[Node<'_>], findings: &mut Findings) {
-    let (mut plugins, mut managers, mut routes, mut clusters) =
-        (Vec::new(), Vec::new(), Vec::new(), BTreeSet::new());
-    for document in documents {
-        document.walk(&mut |node| {
-            plugins.extend(filters::plugin(node));
-            if node.is("HttpConnectionManager") {
-                managers.push(node.clone());
-            } else if node.is("RouteConfiguration") {
-                routes.push(node.clone());
-            } else if node.is("envoy.config.cluster.v3.Cluster") {
-                clusters.extend(node.text("name"));
-            }
-        });
-        let listed = document
-            .field("static_resources")
-            .map(|resources| resources.list("clusters"))
-            .unwrap_or_default();
-        clusters.extend(listed.iter().filter_map(|cluster| cluster.text("name")));
-    }
+    let parts = Parts::of(documents);
     let mut checked = Vec::new();
-    for plugin in plugins {
-        let config = match filters::configuration(&plugin) {
-            Ok(configuration) => check_configuration(&plugin, &configuration, findings),
-            Err(error) => {
-                findings.error(&plugin, error);
-                None
+    for plugin in &parts.plugins {
+        let mut filter = Filter { plugin: plugin.clone(), config: None, is_control: false };
+        match filters::configuration(plugin) {
+            Ok(configuration) => {
+                filter.is_control = configuration.get("control").is_some();
+                filter.config = check_configuration(plugin, &configuration, findings);
             }
-        };
-        checked.push(Filter { plugin, config });
+            Err(error) => findings.error(plugin, error),
+        }
+        checked.push(filter);
     }
     envoy::plugin::check(&checked, findings);
+    let of =
+        |plugin: &Node<'_>| checked.iter().find(|filter| std::ptr::eq(filter.plugin.value, plugin.value));
 
     let mut found = !checked.is_empty();
-    for manager in &managers {
+    let mut all_known = true;
+    for manager in &parts.managers {
         for entry in manager.list("http_filters") {
             let filter = if filters::is_discovered(&entry) {
                 check_discovery(&entry, findings);
-                // All that is discovered under our name has the same surroundings to fit.
-                checked.first()
+                let named = entry.text("name").and_then(|name| parts.resources.get(name));
+                all_known &= named.is_some();
+                named.and_then(of)
             } else {
                 let inside = entry.field("typed_config").and_then(|config| filters::plugin(&config));
                 let Some(inside) = inside else { continue };
-                checked.iter().find(|filter| std::ptr::eq(filter.plugin.value, inside.value))
+                of(&inside)
             };
             found = true;
-            envoy::routes::check(
-                manager,
-                filter.and_then(|filter| filter.config.as_ref()),
-                &routes,
-                findings,
-            );
+            if filter.is_some_and(|filter| filter.is_control) {
+                envoy::control::behind(manager, &parts.routes, findings);
+                let around = |listener: &&Node<'_>| listener.contains(manager);
+                parts
+                    .listeners
+                    .iter()
+                    .filter(around)
+                    .for_each(|listener| envoy::control::address(listener, findings));
+            } else {
+                let config = filter.and_then(|filter| filter.config.as_ref());
+                envoy::routes::check(manager, config, &parts.routes, findings);
+            }
         }
     }
     let configs: Vec<&Config> = checked.iter().filter_map(|filter| filter.config.as_ref()).collect();
     for bootstrap in documents.iter().filter(|document| found && is_bootstrap(document)) {
-        envoy::bootstrap::check(bootstrap, &configs, &clusters, findings);
+        envoy::bootstrap::check(bootstrap, &configs, &parts.clusters, findings);
+        // With LDS nobody but Envoy knows all listeners.
+        if all_known && bootstrap.at(&["dynamic_resources", "lds_config"]).is_none() {
+            envoy::control::is_needed(bootstrap, &checked, findings);
+        }
     }
     if !found {
         let place = documents.first().map(ToString::to_string).unwrap_or_default();
-        if managers.is_empty() {
+        if parts.managers.is_empty() {
             findings.note(&place, "nothing to check: it has no HTTP filters"); // a fragment: routes, clusters, tags
         } else {
             findings.error(

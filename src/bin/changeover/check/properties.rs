@@ -6,9 +6,10 @@ use serde_json::Value;
 
 use super::*;
 
-const SHIPPED: [&str; 4] = [
+const SHIPPED: [&str; 5] = [
     include_str!("../../../../envoy/envoy.yaml"),
     include_str!("../../../../envoy/envoy-ecds.yaml"),
+    include_str!("../../../../envoy/control.yaml"),
     include_str!("../../../../envoy/istio.yaml"),
     include_str!("../../../../envoy/envoy-gateway.yaml"),
 ];

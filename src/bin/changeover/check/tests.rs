@@ -4,6 +4,7 @@ const BOOTSTRAP: &str = include_str!("../../../../envoy/envoy.yaml");
 const BY_ECDS: &str = include_str!("../../../../envoy/envoy-ecds.yaml");
 const ECDS: &str = include_str!("../../../../envoy/ecds/changeover.yaml");
 const ISTIO: &str = include_str!("../../../../envoy/istio.yaml");
+const CONTROL: &str = include_str!("../../../../envoy/control.yaml");
 const GATEWAY: &str = include_str!("../../../../envoy/envoy-gateway.yaml");
 const BARE: &str = "rollouts:\n- {name: a, versions: {b: {cluster: c}}, stable: b}\n";
 
@@ -74,6 +75,14 @@ fn what_ships_is_found_in_order() {
     assert_eq!(findings(&[BY_ECDS]), (vec![format!("f0: {place}: {discovered}")], false));
     assert_eq!(complaints(&[ECDS]), [""; 0]);
     assert_eq!(complaints(&[BY_ECDS, ECDS]), [""; 0]);
+    assert_eq!(complaints(&[BY_ECDS, ECDS, CONTROL]), [""; 0]);
+    let place = "listeners[0].filter_chains[0].filters[0].typed_config.http_filters[0].typed_config.config";
+    let (found, bad) = findings(&[CONTROL]);
+    assert!(
+        !bad && found.len() == 1
+            && found[0].starts_with(&format!("f0: {place}: valid: the control listener's, configuration ")),
+        "{found:?}"
+    );
     assert_eq!(complaints(&[ISTIO, GATEWAY]), [""; 0]);
     assert_eq!(findings(&["stats_config: {}\n"]).0, ["f0: nothing to check: it has no HTTP filters"]);
 }
@@ -187,6 +196,137 @@ fn filters_on_two_listeners_must_agree() {
     }
     let apart = listener.replace("root_id: changeover", "root_id: second").replace("svm: 20", "svm: 30");
     assert_eq!(complaints(&[&with(&apart)]), [""; 0]);
+}
+
+/// The shipped bootstrap with the control listener in it, and a release that moves by itself.
+fn with_control() -> String {
+    let clusters_at = BOOTSTRAP.find("\n  clusters:\n").expect("clusters");
+    let (_, listener) = CONTROL.split_once("listeners:\n").expect("listeners");
+    let listener: String = listener.lines().map(|line| format!("\n  {line}")).collect();
+    let both = format!("{}{listener}{}", &BOOTSTRAP[..clusters_at], &BOOTSTRAP[clusters_at..]);
+    moving(&both)
+}
+
+fn moving(bootstrap: &str) -> String {
+    let affinity = "                      session_affinity:                 # a user keeps the version\n                        header: x-user-id\n                        when_missing: random            # no user id: each request is drawn on its own\n";
+    assert!(bootstrap.contains(affinity));
+    bootstrap
+        .replace("weights: {svm: 20}", "steps: [{set_weight: 20}, {pause: {}}]")
+        .replace(affinity, "                      analysis: {deadline: 15s}\n")
+}
+
+/// Each row changes the bootstrap with the control listener in one way.
+#[test]
+fn the_control_listener_is_checked() {
+    assert_eq!(complaints(&[&with_control()]), [""; 0]);
+    const LISTENER: &str = "static_resources.listeners[1]";
+    const HCM: &str = "static_resources.listeners[1].filter_chains[0].filters[0].typed_config";
+    let looks_healthy = format!(
+        "f0: {HCM}.route_config.virtual_hosts[0].routes[0]: a failed filter would look like a healthy control listener; \
+         expected nothing but `direct_response: {{status: 503}}`"
+    );
+    let rows = [
+        (
+            "address: 127.0.0.1, port_value: 9911",
+            "address: 0.0.0.0, port_value: 9911",
+            vec![format!(
+                "f0: {LISTENER}.address.socket_address: warning: the control listener is on 0.0.0.0: whoever reaches it \
+                 commands the rollouts, over plain HTTP; expected 127.0.0.1"
+            )],
+        ),
+        ("address: 127.0.0.1, port_value: 9911", "address: \"::1\", port_value: 9911", vec![]),
+        (
+            "{socket_address: {address: 127.0.0.1, port_value: 9911}}",
+            "{pipe: {path: /run/changeover}}",
+            vec![],
+        ),
+        ("direct_response: {status: 503}", "direct_response: {status: 200}", vec![looks_healthy.clone()]),
+        ("direct_response: {status: 503}", "route: {cluster: digits-svm}", vec![looks_healthy.clone()]),
+        ("direct_response: {status: 503}", "redirect: {path_redirect: /}", vec![looks_healthy]),
+        (
+            "            routes:\n              # The filter answers",
+            "            ignored:\n              # The filter answers",
+            vec![format!(
+                "f0: {HCM}.route_config: the control listener has no route; expected nothing but \
+                 `direct_response: {{status: 503}}`"
+            )],
+        ),
+        (
+            "root_id: changeover-control",
+            "root_id: changeover",
+            vec![format!(
+                "f0: {HCM}.http_filters[0].typed_config.config: its configuration differs from the one at f0: {PLUGIN}, \
+                 which has the same vm_id, name and root_id: the one that Envoy loads last would replace the other; \
+                 expected a root_id of its own"
+            )],
+        ),
+        (
+            "control: {}",
+            "control: {token: secret}",
+            vec![format!(
+                "f0: {HCM}.http_filters[0].typed_config.config: control.token: unknown field; known here: token_sha256, hosts"
+            )],
+        ),
+    ];
+    for (from, to, expected) in rows {
+        let text = with_control();
+        assert!(text.contains(from), "nothing to change: {from}");
+        let found = complaints(&[&text.replace(from, to)]);
+        assert_eq!(found, expected, "{to}");
+    }
+}
+
+#[test]
+fn who_waits_for_a_promotion_needs_a_control_listener() {
+    let alone = moving(BOOTSTRAP);
+    let needed = "f0: warning: rollouts [\"digits\"] have a step that waits for a promotion (`pause: {}`), and there is no \
+                  control listener: nobody could promote them; copy it from envoy/control.yaml";
+    assert_eq!(findings(&[&alone]).0.last().map(String::as_str), Some(needed));
+    assert!(!findings(&[&alone]).1, "it works until then");
+    assert_eq!(complaints(&[&alone, CONTROL]), [""; 0], "it comes from another file");
+    assert_eq!(complaints(&[&alone.replace("{pause: {}}", "{pause: {duration: 1h}}")]), [""; 0]);
+    // Listeners that nobody but Envoy knows, and filters whose configuration nobody but Envoy knows.
+    assert_eq!(complaints(&[&format!("{alone}dynamic_resources: {{lds_config: {{ads: {{}}}}}}\n")]), [""; 0]);
+    let blue_green = "blue_green: {active: logreg}";
+    assert!(ECDS.contains(blue_green));
+    let ecds = ECDS.replace(blue_green, "steps: [{set_weight: 20}, {pause: {}}]");
+    assert_eq!(complaints(&[BY_ECDS, &ecds]), [needed]);
+    assert_eq!(complaints(&[BY_ECDS, &ecds.replace("  name: changeover\n", "  name: other\n")]), [""; 0]);
+}
+
+#[test]
+fn a_route_waits_no_longer_than_the_judge() {
+    let warning = |route: usize, timeout: &str, deadline: &str| {
+        format!(
+            "f0: {ROUTES}.routes[{route}].route: warning: its timeout ({timeout}) is longer than the analysis.deadline of \
+             rollout \"digits\": a request that Envoy still waits for counts as failed already; expected at most {deadline}"
+        )
+    };
+    let text = with_control();
+    let rows = [
+        ("deadline: 15s", "deadline: 2500ms", vec![warning(0, "15s", "2.5s"), warning(1, "15s", "2.5s")]),
+        (
+            "cluster_header: x-changeover-cluster\n                  timeout: 15s",
+            "cluster_header: x-changeover-cluster\n                  timeout: 15.001s",
+            vec![warning(0, "15.001s", "15s")],
+        ),
+        (
+            "cluster: digits-logreg\n                  timeout: 15s",
+            "cluster: digits-logreg\n                  timeout: 0s",
+            vec![warning(1, "0s", "15s")],
+        ),
+        ("                  timeout: 15s\n", "", vec![]),
+        ("timeout: 15s", "timeout: soon", vec![]),
+        ("analysis: {deadline: 15s}", "", vec![]),
+    ];
+    for (from, to, expected) in rows {
+        assert!(text.contains(from), "nothing to change: {from}");
+        assert_eq!(complaints(&[&text.replace(from, to)]), expected, "{to}");
+    }
+    let unsaid =
+        text.replace("                  timeout: 15s\n", "").replace("deadline: 15s", "deadline: 10s");
+    let unless_given = "15s unless given";
+    assert_eq!(complaints(&[&unsaid]), [warning(0, unless_given, "10s"), warning(1, unless_given, "10s")]);
 }
 
 #[test]

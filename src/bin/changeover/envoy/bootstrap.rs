@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use changeover::config::schema::Config;
 
-use super::{Findings, Node};
+use super::{Findings, Node, is_loopback};
 
 /// Checks a bootstrap whose filters have these configurations; `clusters` are those of all files together.
 pub(crate) fn check(
@@ -81,8 +81,4 @@ fn labels(bootstrap: &Node<'_>, configs: &[&Config], findings: &mut Findings) {
             ),
         );
     }
-}
-
-fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }

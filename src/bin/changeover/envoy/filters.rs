@@ -17,6 +17,8 @@ pub(crate) struct Filter<'a> {
     pub(crate) plugin: Node<'a>,
     /// Its configuration; `None` when it is not valid, which has been told already.
     pub(crate) config: Option<Config>,
+    /// Whether it is meant for the control listener, valid or not.
+    pub(crate) is_control: bool,
 }
 
 /// The plugin in a filter's `typed_config`, if it is one of ours.

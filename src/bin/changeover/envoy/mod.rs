@@ -4,6 +4,7 @@
 //! over, never complained about.
 
 pub(crate) mod bootstrap;
+pub(crate) mod control;
 pub(crate) mod filters;
 pub(crate) mod plugin;
 pub(crate) mod routes;
@@ -63,6 +64,13 @@ impl<'a> Node<'a> {
         })
     }
 
+    /// Whether another value stands inside it.
+    pub(crate) fn contains(&self, other: &Self) -> bool {
+        let mut found = false;
+        self.walk(&mut |node| found |= std::ptr::eq(node.value, other.value));
+        found
+    }
+
     /// Shows `visit` this value and everything inside it.
     pub(crate) fn walk(&self, visit: &mut dyn FnMut(&Self)) {
         visit(self);
@@ -100,6 +108,10 @@ pub(crate) fn is_envoys(document: &Value) -> bool {
     ];
     let Value::Object(fields) = document else { return false };
     !fields.contains_key("rollouts") && FIELDS.iter().any(|field| fields.contains_key(*field))
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// What `check` has found.

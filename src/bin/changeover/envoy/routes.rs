@@ -17,23 +17,7 @@ pub(crate) fn check(
     findings: &mut Findings,
 ) {
     clients_headers(manager, findings);
-    let routes = match (manager.field("route_config"), manager.field("rds")) {
-        (Some(inline), _) => inline,
-        (None, Some(rds)) => {
-            let named = |node: &&Node<'_>| node.text("name") == rds.text("route_config_name");
-            match routes.iter().find(named) {
-                Some(routes) => routes.clone(),
-                None => {
-                    findings.note(
-                        &rds,
-                        "its routes are discovered: check the file they come from together with this one",
-                    );
-                    return;
-                }
-            }
-        }
-        (None, None) => return,
-    };
+    let Some(routes) = of(manager, routes, findings) else { return };
     let hosts: Vec<Node<'_>> = routes.list("virtual_hosts").into_iter().filter(has_chosen_route).collect();
     if hosts.is_empty() {
         findings.error(
@@ -45,12 +29,32 @@ pub(crate) fn check(
         for rollout in config.into_iter().flat_map(|config| &config.rollouts) {
             if is_about(rollout, host) {
                 ordinary_route(rollout, host, findings);
+                timeouts(rollout, host, findings);
             }
         }
         if config.is_some_and(|config| config.rollouts.iter().any(|rollout| rollout.mirror.is_some())) {
             mirror(host, &routes, findings);
         }
     }
+}
+
+/// The routes of a connection manager, its own or those of its RDS; `None` when they are not in the files.
+pub(super) fn of<'a>(
+    manager: &Node<'a>,
+    discovered: &[Node<'a>],
+    findings: &mut Findings,
+) -> Option<Node<'a>> {
+    if let Some(inline) = manager.field("route_config") {
+        return Some(inline);
+    }
+    let rds = manager.field("rds")?;
+    let named = |node: &&Node<'_>| node.text("name") == rds.text("route_config_name");
+    let found = discovered.iter().find(named).cloned();
+    if found.is_none() {
+        findings
+            .note(&rds, "its routes are discovered: check the file they come from together with this one");
+    }
+    found
 }
 
 /// A client's own copies of the internal headers must be gone before anything looks at them.
@@ -141,6 +145,10 @@ fn may_take(route: &Node<'_>, rollout: &Rollout) -> bool {
     if !matches.list("headers").is_empty() || !matches.list("query_parameters").is_empty() {
         return false;
     }
+    takes_path(&matches, rollout)
+}
+
+fn takes_path(matches: &Node<'_>, rollout: &Rollout) -> bool {
     let wanted = rollout.matches.prefix.as_ref().or(rollout.matches.path.as_ref());
     let wanted = wanted.map_or("/", String::as_str);
     match (matches.text("prefix"), matches.text("path"), matches.text("path_separated_prefix")) {
@@ -148,6 +156,38 @@ fn may_take(route: &Node<'_>, rollout: &Rollout) -> bool {
         (_, Some(path), _) => rollout.matches.path.as_deref() == Some(path),
         _ => false,
     }
+}
+
+/// Who waits longer than the judge does waits for requests that count as failed already.
+fn timeouts(rollout: &Rollout, host: &Node<'_>, findings: &mut Findings) {
+    let Some(analysis) = &rollout.analysis else { return };
+    let deadline = std::time::Duration::from_millis(analysis.deadline.as_millis());
+    let routes = host.list("routes");
+    let ordinary = routes.iter().find(|route| !asks_for_header(route) && may_take(route, rollout));
+    let chosen = routes.iter().filter(|route| {
+        is_chosen(route) && route.field("match").is_some_and(|matches| takes_path(&matches, rollout))
+    });
+    for action in chosen.chain(ordinary).filter_map(|route| route.field("route")) {
+        let timeout = action.text("timeout");
+        // 15 s is Envoy's default, and 0 s is none at all.
+        let Some(seconds) = seconds(timeout.unwrap_or("15s")) else { continue };
+        if seconds == 0.0 || seconds > deadline.as_secs_f64() {
+            findings.warning(
+                &action,
+                format_args!(
+                    "its timeout ({}) is longer than the analysis.deadline of rollout {:?}: a request that Envoy still \
+                     waits for counts as failed already; expected at most {deadline:?}",
+                    timeout.unwrap_or("15s unless given"),
+                    rollout.name,
+                ),
+            );
+        }
+    }
+}
+
+/// A duration as protobuf's JSON form writes it.
+fn seconds(text: &str) -> Option<f64> {
+    text.strip_suffix('s')?.parse().ok()
 }
 
 /// Envoy's mirror policy on the routes of a virtual host.

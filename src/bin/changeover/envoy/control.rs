@@ -1,0 +1,74 @@
+//! The control listener: where it is, what is behind its filter, and whether somebody needs one.
+
+use changeover::config::release::Pause;
+use changeover::config::schema::Rollout;
+
+use super::filters::Filter;
+use super::{Findings, Node, is_loopback, routes};
+
+/// Checks where a listener is that has the filter.
+pub(crate) fn address(listener: &Node<'_>, findings: &mut Findings) {
+    let more = listener.list("additional_addresses");
+    for place in std::iter::once(listener).chain(&more) {
+        if let Some(address) = place.at(&["address", "socket_address"])
+            && let Some(host) = address.text("address")
+            && !is_loopback(host)
+        {
+            findings.warning(
+                &address,
+                format_args!(
+                    "the control listener is on {host}: whoever reaches it commands the rollouts, over plain HTTP; \
+                     expected 127.0.0.1"
+                ),
+            );
+        }
+    }
+}
+
+/// Checks the routes behind the filter: what they answer is answered when the filter is gone, and must not look
+/// like it.
+pub(crate) fn behind(manager: &Node<'_>, discovered: &[Node<'_>], findings: &mut Findings) {
+    let Some(config) = routes::of(manager, discovered, findings) else { return };
+    let routes: Vec<Node<'_>> =
+        config.list("virtual_hosts").iter().flat_map(|host| host.list("routes")).collect();
+    if routes.is_empty() {
+        findings.error(&config, format_args!("the control listener has no route; {EXPECTED}"));
+    }
+    for route in &routes {
+        let answer = route.field("direct_response");
+        let status = answer.and_then(|answer| answer.value.get("status")?.as_u64());
+        if status != Some(503) {
+            findings.error(
+                route,
+                format_args!("a failed filter would look like a healthy control listener; {EXPECTED}"),
+            );
+        }
+    }
+}
+
+const EXPECTED: &str = "expected nothing but `direct_response: {status: 503}`";
+
+/// Checks that somebody can promote what waits for a promotion. Everything there is is in the files.
+pub(crate) fn is_needed(bootstrap: &Node<'_>, filters: &[Filter<'_>], findings: &mut Findings) {
+    if filters.iter().any(|filter| filter.is_control) {
+        return;
+    }
+    let configs = filters.iter().filter_map(|filter| filter.config.as_ref());
+    let rollouts = configs.flat_map(|config| &config.rollouts);
+    let waiting: Vec<&str> =
+        rollouts.filter(|rollout| waits(rollout)).map(|rollout| rollout.name.as_str()).collect();
+    if !waiting.is_empty() {
+        findings.warning(
+            bootstrap,
+            format_args!(
+                "rollouts {waiting:?} have a step that waits for a promotion (`pause: {{}}`), and there is no control \
+                 listener: nobody could promote them; copy it from envoy/control.yaml"
+            ),
+        );
+    }
+}
+
+fn waits(rollout: &Rollout) -> bool {
+    let for_a_person = Pause::default();
+    rollout.steps.iter().flatten().any(|step| step.pause.as_ref() == Some(&for_a_person))
+}
