@@ -5,17 +5,17 @@
 //! who has seen its latest form.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::rollouts::{Heads, clock, heads_key, record_key, report_key};
 use super::shared::{self, Cached};
 use super::{journal, presence, progress::Progress};
+use crate::control::api::{Change, NotChanged};
 use crate::rollout::event::Event;
 use crate::rollout::program::Program;
 use crate::rollout::record::{Clock, Head, Record, Report};
-use crate::rollout::run::{Command, Refused};
 use crate::telemetry::ledger::Entry;
 
 /// Ticks after which somebody else leads.
@@ -47,7 +47,7 @@ pub(super) struct Leader {
 }
 
 /// Records by rollout, as they were last written or read.
-pub(super) type Records = BTreeMap<String, Cached<Record>>;
+pub(super) type Records = HashMap<String, Cached<Record>>;
 
 /// A rollout as a plan of this VM has it.
 pub(super) struct Configured<'a> {
@@ -55,20 +55,6 @@ pub(super) struct Configured<'a> {
     pub(super) program: &'a Program,
     pub(super) loaded_at: u64,
     pub(super) labels: &'a [(String, String)],
-}
-
-/// What became of a command.
-pub(super) enum Outcome {
-    /// It was obeyed; who must follow has this version of the heads.
-    Done(Box<Record>, u64),
-    /// It does not fit.
-    Refused(Refused),
-    /// The rollout has another revision than the one that was asked for.
-    OtherRevision(u64),
-    /// There is no such rollout.
-    Unknown,
-    /// Too many others change it at the same time.
-    Busy,
 }
 
 fn lead_key() -> String {
@@ -92,15 +78,18 @@ impl Leader {
         }
         let reports = reports(clock.tick());
         let known_before = reports.iter().map(|report| report.tick).min().unwrap_or(0);
-        let mut counted: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
+        let mut counted: HashMap<&str, Vec<&Entry>> = HashMap::new();
         for (rollout, entries) in reports.iter().flat_map(|report| &report.rollouts) {
-            counted.entry(rollout).or_default().extend(entries);
+            let all = counted.entry(rollout).or_default();
+            for entry in entries {
+                let at = all.partition_point(|known| known.tick <= entry.tick);
+                all.insert(at, entry);
+            }
         }
         let mut records = self.records.borrow_mut();
         let mut heads = Vec::new();
         for rollout in configured {
-            let mut entries = counted.remove(rollout.name).unwrap_or_default();
-            entries.sort_unstable_by_key(|entry| entry.tick);
+            let entries = counted.remove(rollout.name).unwrap_or_default();
             if let Some(tracked) = tracked(&mut records, rollout, clock) {
                 step(tracked, rollout, &entries, known_before, clock);
                 heads.push(tracked.value.head(rollout.name));
@@ -234,34 +223,25 @@ fn tell(new: Vec<Head>, now: u64) -> Option<u64> {
     told
 }
 
-/// Carries a person's command out at once, on whichever VM it has come to.
-pub(super) fn command(
-    rollout: &str,
-    labels: &[(String, String)],
-    command: Command,
-    revision: Option<u64>,
-) -> Outcome {
+/// Makes a change that a person asks for at once, on whichever VM it has come to. Returns what became of the
+/// rollout, and the version of the heads that everybody must follow.
+pub(super) fn command(change: &Change, labels: &[(String, String)]) -> Result<(Record, u64), NotChanged> {
     const TRIES: usize = 16;
-    let key = record_key(rollout);
-    let Some(mut cached) = Cached::<Record>::read(&key) else { return Outcome::Unknown };
+    let key = record_key(&change.rollout);
+    let mut cached = Cached::<Record>::read(&key).ok_or(NotChanged::Unknown)?;
     for _ in 0..TRIES {
         let mut record = cached.value.clone();
-        if revision.is_some_and(|revision| revision != record.run.revision) {
-            return Outcome::OtherRevision(record.run.revision);
-        }
-        let events = match record.command(command, clock()) {
-            Ok(events) => events,
-            Err(refused) => return Outcome::Refused(refused),
-        };
+        let events = change.apply(&mut record, clock())?;
         if cached.replace(&key, record.clone()) {
+            // Whoever leads remembers the record as it was.
             shared::update::<u64>(&commands_key(), |count| Some(count.unwrap_or(0).saturating_add(1)));
-            journal::note(rollout, labels, &events);
-            let version = tell(vec![record.head(rollout)], clock().uptime);
+            journal::note(&change.rollout, labels, &events);
+            let version = tell(vec![record.head(&change.rollout)], clock().uptime);
             let version = version.or_else(|| Some(shared::read::<Heads>(&heads_key())?.version));
-            return Outcome::Done(Box::new(record), version.unwrap_or(0));
+            return Ok((record, version.unwrap_or(0)));
         }
     }
-    Outcome::Busy
+    Err(NotChanged::Busy)
 }
 
 /// The names of all rollouts.

@@ -4,6 +4,7 @@
 //! worker's VM, [`metrics`] and [`presence`] what goes out of it. [`calls`] has every host call.
 
 mod calls;
+mod control;
 mod journal;
 mod leader;
 mod log;

@@ -41,10 +41,9 @@ impl Notices {
     pub(super) fn take(&self, queue: u32) -> Vec<u64> {
         let mut senders = Vec::new();
         while let Some(notice) = calls::dequeue(queue) {
-            senders.extend(notice.first_chunk().map(|bytes| u64::from_le_bytes(*bytes)));
+            let sender = notice.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
+            senders.extend(sender.filter(|sender| !senders.contains(sender)));
         }
-        senders.sort_unstable();
-        senders.dedup();
         senders
     }
 }

@@ -1,7 +1,7 @@
 //! What this VM does for the rollouts of its Envoy: it counts, tells what it has counted, and follows.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::{calls, presence, shared};
@@ -44,7 +44,7 @@ pub(super) fn clock() -> Clock {
 #[derive(Default)]
 pub(super) struct Rollouts {
     /// By rollout. Those of several plugins that have the same name are one rollout.
-    ledgers: RefCell<BTreeMap<String, Rc<RefCell<Ledger>>>>,
+    ledgers: RefCell<HashMap<String, Rc<RefCell<Ledger>>>>,
     /// The version of the heads that are followed.
     following: Cell<u64>,
 }

@@ -5,12 +5,12 @@
 //! share, and every stream reads the newest plan there.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 
 use fastrand::Rng;
 
 use super::calls::{self, Metric};
+use super::control::{self, Pending};
 use super::leader::{Configured, Leader};
 use super::metrics::{Registry, Series};
 use super::notices::Notices;
@@ -27,6 +27,8 @@ use crate::telemetry::series;
 /// late on a busy worker, rarely early.
 const REPORT_AT: u64 = 10_000_000;
 const LEAD_AT: u64 = 60_000_000;
+/// Milliseconds after which it is looked again whether a change can be answered, should a notice be lost.
+const PENDING_WAIT: u32 = 50;
 
 /// A configuration in use.
 pub(super) struct Loaded {
@@ -89,11 +91,14 @@ pub(super) struct Vm {
     pub(super) notices: Notices,
     rollouts: Rollouts,
     leader: Leader,
+    /// Changes that wait for the workers to take them.
+    pending: RefCell<Vec<Pending>>,
     /// Whether a request has passed here: the main thread's VM has none.
     serves: Cell<bool>,
     rng: RefCell<Rng>,
     registry: Registry,
-    slots: RefCell<BTreeMap<PluginId, Weak<Slot>>>,
+    /// A handful: one for each listener that is configured differently.
+    slots: RefCell<Vec<(PluginId, Weak<Slot>)>>,
     /// Taken at the first tick: the VM that Envoy makes for a moment to try a push never has one.
     presence: OnceCell<Presence>,
     /// Whether configurations came or went since the last tick.
@@ -112,6 +117,7 @@ impl Vm {
                 notices: Notices::default(),
                 rollouts: Rollouts::default(),
                 leader: Leader::default(),
+                pending: RefCell::default(),
                 serves: Cell::new(false),
                 rng: RefCell::new(Rng::with_seed(calls::entropy())),
                 registry: Registry::default(),
@@ -133,11 +139,13 @@ impl Vm {
     /// The slot of a plugin; a plugin without roots has none any more.
     pub(super) fn slot(&self, plugin: PluginId) -> Rc<Slot> {
         let mut slots = self.slots.borrow_mut();
-        if let Some(slot) = slots.get(&plugin).and_then(Weak::upgrade) {
+        let known = slots.iter().find(|(known, _)| *known == plugin);
+        if let Some(slot) = known.and_then(|(_, slot)| slot.upgrade()) {
             return slot;
         }
         let slot = Rc::new(Slot::default());
-        slots.insert(plugin, Rc::downgrade(&slot));
+        slots.retain(|(known, _)| *known != plugin);
+        slots.push((plugin, Rc::downgrade(&slot)));
         slot
     }
 
@@ -162,7 +170,7 @@ impl Vm {
 
     /// Soon after the beginning of each tick, and after each change; several roots of this VM may call it.
     /// Returns the milliseconds to the next time.
-    pub(super) fn tick(&self) -> u32 {
+    pub(super) fn tick(&self, root: u32) -> u32 {
         let loaded = self.loaded();
         let tick = calls::uptime() / TICK;
         if self.changed.replace(false) || self.reported.get() != tick {
@@ -179,9 +187,11 @@ impl Vm {
                 notices::send_to_all(self.id, false);
             }
         }
+        self.answer_pending(root);
         let now = calls::uptime() % TICK;
         let next = if self.led.get() == tick { TICK.saturating_add(REPORT_AT) } else { LEAD_AT };
-        u32::try_from(next.saturating_sub(now) / 1_000_000).unwrap_or(u32::MAX).max(1)
+        let wait = u32::try_from(next.saturating_sub(now) / 1_000_000).unwrap_or(u32::MAX).max(1);
+        if self.pending.borrow().is_empty() { wait } else { wait.min(PENDING_WAIT) }
     }
 
     /// Says that this VM is there, what it uses and what it has counted.
@@ -214,24 +224,70 @@ impl Vm {
     }
 
     /// Somebody says that there is something new.
-    pub(super) fn look_again(&self, queue: u32) {
+    pub(super) fn look_again(&self, root: u32, queue: u32) {
         let senders = self.notices.take(queue);
+        self.follow_and_say_so();
+        senders.into_iter().filter(|sender| *sender != 0).for_each(|sender| notices::send(sender, 0));
+        self.answer_pending(root);
+    }
+
+    fn follow_and_say_so(&self) {
         let version = self.follow(&self.loaded());
         if let Some(number) = self.presence.get().and_then(Presence::number) {
             rollouts::followed(number, self.id, version);
         }
-        senders.into_iter().filter(|sender| *sender != 0).for_each(|sender| notices::send(sender, 0));
+    }
+
+    /// Has all VMs follow a change; it is answered when they do.
+    pub(super) fn await_followers(&self, pending: Pending) {
+        self.follow_and_say_so();
+        notices::send_to_all(self.id, true);
+        if rollouts::lagging(pending.version).is_empty() {
+            control::respond(&pending.api.changed(&pending.rollout, Ok(&pending.record), &[]));
+            return;
+        }
+        self.pending.borrow_mut().push(pending);
+        calls::set_tick_period(PENDING_WAIT);
+    }
+
+    /// Answers the changes that everybody has taken, or that have waited long enough. `root` is the context in
+    /// whose callback this happens.
+    fn answer_pending(&self, root: u32) {
+        let now = calls::uptime();
+        let mut pending = std::mem::take(&mut *self.pending.borrow_mut());
+        pending.retain(|pending| {
+            let missing = rollouts::lagging(pending.version);
+            let waits = !missing.is_empty() && now < pending.deadline;
+            if !waits && calls::set_context(pending.stream) {
+                control::respond(&pending.api.changed(&pending.rollout, Ok(&pending.record), &missing));
+                calls::set_context(root);
+            }
+            waits
+        });
+        self.pending.borrow_mut().append(&mut pending);
+    }
+
+    /// A stream of the control listener is gone.
+    pub(super) fn forget(&self, stream: u32) {
+        self.pending.borrow_mut().retain(|pending| pending.stream != stream);
+    }
+
+    /// The labels of a rollout's metrics.
+    pub(super) fn labels(&self, rollout: &str) -> Vec<(String, String)> {
+        let loaded = self.loaded();
+        let mut rollouts = loaded.iter().flat_map(|loaded| loaded.plan.rollouts());
+        rollouts.find(|known| known.name == rollout).map(|known| known.labels.clone()).unwrap_or_default()
     }
 
     /// The configurations in use. Forgets plugins that are gone.
     fn loaded(&self) -> Vec<Rc<Loaded>> {
         let mut slots = self.slots.borrow_mut();
         let before = slots.len();
-        slots.retain(|_, slot| slot.strong_count() > 0);
+        slots.retain(|(_, slot)| slot.strong_count() > 0);
         if slots.len() != before {
             self.changed.set(true);
         }
-        slots.values().filter_map(|slot| slot.upgrade()?.loaded()).collect()
+        slots.iter().filter_map(|(_, slot)| slot.upgrade()?.loaded()).collect()
     }
 }
 
@@ -247,10 +303,9 @@ fn configured(loaded: &Loaded) -> impl Iterator<Item = Configured<'_>> {
 
 /// The hash of what this VM uses: that of its configuration, or one of all when it has different ones.
 fn combined_hash(loaded: &[Rc<Loaded>]) -> u64 {
-    let mut hashes: Vec<u64> = loaded.iter().map(|loaded| loaded.hash).collect();
-    hashes.sort_unstable();
-    hashes.dedup();
-    hashes.into_iter().fold(0, |all, one| all ^ one)
+    let is_first = |at: usize, hash: u64| !loaded.iter().take(at).any(|earlier| earlier.hash == hash);
+    let hashes = loaded.iter().map(|loaded| loaded.hash).enumerate();
+    hashes.filter(|(at, hash)| is_first(*at, *hash)).fold(0, |all, (_, hash)| all ^ hash)
 }
 
 /// Logs that a configuration is in use, and its warnings; once.

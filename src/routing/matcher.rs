@@ -63,12 +63,13 @@ impl Matcher {
             if rollout.matches.authority.is_empty() {
                 any_authority.add(path, index);
             }
-            let mut authorities: Vec<String> =
-                rollout.matches.authority.iter().map(|authority| authority.to_ascii_lowercase()).collect();
-            authorities.sort_unstable();
-            authorities.dedup();
-            for authority in authorities {
-                by_authority.entry(authority.into_bytes().into()).or_default().add(path, index);
+            let authorities = &rollout.matches.authority;
+            for (at, authority) in authorities.iter().enumerate() {
+                let earlier = authorities.iter().take(at);
+                if !earlier.into_iter().any(|earlier| earlier.eq_ignore_ascii_case(authority)) {
+                    let authority = authority.to_ascii_lowercase().into_bytes().into();
+                    by_authority.entry(authority).or_default().add(path, index);
+                }
             }
             let mut id_of = |name: &str| {
                 let name = name.to_ascii_lowercase();

@@ -1,0 +1,137 @@
+//! The control listener's streams: each is one request to the API.
+
+use std::rc::Rc;
+
+use proxy_wasm::traits::{Context, HttpContext};
+use proxy_wasm::types::Action;
+
+use super::calls::{self, Headers};
+use super::vm::Vm;
+use super::{journal, leader};
+use crate::control::api::{Api, Change, Handled, Store};
+use crate::control::request::{MOST_BODY, Request};
+use crate::control::response::Response;
+use crate::rollout::event::Event;
+use crate::rollout::record::Record;
+
+/// One request to the API.
+pub(super) struct ControlStream {
+    id: u32,
+    vm: Rc<Vm>,
+    api: Rc<Api>,
+    request: Request,
+    answered: bool,
+}
+
+/// A change that has been made and waits for the workers to take it.
+pub(super) struct Pending {
+    /// The stream that is to be answered.
+    pub(super) stream: u32,
+    /// The version of the heads that everybody must follow.
+    pub(super) version: u64,
+    /// By the clock that all VMs share: then it is answered all the same.
+    pub(super) deadline: u64,
+    pub(super) api: Rc<Api>,
+    pub(super) rollout: String,
+    pub(super) record: Box<Record>,
+}
+
+/// The rollouts of this Envoy, as they stand in shared data.
+struct Shared;
+
+impl Store for Shared {
+    fn names(&self) -> Vec<String> {
+        leader::names()
+    }
+
+    fn record(&self, name: &str) -> Option<Record> {
+        leader::record(name)
+    }
+
+    fn journal(&self, name: &str) -> Vec<Event> {
+        journal::of(name)
+    }
+}
+
+impl ControlStream {
+    pub(super) fn new(id: u32, vm: Rc<Vm>, api: Rc<Api>) -> Self {
+        Self { id, vm, api, request: Request::default(), answered: false }
+    }
+
+    /// The request is there as a whole, or more of it than is read.
+    fn answer(&mut self) {
+        if std::mem::replace(&mut self.answered, true) {
+            return;
+        }
+        match self.api.handle(&self.request, &Shared) {
+            Handled::Answer(response) => respond(&response),
+            Handled::Change(change) => self.change(&change),
+        }
+    }
+
+    fn change(&self, change: &Change) {
+        match leader::command(change, &self.vm.labels(&change.rollout)) {
+            Err(not_changed) => respond(&self.api.changed(&change.rollout, Err(&not_changed), &[])),
+            Ok((record, version)) => self.vm.await_followers(Pending {
+                stream: self.id,
+                version,
+                deadline: calls::uptime().saturating_add(PATIENCE),
+                api: Rc::clone(&self.api),
+                rollout: change.rollout.clone(),
+                record: Box::new(record),
+            }),
+        }
+    }
+}
+
+/// Nanoseconds after which a change is answered although a worker has not confirmed it.
+const PATIENCE: u64 = 1_000_000_000;
+
+/// Answers the request of the context that calls are about.
+pub(super) fn respond(response: &Response) {
+    let headers: Vec<(&str, &str)> =
+        response.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    calls::respond(response.status.into(), &headers, &response.body);
+}
+
+impl Context for ControlStream {}
+
+impl HttpContext for ControlStream {
+    fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+        let header = |name| calls::header(Headers::Request, name);
+        self.request = Request {
+            method: header(":method").unwrap_or_default(),
+            path: header(":path").unwrap_or_default(),
+            authority: header(":authority").unwrap_or_default(),
+            origin: header("origin"),
+            content_type: header("content-type"),
+            authorization: header("authorization"),
+            if_match: header("if-match"),
+            body: Vec::new(),
+        };
+        if end_of_stream {
+            self.answer();
+        }
+        // The route behind this filter answers 503, so nothing may reach it. That the body comes nevertheless is
+        // what `allow_on_headers_stop_iteration` is for (Envoy 1.35 and newer).
+        Action::Pause
+    }
+
+    fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+        if end_of_stream || size > MOST_BODY {
+            self.request.body = calls::request_body(MOST_BODY.saturating_add(1)).unwrap_or_default();
+            self.answer();
+        }
+        Action::Pause
+    }
+
+    fn on_http_request_trailers(&mut self, _: usize) -> Action {
+        self.request.body = calls::request_body(MOST_BODY.saturating_add(1)).unwrap_or_default();
+        self.answer();
+        Action::Pause
+    }
+
+    fn on_log(&mut self) {
+        self.vm.forget(self.id);
+    }
+}
