@@ -26,7 +26,7 @@ pub struct Api {
 
 /// The rollouts that the API is about.
 pub trait Store {
-    /// The names of all, in any order.
+    /// The names of all, in ascending order.
     fn names(&self) -> Vec<String>;
     /// Everything about one.
     fn record(&self, name: &str) -> Option<Record>;
@@ -249,7 +249,6 @@ fn command(
 fn page(after: Option<&str>, store: &dyn Store) -> Page {
     let mut names = store.names();
     names.retain(|name| after.is_none_or(|after| name.as_str() > after));
-    names.sort_unstable();
     let more = names.len() > MOST_ON_A_PAGE;
     names.truncate(MOST_ON_A_PAGE);
     let next = if more { names.last().cloned() } else { None };

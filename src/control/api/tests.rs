@@ -43,7 +43,7 @@ struct Fake {
 
 impl Store for Fake {
     fn names(&self) -> Vec<String> {
-        self.rollouts.keys().rev().cloned().collect()
+        self.rollouts.keys().cloned().collect()
     }
     fn record(&self, name: &str) -> Option<Record> {
         self.rollouts.get(name).map(|(record, _)| record.clone())
