@@ -14,6 +14,7 @@
 
 mod affinity_test;
 mod configuration_test;
+mod control_test;
 mod envoy_gateway_test;
 mod failsafe_test;
 mod harness;

@@ -67,6 +67,7 @@ pub(crate) struct Setup {
     more_configs: Vec<(String, Config)>,
     workers: u32,
     ecds_file: bool,
+    module: PathBuf,
 }
 
 impl Setup {
@@ -101,7 +102,16 @@ impl Setup {
         let listener = &mut bootstrap["static_resources"]["listeners"][0];
         listener["address"]["socket_address"]["port_value"] = json!(0);
         bootstrap["stats_flush_interval"] = json!("0.2s"); // histograms show up with the flush
-        Self { bootstrap, ecds: None, config: None, more_configs: Vec::new(), workers: 1, ecds_file: true }
+        let module = root().join("target/changeover.wasm");
+        Self {
+            bootstrap,
+            ecds: None,
+            config: None,
+            more_configs: Vec::new(),
+            workers: 1,
+            ecds_file: true,
+            module,
+        }
     }
 
     /// The clusters; the first is the ordinary route's, the stable version's.
@@ -151,8 +161,7 @@ impl Setup {
 
     /// Another module than `target/changeover.wasm`.
     pub(crate) fn module(mut self, file: &str) -> Self {
-        let filename = json!(root().join(file));
-        self.plugin()["vm_config"]["code"]["local"]["filename"] = filename;
+        self.module = root().join(file);
         self
     }
 
@@ -196,6 +205,22 @@ impl Setup {
         self
     }
 
+    /// The shipped control listener.
+    pub(crate) fn control(mut self) -> Self {
+        let mut listener = read_yaml("envoy/control.yaml")["listeners"][0].take();
+        listener["address"]["socket_address"]["port_value"] = json!(0);
+        self.bootstrap["static_resources"]["listeners"].as_array_mut().expect("listeners").push(listener);
+        self
+    }
+
+    /// The same, bypassed.
+    pub(crate) fn control_without_filter(self) -> Self {
+        self.control().edit(|bootstrap| {
+            let filters = "/static_resources/listeners/1/filter_chains/0/filters/0/typed_config/http_filters";
+            bootstrap.pointer_mut(filters).and_then(Value::as_array_mut).expect("filters").remove(0);
+        })
+    }
+
     /// TLS on the listener, with the harness's own certificate.
     pub(crate) fn tls(mut self) -> Self {
         const CONTEXT: &str = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
@@ -226,7 +251,7 @@ impl Setup {
 
     fn spawn(mut self) -> Envoy {
         let dir = tempfile::tempdir().expect("a directory");
-        let module = root().join("target/changeover.wasm");
+        let module = self.module.clone();
         assert!(module.exists(), "{} is missing: run `make build`", module.display());
         let mut files = Files { dir: dir.path().to_owned(), ecds: self.ecds.clone() };
         if let Some(ecds) = &mut files.ecds {
@@ -236,15 +261,13 @@ impl Setup {
             let source = files.ecds_path();
             let discovery = &mut self.filter()["config_discovery"]["config_source"]["path_config_source"];
             discovery["path"] = json!(source);
-        } else {
-            for listener in self.bootstrap["static_resources"]["listeners"].as_array_mut().expect("listeners")
-            {
-                let filter = listener
-                    .pointer_mut("/filter_chains/0/filters/0/typed_config/http_filters/0")
-                    .expect("a filter");
-                if filter["name"] == "envoy.filters.http.wasm" {
-                    set_module(wasm(filter), &module);
-                }
+        }
+        for listener in self.bootstrap["static_resources"]["listeners"].as_array_mut().expect("listeners") {
+            let filter = listener
+                .pointer_mut("/filter_chains/0/filters/0/typed_config/http_filters/0")
+                .expect("a filter");
+            if filter["name"] == "envoy.filters.http.wasm" {
+                set_module(wasm(filter), &module);
             }
         }
         let mut text = self.bootstrap.to_string();

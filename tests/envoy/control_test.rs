@@ -1,0 +1,177 @@
+//! The control listener: people look at rollouts and command them, and every worker obeys before they are told so.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::*;
+use crate::{between, blue_and_green};
+use serde_json::{Value, json};
+
+const JSON: (&str, &[u8]) = ("content-type", b"application/json");
+
+/// What the control listener answers.
+async fn call(
+    envoy: &Envoy,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &[u8])],
+    body: &str,
+) -> (u16, Value) {
+    let mut connection =
+        Connection::open(envoy.address_of("changeover-control")).await.expect("a connection");
+    let headers = [&[(":authority", &b"localhost"[..])], headers].concat();
+    let answer = connection.send(request(method, path, &headers, body.to_owned())).await.expect("an answer");
+    let body = serde_json::from_slice(&answer.body).unwrap_or(Value::Null);
+    (answer.status.as_u16(), body)
+}
+
+async fn get(envoy: &Envoy, path: &str) -> (u16, Value) {
+    call(envoy, "GET", path, &[], "").await
+}
+
+async fn post(envoy: &Envoy, path: &str) -> (u16, Value) {
+    call(envoy, "POST", path, &[JSON], "").await
+}
+
+/// Half of the traffic on green, until somebody promotes.
+fn at_half() -> Config {
+    Config::rollout("steps: [{set_weight: 50}, {pause: {}}, {set_weight: 75}, {pause: {duration: 1h}}]")
+}
+
+/// Waits until the rollout is known.
+async fn known(envoy: &Envoy) -> Value {
+    wait_for("the rollout", async || {
+        let (status, rollout) = get(envoy, "/v1/rollouts/digits").await;
+        (status == 200).then_some(rollout)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rollouts_and_events_are_shown() {
+    let (blue, green) = blue_and_green().await;
+    let envoy = between(&blue, &green, at_half()).control().workers(2).start().await;
+    let rollout = known(&envoy).await;
+    for (field, expected) in [
+        ("name", json!("digits")),
+        ("release", json!("1")),
+        ("attempt", json!(1)),
+        ("phase", json!("paused")),
+        ("weights", json!({"blue": 50, "green": 50})),
+        ("step", json!({"index": 1, "count": 4})),
+        ("pinned", json!(false)),
+    ] {
+        assert_eq!(rollout[field], expected, "{field} of {rollout}");
+    }
+    let (status, events) = get(&envoy, "/v1/rollouts/digits/events").await;
+    assert_eq!(status, 200);
+    let actions: Vec<_> =
+        events["events"].as_array().expect("events").iter().map(|event| event["action"].clone()).collect();
+    assert_eq!(actions, ["step", "start"], "newest first");
+    assert_eq!(get(&envoy, "/v1/rollouts").await.1["rollouts"][0]["name"], "digits");
+    assert_eq!(get(&envoy, "/healthz").await.0, 200);
+    for (status, method, path, headers) in [
+        (404, "GET", "/v1/rollouts/other", &[][..]),
+        (404, "GET", "/etc/passwd", &[]),
+        (405, "POST", "/v1/rollouts/digits", &[JSON]),
+        (405, "GET", "/v1/rollouts/digits/abort", &[]),
+        (403, "GET", "/v1/rollouts", &[(":authority", b"evil.example.com")]),
+        (403, "POST", "/v1/rollouts/digits/abort", &[JSON, ("origin", b"http://evil.example.com")]),
+        (415, "POST", "/v1/rollouts/digits/abort", &[("content-type", b"text/plain")]),
+        (412, "POST", "/v1/rollouts/digits/abort", &[JSON, ("if-match", b"\"999\"")]),
+        (409, "POST", "/v1/rollouts/digits/retry", &[JSON]),
+    ] {
+        let (found, problem) = call(&envoy, method, path, headers, "").await;
+        assert_eq!((found, &problem["status"]), (status, &json!(status)), "{method} {path}: {problem}");
+    }
+    let large = format!("{{\"full\": true{}}}", " ".repeat(100_000));
+    assert_eq!(call(&envoy, "POST", "/v1/rollouts/digits/promote", &[JSON], &large).await.0, 413);
+    assert_eq!(call(&envoy, "POST", "/v1/rollouts/digits/promote", &[JSON], "{\"ful\": true}").await.0, 422);
+    assert_eq!(known(&envoy).await["revision"], rollout["revision"], "nothing was changed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollout_is_promoted_paused_and_resumed() {
+    let (blue, green) = blue_and_green().await;
+    let envoy = between(&blue, &green, at_half()).control().workers(2).start().await;
+    known(&envoy).await;
+    let (status, rollout) = post(&envoy, "/v1/rollouts/digits/promote").await;
+    assert_eq!(
+        (status, &rollout["phase"], &rollout["weights"]["green"]),
+        (200, &json!("progressing"), &json!(75))
+    );
+    let (_, rollout) = post(&envoy, "/v1/rollouts/digits/pause").await;
+    assert_eq!((&rollout["phase"], &rollout["reason"]), (&json!("paused"), &json!("paused by a person")));
+    let (_, rollout) = post(&envoy, "/v1/rollouts/digits/resume").await;
+    assert_eq!(rollout["phase"], "progressing");
+    let (status, rollout) =
+        call(&envoy, "POST", "/v1/rollouts/digits/promote", &[JSON], "{\"full\": true}").await;
+    assert_eq!((status, &rollout["phase"]), (200, &json!("succeeded")));
+    let tally = Load::to(envoy.address()).send(100).await;
+    assert_eq!(tally.from("green"), 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn once_an_abort_is_answered_nobody_goes_to_the_candidate() {
+    let (blue, green) = blue_and_green().await;
+    let envoy = between(&blue, &green, at_half()).control().workers(4).start().await;
+    known(&envoy).await;
+    let running = Load::to(envoy.address()).connections(16).per_second(500.0).start();
+    let (mut quiet, mut took) = (Vec::new(), Vec::new());
+    for _ in 0..20 {
+        wait_for("the candidate", async || (green.count() > 20).then_some(())).await;
+        let begun = Instant::now();
+        let (status, rollout) = post(&envoy, "/v1/rollouts/digits/abort").await;
+        took.push(begun.elapsed());
+        assert_eq!((status, &rollout["phase"]), (200, &json!("aborted")), "{rollout}");
+        let from = running.sent() + 16;
+        wait_for("some load", async || (running.sent() > from + 50).then_some(())).await;
+        quiet.push(from..running.sent());
+        green.reset_count();
+        assert_eq!(post(&envoy, "/v1/rollouts/digits/retry").await.0, 200);
+    }
+    let tally = running.stop().await;
+    tally.assert_all_ok();
+    for numbers in quiet {
+        let sent = numbers.clone().filter(|number| tally.answered_before[number] <= numbers.end);
+        let late: Vec<u64> = sent.filter(|number| tally.answers[number] == "green").collect();
+        assert!(late.is_empty(), "{late:?} of {numbers:?} went to the candidate");
+    }
+    took.sort_unstable();
+    assert!(took[10] < Duration::from_millis(100), "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_does_not_follow_is_named() {
+    let (blue, green) = blue_and_green().await;
+    let envoy = between(&blue, &green, at_half())
+        .control()
+        .workers(2)
+        .module("target/changeover-trap.wasm")
+        .start()
+        .await;
+    known(&envoy).await;
+    // Its VM is gone, and still counts as alive: a control listener on the other worker answers all the same.
+    let mut connection = Connection::open(envoy.address()).await.expect("a connection");
+    let _ = connection.send(request("GET", "/", &[("x-test-trap", b"1")], "")).await;
+    let begun = Instant::now();
+    let answer = wait_for("an answer of the worker that lives", async || {
+        let (status, rollout) = post(&envoy, "/v1/rollouts/digits/abort").await;
+        (status != 503).then_some((status, rollout))
+    })
+    .await;
+    assert!(begun.elapsed() < Duration::from_secs(3));
+    assert_eq!(answer.0, 202, "{}", answer.1);
+    assert_eq!(answer.1["missing_workers"].as_array().map(Vec::len), Some(1), "{}", answer.1);
+    wait_for("the VM to be given up", async || {
+        (post(&envoy, "/v1/rollouts/digits/abort").await.0 == 200).then_some(())
+    })
+    .await;
+}
+
+/// A bypassed filter must not look healthy.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_filter_the_listener_answers_503() {
+    let (blue, green) = blue_and_green().await;
+    let envoy = between(&blue, &green, at_half()).control_without_filter().start().await;
+    assert_eq!(get(&envoy, "/healthz").await.0, 503);
+}
