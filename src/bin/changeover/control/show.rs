@@ -16,11 +16,12 @@ pub(super) fn rollouts(rollouts: &[Rollout]) -> String {
             step(rollout).unwrap_or_default(),
             shares(&rollout.weights),
             shares(&rollout.observed_share),
+            rollout.evidence.last().map(odds).unwrap_or_default(),
             rollout.release.clone(),
             rollout.reason.clone(),
         ]
     };
-    let head = ["rollout", "phase", "step", "weights", "observed", "release", "reason"];
+    let head = ["rollout", "phase", "step", "weights", "observed", "evidence", "release", "reason"];
     table(head, rollouts.iter().map(row))
 }
 
@@ -86,6 +87,14 @@ fn evidence(evidence: &[Evidence]) -> String {
     let row =
         |evidence: &Evidence| [evidence.metric.clone(), number(evidence.log10_e), number(evidence.threshold)];
     table(["evidence", "log10(e)", "rolled back at"], evidence.iter().map(row))
+}
+
+/// How far the evidence is on its way to the threshold.
+fn odds(all: &Evidence) -> String {
+    match (all.log10_e, all.threshold) {
+        (Some(value), Some(threshold)) => format!("{value:.2} of {threshold:.2}"),
+        _ => String::new(),
+    }
 }
 
 fn phase(rollout: &Rollout) -> String {

@@ -43,9 +43,9 @@ fn open() -> String {
 #[test]
 fn all_rollouts_are_shown_in_a_table() {
     let expected = "\
-ROLLOUT  PHASE        STEP    WEIGHTS                 OBSERVED                RELEASE       REASON
-steps    progressing  2 of 4  blue 95, green 5        blue 94.34, green 5.66  2026-11-24.1
-still    steady               blue 99.75, green 0.25                          2026-11-24.1
+ROLLOUT  PHASE        STEP    WEIGHTS                 OBSERVED                EVIDENCE      RELEASE       REASON
+steps    progressing  2 of 4  blue 95, green 5        blue 94.34, green 5.66  0.23 of 2.00  2026-11-24.1
+still    steady               blue 99.75, green 0.25                                        2026-11-24.1
 ";
     assert_eq!(text(&open(), &["status"]), expected);
     let none = serve(Rollouts::default(), &Control::default(), &[]);
