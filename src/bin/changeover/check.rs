@@ -205,7 +205,8 @@ fn check_envoy(documents: &[Node<'_>], findings: &mut Findings) {
                 of(&inside)
             };
             found = true;
-            if filter.is_some_and(|filter| filter.is_control) {
+            if let Some(filter) = filter.filter(|filter| filter.is_control) {
+                envoy::control::plugin(filter, findings);
                 envoy::control::behind(manager, &parts.routes, findings);
                 let around = |listener: &&Node<'_>| listener.contains(manager);
                 parts

@@ -252,6 +252,14 @@ fn the_control_listener_is_checked() {
             )],
         ),
         (
+            "allow_on_headers_stop_iteration: true",
+            "allow_on_headers_stop_iteration: false",
+            vec![format!(
+                "f0: {HCM}.http_filters[0].typed_config.config: allow_on_headers_stop_iteration is not true: no command \
+                 would be answered, for its body would not reach the filter"
+            )],
+        ),
+        (
             "root_id: changeover-control",
             "root_id: changeover",
             vec![format!(

@@ -6,6 +6,17 @@ use changeover::config::schema::Rollout;
 use super::filters::Filter;
 use super::{Findings, Node, is_loopback, routes};
 
+/// Checks the filter itself: it holds requests back at their headers, where Envoy by default stops the body, too.
+pub(crate) fn plugin(filter: &Filter<'_>, findings: &mut Findings) {
+    if filter.plugin.value.get("allow_on_headers_stop_iteration") != Some(&true.into()) {
+        findings.error(
+            &filter.plugin,
+            "allow_on_headers_stop_iteration is not true: no command would be answered, for its body would not reach the \
+             filter",
+        );
+    }
+}
+
 /// Checks where a listener is that has the filter.
 pub(crate) fn address(listener: &Node<'_>, findings: &mut Findings) {
     let more = listener.list("additional_addresses");
