@@ -157,10 +157,13 @@ pub struct Metric {
     /// `error_rate` or `latency`.
     pub name: String,
     /// How many times stable's value is tolerated: 1 unless given, for latency 1.19.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tolerate: Option<f64>,
     /// A fixed bound for the candidate's rate besides, from 0 to 1. Not for latency.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub max: Option<f64>,
     /// For latency: the quantiles that are compared, 0.5, 0.9 and 0.99 unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub quantiles: Option<Vec<f64>>,
 }
 

@@ -98,7 +98,7 @@ impl<'de> Deserialize<'de> for Count {
 }
 
 /// A length of time, to the millisecond, written as `500ms`, `30s`, `10m` or `1h30m`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Duration(u64);
 
 impl Duration {
@@ -133,6 +133,22 @@ impl Duration {
             rest = unit.strip_prefix(name)?;
         }
         (smallest != u64::MAX).then_some(Self(total))
+    }
+}
+
+impl fmt::Display for Duration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, unit) = [("h", 3_600_000), ("m", 60_000), ("s", 1_000)]
+            .into_iter()
+            .find(|(_, unit)| self.0 >= *unit && self.0.is_multiple_of(*unit))
+            .unwrap_or(("ms", 1));
+        write!(f, "{}{name}", self.0.checked_div(unit).unwrap_or(0))
+    }
+}
+
+impl Serialize for Duration {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -292,6 +308,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn every_duration_survives_its_text(milliseconds: u32, unit in prop::sample::select(vec![1, 1_000, 60_000, 3_600_000])) {
+            let duration = Duration(u64::from(milliseconds) * unit);
+            prop_assert_eq!(Duration::parse(&duration.to_string()), Some(duration));
+        }
+
         #[test]
         fn every_share_survives_its_text(basis_points in 0..=Share::ALL) {
             let text = Share(basis_points).to_string();

@@ -1,9 +1,8 @@
 //! What happened to rollouts: kept for who asks, logged, counted.
 
-use serde::Serialize;
-
 use super::calls::{self, Metric};
 use super::shared;
+use crate::control::view;
 use crate::rollout::event::{Action, Event};
 use crate::telemetry::series;
 
@@ -12,14 +11,6 @@ const KEPT: usize = 256;
 
 fn key(rollout: &str) -> String {
     shared::key(&format!("journal.{rollout}"))
-}
-
-/// One line of Envoy's log.
-#[derive(Serialize)]
-struct Line<'a> {
-    rollout: &'a str,
-    #[serde(flatten)]
-    event: &'a Event,
 }
 
 /// Notes events of a rollout, in the order they happened.
@@ -35,7 +26,8 @@ pub(super) fn note(rollout: &str, labels: &[(String, String)], events: &[Event])
         Some(journal)
     });
     for event in events {
-        if let Ok(line) = serde_json::to_string(&Line { rollout, event }) {
+        // The same that the API shows.
+        if let Ok(line) = serde_json::to_string(&view::Event::new(rollout, event)) {
             log::log!(level(event.action), "{line}");
         }
         // Events are rare: the metric is looked up for each.

@@ -89,9 +89,9 @@ async fn a_healthy_candidate_walks_to_the_end_and_nobody_goes_back() {
     let weights: Vec<u64> = events(&envoy)
         .iter()
         .filter(|event| event["action"] != "start")
-        .map(|event| event["to"]["green"].as_u64().expect("a weight"))
+        .map(|event| event["to"]["green"].as_f64().expect("a weight") as u64)
         .collect();
-    assert_eq!(weights, [100, 500, 2_500, 5_000, 10_000]);
+    assert_eq!(weights, [1, 5, 25, 50, 100]);
     // Everybody has had an answer since.
     let sent = running.sent();
     wait_for("everybody once more", async || (running.sent() > sent + 2 * USERS).then_some(())).await;
@@ -134,7 +134,7 @@ async fn a_slow_candidate_is_taken_back_by_its_latency() {
     let (envoy, running) = both_take_30_ms(&blue, &green).await;
     green.set(Behaviour::Delay(Duration::from_millis(75)));
     let event = wait_for_event(&envoy, "rollback").await;
-    let rule = event["evidence"]["rule"].as_str().expect("a rule");
+    let rule = event["rule"].as_str().expect("a rule");
     assert!(rule.starts_with("latency: slower than "), "{rule}");
     running.stop().await.assert_all_ok();
 }
@@ -287,8 +287,8 @@ async fn two_listeners_count_for_one_rollout() {
     let one = load(&envoy).start();
     let two = Load::to(envoy.address_of("second")).connections(16).per_second(100.0).start();
     let event = wait_for_event(&envoy, "rollback").await;
-    let samples = &event["evidence"]["samples"];
-    assert!(samples["candidate_requests"].as_u64() <= Some(green.count()), "{samples}: counted twice");
+    let samples = &event["samples"];
+    assert!(samples["candidate"]["requests"].as_u64() <= Some(green.count()), "{samples}: counted twice");
     assert_eq!(actions(&envoy).iter().filter(|action| *action == "rollback").count(), 1);
     let sent = two.sent();
     wait_for("more load", async || (two.sent() > sent + 100).then_some(())).await;

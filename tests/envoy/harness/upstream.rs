@@ -153,7 +153,7 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     let count = state.count.fetch_add(1, Ordering::SeqCst) + 1;
     let mut behaviour = state.behaviour.lock().expect("no panic").clone();
     if let Behaviour::OneIn(every, then) = behaviour {
-        behaviour = if count % every == 0 { *then } else { Behaviour::Status(200) };
+        behaviour = if count.is_multiple_of(every) { *then } else { Behaviour::Status(200) };
     }
     let mut response = respond(&state, behaviour, request).await;
     response.headers_mut().insert("x-upstream", HeaderValue::from_static(state.name));
