@@ -258,8 +258,13 @@ pub(super) fn define_metric(kind: Metric, name: &str) -> Option<u32> {
 
 /// Adds one to a counter.
 pub(super) fn increment(counter: u32) {
+    add(counter, 1);
+}
+
+/// Adds to a counter.
+pub(super) fn add(counter: u32, by: u64) {
     // SAFETY: no memory is shared.
-    unsafe { abi::proxy_increment_metric(counter, 1) };
+    unsafe { abi::proxy_increment_metric(counter, i64::try_from(by).unwrap_or(i64::MAX)) };
 }
 
 /// Sets a gauge, or records a value in a histogram.

@@ -1,6 +1,7 @@
 //! What happened to rollouts: kept for who asks, logged, counted.
 
 use super::calls::{self, Metric};
+use super::rollouts::count_dropped;
 use super::shared;
 use crate::control::view;
 use crate::rollout::event::{Action, Event};
@@ -18,13 +19,15 @@ pub(super) fn note(rollout: &str, labels: &[(String, String)], events: &[Event])
     if events.is_empty() {
         return;
     }
+    let mut dropped = 0;
     shared::update::<Vec<Event>>(&key(rollout), |journal| {
         let mut journal = journal.unwrap_or_default();
         journal.extend_from_slice(events);
-        let surplus = journal.len().saturating_sub(KEPT);
-        journal.drain(..surplus);
+        dropped = journal.len().saturating_sub(KEPT);
+        journal.drain(..dropped);
         Some(journal)
     });
+    count_dropped("events", dropped as u64);
     for event in events {
         // The same that the API shows.
         if let Ok(line) = serde_json::to_string(&view::Event::new(rollout, event)) {

@@ -4,10 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::{calls, presence, shared};
+use super::calls::{self, Metric};
+use super::{presence, shared};
 use crate::rollout::record::{Clock, Head, Record, Report};
 use crate::routing::plan::Plan;
 use crate::telemetry::ledger::Ledger;
+use crate::telemetry::series;
 
 /// Nanoseconds of a tick.
 pub(super) const TICK: u64 = 1_000_000_000;
@@ -74,6 +76,8 @@ impl Rollouts {
     /// Tells what was counted, as of the tick under way.
     pub(super) fn report(&self, worker: usize, vm: u64, tick: u64) {
         let ledgers = self.ledgers.borrow();
+        let dropped: u64 = ledgers.values().map(|ledger| ledger.borrow_mut().take_dropped()).sum();
+        count_dropped("ticks", dropped);
         let counted = ledgers.iter().filter_map(|(rollout, ledger)| {
             let ledger = ledger.borrow();
             (!ledger.is_empty()).then(|| (rollout.clone(), ledger.entries()))
@@ -99,6 +103,14 @@ impl Rollouts {
             }
         }
         heads.version
+    }
+}
+
+/// Counts what a cap has cut off.
+pub(super) fn count_dropped(what: &str, count: u64) {
+    if count > 0 {
+        let metric = calls::define_metric(Metric::Counter, &series::dropped(what));
+        metric.into_iter().for_each(|metric| calls::add(metric, count));
     }
 }
 

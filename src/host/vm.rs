@@ -171,8 +171,9 @@ impl Vm {
     /// Soon after the beginning of each tick, and after each change; several roots of this VM may call it.
     /// Returns the milliseconds to the next time.
     pub(super) fn tick(&self, root: u32) -> u32 {
+        let began = calls::uptime();
         let loaded = self.loaded();
-        let tick = calls::uptime() / TICK;
+        let tick = began / TICK;
         if self.changed.replace(false) || self.reported.get() != tick {
             self.reported.set(tick);
             self.report(&loaded, tick);
@@ -187,6 +188,7 @@ impl Vm {
                 notices::send_to_all(self.id, false);
             }
         }
+        ::log::debug!("tick {tick} took {} us", calls::uptime().saturating_sub(began) / 1_000);
         self.answer_pending(root);
         let now = calls::uptime() % TICK;
         let next = if self.led.get() == tick { TICK.saturating_add(REPORT_AT) } else { LEAD_AT };

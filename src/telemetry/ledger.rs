@@ -125,10 +125,9 @@ impl Ledger {
         self.entries.is_empty()
     }
 
-    /// How many ticks were dropped because there were too many.
-    #[must_use]
-    pub fn dropped(&self) -> u64 {
-        self.dropped
+    /// How many ticks were dropped since the last call because there were too many.
+    pub fn take_dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped)
     }
 
     fn time(&mut self, ticket: &mut Ticket, nanoseconds: u64) {
@@ -205,6 +204,6 @@ mod tests {
         for tick in 0..1_000 {
             ledger.arrive(tick, 1, Side::Stable);
         }
-        assert_eq!((ledger.entries().len(), ledger.dropped()), (MOST_ENTRIES, 744));
+        assert_eq!((ledger.entries().len(), ledger.take_dropped()), (MOST_ENTRIES, 744));
     }
 }

@@ -74,6 +74,12 @@ pub fn actions(rollout: &str, action: &str, actor: &str, labels: &[(String, Stri
     format!("changeover_actions_total;rollout={rollout};action={action};actor={actor}{labels}")
 }
 
+/// `changeover_dropped_total`: what a cap has cut off. A counter.
+#[must_use]
+pub fn dropped(what: &str) -> String {
+    format!("changeover_dropped_total;what={what}")
+}
+
 /// A gauge of a rollout, with one further label or (both texts empty) none.
 #[must_use]
 pub fn of_rollout(

@@ -70,6 +70,20 @@ async fn a_candidate_that_always_fails_is_taken_back_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_with_five_points_more_errors_is_taken_back() {
+    let (blue, green) = blue_and_green().await;
+    blue.set(Behaviour::OneIn(100, Box::new(Behaviour::Status(503))));
+    green.set(Behaviour::OneIn(16, Box::new(Behaviour::Status(503))));
+    let config = format!("steps: [{{set_weight: 50}}, {{pause: {{}}}}], analysis: {ERRORS_ONLY}");
+    let envoy = between(&blue, &green, Config::rollout(&config)).workers(4).start().await;
+    let running = load(&envoy).start();
+    let event = wait_for_event(&envoy, "rollback").await;
+    let message = event["message"].as_str().expect("a sentence");
+    assert!(message.contains("at 50 % green is worse than blue (error_rate): "), "{message}");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_healthy_candidate_walks_to_the_end_and_nobody_goes_back() {
     const USERS: u64 = 500;
     let (blue, green) = blue_and_green().await;
@@ -166,18 +180,18 @@ async fn a_candidate_that_never_answers_is_taken_back() {
     running.stop().await.assert_all_ok();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_common_outage_accuses_nobody() {
+/// The failures of one side come two seconds later than the other's.
+async fn a_common_outage(late: fn(Upstream, Upstream) -> [Upstream; 2]) {
     let (blue, green) = blue_and_green().await;
     let envoy = between(&blue, &green, at_five_percent(ERRORS_ONLY)).workers(4).start().await;
     let running = load(&envoy).start();
     wait_for("healthy traffic", async || (green.count() >= 20).then_some(())).await;
-    // The candidate's failures come two seconds later than stable's.
-    blue.set(Behaviour::Status(503));
-    green.set(Behaviour::DelayedStatus(Duration::from_secs(2), 503));
+    let [first, second] = late(blue, green);
+    first.set(Behaviour::Status(503));
+    second.set(Behaviour::DelayedStatus(Duration::from_secs(2), 503));
     let sent = running.sent();
     wait_for("ten seconds of it", async || (running.sent() > sent + 2_000).then_some(())).await;
-    for upstream in [&blue, &green] {
+    for upstream in [&first, &second] {
         upstream.set(Behaviour::Status(200));
     }
     let sent = running.sent();
@@ -185,6 +199,16 @@ async fn a_common_outage_accuses_nobody() {
     assert_eq!(actions(&envoy), ["start", "step"]);
     let tally = running.stop().await;
     assert!(tally.failed() > 1_000, "it was an outage: {}", tally.failed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_common_outage_accuses_nobody() {
+    a_common_outage(|blue, green| [blue, green]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_common_outage_that_stable_tells_later_accuses_nobody() {
+    a_common_outage(|blue, green| [green, blue]).await;
 }
 
 /// Healthy traffic, then one failure of the candidate among it: some evidence, not enough.
