@@ -184,7 +184,8 @@ async fn a_candidate_that_never_answers_is_taken_back() {
 async fn a_common_outage(late: fn(Upstream, Upstream) -> [Upstream; 2]) {
     let (blue, green) = blue_and_green().await;
     let envoy = between(&blue, &green, at_five_percent(ERRORS_ONLY)).workers(4).start().await;
-    let running = load(&envoy).start();
+    // Two seconds of requests that wait.
+    let running = load(&envoy).connections(500).start();
     wait_for("healthy traffic", async || (green.count() >= 20).then_some(())).await;
     let [first, second] = late(blue, green);
     first.set(Behaviour::Status(503));
