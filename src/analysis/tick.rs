@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::kernel::{Arm, Table};
+use super::kernel::Table;
 use super::latency::{Edges, Histogram};
 use super::rules::Test;
 
@@ -51,6 +51,9 @@ pub struct Tick {
     pub candidate: Counts,
     /// The version it is compared with.
     pub stable: Counts,
+    /// What errors are counted among, of the candidate and of stable, where that is not every request: a
+    /// recording may say so.
+    pub error_units: Option<(u64, u64)>,
 }
 
 /// How a tick's open requests count.
@@ -99,9 +102,11 @@ impl Tick {
             }
             (Test::Slower { .. }, None) => (0, 0),
         };
-        Table {
-            candidate: Arm { events: candidate, requests: self.candidate.requests },
-            stable: Arm { events: stable, requests: self.stable.requests },
-        }
+        let all = (self.candidate.requests, self.stable.requests);
+        let units = match test {
+            Test::Errors { .. } | Test::ErrorsBeyond { .. } => self.error_units.unwrap_or(all),
+            Test::Slower { .. } => all,
+        };
+        Table::new((candidate, units.0), (stable, units.1))
     }
 }

@@ -22,7 +22,8 @@ fn judge(rules: &Rules) -> Judge {
 /// A tick at 5 % in which each version has (errors, requests), all of them ended.
 fn tick(number: u64, candidate: (u64, u64), stable: (u64, u64)) -> Tick {
     let counts = |(errors, requests)| Counts { requests, errors, ..Counts::default() };
-    Tick { number, share: Some(0.05), candidate: counts(candidate), stable: counts(stable) }
+    let (candidate, stable) = (counts(candidate), counts(stable));
+    Tick { number, share: Some(0.05), candidate, stable, ..Tick::default() }
 }
 
 #[test]
@@ -124,7 +125,8 @@ fn timed(number: u64, candidate: (u64, u64), stable: (u64, u64)) -> Tick {
         durations.add(latency::bucket(milliseconds * 1_000_000), requests);
         Counts { requests, durations, ..Counts::default() }
     };
-    Tick { number, share: Some(0.05), candidate: counts(candidate), stable: counts(stable) }
+    let (candidate, stable) = (counts(candidate), counts(stable));
+    Tick { number, share: Some(0.05), candidate, stable, ..Tick::default() }
 }
 
 #[test]

@@ -6,7 +6,9 @@ mod check;
 mod control;
 mod envoy;
 mod kubernetes;
+mod replay;
 mod schema;
+mod source;
 mod yaml;
 
 use std::path::PathBuf;
@@ -34,6 +36,20 @@ enum Command {
     },
     /// Print the JSON Schema of the configuration, for editors
     Schema,
+    /// Judge recorded ticks as the filter would: evidence and verdict after each
+    ///
+    /// Reads and prints JSON lines. Exit status: 0 no rollback was due, 1 one was, 2 the input is wrong.
+    Replay {
+        /// The configuration, in any form that `check` takes
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// The rollout, where several are judged
+        #[arg(long, value_name = "NAME")]
+        rollout: Option<String>,
+        /// The recording; `-` is standard input
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
     #[command(flatten)]
     Control(control::Command),
 }
@@ -42,6 +58,7 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Check { files } => check::run(&files),
         Command::Schema => schema::run(),
+        Command::Replay { config, rollout, file } => replay::run(&config, rollout.as_deref(), &file),
         Command::Control(command) => control::run(&command),
     }
 }

@@ -60,7 +60,8 @@ impl Fake {
             Self { rollouts: rollouts.map(|(name, fields)| (name.to_owned(), begun(&fields))).into() };
         // A tick in which one of the candidate's six requests fails, and one of stable's hundred.
         let counts = |errors, requests| Counts { errors, requests, ..Counts::default() };
-        let tick = Tick { number: 100, share: Some(0.05), candidate: counts(1, 6), stable: counts(1, 100) };
+        let (candidate, stable) = (counts(1, 6), counts(1, 100));
+        let tick = Tick { number: 100, share: Some(0.05), candidate, stable, ..Tick::default() };
         if let Some((record, _)) = store.rollouts.get_mut("steps") {
             record.run.close(&record.program, &tick, clock().now());
         }

@@ -44,7 +44,7 @@ fn at(second: u64) -> Now {
 fn tick(number: u64, errors: u64, requests: u64) -> Tick {
     let counts = |errors, requests| Counts { requests, errors, ..Counts::default() };
     let stable = counts(u64::from(number.is_multiple_of(10)).min(requests), 19 * requests);
-    Tick { number, share: Some(0.05), candidate: counts(errors, requests), stable }
+    Tick { number, share: Some(0.05), candidate: counts(errors, requests), stable, ..Tick::default() }
 }
 
 /// A second goes by in which the candidate has (errors, requests).

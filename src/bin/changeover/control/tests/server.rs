@@ -46,7 +46,8 @@ impl Rollouts {
         let (mut record, events) = Record::begin(Program::new(&config.rollouts[0]), clock());
         // A tick in which one of the candidate's six requests fails, and one of stable's hundred.
         let counts = |errors, requests| Counts { errors, requests, ..Counts::default() };
-        let tick = Tick { number: 100, share: Some(0.05), candidate: counts(1, 6), stable: counts(1, 100) };
+        let (candidate, stable) = (counts(1, 6), counts(1, 100));
+        let tick = Tick { number: 100, share: Some(0.05), candidate, stable, ..Tick::default() };
         record.run.close(&record.program, &tick, clock().now());
         self.0.insert(name.into(), (record, events));
         self

@@ -1,0 +1,181 @@
+//! `changeover replay`: recorded ticks in, the judge's evidence and verdict per tick out.
+//!
+//! It is the filter's judge. What a run does besides judging (pauses, commands) is not replayed: the weights
+//! are the recording's, and a step begins where they change.
+
+mod recording;
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use changeover::analysis::judge::Judge;
+use changeover::analysis::rules::Rules;
+use changeover::config::schema::Rollout;
+use changeover::rollout::program::{Program, Weights};
+use serde::Serialize;
+
+use crate::envoy::Findings;
+use crate::source;
+
+/// Replays a recording. Exit status: 0 no rollback was due, 1 one was, 2 something is wrong with the input.
+pub(crate) fn run(config: &Path, rollout: Option<&str>, file: &Path) -> ExitCode {
+    let done = begin(config, rollout).and_then(|mut replay| {
+        let name = file.display().to_string();
+        replay.all(&name, open(file)?, &mut io::stdout().lock())?;
+        Ok(replay.rollback_was_due)
+    });
+    match done {
+        Ok(rollback_was_due) => ExitCode::from(u8::from(rollback_was_due)),
+        Err(problem) => {
+            eprintln!("{problem}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn open(file: &Path) -> Result<Box<dyn BufRead>, String> {
+    if file == Path::new("-") {
+        return Ok(Box::new(io::stdin().lock()));
+    }
+    let opened = File::open(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    Ok(Box::new(BufReader::new(opened)))
+}
+
+/// Finds the rollout that is meant in a configuration.
+fn begin(config: &Path, rollout: Option<&str>) -> Result<Replay, String> {
+    let file = config.display().to_string();
+    let text = std::fs::read_to_string(config).map_err(|error| format!("{file}: {error}"))?;
+    let mut findings = Findings::default();
+    let configs = source::configurations(&file, &text, &mut findings);
+    if findings.bad {
+        return Err(findings.lines.join("\n"));
+    }
+    let rollouts: Vec<&Rollout> = configs.iter().flat_map(|config| &config.rollouts).collect();
+    choose(&rollouts, rollout).map_err(|problem| format!("{file}: {problem}"))
+}
+
+/// The rollout of that name; without a name the only one that is judged.
+fn choose(rollouts: &[&Rollout], name: Option<&str>) -> Result<Replay, String> {
+    let wanted = |rollout: &&&Rollout| name.is_none_or(|name| name == rollout.name);
+    let judged: Vec<(&str, Replay)> = rollouts
+        .iter()
+        .filter(wanted)
+        .filter_map(|rollout| Some((rollout.name.as_str(), Replay::new(Program::new(rollout))?)))
+        .collect();
+    // One name may stand in several filters, which then share the rollout.
+    let others: Vec<&str> = judged.iter().map(|(name, _)| *name).skip(1).collect();
+    match (judged.into_iter().next(), name) {
+        (Some((first, replay)), _) if others.iter().all(|other| *other == first) => Ok(replay),
+        (Some((first, _)), _) => Err(format!(
+            "several rollouts are judged; expected --rollout with {first} or {}",
+            others.join(" or ")
+        )),
+        (None, Some(name)) if !rollouts.iter().any(|rollout| rollout.name == name) => {
+            Err(format!("no rollout has the name {name}"))
+        }
+        (None, _) => Err("nothing to judge; expected a rollout with a candidate and `analysis`".into()),
+    }
+}
+
+/// What one metric has shown after a tick.
+#[derive(Serialize)]
+struct Answer<'a> {
+    tick: u64,
+    metric: &'a str,
+    log10_e: f64,
+    threshold: f64,
+    verdict: Verdict,
+}
+
+/// What follows from a tick and those before it, from all metrics together.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Verdict {
+    Continue,
+    Rollback,
+    Promote,
+}
+
+/// A judge on its way through a recording.
+struct Replay {
+    program: Program,
+    rules: Rules,
+    judge: Judge,
+    /// The tick before and its weights.
+    before: Option<(u64, Weights)>,
+    rollback_was_due: bool,
+}
+
+impl Replay {
+    /// `None` when nobody is judged.
+    fn new(program: Program) -> Option<Self> {
+        program.candidate.as_ref()?;
+        let rules = program.rules()?.clone();
+        let mut judge = Judge::default();
+        judge.redefine(&rules);
+        Some(Self { program, rules, judge, before: None, rollback_was_due: false })
+    }
+
+    /// Answers each line of a recording as it comes; ends early when nobody reads the answers any more.
+    fn all(&mut self, file: &str, recording: impl BufRead, answers: &mut impl Write) -> Result<(), String> {
+        for (number, line) in (1_u64..).zip(recording.lines()) {
+            let line = line.map_err(|error| format!("{file}:{number}: {error}"))?;
+            if line.trim().is_empty() {
+                continue;
+            }
+            let answer = self.line(&line).map_err(|problem| format!("{file}:{number}: {problem}"))?;
+            if answers.write_all(answer.as_bytes()).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges a tick; answers a line for each metric and one for all.
+    fn line(&mut self, line: &str) -> Result<String, String> {
+        let line = recording::read(line)?;
+        let (tick, weights) = line.tick(&self.program, &self.rules)?;
+        match &self.before {
+            Some((before, _)) if tick.number <= *before => {
+                return Err(format!("tick: {} does not come after {before}", tick.number));
+            }
+            Some((_, before)) if *before == weights => {}
+            _ => self.judge.begin_step(&self.rules, tick.number),
+        }
+        self.judge.close(&tick, &self.rules, tick.number.saturating_add(1));
+        self.before = Some((tick.number, weights));
+        Ok(self.answer(tick.number))
+    }
+
+    fn answer(&mut self, tick: u64) -> String {
+        let reading = self.judge.reading();
+        let verdict = if reading.all >= self.rules.threshold {
+            self.rollback_was_due = true;
+            Verdict::Rollback
+        } else if self.rules.promotion.is_some() && self.judge.may_promote(&self.rules) {
+            Verdict::Promote
+        } else {
+            Verdict::Continue
+        };
+        let names = self.rules.metrics.iter().map(|metric| metric.name.as_str());
+        let mut answers = String::new();
+        for (metric, value) in names.zip(reading.metrics).chain([("all", reading.all)]) {
+            let threshold = logarithm(self.rules.threshold);
+            let answer = Answer { tick, metric, log10_e: logarithm(value), threshold, verdict };
+            // A struct of plain values always serializes.
+            answers.push_str(&serde_json::to_string(&answer).unwrap_or_default());
+            answers.push('\n');
+        }
+        answers
+    }
+}
+
+/// The decimal logarithm, to four decimals; never a zero below zero.
+fn logarithm(value: f64) -> f64 {
+    (value.log10() * 1e4).round() / 1e4 + 0.0
+}
+
+#[cfg(test)]
+mod tests;
