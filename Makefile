@@ -39,8 +39,8 @@ demo: $(WASM) $(ENVOY) target/venv/.ready ## Canary, sticky users and blue/green
 	@target/venv/bin/python examples/demo/demo.py --envoy $(ENVOY) $(if $(KEEP),--keep)
 
 ##@ Work on it
-.PHONY: test test-unit test-node test-envoy test-oldest test-matrix test-crds test-examples test-compose lint fmt schema clean
-test: lint test-unit test-node test-crds test-examples test-envoy test-oldest test-compose ## Everything: lints, unit tests, wasm32 under Node, examples, real Envoys
+.PHONY: test test-unit test-node test-judge test-envoy test-oldest test-matrix test-crds test-examples test-compose simulate lint fmt schema clean
+test: lint test-unit test-node test-judge test-crds test-examples test-envoy test-oldest test-compose ## Everything: lints, unit tests, wasm32 under Node, the judge, examples, real Envoys
 
 test-unit: target/.wasm32 ## The pure core and the command line, natively
 	cargo test --quiet --lib --bins --test node
@@ -48,6 +48,12 @@ test-unit: target/.wasm32 ## The pure core and the command line, natively
 test-node: $(BINDGEN) target/.wasm32 ## The pure core on wasm32, under Node
 	CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=$(CURDIR)/$(BINDGEN) \
 	  cargo test --no-default-features --test node --target $(TRIPLE)
+
+test-judge: ## The simulation in short, with wider limits
+	cargo test --quiet --profile simulate --test simulate
+
+simulate: ## Billions of requests through ledger and judge: false rollbacks, and how fast a bad candidate is found
+	cargo test --quiet --profile simulate --test simulate -- --full
 
 test-envoy: $(WASM) $(TRAP) $(ENVOY) ## The module inside a real Envoy (ENVOY_VERSION=1.36.4: another one; T=name: some of it)
 	cargo test --test envoy -- $(T)

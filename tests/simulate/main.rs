@@ -1,0 +1,48 @@
+//! Does the judge keep its promises? `make simulate`, and in short `make test`.
+//!
+//! Healthy candidates live through what makes other judges accuse them, request by request, through the
+//! shipped ledger, closing, merge and judge; and candidates that are worse are found as fast as
+//! `docs/analysis.md` says. All seeds are fixed.
+
+#![forbid(unsafe_code)]
+// A simulation may stop, and computes with numbers of its own.
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+mod draw;
+mod envoy;
+mod parallel;
+mod speed;
+mod table;
+mod traps;
+mod world;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// How much is simulated, and how much chance is allowed for.
+pub(crate) struct Effort {
+    /// Healthy runs of each situation.
+    pub(crate) healthy_runs: u64,
+    /// Runs for each median, from tick counts.
+    pub(crate) runs: u64,
+    /// Runs for each median, request by request.
+    pub(crate) runs_by_request: u64,
+    /// Cells that take more of the candidate's requests than this are left out.
+    pub(crate) longest: f64,
+    /// How far a median may be off.
+    pub(crate) tolerance: f64,
+}
+
+const FULL: Effort =
+    Effort { healthy_runs: 2_000, runs: 4_000, runs_by_request: 200, longest: f64::INFINITY, tolerance: 0.1 };
+const SHORT: Effort =
+    Effort { healthy_runs: 60, runs: 400, runs_by_request: 20, longest: 2_000.0, tolerance: 0.3 };
+
+fn main() -> ExitCode {
+    let effort = if std::env::args().any(|argument| argument == "--full") { FULL } else { SHORT };
+    let begun = Instant::now();
+    let traps = traps::simulate(&effort);
+    let speed = speed::simulate(&effort);
+    println!("{} s on {} cores", begun.elapsed().as_secs(), parallel::cores());
+    if traps && speed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,127 @@
+//! What happens to requests: how often both versions fail, when they are down, and how late they answer.
+
+use changeover::telemetry::ledger::Side;
+use fastrand::Rng;
+
+use crate::draw::{DURATION_BITS, durations};
+
+pub(crate) const SECOND: u64 = 1_000_000_000;
+
+/// How often requests fail, whichever version they come to.
+#[derive(Clone, Copy)]
+pub(crate) enum Rate {
+    Constant(f64),
+    /// Up and down between two rates, by up to a tenth each tick.
+    Walks(f64, f64),
+    /// From one rate to another over the run.
+    Falls(f64, f64),
+}
+
+/// When everything fails, whichever version it comes to, for how long.
+#[derive(Clone, Copy)]
+pub(crate) enum Outages {
+    None,
+    /// Every ten minutes, at any moment of a tick.
+    Every10Minutes(u64),
+    /// From the moment a step begins.
+    WithSteps(u64),
+}
+
+/// Whose answers come late; that they do makes nobody worse.
+#[derive(Clone, Copy)]
+pub(crate) enum Late {
+    Nobody,
+    /// This part of the candidate's, by a second.
+    Candidate(f64),
+    /// Stable's failures, by two seconds.
+    StablesFailures,
+    /// 0.3 % of stable's answers take 3 to 30 seconds.
+    StablesTail,
+    /// 0.3 % of everybody's answers take 3 to 30 seconds.
+    EverybodysTail,
+}
+
+#[derive(Clone)]
+pub(crate) struct World {
+    /// Ticks.
+    pub(crate) length: u64,
+    /// Requests of a tick.
+    pub(crate) requests: u64,
+    /// The candidate's weights in percent; each is in force for the same time.
+    pub(crate) weights: &'static [f64],
+    pub(crate) rate: Rate,
+    pub(crate) outages: Outages,
+    pub(crate) late: Late,
+    /// From this tick on the candidate fails at this rate instead.
+    pub(crate) worse: Option<(u64, f64)>,
+}
+
+impl World {
+    /// The ticks in which a step after the first begins.
+    pub(crate) fn step_begins(&self, tick: u64) -> bool {
+        tick > 0 && tick.is_multiple_of(self.length / self.weights.len() as u64)
+    }
+}
+
+/// The world as it is in one tick of one run.
+pub(crate) struct Weather<'a> {
+    world: &'a World,
+    durations: Vec<u64>,
+    rate: f64,
+    /// What both versions fail at, the candidate first.
+    rates: [f64; 2],
+    /// When the last outage began and will have ended, in nanoseconds of the run.
+    outage: (u64, u64),
+}
+
+impl<'a> Weather<'a> {
+    pub(crate) fn new(world: &'a World) -> Self {
+        let rate = match world.rate {
+            Rate::Constant(rate) | Rate::Falls(rate, _) => rate,
+            Rate::Walks(low, high) => (low * high).sqrt(),
+        };
+        Self { world, durations: durations(), rate, rates: [rate; 2], outage: (0, 0) }
+    }
+
+    /// Goes on to a tick.
+    pub(crate) fn change(&mut self, tick: u64, rng: &mut Rng) {
+        match self.world.rate {
+            Rate::Constant(_) => {}
+            Rate::Walks(low, high) => {
+                self.rate = (self.rate * (0.2 * rng.f64() - 0.1).exp()).clamp(low, high);
+            }
+            Rate::Falls(from, to) => self.rate = from + (to - from) * tick as f64 / self.world.length as f64,
+        }
+        let candidate = self.world.worse.filter(|(from, _)| tick >= *from).map(|(_, rate)| rate);
+        self.rates = [candidate.unwrap_or(self.rate), self.rate];
+        let begins = tick * SECOND;
+        match self.world.outages {
+            Outages::Every10Minutes(length) if tick % 600 == 300 => {
+                let begins = begins + rng.u64(0..SECOND);
+                self.outage = (begins, begins + length);
+            }
+            Outages::WithSteps(length) if self.world.step_begins(tick) => {
+                self.outage = (begins, begins + length);
+            }
+            _ => {}
+        }
+    }
+
+    /// What comes of a request: how many nanoseconds later it ends, and whether it has failed.
+    pub(crate) fn answer(&self, side: Side, arrival: u64, rng: &mut Rng) -> (u64, bool) {
+        let bits = rng.u64(..);
+        let mut duration = self.durations[(bits >> (64 - DURATION_BITS)) as usize];
+        let chance = (bits & 0xffff_ffff) as f64 / 4_294_967_296.0;
+        let is_down = (self.outage.0..self.outage.1).contains(&arrival);
+        let failed = is_down || chance < self.rates[usize::from(side == Side::Stable)];
+        match (self.world.late, side) {
+            (Late::Candidate(part), Side::Candidate) if part >= 1.0 || rng.f64() < part => duration += SECOND,
+            (Late::StablesFailures, Side::Stable) if failed => duration += 2 * SECOND,
+            (Late::StablesTail, Side::Stable) | (Late::EverybodysTail, _) if rng.f64() < 0.003 => {
+                duration = rng.u64(3 * SECOND..30 * SECOND);
+            }
+            _ => {}
+        }
+        (duration, failed)
+    }
+}
