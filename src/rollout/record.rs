@@ -168,6 +168,8 @@ impl Record {
     fn close_ticks(&mut self, entries: &[&Entry], known_before: u64, clock: Clock) -> Vec<(Tick, usize)> {
         let deadline = self.program.rules().map_or(0, |rules| rules.deadline);
         let patience = deadline.saturating_add(GRACE.saturating_mul(clock.length));
+        // Of open requests nobody knows more than what was told last: by now they may have ended.
+        let told = Clock { uptime: clock.uptime.min(known_before.saturating_mul(clock.length)), ..clock };
         let mut open = Vec::new();
         let judged = self.closed_through;
         let mut rest = entries.iter().skip_while(|entry| entry.tick <= judged).peekable();
@@ -176,14 +178,15 @@ impl Record {
             while let Some(entry) = rest.next_if(|entry| entry.tick == number) {
                 entries.push(*entry);
             }
-            let age = clock.since(number);
+            let age = told.since(number);
             let known = number < known_before;
-            if !known && age < patience {
+            let overdue = clock.since(number) >= patience;
+            if !known && !overdue {
                 break; // somebody may still tell of it
             }
             let tick = self.merge(number, &entries);
             let ended = tick.candidate.open == 0 && tick.stable.open == 0;
-            if open.is_empty() && (ended || age >= deadline) {
+            if open.is_empty() && (ended || age >= deadline || overdue) {
                 self.run.close(&self.program, &tick, clock.now());
                 self.closed_through = number;
             } else if known {

@@ -113,6 +113,31 @@ fn a_tick_stays_open_until_its_requests_end_or_the_deadline() {
 }
 
 #[test]
+fn an_answer_that_nobody_has_told_of_yet_is_not_late() {
+    let (mut record, epoch) = begun();
+    let mut worker = Worker::default();
+    worker.tick(100, epoch, (0, 0), (0, 95));
+    let slow: Vec<_> = (0..5).map(|_| worker.ledger.arrive(100, epoch, Side::Candidate)).collect();
+    // The report is from the tick before: of the last second of the deadline it does not tell.
+    advance(&mut record, &[&worker], 105, at(106 * SECOND + SECOND / 2));
+    assert_eq!(record.closed_through, 99);
+    for ticket in slow {
+        worker.ledger.end(ticket, 4_900_000_000, false);
+    }
+    advance(&mut record, &[&worker], 107, at(107 * SECOND));
+    assert_eq!(record.closed_through, 106);
+    assert!(record.run.judge.reading().all <= 1.0, "all have answered in time");
+
+    // When no newer report comes, it is not waited for.
+    let mut worker = Worker::default();
+    worker.ledger.arrive(107, epoch, Side::Stable);
+    advance(&mut record, &[&worker], 108, at(114 * SECOND));
+    assert_eq!(record.closed_through, 106);
+    advance(&mut record, &[&worker], 108, at(115 * SECOND));
+    assert_eq!(record.closed_through, 107);
+}
+
+#[test]
 fn open_ticks_take_a_candidate_back_without_waiting_for_stable() {
     let (mut record, epoch) = begun();
     let mut worker = Worker::default();
