@@ -36,7 +36,7 @@ pub(crate) struct Effort {
 const FULL: Effort =
     Effort { healthy_runs: 2_000, runs: 4_000, runs_by_request: 200, longest: f64::INFINITY, tolerance: 0.1 };
 const SHORT: Effort =
-    Effort { healthy_runs: 60, runs: 400, runs_by_request: 20, longest: 2_000.0, tolerance: 0.3 };
+    Effort { healthy_runs: 50, runs: 400, runs_by_request: 20, longest: 2_000.0, tolerance: 0.3 };
 
 fn main() -> ExitCode {
     let effort = if std::env::args().any(|argument| argument == "--full") { FULL } else { SHORT };

@@ -58,15 +58,25 @@ pub(crate) fn simulate(effort: &Effort) -> bool {
         ),
         (
             "outages, candidate answers one tick later",
-            World { late: Late::Candidate(1.0), ..OUTAGES },
+            World { late: Late::Candidate(1.0, SECOND), ..OUTAGES },
             errors,
         ),
         (
             "outages, 10 % of its answers one tick later",
-            World { late: Late::Candidate(0.1), ..OUTAGES },
+            World { late: Late::Candidate(0.1, SECOND), ..OUTAGES },
             errors,
         ),
         ("outages, stable's failures 2 s later", World { late: Late::StablesFailures, ..OUTAGES }, errors),
+        (
+            "the candidate takes 1.18 times as long, as tolerated",
+            World { late: Late::CandidateTimes(1.18), ..PLAIN },
+            defaults,
+        ),
+        (
+            "the candidate answers just before the deadline",
+            World { late: Late::Candidate(1.0, 4_500_000_000), ..PLAIN },
+            errors,
+        ),
         ("0.3 % of stable's answers take 3 to 30 s", World { late: Late::StablesTail, ..PLAIN }, errors),
         (
             "0.3 % of all answers do, by errors and latency",

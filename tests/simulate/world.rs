@@ -31,8 +31,10 @@ pub(crate) enum Outages {
 #[derive(Clone, Copy)]
 pub(crate) enum Late {
     Nobody,
-    /// This part of the candidate's, by a second.
-    Candidate(f64),
+    /// This part of the candidate's, by so many nanoseconds.
+    Candidate(f64, u64),
+    /// All of the candidate's, which take so many times as long.
+    CandidateTimes(f64),
     /// Stable's failures, by two seconds.
     StablesFailures,
     /// 0.3 % of stable's answers take 3 to 30 seconds.
@@ -115,7 +117,8 @@ impl<'a> Weather<'a> {
         let is_down = (self.outage.0..self.outage.1).contains(&arrival);
         let failed = is_down || chance < self.rates[usize::from(side == Side::Stable)];
         match (self.world.late, side) {
-            (Late::Candidate(part), Side::Candidate) if part >= 1.0 || rng.f64() < part => duration += SECOND,
+            (Late::Candidate(part, by), Side::Candidate) if part >= 1.0 || rng.f64() < part => duration += by,
+            (Late::CandidateTimes(times), Side::Candidate) => duration = (duration as f64 * times) as u64,
             (Late::StablesFailures, Side::Stable) if failed => duration += 2 * SECOND,
             (Late::StablesTail, Side::Stable) | (Late::EverybodysTail, _) if rng.f64() < 0.003 => {
                 duration = rng.u64(3 * SECOND..30 * SECOND);
