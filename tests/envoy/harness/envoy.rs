@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::admin::Metrics;
 use super::setup::{Config, Files, root};
-use super::{get, wait_for};
+use super::{Connection, get, request, wait_for};
 
 /// A running Envoy. Dropped, it is killed; when the test fails, its log is shown first.
 pub(crate) struct Envoy {
@@ -104,6 +104,14 @@ impl Envoy {
     /// What the admin interface answers.
     pub(crate) async fn admin(&self, path: &str) -> String {
         get(self.admin.expect("an admin interface"), path).await.expect("the admin interface answers").text()
+    }
+
+    /// Has the admin interface do something.
+    pub(crate) async fn admin_post(&self, path: &str) {
+        let admin = self.admin.expect("an admin interface");
+        let mut connection = Connection::open(admin).await.expect("a connection");
+        let answer = connection.send(request("POST", path, &[], "")).await.expect("an answer");
+        assert_eq!(answer.status, 200, "{path}");
     }
 
     /// The statistic with exactly this name; 0 when there is none.
