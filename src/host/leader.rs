@@ -7,19 +7,16 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use serde::{Deserialize, Serialize};
-
 use super::rollouts::{Heads, clock, heads_key, record_key, report_key};
 use super::shared::{self, Cached};
 use super::{journal, presence, progress::Progress};
 use crate::control::api::{Change, NotChanged};
 use crate::rollout::event::Event;
+use crate::rollout::lead::Lead;
 use crate::rollout::program::Program;
 use crate::rollout::record::{Clock, Head, Record, Report};
 use crate::telemetry::ledger::Entry;
 
-/// Ticks after which somebody else leads.
-const PATIENCE: u64 = 2;
 /// Ticks after which nobody waits for a worker that does not report.
 const SILENT: u64 = 3;
 /// Nanoseconds after which a rollout that is configured no more is forgotten: other VMs may still be loading.
@@ -27,15 +24,6 @@ const FORGET: u64 = 60_000_000_000;
 
 /// Nanoseconds after which it is written down again that a configuration names a rollout.
 const SEEN: u64 = 10_000_000_000;
-
-/// Who led last.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Lead {
-    vm: u64,
-    tick: u64,
-    /// Whether requests pass through that VM.
-    serves: bool,
-}
 
 /// What leading needs to remember from tick to tick.
 #[derive(Default)]
@@ -106,16 +94,12 @@ impl Leader {
         let mut leads = false;
         let changed = shared::update::<Lead>(&lead_key(), |last| {
             let last = last.unwrap_or_default();
-            let is_over = last.tick.saturating_add(PATIENCE) < tick;
-            // A clock that went back must not silence everybody.
-            let is_ahead = last.tick > tick.saturating_add(PATIENCE);
-            let is_mine = last.vm == vm && last.tick < tick;
-            let is_relief = last.serves && !serves && last.tick < tick;
-            leads = is_mine || is_relief || is_over || is_ahead;
+            let next = Lead { vm, tick, serves };
+            leads = last.gives_way_to(&next);
             if leads && last.vm != vm {
                 self.records.borrow_mut().clear(); // what is remembered is from another time
             }
-            leads.then_some(Lead { vm, tick, serves })
+            leads.then_some(next)
         });
         leads && changed
     }

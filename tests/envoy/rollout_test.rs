@@ -87,25 +87,30 @@ async fn a_candidate_with_five_points_more_errors_is_taken_back() {
 async fn a_healthy_candidate_walks_to_the_end_and_nobody_goes_back() {
     const USERS: u64 = 500;
     let (blue, green) = blue_and_green().await;
-    let pause = "{pause: {duration: 2s}}";
-    let steps: String =
-        [1, 5, 25, 50].iter().map(|weight| format!("{{set_weight: {weight}}}, {pause}, ")).collect();
-    let config = Config::rollout(&format!(
-        "session_affinity: {{header: x-user-id}}, steps: [{steps}{{set_weight: 100}}]"
-    ));
-    let envoy = between_ecds(&blue, &green, config).workers(4).start().await;
+    let config = |pause: u32| {
+        let step = |weight| format!("{{set_weight: {weight}}}, {{pause: {{duration: {pause}s}}}}, ");
+        let steps: String = [1, 5, 25, 50].into_iter().map(step).collect();
+        Config::rollout(&format!(
+            "session_affinity: {{header: x-user-id}}, steps: [{steps}{{set_weight: 100}}]"
+        ))
+    };
+    let envoy = between_ecds(&blue, &green, config(2)).workers(4).start().await;
     let user = |number: u64| number % USERS;
     let running = Load::to(envoy.address())
         .connections(16)
         .each(move |number| request("GET", "/", &[("x-user-id", user(number).to_string().as_bytes())], ""))
         .start();
+    // In the middle of it other steps are configured: it stays where it is, on every worker.
+    wait_for("25 %", async || events(&envoy).iter().any(|event| event["to"]["green"] == 25.0).then_some(()))
+        .await;
+    envoy.push(&config(1)).await;
     wait_for_event(&envoy, "succeed").await;
     let weights: Vec<u64> = events(&envoy)
         .iter()
-        .filter(|event| event["action"] != "start")
+        .filter(|event| matches!(event["action"].as_str(), Some("step" | "succeed")))
         .map(|event| event["to"]["green"].as_f64().expect("a weight") as u64)
         .collect();
-    assert_eq!(weights, [1, 5, 25, 50, 100]);
+    assert_eq!(weights, [1, 5, 25, 25, 50, 100]);
     // Everybody has had an answer since.
     let sent = running.sent();
     wait_for("everybody once more", async || (running.sent() > sent + 2 * USERS).then_some(())).await;
