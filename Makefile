@@ -50,10 +50,10 @@ test-node: $(BINDGEN) target/.wasm32 ## The pure core on wasm32, under Node
 	  cargo test --no-default-features --test node --target $(TRIPLE)
 
 test-judge: ## The simulation in short, with wider limits
-	cargo test --quiet --profile simulate --test simulate
+	cargo test --quiet --no-default-features --profile simulate --test simulate
 
 simulate: ## Billions of requests through ledger and judge: false rollbacks, and how fast a bad candidate is found
-	cargo test --quiet --profile simulate --test simulate -- --full
+	cargo test --quiet --no-default-features --profile simulate --test simulate -- --full
 
 test-envoy: $(WASM) $(TRAP) $(ENVOY) ## The module inside a real Envoy (ENVOY_VERSION=1.36.4: another one; T=name: some of it)
 	cargo test --test envoy -- $(T)
