@@ -35,7 +35,7 @@ build: $(WASM) ## Build the filter: target/changeover.wasm
 image: $(WASM) ## Build an OCI image with the filter, as Istio and Envoy Gateway fetch it: changeover:VERSION
 	docker build --quiet --tag changeover:$(VERSION) .
 
-demo: $(WASM) $(ENVOY) target/venv/.ready ## Canary, sticky users and blue/green on a real Envoy (KEEP=1: leave it running)
+demo: $(WASM) $(ENVOY) target/venv/.ready ## All of it on a real Envoy: canary, users, flips, a release that walks, one that goes back (KEEP=1: leave it running)
 	@target/venv/bin/python examples/demo/demo.py --envoy $(ENVOY) $(if $(KEEP),--keep)
 
 ##@ Work on it

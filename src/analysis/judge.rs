@@ -58,6 +58,10 @@ pub struct Seen {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Step {
+    /// Ticks before this one belong to the step before, also when they close later.
+    from: u64,
+    /// Tells what its proof is about: a margin, and what counts as an error.
+    basis: u64,
     /// The candidate's requests that were judged.
     requests: u64,
     /// Stable's beside them.
@@ -102,6 +106,11 @@ impl Judge {
             };
             self.metrics.push(state);
         }
+        // A proof of something else proves nothing.
+        let basis = rules.promotion.map_or(0, |promotion| promotion.basis);
+        if basis != self.step.basis {
+            (self.step.basis, self.step.errors) = (basis, NoWorse::default());
+        }
         for gone in old {
             self.retired = self.retired.saturating_add(1);
             changes.push(Redefined::Removed(gone.name));
@@ -111,7 +120,8 @@ impl Judge {
 
     /// Begins a step: what it must show it has to show itself, and the edges of latencies are placed anew.
     pub fn begin_step(&mut self, rules: &Rules, next_tick: u64) {
-        self.step = Step::default();
+        let basis = rules.promotion.map_or(0, |promotion| promotion.basis);
+        self.step = Step { from: next_tick, basis, ..Step::default() };
         for test in self.metrics.iter_mut().flat_map(|metric| &mut metric.tests) {
             test.seen = Seen::default();
         }
@@ -125,7 +135,9 @@ impl Judge {
         let counts = !tick.is_idle() && tick.share.is_some();
         if counts {
             self.add(tick, rules, View::Closed);
-            self.count_step(tick, rules);
+            if tick.number >= self.step.from {
+                self.count_step(tick, rules);
+            }
         }
         self.place_edges(rules, next_tick, false);
     }
@@ -160,7 +172,7 @@ impl Judge {
         self.ticks = self.ticks.saturating_add(1);
         for (state, rule) in self.metrics.iter_mut().zip(&rules.metrics) {
             for (state, test) in state.tests.iter_mut().zip(&rule.tests) {
-                state.add(self.ticks, *test, tick, view);
+                state.add(self.ticks, *test, tick, view, tick.number >= self.step.from);
             }
         }
         if let (View::Closed, Some(share)) = (view, tick.share) {
@@ -236,12 +248,20 @@ impl Judge {
     /// regression, and the split is right.
     #[must_use]
     pub fn may_promote(&self, rules: &Rules) -> bool {
+        self.is_proven(rules) && self.split() < evidence::SPLIT_THRESHOLD && !self.is_suspicious()
+    }
+
+    /// Whether the step has shown that the candidate is within the margin, where there is one.
+    #[must_use]
+    pub fn is_proven(&self, rules: &Rules) -> bool {
+        rules.promotion.is_none_or(|promotion| self.no_worse() >= promotion.threshold)
+    }
+
+    /// Whether something looks like a regression: too much to go on, too little to take the candidate back.
+    #[must_use]
+    pub fn is_suspicious(&self) -> bool {
         let reading = self.reading();
-        let proven = rules.promotion.is_none_or(|promotion| self.no_worse() >= promotion.threshold);
-        proven
-            && self.split() < evidence::SPLIT_THRESHOLD
-            && reading.all <= SUSPICIOUS
-            && reading.metrics.iter().all(|value| *value <= SUSPICIOUS)
+        reading.all > SUSPICIOUS || reading.metrics.iter().any(|value| *value > SUSPICIOUS)
     }
 
     /// What accuses most: the position of the metric and of its test in the rules, and what was seen of it
@@ -271,7 +291,8 @@ impl MetricState {
 }
 
 impl TestState {
-    fn add(&mut self, t: u64, test: Test, tick: &Tick, view: View) {
+    /// Adds tick `t`; `counts`: to what was seen in this step as well.
+    fn add(&mut self, t: u64, test: Test, tick: &Tick, view: View, counts: bool) {
         let table = tick.table(test, self.edges_of(tick.number), view);
         let ln = match test {
             Test::Errors { tolerate } => evidence::comparison(&table, tolerate),
@@ -279,6 +300,9 @@ impl TestState {
             Test::Slower { .. } => evidence::comparison(&table, 1.0),
         };
         self.evidence.add(t, ln);
+        if !counts {
+            return;
+        }
         let seen = &mut self.seen;
         seen.candidate_events = seen.candidate_events.saturating_add(table.candidate.events);
         seen.candidate_requests = seen.candidate_requests.saturating_add(table.candidate.requests);

@@ -32,6 +32,8 @@ pub struct Promotion {
     pub margin: Margin,
     /// The e-value at which it counts as such: 1/β.
     pub threshold: f64,
+    /// Tells what is proven: the margin, and what counts as an error.
+    pub basis: u64,
 }
 
 /// One metric: its e-value is the average of its tests'.
@@ -81,9 +83,17 @@ impl Rules {
                     points: promote.no_worse_than.or_points / 100.0,
                 },
                 threshold: (1.0 - promote.confidence).recip(),
+                basis: fingerprint(&format!(
+                    "{:?} {:?} {:?}",
+                    promote.no_worse_than, analysis.deadline, analysis.error_when
+                )),
             }),
         }
     }
+}
+
+fn fingerprint(definition: &str) -> u64 {
+    SipHasher24::new().hash(definition.as_bytes())
 }
 
 /// A metric's rules: those against stable, and with `max` one against the bound, which counts as another metric.
@@ -92,7 +102,7 @@ fn metric_rules(metric: &Metric, analysis: &Analysis) -> Vec<MetricRule> {
         // Everything that decides what an event is. `Debug` of plain numbers does not change between builds of
         // one version, and a new version of this software is a new process.
         let definition = format!("{tests:?} {:?} {:?}", analysis.deadline, analysis.error_when);
-        MetricRule { name, definition: SipHasher24::new().hash(definition.as_bytes()), tests }
+        MetricRule { name, definition: fingerprint(&definition), tests }
     };
     match metric.name.as_str() {
         LATENCY => {

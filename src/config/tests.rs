@@ -327,6 +327,11 @@ fn mistakes_in_steps_and_analysis_are_told_with_their_places() {
             "steps[1].pause.duration: found the text \"10\", expected a duration such as 500ms, 30s, 10m or 1h30m",
         ),
         (
+            "/steps/3/pause/duration",
+            json!("2h"),
+            "steps[3].pause.duration: 2h is not shorter than the progress_deadline of 2h: the step could never end",
+        ),
+        (
             "/steps/3/pause/min_requests",
             json!(1.5),
             "steps[3].pause.min_requests: 1.5 is no whole number from 0 on",

@@ -70,7 +70,7 @@ impl ControlStream {
     }
 
     fn change(&self, change: &Change) {
-        match leader::command(change, &self.vm.labels(&change.rollout)) {
+        match self.vm.command(change) {
             Err(not_changed) => respond(&self.api.changed(&change.rollout, Err(&not_changed), &[])),
             Ok((record, version)) => self.vm.await_followers(Pending {
                 stream: self.id,

@@ -38,6 +38,7 @@ pub(super) struct Leader {
 pub(super) type Records = HashMap<String, Cached<Record>>;
 
 /// A rollout as a plan of this VM has it.
+#[derive(Clone, Copy)]
 pub(super) struct Configured<'a> {
     pub(super) name: &'a str,
     pub(super) program: &'a Program,
@@ -74,9 +75,10 @@ impl Leader {
                 all.insert(at, entry);
             }
         }
+        let configured = newest(configured);
         let mut records = self.records.borrow_mut();
         let mut heads = Vec::new();
-        for rollout in configured {
+        for rollout in &configured {
             let entries = counted.remove(rollout.name).unwrap_or_default();
             if let Some(tracked) = tracked(&mut records, rollout, clock) {
                 step(tracked, rollout, &entries, known_before, clock);
@@ -84,8 +86,10 @@ impl Leader {
             }
         }
         let told = tell(heads, clock.uptime);
-        records.retain(|name, _| configured.iter().any(|rollout| rollout.name == name));
-        self.progress.borrow_mut().show(configured, &records);
+        if records.len() > configured.len() {
+            records.retain(|name, _| configured.iter().any(|rollout| rollout.name == name));
+        }
+        self.progress.borrow_mut().show(&configured, &records);
         told
     }
 
@@ -93,16 +97,36 @@ impl Leader {
     fn takes_the_lead(&self, vm: u64, serves: bool, tick: u64) -> bool {
         let mut leads = false;
         let changed = shared::update::<Lead>(&lead_key(), |last| {
-            let last = last.unwrap_or_default();
             let next = Lead { vm, tick, serves };
+            // Of several that write the very first one, the last stays, and leads from the next tick on.
+            let Some(last) = last else { return Some(next) };
             leads = last.gives_way_to(&next);
             if leads && last.vm != vm {
-                self.records.borrow_mut().clear(); // what is remembered is from another time
+                // What is remembered is from another time.
+                self.records.borrow_mut().clear();
+                self.progress.borrow_mut().forget();
             }
             leads.then_some(next)
         });
         leads && changed
     }
+}
+
+/// Each rollout once: several plugins of this VM may have it, and the newest configuration counts.
+fn newest<'a>(configured: &[Configured<'a>]) -> Vec<Configured<'a>> {
+    let mut by_name: HashMap<&str, usize> = HashMap::new();
+    let mut newest: Vec<Configured<'a>> = Vec::new();
+    for rollout in configured {
+        match by_name.get(rollout.name).and_then(|at| newest.get_mut(*at)) {
+            Some(known) if known.loaded_at < rollout.loaded_at => *known = *rollout,
+            Some(_) => {}
+            None => {
+                by_name.insert(rollout.name, newest.len());
+                newest.push(*rollout);
+            }
+        }
+    }
+    newest
 }
 
 /// What all workers have told that were heard of lately.
@@ -137,6 +161,15 @@ fn tracked<'a>(
     records.get_mut(rollout.name)
 }
 
+/// Has a record follow a configuration that is newer than its own.
+fn configure(record: &mut Record, rollout: &Configured<'_>, clock: Clock) -> Vec<Event> {
+    if rollout.loaded_at <= record.configured_at {
+        return Vec::new();
+    }
+    record.configured_at = rollout.loaded_at;
+    record.push(rollout.program, clock)
+}
+
 /// Moves one rollout on.
 fn step(
     tracked: &mut Cached<Record>,
@@ -146,13 +179,7 @@ fn step(
     clock: Clock,
 ) {
     let mut record = tracked.value.clone();
-    let mut events: Vec<Event> = Vec::new();
-    if rollout.loaded_at > record.configured_at {
-        if record.program != *rollout.program {
-            events.extend(record.push(rollout.program, clock));
-        }
-        record.configured_at = rollout.loaded_at;
-    }
+    let mut events = configure(&mut record, rollout, clock);
     events.extend(record.advance(entries, known_before, clock));
     // Lost to somebody's command: the same ticks are judged again at the next one.
     if tracked.replace(&record_key(rollout.name), record) {
@@ -209,16 +236,25 @@ fn tell(new: Vec<Head>, now: u64) -> Option<u64> {
 
 /// Makes a change that a person asks for at once, on whichever VM it has come to. Returns what became of the
 /// rollout, and the version of the heads that everybody must follow.
-pub(super) fn command(change: &Change, labels: &[(String, String)]) -> Result<(Record, u64), NotChanged> {
+///
+/// A push that nobody has taken over yet comes first, as `configured` has it: the command is about what workers do by
+/// now.
+pub(super) fn command(
+    change: &Change,
+    configured: Option<Configured<'_>>,
+) -> Result<(Record, u64), NotChanged> {
     const TRIES: usize = 16;
     let key = record_key(&change.rollout);
     let mut cached = Cached::<Record>::read(&key).ok_or(NotChanged::Unknown)?;
     for _ in 0..TRIES {
         let mut record = cached.value.clone();
-        let events = change.apply(&mut record, clock())?;
+        let mut events =
+            configured.map(|configured| configure(&mut record, &configured, clock())).unwrap_or_default();
+        events.extend(change.apply(&mut record, clock())?);
         if cached.replace(&key, record.clone()) {
             // Whoever leads remembers the record as it was.
             shared::update::<u64>(&commands_key(), |count| Some(count.unwrap_or(0).saturating_add(1)));
+            let labels = configured.map(|configured| configured.labels).unwrap_or_default();
             journal::note(&change.rollout, labels, &events);
             let version = tell(vec![record.head(&change.rollout)], clock().uptime);
             let version = version.or_else(|| Some(shared::read::<Heads>(&heads_key())?.version));

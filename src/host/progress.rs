@@ -36,6 +36,11 @@ impl Progress {
         self.gauges.values_mut().filter(|gauge| !gauge.current).for_each(|gauge| gauge.set(0));
     }
 
+    /// Shows everything anew: somebody else has shown it meanwhile.
+    pub(super) fn forget(&mut self) {
+        self.gauges.values_mut().for_each(|gauge| gauge.value = u64::MAX);
+    }
+
     fn show_one(&mut self, rollout: &Configured<'_>, record: &Record) {
         let run = &record.run;
         let of = |metric: &str, label: &str, value: &str| {
@@ -52,7 +57,9 @@ impl Progress {
         for (metric, value) in rules.metrics.iter().zip(values.metrics) {
             self.set(of("changeover_evidence", "metric", &metric.name), thousandths(value));
         }
-        if let (Some(share), Some(candidate)) = (run.judge.observed_share(), &record.program.candidate) {
+        // Before anything is observed in a step: what should be.
+        let share = run.judge.observed_share().or_else(|| run.candidate_share(&record.program));
+        if let (Some(share), Some(candidate)) = (share, &record.program.candidate) {
             let hundredths = (share * 10_000.0).round();
             self.set(of("changeover_observed_share", "version", candidate), whole(hundredths));
             self.set(

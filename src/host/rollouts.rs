@@ -85,22 +85,31 @@ impl Rollouts {
         shared::write(&report_key(worker), &Report { vm, tick, rollouts: counted.collect() });
     }
 
-    /// Routes as the heads say from now on. Returns their version.
+    /// Routes as the heads say from now on. Returns the version that is followed.
     pub(super) fn follow<'a>(&self, plans: impl Iterator<Item = &'a Plan>) -> u64 {
         let Some(heads) = shared::read::<Heads>(&heads_key()) else { return 0 };
-        let ledgers = self.ledgers.borrow();
-        for head in &heads.list {
-            if let Some(ledger) = ledgers.get(&head.name) {
+        let head_of = |name: &str| {
+            let at = heads.list.binary_search_by(|head| head.name.as_str().cmp(name)).ok()?;
+            heads.list.get(at)
+        };
+        // A ledger that no plan has any more, of a rollout that is gone, is of no use.
+        self.ledgers.borrow_mut().retain(|name, ledger| match head_of(name) {
+            Some(head) => {
                 ledger.borrow_mut().forget_through(head.closed_through);
+                true
             }
-        }
-        if heads.version != self.following.replace(heads.version) {
+            None => Rc::strong_count(ledger) > 1,
+        });
+        if heads.version != self.following.get() {
+            // A plan that is older or newer than a head does not follow it: looked at again the next time.
+            let mut all = true;
             for rollout in plans.flat_map(Plan::rollouts) {
-                let known = heads.list.binary_search_by(|head| head.name.as_str().cmp(&rollout.name));
-                if let Some(head) = known.ok().and_then(|at| heads.list.get(at)) {
-                    rollout.follow(head);
-                }
+                all &= head_of(&rollout.name).is_none_or(|head| rollout.follow(head));
             }
+            if !all {
+                return self.following.get();
+            }
+            self.following.set(heads.version);
         }
         heads.version
     }

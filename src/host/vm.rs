@@ -16,8 +16,10 @@ use super::metrics::{Registry, Series};
 use super::notices::Notices;
 use super::presence::Presence;
 use super::rollouts::{self, Rollouts, TICK};
-use super::{log, notices};
+use super::{leader, log, notices};
 use crate::config::schema::Config;
+use crate::control::api::{Change, NotChanged};
+use crate::rollout::record::Record;
 use crate::routing::plan::{Plan, Rollout};
 use crate::routing::shadowing;
 use crate::telemetry::ledger::Ledger;
@@ -202,8 +204,9 @@ impl Vm {
         let first_tick = self.presence.get().is_none();
         let presence = self.presence.get_or_init(|| Presence::new(self.id));
         let number = presence.beat(combined_hash(loaded));
-        self.follow(loaded);
+        let version = self.follow(loaded);
         if let Some(number) = number {
+            rollouts::followed(number, self.id, version);
             self.rollouts.report(number, self.id, tick);
         }
         if first_tick && let Some(info) = calls::define_metric(Metric::Gauge, &series::info()) {
@@ -274,11 +277,13 @@ impl Vm {
         self.pending.borrow_mut().retain(|pending| pending.stream != stream);
     }
 
-    /// The labels of a rollout's metrics.
-    pub(super) fn labels(&self, rollout: &str) -> Vec<(String, String)> {
+    /// Makes a change that a person asks for.
+    pub(super) fn command(&self, change: &Change) -> Result<(Record, u64), NotChanged> {
         let loaded = self.loaded();
-        let mut rollouts = loaded.iter().flat_map(|loaded| loaded.plan.rollouts());
-        rollouts.find(|known| known.name == rollout).map(|known| known.labels.clone()).unwrap_or_default()
+        let rollouts = loaded.iter().flat_map(|loaded| configured(loaded));
+        let newest =
+            rollouts.filter(|known| known.name == change.rollout).max_by_key(|known| known.loaded_at);
+        leader::command(change, newest)
     }
 
     /// The configurations in use. Forgets plugins that are gone.

@@ -104,6 +104,8 @@ impl Actor {
 pub struct Finding {
     /// The metric that accuses most.
     pub rule: String,
+    /// Whether it is about a fixed bound, and not about stable.
+    pub is_absolute: bool,
     /// The decimal logarithm of the e-value that decided, of all metrics together.
     pub value: f64,
     /// The decimal logarithm of its threshold.

@@ -137,6 +137,13 @@ impl Program {
         }
     }
 
+    /// Whether another program is about the same run: the same release of the same candidate beside the same
+    /// stable version.
+    #[must_use]
+    pub fn is_same_run(&self, other: &Self) -> bool {
+        (&self.release, &self.stable, &self.candidate) == (&other.release, &other.stable, &other.candidate)
+    }
+
     /// Tells programs apart.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {

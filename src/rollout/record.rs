@@ -68,6 +68,8 @@ pub struct Record {
     pub configured_at: u64,
     /// Ticks up to this one have been judged, or were before its time.
     pub closed_through: u64,
+    /// The tick in which this attempt began: earlier ones are another's.
+    since: u64,
     /// Assignments of this attempt, and the candidate's share under each; the present one last.
     assignments: Vec<(u64, Option<f64>)>,
 }
@@ -106,6 +108,7 @@ impl Head {
     #[must_use]
     pub fn routes_like(&self, other: &Self) -> bool {
         self.assignment == other.assignment
+            && self.program == other.program
             && (self.pinned, self.candidate_on_request) == (other.pinned, other.candidate_on_request)
             && (self.mirrors, self.mirror) == (other.mirrors, other.mirror)
     }
@@ -120,7 +123,8 @@ impl Record {
             events.clear(); // thousands of rollouts that only split traffic begin with every start of Envoy
         }
         let closed_through = clock.tick().saturating_sub(1);
-        let mut record = Self { program, run, configured_at: 0, closed_through, assignments: Vec::new() };
+        let mut record =
+            Self { program, run, configured_at: 0, closed_through, since: 0, assignments: Vec::new() };
         record.note_assignment();
         (record, events)
     }
@@ -130,11 +134,11 @@ impl Record {
         if self.program == *program {
             return Vec::new();
         }
-        let attempt = (self.program.release.clone(), self.run.attempt);
+        let is_same_run = self.program.is_same_run(program);
         let events = self.run.push(&self.program, program, clock.now());
         self.program = program.clone();
-        if attempt != (self.program.release.clone(), self.run.attempt) {
-            self.assignments.clear();
+        if !is_same_run {
+            self.begin_attempt(clock);
         }
         self.note_assignment();
         events
@@ -148,10 +152,16 @@ impl Record {
         let attempt = self.run.attempt;
         let events = self.run.command(&self.program, command, clock.now())?;
         if attempt != self.run.attempt {
-            self.assignments.clear();
+            self.begin_attempt(clock);
         }
         self.note_assignment();
         Ok(events)
+    }
+
+    /// What was counted so far is no evidence of what begins now.
+    fn begin_attempt(&mut self, clock: Clock) {
+        self.assignments.clear();
+        self.since = clock.tick();
     }
 
     /// Time goes on: judges what can be judged. `entries` are those of all workers, in the order of their
@@ -184,8 +194,11 @@ impl Record {
             if !known && !overdue {
                 break; // somebody may still tell of it
             }
-            let tick = self.merge(number, &entries);
+            let mut tick = self.merge(number, &entries);
             let ended = tick.candidate.open == 0 && tick.stable.open == 0;
+            if overdue && !ended && age < deadline {
+                tick.share = None; // what became of its open requests nobody has told: it says nothing
+            }
             if open.is_empty() && (ended || age >= deadline || overdue) {
                 self.run.close(&self.program, &tick, clock.now());
                 self.closed_through = number;
@@ -213,8 +226,8 @@ impl Record {
             tick.candidate.merge(&entry.candidate);
             tick.stable.merge(&entry.stable);
         }
-        // Under two assignments a tick says nothing.
-        if entries.iter().all(|entry| entry.epoch == first.epoch) {
+        // Under two assignments a tick says nothing, nor does one of another attempt.
+        if number >= self.since && entries.iter().all(|entry| entry.epoch == first.epoch) {
             tick.share = known(first.epoch).and_then(|(_, share)| *share);
         }
         tick

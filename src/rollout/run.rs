@@ -9,13 +9,15 @@ use std::hash::{Hash, Hasher};
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher24;
 
-use super::event::{Action, Actor, Event, Percent};
+use super::event::{Action, Actor, Event};
 use super::program::{Pause, Program, Step, Weights, weights};
-use crate::analysis::judge::{Judge, Redefined};
+use crate::analysis::evidence::SPLIT_THRESHOLD;
+use crate::analysis::judge::Judge;
 use crate::analysis::tick::Tick;
 use crate::config::release::OnFailure;
 use crate::config::units::Share;
 
+mod push;
 mod say;
 
 /// Milliseconds that one tick may add to a pause: a clock that jumps ends no pause.
@@ -58,6 +60,17 @@ impl Phase {
         }
     }
 }
+
+/// Who has stopped a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Held {
+    Person,
+    Judge,
+    Deadline,
+    Steps,
+}
+
+const WAITS_FOR_PROMOTION: &str = "the step waits for a promotion";
 
 /// When something happens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -111,12 +124,13 @@ pub struct Run {
     pub judge: Judge,
     weights: Weights,
     in_force: Weights,
-    /// Whether a person, the judge or a deadline has stopped it; a step that waits for a promotion has not.
-    held: bool,
+    /// Who has stopped it; a step that waits for a promotion has not.
+    held: Option<Held>,
     /// An abort beats the pin until a push changes it.
     pin_beaten: bool,
-    /// Milliseconds the step has waited.
+    /// Milliseconds the step has waited, and had when it was last resumed.
     waited: u64,
+    resumed_at: u64,
     last_uptime: u64,
     /// Whether the present crossing of the threshold has been acted on.
     crossed: bool,
@@ -169,99 +183,13 @@ impl Run {
         if self.may_mirror(program) { share } else { share.map(|_| 0) }
     }
 
-    /// The candidate's part of its own and stable's requests; `None` when one of them gets none.
+    /// The candidate's part of its own and stable's requests; `None` when it gets none.
     #[must_use]
     pub fn candidate_share(&self, program: &Program) -> Option<f64> {
         let others: u32 = self.in_force.values().map(|share| u32::from(*share)).sum();
         let stable = u32::from(Share::ALL).saturating_sub(others);
         let candidate = u32::from(*self.in_force.get(program.candidate.as_ref()?)?);
-        (candidate > 0 && stable > 0)
-            .then(|| f64::from(candidate) / f64::from(candidate.saturating_add(stable)))
-    }
-
-    /// Goes on under another configuration of the same run; `before` is the one so far.
-    pub fn push(&mut self, before: &Program, program: &Program, now: Now) -> Vec<Event> {
-        let mut events = Vec::new();
-        let is_same_run = before.release == program.release
-            && before.stable == program.stable
-            && before.candidate == program.candidate;
-        if !is_same_run {
-            let (next, mut begun) = Self::begin(program, now);
-            let ended = std::mem::replace(self, next);
-            self.revision = self.revision.saturating_add(ended.revision);
-            let shares = before.shares(&ended.in_force);
-            let last = begun.len().saturating_sub(1);
-            for (index, event) in begun.iter_mut().enumerate() {
-                event.from.clone_from(&shares);
-                if index < last {
-                    event.to.clone_from(&shares);
-                }
-            }
-            return begun;
-        }
-        if before.pin != program.pin {
-            self.pin_beaten = false;
-            self.waited = 0;
-            let message = match &program.pin {
-                Some(pin) => format!("all traffic is pinned to {pin}"),
-                None => "the pin is gone; the step starts anew".into(),
-            };
-            self.happen(program, now, Actor::Config, Action::Change, message, &mut events);
-        }
-        if before.weights != program.weights {
-            self.push_weights(program, now, &mut events);
-        }
-        if before.steps != program.steps && matches!(self.phase, Phase::Progressing | Phase::Paused) {
-            self.push_steps(program, now, &mut events);
-        }
-        if let Some(rules) = program.rules() {
-            for change in self.judge.redefine(rules) {
-                let message = match change {
-                    Redefined::Restarted(metric) => {
-                        format!("{metric} is defined anew and starts without evidence")
-                    }
-                    Redefined::Removed(metric) => format!("{metric} is judged no more"),
-                };
-                self.happen(program, now, Actor::Config, Action::Change, message, &mut events);
-            }
-        }
-        self.settle(program, &mut events);
-        events
-    }
-
-    fn push_weights(&mut self, program: &Program, now: Now, events: &mut Vec<Event>) {
-        if matches!(self.phase, Phase::Aborted | Phase::Failed) {
-            let message = format!("other weights are configured, but the run is {}", self.phase.label());
-            self.happen(program, now, Actor::Config, Action::Alarm, message, events);
-            return;
-        }
-        self.weights.clone_from(&program.weights);
-        self.begin_step(program, now);
-        self.happen(
-            program,
-            now,
-            Actor::Config,
-            Action::Change,
-            "weights are configured anew".into(),
-            events,
-        );
-    }
-
-    fn push_steps(&mut self, program: &Program, now: Now, events: &mut Vec<Event>) {
-        let weight = self.candidate_weight(program);
-        self.position = program.position_of(weight);
-        let message = format!(
-            "the steps are others; it goes on at {}, from step {} of {}",
-            Percent(weight),
-            self.position.saturating_add(1).min(program.steps.len()),
-            program.steps.len()
-        );
-        // What set the weight is behind it; a weight in between two steps goes down to the lower one.
-        self.weights = program.weights_before(self.position);
-        self.happen(program, now, Actor::Config, Action::Change, message, events);
-        if !self.held {
-            self.advance(program, now, Actor::Config, events);
-        }
+        (candidate > 0).then(|| f64::from(candidate) / f64::from(candidate.saturating_add(stable)))
     }
 
     /// Obeys a person.
@@ -286,13 +214,15 @@ impl Run {
                 if !matches!(self.phase, Phase::Progressing | Phase::Paused) {
                     return refused("; only a progressing or paused one can be promoted");
                 }
-                self.held = false;
-                self.position = if full { program.steps.len() } else { self.position.saturating_add(1) };
+                if self.release_hold() {
+                    self.next_attempt(program, now);
+                }
+                self.position = if full { program.steps.len() } else { self.next(program) };
                 self.advance(program, now, Actor::User, &mut events);
             }
             Command::Pause => match self.phase {
                 Phase::Progressing => {
-                    self.hold("paused by a person".into());
+                    self.hold(Held::Person, "paused by a person".into());
                     self.happen(program, now, Actor::User, Action::Pause, self.reason.clone(), &mut events);
                 }
                 Phase::Paused => {}
@@ -302,7 +232,7 @@ impl Run {
                 if self.phase != Phase::Paused {
                     return refused("; only a paused one can be resumed");
                 }
-                if !self.held {
+                if self.held.is_none() {
                     return refused(" at a step that waits for a promotion; promote it");
                 }
                 self.resume(program, now, &mut events);
@@ -320,15 +250,18 @@ impl Run {
     }
 
     fn resume(&mut self, program: &Program, now: Now, events: &mut Vec<Event>) {
-        self.held = false;
-        self.wait(program);
         let mut message = "resumed by a person".to_owned();
-        if self.crossed {
+        if self.release_hold() {
             // Somebody has looked at the accusation and decided against it: it is not raised again.
             self.next_attempt(program, now);
             message = format!("{message}, as attempt {}", self.attempt);
         }
+        self.resumed_at = self.waited;
         self.happen(program, now, Actor::User, Action::Resume, message, events);
+        match program.steps.get(self.position) {
+            Some(Step::Pause(_)) => self.wait(program),
+            _ => self.advance(program, now, Actor::User, events),
+        }
     }
 
     /// Takes over a tick whose requests have all ended or passed their deadline.
@@ -350,8 +283,9 @@ impl Run {
         self.judge(program, open, now, &mut events);
         if self.phase == Phase::Progressing {
             self.waited = self.waited.saturating_add(elapsed);
-            if self.may_go_on(program) {
-                self.position = self.position.saturating_add(1);
+            self.reason = self.held_back_by(program).unwrap_or_default().to_owned();
+            if self.reason.is_empty() {
+                self.position = self.next(program);
                 self.advance(program, now, Actor::Auto, &mut events);
             } else {
                 self.watch_deadline(program, now, &mut events);
@@ -364,7 +298,10 @@ impl Run {
     /// Acts on the evidence, in whatever phase: once for each time it crosses the threshold.
     fn judge(&mut self, program: &Program, open: &[(Tick, usize)], now: Now, events: &mut Vec<Event>) {
         let Some(analysis) = &program.analysis else { return };
-        let split_crossed = self.judge.split() >= crate::analysis::evidence::SPLIT_THRESHOLD;
+        if matches!(self.phase, Phase::Aborted | Phase::Failed) {
+            return; // the candidate has been taken back already
+        }
+        let split_crossed = self.judge.split() >= SPLIT_THRESHOLD;
         if split_crossed && !self.split_crossed {
             let message = say::split(program);
             self.happen(program, now, Actor::Auto, Action::Alarm, message, events);
@@ -387,7 +324,7 @@ impl Run {
             (true, _) => (Action::Alarm, format!("would act, but for dry_run: {sentence}")),
             (false, OnFailure::Alarm) => (Action::Alarm, sentence),
             (false, OnFailure::Pause) if matches!(self.phase, Phase::Progressing | Phase::Paused) => {
-                self.hold(sentence.clone());
+                self.hold(Held::Judge, sentence.clone());
                 (Action::Pause, sentence)
             }
             (false, OnFailure::Pause) => (Action::Alarm, sentence),
@@ -402,22 +339,42 @@ impl Run {
         }
     }
 
-    fn may_go_on(&self, program: &Program) -> bool {
-        let Some(Step::Pause(pause)) = program.steps.get(self.position) else { return true };
-        match pause {
-            Pause::Person => false,
-            Pause::Until { duration, requests } => {
-                self.waited >= *duration
-                    && self.judge.step_requests() >= *requests
-                    && program.rules().is_none_or(|rules| self.judge.may_promote(rules))
-            }
+    /// What the present step still waits for, in words; `None`: nothing.
+    fn held_back_by(&self, program: &Program) -> Option<&'static str> {
+        let Some(Step::Pause(pause)) = program.steps.get(self.position) else { return None };
+        let Pause::Until { duration, requests } = pause else { return Some(WAITS_FOR_PROMOTION) };
+        if self.waited < *duration {
+            return Some("the step waits for its time");
+        }
+        if self.judge.step_requests() < *requests {
+            return Some("the step waits for more of the candidate's requests");
+        }
+        let analysis = program.analysis.as_ref().filter(|analysis| !analysis.dry_run)?;
+        // Where stable has no traffic there is nothing to be no worse than.
+        let compared = self.candidate_share(program).is_some_and(|share| share < 1.0);
+        if self.judge.split() >= SPLIT_THRESHOLD {
+            Some("the step waits: the candidate does not get the share that its weight says")
+        } else if self.judge.is_suspicious() {
+            Some("the step waits: there is evidence against the candidate")
+        } else if compared && !self.judge.is_proven(&analysis.rules) {
+            Some("the step waits for proof that the candidate is no worse than allowed")
+        } else {
+            None
+        }
+    }
+
+    /// The position behind the step that waits. Other steps are taken when the run gets to them.
+    fn next(&self, program: &Program) -> usize {
+        match program.steps.get(self.position) {
+            Some(Step::Pause(_)) => self.position.saturating_add(1),
+            _ => self.position,
         }
     }
 
     fn watch_deadline(&mut self, program: &Program, now: Now, events: &mut Vec<Event>) {
         let deadline = program.analysis.as_ref().and_then(|analysis| analysis.progress_deadline);
-        if deadline.is_some_and(|deadline| self.waited >= deadline) {
-            self.hold(say::overdue(program, self.position, self.waited, &self.judge));
+        if deadline.is_some_and(|deadline| self.waited.saturating_sub(self.resumed_at) >= deadline) {
+            self.hold(Held::Deadline, say::overdue(program, self.position, self.waited, &self.judge));
             self.happen(program, now, Actor::Auto, Action::Pause, self.reason.clone(), events);
         }
     }
@@ -433,7 +390,7 @@ impl Run {
     ) {
         self.position = 0;
         self.mirror = None;
-        self.held = false;
+        self.held = None;
         self.reason.clear();
         self.weights.clone_from(&program.weights);
         if let Some(rules) = program.rules() {
@@ -478,7 +435,7 @@ impl Run {
             self.weights.insert(candidate.clone(), Share::ALL.saturating_sub(others));
         }
         self.phase = Phase::Succeeded;
-        self.held = false;
+        self.held = None;
         self.reason.clear();
         self.begin_step(program, now);
         let message = say::succeeded(program);
@@ -486,7 +443,8 @@ impl Run {
     }
 
     fn begin_step(&mut self, program: &Program, now: Now) {
-        self.waited = 0;
+        (self.waited, self.resumed_at) = (0, 0);
+        self.last_uptime = now.uptime;
         if let Some(rules) = program.rules() {
             self.judge.begin_step(rules, now.tick.saturating_add(1));
         }
@@ -499,7 +457,7 @@ impl Run {
             None => self.weights.clear(),
         }
         self.phase = phase;
-        self.held = false;
+        self.held = None;
         self.reason = reason;
         self.pin_beaten = true;
     }
@@ -516,14 +474,19 @@ impl Run {
     fn wait(&mut self, program: &Program) {
         let for_a_person = matches!(program.steps.get(self.position), Some(Step::Pause(Pause::Person)));
         self.phase = if for_a_person { Phase::Paused } else { Phase::Progressing };
-        self.reason = if for_a_person { "the step waits for a promotion".into() } else { String::new() };
+        self.reason = if for_a_person { WAITS_FOR_PROMOTION.into() } else { String::new() };
     }
 
     /// Stops moving until somebody resumes or promotes.
-    fn hold(&mut self, reason: String) {
-        self.held = true;
+    fn hold(&mut self, by: Held, reason: String) {
+        self.held = Some(by);
         self.phase = Phase::Paused;
         self.reason = reason;
+    }
+
+    /// Lets go. Returns whether it was the judge who had stopped it.
+    fn release_hold(&mut self) -> bool {
+        self.held.take() == Some(Held::Judge)
     }
 
     fn candidate_weight(&self, program: &Program) -> u16 {

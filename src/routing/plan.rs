@@ -143,16 +143,19 @@ impl Rollout {
         }
     }
 
-    /// Routes as a head says, if that follows from this rollout's own program and is news.
-    pub fn follow(&self, head: &Head) {
+    /// Routes as a head says, if that follows from this rollout's own program. Returns whether it does.
+    pub fn follow(&self, head: &Head) -> bool {
         let is_news = {
             let in_force = self.in_force.borrow();
             (in_force.assignment, in_force.revision) != (head.assignment, head.revision)
         };
-        if !is_news || head.program != self.fingerprint {
-            return;
+        if head.program != self.fingerprint {
+            return false;
         }
-        self.in_force.replace(InForce::new(&self.program, &self.versions, self.mirror.as_ref(), head));
+        if is_news {
+            self.in_force.replace(InForce::new(&self.program, &self.versions, self.mirror.as_ref(), head));
+        }
+        true
     }
 
     /// The assignment in force.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::harness::*;
-use crate::{between, blue_and_green};
+use crate::{between, between_ecds, blue_and_green};
 use serde_json::{Value, json};
 
 const JSON: (&str, &[u8]) = ("content-type", b"application/json");
@@ -138,6 +138,32 @@ async fn once_an_abort_is_answered_nobody_goes_to_the_candidate() {
     }
     took.sort_unstable();
     assert!(took[10] < Duration::from_millis(100), "{took:?}");
+}
+
+/// What is configured a moment before a command is obeyed by that, not by what was configured before.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_abort_right_after_a_push_is_obeyed() {
+    let (blue, green) = blue_and_green().await;
+    let at = |pause: u32| {
+        Config::rollout(&format!("steps: [{{set_weight: 50}}, {{pause: {{duration: {pause}h}}}}]"))
+    };
+    let envoy = between_ecds(&blue, &green, at(1)).control().workers(4).start().await;
+    known(&envoy).await;
+    let running = Load::to(envoy.address()).per_second(200.0).start();
+    for round in 2..8 {
+        let hash = envoy.config_hashes().await.first().copied();
+        envoy.push(&at(round)).await;
+        envoy.wait_for_hash_other_than(hash).await;
+        let (status, rollout) = post(&envoy, "/v1/rollouts/digits/abort").await;
+        assert_eq!((status, &rollout["phase"]), (200, &json!("aborted")), "{rollout}");
+        let count = green.count();
+        let sent = running.sent();
+        // Also after whoever leads has taken the push over.
+        wait_for("more load", async || (running.sent() > sent + 300).then_some(())).await;
+        assert!(green.count() <= count + 8, "round {round}: the candidate still gets requests");
+        assert_eq!(post(&envoy, "/v1/rollouts/digits/retry").await.0, 200);
+    }
+    running.stop().await.assert_all_ok();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -306,12 +306,20 @@ async fn a_trapped_worker_stalls_nothing() {
     running.stop().await;
 }
 
-/// Several rollouts of one name, on two listeners, are one.
+/// Several rollouts of one name, on two listeners, are one: configured alike under one root id, or under two.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_listeners_count_for_one_rollout() {
+    for root_id in ["changeover", "second"] {
+        on_two_listeners(root_id).await;
+    }
+}
+
+async fn on_two_listeners(root_id: &str) {
     let (blue, green) = blue_and_green().await;
+    // A slow answer of stable keeps most ticks open.
+    blue.set(Behaviour::OneIn(50, Box::new(Behaviour::Delay(Duration::from_secs(3)))));
     let config = || at_five_percent(ERRORS_ONLY);
-    let setup = between(&blue, &green, config()).second_listener("second", "changeover", config());
+    let setup = between(&blue, &green, config()).second_listener("second", root_id, config());
     let envoy = setup.workers(2).start().await;
     green.set(Behaviour::Status(503));
     let one = load(&envoy).start();

@@ -17,6 +17,8 @@ const MOST_QUANTILES: usize = 5;
 /// Milliseconds that a deadline may have: every request until then is remembered.
 const DEADLINES: std::ops::RangeInclusive<u64> = 100..=60_000;
 
+const SHORTEST_PROGRESS_DEADLINE: u64 = 1_000;
+
 /// Checks a rollout's steps, analysis and what both need.
 pub(super) fn release(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems) {
     let needs = [
@@ -80,6 +82,18 @@ fn steps(rollout: &Rollout, steps: &[Step], path: &Path<'_>, problems: &mut Prob
             } else if rollout.mirror.is_none() {
                 problems.add(&path, "the rollout has no `mirror` whose share it could set");
             }
+        }
+        let deadline = rollout.analysis.as_ref().and_then(|analysis| analysis.progress_deadline);
+        if let (Some(duration), Some(deadline)) =
+            (step.pause.as_ref().and_then(|pause| pause.duration), deadline)
+            && duration >= deadline
+            && deadline.as_millis() >= SHORTEST_PROGRESS_DEADLINE
+        {
+            let path = path.field("pause");
+            problems.add(
+                &path.field("duration"),
+                format_args!("{duration} is not shorter than the progress_deadline of {deadline}: the step could never end"),
+            );
         }
         if let Some(count) = step.pause.as_ref().and_then(|pause| pause.min_requests)
             && count.get() > 0
@@ -150,7 +164,7 @@ fn analysis(analysis: &Analysis, path: &Path<'_>, problems: &mut Problems) {
     if let Some(promote) = &analysis.promote_when {
         promote_when(promote, &path.field("promote_when"), problems);
     }
-    if analysis.progress_deadline.is_some_and(|deadline| deadline.as_millis() < 1_000) {
+    if analysis.progress_deadline.is_some_and(|deadline| deadline.as_millis() < SHORTEST_PROGRESS_DEADLINE) {
         problems.add(&path.field("progress_deadline"), "expected at least 1s");
     }
 }

@@ -61,7 +61,7 @@ impl Fake {
         // A tick in which one of the candidate's six requests fails, and one of stable's hundred.
         let counts = |errors, requests| Counts { errors, requests, ..Counts::default() };
         let (candidate, stable) = (counts(1, 6), counts(1, 100));
-        let tick = Tick { number: 100, share: Some(0.05), candidate, stable, ..Tick::default() };
+        let tick = Tick { number: 1_000_000, share: Some(0.05), candidate, stable, ..Tick::default() };
         if let Some((record, _)) = store.rollouts.get_mut("steps") {
             record.run.close(&record.program, &tick, clock().now());
         }
@@ -148,6 +148,7 @@ fn events_are_shown_newest_first() {
     let (api, mut store) = (Api::default(), Fake::new());
     let (_, journal) = store.rollouts.get_mut("steps").unwrap();
     journal.last_mut().unwrap().evidence = Some(event::Finding {
+        is_absolute: false,
         rule: "error_rate".into(),
         value: 2.345_67,
         threshold: 2.0,

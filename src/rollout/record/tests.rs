@@ -165,11 +165,12 @@ fn requests_of_another_assignment_are_no_evidence() {
     assert_eq!(record.run.judge.reading().all, 1.0);
 
     // After a promotion, requests that came before still count under what they were assigned by.
-    worker.tick(102, epoch, (0, 5), (0, 95));
+    worker.tick(102, epoch, (1, 5), (0, 95));
     record.command(Command::Promote { full: false }, at(103 * SECOND)).unwrap();
     assert_ne!(record.head("r").assignment, epoch);
     advance(&mut record, &[&worker], 103, at(103 * SECOND));
-    assert_eq!(record.run.judge.step_requests(), 5);
+    assert_eq!(record.run.judge.step_requests(), 0, "but not for the step that has begun since");
+    assert!(record.run.judge.reading().all != 1.0);
     // After an abort and a retry they do not.
     let mut worker = Worker::default();
     worker.tick(103, record.head("r").assignment, (5, 5), (0, 95));
@@ -177,6 +178,32 @@ fn requests_of_another_assignment_are_no_evidence() {
     record.command(Command::Retry, at(104 * SECOND)).unwrap();
     advance(&mut record, &[&worker], 104, at(104 * SECOND));
     assert_eq!(record.run.judge.reading().all, 1.0);
+}
+
+/// Another candidate of the same release does not inherit what the one before has done.
+#[test]
+fn what_another_candidate_did_is_no_evidence() {
+    let (mut record, epoch) = begun();
+    let mut worker = Worker::default();
+    for tick in 100..103 {
+        worker.tick(tick, epoch, (5, 5), (0, 95));
+    }
+    let red = Program { candidate: Some("red".into()), ..program() };
+    record.push(&red, at(103 * SECOND));
+    advance(&mut record, &[&worker], 103, at(103 * SECOND));
+    assert_eq!((record.run.phase, record.run.judge.reading().all), (Phase::Progressing, 1.0));
+}
+
+/// A worker that stops telling leaves requests open of which nobody knows how they ended.
+#[test]
+fn what_nobody_tells_of_is_no_failure() {
+    let (mut record, epoch) = begun();
+    let mut worker = Worker::default();
+    worker.tick(100, epoch, (0, 0), (0, 95));
+    let open: Vec<_> = (0..5).map(|_| worker.ledger.arrive(100, epoch, Side::Candidate)).collect();
+    assert_eq!(open.len(), 5);
+    advance(&mut record, &[&worker], 101, at(109 * SECOND));
+    assert_eq!((record.closed_through, record.run.judge.reading().all), (100, 1.0));
 }
 
 #[test]

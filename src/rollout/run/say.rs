@@ -76,27 +76,52 @@ pub(super) fn finding(judge: &Judge, rules: &Rules, tick: u64) -> Finding {
             let edge = edges.map_or(0.0, |edges| latency::milliseconds(edges.candidate));
             format!("{name}: slower than {edge:.0} ms, beyond stable's {quantile} quantile")
         }
-        Some(Test::ErrorsBeyond { max }) => format!("{name}: more than {max}"),
+        Some(Test::ErrorsBeyond { max }) => format!("{name}: more than {:.2} %", max * 100.0),
         _ => name.to_owned(),
     };
-    Finding { rule, value: judge.reading().all.log10(), threshold: rules.threshold.log10(), samples }
+    let is_absolute = matches!(
+        rules.metrics.get(metric).and_then(|rule| rule.tests.get(test)),
+        Some(Test::ErrorsBeyond { .. })
+    );
+    Finding {
+        rule,
+        is_absolute,
+        value: judge.reading().all.log10(),
+        threshold: rules.threshold.log10(),
+        samples,
+    }
 }
 
 /// The sentence of a finding.
 pub(super) fn accusation(program: &Program, finding: &Finding, weight: u16) -> String {
+    let (name, stable) = (candidate(program), &program.stable);
     let seen = finding.samples;
+    let mine = Of(seen.candidate_events, seen.candidate_requests);
+    let what = if finding.is_absolute {
+        format!("{name} has more than it may ({}): {mine}", finding.rule)
+    } else {
+        let theirs = Of(seen.stable_events, seen.stable_requests);
+        format!("{name} is worse than {stable} ({}): {mine} against {theirs}", finding.rule)
+    };
     format!(
-        "at {} {} is worse than {} ({}): {} against {}; the odds against a healthy {} are 10^{:.1}, 10^{:.1} were asked for",
+        "at {} {what}; the odds that this is no chance are {}, {} is the limit",
         Percent(weight),
-        candidate(program),
-        program.stable,
-        finding.rule,
-        Of(seen.candidate_events, seen.candidate_requests),
-        Of(seen.stable_events, seen.stable_requests),
-        candidate(program),
-        finding.value,
-        finding.threshold,
+        Odds(finding.value),
+        Odds(finding.threshold)
     )
+}
+
+/// Odds to one, given as their decimal logarithm.
+struct Odds(f64);
+
+impl std::fmt::Display for Odds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0 < 6.0 {
+            write!(f, "{:.0} to 1", 10_f64.powf(self.0))
+        } else {
+            write!(f, "10^{:.0} to 1", self.0)
+        }
+    }
 }
 
 /// Milliseconds as people read them.

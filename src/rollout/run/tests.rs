@@ -110,11 +110,13 @@ fn a_failing_candidate_is_taken_back_and_the_event_says_why() {
     assert_eq!((event.action, event.actor), (Action::Rollback, Actor::Auto));
     let evidence = event.evidence.as_ref().unwrap();
     assert!(evidence.value >= 2.0 && evidence.threshold == 2.0);
-    assert_eq!(evidence.samples.candidate_events, now);
+    // What arrived while the step began belongs to the one before.
+    let seen = now - 1;
+    assert_eq!(evidence.samples.candidate_events, seen);
     let start = format!(
-        "green is rolled back, its traffic goes to blue: at 5 % green is worse than blue (error_rate): {now} of {now} requests \
-         (100.0 %) against 1 of {} requests",
-        19 * now
+        "green is rolled back, its traffic goes to blue: at 5 % green is worse than blue (error_rate): {seen} of {seen} requests \
+         (100.0 %) against 0 of {} requests (0.0 %); the odds that this is no chance are ",
+        19 * seen
     );
     assert!(event.message.starts_with(&start), "{}", event.message);
     // It stays so until somebody retries.
@@ -217,13 +219,115 @@ fn pushes_change_what_differs_and_nothing_else() {
     moved.push(&same, &lower, at(10));
     assert_eq!((green(&moved), moved.position), (200, 1));
     let none = other(json!([{"set_weight": 50}, {"pause": {}}]));
-    moved.push(&lower, &none, at(10));
-    assert_eq!((green(&moved), moved.position, moved.phase), (5_000, 1, Phase::Paused), "from the beginning");
+    // All above: nobody moves it up but a person.
+    let events = moved.push(&lower, &none, at(10));
+    assert_eq!(events[1].message, "the new steps begin above the 2 % it was at");
+    assert_eq!((green(&moved), moved.position, moved.phase), (0, 0, Phase::Paused));
+    moved.command(&none, Command::Promote { full: false }, at(10)).unwrap();
+    assert_eq!((green(&moved), moved.position), (5_000, 1));
 
     // Another release is another run.
     let next = Program { release: "2".into(), ..before.clone() };
     let events = run.push(&before, &next, at(10));
     assert_eq!((events[0].action, run.attempt, run.judge.reading().all), (Action::Start, 1, 1.0));
+}
+
+#[test]
+fn steps_that_go_leave_what_is_configured_instead() {
+    let before = steps();
+    let (mut run, _) = Run::begin(&before, at(0));
+    let weights =
+        Program { steps: Vec::new(), weights: Weights::from([("green".into(), 1_000)]), ..before.clone() };
+    let mut other = run.clone();
+    other.push(&before, &weights, at(1));
+    assert_eq!((green(&other), other.phase), (1_000, Phase::Steady));
+    let nothing = Program { steps: Vec::new(), ..before.clone() };
+    run.push(&before, &nothing, at(1));
+    assert_eq!((green(&run), run.phase), (0, Phase::Steady), "all to stable");
+    // And steps that come begin where it is.
+    other.push(&weights, &before, at(2));
+    assert_eq!((green(&other), other.phase, other.position), (500, Phase::Progressing, 2));
+}
+
+#[test]
+fn what_is_known_is_acted_on_as_it_is_configured_now() {
+    let with = |on_failure: &str| {
+        program(&json!({
+            "steps": [{"set_weight": 5}, {"pause": {"duration": "1h"}}],
+            "analysis": {"metrics": [{"name": "error_rate"}], "on_failure": on_failure},
+        }))
+    };
+    let (alarm, abort) = (with("alarm"), with("abort"));
+    let (mut run, _) = Run::begin(&alarm, at(0));
+    let events: Vec<Event> = (1..=30).flat_map(|now| second(&mut run, &alarm, now, 1, 1)).collect();
+    assert_eq!(events.len(), 1);
+    run.push(&alarm, &abort, at(30));
+    second(&mut run, &abort, 31, 0, 1);
+    assert_eq!(run.phase, Phase::Failed);
+    // Taken back by a person, it stays that.
+    let (mut run, _) = Run::begin(&abort, at(0));
+    run.command(&abort, Command::Abort, at(1)).unwrap();
+    let events: Vec<Event> = (2..=30).flat_map(|now| second(&mut run, &abort, now, 1, 1)).collect();
+    assert_eq!((events.len(), run.phase), (0, Phase::Aborted));
+}
+
+#[test]
+fn whoever_promotes_past_an_accusation_begins_another_attempt() {
+    let program = program(&json!({
+        "steps": [{"set_weight": 5}, {"pause": {"duration": "1h"}}, {"set_weight": 50}, {"pause": {}}],
+        "analysis": {"metrics": [{"name": "error_rate"}], "on_failure": "pause"},
+    }));
+    let (mut run, _) = Run::begin(&program, at(0));
+    (1..=30).for_each(|now| drop(second(&mut run, &program, now, 1, 1)));
+    assert_eq!(run.phase, Phase::Paused);
+    run.command(&program, Command::Promote { full: false }, at(31)).unwrap();
+    assert_eq!((green(&run), run.attempt, run.judge.reading().all), (5_000, 2, 1.0));
+    // A person's own pause is no accusation.
+    let (mut run, _) = Run::begin(&program, at(0));
+    run.command(&program, Command::Pause, at(1)).unwrap();
+    run.command(&program, Command::Resume, at(2)).unwrap();
+    assert_eq!(run.attempt, 1);
+}
+
+#[test]
+fn a_deadline_counts_from_when_it_was_resumed() {
+    let program = steps();
+    let (mut run, _) = Run::begin(&program, at(0));
+    (1..=3_600).for_each(|now| drop(run.tick(&program, &[], at(now))));
+    assert_eq!(run.phase, Phase::Paused);
+    run.command(&program, Command::Resume, at(3_601)).unwrap();
+    let events: Vec<Event> = (3_602..=7_000).flat_map(|now| run.tick(&program, &[], at(now))).collect();
+    assert_eq!((events, run.phase), (vec![], Phase::Progressing));
+    assert_eq!(run.reason, "the step waits for more of the candidate's requests");
+}
+
+#[test]
+fn a_step_at_100_percent_ends_without_stable() {
+    let program = program(&json!({
+        "steps": [{"set_weight": 100}, {"pause": {"min_requests": 10}}, {"pause": {}}],
+        "analysis": {"metrics": [{"name": "error_rate", "max": 0.05}], "promote_when": {}},
+    }));
+    let (mut run, _) = Run::begin(&program, at(0));
+    let alone = |number, errors, requests| {
+        let candidate = Counts { requests, errors, ..Counts::default() };
+        Tick { number, share: Some(1.0), candidate, ..Tick::default() }
+    };
+    for now in 1..=4 {
+        run.close(&program, &alone(now, 0, 5), at(now + 1));
+        run.tick(&program, &[], at(now + 1));
+    }
+    assert_eq!(run.position, 2);
+    // And the bound is watched there.
+    for now in 5..=20 {
+        run.close(&program, &alone(now, 3, 5), at(now + 1));
+        run.tick(&program, &[], at(now + 1));
+    }
+    assert_eq!(run.phase, Phase::Failed);
+    assert!(
+        run.reason.contains("green has more than it may (error_rate.max: more than 5.00 %)"),
+        "{}",
+        run.reason
+    );
 }
 
 #[test]
@@ -256,7 +360,7 @@ fn weights_from_outside_are_followed_and_an_abort_is_final() {
     run.command(&at_weight(10), Command::Abort, at(2)).unwrap();
     assert_eq!(run.command(&at_weight(10), Command::Abort, at(2)), Ok(vec![]), "again: nothing");
     let events = run.push(&at_weight(10), &at_weight(20), at(3));
-    assert_eq!(events[0].message, "other weights are configured, but the run is aborted");
+    assert_eq!(events[0].message, "another course is configured, but the run is aborted");
     assert_eq!(green(&run), 0);
     run.command(&at_weight(20), Command::Retry, at(4)).unwrap();
     assert_eq!((green(&run), run.attempt), (2_000, 2));
@@ -336,6 +440,13 @@ proptest! {
                 Input::Push(which) => {
                     let events = run.push(program, &programs[which], at(second));
                     let same = program.release == programs[which].release && program.candidate == programs[which].candidate;
+                    let weight = |run: &Run, program: &Program| {
+                        program.candidate.as_ref().and_then(|name| run.in_force().get(name)).copied().unwrap_or(0)
+                    };
+                    if same && !programs[which].steps.is_empty() && programs[which].pin.is_none() && program.pin.is_none() {
+                        let (was, is) = (weight(&before, program), weight(&run, &programs[which]));
+                        prop_assert!(is <= was || before.in_force().is_empty(), "a push of steps moves nobody up: {} → {}", was, is);
+                    }
                     if same && matches!(before.phase, Phase::Aborted | Phase::Failed) {
                         prop_assert_eq!(run.phase, before.phase, "final until a retry or another release");
                     }
