@@ -34,9 +34,24 @@ pub(crate) fn binary() -> PathBuf {
 }
 
 impl Envoy {
-    pub(super) fn spawn(dir: TempDir, bootstrap: &Path, files: Files, workers: u32) -> Self {
+    pub(super) fn spawn(
+        dir: TempDir,
+        bootstrap: &Path,
+        files: Files,
+        workers: u32,
+        cpus: Option<&str>,
+    ) -> Self {
         let log = File::create(dir.path().join("envoy.log")).expect("a log");
-        let process = Command::new(binary())
+        let mut command = match cpus {
+            None => Command::new(binary()),
+            // It becomes Envoy: the process stays the same.
+            Some(cpus) => {
+                let mut taskset = Command::new("taskset");
+                taskset.args(["--cpu-list", cpus]).arg(binary());
+                taskset
+            }
+        };
+        let process = command
             .arg("--config-path")
             .arg(bootstrap)
             .arg("--admin-address-path")
@@ -170,6 +185,11 @@ impl Envoy {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 48 bits are exact in a double
         let exact = |value: f64| value as u64;
         self.metrics().await.series("changeover_config_hash").map(|series| exact(series.value)).collect()
+    }
+
+    /// The process.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// Kilobytes of memory the process holds.

@@ -1,6 +1,6 @@
 //! A real Envoy, real upstreams and real clients, for one test.
 
-#![allow(dead_code)] // not every test uses every part
+#![allow(dead_code, unused_imports)] // not every test or benchmark uses every part
 
 mod admin;
 mod client;
@@ -19,7 +19,7 @@ pub(crate) use envoy::{Envoy, binary};
 pub(crate) use load::{Load, Running, assert_share};
 pub(crate) use raw::{Raw, RawUpstream, raw_exchange};
 pub(crate) use resources::{documents, merge, resource, yaml_in};
-pub(crate) use setup::{Config, Setup};
+pub(crate) use setup::{Config, Setup, read_yaml};
 pub(crate) use upstream::{Behaviour, Upstream};
 
 /// How long anything may take on a busy machine before it counts as never.

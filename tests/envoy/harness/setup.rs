@@ -66,6 +66,7 @@ pub(crate) struct Setup {
     /// Configurations of further filters, by the text that stands for them.
     more_configs: Vec<(String, Config)>,
     workers: u32,
+    cpus: Option<String>,
     ecds_file: bool,
     module: PathBuf,
 }
@@ -109,6 +110,7 @@ impl Setup {
             config: None,
             more_configs: Vec::new(),
             workers: 1,
+            cpus: None,
             ecds_file: true,
             module,
         }
@@ -150,6 +152,12 @@ impl Setup {
     /// How many worker threads.
     pub(crate) fn workers(mut self, workers: u32) -> Self {
         self.workers = workers;
+        self
+    }
+
+    /// Which CPUs Envoy may use, as `taskset --cpu-list` takes them.
+    pub(crate) fn on_cpus(mut self, cpus: &str) -> Self {
+        self.cpus = Some(cpus.to_owned());
         self
     }
 
@@ -282,7 +290,7 @@ impl Setup {
         if let (Some(config), Some(_), true) = (&self.config, &files.ecds, self.ecds_file) {
             files.push(config);
         }
-        Envoy::spawn(dir, &bootstrap, files, self.workers)
+        Envoy::spawn(dir, &bootstrap, files, self.workers, self.cpus.as_deref())
     }
 
     fn hcm(&mut self) -> &mut Value {
@@ -333,7 +341,8 @@ impl Files {
     }
 }
 
-fn read_yaml(file: &str) -> Value {
+/// A YAML file of this repository.
+pub(crate) fn read_yaml(file: &str) -> Value {
     let text = std::fs::read_to_string(root().join(file)).expect("a shipped file");
     serde_saphyr::from_str(&text).expect("YAML")
 }
