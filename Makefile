@@ -12,6 +12,7 @@ export ENVOY_VERSION
 
 WASM         := target/changeover.wasm
 TRAP         := target/changeover-trap.wasm
+IDLE         := target/idle.wasm
 TRIPLE       := wasm32-unknown-unknown
 ENVOY        := target/envoy/$(ENVOY_VERSION)/envoy/_bin/envoy
 BINDGEN      := target/tools/bin/wasm-bindgen-test-runner
@@ -20,6 +21,11 @@ BINDGEN_VERSION = $(shell sed -n '/^name = "wasm-bindgen"$$/{n;s/version = "\(.*
 VERSION      := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 # What changeover_info shows; a build from an archive knows no commit.
 export CHANGEOVER_COMMIT := $(shell git describe --always --dirty --abbrev=12 --exclude '*' 2>/dev/null || echo unknown)
+
+# The commit whose module `make bench` measures beside this one's.
+ifdef BASE
+BASELINE     := target/baseline/$(shell git rev-parse --verify --short=12 '$(BASE)^{commit}').wasm
+endif
 
 # Everything that decides what the module is.
 SOURCES := Cargo.toml Cargo.lock rust-toolchain.toml $(shell find src -name '*.rs' -not -path 'src/bin/*')
@@ -39,7 +45,7 @@ demo: $(WASM) $(ENVOY) target/venv/.ready ## All of it on a real Envoy: canary, 
 	@target/venv/bin/python examples/demo/demo.py --envoy $(ENVOY) $(if $(KEEP),--keep)
 
 ##@ Work on it
-.PHONY: test test-unit test-node test-judge test-envoy test-oldest test-matrix test-crds test-examples test-compose simulate lint fmt schema clean
+.PHONY: test test-unit test-node test-judge test-envoy test-oldest test-matrix test-crds test-examples test-compose simulate bench lint fmt schema clean
 test: lint test-unit test-node test-judge test-crds test-examples test-envoy test-oldest test-compose ## Everything: lints, unit tests, wasm32 under Node, the judge, examples, real Envoys
 
 test-unit: target/.wasm32 ## The pure core and the command line, natively
@@ -73,11 +79,15 @@ test-examples: target/venv/.ready ## The example model servers and the demo's ow
 test-compose: $(WASM) ## The compose examples, word by word as their READMEs say (needs docker)
 	$(PYTHON) tests/compose/run.py
 
+bench: $(WASM) $(IDLE) $(ENVOY) $(BASELINE) ## What the filter costs (ROUNDS=30: more of them; BASE=commit: beside another build)
+	ROUNDS=$(ROUNDS) BASELINE=$(BASELINE) cargo bench --quiet --bench envoy
+
 lint: target/.wasm32 ## Formatting and clippy, warnings denied, for every target
 	cargo fmt --check
 	cargo clippy --quiet --all-targets -- --deny warnings
 	cargo clippy --quiet --lib --target $(TRIPLE) -- --deny warnings
 	cargo clippy --quiet --lib --target $(TRIPLE) --features test-trap -- --deny warnings
+	cargo clippy --quiet --example idle --target $(TRIPLE) --features envoy -- --deny warnings
 	$(PYTHON) tools/check-licences.py
 
 fmt: ## Format the code
@@ -101,6 +111,18 @@ $(WASM): $(SOURCES) tools/check-module.py | target/.wasm32
 $(TRAP): $(SOURCES) | target/.wasm32
 	cargo rustc --quiet --lib --crate-type cdylib --features test-trap --target $(TRIPLE) --release --target-dir target/trap
 	@cp target/trap/$(TRIPLE)/release/changeover.wasm $@
+
+# A filter that does nothing: what `make bench` measures the filter against.
+$(IDLE): benches/idle/lib.rs Cargo.toml Cargo.lock rust-toolchain.toml | target/.wasm32
+	cargo rustc --quiet --example idle --features envoy --target $(TRIPLE) --release
+	@cp target/$(TRIPLE)/release/examples/idle.wasm $@
+
+# A commit's module, built as that commit builds it. An archive, for a worktree would have to be forgotten again.
+target/baseline/%.wasm:
+	@rm -rf target/baseline/$* && mkdir -p target/baseline/$*
+	git archive $* | tar --extract --directory target/baseline/$*
+	$(MAKE) --no-print-directory --directory target/baseline/$* build CHANGEOVER_COMMIT=$*
+	@mv target/baseline/$*/target/changeover.wasm $@ && rm -rf target/baseline/$*
 
 target/.wasm32:
 	@rustup target list --installed | grep -qx $(TRIPLE) || rustup target add $(TRIPLE)

@@ -1,0 +1,60 @@
+//! What Changeover costs, in a real Envoy: `make bench`.
+//!
+//! Envoys that do the same sticky split by different means ([`variants`]) get the same load ([`load`]) before equal
+//! upstreams ([`upstream`]), round after round, in new processes each time ([`round`]). What the rounds say
+//! together is computed in [`stats`] and printed in [`report`]; what a configuration push costs is measured apart
+//! ([`push`]). It ends well if every answer was good and everybody counted the same, whatever the figures are.
+//!
+//! `ROUNDS=n` sets how many rounds, `BASELINE=file` names another build of the module to compare with.
+
+// A benchmark may fail, and counts with small numbers.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+mod cpu;
+#[path = "../../tests/envoy/harness/mod.rs"]
+mod harness;
+mod http;
+mod load;
+mod push;
+mod report;
+mod round;
+mod stats;
+mod upstream;
+mod variants;
+
+use cpu::Cpus;
+use variants::Variant;
+
+const ROUNDS: usize = 12;
+
+// One thread: load and upstreams never wake each other across CPUs.
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let cpus = Cpus::claim();
+    let rounds = setting("ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().expect("ROUNDS is a number"));
+    let mut variants =
+        vec![Variant::Native, Variant::Idle, Variant::Lua, Variant::Changeover, Variant::Thousand];
+    variants.extend(setting("BASELINE").map(Variant::Baseline));
+
+    let mut rng = fastrand::Rng::with_seed(1);
+    let mut samples = Vec::with_capacity(rounds);
+    for number in 1..=rounds {
+        let round = round::measure(&variants, &cpus, &mut rng).await;
+        let cpu: Vec<String> = round.iter().map(|sample| format!("{:.1}", sample.cpu_per_request)).collect();
+        println!("round {number} of {rounds}: CPU per request, µs: {}", cpu.join("  "));
+        samples.push(round);
+    }
+    report::table(&variants, &samples);
+    report::targets(&variants, &samples, &push::measure(&cpus).await);
+}
+
+/// A variable of the environment; empty is as good as none.
+fn setting(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}

@@ -1,0 +1,105 @@
+//! What is printed: the figures, what they are beside native Envoy's, and the targets.
+
+use super::push::Push;
+use super::round::Sample;
+use super::stats::{Estimate, Figures};
+use super::variants::Variant;
+
+/// A way to look at a sample.
+type Figure = fn(&Sample) -> f64;
+
+const FIGURES: [(&str, usize, Figure); 4] = [
+    ("requests/s", 0, |sample| sample.requests_per_second),
+    ("CPU/request, µs", 1, |sample| sample.cpu_per_request),
+    ("p50, ms", 3, |sample| sample.p50),
+    ("p99, ms", 2, |sample| sample.p99),
+];
+
+/// The figures of all variants, with their intervals.
+pub(crate) fn table(variants: &[Variant], samples: &[Vec<Sample>]) {
+    let figures = FIGURES.map(|(_, _, figure)| Figures::of(samples, figure));
+    let native = at(variants, &Variant::Native);
+    println!("\n{:<32}{}", "", FIGURES.map(|(name, ..)| format!("{name:<26}")).concat());
+    for (variant, name) in variants.iter().map(Variant::name).enumerate() {
+        let cells = figures
+            .iter()
+            .zip(FIGURES)
+            .map(|(figures, (_, digits, _))| format!("{:<26}", show(&figures.figure(variant), digits)));
+        println!("{name:<32}{}", cells.collect::<String>());
+    }
+    println!("\nas multiples of (a)");
+    for (variant, name) in variants.iter().map(Variant::name).enumerate() {
+        let cells = figures.iter().map(|figures| format!("{:<26}", show(&figures.ratio(variant, native), 3)));
+        println!("{name:<32}{}", cells.collect::<String>());
+    }
+    let waited = samples.iter().flatten().map(|sample| sample.waited).fold(0.0, f64::max);
+    println!(
+        "\nEnvoy waited for its CPU, which others wanted too, at most {:.1} % of a round.",
+        waited * 100.0
+    );
+}
+
+/// What was to be reached, and whether it was.
+pub(crate) fn targets(variants: &[Variant], samples: &[Vec<Sample>], pushes: &[Push]) {
+    let place = |variant| at(variants, &variant);
+    let (native, idle, lua) = (place(Variant::Native), place(Variant::Idle), place(Variant::Lua));
+    let (changeover, thousand) = (place(Variant::Changeover), place(Variant::Thousand));
+    let cpu = Figures::of(samples, |sample| sample.cpu_per_request);
+    let requests = Figures::of(samples, |sample| sample.requests_per_second);
+
+    println!("\nTargets");
+    let added = cpu.added(changeover, idle, native);
+    target("CPU that (d) adds to (a), beside what (b) adds: at most 2, aim 1.5", &added, |value| {
+        value <= 2.0
+    });
+    narrow(&added, 0.6);
+    fact("CPU that (c) adds to (a), beside what (b) adds", &cpu.added(lua, idle, native));
+    let ratio = requests.ratio(changeover, native);
+    target("requests/s of (d) beside (a): at least 0.78, aim 0.85", &ratio, |value| value >= 0.78);
+    let added = cpu.added(thousand, changeover, native);
+    target("CPU that (e) adds to (a), beside what (d) adds: at most 1.2", &added, |value| value <= 1.2);
+    if let Some(baseline) = variants.iter().position(|variant| matches!(variant, Variant::Baseline(_))) {
+        let ratio = cpu.ratio(changeover, baseline);
+        target("CPU per request of (d) beside (f): at most 1.03", &ratio, |value| value <= 1.03);
+        narrow(&ratio, 0.08);
+    }
+    let held = pushes.iter().map(|push| push.held).fold(0.0, f64::max);
+    let slowest = pushes.iter().map(|push| push.slowest_answer).fold(0.0, f64::max);
+    println!(
+        "{} a push of 1,000 rollouts holds a worker up for at most 50 ms: {held:.1} ms in the worst of {} \
+         (slowest answer meanwhile: {slowest:.1} ms)",
+        mark(held <= 50.0),
+        pushes.len()
+    );
+}
+
+/// A target is reached when the middle of the interval is.
+fn target(what: &str, estimate: &Estimate, reached: impl Fn(f64) -> bool) {
+    println!("{} {what}: {}", mark(reached(estimate.middle())), show(estimate, 2));
+}
+
+fn fact(what: &str, estimate: &Estimate) {
+    println!("  {what}: {}", show(estimate, 2));
+}
+
+fn narrow(estimate: &Estimate, width: f64) {
+    if estimate.width() > width {
+        println!(
+            "    the interval is {:.2} wide, over {width}: more ROUNDS, or a quieter machine",
+            estimate.width()
+        );
+    }
+}
+
+fn mark(reached: bool) -> &'static str {
+    if reached { "✓" } else { "✗" }
+}
+
+fn show(estimate: &Estimate, digits: usize) -> String {
+    let Estimate { value, low, high } = estimate;
+    format!("{value:.digits$} [{low:.digits$}, {high:.digits$}]")
+}
+
+fn at(variants: &[Variant], variant: &Variant) -> usize {
+    variants.iter().position(|known| known == variant).expect("a variant that was measured")
+}

@@ -1,0 +1,97 @@
+//! What is compared: Envoys that do the same sticky split by different means.
+//!
+//! All are made from `envoy/envoy.yaml`, the bootstrap this repository ships; the files beside this one replace
+//! parts of it.
+
+use serde_json::{Value, json};
+
+use super::harness::{Config, Setup, read_yaml};
+use super::upstream::Upstream;
+
+/// One of the compared Envoys.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Variant {
+    /// (a) Weighted clusters.
+    Native,
+    /// (b) The same, and a filter that does nothing.
+    Idle,
+    /// (c) A split in Lua.
+    Lua,
+    /// (d) Changeover with affinity and metrics.
+    Changeover,
+    /// (e) The same with 1,000 rollouts.
+    Thousand,
+    /// (f) As (d), by another build of the module.
+    Baseline(String),
+}
+
+impl Variant {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Native => "(a) native weighted clusters",
+            Self::Idle => "(b) idle filter",
+            Self::Lua => "(c) Lua",
+            Self::Changeover => "(d) Changeover",
+            Self::Thousand => "(e) Changeover, 1,000 rollouts",
+            Self::Baseline(_) => "(f) Changeover, the baseline",
+        }
+    }
+
+    /// Whether its filter counts requests.
+    pub(crate) fn counts(&self) -> bool {
+        matches!(self, Self::Changeover | Self::Thousand | Self::Baseline(_))
+    }
+
+    /// The Envoy to start.
+    pub(crate) fn setup(&self, upstreams: &[Upstream]) -> Setup {
+        let setup = match self {
+            Self::Native | Self::Idle | Self::Lua => Setup::plain(),
+            Self::Changeover => Setup::shipped(one_rollout()),
+            Self::Thousand => Setup::shipped(thousand_rollouts("2026-11-24.1")),
+            Self::Baseline(module) => Setup::shipped(one_rollout()).module(module),
+        };
+        let setup = common(setup, upstreams);
+        match self {
+            Self::Native => replaced(setup, "benches/envoy/native.yaml"),
+            Self::Idle => replaced(replaced(setup, "benches/envoy/native.yaml"), "benches/envoy/idle.yaml"),
+            Self::Lua => replaced(setup, "benches/envoy/lua.yaml"),
+            Self::Changeover | Self::Thousand | Self::Baseline(_) => setup,
+        }
+    }
+}
+
+/// What all Envoys here have in common: the clusters, and Envoy's own flush interval, not the tests'.
+pub(crate) fn common(setup: Setup, upstreams: &[Upstream]) -> Setup {
+    let clusters: Vec<_> = upstreams.iter().map(|upstream| (upstream.name, upstream.address)).collect();
+    setup.clusters(&clusters).edit(|bootstrap| bootstrap["stats_flush_interval"] = json!("5s"))
+}
+
+/// Replaces fields of the HTTP connection manager by those of a file.
+fn replaced(setup: Setup, file: &str) -> Setup {
+    let Value::Object(fields) = read_yaml(file) else { panic!("{file} has no fields") };
+    setup.edit_hcm(|hcm| fields.into_iter().for_each(|(name, value)| hcm[name] = value))
+}
+
+/// Changeover's configuration as it stands in its file.
+pub(crate) fn one_rollout() -> Config {
+    Config::Struct(read_yaml("benches/envoy/changeover.yaml").to_string())
+}
+
+/// A thousand rollouts, among them the one of the file at its place. Half of the others are told apart by
+/// their paths, half by their hosts as well: so the filter has to read both.
+pub(crate) fn thousand_rollouts(release: &str) -> Config {
+    let one = read_yaml("benches/envoy/changeover.yaml")["rollouts"][0].clone();
+    let rollout = |number: usize| {
+        let mut rollout = one.clone();
+        let name = format!("m{number:04}");
+        rollout["match"] = json!({"prefix": format!("/v2/models/{name}/")});
+        if number % 2 == 1 {
+            rollout["match"]["authority"] = json!([format!("{name}.example.com")]);
+        }
+        rollout["name"] = json!(name);
+        rollout["release"] = json!(release);
+        rollout
+    };
+    let rollouts: Vec<Value> = (0..1_000).map(rollout).collect();
+    Config::Struct(json!({"rollouts": rollouts}).to_string())
+}

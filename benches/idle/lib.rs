@@ -1,0 +1,33 @@
+//! A filter that does nothing, built with the same SDK as Changeover: what the sandbox itself costs.
+//!
+//! `make bench` measures Changeover against it. Envoy enters it wherever it enters Changeover, for the SDK
+//! exports every callback.
+
+#![allow(missing_docs)] // the entry point that the SDK's macro makes
+
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::ContextType;
+
+proxy_wasm::main! {{
+    proxy_wasm::set_root_context(|_| Box::new(Root));
+}}
+
+struct Root;
+
+impl Context for Root {}
+
+impl RootContext for Root {
+    fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Stream))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}
+
+struct Stream;
+
+impl Context for Stream {}
+
+impl HttpContext for Stream {}
