@@ -209,6 +209,11 @@ pub(super) fn header(map: Headers, name: &str) -> Option<Vec<u8>> {
     })
 }
 
+/// The response's status, as it stands in its headers; also when the request has ended.
+pub(super) fn status() -> Option<u64> {
+    std::str::from_utf8(&header(Headers::Response, ":status")?).ok()?.parse().ok()
+}
+
 /// Sets a header to one value, whatever it had.
 pub(super) fn set_header(map: Headers, name: &str, value: &str) {
     // SAFETY: the host copies name and value before it returns.

@@ -246,6 +246,19 @@ impl End {
     }
 }
 
+/// Whether an answer that has passed the filter to its last byte needs no further look at how its request ended:
+/// it is [`Outcome::Ok`]. Most requests end so, and Envoy's flags are dear to read.
+///
+/// A small answer has left Envoy by then. A larger one may still wait for a client whose HTTP/2 window is full,
+/// and who may leave. What Envoy answers itself with a 2xx it answers well, gRPC excepted: its failures have
+/// status 200, in headers or trailers, so what counts here is an answer that ended with a body.
+#[must_use]
+pub fn is_plainly_ok(status: Option<u64>, body_bytes: u64) -> bool {
+    /// The least that an HTTP/2 client lets Envoy send at once, unless it asks for less (RFC 9113, 6.9.2).
+    const WINDOW: u64 = 65_535;
+    Class::of(status) == Class::Success && body_bytes <= WINDOW
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -325,6 +338,16 @@ mod tests {
         assert_eq!(of(end(503, 64), false), Outcome::Error, "a reset always is one");
         let grpc = |status| of(End { grpc_status: Some(status), ..end(200, 0) }, true);
         assert_eq!((grpc(5), grpc(13), grpc(u64::MAX)), (Outcome::Error, Outcome::Ok, Outcome::Ok));
+    }
+
+    #[test]
+    fn small_good_answers_need_no_further_look() {
+        assert!(is_plainly_ok(Some(200), 65_535));
+        assert!(is_plainly_ok(Some(206), 1));
+        assert!(!is_plainly_ok(Some(200), 65_536), "its client may have left");
+        for status in [None, Some(101), Some(302), Some(429), Some(503)] {
+            assert!(!is_plainly_ok(status, 1), "Envoy may have refused");
+        }
     }
 
     #[test]

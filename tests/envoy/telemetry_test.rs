@@ -101,6 +101,17 @@ async fn exactly_the_promised_series_exist() {
     assert_eq!((edges.len(), edges[0], edges[edges.len() - 1]), (23, 1.0, 60_000.0), "the shipped buckets");
 }
 
+/// A filter that answers every request itself.
+fn refusing(status: u16) -> serde_json::Value {
+    serde_json::json!({
+        "name": "envoy.filters.http.fault",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault",
+            "abort": {"http_status": status, "percentage": {"numerator": 100}},
+        },
+    })
+}
+
 /// Class and outcome of the one request that was counted.
 async fn counted(envoy: &Envoy) -> (String, String) {
     let metrics = wait_for("a request to be counted", async || {
@@ -169,16 +180,9 @@ async fn answers_of_the_upstream_are_told_from_envoys_own() {
     }
     // Envoy refuses by itself: the version has nothing to do with it.
     let (blue, green) = blue_and_green().await;
-    let fault = serde_json::json!({
-        "name": "envoy.filters.http.fault",
-        "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault",
-            "abort": {"http_status": 503, "percentage": {"numerator": 100}},
-        },
-    });
     let setup = between(&blue, &green, Config::rollout(""));
     let envoy = setup
-        .edit_hcm(|hcm| hcm["http_filters"].as_array_mut().expect("filters").insert(1, fault))
+        .edit_hcm(|hcm| hcm["http_filters"].as_array_mut().expect("filters").insert(1, refusing(503)))
         .start()
         .await;
     assert_eq!(get(envoy.address(), "/").await.expect("an answer").status, 503);
@@ -209,6 +213,44 @@ async fn a_client_that_leaves_is_nobodys_error() {
         drop(stream);
         assert_eq!(counted(&envoy).await, expect(class, "aborted"));
     }
+}
+
+/// The filter has seen all of the answer by then, the client has not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_while_its_answer_waits_for_it_is_nobodys_error() {
+    let (blue, green) = blue_and_green().await;
+    blue.set(Behaviour::Body(vec![b'x'; 300_000].into(), vec![]));
+    let envoy = between(&blue, &green, Config::rollout("")).start().await;
+    let stream = TcpStream::connect(envoy.address()).await.expect("a connection");
+    // This client opens its window no further: 65,535 bytes and no more.
+    let (mut client, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
+    tokio::spawn(connection);
+    let request = hyper::Request::get("http://models.example.com/").body(()).expect("a request");
+    let (answer, _) = client.send_request(request, true).expect("sent");
+    let body = answer.await.expect("the beginning of an answer").into_body();
+    wait_for("the upstream to be through", async || {
+        (envoy.stat("cluster.blue.upstream_rq_active").await == 0).then_some(())
+    })
+    .await;
+    drop(body);
+    assert_eq!(counted(&envoy).await, expect("2xx", "aborted"));
+}
+
+/// Envoy answers gRPC with 200 whatever it means: the status is in `grpc-status`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grpc_request_that_envoy_refuses_is_nobodys_error() {
+    let (blue, green) = blue_and_green().await;
+    let setup = between(&blue, &green, Config::rollout(""));
+    let envoy = setup
+        .edit_hcm(|hcm| hcm["http_filters"].as_array_mut().expect("filters").insert(1, refusing(429)))
+        .start()
+        .await;
+    let request = request("POST", "/digits.Model/Predict", &[("content-type", b"application/grpc")], "");
+    let mut connection = Connection::open_http2(envoy.address()).await.expect("a connection");
+    let answer = connection.send(request).await.expect("an answer");
+    assert_eq!((answer.status.as_u16(), answer.header("grpc-status")), (200, Some("14")));
+    assert_eq!(counted(&envoy).await, expect("2xx", "aborted"));
+    assert_eq!(blue.count(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
