@@ -8,6 +8,9 @@ use super::variants::Variant;
 /// A way to look at a sample.
 type Figure = fn(&Sample) -> f64;
 
+/// A share of waiting that idle machines do not show.
+const BUSY: f64 = 0.1;
+
 const FIGURES: [(&str, usize, Figure); 4] = [
     ("requests/s", 0, |sample| sample.requests_per_second),
     ("CPU/request, µs", 1, |sample| sample.cpu_per_request),
@@ -34,9 +37,14 @@ pub(crate) fn table(variants: &[Variant], samples: &[Vec<Sample>]) {
     }
     let waited = samples.iter().flatten().map(|sample| sample.waited).fold(0.0, f64::max);
     println!(
-        "\nEnvoy waited for its CPU, which others wanted too, at most {:.1} % of a round.",
+        "\nEnvoy waited for its CPU, which others wanted too, at most {:.0} % of a round.",
         waited * 100.0
     );
+    if waited > BUSY {
+        println!(
+            "That is much: requests/s, p50 and p99 tell of a busy machine, CPU per request is dearer than alone."
+        );
+    }
 }
 
 /// What was to be reached, and whether it was.
