@@ -112,6 +112,7 @@ mod flag {
     pub(super) const UPSTREAM_CONNECTION_FAILURE: u64 = 1 << 5;
     pub(super) const UPSTREAM_CONNECTION_TERMINATION: u64 = 1 << 6;
     pub(super) const UPSTREAM_OVERFLOW: u64 = 1 << 7;
+    pub(super) const DELAY_INJECTED: u64 = 1 << 9;
     pub(super) const UPSTREAM_RETRY_LIMIT_EXCEEDED: u64 = 1 << 15;
     pub(super) const STREAM_IDLE_TIMEOUT: u64 = 1 << 16;
     pub(super) const UPSTREAM_MAX_STREAM_DURATION_REACHED: u64 = 1 << 19;
@@ -229,7 +230,8 @@ impl End {
         if has(TOO_LONG) {
             return if self.status == Some(REQUEST_TIMEOUT) { Outcome::Aborted } else { Outcome::Error };
         }
-        if self.flags != 0 {
+        // A request that a filter only held back was answered like any other.
+        if has(!flag::DELAY_INJECTED) {
             // The client left, or what else has a flag: refusals: rate limit, authorization, fault injection, overload.
             return Outcome::Aborted;
         }
@@ -294,6 +296,9 @@ mod tests {
             ("upstream 503 after retries", end(503, 32_768), true, Error),
             ("rate limited", end(429, 1 << 11), false, Aborted),
             ("fault injected", end(503, 1 << 10), false, Aborted),
+            ("delayed by a filter, upstream 404", end(404, 1 << 9), true, Ok),
+            ("delayed by a filter, upstream 503", end(503, 1 << 9), true, Error),
+            ("delayed by a filter, the client leaves", end(0, (1 << 9) + 16_384), false, Aborted),
             ("bad request line", end(400, 262_144), false, Aborted),
             ("timeout, then the client leaves", end(200, 4 + 16_384), false, Error),
         ];

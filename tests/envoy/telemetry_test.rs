@@ -101,15 +101,15 @@ async fn exactly_the_promised_series_exist() {
     assert_eq!((edges.len(), edges[0], edges[edges.len() - 1]), (23, 1.0, 60_000.0), "the shipped buckets");
 }
 
-/// A filter that answers every request itself.
-fn refusing(status: u16) -> serde_json::Value {
-    serde_json::json!({
-        "name": "envoy.filters.http.fault",
-        "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault",
-            "abort": {"http_status": status, "percentage": {"numerator": 100}},
-        },
-    })
+/// Envoy's fault filter.
+fn fault(mut fault: serde_json::Value) -> serde_json::Value {
+    fault["@type"] = "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault".into();
+    serde_json::json!({"name": "envoy.filters.http.fault", "typed_config": fault})
+}
+
+/// It answers every request itself.
+fn abort(status: u16) -> serde_json::Value {
+    serde_json::json!({"abort": {"http_status": status, "percentage": {"numerator": 100}}})
 }
 
 /// Class and outcome of the one request that was counted.
@@ -182,7 +182,7 @@ async fn answers_of_the_upstream_are_told_from_envoys_own() {
     let (blue, green) = blue_and_green().await;
     let setup = between(&blue, &green, Config::rollout(""));
     let envoy = setup
-        .edit_hcm(|hcm| hcm["http_filters"].as_array_mut().expect("filters").insert(1, refusing(503)))
+        .edit_hcm(|hcm| hcm["http_filters"].as_array_mut().expect("filters").insert(1, fault(abort(503))))
         .start()
         .await;
     assert_eq!(get(envoy.address(), "/").await.expect("an answer").status, 503);
@@ -215,6 +215,21 @@ async fn a_client_that_leaves_is_nobodys_error() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_was_only_held_back_is_judged_by_its_answer() {
+    let (blue, green) = blue_and_green().await;
+    blue.set(Behaviour::Status(404));
+    let delay =
+        fault(serde_json::json!({"delay": {"fixed_delay": "0.01s", "percentage": {"numerator": 100}}}));
+    let setup = between(&blue, &green, Config::rollout(""));
+    let envoy = setup
+        .edit_hcm(|hcm| hcm["http_filters"].as_array_mut().expect("filters").insert(1, delay))
+        .start()
+        .await;
+    assert_eq!(get(envoy.address(), "/").await.expect("an answer").status, 404);
+    assert_eq!(counted(&envoy).await, expect("4xx", "ok"));
+}
+
 /// The filter has seen all of the answer by then, the client has not.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_while_its_answer_waits_for_it_is_nobodys_error() {
@@ -242,7 +257,7 @@ async fn a_grpc_request_that_envoy_refuses_is_nobodys_error() {
     let (blue, green) = blue_and_green().await;
     let setup = between(&blue, &green, Config::rollout(""));
     let envoy = setup
-        .edit_hcm(|hcm| hcm["http_filters"].as_array_mut().expect("filters").insert(1, refusing(429)))
+        .edit_hcm(|hcm| hcm["http_filters"].as_array_mut().expect("filters").insert(1, fault(abort(429))))
         .start()
         .await;
     let request = request("POST", "/digits.Model/Predict", &[("content-type", b"application/grpc")], "");
