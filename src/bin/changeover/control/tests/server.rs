@@ -47,7 +47,7 @@ impl Rollouts {
         // A tick in which one of the candidate's six requests fails, and one of stable's hundred.
         let counts = |errors, requests| Counts { errors, requests, ..Counts::default() };
         let (candidate, stable) = (counts(1, 6), counts(1, 100));
-        let tick = Tick { number: 100, share: Some(0.05), candidate, stable, ..Tick::default() };
+        let tick = Tick { number: 1_000_000, share: Some(0.05), candidate, stable, ..Tick::default() };
         record.run.close(&record.program, &tick, clock().now());
         self.0.insert(name.into(), (record, events));
         self
