@@ -45,7 +45,8 @@ mod run {
         let (mut record, events) = Record::begin(Program::new(&config.expect("valid").rollouts[0]), clock());
         let counts = |errors, requests| Counts { errors, requests, ..Counts::default() };
         let (candidate, stable) = (counts(1, 3), counts(0, 600));
-        let tick = Tick { number: 1_000_000, share: Some(0.0025), candidate, stable, ..Tick::default() };
+        let tick =
+            Tick { number: clock().tick() + 1, share: Some(0.0025), candidate, stable, ..Tick::default() };
         record.run.close(&record.program, &tick, clock().now());
         One(record, events)
     }
