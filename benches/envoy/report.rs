@@ -35,11 +35,9 @@ pub(crate) fn table(variants: &[Variant], samples: &[Vec<Sample>]) {
         let cells = figures.iter().map(|figures| format!("{:<26}", show(&figures.ratio(variant, native), 3)));
         println!("{name:<32}{}", cells.collect::<String>());
     }
-    let waited = samples.iter().flatten().map(|sample| sample.waited).fold(0.0, f64::max);
-    println!(
-        "\nEnvoy waited for its CPU, which others wanted too, at most {:.0} % of a round.",
-        waited * 100.0
-    );
+    let waited: f64 = samples.iter().flatten().map(|sample| sample.waited).sum();
+    let waited = waited / f64::from(u32::try_from(samples.len() * variants.len()).expect("few"));
+    println!("\nEnvoy waited for its CPU, which others wanted too, {:.0} % of the time.", waited * 100.0);
     if waited > BUSY {
         println!(
             "That is much: requests/s, p50 and p99 tell of a busy machine, CPU per request is dearer than alone."
