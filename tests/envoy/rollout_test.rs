@@ -46,6 +46,8 @@ async fn a_candidate_that_always_fails_is_taken_back_at_once() {
     wait_for("healthy traffic", async || (green.count() >= 30).then_some(())).await;
     green.set(Behaviour::Status(503));
     let before = green.count();
+    wait_for("nine failures", async || (green.count() >= before + 9).then_some(())).await;
+    let ninth = Instant::now();
     let event = wait_for_event(&envoy, "rollback").await;
     let message = event["message"].as_str().expect("a sentence").to_owned();
     assert!(
@@ -60,6 +62,8 @@ async fn a_candidate_that_always_fails_is_taken_back_at_once() {
     let after = green.count();
     wait_for("more load", async || (running.sent() > told + 600).then_some(())).await;
     assert_eq!(green.count(), after, "nobody goes to green any more");
+    let last = green.last_request().expect("it had some").saturating_duration_since(ninth);
+    assert!(last <= Duration::from_secs(3), "the last one came {last:?} after the ninth failure");
     let tally = running.stop().await;
     assert!(tally.failed() <= 60, "{} failed answers reached clients", tally.failed());
     assert_eq!(tally.failed(), after - before, "and all of them are green's");

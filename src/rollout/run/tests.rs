@@ -182,6 +182,10 @@ fn a_pin_stops_everything_and_an_abort_beats_it() {
         assert_eq!(second(&mut run, &pinned, now, 1, 5), [], "steps and judge are stopped");
     }
     assert!(run.command(&pinned, Command::Promote { full: true }, at(100)).is_err());
+    let timed = program(&json!({"steps": [{"set_weight": 5}, {"pause": {"duration": "1s"}}], "pin": "blue"}));
+    let (mut waiting, _) = Run::begin(&timed, at(0));
+    let events: Vec<Event> = (1..60).flat_map(|now| waiting.tick(&timed, &[], at(now))).collect();
+    assert_eq!(events, [], "time does not count either");
     // Unpinned, the same step starts anew.
     run.push(&pinned, &free, at(100));
     assert_eq!((green(&run), run.position), (500, 2));

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -63,6 +63,7 @@ pub(crate) struct Seen {
 struct State {
     name: &'static str,
     count: AtomicU64,
+    last: Mutex<Option<Instant>>,
     seen: Mutex<Vec<Seen>>,
     behaviour: Mutex<Behaviour>,
     gate: watch::Sender<bool>,
@@ -91,6 +92,7 @@ impl Upstream {
         let state = Arc::new(State {
             name,
             count: AtomicU64::new(0),
+            last: Mutex::default(),
             seen: Mutex::default(),
             behaviour: Mutex::new(behaviour),
             gate: watch::channel(false).0,
@@ -107,6 +109,11 @@ impl Upstream {
     /// Requests it has received.
     pub(crate) fn count(&self) -> u64 {
         self.state.count.load(Ordering::SeqCst)
+    }
+
+    /// When the last request came.
+    pub(crate) fn last_request(&self) -> Option<Instant> {
+        *self.state.last.lock().expect("no panic")
     }
 
     /// Counts from 0 again.
@@ -151,6 +158,7 @@ async fn serve(listener: TcpListener, state: Arc<State>) {
 
 async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let count = state.count.fetch_add(1, Ordering::SeqCst) + 1;
+    *state.last.lock().expect("no panic") = Some(Instant::now());
     let mut behaviour = state.behaviour.lock().expect("no panic").clone();
     if let Behaviour::OneIn(every, then) = behaviour {
         behaviour = if count.is_multiple_of(every) { *then } else { Behaviour::Status(200) };
