@@ -58,6 +58,12 @@ impl Leader {
     /// Leads this tick, unless somebody else does. Returns the version of the heads when others must be told.
     pub(super) fn lead(&self, vm: u64, serves: bool, configured: &[Configured<'_>]) -> Option<u64> {
         let clock = clock();
+        // Whoever does not know all rollouts leaves the lead to others, as if it served requests: a VM whose
+        // plugin is still being set up, or is gone already, would leave theirs alone.
+        if configured.is_empty() {
+            return None;
+        }
+        let serves = serves || !knows_all(configured, clock.uptime);
         if !self.takes_the_lead(vm, serves, clock.tick()) {
             return None;
         }
@@ -110,6 +116,14 @@ impl Leader {
         });
         leads && changed
     }
+}
+
+/// Whether all rollouts that somebody has named lately are among these.
+fn knows_all(configured: &[Configured<'_>], now: u64) -> bool {
+    let heads = shared::read::<Heads>(&heads_key()).unwrap_or_default();
+    let names: HashMap<&str, ()> = configured.iter().map(|rollout| (rollout.name, ())).collect();
+    let is_recent = |head: &&Head| now.saturating_sub(head.seen) < SEEN.saturating_mul(2);
+    heads.list.iter().filter(is_recent).all(|head| names.contains_key(head.name.as_str()))
 }
 
 /// Each rollout once: several plugins of this VM may have it, and the newest configuration counts.
