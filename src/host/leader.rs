@@ -4,8 +4,8 @@
 //! led for two ticks somebody else takes over. Two that lead at once do no harm: a record is only replaced by
 //! who has seen its latest form.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
 
 use super::rollouts::{Heads, clock, heads_key, record_key, report_key};
 use super::shared::{self, Cached};
@@ -31,7 +31,7 @@ pub(super) struct Leader {
     records: RefCell<Records>,
     progress: RefCell<Progress>,
     /// Commands that others carried out, when they were last looked at.
-    commands: RefCell<u64>,
+    commands: Cell<u64>,
 }
 
 /// Records by rollout, as they were last written or read.
@@ -121,9 +121,9 @@ impl Leader {
 /// Whether all rollouts that somebody has named lately are among these.
 fn knows_all(configured: &[Configured<'_>], now: u64) -> bool {
     let heads = shared::read::<Heads>(&heads_key()).unwrap_or_default();
-    let names: HashMap<&str, ()> = configured.iter().map(|rollout| (rollout.name, ())).collect();
+    let names: HashSet<&str> = configured.iter().map(|rollout| rollout.name).collect();
     let is_recent = |head: &&Head| now.saturating_sub(head.seen) < SEEN.saturating_mul(2);
-    heads.list.iter().filter(is_recent).all(|head| names.contains_key(head.name.as_str()))
+    heads.list.iter().filter(is_recent).all(|head| names.contains(head.name.as_str()))
 }
 
 /// Each rollout once: several plugins of this VM may have it, and the newest configuration counts.

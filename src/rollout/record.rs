@@ -255,7 +255,7 @@ impl Record {
             weights: run.in_force().clone(),
             attempt: run.attempt,
             pinned: run.is_pinned(&self.program),
-            candidate_on_request: !matches!(run.phase, Phase::Aborted | Phase::Failed),
+            candidate_on_request: !run.phase.is_taken_back(),
             mirrors: run.may_mirror(&self.program),
             mirror: run.mirror,
             closed_through: self.closed_through,

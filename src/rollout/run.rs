@@ -47,6 +47,12 @@ impl Phase {
     pub const ALL: [Self; 6] =
         [Self::Steady, Self::Progressing, Self::Paused, Self::Succeeded, Self::Aborted, Self::Failed];
 
+    /// Whether the candidate has been taken back, by a person or by the judge.
+    #[must_use]
+    pub fn is_taken_back(self) -> bool {
+        matches!(self, Self::Aborted | Self::Failed)
+    }
+
     /// The value of the label `phase`.
     #[must_use]
     pub fn label(self) -> &'static str {
@@ -173,7 +179,7 @@ impl Run {
     /// Whether requests are mirrored, as far as the run decides.
     #[must_use]
     pub fn may_mirror(&self, program: &Program) -> bool {
-        !self.is_pinned(program) && !matches!(self.phase, Phase::Aborted | Phase::Failed)
+        !self.is_pinned(program) && !self.phase.is_taken_back()
     }
 
     /// The mirror's share by now, in hundredths of a percent; `None` without a mirror.
@@ -238,7 +244,7 @@ impl Run {
                 self.resume(program, now, &mut events);
             }
             Command::Retry => {
-                if !matches!(self.phase, Phase::Aborted | Phase::Failed) {
+                if !self.phase.is_taken_back() {
                     return refused("; only an aborted or failed one can be retried");
                 }
                 self.next_attempt(program, now);
@@ -298,7 +304,7 @@ impl Run {
     /// Acts on the evidence, in whatever phase: once for each time it crosses the threshold.
     fn judge(&mut self, program: &Program, open: &[(Tick, usize)], now: Now, events: &mut Vec<Event>) {
         let Some(analysis) = &program.analysis else { return };
-        if matches!(self.phase, Phase::Aborted | Phase::Failed) {
+        if self.phase.is_taken_back() {
             return; // the candidate has been taken back already
         }
         let split_crossed = self.judge.split() >= SPLIT_THRESHOLD;

@@ -17,7 +17,7 @@ impl Owner {
     /// The owner of a version's series, with the rollout's further labels.
     #[must_use]
     pub fn new(rollout: &str, version: &str, labels: &[(String, String)]) -> Self {
-        let labels = labels.iter().map(|(name, value)| format!(";{name}={value}")).collect();
+        let labels = further(labels);
         Self { rollout_and_version: format!(";rollout={rollout};version={version}"), labels }
     }
 
@@ -67,10 +67,15 @@ impl Owner {
     }
 }
 
+/// A rollout's further labels, as they stand behind a name.
+fn further(labels: &[(String, String)]) -> String {
+    labels.iter().map(|(name, value)| format!(";{name}={value}")).collect()
+}
+
 /// `changeover_actions_total`: what happened to a rollout, by what was done and who did it. A counter.
 #[must_use]
 pub fn actions(rollout: &str, action: &str, actor: &str, labels: &[(String, String)]) -> String {
-    let labels: String = labels.iter().map(|(name, value)| format!(";{name}={value}")).collect();
+    let labels = further(labels);
     format!("changeover_actions_total;rollout={rollout};action={action};actor={actor}{labels}")
 }
 
@@ -89,9 +94,9 @@ pub fn of_rollout(
     value: &str,
     labels: &[(String, String)],
 ) -> String {
-    let further = if label.is_empty() { String::new() } else { format!(";{label}={value}") };
-    let labels: String = labels.iter().map(|(name, value)| format!(";{name}={value}")).collect();
-    format!("{metric};rollout={rollout}{further}{labels}")
+    let own = if label.is_empty() { String::new() } else { format!(";{label}={value}") };
+    let labels = further(labels);
+    format!("{metric};rollout={rollout}{own}{labels}")
 }
 
 /// `changeover_config_hash`: which configuration a worker uses; 0 when it no longer reports. A gauge.

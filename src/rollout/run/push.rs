@@ -73,7 +73,7 @@ impl Run {
         let mut change = |run: &mut Self, action, message: String| {
             run.happen(program, now, Actor::Config, action, message, events);
         };
-        if matches!(self.phase, Phase::Aborted | Phase::Failed) {
+        if self.phase.is_taken_back() {
             let message = format!("another course is configured, but the run is {}", self.phase.label());
             return change(self, Action::Alarm, message);
         }
