@@ -94,6 +94,14 @@ pub fn comparison(table: &Table, tolerate: f64) -> [f64; RATIOS.len()] {
     })
 }
 
+/// What a tick says about an event coming to users of the candidate more than `tolerate` (≥ 1) times as often
+/// as to stable's: `all` users have it for the first time in the run, of whom `candidate` had the candidate,
+/// which each had with the probability `share`.
+#[must_use]
+pub fn first_events(candidate: u64, all: u64, share: f64, tolerate: f64) -> [f64; RATIOS.len()] {
+    RATIOS.map(|ratio| kernel::split(candidate, all, share, ratio * tolerate, tolerate))
+}
+
 /// What a tick says about the candidate having an event more often than the fixed rate `max` (0 to 1,
 /// exclusive). Ratios that lead to an impossible rate all suspect 99.9 %, or half-way from `max` to 1.
 #[must_use]

@@ -3,10 +3,15 @@
 use serde::{Deserialize, Serialize};
 
 use super::evidence::{self, Evidence, RATIOS, SPLITS, rest};
+use super::kernel::Arm;
 use super::latency::{Edges, Histogram};
 use super::promotion::NoWorse;
 use super::rules::{MetricRule, Rules, Test};
 use super::tick::{Tick, View};
+use super::user_set::UserSet;
+use super::users::{Firsts, Pair};
+
+mod users;
 
 /// No rollback evidence may be above this when a step ends.
 const SUSPICIOUS: f64 = 10.0;
@@ -22,6 +27,8 @@ pub struct Judge {
     /// How long stable's answers took, over the whole run.
     stable_durations: Histogram,
     split: Evidence<SPLITS>,
+    /// Who has come, where users are judged.
+    newcomers: users::Newcomers,
     /// What the step has shown.
     step: Step,
 }
@@ -41,6 +48,8 @@ struct TestState {
     edges: Vec<(u64, Edges)>,
     /// How often the event came since the step began, for people who ask why.
     seen: Seen,
+    /// The users who have had the event in this run, where users are judged.
+    users: UserSet,
 }
 
 /// Events and requests of both versions.
@@ -54,6 +63,17 @@ pub struct Seen {
     pub stable_events: u64,
     /// Stable's requests.
     pub stable_requests: u64,
+}
+
+impl Seen {
+    /// Adds a tick's users.
+    fn add(&mut self, events: Pair, firsts: &Firsts) {
+        let all = |arm: &Arm| arm.requests.saturating_mul(firsts.scale);
+        self.candidate_events = self.candidate_events.saturating_add(events.candidate);
+        self.candidate_requests = self.candidate_requests.saturating_add(all(&firsts.candidate));
+        self.stable_events = self.stable_events.saturating_add(events.stable);
+        self.stable_requests = self.stable_requests.saturating_add(all(&firsts.stable));
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -125,6 +145,7 @@ impl Judge {
         for test in self.metrics.iter_mut().flat_map(|metric| &mut metric.tests) {
             test.seen = Seen::default();
         }
+        self.newcomers.begin_step();
         self.place_edges(rules, next_tick, true);
     }
 
@@ -132,8 +153,9 @@ impl Judge {
     /// `next_tick` has not begun yet: what is learned applies from there on.
     pub fn close(&mut self, tick: &Tick, rules: &Rules, next_tick: u64) {
         self.stable_durations.merge(&tick.stable.durations);
-        let counts = !tick.is_idle() && tick.share.is_some();
-        if counts {
+        if rules.by_user {
+            self.close_users(tick, rules);
+        } else if !tick.is_idle() && tick.share.is_some() {
             self.add(tick, rules, View::Closed);
             if tick.number >= self.step.from {
                 self.count_step(tick, rules);
@@ -147,6 +169,9 @@ impl Judge {
     /// most. For accusations only.
     #[must_use]
     pub fn at_least(&self, open: &[(Tick, usize)], rules: &Rules) -> Self {
+        if rules.by_user {
+            return self.at_least_of_users(open, rules);
+        }
         let mut ahead = self.clone();
         let mut most = self.clone();
         for (tick, age) in open {
@@ -313,6 +338,11 @@ impl TestState {
     /// The newest edges that were known when the tick began.
     fn edges_of(&self, tick: u64) -> Option<Edges> {
         self.edges.iter().rev().find(|(from, _)| *from <= tick).map(|(_, edges)| *edges)
+    }
+
+    /// The edges of ticks that may still be open.
+    fn edges_in_use(&self) -> impl Iterator<Item = Edges> {
+        self.edges.iter().rev().take(2).map(|(_, edges)| *edges)
     }
 
     fn place(&mut self, from: u64, edges: Edges) {

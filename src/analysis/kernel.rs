@@ -14,6 +14,14 @@ pub struct Arm {
     pub requests: u64,
 }
 
+impl Arm {
+    /// Counts one more request.
+    pub fn count(&mut self, has_event: bool) {
+        self.events = self.events.saturating_add(has_event.into());
+        self.requests = self.requests.saturating_add(1);
+    }
+}
+
 /// One tick: the candidate beside stable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Table {
@@ -122,12 +130,13 @@ pub fn beyond_bound(arm: &Arm, suspected: f64, bound: f64) -> f64 {
     ln
 }
 
-/// "The candidate's part of `requests` is not the `share` it should have", at `ratio` r of its odds, of which
-/// `margin` m is tolerated (both above 1, or both below). A martingale exactly at the margin.
+/// "Of `all`, each of which is the candidate's with the known probability `share`, more are", at `ratio` r of
+/// its odds, of which `margin` m is tolerated (both above 1, or both below: "fewer are"). A martingale exactly at
+/// the margin: E[L] = 1, whatever `all` counts, as long as each is drawn independently of the others.
 #[must_use]
-pub fn split(candidate: u64, requests: u64, share: f64, ratio: f64, margin: f64) -> f64 {
+pub fn split(candidate: u64, all: u64, share: f64, ratio: f64, margin: f64) -> f64 {
     real(candidate) * (ratio / margin).ln()
-        - real(requests) * ((share * (ratio - 1.0)).ln_1p() - (share * (margin - 1.0)).ln_1p())
+        - real(all) * ((share * (ratio - 1.0)).ln_1p() - (share * (margin - 1.0)).ln_1p())
 }
 
 #[cfg(test)]

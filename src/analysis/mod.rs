@@ -10,7 +10,9 @@
 //! * [`kernel`]: what one tick says about one suspected regression, as the logarithm of a likelihood ratio;
 //! * [`evidence`]: ticks added up, over many suspected regressions and over when they may have begun;
 //! * [`latency`]: durations in buckets, and the edges that make events of them;
-//! * [`promotion`]: the opposite question, whether the candidate is no worse than a margin.
+//! * [`promotion`]: the opposite question, whether the candidate is no worse than a margin;
+//! * [`users`]: users instead of requests, where a user keeps his version;
+//! * [`user_set`], [`sample`]: who they are, in bounded memory.
 
 #![forbid(unsafe_code)]
 
@@ -20,4 +22,7 @@ pub mod kernel;
 pub mod latency;
 pub mod promotion;
 pub mod rules;
+pub mod sample;
 pub mod tick;
+pub mod user_set;
+pub mod users;

@@ -9,6 +9,8 @@ use crate::config::release::{Analysis, ERROR_RATE, LATENCY, Metric};
 
 /// Quantiles of the latency that are compared unless the configuration says which.
 const QUANTILES: [f64; 3] = [0.5, 0.9, 0.99];
+/// The same for users: what happens to everybody sooner or later soon happens to nobody for the first time.
+const QUANTILES_OF_USERS: [f64; 3] = [0.9, 0.99, 0.999];
 /// The tolerated ratio of latencies unless the configuration says which: one bucket.
 const LATENCY_TOLERATED: f64 = 1.19;
 
@@ -19,6 +21,8 @@ pub struct Rules {
     pub threshold: f64,
     /// Nanoseconds after which a request without an answer has failed.
     pub deadline: u64,
+    /// Users are judged and not requests, for each keeps his version.
+    pub by_user: bool,
     /// What is compared; their e-values are averaged.
     pub metrics: Vec<MetricRule>,
     /// What a step must show before it ends.
@@ -70,13 +74,18 @@ pub enum Test {
 }
 
 impl Rules {
-    /// Compiles a valid configuration.
+    /// Compiles a valid configuration; `by_user`: with session affinity.
     #[must_use]
-    pub fn new(analysis: &Analysis) -> Self {
+    pub fn new(analysis: &Analysis, by_user: bool) -> Self {
         Self {
+            by_user,
             threshold: analysis.false_alarm.recip(),
             deadline: analysis.deadline.as_millis().saturating_mul(1_000_000),
-            metrics: analysis.metrics.iter().flat_map(|metric| metric_rules(metric, analysis)).collect(),
+            metrics: analysis
+                .metrics
+                .iter()
+                .flat_map(|metric| metric_rules(metric, analysis, by_user))
+                .collect(),
             promotion: analysis.promote_when.as_ref().map(|promote| Promotion {
                 margin: Margin {
                     times: promote.no_worse_than.times,
@@ -84,7 +93,7 @@ impl Rules {
                 },
                 threshold: (1.0 - promote.confidence).recip(),
                 basis: fingerprint(&format!(
-                    "{:?} {:?} {:?}",
+                    "{by_user} {:?} {:?} {:?}",
                     promote.no_worse_than, analysis.deadline, analysis.error_when
                 )),
             }),
@@ -97,17 +106,18 @@ fn fingerprint(definition: &str) -> u64 {
 }
 
 /// A metric's rules: those against stable, and with `max` one against the bound, which counts as another metric.
-fn metric_rules(metric: &Metric, analysis: &Analysis) -> Vec<MetricRule> {
+fn metric_rules(metric: &Metric, analysis: &Analysis, by_user: bool) -> Vec<MetricRule> {
     let rule = |name: String, tests: Vec<Test>| {
         // Everything that decides what an event is. `Debug` of plain numbers does not change between builds of
         // one version, and a new version of this software is a new process.
-        let definition = format!("{tests:?} {:?} {:?}", analysis.deadline, analysis.error_when);
+        let definition = format!("{by_user} {tests:?} {:?} {:?}", analysis.deadline, analysis.error_when);
         MetricRule { name, definition: fingerprint(&definition), tests }
     };
     match metric.name.as_str() {
         LATENCY => {
             let tolerated = latency::tolerated_buckets(metric.tolerate.unwrap_or(LATENCY_TOLERATED));
-            let quantiles = metric.quantiles.as_deref().unwrap_or(&QUANTILES);
+            let usual = if by_user { &QUANTILES_OF_USERS } else { &QUANTILES };
+            let quantiles = metric.quantiles.as_deref().unwrap_or(usual);
             let tests = quantiles.iter().map(|&quantile| Test::Slower { quantile, tolerated }).collect();
             vec![rule(metric.name.clone(), tests)]
         }

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::kernel::Table;
 use super::latency::{Edges, Histogram};
 use super::rules::Test;
+use super::users::{Firsts, Users};
+use crate::telemetry::ledger::Side;
 
 /// What one version did with the requests that arrived in one tick.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +22,8 @@ pub struct Counts {
     /// How long they took, as far as that is known; one that the client left took as long as it stayed, and
     /// one whose answer streams as long as until that began.
     pub durations: Histogram,
+    /// Their users, where users are judged.
+    pub users: Option<Box<Users>>,
 }
 
 impl Counts {
@@ -36,6 +40,9 @@ impl Counts {
         self.unanswered = self.unanswered.saturating_add(other.unanswered);
         self.errors = self.errors.saturating_add(other.errors);
         self.durations.merge(&other.durations);
+        if let Some(others) = &other.users {
+            self.users.get_or_insert_default().merge(others);
+        }
     }
 }
 
@@ -47,6 +54,8 @@ pub struct Tick {
     /// The candidate's share of both versions' weights, the same all along; `None` when it changed within the
     /// tick, which then says nothing.
     pub share: Option<f64>,
+    /// Tells assignments apart.
+    pub epoch: u64,
     /// The version that is being released.
     pub candidate: Counts,
     /// The version it is compared with.
@@ -54,6 +63,8 @@ pub struct Tick {
     /// What errors are counted among, of the candidate and of stable, where that is not every request: a
     /// recording may say so.
     pub error_units: Option<(u64, u64)>,
+    /// What it tells of users, where that is known without asking who they are: a recording tells only that.
+    pub firsts: Option<Firsts>,
 }
 
 /// How a tick's open requests count.
@@ -70,6 +81,15 @@ pub enum View {
 }
 
 impl Tick {
+    /// One version's counts.
+    #[must_use]
+    pub fn side(&self, side: Side) -> &Counts {
+        match side {
+            Side::Candidate => &self.candidate,
+            Side::Stable => &self.stable,
+        }
+    }
+
     /// Whether nothing arrived.
     #[must_use]
     pub fn is_idle(&self) -> bool {

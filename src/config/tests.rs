@@ -343,11 +343,6 @@ fn mistakes_in_steps_and_analysis_are_told_with_their_places() {
         ),
         ("/release", Value::Null, "release: missing; steps needs the release's name"),
         (
-            "/session_affinity",
-            json!({"header": "x"}),
-            "analysis: together with session_affinity it is not supported in this version",
-        ),
-        (
             "/analysis/false_alarm",
             json!(0),
             "analysis.false_alarm: 0 is out of range; expected 0.000000001 to 0.5",

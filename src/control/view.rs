@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::time::rfc3339;
-use crate::rollout::event::{self, Action, Actor};
+use crate::rollout::event::{self, Action, Actor, Unit};
 use crate::rollout::program::{Program, Weights};
 use crate::rollout::record::Record;
 use crate::rollout::run::Phase;
@@ -128,6 +128,8 @@ pub struct Event {
 /// What was counted of both versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Samples {
+    /// What was counted.
+    pub unit: Unit,
     /// The version that is being released.
     pub candidate: Sample,
     /// The version it is compared with.
@@ -137,10 +139,10 @@ pub struct Samples {
 /// What was counted of one version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
-    /// Requests with the event that the metric is about.
+    /// Requests, or users, with the event that the metric is about.
     pub events: u64,
-    /// All requests.
-    pub requests: u64,
+    /// All requests, or users.
+    pub units: u64,
 }
 
 impl Rollout {
@@ -182,13 +184,14 @@ impl Event {
             value: finding.and_then(|finding| shown(finding.value)),
             threshold: finding.and_then(|finding| shown(finding.threshold)),
             samples: finding.map(|finding| Samples {
+                unit: finding.unit,
                 candidate: Sample {
                     events: finding.samples.candidate_events,
-                    requests: finding.samples.candidate_requests,
+                    units: finding.samples.candidate_requests,
                 },
                 stable: Sample {
                     events: finding.samples.stable_events,
-                    requests: finding.samples.stable_requests,
+                    units: finding.samples.stable_requests,
                 },
             }),
             from: shares(&event.from),

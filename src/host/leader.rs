@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::rollouts::{Heads, clock, heads_key, record_key, report_key};
 use super::shared::{self, Cached};
+use super::shelf::{self, Shelf};
 use super::{journal, presence, progress::Progress};
 use crate::control::api::{Change, NotChanged};
 use crate::rollout::event::Event;
@@ -192,12 +193,18 @@ fn step(
     known_before: u64,
     clock: Clock,
 ) {
-    let mut record = tracked.value.clone();
+    let (mut record, mut shelf) = (tracked.value.clone(), Shelf::default());
+    let shelved = shelf::named_by(&record);
+    record.fetch(&shelf);
     let mut events = configure(&mut record, rollout, clock);
     events.extend(record.advance(entries, known_before, clock));
+    record.put(&mut shelf);
     // Lost to somebody's command: the same ticks are judged again at the next one.
     if tracked.replace(&record_key(rollout.name), record) {
+        shelf::sweep(&shelved, &tracked.value);
         journal::note(rollout.name, rollout.labels, &events);
+    } else {
+        shelf.undo();
     }
 }
 
@@ -234,6 +241,9 @@ fn tell(new: Vec<Head>, now: u64) -> Option<u64> {
         heads.list.retain(|head| {
             let is_known = now.saturating_sub(head.seen) < FORGET;
             if !is_known {
+                if let Some(record) = record(&head.name) {
+                    shelf::sweep(&shelf::named_by(&record), &Record::default());
+                }
                 shared::erase(&record_key(&head.name));
                 journal::erase(&head.name);
             }
@@ -262,10 +272,12 @@ pub(super) fn command(
     let mut cached = Cached::<Record>::read(&key).ok_or(NotChanged::Unknown)?;
     for _ in 0..TRIES {
         let mut record = cached.value.clone();
+        let shelved = shelf::named_by(&record);
         let mut events =
             configured.map(|configured| configure(&mut record, &configured, clock())).unwrap_or_default();
         events.extend(change.apply(&mut record, clock())?);
         if cached.replace(&key, record.clone()) {
+            shelf::sweep(&shelved, &record);
             // Whoever leads remembers the record as it was.
             shared::update::<u64>(&commands_key(), |count| Some(count.unwrap_or(0).saturating_add(1)));
             let labels = configured.map(|configured| configured.labels).unwrap_or_default();

@@ -15,5 +15,6 @@ mod progress;
 mod rollouts;
 mod root;
 mod shared;
+mod shelf;
 mod stream;
 mod vm;

@@ -80,7 +80,7 @@ impl Rollouts {
         count_dropped("ticks", dropped);
         let counted = ledgers.iter().filter_map(|(rollout, ledger)| {
             let ledger = ledger.borrow();
-            (!ledger.is_empty()).then(|| (rollout.clone(), ledger.entries()))
+            (!ledger.is_empty()).then(|| (rollout.clone(), ledger.entries(tick)))
         });
         shared::write(&report_key(worker), &Report { vm, tick, rollouts: counted.collect() });
     }
@@ -95,7 +95,9 @@ impl Rollouts {
         // A ledger that no plan has any more, of a rollout that is gone, is of no use.
         self.ledgers.borrow_mut().retain(|name, ledger| match head_of(name) {
             Some(head) => {
-                ledger.borrow_mut().forget_through(head.closed_through);
+                let mut ledger = ledger.borrow_mut();
+                ledger.forget_through(head.closed_through);
+                ledger.watch(head.watch);
                 true
             }
             None => Rc::strong_count(ledger) > 1,

@@ -11,6 +11,7 @@ use super::metrics::{Facts, Series};
 use super::rollouts::TICK;
 use super::vm::{Loaded, Slot, Vm};
 use crate::routing::mirror::MirrorResult;
+use crate::routing::plan::Evidence;
 use crate::routing::request::Request;
 use crate::telemetry::ledger::{Ledger, Ticket};
 use crate::telemetry::outcome::{Class, End, Outcome, is_plainly_ok};
@@ -97,9 +98,9 @@ impl Stream {
             cookie.set(&id, secure)
         });
         let begun = calls::uptime();
-        let judged = decision.evidence.and_then(|(assignment, side)| {
+        let judged = decision.evidence.and_then(|Evidence { assignment, side, user }| {
             let ledger = loaded.ledger(rollout)?;
-            let ticket = ledger.borrow_mut().arrive(begun / TICK, assignment, side);
+            let ticket = ledger.borrow_mut().arrive(begun / TICK, assignment, side, user);
             Some(Judged { ledger, ticket })
         });
         self.vm.serve();

@@ -112,6 +112,30 @@ pub struct Finding {
     pub threshold: f64,
     /// What was counted of that metric since the step began.
     pub samples: Seen,
+    /// What was counted.
+    pub unit: Unit,
+}
+
+/// What is counted: where users keep their versions each counts once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// Requests.
+    #[default]
+    Requests,
+    /// Users.
+    Users,
+}
+
+impl Unit {
+    /// Its name.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Users => "users",
+        }
+    }
 }
 
 /// A weight as people read it: `5 %`, `0.25 %`.
@@ -124,13 +148,13 @@ impl fmt::Display for Percent {
 }
 
 /// `9 of 12 requests (75 %)`.
-pub(super) struct Of(pub(super) u64, pub(super) u64);
+pub(super) struct Of(pub(super) u64, pub(super) u64, pub(super) Unit);
 
 impl fmt::Display for Of {
     #[allow(clippy::cast_precision_loss)] // shown with one decimal
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(events, requests) = self;
-        let percent = *events as f64 / (*requests).max(1) as f64 * 100.0;
-        write!(f, "{events} of {requests} requests ({:.1} %)", percent)
+        let Self(events, all, unit) = self;
+        let percent = *events as f64 / (*all).max(1) as f64 * 100.0;
+        write!(f, "{events} of {all} {} ({percent:.1} %)", unit.label())
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher24;
 
+use super::event::Unit;
 use crate::analysis::rules::Rules;
 use crate::config::release::{OnFailure, SetWeight};
 use crate::config::schema;
@@ -128,7 +129,7 @@ impl Program {
             pin: config.pin.clone(),
             mirror: config.mirror.as_ref().map(|mirror| mirror.percent.basis_points()),
             analysis: config.analysis.as_ref().map(|analysis| Analysis {
-                rules: Rules::new(analysis),
+                rules: Rules::new(analysis, config.session_affinity.is_some()),
                 on_failure: analysis.on_failure,
                 dry_run: analysis.dry_run,
                 progress_deadline: analysis.progress_deadline.map(Duration::as_millis),
@@ -155,6 +156,12 @@ impl Program {
     #[must_use]
     pub fn rules(&self) -> Option<&Rules> {
         self.analysis.as_ref().map(|analysis| &analysis.rules)
+    }
+
+    /// What is judged.
+    #[must_use]
+    pub fn unit(&self) -> Unit {
+        if self.rules().is_some_and(|rules| rules.by_user) { Unit::Users } else { Unit::Requests }
     }
 
     /// The shares of all versions that have one, stable's included.

@@ -9,6 +9,8 @@ use super::program::{Program, Weights};
 use super::run::{Command, Now, Phase, Refused, Run};
 use crate::analysis::latency;
 use crate::analysis::tick::Tick;
+use crate::analysis::user_set::{Shelf, UserSet};
+use crate::analysis::users::Watch;
 use crate::telemetry::ledger::Entry;
 
 /// Assignments that are remembered: ticks under an older one are void.
@@ -101,6 +103,8 @@ pub struct Head {
     pub closed_through: u64,
     /// When a configuration last named it, by the clock that all workers share.
     pub seen: u64,
+    /// What is to be told of users.
+    pub watch: Watch,
 }
 
 impl Head {
@@ -220,6 +224,7 @@ impl Record {
     fn merge(&self, number: u64, entries: &[&Entry]) -> Tick {
         let mut tick = Tick { number, ..Tick::default() };
         let Some(first) = entries.first() else { return tick };
+        tick.epoch = first.epoch;
         let known = |epoch: u64| self.assignments.iter().find(|(assignment, _)| *assignment == epoch);
         // What came under an assignment that is not this attempt's is nobody's.
         for entry in entries.iter().filter(|entry| known(entry.epoch).is_some()) {
@@ -243,6 +248,21 @@ impl Record {
         }
     }
 
+    /// The names of what it has on the shelf.
+    pub fn shelved(&self) -> impl Iterator<Item = u64> {
+        self.run.judge.user_sets().map(UserSet::name).filter(|name| *name != 0)
+    }
+
+    /// Gets from the shelf what [`Record::advance`] needs.
+    pub fn fetch(&mut self, shelf: &dyn Shelf) {
+        self.run.judge.fetch_users(shelf);
+    }
+
+    /// Puts on the shelf what [`Record::advance`] has changed.
+    pub fn put(&mut self, shelf: &mut dyn Shelf) {
+        self.run.judge.put_users(shelf);
+    }
+
     /// What workers must know of it.
     #[must_use]
     pub fn head(&self, name: &str) -> Head {
@@ -260,6 +280,7 @@ impl Record {
             mirror: run.mirror,
             closed_through: self.closed_through,
             seen: 0,
+            watch: run.judge.watch(),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::hash::{Hash, Hasher};
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher24;
 
-use super::event::{Action, Actor, Event};
+use super::event::{Action, Actor, Event, Unit};
 use super::program::{Pause, Program, Step, Weights, weights};
 use crate::analysis::evidence::SPLIT_THRESHOLD;
 use crate::analysis::judge::Judge;
@@ -353,7 +353,10 @@ impl Run {
             return Some("the step waits for its time");
         }
         if self.judge.step_requests() < *requests {
-            return Some("the step waits for more of the candidate's requests");
+            return Some(match program.unit() {
+                Unit::Requests => "the step waits for more of the candidate's requests",
+                Unit::Users => "the step waits for more of the candidate's users",
+            });
         }
         let analysis = program.analysis.as_ref().filter(|analysis| !analysis.dry_run)?;
         // Where stable has no traffic there is nothing to be no worse than.

@@ -28,7 +28,13 @@ impl Salt {
     /// The bucket of a user's key.
     #[must_use]
     pub fn bucket(&self, key: &[u8]) -> u16 {
-        to_bucket(self.0.hash(key))
+        to_bucket(self.hash(key))
+    }
+
+    /// The hash of a user's key.
+    #[must_use]
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        self.0.hash(key)
     }
 }
 

@@ -61,6 +61,8 @@ struct InForce {
     /// Whether a client that asks for the candidate gets it: not once it has been taken back.
     candidate_on_request: bool,
     salt: Salt,
+    /// Names users for the judge, independently of their buckets.
+    names: Option<Salt>,
     split: Split,
     /// By version, in hundredths of a percent.
     weights: Vec<u16>,
@@ -79,9 +81,20 @@ pub struct Decision<'a> {
     pub cookie: Option<(&'a Cookie, String)>,
     /// Set when the request was drawn for the shadow.
     pub mirror: Option<Mirrored>,
-    /// Set when the request tells something about the candidate or about stable: under which assignment it
-    /// was drawn, and which of the two got it. Overridden and pinned requests tell nothing.
-    pub evidence: Option<(u64, Side)>,
+    /// Set when the request tells something about the candidate or about stable. Overridden and pinned
+    /// requests tell nothing, nor do those without a user where users are judged.
+    pub evidence: Option<Evidence>,
+}
+
+/// What a request is evidence of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// The assignment under which it was drawn.
+    pub assignment: u64,
+    /// Which of the two versions got it.
+    pub side: Side,
+    /// Its user's hash, where users are judged.
+    pub user: Option<u64>,
 }
 
 impl Plan {
@@ -198,15 +211,23 @@ impl Rollout {
             }
             _ => None,
         };
-        let evidence = match (overridden, &user) {
-            (None, User::Known(_) | User::New(..) | User::Nobody) => self.side(version),
-            _ => None,
-        };
+        let evidence = if overridden.is_none() { self.evidence(version, &user, &in_force) } else { None };
         let cookie = match user {
             User::New(cookie, id) => Some((cookie, id)),
             _ => None,
         };
-        Decision { version, cookie, mirror, evidence: evidence.map(|side| (in_force.assignment, side)) }
+        Decision { version, cookie, mirror, evidence }
+    }
+
+    /// What a request that was drawn says.
+    fn evidence(&self, version: usize, user: &User<'_>, in_force: &InForce) -> Option<Evidence> {
+        let user = match (&in_force.names, user) {
+            (Some(names), User::Known(key)) => Some(names.hash(key)),
+            (Some(names), User::New(_, id)) => Some(names.hash(id.as_bytes())),
+            (None, User::Known(_) | User::New(..) | User::Nobody) => None,
+            (Some(_), User::Nobody) | (_, User::Missing) => return None,
+        };
+        Some(Evidence { assignment: in_force.assignment, side: self.side(version)?, user })
     }
 
     /// Which side of a comparison a version is on, when the candidate is judged at all.
@@ -265,6 +286,7 @@ impl InForce {
             mirror: mirror
                 .filter(|_| head.mirrors)
                 .map(|mirror| (head.mirror.unwrap_or(mirror.share()), Salt::new(&format!("{salt}\0mirror")))),
+            names: program.rules().filter(|rules| rules.by_user).map(|_| Salt::new(&format!("{salt}\0user"))),
             salt: Salt::new(&salt),
             weights: [left].into_iter().chain(others).collect(),
             assignment: head.assignment,

@@ -9,7 +9,9 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use crate::analysis::latency;
+use crate::analysis::sample::is_in;
 use crate::analysis::tick::Counts;
+use crate::analysis::users::{Watch, first};
 
 /// Ticks that are remembered; more than any deadline needs, and a bound where ticks are never closed.
 pub const MOST_ENTRIES: usize = 256;
@@ -48,23 +50,38 @@ impl Entry {
 /// A request that is counted, until it ends.
 #[derive(Debug)]
 pub struct Ticket {
+    request: Counted,
+    /// Where the ledger has it too, when it is a user's.
+    place: usize,
+}
+
+/// What is known of a request.
+#[derive(Clone, Copy, Debug)]
+struct Counted {
     tick: u64,
     epoch: u64,
     side: Side,
     answered: bool,
     timed: bool,
+    user: Option<u64>,
+    /// It is the first one of its user in the tick.
+    is_first: bool,
 }
 
 /// The ticks of one rollout, oldest first.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     entries: VecDeque<Entry>,
+    /// Requests of users that have not ended, and places that are free.
+    open: Vec<Option<Counted>>,
+    free: Vec<usize>,
+    watch: Watch,
     dropped: u64,
 }
 
 impl Ledger {
-    /// Counts a request that arrives.
-    pub fn arrive(&mut self, tick: u64, epoch: u64, side: Side) -> Ticket {
+    /// Counts a request that arrives; `user`: the hash of its user's key, where users are judged.
+    pub fn arrive(&mut self, tick: u64, epoch: u64, side: Side, user: Option<u64>) -> Ticket {
         let newest = self.entries.back().is_some_and(|entry| (entry.tick, entry.epoch) == (tick, epoch));
         if !newest && self.find(tick, epoch).is_none() {
             if self.entries.len() >= MOST_ENTRIES {
@@ -73,39 +90,61 @@ impl Ledger {
             }
             self.entries.push_back(Entry { tick, epoch, ..Entry::default() });
         }
-        let ticket = Ticket { tick, epoch, side, answered: false, timed: false };
-        self.with(&ticket, |counts| {
+        let level = self.watch.level;
+        let mut request = Counted { tick, epoch, side, answered: false, timed: false, user, is_first: false };
+        let arrived = request;
+        self.with(&arrived, |counts| {
             counts.requests = counts.requests.saturating_add(1);
             counts.open = counts.open.saturating_add(1);
             counts.unanswered = counts.unanswered.saturating_add(1);
+            if let Some(user) = user {
+                let users = counts.users.get_or_insert_default();
+                request.is_first = is_in(user, level) && users.seen.note(user, first::UNANSWERED);
+            }
         });
-        ticket
+        let place = if user.is_some() { self.keep(request) } else { 0 };
+        Ticket { request, place }
     }
 
     /// Response headers have come. `streams`: the answer goes on for as long as it likes, and its time is told
     /// by its beginning.
     pub fn answer(&mut self, ticket: &mut Ticket, nanoseconds: u64, streams: bool) {
-        if !std::mem::replace(&mut ticket.answered, true) {
-            self.with(ticket, |counts| counts.unanswered = counts.unanswered.saturating_sub(1));
+        if !std::mem::replace(&mut ticket.request.answered, true) {
+            self.with(&ticket.request, |counts| {
+                counts.unanswered = counts.unanswered.saturating_sub(1);
+                ticket.request.comes_to(first::ANSWERED, counts);
+            });
         }
         if streams {
-            self.time(ticket, nanoseconds);
+            self.time(&mut ticket.request, nanoseconds);
+        }
+        if ticket.request.user.is_some()
+            && let Some(kept) = self.open.get_mut(ticket.place)
+        {
+            *kept = Some(ticket.request);
         }
     }
 
     /// The request has ended, after so long, and has failed or not.
-    pub fn end(&mut self, mut ticket: Ticket, nanoseconds: u64, failed: bool) {
-        self.time(&mut ticket, nanoseconds);
-        let was_unanswered = !ticket.answered;
-        self.with(&ticket, |counts| {
+    pub fn end(&mut self, ticket: Ticket, nanoseconds: u64, failed: bool) {
+        let Ticket { mut request, place } = ticket;
+        self.time(&mut request, nanoseconds);
+        self.with(&request, |counts| {
             counts.open = counts.open.saturating_sub(1);
-            if was_unanswered {
+            if !request.answered {
                 counts.unanswered = counts.unanswered.saturating_sub(1);
             }
             if failed {
                 counts.errors = counts.errors.saturating_add(1);
+                if let (Some(user), Some(users)) = (request.user, &mut counts.users) {
+                    users.failed.note(user, 0);
+                }
             }
+            request.comes_to(if failed { first::FAILED } else { first::WELL }, counts);
         });
+        if request.user.is_some() && self.open.get_mut(place).and_then(Option::take).is_some() {
+            self.free.push(place);
+        }
     }
 
     /// Forgets the ticks up to this one, which have been judged.
@@ -113,10 +152,26 @@ impl Ledger {
         self.entries.retain(|entry| entry.tick > tick);
     }
 
-    /// What is known of all ticks that have not been judged.
+    /// What has to be told of users from now on.
+    pub fn watch(&mut self, watch: Watch) {
+        self.watch = watch;
+    }
+
+    /// What is known of all ticks that have not been judged, in the tick `under_way`.
     #[must_use]
-    pub fn entries(&self) -> Vec<Entry> {
-        self.entries.iter().cloned().collect()
+    pub fn entries(&self, under_way: u64) -> Vec<Entry> {
+        let mut entries: Vec<Entry> = self.entries.iter().cloned().collect();
+        for request in self.open.iter().flatten().filter(|request| request.tick < under_way) {
+            let is_its = |entry: &&mut Entry| (entry.tick, entry.epoch) == (request.tick, request.epoch);
+            let state = if request.answered { first::ANSWERED } else { first::UNANSWERED };
+            if let (Some(user), false) = (request.user, request.timed)
+                && let Some(entry) = entries.iter_mut().rev().find(is_its)
+                && let Some(users) = &mut entry.side(request.side).users
+            {
+                users.waiting.note(user, state);
+            }
+        }
+        entries
     }
 
     /// Whether nothing is known.
@@ -130,21 +185,55 @@ impl Ledger {
         std::mem::take(&mut self.dropped)
     }
 
-    fn time(&mut self, ticket: &mut Ticket, nanoseconds: u64) {
-        if !std::mem::replace(&mut ticket.timed, true) {
-            self.with(ticket, |counts| counts.durations.add(latency::bucket(nanoseconds), 1));
+    fn time(&mut self, request: &mut Counted, nanoseconds: u64) {
+        if std::mem::replace(&mut request.timed, true) {
+            return;
         }
+        let bucket = latency::bucket(nanoseconds);
+        let slow = self.watch.slow.map_or(latency::BUCKETS, |slow| match request.side {
+            Side::Candidate => slow.candidate,
+            Side::Stable => slow.stable,
+        });
+        self.with(request, |counts| {
+            counts.durations.add(bucket, 1);
+            if let (Some(user), Some(users)) = (request.user, &mut counts.users)
+                && bucket > slow
+            {
+                users.slow.note(user, u8::try_from(bucket).unwrap_or(u8::MAX));
+            }
+        });
     }
 
-    /// Looks at what a ticket counts in, unless that has been judged and forgotten.
-    fn with(&mut self, ticket: &Ticket, change: impl FnOnce(&mut Counts)) {
-        if let Some(entry) = self.find(ticket.tick, ticket.epoch) {
-            change(entry.side(ticket.side));
+    /// Keeps a user's request where it can be found without its ticket, and says where.
+    fn keep(&mut self, request: Counted) -> usize {
+        if let Some(place) = self.free.pop()
+            && let Some(kept) = self.open.get_mut(place)
+        {
+            *kept = Some(request);
+            return place;
+        }
+        self.open.push(Some(request));
+        self.open.len().saturating_sub(1)
+    }
+
+    /// Looks at what a request counts in, unless that has been judged and forgotten.
+    fn with(&mut self, request: &Counted, change: impl FnOnce(&mut Counts)) {
+        if let Some(entry) = self.find(request.tick, request.epoch) {
+            change(entry.side(request.side));
         }
     }
 
     fn find(&mut self, tick: u64, epoch: u64) -> Option<&mut Entry> {
         self.entries.iter_mut().rev().find(|entry| (entry.tick, entry.epoch) == (tick, epoch))
+    }
+}
+
+impl Counted {
+    /// Notes what has come of it, if it is the first of its user.
+    fn comes_to(&self, outcome: u8, counts: &mut Counts) {
+        if let (Some(user), true, Some(users)) = (self.user, self.is_first, &mut counts.users) {
+            users.seen.change(user, outcome);
+        }
     }
 }
 
@@ -157,12 +246,12 @@ mod tests {
     #[test]
     fn a_request_counts_in_the_tick_of_its_arrival() {
         let mut ledger = Ledger::default();
-        let mut first = ledger.arrive(7, 1, Side::Candidate);
-        let second = ledger.arrive(7, 1, Side::Stable);
-        let third = ledger.arrive(8, 1, Side::Stable);
+        let mut first = ledger.arrive(7, 1, Side::Candidate, None);
+        let second = ledger.arrive(7, 1, Side::Stable, None);
+        let third = ledger.arrive(8, 1, Side::Stable, None);
         ledger.answer(&mut first, 100 * MS, false);
         ledger.end(second, 3 * MS, true);
-        let entries = ledger.entries();
+        let entries = ledger.entries(u64::MAX);
         let candidate = &entries[0].candidate;
         assert_eq!((candidate.requests, candidate.open, candidate.unanswered), (1, 1, 0));
         let stable = &entries[0].stable;
@@ -173,7 +262,7 @@ mod tests {
         ledger.forget_through(7);
         ledger.end(first, 9_000 * MS, true);
         ledger.end(third, MS, false);
-        let entries = ledger.entries();
+        let entries = ledger.entries(u64::MAX);
         assert_eq!(entries.len(), 1);
         assert_eq!((entries[0].stable.open, entries[0].candidate.requests), (0, 0));
     }
@@ -181,10 +270,10 @@ mod tests {
     #[test]
     fn an_answer_that_streams_is_timed_once_by_its_beginning() {
         let mut ledger = Ledger::default();
-        let mut ticket = ledger.arrive(1, 1, Side::Candidate);
+        let mut ticket = ledger.arrive(1, 1, Side::Candidate, None);
         ledger.answer(&mut ticket, 5 * MS, true);
         ledger.end(ticket, 60_000 * MS, false);
-        let durations = &ledger.entries()[0].candidate.durations;
+        let durations = &ledger.entries(u64::MAX)[0].candidate.durations;
         assert_eq!((durations.total(), durations.beyond(latency::bucket(5 * MS))), (1, 0));
     }
 
@@ -192,9 +281,9 @@ mod tests {
     fn two_assignments_within_a_tick_are_counted_apart() {
         let mut ledger = Ledger::default();
         for epoch in [1, 2, 1] {
-            ledger.arrive(1, epoch, Side::Stable);
+            ledger.arrive(1, epoch, Side::Stable, None);
         }
-        let requests: Vec<_> = ledger.entries().iter().map(|entry| entry.stable.requests).collect();
+        let requests: Vec<_> = ledger.entries(u64::MAX).iter().map(|entry| entry.stable.requests).collect();
         assert_eq!(requests, [2, 1]);
     }
 
@@ -202,8 +291,8 @@ mod tests {
     fn what_is_never_judged_is_bounded() {
         let mut ledger = Ledger::default();
         for tick in 0..1_000 {
-            ledger.arrive(tick, 1, Side::Stable);
+            ledger.arrive(tick, 1, Side::Stable, None);
         }
-        assert_eq!((ledger.entries().len(), ledger.take_dropped()), (MOST_ENTRIES, 744));
+        assert_eq!((ledger.entries(u64::MAX).len(), ledger.take_dropped()), (MOST_ENTRIES, 744));
     }
 }

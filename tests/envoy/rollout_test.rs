@@ -335,7 +335,7 @@ async fn on_two_listeners(root_id: &str) {
     let two = Load::to(envoy.address_of("second")).connections(16).per_second(100.0).start();
     let event = wait_for_event(&envoy, "rollback").await;
     let samples = &event["samples"];
-    assert!(samples["candidate"]["requests"].as_u64() <= Some(green.count()), "{samples}: counted twice");
+    assert!(samples["candidate"]["units"].as_u64() <= Some(green.count()), "{samples}: counted twice");
     assert_eq!(actions(&envoy).iter().filter(|action| *action == "rollback").count(), 1);
     let sent = two.sent();
     wait_for("more load", async || (two.sent() > sent + 100).then_some(())).await;

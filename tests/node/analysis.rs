@@ -5,12 +5,19 @@ super::everywhere! {
     the_evidence_of_runs
     weights_of_the_onset
     points_above_stable
+    first_events_of_users
+    open_ticks_of_users
 }
 
 mod run {
-    use changeover::analysis::evidence::{Evidence, comparison, onset, rest};
+    use changeover::analysis::evidence::{Evidence, comparison, first_events, onset, rest};
+    use changeover::analysis::judge::Judge;
     use changeover::analysis::kernel::{Arm, Table, beyond_bound, beyond_margin, more_often, split};
     use changeover::analysis::promotion;
+    use changeover::analysis::rules::{Rules, Test};
+    use changeover::analysis::tick::{Counts, Tick};
+    use changeover::analysis::users::{Firsts, Pair, Users};
+    use changeover::config::release::{Analysis, ERROR_RATE, Metric};
     use serde_json::Value;
 
     fn vectors(part: &str) -> Value {
@@ -96,6 +103,65 @@ mod run {
             assert_close(null.1, real(&case, "b0"), &case);
             let found = promotion::within_points(&table(&case), a, b, delta);
             assert_close(found, real(&case, "ln_increment"), &case);
+        }
+    }
+
+    pub(super) fn first_events_of_users() {
+        for run in cases("first_events") {
+            let mut evidence = Evidence::default();
+            for (tick, t) in run.as_array().expect("ticks").iter().zip(1..) {
+                let (share, expected) =
+                    (tick[0].as_f64().expect("a share"), tick[3].as_f64().expect("a number"));
+                let count = |at: usize| tick[at].as_u64().expect("a count");
+                evidence.add(t, first_events(count(1), count(2), share, 1.0));
+                assert_close(evidence.value(t), expected, tick);
+            }
+        }
+    }
+
+    /// Users with one failure each: so many of them, none of whom has been there before.
+    fn strangers(next: &mut u64, count: u64) -> Counts {
+        let mut users = Users::default();
+        for _ in 0..count {
+            *next += 1 << 40;
+            users.failed.note(*next, 0);
+        }
+        Counts { requests: count + 1, users: Some(Box::new(users)), ..Counts::default() }
+    }
+
+    pub(super) fn open_ticks_of_users() {
+        let metrics = vec![Metric { name: ERROR_RATE.into(), ..Metric::default() }];
+        let rules = Rules::new(&Analysis { metrics, ..Analysis::default() }, true);
+        let mut judge = Judge::default();
+        judge.redefine(&rules);
+        let vectors = vectors("open_ticks_of_users");
+        let rows = |part: &str| vectors[part].as_array().expect("rows").clone();
+        let tick = |number: u64, row: &Value| {
+            let count = |at: usize| row[at].as_u64().expect("a count");
+            let pair = Pair { candidate: count(1), stable: count(2) };
+            let tick = Tick { number, share: row[0].as_f64(), ..Tick::default() };
+            (tick, pair, row[3].as_u64().unwrap_or_default())
+        };
+        for (row, number) in rows("closed").iter().zip(1..) {
+            let (mut tick, Pair { candidate, stable: all }, _) = tick(number, row);
+            let events = vec![(Test::Errors { tolerate: 1.0 }, Pair { candidate, stable: all - candidate })];
+            tick.stable.requests = 1;
+            tick.firsts = Some(Firsts { events, ..Firsts::default() });
+            judge.close(&tick, &rules, number + 1);
+        }
+        assert_close(judge.reading().all, real(&vectors, "e_closed"), &vectors);
+        let mut next = 0;
+        let mut open = Vec::new();
+        let mut most = judge.reading().all;
+        for ((row, expected), number) in rows("open").iter().zip(rows("e_low")).zip(4..) {
+            let (mut tick, pair, pending) = tick(number, row);
+            tick.candidate = strangers(&mut next, pair.candidate);
+            tick.stable = strangers(&mut next, pair.stable);
+            tick.stable.open = pending;
+            open.push((tick, 0));
+            // What is certain once stays certain.
+            most = most.max(expected.as_f64().expect("a number"));
+            assert_close(judge.at_least(&open, &rules).reading().all, most, row);
         }
     }
 }

@@ -145,7 +145,7 @@ impl Worker {
     }
 
     fn take(&mut self, tick: u64, arrival: u64, side: Side, duration: u64, failed: bool) {
-        let ticket = self.ledger.arrive(FIRST + tick, self.assignment, side);
+        let ticket = self.ledger.arrive(FIRST + tick, self.assignment, side, None);
         // Between two reports nobody looks: what ends before the next one may as well end at once.
         let next = tick + u64::from(arrival - tick * SECOND >= self.phase);
         let report = (arrival + duration).saturating_sub(self.phase).div_ceil(SECOND);

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 fn rules(metrics: &[Metric]) -> Rules {
-    Rules::new(&Analysis { metrics: metrics.to_vec(), ..Analysis::default() })
+    Rules::new(&Analysis { metrics: metrics.to_vec(), ..Analysis::default() }, false)
 }
 
 fn metric(name: &str) -> Metric {
@@ -106,7 +106,8 @@ fn a_definition_that_changes_starts_at_the_rest_and_others_go_on() {
     assert_eq!(judge.redefine(&after), [Redefined::Restarted("latency".into())]);
     assert_eq!(judge.reading().metrics, [errors, rest(50)]);
     // α, deadlines of steps and the like define nothing.
-    let looser = Rules::new(&Analysis { false_alarm: 0.1, metrics: after_metrics(), ..Analysis::default() });
+    let looser =
+        Rules::new(&Analysis { false_alarm: 0.1, metrics: after_metrics(), ..Analysis::default() }, false);
     assert_eq!(judge.redefine(&looser), []);
     let one = rules(&[metric("error_rate")]);
     assert_eq!(judge.redefine(&one), [Redefined::Removed("latency".into())]);
@@ -201,7 +202,7 @@ fn a_skewed_split_blocks_the_promotion_and_nothing_else() {
 fn a_step_must_show_it_by_itself() {
     let mut analysis = Analysis { metrics: vec![metric("error_rate")], ..Analysis::default() };
     analysis.promote_when = Some(crate::config::release::PromoteWhen::default());
-    let rules = Rules::new(&analysis);
+    let rules = Rules::new(&analysis, false);
     let mut judge = judge(&rules);
     let mut ticks = 0;
     while !judge.may_promote(&rules) {

@@ -34,13 +34,8 @@ pub(super) fn release(rollout: &Rollout, path: &Path<'_>, problems: &mut Problem
     }
     if let Some(rules) = &rollout.analysis {
         let path = path.field("analysis");
-        for (what, given) in [
-            ("session_affinity", rollout.session_affinity.is_some()),
-            ("blue_green", rollout.blue_green.is_some()),
-        ] {
-            if given {
-                problems.add(&path, format_args!("together with {what} it is not supported in this version"));
-            }
+        if rollout.blue_green.is_some() {
+            problems.add(&path, "together with blue_green it is not supported in this version");
         }
         analysis(rules, &path, problems);
     }

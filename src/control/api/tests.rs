@@ -149,6 +149,7 @@ fn events_are_shown_newest_first() {
     let (_, journal) = store.rollouts.get_mut("steps").unwrap();
     journal.last_mut().unwrap().evidence = Some(event::Finding {
         is_absolute: false,
+        unit: event::Unit::Requests,
         rule: "error_rate".into(),
         value: 2.345_67,
         threshold: 2.0,
@@ -165,7 +166,7 @@ fn events_are_shown_newest_first() {
         concat!(
             r#"{"events":[{"time":"2025-11-24T22:15:00.250Z","rollout":"steps","release":"1","attempt":1,"#,
             r#""actor":"config","action":"step","rule":"error_rate","value":2.346,"threshold":2.0,"#,
-            r#""samples":{"candidate":{"events":9,"requests":10},"stable":{"events":1,"requests":200}},"#,
+            r#""samples":{"unit":"requests","candidate":{"events":9,"units":10},"stable":{"events":1,"units":200}},"#,
             r#""from":{"blue":100},"to":{"blue":95,"green":5},"message":"step 2 of 4: green at 5 % for 60 min"},"#,
             r#"{"time":"2025-11-24T22:15:00.250Z","rollout":"steps","release":"1","attempt":1,"actor":"config","#,
             r#""action":"start","rule":null,"value":null,"threshold":null,"samples":null,"from":{"blue":100},"#,

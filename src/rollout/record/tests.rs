@@ -3,6 +3,8 @@ use crate::config;
 use crate::telemetry::ledger::{Ledger, Side};
 use serde_json::json;
 
+mod users;
+
 const SECOND: u64 = 1_000_000_000;
 
 fn program() -> Program {
@@ -30,7 +32,7 @@ impl Worker {
     fn tick(&mut self, tick: u64, epoch: u64, candidate: (u64, u64), stable: (u64, u64)) {
         for (side, (errors, requests)) in [(Side::Candidate, candidate), (Side::Stable, stable)] {
             for request in 0..requests {
-                let ticket = self.ledger.arrive(tick, epoch, side);
+                let ticket = self.ledger.arrive(tick, epoch, side, None);
                 self.ledger.end(ticket, 1_000_000, request < errors);
             }
         }
@@ -38,7 +40,7 @@ impl Worker {
 }
 
 fn advance(record: &mut Record, workers: &[&Worker], known_before: u64, clock: Clock) -> Vec<Event> {
-    let entries: Vec<Entry> = workers.iter().flat_map(|worker| worker.ledger.entries()).collect();
+    let entries: Vec<Entry> = workers.iter().flat_map(|worker| worker.ledger.entries(u64::MAX)).collect();
     let mut entries: Vec<&Entry> = entries.iter().collect();
     entries.sort_by_key(|entry| entry.tick);
     record.advance(&entries, known_before, clock)
@@ -93,8 +95,8 @@ fn a_tick_stays_open_until_its_requests_end_or_the_deadline() {
     let (mut record, epoch) = begun();
     let mut worker = Worker::default();
     worker.tick(100, epoch, (0, 1), (0, 19));
-    let slow = worker.ledger.arrive(100, epoch, Side::Stable);
-    let hanging = worker.ledger.arrive(101, epoch, Side::Candidate);
+    let slow = worker.ledger.arrive(100, epoch, Side::Stable, None);
+    let hanging = worker.ledger.arrive(101, epoch, Side::Candidate, None);
     worker.tick(101, epoch, (0, 1), (0, 19));
     advance(&mut record, &[&worker], 103, at(103 * SECOND));
     assert_eq!(record.closed_through, 99);
@@ -117,7 +119,7 @@ fn an_answer_that_nobody_has_told_of_yet_is_not_late() {
     let (mut record, epoch) = begun();
     let mut worker = Worker::default();
     worker.tick(100, epoch, (0, 0), (0, 95));
-    let slow: Vec<_> = (0..5).map(|_| worker.ledger.arrive(100, epoch, Side::Candidate)).collect();
+    let slow: Vec<_> = (0..5).map(|_| worker.ledger.arrive(100, epoch, Side::Candidate, None)).collect();
     // The report is from the tick before: of the last second of the deadline it does not tell.
     advance(&mut record, &[&worker], 105, at(106 * SECOND + SECOND / 2));
     assert_eq!(record.closed_through, 99);
@@ -130,7 +132,7 @@ fn an_answer_that_nobody_has_told_of_yet_is_not_late() {
 
     // When no newer report comes, it is not waited for.
     let mut worker = Worker::default();
-    worker.ledger.arrive(107, epoch, Side::Stable);
+    worker.ledger.arrive(107, epoch, Side::Stable, None);
     advance(&mut record, &[&worker], 108, at(114 * SECOND));
     assert_eq!(record.closed_through, 106);
     advance(&mut record, &[&worker], 108, at(115 * SECOND));
@@ -143,7 +145,7 @@ fn open_ticks_take_a_candidate_back_without_waiting_for_stable() {
     let mut worker = Worker::default();
     for tick in 100..103 {
         worker.tick(tick, epoch, (5, 5), (0, 94));
-        worker.ledger.arrive(tick, epoch, Side::Stable); // will take its time
+        worker.ledger.arrive(tick, epoch, Side::Stable, None); // will take its time
     }
     let events = advance(&mut record, &[&worker], 103, at(103 * SECOND));
     assert_eq!(record.run.phase, Phase::Failed);
@@ -200,7 +202,7 @@ fn what_nobody_tells_of_is_no_failure() {
     let (mut record, epoch) = begun();
     let mut worker = Worker::default();
     worker.tick(100, epoch, (0, 0), (0, 95));
-    let open: Vec<_> = (0..5).map(|_| worker.ledger.arrive(100, epoch, Side::Candidate)).collect();
+    let open: Vec<_> = (0..5).map(|_| worker.ledger.arrive(100, epoch, Side::Candidate, None)).collect();
     assert_eq!(open.len(), 5);
     advance(&mut record, &[&worker], 101, at(109 * SECOND));
     assert_eq!((record.closed_through, record.run.judge.reading().all), (100, 1.0));

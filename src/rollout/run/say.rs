@@ -1,6 +1,6 @@
 //! Sentences for people who are woken at night.
 
-use super::super::event::{Finding, Of, Percent};
+use super::super::event::{Finding, Of, Percent, Unit};
 use super::super::program::{Pause, Program, Step};
 use crate::analysis::judge::Judge;
 use crate::analysis::latency;
@@ -32,7 +32,8 @@ pub(super) fn step(program: &Program, position: usize, weight: u16) -> String {
             format!("{place}: {share} for {}", Seconds(*duration))
         }
         Some(Step::Pause(Pause::Until { duration, requests })) => {
-            format!("{place}: {share} for {} and {requests} of its requests", Seconds(*duration))
+            let unit = program.unit().label();
+            format!("{place}: {share} for {} and {requests} of its {unit}", Seconds(*duration))
         }
         _ => format!("{place}: {share}"),
     }
@@ -56,12 +57,13 @@ pub(super) fn split(program: &Program) -> String {
 
 pub(super) fn overdue(program: &Program, position: usize, waited: u64, judge: &Judge) -> String {
     format!(
-        "step {} of {} has not ended within {}: {} of {}'s requests were judged",
+        "step {} of {} has not ended within {}: {} of {}'s {} were judged",
         position.saturating_add(1),
         program.steps.len(),
         Seconds(waited),
         judge.step_requests(),
-        candidate(program)
+        candidate(program),
+        program.unit().label()
     )
 }
 
@@ -89,6 +91,7 @@ pub(super) fn finding(judge: &Judge, rules: &Rules, tick: u64) -> Finding {
         value: judge.reading().all.log10(),
         threshold: rules.threshold.log10(),
         samples,
+        unit: if rules.by_user { Unit::Users } else { Unit::Requests },
     }
 }
 
@@ -96,11 +99,11 @@ pub(super) fn finding(judge: &Judge, rules: &Rules, tick: u64) -> Finding {
 pub(super) fn accusation(program: &Program, finding: &Finding, weight: u16) -> String {
     let (name, stable) = (candidate(program), &program.stable);
     let seen = finding.samples;
-    let mine = Of(seen.candidate_events, seen.candidate_requests);
+    let mine = Of(seen.candidate_events, seen.candidate_requests, finding.unit);
     let what = if finding.is_absolute {
         format!("{name} has more than it may ({}): {mine}", finding.rule)
     } else {
-        let theirs = Of(seen.stable_events, seen.stable_requests);
+        let theirs = Of(seen.stable_events, seen.stable_requests, finding.unit);
         format!("{name} is worse than {stable} ({}): {mine} against {theirs}", finding.rule)
     };
     format!(

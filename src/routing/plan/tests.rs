@@ -213,7 +213,10 @@ fn a_rollout_follows_what_it_is_told() {
     record.command(crate::rollout::run::Command::Promote { full: true }, Clock::default()).unwrap();
     rollout.follow(&record.head("r"));
     assert_eq!(weights(&plan), [("blue", 0), ("amber", 0), ("green", 10_000)]);
-    assert_eq!(route(&[]).evidence, Some((rollout.assignment(), Side::Candidate)));
+    assert_eq!(
+        route(&[]).evidence,
+        Some(Evidence { assignment: rollout.assignment(), side: Side::Candidate, user: None })
+    );
     assert_eq!(route(&[("x-changeover", "never")]).evidence, None, "an override tells nothing");
     // Taken back, the candidate is nobody's, not even who asks for it; nothing is mirrored.
     record.command(crate::rollout::run::Command::Abort, Clock::default()).unwrap();

@@ -1,0 +1,263 @@
+//! The judge of users: what happens to each counts once in a run.
+
+use super::{Judge, Step, TestState};
+use crate::analysis::evidence;
+use crate::analysis::kernel::{Arm, Table};
+use crate::analysis::latency::Edges;
+use crate::analysis::rules::{Rules, Test};
+use crate::analysis::sample::is_in;
+use crate::analysis::tick::{Counts, Tick, View};
+use crate::analysis::user_set::{MOST_EXACT, Shelf, UserSet};
+use crate::analysis::users::{Firsts, Pair, Users, Watch, first};
+use crate::telemetry::ledger::Side;
+
+impl Judge {
+    /// Takes over a closed tick of users.
+    pub(super) fn close_users(&mut self, tick: &Tick, rules: &Rules) {
+        // Also of a tick that says nothing: what has happened in it does not happen for the first time later.
+        let firsts = tick.firsts.clone().unwrap_or_else(|| self.meet(tick, rules));
+        let (Some(share), false) = (tick.share, tick.is_idle()) else { return };
+        self.ticks = self.ticks.saturating_add(1);
+        let in_step = tick.number >= self.step.from;
+        for (state, rule) in self.metrics.iter_mut().zip(&rules.metrics) {
+            for (state, test) in state.tests.iter_mut().zip(&rule.tests) {
+                let events = firsts.of(*test);
+                state.evidence.add(self.ticks, says(*test, events, &firsts.candidate, share));
+                if in_step {
+                    state.seen.add(events, &firsts);
+                }
+            }
+        }
+        let newcomers = firsts.newcomers;
+        let all = newcomers.candidate.saturating_add(newcomers.stable);
+        self.split.add(self.ticks, evidence::mismatch(newcomers.candidate, all, share));
+        if in_step {
+            self.step.count_users(&firsts, rules);
+        }
+    }
+
+    /// [`Judge::at_least`] for users. An open tick may still take a first event from a later one, so all that are
+    /// open count as one; and a user whose request fails on stable may have moved to the candidate meanwhile, so
+    /// they must be of one assignment.
+    pub(super) fn at_least_of_users(&self, open: &[(Tick, usize)], rules: &Rules) -> Self {
+        let mut most = self.clone();
+        let Some((first, _)) = open.first() else { return most };
+        let mut ahead = self.clone();
+        let begins = self.ticks.saturating_add(1);
+        let is_of_one = |(tick, _): &&(Tick, usize)| tick.share.is_some() && tick.epoch == first.epoch;
+        // By test: the block so far.
+        let tests = self.metrics.iter().map(|metric| metric.tests.len()).sum();
+        let mut block = vec![(Pair::default(), 0_u64); tests];
+        for (tick, age) in open.iter().take_while(is_of_one).filter(|(tick, _)| !tick.is_idle()) {
+            let (Some(share), view) = (tick.share, View::Open { age: *age }) else { break };
+            ahead.ticks = ahead.ticks.saturating_add(1);
+            let mut block = block.iter_mut();
+            let now = ahead.metrics.iter_mut().zip(&self.metrics).zip(&rules.metrics);
+            for ((state, before), rule) in now {
+                for ((state, before), test) in state.tests.iter_mut().zip(&before.tests).zip(&rule.tests) {
+                    let Some((events, pending)) = block.next() else { break };
+                    let more = state.meet(*test, tick, view);
+                    events.candidate = events.candidate.saturating_add(more.candidate);
+                    events.stable = events.stable.saturating_add(more.stable);
+                    *pending = pending.saturating_add(pending_on_stable(*test, tick));
+                    let worst = Pair { stable: events.stable.saturating_add(*pending), ..*events };
+                    state.evidence = before.evidence;
+                    state.evidence.add(begins, says(*test, worst, &Arm::default(), share));
+                    if tick.number >= self.step.from {
+                        state.seen.candidate_events =
+                            state.seen.candidate_events.saturating_add(more.candidate);
+                        state.seen.stable_events = state.seen.stable_events.saturating_add(more.stable);
+                    }
+                }
+            }
+            if ahead.reading().all > most.reading().all {
+                most.clone_from(&ahead);
+            }
+        }
+        most
+    }
+
+    /// Notes everything that has happened to users in a closed tick, and says what of it was for the first time.
+    fn meet(&mut self, tick: &Tick, rules: &Rules) -> Firsts {
+        let mut firsts = Firsts { events: Vec::new(), ..Firsts::default() };
+        for (state, rule) in self.metrics.iter_mut().zip(&rules.metrics) {
+            for (state, test) in state.tests.iter_mut().zip(&rule.tests) {
+                firsts.events.push((*test, state.meet(*test, tick, View::Closed)));
+            }
+        }
+        let seen = |counts: &Counts| counts.users.as_ref().map_or(0, |users| users.seen.level());
+        let level = self.newcomers.level.max(seen(&tick.candidate)).max(seen(&tick.stable));
+        self.newcomers.halve(level);
+        firsts.scale = 1_u64.checked_shl(level.into()).unwrap_or(u64::MAX);
+        let in_step = tick.number >= self.step.from;
+        for side in [Side::Candidate, Side::Stable] {
+            let Some(users) = &tick.side(side).users else { continue };
+            for (user, outcome) in users.seen.after(level) {
+                if self.newcomers.of_run.insert(user) {
+                    firsts.newcomers.add(side);
+                }
+                if in_step && self.newcomers.of_step.insert(user) {
+                    let failed = outcome >= first::UNANSWERED;
+                    firsts.arm(side).count(failed);
+                }
+            }
+        }
+        if self.newcomers.of_run.len().is_none_or(|users| users >= MOST_EXACT) {
+            self.newcomers.halve(level.saturating_add(1));
+        }
+        firsts
+    }
+
+    /// What workers have to tell of users.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        let edges = self.metrics.iter().flat_map(|metric| &metric.tests).flat_map(TestState::edges_in_use);
+        let lowest = edges.reduce(|one, other| Edges {
+            stable: one.stable.min(other.stable),
+            candidate: one.candidate.min(other.candidate),
+        });
+        Watch { level: self.newcomers.level, slow: lowest }
+    }
+
+    /// All sets of users.
+    pub fn user_sets(&self) -> impl Iterator<Item = &UserSet> {
+        let tests = self.metrics.iter().flat_map(|metric| &metric.tests);
+        tests.map(|test| &test.users).chain([&self.newcomers.of_run, &self.newcomers.of_step])
+    }
+
+    /// Gets what is missing of the sets from the shelf.
+    pub fn fetch_users(&mut self, shelf: &dyn Shelf) {
+        self.each_user_set(|set| set.fetch(shelf));
+    }
+
+    /// Puts what has changed of the sets on the shelf.
+    pub fn put_users(&mut self, shelf: &mut dyn Shelf) {
+        self.each_user_set(|set| set.put(shelf));
+    }
+
+    fn each_user_set(&mut self, mut visit: impl FnMut(&mut UserSet)) {
+        let tests = self.metrics.iter_mut().flat_map(|metric| &mut metric.tests);
+        tests.for_each(|test| visit(&mut test.users));
+        visit(&mut self.newcomers.of_run);
+        visit(&mut self.newcomers.of_step);
+    }
+}
+
+impl TestState {
+    /// Notes the users who have had a test's event in a tick. Returns how many have it for the first time.
+    fn meet(&mut self, test: Test, tick: &Tick, view: View) -> Pair {
+        let mut firsts = Pair::default();
+        let level = level(test, tick);
+        let edges = self.edges_of(tick.number);
+        for side in [Side::Candidate, Side::Stable] {
+            let Some(users) = &tick.side(side).users else { continue };
+            each_with_event(test, edges, users, (side, view, level), |user| {
+                if self.users.insert(user) {
+                    firsts.add(side);
+                }
+            });
+        }
+        firsts
+    }
+}
+
+/// What a tick's first events say.
+fn says(test: Test, events: Pair, first_requests: &Arm, share: f64) -> [f64; evidence::RATIOS.len()] {
+    let all = events.candidate.saturating_add(events.stable);
+    match test {
+        Test::Errors { tolerate } => evidence::first_events(events.candidate, all, share, tolerate),
+        Test::Slower { .. } => evidence::first_events(events.candidate, all, share, 1.0),
+        Test::ErrorsBeyond { max } => evidence::over_bound(first_requests, max),
+    }
+}
+
+/// How often the users were halved that both versions' workers tell of.
+fn level(test: Test, tick: &Tick) -> u8 {
+    let level = |counts: &Counts| {
+        let Some(users) = &counts.users else { return 0 };
+        let listed = if let Test::Slower { .. } = test { &users.slow } else { &users.failed };
+        listed.level().max(users.waiting.level())
+    };
+    level(&tick.candidate).max(level(&tick.stable))
+}
+
+/// Visits the users who have had a test's event, some of them twice.
+fn each_with_event(
+    test: Test,
+    edges: Option<Edges>,
+    users: &Users,
+    (side, view, level): (Side, View, u8),
+    mut visit: impl FnMut(u64),
+) {
+    match (test, edges) {
+        (Test::Errors { .. }, _) => {
+            users.failed.after(level).for_each(|(user, _)| visit(user));
+            if view == View::Closed {
+                let unanswered = |(_, outcome): &(u64, u8)| *outcome == first::UNANSWERED;
+                users.waiting.after(level).filter(unanswered).for_each(|(user, _)| visit(user));
+            }
+        }
+        (Test::Slower { .. }, Some(edges)) => {
+            let edge = if side == Side::Candidate { edges.candidate } else { edges.stable };
+            let slow = |(_, bucket): &(u64, u8)| usize::from(*bucket) > edge;
+            users.slow.after(level).filter(slow).for_each(|(user, _)| visit(user));
+            // Whoever waits is beyond every edge below its age; no edge is beyond the deadline.
+            let late = match view {
+                View::Closed => true,
+                View::Open { age } => side == Side::Candidate && age > edge,
+            };
+            if late {
+                users.waiting.after(level).for_each(|(user, _)| visit(user));
+            }
+        }
+        (Test::ErrorsBeyond { .. } | Test::Slower { .. }, _) => {}
+    }
+}
+
+/// Stable's requests that may still turn out to have a test's event.
+fn pending_on_stable(test: Test, tick: &Tick) -> u64 {
+    match test {
+        Test::Errors { .. } => tick.stable.open,
+        Test::Slower { .. } => tick.stable.untimed(),
+        Test::ErrorsBeyond { .. } => 0,
+    }
+}
+
+/// Users who have come already, or a sample of them.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Newcomers {
+    /// How often all users have been halved to get the sample.
+    level: u8,
+    of_run: UserSet,
+    of_step: UserSet,
+}
+
+impl Newcomers {
+    /// Begins a step.
+    pub(super) fn begin_step(&mut self) {
+        self.of_step = UserSet::default();
+    }
+
+    fn halve(&mut self, level: u8) {
+        if level > self.level {
+            self.level = level;
+            self.of_run.retain(|user| is_in(user, level));
+            self.of_step.retain(|user| is_in(user, level));
+        }
+    }
+}
+
+impl Step {
+    fn count_users(&mut self, firsts: &Firsts, rules: &Rules) {
+        let all = |arm: &Arm| arm.requests.saturating_mul(firsts.scale);
+        self.requests = self.requests.saturating_add(all(&firsts.candidate));
+        self.stable_requests = self.stable_requests.saturating_add(all(&firsts.stable));
+        if let Some(promotion) = rules.promotion {
+            let table = Table { candidate: firsts.candidate, stable: firsts.stable };
+            self.errors.add(&table, promotion.margin);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,191 @@
+use super::*;
+use crate::analysis::latency::bucket;
+use crate::config::release::{Analysis, Metric};
+use proptest::prelude::*;
+
+const MS: u64 = 1_000_000;
+
+fn rules(metrics: &[&str]) -> Rules {
+    let metric = |name: &&str| Metric { name: (*name).into(), ..Metric::default() };
+    let metrics = metrics.iter().map(metric).collect();
+    Rules::new(&Analysis { metrics, ..Analysis::default() }, true)
+}
+
+fn judge(rules: &Rules) -> Judge {
+    let mut judge = Judge::default();
+    judge.redefine(rules);
+    judge.begin_step(rules, 0);
+    judge
+}
+
+/// Hashes as keys have them.
+fn hash(user: u64) -> u64 {
+    siphasher::sip::SipHasher24::new().hash(&user.to_le_bytes())
+}
+
+/// A tick's users of one version: each with what came of the first request.
+fn came(users: impl Iterator<Item = (u64, u8)>) -> Counts {
+    let mut counts = Counts::default();
+    let all = counts.users.get_or_insert_default();
+    for (user, outcome) in users {
+        all.seen.note(hash(user), outcome);
+        if outcome == first::FAILED {
+            all.failed.note(hash(user), 0);
+        }
+        counts.requests += 1;
+    }
+    counts
+}
+
+fn tick(number: u64, share: f64, candidate: Counts, stable: Counts) -> Tick {
+    Tick { number, share: Some(share), candidate, stable, ..Tick::default() }
+}
+
+#[test]
+fn the_split_is_of_users_and_not_of_requests() {
+    let rules = rules(&["error_rate"]);
+    let mut judge = judge(&rules);
+    // One busy user of the candidate among twenty, who come again and again.
+    for number in 0..200 {
+        let mut candidate = came([(1, first::WELL)].into_iter());
+        candidate.requests = 1_000;
+        let stable = came((2..=20).map(|user| (user, first::WELL)));
+        judge.close(&tick(number, 0.05, candidate, stable), &rules, number + 1);
+    }
+    assert!(judge.split() < 2.0, "{}", judge.split());
+    assert_eq!((judge.step_requests(), judge.observed_share()), (1, Some(0.05)));
+    // Half of all new users to the candidate is another matter.
+    for number in 200..220 {
+        let user = |nth: u64| (number * 100 + nth, first::WELL);
+        let (candidate, stable) = (came((0..10).map(user)), came((10..20).map(user)));
+        judge.close(&tick(number, 0.05, candidate, stable), &rules, number + 1);
+    }
+    assert!(judge.split() > evidence::SPLIT_THRESHOLD);
+}
+
+#[test]
+fn proof_comes_from_each_users_first_request_in_the_step() {
+    let analysis = Analysis { promote_when: Some(Default::default()), ..Analysis::default() };
+    let rules = Rules::new(&analysis, true);
+    let mut judge = judge(&rules);
+    let visits = |judge: &mut Judge, ticks: std::ops::Range<u64>| {
+        for number in ticks {
+            let well = |user: u64| (user, first::WELL);
+            let candidate = came((number * 10..number * 10 + 10).map(well));
+            let stable = came((number * 90..number * 90 + 90).map(|user| well(user + 100_000)));
+            judge.close(&tick(number, 0.1, candidate, stable), &rules, number + 1);
+        }
+    };
+    visits(&mut judge, 0..20);
+    let after_200 = judge.no_worse();
+    assert_eq!(judge.step_requests(), 200);
+    visits(&mut judge, 0..20);
+    assert_eq!((judge.step_requests(), judge.no_worse()), (200, after_200), "nobody new");
+    judge.begin_step(&rules, 40);
+    visits(&mut judge, 40..60);
+    assert_eq!(judge.step_requests(), 200, "in another step everybody is new once");
+    visits(&mut judge, 60..160);
+    assert!(judge.may_promote(&rules));
+}
+
+#[test]
+fn with_many_users_a_part_speaks_for_all() {
+    let rules = rules(&["error_rate"]);
+    let mut judge = judge(&rules);
+    for number in 0..200 {
+        let user = |nth: u64| (number * 1_000 + nth, first::WELL);
+        let (candidate, stable) = (came((0..50).map(user)), came((50..1_000).map(user)));
+        judge.close(&tick(number, 0.05, candidate, stable), &rules, number + 1);
+    }
+    assert!(judge.watch().level >= 2, "200,000 users are over 65,536 × 2");
+    assert!(judge.newcomers.of_run.len() <= Some(MOST_EXACT));
+    let users = judge.step_requests();
+    assert!((9_000..11_000).contains(&users), "{users} instead of 10,000");
+    assert!(judge.split() < 10.0);
+}
+
+#[test]
+fn slow_answers_count_beyond_the_edge_of_each_version() {
+    let rules = rules(&["latency"]);
+    let mut judge = judge(&rules);
+    let mut stable = Counts { requests: 2_000, ..Counts::default() };
+    stable.durations.add(bucket(100 * MS), 2_000);
+    judge.close(&tick(0, 0.05, Counts::default(), stable), &rules, 1);
+    let edges = judge.watch().slow.expect("enough for the quantile 0.9");
+    assert_eq!(edges.candidate, edges.stable + 1);
+    let slow = |user: u64, bucket: usize| {
+        let mut counts = came([(user, first::WELL)].into_iter());
+        counts.users.get_or_insert_default().slow.note(hash(user), bucket as u8);
+        counts
+    };
+    let mut well = judge.clone();
+    well.close(&tick(1, 0.05, slow(1, edges.candidate), Counts::default()), &rules, 2);
+    assert!(well.reading().all <= 1.0, "tolerated");
+    judge.close(&tick(1, 0.05, slow(1, edges.candidate + 1), Counts::default()), &rules, 2);
+    assert!(judge.reading().all > 1.0);
+    // Whoever has waited longer than that is slow already; on stable everybody who waits may become so.
+    let waiting = |side: &mut Counts, user: u64| {
+        side.requests += 1;
+        side.open += 1;
+        side.users.get_or_insert_default().waiting.note(hash(user), first::UNANSWERED);
+    };
+    let mut open = tick(2, 0.05, Counts::default(), Counts::default());
+    waiting(&mut open.candidate, 2);
+    let now = judge.reading().all;
+    let at_least = |open: &Tick, age: usize| judge.at_least(&[(open.clone(), age)], &rules).reading().all;
+    assert_eq!(at_least(&open, edges.candidate), now);
+    assert!(at_least(&open, edges.candidate + 1) > now);
+    (10..40).for_each(|user| waiting(&mut open.stable, user));
+    assert_eq!(at_least(&open, edges.candidate + 1), now);
+}
+
+/// A request: its user, and what is known of it before and after the tick has closed.
+type Visit = (u64, u8, bool);
+
+fn ticks() -> impl Strategy<Value = Vec<Vec<Visit>>> {
+    let visit =
+        (0..60_u64, prop::sample::select(vec![first::WELL, first::FAILED, first::UNANSWERED]), any::<bool>());
+    prop::collection::vec(prop::collection::vec(visit, 0..25), 1..8)
+}
+
+/// A tick of visits; users below 6 of 60 have the candidate. `closed`: what was open has ended.
+fn of_visits(number: u64, visits: &[Visit], closed: bool) -> Tick {
+    let mut tick = tick(number, 0.1, Counts::default(), Counts::default());
+    for (user, outcome, fails) in visits {
+        let counts = if *user < 6 { &mut tick.candidate } else { &mut tick.stable };
+        let users = counts.users.get_or_insert_default();
+        counts.requests += 1;
+        users.seen.note(hash(*user), *outcome);
+        let is_open = *outcome == first::UNANSWERED;
+        if is_open && !closed {
+            counts.open += 1;
+            users.waiting.note(hash(*user), first::UNANSWERED);
+        } else if *outcome == first::FAILED || (is_open && *fails) {
+            users.failed.note(hash(*user), 0);
+        }
+    }
+    tick
+}
+
+proptest! {
+    #[test]
+    fn what_is_certain_early_stays_certain(closed in ticks(), open in ticks()) {
+        let rules = rules(&["error_rate"]);
+        let mut judge = judge(&rules);
+        let mut number = 0;
+        for visits in &closed {
+            judge.close(&of_visits(number, visits, true), &rules, number + 1);
+            number += 1;
+        }
+        let numbered: Vec<(u64, &Vec<Visit>)> = (number..).zip(&open).collect();
+        let early: Vec<(Tick, usize)> =
+            numbered.iter().map(|(number, visits)| (of_visits(*number, visits, false), 0)).collect();
+        let least = judge.at_least(&early, &rules).reading().all;
+        let mut most = judge.reading().all;
+        for (number, visits) in numbered {
+            judge.close(&of_visits(number, visits, true), &rules, number + 1);
+            most = most.max(judge.reading().all);
+        }
+        prop_assert!(least <= most * (1.0 + 1e-9), "{least} became {most}");
+    }
+}

@@ -1,0 +1,277 @@
+//! The users of a run who have had something happen to them already.
+//!
+//! Exact up to [`MOST_EXACT`] users; with more it becomes a Bloom filter (Bloom, 1970), which never forgets
+//! anybody and now and then takes a stranger for known: that loses evidence and makes none up.
+//!
+//! The bulk of a set stands outside of the state that is written at each tick, under a name of its own, and
+//! is never changed there: a change writes another bulk under another name.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// Users that a set knows exactly: 512 KiB.
+pub const MOST_EXACT: usize = 65_536;
+/// Users that join before the bulk is written anew.
+const MOST_RECENT: usize = 512;
+/// Words of a filter: 2^21 bits, 256 KiB.
+const FILTER_WORDS: usize = 1 << 15;
+/// Bits of a hash that choose one of a filter's bits.
+const BIT: u32 = 21;
+/// Of 64 bits three bits can be chosen. At 65,536 users one stranger in 1,300 is taken for known, at 500,000
+/// one in 8.
+const BITS_OF_A_USER: u32 = 3;
+
+/// Where bulks stand.
+pub trait Shelf {
+    /// Reads one.
+    fn read(&self, name: u64) -> Option<Vec<u8>>;
+    /// Writes a new one. Returns its name, which is not 0.
+    fn write(&mut self, bulk: &[u8]) -> u64;
+}
+
+/// A set of users.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct UserSet {
+    /// Who has joined since the bulk was written, in ascending order.
+    recent: Vec<u64>,
+    /// The name of the bulk; 0: there is none.
+    name: u64,
+    #[serde(skip)]
+    bulk: Option<Arc<Bulk>>,
+    /// Whether the bulk has yet to be written.
+    #[serde(skip)]
+    is_new: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Bulk {
+    /// In ascending order.
+    Exact(Vec<u64>),
+    Filter(Vec<u64>),
+}
+
+impl UserSet {
+    /// Adds a user. Returns whether he was not in it.
+    pub fn insert(&mut self, user: u64) -> bool {
+        let Err(at) = self.recent.binary_search(&user) else { return false };
+        if self.bulk.as_ref().is_some_and(|bulk| bulk.contains(user)) {
+            return false;
+        }
+        self.recent.insert(at, user);
+        if self.recent.len() >= MOST_RECENT {
+            let recent = std::mem::take(&mut self.recent);
+            let bulk = match self.bulk.take().as_deref() {
+                Some(bulk) => bulk.with(&recent),
+                None => Bulk::Exact(recent),
+            };
+            (self.bulk, self.is_new) = (Some(Arc::new(bulk)), true);
+        }
+        true
+    }
+
+    /// How many users there are; `None` when nobody knows any more.
+    #[must_use]
+    pub fn len(&self) -> Option<usize> {
+        match self.bulk.as_deref() {
+            Some(Bulk::Exact(users)) => Some(users.len().saturating_add(self.recent.len())),
+            Some(Bulk::Filter(_)) => None,
+            None => Some(self.recent.len()),
+        }
+    }
+
+    /// Whether there is nobody.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == Some(0)
+    }
+
+    /// Keeps the users for whom that holds. A set that does not know its users any more keeps all.
+    pub fn retain(&mut self, keeps: impl Fn(u64) -> bool) {
+        self.recent.retain(|user| keeps(*user));
+        if let Some(Bulk::Exact(users)) = self.bulk.as_deref() {
+            let mut kept = Vec::with_capacity(users.len());
+            kept.extend(users.iter().filter(|user| keeps(**user)));
+            (self.bulk, self.is_new) = (Some(Arc::new(Bulk::Exact(kept))), true);
+        }
+    }
+
+    /// The name of the bulk as it was last written; 0: there is none.
+    #[must_use]
+    pub fn name(&self) -> u64 {
+        self.name
+    }
+
+    /// Gets the bulk from the shelf, unless it is here.
+    pub fn fetch(&mut self, shelf: &dyn Shelf) {
+        if self.name != 0 && self.bulk.is_none() {
+            self.bulk = shelf.read(self.name).and_then(|bytes| Bulk::decode(&bytes)).map(Arc::new);
+        }
+    }
+
+    /// Puts the bulk on the shelf, if it has changed.
+    pub fn put(&mut self, shelf: &mut dyn Shelf) {
+        if let (Some(bulk), true) = (&self.bulk, self.is_new) {
+            (self.name, self.is_new) = (shelf.write(&bulk.encode()), false);
+        }
+    }
+}
+
+impl Bulk {
+    fn contains(&self, user: u64) -> bool {
+        match self {
+            Bulk::Exact(users) => users.binary_search(&user).is_ok(),
+            Bulk::Filter(words) => {
+                bits(user).all(|(word, bit)| words.get(word).is_some_and(|word| word & bit != 0))
+            }
+        }
+    }
+
+    /// The bulk and further users, who are not in it.
+    fn with(&self, recent: &[u64]) -> Self {
+        match self {
+            Bulk::Exact(users) if users.len().saturating_add(recent.len()) <= MOST_EXACT => {
+                let mut merged = Vec::with_capacity(users.len().saturating_add(recent.len()));
+                let mut recent = recent.iter().copied().peekable();
+                for &user in users {
+                    while let Some(earlier) = recent.next_if(|recent| *recent < user) {
+                        merged.push(earlier);
+                    }
+                    merged.push(user);
+                }
+                merged.extend(recent);
+                Bulk::Exact(merged)
+            }
+            Bulk::Exact(users) => {
+                let mut filter = Bulk::Filter(vec![0; FILTER_WORDS]);
+                filter.set(users);
+                filter.set(recent);
+                filter
+            }
+            Bulk::Filter(_) => {
+                let mut filter = self.clone();
+                filter.set(recent);
+                filter
+            }
+        }
+    }
+
+    fn set(&mut self, users: &[u64]) {
+        let Bulk::Filter(words) = self else { return };
+        for (at, bit) in users.iter().flat_map(|user| bits(*user)) {
+            if let Some(word) = words.get_mut(at) {
+                *word |= bit;
+            }
+        }
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let (kind, words) = match self {
+            Bulk::Exact(users) => (0, users),
+            Bulk::Filter(words) => (1, words),
+        };
+        let mut bytes = vec![kind];
+        words.iter().for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (kind, bytes) = bytes.split_first()?;
+        let (chunks, _) = bytes.as_chunks();
+        let mut words = Vec::with_capacity(chunks.len());
+        words.extend(chunks.iter().map(|chunk| u64::from_le_bytes(*chunk)));
+        match kind {
+            0 => Some(Bulk::Exact(words)),
+            1 => Some(Bulk::Filter(words)),
+            _ => None,
+        }
+    }
+}
+
+/// The bits of a filter that a user sets: by word, and the bit in it.
+fn bits(user: u64) -> impl Iterator<Item = (usize, u64)> {
+    (0..BITS_OF_A_USER).map(move |nth| {
+        let bit = user.checked_shr(BIT.saturating_mul(nth)).unwrap_or(0);
+        let word = usize::try_from(bit / 64).unwrap_or(0) % FILTER_WORDS;
+        (word, 1_u64.checked_shl((bit % 64) as u32).unwrap_or(0))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::{HashMap, HashSet};
+
+    #[derive(Default)]
+    struct Memory(HashMap<u64, Vec<u8>>);
+
+    impl Shelf for Memory {
+        fn read(&self, name: u64) -> Option<Vec<u8>> {
+            self.0.get(&name).cloned()
+        }
+
+        fn write(&mut self, bulk: &[u8]) -> u64 {
+            let name = self.0.len() as u64 + 1;
+            self.0.insert(name, bulk.to_vec());
+            name
+        }
+    }
+
+    /// As another VM gets it.
+    fn passed_on(set: &mut UserSet, shelf: &mut Memory) -> UserSet {
+        set.put(shelf);
+        let bytes = postcard::to_allocvec(set).unwrap();
+        let mut other: UserSet = postcard::from_bytes(&bytes).unwrap();
+        other.fetch(shelf);
+        other
+    }
+
+    #[test]
+    fn whoever_is_in_it_is_not_new() {
+        let mut shelf = Memory::default();
+        let mut rng = fastrand::Rng::with_seed(2);
+        let (mut set, mut known) = (UserSet::default(), HashSet::new());
+        for round in 0..20_000_u64 {
+            let user = rng.u64(..1 << 14) << 40;
+            assert_eq!(set.insert(user), known.insert(user), "round {round}");
+            if round % 701 == 0 {
+                set = passed_on(&mut set, &mut shelf);
+            }
+        }
+        assert_eq!(set.len(), Some(known.len()));
+        set.retain(|user| user >= 1 << 53);
+        known.retain(|user| *user >= 1 << 53);
+        let mut set = passed_on(&mut set, &mut shelf);
+        assert_eq!(set.len(), Some(known.len()));
+        assert!(known.iter().all(|user| !set.insert(*user)) && set.insert(1));
+    }
+
+    #[test]
+    fn with_too_many_it_loses_a_few_and_forgets_nobody() {
+        let mut shelf = Memory::default();
+        let mut rng = fastrand::Rng::with_seed(3);
+        let mut set = UserSet::default();
+        let users: Vec<u64> = (0..150_000).map(|_| rng.u64(..)).collect();
+        let lost = users.iter().filter(|user| !set.insert(**user)).count();
+        assert_eq!(set.len(), None);
+        assert!(lost < 500, "{lost} of {} were taken for known", users.len());
+        let mut set = passed_on(&mut set, &mut shelf);
+        assert!(users.iter().all(|user| !set.insert(*user)));
+        let strangers = (0..10_000).filter(|_| !set.insert(rng.u64(..))).count();
+        assert!(strangers < 150, "{strangers} of 10,000 strangers were taken for known");
+        assert!(shelf.0.values().all(|bulk| bulk.len() <= MOST_EXACT * 8 + 1));
+    }
+
+    #[test]
+    fn nothing_on_the_shelf_makes_it_panic() {
+        for bytes in [&[][..], &[0], &[1], &[2, 3], &[0, 1, 2, 3], &[1; 9]] {
+            let mut shelf = Memory::default();
+            let name = shelf.write(bytes);
+            let mut set = UserSet { name, ..UserSet::default() };
+            set.fetch(&shelf);
+            for user in 0..2_000 {
+                set.insert(user << 30);
+            }
+        }
+    }
+}
