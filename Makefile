@@ -46,8 +46,8 @@ demo: $(WASM) $(ENVOY) target/venv/.ready ## All of it on a real Envoy: canary, 
 	@target/venv/bin/python examples/demo/demo.py --envoy $(ENVOY) $(if $(KEEP),--keep)
 
 ##@ Work on it
-.PHONY: test test-unit test-node test-judge test-envoy test-oldest test-matrix test-crds test-examples test-compose simulate bench lint fmt schema clean
-test: lint test-unit test-node test-judge test-crds test-examples test-envoy test-oldest test-compose ## Everything: lints, unit tests, wasm32 under Node, the judge, examples, real Envoys
+.PHONY: test test-unit test-node test-judge test-envoy test-users test-oldest test-matrix test-crds test-examples test-compose simulate bench lint fmt schema clean
+test: lint test-unit test-node test-judge test-crds test-examples test-envoy test-users test-oldest test-compose ## Everything: lints, unit tests, wasm32 under Node, the judge, examples, real Envoys
 
 test-unit: target/.wasm32 ## The pure core and the command line, natively
 	cargo test --quiet --lib --bins --test node
@@ -64,6 +64,9 @@ simulate: ## Billions of requests through ledger and judge: false rollbacks, and
 
 test-envoy: $(WASM) $(TRAP) $(ENVOY) ## The module inside a real Envoy (ENVOY_VERSION=1.36.4: another one; T=name: some of it)
 	cargo test --test envoy -- $(T)
+
+test-users: $(WASM) $(ENVOY) ## Ten minutes of users' traffic, compressed into one, under the judge (SEEDS=20: twenty times, three at once)
+	cargo test --test envoy -- --ignored --nocapture --test-threads 1 users_test
 
 test-oldest:
 	$(MAKE) --no-print-directory test-envoy ENVOY_VERSION=$(ENVOY_OLDEST)

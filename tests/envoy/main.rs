@@ -29,6 +29,7 @@ mod routing_test;
 mod scale_test;
 mod shipped_test;
 mod telemetry_test;
+mod users_test;
 
 use harness::{Config, Setup, Upstream};
 

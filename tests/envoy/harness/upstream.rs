@@ -39,6 +39,8 @@ pub(crate) enum Behaviour {
     DelayedStatus(Duration, u16),
     /// Every nth request so, the others 200.
     OneIn(u64, Box<Behaviour>),
+    /// The status that the request asks for by `x-status`; requests that ask for none so.
+    AsAsked(Box<Behaviour>),
     /// 200 and the first bytes of the body; the rest never comes.
     Stall,
     /// What was sent, as it comes.
@@ -160,6 +162,10 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     let count = state.count.fetch_add(1, Ordering::SeqCst) + 1;
     *state.last.lock().expect("no panic") = Some(Instant::now());
     let mut behaviour = state.behaviour.lock().expect("no panic").clone();
+    if let Behaviour::AsAsked(otherwise) = behaviour {
+        let asked = request.headers().get("x-status").and_then(|status| status.to_str().ok()?.parse().ok());
+        behaviour = asked.map_or(*otherwise, Behaviour::Status);
+    }
     if let Behaviour::OneIn(every, then) = behaviour {
         behaviour = if count.is_multiple_of(every) { *then } else { Behaviour::Status(200) };
     }
@@ -242,7 +248,11 @@ async fn respond(state: &Arc<State>, behaviour: Behaviour, request: Request<Inco
             Response::new(StreamBody::new(first.chain(stream::pending())).boxed_unsync())
         }
         Behaviour::Grpc { status, messages } => grpc(status, messages),
-        Behaviour::Echo | Behaviour::Upgrade | Behaviour::UpgradeAndClose | Behaviour::OneIn(..) => {
+        Behaviour::Echo
+        | Behaviour::Upgrade
+        | Behaviour::UpgradeAndClose
+        | Behaviour::OneIn(..)
+        | Behaviour::AsAsked(..) => {
             panic!("answered above")
         }
     }
