@@ -7,7 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 
-use super::rollouts::{Heads, clock, heads_key, record_key, report_key};
+use super::rollouts::{Heads, clock, count_dropped, heads_key, record_key, report_key};
 use super::shared::{self, Cached};
 use super::shelf::{self, Shelf};
 use super::{journal, presence, progress::Progress};
@@ -196,12 +196,16 @@ fn step(
     let (mut record, mut shelf) = (tracked.value.clone(), Shelf::default());
     let shelved = shelf::named_by(&record);
     record.fetch(&shelf);
+    let before = record.run.judge.losses();
     let mut events = configure(&mut record, rollout, clock);
     events.extend(record.advance(entries, known_before, clock));
     record.put(&mut shelf);
     // Lost to somebody's command: the same ticks are judged again at the next one.
     if tracked.replace(&record_key(rollout.name), record) {
         shelf::sweep(&shelved, &tracked.value);
+        let losses = tracked.value.run.judge.losses();
+        count_dropped("users_of_run", losses.0.saturating_sub(before.0));
+        count_dropped("users_with_event", losses.1.saturating_sub(before.1));
         journal::note(rollout.name, rollout.labels, &events);
     } else {
         shelf.undo();

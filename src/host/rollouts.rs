@@ -78,6 +78,8 @@ impl Rollouts {
         let ledgers = self.ledgers.borrow();
         let dropped: u64 = ledgers.values().map(|ledger| ledger.borrow_mut().take_dropped()).sum();
         count_dropped("ticks", dropped);
+        let halved: u64 = ledgers.values().map(|ledger| ledger.borrow_mut().take_halved()).sum();
+        count_dropped("users_of_tick", halved);
         let counted = ledgers.iter().filter_map(|(rollout, ledger)| {
             let ledger = ledger.borrow();
             (!ledger.is_empty()).then(|| (rollout.clone(), ledger.entries(tick)))

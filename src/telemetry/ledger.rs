@@ -39,6 +39,14 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Whether users are left out of it.
+    fn is_halved(&self, watched: u8) -> bool {
+        [&self.candidate, &self.stable]
+            .into_iter()
+            .flat_map(|counts| &counts.users)
+            .any(|users| users.seen.level() > watched || users.failed.level().max(users.slow.level()) > 0)
+    }
+
     fn side(&mut self, side: Side) -> &mut Counts {
         match side {
             Side::Candidate => &mut self.candidate,
@@ -77,6 +85,7 @@ pub struct Ledger {
     free: Vec<usize>,
     watch: Watch,
     dropped: u64,
+    halved: u64,
 }
 
 impl Ledger {
@@ -149,6 +158,9 @@ impl Ledger {
 
     /// Forgets the ticks up to this one, which have been judged.
     pub fn forget_through(&mut self, tick: u64) {
+        let watched = self.watch.level;
+        let halved = self.entries.iter().filter(|entry| entry.tick <= tick && entry.is_halved(watched));
+        self.halved = self.halved.saturating_add(halved.count() as u64);
         self.entries.retain(|entry| entry.tick > tick);
     }
 
@@ -183,6 +195,11 @@ impl Ledger {
     /// How many ticks were dropped since the last call because there were too many.
     pub fn take_dropped(&mut self) -> u64 {
         std::mem::take(&mut self.dropped)
+    }
+
+    /// Of how many ticks, since the last call, there were more users than are told of.
+    pub fn take_halved(&mut self) -> u64 {
+        std::mem::take(&mut self.halved)
     }
 
     fn time(&mut self, request: &mut Counted, nanoseconds: u64) {
@@ -285,6 +302,41 @@ mod tests {
         }
         let requests: Vec<_> = ledger.entries(u64::MAX).iter().map(|entry| entry.stable.requests).collect();
         assert_eq!(requests, [2, 1]);
+    }
+
+    #[test]
+    fn of_too_many_users_a_part_is_told_and_that_is_counted() {
+        let mut ledger = Ledger::default();
+        let user = |number: u64| Some(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        for number in 0..5_000 {
+            let ticket = ledger.arrive(1, 1, Side::Stable, user(number));
+            ledger.end(ticket, MS, number % 100 == 0);
+        }
+        let entries = ledger.entries(2);
+        let users = entries[0].stable.users.as_ref().unwrap();
+        assert_eq!((users.seen.level(), users.failed.level(), entries[0].stable.requests), (2, 0, 5_000));
+        assert!((1_000..1_500).contains(&users.seen.after(0).count()));
+        assert_eq!(users.failed.after(0).count(), 50);
+        ledger.forget_through(1);
+        assert_eq!((ledger.take_halved(), ledger.take_halved()), (1, 0));
+        assert_eq!(ledger.free.len(), 1, "one place is enough for one request after the other");
+    }
+
+    #[test]
+    fn who_waits_is_told_of_when_the_tick_is_over() {
+        let mut ledger = Ledger::default();
+        let mut answered = ledger.arrive(1, 1, Side::Candidate, Some(10));
+        ledger.answer(&mut answered, MS, false);
+        let waiting = ledger.arrive(1, 1, Side::Candidate, Some(11));
+        let mut streaming = ledger.arrive(1, 1, Side::Candidate, Some(12));
+        ledger.answer(&mut streaming, MS, true);
+        let told = |ledger: &Ledger, under_way: u64| -> Vec<(u64, u8)> {
+            ledger.entries(under_way)[0].candidate.users.as_ref().unwrap().waiting.after(0).collect()
+        };
+        assert_eq!(told(&ledger, 1), []);
+        assert_eq!(told(&ledger, 2), [(10, first::ANSWERED), (11, first::UNANSWERED)]);
+        ledger.end(waiting, 9 * MS, true);
+        assert_eq!(told(&ledger, 2), [(10, first::ANSWERED)]);
     }
 
     #[test]

@@ -119,6 +119,14 @@ impl Judge {
         Watch { level: self.newcomers.level, slow: lowest }
     }
 
+    /// What its memory's bounds have cost: how often the sample of users was halved, and how many sets know
+    /// their users only nearly.
+    #[must_use]
+    pub fn losses(&self) -> (u64, u64) {
+        let inexact = self.user_sets().filter(|set| set.len().is_none());
+        (self.newcomers.level.into(), inexact.count() as u64)
+    }
+
     /// All sets of users.
     pub fn user_sets(&self) -> impl Iterator<Item = &UserSet> {
         let tests = self.metrics.iter().flat_map(|metric| &metric.tests);

@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use changeover::analysis::kernel::Arm;
 use changeover::analysis::latency;
 use changeover::analysis::rules::{Rules, Test};
 use changeover::analysis::tick::{Counts, Tick};
-use changeover::config::release::ERROR_RATE;
+use changeover::analysis::users::{Firsts, Pair};
+use changeover::config::release::{ERROR_RATE, LATENCY};
 use changeover::config::units::Share;
 use changeover::rollout::program::{Program, Weights};
 use serde::Deserialize;
 
 /// How far an edge may be off, for the digits that a person leaves out.
 const ROUNDED: f64 = 0.01;
+/// Users who came for the first time in the step, and whether their first request failed.
+const FIRST_REQUESTS: &str = "first_requests";
 
 /// A closed tick as it is written.
 #[derive(Debug, Deserialize)]
@@ -69,10 +73,18 @@ impl Line {
             let version = self.versions.remove(name).unwrap_or_default();
             version.counts(rules).map_err(|problem| format!("versions.{name}.{problem}"))
         };
-        let (candidate, candidate_units) = counts(candidate)?;
-        let (stable, stable_units) = counts(&program.stable)?;
-        let error_units = Some((candidate_units, stable_units));
-        Ok((Tick { number: self.tick, share, candidate, stable, error_units, ..Tick::default() }, weights))
+        let candidate = counts(candidate)?;
+        let stable = counts(&program.stable)?;
+        let tick = Tick {
+            number: self.tick,
+            share,
+            error_units: Some((candidate.units, stable.units)),
+            firsts: rules.by_user.then(|| firsts(rules, &candidate, &stable)),
+            candidate: candidate.counts,
+            stable: stable.counts,
+            ..Tick::default()
+        };
+        Ok((tick, weights))
     }
 }
 
@@ -85,9 +97,73 @@ fn share(weights: &Weights, candidate: &str) -> Result<Option<f64>, String> {
     Ok((candidate > 0 && stable > 0).then(|| f64::from(candidate) / f64::from(both)))
 }
 
+/// What a version did.
+struct Counted {
+    counts: Counts,
+    /// What errors are counted among.
+    units: u64,
+    /// With session affinity, by test: users with its event, each for the first time.
+    events: Vec<(Test, u64)>,
+    /// With session affinity: first requests of users.
+    first_requests: Arm,
+}
+
+/// What a tick tells of users.
+fn firsts(rules: &Rules, candidate: &Counted, stable: &Counted) -> Firsts {
+    let tests = rules.metrics.iter().flat_map(|metric| &metric.tests);
+    let of = |counted: &Counted, test: &Test| {
+        counted.events.iter().find(|(known, _)| known == test).map_or(0, |(_, events)| *events)
+    };
+    let pair = |test| Pair { candidate: of(candidate, test), stable: of(stable, test) };
+    Firsts {
+        events: tests.map(|test| (*test, pair(test))).collect(),
+        newcomers: Pair::default(),
+        candidate: candidate.first_requests,
+        stable: stable.first_requests,
+        scale: 1,
+    }
+}
+
 impl Version {
-    /// The counts, and what errors are counted among.
-    fn counts(self, rules: &Rules) -> Result<(Counts, u64), String> {
+    /// The counts as they are recorded where users are judged: each event of each user once.
+    fn users(self, rules: &Rules) -> Result<Counted, String> {
+        let mut events = Vec::new();
+        let mut known = vec![FIRST_REQUESTS.to_owned()];
+        for test in rules.metrics.iter().flat_map(|metric| &metric.tests) {
+            let name = match test {
+                Test::Errors { .. } => ERROR_RATE.to_owned(),
+                Test::Slower { quantile, .. } => format!("{LATENCY}:{quantile}"),
+                Test::ErrorsBeyond { .. } => continue,
+            };
+            match self.events.get(&name) {
+                Some(Events::OfRequests(count) | Events::OfUnits(count, _)) => events.push((*test, *count)),
+                None if self.requests > 0 => {
+                    return Err(format!("events: {name} is missing, which is judged"));
+                }
+                None => {}
+            }
+            known.push(name);
+        }
+        let foreign = self.events.keys().find(|name| !known.contains(name) && is_latency(name));
+        if let Some(foreign) = foreign {
+            return Err(format!("events.{foreign}: no such quantile is judged"));
+        }
+        let first_requests = match self.events.get(FIRST_REQUESTS) {
+            Some(Events::OfUnits(events, requests)) if events <= requests => {
+                Arm { events: *events, requests: *requests }
+            }
+            Some(_) => return Err(format!("events.{FIRST_REQUESTS}: expected [failed, users]")),
+            None => Arm::default(),
+        };
+        let counts = Counts { requests: self.requests, ..Counts::default() };
+        Ok(Counted { counts, units: self.requests, events, first_requests })
+    }
+
+    /// The counts.
+    fn counts(self, rules: &Rules) -> Result<Counted, String> {
+        if rules.by_user {
+            return self.users(rules);
+        }
         let (errors, units) = match self.events.get(ERROR_RATE) {
             Some(Events::OfRequests(events)) => (*events, self.requests),
             Some(Events::OfUnits(events, units)) => (*events, *units),
@@ -117,8 +193,12 @@ impl Version {
         if answers > self.requests {
             return Err(format!("latency_ms: {answers} answers are over the {} requests", self.requests));
         }
-        Ok((counts, units))
+        Ok(Counted { counts, units, events: Vec::new(), first_requests: Arm::default() })
     }
+}
+
+fn is_latency(name: &str) -> bool {
+    name.strip_prefix(LATENCY).is_some_and(|rest| rest.starts_with(':'))
 }
 
 fn judges(rules: &Rules, which: impl Fn(&Test) -> bool) -> bool {

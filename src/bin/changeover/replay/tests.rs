@@ -90,6 +90,67 @@ fn promotion_is_a_verdict_only_where_it_is_configured() {
     assert!(found.ends_with("\"continue\"}\n"));
 }
 
+/// With session affinity events are users', each counted the first time: the fixture has what comes of them.
+#[test]
+fn first_events_of_users_are_judged_by_the_known_share() {
+    let config = CONFIG.replace("  steps", "  session_affinity: {header: x-user-id}\n  steps");
+    let vectors: serde_json::Value =
+        serde_json::from_str(include_str!("../../../../tests/fixtures/judge-vectors.json")).unwrap();
+    let run = vectors["first_events"][0].as_array().unwrap();
+    assert_eq!(run[0][0], 0.05, "the share of the configuration");
+    let count = |tick: &serde_json::Value, at: usize| tick[at].as_u64().unwrap();
+    let line = |(number, tick): (usize, &serde_json::Value)| {
+        let (candidate, all) = (count(tick, 1), count(tick, 2));
+        format!(
+            r#"{{"tick": {number}, "weights": {{"green": 5}}, "versions": {{"blue": {{"requests": 95, "events": {{"error_rate": {}}}}}, "green": {{"requests": 5, "events": {{"error_rate": {candidate}}}}}}}}}"#,
+            all - candidate
+        )
+    };
+    let recording: Vec<String> = run.iter().enumerate().map(line).collect();
+    let (found, _) = answers(&mut replay(&config), &recording.join("\n"));
+    let found: Vec<f64> = found
+        .lines()
+        .filter(|line| line.contains("\"all\""))
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["log10_e"].as_f64().unwrap())
+        .collect();
+    let expected: Vec<f64> = run.iter().map(|tick| logarithm(tick[3].as_f64().unwrap())).collect();
+    assert_eq!(found, expected);
+
+    let line = r#"{"tick": 1, "weights": {"green": 5}, "versions": {"green": {"requests": 5, "events": {"error_rate": 0, "first_requests": 3}}}}"#;
+    assert_eq!(problem(&config, line), "f:1: versions.green.events.first_requests: expected [failed, users]");
+    let config = config.replace("error_rate}", "latency}");
+    let line = |events: &str| {
+        format!(
+            r#"{{"tick": 1, "weights": {{"green": 5}}, "versions": {{"green": {{"requests": 5, "events": {{{events}}}}}}}}}"#
+        )
+    };
+    assert_eq!(
+        problem(&config, &line(r#""latency:0.9": 1, "latency:0.99": 0"#)),
+        "f:1: versions.green.events: latency:0.999 is missing, which is judged"
+    );
+    let all = r#""latency:0.9": 1, "latency:0.99": 0, "latency:0.999": 0"#;
+    assert!(answers(&mut replay(&config), &line(all)).0.contains("\"latency\""));
+    assert_eq!(
+        problem(&config, &line(&format!(r#"{all}, "latency:0.5": 1"#))),
+        "f:1: versions.green.events.latency:0.5: no such quantile is judged"
+    );
+}
+
+/// A step's proof comes from first requests of its users.
+#[test]
+fn first_requests_of_users_may_prove_a_step() {
+    let config = CONFIG
+        .replace("  steps", "  session_affinity: {header: x-user-id}\n  steps")
+        .replace("error_rate}]", "error_rate}], promote_when: {}");
+    let line = |number: u64| {
+        format!(
+            r#"{{"tick": {number}, "weights": {{"green": 5}}, "versions": {{"blue": {{"requests": 95, "events": {{"error_rate": 0, "first_requests": [1, 95]}}}}, "green": {{"requests": 5, "events": {{"error_rate": 0, "first_requests": [0, 5]}}}}}}}}"#
+        ) + "\n"
+    };
+    let recording: String = (1..600).map(line).collect();
+    assert!(answers(&mut replay(&config), &recording).0.ends_with("\"promote\"}\n"));
+}
+
 #[test]
 fn events_may_be_counted_among_other_units() {
     let of_requests = answers(&mut replay(CONFIG), &tick(1, 2)).0;
