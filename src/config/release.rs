@@ -83,7 +83,7 @@ pub struct SetMirror {
 pub struct Pause {
     /// For so long.
     pub duration: Option<Duration>,
-    /// Until so many of the candidate's requests have been judged in this step.
+    /// Until so many of the candidate's requests (with session affinity: users) have been judged in this step.
     pub min_requests: Option<Count>,
 }
 
@@ -162,7 +162,8 @@ pub struct Metric {
     /// A fixed bound for the candidate's rate besides, from 0 to 1. Not for latency.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max: Option<f64>,
-    /// For latency: the quantiles that are compared, 0.5, 0.9 and 0.99 unless given.
+    /// For latency: the quantiles that are compared, 0.5, 0.9 and 0.99 unless given; with session affinity 0.9,
+    /// 0.99 and 0.999.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quantiles: Option<Vec<f64>>,
 }
