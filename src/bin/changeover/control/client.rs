@@ -95,8 +95,15 @@ impl Client {
     }
 
     fn unreachable(&self, error: &ureq::Error) -> Failure {
+        let why = match error {
+            ureq::Error::Io(error) => error.to_string(),
+            error => error.to_string(),
+        };
         Failure::Unreachable(format!(
-            "{}: {error}\nIs Envoy running, with the control listener of envoy/control.yaml? Another address: --endpoint URL",
+            "{}: {why}\n\
+             Is Envoy running there, with the control listener of envoy/control.yaml in its bootstrap?\n\
+             In Kubernetes it is in the gateway's pod: kubectl port-forward pod/NAME 9911\n\
+             Another address: --endpoint URL, or CHANGEOVER_ENDPOINT",
             self.endpoint
         ))
     }
@@ -105,10 +112,15 @@ impl Client {
         let status = response.status().as_u16();
         let problem: Option<Problem> = serde_json::from_str(body).ok();
         match (status, problem) {
-            (401, _) if self.authorization.is_none() => {
-                Failure::Unreachable("a token is wanted: --token-file FILE, or CHANGEOVER_TOKEN".into())
-            }
-            (401, _) => Failure::Unreachable("the token is not the one in the configuration".into()),
+            (401, _) if self.authorization.is_none() => Failure::Unreachable(format!(
+                "{}: a token is wanted: --token-file FILE, or CHANGEOVER_TOKEN",
+                self.endpoint
+            )),
+            (401, _) => Failure::Unreachable(format!(
+                "{}: the token is not the one in the configuration, where `control.token_sha256` is the right one's \
+                 SHA-256 (tr -d '\\n' < FILE | sha256sum)",
+                self.endpoint
+            )),
             (403, Some(problem)) => Failure::Unreachable(format!("{}: {}", self.endpoint, problem.detail)),
             (_, Some(problem)) => Failure::Refused(problem.detail),
             (503, None) => Failure::Unreachable(format!(

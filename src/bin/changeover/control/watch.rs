@@ -1,0 +1,265 @@
+//! `--watch`: looks once a second. On a terminal the picture is drawn over; for a program each change is a line.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant, SystemTime};
+
+use changeover::control::time::rfc3339;
+use changeover::control::view::{Event, Journal, Rollout, Step};
+
+use super::client::{Client, Failure};
+use super::screen::Screen;
+use super::terminal::{self, Reader};
+use super::text::{Line, Tone};
+use super::{pages, read, show};
+
+/// From one look to the next one.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// In which a change of the terminal's size is noticed.
+const SOON: Duration = Duration::from_millis(100);
+/// More of them tell the same story at greater length.
+const MOST_EVENTS: usize = 8;
+
+/// What was seen at one look.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Seen {
+    pub(super) rollouts: Vec<Rollout>,
+    /// Of the one rollout that is watched, newest first.
+    pub(super) events: Vec<Event>,
+}
+
+/// What ends the waiting for the next look.
+pub(super) enum Message {
+    Looked(Result<Seen, Failure>),
+    /// The watching is to end.
+    End,
+}
+
+/// Watches one rollout, or all, until somebody ends it; returns what was seen last.
+///
+/// # Errors
+/// The first look failed, or the last one has.
+pub(super) fn run(
+    client: Client,
+    rollout: Option<String>,
+    json: bool,
+    reader: Reader,
+) -> Result<Vec<Rollout>, Failure> {
+    let mut eyes = Eyes { client, rollout, last: Seen::default() };
+    let first = eyes.look()?;
+    let (sender, messages) = mpsc::channel();
+    let interrupted = sender.clone();
+    // Without a handler Ctrl-C still ends it, if less gracefully.
+    let _ = ctrlc::set_handler(move || drop(interrupted.send(Message::End)));
+    let one = eyes.rollout.is_some();
+    // Beside the drawing, so that an Envoy that hangs holds up neither a new size nor Ctrl-C.
+    std::thread::spawn(move || {
+        loop {
+            std::thread::sleep(INTERVAL);
+            if sender.send(Message::Looked(eyes.look())).is_err() {
+                break;
+            }
+        }
+    });
+    if json || !reader.redraws {
+        return Lines::new(json).run(first, &messages, &mut io::stdout(), &mut io::stderr());
+    }
+    pictures(one, first, &messages, Screen::new(io::stdout(), reader.tones), terminal::size)
+}
+
+/// Looks at rollouts.
+struct Eyes {
+    client: Client,
+    /// `None`: all of them.
+    rollout: Option<String>,
+    last: Seen,
+}
+
+impl Eyes {
+    fn look(&mut self) -> Result<Seen, Failure> {
+        let Some(name) = &self.rollout else {
+            return Ok(Seen { rollouts: pages(&self.client)?.0, events: Vec::new() });
+        };
+        let rollouts = vec![read(&self.client.get(&format!("/v1/rollouts/{name}"))?)?];
+        // What has happened since is in the revision; a restarted Envoy begins anew.
+        if steady_parts(&rollouts) != steady_parts(&self.last.rollouts) {
+            let journal: Journal = read(&self.client.get(&format!("/v1/rollouts/{name}/events"))?)?;
+            self.last.events = journal.events;
+        }
+        self.last.rollouts = rollouts;
+        Ok(self.last.clone())
+    }
+}
+
+/// Rollouts without what moves with every second.
+fn steady_parts(rollouts: &[Rollout]) -> Vec<Rollout> {
+    let steady = |rollout: &Rollout| Rollout {
+        observed_share: BTreeMap::new(),
+        evidence: Vec::new(),
+        step: Step { waited_ms: 0, requests: 0, ..rollout.step },
+        ..rollout.clone()
+    };
+    rollouts.iter().map(steady).collect()
+}
+
+/// Draws one picture over the other.
+fn pictures(
+    one: bool,
+    first: Seen,
+    messages: &Receiver<Message>,
+    mut screen: Screen<impl Write>,
+    size: impl Fn() -> (usize, usize),
+) -> Result<Vec<Rollout>, Failure> {
+    let mut seen = first;
+    let mut lost: Option<(Failure, Instant)> = None;
+    let mut drawn = None;
+    loop {
+        let by_now = size();
+        if drawn != Some(by_now) {
+            let lost = lost.as_ref().map(|(failure, since)| (failure, since.elapsed()));
+            let picture = picture(one, &seen, lost, &now(), by_now);
+            if screen.draw(&picture, by_now).is_err() {
+                break;
+            }
+            drawn = Some(by_now);
+        }
+        match messages.recv_timeout(SOON) {
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) | Ok(Message::End) => break,
+            Ok(Message::Looked(Ok(now))) => {
+                seen = now;
+                lost = None;
+            }
+            Ok(Message::Looked(Err(failure))) => {
+                let since = lost.map_or_else(Instant::now, |(_, since)| since);
+                lost = Some((failure, since));
+            }
+        }
+        drawn = None;
+    }
+    // A terminal that is gone needs nothing put in order.
+    let _ = screen.leave();
+    match lost {
+        Some((failure, _)) => Err(failure),
+        None => Ok(seen.rollouts),
+    }
+}
+
+/// The picture of what was seen, in a terminal of this size.
+pub(super) fn picture(
+    one: bool,
+    seen: &Seen,
+    lost: Option<(&Failure, Duration)>,
+    now: &str,
+    size: (usize, usize),
+) -> Vec<Line> {
+    let (width, height) = size;
+    let mut lines = match (one, seen.rollouts.as_slice()) {
+        (true, [rollout]) => show::rollout(rollout, Some(width)),
+        (_, rollouts) => show::rollouts(rollouts, Some(width)),
+    };
+    let foot = match lost {
+        None => vec![Line::new(Tone::Faint, &format!("{now}, looks once a second, Ctrl-C ends"))],
+        Some((failure, since)) => {
+            let text = failure.to_string();
+            let what = text.lines().next().unwrap_or_default();
+            let since = format!("✗ nothing new for {} s, still trying: ", since.as_secs().saturating_add(1));
+            vec![Line::new(Tone::Bad, &since).and(Tone::Plain, what).cut(width)]
+        }
+    };
+    // The cursor's line, an empty one before the foot, and the foot.
+    let room = height.saturating_sub(2).saturating_sub(foot.len());
+    let left = room.saturating_sub(lines.len()).saturating_sub(2);
+    if left > 0 && !seen.events.is_empty() {
+        lines.push(Line::default());
+        lines.push(Line::new(Tone::Faint, "LAST EVENTS"));
+        lines.extend(show::last_events(&seen.events, left.min(MOST_EVENTS), width));
+    }
+    if lines.len() > room {
+        let shown = room.saturating_sub(1);
+        let more = lines.len().saturating_sub(shown);
+        lines.truncate(shown);
+        lines.push(Line::new(Tone::Faint, &format!("… {more} more lines in a higher window")));
+    }
+    lines.push(Line::default());
+    lines.extend(foot);
+    lines
+}
+
+/// A line for each change.
+struct Lines {
+    json: bool,
+    known: BTreeMap<String, Rollout>,
+}
+
+impl Lines {
+    fn new(json: bool) -> Self {
+        Self { json, known: BTreeMap::new() }
+    }
+
+    fn run(
+        mut self,
+        first: Seen,
+        messages: &Receiver<Message>,
+        out: &mut impl Write,
+        problems: &mut impl Write,
+    ) -> Result<Vec<Rollout>, Failure> {
+        let mut seen = first;
+        let mut lost: Option<Failure> = None;
+        loop {
+            // A reader that has gone away wants no more.
+            if out.write_all(self.changes(&seen.rollouts).as_bytes()).and_then(|()| out.flush()).is_err() {
+                break;
+            }
+            match messages.recv() {
+                Err(_) | Ok(Message::End) => break,
+                Ok(Message::Looked(Ok(now))) => {
+                    seen = now;
+                    lost = None;
+                }
+                Ok(Message::Looked(Err(failure))) => {
+                    if lost.as_ref() != Some(&failure) {
+                        let _ = writeln!(problems, "{failure}\nstill trying");
+                    }
+                    lost = Some(failure);
+                }
+            }
+        }
+        lost.map_or(Ok(seen.rollouts), Err)
+    }
+
+    /// Lines about the rollouts that are not as they were.
+    fn changes(&mut self, rollouts: &[Rollout]) -> String {
+        let mut text = String::new();
+        let mut line = |line: String| {
+            text.push_str(&line);
+            text.push('\n');
+        };
+        let mut known = BTreeMap::new();
+        for (rollout, steady) in rollouts.iter().zip(steady_parts(rollouts)) {
+            let before = self.known.remove(&rollout.name);
+            if before.as_ref() != Some(&steady) {
+                line(if self.json {
+                    serde_json::to_string(rollout).unwrap_or_default()
+                } else {
+                    format!("{}  {}", now(), show::in_a_line(rollout))
+                });
+            }
+            known.insert(rollout.name.clone(), steady);
+        }
+        if !self.json {
+            self.known.keys().for_each(|name| line(format!("{}  {name}  is there no more", now())));
+        }
+        self.known = known;
+        text
+    }
+}
+
+/// The date and time to the second.
+fn now() -> String {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let text = rfc3339(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+    let (date, time) = (text.get(..10).unwrap_or_default(), text.get(11..19).unwrap_or_default());
+    format!("{date} {time}Z")
+}
