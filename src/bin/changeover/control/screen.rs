@@ -2,7 +2,6 @@
 //!
 //! No alternate screen: what stood above it stays there, and the last picture is left behind.
 
-use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use super::text::Line;
@@ -14,18 +13,19 @@ const BEGIN: &str = "\u{1b}[?2026h";
 const END: &str = "\u{1b}[?2026l";
 const CLEAR_LINE: &str = "\u{1b}[K";
 const CLEAR_BELOW: &str = "\u{1b}[J";
+const TO_THE_TOP: &str = "\u{1b}[H";
 
 /// The lower end of a terminal. The cursor is always below the picture.
 pub(super) struct Screen<W: Write> {
     out: W,
     tones: bool,
-    /// The widths of the lines that are there.
-    drawn: Vec<usize>,
+    /// How many lines are there, and the terminal's size by then.
+    drawn: Option<(usize, (usize, usize))>,
 }
 
 impl<W: Write> Screen<W> {
     pub(super) fn new(out: W, tones: bool) -> Self {
-        Self { out, tones, drawn: Vec::new() }
+        Self { out, tones, drawn: None }
     }
 
     /// Draws a picture over the one that is there. `size`: columns and lines of the terminal.
@@ -37,7 +37,7 @@ impl<W: Write> Screen<W> {
         // What scrolls out at the top cannot be drawn over.
         let lines: Vec<Line> =
             lines.iter().take(height.saturating_sub(1)).map(|line| line.clone().cut(width)).collect();
-        let mut text = format!("{BEGIN}{HIDE_CURSOR}{}", self.to_its_start(width));
+        let mut text = format!("{BEGIN}{HIDE_CURSOR}{}", self.to_its_start(size));
         for line in &lines {
             text.push_str(&line.write(self.tones));
             // Behind a full line the cursor still stands on its last column, which would be cleared.
@@ -48,7 +48,7 @@ impl<W: Write> Screen<W> {
         }
         text.push_str(CLEAR_BELOW);
         text.push_str(END);
-        self.drawn = lines.iter().map(Line::width).collect();
+        self.drawn = Some((lines.len(), size));
         self.write(&text)
     }
 
@@ -60,15 +60,14 @@ impl<W: Write> Screen<W> {
         self.write(&format!("\r{CLEAR_BELOW}{SHOW_CURSOR}"))
     }
 
-    /// Goes back up. A terminal that has become narrower has broken its lines anew.
-    fn to_its_start(&self, width: usize) -> String {
-        let rows = self.drawn.iter().map(|line| line.div_ceil(width.max(1)).max(1));
-        let rows = rows.fold(0, usize::saturating_add);
-        let mut text = String::from("\r");
-        if rows > 0 {
-            let _ = write!(text, "\u{1b}[{rows}A");
+    /// Goes back up. Where a terminal of another size has put the lines, or broken them anew, only it knows: there the
+    /// picture begins at the top.
+    fn to_its_start(&self, size: (usize, usize)) -> String {
+        match self.drawn {
+            Some((lines, before)) if before == size && lines > 0 => format!("\r\u{1b}[{lines}A"),
+            Some((_, before)) if before != size => format!("{TO_THE_TOP}{CLEAR_BELOW}"),
+            _ => "\r".into(),
         }
-        text
     }
 
     fn write(&mut self, text: &str) -> io::Result<()> {
@@ -111,13 +110,17 @@ mod tests {
     }
 
     #[test]
-    fn a_narrower_terminal_has_broken_its_lines() {
+    fn a_terminal_of_another_size_gets_a_whole_picture() {
+        let mut terminal = vt100::Parser::new(6, 20, 0);
         let mut screen = Screen::new(Vec::new(), false);
-        screen.draw(&[Line::new(Tone::Plain, &"x".repeat(80)), Line::default()], (80, 24)).expect("memory");
-        screen.out.clear();
-        screen.draw(&[], (40, 24)).expect("memory");
-        let text = String::from_utf8(screen.out).expect("text");
-        assert!(text.contains("\u{1b}[3A"), "two rows and an empty one: {text:?}");
+        let lines = ["a picture, too wide", "and", "too high"].map(|line| Line::new(Tone::Plain, line));
+        screen.draw(&lines, (20, 6)).expect("memory");
+        terminal.process(&std::mem::take(&mut screen.out));
+        terminal.screen_mut().set_size(3, 10);
+        screen.draw(&lines, (10, 3)).expect("memory");
+        terminal.process(&screen.out);
+        let rows: Vec<String> = terminal.screen().rows(0, 10).collect();
+        assert_eq!(rows, ["a picture…", "and", ""]);
     }
 
     proptest! {
@@ -131,7 +134,7 @@ mod tests {
             prop_assert!(!hidden, "the cursor is back");
             let cut = |line: &String| Line::new(Tone::Plain, line).cut(width.into()).write(false);
             let last = pictures.last().expect("one");
-            let mut wanted: Vec<String> = last.iter().take(usize::from(height) - 1).map(cut).collect();
+            let mut wanted: Vec<String> = last.iter().take(usize::from(height).saturating_sub(1)).map(cut).collect();
             // Below it is nothing, above it is the prompt, as far as it has not scrolled away.
             wanted.extend(vec![String::new(); rows.len()]);
             let prompt: Vec<_> = rows.iter().take_while(|row| row.contains(|c: char| c == '$' || c.is_ascii_alphabetic())).collect();

@@ -135,12 +135,15 @@ fn head(text: &str, width: usize) -> &str {
     heads.take_while(|head| head.width() <= width).last().unwrap_or_default()
 }
 
-/// A text in lines that are no wider than that; broken between words, and inside those that are wider.
+/// A text in lines that are no wider than that; broken between words, and inside those that are wider. A percent sign
+/// stays with its number.
 pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
+    const FIXED_SPACE: &str = "\u{a0}";
     let width = width.max(WIDEST);
     let mut lines = Vec::new();
     let mut line = String::new();
-    for mut word in plain(text).split_whitespace() {
+    let text = plain(text).replace(" %", &format!("{FIXED_SPACE}%"));
+    for mut word in text.split(' ').filter(|word| !word.is_empty()) {
         if !line.is_empty() {
             if line.width().saturating_add(word.width()) < width {
                 line.push(' ');
@@ -162,7 +165,7 @@ pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     if !line.is_empty() {
         lines.push(line);
     }
-    lines
+    lines.iter().map(|line| line.replace(FIXED_SPACE, " ")).collect()
 }
 
 /// How much of something there is: `█████░░░░░`. Where there is something but little, one block is shown, and where
@@ -186,6 +189,7 @@ mod tests {
     #[test]
     fn words_stay_whole_where_they_can() {
         assert_eq!(wrap("at 5 % green is worse", 10), ["at 5 %", "green is", "worse"]);
+        assert_eq!(wrap("green: 5 %", 8), ["green:", "5 %"]);
         assert_eq!(wrap("abcdefghij kl", 4), ["abcd", "efgh", "ij", "kl"]);
         assert_eq!(wrap("模型模型 a", 5), ["模型", "模型", "a"]);
         assert_eq!(wrap("  ", 5), [""; 0]);
