@@ -15,6 +15,9 @@ WASM         := target/changeover.wasm
 TRAP         := target/changeover-trap.wasm
 IDLE         := target/idle.wasm
 TRIPLE       := wasm32-unknown-unknown
+# The command line's binary for its image: static, so that it runs on any Linux and in an empty image.
+CLI          := target/cli/changeover
+CLI_TRIPLE   := $(shell uname -m)-unknown-linux-musl
 ENVOY        := target/envoy/$(ENVOY_VERSION)/envoy/_bin/envoy
 BINDGEN      := target/tools/bin/wasm-bindgen-test-runner
 # The version of wasm-bindgen in Cargo.lock: the test runner must be the same.
@@ -32,7 +35,7 @@ endif
 SOURCES := Cargo.toml Cargo.lock rust-toolchain.toml $(shell find src -name '*.rs' -not -path 'src/bin/*')
 
 ##@ Use
-.PHONY: help build image demo
+.PHONY: help build image image-cli demo
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} \
 	      /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +44,9 @@ build: $(WASM) ## Build the filter: target/changeover.wasm
 
 image: $(WASM) ## Build an OCI image with the filter, as Istio and Envoy Gateway fetch it: changeover:VERSION
 	docker build --quiet --tag changeover:$(VERSION) .
+
+image-cli: $(CLI) ## Build an OCI image with the command line: changeover-cli:VERSION
+	docker build --quiet --file Dockerfile.cli --tag changeover-cli:$(VERSION) .
 
 demo: $(WASM) $(ENVOY) target/venv/.ready ## All of it on a real Envoy: canary, users, flips, a release that walks, one that goes back (KEEP=1: leave it running)
 	@target/venv/bin/python examples/demo/demo.py --envoy $(ENVOY) $(if $(KEEP),--keep)
@@ -107,6 +113,11 @@ $(WASM): $(SOURCES) tools/check-module.py | target/.wasm32
 	cargo rustc --lib --crate-type cdylib --features envoy --target $(TRIPLE) --release
 	@$(PYTHON) tools/check-module.py target/$(TRIPLE)/release/changeover.wasm
 	@cp target/$(TRIPLE)/release/changeover.wasm $@
+
+$(CLI): $(SOURCES) $(shell find src/bin -name '*.rs')
+	@rustup target list --installed | grep -qx $(CLI_TRIPLE) || rustup target add $(CLI_TRIPLE)
+	cargo build --quiet --bin changeover --target $(CLI_TRIPLE) --release
+	@mkdir -p $(@D) && cp target/$(CLI_TRIPLE)/release/changeover $@
 
 # The same module with a way to make it trap: for the tests, never for a user.
 $(TRAP): $(SOURCES) | target/.wasm32

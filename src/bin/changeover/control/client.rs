@@ -10,7 +10,7 @@ use ureq::{Agent, Body};
 /// More than the API ever answers on one page.
 const MOST_ANSWER: u64 = 64 << 20;
 /// A command is answered within a second and a bit.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why there is no answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -97,6 +97,7 @@ impl Client {
     fn unreachable(&self, error: &ureq::Error) -> Failure {
         let why = match error {
             ureq::Error::Io(error) => error.to_string(),
+            ureq::Error::Timeout(_) => format!("no answer within {} s", PATIENCE.as_secs()),
             error => error.to_string(),
         };
         Failure::Unreachable(format!(

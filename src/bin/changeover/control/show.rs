@@ -96,13 +96,12 @@ pub(super) fn events(events: &[Event], width: Option<usize>) -> Vec<Line> {
 }
 
 /// The last events, a line for each.
-pub(super) fn last_events(events: &[Event], most: usize, width: usize) -> Vec<Line> {
+pub(super) fn last_events(events: &[Event], most: usize) -> Vec<Line> {
     let line = |event: &Event| {
         Line::new(Tone::Faint, &moment(event))
             .and(Tone::Plain, "  ")
             .and_line(action(event).padded(8))
             .and(Tone::Plain, &format!("  {}", event.message))
-            .cut(width)
     };
     events.iter().take(most).map(line).collect()
 }

@@ -35,7 +35,7 @@ impl Tone {
             Self::Plain => Style::new(),
             Self::Strong => Style::new().bold(),
             Self::Faint => Style::new().dimmed(),
-            Self::Good => AnsiColor::Green.on_default().bold(),
+            Self::Good => AnsiColor::Green.on_default(),
             Self::Held => AnsiColor::Magenta.on_default().bold(),
             Self::Bad => AnsiColor::Red.on_default().bold(),
         }

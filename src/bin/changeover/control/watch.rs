@@ -104,7 +104,7 @@ fn steady_parts(rollouts: &[Rollout]) -> Vec<Rollout> {
 }
 
 /// Draws one picture over the other.
-fn pictures(
+pub(super) fn pictures(
     one: bool,
     first: Seen,
     messages: &Receiver<Message>,
@@ -112,12 +112,13 @@ fn pictures(
     size: impl Fn() -> (usize, usize),
 ) -> Result<Vec<Rollout>, Failure> {
     let mut seen = first;
-    let mut lost: Option<(Failure, Instant)> = None;
+    let mut seen_at = Instant::now();
+    let mut lost: Option<Failure> = None;
     let mut drawn = None;
     loop {
         let by_now = size();
         if drawn != Some(by_now) {
-            let lost = lost.as_ref().map(|(failure, since)| (failure, since.elapsed()));
+            let lost = lost.as_ref().map(|failure| (failure, seen_at.elapsed()));
             let picture = picture(one, &seen, lost, &now(), by_now);
             if screen.draw(&picture, by_now).is_err() {
                 break;
@@ -129,21 +130,16 @@ fn pictures(
             Err(RecvTimeoutError::Disconnected) | Ok(Message::End) => break,
             Ok(Message::Looked(Ok(now))) => {
                 seen = now;
+                seen_at = Instant::now();
                 lost = None;
             }
-            Ok(Message::Looked(Err(failure))) => {
-                let since = lost.map_or_else(Instant::now, |(_, since)| since);
-                lost = Some((failure, since));
-            }
+            Ok(Message::Looked(Err(failure))) => lost = Some(failure),
         }
         drawn = None;
     }
     // A terminal that is gone needs nothing put in order.
     let _ = screen.leave();
-    match lost {
-        Some((failure, _)) => Err(failure),
-        None => Ok(seen.rollouts),
-    }
+    lost.map_or(Ok(seen.rollouts), Err)
 }
 
 /// The picture of what was seen, in a terminal of this size.
@@ -164,8 +160,8 @@ pub(super) fn picture(
         Some((failure, since)) => {
             let text = failure.to_string();
             let what = text.lines().next().unwrap_or_default();
-            let since = format!("✗ nothing new for {} s, still trying: ", since.as_secs().saturating_add(1));
-            vec![Line::new(Tone::Bad, &since).and(Tone::Plain, what).cut(width)]
+            let since = format!("✗ nothing new for {} s, still trying: ", since.as_secs());
+            vec![Line::new(Tone::Bad, &since).and(Tone::Plain, what)]
         }
     };
     // The cursor's line, an empty one before the foot, and the foot.
@@ -174,7 +170,7 @@ pub(super) fn picture(
     if left > 0 && !seen.events.is_empty() {
         lines.push(Line::default());
         lines.push(Line::new(Tone::Faint, "LAST EVENTS"));
-        lines.extend(show::last_events(&seen.events, left.min(MOST_EVENTS), width));
+        lines.extend(show::last_events(&seen.events, left.min(MOST_EVENTS)));
     }
     if lines.len() > room {
         let shown = room.saturating_sub(1);
@@ -184,21 +180,21 @@ pub(super) fn picture(
     }
     lines.push(Line::default());
     lines.extend(foot);
-    lines
+    lines.into_iter().map(|line| line.cut(width)).collect()
 }
 
 /// A line for each change.
-struct Lines {
+pub(super) struct Lines {
     json: bool,
     known: BTreeMap<String, Rollout>,
 }
 
 impl Lines {
-    fn new(json: bool) -> Self {
+    pub(super) fn new(json: bool) -> Self {
         Self { json, known: BTreeMap::new() }
     }
 
-    fn run(
+    pub(super) fn run(
         mut self,
         first: Seen,
         messages: &Receiver<Message>,

@@ -1,4 +1,5 @@
 mod server;
+mod watch;
 
 use super::*;
 use changeover::config::schema::Control;
