@@ -52,11 +52,11 @@ demo: $(WASM) $(ENVOY) target/venv/.ready ## All of it on a real Envoy: canary, 
 	@target/venv/bin/python examples/demo/demo.py --envoy $(ENVOY) $(if $(KEEP),--keep)
 
 ##@ Work on it
-.PHONY: test test-unit test-node test-judge test-envoy test-oldest test-matrix test-crds test-examples test-compose simulate bench lint fmt schema clean
+.PHONY: test test-unit test-node test-judge test-envoy test-oldest test-matrix test-crds test-examples test-compose simulate bench lint fmt schema cli-docs clean
 test: lint test-unit test-node test-judge test-crds test-examples test-envoy test-oldest test-compose ## Everything: lints, unit tests, wasm32 under Node, the judge, examples, real Envoys
 
 test-unit: target/.wasm32 ## The pure core and the command line, natively
-	cargo test --quiet --lib --bins --test node
+	cargo test --quiet --lib --bins --test node --test cli
 
 test-node: $(BINDGEN) target/.wasm32 ## The pure core on wasm32, under Node
 	CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=$(CURDIR)/$(BINDGEN) \
@@ -103,6 +103,9 @@ fmt: ## Format the code
 schema: ## Write docs/schema.json anew
 	cargo run --quiet -- schema > target/schema.json
 	mv target/schema.json docs/schema.json
+
+cli-docs: ## Write what the commands in docs/cli.md print anew
+	WRITE_DOCS=1 cargo test --quiet --test cli the_documentation
 
 clean: ## Remove everything that was built or installed
 	rm -rf target
