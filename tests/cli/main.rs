@@ -1,6 +1,8 @@
 //! The command line as people call it: the program itself, in a shell, against the API.
 
 #![allow(missing_docs)]
+// A test may fail.
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 #[path = "../../src/bin/changeover/control/tests/server.rs"]
 mod server;
@@ -168,6 +170,25 @@ fn a_shell_completes_commands() {
             "{shell}"
         );
     }
+}
+
+#[test]
+fn events_are_followed() {
+    let endpoint = endpoint();
+    let mut watch = shell(&endpoint, "exec changeover events recommender --watch");
+    let mut watch = watch.stdout(Stdio::piped()).spawn().expect("bash");
+    let mut lines = BufReader::new(watch.stdout.take().expect("a pipe")).lines();
+    let mut until = |wanted: &str| {
+        lines
+            .find(|line| line.as_ref().is_ok_and(|line| line.contains(wanted)))
+            .expect("it comes")
+            .expect("text")
+    };
+    until("step 2 of 4: green at 5 %");
+    assert!(run(&endpoint, "changeover pause recommender").status.success());
+    until("paused by a person");
+    assert!(run("", &format!("kill -TERM {}", watch.id())).status.success());
+    assert_eq!(watch.wait().expect("an end").code(), Some(0));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `changeover status`, `events`, and the commands: what people ask of a running Envoy, over its control listener.
 
 mod client;
+mod lines;
 mod screen;
 mod show;
 mod table;
@@ -20,6 +21,7 @@ use serde_json::{Map, Number, Value};
 use client::{Client, Failure};
 use terminal::Reader;
 use text::Line;
+use watch::Subject;
 
 /// What may be asked.
 #[derive(Subcommand)]
@@ -38,7 +40,13 @@ pub(crate) enum Command {
         connection: Connection,
     },
     /// Show what happened to a rollout, newest first
-    Events(Target),
+    Events {
+        #[command(flatten)]
+        target: Target,
+        /// Go on looking, until Ctrl-C: what was, what is, oldest first
+        #[arg(long)]
+        watch: bool,
+    },
     /// End the waiting of the present step
     ///
     /// Exit status of this and all other commands: 0 done, 1 refused, 2 the control listener cannot be asked.
@@ -126,14 +134,20 @@ pub(crate) fn run(command: &Command) -> ExitCode {
 fn ask(command: &Command, reader: Reader) -> Result<Shown, Failure> {
     let (target, verb, body) = match command {
         Command::Status { rollout, watch: true, connection } => {
-            let rollouts = watch::run(client(connection)?, rollout.clone(), connection.json, reader)?;
+            let subject = rollout.clone().map_or(Subject::All, Subject::Rollout);
+            let rollouts = watch::run(client(connection)?, subject, connection.json, reader)?;
             return Ok(Shown { text: String::new(), bad: rollouts.iter().any(show::is_bad) });
         }
         Command::Status { rollout: Some(rollout), connection, .. } => {
             return status(rollout, connection, reader);
         }
         Command::Status { rollout: None, connection, .. } => return all(connection, reader),
-        Command::Events(target) => return events(target, reader),
+        Command::Events { target, watch: true } => {
+            let subject = Subject::Events(target.rollout.clone());
+            watch::run(client(&target.connection)?, subject, target.connection.json, reader)?;
+            return Ok(Shown::default());
+        }
+        Command::Events { target, .. } => return events(target, reader),
         Command::Promote { target, full } => {
             (target, "promote", if *full { r#"{"full":true}"#.into() } else { "{}".into() })
         }

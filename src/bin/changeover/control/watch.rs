@@ -1,4 +1,4 @@
-//! `--watch`: looks once a second. On a terminal the picture is drawn over; for a program each change is a line.
+//! `--watch`: looks once a second. On a terminal the picture of a status is drawn over.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -9,10 +9,11 @@ use changeover::control::time::rfc3339;
 use changeover::control::view::{Event, Journal, Rollout, Step};
 
 use super::client::{Client, Failure};
+use super::lines::{Changes, News, lines};
 use super::screen::Screen;
 use super::terminal::{self, Reader};
 use super::text::{Line, Tone};
-use super::{pages, read, show};
+use super::{pages, read, show, with_known_names};
 
 /// From one look to the next one.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -36,23 +37,33 @@ pub(super) enum Message {
     End,
 }
 
-/// Watches one rollout, or all, until somebody ends it; returns what was seen last.
+/// What is watched.
+pub(super) enum Subject {
+    All,
+    Rollout(String),
+    Events(String),
+}
+
+/// Watches until somebody ends it; returns what was seen last.
 ///
 /// # Errors
 /// The first look failed, or the last one has.
 pub(super) fn run(
     client: Client,
-    rollout: Option<String>,
+    subject: Subject,
     json: bool,
     reader: Reader,
 ) -> Result<Vec<Rollout>, Failure> {
+    let rollout = match &subject {
+        Subject::All => None,
+        Subject::Rollout(name) | Subject::Events(name) => Some(name.clone()),
+    };
     let mut eyes = Eyes { client, rollout, last: Seen::default() };
     let first = eyes.look()?;
     let (sender, messages) = mpsc::channel();
     let interrupted = sender.clone();
     // Without a handler Ctrl-C still ends it, if less gracefully.
     let _ = ctrlc::set_handler(move || drop(interrupted.send(Message::End)));
-    let one = eyes.rollout.is_some();
     // Beside the drawing, so that an Envoy that hangs holds up neither a new size nor Ctrl-C.
     std::thread::spawn(move || {
         loop {
@@ -62,10 +73,21 @@ pub(super) fn run(
             }
         }
     });
-    if json || !reader.redraws {
-        return Lines::new(json).run(first, &messages, &mut io::stdout(), &mut io::stderr());
+    let (out, problems) = (&mut io::stdout(), &mut io::stderr());
+    match subject {
+        Subject::Events(_) => {
+            let mut news = News::new(json, reader);
+            lines(first, &messages, out, problems, |seen| news.lines(seen))
+        }
+        _ if json || !reader.redraws => {
+            let mut changes = Changes::new(json);
+            lines(first, &messages, out, problems, |seen| changes.lines(seen))
+        }
+        Subject::All => pictures(false, first, &messages, Screen::new(out, reader.tones), terminal::size),
+        Subject::Rollout(_) => {
+            pictures(true, first, &messages, Screen::new(out, reader.tones), terminal::size)
+        }
     }
-    pictures(one, first, &messages, Screen::new(io::stdout(), reader.tones), terminal::size)
 }
 
 /// Looks at rollouts.
@@ -81,8 +103,10 @@ impl Eyes {
         let Some(name) = &self.rollout else {
             return Ok(Seen { rollouts: pages(&self.client)?.0, events: Vec::new() });
         };
-        let rollouts = vec![read(&self.client.get(&format!("/v1/rollouts/{name}"))?)?];
-        // What has happened since is in the revision; a restarted Envoy begins anew.
+        let answer = self.client.get(&format!("/v1/rollouts/{name}"));
+        let answer = answer.map_err(|failure| with_known_names(&self.client, name, failure))?;
+        let rollouts = vec![read(&answer)?];
+        // Whatever happens raises the revision; a restarted Envoy begins anew.
         if steady_parts(&rollouts) != steady_parts(&self.last.rollouts) {
             let journal: Journal = read(&self.client.get(&format!("/v1/rollouts/{name}/events"))?)?;
             self.last.events = journal.events;
@@ -93,7 +117,7 @@ impl Eyes {
 }
 
 /// Rollouts without what moves with every second.
-fn steady_parts(rollouts: &[Rollout]) -> Vec<Rollout> {
+pub(super) fn steady_parts(rollouts: &[Rollout]) -> Vec<Rollout> {
     let steady = |rollout: &Rollout| Rollout {
         observed_share: BTreeMap::new(),
         evidence: Vec::new(),
@@ -183,77 +207,8 @@ pub(super) fn picture(
     lines.into_iter().map(|line| line.cut(width)).collect()
 }
 
-/// A line for each change.
-pub(super) struct Lines {
-    json: bool,
-    known: BTreeMap<String, Rollout>,
-}
-
-impl Lines {
-    pub(super) fn new(json: bool) -> Self {
-        Self { json, known: BTreeMap::new() }
-    }
-
-    pub(super) fn run(
-        mut self,
-        first: Seen,
-        messages: &Receiver<Message>,
-        out: &mut impl Write,
-        problems: &mut impl Write,
-    ) -> Result<Vec<Rollout>, Failure> {
-        let mut seen = first;
-        let mut lost: Option<Failure> = None;
-        loop {
-            // A reader that has gone away wants no more.
-            if out.write_all(self.changes(&seen.rollouts).as_bytes()).and_then(|()| out.flush()).is_err() {
-                break;
-            }
-            match messages.recv() {
-                Err(_) | Ok(Message::End) => break,
-                Ok(Message::Looked(Ok(now))) => {
-                    seen = now;
-                    lost = None;
-                }
-                Ok(Message::Looked(Err(failure))) => {
-                    if lost.as_ref() != Some(&failure) {
-                        let _ = writeln!(problems, "{failure}\nstill trying");
-                    }
-                    lost = Some(failure);
-                }
-            }
-        }
-        lost.map_or(Ok(seen.rollouts), Err)
-    }
-
-    /// Lines about the rollouts that are not as they were.
-    fn changes(&mut self, rollouts: &[Rollout]) -> String {
-        let mut text = String::new();
-        let mut line = |line: String| {
-            text.push_str(&line);
-            text.push('\n');
-        };
-        let mut known = BTreeMap::new();
-        for (rollout, steady) in rollouts.iter().zip(steady_parts(rollouts)) {
-            let before = self.known.remove(&rollout.name);
-            if before.as_ref() != Some(&steady) {
-                line(if self.json {
-                    serde_json::to_string(rollout).unwrap_or_default()
-                } else {
-                    format!("{}  {}", now(), show::in_a_line(rollout))
-                });
-            }
-            known.insert(rollout.name.clone(), steady);
-        }
-        if !self.json {
-            self.known.keys().for_each(|name| line(format!("{}  {name}  is there no more", now())));
-        }
-        self.known = known;
-        text
-    }
-}
-
 /// The date and time to the second.
-fn now() -> String {
+pub(super) fn now() -> String {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let text = rfc3339(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
     let (date, time) = (text.get(..10).unwrap_or_default(), text.get(11..19).unwrap_or_default());

@@ -301,7 +301,7 @@ fn arguments_that_mean_something_else_are_refused() {
         &["events"],
         &["abort", "a", "--full"],
         &["status", "--token", "secret"],
-        &["events", "a", "--watch"],
+        &["abort", "a", "--watch"],
         &["weight", "a"],
         &["weight", "a", "green"],
         &["weight", "a", "green=ten"],

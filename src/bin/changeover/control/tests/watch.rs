@@ -7,9 +7,11 @@ use changeover::control::view::{Evidence, Rollout};
 use changeover::rollout::run::Phase;
 
 use super::super::client::Failure;
+use super::super::lines::{Changes, News, lines};
 use super::super::screen::Screen;
+use super::super::terminal::Reader;
 use super::super::text::{Line, write};
-use super::super::watch::{Lines, Message, Seen, picture, pictures};
+use super::super::watch::{Message, Seen, picture, pictures};
 
 const SIZE: (usize, usize) = (80, 30);
 const NOW: &str = "2026-11-25 01:18:50Z";
@@ -99,7 +101,8 @@ fn listed(
     messages.into_iter().for_each(|message| sender.send(message).expect("a receiver"));
     sender.send(Message::End).expect("a receiver");
     let (mut out, mut problems) = (Vec::new(), Vec::new());
-    let result = Lines::new(json).run(first, &receiver, &mut out, &mut problems);
+    let mut changes = Changes::new(json);
+    let result = lines(first, &receiver, &mut out, &mut problems, |seen| changes.lines(seen));
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
     (text(out).lines().map(str::to_owned).collect(), text(problems), result)
 }
@@ -139,6 +142,32 @@ fn a_program_is_told_once_that_the_endpoint_is_gone() {
     assert_eq!(lines.len(), 1);
     assert_eq!(problems, format!("{}\nstill trying\n", gone()));
     assert_eq!(result, Err(gone()));
+}
+
+#[test]
+fn events_are_told_once_and_in_their_order() {
+    let all = rollback();
+    let mut earlier = all.clone();
+    earlier.events.drain(..2);
+    let mut news = News::new(false, Reader::default());
+    let told = |text: String| -> Vec<String> {
+        text.lines()
+            .filter(|line| !line.starts_with(' '))
+            .map(|line| line[30..38].trim().to_owned())
+            .collect()
+    };
+    assert_eq!(told(news.lines(&earlier)), ["start", "step"]);
+    assert_eq!(news.lines(&earlier), "");
+    assert_eq!(told(news.lines(&all)), ["step", "rollback"]);
+    // Another Envoy, which knows nothing of the first one's.
+    let mut other = earlier.clone();
+    other.events.iter_mut().for_each(|event| event.time = "2026-11-26T00:00:00.000Z".into());
+    assert_eq!(told(news.lines(&other)), ["start", "step"]);
+
+    let json = News::new(true, Reader::default()).lines(&all);
+    let read: Vec<changeover::control::view::Event> =
+        json.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(read.iter().rev().cloned().collect::<Vec<_>>(), all.events);
 }
 
 #[test]
