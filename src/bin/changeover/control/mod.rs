@@ -1,6 +1,7 @@
 //! `changeover status`, `events`, and the commands: what people ask of a running Envoy, over its control listener.
 
 mod client;
+mod draw;
 mod lines;
 mod screen;
 mod show;

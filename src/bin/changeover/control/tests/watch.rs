@@ -55,6 +55,25 @@ fn pictures_fit_in_every_terminal() {
 }
 
 #[test]
+fn a_table_leaves_out_what_does_not_fit() {
+    let mut all = rollback();
+    all.rollouts[0].reason = "aborted by a person, who had looked at it for a while".into();
+    let text = |width| write(&picture(false, &all, None, NOW, (width, 30)), false);
+    let wide = "\
+ROLLOUT      PHASE   STEP    WEIGHTS   OBSERVED                 EVIDENCE      RELEASE       REASON
+recommender  failed  4 of 6  blue 100  blue 75.38, green 24.62  2.85 of 2.00  2026-11-24.1  aborted by a person, who had looked
+                                                                                            at it for a while
+";
+    assert!(text(128).starts_with(wide), "{}", text(128));
+    let narrow = "\
+ROLLOUT      PHASE   STEP    WEIGHTS   EVIDENCE      RELEASE
+recommender  failed  4 of 6  blue 100  2.85 of 2.00  2026-11-24.1
+    aborted by a person, who had looked at it for a while
+";
+    assert!(text(80).starts_with(narrow), "{}", text(80));
+}
+
+#[test]
 fn what_does_not_fit_is_counted() {
     let text = |height| write(&picture(true, &rollback(), None, NOW, (80, height)), false);
     assert!(text(30).contains("LAST EVENTS") && text(30).contains("green begins, …"), "{}", text(30));
