@@ -15,6 +15,9 @@ WASM         := target/changeover.wasm
 TRAP         := target/changeover-trap.wasm
 IDLE         := target/idle.wasm
 TRIPLE       := wasm32-unknown-unknown
+# The command line's binary for its image: static, so that it runs on any Linux and in an empty image.
+CLI          := target/cli/changeover
+CLI_TRIPLE   := $(shell uname -m)-unknown-linux-musl
 ENVOY        := target/envoy/$(ENVOY_VERSION)/envoy/_bin/envoy
 BINDGEN      := target/tools/bin/wasm-bindgen-test-runner
 # The version of wasm-bindgen in Cargo.lock: the test runner must be the same.
@@ -32,7 +35,7 @@ endif
 SOURCES := Cargo.toml Cargo.lock rust-toolchain.toml $(shell find src -name '*.rs' -not -path 'src/bin/*')
 
 ##@ Use
-.PHONY: help build image demo
+.PHONY: help build image image-cli demo
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} \
 	      /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,15 +45,18 @@ build: $(WASM) ## Build the filter: target/changeover.wasm
 image: $(WASM) ## Build an OCI image with the filter, as Istio and Envoy Gateway fetch it: changeover:VERSION
 	docker build --quiet --tag changeover:$(VERSION) .
 
+image-cli: $(CLI) ## Build an OCI image with the command line: changeover-cli:VERSION
+	docker build --quiet --file Dockerfile.cli --tag changeover-cli:$(VERSION) .
+
 demo: $(WASM) $(ENVOY) target/venv/.ready ## All of it on a real Envoy: canary, users, flips, a release that walks, one that goes back (KEEP=1: leave it running)
 	@target/venv/bin/python examples/demo/demo.py --envoy $(ENVOY) $(if $(KEEP),--keep)
 
 ##@ Work on it
-.PHONY: test test-unit test-node test-judge test-envoy test-users test-oldest test-matrix test-crds test-examples test-compose simulate bench lint fmt schema clean
+.PHONY: test test-unit test-node test-judge test-envoy test-users test-oldest test-matrix test-crds test-examples test-compose simulate bench lint fmt schema cli-docs clean
 test: lint test-unit test-node test-judge test-crds test-examples test-envoy test-users test-oldest test-compose ## Everything: lints, unit tests, wasm32 under Node, the judge, examples, real Envoys
 
 test-unit: target/.wasm32 ## The pure core and the command line, natively
-	cargo test --quiet --lib --bins --test node
+	cargo test --quiet --lib --bins --test node --test cli
 
 test-node: $(BINDGEN) target/.wasm32 ## The pure core on wasm32, under Node
 	CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=$(CURDIR)/$(BINDGEN) \
@@ -101,6 +107,9 @@ schema: ## Write docs/schema.json anew
 	cargo run --quiet -- schema > target/schema.json
 	mv target/schema.json docs/schema.json
 
+cli-docs: ## Write what the commands in docs/cli.md print anew
+	WRITE_DOCS=1 cargo test --quiet --test cli the_documentation
+
 clean: ## Remove everything that was built or installed
 	rm -rf target
 
@@ -110,6 +119,11 @@ $(WASM): $(SOURCES) tools/check-module.py | target/.wasm32
 	cargo rustc --lib --crate-type cdylib --features envoy --target $(TRIPLE) --release
 	@$(PYTHON) tools/check-module.py target/$(TRIPLE)/release/changeover.wasm
 	@cp target/$(TRIPLE)/release/changeover.wasm $@
+
+$(CLI): $(SOURCES) $(shell find src/bin -name '*.rs')
+	@rustup target list --installed | grep -qx $(CLI_TRIPLE) || rustup target add $(CLI_TRIPLE)
+	cargo build --quiet --bin changeover --target $(CLI_TRIPLE) --release
+	@mkdir -p $(@D) && cp target/$(CLI_TRIPLE)/release/changeover $@
 
 # The same module with a way to make it trap: for the tests, never for a user.
 $(TRAP): $(SOURCES) | target/.wasm32

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::time::rfc3339;
 use crate::rollout::event::{self, Action, Actor, Unit};
-use crate::rollout::program::{Program, Weights};
+use crate::rollout::program::{self, Pause, Program, Weights};
 use crate::rollout::record::Record;
 use crate::rollout::run::Phase;
 
@@ -44,8 +44,17 @@ pub struct Rollout {
     pub reason: String,
     /// Whether a pin decides where requests go.
     pub pinned: bool,
+    /// The version that is known to be good.
+    #[serde(default)]
+    pub stable: String,
+    /// The version that is being released; `None` when there is none besides stable.
+    #[serde(default)]
+    pub candidate: Option<String>,
     /// Where in its steps.
     pub step: Step,
+    /// All its steps.
+    #[serde(default)]
+    pub steps: Vec<Planned>,
     /// The shares in force, of every version.
     pub weights: Shares,
     /// The shares that candidate and stable had of the requests of both since the step began; empty before any
@@ -61,12 +70,37 @@ pub struct Rollout {
 }
 
 /// Where a rollout is in its steps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// The step that waits, counted from 0; the number of steps when all are done.
     pub index: usize,
     /// The number of steps; 0 when it does not move by itself.
     pub count: usize,
+    /// Milliseconds that this step has waited.
+    #[serde(default)]
+    pub waited_ms: u64,
+    /// The candidate's requests that were judged since this step began.
+    #[serde(default)]
+    pub requests: u64,
+}
+
+/// A step as it is planned, under the names that it has in the configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Planned {
+    /// Sets the shares of the versions named.
+    SetWeight(Shares),
+    /// Sets the mirror's share.
+    SetMirror(Percent),
+    /// Waits: for so many milliseconds and so many of the candidate's requests; for a person when there is neither.
+    Pause {
+        /// Milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        duration_ms: Option<u64>,
+        /// Requests.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        min_requests: Option<u64>,
+    },
 }
 
 /// How sure one can be that the candidate is worse.
@@ -158,12 +192,34 @@ impl Rollout {
             phase: run.phase,
             reason: run.reason.clone(),
             pinned: run.is_pinned(program),
-            step: Step { index: run.position.min(program.steps.len()), count: program.steps.len() },
+            stable: program.stable.clone(),
+            candidate: program.candidate.clone(),
+            step: Step {
+                index: run.position.min(program.steps.len()),
+                count: program.steps.len(),
+                waited_ms: run.waited(),
+                requests: run.judge.step_requests(),
+            },
+            steps: program.steps.iter().map(Planned::new).collect(),
             weights: weights(program, run.in_force()),
             observed_share: observed_share(record),
             mirror: run.mirror_share(program).map(Percent::of),
             evidence: evidence(record),
             missing_workers: Vec::new(),
+        }
+    }
+}
+
+impl Planned {
+    fn new(step: &program::Step) -> Self {
+        match step {
+            program::Step::Weights(weights) => Self::SetWeight(shares(weights)),
+            program::Step::Mirror(share) => Self::SetMirror(Percent::of(*share)),
+            program::Step::Pause(Pause::Person) => Self::Pause { duration_ms: None, min_requests: None },
+            program::Step::Pause(Pause::Until { duration, requests }) => {
+                let min_requests = (*requests > 0).then_some(*requests);
+                Self::Pause { duration_ms: Some(*duration), min_requests }
+            }
         }
     }
 }

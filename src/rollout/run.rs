@@ -154,6 +154,12 @@ impl Run {
         (run, events)
     }
 
+    /// Milliseconds that the present step has waited.
+    #[must_use]
+    pub fn waited(&self) -> u64 {
+        self.waited
+    }
+
     /// Shares of the versions besides stable by now, a pin included.
     #[must_use]
     pub fn in_force(&self) -> &Weights {

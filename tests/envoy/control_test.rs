@@ -57,11 +57,18 @@ async fn rollouts_and_events_are_shown() {
         ("attempt", json!(1)),
         ("phase", json!("paused")),
         ("weights", json!({"blue": 50, "green": 50})),
-        ("step", json!({"index": 1, "count": 4})),
         ("pinned", json!(false)),
+        ("candidate", json!("green")),
+        (
+            "steps",
+            json!([
+                {"set_weight": {"green": 50}}, {"pause": {}}, {"set_weight": {"green": 75}}, {"pause": {"duration_ms": 3_600_000}},
+            ]),
+        ),
     ] {
         assert_eq!(rollout[field], expected, "{field} of {rollout}");
     }
+    assert_eq!((&rollout["step"]["index"], &rollout["step"]["count"]), (&json!(1), &json!(4)), "{rollout}");
     let (status, events) = get(&envoy, "/v1/rollouts/digits/events").await;
     assert_eq!(status, 200);
     let actions: Vec<_> =

@@ -11,10 +11,11 @@ mod schema;
 mod source;
 mod yaml;
 
+use std::io::{Write, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// Releases models safely behind Envoy.
 #[derive(Parser)]
@@ -52,6 +53,11 @@ enum Command {
     },
     #[command(flatten)]
     Control(control::Command),
+    /// Print what makes a shell complete this command line
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
 }
 
 fn main() -> ExitCode {
@@ -60,5 +66,14 @@ fn main() -> ExitCode {
         Command::Schema => schema::run(),
         Command::Replay { config, rollout, file } => replay::run(&config, rollout.as_deref(), &file),
         Command::Control(command) => control::run(&command),
+        Command::Completions { shell } => completions(shell),
     }
+}
+
+fn completions(shell: clap_complete::Shell) -> ExitCode {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "changeover", &mut script);
+    // A reader that closes the pipe early has what it wanted.
+    let _ = stdout().write_all(&script);
+    ExitCode::SUCCESS
 }

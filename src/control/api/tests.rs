@@ -125,7 +125,9 @@ fn a_rollout_is_shown_as_documented() {
         response.body,
         concat!(
             r#"{"name":"steps","revision":2,"release":"1","attempt":1,"phase":"progressing","reason":"","#,
-            r#""pinned":false,"step":{"index":1,"count":4},"weights":{"blue":95,"green":5,"red":0},"#,
+            r#""pinned":false,"stable":"blue","candidate":"green","#,
+            r#""step":{"index":1,"count":4,"waited_ms":0,"requests":6},"steps":[{"set_weight":{"green":5}},"#,
+            r#"{"pause":{"duration_ms":3600000}},{"set_weight":{"green":50}},{"pause":{}}],"weights":{"blue":95,"green":5,"red":0},"#,
             r#""observed_share":{"blue":94.34,"green":5.66},"mirror":12.5,"evidence":["#,
             r#"{"metric":"error_rate","log10_e":0.229,"threshold":null},"#,
             r#"{"metric":"error_rate.max","log10_e":-0.122,"threshold":null},"#,
@@ -137,7 +139,8 @@ fn a_rollout_is_shown_as_documented() {
         response.body,
         concat!(
             r#"{"name":"still","revision":1,"release":"1","attempt":1,"phase":"steady","reason":"","pinned":false,"#,
-            r#""step":{"index":0,"count":0},"weights":{"blue":99.75,"green":0.25,"red":0},"observed_share":{},"#,
+            r#""stable":"blue","candidate":"green","step":{"index":0,"count":0,"waited_ms":0,"requests":0},"#,
+            r#""steps":[],"weights":{"blue":99.75,"green":0.25,"red":0},"observed_share":{},"#,
             r#""mirror":null,"evidence":[]}"#,
         )
     );

@@ -10,7 +10,7 @@ use ureq::{Agent, Body};
 /// More than the API ever answers on one page.
 const MOST_ANSWER: u64 = 64 << 20;
 /// A command is answered within a second and a bit.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why there is no answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -95,8 +95,16 @@ impl Client {
     }
 
     fn unreachable(&self, error: &ureq::Error) -> Failure {
+        let why = match error {
+            ureq::Error::Io(error) => error.to_string(),
+            ureq::Error::Timeout(_) => format!("no answer within {} s", PATIENCE.as_secs()),
+            error => error.to_string(),
+        };
         Failure::Unreachable(format!(
-            "{}: {error}\nIs Envoy running, with the control listener of envoy/control.yaml? Another address: --endpoint URL",
+            "{}: {why}\n\
+             Is Envoy running there, with the control listener of envoy/control.yaml in its bootstrap?\n\
+             In Kubernetes it is in the gateway's pod: kubectl port-forward pod/NAME 9911\n\
+             Another address: --endpoint URL, or CHANGEOVER_ENDPOINT",
             self.endpoint
         ))
     }
@@ -105,10 +113,15 @@ impl Client {
         let status = response.status().as_u16();
         let problem: Option<Problem> = serde_json::from_str(body).ok();
         match (status, problem) {
-            (401, _) if self.authorization.is_none() => {
-                Failure::Unreachable("a token is wanted: --token-file FILE, or CHANGEOVER_TOKEN".into())
-            }
-            (401, _) => Failure::Unreachable("the token is not the one in the configuration".into()),
+            (401, _) if self.authorization.is_none() => Failure::Unreachable(format!(
+                "{}: a token is wanted: --token-file FILE, or CHANGEOVER_TOKEN",
+                self.endpoint
+            )),
+            (401, _) => Failure::Unreachable(format!(
+                "{}: the token is not the one in the configuration, where `control.token_sha256` is the right one's \
+                 SHA-256 (tr -d '\\n' < FILE | sha256sum)",
+                self.endpoint
+            )),
             (403, Some(problem)) => Failure::Unreachable(format!("{}: {}", self.endpoint, problem.detail)),
             (_, Some(problem)) => Failure::Refused(problem.detail),
             (503, None) => Failure::Unreachable(format!(

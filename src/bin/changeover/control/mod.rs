@@ -1,18 +1,28 @@
 //! `changeover status`, `events`, and the commands: what people ask of a running Envoy, over its control listener.
 
 mod client;
+mod draw;
+mod lines;
+mod screen;
 mod show;
+mod table;
+mod terminal;
+mod text;
+mod watch;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use changeover::control::view::{Journal, Page, Rollout};
-use changeover::rollout::run::Phase;
 use clap::{Args, Subcommand};
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Number, Value};
 
 use client::{Client, Failure};
+use terminal::Reader;
+use text::Line;
+use watch::Subject;
 
 /// What may be asked.
 #[derive(Subcommand)]
@@ -24,11 +34,20 @@ pub(crate) enum Command {
         /// Absent: all rollouts
         #[arg(value_parser = name)]
         rollout: Option<String>,
+        /// Go on looking, until Ctrl-C: a picture that is drawn over, or, where no terminal is, a line for each change
+        #[arg(long)]
+        watch: bool,
         #[command(flatten)]
         connection: Connection,
     },
     /// Show what happened to a rollout, newest first
-    Events(Target),
+    Events {
+        #[command(flatten)]
+        target: Target,
+        /// Go on looking, until Ctrl-C: what was, what is, oldest first
+        #[arg(long)]
+        watch: bool,
+    },
     /// End the waiting of the present step
     ///
     /// Exit status of this and all other commands: 0 done, 1 refused, 2 the control listener cannot be asked.
@@ -47,6 +66,24 @@ pub(crate) enum Command {
     Resume(Target),
     /// Begin another attempt after an abort or a failure
     Retry(Target),
+    /// Set versions' shares of the traffic; stable gets what is left
+    ///
+    /// Beside steps it pauses the rollout; `resume` keeps the shares and goes on from there.
+    Weight {
+        #[command(flatten)]
+        target: Target,
+        /// A version's share in percent, such as green=10; versions that are not named keep theirs
+        #[arg(required = true, value_name = "VERSION=PERCENT", value_parser = share)]
+        shares: Vec<(String, Number)>,
+    },
+    /// Flip a blue/green rollout to a version, or back
+    Switch {
+        #[command(flatten)]
+        target: Target,
+        /// The version that is to answer
+        #[arg(value_parser = name)]
+        version: String,
+    },
 }
 
 /// A rollout of a running Envoy.
@@ -82,7 +119,7 @@ struct Shown {
 
 /// Asks, shows the answer, and says by the exit status what came of it.
 pub(crate) fn run(command: &Command) -> ExitCode {
-    match ask(command) {
+    match ask(command, Reader::of_stdout()) {
         Ok(shown) => {
             // A reader that closes the pipe early has seen what it wanted.
             let _ = std::io::stdout().write_all(shown.text.as_bytes());
@@ -95,38 +132,69 @@ pub(crate) fn run(command: &Command) -> ExitCode {
     }
 }
 
-fn ask(command: &Command) -> Result<Shown, Failure> {
+fn ask(command: &Command, reader: Reader) -> Result<Shown, Failure> {
     let (target, verb, body) = match command {
-        Command::Status { rollout: Some(rollout), connection } => return status(rollout, connection),
-        Command::Status { rollout: None, connection } => return all(connection),
-        Command::Events(target) => return events(target),
-        Command::Promote { target, full } => {
-            (target, "promote", if *full { r#"{"full":true}"# } else { "{}" })
+        Command::Status { rollout, watch: true, connection } => {
+            let subject = rollout.clone().map_or(Subject::All, Subject::Rollout);
+            let rollouts = watch::run(client(connection)?, subject, connection.json, reader)?;
+            return Ok(Shown { text: String::new(), bad: rollouts.iter().any(show::is_bad) });
         }
-        Command::Abort(target) => (target, "abort", "{}"),
-        Command::Pause(target) => (target, "pause", "{}"),
-        Command::Resume(target) => (target, "resume", "{}"),
-        Command::Retry(target) => (target, "retry", "{}"),
+        Command::Status { rollout: Some(rollout), connection, .. } => {
+            return status(rollout, connection, reader);
+        }
+        Command::Status { rollout: None, connection, .. } => return all(connection, reader),
+        Command::Events { target, watch: true } => {
+            let subject = Subject::Events(target.rollout.clone());
+            watch::run(client(&target.connection)?, subject, target.connection.json, reader)?;
+            return Ok(Shown::default());
+        }
+        Command::Events { target, .. } => return events(target, reader),
+        Command::Promote { target, full } => {
+            (target, "promote", if *full { r#"{"full":true}"#.into() } else { "{}".into() })
+        }
+        Command::Abort(target) => (target, "abort", "{}".into()),
+        Command::Pause(target) => (target, "pause", "{}".into()),
+        Command::Resume(target) => (target, "resume", "{}".into()),
+        Command::Retry(target) => (target, "retry", "{}".into()),
+        Command::Weight { target, shares } => (target, "weight", weights(shares)?),
+        Command::Switch { target, version } => {
+            (target, "switch", serde_json::json!({"active": version}).to_string())
+        }
     };
-    let answer =
-        client(&target.connection)?.post(&format!("/v1/rollouts/{}/{verb}", target.rollout), body)?;
-    show(&answer, &target.connection, show::rollout, |_| false)
+    let client = client(&target.connection)?;
+    let answer = client.post(&format!("/v1/rollouts/{}/{verb}", target.rollout), &body);
+    let answer = answer.map_err(|failure| with_known_names(&client, &target.rollout, failure))?;
+    show(&answer, &target.connection, reader, show::rollout, |_| false)
 }
 
-fn status(rollout: &str, connection: &Connection) -> Result<Shown, Failure> {
-    let answer = client(connection)?.get(&format!("/v1/rollouts/{rollout}"))?;
-    show(&answer, connection, show::rollout, is_bad)
-}
-
-fn events(target: &Target) -> Result<Shown, Failure> {
-    let answer = client(&target.connection)?.get(&format!("/v1/rollouts/{}/events", target.rollout))?;
-    show(&answer, &target.connection, |journal: &Journal| show::events(&journal.events), |_| false)
-}
-
-/// All rollouts, page by page.
-fn all(connection: &Connection) -> Result<Shown, Failure> {
+fn status(rollout: &str, connection: &Connection, reader: Reader) -> Result<Shown, Failure> {
     let client = client(connection)?;
-    let (mut rollouts, mut text) = (Vec::new(), String::new());
+    let answer = client.get(&format!("/v1/rollouts/{rollout}"));
+    let answer = answer.map_err(|failure| with_known_names(&client, rollout, failure))?;
+    show(&answer, connection, reader, show::rollout, show::is_bad)
+}
+
+fn events(target: &Target, reader: Reader) -> Result<Shown, Failure> {
+    let client = client(&target.connection)?;
+    let answer = client.get(&format!("/v1/rollouts/{}/events", target.rollout));
+    let answer = answer.map_err(|failure| with_known_names(&client, &target.rollout, failure))?;
+    let lines = |journal: &Journal, width| show::events(&journal.events, width);
+    show(&answer, &target.connection, reader, lines, |_| false)
+}
+
+fn all(connection: &Connection, reader: Reader) -> Result<Shown, Failure> {
+    let (rollouts, answers) = pages(&client(connection)?)?;
+    let text = if connection.json {
+        answers
+    } else {
+        text::write(&show::rollouts(&rollouts, reader.width), reader.tones)
+    };
+    Ok(Shown { text, bad: rollouts.iter().any(show::is_bad) })
+}
+
+/// All rollouts, page by page, and the answers as they came, one a line.
+fn pages(client: &Client) -> Result<(Vec<Rollout>, String), Failure> {
+    let (mut rollouts, mut answers) = (Vec::new(), String::new());
     let mut after: Option<String> = None;
     loop {
         let answer = client.get(&match &after {
@@ -135,33 +203,57 @@ fn all(connection: &Connection) -> Result<Shown, Failure> {
         })?;
         let page: Page = read(&answer)?;
         rollouts.extend(page.rollouts);
-        text.push_str(&answer);
-        text.push('\n');
+        answers.push_str(&answer);
+        answers.push('\n');
         // Names rise from page to page: a listing that goes round in circles ends here.
         if page.next <= after {
-            break;
+            return Ok((rollouts, answers));
         }
         after = page.next;
     }
-    if !connection.json {
-        text = show::rollouts(&rollouts);
-    }
-    Ok(Shown { text, bad: rollouts.iter().any(is_bad) })
 }
 
-/// Whether somebody should look at a rollout.
-fn is_bad(rollout: &Rollout) -> bool {
-    matches!(rollout.phase, Phase::Failed | Phase::Aborted)
+/// Where a rollout's name is refused, adds those that there are.
+fn with_known_names(client: &Client, rollout: &str, failure: Failure) -> Failure {
+    const MOST_NAMES: usize = 10;
+    let Failure::Refused(why) = failure else { return failure };
+    let Ok((rollouts, _)) = pages(client) else { return Failure::Refused(why) };
+    if rollouts.iter().any(|known| known.name == rollout) {
+        return Failure::Refused(why);
+    }
+    let names: Vec<String> =
+        rollouts.iter().take(MOST_NAMES).map(|known| format!("\"{}\"", known.name)).collect();
+    let more = if rollouts.len() > MOST_NAMES { ", … (changeover status lists all)" } else { "" };
+    Failure::Refused(match names.as_slice() {
+        [] => format!("{why}; none is known here"),
+        names => format!("{why}; known here: {}{more}", names.join(", ")),
+    })
+}
+
+/// The body of `weight`.
+fn weights(shares: &[(String, Number)]) -> Result<String, Failure> {
+    let mut body = Map::new();
+    for (version, share) in shares {
+        if body.insert(version.clone(), Value::Number(share.clone())).is_some() {
+            return Err(Failure::Unreachable(format!("{version} is named twice")));
+        }
+    }
+    Ok(Value::Object(body).to_string())
 }
 
 fn show<T: DeserializeOwned>(
     answer: &str,
     connection: &Connection,
-    human: impl Fn(&T) -> String,
+    reader: Reader,
+    human: impl Fn(&T, Option<usize>) -> Vec<Line>,
     bad: impl Fn(&T) -> bool,
 ) -> Result<Shown, Failure> {
     let value: T = read(answer)?;
-    let text = if connection.json { format!("{answer}\n") } else { human(&value) };
+    let text = if connection.json {
+        format!("{answer}\n")
+    } else {
+        text::write(&human(&value, reader.width), reader.tones)
+    };
     Ok(Shown { text, bad: bad(&value) })
 }
 
@@ -194,6 +286,17 @@ fn name(text: &str) -> Result<String, String> {
     } else {
         Err("expected a rollout's name: lower-case letters, digits and -".into())
     }
+}
+
+/// Reads a version and its share: `green=10`.
+fn share(text: &str) -> Result<(String, Number), String> {
+    let expected =
+        || "expected a version and its share in percent, such as green=10 or green=0.25".to_owned();
+    let (version, share) = text.split_once('=').ok_or_else(expected)?;
+    let version = name(version).map_err(|_| expected())?;
+    // As it is written: what a share may be, the API knows.
+    let share = share.parse().map_err(|_| expected())?;
+    Ok((version, share))
 }
 
 #[cfg(test)]

@@ -1,92 +1,178 @@
 //! Rollouts and events as people read them.
 
-use std::fmt::Write;
-
 use changeover::control::view::{Event, Evidence, Rollout, Shares};
+use changeover::rollout::event::Action;
+use changeover::rollout::run::Phase;
 
-/// One line for each rollout.
-pub(super) fn rollouts(rollouts: &[Rollout]) -> String {
+use super::draw;
+use super::table::Table;
+use super::text::{Line, Tone, wrap};
+
+/// Columns of a field's name.
+pub(super) const NAME: usize = 10;
+/// Columns beyond which bars grow no longer.
+const WIDE: usize = 120;
+/// What bars are drawn for where nobody says.
+const USUAL: usize = 80;
+
+/// One row for each rollout.
+pub(super) fn rollouts(rollouts: &[Rollout], width: Option<usize>) -> Vec<Line> {
     if rollouts.is_empty() {
-        return "no rollouts\n".into();
+        return vec![Line::new(Tone::Plain, "no rollouts")];
     }
-    let row = |rollout: &Rollout| {
-        [
-            rollout.name.clone(),
+    let head = ["rollout", "phase", "step", "weights", "observed", "evidence", "release"];
+    let mut table = Table::new(&head, "reason", &["observed", "release"]);
+    for rollout in rollouts {
+        let plain = |text: &str| Line::new(Tone::Plain, text);
+        let cells = vec![
+            Line::new(Tone::Strong, &rollout.name),
             phase(rollout),
-            step(rollout).unwrap_or_default(),
-            shares(&rollout.weights),
-            shares(&rollout.observed_share),
-            rollout.evidence.last().map(odds).unwrap_or_default(),
-            rollout.release.clone(),
-            rollout.reason.clone(),
-        ]
-    };
-    let head = ["rollout", "phase", "step", "weights", "observed", "evidence", "release", "reason"];
-    table(head, rollouts.iter().map(row))
+            plain(&step(rollout).unwrap_or_default()),
+            plain(&shares(&rollout.weights)),
+            plain(&shares(&rollout.observed_share)),
+            plain(&rollout.evidence.last().map(odds).unwrap_or_default()),
+            plain(&rollout.release),
+        ];
+        table.row(cells, &rollout.reason);
+    }
+    table.lines(width)
 }
 
 /// All about one rollout.
-pub(super) fn rollout(rollout: &Rollout) -> String {
-    let mut lines = vec![
-        ["rollout".into(), rollout.name.clone()],
-        ["release".into(), format!("{}, attempt {}", rollout.release, rollout.attempt)],
-        ["phase".into(), phase(rollout)],
-    ];
-    let mut line = |name: &str, value: String| {
-        if !value.is_empty() {
-            lines.push([name.into(), value]);
-        }
-    };
-    line("reason", rollout.reason.clone());
-    line("step", step(rollout).unwrap_or_default());
-    line("weights", shares(&rollout.weights));
-    line("observed", shares(&rollout.observed_share));
-    line("mirror", rollout.mirror.map(|share| format!("{} %", decimals(share.0))).unwrap_or_default());
-    line("revision", rollout.revision.to_string());
+pub(super) fn rollout(rollout: &Rollout, width: Option<usize>) -> Vec<Line> {
+    let mut lines = Vec::new();
+    field("rollout", &[Line::new(Tone::Strong, &rollout.name)], &mut lines);
+    text("release", &format!("{}, attempt {}", rollout.release, rollout.attempt), width, &mut lines);
+    field("phase", &[phase(rollout)], &mut lines);
+    text("reason", &rollout.reason, width, &mut lines);
+    field("steps", &draw::steps(rollout, width), &mut lines);
+    field("step", &draw::present(rollout), &mut lines);
+    let mirror = rollout.mirror.map(|share| percent(share.0)).unwrap_or_default();
+    text("mirror", &mirror, width, &mut lines);
+    text("revision", &rollout.revision.to_string(), width, &mut lines);
     let workers: Vec<String> = rollout.missing_workers.iter().map(ToString::to_string).collect();
     if !workers.is_empty() {
-        line(
-            "missing",
-            format!("not confirmed yet by worker {}; ask for the status again", workers.join(", ")),
-        );
+        let missing = format!("not confirmed yet by worker {}; ask for the status again", workers.join(", "));
+        text("missing", &missing, width, &mut lines);
     }
-    let mut text = columns(&lines);
+    let columns = width.unwrap_or(USUAL).min(WIDE);
+    lines.push(Line::default());
+    lines.extend(draw::weights(rollout, columns));
     if !rollout.evidence.is_empty() {
-        text.push('\n');
-        text.push_str(&evidence(&rollout.evidence));
+        lines.push(Line::default());
+        lines.extend(draw::evidence(rollout, columns));
     }
-    text
+    match width {
+        Some(width) => lines.into_iter().map(|line| line.cut(width)).collect(),
+        None => lines,
+    }
 }
 
-/// One line for each event.
-pub(super) fn events(events: &[Event]) -> String {
+/// What happened, two lines and more for each event.
+pub(super) fn events(events: &[Event], width: Option<usize>) -> Vec<Line> {
     if events.is_empty() {
-        return "no events\n".into();
+        return vec![Line::new(Tone::Plain, "no events")];
     }
-    let row = |event: &Event| {
+    let mut lines = Vec::new();
+    for event in events {
+        let head = Line::new(Tone::Faint, &moment(event))
+            .and(Tone::Plain, &format!("  {:<6}  ", event.actor.label()))
+            .and_line(action(event).padded(8))
+            .and(Tone::Plain, &format!("  {}, attempt {}", event.release, event.attempt));
+        lines.push(match width {
+            Some(width) => head.cut(width),
+            None => head,
+        });
         let change = if event.from == event.to {
             String::new()
         } else {
             format!("{} → {}", shares(&event.from), shares(&event.to))
         };
-        let release = format!("{}, attempt {}", event.release, event.attempt);
-        [
-            event.time.clone(),
-            event.actor.label().into(),
-            event.action.label().into(),
-            release,
-            change,
-            event.message.clone(),
-        ]
-    };
-    table(["time", "actor", "action", "release", "weights", "message"], events.iter().map(row))
+        for said in [change, event.message.clone()] {
+            let said = wrap(&said, width.map_or(usize::MAX, |width| width.saturating_sub(4)));
+            lines.extend(said.iter().map(|said| Line::new(Tone::Plain, "    ").and(Tone::Plain, said)));
+        }
+    }
+    lines
 }
 
-fn evidence(evidence: &[Evidence]) -> String {
-    let number = |value: Option<f64>| value.map(|value| format!("{value:.2}")).unwrap_or_default();
-    let row =
-        |evidence: &Evidence| [evidence.metric.clone(), number(evidence.log10_e), number(evidence.threshold)];
-    table(["evidence", "log10(e)", "rolled back at"], evidence.iter().map(row))
+/// The last events, a line for each.
+pub(super) fn last_events(events: &[Event], most: usize) -> Vec<Line> {
+    let line = |event: &Event| {
+        Line::new(Tone::Faint, &moment(event))
+            .and(Tone::Plain, "  ")
+            .and_line(action(event).padded(8))
+            .and(Tone::Plain, &format!("  {}", event.message))
+    };
+    events.iter().take(most).map(line).collect()
+}
+
+/// Whether somebody should look at a rollout.
+pub(super) fn is_bad(rollout: &Rollout) -> bool {
+    matches!(rollout.phase, Phase::Failed | Phase::Aborted)
+}
+
+/// What a line for each change says.
+pub(super) fn in_a_line(rollout: &Rollout) -> String {
+    let mut line = format!("{}  {}", rollout.name, phase(rollout).write(false));
+    let step = step(rollout).map(|step| format!("step {step}")).unwrap_or_default();
+    for part in [step, shares(&rollout.weights), rollout.reason.clone()] {
+        if !part.is_empty() {
+            line.push_str("  ");
+            line.push_str(&part);
+        }
+    }
+    Line::new(Tone::Plain, &line).write(false)
+}
+
+fn field(name: &str, values: &[Line], lines: &mut Vec<Line>) {
+    let names = std::iter::once(name).chain(std::iter::repeat(""));
+    for (name, value) in names.zip(values) {
+        lines.push(Line::new(Tone::Faint, name).padded(NAME).and_line(value.clone()));
+    }
+}
+
+/// A field in words, if there are any.
+fn text(name: &str, value: &str, width: Option<usize>, lines: &mut Vec<Line>) {
+    let room = width.map_or(usize::MAX, |width| width.saturating_sub(NAME));
+    let values: Vec<Line> = wrap(value, room).iter().map(|part| Line::new(Tone::Plain, part)).collect();
+    field(name, &values, lines);
+}
+
+fn phase(rollout: &Rollout) -> Line {
+    let tone = match rollout.phase {
+        Phase::Failed | Phase::Aborted => Tone::Bad,
+        Phase::Paused => Tone::Held,
+        Phase::Succeeded => Tone::Good,
+        Phase::Progressing => Tone::Strong,
+        Phase::Steady => Tone::Plain,
+    };
+    let line = Line::new(tone, rollout.phase.label());
+    if rollout.pinned { line.and(Tone::Held, ", pinned") } else { line }
+}
+
+fn action(event: &Event) -> Line {
+    let tone = match event.action {
+        Action::Rollback | Action::Abort => Tone::Bad,
+        Action::Pause | Action::Alarm => Tone::Held,
+        Action::Succeed => Tone::Good,
+        _ => Tone::Plain,
+    };
+    Line::new(tone, event.action.label())
+}
+
+/// The date and time of an event to the second; UTC, as the `Z` says.
+fn moment(event: &Event) -> String {
+    match (event.time.get(..10), event.time.get(11..19)) {
+        (Some(date), Some(time)) => format!("{date} {time}Z"),
+        _ => event.time.clone(),
+    }
+}
+
+/// The step that waits, counted from 1 as the events do.
+pub(super) fn step(rollout: &Rollout) -> Option<String> {
+    let step = rollout.step;
+    (step.count > 0).then(|| format!("{} of {}", step.index.saturating_add(1).min(step.count), step.count))
 }
 
 /// How far the evidence is on its way to the threshold.
@@ -97,54 +183,19 @@ fn odds(all: &Evidence) -> String {
     }
 }
 
-fn phase(rollout: &Rollout) -> String {
-    let pinned = if rollout.pinned { ", pinned" } else { "" };
-    format!("{}{pinned}", rollout.phase.label())
-}
-
-/// The step that waits, counted from 1 as the events do.
-fn step(rollout: &Rollout) -> Option<String> {
-    let step = rollout.step;
-    (step.count > 0).then(|| format!("{} of {}", step.index.saturating_add(1).min(step.count), step.count))
-}
-
 /// The versions that have a share.
-fn shares(shares: &Shares) -> String {
+pub(super) fn shares(shares: &Shares) -> String {
     let shares = shares.iter().filter(|(_, share)| share.0 > 0.0);
     let shares: Vec<String> =
         shares.map(|(version, share)| format!("{version} {}", decimals(share.0))).collect();
     shares.join(", ")
 }
 
+pub(super) fn percent(share: f64) -> String {
+    format!("{} %", decimals(share))
+}
+
 /// At most two decimals.
 fn decimals(number: f64) -> f64 {
     (number * 100.0).round() / 100.0
-}
-
-fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
-    let head = head.map(|name| name.to_uppercase());
-    columns(&std::iter::once(head).chain(rows).collect::<Vec<_>>())
-}
-
-/// Rows in columns that are as wide as their widest cell; the last one is as wide as it likes.
-fn columns<const N: usize>(rows: &[[String; N]]) -> String {
-    // What the terminal would obey does not come from an answer.
-    let plain = |cell: &String| cell.replace(char::is_control, "\u{fffd}");
-    let rows: Vec<[String; N]> = rows.iter().map(|row| row.each_ref().map(plain)).collect();
-    let mut widths = [0; N];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    let mut text = String::new();
-    for row in &rows {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(widths) {
-            let _ = write!(line, "{cell:width$}  ");
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
 }

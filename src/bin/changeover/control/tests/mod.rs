@@ -1,4 +1,5 @@
 mod server;
+mod watch;
 
 use super::*;
 use changeover::config::schema::Control;
@@ -12,7 +13,7 @@ use server::{Rollouts, listen, serve};
 fn changeover(endpoint: &str, arguments: &[&str]) -> Result<Shown, Failure> {
     let all = [&["changeover"], arguments, &["--endpoint", endpoint]].concat();
     match crate::Arguments::try_parse_from(all).expect("valid arguments").command {
-        crate::Command::Control(command) => ask(&command),
+        crate::Command::Control(command) => ask(&command, Reader::default()),
         _ => panic!("no command about rollouts"),
     }
 }
@@ -43,7 +44,7 @@ fn open() -> String {
 #[test]
 fn all_rollouts_are_shown_in_a_table() {
     let expected = "\
-ROLLOUT  PHASE        STEP    WEIGHTS                 OBSERVED                EVIDENCE      RELEASE       REASON
+ROLLOUT  PHASE        STEP    WEIGHTS                 OBSERVED                EVIDENCE      RELEASE
 steps    progressing  2 of 4  blue 95, green 5        blue 94.34, green 5.66  0.23 of 2.00  2026-11-24.1
 still    steady               blue 99.75, green 0.25                                        2026-11-24.1
 ";
@@ -58,15 +59,18 @@ fn one_rollout_is_shown_in_full() {
 rollout   steps
 release   2026-11-24.1, attempt 1
 phase     progressing
-step      2 of 4
-weights   blue 95, green 5
-observed  blue 94.34, green 5.66
+steps     ✓ 5 %  ▶ 1h  · 50 %  · promotion
+step      2 of 4, 0s of 1h  ░░░░░░░░░░░░░░░░░░░░
 mirror    12.5 %
 revision  2
 
-EVIDENCE    LOG10(E)  ROLLED BACK AT
-error_rate  0.23
-all         0.23      2.00
+WEIGHTS            WANTED                         OBSERVED
+blue (stable)         95 %  ███████████████████░  94.34 %  ███████████████████░
+green (candidate)      5 %  █░░░░░░░░░░░░░░░░░░░   5.66 %  █░░░░░░░░░░░░░░░░░░░
+
+EVIDENCE    LOG10(E)  ROLLED BACK AT 2.00
+error_rate      0.23  █████░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░
+all             0.23  █████░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░
 ";
     assert_eq!(text(&open(), &["status", "steps"]), expected);
 }
@@ -91,21 +95,53 @@ fn commands_are_obeyed_and_their_events_shown() {
     let events = text(&endpoint, &["events", "steps"]);
     let lines: Vec<&str> = events.lines().collect();
     assert_eq!(
-        lines[0],
-        "TIME                      ACTOR   ACTION   RELEASE                  WEIGHTS                               MESSAGE"
-    );
-    assert_eq!(
-        lines[1],
-        "2025-11-24T22:15:00.250Z  user    step     2026-11-24.1, attempt 2  blue 100 → blue 95, green 5           step 2 of 4: \
-         green at 5 % for 60 min"
+        lines[..3],
+        [
+            "2025-11-24 22:15:00Z  user    step      2026-11-24.1, attempt 2",
+            "    blue 100 → blue 95, green 5",
+            "    step 2 of 4: green at 5 % for 60 min",
+        ]
     );
     assert!(lines.iter().any(|line| line.contains("green 100 → blue 100")), "{events}");
 }
 
 #[test]
+fn shares_and_sides_are_sent_as_the_api_wants_them() {
+    let rollout = text(&open(), &["status", "steps", "--json"]);
+    let (sender, sent) = std::sync::mpsc::channel();
+    let endpoint = listen(move |request| {
+        sender.send((request.path.clone(), request.body.clone())).expect("somebody looks");
+        answer(200, &rollout)
+    });
+    for (arguments, verb, body) in [
+        (&["weight", "steps", "green=10"][..], "weight", r#"{"green":10}"#),
+        (&["weight", "steps", "green=0.25", "red=5"], "weight", r#"{"green":0.25,"red":5}"#),
+        (&["switch", "steps", "green"], "switch", r#"{"active":"green"}"#),
+        (&["promote", "steps", "--full"], "promote", r#"{"full":true}"#),
+    ] {
+        assert!(text(&endpoint, arguments).starts_with("rollout   steps\n"));
+        let (path, sent) = sent.recv().expect("it was sent");
+        assert_eq!(path, format!("/v1/rollouts/steps/{verb}").into_bytes());
+        assert_eq!(String::from_utf8(sent).expect("text"), body);
+    }
+    let twice = failure(&endpoint, &["weight", "steps", "green=10", "green=20"]);
+    assert_eq!(twice, (2, "green is named twice".into()));
+    assert!(sent.try_recv().is_err(), "nothing was sent");
+}
+
+#[test]
 fn what_the_api_refuses_is_said_with_status_1() {
     let endpoint = open();
-    assert_eq!(failure(&endpoint, &["status", "nobody"]), (1, "there is no rollout \"nobody\"".into()));
+    let nobody = "there is no rollout \"nobody\"; known here: \"steps\", \"still\"";
+    for arguments in [&["status", "nobody"][..], &["events", "nobody"], &["abort", "nobody"]] {
+        assert_eq!(failure(&endpoint, arguments), (1, nobody.into()));
+    }
+    let none = serve(Rollouts::default(), &Control::default(), &[]);
+    let nobody = "there is no rollout \"nobody\"; none is known here";
+    assert_eq!(failure(&none, &["status", "nobody"]), (1, nobody.into()));
+    let many = (0..11).fold(Rollouts::default(), |all, n| all.with(&format!("r{n}"), &json!({})));
+    let (_, message) = failure(&serve(many, &Control::default(), &[]), &["status", "nobody"]);
+    assert!(message.ends_with("\"r8\", … (changeover status lists all)"), "{message}");
     assert_eq!(
         failure(&endpoint, &["retry", "steps"]),
         (1, "the rollout is progressing; only an aborted or failed one can be retried".into())
@@ -163,8 +199,10 @@ fn the_token_comes_from_a_file_or_the_environment() {
     let endpoint = serve(rollouts(), &serde_json::from_value(control).expect("valid"), &[]);
     let with = |file: &str| changeover(&endpoint, &["abort", "steps", "--token-file", file]);
     assert!(with(&write("right", "secret\n")).is_ok());
-    let refused = |message: &str| Err(Failure::Unreachable(message.into()));
-    assert_eq!(with(&write("wrong", "guess")), refused("the token is not the one in the configuration"));
+    let refused = |message: &str| Err(Failure::Unreachable(format!("{endpoint}: {message}")));
+    let wrong = "the token is not the one in the configuration, where `control.token_sha256` is the right one's SHA-256 \
+                 (tr -d '\\n' < FILE | sha256sum)";
+    assert_eq!(with(&write("wrong", "guess")), refused(wrong));
     let wanted = "a token is wanted: --token-file FILE, or CHANGEOVER_TOKEN";
     assert_eq!(with(&write("empty", "\n")), refused(wanted));
     assert_eq!(with(&write("odd", "a\nb")).expect_err("no header's value").exit_status(), 2);
@@ -188,11 +226,10 @@ fn whoever_is_not_there_is_told_with_what_to_do() {
     drop(listener);
     let (status, message) = failure(&nobody, &["status"]);
     assert_eq!(status, 2);
-    assert!(message.starts_with(&format!("{nobody}: ")), "{message}");
-    assert!(
-        message.ends_with("\nIs Envoy running, with the control listener of envoy/control.yaml? Another address: --endpoint URL"),
-        "{message}"
-    );
+    let remedy = "Is Envoy running there, with the control listener of envoy/control.yaml in its bootstrap?
+In Kubernetes it is in the gateway's pod: kubectl port-forward pod/NAME 9911
+Another address: --endpoint URL, or CHANGEOVER_ENDPOINT";
+    assert_eq!(message, format!("{nobody}: Connection refused (os error 111)\n{remedy}"));
     let bypassed = listen(|_| answer(503, ""));
     assert_eq!(
         failure(&bypassed, &["status"]),
@@ -245,7 +282,7 @@ fn what_a_terminal_would_obey_is_not_shown() {
     rollout["reason"] = json!("\u{1b}[2J\nphase  succeeded");
     let endpoint = listen(move |_| answer(200, &rollout.to_string()));
     let shown = text(&endpoint, &["status", "steps"]);
-    assert!(shown.contains("reason    \u{fffd}[2J\u{fffd}phase  succeeded\n"), "{shown}");
+    assert!(shown.contains("reason    \u{fffd}[2J\u{fffd}phase succeeded\n"), "{shown}");
 }
 
 #[test]
@@ -264,6 +301,14 @@ fn arguments_that_mean_something_else_are_refused() {
         &["events"],
         &["abort", "a", "--full"],
         &["status", "--token", "secret"],
+        &["abort", "a", "--watch"],
+        &["weight", "a"],
+        &["weight", "a", "green"],
+        &["weight", "a", "green=ten"],
+        &["weight", "a", "green=NaN"],
+        &["weight", "a", "../b=10"],
+        &["switch", "a"],
+        &["switch", "a", ".."],
     ] {
         assert_eq!(parse(wrong), Some(2), "{wrong:?}");
     }

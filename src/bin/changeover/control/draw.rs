@@ -1,0 +1,175 @@
+//! Steps, shares and evidence as bars and marks.
+
+use changeover::control::view::{Planned, Rollout};
+use changeover::rollout::run::Phase;
+
+use super::show::{NAME, is_bad, percent, shares, step};
+use super::text::{Line, Tone, bar};
+
+/// Each step with a mark: done, present, to come.
+pub(super) fn steps(rollout: &Rollout, width: Option<usize>) -> Vec<Line> {
+    let room = width.map_or(usize::MAX, |width| width.saturating_sub(NAME));
+    let mut lines = Vec::new();
+    let mut line = Line::default();
+    for (index, step) in rollout.steps.iter().enumerate() {
+        let (mark, tone) = match index.cmp(&rollout.step.index) {
+            std::cmp::Ordering::Less => ("✓", Tone::Good),
+            std::cmp::Ordering::Equal if is_bad(rollout) => ("✗", Tone::Bad),
+            std::cmp::Ordering::Equal => ("▶", Tone::Strong),
+            std::cmp::Ordering::Greater => ("·", Tone::Faint),
+        };
+        let label = planned(step, rollout);
+        let tone_of_label = if tone == Tone::Good { Tone::Plain } else { tone };
+        let shown = Line::new(tone, mark).and(tone_of_label, &format!(" {label}"));
+        if line.width() > 0 && line.width().saturating_add(2).saturating_add(shown.width()) > room {
+            lines.push(std::mem::take(&mut line));
+        }
+        let gap = if line.width() > 0 { "  " } else { "" };
+        line = line.and(Tone::Plain, gap).and_line(shown);
+    }
+    if line.width() > 0 {
+        lines.push(line);
+    }
+    lines
+}
+
+fn planned(step: &Planned, rollout: &Rollout) -> String {
+    match step {
+        Planned::SetWeight(shares) => {
+            let of_candidate = rollout.candidate.as_ref().and_then(|candidate| shares.get(candidate));
+            match of_candidate {
+                Some(share) if shares.len() == 1 => percent(share.0),
+                _ => self::shares(shares),
+            }
+        }
+        Planned::SetMirror(share) => format!("mirror {}", percent(share.0)),
+        Planned::Pause { duration_ms: None, min_requests: None } => "promotion".into(),
+        Planned::Pause { duration_ms, min_requests } => {
+            let duration = duration_ms.filter(|milliseconds| *milliseconds > 0).map(duration);
+            let requests = min_requests.map(|requests| format!("{requests} requests"));
+            let parts: Vec<String> = [duration, requests].into_iter().flatten().collect();
+            if parts.is_empty() { "0s".into() } else { parts.join(", ") }
+        }
+    }
+}
+
+/// How far the present step is.
+pub(super) fn present(rollout: &Rollout) -> Vec<Line> {
+    let Some(mut said) = step(rollout) else { return Vec::new() };
+    let mut line = Line::default();
+    let waits = matches!(rollout.phase, Phase::Progressing | Phase::Paused);
+    if let (true, Some(Planned::Pause { duration_ms, min_requests })) =
+        (waits, rollout.steps.get(rollout.step.index))
+    {
+        let parts = [
+            duration_ms.map(|of| (part(rollout.step.waited_ms, of), rollout.step.waited_ms.min(of), of)),
+            min_requests.map(|of| (part(rollout.step.requests, of), rollout.step.requests, of)),
+        ];
+        let least = parts.iter().flatten().map(|(part, ..)| *part).reduce(f64::min);
+        if let Some(least) = least {
+            line = line.and(Tone::Plain, &format!("  {}", bar(least, 20)));
+        }
+        if let [Some((_, waited, of)), _] = parts {
+            said = format!("{said}, {} of {}", duration(waited), duration(of));
+        }
+        if let [_, Some((_, requests, of))] = parts {
+            said = format!("{said}, {requests} of {of} requests");
+        }
+    }
+    vec![Line::new(Tone::Plain, &said).and_line(line)]
+}
+
+#[allow(clippy::cast_precision_loss)] // drawn in twenty blocks
+fn part(done: u64, of: u64) -> f64 {
+    if done >= of { 1.0 } else { done as f64 / of as f64 }
+}
+
+/// Every version's share as it is wanted and as it is observed.
+pub(super) fn weights(rollout: &Rollout, columns: usize) -> Vec<Line> {
+    let name = |version: &String| {
+        let role = if *version == rollout.stable {
+            " (stable)"
+        } else if rollout.candidate.as_ref() == Some(version) {
+            " (candidate)"
+        } else {
+            ""
+        };
+        Line::new(Tone::Strong, version).and(Tone::Plain, role).cut(columns / 3)
+    };
+    let names: Vec<Line> = rollout.weights.keys().map(name).collect();
+    let widest = names.iter().map(Line::width).max().unwrap_or_default().max(NAME.saturating_sub(2));
+    let observes = !rollout.observed_share.is_empty();
+    // Two numbers of seven columns, two bars, and what is between them.
+    let blocks = (columns.saturating_sub(widest).saturating_sub(22) / 2).clamp(4, 40);
+    let gauge = |share: f64| format!("{:>7}  {}", percent(share), bar(share / 100.0, blocks));
+    let row = |name: Line, wanted: &str, observed: &str, tone: Tone| {
+        let line = name.padded(widest).and(tone, "  ").and(tone, wanted);
+        if observed.is_empty() { line } else { line.and(tone, "  ").and(tone, observed) }
+    };
+    let wanted = format!("{:width$}", "WANTED", width = blocks.saturating_add(9));
+    let head = Line::new(Tone::Faint, "WEIGHTS");
+    let mut lines = vec![row(head, &wanted, if observes { "OBSERVED" } else { "" }, Tone::Faint)];
+    for (name, (version, wanted)) in names.into_iter().zip(&rollout.weights) {
+        let observed = rollout.observed_share.get(version).map(|share| gauge(share.0)).unwrap_or_default();
+        lines.push(row(name, &gauge(wanted.0), &observed, Tone::Plain));
+    }
+    lines
+}
+
+/// Each metric's evidence on its way to the threshold.
+pub(super) fn evidence(rollout: &Rollout, columns: usize) -> Vec<Line> {
+    let threshold = rollout.evidence.iter().find_map(|evidence| evidence.threshold);
+    let names = rollout.evidence.iter().map(|evidence| Line::new(Tone::Plain, &evidence.metric).width());
+    let widest = names.max().unwrap_or_default().clamp(NAME.saturating_sub(2), (columns / 2).max(NAME));
+    // The number takes eight columns, gaps and mark six.
+    let blocks = columns.saturating_sub(widest).saturating_sub(14).clamp(4, 40);
+    let limit = threshold.map(|threshold| format!("ROLLED BACK AT {threshold:.2}")).unwrap_or_default();
+    let head = Line::new(Tone::Faint, "EVIDENCE").padded(widest);
+    let mut lines = vec![head.and(Tone::Faint, "  ").and(Tone::Faint, &format!("LOG10(E)  {limit}"))];
+    for evidence in &rollout.evidence {
+        let number = evidence.log10_e.map(|value| format!("{value:.2}")).unwrap_or_default();
+        let crossed = match (evidence.log10_e, evidence.threshold) {
+            (Some(value), Some(threshold)) => value >= threshold,
+            _ => false,
+        };
+        let tone = if crossed { Tone::Bad } else { Tone::Plain };
+        let drawn = threshold.map(|threshold| bar(evidence.log10_e.unwrap_or(0.0) / threshold, blocks));
+        let name = if evidence.threshold.is_some() { Tone::Strong } else { Tone::Plain };
+        let line = Line::new(name, &evidence.metric).cut(widest).padded(widest);
+        let decides = if crossed { " ✗" } else { "" };
+        lines.push(
+            line.and(tone, &format!("  {number:>8}  {}", drawn.unwrap_or_default())).and(tone, decides),
+        );
+    }
+    lines
+}
+
+/// Milliseconds as the configuration writes them, to the second: `1h30m`, `4m12s`.
+fn duration(milliseconds: u64) -> String {
+    if milliseconds < 1_000 && milliseconds > 0 {
+        return format!("{milliseconds}ms");
+    }
+    let seconds = milliseconds / 1_000;
+    let parts = [(seconds / 3_600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
+    let shown: Vec<String> =
+        parts.iter().filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count}{unit}")).collect();
+    if shown.is_empty() { "0s".into() } else { shown.concat() }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn durations_are_short() {
+        for (milliseconds, text) in [
+            (0, "0s"),
+            (500, "500ms"),
+            (1_999, "1s"),
+            (252_000, "4m12s"),
+            (600_000, "10m"),
+            (5_400_000, "1h30m"),
+            (90_000_000, "25h"),
+        ] {
+            assert_eq!(super::duration(milliseconds), text);
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! `--watch`, on what a real Envoy's API answered (`rollback.json`: 30 % of a candidate's requests began to fail).
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use changeover::control::view::{Evidence, Rollout};
+use changeover::rollout::run::Phase;
+
+use super::super::client::Failure;
+use super::super::lines::{Changes, News, lines};
+use super::super::screen::Screen;
+use super::super::terminal::Reader;
+use super::super::text::{Line, write};
+use super::super::watch::{Message, Seen, picture, pictures};
+
+const SIZE: (usize, usize) = (80, 30);
+const NOW: &str = "2026-11-25 01:18:50Z";
+
+fn rollback() -> Seen {
+    #[derive(serde::Deserialize)]
+    struct Recorded {
+        rollout: Rollout,
+        events: Vec<changeover::control::view::Event>,
+    }
+    let recorded: Recorded = serde_json::from_str(include_str!("rollback.json")).expect("the API's answers");
+    Seen { rollouts: vec![recorded.rollout], events: recorded.events }
+}
+
+fn gone() -> Failure {
+    Failure::Unreachable("http://127.0.0.1:9911: Connection refused\nIs Envoy running there?".into())
+}
+
+#[test]
+fn the_picture_in_the_readme_is_what_is_drawn() {
+    let drawn = write(&picture(true, &rollback(), None, NOW, SIZE), false);
+    let readme = include_str!("../../../../../README.md");
+    let block = format!("```\n$ changeover status recommender --watch\n{drawn}```\n");
+    assert!(readme.contains(&block), "expected in README.md:\n{block}");
+}
+
+#[test]
+fn pictures_fit_in_every_terminal() {
+    let mut all = rollback();
+    all.rollouts.extend(all.rollouts.clone());
+    let failure = gone();
+    for (width, height) in [(120, 40), (80, 24), (60, 12), (40, 10), (20, 5), (9, 3), (1, 1)] {
+        for (one, seen) in [(true, rollback()), (false, all.clone())] {
+            for lost in [None, Some((&failure, Duration::from_secs(3)))] {
+                let lines = picture(one, &seen, lost, NOW, (width, height));
+                assert!(lines.iter().all(|line| line.width() <= width), "{width}: {lines:?}");
+                assert!(lines.len() < height.max(4), "{height}: {}", lines.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_table_leaves_out_what_does_not_fit() {
+    let mut all = rollback();
+    all.rollouts[0].reason = "aborted by a person, who had looked at it for a while".into();
+    let text = |width| write(&picture(false, &all, None, NOW, (width, 30)), false);
+    let wide = "\
+ROLLOUT      PHASE   STEP    WEIGHTS   OBSERVED                 EVIDENCE      RELEASE       REASON
+recommender  failed  4 of 6  blue 100  blue 75.38, green 24.62  2.85 of 2.00  2026-11-24.1  aborted by a person, who had looked
+                                                                                            at it for a while
+";
+    assert!(text(128).starts_with(wide), "{}", text(128));
+    let narrow = "\
+ROLLOUT      PHASE   STEP    WEIGHTS   EVIDENCE      RELEASE
+recommender  failed  4 of 6  blue 100  2.85 of 2.00  2026-11-24.1
+    aborted by a person, who had looked at it for a while
+";
+    assert!(text(80).starts_with(narrow), "{}", text(80));
+}
+
+#[test]
+fn what_does_not_fit_is_counted() {
+    let text = |height| write(&picture(true, &rollback(), None, NOW, (80, height)), false);
+    assert!(text(30).contains("LAST EVENTS") && text(30).contains("green begins, …"), "{}", text(30));
+    assert!(text(24).contains("LAST EVENTS") && !text(24).contains("green begins"), "{}", text(24));
+    assert!(!text(21).contains("LAST EVENTS") && text(21).contains("\nall "), "{}", text(21));
+    assert!(text(12).contains("\n… 10 more lines in a higher window\n\n2026"), "{}", text(12));
+}
+
+/// What the terminal shows at the end, and what was returned.
+fn watched(messages: Vec<Message>) -> (String, Result<Vec<Rollout>, Failure>) {
+    let (sender, receiver) = mpsc::channel();
+    messages.into_iter().for_each(|message| sender.send(message).expect("a receiver"));
+    let mut out = Vec::new();
+    let result = pictures(true, rollback(), &receiver, Screen::new(&mut out, true), || SIZE);
+    let mut terminal = vt100::Parser::new(30, 80, 0);
+    terminal.process(&out);
+    assert!(!terminal.screen().hide_cursor(), "the cursor is back");
+    (terminal.screen().contents(), result)
+}
+
+#[test]
+fn an_endpoint_that_goes_away_is_told_in_place() {
+    let lost = || Message::Looked(Err(gone()));
+    let (screen, result) = watched(vec![lost(), lost(), Message::End]);
+    assert!(screen.starts_with("rollout   recommender\n"), "what was seen last is still there: {screen}");
+    let line = "✗ nothing new for 0 s, still trying: http://127.0.0.1:9911: Connection refused";
+    assert!(screen.contains(line) && screen.matches('✗').count() == 3, "{screen}");
+    assert_eq!(result, Err(gone()));
+
+    let mut again = rollback();
+    again.rollouts[0].phase = Phase::Progressing;
+    let (screen, result) = watched(vec![lost(), Message::Looked(Ok(again.clone())), Message::End]);
+    assert!(screen.contains("\nphase     progressing\n") && !screen.contains("trying"), "{screen}");
+    assert_eq!(result, Ok(again.rollouts));
+}
+
+/// Lines for a program, what it is told besides, and what was returned.
+fn listed(
+    json: bool,
+    first: Seen,
+    messages: Vec<Message>,
+) -> (Vec<String>, String, Result<Vec<Rollout>, Failure>) {
+    let (sender, receiver) = mpsc::channel();
+    messages.into_iter().for_each(|message| sender.send(message).expect("a receiver"));
+    sender.send(Message::End).expect("a receiver");
+    let (mut out, mut problems) = (Vec::new(), Vec::new());
+    let mut changes = Changes::new(json);
+    let result = lines(first, &receiver, &mut out, &mut problems, |seen| changes.lines(seen));
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    (text(out).lines().map(str::to_owned).collect(), text(problems), result)
+}
+
+#[test]
+fn each_change_is_a_line() {
+    let seen = rollback();
+    let mut warmer = seen.clone();
+    warmer.rollouts[0].step.waited_ms += 1_000;
+    warmer.rollouts[0].evidence.push(Evidence { metric: "x".into(), log10_e: None, threshold: None });
+    let mut retried = seen.clone();
+    retried.rollouts[0].attempt = 2;
+    retried.rollouts[0].phase = Phase::Progressing;
+    retried.rollouts[0].reason.clear();
+    let none = Seen::default();
+    let looks = || vec![warmer.clone(), retried.clone(), retried.clone(), none.clone()];
+    let messages = || looks().into_iter().map(|seen| Message::Looked(Ok(seen))).collect();
+
+    let (lines, problems, result) = listed(false, seen.clone(), messages());
+    let lines: Vec<&str> = lines.iter().map(|line| &line["2026-11-25 01:18:50Z  ".len()..]).collect();
+    assert!(lines[0].starts_with("recommender  failed  step 4 of 6  blue 100  at 25 % green is worse"));
+    assert_eq!(
+        lines[1..],
+        ["recommender  progressing  step 4 of 6  blue 100", "recommender  is there no more"]
+    );
+    assert_eq!((problems.as_str(), result), ("", Ok(vec![])));
+
+    let (lines, _, _) = listed(true, seen, messages());
+    let read: Vec<Rollout> = lines.iter().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(read.iter().map(|rollout| rollout.attempt).collect::<Vec<_>>(), [1, 2]);
+}
+
+#[test]
+fn a_program_is_told_once_that_the_endpoint_is_gone() {
+    let lost = || Message::Looked(Err(gone()));
+    let (lines, problems, result) = listed(false, rollback(), vec![lost(), lost()]);
+    assert_eq!(lines.len(), 1);
+    assert_eq!(problems, format!("{}\nstill trying\n", gone()));
+    assert_eq!(result, Err(gone()));
+}
+
+#[test]
+fn events_are_told_once_and_in_their_order() {
+    let all = rollback();
+    let mut earlier = all.clone();
+    earlier.events.drain(..2);
+    let mut news = News::new(false, Reader::default());
+    let told = |text: String| -> Vec<String> {
+        text.lines()
+            .filter(|line| !line.starts_with(' '))
+            .map(|line| line[30..38].trim().to_owned())
+            .collect()
+    };
+    assert_eq!(told(news.lines(&earlier)), ["start", "step"]);
+    assert_eq!(news.lines(&earlier), "");
+    assert_eq!(told(news.lines(&all)), ["step", "rollback"]);
+    // Another Envoy, which knows nothing of the first one's.
+    let mut other = earlier.clone();
+    other.events.iter_mut().for_each(|event| event.time = "2026-11-26T00:00:00.000Z".into());
+    assert_eq!(told(news.lines(&other)), ["start", "step"]);
+
+    let json = News::new(true, Reader::default()).lines(&all);
+    let read: Vec<changeover::control::view::Event> =
+        json.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(read.iter().rev().cloned().collect::<Vec<_>>(), all.events);
+}
+
+#[test]
+fn tones_change_nothing_that_is_said() {
+    let lines = picture(true, &rollback(), None, NOW, SIZE);
+    let plain = |line: &Line| anstream::adapter::strip_str(&line.write(true)).to_string();
+    assert!(lines.iter().any(|line| line.write(true) != line.write(false)));
+    for line in &lines {
+        assert_eq!(plain(line).trim_end(), line.write(false));
+    }
+}

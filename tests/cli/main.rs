@@ -1,0 +1,205 @@
+//! The command line as people call it: the program itself, in a shell, against the API.
+
+#![allow(missing_docs)]
+// A test may fail.
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+#[path = "../../src/bin/changeover/control/tests/server.rs"]
+mod server;
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use changeover::config::schema::Control;
+use serde_json::{Value, json};
+use server::{Rollouts, serve};
+
+/// What the documentation calls the control listener.
+const DOCUMENTED: &str = "http://127.0.0.1:9911";
+
+/// The rollouts of the documentation.
+fn endpoint() -> String {
+    let steps = json!({
+        "steps": [
+            {"set_weight": 5}, {"pause": {"duration": "10m", "min_requests": 500}},
+            {"set_weight": 25}, {"pause": {}},
+        ],
+        "analysis": {},
+    });
+    let rollouts = Rollouts::default().with("recommender", &steps);
+    let rollouts = rollouts.with("ranker", &json!({"release": "2026-11-20.2", "weights": {"green": 10}}));
+    serve(rollouts, &Control::default(), &[])
+}
+
+/// A command in a shell, at the top of the repository.
+fn shell(endpoint: &str, line: &str) -> Command {
+    let program = Path::new(env!("CARGO_BIN_EXE_changeover")).parent().expect("a directory");
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = Command::new("bash");
+    command
+        .args(["-c", line])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("PATH", format!("{}:{path}", program.display()))
+        .env("CHANGEOVER_ENDPOINT", endpoint)
+        .env_remove("CHANGEOVER_TOKEN")
+        .env("TERM", "xterm")
+        .env_remove("NO_COLOR")
+        .env_remove("CLICOLOR_FORCE")
+        .stdin(Stdio::null());
+    command
+}
+
+fn run(endpoint: &str, line: &str) -> Output {
+    shell(endpoint, line).output().expect("bash")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A document with what really comes out of the commands in its console blocks, in their order.
+fn run_anew(document: &str, endpoint: &str) -> String {
+    let mut written = String::new();
+    let mut in_console = false;
+    for line in document.lines() {
+        if line.starts_with("```") {
+            in_console = line == "```console";
+        } else if in_console && !line.starts_with("$ ") {
+            continue;
+        }
+        written.push_str(line);
+        written.push('\n');
+        if let (true, Some(command)) = (in_console, line.strip_prefix("$ ")) {
+            let output = run(endpoint, &format!("{{ {command}\n}} 2>&1"));
+            written.push_str(&text(&output.stdout).replace(endpoint, DOCUMENTED));
+        }
+    }
+    written
+}
+
+/// `make cli-docs` writes it.
+#[test]
+fn the_documentation_shows_what_comes_out() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cli.md");
+    let document = std::fs::read_to_string(file).expect("docs/cli.md");
+    let written = run_anew(&document, &endpoint());
+    if std::env::var_os("WRITE_DOCS").is_some() {
+        std::fs::write(file, &written).expect("written");
+    } else {
+        assert_eq!(document, written, "docs/cli.md shows something else");
+    }
+}
+
+#[test]
+fn every_command_is_in_the_documentation() {
+    let document = include_str!("../../docs/cli.md");
+    let help = text(&run("", "changeover --help").stdout);
+    let commands = help.split("Commands:\n").nth(1).and_then(|rest| rest.split("\n\n").next());
+    let commands = commands.expect("a list").lines().filter_map(|line| line.split_whitespace().next());
+    let mut count = 0;
+    for command in commands {
+        assert!(document.contains(&format!("changeover {command}")), "{command}");
+        count += 1;
+    }
+    assert!(count >= 13, "{help}");
+}
+
+#[test]
+fn a_program_that_watches_gets_a_line_for_each_change() {
+    let endpoint = endpoint();
+    let mut watch = shell(&endpoint, "exec changeover status recommender --watch --json");
+    let mut watch = watch.stdout(Stdio::piped()).spawn().expect("bash");
+    let mut lines = BufReader::new(watch.stdout.take().expect("a pipe")).lines();
+    let mut next = || -> Value {
+        let line = lines.next().expect("a line").expect("text");
+        serde_json::from_str(&line).expect("JSON")
+    };
+    assert_eq!(next()["phase"], "progressing");
+    assert!(run(&endpoint, "changeover abort recommender").status.success());
+    assert_eq!(next()["phase"], "aborted");
+    assert!(run("", &format!("kill -INT {}", watch.id())).status.success());
+    assert_eq!(watch.wait().expect("an end").code(), Some(1), "as `status` would end");
+}
+
+/// What a terminal gets; `script` is one, of 80 columns.
+fn on_a_terminal(endpoint: &str, line: &str) -> String {
+    let line = format!("script --quiet --return --command 'stty cols 80 rows 30; {line}' /dev/null");
+    text(&run(endpoint, &line).stdout)
+}
+
+#[test]
+fn a_terminal_gets_a_picture_that_ends_by_itself_in_order() {
+    let endpoint = endpoint();
+    let watch = |environment: &str| {
+        let command = format!(
+            "{environment} timeout --foreground --signal=INT 2.5 changeover status recommender --watch"
+        );
+        on_a_terminal(&endpoint, &command)
+    };
+    let shown = watch("");
+    assert!(shown.matches("\u{1b}[?25l").count() >= 2, "drawn more than once: {shown:?}");
+    assert!(shown.ends_with("\u{1b}[?25h"), "the cursor is back: {shown:?}");
+    assert!(shown.contains("\u{1b}[1mrecommender\u{1b}[0m"), "{shown:?}");
+    let plain = watch("NO_COLOR=1");
+    assert!(plain.contains("\u{1b}[?25l") && !plain.contains("\u{1b}[1m"), "still in place: {plain:?}");
+    let dumb = watch("TERM=dumb");
+    assert!(!dumb.contains('\u{1b}') && dumb.lines().count() == 1, "{dumb:?}");
+}
+
+#[test]
+fn tones_are_for_terminals() {
+    let endpoint = endpoint();
+    assert!(!text(&run(&endpoint, "changeover status").stdout).contains('\u{1b}'));
+    assert!(text(&run(&endpoint, "CLICOLOR_FORCE=1 changeover status").stdout).contains('\u{1b}'));
+    assert!(on_a_terminal(&endpoint, "changeover status").contains('\u{1b}'));
+    assert!(!on_a_terminal(&endpoint, "NO_COLOR=1 changeover status").contains('\u{1b}'));
+    assert!(!on_a_terminal(&endpoint, "TERM=dumb changeover status").contains('\u{1b}'));
+}
+
+#[test]
+fn a_shell_completes_commands() {
+    let script = "source <(changeover completions bash)
+        COMP_WORDS=(changeover sta) COMP_CWORD=1
+        _changeover changeover sta changeover
+        echo ${COMPREPLY[*]}";
+    assert_eq!(text(&run("", script).stdout), "status\n");
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        assert!(
+            run("", &format!("changeover completions {shell} | grep -q retry")).status.success(),
+            "{shell}"
+        );
+    }
+}
+
+#[test]
+fn events_are_followed() {
+    let endpoint = endpoint();
+    let mut watch = shell(&endpoint, "exec changeover events recommender --watch");
+    let mut watch = watch.stdout(Stdio::piped()).spawn().expect("bash");
+    let mut lines = BufReader::new(watch.stdout.take().expect("a pipe")).lines();
+    let mut until = |wanted: &str| {
+        lines
+            .find(|line| line.as_ref().is_ok_and(|line| line.contains(wanted)))
+            .expect("it comes")
+            .expect("text")
+    };
+    until("step 2 of 4: green at 5 %");
+    assert!(run(&endpoint, "changeover pause recommender").status.success());
+    until("paused by a person");
+    assert!(run("", &format!("kill -TERM {}", watch.id())).status.success());
+    assert_eq!(watch.wait().expect("an end").code(), Some(0));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let endpoint = endpoint();
+    let mut watch = shell(&endpoint, "exec changeover status --watch --json");
+    let mut watch = watch.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("bash");
+    let mut first = [0; 1];
+    watch.stdout.as_mut().expect("a pipe").read_exact(&mut first).expect("a byte");
+    drop(watch.stdout.take());
+    assert!(run(&endpoint, "changeover pause recommender").status.success());
+    let ended = watch.wait_with_output().expect("an end");
+    assert_eq!((ended.status.code(), text(&ended.stderr).as_str()), (Some(0), ""));
+}
