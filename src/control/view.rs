@@ -57,8 +57,11 @@ pub struct Rollout {
     pub steps: Vec<Planned>,
     /// The shares in force, of every version.
     pub weights: Shares,
-    /// The shares that candidate and stable had of the requests of both since the step began; empty before any
-    /// was judged.
+    /// What is judged: users where they keep their versions.
+    #[serde(default)]
+    pub unit: Unit,
+    /// The shares that candidate and stable had of the requests (or users) of both since the step began; empty
+    /// before any was judged.
     pub observed_share: Shares,
     /// The mirror's share; `None` without a mirror.
     pub mirror: Option<Percent>,
@@ -202,6 +205,7 @@ impl Rollout {
             },
             steps: program.steps.iter().map(Planned::new).collect(),
             weights: weights(program, run.in_force()),
+            unit: program.unit(),
             observed_share: observed_share(record),
             mirror: run.mirror_share(program).map(Percent::of),
             evidence: evidence(record),

@@ -46,7 +46,7 @@ fn planned(step: &Planned, rollout: &Rollout) -> String {
         Planned::Pause { duration_ms: None, min_requests: None } => "promotion".into(),
         Planned::Pause { duration_ms, min_requests } => {
             let duration = duration_ms.filter(|milliseconds| *milliseconds > 0).map(duration);
-            let requests = min_requests.map(|requests| format!("{requests} requests"));
+            let requests = min_requests.map(|requests| format!("{requests} {}", rollout.unit.label()));
             let parts: Vec<String> = [duration, requests].into_iter().flatten().collect();
             if parts.is_empty() { "0s".into() } else { parts.join(", ") }
         }
@@ -73,7 +73,7 @@ pub(super) fn present(rollout: &Rollout) -> Vec<Line> {
             said = format!("{said}, {} of {}", duration(waited), duration(of));
         }
         if let [_, Some((_, requests, of))] = parts {
-            said = format!("{said}, {requests} of {of} requests");
+            said = format!("{said}, {requests} of {of} {}", rollout.unit.label());
         }
     }
     vec![Line::new(Tone::Plain, &said).and_line(line)]
