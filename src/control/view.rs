@@ -111,9 +111,9 @@ pub struct Event {
     pub action: Action,
     /// The metric that accuses most, where the judge was the reason.
     pub rule: Option<String>,
-    /// The logarithm of the e-value that decided.
+    /// The logarithm of the e-value that decided; a circuit breaker's: errors in a row.
     pub value: Option<f64>,
-    /// The logarithm of its threshold.
+    /// The logarithm of its threshold; a circuit breaker's: the errors that are enough.
     pub threshold: Option<f64>,
     /// What was counted of that metric since the step began.
     pub samples: Option<Samples>,

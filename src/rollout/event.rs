@@ -99,18 +99,18 @@ impl Actor {
     }
 }
 
-/// What the judge saw.
+/// What the judge, or a circuit breaker, saw.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
     /// The metric that accuses most.
     pub rule: String,
     /// Whether it is about a fixed bound, and not about stable.
     pub is_absolute: bool,
-    /// The decimal logarithm of the e-value that decided, of all metrics together.
+    /// The decimal logarithm of the e-value that decided, of all metrics together; a circuit breaker's: errors.
     pub value: f64,
-    /// The decimal logarithm of its threshold.
+    /// The decimal logarithm of its threshold; a circuit breaker's: the errors that are enough.
     pub threshold: f64,
-    /// What was counted of that metric since the step began.
+    /// What was counted of that metric since the step began; a circuit breaker's: since its first error.
     pub samples: Seen,
 }
 

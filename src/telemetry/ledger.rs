@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use super::breaker::Breaker;
 use crate::analysis::latency;
 use crate::analysis::tick::Counts;
 
@@ -55,11 +56,21 @@ pub struct Ticket {
     timed: bool,
 }
 
+impl Ticket {
+    /// The assignment under which the request was drawn, and whose it is.
+    #[must_use]
+    pub fn drawn(&self) -> (u64, Side) {
+        (self.epoch, self.side)
+    }
+}
+
 /// The ticks of one rollout, oldest first.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     entries: VecDeque<Entry>,
     dropped: u64,
+    /// Watches the same requests, and does not wait for the tick.
+    pub breaker: Breaker,
 }
 
 impl Ledger {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 const JSON: (&str, &[u8]) = ("content-type", b"application/json");
 
 /// What the control listener answers.
-async fn call(
+pub(crate) async fn call(
     envoy: &Envoy,
     method: &str,
     path: &str,
@@ -24,11 +24,11 @@ async fn call(
     (answer.status.as_u16(), body)
 }
 
-async fn get(envoy: &Envoy, path: &str) -> (u16, Value) {
+pub(crate) async fn get(envoy: &Envoy, path: &str) -> (u16, Value) {
     call(envoy, "GET", path, &[], "").await
 }
 
-async fn post(envoy: &Envoy, path: &str) -> (u16, Value) {
+pub(crate) async fn post(envoy: &Envoy, path: &str) -> (u16, Value) {
     call(envoy, "POST", path, &[JSON], "").await
 }
 
@@ -38,7 +38,7 @@ fn at_half() -> Config {
 }
 
 /// Waits until the rollout is known.
-async fn known(envoy: &Envoy) -> Value {
+pub(crate) async fn known(envoy: &Envoy) -> Value {
     wait_for("the rollout", async || {
         let (status, rollout) = get(envoy, "/v1/rollouts/digits").await;
         (status == 200).then_some(rollout)

@@ -13,6 +13,7 @@
 )]
 
 mod affinity_test;
+mod breaker_test;
 mod configuration_test;
 mod control_test;
 mod envoy_gateway_test;
