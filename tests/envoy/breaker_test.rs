@@ -131,16 +131,11 @@ async fn nobody_is_cut_off_in_an_outage_of_both() {
     }
 }
 
-/// Sends requests one by one until the candidate has had so many, and stable one after the last of them.
+/// Sends requests one by one until the candidate has had so many.
 async fn until(envoy: &Envoy, green: &Upstream, count: u64) {
     let mut connection = Connection::open(envoy.address()).await.expect("a connection");
-    loop {
-        let had = green.count();
+    while green.count() < count {
         connection.send(request("GET", "/", &[], "")).await.expect("an answer");
-        if had == count && green.count() == count {
-            return;
-        }
-        assert!(green.count() <= count, "more than {count}");
     }
 }
 
@@ -165,6 +160,63 @@ async fn each_attempt_counts_from_its_first_error() {
     assert_eq!(phase().await, "failed");
     let rule = |event: &serde_json::Value| event["rule"].as_str().map(str::to_owned);
     assert_eq!(events(&envoy).iter().filter_map(rule).collect::<Vec<_>>(), ["circuit_breaker"; 2]);
+}
+
+/// One worker finds out, by errors on a connection of its own; the others need none to know.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_other_workers_are_told_at_once() {
+    let (blue, green) = blue_and_green().await;
+    green.set(Behaviour::Status(503));
+    let envoy = between(&blue, &green, breaking(30, "")).control().workers(WORKERS).start().await;
+    known(&envoy).await;
+    let mut others = Vec::new();
+    for _ in 0..12 {
+        others.push(Connection::open(envoy.address()).await.expect("a connection"));
+    }
+    let mut afterwards = 0;
+    for attempt in 1..=5 {
+        until(&envoy, &green, attempt * LIMIT).await;
+        wait_for("it to trip", async || {
+            (events(&envoy).iter().filter(|event| event["action"] == "rollback").count() as u64 == attempt)
+                .then_some(())
+        })
+        .await;
+        // Long before the next tick, most of the time.
+        for connection in &mut others {
+            for _ in 0..3 {
+                let answer = connection.send(request("GET", "/", &[], "")).await.expect("an answer");
+                afterwards += u64::from(answer.status != 200);
+            }
+        }
+        green.reset_to(attempt * LIMIT);
+        assert_eq!(post(&envoy, "/v1/rollouts/digits/retry").await.0, 200);
+    }
+    println!("{afterwards} of 180 afterwards");
+    assert!(afterwards <= 5, "{afterwards} of 180 requests still went to the candidate");
+}
+
+/// Nothing is known of the version whose client left: it is no error, and no good answer either.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_counts_neither_way() {
+    let (blue, green) = blue_and_green().await;
+    green.set(Behaviour::Status(503));
+    let envoy = between(&blue, &green, breaking(20, "")).control().start().await;
+    known(&envoy).await;
+    until(&envoy, &green, 19).await;
+    green.set(Behaviour::Gate);
+    wait_for("clients to leave", async || {
+        let mut connection = Connection::open(envoy.address()).await.expect("a connection");
+        let answer = connection.send(request("GET", "/", &[], ""));
+        let _ = tokio::time::timeout(Duration::from_millis(50), answer).await;
+        drop(connection);
+        let aborted = envoy.metrics().await.sum("changeover_requests_total", &[("outcome", "aborted")]);
+        (aborted >= 3.0).then_some(())
+    })
+    .await;
+    assert_eq!(known(&envoy).await["phase"], "paused");
+    green.set(Behaviour::Status(503));
+    until(&envoy, &green, green.count() + 1).await;
+    assert_eq!(known(&envoy).await["phase"], "failed");
 }
 
 /// Commands and breakers at the same time: commands are answered in time, by all workers, and an abort stays one.
