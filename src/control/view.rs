@@ -20,15 +20,17 @@ pub type Shares = BTreeMap<String, Percent>;
 
 /// A page of rollouts, by name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct Page {
     /// The rollouts.
     pub rollouts: Vec<Rollout>,
-    /// The name after which the next page begins; `None` on the last one.
+    /// The name after which the next page begins; `null` on the last one.
     pub next: Option<String>,
 }
 
 /// Where a rollout stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct Rollout {
     /// Its name.
     pub name: String,
@@ -51,7 +53,7 @@ pub struct Rollout {
     /// The shares that candidate and stable had of the requests of both since the step began; empty before any
     /// was judged.
     pub observed_share: Shares,
-    /// The mirror's share; `None` without a mirror.
+    /// The mirror's share; `null` without a mirror.
     pub mirror: Option<Percent>,
     /// What the judge has found so far. `all` decides: the average of the others, which say where it comes from.
     pub evidence: Vec<Evidence>,
@@ -62,6 +64,7 @@ pub struct Rollout {
 
 /// Where a rollout is in its steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct Step {
     /// The step that waits, counted from 0; the number of steps when all are done.
     pub index: usize,
@@ -71,17 +74,19 @@ pub struct Step {
 
 /// How sure one can be that the candidate is worse.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct Evidence {
     /// The metric; `all` for the average of all.
     pub metric: String,
     /// The logarithm of its e-value.
     pub log10_e: Option<f64>,
-    /// The logarithm of the e-value that decides; `None` but for the average.
+    /// The logarithm of the e-value that decides; `null` but for the average.
     pub threshold: Option<f64>,
 }
 
 /// That the API is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct Health {
     /// `ok`.
     pub status: &'static str,
@@ -89,6 +94,7 @@ pub struct Health {
 
 /// What happened to a rollout.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct Journal {
     /// Newest first.
     pub events: Vec<Event>,
@@ -96,6 +102,7 @@ pub struct Journal {
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct Event {
     /// When, as RFC 3339 writes it.
     pub time: String,
@@ -127,6 +134,7 @@ pub struct Event {
 
 /// What was counted of both versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct Samples {
     /// The version that is being released.
     pub candidate: Sample,
@@ -136,6 +144,7 @@ pub struct Samples {
 
 /// What was counted of one version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct Sample {
     /// Requests with the event that the metric is about.
     pub events: u64,
@@ -219,6 +228,18 @@ impl Serialize for Percent {
 impl<'de> Deserialize<'de> for Percent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         f64::deserialize(deserializer).map(Self)
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl schemars::JsonSchema for Percent {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Percent".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let description = "A share in percent, with at most two decimals.";
+        schemars::json_schema!({"type": "number", "minimum": 0, "maximum": 100, "description": description})
     }
 }
 

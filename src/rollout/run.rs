@@ -28,6 +28,7 @@ const MOST_ELAPSED: u64 = 10_000;
 /// Where a run is in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub enum Phase {
     /// Nothing to do.
     #[default]

@@ -23,6 +23,7 @@ mod harness_test;
 mod hostile_test;
 mod istio_test;
 mod mirror_test;
+mod openapi_test;
 mod protocols_test;
 mod push_test;
 mod rollout_test;
