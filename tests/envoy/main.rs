@@ -15,6 +15,7 @@
 mod affinity_test;
 mod breaker_test;
 mod configuration_test;
+mod control_hardening_test;
 mod control_test;
 mod envoy_gateway_test;
 mod failsafe_test;
