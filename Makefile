@@ -52,8 +52,8 @@ demo: $(WASM) $(ENVOY) target/venv/.ready ## All of it on a real Envoy: canary, 
 	@target/venv/bin/python examples/demo/demo.py --envoy $(ENVOY) $(if $(KEEP),--keep)
 
 ##@ Work on it
-.PHONY: test test-unit test-node test-judge test-envoy test-users test-oldest test-matrix test-crds test-examples test-compose simulate bench lint fmt schema cli-docs clean
-test: lint test-unit test-node test-judge test-crds test-examples test-envoy test-users test-oldest test-compose ## Everything: lints, unit tests, wasm32 under Node, the judge, examples, real Envoys
+.PHONY: test test-unit test-node test-judge test-envoy test-users test-oldest test-matrix test-crds test-openapi test-examples test-compose simulate bench lint fmt schema cli-docs clean
+test: lint test-unit test-node test-judge test-crds test-examples test-envoy test-users test-oldest test-openapi test-compose ## Everything: lints, unit tests, wasm32 under Node, the judge, examples, real Envoys
 
 test-unit: target/.wasm32 ## The pure core and the command line, natively
 	cargo test --quiet --lib --bins --test node --test cli
@@ -82,6 +82,9 @@ test-matrix: ## test-envoy on every supported minor version of Envoy
 
 test-crds: target/crds/.ready ## The files for Istio and Envoy Gateway: every field against what the two publish
 	target/crds/bin/python -m unittest discover --start-directory tests/crds
+
+test-openapi: $(WASM) $(TRAP) $(ENVOY) target/openapi/.ready ## docs/openapi.yaml, put to the API in a real Envoy by schemathesis
+	cargo test --quiet --test envoy -- --ignored openapi_test
 
 test-examples: target/venv/.ready ## The example model servers and the demo's own parts
 	for folder in models demo; do target/venv/bin/python -m unittest discover --start-directory examples/$$folder || exit 1; done
@@ -161,6 +164,11 @@ target/venv/.ready: examples/models/requirements.txt
 target/crds/.ready: tests/crds/requirements.txt
 	@echo "Installing models of Istio's CRDs into target/crds"
 	@$(PYTHON) -m venv target/crds && target/crds/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+target/openapi/.ready: tests/openapi/requirements.txt
+	@echo "Installing schemathesis into target/openapi"
+	@$(PYTHON) -m venv target/openapi && target/openapi/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 $(BINDGEN): Cargo.lock

@@ -108,6 +108,19 @@ pub struct Analysis {
     pub promote_when: Option<PromoteWhen>,
     /// A step that cannot end by then pauses the release. Steps that wait for a person have none.
     pub progress_deadline: Option<Duration>,
+    /// Acts between two requests on a candidate that fails altogether. Absent: the judge alone acts.
+    #[serde(skip_serializing_if = "Option::is_none")] // other configurations keep their hash
+    pub circuit_breaker: Option<CircuitBreaker>,
+}
+
+/// Acts between two requests on a candidate that fails altogether.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["consecutive_errors"])))]
+pub struct CircuitBreaker {
+    /// So many of the candidate's answers on one worker, one after the other, were errors, and stable is well.
+    pub consecutive_errors: Option<Count>,
 }
 
 impl Default for Analysis {
@@ -122,6 +135,7 @@ impl Default for Analysis {
             dry_run: false,
             promote_when: None,
             progress_deadline: None,
+            circuit_breaker: None,
         }
     }
 }

@@ -270,7 +270,7 @@ fn moving() -> Value {
             ],
             "on_failure": "pause", "dry_run": true,
             "promote_when": {"no_worse_than": {"times": 2, "or_points": 1}, "confidence": "0.95"},
-            "progress_deadline": "2h",
+            "progress_deadline": "2h", "circuit_breaker": {"consecutive_errors": "20"},
         },
     })
 }
@@ -421,9 +421,29 @@ fn mistakes_in_steps_and_analysis_are_told_with_their_places() {
         ),
         ("/analysis/progress_deadline", json!("10ms"), "analysis.progress_deadline: expected at least 1s"),
         (
+            "/analysis/circuit_breaker",
+            json!({}),
+            "analysis.circuit_breaker.consecutive_errors: missing or out of range; expected 2 to 10000",
+        ),
+        (
+            "/analysis/circuit_breaker",
+            json!({"consecutive_errors": 1}),
+            "analysis.circuit_breaker.consecutive_errors: missing or out of range; expected 2 to 10000",
+        ),
+        (
+            "/analysis/circuit_breaker",
+            json!({"consecutive_errors": 10_001}),
+            "analysis.circuit_breaker.consecutive_errors: missing or out of range; expected 2 to 10000",
+        ),
+        (
+            "/analysis/circuit_breaker",
+            json!({"consecutive_errors": 20, "errors": 20}),
+            "analysis.circuit_breaker.errors: unknown field; known here: consecutive_errors",
+        ),
+        (
             "/analysis/alpha",
             json!(0.01),
-            "analysis.alpha: unknown field; known here: false_alarm, deadline, error_when, metrics, on_failure, dry_run, promote_when, progress_deadline",
+            "analysis.alpha: unknown field; known here: false_alarm, deadline, error_when, metrics, on_failure, dry_run, promote_when, progress_deadline, circuit_breaker",
         ),
     ];
     for (field, value, expected) in rows {

@@ -14,6 +14,8 @@
 
 mod access;
 pub mod api;
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod openapi;
 pub mod request;
 pub mod response;
 pub mod time;

@@ -15,6 +15,7 @@ pub struct Response {
 
 /// What is wrong with a request. Its type is `about:blank`: the status says what kind of problem it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct Problem {
     /// The kind of problem.
     #[serde(rename = "type")]

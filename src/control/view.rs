@@ -20,15 +20,17 @@ pub type Shares = BTreeMap<String, Percent>;
 
 /// A page of rollouts, by name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct Page {
     /// The rollouts.
     pub rollouts: Vec<Rollout>,
-    /// The name after which the next page begins; `None` on the last one.
+    /// The name after which the next page begins; `null` on the last one.
     pub next: Option<String>,
 }
 
 /// Where a rollout stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct Rollout {
     /// Its name.
     pub name: String,
@@ -63,7 +65,7 @@ pub struct Rollout {
     /// The shares that candidate and stable had of the requests (or users) of both since the step began; empty
     /// before any was judged.
     pub observed_share: Shares,
-    /// The mirror's share; `None` without a mirror.
+    /// The mirror's share; `null` without a mirror.
     pub mirror: Option<Percent>,
     /// What the judge has found so far. `all` decides: the average of the others, which say where it comes from.
     pub evidence: Vec<Evidence>,
@@ -74,6 +76,7 @@ pub struct Rollout {
 
 /// Where a rollout is in its steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct Step {
     /// The step that waits, counted from 0; the number of steps when all are done.
     pub index: usize,
@@ -90,6 +93,7 @@ pub struct Step {
 /// A step as it is planned, under the names that it has in the configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub enum Planned {
     /// Sets the shares of the versions named.
     SetWeight(Shares),
@@ -108,17 +112,19 @@ pub enum Planned {
 
 /// How sure one can be that the candidate is worse.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct Evidence {
     /// The metric; `all` for the average of all.
     pub metric: String,
     /// The logarithm of its e-value.
     pub log10_e: Option<f64>,
-    /// The logarithm of the e-value that decides; `None` but for the average.
+    /// The logarithm of the e-value that decides; `null` but for the average.
     pub threshold: Option<f64>,
 }
 
 /// That the API is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct Health {
     /// `ok`.
     pub status: &'static str,
@@ -126,6 +132,7 @@ pub struct Health {
 
 /// What happened to a rollout.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct Journal {
     /// Newest first.
     pub events: Vec<Event>,
@@ -133,6 +140,7 @@ pub struct Journal {
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct Event {
     /// When, as RFC 3339 writes it.
     pub time: String,
@@ -148,9 +156,9 @@ pub struct Event {
     pub action: Action,
     /// The metric that accuses most, where the judge was the reason.
     pub rule: Option<String>,
-    /// The logarithm of the e-value that decided.
+    /// The logarithm of the e-value that decided; a circuit breaker's: errors in a row.
     pub value: Option<f64>,
-    /// The logarithm of its threshold.
+    /// The logarithm of its threshold; a circuit breaker's: the errors that are enough.
     pub threshold: Option<f64>,
     /// What was counted of that metric since the step began.
     pub samples: Option<Samples>,
@@ -164,6 +172,7 @@ pub struct Event {
 
 /// What was counted of both versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct Samples {
     /// What was counted.
     pub unit: Unit,
@@ -175,6 +184,7 @@ pub struct Samples {
 
 /// What was counted of one version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct Sample {
     /// Requests, or users, with the event that the metric is about.
     pub events: u64,
@@ -282,6 +292,18 @@ impl Serialize for Percent {
 impl<'de> Deserialize<'de> for Percent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         f64::deserialize(deserializer).map(Self)
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl schemars::JsonSchema for Percent {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Percent".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let description = "A share in percent, with at most two decimals.";
+        schemars::json_schema!({"type": "number", "minimum": 0, "maximum": 100, "description": description})
     }
 }
 

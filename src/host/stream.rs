@@ -13,6 +13,7 @@ use super::vm::{Loaded, Slot, Vm};
 use crate::routing::mirror::MirrorResult;
 use crate::routing::plan::Evidence;
 use crate::routing::request::Request;
+use crate::telemetry::breaker::Ended;
 use crate::telemetry::ledger::{Ledger, Ticket};
 use crate::telemetry::outcome::{Class, End, Outcome, is_plainly_ok};
 
@@ -182,11 +183,24 @@ impl HttpContext for Stream {
         let end = routed.ended_plainly().unwrap_or_else(|| how_it_ended(routed.may_be_grpc));
         let from_upstream =
             || calls::property("response\0code_details").is_some_and(|details| details == b"via_upstream");
-        let failures = routed.loaded.plan.rollouts().get(routed.rollout).map(|rollout| &rollout.failures);
-        let outcome = failures.map_or(Outcome::Aborted, |failures| end.outcome(failures, from_upstream));
+        let rollout = routed.loaded.plan.rollouts().get(routed.rollout);
+        let outcome =
+            rollout.map_or(Outcome::Aborted, |rollout| end.outcome(&rollout.failures, from_upstream));
         let nanoseconds = nanoseconds_since(routed.begun);
-        if let Some(Judged { ledger, ticket }) = routed.judged {
-            ledger.borrow_mut().end(ticket, nanoseconds, outcome == Outcome::Error);
+        if let (Some(Judged { ledger, ticket }), Some(rollout)) = (routed.judged, rollout) {
+            let (assignment, side, user) = ticket.drawn();
+            let failed = outcome == Outcome::Error;
+            ledger.borrow_mut().end(ticket, nanoseconds, failed);
+            let limit = rollout.program.analysis.as_ref().and_then(|analysis| analysis.breaker);
+            if let Some(limit) = limit.filter(|_| outcome != Outcome::Aborted) {
+                let ended = routed.begun.saturating_add(nanoseconds);
+                let request = Ended { assignment, side, failed, begun: routed.begun, ended, user };
+                let trip = ledger.borrow_mut().breaker.end(limit, &request, || rollout.in_force());
+                // Nothing of the ledger is borrowed here: who follows looks into it.
+                if trip.is_some_and(|trip| self.vm.trip(&rollout.name, trip)) {
+                    ledger.borrow_mut().breaker.rest();
+                }
+            }
         }
         routed.series.count(&Facts {
             class: Class::of(end.status),

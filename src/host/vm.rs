@@ -20,8 +20,10 @@ use super::{leader, log, notices};
 use crate::config::schema::Config;
 use crate::control::api::{Change, NotChanged};
 use crate::rollout::record::Record;
+use crate::rollout::run::Command;
 use crate::routing::plan::{Plan, Rollout};
 use crate::routing::shadowing;
+use crate::telemetry::breaker::Trip;
 use crate::telemetry::ledger::Ledger;
 use crate::telemetry::series;
 
@@ -284,6 +286,19 @@ impl Vm {
         let newest =
             rollouts.filter(|known| known.name == change.rollout).max_by_key(|known| known.loaded_at);
         leader::command(change, newest)
+    }
+
+    /// A circuit breaker of this worker has tripped: nothing more goes to the candidate from here, and others are
+    /// told. Returns whether that is settled. Nobody waits for an answer, so nothing waits for the others.
+    pub(super) fn trip(&self, rollout: &str, trip: Trip) -> bool {
+        let change = Change { rollout: rollout.to_owned(), command: Command::Trip(trip), if_match: None };
+        let tripped = self.command(&change);
+        if tripped.is_ok() {
+            notices::send_to_all(self.id, false);
+        }
+        // Also when it was refused: another worker may have been first, whose notice is on its way.
+        self.follow_and_say_so();
+        !matches!(tripped, Err(NotChanged::Busy))
     }
 
     /// The configurations in use. Forgets plugins that are gone.

@@ -33,6 +33,7 @@ pub struct Event {
 /// Who did something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub enum Actor {
     /// The rollout itself.
     Auto,
@@ -45,6 +46,7 @@ pub enum Actor {
 /// What was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub enum Action {
     /// A run began.
     Start,
@@ -99,18 +101,18 @@ impl Actor {
     }
 }
 
-/// What the judge saw.
+/// What the judge, or a circuit breaker, saw.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
     /// The metric that accuses most.
     pub rule: String,
     /// Whether it is about a fixed bound, and not about stable.
     pub is_absolute: bool,
-    /// The decimal logarithm of the e-value that decided, of all metrics together.
+    /// The decimal logarithm of the e-value that decided, of all metrics together; a circuit breaker's: errors.
     pub value: f64,
-    /// The decimal logarithm of its threshold.
+    /// The decimal logarithm of its threshold; a circuit breaker's: the errors that are enough.
     pub threshold: f64,
-    /// What was counted of that metric since the step began.
+    /// What was counted of that metric since the step began; a circuit breaker's: since its first error.
     pub samples: Seen,
     /// What was counted.
     pub unit: Unit,
@@ -119,6 +121,7 @@ pub struct Finding {
 /// What is counted: where users keep their versions each counts once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub enum Unit {
     /// Requests.
     #[default]

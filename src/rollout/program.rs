@@ -81,6 +81,8 @@ pub struct Analysis {
     pub dry_run: bool,
     /// Milliseconds a step may take.
     pub progress_deadline: Option<u64>,
+    /// The candidate's errors in a row that are enough for one worker.
+    pub breaker: Option<u64>,
 }
 
 impl Program {
@@ -133,6 +135,10 @@ impl Program {
                 on_failure: analysis.on_failure,
                 dry_run: analysis.dry_run,
                 progress_deadline: analysis.progress_deadline.map(Duration::as_millis),
+                breaker: analysis
+                    .circuit_breaker
+                    .and_then(|breaker| breaker.consecutive_errors)
+                    .map(crate::config::units::Count::get),
             }),
             candidate,
         }

@@ -9,16 +9,18 @@ use std::hash::{Hash, Hasher};
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher24;
 
-use super::event::{Action, Actor, Event, Unit};
+use super::event::{Action, Actor, Event, Finding, Unit};
 use super::program::{Pause, Program, Step, Weights, weights};
 use crate::analysis::evidence::SPLIT_THRESHOLD;
 use crate::analysis::judge::Judge;
 use crate::analysis::tick::Tick;
 use crate::config::release::OnFailure;
 use crate::config::units::Share;
+use crate::telemetry::breaker::Trip;
 
 mod push;
 mod say;
+mod trip;
 
 /// Milliseconds that one tick may add to a pause: a clock that jumps ends no pause.
 const MOST_ELAPSED: u64 = 10_000;
@@ -26,6 +28,7 @@ const MOST_ELAPSED: u64 = 10_000;
 /// Where a run is in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub enum Phase {
     /// Nothing to do.
     #[default]
@@ -89,7 +92,7 @@ pub struct Now {
     pub tick: u64,
 }
 
-/// What a person may ask for.
+/// What a person, or a circuit breaker, may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
     /// End this step's waiting; `full`: give the candidate everything at once.
@@ -105,6 +108,8 @@ pub enum Command {
     Resume,
     /// Begin anew after an abort or a failure.
     Retry,
+    /// Not a person's: the circuit breaker of a worker has tripped.
+    Trip(Trip),
 }
 
 /// Why a command is not obeyed: it does not fit the phase.
@@ -142,6 +147,8 @@ pub struct Run {
     crossed: bool,
     /// The same for the split.
     split_crossed: bool,
+    /// Whether a circuit breaker has been acted on in this attempt.
+    tripped: bool,
 }
 
 impl Run {
@@ -256,6 +263,7 @@ impl Run {
                 self.next_attempt(program, now);
                 self.first_step(program, now, Actor::User, Action::Retry, &mut events);
             }
+            Command::Trip(trip) => self.trip(program, &trip, now, &mut events)?,
         }
         self.settle(program, &mut events);
         Ok(events)
@@ -332,6 +340,19 @@ impl Run {
         if split_crossed {
             sentence.push_str("; the split is not what it should be");
         }
+        self.act_on(program, finding, sentence, now, events);
+    }
+
+    /// Does what is configured for a candidate that is found worse. `sentence` says why.
+    fn act_on(
+        &mut self,
+        program: &Program,
+        finding: Finding,
+        sentence: String,
+        now: Now,
+        events: &mut Vec<Event>,
+    ) {
+        let Some(analysis) = &program.analysis else { return };
         let (action, message) = match (analysis.dry_run, analysis.on_failure) {
             (true, _) => (Action::Alarm, format!("would act, but for dry_run: {sentence}")),
             (false, OnFailure::Alarm) => (Action::Alarm, sentence),
@@ -479,7 +500,7 @@ impl Run {
 
     fn next_attempt(&mut self, program: &Program, now: Now) {
         self.attempt = self.attempt.saturating_add(1);
-        (self.crossed, self.split_crossed) = (false, false);
+        (self.crossed, self.split_crossed, self.tripped) = (false, false, false);
         if let Some(rules) = program.rules() {
             self.judge.retry(rules, now.tick.saturating_add(1));
         }

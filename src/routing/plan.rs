@@ -12,6 +12,7 @@ use super::request::{Facts, Request};
 use crate::config::schema::{self, Config};
 use crate::rollout::program::Program;
 use crate::rollout::record::{Clock, Head, Record};
+use crate::telemetry::breaker;
 use crate::telemetry::ledger::Side;
 use crate::telemetry::outcome::Failures;
 
@@ -175,6 +176,14 @@ impl Rollout {
     #[must_use]
     pub fn assignment(&self) -> u64 {
         self.in_force.borrow().assignment
+    }
+
+    /// What is in force, as a circuit breaker wants it.
+    #[must_use]
+    pub fn in_force(&self) -> breaker::InForce {
+        let in_force = self.in_force.borrow();
+        let stable_serves = in_force.weights.get(STABLE).is_some_and(|weight| *weight > 0);
+        breaker::InForce { assignment: in_force.assignment, stable_serves }
     }
 
     /// The weights in force in hundredths of a percent, by version; a pin included.

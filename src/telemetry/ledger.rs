@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use super::breaker::Breaker;
 use crate::analysis::latency;
 use crate::analysis::sample::is_in;
 use crate::analysis::tick::Counts;
@@ -76,6 +77,14 @@ struct Counted {
     is_first: bool,
 }
 
+impl Ticket {
+    /// The assignment under which the request was drawn, whose it is, and the hash of its user.
+    #[must_use]
+    pub fn drawn(&self) -> (u64, Side, Option<u64>) {
+        (self.request.epoch, self.request.side, self.request.user)
+    }
+}
+
 /// The ticks of one rollout, oldest first.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
@@ -86,6 +95,8 @@ pub struct Ledger {
     watch: Watch,
     dropped: u64,
     halved: u64,
+    /// Watches the same requests, and does not wait for the tick.
+    pub breaker: Breaker,
 }
 
 impl Ledger {

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod breaker;
 pub mod ledger;
 pub mod outcome;
 pub mod presence;

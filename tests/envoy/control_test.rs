@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 const JSON: (&str, &[u8]) = ("content-type", b"application/json");
 
 /// What the control listener answers.
-async fn call(
+pub(crate) async fn call(
     envoy: &Envoy,
     method: &str,
     path: &str,
@@ -24,11 +24,11 @@ async fn call(
     (answer.status.as_u16(), body)
 }
 
-async fn get(envoy: &Envoy, path: &str) -> (u16, Value) {
+pub(crate) async fn get(envoy: &Envoy, path: &str) -> (u16, Value) {
     call(envoy, "GET", path, &[], "").await
 }
 
-async fn post(envoy: &Envoy, path: &str) -> (u16, Value) {
+pub(crate) async fn post(envoy: &Envoy, path: &str) -> (u16, Value) {
     call(envoy, "POST", path, &[JSON], "").await
 }
 
@@ -38,7 +38,7 @@ fn at_half() -> Config {
 }
 
 /// Waits until the rollout is known.
-async fn known(envoy: &Envoy) -> Value {
+pub(crate) async fn known(envoy: &Envoy) -> Value {
     wait_for("the rollout", async || {
         let (status, rollout) = get(envoy, "/v1/rollouts/digits").await;
         (status == 200).then_some(rollout)
@@ -115,36 +115,6 @@ async fn a_rollout_is_promoted_paused_and_resumed() {
     assert_eq!((status, &rollout["phase"]), (200, &json!("succeeded")));
     let tally = Load::to(envoy.address()).send(100).await;
     assert_eq!(tally.from("green"), 100);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn once_an_abort_is_answered_nobody_goes_to_the_candidate() {
-    let (blue, green) = blue_and_green().await;
-    let envoy = between(&blue, &green, at_half()).control().workers(4).start().await;
-    known(&envoy).await;
-    let running = Load::to(envoy.address()).connections(16).per_second(500.0).start();
-    let (mut quiet, mut took) = (Vec::new(), Vec::new());
-    for _ in 0..20 {
-        wait_for("the candidate", async || (green.count() > 20).then_some(())).await;
-        let begun = Instant::now();
-        let (status, rollout) = post(&envoy, "/v1/rollouts/digits/abort").await;
-        took.push(begun.elapsed());
-        assert_eq!((status, &rollout["phase"]), (200, &json!("aborted")), "{rollout}");
-        let from = running.sent() + 16;
-        wait_for("some load", async || (running.sent() > from + 50).then_some(())).await;
-        quiet.push(from..running.sent());
-        green.reset_count();
-        assert_eq!(post(&envoy, "/v1/rollouts/digits/retry").await.0, 200);
-    }
-    let tally = running.stop().await;
-    tally.assert_all_ok();
-    for numbers in quiet {
-        let sent = numbers.clone().filter(|number| tally.answered_before[number] <= numbers.end);
-        let late: Vec<u64> = sent.filter(|number| tally.answers[number] == "green").collect();
-        assert!(late.is_empty(), "{late:?} of {numbers:?} went to the candidate");
-    }
-    took.sort_unstable();
-    assert!(took[10] < Duration::from_millis(100), "{took:?}");
 }
 
 /// What is configured a moment before a command is obeyed by that, not by what was configured before.

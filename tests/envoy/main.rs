@@ -13,7 +13,9 @@
 )]
 
 mod affinity_test;
+mod breaker_test;
 mod configuration_test;
+mod control_hardening_test;
 mod control_test;
 mod envoy_gateway_test;
 mod failsafe_test;
@@ -22,6 +24,7 @@ mod harness_test;
 mod hostile_test;
 mod istio_test;
 mod mirror_test;
+mod openapi_test;
 mod protocols_test;
 mod push_test;
 mod rollout_test;

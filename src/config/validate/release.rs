@@ -18,6 +18,8 @@ const MOST_QUANTILES: usize = 5;
 const DEADLINES: std::ops::RangeInclusive<u64> = 100..=60_000;
 
 const SHORTEST_PROGRESS_DEADLINE: u64 = 1_000;
+/// Errors in a row that trip a circuit breaker: a single one says nothing.
+const CONSECUTIVE_ERRORS: std::ops::RangeInclusive<u64> = 2..=10_000;
 
 /// Checks a rollout's steps, analysis and what both need.
 pub(super) fn release(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems) {
@@ -161,6 +163,12 @@ fn analysis(analysis: &Analysis, path: &Path<'_>, problems: &mut Problems) {
     }
     if analysis.progress_deadline.is_some_and(|deadline| deadline.as_millis() < SHORTEST_PROGRESS_DEADLINE) {
         problems.add(&path.field("progress_deadline"), "expected at least 1s");
+    }
+    if let Some(breaker) = &analysis.circuit_breaker
+        && !breaker.consecutive_errors.is_some_and(|errors| CONSECUTIVE_ERRORS.contains(&errors.get()))
+    {
+        let path = path.field("circuit_breaker");
+        problems.add(&path.field("consecutive_errors"), "missing or out of range; expected 2 to 10000");
     }
 }
 

@@ -44,7 +44,7 @@ impl Run {
             program.analysis.as_ref().map(|analysis| (analysis.on_failure, analysis.dry_run))
         };
         if acts(before) != acts(program) {
-            self.crossed = false; // what is known by now is acted on as it is configured now
+            (self.crossed, self.tripped) = (false, false); // what is known is acted on as it is configured now
         }
         if (&before.steps, &before.weights) != (&program.steps, &program.weights) {
             self.push_course(program, now, &mut events);

@@ -2,7 +2,7 @@
 
 use super::super::event::{Finding, Of, Percent, Unit};
 use super::super::program::{Pause, Program, Step};
-use crate::analysis::judge::Judge;
+use crate::analysis::judge::{Judge, Seen};
 use crate::analysis::latency;
 use crate::analysis::rules::{Rules, Test};
 
@@ -111,6 +111,20 @@ pub(super) fn accusation(program: &Program, finding: &Finding, weight: u16) -> S
         Percent(weight),
         Odds(finding.value),
         Odds(finding.threshold)
+    )
+}
+
+/// The sentence of a circuit breaker.
+pub(super) fn tripped(program: &Program, seen: &Seen, weight: u16) -> String {
+    let (name, stable) = (candidate(program), &program.stable);
+    let theirs = match seen.stable_requests {
+        0 => format!("{stable} gets none"),
+        requests => format!("{stable} is well: {}", Of(seen.stable_events, requests, Unit::Requests)),
+    };
+    format!(
+        "at {} the circuit breaker has seen {} errors of {name} in a row on one worker, while {theirs}",
+        Percent(weight),
+        seen.candidate_events
     )
 }
 

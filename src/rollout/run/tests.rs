@@ -4,6 +4,8 @@ use crate::config;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+mod trip;
+
 /// The program of a rollout with these fields.
 fn program(fields: &Value) -> Program {
     let mut rollout = json!({

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 pub(crate) use admin::Metrics;
 pub(crate) use client::{Answer, Connection, get, https_get, request};
 pub(crate) use envoy::{Envoy, binary};
-pub(crate) use load::{Load, Running, assert_share};
+pub(crate) use load::{Load, Running, Tally, assert_share};
 pub(crate) use raw::{Raw, RawUpstream, raw_exchange};
 pub(crate) use resources::{documents, merge, resource, yaml_in};
 pub(crate) use setup::{Config, Setup, read_yaml};

@@ -221,6 +221,15 @@ impl Setup {
         self
     }
 
+    /// The same, for those who have the token of this digest.
+    pub(crate) fn control_with_token(self, sha256: &str) -> Self {
+        self.control().edit(|bootstrap| {
+            let plugin = "/static_resources/listeners/1/filter_chains/0/filters/0/typed_config/http_filters/0/typed_config/config";
+            let plugin = bootstrap.pointer_mut(plugin).expect("the filter");
+            plugin["configuration"]["value"] = json!({"control": {"token_sha256": sha256}});
+        })
+    }
+
     /// The same, bypassed.
     pub(crate) fn control_without_filter(self) -> Self {
         self.control().edit(|bootstrap| {

@@ -120,7 +120,12 @@ impl Upstream {
 
     /// Counts from 0 again.
     pub(crate) fn reset_count(&self) {
-        self.state.count.store(0, Ordering::SeqCst);
+        self.reset_to(0);
+    }
+
+    /// Counts from there again.
+    pub(crate) fn reset_to(&self, count: u64) {
+        self.state.count.store(count, Ordering::SeqCst);
     }
 
     /// The first requests since the last call, in full.

@@ -1,0 +1,29 @@
+//! The schemas in `docs/openapi.yaml` are those of the types that the API answers with.
+
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde_json::Value;
+
+use super::response::Problem;
+use super::view::{Health, Journal, Page};
+
+#[test]
+fn the_schemas_in_the_documents_are_those_of_the_answers() {
+    let settings = SchemaSettings::draft2020_12().for_serialize();
+    let settings = settings.with(|settings| settings.definitions_path = "/components/schemas".into());
+    let mut generator = settings.into_generator();
+    fn add<T: JsonSchema>(generator: &mut schemars::SchemaGenerator) {
+        generator.subschema_for::<T>();
+    }
+    add::<Health>(&mut generator);
+    add::<Page>(&mut generator);
+    add::<Journal>(&mut generator);
+    add::<Problem>(&mut generator);
+    let wanted = Value::Object(generator.take_definitions(true));
+    let text = include_str!("../../docs/openapi.yaml");
+    let document: Value = serde_saphyr::from_str(text).unwrap();
+    assert!(
+        document["components"]["schemas"] == wanted,
+        "the schemas in docs/openapi.yaml are old; as JSON, which is YAML, they are now:\n{wanted:#}"
+    );
+}

@@ -1,0 +1,282 @@
+//! The circuit breaker: a candidate that is gone is cut off within the tick, and nobody is in an outage of both.
+//!
+//! The judge looks at latencies only, and connections that are refused are quick: whoever acts here is the breaker.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::control_test::{get, known, post};
+use crate::harness::*;
+use crate::rollout_test::{actions, events, wait_for_event};
+use crate::{between, blue_and_green};
+
+const WORKERS: u32 = 4;
+const LIMIT: u64 = 20;
+
+fn config(weight: u32, more: &str) -> Config {
+    Config::rollout(&format!(
+        "steps: [{{set_weight: {weight}}}, {{pause: {{}}}}], analysis: {{metrics: [{{name: latency}}]{more}}}"
+    ))
+}
+
+fn breaking(weight: u32, more: &str) -> Config {
+    config(weight, &format!(", circuit_breaker: {{consecutive_errors: {LIMIT}}}{more}"))
+}
+
+/// An address where nobody listens.
+fn nobody() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address")
+}
+
+/// Answers of nobody's: Envoy gave them, since the connection was refused.
+fn refused(tally: &Tally) -> u64 {
+    assert!(tally.errors.is_empty(), "{:?}", tally.errors);
+    tally.failed()
+}
+
+fn load(envoy: &Envoy) -> Load {
+    Load::to(envoy.address()).connections(16).per_second(500.0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_that_refuses_connections_is_cut_off_within_the_tick() {
+    for weight in [5, 50] {
+        let blue = Upstream::start("blue").await;
+        let setup =
+            Setup::shipped(breaking(weight, "")).clusters(&[("blue", blue.address()), ("green", nobody())]);
+        let envoy = setup.workers(WORKERS).start().await;
+        wait_for_event(&envoy, "step").await;
+        let begun = Instant::now();
+        let running = load(&envoy).start();
+        let event = wait_for_event(&envoy, "rollback").await;
+        let took = begun.elapsed();
+        for (field, expected) in [("rule", "circuit_breaker"), ("actor", "auto")] {
+            assert_eq!(event[field], expected, "{event}");
+        }
+        assert_eq!(
+            (event["value"].as_f64(), event["threshold"].as_f64()),
+            (Some(20.0), Some(20.0)),
+            "{event}"
+        );
+        assert_eq!(event["samples"]["candidate"]["events"], LIMIT, "{event}");
+        // For long afterwards: it stays failed, and nobody gets another refusal.
+        let sent = running.sent();
+        wait_for("more load", async || (running.sent() > sent + 1_500).then_some(())).await;
+        let tally = running.stop().await;
+        let most = LIMIT * u64::from(WORKERS);
+        println!("{weight} %: {} refused, after {took:?}", refused(&tally));
+        assert!((LIMIT..=most).contains(&refused(&tally)), "{weight} %: {} refused", refused(&tally));
+        // At 500 requests a second 50 % is far more than it takes.
+        assert!(weight < 50 || took < Duration::from_secs(1), "{took:?}");
+        assert_eq!(tally.from("blue"), blue.count());
+        assert_eq!(actions(&envoy), ["start", "step", "rollback"]);
+        let metrics = envoy.metrics().await;
+        assert_eq!(metrics.sum("changeover_phase", &[("phase", "failed")]), 1.0);
+        assert_eq!(
+            metrics.sum("changeover_actions_total", &[("action", "rollback"), ("actor", "auto")]),
+            1.0
+        );
+        assert_eq!(metrics.sum("changeover_weight", &[("version", "green")]), 0.0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_off_unless_configured() {
+    let blue = Upstream::start("blue").await;
+    let setup = Setup::shipped(config(50, "")).clusters(&[("blue", blue.address()), ("green", nobody())]);
+    let envoy = setup.workers(WORKERS).start().await;
+    wait_for_event(&envoy, "step").await;
+    let tally = load(&envoy).send(1_000).await;
+    assert!(refused(&tally) > 300, "{}", refused(&tally));
+    assert_eq!(actions(&envoy), ["start", "step"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_cut_off_when_both_refuse() {
+    for weight in [5, 50, 95] {
+        let clusters = [("blue", nobody()), ("green", nobody())];
+        let setup = Setup::shipped(breaking(weight, "")).clusters(&clusters);
+        let envoy = setup.workers(WORKERS).start().await;
+        wait_for_event(&envoy, "step").await;
+        // Each worker sees a candidate's row of twice the limit at least.
+        let tally = Load::to(envoy.address()).connections(16).send(4_000).await;
+        assert_eq!(refused(&tally), 4_000);
+        assert_eq!(actions(&envoy), ["start", "step"], "{weight} %");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_cut_off_in_an_outage_of_both() {
+    for weight in [5, 50] {
+        let (blue, green) = blue_and_green().await;
+        let envoy = between(&blue, &green, breaking(weight, "")).workers(WORKERS).start().await;
+        wait_for_event(&envoy, "step").await;
+        let running = Load::to(envoy.address()).connections(16).start();
+        for _ in 0..3 {
+            let healthy = running.sent();
+            wait_for("healthy traffic", async || (running.sent() > healthy + 500).then_some(())).await;
+            [&green, &blue].iter().for_each(|upstream| upstream.set(Behaviour::Status(503)));
+            let (sent, count) = (running.sent(), green.count());
+            wait_for("an outage", async || {
+                (running.sent() > sent + 2_000 && green.count() > count + 100).then_some(())
+            })
+            .await;
+            // Stable is back first.
+            [&blue, &green].iter().for_each(|upstream| upstream.set(Behaviour::Status(200)));
+        }
+        let tally = running.stop().await;
+        assert!(tally.failed() > 5_000, "it was an outage: {}", tally.failed());
+        assert_eq!(actions(&envoy), ["start", "step"], "{weight} %");
+    }
+}
+
+/// Sends requests one by one until the candidate has had so many.
+async fn until(envoy: &Envoy, green: &Upstream, count: u64) {
+    let mut connection = Connection::open(envoy.address()).await.expect("a connection");
+    while green.count() < count {
+        connection.send(request("GET", "/", &[], "")).await.expect("an answer");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_attempt_counts_from_its_first_error() {
+    let (blue, green) = blue_and_green().await;
+    green.set(Behaviour::Status(503));
+    let envoy = between(&blue, &green, breaking(20, "")).control().start().await;
+    known(&envoy).await;
+    let phase = async || known(&envoy).await["phase"].clone();
+    until(&envoy, &green, 15).await;
+    assert_eq!(post(&envoy, "/v1/rollouts/digits/abort").await.1["phase"], "aborted");
+    assert_eq!(post(&envoy, "/v1/rollouts/digits/retry").await.1["attempt"], 2);
+    until(&envoy, &green, 15 + 19).await;
+    assert_eq!(phase().await, "paused", "nineteen errors of this attempt");
+    until(&envoy, &green, 15 + 20).await;
+    assert_eq!(phase().await, "failed", "twenty, and the run was paused: a rollback is armed in every phase");
+    assert_eq!(post(&envoy, "/v1/rollouts/digits/retry").await.1["attempt"], 3);
+    until(&envoy, &green, 15 + 20 + 19).await;
+    assert_eq!(phase().await, "paused", "nineteen errors of the third");
+    until(&envoy, &green, 15 + 20 + 20).await;
+    assert_eq!(phase().await, "failed");
+    let rule = |event: &serde_json::Value| event["rule"].as_str().map(str::to_owned);
+    assert_eq!(events(&envoy).iter().filter_map(rule).collect::<Vec<_>>(), ["circuit_breaker"; 2]);
+}
+
+/// One worker finds out, by errors on a connection of its own; the others need none to know.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_other_workers_are_told_at_once() {
+    let (blue, green) = blue_and_green().await;
+    green.set(Behaviour::Status(503));
+    let envoy = between(&blue, &green, breaking(30, "")).control().workers(WORKERS).start().await;
+    known(&envoy).await;
+    let mut others = Vec::new();
+    for _ in 0..12 {
+        others.push(Connection::open(envoy.address()).await.expect("a connection"));
+    }
+    let mut afterwards = 0;
+    for attempt in 1..=5 {
+        until(&envoy, &green, attempt * LIMIT).await;
+        wait_for("it to trip", async || {
+            (events(&envoy).iter().filter(|event| event["action"] == "rollback").count() as u64 == attempt)
+                .then_some(())
+        })
+        .await;
+        // Long before the next tick, most of the time.
+        for connection in &mut others {
+            for _ in 0..3 {
+                let answer = connection.send(request("GET", "/", &[], "")).await.expect("an answer");
+                afterwards += u64::from(answer.status != 200);
+            }
+        }
+        green.reset_to(attempt * LIMIT);
+        assert_eq!(post(&envoy, "/v1/rollouts/digits/retry").await.0, 200);
+    }
+    println!("{afterwards} of 180 afterwards");
+    assert!(afterwards <= 5, "{afterwards} of 180 requests still went to the candidate");
+}
+
+/// Nothing is known of the version whose client left: it is no error, and no good answer either.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_counts_neither_way() {
+    let (blue, green) = blue_and_green().await;
+    green.set(Behaviour::Status(503));
+    let envoy = between(&blue, &green, breaking(20, "")).control().start().await;
+    known(&envoy).await;
+    until(&envoy, &green, 19).await;
+    green.set(Behaviour::Gate);
+    wait_for("clients to leave", async || {
+        let mut connection = Connection::open(envoy.address()).await.expect("a connection");
+        let answer = connection.send(request("GET", "/", &[], ""));
+        let _ = tokio::time::timeout(Duration::from_millis(50), answer).await;
+        drop(connection);
+        let aborted = envoy.metrics().await.sum("changeover_requests_total", &[("outcome", "aborted")]);
+        (aborted >= 3.0).then_some(())
+    })
+    .await;
+    assert_eq!(known(&envoy).await["phase"], "paused");
+    green.set(Behaviour::Status(503));
+    until(&envoy, &green, green.count() + 1).await;
+    assert_eq!(known(&envoy).await["phase"], "failed");
+}
+
+/// Commands and breakers at the same time: commands are answered in time, by all workers, and an abort stays one.
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_and_breakers_get_along() {
+    let (blue, green) = blue_and_green().await;
+    green.set(Behaviour::Status(503));
+    let envoy = between(&blue, &green, breaking(50, "")).control().workers(WORKERS).start().await;
+    known(&envoy).await;
+    let running = load(&envoy).start();
+    for round in 0..20_u64 {
+        // Now this is first, now that.
+        let count = green.count();
+        wait_for("errors", async || {
+            (green.count() >= count.saturating_add(round * 4))
+                .then_some(())
+                .or((known(&envoy).await["phase"] == "failed").then_some(()))
+        })
+        .await;
+        let (status, rollout) = post(&envoy, "/v1/rollouts/digits/abort").await;
+        assert_eq!((status, &rollout["phase"]), (200, &"aborted".into()), "round {round}: {rollout}");
+        let sent = running.sent();
+        wait_for("more load", async || (running.sent() > sent + 50).then_some(())).await;
+        assert_eq!(get(&envoy, "/v1/rollouts/digits").await.1["phase"], "aborted", "round {round}");
+        let (status, rollout) = post(&envoy, "/v1/rollouts/digits/retry").await;
+        assert_eq!((status, rollout["attempt"].as_u64()), (200, Some(round + 2)), "{rollout}");
+    }
+    running.stop().await;
+    assert!(actions(&envoy).iter().any(|action| action == "rollback"), "it never tripped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_pauses_where_that_is_configured_and_says_once_what_it_would_do() {
+    let (blue, green) = blue_and_green().await;
+    green.set(Behaviour::Status(503));
+    let pausing = breaking(50, ", on_failure: pause");
+    let envoy = between(&blue, &green, pausing).control().workers(2).start().await;
+    let running = load(&envoy).start();
+    wait_for_event(&envoy, "pause").await;
+    let rollout = known(&envoy).await;
+    assert_eq!(
+        (&rollout["phase"], &rollout["weights"]["green"]),
+        (&"paused".into(), &50.into()),
+        "{rollout}"
+    );
+    assert_eq!(post(&envoy, "/v1/rollouts/digits/resume").await.1["attempt"], 2);
+    wait_for("another pause, by another attempt", async || {
+        (actions(&envoy) == ["start", "step", "pause", "resume", "pause"]).then_some(())
+    })
+    .await;
+    running.stop().await;
+
+    let dry = between(&blue, &green, breaking(50, ", dry_run: true")).workers(2).start().await;
+    let tally = load(&dry).send(1_000).await;
+    assert!(tally.failed() > 300, "the candidate keeps its traffic: {}", tally.failed());
+    assert_eq!(actions(&dry), ["start", "step", "alarm"]);
+    let event = wait_for_event(&dry, "alarm").await;
+    let message = event["message"].as_str().expect("a sentence");
+    assert!(
+        message.starts_with("would act, but for dry_run: at 50 % the circuit breaker has seen 20 errors"),
+        "{message}"
+    );
+}
