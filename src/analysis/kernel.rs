@@ -5,13 +5,26 @@
 //! Each has E[L] ≤ 1 whenever the candidate is not to blame, whatever the rate of events is and however it
 //! moves from tick to tick. That is all that [`super::evidence`] needs.
 
+use serde::{Deserialize, Serialize};
+
 /// How often something happened among requests of one version that arrived in one tick.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Arm {
     /// Requests with the event; at most `requests`.
     pub events: u64,
     /// Requests that arrived, whether they have the event or not.
     pub requests: u64,
+}
+
+impl Arm {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            events: self.events.saturating_add(other.events),
+            requests: self.requests.saturating_add(other.requests),
+        }
+    }
 }
 
 /// One tick: the candidate beside stable.

@@ -10,7 +10,8 @@
 //! * [`kernel`]: what one tick says about one suspected regression, as the logarithm of a likelihood ratio;
 //! * [`evidence`]: ticks added up, over many suspected regressions and over when they may have begun;
 //! * [`latency`]: durations in buckets, and the edges that make events of them;
-//! * [`promotion`]: the opposite question, whether the candidate is no worse than a margin.
+//! * [`promotion`]: the opposite question, whether the candidate is no worse than a margin;
+//! * [`window`]: after a flip, the new side beside what the old one was before.
 
 #![forbid(unsafe_code)]
 
@@ -21,3 +22,4 @@ pub mod latency;
 pub mod promotion;
 pub mod rules;
 pub mod tick;
+pub mod window;

@@ -23,6 +23,8 @@ pub struct Rules {
     pub metrics: Vec<MetricRule>,
     /// What a step must show before it ends.
     pub promotion: Option<Promotion>,
+    /// Tells apart what counts as an error.
+    pub errors: u64,
 }
 
 /// What a step must show before it ends.
@@ -73,7 +75,9 @@ impl Rules {
     /// Compiles a valid configuration.
     #[must_use]
     pub fn new(analysis: &Analysis) -> Self {
+        let errors = format!("{:?} {:?}", analysis.deadline, analysis.error_when);
         Self {
+            errors: fingerprint(&errors),
             threshold: analysis.false_alarm.recip(),
             deadline: analysis.deadline.as_millis().saturating_mul(1_000_000),
             metrics: analysis.metrics.iter().flat_map(|metric| metric_rules(metric, analysis)).collect(),
@@ -83,10 +87,7 @@ impl Rules {
                     points: promote.no_worse_than.or_points / 100.0,
                 },
                 threshold: (1.0 - promote.confidence).recip(),
-                basis: fingerprint(&format!(
-                    "{:?} {:?} {:?}",
-                    promote.no_worse_than, analysis.deadline, analysis.error_when
-                )),
+                basis: fingerprint(&format!("{:?} {errors}", promote.no_worse_than)),
             }),
         }
     }

@@ -72,7 +72,7 @@ impl Line {
         let (candidate, candidate_units) = counts(candidate)?;
         let (stable, stable_units) = counts(&program.stable)?;
         let error_units = Some((candidate_units, stable_units));
-        Ok((Tick { number: self.tick, share, candidate, stable, error_units }, weights))
+        Ok((Tick { number: self.tick, share, candidate, stable, error_units, ..Tick::default() }, weights))
     }
 }
 
