@@ -6,10 +6,10 @@ use crate::harness::*;
 use crate::{between, between_ecds, blue_and_green};
 use serde_json::{Value, json};
 
-const JSON: (&str, &[u8]) = ("content-type", b"application/json");
+pub(crate) const JSON: (&str, &[u8]) = ("content-type", b"application/json");
 
 /// What the control listener answers.
-async fn call(
+pub(crate) async fn call(
     envoy: &Envoy,
     method: &str,
     path: &str,
@@ -38,7 +38,7 @@ fn at_half() -> Config {
 }
 
 /// Waits until the rollout is known.
-async fn known(envoy: &Envoy) -> Value {
+pub(crate) async fn known(envoy: &Envoy) -> Value {
     wait_for("the rollout", async || {
         let (status, rollout) = get(envoy, "/v1/rollouts/digits").await;
         (status == 200).then_some(rollout)

@@ -18,7 +18,7 @@ fn load(envoy: &Envoy) -> Load {
 }
 
 /// The lines of Envoy's log that tell events, as JSON.
-fn events(envoy: &Envoy) -> Vec<serde_json::Value> {
+pub(crate) fn events(envoy: &Envoy) -> Vec<serde_json::Value> {
     let log = envoy.log();
     let lines = log.lines().filter_map(|line| line.split_once("changeover: {")).map(|(_, rest)| rest);
     lines.filter_map(|rest| serde_json::from_str(&format!("{{{rest}")).ok()).collect()
@@ -29,7 +29,7 @@ fn actions(envoy: &Envoy) -> Vec<String> {
     events(envoy).iter().filter_map(|event| Some(event["action"].as_str()?.to_owned())).collect()
 }
 
-async fn wait_for_event(envoy: &Envoy, action: &str) -> serde_json::Value {
+pub(crate) async fn wait_for_event(envoy: &Envoy, action: &str) -> serde_json::Value {
     wait_for(&format!("the event {action}"), async || {
         events(envoy).into_iter().find(|event| event["action"] == action)
     })
