@@ -151,17 +151,18 @@ impl Judge {
 
     /// Takes the next tick over, whose requests have all ended or passed their deadline. Ticks come in order.
     /// `next_tick` has not begun yet: what is learned applies from there on.
-    pub fn close(&mut self, tick: &Tick, rules: &Rules, next_tick: u64) {
+    /// Returns what it tells of users, where they are judged.
+    pub fn close(&mut self, tick: &Tick, rules: &Rules, next_tick: u64) -> Option<Firsts> {
         self.stable_durations.merge(&tick.stable.durations);
-        if rules.by_user {
-            self.close_users(tick, rules);
-        } else if !tick.is_idle() && tick.share.is_some() {
+        let firsts = rules.by_user.then(|| self.close_users(tick, rules));
+        if firsts.is_none() && !tick.is_idle() && tick.share.is_some() {
             self.add(tick, rules, View::Closed);
             if tick.number >= self.step.from {
                 self.count_step(tick, rules);
             }
         }
         self.place_edges(rules, next_tick, false);
+        firsts
     }
 
     /// The most that is certain of ticks that have ended and are still open, in order, each with the bucket

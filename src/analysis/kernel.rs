@@ -5,8 +5,10 @@
 //! Each has E[L] ≤ 1 whenever the candidate is not to blame, whatever the rate of events is and however it
 //! moves from tick to tick. That is all that [`super::evidence`] needs.
 
+use serde::{Deserialize, Serialize};
+
 /// How often something happened among requests of one version that arrived in one tick.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Arm {
     /// Requests with the event; at most `requests`.
     pub events: u64,
@@ -19,6 +21,15 @@ impl Arm {
     pub fn count(&mut self, has_event: bool) {
         self.events = self.events.saturating_add(has_event.into());
         self.requests = self.requests.saturating_add(1);
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            events: self.events.saturating_add(other.events),
+            requests: self.requests.saturating_add(other.requests),
+        }
     }
 }
 

@@ -11,6 +11,7 @@
 //! * [`evidence`]: ticks added up, over many suspected regressions and over when they may have begun;
 //! * [`latency`]: durations in buckets, and the edges that make events of them;
 //! * [`promotion`]: the opposite question, whether the candidate is no worse than a margin;
+//! * [`window`]: after a flip, the new side beside what the old one was before;
 //! * [`users`]: users instead of requests, where a user keeps his version;
 //! * [`user_set`], [`sample`]: who they are, in bounded memory.
 
@@ -26,3 +27,4 @@ pub mod sample;
 pub mod tick;
 pub mod user_set;
 pub mod users;
+pub mod window;

@@ -27,6 +27,8 @@ pub struct Rules {
     pub metrics: Vec<MetricRule>,
     /// What a step must show before it ends.
     pub promotion: Option<Promotion>,
+    /// Tells apart what counts as an error.
+    pub errors: u64,
 }
 
 /// What a step must show before it ends.
@@ -77,8 +79,10 @@ impl Rules {
     /// Compiles a valid configuration; `by_user`: with session affinity.
     #[must_use]
     pub fn new(analysis: &Analysis, by_user: bool) -> Self {
+        let errors = format!("{by_user} {:?} {:?}", analysis.deadline, analysis.error_when);
         Self {
             by_user,
+            errors: fingerprint(&errors),
             threshold: analysis.false_alarm.recip(),
             deadline: analysis.deadline.as_millis().saturating_mul(1_000_000),
             metrics: analysis
@@ -92,10 +96,7 @@ impl Rules {
                     points: promote.no_worse_than.or_points / 100.0,
                 },
                 threshold: (1.0 - promote.confidence).recip(),
-                basis: fingerprint(&format!(
-                    "{by_user} {:?} {:?} {:?}",
-                    promote.no_worse_than, analysis.deadline, analysis.error_when
-                )),
+                basis: fingerprint(&format!("{:?} {errors}", promote.no_worse_than)),
             }),
         }
     }

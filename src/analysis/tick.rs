@@ -60,6 +60,9 @@ pub struct Tick {
     pub candidate: Counts,
     /// The version it is compared with.
     pub stable: Counts,
+    /// Whether what it counted says nothing of either version alone: it came under several assignments, or under
+    /// another attempt's.
+    pub void: bool,
     /// What errors are counted among, of the candidate and of stable, where that is not every request: a
     /// recording may say so.
     pub error_units: Option<(u64, u64)>,

@@ -222,6 +222,26 @@ pub struct Override {
 pub struct BlueGreen {
     /// The version that answers, stable or candidate. Absent: stable. Flip by changing it.
     pub active: Option<String>,
+    /// Before the first flip the candidate gets a small share and is judged, and flips by itself when nothing
+    /// speaks against it. Absent: nothing flips by itself.
+    #[serde(skip_serializing_if = "Option::is_none")] // other configurations keep their hash
+    pub bake: Option<Bake>,
+    /// For so long after each flip the new side is watched, and all goes back to the old one when it fails clearly
+    /// more often than that did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auto_rollback_window: Option<Duration>,
+}
+
+/// The candidate's trial before the flip.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["weight", "duration"])))]
+pub struct Bake {
+    /// The candidate's share in percent, between 0 and 100.
+    pub weight: Option<Share>,
+    /// For so long at least.
+    pub duration: Option<Duration>,
 }
 
 /// Shadow mode.

@@ -27,8 +27,13 @@ impl Share {
         Self(basis_points.min(Self::ALL))
     }
 
+    /// The share of so many percent.
+    ///
+    /// # Errors
+    /// It is no share, or has more than two decimals; in words.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // the range is checked before
-    fn from_percent(percent: f64) -> Result<Self, String> {
+    #[inline(never)] // read in many places; in the module once
+    pub fn from_percent(percent: f64) -> Result<Self, String> {
         if percent < 0.0 {
             return Err(format!("{percent} is below 0"));
         }

@@ -3,7 +3,7 @@
 //! A command is not carried out here: the shell does that, under compare-and-swap, and comes back with what came of
 //! it. Whatever ends in a problem has changed nothing.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::access::{Access, is_foreign};
 use super::request::{MOST_BODY, Request};
@@ -11,7 +11,9 @@ use super::response::Response;
 use super::view::{Event, Health, Journal, Page, Rollout};
 use crate::config::report::Shown;
 use crate::config::schema;
+use crate::config::units::Share;
 use crate::rollout::event;
+use crate::rollout::program::Weights;
 use crate::rollout::record::{Clock, Record};
 use crate::rollout::run::{Command, Refused};
 
@@ -77,7 +79,7 @@ impl Change {
         if self.if_match.is_some_and(|wanted| wanted != revision) {
             return Err(NotChanged::OtherRevision(revision));
         }
-        record.command(self.command, clock).map_err(NotChanged::Refused)
+        record.command(self.command.clone(), clock).map_err(NotChanged::Refused)
     }
 }
 
@@ -160,9 +162,11 @@ enum Resource<'a> {
 }
 
 /// What a command's path ends in.
-#[derive(Clone, Copy)]
 enum Verb {
     Promote,
+    Weight,
+    Switch,
+    /// One that takes no fields.
     Other(Command),
 }
 
@@ -180,6 +184,8 @@ impl<'a> Resource<'a> {
         Some(match what {
             "events" => Self::Events(name),
             "promote" => Self::Command(name, Verb::Promote),
+            "weight" => Self::Command(name, Verb::Weight),
+            "switch" => Self::Command(name, Verb::Switch),
             "abort" => Self::Command(name, Verb::Other(Command::Abort)),
             "pause" => Self::Command(name, Verb::Other(Command::Pause)),
             "resume" => Self::Command(name, Verb::Other(Command::Resume)),
@@ -237,11 +243,16 @@ fn command(
     }
     no_parameters(query)?;
     let command = match verb {
-        Verb::Promote => Command::Promote { full: flag("full", &request.body)? },
+        Verb::Promote => Command::Promote { full: full(&request.body)? },
+        Verb::Weight => Command::Weight(shares(&request.body)?),
+        Verb::Switch => Command::Switch { active: active(&request.body)? },
         Verb::Other(command) => no_fields(&request.body).map(|()| command)?,
     };
     let if_match = request.if_match.as_deref().map_or(Ok(None), revision)?;
-    store.record(name).ok_or_else(|| no_such_rollout(name))?;
+    let record = store.record(name).ok_or_else(|| no_such_rollout(name))?;
+    if let Some(flaw) = record.run.flaw(&record.program, &command) {
+        return Err(Response::problem(422, flaw));
+    }
     Ok(Change { rollout: name.to_owned(), command, if_match })
 }
 
@@ -274,25 +285,61 @@ fn no_parameters(query: &str) -> Result<(), Response> {
     if query.is_empty() { Ok(()) } else { Err(Response::problem(422, "expected no query parameters")) }
 }
 
-/// The only field that a body may have, true or false.
-fn flag(known: &str, body: &[u8]) -> Result<bool, Response> {
-    let wrong = || Response::problem(422, format!("expected no body, {{}} or {{\"{known}\": true}}"));
+/// The fields of a body; an empty one has none. `expected` is said when it is anything else.
+fn fields(body: &[u8], expected: &str) -> Result<Map<String, Value>, Response> {
     if body.trim_ascii().is_empty() {
-        return Ok(false);
+        return Ok(Map::new());
     }
-    let Ok(Value::Object(fields)) = serde_json::from_slice(body) else { return Err(wrong()) };
-    if fields.keys().any(|field| field != known) {
-        return Err(wrong());
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        _ => Err(Response::problem(422, expected)),
     }
-    fields.get(known).map_or(Ok(false), |value| value.as_bool().ok_or_else(wrong))
+}
+
+/// The only field that a body may have, if it has one.
+fn only<'a>(
+    known: &str,
+    fields: &'a Map<String, Value>,
+    expected: &str,
+) -> Result<Option<&'a Value>, Response> {
+    match fields.get(known) {
+        found if fields.len() == usize::from(found.is_some()) => Ok(found),
+        _ => Err(Response::problem(422, expected)),
+    }
+}
+
+/// `{"full": true}`, or not.
+fn full(body: &[u8]) -> Result<bool, Response> {
+    let expected = "expected no body, {} or {\"full\": true}";
+    let fields = fields(body, expected)?;
+    let full = only("full", &fields, expected)?.map_or(Some(false), Value::as_bool);
+    full.ok_or_else(|| Response::problem(422, expected))
+}
+
+/// Shares of versions, in percent.
+fn shares(body: &[u8]) -> Result<Weights, Response> {
+    let mut weights = Weights::new();
+    for (version, value) in &fields(body, "expected shares of versions in percent, such as {\"green\": 10}")?
+    {
+        let share = value.as_f64().ok_or_else(|| "expected a share in percent, such as 10".to_owned());
+        let share = share.and_then(Share::from_percent);
+        let share = share.map_err(|why| Response::problem(422, format!("{}: {why}", Shown(version))))?;
+        weights.insert(version.clone(), share.basis_points());
+    }
+    Ok(weights)
+}
+
+/// The name of the side in `{"active": "green"}`.
+fn active(body: &[u8]) -> Result<String, Response> {
+    let expected = "expected {\"active\": \"…\"} with the name of the version that is to answer";
+    let fields = fields(body, expected)?;
+    let active = only("active", &fields, expected)?.and_then(Value::as_str);
+    active.map(str::to_owned).ok_or_else(|| Response::problem(422, expected))
 }
 
 fn no_fields(body: &[u8]) -> Result<(), Response> {
-    match serde_json::from_slice(body) {
-        _ if body.trim_ascii().is_empty() => Ok(()),
-        Ok(Value::Object(fields)) if fields.is_empty() => Ok(()),
-        _ => Err(Response::problem(422, "expected no body, or {}")),
-    }
+    let expected = "expected no body, or {}";
+    if fields(body, expected)?.is_empty() { Ok(()) } else { Err(Response::problem(422, expected)) }
 }
 
 /// Reads `if-match`; `None` stands for `*`, which any revision matches. What is no revision matches none.

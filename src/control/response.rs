@@ -35,6 +35,7 @@ impl Response {
     }
 
     /// A problem. `detail` says what was found and what would be right.
+    #[inline(never)] // said in many places; in the module once
     pub(super) fn problem(status: u16, detail: impl Into<String>) -> Self {
         let problem = Problem {
             kind: "about:blank".into(),

@@ -11,6 +11,9 @@ use crate::rollout::program::{self, Pause, Program, Weights};
 use crate::rollout::record::Record;
 use crate::rollout::run::Phase;
 
+/// The metric of the watch after a flip.
+pub const WINDOW: &str = "error_rate.window";
+
 /// A share in percent. Whole numbers are written as such: `5`, `0.25`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Percent(pub f64);
@@ -67,7 +70,8 @@ pub struct Rollout {
     pub observed_share: Shares,
     /// The mirror's share; `null` without a mirror.
     pub mirror: Option<Percent>,
-    /// What the judge has found so far. `all` decides: the average of the others, which say where it comes from.
+    /// What the judge has found so far. `all` decides: the average of the others, which say where it comes from;
+    /// while a side is watched after a flip, that watch if it says more.
     pub evidence: Vec<Evidence>,
     /// Workers that have not confirmed yet that they use this state; only in the answer to a command.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -340,8 +344,15 @@ fn evidence(record: &Record) -> Vec<Evidence> {
     for (rule, value) in rules.metrics.iter().zip(reading.metrics) {
         evidence.push(Evidence { metric: rule.name.clone(), log10_e: shown(value.log10()), threshold: None });
     }
+    let window = record.run.window();
+    evidence.extend(window.map(|value| Evidence {
+        metric: WINDOW.into(),
+        log10_e: shown(value.log10()),
+        threshold: None,
+    }));
     let threshold = shown(rules.threshold.log10());
-    evidence.push(Evidence { metric: "all".into(), log10_e: shown(reading.all.log10()), threshold });
+    let all = reading.all.max(window.unwrap_or(0.0));
+    evidence.push(Evidence { metric: "all".into(), log10_e: shown(all.log10()), threshold });
     evidence
 }
 

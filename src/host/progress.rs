@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use super::calls::{self, Metric};
 use super::leader::{Configured, Records};
+use crate::control::view::WINDOW;
 use crate::rollout::record::Record;
 use crate::rollout::run::Phase;
 use crate::telemetry::series;
@@ -52,7 +53,11 @@ impl Progress {
         self.set(of("changeover_step", "", ""), u64::try_from(run.position).unwrap_or(0));
         let Some(rules) = record.program.rules() else { return };
         let values = run.judge.reading();
-        self.set(of("changeover_evidence", "metric", "all"), thousandths(values.all));
+        let all = values.all.max(run.window().unwrap_or(0.0));
+        self.set(of("changeover_evidence", "metric", "all"), thousandths(all));
+        if let Some(value) = run.window() {
+            self.set(of("changeover_evidence", "metric", WINDOW), thousandths(value));
+        }
         self.set(of("changeover_evidence_threshold", "metric", "all"), thousandths(rules.threshold));
         for (metric, value) in rules.metrics.iter().zip(values.metrics) {
             self.set(of("changeover_evidence", "metric", &metric.name), thousandths(value));

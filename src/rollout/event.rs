@@ -52,7 +52,7 @@ pub enum Action {
     Start,
     /// A step began.
     Step,
-    /// The last step ended.
+    /// The last step ended, or the watch after a flip.
     Succeed,
     /// The judge took the candidate back.
     Rollback,
@@ -66,7 +66,9 @@ pub enum Action {
     Retry,
     /// Something that somebody should look at; nothing was changed.
     Alarm,
-    /// The configuration changed what it does.
+    /// All traffic went from one side to the other.
+    Flip,
+    /// The configuration, or a person's weights, changed what it does.
     Change,
 }
 
@@ -84,6 +86,7 @@ impl Action {
             Self::Resume => "resume",
             Self::Retry => "retry",
             Self::Alarm => "alarm",
+            Self::Flip => "flip",
             Self::Change => "change",
         }
     }

@@ -35,14 +35,23 @@ pub struct Program {
     pub versions: Vec<String>,
     /// Weights that come from outside: `weights`, or a side of `blue_green`.
     pub weights: Weights,
-    /// The steps, when it moves by itself.
+    /// The steps, when it moves by itself; a bake is two.
     pub steps: Vec<Step>,
+    /// Set where one of two sides has all the traffic.
+    pub sides: Option<Sides>,
     /// All traffic to this version.
     pub pin: Option<String>,
     /// The mirror's share in hundredths of a percent, until a step sets another; `None` without a mirror.
     pub mirror: Option<u16>,
     /// How the candidate is judged, if it is.
     pub analysis: Option<Analysis>,
+}
+
+/// Blue/green.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sides {
+    /// Milliseconds that a new side is watched after a flip.
+    pub window: Option<u64>,
 }
 
 /// One step.
@@ -122,16 +131,27 @@ impl Program {
                 })
             })
         };
-        Self {
-            release: config.release.clone().unwrap_or_else(|| config.name.clone()),
-            stable: config.stable.clone(),
-            versions: config.versions.keys().cloned().collect(),
-            weights: from_outside,
-            steps: config.steps.iter().flatten().filter_map(step).collect(),
-            pin: config.pin.clone(),
-            mirror: config.mirror.as_ref().map(|mirror| mirror.percent.basis_points()),
-            analysis: config.analysis.as_ref().map(|analysis| Analysis {
-                rules: Rules::new(analysis, config.session_affinity.is_some()),
+        let bake = |bake: &schema::Bake| {
+            let (candidate, weight) = (candidate.clone()?, bake.weight?);
+            let duration = bake.duration.map_or(0, Duration::as_millis);
+            Some([
+                Step::Weights(weights([(candidate, weight.basis_points())])),
+                Step::Pause(Pause::Until { duration, requests: 0 }),
+            ])
+        };
+        let mut steps: Vec<Step> = config.steps.iter().flatten().filter_map(step).collect();
+        let sides = config.blue_green.as_ref();
+        steps.extend(sides.and_then(|sides| sides.bake.as_ref()).and_then(bake).into_iter().flatten());
+        let window = sides.and_then(|sides| sides.auto_rollback_window).map(Duration::as_millis);
+        let analysis = config.analysis.as_ref().map(|analysis| {
+            let mut rules = Rules::new(analysis, config.session_affinity.is_some());
+            // What is judged beside stable and what is judged after a flip have one chance together.
+            let bounded = analysis.metrics.iter().any(|metric| metric.max.is_some());
+            if window.is_some() && (!steps.is_empty() || bounded) {
+                rules.threshold *= 2.0;
+            }
+            Analysis {
+                rules,
                 on_failure: analysis.on_failure,
                 dry_run: analysis.dry_run,
                 progress_deadline: analysis.progress_deadline.map(Duration::as_millis),
@@ -139,7 +159,18 @@ impl Program {
                     .circuit_breaker
                     .and_then(|breaker| breaker.consecutive_errors)
                     .map(crate::config::units::Count::get),
-            }),
+            }
+        });
+        Self {
+            release: config.release.clone().unwrap_or_else(|| config.name.clone()),
+            stable: config.stable.clone(),
+            versions: config.versions.keys().cloned().collect(),
+            weights: from_outside,
+            steps,
+            sides: sides.map(|_| Sides { window }),
+            pin: config.pin.clone(),
+            mirror: config.mirror.as_ref().map(|mirror| mirror.percent.basis_points()),
+            analysis,
             candidate,
         }
     }
@@ -149,6 +180,12 @@ impl Program {
     #[must_use]
     pub fn is_same_run(&self, other: &Self) -> bool {
         (&self.release, &self.stable, &self.candidate) == (&other.release, &other.stable, &other.candidate)
+    }
+
+    /// Whether the candidate is the side that is configured to answer.
+    #[must_use]
+    pub fn is_candidate_active(&self) -> bool {
+        self.candidate.as_ref().is_some_and(|candidate| self.weights.contains_key(candidate))
     }
 
     /// Tells programs apart.

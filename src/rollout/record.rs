@@ -123,7 +123,7 @@ impl Record {
     #[must_use]
     pub fn begin(program: Program, clock: Clock) -> (Self, Vec<Event>) {
         let (run, mut events) = Run::begin(&program, clock.now());
-        if run.phase == Phase::Steady && program.analysis.is_none() {
+        if matches!(run.phase, Phase::Steady | Phase::Succeeded) && program.analysis.is_none() {
             events.clear(); // thousands of rollouts that only split traffic begin with every start of Envoy
         }
         let closed_through = clock.tick().saturating_sub(1);
@@ -201,7 +201,7 @@ impl Record {
             let mut tick = self.merge(number, &entries);
             let ended = tick.candidate.open == 0 && tick.stable.open == 0;
             if overdue && !ended && age < deadline {
-                tick.share = None; // what became of its open requests nobody has told: it says nothing
+                (tick.share, tick.void) = (None, true); // what became of its open requests nobody has told: it says nothing
             }
             if open.is_empty() && (ended || age >= deadline || overdue) {
                 self.run.close(&self.program, &tick, clock.now());
@@ -232,9 +232,10 @@ impl Record {
             tick.stable.merge(&entry.stable);
         }
         // Under two assignments a tick says nothing, nor does one of another attempt.
-        if number >= self.since && entries.iter().all(|entry| entry.epoch == first.epoch) {
-            tick.share = known(first.epoch).and_then(|(_, share)| *share);
-        }
+        let assignment = known(first.epoch).filter(|_| number >= self.since);
+        let assignment = assignment.filter(|_| entries.iter().all(|entry| entry.epoch == first.epoch));
+        tick.share = assignment.and_then(|(_, share)| *share);
+        tick.void = assignment.is_none();
         tick
     }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher24;
 
 use super::event::{Action, Actor, Event, Finding, Unit};
-use super::program::{Pause, Program, Step, Weights, weights};
+use super::program::{Analysis, Pause, Program, Step, Weights, weights};
 use crate::analysis::evidence::SPLIT_THRESHOLD;
 use crate::analysis::judge::Judge;
 use crate::analysis::tick::Tick;
@@ -18,9 +18,11 @@ use crate::config::release::OnFailure;
 use crate::config::units::Share;
 use crate::telemetry::breaker::Trip;
 
+mod flip;
 mod push;
 mod say;
 mod trip;
+mod weigh;
 
 /// Milliseconds that one tick may add to a pause: a clock that jumps ends no pause.
 const MOST_ELAPSED: u64 = 10_000;
@@ -77,6 +79,8 @@ enum Held {
     Judge,
     Deadline,
     Steps,
+    /// A person, by setting weights.
+    Weights,
 }
 
 const WAITS_FOR_PROMOTION: &str = "the step waits for a promotion";
@@ -93,7 +97,7 @@ pub struct Now {
 }
 
 /// What a person, or a circuit breaker, may ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// End this step's waiting; `full`: give the candidate everything at once.
     Promote {
@@ -108,6 +112,13 @@ pub enum Command {
     Resume,
     /// Begin anew after an abort or a failure.
     Retry,
+    /// These shares, in hundredths of a percent; versions that are not named keep theirs, stable gets the rest.
+    Weight(Weights),
+    /// Blue/green: all traffic to this side.
+    Switch {
+        /// The version.
+        active: String,
+    },
     /// Not a person's: the circuit breaker of a worker has tripped.
     Trip(Trip),
 }
@@ -137,6 +148,8 @@ pub struct Run {
     in_force: Weights,
     /// Who has stopped it; a step that waits for a promotion has not.
     held: Option<Held>,
+    /// Blue/green: which side answers.
+    sides: flip::Sides,
     /// An abort beats the pin until a push changes it.
     pin_beaten: bool,
     /// Milliseconds the step has waited, and had when it was last resumed.
@@ -230,10 +243,15 @@ impl Run {
                 if self.is_pinned(program) {
                     return refused(" and pinned; a pin is removed by configuration");
                 }
+                if program.sides.is_some() {
+                    self.promote_side(program, now, &mut events)?;
+                    self.settle(program, &mut events);
+                    return Ok(events);
+                }
                 if !matches!(self.phase, Phase::Progressing | Phase::Paused) {
                     return refused("; only a progressing or paused one can be promoted");
                 }
-                if self.release_hold() {
+                if self.release_hold() == Some(Held::Judge) {
                     self.next_attempt(program, now);
                 }
                 self.position = if full { program.steps.len() } else { self.next(program) };
@@ -263,6 +281,8 @@ impl Run {
                 self.next_attempt(program, now);
                 self.first_step(program, now, Actor::User, Action::Retry, &mut events);
             }
+            Command::Weight(weights) => self.weigh(program, weights, now, &mut events)?,
+            Command::Switch { active } => self.switch(program, &active, now, &mut events)?,
             Command::Trip(trip) => self.trip(program, &trip, now, &mut events)?,
         }
         self.settle(program, &mut events);
@@ -271,13 +291,16 @@ impl Run {
 
     fn resume(&mut self, program: &Program, now: Now, events: &mut Vec<Event>) {
         let mut message = "resumed by a person".to_owned();
-        if self.release_hold() {
+        if self.release_hold() == Some(Held::Judge) {
             // Somebody has looked at the accusation and decided against it: it is not raised again.
             self.next_attempt(program, now);
             message = format!("{message}, as attempt {}", self.attempt);
         }
         self.resumed_at = self.waited;
         self.happen(program, now, Actor::User, Action::Resume, message, events);
+        if self.resume_window(program) {
+            return;
+        }
         match program.steps.get(self.position) {
             Some(Step::Pause(_)) => self.wait(program),
             _ => self.advance(program, now, Actor::User, events),
@@ -287,7 +310,10 @@ impl Run {
     /// Takes over a tick whose requests have all ended or passed their deadline.
     pub fn close(&mut self, program: &Program, tick: &Tick, now: Now) {
         if let (Some(rules), false) = (program.rules(), self.is_pinned(program)) {
-            self.judge.close(tick, rules, now.tick.saturating_add(1));
+            let firsts = self.judge.close(tick, rules, now.tick.saturating_add(1));
+            if program.sides.is_some() {
+                self.sides.close(tick, firsts.as_ref());
+            }
         }
     }
 
@@ -301,8 +327,11 @@ impl Run {
             return events;
         }
         self.judge(program, open, now, &mut events);
+        self.watch(program, open, now, &mut events);
         if self.phase == Phase::Progressing {
             self.waited = self.waited.saturating_add(elapsed);
+        }
+        if self.phase == Phase::Progressing && !self.wait_for_window(program, now, &mut events) {
             self.reason = self.held_back_by(program).unwrap_or_default().to_owned();
             if self.reason.is_empty() {
                 self.position = self.next(program);
@@ -353,22 +382,24 @@ impl Run {
         events: &mut Vec<Event>,
     ) {
         let Some(analysis) = &program.analysis else { return };
-        let (action, message) = match (analysis.dry_run, analysis.on_failure) {
-            (true, _) => (Action::Alarm, format!("would act, but for dry_run: {sentence}")),
-            (false, OnFailure::Alarm) => (Action::Alarm, sentence),
-            (false, OnFailure::Pause) if matches!(self.phase, Phase::Progressing | Phase::Paused) => {
-                self.hold(Held::Judge, sentence.clone());
-                (Action::Pause, sentence)
-            }
-            (false, OnFailure::Pause) => (Action::Alarm, sentence),
-            (false, OnFailure::Abort) => {
-                self.take_back(program, Phase::Failed, sentence.clone());
-                (Action::Rollback, format!("{}: {sentence}", say::taken_back(program, "rolled back")))
-            }
-        };
+        let (action, message) = self.short_of_going_back(analysis, &sentence).unwrap_or_else(|| {
+            self.take_back(program, Phase::Failed, sentence.clone());
+            (Action::Rollback, format!("{}: {sentence}", say::taken_back(program, "rolled back")))
+        });
         self.happen(program, now, Actor::Auto, action, message, events);
-        if let Some(event) = events.last_mut() {
-            event.evidence = Some(finding);
+        flip::attach(events, finding);
+    }
+
+    /// What an accusation leads to where the configuration wants no rollback.
+    fn short_of_going_back(&mut self, analysis: &Analysis, sentence: &str) -> Option<(Action, String)> {
+        match (analysis.dry_run, analysis.on_failure) {
+            (true, _) => Some((Action::Alarm, format!("would act, but for dry_run: {sentence}"))),
+            (false, OnFailure::Pause) if matches!(self.phase, Phase::Progressing | Phase::Paused) => {
+                self.hold(Held::Judge, sentence.to_owned());
+                Some((Action::Pause, sentence.to_owned()))
+            }
+            (false, OnFailure::Alarm | OnFailure::Pause) => Some((Action::Alarm, sentence.to_owned())),
+            (false, OnFailure::Abort) => None,
         }
     }
 
@@ -432,6 +463,10 @@ impl Run {
         if let Some(rules) = program.rules() {
             self.judge.redefine(rules);
         }
+        if program.sides.is_some() {
+            self.first_side(program, now, actor, action, events);
+            return self.settle(program, events);
+        }
         let moves = !program.steps.is_empty() && program.candidate.is_some();
         self.phase = if moves { Phase::Progressing } else { Phase::Steady };
         let message = say::begun(program, self.attempt);
@@ -448,7 +483,7 @@ impl Run {
     fn advance(&mut self, program: &Program, now: Now, actor: Actor, events: &mut Vec<Event>) {
         while let Some(step) = program.steps.get(self.position) {
             match step {
-                Step::Weights(weights) => self.weights.extend(weights.clone()),
+                Step::Weights(weights) => self.take_weights(weights),
                 Step::Mirror(share) => self.mirror = Some(*share),
                 Step::Pause(_) => {
                     self.wait(program);
@@ -464,6 +499,9 @@ impl Run {
     }
 
     fn succeed(&mut self, program: &Program, now: Now, actor: Actor, events: &mut Vec<Event>) {
+        if program.sides.is_some() {
+            return self.flip(program, true, now, actor, events);
+        }
         self.position = program.steps.len();
         if let Some(candidate) = &program.candidate {
             let others = self.weights.iter().filter(|(name, _)| *name != candidate);
@@ -488,6 +526,9 @@ impl Run {
 
     /// The candidate's share to stable; without a candidate everything.
     fn take_back(&mut self, program: &Program, phase: Phase, reason: String) {
+        if program.sides.is_some() {
+            self.turn(program, false);
+        }
         match &program.candidate {
             Some(candidate) => drop(self.weights.insert(candidate.clone(), 0)),
             None => self.weights.clear(),
@@ -501,6 +542,7 @@ impl Run {
     fn next_attempt(&mut self, program: &Program, now: Now) {
         self.attempt = self.attempt.saturating_add(1);
         (self.crossed, self.split_crossed, self.tripped) = (false, false, false);
+        self.sides.retry();
         if let Some(rules) = program.rules() {
             self.judge.retry(rules, now.tick.saturating_add(1));
         }
@@ -520,9 +562,9 @@ impl Run {
         self.reason = reason;
     }
 
-    /// Lets go. Returns whether it was the judge who had stopped it.
-    fn release_hold(&mut self) -> bool {
-        self.held.take() == Some(Held::Judge)
+    /// Lets go. Returns who had stopped it.
+    fn release_hold(&mut self) -> Option<Held> {
+        self.held.take()
     }
 
     fn candidate_weight(&self, program: &Program) -> u16 {

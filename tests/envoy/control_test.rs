@@ -6,7 +6,7 @@ use crate::harness::*;
 use crate::{between, between_ecds, blue_and_green};
 use serde_json::{Value, json};
 
-const JSON: (&str, &[u8]) = ("content-type", b"application/json");
+pub(crate) const JSON: (&str, &[u8]) = ("content-type", b"application/json");
 
 /// What the control listener answers.
 pub(crate) async fn call(

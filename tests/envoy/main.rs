@@ -13,6 +13,7 @@
 )]
 
 mod affinity_test;
+mod blue_green_test;
 mod breaker_test;
 mod configuration_test;
 mod control_hardening_test;

@@ -13,10 +13,10 @@ use crate::telemetry::ledger::Side;
 
 impl Judge {
     /// Takes over a closed tick of users.
-    pub(super) fn close_users(&mut self, tick: &Tick, rules: &Rules) {
+    pub(super) fn close_users(&mut self, tick: &Tick, rules: &Rules) -> Firsts {
         // Also of a tick that says nothing: what has happened in it does not happen for the first time later.
         let firsts = tick.firsts.clone().unwrap_or_else(|| self.meet(tick, rules));
-        let (Some(share), false) = (tick.share, tick.is_idle()) else { return };
+        let (Some(share), false) = (tick.share, tick.is_idle()) else { return firsts };
         self.ticks = self.ticks.saturating_add(1);
         let in_step = tick.number >= self.step.from;
         for (state, rule) in self.metrics.iter_mut().zip(&rules.metrics) {
@@ -34,6 +34,17 @@ impl Judge {
         if in_step {
             self.step.count_users(&firsts, rules);
         }
+        firsts
+    }
+
+    /// What open ticks tell of users who come for the first time in the step, by tick: who waits has not failed.
+    #[must_use]
+    pub fn first_requests(&self, open: &[(Tick, usize)]) -> Vec<Firsts> {
+        let mut newcomers = self.newcomers.clone();
+        let of = |(tick, age): &(Tick, usize)| {
+            newcomers.meet(tick, tick.number >= self.step.from, View::Open { age: *age })
+        };
+        open.iter().map(of).collect()
     }
 
     /// [`Judge::at_least`] for users. An open tick may still take a first event from a later one, so all that are
@@ -79,31 +90,11 @@ impl Judge {
 
     /// Notes everything that has happened to users in a closed tick, and says what of it was for the first time.
     fn meet(&mut self, tick: &Tick, rules: &Rules) -> Firsts {
-        let mut firsts = Firsts { events: Vec::new(), ..Firsts::default() };
+        let mut firsts = self.newcomers.meet(tick, tick.number >= self.step.from, View::Closed);
         for (state, rule) in self.metrics.iter_mut().zip(&rules.metrics) {
             for (state, test) in state.tests.iter_mut().zip(&rule.tests) {
                 firsts.events.push((*test, state.meet(*test, tick, View::Closed)));
             }
-        }
-        let seen = |counts: &Counts| counts.users.as_ref().map_or(0, |users| users.seen.level());
-        let level = self.newcomers.level.max(seen(&tick.candidate)).max(seen(&tick.stable));
-        self.newcomers.halve(level);
-        firsts.scale = 1_u64.checked_shl(level.into()).unwrap_or(u64::MAX);
-        let in_step = tick.number >= self.step.from;
-        for side in [Side::Candidate, Side::Stable] {
-            let Some(users) = &tick.side(side).users else { continue };
-            for (user, outcome) in users.seen.after(level) {
-                if self.newcomers.of_run.insert(user) {
-                    firsts.newcomers.add(side);
-                }
-                if in_step && self.newcomers.of_step.insert(user) {
-                    let failed = outcome >= first::UNANSWERED;
-                    firsts.arm(side).count(failed);
-                }
-            }
-        }
-        if self.newcomers.of_run.len().is_none_or(|users| users >= MOST_EXACT) {
-            self.newcomers.halve(level.saturating_add(1));
         }
         firsts
     }
@@ -244,6 +235,31 @@ impl Newcomers {
     /// Begins a step.
     pub(super) fn begin_step(&mut self) {
         self.of_step = UserSet::default();
+    }
+
+    /// Notes who has come in a tick, and says who of them for the first time.
+    fn meet(&mut self, tick: &Tick, in_step: bool, view: View) -> Firsts {
+        let seen = |counts: &Counts| counts.users.as_ref().map_or(0, |users| users.seen.level());
+        let level = self.level.max(seen(&tick.candidate)).max(seen(&tick.stable));
+        self.halve(level);
+        let mut firsts =
+            Firsts { scale: 1_u64.checked_shl(level.into()).unwrap_or(u64::MAX), ..Firsts::default() };
+        let failed = if view == View::Closed { first::UNANSWERED } else { first::FAILED };
+        for side in [Side::Candidate, Side::Stable] {
+            let Some(users) = &tick.side(side).users else { continue };
+            for (user, outcome) in users.seen.after(level) {
+                if self.of_run.insert(user) {
+                    firsts.newcomers.add(side);
+                }
+                if in_step && self.of_step.insert(user) {
+                    firsts.arm(side).count(outcome >= failed);
+                }
+            }
+        }
+        if self.of_run.len().is_none_or(|users| users >= MOST_EXACT) {
+            self.halve(level.saturating_add(1));
+        }
+        firsts
     }
 
     fn halve(&mut self, level: u8) {

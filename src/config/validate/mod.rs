@@ -181,7 +181,7 @@ fn references(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems) {
     if let Some(weights) = &rollout.weights {
         total(weights, &rollout.stable, &weights_path, problems);
     }
-    if let Some(BlueGreen { active: Some(active) }) = &rollout.blue_green {
+    if let Some(BlueGreen { active: Some(active), .. }) = &rollout.blue_green {
         let candidate = rollout.candidate.as_deref();
         let path = path.field("blue_green");
         let path = path.field("active");

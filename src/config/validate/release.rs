@@ -7,8 +7,8 @@ use crate::config::release::{
     Analysis, ERROR_RATE, ErrorWhen, LATENCY, Metric, PromoteWhen, SetWeight, Step,
 };
 use crate::config::report::{Path, Problems, Shown};
-use crate::config::schema::{Rollout, known};
-use crate::config::units::Share;
+use crate::config::schema::{BlueGreen, Rollout, known};
+use crate::config::units::{Duration, Share};
 
 /// Steps of one rollout.
 const MOST_STEPS: usize = 64;
@@ -17,7 +17,8 @@ const MOST_QUANTILES: usize = 5;
 /// Milliseconds that a deadline may have: every request until then is remembered.
 const DEADLINES: std::ops::RangeInclusive<u64> = 100..=60_000;
 
-const SHORTEST_PROGRESS_DEADLINE: u64 = 1_000;
+/// Milliseconds that a progress deadline, a bake or a window must have.
+const SHORTEST: u64 = 1_000;
 /// Errors in a row that trip a circuit breaker: a single one says nothing.
 const CONSECUTIVE_ERRORS: std::ops::RangeInclusive<u64> = 2..=10_000;
 
@@ -34,12 +35,57 @@ pub(super) fn release(rollout: &Rollout, path: &Path<'_>, problems: &mut Problem
     if let Some(list) = &rollout.steps {
         steps(rollout, list, &path.field("steps"), problems);
     }
+    if let Some(sides) = &rollout.blue_green {
+        blue_green(rollout, sides, &path.field("blue_green"), problems);
+    }
     if let Some(rules) = &rollout.analysis {
         let path = path.field("analysis");
-        if rollout.blue_green.is_some() {
-            problems.add(&path, "together with blue_green it is not supported in this version");
-        }
         analysis(rules, &path, problems);
+    }
+}
+
+fn blue_green(rollout: &Rollout, sides: &BlueGreen, path: &Path<'_>, problems: &mut Problems) {
+    for (field, given) in
+        [("bake", sides.bake.is_some()), ("auto_rollback_window", sides.auto_rollback_window.is_some())]
+    {
+        if given && rollout.analysis.is_none() {
+            problems
+                .add(&path.field(field), "without `analysis` nobody judges; expected `analysis` beside it");
+        }
+    }
+    let too_short = |duration: Duration| duration.as_millis() < SHORTEST;
+    if sides.auto_rollback_window.is_some_and(too_short) {
+        problems.add(&path.field("auto_rollback_window"), "expected at least 1s");
+    }
+    let Some(bake) = &sides.bake else { return };
+    let path = path.field("bake");
+    match bake.weight.map(Share::basis_points) {
+        None => problems.add(&path.field("weight"), "missing; expected a share in percent"),
+        Some(1..Share::ALL) => {}
+        Some(_) => problems.add(&path.field("weight"), "expected a share over 0 and under 100"),
+    }
+    match bake.duration {
+        None => problems.add(&path.field("duration"), "missing; expected a duration, such as 5m"),
+        Some(duration) if too_short(duration) => {
+            problems.add(&path.field("duration"), "expected at least 1s");
+        }
+        Some(duration) => can_end(rollout, duration, &path, problems),
+    }
+}
+
+/// A wait that is as long as the progress deadline cannot end.
+fn can_end(rollout: &Rollout, duration: Duration, path: &Path<'_>, problems: &mut Problems) {
+    let deadline = rollout.analysis.as_ref().and_then(|analysis| analysis.progress_deadline);
+    if let Some(deadline) = deadline
+        && duration >= deadline
+        && deadline.as_millis() >= SHORTEST
+    {
+        problems.add(
+            &path.field("duration"),
+            format_args!(
+                "{duration} is not shorter than the progress_deadline of {deadline}: the step could never end"
+            ),
+        );
     }
 }
 
@@ -80,17 +126,8 @@ fn steps(rollout: &Rollout, steps: &[Step], path: &Path<'_>, problems: &mut Prob
                 problems.add(&path, "the rollout has no `mirror` whose share it could set");
             }
         }
-        let deadline = rollout.analysis.as_ref().and_then(|analysis| analysis.progress_deadline);
-        if let (Some(duration), Some(deadline)) =
-            (step.pause.as_ref().and_then(|pause| pause.duration), deadline)
-            && duration >= deadline
-            && deadline.as_millis() >= SHORTEST_PROGRESS_DEADLINE
-        {
-            let path = path.field("pause");
-            problems.add(
-                &path.field("duration"),
-                format_args!("{duration} is not shorter than the progress_deadline of {deadline}: the step could never end"),
-            );
+        if let Some(duration) = step.pause.as_ref().and_then(|pause| pause.duration) {
+            can_end(rollout, duration, &path.field("pause"), problems);
         }
         if let Some(count) = step.pause.as_ref().and_then(|pause| pause.min_requests)
             && count.get() > 0
@@ -161,7 +198,7 @@ fn analysis(analysis: &Analysis, path: &Path<'_>, problems: &mut Problems) {
     if let Some(promote) = &analysis.promote_when {
         promote_when(promote, &path.field("promote_when"), problems);
     }
-    if analysis.progress_deadline.is_some_and(|deadline| deadline.as_millis() < SHORTEST_PROGRESS_DEADLINE) {
+    if analysis.progress_deadline.is_some_and(|deadline| deadline.as_millis() < SHORTEST) {
         problems.add(&path.field("progress_deadline"), "expected at least 1s");
     }
     if let Some(breaker) = &analysis.circuit_breaker

@@ -55,7 +55,11 @@ impl Store for Fake {
 
 impl Fake {
     fn new() -> Self {
-        let rollouts = [("steps", steps()), ("still", json!({"weights": {"green": 0.25}}))];
+        let rollouts = [
+            ("steps", steps()),
+            ("still", json!({"weights": {"green": 0.25}})),
+            ("sides", json!({"blue_green": {}})),
+        ];
         let mut store =
             Self { rollouts: rollouts.map(|(name, fields)| (name.to_owned(), begun(&fields))).into() };
         // A tick in which one of the candidate's six requests fails, and one of stable's hundred.
@@ -232,6 +236,26 @@ fn commands_change_a_rollout_and_show_it() {
 }
 
 #[test]
+fn weights_and_sides_are_set_by_hand() {
+    let (api, mut store) = (Api::default(), Fake::new());
+    let mut change = |path: &str, body: &str| {
+        let response = store.serve(&api, &post(path, body));
+        assert_eq!(response.status, 200, "{}", response.body);
+        serde_json::from_str::<Rollout>(&response.body).unwrap()
+    };
+    let rollout = change("/v1/rollouts/steps/weight", r#"{"green": 60, "red": 0.25}"#);
+    assert_eq!((rollout.phase.label(), rollout.step.index), ("paused", 3));
+    assert_eq!(rollout.reason, "paused at weights that a person has set");
+    assert_eq!((rollout.weights["blue"].0, rollout.weights["red"].0), (39.75, 0.25));
+    let rollout = change("/v1/rollouts/still/weight", r#"{"green": 1e1}"#);
+    assert_eq!((rollout.phase.label(), rollout.weights["green"].0), ("steady", 10.0));
+    let rollout = change("/v1/rollouts/sides/switch", r#"{"active": "green"}"#);
+    assert_eq!((rollout.phase.label(), rollout.weights["green"].0), ("succeeded", 100.0));
+    let again = change("/v1/rollouts/sides/switch", r#"{"active": "green"}"#);
+    assert_eq!(again.revision, rollout.revision, "nothing happens twice");
+}
+
+#[test]
 fn workers_that_are_missing_are_named() {
     let (api, store) = (Api::default(), Fake::new());
     let response = api.changed("steps", Ok(&store.rollouts["steps"].0), &[1, 3]);
@@ -319,6 +343,62 @@ fn every_refusal_says_what_would_be_right() {
             "expected no body, {} or {\"full\": true}",
         ),
         (post("/v1/rollouts/steps/promote", "null"), 422, "expected no body, {} or {\"full\": true}"),
+        (post("/v1/rollouts/steps/weight", ""), 422, "expected a share in percent for at least one version"),
+        (post("/v1/rollouts/steps/weight", "[]"), 422, "expected shares of versions in percent"),
+        (
+            post("/v1/rollouts/steps/weight", r#"{"green": "10"}"#),
+            422,
+            "\"green\": expected a share in percent",
+        ),
+        (post("/v1/rollouts/steps/weight", r#"{"green": 120}"#), 422, "\"green\": 120 is over 100"),
+        (post("/v1/rollouts/steps/weight", r#"{"green": -1}"#), 422, "\"green\": -1 is below 0"),
+        (
+            post("/v1/rollouts/steps/weight", r#"{"green": 0.125}"#),
+            422,
+            "\"green\": 0.125 has more than two decimals",
+        ),
+        (
+            post("/v1/rollouts/steps/weight", r#"{"purple": 1}"#),
+            422,
+            "\"purple\" is no version; known here: blue, green, red",
+        ),
+        (
+            post("/v1/rollouts/steps/weight", r#"{"blue": 1}"#),
+            422,
+            "\"blue\": stable gets what the others leave",
+        ),
+        (
+            post("/v1/rollouts/steps/weight", r#"{"green": 60, "red": 40.01}"#),
+            422,
+            "with what the other versions have the sum 100.01 is over 100",
+        ),
+        (
+            post("/v1/rollouts/steps/weight", r#"{"red": 95.01}"#),
+            422,
+            "with what the other versions have the sum 100.01 is over 100",
+        ),
+        (post("/v1/rollouts/steps/switch", ""), 422, "expected {\"active\": \"…\"}"),
+        (post("/v1/rollouts/steps/switch", r#"{"active": true}"#), 422, "expected {\"active\": \"…\"}"),
+        (
+            post("/v1/rollouts/steps/switch", r#"{"active": "green", "now": true}"#),
+            422,
+            "expected {\"active\": \"…\"}",
+        ),
+        (
+            post("/v1/rollouts/steps/switch", r#"{"active": "green"}"#),
+            409,
+            "the rollout has no blue_green, so there is nothing to switch",
+        ),
+        (
+            post("/v1/rollouts/sides/switch", r#"{"active": "red"}"#),
+            422,
+            "active: \"red\" is neither stable (\"blue\") nor the candidate (\"green\")",
+        ),
+        (
+            post("/v1/rollouts/sides/weight", r#"{"green": 5}"#),
+            409,
+            "a blue_green rollout has no weights to set; switch sends all traffic to a side",
+        ),
         (post("/v1/rollouts/steps", ""), 405, "expected GET, HEAD"),
         (post("/v1/rollouts", ""), 405, "expected GET, HEAD"),
         (post("/healthz", ""), 405, "expected GET, HEAD"),
@@ -350,8 +430,8 @@ fn every_refusal_says_what_would_be_right() {
         "/v1/rolloutss",
         "/V1/rollouts",
         "/v1/rollouts/steps/",
-        "/v1/rollouts/steps/weight",
-        "/v1/rollouts/steps/switch",
+        "/v1/rollouts/steps/weights",
+        "/v1/rollouts/steps/switch/",
         "/v1/rollouts/steps/abort/",
         "/v1/rollouts/steps/events/x",
         "/v1/rollouts/../healthz",

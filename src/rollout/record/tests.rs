@@ -182,6 +182,36 @@ fn requests_of_another_assignment_are_no_evidence() {
     assert_eq!(record.run.judge.reading().all, 1.0);
 }
 
+/// After a flip each side is known by what came while it answered, alone and under one assignment.
+#[test]
+fn a_tick_tells_of_a_side_only_if_it_had_one_assignment() {
+    let config = config::check(&json!({"rollouts": [{
+        "name": "r", "release": "1", "stable": "blue", "candidate": "green",
+        "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}},
+        "blue_green": {"auto_rollback_window": "1h"}, "analysis": {"metrics": [{"name": "error_rate"}]},
+    }]}));
+    let (mut record, _) = Record::begin(Program::new(&config.unwrap().rollouts[0]), at(100 * SECOND));
+    let mut worker = Worker::default();
+    let at_blue = record.head("r").assignment;
+    worker.tick(100, at_blue, (0, 0), (0, 600));
+    worker.tick(101, at_blue, (0, 0), (0, 600));
+    advance(&mut record, &[&worker], 102, at(102 * SECOND));
+    let switch = || Command::Switch { active: "green".into() };
+    record.command(switch(), at(102 * SECOND)).unwrap();
+    assert_eq!(record.run.window(), Some(1.0), "1,200 requests were judged");
+    // One worker has not followed yet, another tells of an assignment that nobody knows.
+    let at_green = record.head("r").assignment;
+    worker.tick(103, at_blue, (0, 0), (0, 50));
+    worker.tick(103, at_green, (50, 50), (0, 0));
+    worker.tick(104, at_green + 1, (50, 50), (0, 0));
+    worker.tick(105, at_blue, (0, 0), (50, 50));
+    advance(&mut record, &[&worker], 106, at(106 * SECOND));
+    assert_eq!((record.closed_through, record.run.window()), (105, Some(1.0)));
+    worker.tick(106, at_green, (50, 50), (0, 0));
+    let events = advance(&mut record, &[&worker], 107, at(107 * SECOND));
+    assert_eq!((events.len(), record.run.phase), (1, Phase::Failed));
+}
+
 /// Another candidate of the same release does not inherit what the one before has done.
 #[test]
 fn what_another_candidate_did_is_no_evidence() {

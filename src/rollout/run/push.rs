@@ -1,7 +1,10 @@
 //! A configuration push: what differs from the one before changes, and nothing else.
 
+use super::flip::Sides;
 use super::{Held, Now, Phase, Run, Step};
 use crate::analysis::judge::Redefined;
+use crate::analysis::kernel::Arm;
+use crate::analysis::window::NotJudged;
 use crate::rollout::event::{Action, Actor, Event, Percent};
 use crate::rollout::program::Program;
 
@@ -44,17 +47,28 @@ impl Run {
             program.analysis.as_ref().map(|analysis| (analysis.on_failure, analysis.dry_run))
         };
         if acts(before) != acts(program) {
-            (self.crossed, self.tripped) = (false, false); // what is known is acted on as it is configured now
+            // What is known by now is acted on as it is configured now.
+            (self.crossed, self.sides.crossed, self.tripped) = (false, false, false);
         }
-        if (&before.steps, &before.weights) != (&program.steps, &program.weights) {
-            self.push_course(program, now, &mut events);
+        let errors = |program: &Program| program.rules().map(|rules| rules.errors);
+        if errors(before) != errors(program) {
+            self.redefine_errors(program, now, &mut events);
+        }
+        let course = |program: &Program| program.sides.is_some();
+        if (&before.steps, &before.weights, course(before))
+            != (&program.steps, &program.weights, course(program))
+        {
+            self.push_course(before, program, now, &mut events);
         }
         self.settle(program, &mut events);
         events
     }
 
     fn begin_another(&mut self, before: &Program, program: &Program, now: Now) -> Vec<Event> {
-        let (next, mut events) = Self::begin(program, now);
+        let (mut next, mut events) = Self::begin(program, now);
+        if before.shares(&self.in_force) != program.shares(&next.in_force) {
+            next.begin_at_candidate(program, now, &mut events);
+        }
         let ended = std::mem::replace(self, next);
         self.revision = self.revision.saturating_add(ended.revision);
         let shares = before.shares(&ended.in_force);
@@ -68,15 +82,66 @@ impl Run {
         events
     }
 
+    /// A release that begins with its candidate: what was there before has answered nothing in this run.
+    fn begin_at_candidate(&mut self, program: &Program, now: Now, events: &mut Vec<Event>) {
+        let is_watched = program.sides.is_some_and(|sides| sides.window.is_some());
+        if is_watched && self.sides.is_candidate {
+            self.not_watched(program, NotJudged::TooFew, Arm::default(), now, Actor::Config, events);
+        }
+    }
+
+    /// Another answer counts as an error: what was counted so far is no evidence of it.
+    fn redefine_errors(&mut self, program: &Program, now: Now, events: &mut Vec<Event>) {
+        let was_watched = self.sides.window.is_some();
+        let is_candidate = self.sides.is_candidate;
+        self.sides.redefine(now);
+        if was_watched {
+            let message = "errors are defined anew; the watch after the flip is over".to_owned();
+            self.happen(program, now, Actor::Config, Action::Alarm, message, events);
+            self.flip(program, is_candidate, now, Actor::Config, events);
+        }
+    }
+
+    /// Blue/green where there was another course.
+    fn enter_sides(&mut self, program: &Program, now: Now, events: &mut Vec<Event>) {
+        let before = program.shares(&self.in_force);
+        self.happen(program, now, Actor::Config, Action::Change, "it is blue/green by now".into(), events);
+        self.held = None;
+        self.reason.clear();
+        self.begin_sides(program, now, Actor::Config, events);
+        self.put_in_force(program);
+        if before != program.shares(&self.in_force) {
+            self.begin_at_candidate(program, now, events);
+        }
+    }
+
+    /// Another side is configured. Returns whether that is all there is to do.
+    fn push_side(&mut self, before: &Program, program: &Program, now: Now, events: &mut Vec<Event>) -> bool {
+        let to_candidate = program.is_candidate_active();
+        if before.sides.is_none() {
+            self.enter_sides(program, now, events);
+            return true;
+        }
+        if before.is_candidate_active() != to_candidate && self.sides.is_candidate != to_candidate {
+            self.flip(program, to_candidate, now, Actor::Config, events);
+        }
+        self.sides.has_flipped || self.sides.is_candidate || before.steps == program.steps
+    }
+
     /// Other steps, or other weights from outside.
-    fn push_course(&mut self, program: &Program, now: Now, events: &mut Vec<Event>) {
+    fn push_course(&mut self, before: &Program, program: &Program, now: Now, events: &mut Vec<Event>) {
+        if self.phase.is_taken_back() {
+            let message = format!("another course is configured, but the run is {}", self.phase.label());
+            return self.happen(program, now, Actor::Config, Action::Alarm, message, events);
+        }
+        if program.sides.is_none() {
+            self.sides = Sides::default();
+        } else if self.push_side(before, program, now, events) {
+            return;
+        }
         let mut change = |run: &mut Self, action, message: String| {
             run.happen(program, now, Actor::Config, action, message, events);
         };
-        if self.phase.is_taken_back() {
-            let message = format!("another course is configured, but the run is {}", self.phase.label());
-            return change(self, Action::Alarm, message);
-        }
         if program.steps.is_empty() || program.candidate.is_none() {
             self.phase = Phase::Steady;
             self.held = None;
@@ -84,13 +149,22 @@ impl Run {
             (self.position, self.mirror) = (0, None);
             self.weights.clone_from(&program.weights);
             self.begin_step(program, now);
-            return change(self, Action::Change, "weights are configured anew".into());
+            let what =
+                if program.sides.is_some() { "the bake is gone" } else { "weights are configured anew" };
+            return change(self, Action::Change, what.into());
         }
         if self.phase == Phase::Succeeded {
             return; // there is nothing left to walk
         }
         let weight = self.candidate_weight(program);
         self.position = program.position_of(weight);
+        if self.held == Some(Held::Weights) {
+            return change(
+                self,
+                Action::Change,
+                "the steps are others; the weights stay as a person has set them".into(),
+            );
+        }
         // What set the weight is behind it; a weight in between two steps goes down to the lower one.
         self.weights = program.weights_before(self.position);
         let place = self.position.saturating_add(1).min(program.steps.len());

@@ -3,15 +3,33 @@
 use super::super::event::{Finding, Of, Percent, Unit};
 use super::super::program::{Pause, Program, Step};
 use crate::analysis::judge::{Judge, Seen};
+use crate::analysis::kernel::Arm;
 use crate::analysis::latency;
 use crate::analysis::rules::{Rules, Test};
+use crate::analysis::window::{NotJudged, Window};
+use crate::config::report::Shown;
 
 fn candidate(program: &Program) -> &str {
     program.candidate.as_deref().unwrap_or("the candidate")
 }
 
+/// The names of a side and of the other one.
+fn sides(program: &Program, is_candidate: bool) -> (&str, &str) {
+    let (candidate, stable) = (candidate(program), program.stable.as_str());
+    if is_candidate { (candidate, stable) } else { (stable, candidate) }
+}
+
 pub(super) fn begun(program: &Program, attempt: u32) -> String {
     let release = &program.release;
+    if let (Some(candidate), Some(_)) = (&program.candidate, program.sides) {
+        let (active, other) = sides(program, program.is_candidate_active());
+        let begun = format!("release {release}, attempt {attempt}");
+        return if active == program.stable && !program.steps.is_empty() {
+            format!("{begun}: {candidate} is baked beside {active}")
+        } else {
+            format!("{begun}: all to {active}, {other} stands by")
+        };
+    }
     match (&program.candidate, program.steps.len()) {
         (Some(candidate), steps @ 1..) => {
             format!("release {release}, attempt {attempt}: {candidate} begins, in {steps} steps")
@@ -26,6 +44,7 @@ pub(super) fn begun(program: &Program, attempt: u32) -> String {
 pub(super) fn step(program: &Program, position: usize, weight: u16) -> String {
     let place = format!("step {} of {}", position.saturating_add(1), program.steps.len());
     let share = format!("{} at {}", candidate(program), Percent(weight));
+    let place = if program.sides.is_some() { "bake".to_owned() } else { place };
     match program.steps.get(position) {
         Some(Step::Pause(Pause::Person)) => format!("{place}: {share}, until somebody promotes"),
         Some(Step::Pause(Pause::Until { duration, requests: 0 })) => {
@@ -45,6 +64,89 @@ pub(super) fn succeeded(program: &Program) -> String {
 
 pub(super) fn taken_back(program: &Program, what: &str) -> String {
     format!("{} is {what}, its traffic goes to {}", candidate(program), program.stable)
+}
+
+pub(super) fn flipped(program: &Program, to_candidate: bool) -> String {
+    let (new, old) = sides(program, to_candidate);
+    format!("all traffic goes from {old} to {new}")
+}
+
+/// `is_candidate`: that side was found worse.
+pub(super) fn went_back(program: &Program, is_candidate: bool) -> String {
+    let (new, old) = sides(program, is_candidate);
+    format!("{new} is rolled back, all traffic goes to {old}")
+}
+
+pub(super) fn watching(program: &Program, is_candidate: bool, bound: f64, duration: u64) -> String {
+    let (new, old) = sides(program, is_candidate);
+    format!(
+        "{new} is watched for {}: back to {old} if clearly over {} of its {} fail",
+        Seconds(duration),
+        Rate(bound),
+        program.unit().label()
+    )
+}
+
+pub(super) fn not_watched(program: &Program, is_candidate: bool, why: NotJudged, before: Arm) -> String {
+    let (new, old) = sides(program, is_candidate);
+    let why = match why {
+        NotJudged::TooFew => {
+            let unit = program.unit().label();
+            format!("of {old} only {} {unit} were judged before it, 1000 are needed", before.requests)
+        }
+        NotJudged::TooMany => {
+            format!("{} failed before it", Of(before.events, before.requests, program.unit()))
+        }
+    };
+    format!("{new} is not watched after the flip, nothing goes back by itself: {why}")
+}
+
+pub(super) fn stays(program: &Program, is_candidate: bool) -> String {
+    if is_candidate { succeeded(program) } else { format!("{} keeps all the traffic", program.stable) }
+}
+
+/// What was seen of a side that is watched.
+pub(super) fn watched(program: &Program, window: &Window, is_candidate: bool, threshold: f64) -> Finding {
+    let (candidate, stable) =
+        if is_candidate { (window.since, window.before) } else { (window.before, window.since) };
+    Finding {
+        rule: format!("error_rate.window: more than {}", Rate(window.bound)),
+        is_absolute: true,
+        value: window.value().log10(),
+        threshold: threshold.log10(),
+        samples: Seen {
+            candidate_events: candidate.events,
+            candidate_requests: candidate.requests,
+            stable_events: stable.events,
+            stable_requests: stable.requests,
+        },
+        unit: program.unit(),
+    }
+}
+
+/// The sentence of such a finding.
+pub(super) fn since_the_flip(
+    program: &Program,
+    window: &Window,
+    is_candidate: bool,
+    finding: &Finding,
+) -> String {
+    let (new, old) = sides(program, is_candidate);
+    let of = |arm: Arm| Of(arm.events, arm.requests, program.unit());
+    format!(
+        "since the flip {} failed at {new}, before it {} at {old}, and {} are allowed; the odds that this is no chance \
+         are {}, {} is the limit",
+        of(window.since),
+        of(window.before),
+        Rate(window.bound),
+        Odds(finding.value),
+        Odds(finding.threshold)
+    )
+}
+
+pub(super) fn no_side(program: &Program, active: &str) -> String {
+    let (candidate, stable) = (Shown(candidate(program)), Shown(&program.stable));
+    format!("active: {} is neither stable ({stable}) nor the candidate ({candidate})", Shown(active))
 }
 
 pub(super) fn split(program: &Program) -> String {
@@ -134,10 +236,20 @@ struct Odds(f64);
 impl std::fmt::Display for Odds {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.0 < 6.0 {
-            write!(f, "{:.0} to 1", 10_f64.powf(self.0))
+            // Not powf, which would be in the module for this alone.
+            write!(f, "{:.0} to 1", (self.0 * std::f64::consts::LN_10).exp())
         } else {
             write!(f, "10^{:.0} to 1", self.0)
         }
+    }
+}
+
+/// A rate as people read it: `1.46 %`.
+struct Rate(f64);
+
+impl std::fmt::Display for Rate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.2} %", self.0 * 100.0)
     }
 }
 

@@ -21,7 +21,7 @@ fn the_run_fails_and_says_what_was_seen() {
     let program = breaking(&json!({}));
     let (mut run, _) = Run::begin(&program, at(0));
     let command = trip(&run, &program);
-    let events = run.command(&program, command, at(1)).unwrap();
+    let events = run.command(&program, command.clone(), at(1)).unwrap();
     assert_eq!((run.phase, green(&run)), (Phase::Failed, 0));
     let [event] = events.as_slice() else { panic!("{events:?}") };
     assert_eq!((event.action, event.actor), (Action::Rollback, Actor::Auto));
@@ -47,7 +47,7 @@ fn what_is_over_trips_nothing() {
     let (mut run, _) = Run::begin(&program, at(0));
     let before = trip(&run, &program);
     run.command(&program, Command::Abort, at(1)).unwrap();
-    assert!(run.command(&program, before, at(1)).is_err(), "a person was first");
+    assert!(run.command(&program, before.clone(), at(1)).is_err(), "a person was first");
     assert_eq!(run.phase, Phase::Aborted);
     run.command(&program, Command::Retry, at(2)).unwrap();
     assert!(run.command(&program, before, at(2)).is_err(), "of another attempt");
@@ -93,7 +93,7 @@ fn what_else_is_configured_is_done_once_an_attempt() {
         program.steps = vec![Step::Weights(weights([("green".into(), 500)])), pause_of_an_hour()];
         let (mut run, _) = Run::begin(&program, at(0));
         let command = trip(&run, &program);
-        let events = run.command(&program, command, at(1)).unwrap();
+        let events = run.command(&program, command.clone(), at(1)).unwrap();
         assert_eq!(events.iter().map(|event| event.action).collect::<Vec<_>>(), [action], "{more}");
         assert_eq!((run.phase, green(&run)), (phase, 500), "{more}");
         assert!(run.command(&program, command, at(2)).is_err(), "{more}: said already");

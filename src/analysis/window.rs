@@ -1,0 +1,220 @@
+//! After a flip: does the new side fail clearly more often than the old one did before?
+//!
+//! The old side gets no requests any more, so there is nothing to compare with at the same time, only with the
+//! past. That cannot tell an outage of both sides from a bad release, and `docs/analysis.md` says so.
+
+use serde::{Deserialize, Serialize};
+
+use super::evidence::{self, Evidence, RATIOS};
+use super::kernel::{Arm, real};
+use super::tick::{Tick, View};
+use super::users::Firsts;
+
+/// Requests that the old side must have answered: from fewer nothing useful follows.
+const LEAST_REQUESTS: u64 = 1_000;
+/// ln 100: its rate is below its upper bound with 99 %.
+const LN_CERTAINTY: f64 = 4.605_170_185_988_092;
+/// A bound from here on is none: nearly everything may fail.
+const HIGHEST_BOUND: f64 = 0.99;
+
+/// What the new side may do, and what it has done since the flip.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Window {
+    /// The old side's requests and failures before the flip.
+    pub before: Arm,
+    /// The rate of failures that is allowed.
+    pub bound: f64,
+    /// The new side's requests and failures since.
+    pub since: Arm,
+    /// Ticks that counted.
+    ticks: u64,
+    evidence: Evidence<{ RATIOS.len() }>,
+}
+
+/// Why the new side cannot be judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotJudged {
+    /// The old side had fewer requests than it takes to know its rate.
+    TooFew,
+    /// So many of them failed that nothing would be worse.
+    TooMany,
+}
+
+/// What a tick counts of one side alone: its requests, or where users are judged (`firsts`) each user's first one.
+/// Pending requests of an open tick are no failures: the worst case for an accusation.
+#[must_use]
+pub fn counted(tick: &Tick, firsts: Option<&Firsts>, of_candidate: bool, view: View) -> Arm {
+    if let Some(firsts) = firsts {
+        return if of_candidate { firsts.candidate } else { firsts.stable };
+    }
+    let counts = if of_candidate { &tick.candidate } else { &tick.stable };
+    let late = if view == View::Closed { counts.unanswered } else { 0 };
+    Arm { events: counts.errors.saturating_add(late), requests: counts.requests }
+}
+
+impl Window {
+    /// Opens when a side that has done this gives way to another one: that one may fail twice as often as the
+    /// old one's upper bound, or one point more, whichever is more.
+    ///
+    /// # Errors
+    /// The old side's requests say too little.
+    pub fn open(before: Arm) -> Result<Self, NotJudged> {
+        if before.requests < LEAST_REQUESTS {
+            return Err(NotJudged::TooFew);
+        }
+        let upper = upper_bound(before);
+        let bound = (2.0 * upper).max(upper + 0.01);
+        if bound >= HIGHEST_BOUND {
+            Err(NotJudged::TooMany)
+        } else {
+            Ok(Self { before, bound, ..Self::default() })
+        }
+    }
+
+    /// The same with nothing held against the new side.
+    #[must_use]
+    pub fn anew(&self) -> Self {
+        Self { before: self.before, bound: self.bound, ..Self::default() }
+    }
+
+    /// Adds what the new side did in one tick.
+    pub fn add(&mut self, tick: Arm) {
+        if tick.requests == 0 {
+            return;
+        }
+        self.ticks = self.ticks.saturating_add(1);
+        self.evidence.add(self.ticks, evidence::over_bound(&tick, self.bound));
+        self.since = self.since.and(tick);
+    }
+
+    /// The e-value of the new side failing more often than is allowed.
+    #[must_use]
+    pub fn value(&self) -> f64 {
+        self.evidence.value(self.ticks)
+    }
+}
+
+/// The rate that the true one is below with 99 %: the least u with n KL(x/n, u) = ln 100, from the side that is
+/// safe. Chernoff's bound for binomials: Hoeffding (1963), theorem 1.
+fn upper_bound(of: Arm) -> f64 {
+    let rate = real(of.events) / real(of.requests);
+    let (mut low, mut high) = (rate, 1.0);
+    for _ in 0..60 {
+        let middle = f64::midpoint(low, high);
+        if real(of.requests) * divergence(rate, middle) < LN_CERTAINTY {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    high
+}
+
+/// The Kullback-Leibler divergence of the rate `other` from the rate `rate`, for 0 ≤ rate ≤ other ≤ 1.
+fn divergence(rate: f64, other: f64) -> f64 {
+    let events = if rate > 0.0 { rate * (rate / other).ln() } else { 0.0 };
+    let others = if rate < 1.0 { (1.0 - rate) * ((-rate).ln_1p() - (-other).ln_1p()) } else { 0.0 };
+    events + others
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::tick::Counts;
+    use fastrand::Rng;
+    use proptest::prelude::*;
+
+    fn arm(events: u64, requests: u64) -> Arm {
+        Arm { events, requests }
+    }
+
+    /// Ticks of 20 requests that fail at `rate`, until the evidence reaches `threshold`: how many failed by then.
+    fn failures_until(threshold: f64, window: &Window, rate: f64, rng: &mut Rng) -> Option<u64> {
+        let mut window = window.anew();
+        (0..600).find_map(|_| {
+            window.add(arm((0..20).filter(|_| rng.f64() < rate).count() as u64, 20));
+            (window.value() >= threshold).then_some(window.since.events)
+        })
+    }
+
+    #[test]
+    fn the_bound_is_hoeffdings() {
+        // Nothing of 1,000: 1 − 100^(−1/1000).
+        assert!((upper_bound(arm(0, 1_000)) - 0.004_594_582_648).abs() < 1e-11);
+        assert_eq!(upper_bound(arm(1_000, 1_000)), 1.0);
+        let tenth = upper_bound(arm(1_000, 10_000));
+        assert!((10_000.0 * divergence(0.1, tenth) - LN_CERTAINTY).abs() < 1e-9, "{tenth}");
+    }
+
+    #[test]
+    fn twice_as_much_or_one_point_more_is_allowed() {
+        let allowed = |events, requests| Window::open(arm(events, requests)).map(|window| window.bound);
+        assert!((allowed(0, 1_000).unwrap() - 0.014_594_582_648).abs() < 1e-11);
+        assert!(
+            (allowed(100_000, 1_000_000).unwrap() - 2.0 * upper_bound(arm(100_000, 1_000_000))).abs() < 1e-12
+        );
+        assert_eq!(allowed(0, 999), Err(NotJudged::TooFew));
+        assert_eq!(allowed(600, 1_000), Err(NotJudged::TooMany));
+        assert_eq!(allowed(u64::MAX, u64::MAX), Err(NotJudged::TooMany));
+    }
+
+    /// The rate that is known too low would be a false alarm by itself.
+    #[test]
+    fn the_old_sides_rate_is_below_its_bound() {
+        let mut rng = Rng::with_seed(7);
+        let missed = (0..4_000).filter(|_| {
+            let failed = (0..1_000).filter(|_| rng.f64() < 0.01).count() as u64;
+            upper_bound(arm(failed, 1_000)) < 0.01
+        });
+        let missed = missed.count();
+        assert!(missed <= 40, "{missed} of 4,000 bounds were too low");
+    }
+
+    /// Half of 1 %, at the very bound; a side that is as good as the old one is far below.
+    #[test]
+    fn a_side_that_does_what_is_allowed_is_hardly_ever_accused() {
+        let mut rng = Rng::with_seed(1);
+        let window = Window::open(arm(30, 3_000)).unwrap();
+        let accused =
+            (0..4_000).filter(|_| failures_until(200.0, &window, window.bound, &mut rng).is_some()).count();
+        assert!((1..=20).contains(&accused), "{accused} of 4,000, of which at most 20 are promised");
+        let healthy = (0..1_000).filter(|_| failures_until(200.0, &window, 0.01, &mut rng).is_some()).count();
+        assert_eq!(healthy, 0);
+    }
+
+    #[test]
+    fn a_bad_side_is_found_after_a_few_failures() {
+        let mut rng = Rng::with_seed(2);
+        let window = Window::open(arm(30, 3_000)).unwrap();
+        for (rate, most) in [(1.0, 20), (0.5, 20), (0.2, 25), (0.1, 60)] {
+            let mut failures: Vec<u64> =
+                (0..200).map(|_| failures_until(200.0, &window, rate, &mut rng).unwrap()).collect();
+            failures.sort_unstable();
+            assert!(failures[100] <= most, "{rate}: {} failures", failures[100]);
+        }
+    }
+
+    #[test]
+    fn what_is_pending_is_no_failure_until_the_tick_is_closed() {
+        let counts = Counts { requests: 10, open: 4, unanswered: 3, errors: 2, ..Counts::default() };
+        let tick = Tick { candidate: counts.clone(), ..Tick::default() };
+        assert_eq!(counted(&tick, None, true, View::Open { age: 3 }), arm(2, 10));
+        assert_eq!(counted(&tick, None, true, View::Closed), arm(5, 10));
+        assert_eq!(counted(&tick, None, false, View::Closed), arm(0, 0));
+        let mut window = Window::open(arm(0, 1_000)).unwrap();
+        window.add(arm(0, 0));
+        assert_eq!(window, window.anew(), "nothing came");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_was_counted_gives_a_rate(events: u64, requests: u64) {
+            let before = arm(events.min(requests), requests);
+            if let Ok(mut window) = Window::open(before) {
+                prop_assert!((0.01..HIGHEST_BOUND).contains(&window.bound), "{}", window.bound);
+                window.add(before);
+                prop_assert!(window.value().is_finite());
+            }
+        }
+    }
+}

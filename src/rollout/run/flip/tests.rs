@@ -1,0 +1,370 @@
+use super::super::Command;
+use super::super::tests::{at, blue_green, green, program};
+use super::*;
+use crate::analysis::tick::Counts;
+use crate::rollout::program::Program;
+use serde_json::json;
+
+/// A rollout and its time.
+struct World {
+    program: Program,
+    run: Run,
+    now: u64,
+}
+
+impl World {
+    fn of(program: Program) -> Self {
+        let (run, _) = Run::begin(&program, at(100));
+        Self { program, run, now: 100 }
+    }
+
+    /// A second in which each side has 200 requests by its weight, of which so many in a hundred fail.
+    fn second(&mut self, blue: u64, green: u64) -> Vec<Event> {
+        let tick = self.tick(blue, green);
+        self.now += 1;
+        self.run.close(&self.program, &tick, at(self.now));
+        self.run.tick(&self.program, &[], at(self.now))
+    }
+
+    fn tick(&self, blue: u64, green: u64) -> Tick {
+        let share = self.run.candidate_share(&self.program);
+        let requests = 2 * u64::from(self::green(&self.run)) / 100;
+        let counts = |failing: u64, requests: u64| Counts {
+            requests,
+            errors: requests * failing / 100,
+            ..Counts::default()
+        };
+        let (candidate, stable) = (counts(green, requests), counts(blue, 200 - requests));
+        Tick { number: self.now, share, candidate, stable, ..Tick::default() }
+    }
+
+    fn seconds(&mut self, seconds: u64, blue: u64, green: u64) -> Vec<Event> {
+        (0..seconds).flat_map(|_| self.second(blue, green)).collect()
+    }
+
+    fn command(&mut self, command: Command) -> Vec<Event> {
+        self.run.command(&self.program, command, at(self.now)).unwrap()
+    }
+
+    fn switch(&mut self, active: &str) -> Vec<Event> {
+        self.command(Command::Switch { active: active.into() })
+    }
+
+    fn refused(&mut self, command: Command) -> String {
+        let before = self.run.clone();
+        let Refused(why) = self.run.command(&self.program, command, at(self.now)).unwrap_err();
+        assert_eq!(self.run, before);
+        why
+    }
+
+    fn push(&mut self, program: Program) -> Vec<Event> {
+        let before = std::mem::replace(&mut self.program, program);
+        self.run.push(&before, &self.program, at(self.now))
+    }
+}
+
+fn actions(events: &[Event]) -> Vec<Action> {
+    events.iter().map(|event| event.action).collect()
+}
+
+fn baked() -> Program {
+    blue_green(&json!({"bake": {"weight": 10, "duration": "10s"}, "auto_rollback_window": "30s"}))
+}
+
+fn watched() -> Program {
+    blue_green(&json!({"auto_rollback_window": "30s"}))
+}
+
+#[test]
+fn a_good_side_is_baked_and_flipped() {
+    let mut world = World::of(baked());
+    assert_eq!((world.run.phase, green(&world.run)), (Phase::Progressing, 1_000));
+    let events = world.seconds(10, 0, 0);
+    assert_eq!(actions(&events), [Action::Flip]);
+    assert_eq!(events[0].message, "all traffic goes from blue to green");
+    assert_eq!(events[0].from, Weights::from([("blue".into(), 9_000), ("green".into(), 1_000)]));
+    assert_eq!(events[0].to, Weights::from([("green".into(), 10_000)]));
+    assert_eq!((world.run.phase, green(&world.run)), (Phase::Progressing, 10_000));
+    let reason = "green is watched for 30 s: back to blue if clearly over 1.26 % of its requests fail";
+    assert_eq!(world.run.reason, reason);
+    let events = world.seconds(30, 0, 0);
+    assert_eq!((actions(&events), world.run.phase), (vec![Action::Succeed], Phase::Succeeded));
+    assert_eq!(events[0].message, "green has all the traffic that was blue's");
+    assert_eq!(world.seconds(60, 0, 100), [], "nobody watches any more");
+}
+
+#[test]
+fn a_bad_side_is_stopped_in_the_bake() {
+    let mut world = World::of(baked());
+    let events = world.seconds(9, 0, 50);
+    assert_eq!(actions(&events), [Action::Rollback]);
+    assert_eq!((world.run.phase, green(&world.run)), (Phase::Failed, 0));
+    assert!(
+        world.refused(Command::Switch { active: "green".into() }).starts_with("the rollout is failed; retry")
+    );
+    assert!(world.refused(Command::Promote { full: true }).contains("retry"));
+    // Another attempt bakes again.
+    world.command(Command::Retry);
+    assert_eq!((world.run.attempt, world.run.phase, green(&world.run)), (2, Phase::Progressing, 1_000));
+}
+
+#[test]
+fn a_side_that_turns_bad_goes_back_by_itself() {
+    for (to, back) in [("green", "blue"), ("blue", "green")] {
+        let mut world = World::of(watched());
+        if to == "blue" {
+            world.switch("green");
+            world.seconds(31, 0, 0);
+        }
+        world.seconds(10, 1, 1);
+        assert_eq!(actions(&world.switch(to)), [Action::Flip]);
+        assert_eq!(world.seconds(20, 1, 1), []);
+        let events = world.seconds(2, 20, 20);
+        assert_eq!(actions(&events), [Action::Rollback], "{to}");
+        let all_back = Weights::from([(back.into(), 10_000)]);
+        assert_eq!((world.run.phase, &events[0].to), (Phase::Failed, &all_back));
+        let start = format!("{to} is rolled back, all traffic goes to {back}: since the flip ");
+        assert!(events[0].message.starts_with(&start), "{}", events[0].message);
+        let finding = events[0].evidence.as_ref().unwrap();
+        assert!(finding.rule.starts_with("error_rate.window: more than "), "{}", finding.rule);
+        assert!(finding.value >= finding.threshold);
+        assert_eq!(finding.threshold, 2.0, "alone it has the whole false_alarm");
+        assert_eq!(world.seconds(60, 50, 50), [], "what was good is not watched again");
+        assert_eq!(world.program.shares(world.run.in_force()), all_back);
+    }
+}
+
+#[test]
+fn bake_and_window_have_one_false_alarm_together() {
+    let threshold = |program: &Program| program.rules().unwrap().threshold;
+    assert_eq!(threshold(&baked()), 200.0);
+    assert_eq!(threshold(&watched()), 100.0);
+    let bake = json!({"bake": {"weight": 10, "duration": "10s"}});
+    assert_eq!(threshold(&blue_green(&bake)), 100.0);
+    // A fixed bound is judged on all the traffic too.
+    let bounded = program(&json!({
+        "blue_green": {"auto_rollback_window": "30s"},
+        "analysis": {"metrics": [{"name": "error_rate", "max": 0.1}]},
+    }));
+    assert_eq!(threshold(&bounded), 200.0);
+}
+
+#[test]
+fn what_is_certain_of_open_ticks_goes_back_at_once() {
+    let mut world = World::of(watched());
+    world.seconds(10, 0, 0);
+    world.switch("green");
+    world.second(0, 0);
+    let mut tick = world.tick(0, 0);
+    tick.candidate = Counts { requests: 200, errors: 40, open: 160, unanswered: 160, ..Counts::default() };
+    world.now += 1;
+    let mut healthy = world.run.clone();
+    let events = world.run.tick(&world.program, &[(tick.clone(), 0)], at(world.now));
+    assert_eq!(actions(&events), [Action::Rollback]);
+    // What is pending is no failure.
+    tick.candidate.errors = 0;
+    assert_eq!(healthy.tick(&world.program, &[(tick, 0)], at(world.now)), []);
+}
+
+#[test]
+fn nobody_is_judged_by_too_little() {
+    let mut world = World::of(watched());
+    world.seconds(4, 0, 0);
+    let events = world.switch("green");
+    assert_eq!(actions(&events), [Action::Flip, Action::Alarm, Action::Succeed]);
+    assert_eq!(
+        events[1].message,
+        "green is not watched after the flip, nothing goes back by itself: of blue only 800 requests were judged \
+         before it, 1000 are needed"
+    );
+    assert_eq!(world.seconds(60, 0, 100), []);
+    // Nor by a side that fails nearly always.
+    let events = world.switch("blue");
+    assert!(
+        events[1].message.contains("11800 of 11800 requests (100.0 %) failed before it"),
+        "{}",
+        events[1].message
+    );
+    assert_eq!(world.run.phase, Phase::Steady);
+}
+
+/// Each side is measured by what it did since it is active, and never by what came under two assignments.
+#[test]
+fn the_sides_evidence_is_kept_apart() {
+    let mut world = World::of(watched());
+    world.seconds(10, 0, 0);
+    world.switch("green");
+    // Ticks from before the flip close later; others saw both sides, or another attempt.
+    let late = Tick { number: world.now, ..world.tick(0, 100) };
+    let mixed = Tick { number: world.now + 1, void: true, share: None, ..world.tick(100, 100) };
+    let others = Tick { number: world.now + 1, share: None, ..world.tick(100, 100) };
+    for tick in [late, mixed, others] {
+        world.run.close(&world.program, &tick, at(world.now + 1));
+    }
+    assert_eq!((world.run.window(), world.run.sides.answered), (Some(1.0), Arm::default()));
+    world.now += 1;
+    world.seconds(10, 0, 1);
+    assert_eq!(world.run.sides.answered, Arm { events: 20, requests: 2_000 });
+    let events = world.switch("blue");
+    assert_eq!((actions(&events), world.run.sides.answered), (vec![Action::Flip], Arm::default()));
+    let window = world.run.sides.window.as_ref().unwrap();
+    assert_eq!(
+        window.before,
+        Arm { events: 20, requests: 2_000 },
+        "blue is measured by green, not by itself"
+    );
+    let events = world.seconds(30, 0, 0);
+    assert_eq!(events[0].message, "blue keeps all the traffic");
+    assert_eq!(world.run.phase, Phase::Steady);
+}
+
+#[test]
+fn a_person_flips_at_once_and_back_by_the_same_command() {
+    let mut world = World::of(baked());
+    world.second(0, 0);
+    assert_eq!(world.switch("blue"), [], "blue is active already, and the bake goes on");
+    assert_eq!(
+        actions(&world.command(Command::Promote { full: false })),
+        [Action::Flip, Action::Alarm, Action::Succeed]
+    );
+    assert_eq!(green(&world.run), 10_000);
+    let why = "the rollout is succeeded; the candidate has all the traffic already";
+    assert_eq!(world.refused(Command::Promote { full: false }), why);
+    assert_eq!(world.switch("green"), []);
+    let events = world.switch("blue");
+    assert_eq!((actions(&events), green(&world.run)), (vec![Action::Flip, Action::Alarm], 0));
+    assert_eq!(world.seconds(60, 0, 0), [], "no other bake begins");
+    assert_eq!(
+        world.refused(Command::Switch { active: "red".into() }),
+        "active: \"red\" is neither stable (\"blue\") nor the candidate (\"green\")"
+    );
+    // A command flips a paused bake too, and an abort is final.
+    let mut world = World::of(baked());
+    world.command(Command::Pause);
+    world.switch("green");
+    assert_eq!(green(&world.run), 10_000);
+    world.command(Command::Abort);
+    assert_eq!((world.run.phase, green(&world.run)), (Phase::Aborted, 0));
+    assert!(world.refused(Command::Switch { active: "green".into() }).contains("retry"));
+    assert_eq!(world.switch("blue"), []);
+}
+
+#[test]
+fn an_unchanged_active_undoes_no_command() {
+    let at =
+        |active: &str, window: &str| blue_green(&json!({"active": active, "auto_rollback_window": window}));
+    let mut world = World::of(at("blue", "30s"));
+    world.seconds(10, 0, 0);
+    world.switch("green");
+    assert_eq!(world.push(at("blue", "40s")), []);
+    assert_eq!(world.seconds(39, 0, 0), []);
+    assert_eq!(actions(&world.second(0, 0)), [Action::Succeed], "the window that is configured now");
+    assert_eq!(world.push(at("green", "40s")), [], "it is there already");
+    assert_eq!(actions(&world.push(at("blue", "40s"))), [Action::Flip]);
+    assert_eq!((green(&world.run), world.run.phase), (0, Phase::Progressing));
+    // A bake that is configured afterwards undoes none either.
+    world.seconds(41, 0, 0);
+    world.push(baked());
+    assert_eq!((green(&world.run), world.run.phase), (0, Phase::Steady));
+    // Taken back, a push changes nothing.
+    world.command(Command::Abort);
+    assert_eq!(actions(&world.push(at("green", "30s"))), [Action::Alarm]);
+    assert_eq!(green(&world.run), 0);
+    // Retried, the side that is configured answers, and is watched.
+    world.seconds(10, 0, 0);
+    assert_eq!(actions(&world.command(Command::Retry)), [Action::Retry, Action::Flip]);
+    assert_eq!((green(&world.run), world.run.phase), (10_000, Phase::Progressing));
+}
+
+#[test]
+fn a_bake_follows_the_configuration() {
+    let with = |weight: u64| blue_green(&json!({"bake": {"weight": weight, "duration": "10s"}}));
+    let mut world = World::of(with(10));
+    world.push(with(5));
+    assert_eq!((green(&world.run), world.run.phase), (500, Phase::Progressing));
+    world.push(with(20));
+    assert_eq!((green(&world.run), world.run.phase), (0, Phase::Paused), "nobody moves it up but a person");
+    world.command(Command::Resume);
+    assert_eq!((green(&world.run), world.run.phase), (2_000, Phase::Progressing));
+    let events = world.push(blue_green(&json!({})));
+    assert_eq!(events[0].message, "the bake is gone");
+    assert_eq!((green(&world.run), world.run.phase), (0, Phase::Steady));
+}
+
+#[test]
+fn on_failure_and_dry_run_hold_after_the_flip_too() {
+    for (on_failure, dry_run, action, phase) in [
+        ("pause", false, Action::Pause, Phase::Paused),
+        ("alarm", false, Action::Alarm, Phase::Progressing),
+        ("abort", true, Action::Alarm, Phase::Progressing),
+    ] {
+        let mut world = World::of(program(&json!({
+            "blue_green": {"auto_rollback_window": "30s"},
+            "analysis": {"metrics": [{"name": "error_rate"}], "on_failure": on_failure, "dry_run": dry_run},
+        })));
+        world.seconds(10, 0, 0);
+        world.switch("green");
+        let events = world.seconds(20, 0, 50);
+        assert_eq!((actions(&events), world.run.phase), (vec![action], phase), "{on_failure}");
+        assert_eq!(green(&world.run), 10_000);
+        if phase == Phase::Paused {
+            world.command(Command::Resume);
+            assert_eq!((world.run.attempt, world.run.phase), (2, Phase::Progressing));
+            assert_eq!(world.run.window(), Some(1.0), "somebody has decided against the accusation");
+            world.seconds(5, 0, 50);
+            assert_eq!(world.run.phase, Phase::Paused);
+            assert_eq!(actions(&world.command(Command::Promote { full: false })), [Action::Succeed]);
+        }
+    }
+}
+
+#[test]
+fn a_pin_stops_the_watch() {
+    let mut world = World::of(watched());
+    world.seconds(10, 0, 0);
+    world.switch("green");
+    world.push(Program { pin: Some("blue".into()), ..watched() });
+    assert_eq!(world.seconds(60, 0, 100), []);
+    assert!(world.refused(Command::Switch { active: "blue".into() }).contains("pinned"));
+    world.push(watched());
+    assert_eq!((green(&world.run), world.run.phase), (10_000, Phase::Progressing));
+    assert_eq!(actions(&world.seconds(3, 0, 100)), [Action::Rollback]);
+}
+
+#[test]
+fn another_definition_of_an_error_ends_the_watch_and_says_so() {
+    let mut world = World::of(watched());
+    world.seconds(10, 0, 0);
+    world.switch("green");
+    let events = world.push(program(&json!({
+        "blue_green": {"auto_rollback_window": "30s"},
+        "analysis": {"metrics": [{"name": "error_rate"}], "deadline": "1s"},
+    })));
+    let said = |message: &str| events.iter().any(|event| event.message == message);
+    assert!(said("errors are defined anew; the watch after the flip is over"), "{events:?}");
+    assert_eq!((world.run.phase, world.run.window()), (Phase::Succeeded, None));
+}
+
+#[test]
+fn a_release_that_begins_with_its_candidate_is_watched_by_nobody() {
+    let mut world = World::of(watched());
+    world.seconds(20, 0, 0);
+    let next = blue_green(&json!({"active": "green", "auto_rollback_window": "30s"}));
+    let events = world.push(Program { release: "2".into(), ..next });
+    assert_eq!(actions(&events), [Action::Start, Action::Alarm]);
+    assert_eq!((green(&world.run), world.run.phase), (10_000, Phase::Succeeded));
+}
+
+#[test]
+fn another_course_becomes_blue_green_and_back() {
+    let canary = program(&json!({
+        "steps": [{"set_weight": 5}, {"pause": {"duration": "1h"}}],
+        "analysis": {"metrics": [{"name": "error_rate"}]},
+    }));
+    let mut world = World::of(canary.clone());
+    world.push(baked());
+    assert_eq!((green(&world.run), world.run.phase), (1_000, Phase::Progressing));
+    world.switch("green");
+    world.push(canary);
+    assert_eq!((green(&world.run), world.run.phase, world.run.window()), (10_000, Phase::Succeeded, None));
+}

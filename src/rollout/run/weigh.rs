@@ -1,0 +1,217 @@
+//! Weights that a person sets.
+
+use super::{Command, Held, Now, Refused, Run};
+use crate::config::report::Shown;
+use crate::config::units::Share;
+use crate::rollout::event::{Action, Actor, Event};
+use crate::rollout::program::{Program, Weights};
+
+impl Run {
+    /// What is wrong with a command in any phase, with the name of the field.
+    #[must_use]
+    pub fn flaw(&self, program: &Program, command: &Command) -> Option<String> {
+        match command {
+            Command::Weight(weights) if program.sides.is_none() => self.flaw_of_weights(program, weights),
+            Command::Switch { active } if program.sides.is_some() => self.flaw_of_side(program, active),
+            _ => None,
+        }
+    }
+
+    fn flaw_of_weights(&self, program: &Program, weights: &Weights) -> Option<String> {
+        if weights.is_empty() {
+            return Some(
+                "expected a share in percent for at least one version, such as {\"green\": 10}".into(),
+            );
+        }
+        let mut sum = 0_u32;
+        for (version, share) in weights {
+            let name = Shown(version);
+            if *version == program.stable {
+                return Some(format!(
+                    "{name}: stable gets what the others leave; expected other versions only"
+                ));
+            }
+            if !program.versions.contains(version) {
+                return Some(format!("{name} is no version; known here: {}", program.versions.join(", ")));
+            }
+            sum = sum.saturating_add((*share).into());
+        }
+        for (version, share) in &self.weights {
+            if !weights.contains_key(version) {
+                sum = sum.saturating_add((*share).into());
+            }
+        }
+        let percent = f64::from(sum) / 100.0;
+        let is_over = sum > Share::ALL.into();
+        is_over.then(|| format!("with what the other versions have the sum {percent} is over 100"))
+    }
+
+    /// Sets a step's weights. Other versions keep theirs, as far as there is room: a person may have set more than
+    /// the steps foresaw.
+    pub(super) fn take_weights(&mut self, set: &Weights) {
+        let mut left = set.values().fold(Share::ALL, |left, share| left.saturating_sub(*share));
+        for (version, share) in &mut self.weights {
+            if !set.contains_key(version) {
+                *share = left.min(*share);
+                left = left.saturating_sub(*share);
+            }
+        }
+        self.weights.extend(set.clone());
+    }
+
+    /// Obeys a person who sets weights: beside steps the run then waits for a person too.
+    pub(super) fn weigh(
+        &mut self,
+        program: &Program,
+        weights: Weights,
+        now: Now,
+        events: &mut Vec<Event>,
+    ) -> Result<(), Refused> {
+        let label = self.phase.label();
+        if program.sides.is_some() {
+            return Err(Refused(
+                "a blue_green rollout has no weights to set; switch sends all traffic to a side".into(),
+            ));
+        }
+        if self.is_pinned(program) {
+            return Err(Refused(format!(
+                "the rollout is {label} and pinned; a pin is removed by configuration"
+            )));
+        }
+        if let Some(flaw) = self.flaw_of_weights(program, &weights) {
+            return Err(Refused(flaw));
+        }
+        let before = self.candidate_weight(program);
+        let wanted = program.candidate.as_ref().and_then(|candidate| weights.get(candidate)).copied();
+        if self.phase.is_taken_back() && wanted.is_some_and(|weight| weight > 0) {
+            return Err(Refused(format!(
+                "the rollout is {label}; retry it before the candidate gets traffic again"
+            )));
+        }
+        let walks = !program.steps.is_empty() && program.candidate.is_some() && !self.phase.is_taken_back();
+        let is_known = weights.iter().all(|(name, share)| self.weights.get(name).unwrap_or(&0) == share);
+        if is_known && (!walks || self.held == Some(Held::Weights)) {
+            return Ok(());
+        }
+        self.weights.extend(weights);
+        if walks {
+            if self.release_hold() == Some(Held::Judge) {
+                self.next_attempt(program, now);
+            }
+            let weight = self.candidate_weight(program);
+            if weight != before {
+                self.position = program.position_of(weight);
+            }
+            self.hold(Held::Weights, "paused at weights that a person has set".into());
+        }
+        self.begin_step(program, now);
+        let message = if walks {
+            "a person has set weights, and the run is paused"
+        } else {
+            "a person has set weights"
+        };
+        let message = message.to_owned();
+        self.happen(program, now, Actor::User, Action::Change, message, events);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{at, green, program, steps};
+    use super::super::{Phase, Run};
+    use super::*;
+    use crate::rollout::program::weights;
+    use serde_json::json;
+
+    fn set(run: &mut Run, program: &Program, shares: &[(&str, u16)]) -> Result<Vec<Event>, Refused> {
+        let shares = shares.iter().map(|(name, share)| ((*name).to_owned(), *share));
+        run.command(program, Command::Weight(weights(shares)), at(0))
+    }
+
+    #[test]
+    fn beside_steps_it_pauses_and_goes_on_behind_the_highest_weight_not_above_it() {
+        let program = steps();
+        let (mut run, _) = Run::begin(&program, at(0));
+        let events = set(&mut run, &program, &[("green", 3_000)]).unwrap();
+        assert_eq!((events[0].actor, events[0].action), (Actor::User, Action::Change));
+        assert_eq!(events[0].message, "a person has set weights, and the run is paused");
+        assert_eq!((events[0].from.get("green"), events[0].to.get("green")), (Some(&500), Some(&3_000)));
+        assert_eq!((run.phase, green(&run), run.position), (Phase::Paused, 3_000, 4));
+        assert_eq!(run.reason, "paused at weights that a person has set");
+        assert_eq!(set(&mut run, &program, &[("green", 3_000)]), Ok(vec![]), "again: nothing");
+        // Time does not move it, other steps leave the weights alone.
+        assert_eq!((1..100).flat_map(|now| run.tick(&program, &[], at(now))).count(), 0);
+        let fewer = Program { steps: program.steps.iter().skip(3).cloned().collect(), ..program.clone() };
+        run.push(&program, &fewer, at(100));
+        assert_eq!((run.phase, green(&run)), (Phase::Paused, 3_000));
+        run.push(&fewer, &program, at(100));
+        run.command(&program, Command::Resume, at(100)).unwrap();
+        assert_eq!((run.phase, green(&run), run.position), (Phase::Paused, 3_000, 4));
+        assert_eq!(run.reason, "the step waits for a promotion");
+        run.command(&program, Command::Promote { full: false }, at(100)).unwrap();
+        assert_eq!(green(&run), 5_000);
+        // Down as well; another version alone moves nothing along the steps.
+        set(&mut run, &program, &[("green", 700)]).unwrap();
+        assert_eq!((run.position, run.in_force().get("red")), (2, Some(&1_000)));
+        set(&mut run, &program, &[("red", 0)]).unwrap();
+        assert_eq!((run.position, run.in_force().get("red")), (2, None));
+        run.command(&program, Command::Resume, at(100)).unwrap();
+        assert_eq!((run.phase, green(&run)), (Phase::Progressing, 700));
+        // Below all of them: from the first on.
+        set(&mut run, &program, &[("green", 100)]).unwrap();
+        assert_eq!((run.position, green(&run)), (0, 100));
+    }
+
+    /// The steps foresaw none for it.
+    #[test]
+    fn a_step_takes_what_another_version_has_too_much() {
+        let program =
+            program(&json!({"steps": [{"set_weight": 5}, {"pause": {}}, {"set_weight": 25}, {"pause": {}}]}));
+        let (mut run, _) = Run::begin(&program, at(0));
+        set(&mut run, &program, &[("red", 9_000)]).unwrap();
+        run.command(&program, Command::Promote { full: false }, at(0)).unwrap();
+        assert_eq!(run.in_force(), &weights([("green".into(), 2_500), ("red".into(), 7_500)]));
+    }
+
+    #[test]
+    fn whoever_is_accused_begins_another_attempt() {
+        let program = steps();
+        let (mut run, _) = Run::begin(&program, at(0));
+        run.hold(Held::Judge, "accused".into());
+        set(&mut run, &program, &[("green", 100)]).unwrap();
+        assert_eq!((run.attempt, run.held), (2, Some(Held::Weights)));
+    }
+
+    #[test]
+    fn beside_weights_it_replaces_them_until_others_are_pushed() {
+        let at_weight = |weight: u64| program(&json!({"weights": {"green": weight}}));
+        let five = at_weight(5);
+        let (mut run, _) = Run::begin(&five, at(0));
+        let events = set(&mut run, &five, &[("green", 2_000), ("red", 1)]).unwrap();
+        assert_eq!(events[0].message, "a person has set weights");
+        assert_eq!((run.phase, run.in_force().len()), (Phase::Steady, 2));
+        let labelled = Program { mirror: Some(1), ..five.clone() };
+        run.push(&five, &labelled, at(1));
+        assert_eq!(green(&run), 2_000, "the pushed weights are those of the push before");
+        run.push(&labelled, &at_weight(10), at(2));
+        assert_eq!((green(&run), run.in_force().len()), (1_000, 1));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let program = program(&json!({"weights": {"green": 5, "red": 50}}));
+        let (mut run, _) = Run::begin(&program, at(0));
+        for wrong in [&[][..], &[("blue", 1)], &[("purple", 1)], &[("green", 5_001)], &[("red", 9_501)]] {
+            assert!(set(&mut run, &program, wrong).is_err(), "{wrong:?}");
+        }
+        run.command(&program, Command::Abort, at(0)).unwrap();
+        let why = "the rollout is aborted; retry it before the candidate gets traffic again";
+        assert_eq!(set(&mut run, &program, &[("green", 1)]), Err(Refused(why.into())));
+        set(&mut run, &program, &[("green", 0), ("red", 100)]).unwrap();
+        assert_eq!((run.phase, run.in_force().get("red")), (Phase::Aborted, Some(&100)));
+        let pinned = Program { pin: Some("red".into()), ..program.clone() };
+        run.push(&program, &pinned, at(1));
+        assert!(set(&mut run, &pinned, &[("red", 1)]).unwrap_err().0.contains("pinned"));
+    }
+}
