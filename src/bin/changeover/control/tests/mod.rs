@@ -226,7 +226,7 @@ fn whoever_is_not_there_is_told_with_what_to_do() {
     drop(listener);
     let (status, message) = failure(&nobody, &["status"]);
     assert_eq!(status, 2);
-    let remedy = "Is Envoy running there, with the control listener of envoy/control.yaml in its bootstrap?
+    let remedy = "Is Envoy running there, its bootstrap with the listener of envoy/control.yaml?
 In Kubernetes it is in the gateway's pod: kubectl port-forward pod/NAME 9911
 Another address: --endpoint URL, or CHANGEOVER_ENDPOINT";
     assert_eq!(message, format!("{nobody}: Connection refused (os error 111)\n{remedy}"));
