@@ -213,6 +213,10 @@ fn the_sides_evidence_is_kept_apart() {
         Arm { events: 20, requests: 2_000 },
         "blue is measured by green, not by itself"
     );
+    let mixed = Tick { number: world.now + 1, void: true, ..world.tick(100, 100) };
+    world.run.close(&world.program, &mixed, at(world.now + 1));
+    assert_eq!(world.run.window(), Some(1.0));
+    world.now += 1;
     let events = world.seconds(30, 0, 0);
     assert_eq!(events[0].message, "blue keeps all the traffic");
     assert_eq!(world.run.phase, Phase::Steady);
@@ -262,7 +266,13 @@ fn an_unchanged_active_undoes_no_command() {
     assert_eq!(world.push(at("green", "40s")), [], "it is there already");
     assert_eq!(actions(&world.push(at("blue", "40s"))), [Action::Flip]);
     assert_eq!((green(&world.run), world.run.phase), (0, Phase::Progressing));
-    // A bake that is configured afterwards undoes none either.
+    // A bake that is configured afterwards undoes none either, of whichever side.
+    world.seconds(41, 0, 0);
+    world.switch("green");
+    world.push(baked());
+    assert_eq!(green(&world.run), 10_000);
+    world.switch("blue");
+    world.push(at("blue", "40s"));
     world.seconds(41, 0, 0);
     world.push(baked());
     assert_eq!((green(&world.run), world.run.phase), (0, Phase::Steady));
