@@ -18,10 +18,11 @@ fn rollouts() -> Config {
         Config::blue_green(name, &format!("match: {{prefix: /{name}/}}, {fields}"))
     };
     Config::Struct(format!(
-        "{{rollouts: [{}, {}, {}]}}",
+        "{{rollouts: [{}, {}, {}, {}]}}",
         of("digits", &format!("{steps}, analysis: {{}}")),
         of("pinned", &format!("{steps}, pin: blue, mirror: {{to: green}}")),
         of("split", "weights: {green: 5}"),
+        of("sides", "blue_green: {active: blue}"),
     ))
 }
 
@@ -36,7 +37,7 @@ async fn check(envoy: &Envoy, document: &str) {
     // So that most names are those of rollouts that there are.
     let name = "^[a-z0-9-]{1,63}$";
     assert!(document.contains(name));
-    let document = document.replace(name, "^(digits|pinned|split|[a-z0-9-]{1,63})$");
+    let document = document.replace(name, "^(digits|pinned|split|sides|[a-z0-9-]{1,63})$");
     std::fs::write(file.path(), document).expect("the document is written");
     command.arg(file.path());
     let output = tokio::task::spawn_blocking(move || command.output()).await.expect("no panic");
