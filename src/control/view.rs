@@ -52,7 +52,7 @@ pub struct Rollout {
     /// The version that is known to be good.
     #[serde(default)]
     pub stable: String,
-    /// The version that is being released; `None` when there is none besides stable.
+    /// The version that is being released; `null` when there is none besides stable.
     #[serde(default)]
     pub candidate: Option<String>,
     /// Where in its steps.
