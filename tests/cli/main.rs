@@ -29,6 +29,7 @@ fn endpoint() -> String {
     });
     let rollouts = Rollouts::default().with("recommender", &steps);
     let rollouts = rollouts.with("ranker", &json!({"release": "2026-11-20.2", "weights": {"green": 10}}));
+    let rollouts = rollouts.with("embedder", &json!({"release": "2026-11-22.1", "blue_green": {}}));
     serve(rollouts, &Control::default(), &[])
 }
 
