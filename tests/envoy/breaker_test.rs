@@ -195,6 +195,36 @@ async fn the_other_workers_are_told_at_once() {
     assert!(afterwards <= 5, "{afterwards} of 180 requests still went to the candidate");
 }
 
+/// Two users may be broken themselves, whatever the version; three are not taken for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_users_stay_three_of_them_must_be_hit() {
+    let (blue, green) = blue_and_green().await;
+    let config = Config::rollout(&format!(
+        "session_affinity: {{header: x-user-id}}, steps: [{{set_weight: 50}}, {{pause: {{}}}}], \
+         analysis: {{metrics: [{{name: latency}}], circuit_breaker: {{consecutive_errors: {LIMIT}}}}}"
+    ));
+    let envoy = between(&blue, &green, config).control().start().await;
+    known(&envoy).await;
+    let mut connection = Connection::open(envoy.address()).await.expect("a connection");
+    let mut ask = async |user: u64| {
+        let user = user.to_string();
+        let answer = connection.send(request("GET", "/", &[("x-user-id", user.as_bytes())], "")).await;
+        answer.expect("an answer").upstream().to_owned()
+    };
+    let (mut greens, mut blues) = (Vec::new(), Vec::new());
+    for user in 0..100 {
+        if ask(user).await == "green" { greens.push(user) } else { blues.push(user) }
+    }
+    green.set(Behaviour::Status(503));
+    for number in 0..3 * LIMIT {
+        ask(if number.is_multiple_of(2) { greens[0] } else { greens[1] }).await;
+        ask(blues[0]).await;
+    }
+    assert_eq!(known(&envoy).await["phase"], "paused", "two users");
+    ask(greens[2]).await;
+    assert_eq!(known(&envoy).await["phase"], "failed", "three");
+}
+
 /// Nothing is known of the version whose client left: it is no error, and no good answer either.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_counts_neither_way() {

@@ -31,7 +31,13 @@ async fn check(envoy: &Envoy, document: &str) {
     let root = env!("CARGO_MANIFEST_DIR");
     let mut command = Command::new(format!("{root}/target/openapi/bin/schemathesis"));
     command.current_dir(format!("{root}/target/openapi"));
-    command.args(["--config-file", &format!("{root}/tests/openapi/schemathesis.toml"), "run", "--no-color"]);
+    command.args([
+        "--config-file",
+        &format!("{root}/tests/openapi/schemathesis.toml"),
+        "run",
+        "--no-color",
+        "--generation-deterministic",
+    ]);
     command.args(["--url", &format!("http://{}", envoy.address_of("changeover-control"))]);
     let file = tempfile::Builder::new().suffix(".yaml").tempfile().expect("a file");
     // So that most names are those of rollouts that there are.
