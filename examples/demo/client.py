@@ -2,7 +2,9 @@
 
 import collections
 import http.client
+import itertools
 import json
+import random
 import threading
 import time
 
@@ -30,6 +32,19 @@ class Images:
         return len(self.bodies)
 
 
+class Crowd:
+    """Users of very different activity: the nth comes 1/n times as often as the first. Some send what no model takes."""
+
+    BROKEN = ("user-3", "user-12", "user-40")
+
+    def __init__(self, count=300):
+        self.names = [f"user-{rank}" for rank in range(1, count + 1)]
+        self.weights = list(itertools.accumulate(1 / rank for rank in range(1, count + 1)))
+
+    def one(self):
+        return random.choices(self.names, cum_weights=self.weights)[0]
+
+
 class Client:
     """One connection, kept open."""
 
@@ -37,9 +52,10 @@ class Client:
         self.images = images
         self.connection = http.client.HTTPConnection("127.0.0.1", processes.LISTENER, timeout=20)
 
-    def ask(self, number, headers=None):
-        """Sends the nth image; status 0 is no answer."""
+    def ask(self, number, headers=None, broken=False):
+        """Sends the nth image, or half of it; status 0 is no answer."""
         body = self.images.bodies[number % len(self.images)]
+        body = body[: len(body) // 2] if broken else body
         began = time.perf_counter()
         try:
             self.connection.request("POST", PATH, body, {"content-type": "application/json", **(headers or {})})
@@ -86,15 +102,26 @@ def ask_all(images, questions, what, clients=6):
 class Load:
     """Requests that do not stop until told to."""
 
-    def __init__(self, images, clients=4):
+    def __init__(self, images, clients=4, crowd=None):
         self.answers = [[] for _ in range(clients)]
+        self.crowd = crowd
+        # By user, how often each has asked, and failed.
+        self.asked, self.failed = collections.Counter(), collections.Counter()
         self.stopped = threading.Event()
         self.threads = [threading.Thread(target=self.work, args=(images, at)) for at in range(clients)]
 
     def work(self, images, at):
         client = Client(images)
         while not self.stopped.is_set():
-            self.answers[at].append(client.ask(len(self.answers[at])))
+            number = len(self.answers[at])
+            if not self.crowd:
+                self.answers[at].append(client.ask(number))
+                continue
+            user = self.crowd.one()
+            answer = client.ask(number, {"x-user-id": user}, broken=user in Crowd.BROKEN)
+            self.asked[user] += 1
+            self.failed[user] += answer.status != 200
+            self.answers[at].append(answer)
 
     def __enter__(self):
         for thread in self.threads:

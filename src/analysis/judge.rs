@@ -141,7 +141,10 @@ impl Judge {
     /// Begins a step: what it must show it has to show itself, and the edges of latencies are placed anew.
     pub fn begin_step(&mut self, rules: &Rules, next_tick: u64) {
         let basis = rules.promotion.map_or(0, |promotion| promotion.basis);
-        self.step = Step { from: next_tick, basis, ..Step::default() };
+        // What comes in the tick under way was assigned by the step before; before the first one there was none.
+        let is_first = self.step == Step { basis: self.step.basis, ..Step::default() };
+        let from = if is_first { next_tick.saturating_sub(1) } else { next_tick };
+        self.step = Step { from, basis, ..Step::default() };
         for test in self.metrics.iter_mut().flat_map(|metric| &mut metric.tests) {
             test.seen = Seen::default();
         }

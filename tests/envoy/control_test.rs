@@ -74,7 +74,11 @@ async fn rollouts_and_events_are_shown() {
     let actions: Vec<_> =
         events["events"].as_array().expect("events").iter().map(|event| event["action"].clone()).collect();
     assert_eq!(actions, ["step", "start"], "newest first");
-    assert_eq!(get(&envoy, "/v1/rollouts").await.1["rollouts"][0]["name"], "digits");
+    // The list follows within the same tick.
+    wait_for("the list", async || {
+        (get(&envoy, "/v1/rollouts").await.1["rollouts"][0]["name"] == "digits").then_some(())
+    })
+    .await;
     assert_eq!(get(&envoy, "/healthz").await.0, 200);
     for (status, method, path, headers) in [
         (404, "GET", "/v1/rollouts/other", &[][..]),

@@ -117,13 +117,14 @@ fn a_failing_candidate_is_taken_back_and_the_event_says_why() {
     assert_eq!((event.action, event.actor), (Action::Rollback, Actor::Auto));
     let evidence = event.evidence.as_ref().unwrap();
     assert!(evidence.value >= 2.0 && evidence.threshold == 2.0);
-    // What arrived while the step began belongs to the one before.
-    let seen = now - 1;
+    // What arrived while the first step began is its own: there was none before.
+    let seen = now;
     assert_eq!(evidence.samples.candidate_events, seen);
     let start = format!(
         "green is rolled back, its traffic goes to blue: at 5 % green is worse than blue (error_rate): {seen} of {seen} requests \
-         (100.0 %) against 0 of {} requests (0.0 %); the odds that this is no chance are ",
-        19 * seen
+         (100.0 %) against 1 of {} requests ({:.1} %); the odds that this is no chance are ",
+        19 * seen,
+        100.0 / (19 * seen) as f64
     );
     assert!(event.message.starts_with(&start), "{}", event.message);
     // It stays so until somebody retries.
