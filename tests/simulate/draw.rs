@@ -29,7 +29,10 @@ pub(crate) fn durations() -> Vec<u64> {
     const MEDIAN: f64 = 30.0 * MS;
     const SIGMA: f64 = 0.6;
     let mut rng = Rng::with_seed(30);
-    // Box and Muller's.
-    let mut normal = || (-2.0 * (1.0 - rng.f64()).ln()).sqrt() * (std::f64::consts::TAU * rng.f64()).cos();
-    (0..1 << DURATION_BITS).map(|_| (MEDIAN * (SIGMA * normal()).exp()) as u64).collect()
+    (0..1 << DURATION_BITS).map(|_| (MEDIAN * (SIGMA * normal(&mut rng)).exp()) as u64).collect()
+}
+
+/// A number from the standard normal distribution, Box and Muller's way.
+pub(crate) fn normal(rng: &mut Rng) -> f64 {
+    (-2.0 * (1.0 - rng.f64()).ln()).sqrt() * (std::f64::consts::TAU * rng.f64()).cos()
 }

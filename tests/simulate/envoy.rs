@@ -1,7 +1,8 @@
 //! An Envoy: workers that count requests as they arrive and end, each with a ledger of its own that it
 //! reports once a tick at a moment of its own, and one that takes the reports over and judges.
 
-use changeover::analysis::kernel::{Arm, Table};
+use changeover::analysis::evidence::SPLIT_THRESHOLD;
+use changeover::analysis::kernel::Table;
 use changeover::rollout::event::Action;
 use changeover::rollout::program::Program;
 use changeover::rollout::record::{Clock, Record};
@@ -9,6 +10,7 @@ use changeover::rollout::run::Command;
 use changeover::telemetry::ledger::{Entry, Ledger, Side, Ticket};
 use fastrand::Rng;
 
+use crate::people::{People, Person};
 use crate::world::{SECOND, Weather, World};
 
 pub(crate) const WORKERS: usize = 3;
@@ -21,7 +23,9 @@ const AHEAD: usize = 64;
 pub(crate) struct Outcome {
     /// How many ticks had been judged when the candidate was taken back.
     pub(crate) rolled_back: Option<usize>,
-    /// What every tick would have counted if all were known at once.
+    /// The split was found to be wrong.
+    pub(crate) mismatch: bool,
+    /// What every tick would have counted if all were known at once; of users' failures only the first.
     pub(crate) ticks: Vec<Table>,
 }
 
@@ -29,7 +33,8 @@ pub(crate) struct Outcome {
 pub(crate) fn run(world: &World, program: &Program, mut rng: Rng) -> Outcome {
     let (record, _) = Record::begin(program.clone(), clock(FIRST * SECOND));
     let workers = (0..WORKERS).map(|_| Worker::new(&record, rng.u64(0..SECOND))).collect();
-    let mut envoy = Envoy { record, workers, ticks: Vec::new() };
+    let people = (world.users > 0).then(|| People::new(world.users, &mut rng));
+    let mut envoy = Envoy { record, workers, people, mismatch: false, ticks: Vec::new() };
     let leader = rng.u64(0..SECOND);
     let mut weather = Weather::new(world);
     for tick in 0..world.length {
@@ -53,7 +58,7 @@ pub(crate) fn run(world: &World, program: &Program, mut rng: Rng) -> Outcome {
                 Some(worker) => envoy.workers[worker].report(tick, &envoy.record),
                 None => {
                     if let Some(judged) = envoy.judge(tick, phase) {
-                        return Outcome { rolled_back: Some(judged), ticks: envoy.ticks };
+                        return envoy.outcome(Some(judged));
                     }
                 }
             }
@@ -62,7 +67,7 @@ pub(crate) fn run(world: &World, program: &Program, mut rng: Rng) -> Outcome {
             envoy.arrive(tick, arrived * SECOND / world.requests, &weather, &mut rng);
         }
     }
-    Outcome { rolled_back: None, ticks: envoy.ticks }
+    envoy.outcome(None)
 }
 
 fn clock(uptime: u64) -> Clock {
@@ -72,6 +77,8 @@ fn clock(uptime: u64) -> Clock {
 struct Envoy {
     record: Record,
     workers: Vec<Worker>,
+    people: Option<People>,
+    mismatch: bool,
     ticks: Vec<Table>,
 }
 
@@ -79,16 +86,25 @@ impl Envoy {
     /// A request comes to one of the workers.
     fn arrive(&mut self, tick: u64, offset: u64, weather: &Weather<'_>, rng: &mut Rng) {
         let worker = &mut self.workers[rng.usize(0..WORKERS)];
-        let side = if rng.u16(0..10_000) < worker.weight { Side::Candidate } else { Side::Stable };
+        let mut anybody = Person::ANYBODY;
+        let person = match &mut self.people {
+            Some(people) => people.next(rng),
+            None => {
+                anybody.bucket = rng.u16(0..10_000);
+                &mut anybody
+            }
+        };
+        let side = if person.bucket < worker.weight { Side::Candidate } else { Side::Stable };
         let arrival = tick * SECOND + offset;
-        let (duration, failed) = weather.answer(side, arrival, rng);
-        worker.take(tick, arrival, side, duration, failed);
+        let (duration, failed) = weather.answer(person, side, arrival, rng);
+        worker.take(tick, arrival, (side, person.name), duration, failed);
         let table = self.ticks.last_mut().expect("a tick is under way");
         let arm = match side {
             Side::Candidate => &mut table.candidate,
             Side::Stable => &mut table.stable,
         };
-        *arm = Arm { events: arm.events + u64::from(failed), requests: arm.requests + 1 };
+        arm.count(failed && !person.has_failed);
+        person.has_failed |= failed;
     }
 
     /// Judges what has been reported; how many ticks that were when it takes the candidate back.
@@ -97,6 +113,7 @@ impl Envoy {
         entries.sort_by_key(|entry| entry.tick);
         let known = self.workers.iter().map(|worker| worker.reported).min().unwrap_or_default();
         let events = self.record.advance(&entries, known, clock((FIRST + tick) * SECOND + phase));
+        self.mismatch |= self.record.run.judge.split() >= SPLIT_THRESHOLD;
         if events.iter().all(|event| event.action != Action::Rollback) {
             return None;
         }
@@ -105,6 +122,10 @@ impl Envoy {
         let threshold = self.record.program.rules().map_or(0.0, |rules| rules.threshold);
         let judged = if closed >= threshold { self.record.closed_through + 1 } else { known };
         Some((judged - FIRST) as usize)
+    }
+
+    fn outcome(self, rolled_back: Option<usize>) -> Outcome {
+        Outcome { rolled_back, mismatch: self.mismatch, ticks: self.ticks }
     }
 }
 
@@ -144,8 +165,9 @@ impl Worker {
         worker
     }
 
-    fn take(&mut self, tick: u64, arrival: u64, side: Side, duration: u64, failed: bool) {
-        let ticket = self.ledger.arrive(FIRST + tick, self.assignment, side, None);
+    fn take(&mut self, tick: u64, arrival: u64, who: (Side, Option<u64>), duration: u64, failed: bool) {
+        let (side, user) = who;
+        let ticket = self.ledger.arrive(FIRST + tick, self.assignment, side, user);
         // Between two reports nobody looks: what ends before the next one may as well end at once.
         let next = tick + u64::from(arrival - tick * SECOND >= self.phase);
         let report = (arrival + duration).saturating_sub(self.phase).div_ceil(SECOND);
@@ -161,8 +183,8 @@ impl Worker {
             self.ledger.end(ticket, duration, failed);
         }
         self.learn(record);
-        self.report = self.ledger.entries();
         self.reported = FIRST + tick;
+        self.report = self.ledger.entries(self.reported);
     }
 
     /// Takes over what is in force by now.
@@ -171,5 +193,6 @@ impl Worker {
         self.assignment = head.assignment;
         self.weight = head.weights.values().sum();
         self.ledger.forget_through(head.closed_through);
+        self.ledger.watch(head.watch);
     }
 }

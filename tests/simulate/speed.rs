@@ -4,13 +4,14 @@ use changeover::analysis::judge::Judge;
 use changeover::analysis::kernel::{Arm, Table};
 use changeover::analysis::rules::Rules;
 use changeover::analysis::tick::{Counts, Tick};
+use changeover::analysis::users::{Firsts, Pair};
 use fastrand::Rng;
 
 use crate::draw::binomial;
 use crate::envoy;
 use crate::table::{mark, quantile, whole};
 use crate::traps::{PLAIN, program};
-use crate::world::{Late, Rate, World};
+use crate::world::{Late, Rate, World, Worse};
 use crate::{Effort, parallel};
 
 /// A candidate that fails more often than stable, from a tick on.
@@ -98,7 +99,8 @@ fn table(title: &str, length: u64, seed: u64, cells: Vec<Cell>, effort: &Effort)
     );
     let mut all = true;
     for (seed, cell) in (seed..).zip(cells).filter(|(_, cell)| cell.expected <= effort.longest) {
-        let rules = program(cell.share, &["error_rate"]).rules().expect("it has an analysis").clone();
+        let world = World { weights: cell.share, ..PLAIN };
+        let rules = program(&world, &["error_rate"]).rules().expect("it has an analysis").clone();
         let counted = parallel::runs(effort.runs, seed, |rng| from_counts(&cell, length, &rules, rng));
         let counted: Vec<f64> = counted.into_iter().flatten().collect();
         let pairs =
@@ -134,7 +136,7 @@ fn percent(rate: f64) -> f64 {
     (rate * 1e4).round() / 100.0
 }
 
-fn is_near(found: f64, expected: f64, tolerance: f64) -> bool {
+pub(crate) fn is_near(found: f64, expected: f64, tolerance: f64) -> bool {
     (found - expected).abs() <= f64::max(tolerance * expected, 3.0)
 }
 
@@ -152,23 +154,34 @@ fn from_counts(cell: &Cell, length: u64, rules: &Rules, mut rng: Rng) -> Request
             ),
         }
     });
-    judge(cell, ticks, rules)
+    judge(ticks, cell.from, cell.share, rules)
 }
 
-fn judge(cell: &Cell, ticks: impl Iterator<Item = Table>, rules: &Rules) -> Requests {
+/// The judge on what each tick would have counted; `from`: where requests begin to count.
+pub(crate) fn judge(
+    ticks: impl Iterator<Item = Table>,
+    from: u64,
+    weights: &[f64],
+    rules: &Rules,
+) -> Requests {
     let mut judge = Judge::default();
     judge.redefine(rules);
     let mut requests = 0.0;
     for (number, table) in (0..).zip(ticks) {
         let counts = |arm: Arm| Counts { requests: arm.requests, errors: arm.events, ..Counts::default() };
         let (candidate, stable) = (counts(table.candidate), counts(table.stable));
-        let tick = Tick { number, share: Some(cell.share[0] / 100.0), candidate, stable, ..Tick::default() };
+        let events = Pair { candidate: table.candidate.events, stable: table.stable.events };
+        // Of users the events are first ones.
+        let firsts = Firsts { events: vec![(rules.metrics[0].tests[0], events)], ..Firsts::default() };
+        let firsts = rules.by_user.then_some(firsts);
+        let share = Some(weights[0] / 100.0);
+        let tick = Tick { number, share, candidate, stable, firsts, ..Tick::default() };
         judge.close(&tick, rules, number + 1);
-        if number >= cell.from {
+        if number >= from {
             requests += table.candidate.requests as f64;
         }
         if judge.reading().all >= rules.threshold {
-            return (number >= cell.from).then_some(requests);
+            return (number >= from).then_some(requests);
         }
     }
     Some(f64::INFINITY)
@@ -176,9 +189,9 @@ fn judge(cell: &Cell, ticks: impl Iterator<Item = Table>, rules: &Rules) -> Requ
 
 /// The same requests twice: counted, reported and judged as in an Envoy, and all known at once.
 fn by_request(cell: &Cell, length: u64, rng: Rng) -> Option<(f64, f64)> {
-    let worse = Some((cell.from, cell.candidate));
+    let worse = Some((cell.from, Worse::Rate(cell.candidate)));
     let world = World { length, weights: cell.share, rate: Rate::Constant(cell.stable), worse, ..PLAIN };
-    let program = program(cell.share, &["error_rate"]);
+    let program = program(&world, &["error_rate"]);
     let outcome = envoy::run(&world, &program, rng);
     let from = usize::try_from(cell.from).ok()?;
     let requests = match outcome.rolled_back {
@@ -186,7 +199,7 @@ fn by_request(cell: &Cell, length: u64, rng: Rng) -> Option<(f64, f64)> {
         Some(judged) => outcome.ticks[from..judged].iter().map(|tick| tick.candidate.requests as f64).sum(),
         None => f64::INFINITY,
     };
-    let at_once = judge(cell, outcome.ticks.into_iter(), program.rules()?)?;
+    let at_once = judge(outcome.ticks.into_iter(), cell.from, cell.share, program.rules()?)?;
     Some((requests, at_once))
 }
 
@@ -195,8 +208,14 @@ fn by_request(cell: &Cell, length: u64, rng: Rng) -> Option<(f64, f64)> {
 fn beside_slow_answers(effort: &Effort) -> bool {
     /// The reference's median when every tick waits for its deadline, 5 s.
     const WAITING: f64 = 58.0;
-    let world = World { length: 60, requests: 200, late: Late::StablesTail, worse: Some((0, 1.0)), ..PLAIN };
-    let program = program(world.weights, &["error_rate"]);
+    let world = World {
+        length: 60,
+        requests: 200,
+        late: Late::StablesTail,
+        worse: Some((0, Worse::Rate(1.0))),
+        ..PLAIN
+    };
+    let program = program(&world, &["error_rate"]);
     let outcomes = parallel::runs(effort.runs, 400, |rng| envoy::run(&world, &program, rng));
     let failed: Vec<f64> = outcomes
         .into_iter()

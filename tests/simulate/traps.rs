@@ -9,9 +9,12 @@ use crate::world::{Late, Outages, Rate, SECOND, World};
 use crate::{Effort, envoy, parallel};
 
 const ALPHA: f64 = 0.01;
+/// The part of healthy runs in which the split may be found wrong; far fewer should be.
+const SPLIT_ALPHA: f64 = 0.001;
 
 /// An hour at 5 % in which 1 % of the requests fail.
 pub(crate) const PLAIN: World = World {
+    users: 0,
     length: 3_600,
     requests: 100,
     weights: &[5.0],
@@ -20,28 +23,34 @@ pub(crate) const PLAIN: World = World {
     late: Late::Nobody,
     worse: None,
 };
-const RAMP: &[f64] = &[1.0, 5.0, 25.0, 50.0];
-const OUTAGES: World = World { outages: Outages::Every10Minutes(10 * SECOND), ..PLAIN };
+pub(crate) const RAMP: &[f64] = &[1.0, 5.0, 25.0, 50.0];
+pub(crate) const OUTAGES: World = World { outages: Outages::Every10Minutes(10 * SECOND), ..PLAIN };
 
 /// A rollout that waits for a person at each weight.
-pub(crate) fn program(weights: &[f64], metrics: &[&str]) -> Program {
-    let steps = weights.iter().flat_map(|weight| [json!({"set_weight": weight}), json!({"pause": {}})]);
+pub(crate) fn program(world: &World, metrics: &[&str]) -> Program {
+    let steps = world.weights.iter().flat_map(|weight| [json!({"set_weight": weight}), json!({"pause": {}})]);
     let metrics: Vec<Value> = metrics.iter().map(|name| json!({"name": name})).collect();
-    let rollout = json!({
+    let mut rollout = json!({
         "name": "r", "release": "1", "stable": "blue", "candidate": "green",
         "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}},
         "steps": steps.collect::<Vec<_>>(),
         "analysis": {"false_alarm": ALPHA, "metrics": metrics},
     });
+    if world.users > 0 {
+        rollout["session_affinity"] = json!({"header": "x-user-id"});
+    }
     let config = config::check(&json!({"rollouts": [rollout]})).expect("a valid configuration");
     Program::new(&config.rollouts[0])
 }
+
+/// What happens, to whom, and the metrics that are judged.
+pub(crate) type Situation = (&'static str, World, &'static [&'static str]);
 
 /// Whether no situation has more false rollbacks than chance allows.
 pub(crate) fn simulate(effort: &Effort) -> bool {
     let errors: &[&str] = &["error_rate"];
     let defaults: &[&str] = &["error_rate", "latency"];
-    let situations = [
+    let situations: [Situation; 13] = [
         ("5 %, 1 % of requests fail", PLAIN, errors),
         ("the same, judged by errors and latency", PLAIN, defaults),
         ("failures walk between 0.2 % and 5 %", World { rate: Rate::Walks(0.002, 0.05), ..PLAIN }, errors),
@@ -84,27 +93,46 @@ pub(crate) fn simulate(effort: &Effort) -> bool {
             defaults,
         ),
     ];
+    table("request by request", 1, &situations, effort)
+}
+
+/// Lives through situations in which the candidate is healthy.
+pub(crate) fn table(how: &str, seed: u64, situations: &[Situation], effort: &Effort) -> bool {
     let runs = effort.healthy_runs;
-    let expected = ALPHA * runs as f64;
-    let most = (expected + 3.0 * expected.sqrt()).floor();
+    let most = |alpha: f64, errors: f64| {
+        let expected = alpha * runs as f64;
+        (expected + errors * expected.sqrt()).floor()
+    };
+    let (most_rollbacks, most_mismatches) = (most(ALPHA, 3.0), most(SPLIT_ALPHA, 1.0));
     println!(
-        "False rollbacks among {} healthy runs of {} ticks of {} requests, request by request over {} workers",
+        "False rollbacks among {} healthy runs of {} ticks of {} requests, {how} over {} workers",
         whole(runs as f64),
         whole(PLAIN.length as f64),
         PLAIN.requests,
         envoy::WORKERS
     );
-    println!("false_alarm is {ALPHA}; with chance allowed for, at most {most}");
-    let mut kept = true;
-    for (seed, (situation, world, metrics)) in (1..).zip(situations) {
-        let program = program(world.weights, metrics);
-        let outcomes =
-            parallel::runs(runs, seed, |rng| envoy::run(&world, &program, rng).rolled_back.is_some());
-        let count = outcomes.into_iter().filter(|rolled_back| *rolled_back).count() as f64;
-        let percent = 100.0 * count / runs as f64;
-        println!("  {situation:<54} {:>4}  {percent:>6.2} %  {}", whole(count), mark(count <= most));
-        kept &= count <= most;
+    println!(
+        "false_alarm is {ALPHA}; with chance allowed for, at most {most_rollbacks}, and the split wrong in {most_mismatches}"
+    );
+    let mut all = true;
+    for (seed, (situation, world, metrics)) in (seed..).zip(situations) {
+        let program = program(world, metrics);
+        let outcomes = parallel::runs(runs, seed, |rng| {
+            let outcome = envoy::run(world, &program, rng);
+            (outcome.rolled_back.is_some(), outcome.mismatch)
+        });
+        let rollbacks = outcomes.iter().filter(|(rolled_back, _)| *rolled_back).count() as f64;
+        let mismatches = outcomes.iter().filter(|(_, mismatch)| *mismatch).count() as f64;
+        let kept = rollbacks <= most_rollbacks && mismatches <= most_mismatches;
+        println!(
+            "  {situation:<54} {:>4}  {:>6.2} %  split {:>2}  {}",
+            whole(rollbacks),
+            100.0 * rollbacks / runs as f64,
+            whole(mismatches),
+            mark(kept)
+        );
+        all &= kept;
     }
     println!();
-    kept
+    all
 }

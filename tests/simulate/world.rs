@@ -4,6 +4,7 @@ use changeover::telemetry::ledger::Side;
 use fastrand::Rng;
 
 use crate::draw::{DURATION_BITS, durations};
+use crate::people::Person;
 
 pub(crate) const SECOND: u64 = 1_000_000_000;
 
@@ -27,6 +28,19 @@ pub(crate) enum Outages {
     WithSteps(u64),
 }
 
+/// What is wrong with a candidate.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Worse {
+    /// It fails at this rate instead.
+    Rate(f64),
+    /// It fails this part of all requests more.
+    Points(f64),
+    /// It always fails for this part of its users.
+    Users(f64),
+    /// It fails so many times as often; below 1 it is better.
+    Times(f64),
+}
+
 /// Whose answers come late; that they do makes nobody worse.
 #[derive(Clone, Copy)]
 pub(crate) enum Late {
@@ -45,6 +59,8 @@ pub(crate) enum Late {
 
 #[derive(Clone)]
 pub(crate) struct World {
+    /// How many keep their version and are judged; none: requests are.
+    pub(crate) users: usize,
     /// Ticks.
     pub(crate) length: u64,
     /// Requests of a tick.
@@ -54,8 +70,8 @@ pub(crate) struct World {
     pub(crate) rate: Rate,
     pub(crate) outages: Outages,
     pub(crate) late: Late,
-    /// From this tick on the candidate fails at this rate instead.
-    pub(crate) worse: Option<(u64, f64)>,
+    /// From which tick on the candidate is worse.
+    pub(crate) worse: Option<(u64, Worse)>,
 }
 
 impl World {
@@ -70,8 +86,8 @@ pub(crate) struct Weather<'a> {
     world: &'a World,
     durations: Vec<u64>,
     rate: f64,
-    /// What both versions fail at, the candidate first.
-    rates: [f64; 2],
+    /// What is wrong with the candidate by now.
+    worse: Option<Worse>,
     /// When the last outage began and will have ended, in nanoseconds of the run.
     outage: (u64, u64),
 }
@@ -82,7 +98,7 @@ impl<'a> Weather<'a> {
             Rate::Constant(rate) | Rate::Falls(rate, _) => rate,
             Rate::Walks(low, high) => (low * high).sqrt(),
         };
-        Self { world, durations: durations(), rate, rates: [rate; 2], outage: (0, 0) }
+        Self { world, durations: durations(), rate, worse: None, outage: (0, 0) }
     }
 
     /// Goes on to a tick.
@@ -94,8 +110,7 @@ impl<'a> Weather<'a> {
             }
             Rate::Falls(from, to) => self.rate = from + (to - from) * tick as f64 / self.world.length as f64,
         }
-        let candidate = self.world.worse.filter(|(from, _)| tick >= *from).map(|(_, rate)| rate);
-        self.rates = [candidate.unwrap_or(self.rate), self.rate];
+        self.worse = self.world.worse.filter(|(from, _)| tick >= *from).map(|(_, worse)| worse);
         let begins = tick * SECOND;
         match self.world.outages {
             Outages::Every10Minutes(length) if tick % 600 == 300 => {
@@ -110,12 +125,13 @@ impl<'a> Weather<'a> {
     }
 
     /// What comes of a request: how many nanoseconds later it ends, and whether it has failed.
-    pub(crate) fn answer(&self, side: Side, arrival: u64, rng: &mut Rng) -> (u64, bool) {
+    pub(crate) fn answer(&self, person: &Person, side: Side, arrival: u64, rng: &mut Rng) -> (u64, bool) {
         let bits = rng.u64(..);
         let mut duration = self.durations[(bits >> (64 - DURATION_BITS)) as usize];
+        duration = (duration as f64 * person.pace) as u64;
         let chance = (bits & 0xffff_ffff) as f64 / 4_294_967_296.0;
         let is_down = (self.outage.0..self.outage.1).contains(&arrival);
-        let failed = is_down || chance < self.rates[usize::from(side == Side::Stable)];
+        let failed = is_down || chance < self.rate_of(person, side);
         match (self.world.late, side) {
             (Late::Candidate(part, by), Side::Candidate) if part >= 1.0 || rng.f64() < part => duration += by,
             (Late::CandidateTimes(times), Side::Candidate) => duration = (duration as f64 * times) as u64,
@@ -126,5 +142,18 @@ impl<'a> Weather<'a> {
             _ => {}
         }
         (duration, failed)
+    }
+
+    /// How often somebody's requests fail.
+    fn rate_of(&self, person: &Person, side: Side) -> f64 {
+        let rate = self.rate * person.frailty;
+        match self.worse.filter(|_| side == Side::Candidate) {
+            None => rate,
+            Some(Worse::Rate(rate)) => rate,
+            Some(Worse::Points(more)) => rate + more,
+            Some(Worse::Users(part)) if person.rank < part => 1.0,
+            Some(Worse::Users(_)) => rate,
+            Some(Worse::Times(times)) => rate * times,
+        }
     }
 }

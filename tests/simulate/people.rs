@@ -1,0 +1,76 @@
+//! Users: who comes, which version he has, and what luck.
+
+use changeover::routing::assign::Salt;
+use fastrand::Rng;
+
+use crate::draw::normal;
+
+/// Of all users, those whose requests fail whichever version they have.
+const HOPELESS: f64 = 0.01;
+/// How unlike the others are: the deviations of their logarithms. That of failures is the reference's.
+const FRAILTY: f64 = 1.5;
+const PACE: f64 = 0.5;
+
+/// Somebody.
+pub(crate) struct Person {
+    /// He has the candidate when this is below its weight.
+    pub(crate) bucket: u16,
+    /// What the judge knows him by.
+    pub(crate) name: Option<u64>,
+    /// How many times as often as others' his requests fail; on average once, infinite for the hopeless.
+    pub(crate) frailty: f64,
+    /// How many times as long his answers take.
+    pub(crate) pace: f64,
+    /// Between 0 and 1: whom a candidate that fails for a part of its users fails for.
+    pub(crate) rank: f64,
+    /// A request of his has failed in this run.
+    pub(crate) has_failed: bool,
+}
+
+impl Person {
+    /// Whom requests come from that nobody is asked about.
+    pub(crate) const ANYBODY: Self =
+        Self { bucket: 0, name: None, frailty: 1.0, pace: 1.0, rank: 1.0, has_failed: false };
+}
+
+/// The users of one run.
+pub(crate) struct People {
+    people: Vec<Person>,
+    /// ln(2 n + 1).
+    span: f64,
+}
+
+impl People {
+    /// Draws `count` users and, by the shipped hash under a salt of their own, their versions.
+    pub(crate) fn new(count: usize, rng: &mut Rng) -> Self {
+        let salt = format!("{:016x}", rng.u64(..));
+        let (buckets, names) = (Salt::new(&salt), Salt::new(&format!("{salt}\0user")));
+        let mut person = |number: usize| {
+            let key = number.to_le_bytes();
+            // E[exp(s Z)] = exp(s² / 2): so the average is 1.
+            let frailty = (FRAILTY * normal(rng) - FRAILTY * FRAILTY / 2.0).exp();
+            Person {
+                bucket: buckets.bucket(&key),
+                name: Some(names.hash(&key)),
+                frailty: if rng.f64() < HOPELESS { f64::INFINITY } else { frailty },
+                pace: (PACE * normal(rng)).exp(),
+                rank: rng.f64(),
+                has_failed: false,
+            }
+        };
+        Self { people: (0..count).map(&mut person).collect(), span: (2.0 * count as f64 + 1.0).ln() }
+    }
+
+    /// Whose request comes next: the k-th comes 1/k times as often as the first (Zipf's law). By rejection
+    /// from the density 1/x between k − ½ and k + ½, which nine of ten draws and more pass.
+    pub(crate) fn next(&mut self, rng: &mut Rng) -> &mut Person {
+        let index = loop {
+            let rank = (0.5 * (self.span * rng.f64()).exp()).round().clamp(1.0, self.people.len() as f64);
+            // One in 12 k² does not pass.
+            if rank > 1_000.0 || rng.f64() * rank * ((2.0 * rank + 1.0) / (2.0 * rank - 1.0)).ln() < 1.0 {
+                break rank as usize - 1;
+            }
+        };
+        &mut self.people[index]
+    }
+}
