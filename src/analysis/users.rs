@@ -8,7 +8,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::kernel::Arm;
-use super::latency::Edges;
 use super::rules::Test;
 use super::sample::Sample;
 use crate::telemetry::ledger::Side;
@@ -104,6 +103,6 @@ impl Firsts {
 pub struct Watch {
     /// Of those who come: how often all users have been halved.
     pub level: u8,
-    /// Of durations: those beyond these edges, which are the lowest that are judged.
-    pub slow: Option<Edges>,
+    /// Of durations: those beyond this edge, the lowest of stable's that are judged; whoever's they are.
+    pub slow: Option<usize>,
 }

@@ -218,10 +218,7 @@ impl Ledger {
             return;
         }
         let bucket = latency::bucket(nanoseconds);
-        let slow = self.watch.slow.map_or(latency::BUCKETS, |slow| match request.side {
-            Side::Candidate => slow.candidate,
-            Side::Stable => slow.stable,
-        });
+        let slow = self.watch.slow.unwrap_or(latency::BUCKETS);
         self.with(request, |counts| {
             counts.durations.add(bucket, 1);
             if let (Some(user), Some(users)) = (request.user, &mut counts.users)

@@ -103,11 +103,7 @@ impl Judge {
     #[must_use]
     pub fn watch(&self) -> Watch {
         let edges = self.metrics.iter().flat_map(|metric| &metric.tests).flat_map(TestState::edges_in_use);
-        let lowest = edges.reduce(|one, other| Edges {
-            stable: one.stable.min(other.stable),
-            candidate: one.candidate.min(other.candidate),
-        });
-        Watch { level: self.newcomers.level, slow: lowest }
+        Watch { level: self.newcomers.level, slow: edges.map(|edges| edges.stable).min() }
     }
 
     /// What its memory's bounds have cost: how often the sample of users was halved, and how many sets know
@@ -150,8 +146,8 @@ impl TestState {
         let edges = self.edges_of(tick.number);
         for side in [Side::Candidate, Side::Stable] {
             let Some(users) = &tick.side(side).users else { continue };
-            each_with_event(test, edges, users, (side, view, level), |user| {
-                if self.users.insert(user) {
+            each_with_event(test, edges, users, (side, view, level), |user, counts| {
+                if self.users.insert(user) && counts {
                     firsts.add(side);
                 }
             });
@@ -180,34 +176,43 @@ fn level(test: Test, tick: &Tick) -> u8 {
     level(&tick.candidate).max(level(&tick.stable))
 }
 
-/// Visits the users who have had a test's event, some of them twice.
+/// Visits the users who have had a test's event, some of them twice; and says whether it counts.
+///
+/// Of the candidate less counts as slow, where that is tolerated. But whoever has been beyond stable's edge has had
+/// the event, whichever version he has: otherwise stable's users would soon all have had it, and those who then have
+/// it for the first time were the candidate's, though it is no slower.
 fn each_with_event(
     test: Test,
     edges: Option<Edges>,
     users: &Users,
     (side, view, level): (Side, View, u8),
-    mut visit: impl FnMut(u64),
+    mut visit: impl FnMut(u64, bool),
 ) {
     match (test, edges) {
         (Test::Errors { .. }, _) => {
-            users.failed.after(level).for_each(|(user, _)| visit(user));
+            users.failed.after(level).for_each(|(user, _)| visit(user, true));
             if view == View::Closed {
                 let unanswered = |(_, outcome): &(u64, u8)| *outcome == first::UNANSWERED;
-                users.waiting.after(level).filter(unanswered).for_each(|(user, _)| visit(user));
+                users.waiting.after(level).filter(unanswered).for_each(|(user, _)| visit(user, true));
             }
         }
         (Test::Slower { .. }, Some(edges)) => {
             let edge = if side == Side::Candidate { edges.candidate } else { edges.stable };
-            let slow = |(_, bucket): &(u64, u8)| usize::from(*bucket) > edge;
-            users.slow.after(level).filter(slow).for_each(|(user, _)| visit(user));
-            // Whoever waits is beyond every edge below its age; no edge is beyond the deadline.
+            let beyond = |edge: usize| {
+                let slow = move |(_, bucket): &(u64, u8)| usize::from(*bucket) > edge;
+                users.slow.after(level).filter(slow)
+            };
+            beyond(edge).for_each(|(user, _)| visit(user, true));
+            // Whoever waits is beyond every edge below its age; no edge is beyond the deadline. Of the candidate's
+            // users who wait nobody knows yet whether they will be beyond stable's edge alone.
             let late = match view {
                 View::Closed => true,
-                View::Open { age } => side == Side::Candidate && age > edge,
+                View::Open { age } => age > edge,
             };
-            if late {
-                users.waiting.after(level).for_each(|(user, _)| visit(user));
+            if view == View::Closed || side == Side::Candidate {
+                users.waiting.after(level).for_each(|(user, _)| visit(user, late));
             }
+            beyond(edges.stable).for_each(|(user, _)| visit(user, false));
         }
         (Test::ErrorsBeyond { .. } | Test::Slower { .. }, _) => {}
     }

@@ -111,8 +111,8 @@ fn slow_answers_count_beyond_the_edge_of_each_version() {
     let mut stable = Counts { requests: 2_000, ..Counts::default() };
     stable.durations.add(bucket(100 * MS), 2_000);
     judge.close(&tick(0, 0.05, Counts::default(), stable), &rules, 1);
-    let edges = judge.watch().slow.expect("enough for the quantile 0.9");
-    assert_eq!(edges.candidate, edges.stable + 1);
+    let edges = judge.edges(0, 0, 1).expect("enough for the quantile 0.9");
+    assert_eq!((edges.candidate, judge.watch().slow), (edges.stable + 1, Some(edges.stable)));
     let slow = |user: u64, bucket: usize| {
         let mut counts = came([(user, first::WELL)].into_iter());
         counts.users.get_or_insert_default().slow.note(hash(user), bucket as u8);
@@ -121,6 +121,9 @@ fn slow_answers_count_beyond_the_edge_of_each_version() {
     let mut well = judge.clone();
     well.close(&tick(1, 0.05, slow(1, edges.candidate), Counts::default()), &rules, 2);
     assert!(well.reading().all <= 1.0, "tolerated");
+    let before = well.reading().all;
+    well.close(&tick(2, 0.05, slow(1, edges.candidate + 1), Counts::default()), &rules, 3);
+    assert!(well.reading().all <= before, "on stable that would have been the second time as well");
     judge.close(&tick(1, 0.05, slow(1, edges.candidate + 1), Counts::default()), &rules, 2);
     assert!(judge.reading().all > 1.0);
     // Whoever has waited longer than that is slow already; on stable everybody who waits may become so.
