@@ -33,7 +33,7 @@ pub(crate) struct Outcome {
 pub(crate) fn run(world: &World, program: &Program, mut rng: Rng) -> Outcome {
     let (record, _) = Record::begin(program.clone(), clock(FIRST * SECOND));
     let workers = (0..WORKERS).map(|_| Worker::new(&record, rng.u64(0..SECOND))).collect();
-    let people = (world.users > 0).then(|| People::new(world.users, &mut rng));
+    let people = (world.users > 0).then(|| People::new(world.users, world.alike, &mut rng));
     let mut envoy = Envoy { record, workers, people, mismatch: false, ticks: Vec::new() };
     let leader = rng.u64(0..SECOND);
     let mut weather = Weather::new(world);

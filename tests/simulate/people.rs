@@ -36,41 +36,54 @@ impl Person {
 /// The users of one run.
 pub(crate) struct People {
     people: Vec<Person>,
+    /// They come equally often.
+    alike: bool,
     /// ln(2 n + 1).
     span: f64,
 }
 
 impl People {
-    /// Draws `count` users and, by the shipped hash under a salt of their own, their versions.
-    pub(crate) fn new(count: usize, rng: &mut Rng) -> Self {
+    /// Draws `count` users, of very different luck or `alike`, and, by the shipped hash under a salt of their
+    /// own, their versions.
+    pub(crate) fn new(count: usize, alike: bool, rng: &mut Rng) -> Self {
         let salt = format!("{:016x}", rng.u64(..));
         let (buckets, names) = (Salt::new(&salt), Salt::new(&format!("{salt}\0user")));
         let mut person = |number: usize| {
             let key = number.to_le_bytes();
             // E[exp(s Z)] = exp(s² / 2): so the average is 1.
             let frailty = (FRAILTY * normal(rng) - FRAILTY * FRAILTY / 2.0).exp();
+            let hopeless = rng.f64() < HOPELESS;
             Person {
                 bucket: buckets.bucket(&key),
                 name: Some(names.hash(&key)),
-                frailty: if rng.f64() < HOPELESS { f64::INFINITY } else { frailty },
-                pace: (PACE * normal(rng)).exp(),
+                frailty: match (alike, hopeless) {
+                    (true, _) => 1.0,
+                    (false, true) => f64::INFINITY,
+                    (false, false) => frailty,
+                },
+                pace: if alike { 1.0 } else { (PACE * normal(rng)).exp() },
                 rank: rng.f64(),
                 has_failed: false,
             }
         };
-        Self { people: (0..count).map(&mut person).collect(), span: (2.0 * count as f64 + 1.0).ln() }
+        Self { alike, people: (0..count).map(&mut person).collect(), span: (2.0 * count as f64 + 1.0).ln() }
     }
 
-    /// Whose request comes next: the k-th comes 1/k times as often as the first (Zipf's law). By rejection
-    /// from the density 1/x between k − ½ and k + ½, which nine of ten draws and more pass.
+    /// Whose request comes next.
     pub(crate) fn next(&mut self, rng: &mut Rng) -> &mut Person {
-        let index = loop {
+        let index = if self.alike { rng.usize(0..self.people.len()) } else { self.by_zipf(rng) };
+        &mut self.people[index]
+    }
+
+    /// The k-th comes 1/k times as often as the first (Zipf's law). By rejection from the density 1/x between
+    /// k − ½ and k + ½, which nine of ten draws and more pass.
+    fn by_zipf(&self, rng: &mut Rng) -> usize {
+        loop {
             let rank = (0.5 * (self.span * rng.f64()).exp()).round().clamp(1.0, self.people.len() as f64);
             // One in 12 k² does not pass.
             if rank > 1_000.0 || rng.f64() * rank * ((2.0 * rank + 1.0) / (2.0 * rank - 1.0)).ln() < 1.0 {
-                break rank as usize - 1;
+                return rank as usize - 1;
             }
-        };
-        &mut self.people[index]
+        }
     }
 }

@@ -15,6 +15,7 @@ const SPLIT_ALPHA: f64 = 0.001;
 /// An hour at 5 % in which 1 % of the requests fail.
 pub(crate) const PLAIN: World = World {
     users: 0,
+    alike: false,
     length: 3_600,
     requests: 100,
     weights: &[5.0],

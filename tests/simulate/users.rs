@@ -21,7 +21,7 @@ pub(crate) fn healthy(effort: &Effort) -> bool {
     traps::table("of users, request by request", 500, &situations(), effort)
 }
 
-fn situations() -> [Situation; 15] {
+fn situations() -> [Situation; 17] {
     const ERRORS: &[&str] = &["error_rate"];
     const DEFAULTS: &[&str] = &["error_rate", "latency"];
     const FEW_USERS: World = World { users: FEW, ..PLAIN };
@@ -36,6 +36,9 @@ fn situations() -> [Situation; 15] {
         ("50,000 users, 50 %", World { weights: &[50.0], ..MANY_USERS }, ERRORS),
         ("2,000 users, by errors and latency", FEW_USERS, DEFAULTS),
         ("50,000 users, by errors and latency", MANY_USERS, DEFAULTS),
+        // Whoever has been slow once is used up: of users who are alike that is soon everybody.
+        ("2,000 users alike, by errors and latency", World { alike: true, ..FEW_USERS }, DEFAULTS),
+        ("the same, 50 %", World { alike: true, weights: &[50.0], ..FEW_USERS }, DEFAULTS),
         (
             "2,000 users, 0.3 % of all answers slow, by both",
             World { late: Late::EverybodysTail, ..FEW_USERS },

@@ -61,6 +61,8 @@ pub(crate) enum Late {
 pub(crate) struct World {
     /// How many keep their version and are judged; none: requests are.
     pub(crate) users: usize,
+    /// They come equally often, fare alike, and nobody is hopeless.
+    pub(crate) alike: bool,
     /// Ticks.
     pub(crate) length: u64,
     /// Requests of a tick.
