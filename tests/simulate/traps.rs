@@ -94,12 +94,11 @@ pub(crate) fn simulate(effort: &Effort) -> bool {
             defaults,
         ),
     ];
-    table("request by request", 1, &situations, effort)
+    table("request by request", 1, &situations, effort.healthy_runs)
 }
 
 /// Lives through situations in which the candidate is healthy.
-pub(crate) fn table(how: &str, seed: u64, situations: &[Situation], effort: &Effort) -> bool {
-    let runs = effort.healthy_runs;
+pub(crate) fn table(how: &str, seed: u64, situations: &[Situation], runs: u64) -> bool {
     let most = |alpha: f64, errors: f64| {
         let expected = alpha * runs as f64;
         (expected + errors * expected.sqrt()).floor()
