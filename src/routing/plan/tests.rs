@@ -228,6 +228,41 @@ fn a_rollout_follows_what_it_is_told() {
     assert_eq!(route(&[("x-changeover", "amber")]).version, 1);
 }
 
+/// Where users are judged, requests without one are nobody's evidence, however they are drawn.
+#[test]
+fn evidence_of_users_names_them() {
+    let plan = plan(json!({
+        "steps": [{"set_weight": 50}, {"pause": {}}], "override": {"header": "x-changeover"}, "analysis": {},
+        "session_affinity": {"header": "x-user", "when_missing": "random"},
+    }));
+    let rollout = &plan.rollouts()[0];
+    let evidence = |headers: &[(&str, &str)]| {
+        let (_, decision) = plan.route(&request().with(headers), &mut Rng::with_seed(3)).expect("a rollout");
+        decision.evidence
+    };
+    let names: Vec<u64> = (0..1_000)
+        .map(|user: u32| evidence(&[("x-user", &user.to_string())]).expect("evidence").user.expect("a user"))
+        .collect();
+    let distinct: std::collections::BTreeSet<u64> = names.iter().copied().collect();
+    assert_eq!(distinct.len(), 1_000);
+    // Whoever is in a sample of names may have either version.
+    let of_candidate = (0..1_000)
+        .map(|user: u32| evidence(&[("x-user", &user.to_string())]).expect("evidence"))
+        .filter(|evidence| evidence.user < Some(1 << 62))
+        .map(|evidence| evidence.side == Side::Candidate);
+    let (candidate, all) = of_candidate.fold((0, 0), |(yes, all), is| (yes + i32::from(is), all + 1));
+    assert!((200..300).contains(&all) && (all / 2 - candidate).abs() < 32, "{candidate} of {all}");
+    for headers in [&[][..], &[("x-user", "")], &[("x-user", "7"), ("x-changeover", "green")]] {
+        assert_eq!(evidence(headers), None, "{headers:?}");
+    }
+    let (mut record, _) = Record::begin(rollout.program.clone(), Clock::default());
+    for command in [crate::rollout::run::Command::Abort, crate::rollout::run::Command::Retry] {
+        record.command(command, Clock::default()).unwrap();
+    }
+    rollout.follow(&record.head("r"));
+    assert_ne!(evidence(&[("x-user", "0")]).expect("evidence").user, Some(names[0]), "another attempt");
+}
+
 #[test]
 fn another_attempt_draws_another_cohort() {
     let plan =

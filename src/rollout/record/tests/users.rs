@@ -1,6 +1,7 @@
 //! The same where users keep their versions, and each counts once.
 
 use super::*;
+use crate::analysis::user_set::Shelf;
 
 fn program() -> Program {
     let config = config::check(&json!({"rollouts": [{
@@ -125,4 +126,94 @@ fn a_retry_draws_and_counts_anew() {
     (0..5).for_each(|user| worker.visit(102, epoch, Side::Candidate, user, true));
     odds(&mut record, &worker, 103);
     assert_eq!(record.run.phase, Phase::Failed, "with another cohort the same users are others");
+}
+
+/// A tick under two assignments says nothing; but what has happened in it does not happen for the first time later.
+#[test]
+fn what_happened_in_a_tick_that_says_nothing_has_happened() {
+    let (mut record, before) = begun();
+    let mut worker = Worker::default();
+    record.command(Command::Promote { full: false }, at(101 * SECOND)).unwrap();
+    let after = record.head("r").assignment;
+    worker.visit(102, before, Side::Stable, 99, false);
+    (0..5).for_each(|user| worker.visit(102, after, Side::Candidate, user, true));
+    assert_eq!(odds(&mut record, &worker, 103), 1.0);
+    (0..5).for_each(|user| worker.visit(103, after, Side::Candidate, user, true));
+    (10..99).for_each(|user| worker.visit(103, after, Side::Stable, user, false));
+    assert!(odds(&mut record, &worker, 104) <= 1.0);
+    worker.visit(104, after, Side::Candidate, 5, true);
+    assert!(odds(&mut record, &worker, 105) > 1.0);
+}
+
+/// More users than stand in the record itself; another VM goes on with it.
+#[test]
+fn whoever_leads_next_knows_who_has_failed() {
+    #[derive(Default)]
+    struct Memory(std::collections::BTreeMap<u64, Vec<u8>>);
+    impl Shelf for Memory {
+        fn read(&self, name: u64) -> Option<Vec<u8>> {
+            self.0.get(&name).cloned()
+        }
+        fn write(&mut self, bulk: &[u8]) -> u64 {
+            let name = self.0.len() as u64 + 1;
+            self.0.insert(name, bulk.to_vec());
+            name
+        }
+    }
+    let mut shelf = Memory::default();
+    let (mut record, epoch) = begun();
+    let mut worker = Worker::default();
+    let hash = |user: u64| user.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    for user in 0..2_000_u64 {
+        let side = if user % 100 == 0 { Side::Candidate } else { Side::Stable };
+        worker.visit(101, epoch, side, hash(user), true);
+    }
+    let known = odds(&mut record, &worker, 102);
+    record.put(&mut shelf);
+    assert!(record.shelved().count() >= 3 && shelf.0.len() == record.shelved().count());
+    let bytes = postcard::to_allocvec(&record).unwrap();
+    assert!(bytes.len() < 20_000, "{} bytes", bytes.len());
+    let mut record: Record = postcard::from_bytes(&bytes).unwrap();
+    record.fetch(&shelf);
+    for user in (0..2_000_u64).filter(|user| user % 50 == 0) {
+        worker.visit(102, epoch, Side::Candidate, hash(user), true);
+    }
+    let now = odds(&mut record, &worker, 103);
+    assert!((now - known).abs() < 1e-9 * known, "they have all failed before: {known}, then {now}");
+    assert_eq!(record.run.judge.step_requests(), 20);
+}
+
+/// After a flip each user counts once, before it as well.
+#[test]
+fn the_window_counts_users() {
+    let config = config::check(&json!({"rollouts": [{
+        "name": "r", "release": "1", "stable": "blue", "candidate": "green",
+        "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}},
+        "session_affinity": {"header": "x-user-id"},
+        "blue_green": {"auto_rollback_window": "1h"}, "analysis": {"metrics": [{"name": "error_rate"}]},
+    }]}));
+    let (mut record, _) = Record::begin(Program::new(&config.unwrap().rollouts[0]), at(100 * SECOND));
+    let mut worker = Worker::default();
+    let at_blue = record.head("r").assignment;
+    (0..1_200).for_each(|user| worker.visit(100, at_blue, Side::Stable, user, user % 200 == 0));
+    (0..1_200).for_each(|user| worker.visit(101, at_blue, Side::Stable, user, true));
+    odds(&mut record, &worker, 102);
+    record.command(Command::Switch { active: "green".into() }, at(102 * SECOND)).unwrap();
+    assert!(record.run.reason.contains("of its users fail"), "{}", record.run.reason);
+    let at_green = record.head("r").assignment;
+    for tick in 103..110 {
+        (0..100).for_each(|_| worker.visit(tick, at_green, Side::Candidate, 7, true));
+    }
+    odds(&mut record, &worker, 110);
+    assert_eq!(record.run.phase, Phase::Progressing, "{}", record.run.reason);
+    let waiting = worker.ledger.arrive(110, at_green, Side::Candidate, Some(5_000));
+    (10..40).for_each(|user| worker.visit(110, at_green, Side::Candidate, user, true));
+    let events = advance(&mut record, &[&worker], 111, at(111 * SECOND));
+    assert_eq!((record.run.phase, record.closed_through), (Phase::Failed, 109), "{events:?}");
+    let reason = &record.run.reason;
+    assert!(
+        reason.contains("31 of 32 users (96.9 %) failed at green, before it 6 of 1200 users (0.5 %)"),
+        "{reason}"
+    );
+    worker.ledger.end(waiting, SECOND, false);
 }
