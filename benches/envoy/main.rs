@@ -38,8 +38,14 @@ const ROUNDS: usize = 12;
 async fn main() {
     let cpus = Cpus::claim();
     let rounds = setting("ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().expect("ROUNDS is a number"));
-    let mut variants =
-        vec![Variant::Native, Variant::Idle, Variant::Lua, Variant::Changeover, Variant::Thousand];
+    let mut variants = vec![
+        Variant::Native,
+        Variant::Idle,
+        Variant::Lua,
+        Variant::Changeover,
+        Variant::Thousand,
+        Variant::Judged,
+    ];
     variants.extend(setting("BASELINE").map(Variant::Baseline));
 
     let mut rng = fastrand::Rng::with_seed(1);

@@ -21,7 +21,9 @@ pub(crate) enum Variant {
     Changeover,
     /// (e) The same with 1,000 rollouts.
     Thousand,
-    /// (f) As (d), by another build of the module.
+    /// (f) As (d), and users are judged.
+    Judged,
+    /// (g) As (d), by another build of the module.
     Baseline(String),
 }
 
@@ -33,13 +35,14 @@ impl Variant {
             Self::Lua => "(c) Lua",
             Self::Changeover => "(d) Changeover",
             Self::Thousand => "(e) Changeover, 1,000 rollouts",
-            Self::Baseline(_) => "(f) Changeover, the baseline",
+            Self::Judged => "(f) Changeover, users judged",
+            Self::Baseline(_) => "(g) Changeover, the baseline",
         }
     }
 
     /// Whether its filter counts requests.
     pub(crate) fn counts(&self) -> bool {
-        matches!(self, Self::Changeover | Self::Thousand | Self::Baseline(_))
+        matches!(self, Self::Changeover | Self::Thousand | Self::Judged | Self::Baseline(_))
     }
 
     /// The Envoy to start.
@@ -48,6 +51,7 @@ impl Variant {
             Self::Native | Self::Idle | Self::Lua => Setup::plain(),
             Self::Changeover => Setup::shipped(one_rollout()),
             Self::Thousand => Setup::shipped(thousand_rollouts("2026-11-24.1")),
+            Self::Judged => Setup::shipped(judged_rollout()),
             Self::Baseline(module) => Setup::shipped(one_rollout()).module(module),
         };
         let setup = common(setup, upstreams);
@@ -55,7 +59,7 @@ impl Variant {
             Self::Native => replaced(setup, "benches/envoy/native.yaml"),
             Self::Idle => replaced(replaced(setup, "benches/envoy/native.yaml"), "benches/envoy/idle.yaml"),
             Self::Lua => replaced(setup, "benches/envoy/lua.yaml"),
-            Self::Changeover | Self::Thousand | Self::Baseline(_) => setup,
+            Self::Changeover | Self::Thousand | Self::Judged | Self::Baseline(_) => setup,
         }
     }
 }
@@ -75,6 +79,17 @@ fn replaced(setup: Setup, file: &str) -> Setup {
 /// Changeover's configuration as it stands in its file.
 pub(crate) fn one_rollout() -> Config {
     Config::Struct(read_yaml("benches/envoy/changeover.yaml").to_string())
+}
+
+/// The same at the same weight by a step, with the candidate judged by all that is judged unless configured.
+fn judged_rollout() -> Config {
+    let mut config = read_yaml("benches/envoy/changeover.yaml");
+    let rollout = &mut config["rollouts"][0];
+    let weight = rollout["weights"]["green"].take();
+    rollout["steps"] = json!([{"set_weight": weight}, {"pause": {}}]);
+    rollout["analysis"] = json!({});
+    rollout.as_object_mut().expect("a rollout").remove("weights");
+    Config::Struct(config.to_string())
 }
 
 /// A thousand rollouts, among them the one of the file at its place. Half of the others are told apart by
