@@ -331,6 +331,24 @@ mod tests {
     }
 
     #[test]
+    fn slow_answers_are_told_of_beyond_the_edge_that_is_watched() {
+        let mut ledger = Ledger::default();
+        let slow = |ledger: &mut Ledger, user: u64, milliseconds: u64| {
+            let ticket = ledger.arrive(1, 1, Side::Candidate, Some(user));
+            ledger.end(ticket, milliseconds * MS, false);
+        };
+        slow(&mut ledger, 10, 60_000);
+        ledger.watch(Watch { level: 0, slow: Some(latency::bucket(100 * MS)) });
+        (11..14).zip([100, 101 + 19, 800]).for_each(|(user, ms)| slow(&mut ledger, user, ms));
+        slow(&mut ledger, 13, 200);
+        let entries = ledger.entries(2);
+        let users = entries[0].candidate.users.as_ref().unwrap();
+        let expected = [(12, latency::bucket(120 * MS) as u8), (13, latency::bucket(800 * MS) as u8)];
+        assert_eq!(users.slow.after(0).collect::<Vec<_>>(), expected);
+        assert_eq!(users.seen.after(0).count(), 4);
+    }
+
+    #[test]
     fn who_waits_is_told_of_when_the_tick_is_over() {
         let mut ledger = Ledger::default();
         let mut answered = ledger.arrive(1, 1, Side::Candidate, Some(10));

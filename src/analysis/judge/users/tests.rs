@@ -118,6 +118,9 @@ fn slow_answers_count_beyond_the_edge_of_each_version() {
         counts.users.get_or_insert_default().slow.note(hash(user), bucket as u8);
         counts
     };
+    let mut beside = judge.clone();
+    beside.close(&tick(1, 0.05, Counts::default(), slow(1, edges.candidate)), &rules, 2);
+    assert!(beside.reading().all < 1.0, "on stable that is slow: one that speaks for the candidate");
     let mut well = judge.clone();
     well.close(&tick(1, 0.05, slow(1, edges.candidate), Counts::default()), &rules, 2);
     assert!(well.reading().all <= 1.0, "tolerated");
