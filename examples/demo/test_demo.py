@@ -1,5 +1,6 @@
 """The demo's own parts."""
 
+import collections
 import pathlib
 import sys
 import unittest
@@ -7,6 +8,7 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 import acts  # noqa: E402
+import client  # noqa: E402
 import counters  # noqa: E402
 import show  # noqa: E402
 
@@ -20,6 +22,14 @@ changeover_config_hash{worker="0"} 281474976710655
 changeover_config_hash{worker="1"} 7
 up 1
 """
+
+
+class CrowdTest(unittest.TestCase):
+    def test_some_come_more_often_than_others(self):
+        crowd = client.Crowd(100)
+        seen = collections.Counter(crowd.one() for _ in range(20_000))
+        self.assertTrue(seen["user-1"] > seen["user-10"] > seen["user-100"])
+        self.assertTrue(set(crowd.BROKEN) <= set(crowd.names) and len(seen) > 90)
 
 
 class CountersTest(unittest.TestCase):
