@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::at_risk::Spent;
 use super::evidence::{self, Evidence, RATIOS, SPLITS, rest};
 use super::kernel::Arm;
 use super::latency::{Edges, Histogram};
@@ -50,6 +51,8 @@ struct TestState {
     seen: Seen,
     /// The users who have had the event in this run, where users are judged.
     users: UserSet,
+    /// How many they are, by version.
+    spent: Spent,
 }
 
 /// Events and requests of both versions.

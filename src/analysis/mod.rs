@@ -13,10 +13,12 @@
 //! * [`promotion`]: the opposite question, whether the candidate is no worse than a margin;
 //! * [`window`]: after a flip, the new side beside what the old one was before;
 //! * [`users`]: users instead of requests, where a user keeps his version;
+//! * [`at_risk`]: who of them can still have an event for the first time;
 //! * [`user_set`], [`sample`]: who they are, in bounded memory.
 
 #![forbid(unsafe_code)]
 
+pub mod at_risk;
 pub mod evidence;
 pub mod judge;
 pub mod kernel;

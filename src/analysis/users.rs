@@ -67,11 +67,20 @@ impl Pair {
     }
 }
 
+/// Users for whom a test's event has happened, and cannot happen for the first time any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct First {
+    /// Those for whom it counts.
+    pub events: Pair,
+    /// All of them: a candidate's answer that is tolerated uses its user up, too.
+    pub spent: Pair,
+}
+
 /// What a tick tells of users, each event of each user only the first time.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Firsts {
-    /// By test: users who have its event for the first time in the run.
-    pub events: Vec<(Test, Pair)>,
+    /// By test.
+    pub events: Vec<(Test, First)>,
     /// Users who come for the first time in the run.
     pub newcomers: Pair,
     /// Users who come for the first time in the step, and those of them whose first request failed.
@@ -85,8 +94,8 @@ pub struct Firsts {
 impl Firsts {
     /// The events of a test.
     #[must_use]
-    pub fn of(&self, test: Test) -> Pair {
-        self.events.iter().find(|(known, _)| *known == test).map(|(_, events)| *events).unwrap_or_default()
+    pub fn of(&self, test: Test) -> First {
+        self.events.iter().find(|(known, _)| *known == test).map(|(_, first)| *first).unwrap_or_default()
     }
 
     /// The first requests of a version's users in the step.

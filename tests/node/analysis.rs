@@ -16,7 +16,7 @@ mod run {
     use changeover::analysis::promotion;
     use changeover::analysis::rules::{Rules, Test};
     use changeover::analysis::tick::{Counts, Tick};
-    use changeover::analysis::users::{Firsts, Pair, Users};
+    use changeover::analysis::users::{First, Firsts, Pair, Users};
     use changeover::config::release::{Analysis, ERROR_RATE, Metric};
     use serde_json::Value;
 
@@ -144,7 +144,8 @@ mod run {
         };
         for (row, number) in rows("closed").iter().zip(1..) {
             let (mut tick, Pair { candidate, stable: all }, _) = tick(number, row);
-            let events = vec![(Test::Errors { tolerate: 1.0 }, Pair { candidate, stable: all - candidate })];
+            let events = Pair { candidate, stable: all - candidate };
+            let events = vec![(Test::Errors { tolerate: 1.0 }, First { events, spent: events })];
             tick.stable.requests = 1;
             tick.firsts = Some(Firsts { events, ..Firsts::default() });
             judge.close(&tick, &rules, number + 1);

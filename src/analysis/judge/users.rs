@@ -8,7 +8,7 @@ use crate::analysis::rules::{Rules, Test};
 use crate::analysis::sample::is_in;
 use crate::analysis::tick::{Counts, Tick, View};
 use crate::analysis::user_set::{MOST_EXACT, Shelf, UserSet};
-use crate::analysis::users::{Firsts, Pair, Users, Watch, first};
+use crate::analysis::users::{First, Firsts, Pair, Users, Watch, first};
 use crate::telemetry::ledger::Side;
 
 impl Judge {
@@ -16,18 +16,23 @@ impl Judge {
     pub(super) fn close_users(&mut self, tick: &Tick, rules: &Rules) -> Firsts {
         // Also of a tick that says nothing: what has happened in it does not happen for the first time later.
         let firsts = tick.firsts.clone().unwrap_or_else(|| self.meet(tick, rules));
-        let (Some(share), false) = (tick.share, tick.is_idle()) else { return firsts };
+        let (Some(share), false) = (tick.share, tick.is_idle()) else {
+            self.each_test(rules, |state, test| state.spent.add(firsts.of(test).spent));
+            return firsts;
+        };
         self.ticks = self.ticks.saturating_add(1);
         let in_step = tick.number >= self.step.from;
-        for (state, rule) in self.metrics.iter_mut().zip(&rules.metrics) {
-            for (state, test) in state.tests.iter_mut().zip(&rule.tests) {
-                let events = firsts.of(*test);
-                state.evidence.add(self.ticks, says(*test, events, &firsts.candidate, share));
-                if in_step {
-                    state.seen.add(events, &firsts);
-                }
+        let (ticks, users) = (self.ticks, self.newcomers.all);
+        self.each_test(rules, |state, test| {
+            let First { events, spent } = firsts.of(test);
+            state.spent.move_to(share);
+            let odds = state.spent.odds(users, 0);
+            state.evidence.add(ticks, says(test, events, &firsts.candidate, odds));
+            state.spent.add(spent);
+            if in_step {
+                state.seen.add(events, &firsts);
             }
-        }
+        });
         let newcomers = firsts.newcomers;
         let all = newcomers.candidate.saturating_add(newcomers.stable);
         self.split.add(self.ticks, evidence::mismatch(newcomers.candidate, all, share));
@@ -56,6 +61,8 @@ impl Judge {
         let mut ahead = self.clone();
         let begins = self.ticks.saturating_add(1);
         let is_of_one = |(tick, _): &&(Tick, usize)| tick.share.is_some() && tick.epoch == first.epoch;
+        // The fewest users there are in any of these ticks: with fewer, each who has had the event weighs more.
+        let users = { self.newcomers.clone() }.count(first);
         // By test: the block so far.
         let tests = self.metrics.iter().map(|metric| metric.tests.len()).sum();
         let mut block = vec![(Pair::default(), 0_u64); tests];
@@ -67,13 +74,16 @@ impl Judge {
             for ((state, before), rule) in now {
                 for ((state, before), test) in state.tests.iter_mut().zip(&before.tests).zip(&rule.tests) {
                     let Some((events, pending)) = block.next() else { break };
-                    let more = state.meet(*test, tick, view);
+                    let more = state.meet(*test, tick, view).events;
                     events.candidate = events.candidate.saturating_add(more.candidate);
                     events.stable = events.stable.saturating_add(more.stable);
                     *pending = pending.saturating_add(pending_on_stable(*test, tick));
                     let worst = Pair { stable: events.stable.saturating_add(*pending), ..*events };
                     state.evidence = before.evidence;
-                    state.evidence.add(begins, says(*test, worst, &Arm::default(), share));
+                    state.spent = before.spent;
+                    state.spent.move_to(share);
+                    let odds = state.spent.odds(users, worst.stable);
+                    state.evidence.add(begins, says(*test, worst, &Arm::default(), odds));
                     if tick.number >= self.step.from {
                         state.seen.candidate_events =
                             state.seen.candidate_events.saturating_add(more.candidate);
@@ -91,11 +101,7 @@ impl Judge {
     /// Notes everything that has happened to users in a closed tick, and says what of it was for the first time.
     fn meet(&mut self, tick: &Tick, rules: &Rules) -> Firsts {
         let mut firsts = self.newcomers.meet(tick, tick.number >= self.step.from, View::Closed);
-        for (state, rule) in self.metrics.iter_mut().zip(&rules.metrics) {
-            for (state, test) in state.tests.iter_mut().zip(&rule.tests) {
-                firsts.events.push((*test, state.meet(*test, tick, View::Closed)));
-            }
-        }
+        self.each_test(rules, |state, test| firsts.events.push((test, state.meet(test, tick, View::Closed))));
         firsts
     }
 
@@ -130,6 +136,12 @@ impl Judge {
         self.each_user_set(|set| set.put(shelf));
     }
 
+    fn each_test(&mut self, rules: &Rules, mut visit: impl FnMut(&mut TestState, Test)) {
+        for (state, rule) in self.metrics.iter_mut().zip(&rules.metrics) {
+            state.tests.iter_mut().zip(&rule.tests).for_each(|(state, test)| visit(state, *test));
+        }
+    }
+
     fn each_user_set(&mut self, mut visit: impl FnMut(&mut UserSet)) {
         let tests = self.metrics.iter_mut().flat_map(|metric| &mut metric.tests);
         tests.for_each(|test| visit(&mut test.users));
@@ -139,29 +151,32 @@ impl Judge {
 }
 
 impl TestState {
-    /// Notes the users who have had a test's event in a tick. Returns how many have it for the first time.
-    fn meet(&mut self, test: Test, tick: &Tick, view: View) -> Pair {
-        let mut firsts = Pair::default();
+    /// Notes the users who have had a test's event in a tick, and says who of them for the first time.
+    fn meet(&mut self, test: Test, tick: &Tick, view: View) -> First {
+        let mut first = First::default();
         let level = level(test, tick);
         let edges = self.edges_of(tick.number);
         for side in [Side::Candidate, Side::Stable] {
             let Some(users) = &tick.side(side).users else { continue };
             each_with_event(test, edges, users, (side, view, level), |user, counts| {
-                if self.users.insert(user) && counts {
-                    firsts.add(side);
+                if self.users.insert(user) {
+                    first.spent.add(side);
+                    if counts {
+                        first.events.add(side);
+                    }
                 }
             });
         }
-        firsts
+        first
     }
 }
 
-/// What a tick's first events say.
-fn says(test: Test, events: Pair, first_requests: &Arm, share: f64) -> [f64; evidence::RATIOS.len()] {
+/// What a tick's first events say, each of which was the candidate's with the probability `odds`.
+fn says(test: Test, events: Pair, first_requests: &Arm, odds: f64) -> [f64; evidence::RATIOS.len()] {
     let all = events.candidate.saturating_add(events.stable);
     match test {
-        Test::Errors { tolerate } => evidence::first_events(events.candidate, all, share, tolerate),
-        Test::Slower { .. } => evidence::first_events(events.candidate, all, share, 1.0),
+        Test::Errors { tolerate } => evidence::first_events(events.candidate, all, odds, tolerate),
+        Test::Slower { .. } => evidence::first_events(events.candidate, all, odds, 1.0),
         Test::ErrorsBeyond { max } => evidence::over_bound(first_requests, max),
     }
 }
@@ -232,6 +247,8 @@ fn pending_on_stable(test: Test, tick: &Tick) -> u64 {
 pub(super) struct Newcomers {
     /// How often all users have been halved to get the sample.
     level: u8,
+    /// How many have come in the run, all of them: those of the sample stand for the others.
+    all: u64,
     of_run: UserSet,
     of_step: UserSet,
 }
@@ -261,10 +278,18 @@ impl Newcomers {
                 }
             }
         }
+        let newcomers = firsts.newcomers.candidate.saturating_add(firsts.newcomers.stable);
+        self.all = self.all.saturating_add(newcomers.saturating_mul(firsts.scale));
         if self.of_run.len().is_none_or(|users| users >= MOST_EXACT) {
             self.halve(level.saturating_add(1));
         }
         firsts
+    }
+
+    /// How many users have come by the end of a tick.
+    fn count(&mut self, tick: &Tick) -> u64 {
+        self.meet(tick, false, View::Closed);
+        self.all
     }
 
     fn halve(&mut self, level: u8) {

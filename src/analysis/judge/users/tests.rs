@@ -145,6 +145,28 @@ fn slow_answers_count_beyond_the_edge_of_each_version() {
     assert_eq!(at_least(&open, edges.candidate + 1), now);
 }
 
+/// Its users are spared, so that those who fail for the first time are more and more often its own.
+#[test]
+fn a_better_candidate_is_not_accused_of_being_the_last_to_fail() {
+    let rules = rules(&["error_rate"]);
+    for seed in 1..=5 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut judge = judge(&rules);
+        for number in 0..1_500 {
+            let mut of = [Vec::new(), Vec::new()];
+            for _ in 0..50 {
+                let user = rng.u64(0..500);
+                let (side, rate) = if user % 5 == 0 { (0, 0.02) } else { (1, 0.04) };
+                of[side].push((user, if rng.f64() < rate { first::FAILED } else { first::WELL }));
+            }
+            let [candidate, stable] = of.map(|visits| came(visits.into_iter()));
+            judge.close(&tick(number, 0.2, candidate, stable), &rules, number + 1);
+            let odds = judge.reading().all;
+            assert!(odds < rules.threshold, "{odds} in tick {number} of run {seed}");
+        }
+    }
+}
+
 /// A request: its user, and what is known of it before and after the tick has closed.
 type Visit = (u64, u8, bool);
 

@@ -6,7 +6,7 @@ use changeover::analysis::kernel::Arm;
 use changeover::analysis::latency;
 use changeover::analysis::rules::{Rules, Test};
 use changeover::analysis::tick::{Counts, Tick};
-use changeover::analysis::users::{Firsts, Pair};
+use changeover::analysis::users::{First, Firsts, Pair};
 use changeover::config::release::{ERROR_RATE, LATENCY};
 use changeover::config::units::Share;
 use changeover::rollout::program::{Program, Weights};
@@ -114,9 +114,12 @@ fn firsts(rules: &Rules, candidate: &Counted, stable: &Counted) -> Firsts {
     let of = |counted: &Counted, test: &Test| {
         counted.events.iter().find(|(known, _)| known == test).map_or(0, |(_, events)| *events)
     };
-    let pair = |test| Pair { candidate: of(candidate, test), stable: of(stable, test) };
+    let first = |test| {
+        let events = Pair { candidate: of(candidate, test), stable: of(stable, test) };
+        First { events, spent: events }
+    };
     Firsts {
-        events: tests.map(|test| (*test, pair(test))).collect(),
+        events: tests.map(|test| (*test, first(test))).collect(),
         newcomers: Pair::default(),
         candidate: candidate.first_requests,
         stable: stable.first_requests,
