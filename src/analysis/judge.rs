@@ -152,6 +152,9 @@ impl Judge {
             test.seen = Seen::default();
         }
         self.newcomers.begin_step();
+        if rules.by_user {
+            self.forget_first_requests(rules);
+        }
         self.place_edges(rules, next_tick, true);
     }
 

@@ -33,6 +33,13 @@ impl Counts {
         self.requests.saturating_sub(self.durations.total())
     }
 
+    /// Whether no user with an event had to be left out.
+    #[must_use]
+    pub fn tells_of_all_users(&self) -> bool {
+        let levels = |users: &Users| users.failed.level().max(users.slow.level()).max(users.waiting.level());
+        self.users.as_ref().is_none_or(|users| levels(users) == 0)
+    }
+
     /// Adds what another worker counted.
     pub fn merge(&mut self, other: &Self) {
         self.requests = self.requests.saturating_add(other.requests);

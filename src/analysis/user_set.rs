@@ -33,6 +33,8 @@ pub trait Shelf {
 /// A set of users.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct UserSet {
+    /// Whether it stays exact, for whoever holds it keeps it small.
+    is_exact: bool,
     /// Who has joined since the bulk was written, in ascending order.
     recent: Vec<u64>,
     /// The name of the bulk; 0: there is none.
@@ -52,6 +54,13 @@ enum Bulk {
 }
 
 impl UserSet {
+    /// A set that stays exact, however many users there are: whoever holds it keeps it small by
+    /// [`UserSet::retain`].
+    #[must_use]
+    pub fn exact() -> Self {
+        Self { is_exact: true, ..Self::default() }
+    }
+
     /// Adds a user. Returns whether he was not in it.
     pub fn insert(&mut self, user: u64) -> bool {
         let Err(at) = self.recent.binary_search(&user) else { return false };
@@ -62,7 +71,7 @@ impl UserSet {
         if self.recent.len() >= MOST_RECENT {
             let recent = std::mem::take(&mut self.recent);
             let bulk = match self.bulk.take().as_deref() {
-                Some(bulk) => bulk.with(&recent),
+                Some(bulk) => bulk.with(&recent, if self.is_exact { usize::MAX } else { MOST_EXACT }),
                 None => Bulk::Exact(recent),
             };
             (self.bulk, self.is_new) = (Some(Arc::new(bulk)), true);
@@ -127,10 +136,10 @@ impl Bulk {
         }
     }
 
-    /// The bulk and further users, who are not in it.
-    fn with(&self, recent: &[u64]) -> Self {
+    /// The bulk and further users, who are not in it; exact up to so many.
+    fn with(&self, recent: &[u64], most_exact: usize) -> Self {
         match self {
-            Bulk::Exact(users) if users.len().saturating_add(recent.len()) <= MOST_EXACT => {
+            Bulk::Exact(users) if users.len().saturating_add(recent.len()) <= most_exact => {
                 let mut merged = Vec::with_capacity(users.len().saturating_add(recent.len()));
                 let mut recent = recent.iter().copied().peekable();
                 for &user in users {

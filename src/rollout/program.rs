@@ -136,7 +136,8 @@ impl Program {
             let duration = bake.duration.map_or(0, Duration::as_millis);
             Some([
                 Step::Weights(weights([(candidate, weight.basis_points())])),
-                Step::Pause(Pause::Until { duration, requests: 0 }),
+                // Time alone bakes nothing.
+                Step::Pause(Pause::Until { duration, requests: 1 }),
             ])
         };
         let mut steps: Vec<Step> = config.steps.iter().flatten().filter_map(step).collect();

@@ -447,7 +447,7 @@ impl Run {
     fn next_attempt(&mut self, program: &Program, now: Now) {
         self.attempt = self.attempt.saturating_add(1);
         (self.crossed, self.split_crossed, self.tripped) = (false, false, false);
-        self.sides.retry();
+        self.sides.retry(program.rules().is_some_and(|rules| rules.by_user));
         if let Some(rules) = program.rules() {
             self.judge.retry(rules, now.tick.saturating_add(1));
         }

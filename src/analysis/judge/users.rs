@@ -1,7 +1,7 @@
 //! The judge of users: what happens to each counts once in a run.
 
 use super::{Judge, Step, TestState};
-use crate::analysis::evidence;
+use crate::analysis::evidence::{self, Evidence};
 use crate::analysis::kernel::{Arm, Table};
 use crate::analysis::latency::Edges;
 use crate::analysis::rules::{Rules, Test};
@@ -60,7 +60,12 @@ impl Judge {
         let Some((first, _)) = open.first() else { return most };
         let mut ahead = self.clone();
         let begins = self.ticks.saturating_add(1);
-        let is_of_one = |(tick, _): &&(Tick, usize)| tick.share.is_some() && tick.epoch == first.epoch;
+        let is_of_one = |(tick, _): &&(Tick, usize)| {
+            // Of a part of its users nothing is certain.
+            let is_whole = tick.candidate.tells_of_all_users() && tick.stable.tells_of_all_users();
+            tick.share.is_some() && tick.epoch == first.epoch && is_whole
+        };
+        let mut newcomers = self.newcomers.clone();
         // The fewest users there are in any of these ticks: with fewer, each who has had the event weighs more.
         let users = { self.newcomers.clone() }.count(first);
         // By test: the block so far.
@@ -69,6 +74,8 @@ impl Judge {
         for (tick, age) in open.iter().take_while(is_of_one).filter(|(tick, _)| !tick.is_idle()) {
             let (Some(share), view) = (tick.share, View::Open { age: *age }) else { break };
             ahead.ticks = ahead.ticks.saturating_add(1);
+            let ticks = ahead.ticks;
+            let first_requests = newcomers.meet(tick, tick.number >= self.step.from, view).candidate;
             let mut block = block.iter_mut();
             let now = ahead.metrics.iter_mut().zip(&self.metrics).zip(&rules.metrics);
             for ((state, before), rule) in now {
@@ -79,6 +86,11 @@ impl Judge {
                     events.stable = events.stable.saturating_add(more.stable);
                     *pending = pending.saturating_add(pending_on_stable(*test, tick));
                     let worst = Pair { stable: events.stable.saturating_add(*pending), ..*events };
+                    if let Test::ErrorsBeyond { max } = *test {
+                        // Who came first, and when, is known by now; only how it ends is not.
+                        state.evidence.add(ticks, evidence::over_bound(&first_requests, max));
+                        continue;
+                    }
                     state.evidence = before.evidence;
                     state.spent = before.spent;
                     state.spent.move_to(share);
@@ -103,6 +115,15 @@ impl Judge {
         let mut firsts = self.newcomers.meet(tick, tick.number >= self.step.from, View::Closed);
         self.each_test(rules, |state, test| firsts.events.push((test, state.meet(test, tick, View::Closed))));
         firsts
+    }
+
+    /// What first requests of a step have shown is shown anew by the same users in the next one: it does not add up.
+    pub(super) fn forget_first_requests(&mut self, rules: &Rules) {
+        self.each_test(rules, |state, test| {
+            if let Test::ErrorsBeyond { .. } = test {
+                state.evidence = Evidence::default();
+            }
+        });
     }
 
     /// What workers have to tell of users.
@@ -243,7 +264,7 @@ fn pending_on_stable(test: Test, tick: &Tick) -> u64 {
 }
 
 /// Users who have come already, or a sample of them.
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Newcomers {
     /// How often all users have been halved to get the sample.
     level: u8,
@@ -253,10 +274,16 @@ pub(super) struct Newcomers {
     of_step: UserSet,
 }
 
+impl Default for Newcomers {
+    fn default() -> Self {
+        Self { level: 0, all: 0, of_run: UserSet::exact(), of_step: UserSet::exact() }
+    }
+}
+
 impl Newcomers {
     /// Begins a step.
     pub(super) fn begin_step(&mut self) {
-        self.of_step = UserSet::default();
+        self.of_step = UserSet::exact();
     }
 
     /// Notes who has come in a tick, and says who of them for the first time.
@@ -280,8 +307,9 @@ impl Newcomers {
         }
         let newcomers = firsts.newcomers.candidate.saturating_add(firsts.newcomers.stable);
         self.all = self.all.saturating_add(newcomers.saturating_mul(firsts.scale));
-        if self.of_run.len().is_none_or(|users| users >= MOST_EXACT) {
-            self.halve(level.saturating_add(1));
+        // Not within a tick: all its users stand for as many others.
+        while self.of_run.len() >= Some(MOST_EXACT) {
+            self.halve(self.level.saturating_add(1));
         }
         firsts
     }

@@ -60,8 +60,12 @@ impl Sides {
     }
 
     /// Nothing is held against the side any more.
-    pub(super) fn retry(&mut self) {
+    /// `by_user`: everybody is new by that, so what the side has answered would count twice.
+    pub(super) fn retry(&mut self, by_user: bool) {
         self.crossed = false;
+        if by_user {
+            self.answered = Arm::default();
+        }
         self.window = self.window.as_ref().map(Window::anew);
     }
 
@@ -90,7 +94,8 @@ impl Run {
     ) {
         self.happen(program, now, actor, action, say::begun(program, self.attempt), events);
         let to_candidate = program.is_candidate_active();
-        if action == Action::Retry && program.steps.is_empty() && self.sides.is_candidate != to_candidate {
+        // The other side answers than is configured: that is a flip like any other, and watched.
+        if action == Action::Retry && self.sides.is_candidate != to_candidate {
             return self.flip(program, to_candidate, now, actor, events);
         }
         self.begin_sides(program, now, actor, events);
@@ -247,9 +252,24 @@ impl Run {
         }
         let to_candidate = active != program.stable;
         if self.sides.is_candidate == to_candidate && !self.is_pinned(program) {
+            self.end_bake(program, now, events);
             return Ok(());
         }
         self.flip_by_hand(program, to_candidate, now, events)
+    }
+
+    /// Somebody has chosen the side that answers already: no bake flips to the other one.
+    fn end_bake(&mut self, program: &Program, now: Now, events: &mut Vec<Event>) {
+        let bakes = !self.sides.is_candidate && self.position < program.steps.len();
+        if bakes && matches!(self.phase, Phase::Progressing | Phase::Paused) {
+            self.turn(program, false);
+            self.sides.has_flipped = true;
+            self.position = program.steps.len();
+            self.begin_step(program, now);
+            (self.phase, self.held) = (Phase::Steady, None);
+            self.reason.clear();
+            self.happen(program, now, Actor::User, Action::Change, say::bake_ended(program), events);
+        }
     }
 
     /// Obeys a person who wants the candidate to have everything, or the watch to be over.

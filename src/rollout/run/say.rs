@@ -101,6 +101,10 @@ pub(super) fn not_watched(program: &Program, is_candidate: bool, why: NotJudged,
     format!("{new} is not watched after the flip, nothing goes back by itself: {why}")
 }
 
+pub(super) fn bake_ended(program: &Program) -> String {
+    format!("the bake is over, {} keeps all the traffic", program.stable)
+}
+
 pub(super) fn stays(program: &Program, is_candidate: bool) -> String {
     if is_candidate { succeeded(program) } else { format!("{} keeps all the traffic", program.stable) }
 }

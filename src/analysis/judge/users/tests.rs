@@ -104,6 +104,45 @@ fn with_many_users_a_part_speaks_for_all() {
     assert!(judge.split() < 10.0);
 }
 
+/// Ever more users, in ticks of any size: the part that speaks for them is never lost.
+#[test]
+fn however_many_users_come_the_sample_goes_on() {
+    for each in [550, 1_100, 2_000] {
+        let rules = rules(&["error_rate"]);
+        let mut judge = judge(&rules);
+        let ticks = 300_000 / each;
+        for number in 0..ticks {
+            let user = |nth: u64| (number * each + nth, first::WELL);
+            let (candidate, stable) = (came((0..each / 2).map(user)), came((each / 2..each).map(user)));
+            judge.close(&tick(number, 0.5, candidate, stable), &rules, number + 1);
+        }
+        assert!((2..=4).contains(&judge.watch().level), "level {}", judge.watch().level);
+        let (users, expected) = (judge.step_requests(), ticks * each / 2);
+        assert!(users.abs_diff(expected) < expected / 10, "{users} instead of {expected}");
+    }
+}
+
+/// The same users in step after step are no more evidence than once.
+#[test]
+fn a_fixed_bound_is_judged_by_each_users_first_request() {
+    let errors = Metric { max: Some(0.02), ..Metric { name: "error_rate".into(), ..Metric::default() } };
+    let rules = Rules::new(&Analysis { metrics: vec![errors], ..Analysis::default() }, true);
+    let mut judge = judge(&rules);
+    let outcome = |user: u64| (user, if user < 4 { first::FAILED } else { first::WELL });
+    for number in 0..40 {
+        judge.begin_step(&rules, number);
+        let (candidate, stable) =
+            (came((0..100).map(outcome)), came((1_000..2_900).map(|user| (user, first::WELL))));
+        judge.close(&tick(number, 0.05, candidate, stable), &rules, number + 1);
+        let max = judge.reading().metrics[1];
+        assert!(max < 10.0, "{max} in step {number}");
+    }
+    // New ones are; also those who have not all been answered.
+    let failed = |user: u64| (user, if user % 4 == 0 { first::FAILED } else { first::UNANSWERED });
+    let open = tick(50, 0.05, came((5_000..5_100).map(failed)), came((6_000..7_900).map(outcome)));
+    assert!(judge.at_least(&[(open, 0)], &rules).reading().metrics[1] > 100.0);
+}
+
 #[test]
 fn slow_answers_count_beyond_the_edge_of_each_version() {
     let rules = rules(&["latency"]);

@@ -224,9 +224,16 @@ fn the_sides_evidence_is_kept_apart() {
 
 #[test]
 fn a_person_flips_at_once_and_back_by_the_same_command() {
+    // Blue is active already: whoever wants that wants no bake that ends it.
     let mut world = World::of(baked());
     world.second(0, 0);
-    assert_eq!(world.switch("blue"), [], "blue is active already, and the bake goes on");
+    let events = world.switch("blue");
+    assert_eq!((actions(&events), green(&world.run)), (vec![Action::Change], 0));
+    assert_eq!(events[0].message, "the bake is over, blue keeps all the traffic");
+    assert_eq!((world.run.phase, world.switch("blue")), (Phase::Steady, vec![]));
+    assert_eq!(world.seconds(60, 0, 0), []);
+    let mut world = World::of(baked());
+    world.second(0, 0);
     assert_eq!(
         actions(&world.command(Command::Promote { full: false })),
         [Action::Flip, Action::Alarm, Action::Succeed]
@@ -284,6 +291,35 @@ fn an_unchanged_active_undoes_no_command() {
     world.seconds(10, 0, 0);
     assert_eq!(actions(&world.command(Command::Retry)), [Action::Retry, Action::Flip]);
     assert_eq!((green(&world.run), world.run.phase), (10_000, Phase::Progressing));
+}
+
+#[test]
+fn a_retry_to_the_candidate_is_a_flip_also_where_a_bake_is_configured() {
+    let with = |active: &str| {
+        program(&json!({
+            "blue_green": {"active": active, "bake": {"weight": 10, "duration": "10s"}, "auto_rollback_window": "30s"},
+            "analysis": {"metrics": [{"name": "error_rate"}]},
+        }))
+    };
+    let mut world = World::of(with("blue"));
+    world.seconds(11, 0, 0);
+    world.push(with("green"));
+    world.command(Command::Abort);
+    world.seconds(20, 0, 0);
+    assert_eq!(actions(&world.command(Command::Retry)), [Action::Retry, Action::Flip]);
+    assert_eq!((green(&world.run), world.run.phase), (10_000, Phase::Progressing));
+    assert!(world.run.window().is_some(), "it is watched");
+}
+
+#[test]
+fn a_bake_needs_requests_and_not_only_time() {
+    let mut world = World::of(baked());
+    for _ in 0..600 {
+        world.now += 1;
+        assert_eq!(world.run.tick(&world.program, &[], at(world.now)), []);
+    }
+    assert_eq!((green(&world.run), world.run.phase), (1_000, Phase::Progressing));
+    assert_eq!(world.run.reason, "the step waits for more of the candidate's requests");
 }
 
 #[test]
