@@ -10,46 +10,53 @@ use serde::{Deserialize, Serialize};
 use super::kernel::real;
 use super::users::Pair;
 
-/// Users who have had an event, by the version they have by now.
+/// Standard deviations by which the number of users who have moved may be another than expected.
+const CAUTION: f64 = 3.0;
+
+/// Users, by the version they have by now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Spent {
+pub struct Sides {
     candidate: f64,
     stable: f64,
     /// The candidate's share under which that is so.
     share: f64,
+    /// How uncertain the two are: nobody counts who moves when the share changes.
+    variance: f64,
 }
 
-impl Spent {
-    /// Another share is in force: users move from one version to the other, whether they have had the event or not.
+impl Sides {
+    /// Another share is in force: each user of one version moves to the other with the same probability.
     pub fn move_to(&mut self, share: f64) {
-        let (from, to, part) = if share >= self.share {
+        let (from, sign, part) = if share >= self.share {
             (self.stable, 1.0, (share - self.share) / (1.0 - self.share))
         } else {
             (self.candidate, -1.0, (self.share - share) / self.share)
         };
-        let moved = if part.is_finite() { from * part * to } else { 0.0 };
-        self.candidate += moved;
-        self.stable -= moved;
         self.share = share;
+        if part.is_finite() {
+            self.candidate += sign * from * part;
+            self.stable -= sign * from * part;
+            self.variance += from.max(0.0) * part * (1.0 - part);
+        }
     }
 
-    /// Users have had the event.
+    /// Further users.
     pub fn add(&mut self, users: Pair) {
         self.candidate += real(users.candidate);
         self.stable += real(users.stable);
     }
 
-    /// The probability that a first event is the candidate's: at least its share. `users` have come so far (0: nobody
-    /// knows), and of stable's `more` may have had the event besides.
+    /// The probability that a first event is the candidate's when these are all users, and `spent` are those who have
+    /// had the event: that of the share, corrected by the parts of both versions' users who are left, and never below
+    /// the share. Of stable's `more` may have had it besides.
     #[must_use]
-    pub fn odds(&self, users: u64, more: u64) -> f64 {
-        if users == 0 {
-            return self.share;
-        }
-        let candidate = (self.share * real(users) - self.candidate).max(0.0);
-        let stable = ((1.0 - self.share) * real(users) - self.stable - real(more)).max(0.0);
+    pub fn odds(&self, spent: &Self, more: u64) -> f64 {
+        let moved = CAUTION * self.variance.sqrt();
+        let left = |all: f64, left: f64| if all > 0.0 { (left / all).clamp(0.0, 1.0) } else { 1.0 };
+        let candidate = spent.share * left(self.candidate, self.candidate + moved - spent.candidate);
+        let stable = (1.0 - spent.share) * left(self.stable, self.stable - moved - spent.stable - real(more));
         // When there is nobody left of stable's, nothing speaks against the candidate.
-        if stable > 0.0 { (candidate / (candidate + stable)).max(self.share) } else { 1.0 }
+        if stable > 0.0 { (candidate / (candidate + stable)).max(spent.share) } else { 1.0 }
     }
 }
 
@@ -58,48 +65,53 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn spent(candidate: u64, stable: u64, share: f64) -> Spent {
-        let mut spent = Spent::default();
-        spent.move_to(share);
-        spent.add(Pair { candidate, stable });
-        spent
+    fn sides(candidate: u64, stable: u64, share: f64) -> Sides {
+        let mut sides = Sides::default();
+        sides.move_to(share);
+        sides.add(Pair { candidate, stable });
+        sides
     }
 
     #[test]
     fn the_odds_are_those_of_whoever_is_left() {
         let near =
             |found: f64, expected: f64| assert!((found - expected).abs() < 1e-12, "{found}, {expected}");
-        near(spent(0, 0, 0.1).odds(1_000, 0), 0.1);
-        near(spent(10, 90, 0.1).odds(1_000, 0), 0.1);
-        near(spent(0, 450, 0.1).odds(1_000, 0), 100.0 / 550.0);
-        near(spent(0, 400, 0.1).odds(1_000, 50), 100.0 / 550.0);
-        near(spent(90, 0, 0.1).odds(1_000, 0), 0.1);
-        near(spent(0, 900, 0.1).odds(1_000, 0), 1.0);
-        near(spent(5, 5, 0.1).odds(0, 0), 0.1);
+        // Somewhat more came to the candidate than its share: that is chance, and no matter.
+        let all = sides(120, 900, 0.1);
+        near(all.odds(&sides(0, 0, 0.1), 0), 0.1);
+        near(all.odds(&sides(12, 90, 0.1), 0), 0.1);
+        near(all.odds(&sides(0, 450, 0.1), 0), 100.0 / 550.0);
+        near(all.odds(&sides(0, 400, 0.1), 50), 100.0 / 550.0);
+        near(all.odds(&sides(90, 0, 0.1), 0), 0.1);
+        near(all.odds(&sides(0, 900, 0.1), 0), 1.0);
+        near(sides(0, 0, 0.1).odds(&sides(5, 5, 0.1), 0), 0.1);
     }
 
     #[test]
     fn whoever_has_had_it_takes_that_along() {
-        let mut moving = spent(0, 900, 0.1);
-        moving.move_to(0.55);
-        assert!((moving.candidate - 450.0).abs() < 1e-9 && (moving.stable - 450.0).abs() < 1e-9);
-        moving.move_to(0.0);
-        assert!(moving.candidate.abs() < 1e-9 && (moving.stable - 900.0).abs() < 1e-9);
-        moving.move_to(1.0);
-        assert!((moving.candidate - 900.0).abs() < 1e-9 && moving.odds(1_000, 0) == 1.0);
+        let (mut all, mut spent) = (sides(100, 900, 0.1), sides(0, 900, 0.1));
+        all.move_to(0.55);
+        spent.move_to(0.55);
+        assert!((spent.candidate - 450.0).abs() < 1e-9 && (all.candidate - 550.0).abs() < 1e-9);
+        assert!((all.variance - 225.0).abs() < 1e-9, "half of 900 move, give or take 15");
+        assert_eq!(all.odds(&spent, 0), 1.0, "those of stable who are left may be none");
+        spent.move_to(0.0);
+        assert!(spent.candidate.abs() < 1e-9 && (spent.stable - 900.0).abs() < 1e-9);
     }
 
     proptest! {
         #[test]
-        fn the_odds_are_a_probability_and_never_below_the_share(steps in prop::collection::vec((0.0..=1.0_f64, 0..1_000_u64, 0..1_000_u64), 1..10), users: u64, more: u64) {
-            let mut spent = Spent::default();
+        fn the_odds_are_a_probability_and_never_below_the_share(steps in prop::collection::vec((0.0..=1.0_f64, 0..1_000_u64, 0..1_000_u64), 1..10), users: (u64, u64), more: u64) {
+            let (mut all, mut spent) = (Sides::default(), Sides::default());
             for (share, candidate, stable) in steps {
                 spent.move_to(share);
                 spent.add(Pair { candidate, stable });
-                let odds = spent.odds(users, more);
+                all.move_to(share);
+                all.add(Pair { candidate: users.0, stable: users.1 });
+                let odds = all.odds(&spent, more);
                 prop_assert!((share..=1.0).contains(&odds), "{odds} at {share}");
                 // The worst case of an open tick.
-                prop_assert!(spent.odds(users, more) >= spent.odds(users, 0));
+                prop_assert!(odds >= all.odds(&spent, 0));
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::at_risk::Spent;
+use super::at_risk::Sides;
 use super::evidence::{self, Evidence, RATIOS, SPLITS, rest};
 use super::kernel::Arm;
 use super::latency::{Edges, Histogram};
@@ -52,7 +52,7 @@ struct TestState {
     /// The users who have had the event in this run, where users are judged.
     users: UserSet,
     /// How many they are, by version.
-    spent: Spent,
+    spent: Sides,
 }
 
 /// Events and requests of both versions.

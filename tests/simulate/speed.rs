@@ -4,7 +4,7 @@ use changeover::analysis::judge::Judge;
 use changeover::analysis::kernel::{Arm, Table};
 use changeover::analysis::rules::Rules;
 use changeover::analysis::tick::{Counts, Tick};
-use changeover::analysis::users::{Firsts, Pair};
+use changeover::analysis::users::{First, Firsts, Pair};
 use fastrand::Rng;
 
 use crate::draw::binomial;
@@ -172,7 +172,8 @@ pub(crate) fn judge(
         let (candidate, stable) = (counts(table.candidate), counts(table.stable));
         let events = Pair { candidate: table.candidate.events, stable: table.stable.events };
         // Of users the events are first ones.
-        let firsts = Firsts { events: vec![(rules.metrics[0].tests[0], events)], ..Firsts::default() };
+        let first = First { events, spent: events };
+        let firsts = Firsts { events: vec![(rules.metrics[0].tests[0], first)], ..Firsts::default() };
         let firsts = rules.by_user.then_some(firsts);
         let share = Some(weights[0] / 100.0);
         let tick = Tick { number, share, candidate, stable, firsts, ..Tick::default() };

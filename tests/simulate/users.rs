@@ -10,7 +10,7 @@ use crate::envoy::{self, Outcome};
 use crate::speed::{is_near, judge};
 use crate::table::{mark, quantile, whole};
 use crate::traps::{self, OUTAGES, PLAIN, RAMP, Situation, program};
-use crate::world::{Late, Outages, SECOND, World, Worse};
+use crate::world::{Late, Outages, Rate, SECOND, World, Worse};
 use crate::{Effort, parallel};
 
 const FEW: usize = 2_000;
@@ -21,7 +21,7 @@ pub(crate) fn healthy(effort: &Effort) -> bool {
     traps::table("of users, request by request", 500, &situations(), effort.healthy_runs_of_users)
 }
 
-fn situations() -> [Situation; 17] {
+fn situations() -> [Situation; 19] {
     const ERRORS: &[&str] = &["error_rate"];
     const DEFAULTS: &[&str] = &["error_rate", "latency"];
     const FEW_USERS: World = World { users: FEW, ..PLAIN };
@@ -47,6 +47,29 @@ fn situations() -> [Situation; 17] {
         (
             "2,000 users, the candidate fails half as often",
             World { worse: Some((0, Worse::Times(0.5))), weights: &[25.0], ..FEW_USERS },
+            ERRORS,
+        ),
+        // Whoever is spared is the candidate's: of users who are alike, nobody else is left in the end.
+        (
+            "2,000 users alike, the same, 50 %, three hours",
+            World {
+                worse: Some((0, Worse::Times(0.5))),
+                alike: true,
+                weights: &[50.0],
+                length: 10_800,
+                ..FEW_USERS
+            },
+            ERRORS,
+        ),
+        (
+            "2,000 users alike, it fails in 5 %, stable in 10 %",
+            World {
+                worse: Some((0, Worse::Times(0.5))),
+                alike: true,
+                rate: Rate::Constant(0.1),
+                weights: &[10.0],
+                ..FEW_USERS
+            },
             ERRORS,
         ),
         ("2,000 users, both down for 10 s every 10 min", World { users: FEW, ..OUTAGES }, ERRORS),

@@ -1,6 +1,7 @@
 //! The judge of users: what happens to each counts once in a run.
 
 use super::{Judge, Step, TestState};
+use crate::analysis::at_risk::Sides;
 use crate::analysis::evidence::{self, Evidence};
 use crate::analysis::kernel::{Arm, Table};
 use crate::analysis::latency::Edges;
@@ -14,6 +15,9 @@ use crate::telemetry::ledger::Side;
 impl Judge {
     /// Takes over a closed tick of users.
     pub(super) fn close_users(&mut self, tick: &Tick, rules: &Rules) -> Firsts {
+        if let (Some(share), false) = (tick.share, tick.is_idle()) {
+            self.newcomers.all.move_to(share);
+        }
         // Also of a tick that says nothing: what has happened in it does not happen for the first time later.
         let firsts = tick.firsts.clone().unwrap_or_else(|| self.meet(tick, rules));
         let (Some(share), false) = (tick.share, tick.is_idle()) else {
@@ -26,7 +30,7 @@ impl Judge {
         self.each_test(rules, |state, test| {
             let First { events, spent } = firsts.of(test);
             state.spent.move_to(share);
-            let odds = state.spent.odds(users, 0);
+            let odds = users.odds(&state.spent, 0);
             state.evidence.add(ticks, says(test, events, &firsts.candidate, odds));
             state.spent.add(spent);
             if in_step {
@@ -66,8 +70,9 @@ impl Judge {
             tick.share.is_some() && tick.epoch == first.epoch && is_whole
         };
         let mut newcomers = self.newcomers.clone();
-        // The fewest users there are in any of these ticks: with fewer, each who has had the event weighs more.
-        let users = { self.newcomers.clone() }.count(first);
+        // The fewest users of stable there are in any of these ticks, and of the candidate the most: so the odds are
+        // at least what they will have been in each of them.
+        let users = self.worst_crowd(open);
         // By test: the block so far.
         let tests = self.metrics.iter().map(|metric| metric.tests.len()).sum();
         let mut block = vec![(Pair::default(), 0_u64); tests];
@@ -94,7 +99,7 @@ impl Judge {
                     state.evidence = before.evidence;
                     state.spent = before.spent;
                     state.spent.move_to(share);
-                    let odds = state.spent.odds(users, worst.stable);
+                    let odds = users.odds(&state.spent, worst.stable);
                     state.evidence.add(begins, says(*test, worst, &Arm::default(), odds));
                     if tick.number >= self.step.from {
                         state.seen.candidate_events =
@@ -108,6 +113,22 @@ impl Judge {
             }
         }
         most
+    }
+
+    /// The users as they are at most of the candidate's, and at least of stable's, in any of the open ticks.
+    fn worst_crowd(&self, open: &[(Tick, usize)]) -> Sides {
+        let mut newcomers = self.newcomers.clone();
+        let mut all = newcomers.all;
+        for (nth, (tick, age)) in open.iter().enumerate() {
+            let firsts = newcomers.meet(tick, false, View::Open { age: *age });
+            let Pair { candidate, stable } = firsts.newcomers;
+            if nth == 0 {
+                tick.share.into_iter().for_each(|share| all.move_to(share));
+            }
+            let stable = if nth == 0 { stable.saturating_mul(firsts.scale) } else { 0 };
+            all.add(Pair { candidate: candidate.saturating_mul(firsts.scale), stable });
+        }
+        all
     }
 
     /// Notes everything that has happened to users in a closed tick, and says what of it was for the first time.
@@ -268,15 +289,15 @@ fn pending_on_stable(test: Test, tick: &Tick) -> u64 {
 pub(super) struct Newcomers {
     /// How often all users have been halved to get the sample.
     level: u8,
-    /// How many have come in the run, all of them: those of the sample stand for the others.
-    all: u64,
+    /// All who have come in the run: those of the sample stand for the others.
+    all: Sides,
     of_run: UserSet,
     of_step: UserSet,
 }
 
 impl Default for Newcomers {
     fn default() -> Self {
-        Self { level: 0, all: 0, of_run: UserSet::exact(), of_step: UserSet::exact() }
+        Self { level: 0, all: Sides::default(), of_run: UserSet::exact(), of_step: UserSet::exact() }
     }
 }
 
@@ -305,19 +326,15 @@ impl Newcomers {
                 }
             }
         }
-        let newcomers = firsts.newcomers.candidate.saturating_add(firsts.newcomers.stable);
-        self.all = self.all.saturating_add(newcomers.saturating_mul(firsts.scale));
+        self.all.add(Pair {
+            candidate: firsts.newcomers.candidate.saturating_mul(firsts.scale),
+            stable: firsts.newcomers.stable.saturating_mul(firsts.scale),
+        });
         // Not within a tick: all its users stand for as many others.
         while self.of_run.len() >= Some(MOST_EXACT) {
             self.halve(self.level.saturating_add(1));
         }
         firsts
-    }
-
-    /// How many users have come by the end of a tick.
-    fn count(&mut self, tick: &Tick) -> u64 {
-        self.meet(tick, false, View::Closed);
-        self.all
     }
 
     fn halve(&mut self, level: u8) {
