@@ -265,9 +265,6 @@ impl Run {
                 _ => return refused("; only a progressing one can be paused"),
             },
             Command::Resume => {
-                if let Some(why) = self.nothing_waits(program) {
-                    return Err(Refused(why));
-                }
                 if self.phase != Phase::Paused {
                     return refused("; only a paused one can be resumed");
                 }

@@ -26,8 +26,6 @@ pub(super) struct Sides {
     pub(super) window: Option<Window>,
     /// Whether the present crossing of the threshold has been acted on.
     pub(super) crossed: bool,
-    /// What the last window had shown when it sent everybody back.
-    last: Option<f64>,
 }
 
 impl Sides {
@@ -64,7 +62,7 @@ impl Sides {
     /// Nothing is held against the side any more.
     /// `by_user`: everybody is new by that, so what the side has answered would count twice.
     pub(super) fn retry(&mut self, by_user: bool) {
-        (self.crossed, self.last) = (false, None);
+        self.crossed = false;
         if by_user {
             self.answered = Arm::default();
         }
@@ -79,11 +77,10 @@ impl Sides {
 }
 
 impl Run {
-    /// The e-value of the side that answers failing too often, while it is watched after a flip, and what it was when
-    /// that side was taken back.
+    /// The e-value of the side that answers failing too often, while it is watched after a flip.
     #[must_use]
     pub fn window(&self) -> Option<f64> {
-        self.sides.window.as_ref().map(Window::value).or(self.sides.last)
+        self.sides.window.as_ref().map(Window::value)
     }
 
     /// Puts the run at its beginning, with the side that is configured or with the bake.
@@ -175,7 +172,7 @@ impl Run {
             self.sides.answered = Arm::default();
         }
         self.sides.is_candidate = to_candidate;
-        (self.sides.window, self.sides.crossed, self.sides.last) = (None, false, None);
+        (self.sides.window, self.sides.crossed) = (None, false);
     }
 
     /// The side that answers is not watched any more, or was not to be.
@@ -213,10 +210,7 @@ impl Run {
             self.take_back(program, Phase::Failed, sentence.clone());
             if !is_candidate {
                 self.turn(program, true); // the candidate is the side that was good
-                self.reason.push_str("; an abort would send everything to ");
-                self.reason.push_str(&program.stable);
             }
-            self.sides.last = Some(window.value());
             (Action::Rollback, format!("{}: {sentence}", say::went_back(program, is_candidate)))
         });
         self.happen(program, now, Actor::Auto, action, message, events);

@@ -3,8 +3,8 @@
 use super::{Command, Held, Now, Refused, Run};
 use crate::config::report::Shown;
 use crate::config::units::Share;
-use crate::rollout::event::{Action, Actor, Event, Percent};
-use crate::rollout::program::{Program, Step, Weights};
+use crate::rollout::event::{Action, Actor, Event};
+use crate::rollout::program::{Program, Weights};
 
 impl Run {
     /// What is wrong with a command in any phase, with the name of the field.
@@ -57,16 +57,6 @@ impl Run {
             }
         }
         self.weights.extend(set.clone());
-    }
-
-    /// Why a run cannot be resumed at the weight that a person has set: no step waits there, and the next one would
-    /// set another at once.
-    pub(super) fn nothing_waits(&self, program: &Program) -> Option<String> {
-        let waits = matches!(program.steps.get(self.position), Some(Step::Pause(_)));
-        (self.held == Some(Held::Weights) && !waits).then(|| {
-            let weight = Percent(self.candidate_weight(program));
-            format!("no step waits at {weight}, which a person has set; promote takes the next step")
-        })
     }
 
     /// Obeys a person who sets weights: beside steps the run then waits for a person too.
@@ -171,21 +161,6 @@ mod tests {
         // Below all of them: from the first on.
         set(&mut run, &program, &[("green", 100)]).unwrap();
         assert_eq!((run.position, green(&run)), (0, 100));
-        // No step waits there: whoever has turned it down does not get the first step's weight by resuming.
-        let refused = run.command(&program, Command::Resume, at(100)).unwrap_err();
-        assert_eq!(refused.0, "no step waits at 1 %, which a person has set; promote takes the next step");
-        assert_eq!((run.phase, green(&run)), (Phase::Paused, 100));
-        run.command(&program, Command::Promote { full: false }, at(100)).unwrap();
-        assert_eq!(green(&run), 500);
-    }
-
-    #[test]
-    fn above_the_last_step_nobody_resumes_to_the_end() {
-        let program = program(&json!({"steps": [{"set_weight": 5}, {"pause": {}}, {"set_weight": 25}]}));
-        let (mut run, _) = Run::begin(&program, at(0));
-        set(&mut run, &program, &[("green", 3_000)]).unwrap();
-        assert!(run.command(&program, Command::Resume, at(0)).is_err());
-        assert_eq!((run.phase, green(&run)), (Phase::Paused, 3_000));
     }
 
     /// The steps foresaw none for it.

@@ -7,8 +7,6 @@ use changeover::control::response::Problem;
 use ureq::http::{Request, Response};
 use ureq::{Agent, Body};
 
-use super::text::plain;
-
 /// More than the API ever answers on one page.
 const MOST_ANSWER: u64 = 64 << 20;
 /// A command is answered within a second and a bit.
@@ -124,10 +122,8 @@ impl Client {
                  SHA-256 (tr -d '\\n' < FILE | sha256sum)",
                 self.endpoint
             )),
-            (403, Some(problem)) => {
-                Failure::Unreachable(format!("{}: {}", self.endpoint, plain(&problem.detail)))
-            }
-            (_, Some(problem)) => Failure::Refused(plain(&problem.detail)),
+            (403, Some(problem)) => Failure::Unreachable(format!("{}: {}", self.endpoint, problem.detail)),
+            (_, Some(problem)) => Failure::Refused(problem.detail),
             (503, None) => Failure::Unreachable(format!(
                 "{}: Envoy answers 503 there, Changeover does not: its filter has failed, or was refused. Envoy's log says why",
                 self.endpoint

@@ -123,7 +123,7 @@ pub(super) fn evidence(rollout: &Rollout, columns: usize) -> Vec<Line> {
     let widest = names.max().unwrap_or_default().clamp(NAME.saturating_sub(2), (columns / 2).max(NAME));
     // The number takes eight columns, gaps and mark six.
     let blocks = columns.saturating_sub(widest).saturating_sub(14).clamp(4, 40);
-    let limit = threshold.map(|threshold| format!("THRESHOLD {threshold:.2}")).unwrap_or_default();
+    let limit = threshold.map(|threshold| format!("ROLLED BACK AT {threshold:.2}")).unwrap_or_default();
     let head = Line::new(Tone::Faint, "EVIDENCE").padded(widest);
     let mut lines = vec![head.and(Tone::Faint, "  ").and(Tone::Faint, &format!("LOG10(E)  {limit}"))];
     for evidence in &rollout.evidence {

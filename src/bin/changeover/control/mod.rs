@@ -284,7 +284,7 @@ fn name(text: &str) -> Result<String, String> {
     if !text.is_empty() && text.bytes().all(is_plain) {
         Ok(text.to_owned())
     } else {
-        Err("expected a name: lower-case letters, digits and -".into())
+        Err("expected a rollout's name: lower-case letters, digits and -".into())
     }
 }
 

@@ -120,7 +120,7 @@ pub(super) fn write(lines: &[Line], tones: bool) -> String {
 }
 
 /// Text without what a terminal would obey instead of showing it, which does not come from an answer.
-pub(super) fn plain(text: &str) -> String {
+fn plain(text: &str) -> String {
     // The second kind turns the direction of reading.
     let is_order = |character: char| {
         character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

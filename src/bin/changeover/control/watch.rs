@@ -58,7 +58,7 @@ pub(super) fn run(
         Subject::All => None,
         Subject::Rollout(name) | Subject::Events(name) => Some(name.clone()),
     };
-    let mut eyes = Eyes { client, rollout, last: Seen::default(), expects_events: false };
+    let mut eyes = Eyes { client, rollout, last: Seen::default() };
     let first = eyes.look()?;
     let (sender, messages) = mpsc::channel();
     let interrupted = sender.clone();
@@ -96,8 +96,6 @@ struct Eyes {
     /// `None`: all of them.
     rollout: Option<String>,
     last: Seen,
-    /// Something has happened: its event may be written a moment later.
-    expects_events: bool,
 }
 
 impl Eyes {
@@ -109,8 +107,7 @@ impl Eyes {
         let answer = answer.map_err(|failure| with_known_names(&self.client, name, failure))?;
         let rollouts = vec![read(&answer)?];
         // Whatever happens raises the revision; a restarted Envoy begins anew.
-        let differs = steady_parts(&rollouts) != steady_parts(&self.last.rollouts);
-        if std::mem::replace(&mut self.expects_events, differs) || differs {
+        if steady_parts(&rollouts) != steady_parts(&self.last.rollouts) {
             let journal: Journal = read(&self.client.get(&format!("/v1/rollouts/{name}/events"))?)?;
             self.last.events = journal.events;
         }

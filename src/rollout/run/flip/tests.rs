@@ -129,8 +129,6 @@ fn a_side_that_turns_bad_goes_back_by_itself() {
         assert!(finding.rule.starts_with("error_rate.window: more than "), "{}", finding.rule);
         assert!(finding.value >= finding.threshold);
         assert_eq!(finding.threshold, 2.0, "alone it has the whole false_alarm");
-        assert!(world.run.window() >= Some(100.0), "what it was taken back for is still to be seen");
-        assert_eq!(world.run.reason.ends_with("; an abort would send everything to blue"), to == "blue");
         assert_eq!(world.seconds(60, 50, 50), [], "what was good is not watched again");
         assert_eq!(world.program.shares(world.run.in_force()), all_back);
     }
