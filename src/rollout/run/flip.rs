@@ -63,7 +63,7 @@ impl Sides {
 
     /// Nothing is held against the side any more.
     pub(super) fn retry(&mut self) {
-        (self.crossed, self.closed_at) = (false, None);
+        self.crossed = false;
         self.window = self.window.as_ref().map(Window::anew);
     }
 

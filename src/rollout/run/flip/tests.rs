@@ -318,6 +318,19 @@ fn a_bake_follows_the_configuration() {
 }
 
 #[test]
+fn what_ticks_that_are_open_accused_of_stays_to_be_seen() {
+    let mut world = World::of(watched());
+    world.seconds(10, 0, 0);
+    world.switch("green");
+    world.seconds(2, 0, 0);
+    let open = Tick { number: world.now + 1, ..world.tick(0, 100) };
+    let events = world.run.tick(&world.program, &[(open, 0)], at(world.now + 2));
+    assert_eq!(actions(&events), [Action::Rollback]);
+    let value = events[0].evidence.as_ref().unwrap().value;
+    assert!((world.run.window().unwrap().log10() - value).abs() < 1e-9, "{:?}", world.run.window());
+}
+
+#[test]
 fn on_failure_and_dry_run_hold_after_the_flip_too() {
     for (on_failure, dry_run, action, phase) in [
         ("pause", false, Action::Pause, Phase::Paused),
