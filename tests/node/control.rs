@@ -71,7 +71,9 @@ mod run {
     pub(super) fn a_rollout_is_shown_alike() {
         let shown = answer(&Api::default(), &request("GET", "/v1/rollouts/r")).body;
         assert!(
-            shown.contains(r#""weights":{"b":99.75,"g":0.25},"unit":"requests","observed_share":{"b":99.5,"g":0.5}"#),
+            shown.contains(
+                r#""weights":{"b":99.75,"g":0.25},"unit":"requests","observed_share":{"b":99.5,"g":0.5}"#
+            ),
             "{shown}"
         );
         assert!(shown.ends_with(r#"{"metric":"all","log10_e":0.92,"threshold":1.301}]}"#), "{shown}");
