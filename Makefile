@@ -89,7 +89,7 @@ test-openapi: $(WASM) $(TRAP) $(ENVOY) target/openapi/.ready ## docs/openapi.yam
 test-examples: target/venv/.ready ## The example model servers and the demo's own parts
 	for folder in models demo; do target/venv/bin/python -m unittest discover --start-directory examples/$$folder || exit 1; done
 
-test-compose: $(WASM) ## The compose examples, word by word as their READMEs say (needs docker)
+test-compose: $(WASM) $(CLI) ## The command line's image, and the compose examples word by word as their READMEs say (needs docker)
 	$(PYTHON) tests/compose/run.py
 
 bench: $(WASM) $(IDLE) $(ENVOY) $(BASELINE) ## What the filter costs (ROUNDS=30: more of them; BASE=commit: beside another build)

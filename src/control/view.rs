@@ -57,9 +57,12 @@ pub struct Rollout {
     pub candidate: Option<String>,
     /// Where in its steps.
     pub step: Step,
-    /// All its steps.
+    /// All its steps; a bake is two.
     #[serde(default)]
     pub steps: Vec<Planned>,
+    /// The watch after a flip; `null` when there is none.
+    #[serde(default)]
+    pub watch: Option<Watch>,
     /// The shares in force, of every version.
     pub weights: Shares,
     /// What is judged: users where they keep their versions.
@@ -71,7 +74,7 @@ pub struct Rollout {
     /// The mirror's share; `null` without a mirror.
     pub mirror: Option<Percent>,
     /// What the judge has found so far. `all` decides: the average of the others, which say where it comes from;
-    /// while a side is watched after a flip, that watch if it says more.
+    /// since a flip, the watch after it if that says more.
     pub evidence: Vec<Evidence>,
     /// Workers that have not confirmed yet that they use this state; only in the answer to a command.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -89,9 +92,19 @@ pub struct Step {
     /// Milliseconds that this step has waited.
     #[serde(default)]
     pub waited_ms: u64,
-    /// The candidate's requests that were judged since this step began.
+    /// The candidate's requests that were judged since this step began; where users are judged, distinct users.
     #[serde(default)]
     pub requests: u64,
+}
+
+/// How far the watch after a flip is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct Watch {
+    /// Milliseconds that it has lasted.
+    pub waited_ms: u64,
+    /// Milliseconds that it is to last.
+    pub duration_ms: u64,
 }
 
 /// A step as it is planned, under the names that it has in the configuration.
@@ -103,12 +116,12 @@ pub enum Planned {
     SetWeight(Shares),
     /// Sets the mirror's share.
     SetMirror(Percent),
-    /// Waits: for so many milliseconds and so many of the candidate's requests; for a person when there is neither.
+    /// Waits: for so many milliseconds and so many of the candidate's requests (or users); for a person when there is neither.
     Pause {
         /// Milliseconds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         duration_ms: Option<u64>,
-        /// Requests.
+        /// Requests; where users are judged, distinct users.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         min_requests: Option<u64>,
     },
@@ -164,7 +177,7 @@ pub struct Event {
     pub value: Option<f64>,
     /// The logarithm of its threshold; a circuit breaker's: the errors that are enough.
     pub threshold: Option<f64>,
-    /// What was counted of that metric since the step began.
+    /// What was counted of that metric since the step began; after a flip, of the old side before it.
     pub samples: Option<Samples>,
     /// Shares before.
     pub from: Shares,
@@ -218,6 +231,7 @@ impl Rollout {
                 requests: run.judge.step_requests(),
             },
             steps: program.steps.iter().map(Planned::new).collect(),
+            watch: run.watch_lasts(program).map(|duration_ms| Watch { waited_ms: run.waited(), duration_ms }),
             weights: weights(program, run.in_force()),
             unit: program.unit(),
             observed_share: observed_share(record),

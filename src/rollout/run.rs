@@ -271,6 +271,9 @@ impl Run {
                 if self.held.is_none() {
                     return refused(" at a step that waits for a promotion; promote it");
                 }
+                if let Some(why) = self.flaw_of_resuming(program, now) {
+                    return refused(&why);
+                }
                 self.resume(program, now, &mut events);
             }
             Command::Retry => {

@@ -73,6 +73,7 @@ fn run_anew(document: &str, endpoint: &str) -> String {
         written.push('\n');
         if let (true, Some(command)) = (in_console, line.strip_prefix("$ ")) {
             let output = run(endpoint, &format!("{{ {command}\n}} 2>&1"));
+            assert!(!output.stdout.is_empty(), "`{command}` prints nothing");
             written.push_str(&text(&output.stdout).replace(endpoint, DOCUMENTED));
         }
     }

@@ -78,12 +78,25 @@ def follow(example, directory, compose_command):
     return None
 
 
+def image_answers():
+    """Whether the command line's image can be built, and starts."""
+    tag = "changeover-cli:test"
+    build = ["docker", "build", "--quiet", "--file", "Dockerfile.cli", "--tag", tag, "."]
+    if not works("env", "-C", ROOT, *build):
+        return False
+    said = subprocess.run(["docker", "run", "--rm", tag, "--version"], capture_output=True, text=True, check=False)
+    return said.stdout.startswith("changeover ")
+
+
 def main():
     examples = sys.argv[1:] or EXAMPLES
     command = compose()
     if not (command and works("docker", "info")):
         print("compose examples: SKIPPED, there is no docker with compose here")
         return 1 if os.environ.get("CI") else 0
+    if not sys.argv[1:] and not image_answers():
+        print("Dockerfile.cli: FAILED, its image does not say its version")
+        return 1
     if not all(works("docker", "image", "inspect", image) or works("docker", "pull", "--quiet", image) for image in IMAGES):
         if not STAND_INS.exists():
             print("compose examples: SKIPPED, no image can be pulled here")

@@ -54,6 +54,8 @@ async fn who_has_no_token_learns_and_changes_nothing() {
             ("GET", "/none"),
             ("POST", "/v1/rollouts/digits/abort"),
             ("POST", "/v1/rollouts/digits/promote"),
+            ("POST", "/v1/rollouts/digits/weight"),
+            ("POST", "/v1/rollouts/digits/switch"),
             ("DELETE", "/v1/rollouts/digits"),
         ] {
             let (status, problem) = call(&envoy, method, path, &headers, "").await;
@@ -87,6 +89,7 @@ async fn what_is_wrong_with_a_request_is_told_and_changes_nothing() {
     let envoy = between(&blue, &green, at_half()).control().workers(2).start().await;
     let rollout = known(&envoy).await;
     let (promote, abort) = ("/v1/rollouts/digits/promote", "/v1/rollouts/digits/abort");
+    let (weight, switch) = ("/v1/rollouts/digits/weight", "/v1/rollouts/digits/switch");
     let deep = "[".repeat(4_000);
     let long = "x".repeat(5_000);
     let evil = |origin: &'static [u8]| vec![JSON, ("origin", origin)];
@@ -133,6 +136,15 @@ async fn what_is_wrong_with_a_request_is_told_and_changes_nothing() {
         (422, "POST", promote, plain.clone(), &deep),
         (422, "POST", abort, plain.clone(), "{\"full\": true}"),
         (422, "POST", abort, plain.clone(), "x"),
+        (422, "POST", weight, plain.clone(), ""),
+        (422, "POST", weight, plain.clone(), "{}"),
+        (422, "POST", weight, plain.clone(), "{\"green\": \"10\"}"),
+        (422, "POST", weight, plain.clone(), "{\"green\": -1}"),
+        (422, "POST", weight, plain.clone(), "{\"green\": 1e400}"),
+        (422, "POST", weight, plain.clone(), "{\"green\": 101}"),
+        (422, "POST", weight, plain.clone(), "{\"purple\": 1}"),
+        (422, "POST", switch, plain.clone(), "{}"),
+        (422, "POST", switch, plain.clone(), "{\"active\": 1}"),
         (422, "POST", "/v1/rollouts/digits/abort?force=1", plain.clone(), ""),
         (422, "GET", "/v1/rollouts/digits?x", plain.clone(), ""),
         (422, "GET", "/v1/rollouts?before=digits", plain.clone(), ""),
@@ -158,6 +170,7 @@ async fn what_is_wrong_with_a_request_is_told_and_changes_nothing() {
         (412, "POST", abort, vec![JSON, ("if-match", b"\xff")], ""),
         (409, "POST", "/v1/rollouts/digits/retry", plain.clone(), ""),
         (409, "POST", "/v1/rollouts/digits/resume", plain.clone(), ""),
+        (409, "POST", switch, plain.clone(), "{\"active\": \"green\"}"),
     ];
     for (wanted, method, path, headers, body) in rows {
         let (status, problem) = call(&envoy, method, path, &headers, body).await;

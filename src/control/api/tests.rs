@@ -131,7 +131,7 @@ fn a_rollout_is_shown_as_documented() {
             r#"{"name":"steps","revision":2,"release":"1","attempt":1,"phase":"progressing","reason":"","#,
             r#""pinned":false,"stable":"blue","candidate":"green","#,
             r#""step":{"index":1,"count":4,"waited_ms":0,"requests":6},"steps":[{"set_weight":{"green":5}},"#,
-            r#"{"pause":{"duration_ms":3600000}},{"set_weight":{"green":50}},{"pause":{}}],"weights":{"blue":95,"green":5,"red":0},"#,
+            r#"{"pause":{"duration_ms":3600000}},{"set_weight":{"green":50}},{"pause":{}}],"watch":null,"weights":{"blue":95,"green":5,"red":0},"#,
             r#""unit":"requests","observed_share":{"blue":94.34,"green":5.66},"mirror":12.5,"evidence":["#,
             r#"{"metric":"error_rate","log10_e":0.229,"threshold":null},"#,
             r#"{"metric":"error_rate.max","log10_e":-0.122,"threshold":null},"#,
@@ -144,7 +144,7 @@ fn a_rollout_is_shown_as_documented() {
         concat!(
             r#"{"name":"still","revision":1,"release":"1","attempt":1,"phase":"steady","reason":"","pinned":false,"#,
             r#""stable":"blue","candidate":"green","step":{"index":0,"count":0,"waited_ms":0,"requests":0},"#,
-            r#""steps":[],"weights":{"blue":99.75,"green":0.25,"red":0},"unit":"requests","observed_share":{},"#,
+            r#""steps":[],"watch":null,"weights":{"blue":99.75,"green":0.25,"red":0},"unit":"requests","observed_share":{},"#,
             r#""mirror":null,"evidence":[]}"#,
         )
     );

@@ -24,6 +24,8 @@ pub(super) struct Sides {
     answered: Arm,
     /// Open while the side is watched.
     pub(super) window: Option<Window>,
+    /// Its e-value when it was closed, until something else begins.
+    closed_at: Option<f64>,
     /// Whether the present crossing of the threshold has been acted on.
     pub(super) crossed: bool,
 }
@@ -69,6 +71,13 @@ impl Sides {
         self.window = self.window.as_ref().map(Window::anew);
     }
 
+    /// Ends the watch. Returns whether there was one.
+    fn end(&mut self) -> bool {
+        let window = self.window.take();
+        self.closed_at = window.as_ref().map(Window::value).or(self.closed_at);
+        window.is_some()
+    }
+
     /// What was counted was counted by another definition of an error.
     pub(super) fn redefine(&mut self, now: Now) {
         let Self { is_candidate, has_flipped, .. } = *self;
@@ -77,10 +86,18 @@ impl Sides {
 }
 
 impl Run {
-    /// The e-value of the side that answers failing too often, while it is watched after a flip.
+    /// The e-value of the side that answers failing too often, after a flip: while it is watched, and what
+    /// it was at the end until another flip, attempt or run.
     #[must_use]
     pub fn window(&self) -> Option<f64> {
-        self.sides.window.as_ref().map(Window::value)
+        self.sides.window.as_ref().map(Window::value).or(self.sides.closed_at)
+    }
+
+    /// How many milliseconds the side that answers is watched; `None`: it is not. It waits as a step does.
+    #[must_use]
+    pub fn watch_lasts(&self, program: &Program) -> Option<u64> {
+        self.sides.window.as_ref()?;
+        Some(program.sides.and_then(|sides| sides.window).unwrap_or(0))
     }
 
     /// Puts the run at its beginning, with the side that is configured or with the bake.
@@ -105,6 +122,7 @@ impl Run {
     pub(super) fn begin_sides(&mut self, program: &Program, now: Now, actor: Actor, events: &mut Vec<Event>) {
         let to_candidate = program.is_candidate_active();
         self.turn(program, to_candidate);
+        self.sides.closed_at = None;
         (self.sides.has_flipped, self.position, self.mirror) = (false, 0, None);
         if !to_candidate && !program.steps.is_empty() {
             return self.advance(program, now, actor, events);
@@ -127,6 +145,7 @@ impl Run {
         }
         let before = self.sides.answered;
         self.turn(program, to_candidate);
+        self.sides.closed_at = None;
         self.sides.has_flipped = true;
         self.sides.from = now.tick.saturating_add(1);
         self.position = program.steps.len();
@@ -172,12 +191,13 @@ impl Run {
             self.sides.answered = Arm::default();
         }
         self.sides.is_candidate = to_candidate;
-        (self.sides.window, self.sides.crossed) = (None, false);
+        self.sides.end();
+        self.sides.crossed = false;
     }
 
     /// The side that answers is not watched any more, or was not to be.
     fn end_watch(&mut self, program: &Program, now: Now, actor: Actor, events: &mut Vec<Event>) {
-        let was_watched = self.sides.window.take().is_some();
+        let was_watched = self.sides.end();
         self.held = None;
         self.reason.clear();
         self.phase = if self.sides.is_candidate { Phase::Succeeded } else { Phase::Steady };
@@ -210,8 +230,10 @@ impl Run {
             self.take_back(program, Phase::Failed, sentence.clone());
             if !is_candidate {
                 self.turn(program, true); // the candidate is the side that was good
+                self.reason = format!("{sentence}; {}", say::what_abort_would_do(program));
             }
-            (Action::Rollback, format!("{}: {sentence}", say::went_back(program, is_candidate)))
+            self.sides.closed_at = Some(window.value());
+            (Action::Rollback, format!("{}: {}", say::went_back(program, is_candidate), self.reason))
         });
         self.happen(program, now, Actor::Auto, action, message, events);
         attach(events, finding);
@@ -219,12 +241,11 @@ impl Run {
 
     /// Time goes on in the window. Returns whether there is one.
     pub(super) fn wait_for_window(&mut self, program: &Program, now: Now, events: &mut Vec<Event>) -> bool {
-        let is_open = self.sides.window.is_some();
-        let duration = program.sides.and_then(|sides| sides.window).unwrap_or(0);
-        if is_open && self.waited >= duration {
+        let Some(duration) = self.watch_lasts(program) else { return false };
+        if self.waited >= duration {
             self.end_watch(program, now, Actor::Auto, events);
         }
-        is_open
+        true
     }
 
     /// Goes on with the watch after a pause. Returns whether there is one.

@@ -77,6 +77,11 @@ pub(super) fn went_back(program: &Program, is_candidate: bool) -> String {
     format!("{new} is rolled back, all traffic goes to {old}")
 }
 
+/// Of a flip back to stable that was found worse: the candidate answers.
+pub(super) fn what_abort_would_do(program: &Program) -> String {
+    format!("{} keeps all the traffic, and abort would send it to {}", candidate(program), program.stable)
+}
+
 pub(super) fn watching(program: &Program, is_candidate: bool, bound: f64, duration: u64) -> String {
     let (new, old) = sides(program, is_candidate);
     format!(

@@ -3,8 +3,8 @@
 use super::{Command, Held, Now, Refused, Run};
 use crate::config::report::Shown;
 use crate::config::units::Share;
-use crate::rollout::event::{Action, Actor, Event};
-use crate::rollout::program::{Program, Weights};
+use crate::rollout::event::{Action, Actor, Event, Percent};
+use crate::rollout::program::{Program, Step, Weights};
 
 impl Run {
     /// What is wrong with a command in any phase, with the name of the field.
@@ -57,6 +57,26 @@ impl Run {
             }
         }
         self.weights.extend(set.clone());
+    }
+
+    /// Why a run whose weights a person has set cannot go on with them: no step waits there.
+    pub(super) fn flaw_of_resuming(&self, program: &Program, now: Now) -> Option<String> {
+        // The judge may have stopped it anew at such weights.
+        let may_be_set = matches!(self.held, Some(Held::Weights | Held::Judge));
+        let waits = matches!(program.steps.get(self.position), Some(Step::Pause(_)));
+        if !may_be_set || waits || program.sides.is_some() {
+            return None;
+        }
+        let mut next = self.clone();
+        next.advance(program, now, Actor::User, &mut Vec::new());
+        let (here, there) = (self.candidate_weight(program), next.candidate_weight(program));
+        (next.weights != self.weights).then(|| {
+            format!(
+                ", and no step waits at {}; promote takes the next one, at {}",
+                Percent(here),
+                Percent(there)
+            )
+        })
     }
 
     /// Obeys a person who sets weights: beside steps the run then waits for a person too.
@@ -161,6 +181,34 @@ mod tests {
         // Below all of them: from the first on.
         set(&mut run, &program, &[("green", 100)]).unwrap();
         assert_eq!((run.position, green(&run)), (0, 100));
+    }
+
+    #[test]
+    fn resume_keeps_the_weights_or_says_that_nothing_waits_there() {
+        let refused = |here: &str, next: &str| {
+            Err(Refused(format!(
+                "the rollout is paused, and no step waits at {here}; promote takes the next one, at {next}"
+            )))
+        };
+        let waits = json!({"steps": [{"set_weight": 5}, {"pause": {}}, {"set_weight": 25}, {"pause": {"duration": "1m"}}]});
+        let waits = program(&waits);
+        let (mut run, _) = Run::begin(&waits, at(0));
+        set(&mut run, &waits, &[("green", 100)]).unwrap();
+        assert_eq!(run.command(&waits, Command::Resume, at(1)), refused("1 %", "5 %"));
+        assert_eq!((run.phase, green(&run), run.held), (Phase::Paused, 100, Some(Held::Weights)));
+        // Nor when the judge stops it there once more.
+        run.hold(Held::Judge, "accused".into());
+        assert_eq!(run.command(&waits, Command::Resume, at(1)), refused("1 %", "5 %"));
+        set(&mut run, &waits, &[("green", 3_000)]).unwrap();
+        run.command(&waits, Command::Resume, at(1)).unwrap();
+        assert_eq!((run.phase, green(&run), run.position), (Phase::Progressing, 3_000, 3));
+
+        let ends = program(&json!({"steps": [{"set_weight": 5}, {"pause": {}}, {"set_weight": 25}]}));
+        let (mut run, _) = Run::begin(&ends, at(0));
+        set(&mut run, &ends, &[("green", 3_000)]).unwrap();
+        assert_eq!(run.command(&ends, Command::Resume, at(1)), refused("30 %", "100 %"));
+        run.command(&ends, Command::Promote { full: false }, at(1)).unwrap();
+        assert_eq!((run.phase, green(&run)), (Phase::Succeeded, 10_000));
     }
 
     /// The steps foresaw none for it.

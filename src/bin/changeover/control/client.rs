@@ -7,6 +7,8 @@ use changeover::control::response::Problem;
 use ureq::http::{Request, Response};
 use ureq::{Agent, Body};
 
+use super::text;
+
 /// More than the API ever answers on one page.
 const MOST_ANSWER: u64 = 64 << 20;
 /// A command is answered within a second and a bit.
@@ -33,7 +35,8 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Self::Refused(message) | Self::Unreachable(message)) = self;
-        f.write_str(message)
+        // Much of it was said by whoever listens there.
+        f.write_str(&text::harmless(message))
     }
 }
 
@@ -88,13 +91,20 @@ impl Client {
         let request = request.body(body.to_owned()).map_err(|error| {
             Failure::Unreachable(format!("no request to {} with this token: {error}", self.endpoint))
         })?;
-        let mut response = self.agent.run(request).map_err(|error| self.unreachable(&error))?;
+        let mut response = self.agent.run(request).map_err(|error| self.unreachable(&error, method))?;
         let body = response.body_mut().with_config().limit(MOST_ANSWER).read_to_string();
-        let body = body.map_err(|error| self.unreachable(&error))?;
+        let body = body.map_err(|error| self.unreachable(&error, method))?;
         if response.status().is_success() { Ok(body) } else { Err(self.refused(&response, &body)) }
     }
 
-    fn unreachable(&self, error: &ureq::Error) -> Failure {
+    fn unreachable(&self, error: &ureq::Error, method: &str) -> Failure {
+        if let ("POST", ureq::Error::Timeout(_)) = (method, error) {
+            return Failure::Unreachable(format!(
+                "{}: no answer within {} s; the change may have been made all the same: ask for the status",
+                self.endpoint,
+                PATIENCE.as_secs()
+            ));
+        }
         let why = match error {
             ureq::Error::Io(error) => error.to_string(),
             ureq::Error::Timeout(_) => format!("no answer within {} s", PATIENCE.as_secs()),

@@ -1,6 +1,6 @@
 //! Steps, shares and evidence as bars and marks.
 
-use changeover::control::view::{Planned, Rollout};
+use changeover::control::view::{Planned, Rollout, Watch};
 use changeover::rollout::run::Phase;
 
 use super::show::{NAME, is_bad, percent, shares, step};
@@ -79,6 +79,17 @@ pub(super) fn present(rollout: &Rollout) -> Vec<Line> {
     vec![Line::new(Tone::Plain, &said).and_line(line)]
 }
 
+/// How far the watch after a flip is.
+pub(super) fn watch(rollout: &Rollout) -> Vec<Line> {
+    let line = |watch: &Watch| {
+        let waited = watch.waited_ms.min(watch.duration_ms);
+        let drawn = bar(part(waited, watch.duration_ms), 20);
+        let text = format!("{} of {}  {drawn}", duration(waited), duration(watch.duration_ms));
+        Line::new(Tone::Plain, &text)
+    };
+    rollout.watch.iter().map(line).collect()
+}
+
 #[allow(clippy::cast_precision_loss)] // drawn in twenty blocks
 fn part(done: u64, of: u64) -> f64 {
     if done >= of { 1.0 } else { done as f64 / of as f64 }
@@ -123,7 +134,7 @@ pub(super) fn evidence(rollout: &Rollout, columns: usize) -> Vec<Line> {
     let widest = names.max().unwrap_or_default().clamp(NAME.saturating_sub(2), (columns / 2).max(NAME));
     // The number takes eight columns, gaps and mark six.
     let blocks = columns.saturating_sub(widest).saturating_sub(14).clamp(4, 40);
-    let limit = threshold.map(|threshold| format!("ROLLED BACK AT {threshold:.2}")).unwrap_or_default();
+    let limit = threshold.map(|threshold| format!("THRESHOLD {threshold:.2}")).unwrap_or_default();
     let head = Line::new(Tone::Faint, "EVIDENCE").padded(widest);
     let mut lines = vec![head.and(Tone::Faint, "  ").and(Tone::Faint, &format!("LOG10(E)  {limit}"))];
     for evidence in &rollout.evidence {

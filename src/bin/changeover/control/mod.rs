@@ -48,7 +48,7 @@ pub(crate) enum Command {
         #[arg(long)]
         watch: bool,
     },
-    /// End the waiting of the present step
+    /// End the waiting of the present step; on blue/green flip to the candidate at once, without the bake
     ///
     /// Exit status of this and all other commands: 0 done, 1 refused, 2 the control listener cannot be asked.
     Promote {
@@ -68,7 +68,7 @@ pub(crate) enum Command {
     Retry(Target),
     /// Set versions' shares of the traffic; stable gets what is left
     ///
-    /// Beside steps it pauses the rollout; `resume` keeps the shares and goes on from there.
+    /// Beside steps it pauses the rollout; `resume` keeps the shares where a step waits there, `promote` takes the next one.
     Weight {
         #[command(flatten)]
         target: Target,
@@ -81,7 +81,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         target: Target,
         /// The version that is to answer
-        #[arg(value_parser = name)]
+        #[arg(value_parser = version)]
         version: String,
     },
 }
@@ -280,11 +280,19 @@ fn token(file: Option<&Path>, environment: Option<String>) -> Result<Option<Stri
 
 /// Refuses what no rollout is called, and what would be another path.
 fn name(text: &str) -> Result<String, String> {
+    named(text, "rollout")
+}
+
+fn version(text: &str) -> Result<String, String> {
+    named(text, "version")
+}
+
+fn named(text: &str, what: &str) -> Result<String, String> {
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if !text.is_empty() && text.bytes().all(is_plain) {
         Ok(text.to_owned())
     } else {
-        Err("expected a rollout's name: lower-case letters, digits and -".into())
+        Err(format!("expected a {what}'s name: lower-case letters, digits and -"))
     }
 }
 

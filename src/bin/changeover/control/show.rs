@@ -47,6 +47,7 @@ pub(super) fn rollout(rollout: &Rollout, width: Option<usize>) -> Vec<Line> {
     text("reason", &rollout.reason, width, &mut lines);
     field("steps", &draw::steps(rollout, width), &mut lines);
     field("step", &draw::present(rollout), &mut lines);
+    field("watch", &draw::watch(rollout), &mut lines);
     let mirror = rollout.mirror.map(|share| percent(share.0)).unwrap_or_default();
     text("mirror", &mirror, width, &mut lines);
     text("revision", &rollout.revision.to_string(), width, &mut lines);

@@ -128,6 +128,11 @@ fn plain(text: &str) -> String {
     text.replace(is_order, "\u{fffd}")
 }
 
+/// The same for a text of several lines.
+pub(super) fn harmless(text: &str) -> String {
+    text.split('\n').map(plain).collect::<Vec<_>>().join("\n")
+}
+
 /// As much of a text as fits, of its first thousand characters: some take more columns together than one by one.
 fn head(text: &str, width: usize) -> &str {
     let ends = text.char_indices().map(|(start, character)| start.saturating_add(character.len_utf8()));
@@ -218,6 +223,8 @@ mod tests {
         let line = Line::new(Tone::Plain, "\u{1b}[2J\nphase \u{202e}deeccus");
         assert_eq!(line.write(false), "\u{fffd}[2J\u{fffd}phase \u{fffd}deeccus");
         assert_eq!(wrap("a\u{1b}[2J\u{7}", 80), ["a\u{fffd}[2J\u{fffd}"]);
+        let failure = super::super::client::Failure::Refused("a\u{1b}[2J\r\nb".into());
+        assert_eq!(failure.to_string(), "a\u{fffd}[2J\u{fffd}\nb");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime};
 
 use changeover::control::time::rfc3339;
-use changeover::control::view::{Event, Journal, Rollout, Step};
+use changeover::control::view::{Event, Journal, Rollout, Step, Watch};
 
 use super::client::{Client, Failure};
 use super::lines::{Changes, News, lines};
@@ -58,7 +58,7 @@ pub(super) fn run(
         Subject::All => None,
         Subject::Rollout(name) | Subject::Events(name) => Some(name.clone()),
     };
-    let mut eyes = Eyes { client, rollout, last: Seen::default() };
+    let mut eyes = Eyes::new(client, rollout);
     let first = eyes.look()?;
     let (sender, messages) = mpsc::channel();
     let interrupted = sender.clone();
@@ -91,15 +91,21 @@ pub(super) fn run(
 }
 
 /// Looks at rollouts.
-struct Eyes {
+pub(super) struct Eyes {
     client: Client,
     /// `None`: all of them.
     rollout: Option<String>,
     last: Seen,
+    /// At the last look.
+    changed: bool,
 }
 
 impl Eyes {
-    fn look(&mut self) -> Result<Seen, Failure> {
+    pub(super) fn new(client: Client, rollout: Option<String>) -> Self {
+        Self { client, rollout, last: Seen::default(), changed: false }
+    }
+
+    pub(super) fn look(&mut self) -> Result<Seen, Failure> {
         let Some(name) = &self.rollout else {
             return Ok(Seen { rollouts: pages(&self.client)?.0, events: Vec::new() });
         };
@@ -107,10 +113,13 @@ impl Eyes {
         let answer = answer.map_err(|failure| with_known_names(&self.client, name, failure))?;
         let rollouts = vec![read(&answer)?];
         // Whatever happens raises the revision; a restarted Envoy begins anew.
-        if steady_parts(&rollouts) != steady_parts(&self.last.rollouts) {
+        let changed = steady_parts(&rollouts) != steady_parts(&self.last.rollouts);
+        // What has changed is in force before it is in the journal: the next look asks again.
+        if changed || self.changed {
             let journal: Journal = read(&self.client.get(&format!("/v1/rollouts/{name}/events"))?)?;
             self.last.events = journal.events;
         }
+        self.changed = changed;
         self.last.rollouts = rollouts;
         Ok(self.last.clone())
     }
@@ -121,6 +130,7 @@ pub(super) fn steady_parts(rollouts: &[Rollout]) -> Vec<Rollout> {
     let steady = |rollout: &Rollout| Rollout {
         observed_share: BTreeMap::new(),
         evidence: Vec::new(),
+        watch: rollout.watch.map(|watch| Watch { waited_ms: 0, ..watch }),
         step: Step { waited_ms: 0, requests: 0, ..rollout.step },
         ..rollout.clone()
     };

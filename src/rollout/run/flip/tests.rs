@@ -87,8 +87,13 @@ fn a_good_side_is_baked_and_flipped() {
     assert_eq!((world.run.phase, green(&world.run)), (Phase::Progressing, 10_000));
     let reason = "green is watched for 30 s: back to blue if clearly over 1.26 % of its requests fail";
     assert_eq!(world.run.reason, reason);
+    assert_eq!((world.run.watch_lasts(&world.program), world.run.waited()), (Some(30_000), 0));
     let events = world.seconds(30, 0, 0);
     assert_eq!((actions(&events), world.run.phase), (vec![Action::Succeed], Phase::Succeeded));
+    assert!(
+        world.run.window().is_some_and(|value| value < 10.0)
+            && world.run.watch_lasts(&world.program).is_none()
+    );
     assert_eq!(events[0].message, "green has all the traffic that was blue's");
     assert_eq!(world.seconds(60, 0, 100), [], "nobody watches any more");
 }
@@ -128,6 +133,17 @@ fn a_side_that_turns_bad_goes_back_by_itself() {
         let finding = events[0].evidence.as_ref().unwrap();
         assert!(finding.rule.starts_with("error_rate.window: more than "), "{}", finding.rule);
         assert!(finding.value >= finding.threshold);
+        // What was found stays to be seen, and what is to be known of the candidate that answers.
+        let last = world.run.window().unwrap();
+        assert!((last.log10() - finding.value).abs() < 1e-9, "{last}");
+        world.seconds(5, 0, 0);
+        assert_eq!((world.run.window(), world.run.watch_lasts(&world.program)), (Some(last), None));
+        let what_abort_does = "; green keeps all the traffic, and abort would send it to blue";
+        assert_eq!(world.run.reason.ends_with(what_abort_does), back == "green", "{}", world.run.reason);
+        assert!(events[0].message.ends_with(&world.run.reason));
+        let mut again = World { program: world.program.clone(), run: world.run.clone(), now: world.now };
+        again.command(Command::Retry);
+        assert!(again.run.window().is_none_or(|value| value == 1.0), "another attempt");
         assert_eq!(finding.threshold, 2.0, "alone it has the whole false_alarm");
         assert_eq!(world.seconds(60, 50, 50), [], "what was good is not watched again");
         assert_eq!(world.program.shares(world.run.in_force()), all_back);
@@ -335,6 +351,19 @@ fn a_bake_follows_the_configuration() {
     let events = world.push(blue_green(&json!({})));
     assert_eq!(events[0].message, "the bake is gone");
     assert_eq!((green(&world.run), world.run.phase), (0, Phase::Steady));
+}
+
+#[test]
+fn what_ticks_that_are_open_accused_of_stays_to_be_seen() {
+    let mut world = World::of(watched());
+    world.seconds(10, 0, 0);
+    world.switch("green");
+    world.seconds(2, 0, 0);
+    let open = Tick { number: world.now + 1, ..world.tick(0, 100) };
+    let events = world.run.tick(&world.program, &[(open, 0)], at(world.now + 2));
+    assert_eq!(actions(&events), [Action::Rollback]);
+    let value = events[0].evidence.as_ref().unwrap().value;
+    assert!((world.run.window().unwrap().log10() - value).abs() < 1e-9, "{:?}", world.run.window());
 }
 
 #[test]

@@ -68,7 +68,7 @@ WEIGHTS            WANTED                         OBSERVED
 blue (stable)         95 %  ███████████████████░  94.34 %  ███████████████████░
 green (candidate)      5 %  █░░░░░░░░░░░░░░░░░░░   5.66 %  █░░░░░░░░░░░░░░░░░░░
 
-EVIDENCE    LOG10(E)  ROLLED BACK AT 2.00
+EVIDENCE    LOG10(E)  THRESHOLD 2.00
 error_rate      0.23  █████░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░
 all             0.23  █████░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░
 ";

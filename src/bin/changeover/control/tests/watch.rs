@@ -3,15 +3,17 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use changeover::control::view::{Evidence, Rollout};
+use changeover::control::view::{Evidence, Journal, Rollout, Watch};
 use changeover::rollout::run::Phase;
 
-use super::super::client::Failure;
+use super::super::client::{Client, Failure};
 use super::super::lines::{Changes, News, lines};
 use super::super::screen::Screen;
 use super::super::terminal::Reader;
 use super::super::text::{Line, write};
-use super::super::watch::{Message, Seen, picture, pictures};
+use super::super::watch::{Eyes, Message, Seen, picture, pictures};
+use super::answer;
+use super::server::listen;
 
 const SIZE: (usize, usize) = (80, 30);
 const NOW: &str = "2026-11-25 01:18:50Z";
@@ -197,4 +199,37 @@ fn tones_change_nothing_that_is_said() {
     for line in &lines {
         assert_eq!(plain(line).trim_end(), line.write(false));
     }
+}
+
+#[test]
+fn an_event_that_is_told_after_the_change_is_not_missed() {
+    let Seen { rollouts, events } = rollback();
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let endpoint = listen(move |request| {
+        if !request.path.ends_with(b"/events") {
+            return answer(200, &serde_json::to_string(&rollouts[0]).expect("JSON"));
+        }
+        // At first the journal lacks the newest one.
+        let asked = asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        assert!(asked < 2, "nothing has changed");
+        let events = if asked == 0 { events[1..].to_vec() } else { events.clone() };
+        answer(200, &serde_json::to_string(&Journal { events }).expect("JSON"))
+    });
+    let client = Client::new(&endpoint, None).expect("an endpoint");
+    let mut eyes = Eyes::new(client, Some("recommender".into()));
+    let counts = [(); 4].map(|()| eyes.look().expect("an answer").events.len());
+    let all = rollback().events.len();
+    assert_eq!(counts, [all - 1, all, all, all]);
+}
+
+#[test]
+fn the_watch_after_a_flip_is_drawn_and_moves_no_line() {
+    let mut seen = rollback();
+    seen.rollouts[0].watch = Some(Watch { waited_ms: 150_000, duration_ms: 600_000 });
+    let text = write(&picture(true, &seen, None, NOW, SIZE), false);
+    assert!(text.contains("\nwatch     2m30s of 10m  █████░░░░░░░░░░░░░░░\n"), "{text}");
+    let mut later = seen.clone();
+    later.rollouts[0].watch = Some(Watch { waited_ms: 151_000, duration_ms: 600_000 });
+    let (told, ..) = listed(true, seen, vec![Message::Looked(Ok(later)), Message::End]);
+    assert_eq!(told.len(), 1, "{told:?}");
 }
