@@ -138,7 +138,7 @@ fn a_fixed_bound_is_judged_by_each_users_first_request() {
         assert!(max < 10.0, "{max} in step {number}");
     }
     // New ones are; also those who have not all been answered.
-    let failed = |user: u64| (user, if user % 4 == 0 { first::FAILED } else { first::UNANSWERED });
+    let failed = |user: u64| (user, if user.is_multiple_of(4) { first::FAILED } else { first::UNANSWERED });
     let open = tick(50, 0.05, came((5_000..5_100).map(failed)), came((6_000..7_900).map(outcome)));
     assert!(judge.at_least(&[(open, 0)], &rules).reading().metrics[1] > 100.0);
 }
@@ -195,7 +195,7 @@ fn a_better_candidate_is_not_accused_of_being_the_last_to_fail() {
             let mut of = [Vec::new(), Vec::new()];
             for _ in 0..50 {
                 let user = rng.u64(0..500);
-                let (side, rate) = if user % 5 == 0 { (0, 0.02) } else { (1, 0.04) };
+                let (side, rate) = if user.is_multiple_of(5) { (0, 0.02) } else { (1, 0.04) };
                 of[side].push((user, if rng.f64() < rate { first::FAILED } else { first::WELL }));
             }
             let [candidate, stable] = of.map(|visits| came(visits.into_iter()));
