@@ -131,6 +131,7 @@ async fn a_side_that_turns_bad_goes_back_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "a minute of waiting: make test-long"]
 async fn a_side_that_turns_bad_a_minute_after_the_flip_goes_back_by_itself() {
     // 64 s at this rate, in parts: a wait has its deadline.
     turns_bad_after(8, 150.0).await;

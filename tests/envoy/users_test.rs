@@ -1,6 +1,6 @@
 //! Users who keep their version, under the judge: a user who always fails is one failure, wherever he is.
 //!
-//! `make test-users`: real traffic of ten minutes, compressed into one.
+//! `make test-long`: real traffic of ten minutes, compressed into one.
 
 use crate::harness::*;
 use crate::{between, blue_and_green};
@@ -12,11 +12,11 @@ const UNLUCKY: u64 = USERS as u64 / 100;
 const REQUESTS: u64 = 60_000;
 const PER_SECOND: f64 = 1_000.0;
 /// Rollouts, each with a cohort and traffic of its own, that one Envoy has at a time.
-const AT_A_TIME: u64 = 3;
+const AT_A_TIME: u64 = 5;
 
 /// How many seeds: `SEEDS`, or three.
 fn seeds() -> u64 {
-    std::env::var("SEEDS").map_or(AT_A_TIME, |seeds| seeds.parse().expect("a number"))
+    std::env::var("SEEDS").map_or(3, |seeds| seeds.parse().expect("a number"))
 }
 
 /// Users whose activity follows Zipf's law: the nth comes 1/n times as often as the first.
@@ -95,7 +95,7 @@ fn is_in(phase: &str, seed: u64, metrics: &Metrics) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a minute of load: make test-users"]
+#[ignore = "a minute of load: make test-long"]
 async fn users_who_always_fail_take_nobody_back() {
     for seeds in batches() {
         let (blue, green) = blue_and_green().await;
@@ -134,7 +134,7 @@ async fn users_who_always_fail_take_nobody_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a minute of load: make test-users"]
+#[ignore = "a minute of load: make test-long"]
 async fn a_candidate_that_fails_a_fifth_is_taken_back_from_its_users() {
     for seeds in batches() {
         let (blue, green) = blue_and_green().await;
