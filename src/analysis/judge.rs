@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use super::at_risk::Sides;
 use super::evidence::{self, Evidence, RATIOS, SPLITS, rest};
-use super::kernel::Arm;
 use super::latency::{Edges, Histogram};
 use super::promotion::NoWorse;
 use super::rules::{MetricRule, Rules, Test};
@@ -71,11 +70,11 @@ pub struct Seen {
 impl Seen {
     /// Adds a tick's users.
     fn add(&mut self, events: Pair, firsts: &Firsts) {
-        let all = |arm: &Arm| arm.requests.saturating_mul(firsts.scale);
+        let all = firsts.all_in_step();
         self.candidate_events = self.candidate_events.saturating_add(events.candidate);
-        self.candidate_requests = self.candidate_requests.saturating_add(all(&firsts.candidate));
+        self.candidate_requests = self.candidate_requests.saturating_add(all.candidate);
         self.stable_events = self.stable_events.saturating_add(events.stable);
-        self.stable_requests = self.stable_requests.saturating_add(all(&firsts.stable));
+        self.stable_requests = self.stable_requests.saturating_add(all.stable);
     }
 }
 

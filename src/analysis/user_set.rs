@@ -207,12 +207,13 @@ fn bits(user: u64) -> impl Iterator<Item = (usize, u64)> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::collections::{HashMap, HashSet};
 
+    /// A shelf without an Envoy.
     #[derive(Default)]
-    struct Memory(HashMap<u64, Vec<u8>>);
+    pub(crate) struct Memory(pub(crate) HashMap<u64, Vec<u8>>);
 
     impl Shelf for Memory {
         fn read(&self, name: u64) -> Option<Vec<u8>> {

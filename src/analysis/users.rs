@@ -57,6 +57,10 @@ pub struct Pair {
 }
 
 impl Pair {
+    fn times(self, scale: u64) -> Self {
+        Self { candidate: self.candidate.saturating_mul(scale), stable: self.stable.saturating_mul(scale) }
+    }
+
     /// Counts one.
     pub fn add(&mut self, side: Side) {
         let count = match side {
@@ -96,6 +100,18 @@ impl Firsts {
     #[must_use]
     pub fn of(&self, test: Test) -> First {
         self.events.iter().find(|(known, _)| *known == test).map(|(_, first)| *first).unwrap_or_default()
+    }
+
+    /// How many users have come for the first time in the run, those included for whom others stand.
+    #[must_use]
+    pub fn all_newcomers(&self) -> Pair {
+        self.newcomers.times(self.scale)
+    }
+
+    /// The same for the step.
+    #[must_use]
+    pub fn all_in_step(&self) -> Pair {
+        Pair { candidate: self.candidate.requests, stable: self.stable.requests }.times(self.scale)
     }
 
     /// The first requests of a version's users in the step.

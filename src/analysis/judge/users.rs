@@ -69,18 +69,18 @@ impl Judge {
             let is_whole = tick.candidate.tells_of_all_users() && tick.stable.tells_of_all_users();
             tick.share.is_some() && tick.epoch == first.epoch && is_whole
         };
-        let mut newcomers = self.newcomers.clone();
+        let firsts = self.first_requests(open);
         // The fewest users of stable there are in any of these ticks, and of the candidate the most: so the odds are
         // at least what they will have been in each of them.
-        let users = self.worst_crowd(open);
+        let users = self.worst_crowd(first.share, &firsts);
         // By test: the block so far.
         let tests = self.metrics.iter().map(|metric| metric.tests.len()).sum();
         let mut block = vec![(Pair::default(), 0_u64); tests];
-        for (tick, age) in open.iter().take_while(is_of_one).filter(|(tick, _)| !tick.is_idle()) {
+        let block_of_one = open.iter().take_while(is_of_one).zip(&firsts);
+        for ((tick, age), firsts) in block_of_one.filter(|((tick, _), _)| !tick.is_idle()) {
             let (Some(share), view) = (tick.share, View::Open { age: *age }) else { break };
             ahead.ticks = ahead.ticks.saturating_add(1);
             let ticks = ahead.ticks;
-            let first_requests = newcomers.meet(tick, tick.number >= self.step.from, view).candidate;
             let mut block = block.iter_mut();
             let now = ahead.metrics.iter_mut().zip(&self.metrics).zip(&rules.metrics);
             for ((state, before), rule) in now {
@@ -93,7 +93,7 @@ impl Judge {
                     let worst = Pair { stable: events.stable.saturating_add(*pending), ..*events };
                     if let Test::ErrorsBeyond { max } = *test {
                         // Who came first, and when, is known by now; only how it ends is not.
-                        state.evidence.add(ticks, evidence::over_bound(&first_requests, max));
+                        state.evidence.add(ticks, evidence::over_bound(&firsts.candidate, max));
                         continue;
                     }
                     state.evidence = before.evidence;
@@ -115,18 +115,14 @@ impl Judge {
         most
     }
 
-    /// The users as they are at most of the candidate's, and at least of stable's, in any of the open ticks.
-    fn worst_crowd(&self, open: &[(Tick, usize)]) -> Sides {
-        let mut newcomers = self.newcomers.clone();
-        let mut all = newcomers.all;
-        for (nth, (tick, age)) in open.iter().enumerate() {
-            let firsts = newcomers.meet(tick, false, View::Open { age: *age });
-            let Pair { candidate, stable } = firsts.newcomers;
-            if nth == 0 {
-                tick.share.into_iter().for_each(|share| all.move_to(share));
-            }
-            let stable = if nth == 0 { stable.saturating_mul(firsts.scale) } else { 0 };
-            all.add(Pair { candidate: candidate.saturating_mul(firsts.scale), stable });
+    /// The users as they are at most of the candidate's, and at least of stable's, in any of the open ticks, of
+    /// which `firsts` tell; `share`: in the first of them.
+    fn worst_crowd(&self, share: Option<f64>, firsts: &[Firsts]) -> Sides {
+        let mut all = self.newcomers.all;
+        share.into_iter().for_each(|share| all.move_to(share));
+        for (nth, firsts) in firsts.iter().enumerate() {
+            let newcomers = firsts.all_newcomers();
+            all.add(if nth == 0 { newcomers } else { Pair { stable: 0, ..newcomers } });
         }
         all
     }
@@ -326,10 +322,7 @@ impl Newcomers {
                 }
             }
         }
-        self.all.add(Pair {
-            candidate: firsts.newcomers.candidate.saturating_mul(firsts.scale),
-            stable: firsts.newcomers.stable.saturating_mul(firsts.scale),
-        });
+        self.all.add(firsts.all_newcomers());
         // Not within a tick: all its users stand for as many others.
         while self.of_run.len() >= Some(MOST_EXACT) {
             self.halve(self.level.saturating_add(1));
@@ -348,9 +341,9 @@ impl Newcomers {
 
 impl Step {
     fn count_users(&mut self, firsts: &Firsts, rules: &Rules) {
-        let all = |arm: &Arm| arm.requests.saturating_mul(firsts.scale);
-        self.requests = self.requests.saturating_add(all(&firsts.candidate));
-        self.stable_requests = self.stable_requests.saturating_add(all(&firsts.stable));
+        let all = firsts.all_in_step();
+        self.requests = self.requests.saturating_add(all.candidate);
+        self.stable_requests = self.stable_requests.saturating_add(all.stable);
         if let Some(promotion) = rules.promotion {
             let table = Table { candidate: firsts.candidate, stable: firsts.stable };
             self.errors.add(&table, promotion.margin);

@@ -1,7 +1,7 @@
 //! The same where users keep their versions, and each counts once.
 
 use super::*;
-use crate::analysis::user_set::Shelf;
+use crate::analysis::user_set::tests::Memory;
 
 fn program() -> Program {
     let config = config::check(&json!({"rollouts": [{
@@ -148,18 +148,6 @@ fn what_happened_in_a_tick_that_says_nothing_has_happened() {
 /// More users than stand in the record itself; another VM goes on with it.
 #[test]
 fn whoever_leads_next_knows_who_has_failed() {
-    #[derive(Default)]
-    struct Memory(std::collections::BTreeMap<u64, Vec<u8>>);
-    impl Shelf for Memory {
-        fn read(&self, name: u64) -> Option<Vec<u8>> {
-            self.0.get(&name).cloned()
-        }
-        fn write(&mut self, bulk: &[u8]) -> u64 {
-            let name = self.0.len() as u64 + 1;
-            self.0.insert(name, bulk.to_vec());
-            name
-        }
-    }
     let mut shelf = Memory::default();
     let (mut record, epoch) = begun();
     let mut worker = Worker::default();
