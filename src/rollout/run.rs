@@ -239,9 +239,7 @@ impl Run {
                 }
             }
             Command::Promote { full } => {
-                if self.is_pinned(program) {
-                    return refused(" and pinned; a pin is removed by configuration");
-                }
+                self.unless_pinned(program)?;
                 if program.sides.is_some() {
                     self.promote_side(program, now, &mut events)?;
                     self.settle(program, &mut events);
@@ -289,6 +287,20 @@ impl Run {
         }
         self.settle(program, &mut events);
         Ok(events)
+    }
+
+    /// Refuses what a pin does not let happen.
+    fn unless_pinned(&self, program: &Program) -> Result<(), Refused> {
+        self.unless(self.is_pinned(program), " and pinned; a pin is removed by configuration")
+    }
+
+    /// Refuses traffic to a candidate that has been taken back.
+    fn unless_taken_back(&self) -> Result<(), Refused> {
+        self.unless(self.phase.is_taken_back(), "; retry it before the candidate gets traffic again")
+    }
+
+    fn unless(&self, applies: bool, why: &str) -> Result<(), Refused> {
+        if applies { Err(Refused(format!("the rollout is {}{why}", self.phase.label()))) } else { Ok(()) }
     }
 
     fn resume(&mut self, program: &Program, now: Now, events: &mut Vec<Event>) {

@@ -319,16 +319,9 @@ impl Run {
         now: Now,
         events: &mut Vec<Event>,
     ) -> Result<(), Refused> {
-        let label = self.phase.label();
-        if self.is_pinned(program) {
-            return Err(Refused(format!(
-                "the rollout is {label} and pinned; a pin is removed by configuration"
-            )));
-        }
-        if to_candidate && self.phase.is_taken_back() {
-            return Err(Refused(format!(
-                "the rollout is {label}; retry it before the candidate gets traffic again"
-            )));
+        self.unless_pinned(program)?;
+        if to_candidate {
+            self.unless_taken_back()?;
         }
         if self.release_hold() == Some(Held::Judge) {
             self.next_attempt(program, now);

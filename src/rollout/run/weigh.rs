@@ -87,26 +87,19 @@ impl Run {
         now: Now,
         events: &mut Vec<Event>,
     ) -> Result<(), Refused> {
-        let label = self.phase.label();
         if program.sides.is_some() {
             return Err(Refused(
                 "a blue_green rollout has no weights to set; switch sends all traffic to a side".into(),
             ));
         }
-        if self.is_pinned(program) {
-            return Err(Refused(format!(
-                "the rollout is {label} and pinned; a pin is removed by configuration"
-            )));
-        }
+        self.unless_pinned(program)?;
         if let Some(flaw) = self.flaw_of_weights(program, &weights) {
             return Err(Refused(flaw));
         }
         let before = self.candidate_weight(program);
         let wanted = program.candidate.as_ref().and_then(|candidate| weights.get(candidate)).copied();
-        if self.phase.is_taken_back() && wanted.is_some_and(|weight| weight > 0) {
-            return Err(Refused(format!(
-                "the rollout is {label}; retry it before the candidate gets traffic again"
-            )));
+        if wanted.is_some_and(|weight| weight > 0) {
+            self.unless_taken_back()?;
         }
         let walks = !program.steps.is_empty() && program.candidate.is_some() && !self.phase.is_taken_back();
         let is_known = weights.iter().all(|(name, share)| self.weights.get(name).unwrap_or(&0) == share);
