@@ -29,6 +29,21 @@ pub(crate) struct Outcome {
     pub(crate) ticks: Vec<Table>,
 }
 
+impl Outcome {
+    /// The candidate's requests from a tick to the one that decides; infinite when none does, `None` when that came
+    /// before.
+    pub(crate) fn requests(&self, from: u64) -> Option<f64> {
+        let from = usize::try_from(from).ok()?;
+        match self.rolled_back {
+            Some(judged) if judged <= from => None,
+            Some(judged) => {
+                Some(self.ticks[from..judged].iter().map(|tick| tick.candidate.requests as f64).sum())
+            }
+            None => Some(f64::INFINITY),
+        }
+    }
+}
+
 /// Lives through a world until the candidate is taken back or the world ends.
 pub(crate) fn run(world: &World, program: &Program, mut rng: Rng) -> Outcome {
     let (record, _) = Record::begin(program.clone(), clock(FIRST * SECOND));

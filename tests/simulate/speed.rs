@@ -194,12 +194,7 @@ fn by_request(cell: &Cell, length: u64, rng: Rng) -> Option<(f64, f64)> {
     let world = World { length, weights: cell.share, rate: Rate::Constant(cell.stable), worse, ..PLAIN };
     let program = program(&world, &["error_rate"]);
     let outcome = envoy::run(&world, &program, rng);
-    let from = usize::try_from(cell.from).ok()?;
-    let requests = match outcome.rolled_back {
-        Some(judged) if judged <= from => return None,
-        Some(judged) => outcome.ticks[from..judged].iter().map(|tick| tick.candidate.requests as f64).sum(),
-        None => f64::INFINITY,
-    };
+    let requests = outcome.requests(cell.from)?;
     let at_once = judge(outcome.ticks.into_iter(), cell.from, cell.share, program.rules()?)?;
     Some((requests, at_once))
 }

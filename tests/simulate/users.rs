@@ -4,9 +4,7 @@
 //! they have, those of the others with the world's rate on average, of a log-normal distribution. Each run
 //! draws everybody's luck and, under a salt of its own, everybody's version anew.
 
-use changeover::analysis::kernel::Table;
-
-use crate::envoy::{self, Outcome};
+use crate::envoy;
 use crate::speed::{is_near, judge};
 use crate::table::{mark, quantile, whole};
 use crate::traps::{self, OUTAGES, PLAIN, RAMP, Situation, program};
@@ -177,19 +175,8 @@ fn by_request(cell: &Cell, rng: fastrand::Rng) -> Option<(f64, f64)> {
     let world = World { users: cell.users, length: cell.from + HOUR, worse, ..PLAIN };
     let program = program(&world, &["error_rate"]);
     let outcome = envoy::run(&world, &program, rng);
-    let found = requests(&outcome, cell.from)?;
+    let found = outcome.requests(cell.from)?;
     Some((found, judge(outcome.ticks.into_iter(), cell.from, world.weights, program.rules()?)?))
-}
-
-/// The candidate's from a tick to the one that decides; `None` when that came before.
-fn requests(outcome: &Outcome, from: u64) -> Option<f64> {
-    let from = usize::try_from(from).ok()?;
-    let of = |tick: &Table| tick.candidate.requests as f64;
-    match outcome.rolled_back {
-        Some(judged) if judged <= from => None,
-        Some(judged) => Some(outcome.ticks.get(from..judged)?.iter().map(of).sum()),
-        None => Some(f64::INFINITY),
-    }
 }
 
 /// A candidate that fails always, beside a stable version of which some answers take longer than the deadline.
@@ -208,7 +195,7 @@ pub(crate) fn beside_slow_answers(effort: &Effort) -> bool {
     let program = program(&world, &["error_rate"]);
     let outcomes = parallel::runs(effort.runs, 700, |rng| envoy::run(&world, &program, rng));
     let judged: Vec<f64> =
-        outcomes.iter().map(|outcome| requests(outcome, 0).unwrap_or(f64::INFINITY)).collect();
+        outcomes.iter().map(|outcome| outcome.requests(0).unwrap_or(f64::INFINITY)).collect();
     // All that came until the rollback, not only until the tick that decides.
     let failed: Vec<f64> = outcomes
         .iter()
