@@ -228,6 +228,8 @@ async fn a_common_outage_that_stable_tells_later_accuses_nobody() {
 
 /// Healthy traffic, then one failure of the candidate among it: some evidence, not enough.
 async fn some_evidence(envoy: &Envoy, green: &Upstream) -> f64 {
+    // What came before the run is no evidence in it.
+    wait_for_event(envoy, "start").await;
     wait_for("healthy traffic", async || (green.count() >= 5).then_some(())).await;
     green.set(Behaviour::Status(503));
     let count = green.count();
