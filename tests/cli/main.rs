@@ -46,7 +46,9 @@ fn shell(endpoint: &str, line: &str) -> Command {
         .env_remove("CHANGEOVER_TOKEN")
         .env("TERM", "xterm")
         .env_remove("NO_COLOR")
+        .env_remove("CLICOLOR")
         .env_remove("CLICOLOR_FORCE")
+        .env_remove("CI")
         .stdin(Stdio::null());
     command
 }
@@ -156,7 +158,9 @@ fn tones_are_for_terminals() {
     assert!(text(&run(&endpoint, "CLICOLOR_FORCE=1 changeover status").stdout).contains('\u{1b}'));
     assert!(on_a_terminal(&endpoint, "changeover status").contains('\u{1b}'));
     assert!(!on_a_terminal(&endpoint, "NO_COLOR=1 changeover status").contains('\u{1b}'));
+    assert!(!on_a_terminal(&endpoint, "CLICOLOR=0 changeover status").contains('\u{1b}'));
     assert!(!on_a_terminal(&endpoint, "TERM=dumb changeover status").contains('\u{1b}'));
+    assert!(!on_a_terminal(&endpoint, "CI=true TERM=dumb changeover status").contains('\u{1b}'));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, stdout};
 
-use anstream::ColorChoice;
+use anstyle_query::{clicolor, clicolor_force, no_color, term_supports_color};
 
 /// How to write for whoever reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,10 +24,18 @@ impl Reader {
         let is_terminal = stdout().is_terminal();
         Self {
             width: is_terminal.then(|| size().0),
-            tones: anstream::AutoStream::choice(&stdout()) != ColorChoice::Never,
+            tones: shows_tones(is_terminal),
             redraws: is_terminal && std::env::var_os("TERM").is_none_or(|term| term != "dumb"),
         }
     }
+}
+
+/// Unlike `anstream`, which takes `CI` for a terminal that shows colours even where `TERM` says that it is dumb.
+fn shows_tones(is_terminal: bool) -> bool {
+    if no_color() {
+        return false;
+    }
+    clicolor_force() || (is_terminal && clicolor().unwrap_or(true) && term_supports_color())
 }
 
 /// Columns and lines of the terminal by now.
