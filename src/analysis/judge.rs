@@ -68,9 +68,11 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Adds a tick's users.
-    fn add(&mut self, events: Pair, firsts: &Firsts) {
+    /// Adds a tick's users, and those of them whose first event it was.
+    fn add(&mut self, test: Test, events: Pair, firsts: &Firsts) {
         let all = firsts.all_in_step();
+        // A bound is on first requests.
+        let events = if let Test::ErrorsBeyond { .. } = test { firsts.failed_in_step() } else { events };
         self.candidate_events = self.candidate_events.saturating_add(events.candidate);
         self.candidate_requests = self.candidate_requests.saturating_add(all.candidate);
         self.stable_events = self.stable_events.saturating_add(events.stable);

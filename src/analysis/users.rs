@@ -114,6 +114,12 @@ impl Firsts {
         Pair { candidate: self.candidate.requests, stable: self.stable.requests }.times(self.scale)
     }
 
+    /// Whose first request in the step failed.
+    #[must_use]
+    pub fn failed_in_step(&self) -> Pair {
+        Pair { candidate: self.candidate.events, stable: self.stable.events }.times(self.scale)
+    }
+
     /// The first requests of a version's users in the step.
     pub fn arm(&mut self, side: Side) -> &mut Arm {
         match side {

@@ -34,7 +34,7 @@ impl Judge {
             state.evidence.add(ticks, says(test, events, &firsts.candidate, odds));
             state.spent.add(spent);
             if in_step {
-                state.seen.add(events, &firsts);
+                state.seen.add(test, events, &firsts);
             }
         });
         let newcomers = firsts.newcomers;
@@ -90,6 +90,9 @@ impl Judge {
                     events.candidate = events.candidate.saturating_add(more.candidate);
                     events.stable = events.stable.saturating_add(more.stable);
                     *pending = pending.saturating_add(pending_on_stable(*test, tick));
+                    if tick.number >= self.step.from {
+                        state.seen.add(*test, more, firsts);
+                    }
                     let worst = Pair { stable: events.stable.saturating_add(*pending), ..*events };
                     if let Test::ErrorsBeyond { max } = *test {
                         // Who came first, and when, is known by now; only how it ends is not.
@@ -101,11 +104,6 @@ impl Judge {
                     state.spent.move_to(share);
                     let odds = users.odds(&state.spent, worst.stable);
                     state.evidence.add(begins, says(*test, worst, &Arm::default(), odds));
-                    if tick.number >= self.step.from {
-                        state.seen.candidate_events =
-                            state.seen.candidate_events.saturating_add(more.candidate);
-                        state.seen.stable_events = state.seen.stable_events.saturating_add(more.stable);
-                    }
                 }
             }
             if ahead.reading().all > most.reading().all {

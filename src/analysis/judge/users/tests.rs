@@ -140,7 +140,11 @@ fn a_fixed_bound_is_judged_by_each_users_first_request() {
     // New ones are; also those who have not all been answered.
     let failed = |user: u64| (user, if user.is_multiple_of(4) { first::FAILED } else { first::UNANSWERED });
     let open = tick(50, 0.05, came((5_000..5_100).map(failed)), came((6_000..7_900).map(outcome)));
-    assert!(judge.at_least(&[(open, 0)], &rules).reading().metrics[1] > 100.0);
+    let ahead = judge.at_least(&[(open, 0)], &rules);
+    assert!(ahead.reading().metrics[1] > 100.0);
+    // And people are told of all of this step.
+    let seen = ahead.metrics[1].tests[0].seen;
+    assert_eq!((seen.candidate_events, seen.candidate_requests), (4 + 25, 100 + 100));
 }
 
 #[test]
@@ -247,7 +251,11 @@ proptest! {
         let numbered: Vec<(u64, &Vec<Visit>)> = (number..).zip(&open).collect();
         let early: Vec<(Tick, usize)> =
             numbered.iter().map(|(number, visits)| (of_visits(*number, visits, false), 0)).collect();
-        let least = judge.at_least(&early, &rules).reading().all;
+        let ahead = judge.at_least(&early, &rules);
+        let least = ahead.reading().all;
+        let (_, _, seen) = ahead.strongest().unwrap();
+        prop_assert!(seen.candidate_events <= seen.candidate_requests, "{seen:?}");
+        prop_assert!(seen.stable_events <= seen.stable_requests, "{seen:?}");
         let mut most = judge.reading().all;
         for (number, visits) in numbered {
             judge.close(&of_visits(number, visits, true), &rules, number + 1);
