@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::kernel::real;
 use super::users::Pair;
 
-/// Standard deviations by which the number of users who have moved may be another than expected.
+/// Standard deviations by which the number of users may be another than is known.
 const CAUTION: f64 = 3.0;
 
 /// Users, by the version they have by now.
@@ -22,6 +22,8 @@ pub struct Sides {
     share: f64,
     /// How uncertain the two are: nobody counts who moves when the share changes.
     variance: f64,
+    /// Of how many users each was one, at most: they were counted by a sample.
+    scale: f64,
 }
 
 impl Sides {
@@ -37,6 +39,8 @@ impl Sides {
             self.candidate += sign * from * part;
             self.stable -= sign * from * part;
             self.variance += from.max(0.0) * part * (1.0 - part);
+            // However often it has changed: where a user is in the end is one toss.
+            self.variance = self.variance.min((self.candidate + self.stable).max(0.0) / 4.0);
         }
     }
 
@@ -46,15 +50,29 @@ impl Sides {
         self.stable += real(users.stable);
     }
 
+    /// Further users, counted by a sample of one in `scale`.
+    pub fn add_sampled(&mut self, users: Pair, scale: u64) {
+        self.add(users);
+        self.scale = self.scale.max(real(scale));
+    }
+
+    /// By how many the users of a version may be others than are known.
+    fn error(&self, users: f64) -> f64 {
+        // Each of n users is in the sample with the probability 1/scale, and stands for scale: the variance is n (scale - 1).
+        let of_sample = users.max(0.0) * (self.scale - 1.0).max(0.0);
+        CAUTION * (self.variance + of_sample).sqrt()
+    }
+
     /// The probability that a first event is the candidate's when these are all users, and `spent` are those who have
     /// had the event: that of the share, corrected by the parts of both versions' users who are left, and never below
     /// the share. Of stable's `more` may have had it besides.
     #[must_use]
     pub fn odds(&self, spent: &Self, more: u64) -> f64 {
-        let moved = CAUTION * self.variance.sqrt();
         let left = |all: f64, left: f64| if all > 0.0 { (left / all).clamp(0.0, 1.0) } else { 1.0 };
-        let candidate = spent.share * left(self.candidate, self.candidate + moved - spent.candidate);
-        let stable = (1.0 - spent.share) * left(self.stable, self.stable - moved - spent.stable - real(more));
+        let candidate =
+            spent.share * left(self.candidate, self.candidate + self.error(self.candidate) - spent.candidate);
+        let stable_left = self.stable - self.error(self.stable) - spent.stable - real(more);
+        let stable = (1.0 - spent.share) * left(self.stable, stable_left);
         // When there is nobody left of stable's, nothing speaks against the candidate.
         if stable > 0.0 { (candidate / (candidate + stable)).max(spent.share) } else { 1.0 }
     }
@@ -97,6 +115,25 @@ mod tests {
         assert_eq!(all.odds(&spent, 0), 1.0, "those of stable who are left may be none");
         spent.move_to(0.0);
         assert!(spent.candidate.abs() < 1e-9 && (spent.stable - 900.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn of_a_sample_the_last_few_are_not_known() {
+        let mut all = sides(0, 0, 0.05);
+        all.add_sampled(Pair { candidate: 1_000, stable: 19_200 }, 16);
+        // In truth they were 19,000, and 100 of them are left.
+        assert_eq!(all.odds(&sides(900, 18_900, 0.05), 0), 1.0);
+        assert!(all.odds(&sides(500, 9_500, 0.05), 0) < 0.1);
+    }
+
+    #[test]
+    fn a_share_that_goes_to_and_fro_does_not_add_up() {
+        let (mut all, mut spent) = (sides(200, 200, 0.5), sides(0, 0, 0.5));
+        for share in [0.05, 0.5].repeat(100) {
+            all.move_to(share);
+            spent.move_to(share);
+        }
+        assert!((0.5..0.7).contains(&all.odds(&spent, 0)), "{}", all.odds(&spent, 0));
     }
 
     proptest! {

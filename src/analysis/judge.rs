@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::at_risk::Sides;
 use super::evidence::{self, Evidence, RATIOS, SPLITS, rest};
+use super::kernel::Arm;
 use super::latency::{Edges, Histogram};
 use super::promotion::NoWorse;
 use super::rules::{MetricRule, Rules, Test};
@@ -46,7 +47,7 @@ struct TestState {
     evidence: Evidence<{ RATIOS.len() }>,
     /// For latency: the edges, and the first tick that they apply to; the newest last.
     edges: Vec<(u64, Edges)>,
-    /// How often the event came since the step began, for people who ask why.
+    /// How often the event came in the step, for people who ask why; until something of it is known, in the one before.
     seen: Seen,
     /// The users who have had the event in this run, where users are judged.
     users: UserSet,
@@ -73,10 +74,20 @@ impl Seen {
         let all = firsts.all_in_step();
         // A bound is on first requests.
         let events = if let Test::ErrorsBeyond { .. } = test { firsts.failed_in_step() } else { events };
-        self.candidate_events = self.candidate_events.saturating_add(events.candidate);
-        self.candidate_requests = self.candidate_requests.saturating_add(all.candidate);
-        self.stable_events = self.stable_events.saturating_add(events.stable);
-        self.stable_requests = self.stable_requests.saturating_add(all.stable);
+        self.count(
+            Arm { events: events.candidate, requests: all.candidate },
+            Arm { events: events.stable, requests: all.stable },
+        );
+        // A sample may have missed those who came, but not what happened to them.
+        self.candidate_requests = self.candidate_requests.max(self.candidate_events);
+        self.stable_requests = self.stable_requests.max(self.stable_events);
+    }
+
+    fn count(&mut self, candidate: Arm, stable: Arm) {
+        self.candidate_events = self.candidate_events.saturating_add(candidate.events);
+        self.candidate_requests = self.candidate_requests.saturating_add(candidate.requests);
+        self.stable_events = self.stable_events.saturating_add(stable.events);
+        self.stable_requests = self.stable_requests.saturating_add(stable.requests);
     }
 }
 
@@ -86,6 +97,8 @@ struct Step {
     from: u64,
     /// Tells what its proof is about: a margin, and what counts as an error.
     basis: u64,
+    /// Whether a tick of it has counted.
+    is_told_of: bool,
     /// The candidate's requests that were judged.
     requests: u64,
     /// Stable's beside them.
@@ -149,14 +162,19 @@ impl Judge {
         let is_first = self.step == Step { basis: self.step.basis, ..Step::default() };
         let from = if is_first { next_tick.saturating_sub(1) } else { next_tick };
         self.step = Step { from, basis, ..Step::default() };
-        for test in self.metrics.iter_mut().flat_map(|metric| &mut metric.tests) {
-            test.seen = Seen::default();
-        }
         self.newcomers.begin_step();
         if rules.by_user {
             self.forget_first_requests(rules);
         }
         self.place_edges(rules, next_tick, true);
+    }
+
+    /// A tick counts: if it is the first one of its step, what was seen in the step before is not told any more.
+    fn tell_of_step(&mut self, tick: &Tick) {
+        if tick.number >= self.step.from && !std::mem::replace(&mut self.step.is_told_of, true) {
+            let tests = self.metrics.iter_mut().flat_map(|metric| &mut metric.tests);
+            tests.for_each(|test| test.seen = Seen::default());
+        }
     }
 
     /// Takes the next tick over, whose requests have all ended or passed their deadline. Ticks come in order.
@@ -206,9 +224,10 @@ impl Judge {
     /// Adds a tick to the evidence.
     fn add(&mut self, tick: &Tick, rules: &Rules, view: View) {
         self.ticks = self.ticks.saturating_add(1);
+        self.tell_of_step(tick);
         for (state, rule) in self.metrics.iter_mut().zip(&rules.metrics) {
             for (state, test) in state.tests.iter_mut().zip(&rule.tests) {
-                state.add(self.ticks, *test, tick, view, tick.number >= self.step.from);
+                state.add(self.ticks, *test, tick, view);
             }
         }
         if let (View::Closed, Some(share)) = (view, tick.share) {
@@ -301,7 +320,7 @@ impl Judge {
     }
 
     /// What accuses most: the position of the metric and of its test in the rules, and what was seen of it
-    /// since the step began.
+    /// in the step, or in the one before where nothing is known of it yet.
     #[must_use]
     pub fn strongest(&self) -> Option<(usize, usize, Seen)> {
         let tests = self.metrics.iter().enumerate().flat_map(|(metric, state)| {
@@ -327,8 +346,8 @@ impl MetricState {
 }
 
 impl TestState {
-    /// Adds tick `t`; `counts`: to what was seen in this step as well.
-    fn add(&mut self, t: u64, test: Test, tick: &Tick, view: View, counts: bool) {
+    /// Adds tick `t`.
+    fn add(&mut self, t: u64, test: Test, tick: &Tick, view: View) {
         let table = tick.table(test, self.edges_of(tick.number), view);
         let ln = match test {
             Test::Errors { tolerate } => evidence::comparison(&table, tolerate),
@@ -336,14 +355,7 @@ impl TestState {
             Test::Slower { .. } => evidence::comparison(&table, 1.0),
         };
         self.evidence.add(t, ln);
-        if !counts {
-            return;
-        }
-        let seen = &mut self.seen;
-        seen.candidate_events = seen.candidate_events.saturating_add(table.candidate.events);
-        seen.candidate_requests = seen.candidate_requests.saturating_add(table.candidate.requests);
-        seen.stable_events = seen.stable_events.saturating_add(table.stable.events);
-        seen.stable_requests = seen.stable_requests.saturating_add(table.stable.requests);
+        self.seen.count(table.candidate, table.stable);
     }
 
     /// The newest edges that were known when the tick began.

@@ -15,7 +15,7 @@ pub fn is_in(user: u64, level: u8) -> bool {
     user.leading_zeros() >= level.into()
 }
 
-/// Users in ascending order, each with a number; of two numbers for one user the greater counts.
+/// Users in ascending order, each with a number.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
     level: u8,
@@ -34,27 +34,32 @@ impl Sample {
         self.users.iter().copied().filter(move |(user, _)| is_in(*user, level))
     }
 
-    /// Notes a number of a user. Returns whether he has come in by that.
-    pub fn note(&mut self, user: u64, number: u8) -> bool {
+    /// Notes a user with a number, unless he is in it already. Returns whether he has come in by that.
+    pub fn join(&mut self, user: u64, number: u8) -> bool {
         if !is_in(user, self.level) {
             return false;
         }
         match self.place(user) {
-            Ok(at) => {
-                if let Some((_, known)) = self.users.get_mut(at) {
-                    *known = number.max(*known);
-                }
-                return false;
-            }
+            Ok(_) => return false,
             Err(at) if self.users.len() < MOST => self.users.insert(at, (user, number)),
             Err(_) => {
                 self.level = self.level.saturating_add(1);
                 let level = self.level;
                 self.users.retain(|(user, _)| is_in(*user, level));
-                return self.note(user, number);
+                return self.join(user, number);
             }
         }
         true
+    }
+
+    /// Notes a number of a user: of several the greatest.
+    pub fn note(&mut self, user: u64, number: u8) {
+        if !self.join(user, number)
+            && let Ok(at) = self.place(user)
+            && let Some((_, known)) = self.users.get_mut(at)
+        {
+            *known = number.max(*known);
+        }
     }
 
     /// Changes the number of a user who is in it.
@@ -66,8 +71,22 @@ impl Sample {
         }
     }
 
-    /// Adds what another worker tells.
+    /// Adds what another worker tells: of two numbers of one user the greater counts.
     pub fn merge(&mut self, other: &Self) {
+        self.merge_by(other, Ord::max);
+    }
+
+    /// Adds what another worker tells of users who are not in it.
+    pub fn join_all(&mut self, other: &Self) {
+        self.merge_by(other, Option::or);
+    }
+
+    /// `choose`: between the two of one user, or what there is of him.
+    fn merge_by(
+        &mut self,
+        other: &Self,
+        choose: fn(Option<(u64, u8)>, Option<(u64, u8)>) -> Option<(u64, u8)>,
+    ) {
         self.level = self.level.max(other.level);
         let mut merged = Vec::with_capacity(self.users.len().saturating_add(other.users.len()));
         let (mut mine, mut theirs) = (self.after(self.level).peekable(), other.after(self.level).peekable());
@@ -75,8 +94,7 @@ impl Sample {
             let (takes_mine, takes_theirs) = (one <= two, two <= one);
             let one = if takes_mine { mine.next() } else { None };
             let two = if takes_theirs { theirs.next() } else { None };
-            // Both are of the same user, or one is missing.
-            merged.extend(one.max(two));
+            merged.extend(choose(one, two));
         }
         merged.extend(mine.chain(theirs));
         self.users = merged;
@@ -99,6 +117,14 @@ mod tests {
             sample.note(*user, *number);
         }
         sample
+    }
+
+    #[test]
+    fn who_is_in_it_cannot_join_again() {
+        let mut sample = of(&[(1, 2), (2, 2)]);
+        assert!(!sample.join(1, 3) && sample.join(3, 3));
+        sample.join_all(&of(&[(2, 3), (4, 1)]));
+        assert_eq!(sample.after(0).collect::<Vec<_>>(), [(1, 2), (2, 2), (3, 3), (4, 1)]);
     }
 
     #[test]

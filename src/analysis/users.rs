@@ -25,7 +25,7 @@ pub struct Users {
     pub waiting: Sample,
 }
 
-/// What came of a user's first request; of several the greater.
+/// What came of a user's first request.
 pub mod first {
     /// It was answered well.
     pub const WELL: u8 = 0;
@@ -40,7 +40,9 @@ pub mod first {
 impl Users {
     /// Adds what another worker tells.
     pub fn merge(&mut self, other: &Self) {
-        self.seen.merge(&other.seen);
+        // Of a user who came to both workers nobody knows which request was the first. Workers have an order, which has
+        // nothing to do with what came of it.
+        self.seen.join_all(&other.seen);
         self.failed.merge(&other.failed);
         self.slow.merge(&other.slow);
         self.waiting.merge(&other.waiting);

@@ -389,7 +389,7 @@ impl Run {
         }
         let moves = !program.steps.is_empty() && program.candidate.is_some();
         self.phase = if moves { Phase::Progressing } else { Phase::Steady };
-        let message = say::begun(program, self.attempt);
+        let message = say::begun(program, self.attempt, false);
         self.happen(program, now, actor, action, message, events);
         if moves {
             self.advance(program, now, actor, events);
@@ -441,6 +441,7 @@ impl Run {
         self.last_uptime = now.uptime;
         if let Some(rules) = program.rules() {
             self.judge.begin_step(rules, now.tick.saturating_add(1));
+            self.sides.expect_known_users(rules.by_user);
         }
     }
 
@@ -534,6 +535,12 @@ impl Run {
                 weights(shares.map(|(name, share)| (name.clone(), *share)))
             }
         };
+        let falls = |(name, share): (&String, &u16)| {
+            Some(name) != program.candidate.as_ref() && in_force.get(name).is_none_or(|now| now < share)
+        };
+        if self.in_force.iter().any(falls) {
+            self.judge.expect_strangers();
+        }
         self.in_force = in_force;
     }
 }

@@ -119,7 +119,7 @@ impl Ledger {
             counts.unanswered = counts.unanswered.saturating_add(1);
             if let Some(user) = user {
                 let users = counts.users.get_or_insert_default();
-                request.is_first = is_in(user, level) && users.seen.note(user, first::UNANSWERED);
+                request.is_first = is_in(user, level) && users.seen.join(user, first::UNANSWERED);
             }
         });
         let place = if user.is_some() { self.keep(request) } else { 0 };
@@ -267,6 +267,19 @@ mod tests {
     use super::*;
 
     const MS: u64 = 1_000_000;
+
+    #[test]
+    fn whoever_comes_again_keeps_the_outcome_of_his_first_request() {
+        let mut ledger = Ledger::default();
+        for failed in [false, true, false] {
+            let ticket = ledger.arrive(1, 1, Side::Candidate, Some(7));
+            ledger.end(ticket, MS, failed);
+        }
+        let entries = ledger.entries(2);
+        let users = entries[0].candidate.users.as_ref().unwrap();
+        assert_eq!(users.seen.after(0).collect::<Vec<_>>(), [(7, first::WELL)]);
+        assert_eq!(users.failed.after(0).count(), 1);
+    }
 
     #[test]
     fn a_request_counts_in_the_tick_of_its_arrival() {

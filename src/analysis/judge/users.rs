@@ -25,7 +25,7 @@ impl Judge {
             return firsts;
         };
         self.ticks = self.ticks.saturating_add(1);
-        let in_step = tick.number >= self.step.from;
+        self.tell_of_step(tick);
         let (ticks, users) = (self.ticks, self.newcomers.all);
         self.each_test(rules, |state, test| {
             let First { events, spent } = firsts.of(test);
@@ -33,17 +33,28 @@ impl Judge {
             let odds = users.odds(&state.spent, 0);
             state.evidence.add(ticks, says(test, events, &firsts.candidate, odds));
             state.spent.add(spent);
-            if in_step {
-                state.seen.add(test, events, &firsts);
-            }
+            state.seen.add(test, events, &firsts);
         });
         let newcomers = firsts.newcomers;
         let all = newcomers.candidate.saturating_add(newcomers.stable);
-        self.split.add(self.ticks, evidence::mismatch(newcomers.candidate, all, share));
-        if in_step {
+        if !self.newcomers.with_strangers {
+            self.split.add(self.ticks, evidence::mismatch(newcomers.candidate, all, share));
+        }
+        if self.is_in_step(tick) {
             self.step.count_users(&firsts, rules);
         }
         firsts
+    }
+
+    /// Users come to stable from another version than the candidate, where nobody has noted them: from here on the
+    /// split of those who come for the first time says nothing.
+    pub fn expect_strangers(&mut self) {
+        self.newcomers.with_strangers = true;
+    }
+
+    /// Whether the first requests of the step are among the tick's. A tick that counts nowhere uses none of them up.
+    fn is_in_step(&self, tick: &Tick) -> bool {
+        tick.number >= self.step.from && !tick.void
     }
 
     /// What open ticks tell of users who come for the first time in the step, by tick: who waits has not failed.
@@ -51,7 +62,7 @@ impl Judge {
     pub fn first_requests(&self, open: &[(Tick, usize)]) -> Vec<Firsts> {
         let mut newcomers = self.newcomers.clone();
         let of = |(tick, age): &(Tick, usize)| {
-            newcomers.meet(tick, tick.number >= self.step.from, View::Open { age: *age })
+            newcomers.meet(tick, self.is_in_step(tick), View::Open { age: *age })
         };
         open.iter().map(of).collect()
     }
@@ -80,6 +91,7 @@ impl Judge {
         for ((tick, age), firsts) in block_of_one.filter(|((tick, _), _)| !tick.is_idle()) {
             let (Some(share), view) = (tick.share, View::Open { age: *age }) else { break };
             ahead.ticks = ahead.ticks.saturating_add(1);
+            ahead.tell_of_step(tick);
             let ticks = ahead.ticks;
             let mut block = block.iter_mut();
             let now = ahead.metrics.iter_mut().zip(&self.metrics).zip(&rules.metrics);
@@ -90,9 +102,7 @@ impl Judge {
                     events.candidate = events.candidate.saturating_add(more.candidate);
                     events.stable = events.stable.saturating_add(more.stable);
                     *pending = pending.saturating_add(pending_on_stable(*test, tick));
-                    if tick.number >= self.step.from {
-                        state.seen.add(*test, more, firsts);
-                    }
+                    state.seen.add(*test, more, firsts);
                     let worst = Pair { stable: events.stable.saturating_add(*pending), ..*events };
                     if let Test::ErrorsBeyond { max } = *test {
                         // Who came first, and when, is known by now; only how it ends is not.
@@ -120,14 +130,15 @@ impl Judge {
         share.into_iter().for_each(|share| all.move_to(share));
         for (nth, firsts) in firsts.iter().enumerate() {
             let newcomers = firsts.all_newcomers();
-            all.add(if nth == 0 { newcomers } else { Pair { stable: 0, ..newcomers } });
+            let newcomers = if nth == 0 { newcomers } else { Pair { stable: 0, ..newcomers } };
+            all.add_sampled(newcomers, firsts.scale);
         }
         all
     }
 
     /// Notes everything that has happened to users in a closed tick, and says what of it was for the first time.
     fn meet(&mut self, tick: &Tick, rules: &Rules) -> Firsts {
-        let mut firsts = self.newcomers.meet(tick, tick.number >= self.step.from, View::Closed);
+        let mut firsts = self.newcomers.meet(tick, self.is_in_step(tick), View::Closed);
         self.each_test(rules, |state, test| firsts.events.push((test, state.meet(test, tick, View::Closed))));
         firsts
     }
@@ -285,13 +296,16 @@ pub(super) struct Newcomers {
     level: u8,
     /// All who have come in the run: those of the sample stand for the others.
     all: Sides,
+    /// Whether some may have come long ago, to a version where nobody has noted them.
+    with_strangers: bool,
     of_run: UserSet,
     of_step: UserSet,
 }
 
 impl Default for Newcomers {
     fn default() -> Self {
-        Self { level: 0, all: Sides::default(), of_run: UserSet::exact(), of_step: UserSet::exact() }
+        let (of_run, of_step) = (UserSet::exact(), UserSet::exact());
+        Self { level: 0, all: Sides::default(), with_strangers: false, of_run, of_step }
     }
 }
 
@@ -320,7 +334,7 @@ impl Newcomers {
                 }
             }
         }
-        self.all.add(firsts.all_newcomers());
+        self.all.add_sampled(firsts.all_newcomers(), firsts.scale);
         // Not within a tick: all its users stand for as many others.
         while self.of_run.len() >= Some(MOST_EXACT) {
             self.halve(self.level.saturating_add(1));

@@ -1,8 +1,11 @@
 use super::*;
 use crate::config;
-use crate::telemetry::ledger::{Ledger, Side};
+use crate::telemetry::ledger::{Ledger, Side, Ticket};
 use serde_json::json;
 
+mod any_order;
+mod flips;
+mod people;
 mod users;
 
 const SECOND: u64 = 1_000_000_000;
@@ -36,6 +39,12 @@ impl Worker {
                 self.ledger.end(ticket, 1_000_000, request < errors);
             }
         }
+    }
+
+    /// A user's request that is answered at once.
+    fn visit(&mut self, tick: u64, epoch: u64, side: Side, user: u64, fails: bool) {
+        let ticket = self.ledger.arrive(tick, epoch, side, Some(user));
+        self.ledger.end(ticket, 1_000_000, fails);
     }
 }
 
@@ -262,4 +271,23 @@ fn a_clock_that_goes_back_or_jumps_judges_nothing_twice() {
         advance(&mut record, &[&worker], clock.tick(), clock);
         assert_eq!(record.run.judge.reading(), judged.reading());
     }
+}
+
+/// The candidate fails in the last seconds of a step, which close in the next one.
+#[test]
+fn what_is_told_is_what_was_seen() {
+    let (mut record, epoch) = begun();
+    let mut worker = Worker::default();
+    let mut slow = Vec::new();
+    for tick in 101..104 {
+        worker.tick(tick, epoch, (0, 5), (0, 95));
+        (0..5).for_each(|_| slow.push(worker.ledger.arrive(tick, epoch, Side::Candidate, None)));
+    }
+    advance(&mut record, &[&worker], 104, at(104 * SECOND));
+    record.command(Command::Promote { full: false }, at(104 * SECOND + 1)).unwrap();
+    slow.into_iter().for_each(|ticket| worker.ledger.end(ticket, 2 * SECOND, true));
+    advance(&mut record, &[&worker], 105, at(105 * SECOND));
+    assert_eq!(record.run.phase, Phase::Failed);
+    let reason = &record.run.reason;
+    assert!(reason.contains("15 of 30 requests (50.0 %) against 0 of 285 requests (0.0 %)"), "{reason}");
 }

@@ -22,6 +22,8 @@ pub(super) struct Sides {
     from: u64,
     /// What it has answered since it is active.
     answered: Arm,
+    /// Whether users are new by now who have been counted in it: with the next ones it starts anew.
+    starts_anew: bool,
     /// Open while the side is watched.
     pub(super) window: Option<Window>,
     /// Its e-value when it was closed, until something else begins.
@@ -41,6 +43,9 @@ impl Sides {
     /// Takes over a tick that is closed, and where users are judged what it tells of them.
     pub(super) fn close(&mut self, tick: &Tick, firsts: Option<&Firsts>) {
         let Some(counted) = self.counted(tick, firsts, View::Closed) else { return };
+        if counted.requests > 0 && std::mem::take(&mut self.starts_anew) {
+            self.answered = Arm::default();
+        }
         self.answered = self.answered.and(counted);
         if let Some(window) = &mut self.window {
             window.add(counted);
@@ -62,13 +67,15 @@ impl Sides {
     }
 
     /// Nothing is held against the side any more.
-    /// `by_user`: everybody is new by that, so what the side has answered would count twice.
     pub(super) fn retry(&mut self, by_user: bool) {
         self.crossed = false;
-        if by_user {
-            self.answered = Arm::default();
-        }
+        self.expect_known_users(by_user);
         self.window = self.window.as_ref().map(Window::anew);
+    }
+
+    /// Another step or attempt takes everybody for new, where users are judged: they would count twice.
+    pub(super) fn expect_known_users(&mut self, by_user: bool) {
+        self.starts_anew |= by_user;
     }
 
     /// Ends the watch. Returns whether there was one.
@@ -109,10 +116,12 @@ impl Run {
         action: Action,
         events: &mut Vec<Event>,
     ) {
-        self.happen(program, now, actor, action, say::begun(program, self.attempt), events);
         let to_candidate = program.is_candidate_active();
         // The other side answers than is configured: that is a flip like any other, and watched.
-        if action == Action::Retry && self.sides.is_candidate != to_candidate {
+        let flips = action == Action::Retry && self.sides.is_candidate != to_candidate;
+        let bakes = !flips && !to_candidate && !program.steps.is_empty();
+        self.happen(program, now, actor, action, say::begun(program, self.attempt, bakes), events);
+        if flips {
             return self.flip(program, to_candidate, now, actor, events);
         }
         self.begin_sides(program, now, actor, events);
@@ -151,7 +160,8 @@ impl Run {
         self.position = program.steps.len();
         self.held = None;
         self.begin_step(program, now);
-        self.happen(program, now, actor, Action::Flip, say::flipped(program, to_candidate), events);
+        let message = say::once_unpinned(say::flipped(program, to_candidate), self.is_pinned(program));
+        self.happen(program, now, actor, Action::Flip, message, events);
         self.settle(program, events); // the event tells from where to where
         let Some(duration) = program.sides.and_then(|sides| sides.window) else {
             return self.end_watch(program, now, actor, events);
@@ -163,13 +173,14 @@ impl Run {
                 self.sides.window = Some(window);
             }
             Err(why) => {
-                self.not_watched(program, why, before, now, actor, events);
+                let message = self.not_watched(program, why, before, now, actor, events);
                 self.end_watch(program, now, actor, events);
+                self.reason = message;
             }
         }
     }
 
-    /// Says that nobody watches the side that answers.
+    /// Says that nobody watches the side that answers. Returns how.
     pub(super) fn not_watched(
         &mut self,
         program: &Program,
@@ -178,9 +189,10 @@ impl Run {
         now: Now,
         actor: Actor,
         events: &mut Vec<Event>,
-    ) {
+    ) -> String {
         let message = say::not_watched(program, self.sides.is_candidate, why, before);
-        self.happen(program, now, actor, Action::Alarm, message, events);
+        self.happen(program, now, actor, Action::Alarm, message.clone(), events);
+        message
     }
 
     /// Has a side answer, whatever there was before.
@@ -203,6 +215,7 @@ impl Run {
         self.phase = if self.sides.is_candidate { Phase::Succeeded } else { Phase::Steady };
         if was_watched || self.sides.is_candidate {
             let message = say::stays(program, self.sides.is_candidate);
+            let message = say::once_unpinned(message, self.is_pinned(program));
             self.happen(program, now, actor, Action::Succeed, message, events);
         }
     }

@@ -54,6 +54,16 @@ impl Run {
         if errors(before) != errors(program) {
             self.redefine_errors(program, now, &mut events);
         }
+        let by_user = |program: &Program| program.rules().is_some_and(|rules| rules.by_user);
+        if by_user(before) != by_user(program) && !self.phase.is_taken_back() {
+            let unit = program.unit().label();
+            self.begin_step(program, now);
+            let message = format!("{unit} are judged by now, and the step starts anew");
+            self.happen(program, now, Actor::Config, Action::Change, message, &mut events);
+        }
+        if before.sides != program.sides && self.phase == Phase::Progressing {
+            self.resume_window(program);
+        }
         let course = |program: &Program| program.sides.is_some();
         if (&before.steps, &before.weights, course(before))
             != (&program.steps, &program.weights, course(program))
@@ -86,7 +96,8 @@ impl Run {
     fn begin_at_candidate(&mut self, program: &Program, now: Now, events: &mut Vec<Event>) {
         let is_watched = program.sides.is_some_and(|sides| sides.window.is_some());
         if is_watched && self.sides.is_candidate {
-            self.not_watched(program, NotJudged::TooFew, Arm::default(), now, Actor::Config, events);
+            self.reason =
+                self.not_watched(program, NotJudged::TooFew, Arm::default(), now, Actor::Config, events);
         }
     }
 

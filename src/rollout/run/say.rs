@@ -19,12 +19,13 @@ fn sides(program: &Program, is_candidate: bool) -> (&str, &str) {
     if is_candidate { (candidate, stable) } else { (stable, candidate) }
 }
 
-pub(super) fn begun(program: &Program, attempt: u32) -> String {
+/// `bakes`: with blue/green it begins with the bake.
+pub(super) fn begun(program: &Program, attempt: u32, bakes: bool) -> String {
     let release = &program.release;
     if let (Some(candidate), Some(_)) = (&program.candidate, program.sides) {
         let (active, other) = sides(program, program.is_candidate_active());
         let begun = format!("release {release}, attempt {attempt}");
-        return if active == program.stable && !program.steps.is_empty() {
+        return if bakes {
             format!("{begun}: {candidate} is baked beside {active}")
         } else {
             format!("{begun}: all to {active}, {other} stands by")
@@ -110,6 +111,16 @@ pub(super) fn bake_ended(program: &Program) -> String {
     format!("the bake is over, {} keeps all the traffic", program.stable)
 }
 
+/// Of what is done while a pin decides.
+pub(super) fn once_unpinned(message: String, is_pinned: bool) -> String {
+    if is_pinned { format!("once the pin is gone: {message}") } else { message }
+}
+
+/// The candidate was found worse by what it answered before it lost its traffic.
+pub(super) fn gone_already(program: &Program, sentence: &str) -> String {
+    format!("{} has no traffic any more; before, {sentence}", candidate(program))
+}
+
 pub(super) fn stays(program: &Program, is_candidate: bool) -> String {
     if is_candidate { succeeded(program) } else { format!("{} keeps all the traffic", program.stable) }
 }
@@ -119,7 +130,7 @@ pub(super) fn watched(program: &Program, window: &Window, is_candidate: bool, th
     let (candidate, stable) =
         if is_candidate { (window.since, window.before) } else { (window.before, window.since) };
     Finding {
-        rule: format!("error_rate.window: more than {}", Rate(window.bound)),
+        rule: "error_rate.window".into(),
         is_absolute: true,
         value: window.value().log10(),
         threshold: threshold.log10(),
@@ -160,9 +171,10 @@ pub(super) fn no_side(program: &Program, active: &str) -> String {
 
 pub(super) fn split(program: &Program) -> String {
     format!(
-        "{} does not get the share of requests that its weight says; something besides the weights decides who goes \
-         where, and no step ends until that is gone",
-        candidate(program)
+        "{} does not get the share of {} that its weight says; something besides the weights decides who goes where, \
+         and no step ends until that is gone",
+        candidate(program),
+        program.unit().label()
     )
 }
 
@@ -178,48 +190,45 @@ pub(super) fn overdue(program: &Program, position: usize, waited: u64, judge: &J
     )
 }
 
-/// What the judge goes by when it accuses. `tick`: the one under way.
-pub(super) fn finding(judge: &Judge, rules: &Rules, tick: u64) -> Finding {
+/// What the judge goes by when it accuses, and what exactly that is, in words. `tick`: the one under way.
+pub(super) fn finding(judge: &Judge, rules: &Rules, tick: u64) -> (Finding, String) {
     let (metric, test, samples) = judge.strongest().unwrap_or_default();
     let rule = rules.metrics.get(metric);
-    let name = rule.map(|rule| rule.name.as_str()).unwrap_or_default();
-    let rule = match rule.and_then(|rule| rule.tests.get(test)) {
+    let name = rule.map(|rule| rule.name.clone()).unwrap_or_default();
+    let test_of_rule = rule.and_then(|rule| rule.tests.get(test));
+    let what = match test_of_rule {
         Some(Test::Slower { quantile, .. }) => {
             let edges = judge.edges(metric, test, tick);
             let edge = edges.map_or(0.0, |edges| latency::milliseconds(edges.candidate));
             format!("{name}: slower than {edge:.0} ms, beyond stable's {quantile} quantile")
         }
-        Some(Test::ErrorsBeyond { max }) => format!("{name}: more than {:.2} %", max * 100.0),
-        _ => name.to_owned(),
+        Some(Test::ErrorsBeyond { max }) => format!("{name}: more than {}", Rate(*max)),
+        _ => name.clone(),
     };
-    let is_absolute = matches!(
-        rules.metrics.get(metric).and_then(|rule| rule.tests.get(test)),
-        Some(Test::ErrorsBeyond { .. })
-    );
-    Finding {
-        rule,
-        is_absolute,
+    let finding = Finding {
+        rule: name,
+        is_absolute: matches!(test_of_rule, Some(Test::ErrorsBeyond { .. })),
         value: judge.reading().all.log10(),
         threshold: rules.threshold.log10(),
         samples,
         unit: if rules.by_user { Unit::Users } else { Unit::Requests },
-    }
+    };
+    (finding, what)
 }
 
-/// The sentence of a finding.
-pub(super) fn accusation(program: &Program, finding: &Finding, weight: u16) -> String {
+/// The sentence of a finding, which is about `what`.
+pub(super) fn accusation(program: &Program, finding: &Finding, what: &str) -> String {
     let (name, stable) = (candidate(program), &program.stable);
     let seen = finding.samples;
     let mine = Of(seen.candidate_events, seen.candidate_requests, finding.unit);
     let what = if finding.is_absolute {
-        format!("{name} has more than it may ({}): {mine}", finding.rule)
+        format!("{name} has more than it may ({what}): {mine}")
     } else {
         let theirs = Of(seen.stable_events, seen.stable_requests, finding.unit);
-        format!("{name} is worse than {stable} ({}): {mine} against {theirs}", finding.rule)
+        format!("{name} is worse than {stable} ({what}): {mine} against {theirs}")
     };
     format!(
-        "at {} {what}; the odds that this is no chance are {}, {} is the limit",
-        Percent(weight),
+        "{what}; the odds that this is no chance are {}, {} is the limit",
         Odds(finding.value),
         Odds(finding.threshold)
     )

@@ -4,7 +4,7 @@ use super::{Held, Now, Phase, Run, WAITS_FOR_PROMOTION, flip, say};
 use crate::analysis::evidence::SPLIT_THRESHOLD;
 use crate::analysis::tick::Tick;
 use crate::config::release::OnFailure;
-use crate::rollout::event::{Action, Actor, Event, Finding, Unit};
+use crate::rollout::event::{Action, Actor, Event, Finding, Percent, Unit};
 use crate::rollout::program::{Analysis, Pause, Program, Step};
 
 impl Run {
@@ -34,11 +34,18 @@ impl Run {
         if !crossed || before {
             return;
         }
-        let finding = say::finding(&judge, &analysis.rules, now.tick);
-        let mut sentence = say::accusation(program, &finding, self.candidate_weight(program));
+        let (finding, what) = say::finding(&judge, &analysis.rules, now.tick);
+        let mut sentence = say::accusation(program, &finding, &what);
         if split_crossed {
             sentence.push_str("; the split is not what it should be");
         }
+        if program.sides.is_some() && self.candidate_share(program).is_none() {
+            // All has been flipped back before this was known: what is watched now is the other side.
+            let message = say::gone_already(program, &sentence);
+            self.happen(program, now, Actor::Auto, Action::Alarm, message, events);
+            return flip::attach(events, finding);
+        }
+        let sentence = format!("at {} {sentence}", Percent(self.candidate_weight(program)));
         self.act_on(program, finding, sentence, now, events);
     }
 

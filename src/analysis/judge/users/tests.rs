@@ -104,6 +104,27 @@ fn with_many_users_a_part_speaks_for_all() {
     assert!(judge.split() < 10.0);
 }
 
+#[test]
+fn a_sample_that_misses_users_does_not_miss_their_failures() {
+    let rules = rules(&["error_rate"]);
+    let mut judge = judge(&rules);
+    let well = |number: u64, users: std::ops::Range<u64>| {
+        came(users.map(move |nth| (number * 1_000 + nth, first::WELL)))
+    };
+    for number in 0..200 {
+        judge.close(&tick(number, 0.05, well(number, 0..50), well(number, 50..1_000)), &rules, number + 1);
+    }
+    judge.begin_step(&rules, 200);
+    let level = judge.watch().level;
+    for number in 200..203 {
+        let missed = (number * 1_000_000..).filter(|user| !is_in(hash(*user), level));
+        let candidate = came(missed.take(2).map(|user| (user, first::FAILED)));
+        judge.close(&tick(number, 0.05, candidate, well(number, 0..38)), &rules, number + 1);
+    }
+    let (_, _, seen) = judge.strongest().unwrap();
+    assert_eq!((seen.candidate_events, seen.candidate_requests), (6, 6));
+}
+
 /// Ever more users, in ticks of any size: the part that speaks for them is never lost.
 #[test]
 fn however_many_users_come_the_sample_goes_on() {

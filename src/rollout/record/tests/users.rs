@@ -20,14 +20,6 @@ fn begun() -> (Record, u64) {
     (record, epoch)
 }
 
-impl Worker {
-    /// A user's request that is answered at once.
-    fn visit(&mut self, tick: u64, epoch: u64, side: Side, user: u64, fails: bool) {
-        let ticket = self.ledger.arrive(tick, epoch, side, Some(user));
-        self.ledger.end(ticket, 1_000_000, fails);
-    }
-}
-
 /// After these ticks have closed.
 fn odds(record: &mut Record, worker: &Worker, tick: u64) -> f64 {
     advance(record, &[worker], tick, at(tick * SECOND));

@@ -1,0 +1,116 @@
+//! Commands, pushes, late workers and users in any order.
+
+use super::people::{hash, rollout};
+use super::*;
+use crate::rollout::event::Action;
+
+fn programs() -> Vec<Program> {
+    let fields = [
+        json!({"blue_green": {"bake": {"weight": 10, "duration": "5s"}, "auto_rollback_window": "8s"}, "analysis": {"metrics": [{"name": "error_rate", "max": 0.2}, {"name": "latency"}], "on_failure": "pause", "promote_when": {}}}),
+        json!({"blue_green": {"active": "green", "auto_rollback_window": "8s"}, "analysis": {"metrics": [{"name": "error_rate"}]}}),
+        json!({"blue_green": {"auto_rollback_window": "20s"}, "pin": "green", "analysis": {"metrics": [{"name": "error_rate"}]}}),
+        json!({"steps": [{"set_weight": 5}, {"pause": {"duration": "3s"}}, {"set_weight": {"green": 20, "red": 10}}, {"pause": {"duration": "3s", "min_requests": 20}}, {"set_weight": {"green": 60, "red": 0}}, {"pause": {}}], "analysis": {"metrics": [{"name": "error_rate", "max": 0.2}], "on_failure": "alarm"}}),
+        json!({"weights": {"green": 30, "red": 5}, "analysis": {"metrics": [{"name": "latency", "tolerate": 1}], "dry_run": true}}),
+        json!({"weights": {"green": 30}}),
+    ];
+    fields.iter().map(|fields| Program::new(&rollout(fields).rollouts[0])).collect()
+}
+
+fn command(rng: &mut fastrand::Rng) -> Command {
+    let weight = |name: &str, share| Command::Weight([(name.to_owned(), share)].into_iter().collect());
+    match rng.u8(..9) {
+        0 => Command::Abort,
+        1 => Command::Retry,
+        2 => Command::Pause,
+        3 => Command::Resume,
+        4 => Command::Promote { full: rng.bool() },
+        5 => Command::Switch { active: "green".into() },
+        6 => Command::Switch { active: "blue".into() },
+        7 => weight("green", rng.u16(..100) * 100),
+        _ => weight("red", rng.u16(..40) * 100),
+    }
+}
+
+/// A second of a worker's users, some of whom wait.
+fn second(
+    rng: &mut fastrand::Rng,
+    ledger: &mut Ledger,
+    record: &Record,
+    tick: u64,
+    broken: bool,
+) -> Vec<Ticket> {
+    let share = record.run.candidate_share(&record.program);
+    let mut open = Vec::new();
+    for _ in 0..rng.u64(..120) {
+        let user = rng.u64(..if broken { 100 } else { 3_000 });
+        let is_candidate = share.is_some_and(|share| (hash(user) % 1_000) as f64 / 1_000.0 < share);
+        let side = if is_candidate { Side::Candidate } else { Side::Stable };
+        let epoch = record.head("r").assignment ^ u64::from(rng.u16(..3_000) == 0);
+        let mut ticket = ledger.arrive(tick, epoch, side, Some(hash(user)));
+        if rng.u8(..5) == 0 {
+            if rng.bool() {
+                ledger.answer(&mut ticket, 1_000_000, rng.bool());
+            }
+            open.push(ticket);
+        } else {
+            ledger.end(ticket, rng.u64(1..2 * SECOND), (broken && is_candidate) || user.is_multiple_of(50));
+        }
+    }
+    open
+}
+
+fn check(record: &Record, events: &[Event]) {
+    for Event { action, message, evidence, .. } in events {
+        if let Some(finding) = evidence {
+            let seen = finding.samples;
+            assert!(seen.candidate_events <= seen.candidate_requests, "{message}");
+            assert!(seen.stable_events <= seen.stable_requests, "{message}");
+            assert!(seen.candidate_events + seen.stable_events > 0, "{message}");
+        }
+        assert!(*action != Action::Rollback || !message.contains("at 0 %"), "{message}");
+    }
+    let run = &record.run;
+    assert!(run.judge.reading().all.is_finite());
+    assert!(run.phase != Phase::Paused || !run.reason.is_empty());
+    let all_to_green = run.in_force().get("green") == Some(&10_000);
+    let is_flipped = run.phase == Phase::Succeeded && record.program.sides.is_some();
+    assert!(!is_flipped || all_to_green || record.program.pin.is_some());
+    let stored: Record = postcard::from_bytes(&postcard::to_allocvec(record).unwrap()).unwrap();
+    assert_eq!(stored.run.phase, run.phase);
+}
+
+#[test]
+fn whatever_comes_in_whatever_order_what_is_told_makes_sense() {
+    let programs = programs();
+    for seed in 0..60 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let (mut record, _) = Record::begin(programs[rng.usize(..programs.len())].clone(), at(100 * SECOND));
+        let mut workers = [Worker::default(), Worker::default()];
+        let mut open: Vec<(usize, Ticket)> = Vec::new();
+        for tick in 100..220 {
+            let broken = rng.u8(..8) == 0;
+            for (nth, worker) in workers.iter_mut().enumerate() {
+                worker.ledger.forget_through(record.closed_through);
+                worker.ledger.watch(record.head("r").watch);
+                let waits = second(&mut rng, &mut worker.ledger, &record, tick, broken);
+                open.extend(waits.into_iter().map(|ticket| (nth, ticket)));
+            }
+            let (ended, waits) = std::mem::take(&mut open).into_iter().partition(|_| rng.u8(..3) == 0);
+            open = waits;
+            let ended: Vec<(usize, Ticket)> = ended;
+            ended.into_iter().for_each(|(nth, ticket)| {
+                workers[nth].ledger.end(ticket, rng.u64(1..6 * SECOND), rng.bool());
+            });
+            let known = if rng.u8(..6) == 0 { tick - 1 } else { tick + 1 };
+            let now = at((tick + 1) * SECOND);
+            let mut events = advance(&mut record, &[&workers[0], &workers[1]], known, now);
+            if rng.u8(..6) == 0 {
+                events.extend(record.command(command(&mut rng), now).unwrap_or_default());
+            }
+            if rng.u8(..25) == 0 {
+                events.extend(record.push(&programs[rng.usize(..programs.len())], now));
+            }
+            check(&record, &events);
+        }
+    }
+}

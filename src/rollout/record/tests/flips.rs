@@ -1,0 +1,129 @@
+//! Blue/green, from what workers tell: who was judged before a flip, and what is told of it.
+
+use super::people::{begun, hash, rollout};
+use super::*;
+
+fn baking(on_failure: &str) -> serde_json::Value {
+    json!({
+        "blue_green": {"bake": {"weight": 10, "duration": "1h"}, "auto_rollback_window": "30s"},
+        "analysis": {"metrics": [{"name": "error_rate"}], "on_failure": on_failure},
+    })
+}
+
+fn watching() -> serde_json::Value {
+    json!({"blue_green": {"auto_rollback_window": "30s"}, "analysis": {"metrics": [{"name": "error_rate"}]}})
+}
+
+fn switch(record: &mut Record, active: &str, second: u64) -> Vec<Event> {
+    record.command(Command::Switch { active: active.into() }, at(second * SECOND)).unwrap()
+}
+
+/// So many users of a side in one tick, which closes.
+fn users(
+    record: &mut Record,
+    tick: u64,
+    side: Side,
+    users: std::ops::Range<u64>,
+    fails: impl Fn(u64) -> bool,
+) {
+    let epoch = record.head("r").assignment;
+    let mut worker = Worker::default();
+    users.for_each(|user| worker.visit(tick, epoch, side, hash(user), fails(user)));
+    advance(record, &[&worker], tick + 1, at((tick + 1) * SECOND));
+}
+
+#[test]
+fn a_flip_past_an_accusation_is_watched() {
+    let (mut record, epoch) = begun(&baking("pause"));
+    let mut worker = Worker::default();
+    (0..3_000).for_each(|user| worker.visit(100, epoch, Side::Stable, hash(user), user % 100 == 0));
+    (0..30).for_each(|user| worker.visit(101, epoch, Side::Candidate, hash(10_000 + user), true));
+    advance(&mut record, &[&worker], 102, at(102 * SECOND));
+    assert_eq!(record.run.phase, Phase::Paused);
+    record.command(Command::Promote { full: false }, at(102 * SECOND)).unwrap();
+    assert!(record.run.window().is_some(), "3,000 users of blue were judged before: {}", record.run.reason);
+}
+
+#[test]
+fn a_retry_that_flips_is_watched_and_does_not_speak_of_a_bake() {
+    let (mut record, _) = begun(&json!({
+        "blue_green": {"active": "green", "auto_rollback_window": "30s"},
+        "analysis": {"metrics": [{"name": "error_rate"}]},
+    }));
+    record.command(Command::Abort, at(100 * SECOND)).unwrap();
+    users(&mut record, 101, Side::Stable, 0..3_000, |user| user % 100 == 0);
+    record.command(Command::Retry, at(102 * SECOND)).unwrap();
+    assert!(record.run.window().is_some(), "3,000 users of blue were judged before: {}", record.run.reason);
+
+    let (mut record, _) = begun(&baking("abort"));
+    switch(&mut record, "green", 101);
+    users(&mut record, 102, Side::Candidate, 0..2_000, |_| false);
+    switch(&mut record, "blue", 103);
+    users(&mut record, 104, Side::Stable, 0..2_000, |_| true);
+    assert_eq!(record.run.phase, Phase::Failed);
+    let events = record.command(Command::Retry, at(105 * SECOND)).unwrap();
+    assert_eq!(events[0].message, "release 1, attempt 2: all to blue, green stands by");
+}
+
+#[test]
+fn users_are_not_counted_twice_before_a_flip() {
+    let (mut record, _) = begun(&baking("abort"));
+    users(&mut record, 100, Side::Stable, 0..600, |_| false);
+    switch(&mut record, "blue", 101);
+    users(&mut record, 102, Side::Stable, 0..600, |_| false);
+    switch(&mut record, "green", 103);
+    let expected = "green is not watched after the flip, nothing goes back by itself: of blue only 600 users were judged \
+                    before it, 1000 are needed";
+    assert_eq!((record.run.reason.as_str(), record.run.phase), (expected, Phase::Succeeded));
+}
+
+#[test]
+fn the_reason_names_the_window_that_is_configured() {
+    let with = |window: &str| {
+        let mut fields = watching();
+        fields["blue_green"]["auto_rollback_window"] = window.into();
+        Program::new(&rollout(&fields).rollouts[0])
+    };
+    let (mut record, _) = begun(&watching());
+    users(&mut record, 101, Side::Stable, 0..3_000, |_| false);
+    switch(&mut record, "green", 102);
+    record.push(&with("1h"), at(103 * SECOND));
+    assert!(record.run.reason.starts_with("green is watched for 60 min: "), "{}", record.run.reason);
+}
+
+#[test]
+fn a_flip_under_a_pin_says_that_it_waits() {
+    let with = |active: &str| {
+        let mut fields = watching();
+        (fields["blue_green"]["active"], fields["pin"]) = (active.into(), "blue".into());
+        Program::new(&rollout(&fields).rollouts[0])
+    };
+    let (mut record, _) = Record::begin(with("blue"), at(100 * SECOND));
+    let events = record.push(&with("green"), at(102 * SECOND));
+    assert_eq!(events[0].message, "once the pin is gone: all traffic goes from blue to green");
+    assert_eq!(events[0].from, events[0].to);
+}
+
+/// A person has flipped back already when the last seconds of green close.
+#[test]
+fn what_closes_after_a_flip_back_ends_no_watch() {
+    let mut fields = watching();
+    fields["analysis"]["metrics"][0]["max"] = 0.05.into();
+    fields.as_object_mut().unwrap().insert("session_affinity".into(), serde_json::Value::Null);
+    let (mut record, epoch) = begun(&fields);
+    let mut worker = Worker::default();
+    worker.tick(101, epoch, (0, 0), (0, 2_000));
+    advance(&mut record, &[&worker], 102, at(102 * SECOND));
+    switch(&mut record, "green", 102);
+    let green = record.head("r").assignment;
+    worker.tick(103, green, (0, 1_500), (0, 0));
+    advance(&mut record, &[&worker], 104, at(104 * SECOND));
+    let slow: Vec<_> = (0..300).map(|_| worker.ledger.arrive(104, green, Side::Candidate, None)).collect();
+    switch(&mut record, "blue", 105);
+    slow.into_iter().for_each(|ticket| worker.ledger.end(ticket, 2 * SECOND, true));
+    let events = advance(&mut record, &[&worker], 106, at(106 * SECOND));
+    let begin = "green has no traffic any more; before, green has more than it may (error_rate.max: more than 5.00 %): 300 of";
+    assert!(events[0].message.starts_with(begin), "{}", events[0].message);
+    assert_eq!(record.run.phase, Phase::Progressing);
+    assert!(record.run.watch_lasts(&record.program).is_some(), "blue is watched");
+}
