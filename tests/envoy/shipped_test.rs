@@ -118,8 +118,8 @@ fn the_stats_tags_are_the_same_everywhere() {
 #[test]
 fn the_snippets_are_what_the_bootstrap_has() {
     let bootstrap = documents("envoy/envoy.yaml").remove(0);
-    let manager =
-        &bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"];
+    let listeners = &bootstrap["static_resources"]["listeners"];
+    let manager = &listeners[0]["filter_chains"][0]["filters"][0]["typed_config"];
     let snippet = documents("envoy/filter.yaml").remove(0);
     assert_eq!(snippet, json!({"http_filters": [manager["http_filters"][0]]}));
     let snippet = documents("envoy/routes.yaml").remove(0);
@@ -128,3 +128,7 @@ fn the_snippets_are_what_the_bootstrap_has() {
     }
     assert_eq!(snippet.as_object().map(serde_json::Map::len), Some(2));
 }
+    let snippet = documents("envoy/control.yaml").remove(0);
+    assert_eq!(snippet, json!({"listeners": [listeners[1]]}));
+    let by_ecds = documents("envoy/envoy-ecds.yaml").remove(0);
+    assert_eq!(by_ecds["static_resources"]["listeners"][1], listeners[1]);
