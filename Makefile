@@ -1,5 +1,5 @@
-# Changeover. `make` lists what there is. Needs Rust (rustup) and Python 3.10 or newer; all else comes by itself
-# and stays under target/.
+# Changeover. `make` lists what there is. Needs Rust 1.89 or newer (rustup), a C linker, and Python 3.10 or newer with
+# venv; `make test` Node.js as well. All else comes by itself and stays under target/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 

@@ -20,11 +20,12 @@ import show  # noqa: E402
 
 URLS = """
 Envoy      http://127.0.0.1:10000   configured by target/demo/envoy/envoy-ecds.yaml
+releases   cargo run --quiet -- status --watch
 metrics    curl -s http://127.0.0.1:9901/stats/prometheus | grep ^changeover
 models     http://127.0.0.1:8001/stats  http://127.0.0.1:8002/stats
 ask        curl -s http://127.0.0.1:10000/v2/models/digits -i
-flip       sed 's/active: logreg/active: svm/' envoy/ecds/changeover.yaml > /tmp/new.yaml &&
-           mv /tmp/new.yaml target/demo/envoy/ecds/changeover.yaml
+flip       sed 's/active: logreg/active: svm/' envoy/ecds/changeover.yaml > target/demo/envoy/ecds/next.yaml &&
+           mv target/demo/envoy/ecds/next.yaml target/demo/envoy/ecds/changeover.yaml
 
 Ctrl-C ends it."""
 

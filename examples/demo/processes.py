@@ -11,7 +11,7 @@ import time
 import counters
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-LISTENER, ADMIN = 10000, 9901
+LISTENER, ADMIN, CONTROL = 10000, 9901, 9911
 MODELS = {"logreg": 8001, "svm": 8002}
 DEADLINE = 30  # seconds
 
@@ -44,7 +44,9 @@ def holds_within(seconds, condition):
 
 def free_ports():
     """Fails when somebody else has one of the ports."""
-    for port, whose in {LISTENER: "Envoy", ADMIN: "Envoy's admin interface", 8001: "logreg", 8002: "svm"}.items():
+    owners = {LISTENER: "Envoy", ADMIN: "Envoy's admin interface", CONTROL: "Envoy's control listener", 8001: "logreg",
+              8002: "svm"}
+    for port, whose in owners.items():
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

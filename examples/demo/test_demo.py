@@ -2,6 +2,7 @@
 
 import collections
 import pathlib
+import re
 import sys
 import unittest
 
@@ -10,6 +11,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import acts  # noqa: E402
 import client  # noqa: E402
 import counters  # noqa: E402
+import demo  # noqa: E402
 import show  # noqa: E402
 
 SCRAPE = """# TYPE changeover_requests_total counter
@@ -50,6 +52,13 @@ class CountersTest(unittest.TestCase):
     def test_sums(self):
         self.assertEqual(counters.add({"a": 1}, {"a": 2, "b": 3}), {"a": 3, "b": 3})
         self.assertEqual(counters.subtract({"a": 1}, {"b": 3}), {"a": 1, "b": -3})
+
+
+class DemoTest(unittest.TestCase):
+    def test_the_flip_that_is_printed_is_a_rename(self):
+        # Envoy notices nothing else, and from another folder it may be a copy.
+        new, old = map(pathlib.Path, re.search(r"mv (\S+) (\S+)", demo.URLS).groups())
+        self.assertEqual(new.parent, old.parent)
 
 
 class ShowTest(unittest.TestCase):

@@ -14,15 +14,20 @@ const JSON: &str = r#"{"rollouts": [{"name": "digits", "release": "20261124", "m
     "versions": {"blue": {"cluster": "blue"}, "green": {"cluster": "green"}, "on": {"cluster": "green"}},
     "stable": "blue", "candidate": "on", "weights": {"green": 12.5, "on": 0}, "version_header": {"response": true}}]}"#;
 
+/// The number that `changeover check` prints.
+fn hash(config: &str) -> u64 {
+    changeover::config::hash(&changeover::config::load(config.as_bytes()).expect("valid"))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_form_is_the_same_configuration() {
     let (blue, green) = blue_and_green().await;
-    let expected = changeover::config::hash(&changeover::config::load(JSON.as_bytes()).expect("valid"));
+    let expected = hash(JSON);
     let forms =
         [Config::Struct(STRUCT.into()), Config::Json(format!("\n{JSON}")), Config::Bytes(JSON.into())];
     for config in forms {
         for setup in [between(&blue, &green, config.clone()), between_ecds(&blue, &green, config.clone())] {
-            let envoy = setup.start().await;
+            let envoy = setup.control().start().await; // whose configuration is no part of the hash
             assert_eq!(envoy.wait_for_hash_other_than(None).await, expected, "{config:?}");
             let headers: [(&str, &[u8]); 3] = [("x-flag", b""), ("x-answer", b"no"), ("x-code", b"10")];
             let mut connection = Connection::open(envoy.address()).await.expect("a connection");
@@ -61,14 +66,25 @@ async fn what_is_no_configuration_is_refused() {
     }
 }
 
-/// Two listeners, two configurations, one VM per worker.
+/// Two listeners, two configurations, one VM per worker: one gauge.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_listeners_have_a_configuration_each() {
     let (blue, green) = blue_and_green().await;
-    let envoy = between(&blue, &green, Config::rollout("pin: green"))
-        .second_listener("second", "second", Config::rollout("pin: blue"))
+    let [first, second] = ["green", "blue"].map(|version| {
+        format!(
+            r#"{{"rollouts": [{{"name": "digits", "versions": {{"{version}": {{"cluster": "{version}"}}}}, "stable": "{version}"}}]}}"#
+        )
+    });
+    let both = hash(&first) ^ hash(&second);
+    let envoy = between(&blue, &green, Config::Json(first))
+        .second_listener("second", "second", Config::Json(second))
         .start()
         .await;
+    wait_for("both numbers in one", async || {
+        let hashes = envoy.config_hashes().await;
+        (!hashes.is_empty() && hashes.iter().all(|hash| *hash == both)).then_some(())
+    })
+    .await;
     for _ in 0..20 {
         assert_eq!(get(envoy.address(), "/").await.expect("an answer").upstream(), "green");
         assert_eq!(get(envoy.address_of("second"), "/").await.expect("an answer").upstream(), "blue");

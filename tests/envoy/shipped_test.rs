@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{self, documents, resource, yaml_in};
 
@@ -93,6 +93,28 @@ fn the_readme_shows_what_check_prints() {
     assert!(readme.contains(&text), "README.md lacks:\n{text}");
 }
 
+/// The README's filter, put between the routes it says to copy, is one that `check` has nothing against.
+#[test]
+fn the_readmes_filter_fits_the_shipped_routes() {
+    let readme = include_str!("../../README.md");
+    let (_, snippet) = readme.split_once("```yaml\nhttp_filters:\n").expect("the filter");
+    let (snippet, _) = snippet.split_once("```").expect("its end");
+    let snippet: Value = serde_saphyr::from_str(snippet).expect("YAML");
+    let plugin = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/0/typed_config/config";
+    let mut bootstrap = documents("envoy/envoy.yaml").remove(0);
+    *bootstrap.pointer_mut(plugin).expect("the filter") = snippet[0]["typed_config"]["config"].clone();
+    let bootstrap = bootstrap
+        .to_string()
+        .replace("digits-logreg", "recommender-blue")
+        .replace("digits-svm", "recommender-green")
+        .replace("/etc/envoy/changeover.wasm", "target/changeover.wasm");
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("envoy.yaml");
+    std::fs::write(&file, bootstrap).expect("written");
+    let (output, text) = run(Command::new(env!("CARGO_BIN_EXE_changeover")).arg("check").arg(&file));
+    assert!(output.status.success() && !text.contains("warning"), "{text}");
+}
+
 /// The tags and buckets stand in a snippet to copy and wherever a bootstrap is: they must not drift apart.
 #[test]
 fn the_stats_tags_are_the_same_everywhere() {
@@ -118,8 +140,8 @@ fn the_stats_tags_are_the_same_everywhere() {
 #[test]
 fn the_snippets_are_what_the_bootstrap_has() {
     let bootstrap = documents("envoy/envoy.yaml").remove(0);
-    let manager =
-        &bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"];
+    let listeners = &bootstrap["static_resources"]["listeners"];
+    let manager = &listeners[0]["filter_chains"][0]["filters"][0]["typed_config"];
     let snippet = documents("envoy/filter.yaml").remove(0);
     assert_eq!(snippet, json!({"http_filters": [manager["http_filters"][0]]}));
     let snippet = documents("envoy/routes.yaml").remove(0);
@@ -127,4 +149,8 @@ fn the_snippets_are_what_the_bootstrap_has() {
         assert_eq!(snippet[part], manager[part], "{part}");
     }
     assert_eq!(snippet.as_object().map(serde_json::Map::len), Some(2));
+    let snippet = documents("envoy/control.yaml").remove(0);
+    assert_eq!(snippet, json!({"listeners": [listeners[1]]}));
+    let by_ecds = documents("envoy/envoy-ecds.yaml").remove(0);
+    assert_eq!(by_ecds["static_resources"]["listeners"][1], listeners[1]);
 }
