@@ -129,11 +129,13 @@ const UPSTREAM_FAILED: u64 = flag::NO_HEALTHY_UPSTREAM
     | flag::UPSTREAM_CONNECTION_FAILURE
     | flag::UPSTREAM_CONNECTION_TERMINATION
     | flag::UPSTREAM_OVERFLOW
-    | flag::UPSTREAM_RETRY_LIMIT_EXCEEDED
     | flag::UPSTREAM_MAX_STREAM_DURATION_REACHED
     | flag::UPSTREAM_PROTOCOL_ERROR
     | flag::NO_CLUSTER_FOUND
     | flag::DNS_RESOLUTION_FAILED;
+
+/// A filter held the request back, or retries were used up (of a 409, it may be): the answer says how it went.
+const SAYS_NOTHING: u64 = flag::DELAY_INJECTED | flag::UPSTREAM_RETRY_LIMIT_EXCEEDED;
 
 /// The stream took too long as a whole: the version's failure, unless it was the client who sent too slowly.
 const TOO_LONG: u64 = flag::STREAM_IDLE_TIMEOUT | flag::DURATION_TIMEOUT;
@@ -230,8 +232,7 @@ impl End {
         if has(TOO_LONG) {
             return if self.status == Some(REQUEST_TIMEOUT) { Outcome::Aborted } else { Outcome::Error };
         }
-        // A request that a filter only held back was answered like any other.
-        if has(!flag::DELAY_INJECTED) {
+        if has(!SAYS_NOTHING) {
             // The client left, or what else has a flag: refusals: rate limit, authorization, fault injection, overload.
             return Outcome::Aborted;
         }
@@ -294,6 +295,8 @@ mod tests {
             ("stream idle timeout", end(504, 65_536), false, Error),
             ("client sends too slowly", end(408, 65_536), false, Aborted),
             ("upstream 503 after retries", end(503, 32_768), true, Error),
+            ("upstream 409 after retries", end(409, 32_768), true, Ok),
+            ("connection refused after retries", end(503, 32 + 32_768), false, Error),
             ("rate limited", end(429, 1 << 11), false, Aborted),
             ("fault injected", end(503, 1 << 10), false, Aborted),
             ("delayed by a filter, upstream 404", end(404, 1 << 9), true, Ok),
