@@ -169,6 +169,7 @@ impl Default for ErrorWhen {
 #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["name"])))]
 pub struct Metric {
     /// `error_rate` or `latency`.
+    #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("enum" = [ERROR_RATE, LATENCY])))]
     pub name: String,
     /// How many times stable's value is tolerated: 1 unless given, for latency 1.19.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -20,7 +20,10 @@ use super::units::{Duration, Sha256, Share};
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[cfg_attr(not(target_arch = "wasm32"), schemars(title = "Changeover", deny_unknown_fields))]
-#[cfg_attr(not(target_arch = "wasm32"), schemars(extend("anyOf" = [{"required": ["rollouts"]}, {"required": ["control"]}])))]
+#[cfg_attr(not(target_arch = "wasm32"), schemars(extend("anyOf" = [
+    {"required": ["rollouts"], "not": {"required": ["control"]}},
+    {"required": ["control"], "properties": {"rollouts": {"maxItems": 0}}},
+])))]
 pub struct Config {
     /// The rollouts, in the order they are matched: the first that fits a request takes it.
     #[cfg_attr(not(target_arch = "wasm32"), schemars(default))]
@@ -253,6 +256,8 @@ pub struct Mirror {
     /// The version that gets the copies: the shadow.
     pub to: String,
     /// The share of the requests that stable answers, in percent. With session affinity: of its users.
+    // In place of the default as the configuration's hash sees it, in hundredths.
+    #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("default" = 100)))]
     pub percent: Share,
     /// The methods that are mirrored. By default those that change nothing; models are asked by POST.
     pub methods: Vec<String>,

@@ -3,17 +3,14 @@
 //! A command is not carried out here: the shell does that, under compare-and-swap, and comes back with what came of
 //! it. Whatever ends in a problem has changed nothing.
 
-use serde_json::{Map, Value};
-
 use super::access::{Access, is_foreign};
+use super::body;
 use super::request::{MOST_BODY, Request};
 use super::response::Response;
 use super::view::{Event, Health, Journal, Page, Rollout};
 use crate::config::report::Shown;
 use crate::config::schema;
-use crate::config::units::Share;
 use crate::rollout::event;
-use crate::rollout::program::Weights;
 use crate::rollout::record::{Clock, Record};
 use crate::rollout::run::{Command, Refused};
 
@@ -52,8 +49,8 @@ pub struct Change {
     pub rollout: String,
     /// The command.
     pub command: Command,
-    /// Only if it is still at this revision.
-    pub if_match: Option<u64>,
+    /// Only if it is still at one of these revisions.
+    pub if_match: Option<Vec<u64>>,
 }
 
 /// Why a change was not made.
@@ -76,7 +73,7 @@ impl Change {
     /// It does not apply; the record is as it was.
     pub fn apply(&self, record: &mut Record, clock: Clock) -> Result<Vec<event::Event>, NotChanged> {
         let revision = record.run.revision;
-        if self.if_match.is_some_and(|wanted| wanted != revision) {
+        if self.if_match.as_ref().is_some_and(|wanted| !wanted.contains(&revision)) {
             return Err(NotChanged::OtherRevision(revision));
         }
         record.command(self.command.clone(), clock).map_err(NotChanged::Refused)
@@ -241,14 +238,18 @@ fn command(
     if !request.is_json() {
         return Err(Response::problem(415, "expected `content-type: application/json`"));
     }
+    if request.is_encoded() {
+        let problem = Response::problem(415, "expected no `content-encoding`");
+        return Err(problem.with("accept-encoding", "identity"));
+    }
     no_parameters(query)?;
     let command = match verb {
-        Verb::Promote => Command::Promote { full: full(&request.body)? },
-        Verb::Weight => Command::Weight(shares(&request.body)?),
-        Verb::Switch => Command::Switch { active: active(&request.body)? },
-        Verb::Other(command) => no_fields(&request.body).map(|()| command)?,
+        Verb::Promote => Command::Promote { full: body::full(&request.body)? },
+        Verb::Weight => Command::Weight(body::shares(&request.body)?),
+        Verb::Switch => Command::Switch { active: body::active(&request.body)? },
+        Verb::Other(command) => body::empty(&request.body).map(|()| command)?,
     };
-    let if_match = request.if_match.as_deref().map_or(Ok(None), revision)?;
+    let if_match = request.if_match.as_deref().map_or(Ok(None), revisions)?;
     let record = store.record(name).ok_or_else(|| no_such_rollout(name))?;
     if let Some(flaw) = record.run.flaw(&record.program, &command) {
         return Err(Response::problem(422, flaw));
@@ -285,76 +286,22 @@ fn no_parameters(query: &str) -> Result<(), Response> {
     if query.is_empty() { Ok(()) } else { Err(Response::problem(422, "expected no query parameters")) }
 }
 
-/// The fields of a body; an empty one has none. `expected` is said when it is anything else.
-fn fields(body: &[u8], expected: &str) -> Result<Map<String, Value>, Response> {
-    if body.trim_ascii().is_empty() {
-        return Ok(Map::new());
-    }
-    match serde_json::from_slice(body) {
-        Ok(Value::Object(fields)) => Ok(fields),
-        _ => Err(Response::problem(422, expected)),
-    }
-}
-
-/// The only field that a body may have, if it has one.
-fn only<'a>(
-    known: &str,
-    fields: &'a Map<String, Value>,
-    expected: &str,
-) -> Result<Option<&'a Value>, Response> {
-    match fields.get(known) {
-        found if fields.len() == usize::from(found.is_some()) => Ok(found),
-        _ => Err(Response::problem(422, expected)),
-    }
-}
-
-/// `{"full": true}`, or not.
-fn full(body: &[u8]) -> Result<bool, Response> {
-    let expected = "expected no body, {} or {\"full\": true}";
-    let fields = fields(body, expected)?;
-    let full = only("full", &fields, expected)?.map_or(Some(false), Value::as_bool);
-    full.ok_or_else(|| Response::problem(422, expected))
-}
-
-/// Shares of versions, in percent.
-fn shares(body: &[u8]) -> Result<Weights, Response> {
-    let mut weights = Weights::new();
-    for (version, value) in &fields(body, "expected shares of versions in percent, such as {\"green\": 10}")?
-    {
-        let share = value.as_f64().ok_or_else(|| "expected a share in percent, such as 10".to_owned());
-        let share = share.and_then(Share::from_percent);
-        let share = share.map_err(|why| Response::problem(422, format!("{}: {why}", Shown(version))))?;
-        weights.insert(version.clone(), share.basis_points());
-    }
-    Ok(weights)
-}
-
-/// The name of the side in `{"active": "green"}`.
-fn active(body: &[u8]) -> Result<String, Response> {
-    let expected = "expected {\"active\": \"…\"} with the name of the version that is to answer";
-    let fields = fields(body, expected)?;
-    let active = only("active", &fields, expected)?.and_then(Value::as_str);
-    active.map(str::to_owned).ok_or_else(|| Response::problem(422, expected))
-}
-
-fn no_fields(body: &[u8]) -> Result<(), Response> {
-    let expected = "expected no body, or {}";
-    if fields(body, expected)?.is_empty() { Ok(()) } else { Err(Response::problem(422, expected)) }
-}
-
-/// Reads `if-match`; `None` stands for `*`, which any revision matches. What is no revision matches none.
-fn revision(if_match: &[u8]) -> Result<Option<u64>, Response> {
+/// Reads `if-match`: revisions, of which one suffices; `None` stands for `*`, which any matches.
+fn revisions(if_match: &[u8]) -> Result<Option<Vec<u64>>, Response> {
     let text = str::from_utf8(if_match).unwrap_or_default().trim();
     if text == "*" {
         return Ok(None);
     }
-    let quoted = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    let revision = quoted
-        .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
-        .and_then(|text| text.parse().ok());
-    revision
-        .map(Some)
-        .ok_or_else(|| Response::problem(412, "`if-match` is not one revision in quotes, such as \"7\""))
+    // What is no revision matches none; a tag with a comma in it falls apart into what is none either.
+    let revision = |tag: &str| {
+        let digits = tag.trim().strip_prefix('"')?.strip_suffix('"')?;
+        digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
+    };
+    let revisions: Vec<u64> = text.split(',').filter_map(revision).collect();
+    if revisions.is_empty() {
+        return Err(Response::problem(412, "`if-match` has no revision in quotes, such as \"7\""));
+    }
+    Ok(Some(revisions))
 }
 
 fn shown(status: u16, rollout: &Rollout) -> Response {

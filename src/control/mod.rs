@@ -6,6 +6,7 @@
 //! * [`request`]: what the shell has read of a request;
 //! * `access`: who may ask;
 //! * [`api`]: what is asked, and the answer;
+//! * `body`: what stands in a command's body;
 //! * [`view`]: rollouts and events as the API shows them;
 //! * [`response`]: answers and problems;
 //! * [`time`]: when something happened, as text.
@@ -14,6 +15,7 @@
 
 mod access;
 pub mod api;
+mod body;
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod openapi;
 pub mod request;

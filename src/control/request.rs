@@ -16,6 +16,8 @@ pub struct Request {
     pub origin: Option<Vec<u8>>,
     /// `content-type`.
     pub content_type: Option<Vec<u8>>,
+    /// `content-encoding`.
+    pub content_encoding: Option<Vec<u8>>,
     /// `authorization`.
     pub authorization: Option<Vec<u8>>,
     /// `if-match`.
@@ -30,6 +32,12 @@ impl Request {
         let media_type =
             self.content_type.as_deref().and_then(|value| value.split(|byte| *byte == b';').next());
         media_type.is_some_and(|media_type| media_type.trim_ascii().eq_ignore_ascii_case(b"application/json"))
+    }
+
+    /// Whether the body is packed in some way, so that it is no JSON as it stands.
+    pub(super) fn is_encoded(&self) -> bool {
+        let encoding = self.content_encoding.as_deref();
+        encoding.is_some_and(|encoding| !encoding.trim_ascii().eq_ignore_ascii_case(b"identity"))
     }
 
     /// The path and the query; `None` when they are no text.

@@ -105,6 +105,7 @@ impl HttpContext for ControlStream {
             authority: header(":authority").unwrap_or_default(),
             origin: header("origin"),
             content_type: header("content-type"),
+            content_encoding: header("content-encoding"),
             authorization: header("authorization"),
             if_match: header("if-match"),
             body: Vec::new(),

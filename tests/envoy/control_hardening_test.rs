@@ -115,6 +115,7 @@ async fn what_is_wrong_with_a_request_is_told_and_changes_nothing() {
         (405, "GET", promote, plain.clone(), ""),
         (405, "OPTIONS", abort, evil(b"http://evil.example.com"), ""),
         // What it is in.
+        (415, "POST", abort, vec![JSON, ("content-encoding", b"gzip")], ""),
         (415, "POST", abort, vec![], "{}"),
         (415, "POST", abort, typed(b"text/plain"), "{}"),
         (415, "POST", abort, typed(b"application/x-www-form-urlencoded"), "full=true"),

@@ -116,12 +116,20 @@ fn check_configuration(
 /// Checks the configurations in a file's Kubernetes resources.
 fn check_resources(file: &str, resources: &[Value], findings: &mut Findings) {
     let told = findings.lines.len();
+    let mut configs: Vec<(String, Config)> = Vec::new();
     for resource in resources {
         // A file often has several: its name alone says too little.
         let place = format!("{file}: {}", kubernetes::label(resource));
         for configuration in kubernetes::configurations(&Node::document(&place, resource), findings) {
-            check_configuration(&configuration, configuration.value, findings);
+            let config = check_configuration(&configuration, configuration.value, findings);
+            configs.extend(config.map(|config| (configuration.to_string(), config)));
         }
+    }
+    // Istio's `EnvoyFilter` can hold one.
+    let has_control = configs.iter().any(|(_, config)| config.control.is_some())
+        || resources.iter().any(|resource| envoy::control::is_in(&Node::document(file, resource)));
+    if !has_control {
+        configs.iter().for_each(|(place, config)| envoy::control::is_missing(place, [config], findings));
     }
     if findings.lines.len() == told {
         findings.note(&file, "nothing to check: no changeover filter in its Kubernetes resources");
@@ -224,8 +232,11 @@ fn check_envoy(documents: &[Node<'_>], findings: &mut Findings) {
     for bootstrap in documents.iter().filter(|document| found && is_bootstrap(document)) {
         envoy::bootstrap::check(bootstrap, &configs, &parts.clusters, findings);
         // With LDS nobody but Envoy knows all listeners.
-        if all_known && bootstrap.at(&["dynamic_resources", "lds_config"]).is_none() {
-            envoy::control::is_needed(bootstrap, &checked, findings);
+        let no_control = all_known
+            && bootstrap.at(&["dynamic_resources", "lds_config"]).is_none()
+            && !checked.iter().any(|filter| filter.is_control);
+        if no_control {
+            envoy::control::is_missing(bootstrap, configs.iter().copied(), findings);
         }
     }
     if !found {

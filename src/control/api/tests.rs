@@ -6,7 +6,7 @@ use crate::config;
 use crate::control::response::Problem;
 use crate::rollout::program::Program;
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -273,7 +273,9 @@ fn a_change_may_depend_on_the_revision() {
         "1",
         "2",
         "W/\"2\"",
-        "\"2\", \"3\"",
+        "\"1\", \"3\"",
+        "W/\"2\", 2",
+        ",",
         "\"\"",
         "\"+2\"",
         "\"-1\"",
@@ -293,6 +295,14 @@ fn a_change_may_depend_on_the_revision() {
     assert_eq!(store.serve(&api, &pause).status, 200);
     pause.if_match = Some(b"*".into());
     assert_eq!(store.serve(&api, &pause).status, 200);
+    // Of a list one suffices.
+    for (list, revision) in [("\"1\", \"3\"", 3), ("\"4\",\"x\"", 4), ("W/\"5\",\t\"5\" ,", 5)] {
+        let verb = if revision % 2 == 1 { "resume" } else { "pause" };
+        let mut change = post(&format!("/v1/rollouts/steps/{verb}"), "");
+        change.if_match = Some(list.into());
+        assert_eq!(store.rollouts["steps"].0.run.revision, revision);
+        assert_eq!(store.serve(&api, &change).status, 200, "{list}");
+    }
     // Somebody was faster, or a push took the rollout away.
     assert_eq!(problem(&api.changed("steps", Err(&NotChanged::OtherRevision(9)), &[])).0, 412);
     assert_eq!(problem(&api.changed("steps", Err(&NotChanged::Unknown), &[])).0, 404);
@@ -322,6 +332,8 @@ fn every_refusal_says_what_would_be_right() {
             "expected `content-type: application/json`",
         ),
         (of(&|r| r.content_type = Some(b"application/json+x".into())), 415, "expected `content-type"),
+        (of(&|r| r.content_encoding = Some(b"gzip".into())), 415, "expected no `content-encoding`"),
+        (of(&|r| r.content_encoding = Some(b"identity, br".into())), 415, "expected no `content-encoding`"),
         (of(&|r| r.body = b"{\"full\": true}".into()), 422, "expected no body, or {}"),
         (of(&|r| r.body = b"[]".into()), 422, "expected no body, or {}"),
         (of(&|r| r.body = b"{".into()), 422, "expected no body, or {}"),
@@ -376,6 +388,21 @@ fn every_refusal_says_what_would_be_right() {
             post("/v1/rollouts/steps/weight", r#"{"red": 95.01}"#),
             422,
             "with what the other versions have the sum 100.01 is over 100",
+        ),
+        (
+            post("/v1/rollouts/steps/weight", r#"{"green": 10, "red": 1, "green": 10}"#),
+            422,
+            "a field stands there twice",
+        ),
+        (
+            post("/v1/rollouts/steps/promote", r#"{"full": false, "full": true}"#),
+            422,
+            "a field stands there twice",
+        ),
+        (
+            post("/v1/rollouts/sides/switch", r#"{"active": "blue", "active": "green"}"#),
+            422,
+            "a field stands there twice",
         ),
         (post("/v1/rollouts/steps/switch", ""), 422, "expected {\"active\": \"…\"}"),
         (post("/v1/rollouts/steps/switch", r#"{"active": true}"#), 422, "expected {\"active\": \"…\"}"),
@@ -457,6 +484,7 @@ fn what_is_allowed_is_not_refused() {
     let (api, mut store) = (Api::default(), Fake::new());
     let mut abort = post("/v1/rollouts/steps/abort", "");
     abort.content_type = Some(b"Application/JSON ; charset=utf-8".into());
+    abort.content_encoding = Some(b"Identity".into());
     abort.origin = Some(b"http://127.0.0.1:9911".into());
     assert_eq!(store.serve(&api, &abort).status, 200);
     assert_eq!(store.serve(&api, &abort).status, 200, "an abort is always accepted");
@@ -522,6 +550,7 @@ prop_compose! {
         authority in bytes(&["localhost:9911", "127.0.0.1", "[::1]:9911", "evil.example.com"]),
         origin in some(&["http://localhost:9911", "null"]),
         content_type in some(&["application/json", "application/json", "text/plain"]),
+        content_encoding in some(&["identity", "identity", "gzip"]),
         authorization in some(&["Bearer secret", "Bearer ", "Basic eA=="]),
         if_match in some(&["\"2\"", "\"1\"", "*", "W/\"2\""]),
         body in prop_oneof![
@@ -529,7 +558,7 @@ prop_compose! {
             (4_090_usize..4_100).prop_map(|length| vec![b'['; length]),
         ],
     ) -> Request {
-        Request { method, path, authority, origin, content_type, authorization, if_match, body }
+        Request { method, path, authority, origin, content_type, content_encoding, authorization, if_match, body }
     }
 }
 

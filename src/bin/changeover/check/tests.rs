@@ -1,11 +1,11 @@
+mod resources;
+
 use super::*;
 
 const BOOTSTRAP: &str = include_str!("../../../../envoy/envoy.yaml");
 const BY_ECDS: &str = include_str!("../../../../envoy/envoy-ecds.yaml");
 const ECDS: &str = include_str!("../../../../envoy/ecds/changeover.yaml");
-const ISTIO: &str = include_str!("../../../../envoy/istio.yaml");
 const CONTROL: &str = include_str!("../../../../envoy/control.yaml");
-const GATEWAY: &str = include_str!("../../../../envoy/envoy-gateway.yaml");
 const BARE: &str = "rollouts:\n- {name: a, versions: {b: {cluster: c}}, stable: b}\n";
 
 /// Where the shipped bootstrap has its connection manager, and the plugin in it.
@@ -92,7 +92,6 @@ fn what_ships_is_found_in_order() {
             && found[0].starts_with(&format!("f0: {place}: valid: the control listener's, configuration ")),
         "{found:?}"
     );
-    assert_eq!(complaints(&[ISTIO, GATEWAY]), [""; 0]);
     assert_eq!(findings(&["stats_config: {}\n"]).0, ["f0: nothing to check: it has no HTTP filters"]);
 }
 
@@ -387,25 +386,4 @@ fn an_envoy_without_the_filter_is_told() {
             "f0: no changeover filter in it: none has `changeover` in its name, root_id, vm_id or code's file name"
         ]
     );
-}
-
-#[test]
-fn configurations_in_kubernetes_resources_are_checked() {
-    for (file, place) in [
-        (ISTIO, "WasmPlugin/changeover: spec.pluginConfig"),
-        (GATEWAY, "EnvoyExtensionPolicy/changeover: spec.wasm[0].config"),
-    ] {
-        let (found, bad) = findings(&[file]);
-        assert!(!bad && found.len() == 1, "{found:?}");
-        assert!(found[0].starts_with(&format!("f0: {place}: valid: 1 rollout, ")), "{found:?}");
-        let (found, bad) = findings(&[&file.replace("green: 5}", "green: 120}")]);
-        assert_eq!(
-            (found, bad),
-            (vec![format!("f0: {place}: rollouts[0].weights.green: 120 is over 100")], true)
-        );
-    }
-    let (found, bad) =
-        findings(&["{apiVersion: v1, kind: Secret}\n---\n{apiVersion: v2, kind: Other}\n---\n"]);
-    assert_eq!(found, ["f0: nothing to check: no changeover filter in its Kubernetes resources"]);
-    assert!(!bad);
 }

@@ -113,7 +113,7 @@ impl Client {
         Failure::Unreachable(format!(
             "{}: {why}\n\
              Is Envoy running there, its bootstrap with the listener of envoy/control.yaml?\n\
-             In Kubernetes it is in the gateway's pod: kubectl port-forward pod/NAME 9911\n\
+             In Kubernetes it is in Envoy's pod: kubectl port-forward pod/NAME 9911\n\
              Another address: --endpoint URL, or CHANGEOVER_ENDPOINT",
             self.endpoint
         ))

@@ -1,6 +1,7 @@
 //! Steps, shares and evidence as bars and marks.
 
 use changeover::control::view::{Planned, Rollout, Watch};
+use changeover::rollout::event::Unit;
 use changeover::rollout::run::Phase;
 
 use super::show::{NAME, is_bad, percent, shares, step};
@@ -46,10 +47,19 @@ fn planned(step: &Planned, rollout: &Rollout) -> String {
         Planned::Pause { duration_ms: None, min_requests: None } => "promotion".into(),
         Planned::Pause { duration_ms, min_requests } => {
             let duration = duration_ms.filter(|milliseconds| *milliseconds > 0).map(duration);
-            let requests = min_requests.map(|requests| format!("{requests} {}", rollout.unit.label()));
+            let requests = min_requests.map(|requests| format!("{requests} {}", units(rollout, requests)));
             let parts: Vec<String> = [duration, requests].into_iter().flatten().collect();
             if parts.is_empty() { "0s".into() } else { parts.join(", ") }
         }
+    }
+}
+
+/// What so many are counted of: `1 request`, `2 requests`.
+fn units(rollout: &Rollout, count: u64) -> &'static str {
+    match (rollout.unit, count) {
+        (Unit::Requests, 1) => "request",
+        (Unit::Users, 1) => "user",
+        (unit, _) => unit.label(),
     }
 }
 
@@ -73,7 +83,7 @@ pub(super) fn present(rollout: &Rollout) -> Vec<Line> {
             said = format!("{said}, {} of {}", duration(waited), duration(of));
         }
         if let [_, Some((_, requests, of))] = parts {
-            said = format!("{said}, {requests} of {of} {}", rollout.unit.label());
+            said = format!("{said}, {requests} of {of} {}", units(rollout, of));
         }
     }
     vec![Line::new(Tone::Plain, &said).and_line(line)]

@@ -24,12 +24,18 @@ use terminal::Reader;
 use text::Line;
 use watch::Subject;
 
+/// Where the control listener is unless somebody says where.
+const ENDPOINT: &str = "http://127.0.0.1:9911";
+/// What the exit status of a command means.
+const DONE: &str = "Exit status: 0 done, 1 refused, 2 the control listener cannot be asked.";
+
 /// What may be asked.
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Show where a rollout stands, or all of them
     ///
-    /// Exit status: 0 all is well, 1 one is failed or aborted, 2 the control listener cannot be asked.
+    /// Exit status: 0 all is well, 1 one is failed or aborted, or there is none of that name, 2 the control listener
+    /// cannot be asked.
     Status {
         /// Absent: all rollouts
         #[arg(value_parser = name)]
@@ -41,6 +47,8 @@ pub(crate) enum Command {
         connection: Connection,
     },
     /// Show what happened to a rollout, newest first
+    ///
+    /// Exit status: 0 done, 1 there is none of that name, 2 the control listener cannot be asked.
     Events {
         #[command(flatten)]
         target: Target,
@@ -49,8 +57,7 @@ pub(crate) enum Command {
         watch: bool,
     },
     /// End the waiting of the present step; on blue/green flip to the candidate at once, without the bake
-    ///
-    /// Exit status of this and all other commands: 0 done, 1 refused, 2 the control listener cannot be asked.
+    #[command(after_long_help = DONE)]
     Promote {
         #[command(flatten)]
         target: Target,
@@ -59,16 +66,21 @@ pub(crate) enum Command {
         full: bool,
     },
     /// Take the candidate back: its share goes to stable
+    #[command(after_long_help = DONE)]
     Abort(Target),
     /// Stop moving; rollback stays armed
+    #[command(after_long_help = DONE)]
     Pause(Target),
     /// Go on after a pause
+    #[command(after_long_help = DONE)]
     Resume(Target),
     /// Begin another attempt after an abort or a failure
+    #[command(after_long_help = DONE)]
     Retry(Target),
     /// Set versions' shares of the traffic; stable gets what is left
     ///
     /// Beside steps it pauses the rollout; `resume` keeps the shares where a step waits there, `promote` takes the next one.
+    #[command(after_long_help = DONE)]
     Weight {
         #[command(flatten)]
         target: Target,
@@ -77,6 +89,7 @@ pub(crate) enum Command {
         shares: Vec<(String, Number)>,
     },
     /// Flip a blue/green rollout to a version, or back
+    #[command(after_long_help = DONE)]
     Switch {
         #[command(flatten)]
         target: Target,
@@ -100,7 +113,7 @@ pub(crate) struct Target {
 #[derive(Args)]
 pub(crate) struct Connection {
     /// The control listener
-    #[arg(long, value_name = "URL", env = "CHANGEOVER_ENDPOINT", default_value = "http://127.0.0.1:9911")]
+    #[arg(long, value_name = "URL", env = "CHANGEOVER_ENDPOINT", default_value = ENDPOINT)]
     endpoint: String,
     /// A file with the token; without it the token is CHANGEOVER_TOKEN
     #[arg(long, value_name = "FILE")]
@@ -264,7 +277,15 @@ fn read<T: DeserializeOwned>(answer: &str) -> Result<T, Failure> {
 
 fn client(connection: &Connection) -> Result<Client, Failure> {
     let token = token(connection.token_file.as_deref(), std::env::var("CHANGEOVER_TOKEN").ok())?;
-    Client::new(&connection.endpoint, token.as_deref())
+    Client::new(endpoint(&connection.endpoint), token.as_deref())
+}
+
+/// The endpoint: an empty variable in the environment says nothing.
+fn endpoint(given: &str) -> &str {
+    match given.trim() {
+        "" => ENDPOINT,
+        given => given,
+    }
 }
 
 /// The token, from a file or the environment: what stands in the arguments, every user of the machine can see.

@@ -53,14 +53,33 @@ fn known_clusters(
     }
 }
 
+/// The labels that every configuration's metrics have.
+const LABELS: [&str; 10] = [
+    "action",
+    "actor",
+    "build_version",
+    "class",
+    "commit",
+    "outcome",
+    "rollout",
+    "version",
+    "what",
+    "worker",
+];
+
 /// The labels of the metrics come from `stats_tags`, which can stand nowhere else.
 fn labels(bootstrap: &Node<'_>, configs: &[&Config], findings: &mut Findings) {
-    let mut wanted: BTreeSet<&str> =
-        BTreeSet::from(["rollout", "version", "class", "outcome", "worker", "build_version", "commit"]);
+    let mut wanted = BTreeSet::from(LABELS);
     for rollout in configs.iter().flat_map(|config| &config.rollouts) {
         wanted.extend(rollout.labels.keys().map(String::as_str));
         if rollout.mirror.is_some() {
             wanted.insert("result");
+        }
+        if rollout.analysis.is_some() {
+            wanted.extend(["metric", "phase"]);
+        }
+        if rollout.steps.is_some() {
+            wanted.insert("phase");
         }
     }
     let tags = bootstrap.field("stats_config").map(|stats| stats.list("stats_tags")).unwrap_or_default();
@@ -80,5 +99,59 @@ fn labels(bootstrap: &Node<'_>, configs: &[&Config], findings: &mut Findings) {
                 missing.join(", ")
             ),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::yaml;
+    use changeover::config;
+
+    const TAGS: &str = include_str!("../../../../envoy/stats-tags.yaml");
+
+    /// What is said when one rule of the snippet is missing, for a rollout with these fields besides.
+    fn without(label: &str, fields: &str) -> Vec<String> {
+        let rule = format!("{{tag_name: {label}, ");
+        let tags: String =
+            TAGS.lines().filter(|line| !line.contains(&rule)).map(|line| format!("{line}\n")).collect();
+        assert!(tags.len() < TAGS.len(), "{label} has no rule in the snippet");
+        let rollout =
+            "name: a, release: '1', versions: {b: {cluster: b}, g: {cluster: g}}, stable: b, candidate: g";
+        let config = yaml::read(&format!("rollouts: [{{{rollout}, {fields}}}]")).expect("YAML").remove(0);
+        let config = config::check(&config).unwrap_or_else(|problems| {
+            panic!("{fields}: {:?}", problems.lines().collect::<Vec<_>>());
+        });
+        let bootstrap = yaml::read(&tags).expect("YAML").remove(0);
+        let mut findings = Findings::default();
+        labels(&Node::document("f", &bootstrap), &[&config], &mut findings);
+        findings.lines
+    }
+
+    #[test]
+    fn every_label_that_a_rollout_uses_needs_its_rule() {
+        let rows = [
+            ("weights: {g: 5}", vec![]),
+            ("mirror: {to: g}", vec!["result"]),
+            ("labels: {pipeline: shop, stage: ranking}", vec!["pipeline", "stage"]),
+            ("steps: [{set_weight: 5}, {pause: {}}]", vec!["phase"]),
+            ("blue_green: {bake: {weight: 5, duration: 1m}}, analysis: {}", vec!["metric", "phase"]),
+            ("blue_green: {}", vec![]),
+            ("analysis: {}, weights: {g: 5}", vec!["metric", "phase"]),
+        ];
+        // All other rules of the snippet are for everybody.
+        let others = ["metric", "phase", "pipeline", "result", "stage"];
+        for (fields, own) in rows {
+            let rules = TAGS.lines().filter_map(|line| line.split_once("{tag_name: ")?.1.split_once(','));
+            for (label, _) in rules {
+                let told = format!(
+                    "f: stats_config.stats_tags lacks {label}: those labels would stay glued to the metrics' names; copy \
+                     them from envoy/stats-tags.yaml"
+                );
+                let is_wanted = own.contains(&label) || !others.contains(&label);
+                let expected = if is_wanted { vec![told] } else { vec![] };
+                assert_eq!(without(label, fields), expected, "{label}, {fields}");
+            }
+        }
     }
 }

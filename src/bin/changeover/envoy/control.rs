@@ -1,9 +1,11 @@
 //! The control listener: where it is, what is behind its filter, and whether somebody needs one.
 
-use changeover::config::release::Pause;
-use changeover::config::schema::Rollout;
+use std::fmt;
 
-use super::filters::Filter;
+use changeover::config::release::Pause;
+use changeover::config::schema::{Config, Rollout};
+
+use super::filters::{self, Filter};
 use super::{Findings, Node, is_loopback, routes};
 
 /// Checks the filter itself: it holds requests back at their headers, where Envoy by default stops the body, too.
@@ -59,18 +61,28 @@ pub(crate) fn behind(manager: &Node<'_>, discovered: &[Node<'_>], findings: &mut
 
 const EXPECTED: &str = "expected nothing but `direct_response: {status: 503}`";
 
-/// Checks that somebody can promote what waits for a promotion. Everything there is is in the files.
-pub(crate) fn is_needed(bootstrap: &Node<'_>, filters: &[Filter<'_>], findings: &mut Findings) {
-    if filters.iter().any(|filter| filter.is_control) {
-        return;
-    }
-    let configs = filters.iter().filter_map(|filter| filter.config.as_ref());
-    let rollouts = configs.flat_map(|config| &config.rollouts);
+/// Whether a filter for a control listener stands somewhere in a document.
+pub(crate) fn is_in(document: &Node<'_>) -> bool {
+    let mut found = false;
+    document.walk(&mut |node| {
+        let configuration = filters::plugin(node).and_then(|plugin| filters::configuration(&plugin).ok());
+        found |= configuration.is_some_and(|configuration| configuration.get("control").is_some());
+    });
+    found
+}
+
+/// Warns of what waits for a promotion, where there is no control listener: nobody can promote it.
+pub(crate) fn is_missing<'a>(
+    place: &dyn fmt::Display,
+    configs: impl IntoIterator<Item = &'a Config>,
+    findings: &mut Findings,
+) {
+    let rollouts = configs.into_iter().flat_map(|config| &config.rollouts);
     let waiting: Vec<&str> =
         rollouts.filter(|rollout| waits(rollout)).map(|rollout| rollout.name.as_str()).collect();
     if !waiting.is_empty() {
         findings.warning(
-            bootstrap,
+            place,
             format_args!(
                 "rollouts {waiting:?} have a step that waits for a promotion (`pause: {{}}`), and there is no control \
                  listener: nobody could promote them; copy it from envoy/control.yaml"

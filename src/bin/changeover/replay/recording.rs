@@ -88,13 +88,14 @@ impl Line {
     }
 }
 
-/// The candidate's part of its own and stable's weights; `None` when one of the two has none.
+/// The candidate's part of its own and stable's weights; `None` when it has none. Where it has all of them nothing
+/// is compared, but `max` is judged.
 fn share(weights: &Weights, candidate: &str) -> Result<Option<f64>, String> {
     let others: u32 = weights.values().map(|share| u32::from(*share)).sum();
     let stable = u32::from(Share::ALL).checked_sub(others).ok_or("weights: together over 100")?;
     let candidate = u32::from(weights.get(candidate).copied().unwrap_or_default());
     let both = candidate.saturating_add(stable);
-    Ok((candidate > 0 && stable > 0).then(|| f64::from(candidate) / f64::from(both)))
+    Ok((candidate > 0).then(|| f64::from(candidate) / f64::from(both)))
 }
 
 /// What a version did.

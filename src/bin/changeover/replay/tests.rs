@@ -74,6 +74,32 @@ fn a_rollback_that_was_due_stays_due() {
     assert!(due && found.ends_with("\"continue\"}\n"), "the evidence fades: {found}");
 }
 
+/// As the filter does after `set_weight: 100`, or a flip.
+#[test]
+fn a_candidate_that_is_alone_is_judged_by_its_bound() {
+    let alone = |number| {
+        format!(
+            r#"{{"tick": {number}, "weights": {{"green": 100}}, "versions": {{"green": {{"requests": 100, "events": {{"error_rate": 60}}}}}}}}"#
+        ) + "\n"
+    };
+    let recording: String = (1..=5).map(alone).collect();
+    let of_all = |found: &str| -> Vec<String> {
+        found.lines().filter(|line| line.contains("\"all\"")).map(ToOwned::to_owned).collect()
+    };
+    for affinity in ["", "  session_affinity: {header: x-user-id}\n"] {
+        let config = CONFIG.replace("  steps", &format!("{affinity}  steps"));
+        let (found, due) = answers(&mut replay(&config), &recording);
+        assert!(!due, "there is nobody to compare it with: {found}");
+        assert!(of_all(&found).iter().all(|line| line.contains("\"log10_e\":0.0,")), "{found}");
+    }
+    let bound = CONFIG.replace("{name: error_rate}", "{name: error_rate, max: 0.02}");
+    let (found, due) = answers(&mut replay(&bound), &recording);
+    assert!(due, "{found}");
+    // Without the candidate nothing is.
+    let (found, due) = answers(&mut replay(&bound), &recording.replace("green", "blue"));
+    assert!(!due, "{found}");
+}
+
 #[test]
 fn promotion_is_a_verdict_only_where_it_is_configured() {
     let recording: String = (1..600).map(|number| format!("{}\n", tick(number, 0))).collect();

@@ -44,8 +44,8 @@ fn open() -> String {
 #[test]
 fn all_rollouts_are_shown_in_a_table() {
     let expected = "\
-ROLLOUT  PHASE        STEP    WEIGHTS                 OBSERVED                EVIDENCE      RELEASE
-steps    progressing  2 of 4  blue 95, green 5        blue 94.34, green 5.66  0.23 of 2.00  2026-11-24.1
+ROLLOUT  PHASE        STEP    WEIGHTS                 OBSERVED                EVIDENCE      RELEASE       REASON
+steps    progressing  2 of 4  blue 95, green 5        blue 94.34, green 5.66  0.23 of 2.00  2026-11-24.1  the step waits for its time
 still    steady               blue 99.75, green 0.25                                        2026-11-24.1
 ";
     assert_eq!(text(&open(), &["status"]), expected);
@@ -59,6 +59,7 @@ fn one_rollout_is_shown_in_full() {
 rollout   steps
 release   2026-11-24.1, attempt 1
 phase     progressing
+reason    the step waits for its time
 steps     ✓ 5 %  ▶ 1h  · 50 %  · promotion
 step      2 of 4, 0s of 1h  ░░░░░░░░░░░░░░░░░░░░
 mirror    12.5 %
@@ -73,6 +74,15 @@ error_rate      0.23  █████░░░░░░░░░░░░░░�
 all             0.23  █████░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░
 ";
     assert_eq!(text(&open(), &["status", "steps"]), expected);
+}
+
+#[test]
+fn one_request_is_no_requests() {
+    let pause = json!({"duration": "1h", "min_requests": 1});
+    let fields = json!({"steps": [{"set_weight": 5}, {"pause": pause}], "analysis": {}});
+    let endpoint = serve(Rollouts::default().with("steps", &fields), &Control::default(), &[]);
+    let shown = text(&endpoint, &["status", "steps"]);
+    assert!(shown.contains("▶ 1h, 1 request\n") && shown.contains("6 of 1 request  "), "{shown}");
 }
 
 #[test]
@@ -227,7 +237,7 @@ fn whoever_is_not_there_is_told_with_what_to_do() {
     let (status, message) = failure(&nobody, &["status"]);
     assert_eq!(status, 2);
     let remedy = "Is Envoy running there, its bootstrap with the listener of envoy/control.yaml?
-In Kubernetes it is in the gateway's pod: kubectl port-forward pod/NAME 9911
+In Kubernetes it is in Envoy's pod: kubectl port-forward pod/NAME 9911
 Another address: --endpoint URL, or CHANGEOVER_ENDPOINT";
     assert_eq!(message, format!("{nobody}: Connection refused (os error 111)\n{remedy}"));
     let bypassed = listen(|_| answer(503, ""));
@@ -313,4 +323,25 @@ fn arguments_that_mean_something_else_are_refused() {
         assert_eq!(parse(wrong), Some(2), "{wrong:?}");
     }
     assert_eq!(parse(&["promote", "a", "--full"]), None);
+}
+
+#[test]
+fn every_command_says_what_its_exit_status_means() {
+    use clap::CommandFactory;
+    let mut program = crate::Arguments::command();
+    for command in program.get_subcommands_mut() {
+        let name = command.get_name().to_owned();
+        // These two cannot fail.
+        if !["schema", "completions"].contains(&name.as_str()) {
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("Exit status: 0 ") && help.contains(", 1 "), "{name}: {help}");
+        }
+    }
+}
+
+#[test]
+fn an_empty_endpoint_is_none() {
+    assert_eq!(endpoint(""), "http://127.0.0.1:9911");
+    assert_eq!(endpoint(" "), "http://127.0.0.1:9911");
+    assert_eq!(endpoint("http://127.0.0.1:1"), "http://127.0.0.1:1");
 }

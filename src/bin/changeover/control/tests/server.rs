@@ -49,6 +49,8 @@ impl Rollouts {
         let (candidate, stable) = (counts(1, 6), counts(1, 100));
         let tick = Tick { number: 1_000_000, share: Some(0.05), candidate, stable, ..Tick::default() };
         record.run.close(&record.program, &tick, clock().now());
+        // As soon as the leader has looked at it, it says what it waits for.
+        record.run.tick(&record.program, &[], clock().now());
         self.0.insert(name.into(), (record, events));
         self
     }
