@@ -15,11 +15,14 @@ pub fn is_in(user: u64, level: u8) -> bool {
     user.leading_zeros() >= level.into()
 }
 
+/// A user, and a number.
+type User = (u64, u8);
+
 /// Users in ascending order, each with a number.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
     level: u8,
-    users: Vec<(u64, u8)>,
+    users: Vec<User>,
 }
 
 impl Sample {
@@ -30,7 +33,7 @@ impl Sample {
     }
 
     /// The users that are left after `level` halvings, with their numbers.
-    pub fn after(&self, level: u8) -> impl Iterator<Item = (u64, u8)> {
+    pub fn after(&self, level: u8) -> impl Iterator<Item = User> {
         self.users.iter().copied().filter(move |(user, _)| is_in(*user, level))
     }
 
@@ -82,11 +85,7 @@ impl Sample {
     }
 
     /// `choose`: between the two of one user, or what there is of him.
-    fn merge_by(
-        &mut self,
-        other: &Self,
-        choose: fn(Option<(u64, u8)>, Option<(u64, u8)>) -> Option<(u64, u8)>,
-    ) {
+    fn merge_by(&mut self, other: &Self, choose: fn(Option<User>, Option<User>) -> Option<User>) {
         self.level = self.level.max(other.level);
         let mut merged = Vec::with_capacity(self.users.len().saturating_add(other.users.len()));
         let (mut mine, mut theirs) = (self.after(self.level).peekable(), other.after(self.level).peekable());

@@ -115,7 +115,8 @@ pub struct Finding {
     pub value: f64,
     /// The decimal logarithm of its threshold; a circuit breaker's: the errors that are enough.
     pub threshold: f64,
-    /// What was counted of that metric since the step began; a circuit breaker's: since its first error.
+    /// What was counted of that metric in the step, or in the one before while nothing of it is known; a circuit
+    /// breaker's: since its first error.
     pub samples: Seen,
     /// What was counted.
     pub unit: Unit,
