@@ -312,7 +312,7 @@ impl Run {
         }
         self.resumed_at = self.waited;
         self.happen(program, now, Actor::User, Action::Resume, message, events);
-        if self.resume_window(program) {
+        if self.go_on_watching(program) {
             return;
         }
         match program.steps.get(self.position) {
@@ -441,8 +441,8 @@ impl Run {
         self.last_uptime = now.uptime;
         if let Some(rules) = program.rules() {
             self.judge.begin_step(rules, now.tick.saturating_add(1));
-            self.sides.expect_known_users(rules.by_user);
         }
+        self.sides.expect_known_users(program.unit());
     }
 
     /// The candidate's share to stable; without a candidate everything.
@@ -463,7 +463,7 @@ impl Run {
     fn next_attempt(&mut self, program: &Program, now: Now) {
         self.attempt = self.attempt.saturating_add(1);
         (self.crossed, self.split_crossed, self.tripped) = (false, false, false);
-        self.sides.retry(program.rules().is_some_and(|rules| rules.by_user));
+        self.sides.retry(program.unit());
         if let Some(rules) = program.rules() {
             self.judge.retry(rules, now.tick.saturating_add(1));
         }

@@ -8,7 +8,7 @@ use crate::analysis::tick::{Tick, View};
 use crate::analysis::users::Firsts;
 use crate::analysis::window::{self, NotJudged, Window};
 use crate::config::units::Share;
-use crate::rollout::event::{Action, Actor, Event, Finding};
+use crate::rollout::event::{Action, Actor, Event, Finding, Unit};
 use crate::rollout::program::{Program, Weights, weights};
 
 /// Which of the two sides answers, and since when it has done what.
@@ -67,15 +67,15 @@ impl Sides {
     }
 
     /// Nothing is held against the side any more.
-    pub(super) fn retry(&mut self, by_user: bool) {
+    pub(super) fn retry(&mut self, unit: Unit) {
         self.crossed = false;
-        self.expect_known_users(by_user);
+        self.expect_known_users(unit);
         self.window = self.window.as_ref().map(Window::anew);
     }
 
     /// Another step or attempt takes everybody for new, where users are judged: they would count twice.
-    pub(super) fn expect_known_users(&mut self, by_user: bool) {
-        self.starts_anew |= by_user;
+    pub(super) fn expect_known_users(&mut self, unit: Unit) {
+        self.starts_anew |= unit == Unit::Users;
     }
 
     /// Ends the watch. Returns whether there was one.
@@ -163,14 +163,13 @@ impl Run {
         let message = say::once_unpinned(say::flipped(program, to_candidate), self.is_pinned(program));
         self.happen(program, now, actor, Action::Flip, message, events);
         self.settle(program, events); // the event tells from where to where
-        let Some(duration) = program.sides.and_then(|sides| sides.window) else {
+        if program.sides.is_none_or(|sides| sides.window.is_none()) {
             return self.end_watch(program, now, actor, events);
-        };
+        }
         match Window::open(before) {
             Ok(window) => {
-                self.phase = Phase::Progressing;
-                self.reason = say::watching(program, to_candidate, window.bound, duration);
                 self.sides.window = Some(window);
+                self.go_on_watching(program);
             }
             Err(why) => {
                 let message = self.not_watched(program, why, before, now, actor, events);
@@ -261,10 +260,11 @@ impl Run {
         true
     }
 
-    /// Goes on with the watch after a pause. Returns whether there is one.
-    pub(super) fn resume_window(&mut self, program: &Program) -> bool {
-        let Some(window) = &self.sides.window else { return false };
-        let duration = program.sides.and_then(|sides| sides.window).unwrap_or(0);
+    /// The watch begins, goes on after a pause, or lasts another time. Returns whether there is one.
+    pub(super) fn go_on_watching(&mut self, program: &Program) -> bool {
+        let (Some(window), Some(duration)) = (&self.sides.window, self.watch_lasts(program)) else {
+            return false;
+        };
         self.reason = say::watching(program, self.sides.is_candidate, window.bound, duration);
         self.phase = Phase::Progressing;
         true

@@ -54,15 +54,13 @@ impl Run {
         if errors(before) != errors(program) {
             self.redefine_errors(program, now, &mut events);
         }
-        let by_user = |program: &Program| program.rules().is_some_and(|rules| rules.by_user);
-        if by_user(before) != by_user(program) && !self.phase.is_taken_back() {
-            let unit = program.unit().label();
+        if before.unit() != program.unit() && !self.phase.is_taken_back() {
             self.begin_step(program, now);
-            let message = format!("{unit} are judged by now, and the step starts anew");
+            let message = format!("{} are judged by now, and the step starts anew", program.unit().label());
             self.happen(program, now, Actor::Config, Action::Change, message, &mut events);
         }
         if before.sides != program.sides && self.phase == Phase::Progressing {
-            self.resume_window(program);
+            self.go_on_watching(program);
         }
         let course = |program: &Program| program.sides.is_some();
         if (&before.steps, &before.weights, course(before))
