@@ -139,3 +139,11 @@ pub struct Watch {
     /// Of durations: those beyond this edge, the lowest of stable's that are judged; whoever's they are.
     pub slow: Option<usize>,
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    /// A user's hash as keys have it.
+    pub(crate) fn hash(user: u64) -> u64 {
+        siphasher::sip::SipHasher24::new().hash(&user.to_le_bytes())
+    }
+}

@@ -1,4 +1,5 @@
 use super::*;
+use crate::analysis::users::tests::hash;
 use crate::config;
 use crate::telemetry::ledger::{Ledger, Side, Ticket};
 use serde_json::json;
@@ -57,6 +58,27 @@ fn advance(record: &mut Record, workers: &[&Worker], known_before: u64, clock: C
 
 fn begun() -> (Record, u64) {
     let (record, _) = Record::begin(program(), at(100 * SECOND));
+    let epoch = record.head("r").assignment;
+    (record, epoch)
+}
+
+/// A rollout whose users stay, with these fields besides.
+fn with_users(fields: &serde_json::Value) -> config::schema::Config {
+    let mut rollout = json!({
+        "name": "r", "release": "1", "stable": "blue", "candidate": "green",
+        "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}, "red": {"cluster": "r"}},
+        "session_affinity": {"header": "x-user-id"},
+    });
+    for (field, value) in fields.as_object().unwrap() {
+        rollout[field] = value.clone();
+    }
+    config::check(&json!({"rollouts": [rollout]}))
+        .map_err(|problems| problems.lines().collect::<Vec<_>>())
+        .unwrap()
+}
+
+fn begun_with_users(fields: &serde_json::Value) -> (Record, u64) {
+    let (record, _) = Record::begin(Program::new(&with_users(fields).rollouts[0]), at(100 * SECOND));
     let epoch = record.head("r").assignment;
     (record, epoch)
 }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::analysis::latency::bucket;
+use crate::analysis::users::tests::hash;
 use crate::config::release::{Analysis, Metric};
 use proptest::prelude::*;
 
@@ -16,11 +17,6 @@ fn judge(rules: &Rules) -> Judge {
     judge.redefine(rules);
     judge.begin_step(rules, 0);
     judge
-}
-
-/// Hashes as keys have them.
-fn hash(user: u64) -> u64 {
-    siphasher::sip::SipHasher24::new().hash(&user.to_le_bytes())
 }
 
 /// A tick's users of one version: each with what came of the first request.

@@ -1,6 +1,5 @@
 //! Commands, pushes, late workers and users in any order.
 
-use super::people::{hash, rollout};
 use super::*;
 use crate::rollout::event::Action;
 
@@ -13,7 +12,7 @@ fn programs() -> Vec<Program> {
         json!({"weights": {"green": 30, "red": 5}, "analysis": {"metrics": [{"name": "latency", "tolerate": 1}], "dry_run": true}}),
         json!({"weights": {"green": 30}}),
     ];
-    fields.iter().map(|fields| Program::new(&rollout(fields).rollouts[0])).collect()
+    fields.iter().map(|fields| Program::new(&with_users(fields).rollouts[0])).collect()
 }
 
 fn command(rng: &mut fastrand::Rng) -> Command {

@@ -1,6 +1,5 @@
 //! Blue/green, from what workers tell: who was judged before a flip, and what is told of it.
 
-use super::people::{begun, hash, rollout};
 use super::*;
 
 fn baking(on_failure: &str) -> serde_json::Value {
@@ -34,7 +33,7 @@ fn users(
 
 #[test]
 fn a_flip_past_an_accusation_is_watched() {
-    let (mut record, epoch) = begun(&baking("pause"));
+    let (mut record, epoch) = begun_with_users(&baking("pause"));
     let mut worker = Worker::default();
     (0..3_000).for_each(|user| worker.visit(100, epoch, Side::Stable, hash(user), user % 100 == 0));
     (0..30).for_each(|user| worker.visit(101, epoch, Side::Candidate, hash(10_000 + user), true));
@@ -46,7 +45,7 @@ fn a_flip_past_an_accusation_is_watched() {
 
 #[test]
 fn a_retry_that_flips_is_watched_and_does_not_speak_of_a_bake() {
-    let (mut record, _) = begun(&json!({
+    let (mut record, _) = begun_with_users(&json!({
         "blue_green": {"active": "green", "auto_rollback_window": "30s"},
         "analysis": {"metrics": [{"name": "error_rate"}]},
     }));
@@ -55,7 +54,7 @@ fn a_retry_that_flips_is_watched_and_does_not_speak_of_a_bake() {
     record.command(Command::Retry, at(102 * SECOND)).unwrap();
     assert!(record.run.window().is_some(), "3,000 users of blue were judged before: {}", record.run.reason);
 
-    let (mut record, _) = begun(&baking("abort"));
+    let (mut record, _) = begun_with_users(&baking("abort"));
     switch(&mut record, "green", 101);
     users(&mut record, 102, Side::Candidate, 0..2_000, |_| false);
     switch(&mut record, "blue", 103);
@@ -67,7 +66,7 @@ fn a_retry_that_flips_is_watched_and_does_not_speak_of_a_bake() {
 
 #[test]
 fn users_are_not_counted_twice_before_a_flip() {
-    let (mut record, _) = begun(&baking("abort"));
+    let (mut record, _) = begun_with_users(&baking("abort"));
     users(&mut record, 100, Side::Stable, 0..600, |_| false);
     switch(&mut record, "blue", 101);
     users(&mut record, 102, Side::Stable, 0..600, |_| false);
@@ -82,9 +81,9 @@ fn the_reason_names_the_window_that_is_configured() {
     let with = |window: &str| {
         let mut fields = watching();
         fields["blue_green"]["auto_rollback_window"] = window.into();
-        Program::new(&rollout(&fields).rollouts[0])
+        Program::new(&with_users(&fields).rollouts[0])
     };
-    let (mut record, _) = begun(&watching());
+    let (mut record, _) = begun_with_users(&watching());
     users(&mut record, 101, Side::Stable, 0..3_000, |_| false);
     switch(&mut record, "green", 102);
     record.push(&with("1h"), at(103 * SECOND));
@@ -96,7 +95,7 @@ fn a_flip_under_a_pin_says_that_it_waits() {
     let with = |active: &str| {
         let mut fields = watching();
         (fields["blue_green"]["active"], fields["pin"]) = (active.into(), "blue".into());
-        Program::new(&rollout(&fields).rollouts[0])
+        Program::new(&with_users(&fields).rollouts[0])
     };
     let (mut record, _) = Record::begin(with("blue"), at(100 * SECOND));
     let events = record.push(&with("green"), at(102 * SECOND));
@@ -110,7 +109,7 @@ fn what_closes_after_a_flip_back_ends_no_watch() {
     let mut fields = watching();
     fields["analysis"]["metrics"][0]["max"] = 0.05.into();
     fields.as_object_mut().unwrap().insert("session_affinity".into(), serde_json::Value::Null);
-    let (mut record, epoch) = begun(&fields);
+    let (mut record, epoch) = begun_with_users(&fields);
     let mut worker = Worker::default();
     worker.tick(101, epoch, (0, 0), (0, 2_000));
     advance(&mut record, &[&worker], 102, at(102 * SECOND));

@@ -3,32 +3,6 @@
 use super::*;
 use crate::routing::plan::Plan;
 
-/// A rollout whose users stay, with these fields besides.
-pub(super) fn rollout(fields: &serde_json::Value) -> config::schema::Config {
-    let mut rollout = json!({
-        "name": "r", "release": "1", "stable": "blue", "candidate": "green",
-        "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}, "red": {"cluster": "r"}},
-        "session_affinity": {"header": "x-user-id"},
-    });
-    for (field, value) in fields.as_object().unwrap() {
-        rollout[field] = value.clone();
-    }
-    config::check(&json!({"rollouts": [rollout]}))
-        .map_err(|problems| problems.lines().collect::<Vec<_>>())
-        .unwrap()
-}
-
-pub(super) fn begun(fields: &serde_json::Value) -> (Record, u64) {
-    let (record, _) = Record::begin(Program::new(&rollout(fields).rollouts[0]), at(100 * SECOND));
-    let epoch = record.head("r").assignment;
-    (record, epoch)
-}
-
-/// A user's hash as keys have it.
-pub(super) fn hash(user: u64) -> u64 {
-    siphasher::sip::SipHasher24::new().hash(&user.to_le_bytes())
-}
-
 /// Users who come so many times each within a second, without a failure.
 fn come(worker: &mut Worker, tick: u64, epoch: u64, times: u64) {
     for user in (0..100).flat_map(|user| std::iter::repeat_n(user, times as usize)) {
@@ -39,7 +13,7 @@ fn come(worker: &mut Worker, tick: u64, epoch: u64, times: u64) {
 
 #[test]
 fn whoever_comes_again_has_not_failed() {
-    let (mut record, epoch) = begun(&json!({
+    let (mut record, epoch) = begun_with_users(&json!({
         "steps": [{"set_weight": 50}, {"pause": {}}],
         "analysis": {"metrics": [{"name": "error_rate", "max": 0.02}]},
     }));
@@ -51,7 +25,7 @@ fn whoever_comes_again_has_not_failed() {
 
 #[test]
 fn whoever_comes_again_proves_nothing() {
-    let (mut record, epoch) = begun(&json!({
+    let (mut record, epoch) = begun_with_users(&json!({
         "steps": [{"set_weight": 50}, {"pause": {}}],
         "analysis": {"metrics": [{"name": "error_rate"}], "promote_when": {}, "on_failure": "alarm"},
     }));
@@ -74,7 +48,7 @@ fn of_several_workers_one_tells_of_a_user() {
     let mut taken_back = 0;
     for seed in 0..10 {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let (mut record, epoch) = begun(&json!({
+        let (mut record, epoch) = begun_with_users(&json!({
             "steps": [{"set_weight": 50}, {"pause": {}}],
             "analysis": {"metrics": [{"name": "error_rate", "max": 0.03}]},
         }));
@@ -97,7 +71,7 @@ fn of_several_workers_one_tells_of_a_user() {
 /// Users of a third version, whom nobody notes there, come to stable for the first time.
 #[test]
 fn a_third_version_that_shrinks_is_no_mismatch() {
-    let config = rollout(&json!({
+    let config = with_users(&json!({
         "steps": [{"set_weight": {"green": 5, "red": 20}}, {"pause": {"duration": "5s"}},
                   {"set_weight": {"green": 5, "red": 0}}, {"pause": {"duration": "5s"}},
                   {"set_weight": 50}, {"pause": {}}],
@@ -125,7 +99,7 @@ fn a_third_version_that_shrinks_is_no_mismatch() {
 
 #[test]
 fn a_tick_that_says_nothing_uses_up_nobodys_first_request() {
-    let (mut record, before) = begun(&json!({
+    let (mut record, before) = begun_with_users(&json!({
         "steps": [{"set_weight": 1}, {"pause": {}}, {"set_weight": 5}, {"pause": {}}],
         "analysis": {"metrics": [{"name": "error_rate"}]},
     }));
@@ -143,7 +117,7 @@ fn a_tick_that_says_nothing_uses_up_nobodys_first_request() {
 #[test]
 fn weights_that_go_to_and_fro_do_not_make_the_judge_deaf() {
     let config =
-        rollout(&json!({"weights": {"green": 5}, "analysis": {"metrics": [{"name": "error_rate"}]}}));
+        with_users(&json!({"weights": {"green": 5}, "analysis": {"metrics": [{"name": "error_rate"}]}}));
     let plan = Plan::new(&config);
     let routes = &plan.rollouts()[0];
     let (mut record, _) = Record::begin(routes.program.clone(), at(100 * SECOND));
@@ -171,7 +145,7 @@ fn weights_that_go_to_and_fro_do_not_make_the_judge_deaf() {
 #[test]
 fn affinity_that_comes_by_a_push_begins_the_step_anew() {
     let with = |affinity: bool| {
-        let mut config = rollout(&json!({
+        let mut config = with_users(&json!({
             "steps": [{"set_weight": 5}, {"pause": {"duration": "10s", "min_requests": 100}}, {"set_weight": 50}, {"pause": {}}],
             "analysis": {"metrics": [{"name": "error_rate"}]},
         }));

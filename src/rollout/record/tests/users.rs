@@ -3,21 +3,11 @@
 use super::*;
 use crate::analysis::user_set::tests::Memory;
 
-fn program() -> Program {
-    let config = config::check(&json!({"rollouts": [{
-        "name": "r", "release": "1", "stable": "blue", "candidate": "green",
-        "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}},
-        "session_affinity": {"header": "x-user-id"},
+fn begun() -> (Record, u64) {
+    begun_with_users(&json!({
         "steps": [{"set_weight": 1}, {"pause": {}}, {"set_weight": 5}, {"pause": {}}],
         "analysis": {"metrics": [{"name": "error_rate"}]},
-    }]}));
-    Program::new(&config.unwrap().rollouts[0])
-}
-
-fn begun() -> (Record, u64) {
-    let (record, _) = Record::begin(program(), at(100 * SECOND));
-    let epoch = record.head("r").assignment;
-    (record, epoch)
+    }))
 }
 
 /// After these ticks have closed.
@@ -166,15 +156,10 @@ fn whoever_leads_next_knows_who_has_failed() {
 /// After a flip each user counts once, before it as well.
 #[test]
 fn the_window_counts_users() {
-    let config = config::check(&json!({"rollouts": [{
-        "name": "r", "release": "1", "stable": "blue", "candidate": "green",
-        "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}},
-        "session_affinity": {"header": "x-user-id"},
+    let (mut record, at_blue) = begun_with_users(&json!({
         "blue_green": {"auto_rollback_window": "1h"}, "analysis": {"metrics": [{"name": "error_rate"}]},
-    }]}));
-    let (mut record, _) = Record::begin(Program::new(&config.unwrap().rollouts[0]), at(100 * SECOND));
+    }));
     let mut worker = Worker::default();
-    let at_blue = record.head("r").assignment;
     (0..1_200).for_each(|user| worker.visit(100, at_blue, Side::Stable, user, user % 200 == 0));
     (0..1_200).for_each(|user| worker.visit(101, at_blue, Side::Stable, user, true));
     odds(&mut record, &worker, 102);
