@@ -12,7 +12,7 @@ PYTHON        ?= python3
 export ENVOY_VERSION
 
 WASM         := target/changeover.wasm
-TRAP         := target/changeover-trap.wasm
+TEST_BUILD   := target/changeover-test.wasm
 IDLE         := target/idle.wasm
 TRIPLE       := wasm32-unknown-unknown
 # The command line's binary for its image: static, so that it runs on any Linux and in an empty image.
@@ -56,7 +56,7 @@ demo: $(WASM) $(ENVOY) target/venv/.ready ## All of it on a real Envoy: canary, 
 test: lint test-unit test-node test-judge test-crds test-examples test-envoy test-long test-oldest test-openapi test-compose ## Everything: lints, unit tests, wasm32 under Node, the judge, examples, real Envoys
 
 test-unit: target/.wasm32 ## The pure core and the command line, natively
-	cargo test --quiet --lib --bins --test node --test cli
+	cargo test --quiet --lib --bins --test node --test cli --test structure
 
 test-node: $(BINDGEN) target/.wasm32 ## The pure core on wasm32, under Node
 	CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=$(CURDIR)/$(BINDGEN) \
@@ -68,10 +68,10 @@ test-judge: ## The simulation in short, with wider limits
 simulate: ## Billions of requests through ledger and judge: false rollbacks, and how fast a bad candidate is found
 	cargo test --quiet --no-default-features --profile simulate --test simulate -- --full
 
-test-envoy: $(WASM) $(TRAP) $(ENVOY) ## The module inside a real Envoy (ENVOY_VERSION=1.36.4: another one; T=name: some of it)
+test-envoy: $(WASM) $(TEST_BUILD) $(ENVOY) ## The module inside a real Envoy (ENVOY_VERSION=1.36.4: another one; T=name: some of it)
 	cargo test --test envoy -- $(T)
 
-test-long: $(WASM) $(TRAP) $(ENVOY) ## What takes a minute: users' traffic of ten under the judge (SEEDS=20: more of it), a side that turns bad late
+test-long: $(WASM) $(TEST_BUILD) $(ENVOY) ## What takes a minute: users' traffic of ten under the judge (SEEDS=20: more of it), a side that turns bad late
 	cargo test --test envoy -- --ignored --nocapture users_test a_minute
 
 # What an old Envoy may do otherwise; statistics and the API do not depend on it.
@@ -85,7 +85,7 @@ test-matrix: ## test-envoy on every supported minor version of Envoy
 test-crds: target/crds/.ready ## The files for Istio and Envoy Gateway: every field against what the two publish
 	target/crds/bin/python -m unittest discover --start-directory tests/crds
 
-test-openapi: $(WASM) $(TRAP) $(ENVOY) target/openapi/.ready ## docs/openapi.yaml, put to the API in a real Envoy by schemathesis
+test-openapi: $(WASM) $(TEST_BUILD) $(ENVOY) target/openapi/.ready ## docs/openapi.yaml, put to the API in a real Envoy by schemathesis
 	cargo test --quiet --test envoy -- --ignored openapi_test
 
 test-examples: target/venv/.ready ## The example model servers and the demo's own parts
@@ -101,7 +101,7 @@ lint: target/.wasm32 ## Formatting and clippy, warnings denied, for every target
 	cargo fmt --check
 	cargo clippy --quiet --all-targets -- --deny warnings
 	cargo clippy --quiet --lib --target $(TRIPLE) -- --deny warnings
-	cargo clippy --quiet --lib --target $(TRIPLE) --features test-trap -- --deny warnings
+	cargo clippy --quiet --lib --target $(TRIPLE) --features test-build -- --deny warnings
 	cargo clippy --quiet --example idle --target $(TRIPLE) --features envoy -- --deny warnings
 	$(PYTHON) tools/check-licences.py
 
@@ -131,9 +131,9 @@ $(CLI): $(SOURCES) $(shell find src/bin -name '*.rs')
 	@mkdir -p $(@D) && cp target/$(CLI_TRIPLE)/release/changeover $@
 
 # The same module with a way to make it trap: for the tests, never for a user.
-$(TRAP): $(SOURCES) | target/.wasm32
-	cargo rustc --quiet --lib --crate-type cdylib --features test-trap --target $(TRIPLE) --release --target-dir target/trap
-	@cp target/trap/$(TRIPLE)/release/changeover.wasm $@
+$(TEST_BUILD): $(SOURCES) | target/.wasm32
+	cargo rustc --quiet --lib --crate-type cdylib --features test-build --target $(TRIPLE) --release --target-dir target/test-build
+	@cp target/test-build/$(TRIPLE)/release/changeover.wasm $@
 
 # A filter that does nothing: what `make bench` measures the filter against.
 $(IDLE): benches/idle/lib.rs Cargo.toml Cargo.lock rust-toolchain.toml | target/.wasm32

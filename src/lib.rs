@@ -1,15 +1,17 @@
 //! **Changeover**: a proxy-wasm filter that releases models safely behind Envoy.
 //!
-//! One folder per stage of the loop:
+//! One folder per stage of the loop, from the bottom to the top; each uses only those before it (a test holds that):
 //!
+//! * [`model`]: the words that all use;
+//! * [`signal`]: what can be observed of a request, and what is counted of it;
 //! * [`config`]: Envoy's forms of a configuration → typed fields → a valid configuration;
-//! * [`routing`]: a request → its rollout → the version that answers it;
 //! * [`analysis`]: what was counted → how sure one can be that the candidate is worse;
+//! * [`telemetry`]: how a request's end is judged, and the ledger that counts it;
 //! * [`rollout`]: what is configured, judged and commanded → where a release stands;
+//! * [`routing`]: a request → its rollout → the version that answers it;
 //! * [`control`]: the HTTP API by which people look at rollouts and command them;
-//! * [`telemetry`]: what is counted, and how a request's end is judged;
-//! * `host`: the only folder that talks to Envoy (feature `envoy`, target wasm32). Its `calls` holds the
-//!   module's entry point.
+//! * `host`: the only folder that talks to Envoy (feature `envoy`, target wasm32). Its `mod.rs` holds the module's
+//!   entry point.
 //!
 //! Everything but `host` is pure: no host call, no clock, no unsafe code; tested natively and on wasm32.
 
@@ -21,8 +23,10 @@ pub mod config;
 pub mod control;
 #[cfg(all(feature = "envoy", target_arch = "wasm32"))]
 mod host;
+pub mod model;
 pub mod rollout;
 pub mod routing;
+pub mod signal;
 pub mod telemetry;
 
 /// This build's version.

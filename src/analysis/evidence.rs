@@ -7,7 +7,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::kernel::{self, Arm, Table};
+use super::kernel::ratio::{self, Table};
+use super::kernel::split;
+use crate::model::{Arm, real};
 
 /// Suspected ratios, from a quarter more to a thousand times as many. All weigh the same.
 pub const RATIOS: [f64; 8] = [1.25, 1.6, 2.2, 3.5, 6.0, 15.0, 60.0, 1000.0];
@@ -21,7 +23,7 @@ const MOST: f64 = 1e300;
 pub fn rest(t: u64) -> f64 {
     match t {
         0 => 1.0,
-        _ => 0.5 / (1.0 + kernel::real(t).ln()),
+        _ => 0.5 / (1.0 + real(t).ln()),
     }
 }
 
@@ -87,9 +89,9 @@ impl<const N: usize> TryFrom<Vec<f64>> for Evidence<N> {
 pub fn comparison(table: &Table, tolerate: f64) -> [f64; RATIOS.len()] {
     RATIOS.map(|ratio| {
         if tolerate > 1.0 {
-            kernel::beyond_margin(table, ratio * tolerate, tolerate)
+            ratio::beyond_margin(table, ratio * tolerate, tolerate)
         } else {
-            kernel::more_often(table, ratio)
+            ratio::more_often(table, ratio)
         }
     })
 }
@@ -99,7 +101,7 @@ pub fn comparison(table: &Table, tolerate: f64) -> [f64; RATIOS.len()] {
 /// which each had with the probability `share`.
 #[must_use]
 pub fn first_events(candidate: u64, all: u64, share: f64, tolerate: f64) -> [f64; RATIOS.len()] {
-    RATIOS.map(|ratio| kernel::split(candidate, all, share, ratio * tolerate, tolerate))
+    RATIOS.map(|ratio| split::split(candidate, all, share, ratio * tolerate, tolerate))
 }
 
 /// What a tick says about the candidate having an event more often than the fixed rate `max` (0 to 1,
@@ -107,7 +109,7 @@ pub fn first_events(candidate: u64, all: u64, share: f64, tolerate: f64) -> [f64
 #[must_use]
 pub fn over_bound(candidate: &Arm, max: f64) -> [f64; RATIOS.len()] {
     let highest = f64::max(0.999, f64::midpoint(max, 1.0));
-    RATIOS.map(|ratio| kernel::beyond_bound(candidate, (max * ratio).min(highest), max))
+    RATIOS.map(|ratio| ratio::beyond_bound(candidate, (max * ratio).min(highest), max))
 }
 
 /// Odds by which the candidate's part of the traffic may be off, each way.
@@ -131,7 +133,7 @@ pub fn mismatch(candidate: u64, requests: u64, share: f64) -> [f64; SPLITS] {
         .into_iter()
         .flat_map(|ratio| [(ratio, SPLIT_MARGIN), (ratio.recip(), SPLIT_MARGIN.recip())]);
     for (ln, (ratio, margin)) in ln.iter_mut().zip(both) {
-        *ln = kernel::split(candidate, requests, share, ratio, margin);
+        *ln = split::split(candidate, requests, share, ratio, margin);
     }
     ln
 }
@@ -154,7 +156,7 @@ mod tests {
     fn ticks_that_say_nothing_leave_one() {
         let mut evidence = Evidence::<8>::default();
         for t in 1..=1_000 {
-            evidence.add(t, comparison(&Table::new((0, 5), (0, 95)), 1.0));
+            evidence.add(t, comparison(&Table::of((0, 5), (0, 95)), 1.0));
             assert!((evidence.value(t) - 1.0).abs() < 1e-12);
         }
     }
@@ -166,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_tolerated_ratio_is_tolerated() {
-        let double = Table::new((20, 100), (190, 1_900));
+        let double = Table::of((20, 100), (190, 1_900));
         let after = |tolerate| {
             let mut evidence = Evidence::<8>::default();
             (1..=20).for_each(|t| evidence.add(t, comparison(&double, tolerate)));
@@ -179,9 +181,9 @@ mod tests {
     #[test]
     fn a_bound_near_one_is_still_a_bound() {
         for max in [1e-9, 0.5, 0.999, 0.9999] {
-            let healthy = over_bound(&Arm { events: 0, requests: 1_000 }, max);
+            let healthy = over_bound(&Arm { events: 0, units: 1_000 }, max);
             assert!(healthy.iter().all(|ln| *ln <= 0.0), "{max}: {healthy:?}");
-            let broken = over_bound(&Arm { events: 1_000, requests: 1_000 }, max);
+            let broken = over_bound(&Arm { events: 1_000, units: 1_000 }, max);
             assert!(broken.iter().all(|ln| *ln > 0.0), "{max}: {broken:?}");
         }
     }

@@ -2,19 +2,25 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::at_risk::Sides;
+use super::at_risk::Crowd;
+use super::edges::{Edges, edges, tolerated_buckets};
 use super::evidence::{self, Evidence, RATIOS, SPLITS, rest};
-use super::kernel::Arm;
-use super::latency::{Edges, Histogram};
+use super::look::{Certainty, Look};
 use super::promotion::NoWorse;
-use super::rules::{MetricRule, Rules, Test};
+use super::rules::{ERRORS, MetricRule, Rules};
+use super::test::{Against, Test};
 use super::tick::{Tick, View};
 use super::user_set::UserSet;
-use super::users::{Firsts, Pair};
+use super::users::Firsts;
+use crate::model::{Pair, Unit, real};
+use crate::signal::catalog::SignalId;
+use crate::signal::histogram::Histogram;
+use crate::signal::sums::Sums;
+use crate::signal::tally::Tally;
 
 mod users;
 
-/// No rollback evidence may be above this when a step ends.
+/// While evidence against the candidate is above this, no step ends.
 const SUSPICIOUS: f64 = 10.0;
 
 /// What an attempt of a release has shown so far.
@@ -25,10 +31,10 @@ pub struct Judge {
     metrics: Vec<MetricState>,
     /// Metrics that were removed during the attempt: they stay in the average, with nothing found.
     retired: u32,
-    /// How long stable's answers took, over the whole run.
-    stable_durations: Histogram,
+    /// How long stable took, over the whole run, by signal.
+    stable_durations: Vec<(SignalId, Histogram)>,
     split: Evidence<SPLITS>,
-    /// Who has come, where users are judged.
+    /// Users that have come, where users are judged.
     newcomers: users::Newcomers,
     /// What the step has shown.
     step: Step,
@@ -42,67 +48,33 @@ struct MetricState {
     tests: Vec<TestState>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// The evidence of one test.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct TestState {
+    test: Test,
     evidence: Evidence<{ RATIOS.len() }>,
-    /// For latency: the edges, and the first tick that they apply to; the newest last.
+    /// Of a quantile: the edges, and the first tick that they apply to; the newest last.
     edges: Vec<(u64, Edges)>,
-    /// How often the event came in the step, for people who ask why; until something of it is known, in the one before.
-    seen: Seen,
-    /// The users who have had the event in this run, where users are judged.
+    /// What was seen in the step; until something is known of it, in the one before.
+    seen: Look,
+    /// Of a mean: the values of all ticks so far.
+    past: Pair<Sums>,
+    /// The users that have had the event in this run, where users are judged.
     users: UserSet,
     /// How many they are, by version.
-    spent: Sides,
-}
-
-/// Events and requests of both versions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seen {
-    /// The candidate's requests with the event.
-    pub candidate_events: u64,
-    /// The candidate's requests.
-    pub candidate_requests: u64,
-    /// Stable's requests with the event.
-    pub stable_events: u64,
-    /// Stable's requests.
-    pub stable_requests: u64,
-}
-
-impl Seen {
-    /// Adds a tick's users, and those of them whose first event it was.
-    fn add(&mut self, test: Test, events: Pair, firsts: &Firsts) {
-        let all = firsts.all_in_step();
-        // A bound is on first requests.
-        let events = if let Test::ErrorsBeyond { .. } = test { firsts.failed_in_step() } else { events };
-        self.count(
-            Arm { events: events.candidate, requests: all.candidate },
-            Arm { events: events.stable, requests: all.stable },
-        );
-        // A sample may have missed those who came, but not what happened to them.
-        self.candidate_requests = self.candidate_requests.max(self.candidate_events);
-        self.stable_requests = self.stable_requests.max(self.stable_events);
-    }
-
-    fn count(&mut self, candidate: Arm, stable: Arm) {
-        self.candidate_events = self.candidate_events.saturating_add(candidate.events);
-        self.candidate_requests = self.candidate_requests.saturating_add(candidate.requests);
-        self.stable_events = self.stable_events.saturating_add(stable.events);
-        self.stable_requests = self.stable_requests.saturating_add(stable.requests);
-    }
+    spent: Crowd,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Step {
     /// Ticks before this one belong to the step before, also when they close later.
     from: u64,
-    /// Tells what its proof is about: a margin, and what counts as an error.
+    /// Identifies what its proof is about: a margin, and what counts as an error.
     basis: u64,
     /// Whether a tick of it has counted.
-    is_told_of: bool,
-    /// The candidate's requests that were judged.
-    requests: u64,
-    /// Stable's beside them.
-    stable_requests: u64,
+    has_counted: bool,
+    /// Requests (or users) that were judged.
+    units: Pair<u64>,
     errors: NoWorse,
 }
 
@@ -122,6 +94,19 @@ pub struct Reading {
     pub all: f64,
     /// The e-value of each metric, in the rules' order.
     pub metrics: Vec<f64>,
+}
+
+/// The test with the most evidence.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Strongest<'a> {
+    /// The metric's name.
+    pub metric: &'a str,
+    /// The test.
+    pub test: Test,
+    /// What was seen in the step, or in the one before while nothing is known of this one.
+    pub seen: Look,
+    /// Of a quantile: the edges in use.
+    pub edges: Option<Edges>,
 }
 
 impl Judge {
@@ -155,7 +140,7 @@ impl Judge {
         changes
     }
 
-    /// Begins a step: what it must show it has to show itself, and the edges of latencies are placed anew.
+    /// Begins a step: what it must show it has to show itself, and the edges of quantiles are placed anew.
     pub fn begin_step(&mut self, rules: &Rules, next_tick: u64) {
         let basis = rules.promotion.map_or(0, |promotion| promotion.basis);
         // What comes in the tick under way was assigned by the step before; before the first one there was none.
@@ -163,52 +148,57 @@ impl Judge {
         let from = if is_first { next_tick.saturating_sub(1) } else { next_tick };
         self.step = Step { from, basis, ..Step::default() };
         self.newcomers.begin_step();
-        if rules.by_user {
-            self.forget_first_requests(rules);
+        if rules.unit == Unit::Users {
+            self.forget_first_requests();
         }
         self.place_edges(rules, next_tick, true);
     }
 
-    /// A tick counts: if it is the first one of its step, what was seen in the step before is not told any more.
-    fn tell_of_step(&mut self, tick: &Tick) {
-        if tick.number >= self.step.from && !std::mem::replace(&mut self.step.is_told_of, true) {
-            let tests = self.metrics.iter_mut().flat_map(|metric| &mut metric.tests);
-            tests.for_each(|test| test.seen = Seen::default());
+    /// A tick counts: with the first one of its step, what was seen in the step before is forgotten.
+    fn count_tick(&mut self, tick: &Tick) {
+        self.ticks = self.ticks.saturating_add(1);
+        if tick.number >= self.step.from && !std::mem::replace(&mut self.step.has_counted, true) {
+            self.tests_mut().for_each(|test| test.seen = Look::default());
         }
     }
 
-    /// Takes the next tick over, whose requests have all ended or passed their deadline. Ticks come in order.
+    /// Takes over the next tick, whose requests have all ended or passed their deadline. Ticks come in order.
     /// `next_tick` has not begun yet: what is learned applies from there on.
-    /// Returns what it tells of users, where they are judged.
+    /// Returns what the tick shows of users, where they are judged.
     pub fn close(&mut self, tick: &Tick, rules: &Rules, next_tick: u64) -> Option<Firsts> {
-        self.stable_durations.merge(&tick.stable.durations);
-        let firsts = rules.by_user.then(|| self.close_users(tick, rules));
-        if firsts.is_none() && !tick.is_idle() && tick.share.is_some() {
-            self.add(tick, rules, View::Closed);
+        let firsts = (rules.unit == Unit::Users).then(|| self.meet(tick));
+        self.close_with(tick, firsts.as_ref(), rules, next_tick);
+        firsts
+    }
+
+    /// [`Judge::close`] where it is known already what the tick shows of users (`firsts`), as in a recording.
+    pub fn close_with(&mut self, tick: &Tick, firsts: Option<&Firsts>, rules: &Rules, next_tick: u64) {
+        self.note_stable_durations(tick);
+        if let Some(firsts) = firsts {
+            self.close_users(tick, firsts, rules);
+        } else if tick.compared_at().is_some() {
+            self.add(tick, View::Closed);
             if tick.number >= self.step.from {
                 self.count_step(tick, rules);
             }
         }
         self.place_edges(rules, next_tick, false);
-        firsts
     }
 
-    /// The most that is certain of ticks that have ended and are still open, in order, each with the bucket
-    /// of the age that its open requests have at least: the judge as it would be after the tick that accuses
-    /// most. For accusations only.
+    /// A lower bound on the evidence, including ticks with pending requests. `open`: those ticks in order, each with
+    /// the latency bucket that every pending request has reached at least. Returns the judge after the tick with the
+    /// most evidence. Use for rollback only.
     #[must_use]
     pub fn at_least(&self, open: &[(Tick, usize)], rules: &Rules) -> Self {
-        if rules.by_user {
-            return self.at_least_of_users(open, rules);
+        if rules.unit == Unit::Users {
+            return self.at_least_of_users(open);
         }
         let mut ahead = self.clone();
         let mut most = self.clone();
-        for (tick, age) in open {
-            if !tick.is_idle() && tick.share.is_some() {
-                ahead.add(tick, rules, View::Open { age: *age });
-                if ahead.reading().all > most.reading().all {
-                    most.clone_from(&ahead);
-                }
+        for (tick, age) in open.iter().filter(|(tick, _)| tick.compared_at().is_some()) {
+            ahead.add(tick, View::Open { age: *age });
+            if ahead.reading().all > most.reading().all {
+                most.clone_from(&ahead);
             }
         }
         most
@@ -222,44 +212,59 @@ impl Judge {
     }
 
     /// Adds a tick to the evidence.
-    fn add(&mut self, tick: &Tick, rules: &Rules, view: View) {
-        self.ticks = self.ticks.saturating_add(1);
-        self.tell_of_step(tick);
-        for (state, rule) in self.metrics.iter_mut().zip(&rules.metrics) {
-            for (state, test) in state.tests.iter_mut().zip(&rule.tests) {
-                state.add(self.ticks, *test, tick, view);
-            }
-        }
+    fn add(&mut self, tick: &Tick, view: View) {
+        self.count_tick(tick);
+        let ticks = self.ticks;
+        self.tests_mut().for_each(|test| test.add(ticks, tick, view));
         if let (View::Closed, Some(share)) = (view, tick.share) {
-            let requests = tick.candidate.requests.saturating_add(tick.stable.requests);
-            self.split.add(self.ticks, evidence::mismatch(tick.candidate.requests, requests, share));
+            let requests = tick.counts.as_ref().map(|counts| counts.requests);
+            self.split.add(self.ticks, evidence::mismatch(requests.candidate, requests.total(), share));
         }
     }
 
     fn count_step(&mut self, tick: &Tick, rules: &Rules) {
-        self.step.requests = self.step.requests.saturating_add(tick.candidate.requests);
-        self.step.stable_requests = self.step.stable_requests.saturating_add(tick.stable.requests);
-        if let Some(promotion) = rules.promotion {
-            let table = tick.table(Test::Errors { tolerate: 1.0 }, None, View::Closed);
+        let requests = tick.counts.as_ref().map(|counts| counts.requests);
+        self.step.units = self.step.units.plus(requests);
+        if let Some(promotion) = rules.promotion
+            && let Certainty::Certain(Look::Events(table)) = Look::at(tick, &ERRORS, None, View::Closed)
+        {
             self.step.errors.add(&table, promotion.margin);
+        }
+    }
+
+    fn note_stable_durations(&mut self, tick: &Tick) {
+        for (signal, tally) in &tick.counts.stable.tallies {
+            let Tally::Duration(durations) = tally else { continue };
+            match self.stable_durations.iter_mut().find(|(known, _)| known == signal) {
+                Some((_, known)) => known.merge(durations),
+                None if durations.total() == 0 => {}
+                None => self.stable_durations.push((*signal, (**durations).clone())),
+            }
         }
     }
 
     /// Places the edges of quantiles that have none yet (`anew`: of all) and for which there are enough of
     /// stable's durations.
     fn place_edges(&mut self, rules: &Rules, next_tick: u64, anew: bool) {
-        for (state, rule) in self.metrics.iter_mut().zip(&rules.metrics) {
-            for (state, test) in state.tests.iter_mut().zip(&rule.tests) {
-                let Test::Slower { quantile, tolerated } = *test else { continue };
-                if (anew || state.edges.is_empty()) && self.stable_durations.can_place(quantile) {
-                    let edge = self.stable_durations.edge(quantile);
-                    state.place(next_tick, Edges::new(edge, tolerated, rules.deadline));
-                }
+        let durations = &self.stable_durations;
+        for state in self.metrics.iter_mut().flat_map(|metric| &mut metric.tests) {
+            let (Some(quantile), Against::Stable { tolerate, .. }) =
+                (state.test.quantile(), state.test.against)
+            else {
+                continue;
+            };
+            let durations = durations.iter().find(|(signal, _)| *signal == state.test.signal);
+            if let Some((_, durations)) = durations
+                && (anew || state.edges.is_empty())
+                && durations.can_place(quantile)
+            {
+                let edges = edges(durations.edge(quantile), tolerated_buckets(tolerate), rules.deadline);
+                state.place(next_tick, edges);
             }
         }
     }
 
-    /// How sure one can be by now that the candidate is worse.
+    /// How sure one can be at present that the candidate is worse.
     #[must_use]
     #[allow(clippy::cast_precision_loss)] // a handful
     pub fn reading(&self) -> Reading {
@@ -279,18 +284,17 @@ impl Judge {
         self.split.value(self.ticks)
     }
 
-    /// The candidate's requests that were judged in this step.
+    /// The candidate's requests (or users) that were judged in this step.
     #[must_use]
     pub fn step_requests(&self) -> u64 {
-        self.step.requests
+        self.step.units.candidate
     }
 
-    /// The candidate's share of both versions' requests in this step; `None` before there are any.
+    /// The candidate's share of both versions' requests (or users) in this step; `None` before there are any.
     #[must_use]
-    #[allow(clippy::cast_precision_loss)] // shown with two decimals
     pub fn observed_share(&self) -> Option<f64> {
-        let all = self.step.requests.saturating_add(self.step.stable_requests);
-        (all > 0).then(|| self.step.requests as f64 / all as f64)
+        let all = self.step.units.total();
+        (all > 0).then(|| real(self.step.units.candidate) / real(all))
     }
 
     /// The e-value of the candidate being within the promotion's margin, from this step alone.
@@ -319,43 +323,66 @@ impl Judge {
         reading.all > SUSPICIOUS || reading.metrics.iter().any(|value| *value > SUSPICIOUS)
     }
 
-    /// What accuses most: the position of the metric and of its test in the rules, and what was seen of it
-    /// in the step, or in the one before where nothing is known of it yet.
+    /// The test with the most evidence; its edges are those for ticks from `tick` on. `None` without metrics.
     #[must_use]
-    pub fn strongest(&self) -> Option<(usize, usize, Seen)> {
-        let tests = self.metrics.iter().enumerate().flat_map(|(metric, state)| {
-            state.tests.iter().enumerate().map(move |(test, state)| (metric, test, state))
-        });
+    pub fn strongest(&self, tick: u64) -> Option<Strongest<'_>> {
+        let tests =
+            self.metrics.iter().flat_map(|metric| metric.tests.iter().map(move |test| (metric, test)));
         let value = |test: &TestState| test.evidence.value(self.ticks);
-        let (metric, test, state) = tests.max_by(|one, other| value(one.2).total_cmp(&value(other.2)))?;
-        Some((metric, test, state.seen))
+        let (metric, state) = tests.max_by(|one, other| value(one.1).total_cmp(&value(other.1)))?;
+        Some(Strongest {
+            metric: &metric.name,
+            test: state.test,
+            seen: state.seen,
+            edges: state.edges_of(tick),
+        })
     }
 
-    /// The edges that a test of latencies uses for ticks from `tick` on.
-    #[must_use]
-    pub fn edges(&self, metric: usize, test: usize, tick: u64) -> Option<Edges> {
-        self.metrics.get(metric)?.tests.get(test)?.edges_of(tick)
+    fn tests(&self) -> impl Iterator<Item = &TestState> {
+        self.metrics.iter().flat_map(|metric| &metric.tests)
+    }
+
+    fn tests_mut(&mut self) -> impl Iterator<Item = &mut TestState> {
+        self.metrics.iter_mut().flat_map(|metric| &mut metric.tests)
     }
 }
 
 impl MetricState {
     fn new(rule: &MetricRule) -> Self {
-        let tests = rule.tests.iter().map(|_| TestState::default()).collect();
+        let tests = rule.tests.iter().map(|test| TestState::new(*test)).collect();
         Self { name: rule.name.clone(), definition: rule.definition, tests }
     }
 }
 
 impl TestState {
+    fn new(test: Test) -> Self {
+        Self {
+            test,
+            evidence: Evidence::default(),
+            edges: Vec::new(),
+            seen: Look::default(),
+            past: Pair::default(),
+            users: UserSet::default(),
+            spent: Crowd::default(),
+        }
+    }
+
     /// Adds tick `t`.
-    fn add(&mut self, t: u64, test: Test, tick: &Tick, view: View) {
-        let table = tick.table(test, self.edges_of(tick.number), view);
-        let ln = match test {
-            Test::Errors { tolerate } => evidence::comparison(&table, tolerate),
-            Test::ErrorsBeyond { max } => evidence::over_bound(&table.candidate, max),
-            Test::Slower { .. } => evidence::comparison(&table, 1.0),
-        };
-        self.evidence.add(t, ln);
-        self.seen.count(table.candidate, table.stable);
+    fn add(&mut self, t: u64, tick: &Tick, view: View) {
+        match Look::at(tick, &self.test, self.edges_of(tick.number), view) {
+            Certainty::Certain(look) => {
+                self.evidence.add(t, look.ln_likelihoods(&self.test, self.past));
+                self.seen = self.seen.plus(look);
+                if let Look::Means(sums) = look {
+                    self.past = Pair::new(
+                        self.past.candidate.plus(sums.candidate),
+                        self.past.stable.plus(sums.stable),
+                    );
+                }
+            }
+            // What is certain then is only what is left for regressions to come.
+            Certainty::Open => self.evidence = Evidence::default(),
+        }
     }
 
     /// The newest edges that were known when the tick began.

@@ -1,31 +1,34 @@
 //! The judge: from what each tick counted to how sure one can be that the candidate is worse, or no worse.
 //!
-//! An *event* is anything a request either has or has not: it failed, it took longer than an edge. Every
-//! test here is anytime-valid: it may be looked at after each tick, for ever, and the chance that it ever
-//! accuses a healthy candidate stays below what was allowed. `docs/analysis.md` says it in plain words.
+//! An *event* is anything that a request either has or has not: it failed, it took longer than an edge. Every test here
+//! is anytime-valid: it may be looked at after each tick, for ever, and the chance that it ever accuses a healthy
+//! candidate stays below what was allowed. `docs/analysis.md` explains it in plain words.
 //!
 //! * [`judge`]: all metrics of a release together, and what follows;
 //! * [`rules`]: what is judged, compiled from the configuration;
+//! * [`test`]: one signal, and what it is compared with;
 //! * [`tick`]: what a tick has counted, closed or still open;
-//! * [`kernel`]: what one tick says about one suspected regression, as the logarithm of a likelihood ratio;
+//! * [`look`]: what a test sees of a tick;
+//! * [`kernel`]: what that shows of one suspected regression, as the logarithm of a likelihood ratio;
 //! * [`evidence`]: ticks added up, over many suspected regressions and over when they may have begun;
-//! * [`latency`]: durations in buckets, and the edges that make events of them;
+//! * [`edges`]: the edges that make events of durations;
 //! * [`promotion`]: the opposite question, whether the candidate is no worse than a margin;
 //! * [`window`]: after a flip, the new side beside what the old one was before;
-//! * [`users`]: users instead of requests, where a user keeps his version;
-//! * [`at_risk`]: who of them can still have an event for the first time;
-//! * [`user_set`], [`sample`]: who they are, in bounded memory.
+//! * [`users`]: users instead of requests, where a user keeps their version;
+//! * [`at_risk`]: users that can still have an event for the first time;
+//! * [`user_set`]: users that have had it, in bounded memory.
 
 #![forbid(unsafe_code)]
 
 pub mod at_risk;
+pub mod edges;
 pub mod evidence;
 pub mod judge;
 pub mod kernel;
-pub mod latency;
+pub mod look;
 pub mod promotion;
 pub mod rules;
-pub mod sample;
+pub mod test;
 pub mod tick;
 pub mod user_set;
 pub mod users;

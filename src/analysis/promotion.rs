@@ -7,7 +7,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::kernel::{self, Table};
+use super::kernel::ratio::{self, Table};
+use crate::model::real;
 
 /// Suspected ratios below the margin, and their weights: most on "no difference".
 const SUSPICIONS: [(f64, f64); 4] =
@@ -38,17 +39,17 @@ pub struct NoWorse {
 impl NoWorse {
     /// Adds a closed tick.
     pub fn add(&mut self, table: &Table, margin: Margin) {
-        if table.candidate.requests == 0 || table.stable.requests == 0 {
+        if table.candidate.units == 0 || table.stable.units == 0 {
             return;
         }
         for (ln, (ratio, _)) in self.relative.iter_mut().zip(SUSPICIONS) {
-            *ln += kernel::beyond_margin(table, ratio, margin.times);
+            *ln += ratio::beyond_margin(table, ratio, margin.times);
         }
         // What earlier ticks say the common rate is: this one must not choose what it is tested against.
         let rate = (self.events + 0.5) / (self.requests + 50.0);
         self.absolute += within_points(table, rate, rate, margin.points);
-        self.events += kernel::real(table.candidate.events) + kernel::real(table.stable.events);
-        self.requests += kernel::real(table.candidate.requests) + kernel::real(table.stable.requests);
+        self.events += real(table.candidate.events) + real(table.stable.events);
+        self.requests += real(table.candidate.units) + real(table.stable.units);
     }
 
     /// The e-value: at 1/β the candidate is within the margin, with at most the chance β to be wrong.
@@ -65,15 +66,15 @@ impl NoWorse {
 #[must_use]
 pub fn within_points(table: &Table, candidate: f64, stable: f64, points: f64) -> f64 {
     let (null_candidate, null_stable) = nearest(table, candidate, stable, points);
-    kernel::beyond_bound(&table.candidate, candidate, null_candidate)
-        + kernel::beyond_bound(&table.stable, stable, null_stable)
+    ratio::beyond_bound(&table.candidate, candidate, null_candidate)
+        + ratio::beyond_bound(&table.stable, stable, null_stable)
 }
 
 /// The rates (a0, b0) with a0 = b0 + `points` that minimise nc KL(a, a0) + ns KL(b, b0): where the
 /// derivative, which rises with b0, is zero (Miettinen and Nurminen, 1985).
 #[must_use]
 pub fn nearest(table: &Table, a: f64, b: f64, points: f64) -> (f64, f64) {
-    let (nc, ns) = (kernel::real(table.candidate.requests), kernel::real(table.stable.requests));
+    let (nc, ns) = (real(table.candidate.units), real(table.stable.units));
     let slope = |b0: f64| {
         let a0 = b0 + points;
         nc * (a0 - a) / (a0 * (1.0 - a0)) + ns * (b0 - b) / (b0 * (1.0 - b0))
@@ -104,10 +105,10 @@ mod tests {
     fn an_equal_candidate_is_found_so_and_one_at_the_margin_is_not() {
         assert_eq!(after(Table::default(), 10), 1.0);
         // Without one failure it takes about ln(20) / points requests.
-        assert!(after(Table::new((0, 5), (0, 95)), 60) < 20.0);
-        assert!(after(Table::new((0, 5), (0, 95)), 150) > 20.0);
-        assert!(after(Table::new((1, 100), (19, 1_900)), 30) > 20.0);
-        assert!(after(Table::new((2, 100), (19, 1_900)), 30) < 2.0);
+        assert!(after(Table::of((0, 5), (0, 95)), 60) < 20.0);
+        assert!(after(Table::of((0, 5), (0, 95)), 150) > 20.0);
+        assert!(after(Table::of((1, 100), (19, 1_900)), 30) > 20.0);
+        assert!(after(Table::of((2, 100), (19, 1_900)), 30) < 2.0);
     }
 
     proptest! {
@@ -115,7 +116,7 @@ mod tests {
         fn nothing_makes_it_anything_but_a_number(ticks in prop::collection::vec(((0..50_u64, 50..5_000_u64), (0..50_u64, 50..5_000_u64)), 0..30), times in 1.0..10.0_f64, points in 0.0..0.9_f64) {
             let mut evidence = NoWorse::default();
             for (candidate, stable) in ticks {
-                evidence.add(&Table::new(candidate, stable), Margin { times, points });
+                evidence.add(&Table::of(candidate, stable), Margin { times, points });
                 prop_assert!(evidence.value().is_finite(), "{:?}", evidence);
             }
         }

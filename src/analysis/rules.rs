@@ -3,31 +3,33 @@
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher24;
 
-use super::latency;
 use super::promotion::Margin;
-use crate::config::release::{Analysis, ERROR_RATE, LATENCY, Metric};
+use super::test::{Against, Direction, Measure, Test};
+use crate::config::release::{Analysis, Metric};
+use crate::model::Unit;
+use crate::signal::catalog::{self, Kind, Signal};
 
-/// Quantiles of the latency that are compared unless the configuration says which.
+/// Quantiles of a duration that are compared unless the configuration names some.
 const QUANTILES: [f64; 3] = [0.5, 0.9, 0.99];
-/// The same for users: what happens to everybody sooner or later soon happens to nobody for the first time.
+/// The same for users: an event that happens to every user soon happens to none of them for the first time.
 const QUANTILES_OF_USERS: [f64; 3] = [0.9, 0.99, 0.999];
-/// The tolerated ratio of latencies unless the configuration says which: one bucket.
-const LATENCY_TOLERATED: f64 = 1.19;
+/// The tolerated ratio of durations unless the configuration names one: one bucket.
+const DURATION_TOLERATED: f64 = 1.19;
 
 /// How a release is judged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rules {
-    /// The e-value at which the candidate counts as worse: 1/α.
+    /// The e-value at which the candidate counts as worse: 1/α, times the number of e-processes that share α.
     pub threshold: f64,
     /// Nanoseconds after which a request without an answer has failed.
     pub deadline: u64,
-    /// Users are judged and not requests, for each keeps his version.
-    pub by_user: bool,
+    /// What is judged.
+    pub unit: Unit,
     /// What is compared; their e-values are averaged.
     pub metrics: Vec<MetricRule>,
     /// What a step must show before it ends.
     pub promotion: Option<Promotion>,
-    /// Tells apart what counts as an error.
+    /// Identifies what counts as an error.
     pub errors: u64,
 }
 
@@ -38,7 +40,7 @@ pub struct Promotion {
     pub margin: Margin,
     /// The e-value at which it counts as such: 1/β.
     pub threshold: f64,
-    /// Tells what is proven: the margin, and what counts as an error.
+    /// Identifies what is proven: the margin, and what counts as an error.
     pub basis: u64,
 }
 
@@ -47,49 +49,24 @@ pub struct Promotion {
 pub struct MetricRule {
     /// Its name in evidence and events.
     pub name: String,
-    /// Tells definitions apart: evidence of another definition is not this one's.
+    /// Identifies the definition: evidence of another definition is not evidence of this one.
     pub definition: u64,
     /// What is tested.
     pub tests: Vec<Test>,
 }
 
-/// One test of one yes/no event.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Test {
-    /// Errors, more than so many times as often as stable's.
-    Errors {
-        /// At least 1.
-        tolerate: f64,
-    },
-    /// Errors, more often than a fixed rate.
-    ErrorsBeyond {
-        /// Between 0 and 1.
-        max: f64,
-    },
-    /// Answers slower than stable's quantile.
-    Slower {
-        /// Between 0 and 1.
-        quantile: f64,
-        /// By more than so many buckets.
-        tolerated: usize,
-    },
-}
-
 impl Rules {
-    /// Compiles a valid configuration; `by_user`: with session affinity.
+    /// Compiles a valid configuration. `processes`: how many e-processes share the chance of a false alarm.
     #[must_use]
-    pub fn new(analysis: &Analysis, by_user: bool) -> Self {
-        let errors = format!("{by_user} {:?} {:?}", analysis.deadline, analysis.error_when);
+    pub fn new(analysis: &Analysis, unit: Unit, processes: u32) -> Self {
+        let errors = format!("{unit:?} {:?} {:?}", analysis.deadline, analysis.error_when);
+        let metrics = analysis.metrics.iter().flat_map(|metric| metric_rules(metric, analysis, unit));
         Self {
-            by_user,
+            unit,
             errors: fingerprint(&errors),
-            threshold: analysis.false_alarm.recip(),
+            threshold: analysis.false_alarm.recip() * f64::from(processes),
             deadline: analysis.deadline.as_millis().saturating_mul(1_000_000),
-            metrics: analysis
-                .metrics
-                .iter()
-                .flat_map(|metric| metric_rules(metric, analysis, by_user))
-                .collect(),
+            metrics: metrics.collect(),
             promotion: analysis.promote_when.as_ref().map(|promote| Promotion {
                 margin: Margin {
                     times: promote.no_worse_than.times,
@@ -100,34 +77,74 @@ impl Rules {
             }),
         }
     }
+
+    /// All tests, in the metrics' order.
+    pub fn tests(&self) -> impl Iterator<Item = &Test> {
+        self.metrics.iter().flat_map(|metric| &metric.tests)
+    }
+
+    /// The signals that have to be observed. Those of the default metrics always are: a metric that is configured
+    /// later then has stable's past already.
+    #[must_use]
+    pub fn signals(&self) -> Vec<&'static Signal> {
+        let mut signals = catalog::DEFAULT.to_vec();
+        for test in self.tests() {
+            if let Some(signal) = catalog::by_id(test.signal)
+                && !signals.iter().any(|known| known.id == signal.id)
+            {
+                signals.push(signal);
+            }
+        }
+        signals
+    }
 }
+
+/// Compares how often requests fail.
+pub const ERRORS: Test = Test {
+    signal: catalog::ERROR_RATE.id,
+    measure: Measure::Rate,
+    against: Against::Stable { tolerate: 1.0, direction: Direction::Up },
+};
 
 fn fingerprint(definition: &str) -> u64 {
     SipHasher24::new().hash(definition.as_bytes())
 }
 
 /// A metric's rules: those against stable, and with `max` one against the bound, which counts as another metric.
-fn metric_rules(metric: &Metric, analysis: &Analysis, by_user: bool) -> Vec<MetricRule> {
+fn metric_rules(metric: &Metric, analysis: &Analysis, unit: Unit) -> Vec<MetricRule> {
+    let Some(signal) = catalog::by_name(&metric.name) else { return Vec::new() }; // the validation has refused it
     let rule = |name: String, tests: Vec<Test>| {
         // Everything that decides what an event is. `Debug` of plain numbers does not change between builds of
         // one version, and a new version of this software is a new process.
-        let definition = format!("{by_user} {tests:?} {:?} {:?}", analysis.deadline, analysis.error_when);
+        let definition = format!("{unit:?} {tests:?} {:?} {:?}", analysis.deadline, analysis.error_when);
         MetricRule { name, definition: fingerprint(&definition), tests }
     };
-    match metric.name.as_str() {
-        LATENCY => {
-            let tolerated = latency::tolerated_buckets(metric.tolerate.unwrap_or(LATENCY_TOLERATED));
-            let usual = if by_user { &QUANTILES_OF_USERS } else { &QUANTILES };
+    let compared = rule(signal.name.into(), compared_with_stable(signal, metric, unit));
+    let bounded = metric.max.map(|max| {
+        let test = Test { signal: signal.id, measure: Measure::Rate, against: Against::Bound { max } };
+        rule(format!("{}.max", signal.name), vec![test])
+    });
+    [compared].into_iter().chain(bounded).collect()
+}
+
+fn compared_with_stable(signal: &Signal, metric: &Metric, unit: Unit) -> Vec<Test> {
+    let test = |measure, tolerate, direction| Test {
+        signal: signal.id,
+        measure,
+        against: Against::Stable { tolerate, direction },
+    };
+    let tolerate = metric.tolerate;
+    match signal.kind {
+        Kind::Event => vec![test(Measure::Rate, tolerate.unwrap_or(1.0), Direction::Up)],
+        Kind::Duration => {
+            let usual = if unit == Unit::Users { &QUANTILES_OF_USERS } else { &QUANTILES };
             let quantiles = metric.quantiles.as_deref().unwrap_or(usual);
-            let tests = quantiles.iter().map(|&quantile| Test::Slower { quantile, tolerated }).collect();
-            vec![rule(metric.name.clone(), tests)]
+            let tolerate = tolerate.unwrap_or(DURATION_TOLERATED);
+            let of = |quantile: &f64| test(Measure::Quantile(*quantile), tolerate, Direction::Up);
+            quantiles.iter().map(of).collect()
         }
-        ERROR_RATE => {
-            let compared = vec![Test::Errors { tolerate: metric.tolerate.unwrap_or(1.0) }];
-            let bounded =
-                metric.max.map(|max| rule(format!("{}.max", metric.name), vec![Test::ErrorsBeyond { max }]));
-            [rule(metric.name.clone(), compared)].into_iter().chain(bounded).collect()
-        }
-        _ => Vec::new(), // refused by the validation
+        Kind::Mean => [Direction::Up, Direction::Down]
+            .map(|direction| test(Measure::Mean, tolerate.unwrap_or(1.0), direction))
+            .into(),
     }
 }

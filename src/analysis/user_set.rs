@@ -1,14 +1,16 @@
-//! The users of a run who have had something happen to them already.
+//! Users of a run that have had an event already.
 //!
-//! Exact up to [`MOST_EXACT`] users; with more it becomes a Bloom filter (Bloom, 1970), which never forgets
-//! anybody and now and then takes a stranger for known: that loses evidence and makes none up.
+//! Exact up to [`MOST_EXACT`] users; with more it becomes a Bloom filter (Bloom, 1970), which never forgets a user
+//! and now and then takes a new one for known: that loses evidence and invents none.
 //!
-//! The bulk of a set stands outside of the state that is written at each tick, under a name of its own, and
-//! is never changed there: a change writes another bulk under another name.
+//! The bulk of a set is stored apart from the state that is written at each tick, under a name of its own, and is
+//! never changed there: a change writes another bulk under another name.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+use crate::model::UserHash;
 
 /// Users that a set knows exactly: 512 KiB.
 pub const MOST_EXACT: usize = 65_536;
@@ -18,7 +20,7 @@ const MOST_RECENT: usize = 512;
 const FILTER_WORDS: usize = 1 << 15;
 /// Bits of a hash that choose one of a filter's bits.
 const BIT: u32 = 21;
-/// Of 64 bits three bits can be chosen. At 65,536 users one stranger in 1,300 is taken for known, at 500,000
+/// 64 bits are enough to choose three. At 65,536 users one new user in 1,300 is taken for known, at 500,000
 /// one in 8.
 const BITS_OF_A_USER: u32 = 3;
 
@@ -33,10 +35,10 @@ pub trait Shelf {
 /// A set of users.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct UserSet {
-    /// Whether it stays exact, for whoever holds it keeps it small.
+    /// Whether it stays exact: the owner keeps it small.
     is_exact: bool,
-    /// Who has joined since the bulk was written, in ascending order.
-    recent: Vec<u64>,
+    /// Users that have joined since the bulk was written, in ascending order.
+    recent: Vec<UserHash>,
     /// The name of the bulk; 0: there is none.
     name: u64,
     #[serde(skip)]
@@ -49,20 +51,19 @@ pub struct UserSet {
 #[derive(Clone, Debug, PartialEq)]
 enum Bulk {
     /// In ascending order.
-    Exact(Vec<u64>),
+    Exact(Vec<UserHash>),
     Filter(Vec<u64>),
 }
 
 impl UserSet {
-    /// A set that stays exact, however many users there are: whoever holds it keeps it small by
-    /// [`UserSet::retain`].
+    /// A set that stays exact, however many users there are: the owner keeps it small by [`UserSet::retain`].
     #[must_use]
     pub fn exact() -> Self {
         Self { is_exact: true, ..Self::default() }
     }
 
-    /// Adds a user. Returns whether he was not in it.
-    pub fn insert(&mut self, user: u64) -> bool {
+    /// Adds a user. Returns whether the user was not in it.
+    pub fn insert(&mut self, user: UserHash) -> bool {
         let Err(at) = self.recent.binary_search(&user) else { return false };
         if self.bulk.as_ref().is_some_and(|bulk| bulk.contains(user)) {
             return false;
@@ -79,7 +80,7 @@ impl UserSet {
         true
     }
 
-    /// How many users there are; `None` when nobody knows any more.
+    /// How many users there are; `None` for a filter, which does not count them.
     #[must_use]
     pub fn len(&self) -> Option<usize> {
         match self.bulk.as_deref() {
@@ -89,14 +90,14 @@ impl UserSet {
         }
     }
 
-    /// Whether there is nobody.
+    /// Whether there are no users.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == Some(0)
     }
 
-    /// Keeps the users for whom that holds. A set that does not know its users any more keeps all.
-    pub fn retain(&mut self, keeps: impl Fn(u64) -> bool) {
+    /// Keeps the users for which `keeps` holds. A filter keeps all.
+    pub fn retain(&mut self, keeps: impl Fn(UserHash) -> bool) {
         self.recent.retain(|user| keeps(*user));
         if let Some(Bulk::Exact(users)) = self.bulk.as_deref() {
             let mut kept = Vec::with_capacity(users.len());
@@ -127,7 +128,7 @@ impl UserSet {
 }
 
 impl Bulk {
-    fn contains(&self, user: u64) -> bool {
+    fn contains(&self, user: UserHash) -> bool {
         match self {
             Bulk::Exact(users) => users.binary_search(&user).is_ok(),
             Bulk::Filter(words) => {
@@ -136,8 +137,8 @@ impl Bulk {
         }
     }
 
-    /// The bulk and further users, who are not in it; exact up to so many.
-    fn with(&self, recent: &[u64], most_exact: usize) -> Self {
+    /// The bulk and further users, which are not in it; exact up to `most_exact` users.
+    fn with(&self, recent: &[UserHash], most_exact: usize) -> Self {
         match self {
             Bulk::Exact(users) if users.len().saturating_add(recent.len()) <= most_exact => {
                 let mut merged = Vec::with_capacity(users.len().saturating_add(recent.len()));
@@ -165,7 +166,7 @@ impl Bulk {
         }
     }
 
-    fn set(&mut self, users: &[u64]) {
+    fn set(&mut self, users: &[UserHash]) {
         let Bulk::Filter(words) = self else { return };
         for (at, bit) in users.iter().flat_map(|user| bits(*user)) {
             if let Some(word) = words.get_mut(at) {
@@ -175,32 +176,36 @@ impl Bulk {
     }
 
     fn encode(&self) -> Vec<u8> {
-        let (kind, words) = match self {
-            Bulk::Exact(users) => (0, users),
-            Bulk::Filter(words) => (1, words),
-        };
-        let mut bytes = vec![kind];
-        words.iter().for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
+        let mut bytes = Vec::new();
+        match self {
+            Bulk::Exact(users) => {
+                bytes.push(0);
+                users.iter().for_each(|user| bytes.extend_from_slice(&user.0.to_le_bytes()));
+            }
+            Bulk::Filter(words) => {
+                bytes.push(1);
+                words.iter().for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
+            }
+        }
         bytes
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
         let (kind, bytes) = bytes.split_first()?;
         let (chunks, _) = bytes.as_chunks();
-        let mut words = Vec::with_capacity(chunks.len());
-        words.extend(chunks.iter().map(|chunk| u64::from_le_bytes(*chunk)));
+        let words = chunks.iter().map(|chunk| u64::from_le_bytes(*chunk));
         match kind {
-            0 => Some(Bulk::Exact(words)),
-            1 => Some(Bulk::Filter(words)),
+            0 => Some(Bulk::Exact(words.map(UserHash).collect())),
+            1 => Some(Bulk::Filter(words.collect())),
             _ => None,
         }
     }
 }
 
 /// The bits of a filter that a user sets: by word, and the bit in it.
-fn bits(user: u64) -> impl Iterator<Item = (usize, u64)> {
+fn bits(user: UserHash) -> impl Iterator<Item = (usize, u64)> {
     (0..BITS_OF_A_USER).map(move |nth| {
-        let bit = user.checked_shr(BIT.saturating_mul(nth)).unwrap_or(0);
+        let bit = user.0.checked_shr(BIT.saturating_mul(nth)).unwrap_or(0);
         let word = usize::try_from(bit / 64).unwrap_or(0) % FILTER_WORDS;
         (word, 1_u64.checked_shl((bit % 64) as u32).unwrap_or(0))
     })
@@ -237,50 +242,50 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn whoever_is_in_it_is_not_new() {
+    fn a_user_in_the_set_is_not_new() {
         let mut shelf = Memory::default();
         let mut rng = fastrand::Rng::with_seed(2);
         let (mut set, mut known) = (UserSet::default(), HashSet::new());
         for round in 0..20_000_u64 {
-            let user = rng.u64(..1 << 14) << 40;
+            let user = UserHash(rng.u64(..1 << 14) << 40);
             assert_eq!(set.insert(user), known.insert(user), "round {round}");
             if round % 701 == 0 {
                 set = passed_on(&mut set, &mut shelf);
             }
         }
         assert_eq!(set.len(), Some(known.len()));
-        set.retain(|user| user >= 1 << 53);
-        known.retain(|user| *user >= 1 << 53);
+        set.retain(|user| user.0 >= 1 << 53);
+        known.retain(|user| user.0 >= 1 << 53);
         let mut set = passed_on(&mut set, &mut shelf);
         assert_eq!(set.len(), Some(known.len()));
-        assert!(known.iter().all(|user| !set.insert(*user)) && set.insert(1));
+        assert!(known.iter().all(|user| !set.insert(*user)) && set.insert(UserHash(1)));
     }
 
     #[test]
-    fn with_too_many_it_loses_a_few_and_forgets_nobody() {
+    fn a_filter_loses_a_few_users_and_forgets_none() {
         let mut shelf = Memory::default();
         let mut rng = fastrand::Rng::with_seed(3);
         let mut set = UserSet::default();
-        let users: Vec<u64> = (0..150_000).map(|_| rng.u64(..)).collect();
+        let users: Vec<UserHash> = (0..150_000).map(|_| UserHash(rng.u64(..))).collect();
         let lost = users.iter().filter(|user| !set.insert(**user)).count();
         assert_eq!(set.len(), None);
         assert!(lost < 500, "{lost} of {} were taken for known", users.len());
         let mut set = passed_on(&mut set, &mut shelf);
         assert!(users.iter().all(|user| !set.insert(*user)));
-        let strangers = (0..10_000).filter(|_| !set.insert(rng.u64(..))).count();
+        let strangers = (0..10_000).filter(|_| !set.insert(UserHash(rng.u64(..)))).count();
         assert!(strangers < 150, "{strangers} of 10,000 strangers were taken for known");
         assert!(shelf.0.values().all(|bulk| bulk.len() <= MOST_EXACT * 8 + 1));
     }
 
     #[test]
-    fn nothing_on_the_shelf_makes_it_panic() {
+    fn a_damaged_bulk_never_panics() {
         for bytes in [&[][..], &[0], &[1], &[2, 3], &[0, 1, 2, 3], &[1; 9]] {
             let mut shelf = Memory::default();
             let name = shelf.write(bytes);
             let mut set = UserSet { name, ..UserSet::default() };
             set.fetch(&shelf);
             for user in 0..2_000 {
-                set.insert(user << 30);
+                set.insert(UserHash(user << 30));
             }
         }
     }

@@ -6,9 +6,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::evidence::{self, Evidence, RATIOS};
-use super::kernel::{Arm, real};
+use super::rules::ERRORS;
 use super::tick::{Tick, View};
 use super::users::Firsts;
+use crate::model::{Arm, Side, real};
+use crate::signal::catalog;
+use crate::signal::tally::Tally;
 
 /// Requests that the old side must have answered: from fewer nothing useful follows.
 const LEAST_REQUESTS: u64 = 1_000;
@@ -40,16 +43,26 @@ pub enum NotJudged {
     TooMany,
 }
 
-/// What a tick counts of one side alone: its requests, or where users are judged (`firsts`) each user's first one.
-/// Pending requests of an open tick are no failures: the worst case for an accusation.
+/// The name of its metric in evidence and events.
 #[must_use]
-pub fn counted(tick: &Tick, firsts: Option<&Firsts>, of_candidate: bool, view: View) -> Arm {
+pub fn metric() -> String {
+    format!("{}.window", catalog::ERROR_RATE.name)
+}
+
+/// What a tick counts of one side alone: its requests, or where users are judged (`firsts`) each user's first one.
+/// Pending requests of an open tick have not failed: the worst case for an accusation.
+#[must_use]
+pub fn counted(tick: &Tick, firsts: Option<&Firsts>, side: Side, view: View) -> Arm {
     if let Some(firsts) = firsts {
-        return if of_candidate { firsts.candidate } else { firsts.stable };
+        return firsts.requests[side];
     }
-    let counts = if of_candidate { &tick.candidate } else { &tick.stable };
+    let counts = &tick.counts[side];
+    let failed = match counts.tally(ERRORS.signal) {
+        Some(Tally::Event(arm)) => arm.events,
+        _ => 0,
+    };
     let late = if view == View::Closed { counts.unanswered } else { 0 };
-    Arm { events: counts.errors.saturating_add(late), requests: counts.requests }
+    Arm { events: failed.saturating_add(late), units: counts.requests }
 }
 
 impl Window {
@@ -59,7 +72,7 @@ impl Window {
     /// # Errors
     /// The old side's requests say too little.
     pub fn open(before: Arm) -> Result<Self, NotJudged> {
-        if before.requests < LEAST_REQUESTS {
+        if before.units < LEAST_REQUESTS {
             return Err(NotJudged::TooFew);
         }
         let upper = upper_bound(before);
@@ -79,12 +92,12 @@ impl Window {
 
     /// Adds what the new side did in one tick.
     pub fn add(&mut self, tick: Arm) {
-        if tick.requests == 0 {
+        if tick.units == 0 {
             return;
         }
         self.ticks = self.ticks.saturating_add(1);
         self.evidence.add(self.ticks, evidence::over_bound(&tick, self.bound));
-        self.since = self.since.and(tick);
+        self.since = self.since.plus(tick);
     }
 
     /// The e-value of the new side failing more often than is allowed.
@@ -97,11 +110,11 @@ impl Window {
 /// The rate that the true one is below with 99 %: the least u with n KL(x/n, u) = ln 100, from the side that is
 /// safe. Chernoff's bound for binomials: Hoeffding (1963), theorem 1.
 fn upper_bound(of: Arm) -> f64 {
-    let rate = real(of.events) / real(of.requests);
+    let rate = real(of.events) / real(of.units);
     let (mut low, mut high) = (rate, 1.0);
     for _ in 0..60 {
         let middle = f64::midpoint(low, high);
-        if real(of.requests) * divergence(rate, middle) < LN_CERTAINTY {
+        if real(of.units) * divergence(rate, middle) < LN_CERTAINTY {
             low = middle;
         } else {
             high = middle;
@@ -120,12 +133,13 @@ fn divergence(rate: f64, other: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analysis::tick::Counts;
+    use crate::model::Pair;
+    use crate::signal::tally::tests::{ended, open};
     use fastrand::Rng;
     use proptest::prelude::*;
 
     fn arm(events: u64, requests: u64) -> Arm {
-        Arm { events, requests }
+        Arm { events, units: requests }
     }
 
     /// Ticks of 20 requests that fail at `rate`, until the evidence reaches `threshold`: how many failed by then.
@@ -196,11 +210,12 @@ mod tests {
 
     #[test]
     fn what_is_pending_is_no_failure_until_the_tick_is_closed() {
-        let counts = Counts { requests: 10, open: 4, unanswered: 3, errors: 2, ..Counts::default() };
-        let tick = Tick { candidate: counts.clone(), ..Tick::default() };
-        assert_eq!(counted(&tick, None, true, View::Open { age: 3 }), arm(2, 10));
-        assert_eq!(counted(&tick, None, true, View::Closed), arm(5, 10));
-        assert_eq!(counted(&tick, None, false, View::Closed), arm(0, 0));
+        let mut counts = ended((2, 10));
+        open(&mut counts, 4, 3);
+        let tick = Tick { counts: Pair::new(counts, ended((0, 0))), ..Tick::default() };
+        assert_eq!(counted(&tick, None, Side::Candidate, View::Open { age: 3 }), arm(2, 10));
+        assert_eq!(counted(&tick, None, Side::Candidate, View::Closed), arm(5, 10));
+        assert_eq!(counted(&tick, None, Side::Stable, View::Closed), arm(0, 0));
         let mut window = Window::open(arm(0, 1_000)).unwrap();
         window.add(arm(0, 0));
         assert_eq!(window, window.anew(), "nothing came");

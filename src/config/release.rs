@@ -9,6 +9,7 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::units::{Count, Duration, Share};
+use crate::signal::catalog::{self, Signal};
 
 /// One step of a canary: exactly one of its fields.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -125,12 +126,12 @@ pub struct CircuitBreaker {
 
 impl Default for Analysis {
     fn default() -> Self {
-        let metric = |name: &str| Metric { name: name.into(), ..Metric::default() };
+        let metric = |signal: &&Signal| Metric { name: signal.name.into(), ..Metric::default() };
         Self {
             false_alarm: 0.01,
             deadline: Duration::from_millis(5_000),
             error_when: ErrorWhen::default(),
-            metrics: vec![metric(ERROR_RATE), metric(LATENCY)],
+            metrics: catalog::DEFAULT.iter().map(metric).collect(),
             on_failure: OnFailure::default(),
             dry_run: false,
             promote_when: None,
@@ -139,11 +140,6 @@ impl Default for Analysis {
         }
     }
 }
-
-/// The metric of requests that failed.
-pub const ERROR_RATE: &str = "error_rate";
-/// The metric of how long answers take.
-pub const LATENCY: &str = "latency";
 
 /// Which answers of a version are its errors.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -169,7 +165,7 @@ impl Default for ErrorWhen {
 #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["name"])))]
 pub struct Metric {
     /// `error_rate` or `latency`.
-    #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("enum" = [ERROR_RATE, LATENCY])))]
+    #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("enum" = catalog::names())))]
     pub name: String,
     /// How many times stable's value is tolerated: 1 unless given, for latency 1.19.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -10,8 +10,9 @@ use super::response::Response;
 use super::view::{Event, Health, Journal, Page, Rollout};
 use crate::config::report::Shown;
 use crate::config::schema;
+use crate::rollout::change::{Change, NotChanged};
 use crate::rollout::event;
-use crate::rollout::record::{Clock, Record};
+use crate::rollout::record::Record;
 use crate::rollout::run::{Command, Refused};
 
 /// Rollouts on one page.
@@ -40,44 +41,6 @@ pub enum Handled {
     Answer(Response),
     /// Make this change, let the workers take it, and answer what [`Api::changed`] says.
     Change(Change),
-}
-
-/// A change that somebody asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// The rollout; it was there a moment ago.
-    pub rollout: String,
-    /// The command.
-    pub command: Command,
-    /// Only if it is still at one of these revisions.
-    pub if_match: Option<Vec<u64>>,
-}
-
-/// Why a change was not made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NotChanged {
-    /// There is no such rollout any more.
-    Unknown,
-    /// It is not at the revision that was asked for, but at this one.
-    OtherRevision(u64),
-    /// The command does not fit the phase.
-    Refused(Refused),
-    /// Too many others change it at the same time.
-    Busy,
-}
-
-impl Change {
-    /// Makes the change.
-    ///
-    /// # Errors
-    /// It does not apply; the record is as it was.
-    pub fn apply(&self, record: &mut Record, clock: Clock) -> Result<Vec<event::Event>, NotChanged> {
-        let revision = record.run.revision;
-        if self.if_match.as_ref().is_some_and(|wanted| !wanted.contains(&revision)) {
-            return Err(NotChanged::OtherRevision(revision));
-        }
-        record.command(self.command.clone(), clock).map_err(NotChanged::Refused)
-    }
 }
 
 impl Api {

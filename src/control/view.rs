@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::time::rfc3339;
-use crate::rollout::event::{self, Action, Actor, Unit};
+use crate::analysis::look::Look;
+use crate::analysis::window;
+use crate::model::{Side, Unit};
+use crate::rollout::event::{self, Action, Actor};
 use crate::rollout::program::{self, Pause, Program, Weights};
 use crate::rollout::record::Record;
 use crate::rollout::run::Phase;
-
-/// The metric of the watch after a flip.
-pub const WINDOW: &str = "error_rate.window";
 
 /// A share in percent. Whole numbers are written as such: `5`, `0.25`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -188,7 +188,7 @@ pub struct Event {
 }
 
 /// What was counted of both versions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct Samples {
     /// What was counted.
@@ -200,13 +200,28 @@ pub struct Samples {
 }
 
 /// What was counted of one version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct Sample {
     /// Requests, or users, with the event that the metric is about.
-    pub events: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<u64>,
+    /// The mean of their values, where the metric is about that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean: Option<f64>,
     /// All requests, or users.
     pub units: u64,
+}
+
+impl Sample {
+    fn new(samples: Look, side: Side) -> Self {
+        match samples {
+            Look::Events(table) => {
+                Self { events: Some(table[side].events), mean: None, units: table[side].units }
+            }
+            Look::Means(sums) => Self { events: None, mean: sums[side].mean(), units: sums[side].count },
+        }
+    }
 }
 
 impl Rollout {
@@ -273,14 +288,8 @@ impl Event {
             threshold: finding.and_then(|finding| shown(finding.threshold)),
             samples: finding.map(|finding| Samples {
                 unit: finding.unit,
-                candidate: Sample {
-                    events: finding.samples.candidate_events,
-                    units: finding.samples.candidate_requests,
-                },
-                stable: Sample {
-                    events: finding.samples.stable_events,
-                    units: finding.samples.stable_requests,
-                },
+                candidate: Sample::new(finding.samples, Side::Candidate),
+                stable: Sample::new(finding.samples, Side::Stable),
             }),
             from: shares(&event.from),
             to: shares(&event.to),
@@ -360,7 +369,7 @@ fn evidence(record: &Record) -> Vec<Evidence> {
     }
     let window = record.run.window();
     evidence.extend(window.map(|value| Evidence {
-        metric: WINDOW.into(),
+        metric: window::metric(),
         log10_e: shown(value.log10()),
         threshold: None,
     }));

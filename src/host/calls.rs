@@ -1,4 +1,4 @@
-//! Every call from the module into Envoy, and the module's entry point: the only file with unsafe code.
+//! Every call from the module into Envoy: the only file with unsafe code.
 //!
 //! The SDK's own wrappers panic on a status they do not expect and on headers that are not UTF-8, both of
 //! which a client can cause, and a panic costs the worker's VM. These return an `Option`: a call that fails
@@ -7,10 +7,6 @@
 #![allow(unsafe_code)] // calls across the ABI; each wrapper states why it is sound
 
 use proxy_wasm::types::LogLevel;
-
-proxy_wasm::main! {{
-    proxy_wasm::set_root_context(|id| Box::new(super::root::Root::new(id)));
-}}
 
 mod abi {
     unsafe extern "C" {

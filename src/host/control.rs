@@ -6,11 +6,12 @@ use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
 use super::calls::{self, Headers};
+use super::pending::{PATIENCE, Pending, respond};
 use super::vm::Vm;
 use super::{journal, leader};
-use crate::control::api::{Api, Change, Handled, Store};
+use crate::control::api::{Api, Handled, Store};
 use crate::control::request::{MOST_BODY, Request};
-use crate::control::response::Response;
+use crate::rollout::change::Change;
 use crate::rollout::event::Event;
 use crate::rollout::record::Record;
 
@@ -21,19 +22,6 @@ pub(super) struct ControlStream {
     api: Rc<Api>,
     request: Request,
     answered: bool,
-}
-
-/// A change that has been made and waits for the workers to take it.
-pub(super) struct Pending {
-    /// The stream that is to be answered.
-    pub(super) stream: u32,
-    /// The version of the heads that everybody must follow.
-    pub(super) version: u64,
-    /// By the clock that all VMs share: then it is answered all the same.
-    pub(super) deadline: u64,
-    pub(super) api: Rc<Api>,
-    pub(super) rollout: String,
-    pub(super) record: Box<Record>,
 }
 
 /// The rollouts of this Envoy, as they stand in shared data.
@@ -82,16 +70,6 @@ impl ControlStream {
             }),
         }
     }
-}
-
-/// Nanoseconds after which a change is answered although a worker has not confirmed it.
-const PATIENCE: u64 = 1_000_000_000;
-
-/// Answers the request of the context that calls are about.
-pub(super) fn respond(response: &Response) {
-    let headers: Vec<(&str, &str)> =
-        response.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    calls::respond(response.status.into(), &headers, &response.body);
 }
 
 impl Context for ControlStream {}

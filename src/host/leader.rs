@@ -7,14 +7,13 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 
-use super::rollouts::{Heads, clock, count_dropped, heads_key, record_key, report_key};
+use super::rollouts::{Configured, Heads, Records, clock, count_dropped, heads_key, record_key, report_key};
 use super::shared::{self, Cached};
 use super::shelf::{self, Shelf};
 use super::{journal, presence, progress::Progress};
-use crate::control::api::{Change, NotChanged};
+use crate::rollout::change::{Change, NotChanged};
 use crate::rollout::event::Event;
 use crate::rollout::lead::Lead;
-use crate::rollout::program::Program;
 use crate::rollout::record::{Clock, Head, Record, Report};
 use crate::telemetry::ledger::Entry;
 
@@ -33,18 +32,6 @@ pub(super) struct Leader {
     progress: RefCell<Progress>,
     /// Commands that others carried out, when they were last looked at.
     commands: Cell<u64>,
-}
-
-/// Records by rollout, as they were last written or read.
-pub(super) type Records = HashMap<String, Cached<Record>>;
-
-/// A rollout as a plan of this VM has it.
-#[derive(Clone, Copy)]
-pub(super) struct Configured<'a> {
-    pub(super) name: &'a str,
-    pub(super) program: &'a Program,
-    pub(super) loaded_at: u64,
-    pub(super) labels: &'a [(String, String)],
 }
 
 fn lead_key() -> String {

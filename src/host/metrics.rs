@@ -8,9 +8,8 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::calls::{self, Metric};
-use crate::routing::mirror::MirrorResult;
 use crate::routing::plan::Plan;
-use crate::telemetry::outcome::{Class, Outcome};
+use crate::telemetry::outcome::{Class, MirrorResult, Outcome};
 use crate::telemetry::series::Owner;
 
 /// A metric that is defined when it is first used.

@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 
 use super::calls::{self, Metric};
-use super::leader::{Configured, Records};
-use crate::control::view::WINDOW;
+use super::rollouts::{Configured, Records};
+use crate::analysis::window;
 use crate::rollout::record::Record;
 use crate::rollout::run::Phase;
 use crate::telemetry::series;
@@ -56,7 +56,7 @@ impl Progress {
         let all = values.all.max(run.window().unwrap_or(0.0));
         self.set(of("changeover_evidence", "metric", "all"), thousandths(all));
         if let Some(value) = run.window() {
-            self.set(of("changeover_evidence", "metric", WINDOW), thousandths(value));
+            self.set(of("changeover_evidence", "metric", &window::metric()), thousandths(value));
         }
         self.set(of("changeover_evidence_threshold", "metric", "all"), thousandths(rules.threshold));
         for (metric, value) in rules.metrics.iter().zip(values.metrics) {

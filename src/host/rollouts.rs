@@ -5,10 +5,15 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::calls::{self, Metric};
+use super::shared::Cached;
 use super::{presence, shared};
+use crate::rollout::program::Program;
 use crate::rollout::record::{Clock, Head, Record, Report};
 use crate::routing::plan::Plan;
-use crate::telemetry::ledger::Ledger;
+use crate::signal::catalog::{self, Signal};
+use crate::signal::observed::Observed;
+use crate::telemetry::breaker::Breaker;
+use crate::telemetry::ledger::{Ledger, Ticket};
 use crate::telemetry::series;
 
 /// Nanoseconds of a tick.
@@ -42,23 +47,55 @@ pub(super) fn clock() -> Clock {
     Clock { length: TICK, uptime: calls::uptime(), time: calls::now() / 1_000_000 }
 }
 
+/// Records by rollout, as they were last written or read.
+pub(super) type Records = HashMap<String, Cached<Record>>;
+
+/// A rollout as a plan of this VM has it.
+#[derive(Clone, Copy)]
+pub(super) struct Configured<'a> {
+    pub(super) name: &'a str,
+    pub(super) program: &'a Program,
+    pub(super) loaded_at: u64,
+    pub(super) labels: &'a [(String, String)],
+}
+
+/// What this VM counts of one rollout.
+#[derive(Default)]
+pub(super) struct Tracked {
+    pub(super) ledger: RefCell<Ledger>,
+    /// Watches the same requests, and does not wait for the tick.
+    pub(super) breaker: RefCell<Breaker>,
+}
+
+impl Tracked {
+    /// A request has ended after so long, and has failed or not.
+    pub(super) fn end(&self, ticket: Ticket, nanoseconds: u64, failed: bool) {
+        let mut ledger = self.ledger.borrow_mut();
+        ledger.observe(&ticket, &catalog::LATENCY, Observed::Duration(nanoseconds));
+        ledger.observe(&ticket, &catalog::ERROR_RATE, Observed::Event(failed));
+        ledger.end(ticket);
+    }
+}
+
 /// This VM's part.
 #[derive(Default)]
 pub(super) struct Rollouts {
     /// By rollout. Those of several plugins that have the same name are one rollout.
-    ledgers: RefCell<HashMap<String, Rc<RefCell<Ledger>>>>,
+    tracked: RefCell<HashMap<String, Rc<Tracked>>>,
     /// The version of the heads that are followed.
     following: Cell<u64>,
 }
 
 impl Rollouts {
-    /// The ledger of a rollout.
-    pub(super) fn ledger(&self, rollout: &str) -> Rc<RefCell<Ledger>> {
-        let mut ledgers = self.ledgers.borrow_mut();
-        if let Some(ledger) = ledgers.get(rollout) {
-            return Rc::clone(ledger);
-        }
-        Rc::clone(ledgers.entry(rollout.to_owned()).or_default())
+    /// What is counted of a rollout, from now on with these signals.
+    pub(super) fn tracked(&self, rollout: &str, signals: Vec<&'static Signal>) -> Rc<Tracked> {
+        let mut all = self.tracked.borrow_mut();
+        let tracked = match all.get(rollout) {
+            Some(tracked) => Rc::clone(tracked),
+            None => Rc::clone(all.entry(rollout.to_owned()).or_default()),
+        };
+        tracked.ledger.borrow_mut().count_signals(signals);
+        tracked
     }
 
     /// Puts a new plan where its rollouts stand, before anybody is routed by it.
@@ -75,13 +112,13 @@ impl Rollouts {
 
     /// Tells what was counted, as of the tick under way.
     pub(super) fn report(&self, worker: usize, vm: u64, tick: u64) {
-        let ledgers = self.ledgers.borrow();
-        let dropped: u64 = ledgers.values().map(|ledger| ledger.borrow_mut().take_dropped()).sum();
+        let all = self.tracked.borrow();
+        let dropped: u64 = all.values().map(|tracked| tracked.ledger.borrow_mut().take_dropped()).sum();
         count_dropped("ticks", dropped);
-        let halved: u64 = ledgers.values().map(|ledger| ledger.borrow_mut().take_halved()).sum();
+        let halved: u64 = all.values().map(|tracked| tracked.ledger.borrow_mut().take_halved()).sum();
         count_dropped("users_of_tick", halved);
-        let counted = ledgers.iter().filter_map(|(rollout, ledger)| {
-            let ledger = ledger.borrow();
+        let counted = all.iter().filter_map(|(rollout, tracked)| {
+            let ledger = tracked.ledger.borrow();
             (!ledger.is_empty()).then(|| (rollout.clone(), ledger.entries(tick)))
         });
         shared::write(&report_key(worker), &Report { vm, tick, rollouts: counted.collect() });
@@ -95,14 +132,14 @@ impl Rollouts {
             heads.list.get(at)
         };
         // A ledger that no plan has any more, of a rollout that is gone, is of no use.
-        self.ledgers.borrow_mut().retain(|name, ledger| match head_of(name) {
+        self.tracked.borrow_mut().retain(|name, tracked| match head_of(name) {
             Some(head) => {
-                let mut ledger = ledger.borrow_mut();
+                let mut ledger = tracked.ledger.borrow_mut();
                 ledger.forget_through(head.closed_through);
-                ledger.watch(head.watch);
+                ledger.watch(&head.watch);
                 true
             }
-            None => Rc::strong_count(ledger) > 1,
+            None => Rc::strong_count(tracked) > 1,
         });
         if heads.version != self.following.get() {
             // A plan that is older or newer than a head does not follow it: looked at again the next time.

@@ -12,7 +12,7 @@ const TRIES: usize = 16;
 
 /// A key. The number is the form's: another version of this software that writes differently has another one.
 pub(super) fn key(name: &str) -> String {
-    format!("changeover.2.{name}")
+    format!("changeover.3.{name}")
 }
 
 /// Reads a value; `None` when there is none, or none that can be read.

@@ -1,6 +1,5 @@
 //! The stream context: follows one request.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 
 use proxy_wasm::traits::{Context, HttpContext};
@@ -8,14 +7,15 @@ use proxy_wasm::types::Action;
 
 use super::calls::{self, Headers};
 use super::metrics::{Facts, Series};
-use super::rollouts::TICK;
+use super::rollouts::{TICK, Tracked};
 use super::vm::{Loaded, Slot, Vm};
-use crate::routing::mirror::MirrorResult;
-use crate::routing::plan::Evidence;
+use crate::model::Draw;
 use crate::routing::request::Request;
+use crate::signal::catalog;
+use crate::signal::observed::Observed;
 use crate::telemetry::breaker::Ended;
-use crate::telemetry::ledger::{Ledger, Ticket};
-use crate::telemetry::outcome::{Class, End, Outcome, is_plainly_ok};
+use crate::telemetry::ledger::Ticket;
+use crate::telemetry::outcome::{Class, End, MirrorResult, Outcome, is_plainly_ok};
 
 /// The header by which Envoy's routes learn of the chosen cluster.
 const CLUSTER: &str = "x-changeover-cluster";
@@ -52,8 +52,9 @@ struct Routed {
 
 /// A request that is counted for the judge.
 struct Judged {
-    ledger: Rc<RefCell<Ledger>>,
+    tracked: Rc<Tracked>,
     ticket: Ticket,
+    draw: Draw,
 }
 
 /// The request whose headers Envoy is showing.
@@ -99,10 +100,10 @@ impl Stream {
             cookie.set(&id, secure)
         });
         let begun = calls::uptime();
-        let judged = decision.evidence.and_then(|Evidence { assignment, side, user }| {
-            let ledger = loaded.ledger(rollout)?;
-            let ticket = ledger.borrow_mut().arrive(begun / TICK, assignment, side, user);
-            Some(Judged { ledger, ticket })
+        let judged = decision.evidence.and_then(|draw| {
+            let tracked = loaded.tracked(rollout)?;
+            let ticket = tracked.ledger.borrow_mut().arrive(begun / TICK, draw);
+            Some(Judged { tracked, ticket, draw })
         });
         self.vm.serve();
         Some(Routed {
@@ -125,7 +126,7 @@ impl Context for Stream {}
 
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
-        #[cfg(feature = "test-trap")]
+        #[cfg(feature = "test-build")]
         if CurrentRequest.header("x-test-trap").is_some() {
             core::arch::wasm32::unreachable();
         }
@@ -146,8 +147,18 @@ impl HttpContext for Stream {
     fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
         let Some(routed) = &mut self.routed else { return Action::Continue };
         routed.may_be_grpc = end_of_stream;
-        if let Some(Judged { ledger, ticket }) = &mut routed.judged {
-            ledger.borrow_mut().answer(ticket, nanoseconds_since(routed.begun), streams());
+        if let Some(Judged { tracked, ticket, .. }) = &routed.judged {
+            let mut ledger = tracked.ledger.borrow_mut();
+            ledger.answer(ticket);
+            if streams() {
+                let duration = Observed::Duration(nanoseconds_since(routed.begun));
+                ledger.observe(ticket, &catalog::LATENCY, duration);
+            }
+            #[cfg(feature = "test-build")]
+            {
+                let has_event = calls::header(Headers::Response, "x-test-event").is_some();
+                ledger.observe(ticket, &catalog::TEST_EVENT, Observed::Event(has_event));
+            }
         }
         if let Some(cookie) = routed.set_cookie.take() {
             calls::add_header(Headers::Response, "set-cookie", &cookie);
@@ -187,18 +198,16 @@ impl HttpContext for Stream {
         let outcome =
             rollout.map_or(Outcome::Aborted, |rollout| end.outcome(&rollout.failures, from_upstream));
         let nanoseconds = nanoseconds_since(routed.begun);
-        if let (Some(Judged { ledger, ticket }), Some(rollout)) = (routed.judged, rollout) {
-            let (assignment, side, user) = ticket.drawn();
+        if let (Some(Judged { tracked, ticket, draw }), Some(rollout)) = (routed.judged, rollout) {
             let failed = outcome == Outcome::Error;
-            ledger.borrow_mut().end(ticket, nanoseconds, failed);
+            tracked.end(ticket, nanoseconds, failed);
             let limit = rollout.program.analysis.as_ref().and_then(|analysis| analysis.breaker);
             if let Some(limit) = limit.filter(|_| outcome != Outcome::Aborted) {
                 let ended = routed.begun.saturating_add(nanoseconds);
-                let request = Ended { assignment, side, failed, begun: routed.begun, ended, user };
-                let trip = ledger.borrow_mut().breaker.end(limit, &request, || rollout.in_force());
-                // Nothing of the ledger is borrowed here: who follows looks into it.
+                let request = Ended { draw, failed, begun: routed.begun, ended };
+                let trip = tracked.breaker.borrow_mut().end(limit, &request, || rollout.in_force());
                 if trip.is_some_and(|trip| self.vm.trip(&rollout.name, trip)) {
-                    ledger.borrow_mut().breaker.rest();
+                    tracked.breaker.borrow_mut().rest();
                 }
             }
         }

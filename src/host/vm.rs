@@ -10,21 +10,20 @@ use std::rc::{Rc, Weak};
 use fastrand::Rng;
 
 use super::calls::{self, Metric};
-use super::control::{self, Pending};
-use super::leader::{Configured, Leader};
+use super::leader::Leader;
 use super::metrics::{Registry, Series};
 use super::notices::Notices;
+use super::pending::{Pending, respond};
 use super::presence::Presence;
-use super::rollouts::{self, Rollouts, TICK};
+use super::rollouts::{self, Configured, Rollouts, TICK, Tracked};
 use super::{leader, log, notices};
 use crate::config::schema::Config;
-use crate::control::api::{Change, NotChanged};
+use crate::rollout::change::{Change, NotChanged};
 use crate::rollout::record::Record;
 use crate::rollout::run::Command;
 use crate::routing::plan::{Plan, Rollout};
 use crate::routing::shadowing;
 use crate::telemetry::breaker::Trip;
-use crate::telemetry::ledger::Ledger;
 use crate::telemetry::series;
 
 /// Nanoseconds after the beginning of a tick at which VMs report the one before, and somebody leads. Timers fire
@@ -41,7 +40,7 @@ pub(super) struct Loaded {
     /// When it was loaded, by the clock that all VMs share.
     loaded_at: u64,
     /// By rollout: what is counted for the judge, where there is one.
-    ledgers: Vec<Option<Rc<RefCell<Ledger>>>>,
+    tracked: Vec<Option<Rc<Tracked>>>,
     /// By rollout and version.
     series: Vec<Vec<Rc<Series>>>,
     /// By rollout: whether a request has come, and its weights are shown.
@@ -60,9 +59,9 @@ impl Loaded {
         series.get(version).cloned()
     }
 
-    /// The ledger of a rollout that is judged.
-    pub(super) fn ledger(&self, rollout: usize) -> Option<Rc<RefCell<Ledger>>> {
-        self.ledgers.get(rollout)?.clone()
+    /// What is counted of a rollout that is judged.
+    pub(super) fn tracked(&self, rollout: usize) -> Option<Rc<Tracked>> {
+        self.tracked.get(rollout)?.clone()
     }
 
     /// All versions' series with their weights in force.
@@ -158,12 +157,15 @@ impl Vm {
         let plan = Plan::new(&config);
         let loaded_at = calls::uptime();
         self.rollouts.place(&plan, loaded_at);
-        let judged = |rollout: &Rollout| rollout.program.rules().map(|_| self.rollouts.ledger(&rollout.name));
-        let ledgers = plan.rollouts().iter().map(judged).collect();
+        let judged = |rollout: &Rollout| {
+            let rules = rollout.program.rules()?;
+            Some(self.rollouts.tracked(&rollout.name, rules.signals()))
+        };
+        let tracked = plan.rollouts().iter().map(judged).collect();
         let series = self.registry.of(&plan);
         let seen = plan.rollouts().iter().map(|_| Cell::new(false)).collect();
         let untold = RefCell::new(Some(config));
-        slot.loaded.replace(Some(Rc::new(Loaded { plan, hash, loaded_at, ledgers, series, seen, untold })));
+        slot.loaded.replace(Some(Rc::new(Loaded { plan, hash, loaded_at, tracked, series, seen, untold })));
         self.changed.set(true);
     }
 
@@ -250,7 +252,7 @@ impl Vm {
         self.follow_and_say_so();
         notices::send_to_all(self.id, true);
         if rollouts::lagging(pending.version).is_empty() {
-            control::respond(&pending.api.changed(&pending.rollout, Ok(&pending.record), &[]));
+            respond(&pending.api.changed(&pending.rollout, Ok(&pending.record), &[]));
             return;
         }
         self.pending.borrow_mut().push(pending);
@@ -266,7 +268,7 @@ impl Vm {
             let missing = rollouts::lagging(pending.version);
             let waits = !missing.is_empty() && now < pending.deadline;
             if !waits && calls::set_context(pending.stream) {
-                control::respond(&pending.api.changed(&pending.rollout, Ok(&pending.record), &missing));
+                respond(&pending.api.changed(&pending.rollout, Ok(&pending.record), &missing));
                 calls::set_context(root);
             }
             waits

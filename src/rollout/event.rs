@@ -5,7 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::program::Weights;
-use crate::analysis::judge::Seen;
+use crate::analysis::look::Look;
+use crate::model::{Arm, Unit};
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -117,32 +118,9 @@ pub struct Finding {
     pub threshold: f64,
     /// What was counted of that metric in the step, or in the one before while nothing of it is known; a circuit
     /// breaker's: since its first error.
-    pub samples: Seen,
+    pub samples: Look,
     /// What was counted.
     pub unit: Unit,
-}
-
-/// What is counted: where users keep their versions each counts once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
-pub enum Unit {
-    /// Requests.
-    #[default]
-    Requests,
-    /// Users.
-    Users,
-}
-
-impl Unit {
-    /// Its name.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Requests => "requests",
-            Self::Users => "users",
-        }
-    }
 }
 
 /// A weight as people read it: `5 %`, `0.25 %`.
@@ -155,13 +133,13 @@ impl fmt::Display for Percent {
 }
 
 /// `9 of 12 requests (75 %)`.
-pub(super) struct Of(pub(super) u64, pub(super) u64, pub(super) Unit);
+pub(super) struct Of(pub(super) Arm, pub(super) Unit);
 
 impl fmt::Display for Of {
     #[allow(clippy::cast_precision_loss)] // shown with one decimal
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(events, all, unit) = self;
-        let percent = *events as f64 / (*all).max(1) as f64 * 100.0;
-        write!(f, "{events} of {all} {} ({percent:.1} %)", unit.label())
+        let Self(Arm { events, units }, unit) = self;
+        let percent = *events as f64 / (*units).max(1) as f64 * 100.0;
+        write!(f, "{events} of {units} {} ({percent:.1} %)", unit.label())
     }
 }

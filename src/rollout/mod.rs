@@ -4,11 +4,13 @@
 //! * [`program`]: what the configuration wants, compiled;
 //! * [`run`]: where a rollout stands, and how it goes on: with time, by command, by a configuration push;
 //! * [`record`]: what the workers of an Envoy share about it, and how their counts flow in;
-//! * [`lead`]: which of them acts for all;
+//! * [`change`]: a command to one of them;
+//! * [`lead`]: which worker acts for all;
 //! * [`event`]: what happened, for people and machines.
 
 #![forbid(unsafe_code)]
 
+pub mod change;
 pub mod event;
 pub mod lead;
 pub mod program;

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher24;
 
-use super::event::Unit;
 use crate::analysis::rules::Rules;
 use crate::config::release::{OnFailure, SetWeight};
 use crate::config::schema;
 use crate::config::units::{Duration, Share};
+use crate::model::Unit;
 
 /// Shares of versions besides stable in hundredths of a percent; a version that is not in it has none, and
 /// stable has what is left.
@@ -145,14 +145,12 @@ impl Program {
         steps.extend(sides.and_then(|sides| sides.bake.as_ref()).and_then(bake).into_iter().flatten());
         let window = sides.and_then(|sides| sides.auto_rollback_window).map(Duration::as_millis);
         let analysis = config.analysis.as_ref().map(|analysis| {
-            let mut rules = Rules::new(analysis, config.session_affinity.is_some());
+            let unit = if config.session_affinity.is_some() { Unit::Users } else { Unit::Requests };
             // What is judged beside stable and what is judged after a flip have one chance together.
             let bounded = analysis.metrics.iter().any(|metric| metric.max.is_some());
-            if window.is_some() && (!steps.is_empty() || bounded) {
-                rules.threshold *= 2.0;
-            }
+            let processes = if window.is_some() && (!steps.is_empty() || bounded) { 2 } else { 1 };
             Analysis {
-                rules,
+                rules: Rules::new(analysis, unit, processes),
                 on_failure: analysis.on_failure,
                 dry_run: analysis.dry_run,
                 progress_deadline: analysis.progress_deadline.map(Duration::as_millis),
@@ -205,7 +203,7 @@ impl Program {
     /// What is judged.
     #[must_use]
     pub fn unit(&self) -> Unit {
-        if self.rules().is_some_and(|rules| rules.by_user) { Unit::Users } else { Unit::Requests }
+        self.rules().map_or(Unit::Requests, |rules| rules.unit)
     }
 
     /// The shares of all versions that have one, stable's included.

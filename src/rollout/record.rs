@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 use super::event::Event;
 use super::program::{Program, Weights};
 use super::run::{Command, Now, Phase, Refused, Run};
-use crate::analysis::latency;
 use crate::analysis::tick::Tick;
 use crate::analysis::user_set::{Shelf, UserSet};
-use crate::analysis::users::Watch;
+use crate::model::{Assignment, Side};
+use crate::signal::histogram;
+use crate::signal::sample::Watch;
 use crate::telemetry::ledger::Entry;
 
 /// Assignments that are remembered: ticks under an older one are void.
@@ -73,7 +74,7 @@ pub struct Record {
     /// The tick in which this attempt began: earlier ones are another's.
     since: u64,
     /// Assignments of this attempt, and the candidate's share under each; the present one last.
-    assignments: Vec<(u64, Option<f64>)>,
+    assignments: Vec<(Assignment, Option<f64>)>,
 }
 
 /// What workers must know of a rollout to route.
@@ -86,7 +87,7 @@ pub struct Head {
     /// The program it follows from.
     pub program: u64,
     /// Which assignment is in force.
-    pub assignment: u64,
+    pub assignment: Assignment,
     /// Shares of the versions besides stable.
     pub weights: Weights,
     /// The attempt, which draws the cohort.
@@ -199,7 +200,7 @@ impl Record {
                 break; // somebody may still tell of it
             }
             let mut tick = self.merge(number, &entries);
-            let ended = tick.candidate.open == 0 && tick.stable.open == 0;
+            let ended = tick.counts.iter().all(|(_, counts)| counts.open == 0);
             if overdue && !ended && age < deadline {
                 (tick.share, tick.void) = (None, true); // what became of its open requests nobody has told: it says nothing
             }
@@ -207,7 +208,7 @@ impl Record {
                 self.run.close(&self.program, &tick, clock.now());
                 self.closed_through = number;
             } else if known {
-                open.push((tick, latency::bucket(age)));
+                open.push((tick, histogram::bucket(age)));
             } else {
                 break;
             }
@@ -224,16 +225,18 @@ impl Record {
     fn merge(&self, number: u64, entries: &[&Entry]) -> Tick {
         let mut tick = Tick { number, ..Tick::default() };
         let Some(first) = entries.first() else { return tick };
-        tick.epoch = first.epoch;
-        let known = |epoch: u64| self.assignments.iter().find(|(assignment, _)| *assignment == epoch);
-        // What came under an assignment that is not this attempt's is nobody's.
-        for entry in entries.iter().filter(|entry| known(entry.epoch).is_some()) {
-            tick.candidate.merge(&entry.candidate);
-            tick.stable.merge(&entry.stable);
+        tick.assignment = first.assignment;
+        let known = |wanted: Assignment| self.assignments.iter().find(|(known, _)| *known == wanted);
+        // What came under an assignment of another attempt counts nowhere.
+        for entry in entries.iter().filter(|entry| known(entry.assignment).is_some()) {
+            for side in Side::BOTH {
+                tick.counts[side].merge(&entry.counts[side]);
+            }
         }
-        // Under two assignments a tick says nothing, nor does one of another attempt.
-        let assignment = known(first.epoch).filter(|_| number >= self.since);
-        let assignment = assignment.filter(|_| entries.iter().all(|entry| entry.epoch == first.epoch));
+        // Under two assignments a tick shows nothing, nor does one of another attempt.
+        let assignment = known(first.assignment).filter(|_| number >= self.since);
+        let assignment =
+            assignment.filter(|_| entries.iter().all(|entry| entry.assignment == first.assignment));
         tick.share = assignment.and_then(|(_, share)| *share);
         tick.void = assignment.is_none();
         tick

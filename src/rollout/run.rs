@@ -14,6 +14,7 @@ use super::program::{Pause, Program, Step, Weights, weights};
 use crate::analysis::judge::Judge;
 use crate::analysis::tick::Tick;
 use crate::config::units::Share;
+use crate::model::Assignment;
 use crate::telemetry::breaker::Trip;
 
 mod flip;
@@ -188,11 +189,11 @@ impl Run {
     /// Tells assignments apart: who gets which version depends on nothing that is not in it. Requests are
     /// counted by it, so that those of another cohort or of other weights are nobody's evidence.
     #[must_use]
-    pub fn assignment(&self, program: &Program) -> u64 {
+    pub fn assignment(&self, program: &Program) -> Assignment {
         let mut hasher = SipHasher24::new();
         (&program.release, self.attempt, &program.stable, &program.candidate, &self.in_force)
             .hash(&mut hasher);
-        hasher.finish()
+        Assignment(hasher.finish())
     }
 
     /// Whether the pin decides where requests go.

@@ -2,6 +2,7 @@
 
 use super::request::{Facts, Request};
 use crate::config::schema;
+use crate::telemetry::outcome::MirrorResult;
 
 /// A rollout's mirror, compiled.
 pub(super) struct Mirror {
@@ -19,38 +20,6 @@ pub struct Mirrored {
     pub to: usize,
     /// Whether it gets the request.
     pub result: MirrorResult,
-}
-
-/// What becomes of a request that was drawn for the shadow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MirrorResult {
-    /// Envoy is asked to copy it.
-    Sent,
-    /// Its method is not mirrored.
-    SkippedMethod,
-    /// It opens a tunnel, which has no copy.
-    SkippedUpgrade,
-}
-
-impl MirrorResult {
-    /// All results, in the order of their [`MirrorResult::index`].
-    pub const ALL: [Self; 3] = [Self::Sent, Self::SkippedMethod, Self::SkippedUpgrade];
-
-    /// The value of the label `result`.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Sent => "sent",
-            Self::SkippedMethod => "skipped_method",
-            Self::SkippedUpgrade => "skipped_upgrade",
-        }
-    }
-
-    /// The position in [`MirrorResult::ALL`].
-    #[must_use]
-    pub fn index(self) -> usize {
-        self as usize
-    }
 }
 
 impl Mirror {

@@ -10,10 +10,10 @@ use super::matcher::Matcher;
 use super::mirror::{Mirror, Mirrored};
 use super::request::{Facts, Request};
 use crate::config::schema::{self, Config};
+use crate::model::{Assignment, Draw, Side, Unit, UserHash};
 use crate::rollout::program::Program;
 use crate::rollout::record::{Clock, Head, Record};
 use crate::telemetry::breaker;
-use crate::telemetry::ledger::Side;
 use crate::telemetry::outcome::Failures;
 
 /// All rollouts of a filter.
@@ -69,7 +69,7 @@ struct InForce {
     weights: Vec<u16>,
     /// The mirror's share and its cohort; `None`: nothing is mirrored.
     mirror: Option<(u16, Salt)>,
-    assignment: u64,
+    assignment: Assignment,
     revision: u64,
 }
 
@@ -84,18 +84,7 @@ pub struct Decision<'a> {
     pub mirror: Option<Mirrored>,
     /// Set when the request tells something about the candidate or about stable. Overridden and pinned
     /// requests tell nothing, nor do those without a user where users are judged.
-    pub evidence: Option<Evidence>,
-}
-
-/// What a request is evidence of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Evidence {
-    /// The assignment under which it was drawn.
-    pub assignment: u64,
-    /// Which of the two versions got it.
-    pub side: Side,
-    /// Its user's hash, where users are judged.
-    pub user: Option<u64>,
+    pub evidence: Option<Draw>,
 }
 
 impl Plan {
@@ -174,7 +163,7 @@ impl Rollout {
 
     /// The assignment in force.
     #[must_use]
-    pub fn assignment(&self) -> u64 {
+    pub fn assignment(&self) -> Assignment {
         self.in_force.borrow().assignment
     }
 
@@ -229,14 +218,14 @@ impl Rollout {
     }
 
     /// What a request that was drawn says.
-    fn evidence(&self, version: usize, user: &User<'_>, in_force: &InForce) -> Option<Evidence> {
+    fn evidence(&self, version: usize, user: &User<'_>, in_force: &InForce) -> Option<Draw> {
         let user = match (&in_force.names, user) {
-            (Some(names), User::Known(key)) => Some(names.hash(key)),
-            (Some(names), User::New(_, id)) => Some(names.hash(id.as_bytes())),
+            (Some(names), User::Known(key)) => Some(UserHash(names.hash(key))),
+            (Some(names), User::New(_, id)) => Some(UserHash(names.hash(id.as_bytes()))),
             (None, User::Known(_) | User::New(..) | User::Nobody) => None,
             (Some(_), User::Nobody) | (_, User::Missing) => return None,
         };
-        Some(Evidence { assignment: in_force.assignment, side: self.side(version)?, user })
+        Some(Draw { assignment: in_force.assignment, side: self.side(version)?, user })
     }
 
     /// Which side of a comparison a version is on, when the candidate is judged at all.
@@ -295,7 +284,7 @@ impl InForce {
             mirror: mirror
                 .filter(|_| head.mirrors)
                 .map(|mirror| (head.mirror.unwrap_or(mirror.share()), Salt::new(&format!("{salt}\0mirror")))),
-            names: program.rules().filter(|rules| rules.by_user).map(|_| Salt::new(&format!("{salt}\0user"))),
+            names: (program.unit() == Unit::Users).then(|| Salt::new(&format!("{salt}\0user"))),
             salt: Salt::new(&salt),
             weights: [left].into_iter().chain(others).collect(),
             assignment: head.assignment,

@@ -103,6 +103,38 @@ impl Class {
     }
 }
 
+/// What becomes of a request that was drawn for the shadow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MirrorResult {
+    /// Envoy is asked to copy it.
+    Sent,
+    /// Its method is not mirrored.
+    SkippedMethod,
+    /// It opens a tunnel, which has no copy.
+    SkippedUpgrade,
+}
+
+impl MirrorResult {
+    /// All results, in the order of their [`MirrorResult::index`].
+    pub const ALL: [Self; 3] = [Self::Sent, Self::SkippedMethod, Self::SkippedUpgrade];
+
+    /// The value of the label `result`.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::SkippedMethod => "skipped_method",
+            Self::SkippedUpgrade => "skipped_upgrade",
+        }
+    }
+
+    /// The position in [`MirrorResult::ALL`].
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
 /// Envoy's response flags (`response.flags`; `CoreResponseFlag` in Envoy's `stream_info.h` gives the bits).
 mod flag {
     pub(super) const NO_HEALTHY_UPSTREAM: u64 = 1 << 1;

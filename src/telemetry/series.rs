@@ -3,8 +3,7 @@
 //! The `stats_tags` of `envoy/stats-tags.yaml` turn them into Prometheus' labels. `;` separates, because it
 //! is in none of the values; a dot would be in some, a build's version for one.
 
-use super::outcome::{Class, Outcome};
-use crate::routing::mirror::MirrorResult;
+use super::outcome::{Class, MirrorResult, Outcome};
 
 /// Whose series they are: everything of a name behind the metric's own part.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -153,7 +153,7 @@ async fn a_worker_that_does_not_follow_is_named() {
     let envoy = between(&blue, &green, at_half())
         .control()
         .workers(2)
-        .module("target/changeover-trap.wasm")
+        .module("target/changeover-test.wasm")
         .start()
         .await;
     known(&envoy).await;

@@ -84,7 +84,7 @@ async fn a_missing_ecds_file_keeps_envoy_from_starting() {
 async fn after_a_trap() {
     let (blue, green) = blue_and_green().await;
     let config = |n: u32| Config::rollout(&format!("pin: green, labels: {{stage: s{n}}}"));
-    let envoy = between_ecds(&blue, &green, config(1)).module("target/changeover-trap.wasm").start().await;
+    let envoy = between_ecds(&blue, &green, config(1)).module("target/changeover-test.wasm").start().await;
     assert_eq!(get(envoy.address(), "/").await.expect("an answer").upstream(), "green");
 
     let mut connection = Connection::open(envoy.address()).await.expect("a connection");

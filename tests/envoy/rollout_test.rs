@@ -36,6 +36,25 @@ pub(crate) async fn wait_for_event(envoy: &Envoy, action: &str) -> serde_json::V
     .await
 }
 
+/// A signal of the test build: a row of the catalogue and the line that observes it, nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_with_more_events_of_another_signal_is_rolled_back() {
+    let (blue, green) = blue_and_green().await;
+    let config = at_five_percent("{metrics: [{name: error_rate}, {name: test.event, max: 0.9}]}");
+    let envoy = between(&blue, &green, config).module("target/changeover-test.wasm").start().await;
+    let event = || Behaviour::Body("".into(), vec![("x-test-event", "yes")]);
+    // On both sides it accuses neither.
+    blue.set(Behaviour::OneIn(2, Box::new(event())));
+    green.set(Behaviour::OneIn(2, Box::new(event())));
+    let running = load(&envoy).start();
+    wait_for("healthy traffic", async || (green.count() >= 100).then_some(())).await;
+    assert_eq!(actions(&envoy).iter().filter(|action| *action == "rollback").count(), 0);
+    green.set(event());
+    let event = wait_for_event(&envoy, "rollback").await;
+    assert!(event["rule"].as_str().is_some_and(|rule| rule.starts_with("test.event")), "{event}");
+    assert_eq!(running.stop().await.failed(), 0, "every answer was a 200");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_candidate_that_always_fails_is_taken_back_at_once() {
     let (blue, green) = blue_and_green().await;
@@ -302,7 +321,7 @@ async fn a_trapped_worker_stalls_nothing() {
     let (blue, green) = blue_and_green().await;
     let envoy = between(&blue, &green, at_five_percent(ERRORS_ONLY))
         .workers(4)
-        .module("target/changeover-trap.wasm")
+        .module("target/changeover-test.wasm")
         .start()
         .await;
     let running = load(&envoy).start();

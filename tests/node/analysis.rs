@@ -6,18 +6,24 @@ super::everywhere! {
     weights_of_the_onset
     points_above_stable
     first_events_of_users
+    means_of_bounded_values
     open_ticks_of_users
 }
 
 mod run {
     use changeover::analysis::evidence::{Evidence, comparison, first_events, onset, rest};
     use changeover::analysis::judge::Judge;
-    use changeover::analysis::kernel::{Arm, Table, beyond_bound, beyond_margin, more_often, split};
+    use changeover::analysis::kernel::mean::{Direction, Moments, differs};
+    use changeover::analysis::kernel::ratio::{Table, beyond_bound, beyond_margin, more_often};
+    use changeover::analysis::kernel::split::split;
     use changeover::analysis::promotion;
-    use changeover::analysis::rules::{Rules, Test};
-    use changeover::analysis::tick::{Counts, Tick};
-    use changeover::analysis::users::{First, Firsts, Pair, Users};
-    use changeover::config::release::{Analysis, ERROR_RATE, Metric};
+    use changeover::analysis::rules::{ERRORS, Rules};
+    use changeover::analysis::tick::Tick;
+    use changeover::analysis::users::{First, Firsts};
+    use changeover::config::release::{Analysis, Metric};
+    use changeover::model::{Arm, Pair, Unit, UserHash};
+    use changeover::signal::catalog::ERROR_RATE;
+    use changeover::signal::tally::{Counts, Tally, Users};
     use serde_json::Value;
 
     fn vectors(part: &str) -> Value {
@@ -45,7 +51,7 @@ mod run {
 
     fn table(case: &Value) -> Table {
         let [xc, nc, xs, ns] = ["xc", "nc", "xs", "ns"].map(|field| whole(case, field));
-        Table::new((xc, nc), (xs, ns))
+        Table::of((xc, nc), (xs, ns))
     }
 
     pub(super) fn one_tick() {
@@ -57,7 +63,7 @@ mod run {
             assert_close(found, real(&case, "ln_increment"), &case);
         }
         for case in cases("beyond_bound") {
-            let arm = Arm { events: whole(&case, "x"), requests: whole(&case, "n") };
+            let arm = Arm { events: whole(&case, "x"), units: whole(&case, "n") };
             let found = beyond_bound(&arm, real(&case, "q"), real(&case, "p0"));
             assert_close(found, real(&case, "ln_e"), &case);
         }
@@ -77,7 +83,7 @@ mod run {
             for ((tick, expected), t) in run["ticks"].as_array().expect("ticks").iter().zip(expected).zip(1..)
             {
                 let count = |at: usize| tick[at].as_u64().expect("a count");
-                evidence.add(t, comparison(&Table::new((count(0), count(1)), (count(2), count(3))), 1.0));
+                evidence.add(t, comparison(&Table::of((count(0), count(1)), (count(2), count(3))), 1.0));
                 assert_close(evidence.value(t), expected.as_f64().expect("a number"), tick);
             }
         }
@@ -119,19 +125,34 @@ mod run {
         }
     }
 
+    pub(super) fn means_of_bounded_values() {
+        for case in cases("mean") {
+            let moments = |side: char| Moments {
+                count: real(&case, &format!("n{side}")),
+                sum: real(&case, &format!("S{side}")),
+                squares: real(&case, &format!("Q{side}")),
+            };
+            let tick = Pair::new(moments('c'), moments('s'));
+            let expected = Pair::new(real(&case, "mu_c"), real(&case, "mu_s"));
+            let found = differs(tick, expected, real(&case, "lam"), 1.0, Direction::Up);
+            assert_close(found, real(&case, "ln_increment"), &case);
+        }
+    }
+
     /// Users with one failure each: so many of them, none of whom has been there before.
     fn strangers(next: &mut u64, count: u64) -> Counts {
         let mut users = Users::default();
         for _ in 0..count {
             *next += 1 << 40;
-            users.failed.note(*next, 0);
+            users.sample_mut(ERROR_RATE.id).expect("begun").note(UserHash(*next), 0);
         }
-        Counts { requests: count + 1, users: Some(Box::new(users)), ..Counts::default() }
+        let tallies = vec![(ERROR_RATE.id, Tally::Event(Arm::default()))];
+        Counts { requests: count + 1, tallies, users: Some(Box::new(users)), ..Counts::default() }
     }
 
     pub(super) fn open_ticks_of_users() {
-        let metrics = vec![Metric { name: ERROR_RATE.into(), ..Metric::default() }];
-        let rules = Rules::new(&Analysis { metrics, ..Analysis::default() }, true);
+        let metrics = vec![Metric { name: ERROR_RATE.name.into(), ..Metric::default() }];
+        let rules = Rules::new(&Analysis { metrics, ..Analysis::default() }, Unit::Users, 1);
         let mut judge = Judge::default();
         judge.redefine(&rules);
         let vectors = vectors("open_ticks_of_users");
@@ -144,11 +165,11 @@ mod run {
         };
         for (row, number) in rows("closed").iter().zip(1..) {
             let (mut tick, Pair { candidate, stable: all }, _) = tick(number, row);
-            let events = Pair { candidate, stable: all - candidate };
-            let events = vec![(Test::Errors { tolerate: 1.0 }, First { events, spent: events })];
-            tick.stable.requests = 1;
-            tick.firsts = Some(Firsts { events, ..Firsts::default() });
-            judge.close(&tick, &rules, number + 1);
+            let events = Pair::new(candidate, all - candidate);
+            let events = vec![(ERRORS, First { events, spent: events })];
+            tick.counts.stable.requests = 1;
+            let firsts = Firsts { events, ..Firsts::default() };
+            judge.close_with(&tick, Some(&firsts), &rules, number + 1);
         }
         assert_close(judge.reading().all, real(&vectors, "e_closed"), &vectors);
         let mut next = 0;
@@ -156,9 +177,8 @@ mod run {
         let mut most = judge.reading().all;
         for ((row, expected), number) in rows("open").iter().zip(rows("e_low")).zip(4..) {
             let (mut tick, pair, pending) = tick(number, row);
-            tick.candidate = strangers(&mut next, pair.candidate);
-            tick.stable = strangers(&mut next, pair.stable);
-            tick.stable.open = pending;
+            tick.counts = pair.map(|count| strangers(&mut next, count));
+            tick.counts.stable.open = pending;
             open.push((tick, 0));
             // What is certain once stays certain.
             most = most.max(expected.as_f64().expect("a number"));

@@ -8,15 +8,18 @@ super::everywhere! {
 }
 
 mod run {
-    use changeover::analysis::tick::{Counts, Tick};
+    use changeover::analysis::tick::Tick;
     use changeover::config;
     use changeover::control::api::{Api, Handled, Store};
     use changeover::control::request::Request;
     use changeover::control::response::Response;
     use changeover::control::time::rfc3339;
+    use changeover::model::{Arm, Pair};
     use changeover::rollout::event::Event;
     use changeover::rollout::program::Program;
     use changeover::rollout::record::{Clock, Record};
+    use changeover::signal::catalog::{ERROR_RATE, LATENCY};
+    use changeover::signal::tally::{Counts, Tally};
     use serde_json::json;
 
     struct One(Record, Vec<Event>);
@@ -43,10 +46,14 @@ mod run {
             "candidate": "g", "steps": [{"set_weight": 0.25}, {"pause": {}}], "analysis": {"false_alarm": 0.05},
         }]}));
         let (mut record, events) = Record::begin(Program::new(&config.expect("valid").rollouts[0]), clock());
-        let counts = |errors, requests| Counts { errors, requests, ..Counts::default() };
-        let (candidate, stable) = (counts(1, 3), counts(0, 600));
-        let tick =
-            Tick { number: clock().tick() + 1, share: Some(0.0025), candidate, stable, ..Tick::default() };
+        let counts = |events, units| {
+            let errors = Tally::Event(Arm { events, units });
+            let durations = Tally::Duration(Box::default());
+            let tallies = vec![(ERROR_RATE.id, errors), (LATENCY.id, durations)];
+            Counts { requests: units, tallies, ..Counts::default() }
+        };
+        let counts = Pair::new(counts(1, 3), counts(0, 600));
+        let tick = Tick { number: clock().tick() + 1, share: Some(0.0025), counts, ..Tick::default() };
         record.run.close(&record.program, &tick, clock().now());
         One(record, events)
     }

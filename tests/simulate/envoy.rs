@@ -2,12 +2,15 @@
 //! reports once a tick at a moment of its own, and one that takes the reports over and judges.
 
 use changeover::analysis::evidence::SPLIT_THRESHOLD;
-use changeover::analysis::kernel::Table;
+use changeover::analysis::kernel::ratio::Table;
+use changeover::model::{Assignment, Draw, Side, UserHash};
 use changeover::rollout::event::Action;
 use changeover::rollout::program::Program;
 use changeover::rollout::record::{Clock, Record};
 use changeover::rollout::run::Command;
-use changeover::telemetry::ledger::{Entry, Ledger, Side, Ticket};
+use changeover::signal::catalog::{self, ERROR_RATE, LATENCY};
+use changeover::signal::observed::Observed;
+use changeover::telemetry::ledger::{Entry, Ledger, Ticket};
 use fastrand::Rng;
 
 use crate::people::{People, Person};
@@ -37,7 +40,7 @@ impl Outcome {
         match self.rolled_back {
             Some(judged) if judged <= from => None,
             Some(judged) => {
-                Some(self.ticks[from..judged].iter().map(|tick| tick.candidate.requests as f64).sum())
+                Some(self.ticks[from..judged].iter().map(|tick| tick.candidate.units as f64).sum())
             }
             None => Some(f64::INFINITY),
         }
@@ -114,11 +117,7 @@ impl Envoy {
         let (duration, failed) = weather.answer(person, side, arrival, rng);
         worker.take(tick, arrival, (side, person.name), duration, failed);
         let table = self.ticks.last_mut().expect("a tick is under way");
-        let arm = match side {
-            Side::Candidate => &mut table.candidate,
-            Side::Stable => &mut table.stable,
-        };
-        arm.count(failed && !person.has_failed);
+        table[side].count(failed && !person.has_failed);
         person.has_failed |= failed;
     }
 
@@ -158,7 +157,7 @@ struct Worker {
     /// By the tick of the report before which they end, in a ring.
     pending: Vec<Vec<Pending>>,
     /// What it knows of the rollout since its last report.
-    assignment: u64,
+    assignment: Assignment,
     weight: u16,
     report: Vec<Entry>,
     /// The tick that was under way at its last report.
@@ -167,11 +166,13 @@ struct Worker {
 
 impl Worker {
     fn new(record: &Record, phase: u64) -> Self {
+        let mut ledger = Ledger::default();
+        ledger.count_signals(catalog::DEFAULT.to_vec());
         let mut worker = Self {
             phase,
-            ledger: Ledger::default(),
+            ledger,
             pending: (0..AHEAD).map(|_| Vec::new()).collect(),
-            assignment: 0,
+            assignment: Assignment::default(),
             weight: 0,
             report: Vec::new(),
             reported: FIRST,
@@ -180,22 +181,22 @@ impl Worker {
         worker
     }
 
-    fn take(&mut self, tick: u64, arrival: u64, who: (Side, Option<u64>), duration: u64, failed: bool) {
+    fn take(&mut self, tick: u64, arrival: u64, who: (Side, Option<UserHash>), duration: u64, failed: bool) {
         let (side, user) = who;
-        let ticket = self.ledger.arrive(FIRST + tick, self.assignment, side, user);
+        let ticket = self.ledger.arrive(FIRST + tick, Draw { assignment: self.assignment, side, user });
         // Between two reports nobody looks: what ends before the next one may as well end at once.
         let next = tick + u64::from(arrival - tick * SECOND >= self.phase);
         let report = (arrival + duration).saturating_sub(self.phase).div_ceil(SECOND);
         if report <= next {
-            self.ledger.end(ticket, duration, failed);
+            self.end(ticket, duration, failed);
         } else {
             self.pending[report as usize % AHEAD].push(Pending { ticket, duration, failed });
         }
     }
 
     fn report(&mut self, tick: u64, record: &Record) {
-        for Pending { ticket, duration, failed } in self.pending[tick as usize % AHEAD].drain(..) {
-            self.ledger.end(ticket, duration, failed);
+        for Pending { ticket, duration, failed } in std::mem::take(&mut self.pending[tick as usize % AHEAD]) {
+            self.end(ticket, duration, failed);
         }
         self.learn(record);
         self.reported = FIRST + tick;
@@ -208,6 +209,12 @@ impl Worker {
         self.assignment = head.assignment;
         self.weight = head.weights.values().sum();
         self.ledger.forget_through(head.closed_through);
-        self.ledger.watch(head.watch);
+        self.ledger.watch(&head.watch);
+    }
+
+    fn end(&mut self, ticket: Ticket, duration: u64, failed: bool) {
+        self.ledger.observe(&ticket, &LATENCY, Observed::Duration(duration));
+        self.ledger.observe(&ticket, &ERROR_RATE, Observed::Event(failed));
+        self.ledger.end(ticket);
     }
 }

@@ -1,5 +1,6 @@
 //! Users: who comes, which version he has, and what luck.
 
+use changeover::model::UserHash;
 use changeover::routing::assign::Salt;
 use fastrand::Rng;
 
@@ -16,7 +17,7 @@ pub(crate) struct Person {
     /// He has the candidate when this is below its weight.
     pub(crate) bucket: u16,
     /// What the judge knows him by.
-    pub(crate) name: Option<u64>,
+    pub(crate) name: Option<UserHash>,
     /// How many times as often as others' his requests fail; on average once, infinite for the hopeless.
     pub(crate) frailty: f64,
     /// How many times as long his answers take.
@@ -55,7 +56,7 @@ impl People {
             let hopeless = rng.f64() < HOPELESS;
             Person {
                 bucket: buckets.bucket(&key),
-                name: Some(names.hash(&key)),
+                name: Some(UserHash(names.hash(&key))),
                 frailty: match (alike, hopeless) {
                     (true, _) => 1.0,
                     (false, true) => f64::INFINITY,

@@ -1,10 +1,13 @@
 //! How many requests a candidate that is worse gets until it is taken back.
 
 use changeover::analysis::judge::Judge;
-use changeover::analysis::kernel::{Arm, Table};
+use changeover::analysis::kernel::ratio::Table;
 use changeover::analysis::rules::Rules;
-use changeover::analysis::tick::{Counts, Tick};
-use changeover::analysis::users::{First, Firsts, Pair};
+use changeover::analysis::tick::Tick;
+use changeover::analysis::users::{First, Firsts};
+use changeover::model::{Arm, Unit};
+use changeover::signal::catalog::ERROR_RATE;
+use changeover::signal::tally::{Counts, Tally};
 use fastrand::Rng;
 
 use crate::draw::binomial;
@@ -145,7 +148,7 @@ fn from_counts(cell: &Cell, length: u64, rules: &Rules, mut rng: Rng) -> Request
     let ticks = (0..length).map(|tick| {
         let rate = if tick >= cell.from { cell.candidate } else { cell.stable };
         let requests = binomial(PLAIN.requests, cell.share[0] / 100.0, &mut rng);
-        let arm = |requests, events| Arm { events, requests };
+        let arm = |units, events| Arm { events, units };
         Table {
             candidate: arm(requests, binomial(requests, rate, &mut rng)),
             stable: arm(
@@ -168,18 +171,20 @@ pub(crate) fn judge(
     judge.redefine(rules);
     let mut requests = 0.0;
     for (number, table) in (0..).zip(ticks) {
-        let counts = |arm: Arm| Counts { requests: arm.requests, errors: arm.events, ..Counts::default() };
-        let (candidate, stable) = (counts(table.candidate), counts(table.stable));
-        let events = Pair { candidate: table.candidate.events, stable: table.stable.events };
+        let counts = table.map(|arm| Counts {
+            requests: arm.units,
+            tallies: vec![(ERROR_RATE.id, Tally::Event(arm))],
+            ..Counts::default()
+        });
+        let events = table.map(|arm| arm.events);
         // Of users the events are first ones.
         let first = First { events, spent: events };
         let firsts = Firsts { events: vec![(rules.metrics[0].tests[0], first)], ..Firsts::default() };
-        let firsts = rules.by_user.then_some(firsts);
-        let share = Some(weights[0] / 100.0);
-        let tick = Tick { number, share, candidate, stable, firsts, ..Tick::default() };
-        judge.close(&tick, rules, number + 1);
+        let firsts = (rules.unit == Unit::Users).then_some(firsts);
+        let tick = Tick { number, share: Some(weights[0] / 100.0), counts, ..Tick::default() };
+        judge.close_with(&tick, firsts.as_ref(), rules, number + 1);
         if number >= from {
-            requests += table.candidate.requests as f64;
+            requests += table.candidate.units as f64;
         }
         if judge.reading().all >= rules.threshold {
             return (number >= from).then_some(requests);
@@ -216,7 +221,7 @@ fn beside_slow_answers(effort: &Effort) -> bool {
     let failed: Vec<f64> = outcomes
         .into_iter()
         .map(|outcome| match outcome.rolled_back {
-            Some(_) => outcome.ticks.iter().map(|tick| tick.candidate.requests as f64).sum(),
+            Some(_) => outcome.ticks.iter().map(|tick| tick.candidate.units as f64).sum(),
             None => f64::INFINITY,
         })
         .collect();

@@ -199,7 +199,7 @@ pub(crate) fn beside_slow_answers(effort: &Effort) -> bool {
     // All that came until the rollback, not only until the tick that decides.
     let failed: Vec<f64> = outcomes
         .iter()
-        .map(|outcome| outcome.ticks.iter().map(|tick| tick.candidate.requests as f64).sum())
+        .map(|outcome| outcome.ticks.iter().map(|tick| tick.candidate.units as f64).sum())
         .collect();
     let median = quantile(&failed, 0.5);
     let kept = median < COMPLETE && quantile(&judged, 0.5) <= quantile(&failed, 0.5);

@@ -1,6 +1,6 @@
 //! What happens to requests: how often both versions fail, when they are down, and how late they answer.
 
-use changeover::telemetry::ledger::Side;
+use changeover::model::Side;
 use fastrand::Rng;
 
 use crate::draw::{DURATION_BITS, durations};

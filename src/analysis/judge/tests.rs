@@ -1,12 +1,17 @@
 use super::*;
-use crate::analysis::latency;
-use crate::analysis::tick::Counts;
+use crate::analysis::test::Direction;
 use crate::config::release::{Analysis, Metric};
+use crate::signal::catalog::TEST_MEAN;
+use crate::signal::histogram::bucket;
+use crate::signal::observed::Observed;
+use crate::signal::sums::Fraction;
+use crate::signal::tally::Counts;
+use crate::signal::tally::tests::{self as counts, durations, ended, open};
 use proptest::prelude::*;
 use serde_json::Value;
 
 fn rules(metrics: &[Metric]) -> Rules {
-    Rules::new(&Analysis { metrics: metrics.to_vec(), ..Analysis::default() }, false)
+    Rules::new(&Analysis { metrics: metrics.to_vec(), ..Analysis::default() }, Unit::Requests, 1)
 }
 
 fn metric(name: &str) -> Metric {
@@ -21,9 +26,8 @@ fn judge(rules: &Rules) -> Judge {
 
 /// A tick at 5 % in which each version has (errors, requests), all of them ended.
 fn tick(number: u64, candidate: (u64, u64), stable: (u64, u64)) -> Tick {
-    let counts = |(errors, requests)| Counts { requests, errors, ..Counts::default() };
-    let (candidate, stable) = (counts(candidate), counts(stable));
-    Tick { number, share: Some(0.05), candidate, stable, ..Tick::default() }
+    let counts = Pair::new(ended(candidate), ended(stable));
+    Tick { number, share: Some(0.05), counts, ..Tick::default() }
 }
 
 #[test]
@@ -45,24 +49,24 @@ fn open_ticks_are_judged_in_their_worst_case() {
         assert!((found - expected).abs() < 1e-10 * expected, "{found} instead of {expected}");
     };
     close(judge.reading().all, &vectors["e_closed"]);
-    let open: Vec<_> = vectors["open"]
+    let early: Vec<_> = vectors["open"]
         .as_array()
         .unwrap()
         .iter()
         .zip(4..)
-        .map(|(open, number)| {
-            let open = row(open);
-            let mut tick = tick(number, (open[0], open[1]), (open[2], open[3]));
-            tick.stable.open = open[4];
+        .map(|(row_of, number)| {
+            let counts = row(row_of);
+            let mut tick = tick(number, (counts[0], counts[1]), (counts[2], counts[3]));
+            open(&mut tick.counts.stable, counts[4], 0);
             (tick, 0)
         })
         .collect();
     let mut ahead = judge.clone();
-    for ((tick, age), expected) in open.iter().zip(vectors["e_low"].as_array().unwrap()) {
-        ahead.add(tick, &rules, View::Open { age: *age });
+    for ((tick, age), expected) in early.iter().zip(vectors["e_low"].as_array().unwrap()) {
+        ahead.add(tick, View::Open { age: *age });
         close(ahead.reading().all, expected);
     }
-    assert_eq!(judge.at_least(&open, &rules), ahead, "here the last tick accuses most");
+    assert_eq!(judge.at_least(&early, &rules), ahead, "here the last tick accuses most");
 }
 
 #[test]
@@ -106,8 +110,11 @@ fn a_definition_that_changes_starts_at_the_rest_and_others_go_on() {
     assert_eq!(judge.redefine(&after), [Redefined::Restarted("latency".into())]);
     assert_eq!(judge.reading().metrics, [errors, rest(50)]);
     // α, deadlines of steps and the like define nothing.
-    let looser =
-        Rules::new(&Analysis { false_alarm: 0.1, metrics: after_metrics(), ..Analysis::default() }, false);
+    let looser = Rules::new(
+        &Analysis { false_alarm: 0.1, metrics: after_metrics(), ..Analysis::default() },
+        Unit::Requests,
+        1,
+    );
     assert_eq!(judge.redefine(&looser), []);
     let one = rules(&[metric("error_rate")]);
     assert_eq!(judge.redefine(&one), [Redefined::Removed("latency".into())]);
@@ -119,15 +126,23 @@ fn after_metrics() -> Vec<Metric> {
     vec![metric("error_rate"), Metric { tolerate: Some(2.0), ..metric("latency") }]
 }
 
+fn edges_of(judge: &Judge, test: usize, tick: u64) -> Option<Edges> {
+    judge.metrics[0].tests[test].edges_of(tick)
+}
+
 /// A tick whose requests took so many milliseconds.
 fn timed(number: u64, candidate: (u64, u64), stable: (u64, u64)) -> Tick {
     let counts = |(requests, milliseconds): (u64, u64)| {
-        let mut durations = Histogram::default();
-        durations.add(latency::bucket(milliseconds * 1_000_000), requests);
-        Counts { requests, durations, ..Counts::default() }
+        let mut counts = ended((0, requests));
+        durations(&mut counts).add(bucket(milliseconds * 1_000_000), requests);
+        counts
     };
-    let (candidate, stable) = (counts(candidate), counts(stable));
-    Tick { number, share: Some(0.05), candidate, stable, ..Tick::default() }
+    Tick {
+        number,
+        share: Some(0.05),
+        counts: Pair::new(counts(candidate), counts(stable)),
+        ..Tick::default()
+    }
 }
 
 #[test]
@@ -136,10 +151,10 @@ fn edges_come_from_before_and_apply_to_what_begins_afterwards() {
     let mut judge = judge(&rules);
     // 200 of stable's requests place the median's edge; it applies from tick 8 on, for 7 has begun.
     judge.close(&timed(1, (10, 100), (200, 100)), &rules, 8);
-    assert_eq!(judge.edges(0, 0, 7), None);
-    let edges = judge.edges(0, 0, 8).unwrap();
+    assert_eq!(edges_of(&judge, 0, 7), None);
+    let edges = edges_of(&judge, 0, 8).unwrap();
     assert_eq!(edges.candidate, edges.stable + 1);
-    assert_eq!(judge.edges(0, 2, 8), None, "the 99th percentile needs 10,000");
+    assert_eq!(edges_of(&judge, 2, 8), None, "the 99th percentile needs 10,000");
     judge.close(&timed(7, (10, 900), (190, 100)), &rules, 9);
     assert!((judge.reading().all - 1.0).abs() < 1e-12, "tick 7 began before");
     judge.close(&timed(8, (10, 900), (190, 100)), &rules, 9);
@@ -175,13 +190,13 @@ fn who_has_not_answered_by_the_deadline_has_failed() {
     let rules = rules(&[metric("error_rate")]);
     let mut judge = judge(&rules);
     let mut silent = tick(1, (0, 20), (0, 180));
-    (silent.candidate.open, silent.candidate.unanswered) = (20, 20);
+    open(&mut silent.counts.candidate, 20, 20);
     assert!(judge.at_least(&[(silent.clone(), 0)], &rules).reading().all <= 1.0, "they may answer yet");
     judge.close(&silent, &rules, 2);
     assert!(judge.reading().all > 100.0);
     // One that has begun to answer and goes on is no error.
     let mut judge = self::judge(&rules);
-    silent.candidate.unanswered = 0;
+    open(&mut silent.counts.candidate, 20, 0);
     judge.close(&silent, &rules, 2);
     assert!(judge.reading().all <= 1.0);
 }
@@ -202,7 +217,7 @@ fn a_skewed_split_blocks_the_promotion_and_nothing_else() {
 fn a_step_must_show_it_by_itself() {
     let mut analysis = Analysis { metrics: vec![metric("error_rate")], ..Analysis::default() };
     analysis.promote_when = Some(crate::config::release::PromoteWhen::default());
-    let rules = Rules::new(&analysis, false);
+    let rules = Rules::new(&analysis, Unit::Requests, 1);
     let mut judge = judge(&rules);
     let mut ticks = 0;
     while !judge.may_promote(&rules) {
@@ -215,6 +230,65 @@ fn a_step_must_show_it_by_itself() {
     judge.begin_step(&rules, ticks + 1);
     assert!(!judge.may_promote(&rules));
     assert_eq!(judge.step_requests(), 0);
+}
+
+/// A tick at 50 % in which each side has a hundred values, half of them a little below the mean and half above.
+fn valued(number: u64, candidate: f64, stable: f64) -> Tick {
+    let counts = |mean: f64| {
+        let mut counts = Counts { requests: 100, ..Counts::of(&[&TEST_MEAN]) };
+        for nth in 0..100 {
+            let value = Fraction::new(mean + if nth % 2 == 0 { 0.05 } else { -0.05 }).unwrap();
+            counts.tally_mut(TEST_MEAN.id).unwrap().add(Observed::Mean(value));
+        }
+        counts
+    };
+    Tick { number, share: Some(0.5), counts: Pair::new(counts(candidate), counts(stable)), ..Tick::default() }
+}
+
+#[test]
+fn a_mean_that_moves_on_both_sides_accuses_no_one_and_one_that_moves_on_the_candidate_does() {
+    for (moved, direction) in [(0.5, Direction::Up), (0.1, Direction::Down)] {
+        let rules = rules(&[metric("test.mean")]);
+        let mut judge = judge(&rules);
+        for number in 1..=200 {
+            let mean = if number < 100 { 0.3 } else { 0.6 };
+            judge.close(&valued(number, mean, mean), &rules, number + 1);
+        }
+        assert!(judge.reading().all < 2.0, "{:?}", judge.reading());
+        for number in 201..=210 {
+            judge.close(&valued(number, moved, 0.3), &rules, number + 1);
+        }
+        assert!(judge.reading().all > rules.threshold, "{:?}", judge.reading());
+        let strongest = judge.strongest(211).unwrap();
+        assert_eq!(strongest.test.against, Against::Stable { tolerate: 1.0, direction });
+        let Look::Means(seen) = strongest.seen else { panic!("{:?}", strongest.seen) };
+        assert_eq!((seen.candidate.count, seen.stable.count), (21_000, 21_000));
+    }
+}
+
+#[test]
+fn a_mean_is_not_judged_while_values_are_pending() {
+    let rules = rules(&[metric("test.mean")]);
+    let mut judge = judge(&rules);
+    (1..=3).for_each(|number| drop(judge.close(&valued(number, 0.4, 0.3), &rules, number + 1)));
+    let mut open = valued(4, 0.9, 0.1);
+    let certain = judge.at_least(&[(open.clone(), 0)], &rules).reading().all;
+    assert!(certain > judge.reading().all, "all of its values are known");
+    open.counts.stable.open = 1;
+    assert_eq!(judge.at_least(&[(open, 0)], &rules).reading(), judge.reading());
+}
+
+/// What was not observed shows nothing: neither for the candidate nor against it.
+#[test]
+fn a_signal_that_was_not_observed_is_not_judged() {
+    let rules = rules(&[metric("error_rate")]);
+    let mut judge = judge(&rules);
+    for number in 1..=20 {
+        let mut tick = tick(number, (5, 5), (0, 95));
+        tick.counts.candidate.tallies.clear();
+        judge.close(&tick, &rules, number + 1);
+    }
+    assert!((judge.reading().all - 1.0).abs() < 1e-12, "{:?}", judge.reading());
 }
 
 proptest! {
@@ -237,11 +311,11 @@ proptest! {
             number += 1;
             let mut ended = tick(number, (errors, errors + pending + 1), (stable_errors, stable_errors + stable_pending + 80));
             let mut known = ended.clone();
-            (known.candidate.open, known.candidate.unanswered) = (pending, pending);
-            (known.stable.open, known.stable.unanswered) = (stable_pending, stable_pending);
+            counts::open(&mut known.counts.candidate, pending, pending);
+            counts::open(&mut known.counts.stable, stable_pending, stable_pending);
             let some = |of: u64, part: f64| (part * (of + 1) as f64) as u64;
-            ended.candidate.errors += some(pending, candidate);
-            ended.stable.errors += some(stable_pending, stable);
+            counts::errors(&mut ended.counts.candidate).events += some(pending, candidate);
+            counts::errors(&mut ended.counts.stable).events += some(stable_pending, stable);
             early.push((known, 0));
             late.push(ended);
         }

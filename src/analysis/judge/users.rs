@@ -1,53 +1,57 @@
-//! The judge of users: what happens to each counts once in a run.
+//! The judge of users: each event of each user counts once in a run.
 
-use super::{Judge, Step, TestState};
-use crate::analysis::at_risk::Sides;
-use crate::analysis::evidence::{self, Evidence};
-use crate::analysis::kernel::{Arm, Table};
-use crate::analysis::latency::Edges;
-use crate::analysis::rules::{Rules, Test};
-use crate::analysis::sample::is_in;
-use crate::analysis::tick::{Counts, Tick, View};
+use super::{Judge, Look, Step, TestState};
+use crate::analysis::at_risk::Crowd;
+use crate::analysis::edges::Edges;
+use crate::analysis::evidence::{self, Evidence, RATIOS};
+use crate::analysis::rules::Rules;
+use crate::analysis::test::{Against, Test};
+use crate::analysis::tick::{Tick, View};
 use crate::analysis::user_set::{MOST_EXACT, Shelf, UserSet};
-use crate::analysis::users::{First, Firsts, Pair, Users, Watch, first};
-use crate::telemetry::ledger::Side;
+use crate::analysis::users::{First, Firsts};
+use crate::model::{Arm, Pair, Side, UserHash};
+use crate::signal::catalog::{self, Kind, Overdue};
+use crate::signal::sample::{Watch, is_in};
+use crate::signal::tally::{self, Counts, Users};
 
 impl Judge {
-    /// Takes over a closed tick of users.
-    pub(super) fn close_users(&mut self, tick: &Tick, rules: &Rules) -> Firsts {
-        if let (Some(share), false) = (tick.share, tick.is_idle()) {
-            self.newcomers.all.move_to(share);
-        }
-        // Also of a tick that says nothing: what has happened in it does not happen for the first time later.
-        let firsts = tick.firsts.clone().unwrap_or_else(|| self.meet(tick, rules));
-        let (Some(share), false) = (tick.share, tick.is_idle()) else {
-            self.each_test(rules, |state, test| state.spent.add(firsts.of(test).spent));
-            return firsts;
-        };
-        self.ticks = self.ticks.saturating_add(1);
-        self.tell_of_step(tick);
-        let (ticks, users) = (self.ticks, self.newcomers.all);
-        self.each_test(rules, |state, test| {
-            let First { events, spent } = firsts.of(test);
-            state.spent.move_to(share);
-            let odds = users.odds(&state.spent, 0);
-            state.evidence.add(ticks, says(test, events, &firsts.candidate, odds));
-            state.spent.add(spent);
-            state.seen.add(test, events, &firsts);
-        });
-        let newcomers = firsts.newcomers;
-        let all = newcomers.candidate.saturating_add(newcomers.stable);
-        if !self.newcomers.with_strangers {
-            self.split.add(self.ticks, evidence::mismatch(newcomers.candidate, all, share));
-        }
-        if self.is_in_step(tick) {
-            self.step.count_users(&firsts, rules);
+    /// Notes everything that has happened to users in a closed tick, also in one that shows nothing: it does not happen
+    /// for the first time later. Returns what of it was for the first time.
+    pub(super) fn meet(&mut self, tick: &Tick) -> Firsts {
+        tick.compared_at().into_iter().for_each(|share| self.newcomers.all.move_to(share));
+        let mut firsts = self.newcomers.meet(tick, self.is_in_step(tick), View::Closed);
+        for state in self.tests_mut() {
+            firsts.events.push((state.test, state.meet(tick, View::Closed)));
         }
         firsts
     }
 
-    /// Users come to stable from another version than the candidate, where nobody has noted them: from here on the
-    /// split of those who come for the first time says nothing.
+    /// Takes over a closed tick of users.
+    pub(super) fn close_users(&mut self, tick: &Tick, firsts: &Firsts, rules: &Rules) {
+        let Some(share) = tick.compared_at() else {
+            return self.tests_mut().for_each(|state| state.spent.add(firsts.of(&state.test).spent));
+        };
+        self.count_tick(tick);
+        let (ticks, users) = (self.ticks, self.newcomers.all);
+        for state in self.tests_mut() {
+            let First { events, spent } = firsts.of(&state.test);
+            state.spent.move_to(share);
+            let odds = users.odds(&state.spent, 0);
+            state.evidence.add(ticks, ln_likelihoods(&state.test, events, firsts, odds));
+            state.spent.add(spent);
+            state.see(events, firsts);
+        }
+        let newcomers = firsts.newcomers;
+        if !self.newcomers.with_strangers {
+            self.split.add(ticks, evidence::mismatch(newcomers.candidate, newcomers.total(), share));
+        }
+        if self.is_in_step(tick) {
+            self.step.count_users(firsts, rules);
+        }
+    }
+
+    /// Users move to stable from a third version, where they were not recorded: from here on the split test on new
+    /// users is meaningless.
     pub fn expect_strangers(&mut self) {
         self.newcomers.with_strangers = true;
     }
@@ -57,7 +61,7 @@ impl Judge {
         tick.number >= self.step.from && !tick.void
     }
 
-    /// What open ticks tell of users who come for the first time in the step, by tick: who waits has not failed.
+    /// What open ticks show of users that come for the first time in the step, by tick: who waits has not failed.
     #[must_use]
     pub fn first_requests(&self, open: &[(Tick, usize)]) -> Vec<Firsts> {
         let mut newcomers = self.newcomers.clone();
@@ -67,54 +71,46 @@ impl Judge {
         open.iter().map(of).collect()
     }
 
-    /// [`Judge::at_least`] for users. An open tick may still take a first event from a later one, so all that are
-    /// open count as one; and a user whose request fails on stable may have moved to the candidate meanwhile, so
-    /// they must be of one assignment.
-    pub(super) fn at_least_of_users(&self, open: &[(Tick, usize)], rules: &Rules) -> Self {
+    /// [`Judge::at_least`] for users: the bound E_low of `docs/analysis.md`, "Open ticks". An open tick may still take
+    /// a first event from a later one, so all open ticks count as one block:
+    ///
+    /// ln L(r) = x_c ln r − (x_c + x_s + pending) ln(1 + w (r − 1)),
+    ///
+    /// with `pending` those of stable's users that may still have the event. And a user whose request fails on stable
+    /// may have moved to the candidate meanwhile, so the block ends where the assignment changes.
+    pub(super) fn at_least_of_users(&self, open: &[(Tick, usize)]) -> Self {
         let mut most = self.clone();
         let Some((first, _)) = open.first() else { return most };
-        let mut ahead = self.clone();
-        let begins = self.ticks.saturating_add(1);
-        let is_of_one = |(tick, _): &&(Tick, usize)| {
-            // Of a part of its users nothing is certain.
-            let is_whole = tick.candidate.tells_of_all_users() && tick.stable.tells_of_all_users();
-            tick.share.is_some() && tick.epoch == first.epoch && is_whole
+        let is_of_block = |(tick, _): &&(Tick, usize)| {
+            // Of a sample of users nothing is certain.
+            let is_whole = tick.counts.iter().all(|(_, counts)| counts.has_all_users());
+            tick.share.is_some() && tick.assignment == first.assignment && is_whole
         };
         let firsts = self.first_requests(open);
-        // The fewest users of stable there are in any of these ticks, and of the candidate the most: so the odds are
-        // at least what they will have been in each of them.
-        let users = self.worst_crowd(first.share, &firsts);
-        // By test: the block so far.
-        let tests = self.metrics.iter().map(|metric| metric.tests.len()).sum();
-        let mut block = vec![(Pair::default(), 0_u64); tests];
-        let block_of_one = open.iter().take_while(is_of_one).zip(&firsts);
-        for ((tick, age), firsts) in block_of_one.filter(|((tick, _), _)| !tick.is_idle()) {
-            let (Some(share), view) = (tick.share, View::Open { age: *age }) else { break };
-            ahead.ticks = ahead.ticks.saturating_add(1);
-            ahead.tell_of_step(tick);
+        let crowd = self.worst_crowd(first.share, &firsts);
+        let begins = self.ticks.saturating_add(1);
+        let mut ahead = self.clone();
+        let mut blocks: Vec<Block> = self.tests().map(|_| Block::default()).collect();
+        for ((tick, age), firsts) in open.iter().take_while(is_of_block).zip(&firsts) {
+            let (Some(share), view) = (tick.compared_at(), View::Open { age: *age }) else { continue };
+            ahead.count_tick(tick);
             let ticks = ahead.ticks;
-            let mut block = block.iter_mut();
-            let now = ahead.metrics.iter_mut().zip(&self.metrics).zip(&rules.metrics);
-            for ((state, before), rule) in now {
-                for ((state, before), test) in state.tests.iter_mut().zip(&before.tests).zip(&rule.tests) {
-                    let Some((events, pending)) = block.next() else { break };
-                    let more = state.meet(*test, tick, view).events;
-                    events.candidate = events.candidate.saturating_add(more.candidate);
-                    events.stable = events.stable.saturating_add(more.stable);
-                    *pending = pending.saturating_add(pending_on_stable(*test, tick));
-                    state.seen.add(*test, more, firsts);
-                    let worst = Pair { stable: events.stable.saturating_add(*pending), ..*events };
-                    if let Test::ErrorsBeyond { max } = *test {
-                        // Who came first, and when, is known by now; only how it ends is not.
-                        state.evidence.add(ticks, evidence::over_bound(&firsts.candidate, max));
-                        continue;
-                    }
-                    state.evidence = before.evidence;
-                    state.spent = before.spent;
-                    state.spent.move_to(share);
-                    let odds = users.odds(&state.spent, worst.stable);
-                    state.evidence.add(begins, says(*test, worst, &Arm::default(), odds));
+            for ((state, closed), block) in ahead.tests_mut().zip(self.tests()).zip(&mut blocks) {
+                let events = state.meet(tick, view).events;
+                state.see(events, firsts);
+                if state.test.is_bound() {
+                    // Who came first, and when, is known; only how the request ends is not.
+                    let ln = ln_likelihoods(&state.test, Pair::default(), firsts, 0.0);
+                    state.evidence.add(ticks, ln);
+                    continue;
                 }
+                block.add(events, pending_on_stable(&state.test, tick));
+                state.evidence = closed.evidence;
+                state.spent = closed.spent;
+                state.spent.move_to(share);
+                let worst = block.worst();
+                let odds = crowd.odds(&state.spent, worst.stable);
+                state.evidence.add(begins, ln_likelihoods(&state.test, worst, firsts, odds));
             }
             if ahead.reading().all > most.reading().all {
                 most.clone_from(&ahead);
@@ -123,9 +119,10 @@ impl Judge {
         most
     }
 
-    /// The users as they are at most of the candidate's, and at least of stable's, in any of the open ticks, of
-    /// which `firsts` tell; `share`: in the first of them.
-    fn worst_crowd(&self, share: Option<f64>, firsts: &[Firsts]) -> Sides {
+    /// The most users of the candidate and the fewest of stable that there are in any of the open ticks, of which
+    /// `firsts` are the newcomers: odds among them are at least what they will have been in each tick. `share`: of the
+    /// first tick.
+    fn worst_crowd(&self, share: Option<f64>, firsts: &[Firsts]) -> Crowd {
         let mut all = self.newcomers.all;
         share.into_iter().for_each(|share| all.move_to(share));
         for (nth, firsts) in firsts.iter().enumerate() {
@@ -136,27 +133,26 @@ impl Judge {
         all
     }
 
-    /// Notes everything that has happened to users in a closed tick, and says what of it was for the first time.
-    fn meet(&mut self, tick: &Tick, rules: &Rules) -> Firsts {
-        let mut firsts = self.newcomers.meet(tick, self.is_in_step(tick), View::Closed);
-        self.each_test(rules, |state, test| firsts.events.push((test, state.meet(test, tick, View::Closed))));
-        firsts
-    }
-
     /// What first requests of a step have shown is shown anew by the same users in the next one: it does not add up.
-    pub(super) fn forget_first_requests(&mut self, rules: &Rules) {
-        self.each_test(rules, |state, test| {
-            if let Test::ErrorsBeyond { .. } = test {
-                state.evidence = Evidence::default();
-            }
-        });
+    pub(super) fn forget_first_requests(&mut self) {
+        for state in self.tests_mut().filter(|state| state.test.is_bound()) {
+            state.evidence = Evidence::default();
+        }
     }
 
-    /// What workers have to tell of users.
+    /// What workers have to report of users.
     #[must_use]
     pub fn watch(&self) -> Watch {
-        let edges = self.metrics.iter().flat_map(|metric| &metric.tests).flat_map(TestState::edges_in_use);
-        Watch { level: self.newcomers.level, slow: edges.map(|edges| edges.stable).min() }
+        let mut watch = Watch { level: self.newcomers.level, slow: Vec::new() };
+        for state in self.tests() {
+            let Some(lowest) = state.edges_in_use().map(|edges| edges.stable).min() else { continue };
+            let lowest = u8::try_from(lowest).unwrap_or(u8::MAX);
+            match watch.slow.iter_mut().find(|(signal, _)| *signal == state.test.signal) {
+                Some((_, edge)) => *edge = lowest.min(*edge),
+                None => watch.slow.push((state.test.signal, lowest)),
+            }
+        }
+        watch
     }
 
     /// What its memory's bounds have cost: how often the sample of users was halved, and how many sets know
@@ -169,104 +165,138 @@ impl Judge {
 
     /// All sets of users.
     pub fn user_sets(&self) -> impl Iterator<Item = &UserSet> {
-        let tests = self.metrics.iter().flat_map(|metric| &metric.tests);
-        tests.map(|test| &test.users).chain([&self.newcomers.of_run, &self.newcomers.of_step])
+        self.tests().map(|test| &test.users).chain([&self.newcomers.of_run, &self.newcomers.of_step])
     }
 
     /// Gets what is missing of the sets from the shelf.
     pub fn fetch_users(&mut self, shelf: &dyn Shelf) {
-        self.each_user_set(|set| set.fetch(shelf));
+        self.user_sets_mut().for_each(|set| set.fetch(shelf));
     }
 
     /// Puts what has changed of the sets on the shelf.
     pub fn put_users(&mut self, shelf: &mut dyn Shelf) {
-        self.each_user_set(|set| set.put(shelf));
+        self.user_sets_mut().for_each(|set| set.put(shelf));
     }
 
-    fn each_test(&mut self, rules: &Rules, mut visit: impl FnMut(&mut TestState, Test)) {
-        for (state, rule) in self.metrics.iter_mut().zip(&rules.metrics) {
-            state.tests.iter_mut().zip(&rule.tests).for_each(|(state, test)| visit(state, *test));
-        }
-    }
-
-    fn each_user_set(&mut self, mut visit: impl FnMut(&mut UserSet)) {
+    fn user_sets_mut(&mut self) -> impl Iterator<Item = &mut UserSet> {
         let tests = self.metrics.iter_mut().flat_map(|metric| &mut metric.tests);
-        tests.for_each(|test| visit(&mut test.users));
-        visit(&mut self.newcomers.of_run);
-        visit(&mut self.newcomers.of_step);
+        let newcomers = [&mut self.newcomers.of_run, &mut self.newcomers.of_step];
+        tests.map(|test| &mut test.users).chain(newcomers)
+    }
+}
+
+/// What the open ticks so far show of one test.
+#[derive(Clone, Copy, Default)]
+struct Block {
+    events: Pair<u64>,
+    /// Stable's requests that may still have the event.
+    pending: u64,
+}
+
+impl Block {
+    fn add(&mut self, events: Pair<u64>, pending: u64) {
+        self.events = self.events.plus(events);
+        self.pending = self.pending.saturating_add(pending);
+    }
+
+    /// All that is pending on stable has the event.
+    fn worst(self) -> Pair<u64> {
+        Pair { stable: self.events.stable.saturating_add(self.pending), ..self.events }
     }
 }
 
 impl TestState {
-    /// Notes the users who have had a test's event in a tick, and says who of them for the first time.
-    fn meet(&mut self, test: Test, tick: &Tick, view: View) -> First {
+    /// Notes the users that have had the test's event in a tick. Returns those of them that had it for the first time.
+    fn meet(&mut self, tick: &Tick, view: View) -> First {
         let mut first = First::default();
-        let level = level(test, tick);
         let edges = self.edges_of(tick.number);
-        for side in [Side::Candidate, Side::Stable] {
-            let Some(users) = &tick.side(side).users else { continue };
-            each_with_event(test, edges, users, (side, view, level), |user, counts| {
+        let level = level(&self.test, tick);
+        for side in Side::BOTH {
+            let Some(users) = &tick.counts[side].users else { continue };
+            let test = self.test;
+            each_with_event(&test, users, level, (side, edges, view), |user, counts| {
                 if self.users.insert(user) {
-                    first.spent.add(side);
+                    first.spent.count(side);
                     if counts {
-                        first.events.add(side);
+                        first.events.count(side);
                     }
                 }
             });
         }
         first
     }
-}
 
-/// What a tick's first events say, each of which was the candidate's with the probability `odds`.
-fn says(test: Test, events: Pair, first_requests: &Arm, odds: f64) -> [f64; evidence::RATIOS.len()] {
-    let all = events.candidate.saturating_add(events.stable);
-    match test {
-        Test::Errors { tolerate } => evidence::first_events(events.candidate, all, odds, tolerate),
-        Test::Slower { .. } => evidence::first_events(events.candidate, all, odds, 1.0),
-        Test::ErrorsBeyond { max } => evidence::over_bound(first_requests, max),
+    /// Adds a tick's users to what was seen, and those of them whose first event it was.
+    fn see(&mut self, events: Pair<u64>, firsts: &Firsts) {
+        let all = firsts.all_requests();
+        // A bound is on first requests.
+        let events = if self.test.is_bound() { all.map(|arm| arm.events) } else { events };
+        let arm = |side: Side| Arm { events: events[side], units: all[side].units };
+        let mut seen = self.seen.plus(Look::Events(Pair::new(arm(Side::Candidate), arm(Side::Stable))));
+        if let Look::Events(table) = &mut seen {
+            // A sample may miss users that came, but not what happened to them.
+            for side in Side::BOTH {
+                table[side].units = table[side].units.max(table[side].events);
+            }
+        }
+        self.seen = seen;
     }
 }
 
-/// How often the users were halved that both versions' workers tell of.
-fn level(test: Test, tick: &Tick) -> u8 {
-    let level = |counts: &Counts| {
-        let Some(users) = &counts.users else { return 0 };
-        let listed = if let Test::Slower { .. } = test { &users.slow } else { &users.failed };
-        listed.level().max(users.waiting.level())
-    };
-    level(&tick.candidate).max(level(&tick.stable))
+/// What a tick's first events show, each of which was the candidate's with the probability `odds`.
+fn ln_likelihoods(test: &Test, events: Pair<u64>, firsts: &Firsts, odds: f64) -> [f64; RATIOS.len()] {
+    match test.against {
+        Against::Stable { tolerate, .. } => {
+            let tolerate = if test.quantile().is_some() { 1.0 } else { tolerate };
+            evidence::first_events(events.candidate, events.total(), odds, tolerate)
+        }
+        Against::Bound { max } => evidence::over_bound(&firsts.requests.candidate, max),
+    }
 }
 
-/// Visits the users who have had a test's event, some of them twice; and says whether it counts.
+/// How often the users were halved that both versions' workers report.
+fn level(test: &Test, tick: &Tick) -> u8 {
+    let level = |counts: &Counts| {
+        let Some(users) = &counts.users else { return 0 };
+        let listed = users.sample(test.signal).map_or(0, |sample| sample.level());
+        listed.max(users.waiting.level())
+    };
+    level(&tick.counts.candidate).max(level(&tick.counts.stable))
+}
+
+/// Visits the users of a side that have had a test's event, some of them twice, each with whether it counts.
 ///
-/// Of the candidate less counts as slow, where that is tolerated. But whoever has been beyond stable's edge has had
-/// the event, whichever version he has: otherwise stable's users would soon all have had it, and those who then have
-/// it for the first time were the candidate's, though it is no slower.
+/// Where a longer duration is tolerated, fewer of the candidate's count as slow. But every user beyond stable's edge has
+/// had the event, whichever version they have: otherwise stable's users would soon all have had it, and those that then
+/// have it for the first time would be the candidate's, although it is no slower.
 fn each_with_event(
-    test: Test,
-    edges: Option<Edges>,
+    test: &Test,
     users: &Users,
-    (side, view, level): (Side, View, u8),
-    mut visit: impl FnMut(u64, bool),
+    level: u8,
+    (side, edges, view): (Side, Option<Edges>, View),
+    mut visit: impl FnMut(UserHash, bool),
 ) {
-    match (test, edges) {
-        (Test::Errors { .. }, _) => {
-            users.failed.after(level).for_each(|(user, _)| visit(user, true));
+    let Some(signal) = catalog::by_id(test.signal).filter(|_| !test.is_bound()) else { return };
+    let listed = users.sample(test.signal);
+    let listed = || listed.into_iter().flat_map(|sample| sample.after(level));
+    match (signal.kind, edges) {
+        (Kind::Event, _) => {
+            listed().for_each(|(user, _)| visit(user, true));
+            let is_late = |(_, first): &(UserHash, u8)| match signal.overdue {
+                Overdue::Event => true,
+                Overdue::EventUnlessAnswered => *first == tally::First::Unanswered as u8,
+                Overdue::LeftOut => false,
+            };
             if view == View::Closed {
-                let unanswered = |(_, outcome): &(u64, u8)| *outcome == first::UNANSWERED;
-                users.waiting.after(level).filter(unanswered).for_each(|(user, _)| visit(user, true));
+                users.waiting.after(level).filter(is_late).for_each(|(user, _)| visit(user, true));
             }
         }
-        (Test::Slower { .. }, Some(edges)) => {
-            let edge = if side == Side::Candidate { edges.candidate } else { edges.stable };
-            let beyond = |edge: usize| {
-                let slow = move |(_, bucket): &(u64, u8)| usize::from(*bucket) > edge;
-                users.slow.after(level).filter(slow)
-            };
+        (Kind::Duration, Some(edges)) => {
+            let edge = edges[side];
+            let beyond = |edge: usize| listed().filter(move |(_, bucket)| usize::from(*bucket) > edge);
             beyond(edge).for_each(|(user, _)| visit(user, true));
-            // Whoever waits is beyond every edge below its age; no edge is beyond the deadline. Of the candidate's
-            // users who wait nobody knows yet whether they will be beyond stable's edge alone.
+            // Who waits is beyond every edge below the request's age; no edge is beyond the deadline. Whether the
+            // candidate's waiting users will be beyond stable's edge alone is not known yet.
             let late = match view {
                 View::Closed => true,
                 View::Open { age } => age > edge,
@@ -276,27 +306,26 @@ fn each_with_event(
             }
             beyond(edges.stable).for_each(|(user, _)| visit(user, false));
         }
-        (Test::ErrorsBeyond { .. } | Test::Slower { .. }, _) => {}
+        (Kind::Duration | Kind::Mean, _) => {}
     }
 }
 
 /// Stable's requests that may still turn out to have a test's event.
-fn pending_on_stable(test: Test, tick: &Tick) -> u64 {
-    match test {
-        Test::Errors { .. } => tick.stable.open,
-        Test::Slower { .. } => tick.stable.untimed(),
-        Test::ErrorsBeyond { .. } => 0,
-    }
+fn pending_on_stable(test: &Test, tick: &Tick) -> u64 {
+    let stable = &tick.counts.stable;
+    let signal = catalog::by_id(test.signal);
+    let pending = signal.and_then(|signal| Some(stable.pending(signal, stable.tally(signal.id)?)));
+    pending.unwrap_or(stable.open) // not observed: anything may come of what is open
 }
 
-/// Users who have come already, or a sample of them.
+/// Users that have come already, or a sample of them.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Newcomers {
     /// How often all users have been halved to get the sample.
     level: u8,
-    /// All who have come in the run: those of the sample stand for the others.
-    all: Sides,
-    /// Whether some may have come long ago, to a version where nobody has noted them.
+    /// All users that have come in the run: those of the sample stand for the others.
+    all: Crowd,
+    /// Whether some may have come long ago, to a version where they were not recorded.
     with_strangers: bool,
     of_run: UserSet,
     of_step: UserSet,
@@ -305,7 +334,7 @@ pub(super) struct Newcomers {
 impl Default for Newcomers {
     fn default() -> Self {
         let (of_run, of_step) = (UserSet::exact(), UserSet::exact());
-        Self { level: 0, all: Sides::default(), with_strangers: false, of_run, of_step }
+        Self { level: 0, all: Crowd::default(), with_strangers: false, of_run, of_step }
     }
 }
 
@@ -315,22 +344,22 @@ impl Newcomers {
         self.of_step = UserSet::exact();
     }
 
-    /// Notes who has come in a tick, and says who of them for the first time.
+    /// Notes the users of a tick. Returns those of them that come for the first time.
     fn meet(&mut self, tick: &Tick, in_step: bool, view: View) -> Firsts {
         let seen = |counts: &Counts| counts.users.as_ref().map_or(0, |users| users.seen.level());
-        let level = self.level.max(seen(&tick.candidate)).max(seen(&tick.stable));
+        let level = self.level.max(seen(&tick.counts.candidate)).max(seen(&tick.counts.stable));
         self.halve(level);
         let mut firsts =
             Firsts { scale: 1_u64.checked_shl(level.into()).unwrap_or(u64::MAX), ..Firsts::default() };
-        let failed = if view == View::Closed { first::UNANSWERED } else { first::FAILED };
-        for side in [Side::Candidate, Side::Stable] {
-            let Some(users) = &tick.side(side).users else { continue };
-            for (user, outcome) in users.seen.after(level) {
+        let failed = if view == View::Closed { tally::First::Unanswered } else { tally::First::Failed } as u8;
+        for (side, counts) in tick.counts.iter() {
+            let Some(users) = &counts.users else { continue };
+            for (user, first) in users.seen.after(level) {
                 if self.of_run.insert(user) {
-                    firsts.newcomers.add(side);
+                    firsts.newcomers.count(side);
                 }
                 if in_step && self.of_step.insert(user) {
-                    firsts.arm(side).count(outcome >= failed);
+                    firsts.requests[side].count(first >= failed);
                 }
             }
         }
@@ -353,12 +382,9 @@ impl Newcomers {
 
 impl Step {
     fn count_users(&mut self, firsts: &Firsts, rules: &Rules) {
-        let all = firsts.all_in_step();
-        self.requests = self.requests.saturating_add(all.candidate);
-        self.stable_requests = self.stable_requests.saturating_add(all.stable);
+        self.units = self.units.plus(firsts.all_requests().map(|arm| arm.units));
         if let Some(promotion) = rules.promotion {
-            let table = Table { candidate: firsts.candidate, stable: firsts.stable };
-            self.errors.add(&table, promotion.margin);
+            self.errors.add(&firsts.requests, promotion.margin);
         }
     }
 }

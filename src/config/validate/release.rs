@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::{at_most, exactly_one, total};
-use crate::config::release::{
-    Analysis, ERROR_RATE, ErrorWhen, LATENCY, Metric, PromoteWhen, SetWeight, Step,
-};
+use crate::config::release::{Analysis, ErrorWhen, Metric, PromoteWhen, SetWeight, Step};
 use crate::config::report::{Path, Problems, Shown};
 use crate::config::schema::{BlueGreen, Rollout, known};
 use crate::config::units::{Duration, Share};
+use crate::signal::catalog::{self, Kind};
 
 /// Steps of one rollout.
 const MOST_STEPS: usize = 64;
@@ -183,7 +182,11 @@ fn analysis(analysis: &Analysis, path: &Path<'_>, problems: &mut Problems) {
     error_when(&analysis.error_when, &path.field("error_when"), problems);
     let metrics = path.field("metrics");
     if analysis.metrics.is_empty() {
-        problems.add(&metrics, "empty; expected at least one metric, such as `{name: error_rate}`");
+        let example = catalog::ERROR_RATE.name;
+        problems.add(
+            &metrics,
+            format_args!("empty; expected at least one metric, such as `{{name: {example}}}`"),
+        );
     }
     at_most(analysis.metrics.len(), &metrics, problems);
     for (index, rule) in analysis.metrics.iter().enumerate() {
@@ -238,29 +241,34 @@ fn error_when(when: &ErrorWhen, path: &Path<'_>, problems: &mut Problems) {
 }
 
 fn metric(metric: &Metric, path: &Path<'_>, problems: &mut Problems) {
-    let is_latency = metric.name == LATENCY;
+    let signal = catalog::by_name(&metric.name);
     if metric.name.is_empty() {
-        problems.add(&path.field("name"), "missing or empty; expected error_rate or latency");
-    } else if !is_latency && metric.name != ERROR_RATE {
+        let names = catalog::names().join(" or ");
+        problems.add(&path.field("name"), format_args!("missing or empty; expected {names}"));
+    } else if signal.is_none() {
+        let names = known(catalog::names().into_iter());
         problems.add(
             &path.field("name"),
-            format_args!("{} is no metric; known here: \"error_rate\", \"latency\"", Shown(&metric.name)),
+            format_args!("{} is no metric; known here: {names}", Shown(&metric.name)),
         );
     }
+    let kind = signal.map_or(Kind::Event, |signal| signal.kind);
     if let Some(tolerate) = metric.tolerate {
         within(tolerate, 1.0, 100.0, &path.field("tolerate"), problems);
     }
     if let Some(max) = metric.max {
-        if is_latency {
-            problems.add(&path.field("max"), "a rate's bound; latency has none");
-        } else {
+        if kind == Kind::Event {
             within(max, 1e-6, 0.999, &path.field("max"), problems);
+        } else {
+            problems.add(&path.field("max"), format_args!("a rate's bound; {} has none", metric.name));
         }
     }
     if let Some(quantiles) = &metric.quantiles {
         let path = path.field("quantiles");
-        if !is_latency {
-            problems.add(&path, "only latency has quantiles");
+        if kind != Kind::Duration {
+            let durations = catalog::ALL.iter().filter(|signal| signal.kind == Kind::Duration);
+            let durations: Vec<&str> = durations.map(|signal| signal.name).collect();
+            problems.add(&path, format_args!("only {} has quantiles", durations.join(" or ")));
         } else if quantiles.is_empty() || quantiles.len() > MOST_QUANTILES {
             problems.add(&path, format_args!("{} entries; expected 1 to {MOST_QUANTILES}", quantiles.len()));
         }

@@ -1,10 +1,15 @@
 use super::*;
 use std::collections::BTreeMap;
 
-use crate::analysis::tick::{Counts, Tick};
+use crate::analysis::kernel::ratio::Table;
+use crate::analysis::look::Look;
+use crate::analysis::tick::Tick;
 use crate::config;
 use crate::control::response::Problem;
+use crate::model::{Pair, Unit};
 use crate::rollout::program::Program;
+use crate::rollout::record::Clock;
+use crate::signal::tally::tests::ended;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -63,9 +68,8 @@ impl Fake {
         let mut store =
             Self { rollouts: rollouts.map(|(name, fields)| (name.to_owned(), begun(&fields))).into() };
         // A tick in which one of the candidate's six requests fails, and one of stable's hundred.
-        let counts = |errors, requests| Counts { errors, requests, ..Counts::default() };
-        let (candidate, stable) = (counts(1, 6), counts(1, 100));
-        let tick = Tick { number: 1_000_000, share: Some(0.05), candidate, stable, ..Tick::default() };
+        let counts = Pair::new(ended((1, 6)), ended((1, 100)));
+        let tick = Tick { number: 1_000_000, share: Some(0.05), counts, ..Tick::default() };
         if let Some((record, _)) = store.rollouts.get_mut("steps") {
             record.run.close(&record.program, &tick, clock().now());
         }
@@ -156,16 +160,11 @@ fn events_are_shown_newest_first() {
     let (_, journal) = store.rollouts.get_mut("steps").unwrap();
     journal.last_mut().unwrap().evidence = Some(event::Finding {
         is_absolute: false,
-        unit: event::Unit::Requests,
+        unit: Unit::Requests,
         rule: "error_rate".into(),
         value: 2.345_67,
         threshold: 2.0,
-        samples: crate::analysis::judge::Seen {
-            candidate_events: 9,
-            candidate_requests: 10,
-            stable_events: 1,
-            stable_requests: 200,
-        },
+        samples: Look::Events(Table::of((9, 10), (1, 200))),
     });
     let response = store.serve(&api, &get("/v1/rollouts/steps/events"));
     assert_eq!(

@@ -1,7 +1,12 @@
 use super::*;
+use crate::analysis::kernel::ratio::Table;
+use crate::analysis::look::Look;
 use crate::analysis::users::tests::hash;
 use crate::config;
-use crate::telemetry::ledger::{Ledger, Side, Ticket};
+use crate::model::{Draw, UserHash};
+use crate::signal::catalog::{self, ERROR_RATE, LATENCY};
+use crate::signal::observed::Observed;
+use crate::telemetry::ledger::{Ledger, Ticket};
 use serde_json::json;
 
 mod any_order;
@@ -26,26 +31,72 @@ fn at(nanoseconds: u64) -> Clock {
 }
 
 /// A worker between clients and versions.
-#[derive(Default)]
 struct Worker {
     ledger: Ledger,
 }
 
+impl Default for Worker {
+    fn default() -> Self {
+        let mut ledger = Ledger::default();
+        ledger.count_signals(catalog::DEFAULT.to_vec());
+        Self { ledger }
+    }
+}
+
 impl Worker {
     /// Requests that arrive in a tick; of the candidate's so many fail, the rest is answered at once.
-    fn tick(&mut self, tick: u64, epoch: u64, candidate: (u64, u64), stable: (u64, u64)) {
+    fn tick(&mut self, tick: u64, assignment: Assignment, candidate: (u64, u64), stable: (u64, u64)) {
         for (side, (errors, requests)) in [(Side::Candidate, candidate), (Side::Stable, stable)] {
             for request in 0..requests {
-                let ticket = self.ledger.arrive(tick, epoch, side, None);
-                self.ledger.end(ticket, 1_000_000, request < errors);
+                let ticket = self.arrive(tick, assignment, side);
+                self.end(ticket, 1_000_000, request < errors);
             }
         }
     }
 
     /// A user's request that is answered at once.
-    fn visit(&mut self, tick: u64, epoch: u64, side: Side, user: u64, fails: bool) {
-        let ticket = self.ledger.arrive(tick, epoch, side, Some(user));
-        self.ledger.end(ticket, 1_000_000, fails);
+    fn visit(
+        &mut self,
+        tick: u64,
+        assignment: Assignment,
+        side: Side,
+        user: impl Into<UserHash>,
+        fails: bool,
+    ) {
+        let ticket = self.arrive_from(tick, assignment, side, user);
+        self.end(ticket, 1_000_000, fails);
+    }
+
+    fn arrive(&mut self, tick: u64, assignment: Assignment, side: Side) -> Ticket {
+        self.ledger.arrive(tick, Draw { assignment, side, user: None })
+    }
+
+    fn arrive_from(
+        &mut self,
+        tick: u64,
+        assignment: Assignment,
+        side: Side,
+        user: impl Into<UserHash>,
+    ) -> Ticket {
+        self.ledger.arrive(tick, Draw { assignment, side, user: Some(user.into()) })
+    }
+
+    fn end(&mut self, ticket: Ticket, nanoseconds: u64, failed: bool) {
+        self.ledger.observe(&ticket, &LATENCY, Observed::Duration(nanoseconds));
+        self.ledger.observe(&ticket, &ERROR_RATE, Observed::Event(failed));
+        self.ledger.end(ticket);
+    }
+}
+
+/// An assignment that no record has.
+fn unknown(assignment: Assignment, nth: u64) -> Assignment {
+    Assignment(assignment.0 ^ nth)
+}
+
+fn table(look: Look) -> Table {
+    match look {
+        Look::Events(table) => table,
+        Look::Means(_) => panic!("events are judged"),
     }
 }
 
@@ -56,10 +107,10 @@ fn advance(record: &mut Record, workers: &[&Worker], known_before: u64, clock: C
     record.advance(&entries, known_before, clock)
 }
 
-fn begun() -> (Record, u64) {
+fn begun() -> (Record, Assignment) {
     let (record, _) = Record::begin(program(), at(100 * SECOND));
-    let epoch = record.head("r").assignment;
-    (record, epoch)
+    let assignment = record.head("r").assignment;
+    (record, assignment)
 }
 
 /// A rollout whose users stay, with these fields besides.
@@ -77,19 +128,19 @@ fn with_users(fields: &serde_json::Value) -> config::schema::Config {
         .unwrap()
 }
 
-fn begun_with_users(fields: &serde_json::Value) -> (Record, u64) {
+fn begun_with_users(fields: &serde_json::Value) -> (Record, Assignment) {
     let (record, _) = Record::begin(Program::new(&with_users(fields).rollouts[0]), at(100 * SECOND));
-    let epoch = record.head("r").assignment;
-    (record, epoch)
+    let assignment = record.head("r").assignment;
+    (record, assignment)
 }
 
 #[test]
 fn the_counts_of_all_workers_are_judged_together_and_once() {
-    let (mut record, epoch) = begun();
+    let (mut record, assignment) = begun();
     let (mut one, mut two) = (Worker::default(), Worker::default());
     for tick in 100..104 {
-        one.tick(tick, epoch, (1, 1), (0, 9));
-        two.tick(tick, epoch, (0, 1), (0, 10));
+        one.tick(tick, assignment, (1, 1), (0, 9));
+        two.tick(tick, assignment, (0, 1), (0, 10));
     }
     assert_eq!(advance(&mut record, &[&one, &two], 101, at(104 * SECOND)), []);
     assert_eq!(record.closed_through, 100, "of 101 not everybody has told");
@@ -104,10 +155,10 @@ fn the_counts_of_all_workers_are_judged_together_and_once() {
 
 #[test]
 fn a_worker_that_is_silent_stalls_nothing() {
-    let (mut record, epoch) = begun();
+    let (mut record, assignment) = begun();
     let (mut well, mut silent) = (Worker::default(), Worker::default());
-    well.tick(100, epoch, (0, 1), (0, 19));
-    silent.tick(100, epoch, (1, 1), (0, 19));
+    well.tick(100, assignment, (0, 1), (0, 19));
+    silent.tick(100, assignment, (1, 1), (0, 19));
     // 5 s of deadline and the grace go by without a word.
     for second in 101..=107 {
         advance(&mut record, &[&well], 100, at(second * SECOND));
@@ -123,15 +174,15 @@ fn a_worker_that_is_silent_stalls_nothing() {
 
 #[test]
 fn a_tick_stays_open_until_its_requests_end_or_the_deadline() {
-    let (mut record, epoch) = begun();
+    let (mut record, assignment) = begun();
     let mut worker = Worker::default();
-    worker.tick(100, epoch, (0, 1), (0, 19));
-    let slow = worker.ledger.arrive(100, epoch, Side::Stable, None);
-    let hanging = worker.ledger.arrive(101, epoch, Side::Candidate, None);
-    worker.tick(101, epoch, (0, 1), (0, 19));
+    worker.tick(100, assignment, (0, 1), (0, 19));
+    let slow = worker.arrive(100, assignment, Side::Stable);
+    let hanging = worker.arrive(101, assignment, Side::Candidate);
+    worker.tick(101, assignment, (0, 1), (0, 19));
     advance(&mut record, &[&worker], 103, at(103 * SECOND));
     assert_eq!(record.closed_through, 99);
-    worker.ledger.end(slow, 3 * SECOND, false);
+    worker.end(slow, 3 * SECOND, false);
     advance(&mut record, &[&worker], 104, at(104 * SECOND));
     assert_eq!(record.closed_through, 100, "in order: 101 waits");
     advance(&mut record, &[&worker], 106, at(106 * SECOND + SECOND / 2));
@@ -141,21 +192,21 @@ fn a_tick_stays_open_until_its_requests_end_or_the_deadline() {
     assert_eq!(record.closed_through, 106, "the deadline has passed, and nothing came since");
     assert!(record.run.judge.reading().all > before, "who has not answered has failed");
     worker.ledger.forget_through(record.closed_through);
-    worker.ledger.end(hanging, 20 * SECOND, true);
+    worker.end(hanging, 20 * SECOND, true);
     assert!(worker.ledger.is_empty());
 }
 
 #[test]
 fn an_answer_that_nobody_has_told_of_yet_is_not_late() {
-    let (mut record, epoch) = begun();
+    let (mut record, assignment) = begun();
     let mut worker = Worker::default();
-    worker.tick(100, epoch, (0, 0), (0, 95));
-    let slow: Vec<_> = (0..5).map(|_| worker.ledger.arrive(100, epoch, Side::Candidate, None)).collect();
+    worker.tick(100, assignment, (0, 0), (0, 95));
+    let slow: Vec<_> = (0..5).map(|_| worker.arrive(100, assignment, Side::Candidate)).collect();
     // The report is from the tick before: of the last second of the deadline it does not tell.
     advance(&mut record, &[&worker], 105, at(106 * SECOND + SECOND / 2));
     assert_eq!(record.closed_through, 99);
     for ticket in slow {
-        worker.ledger.end(ticket, 4_900_000_000, false);
+        worker.end(ticket, 4_900_000_000, false);
     }
     advance(&mut record, &[&worker], 107, at(107 * SECOND));
     assert_eq!(record.closed_through, 106);
@@ -163,7 +214,7 @@ fn an_answer_that_nobody_has_told_of_yet_is_not_late() {
 
     // When no newer report comes, it is not waited for.
     let mut worker = Worker::default();
-    worker.ledger.arrive(107, epoch, Side::Stable, None);
+    worker.arrive(107, assignment, Side::Stable);
     advance(&mut record, &[&worker], 108, at(114 * SECOND));
     assert_eq!(record.closed_through, 106);
     advance(&mut record, &[&worker], 108, at(115 * SECOND));
@@ -172,35 +223,35 @@ fn an_answer_that_nobody_has_told_of_yet_is_not_late() {
 
 #[test]
 fn open_ticks_take_a_candidate_back_without_waiting_for_stable() {
-    let (mut record, epoch) = begun();
+    let (mut record, assignment) = begun();
     let mut worker = Worker::default();
     for tick in 100..103 {
-        worker.tick(tick, epoch, (5, 5), (0, 94));
-        worker.ledger.arrive(tick, epoch, Side::Stable, None); // will take its time
+        worker.tick(tick, assignment, (5, 5), (0, 94));
+        worker.arrive(tick, assignment, Side::Stable); // will take its time
     }
     let events = advance(&mut record, &[&worker], 103, at(103 * SECOND));
     assert_eq!(record.run.phase, Phase::Failed);
     assert_eq!(record.closed_through, 99, "none of them is closed");
-    let samples = events[0].evidence.as_ref().unwrap().samples;
-    assert!(samples.candidate_events >= 5, "the finding has what was seen in them: {samples:?}");
+    let samples = table(events[0].evidence.as_ref().unwrap().samples);
+    assert!(samples.candidate.events >= 5, "the finding has what was seen in them: {samples:?}");
 }
 
 #[test]
 fn requests_of_another_assignment_are_no_evidence() {
-    let (mut record, epoch) = begun();
+    let (mut record, assignment) = begun();
     let mut worker = Worker::default();
     // Both assignments in one tick, then one that nobody knows.
-    worker.tick(100, epoch, (5, 5), (0, 95));
-    worker.tick(100, epoch + 1, (0, 1), (0, 1));
-    worker.tick(101, epoch + 2, (5, 5), (0, 95));
+    worker.tick(100, assignment, (5, 5), (0, 95));
+    worker.tick(100, unknown(assignment, 1), (0, 1), (0, 1));
+    worker.tick(101, unknown(assignment, 2), (5, 5), (0, 95));
     advance(&mut record, &[&worker], 102, at(102 * SECOND));
     assert_eq!((record.closed_through, record.run.judge.step_requests()), (101, 0));
     assert_eq!(record.run.judge.reading().all, 1.0);
 
     // After a promotion, requests that came before still count under what they were assigned by.
-    worker.tick(102, epoch, (1, 5), (0, 95));
+    worker.tick(102, assignment, (1, 5), (0, 95));
     record.command(Command::Promote { full: false }, at(103 * SECOND)).unwrap();
-    assert_ne!(record.head("r").assignment, epoch);
+    assert_ne!(record.head("r").assignment, assignment);
     advance(&mut record, &[&worker], 103, at(103 * SECOND));
     assert_eq!(record.run.judge.step_requests(), 0, "but not for the step that has begun since");
     assert!(record.run.judge.reading().all != 1.0);
@@ -234,7 +285,7 @@ fn a_tick_tells_of_a_side_only_if_it_had_one_assignment() {
     let at_green = record.head("r").assignment;
     worker.tick(103, at_blue, (0, 0), (0, 50));
     worker.tick(103, at_green, (50, 50), (0, 0));
-    worker.tick(104, at_green + 1, (50, 50), (0, 0));
+    worker.tick(104, unknown(at_green, 1), (50, 50), (0, 0));
     worker.tick(105, at_blue, (0, 0), (50, 50));
     advance(&mut record, &[&worker], 106, at(106 * SECOND));
     assert_eq!((record.closed_through, record.run.window()), (105, Some(1.0)));
@@ -246,10 +297,10 @@ fn a_tick_tells_of_a_side_only_if_it_had_one_assignment() {
 /// Another candidate of the same release does not inherit what the one before has done.
 #[test]
 fn what_another_candidate_did_is_no_evidence() {
-    let (mut record, epoch) = begun();
+    let (mut record, assignment) = begun();
     let mut worker = Worker::default();
     for tick in 100..103 {
-        worker.tick(tick, epoch, (5, 5), (0, 95));
+        worker.tick(tick, assignment, (5, 5), (0, 95));
     }
     let red = Program { candidate: Some("red".into()), ..program() };
     record.push(&red, at(103 * SECOND));
@@ -260,10 +311,10 @@ fn what_another_candidate_did_is_no_evidence() {
 /// A worker that stops telling leaves requests open of which nobody knows how they ended.
 #[test]
 fn what_nobody_tells_of_is_no_failure() {
-    let (mut record, epoch) = begun();
+    let (mut record, assignment) = begun();
     let mut worker = Worker::default();
-    worker.tick(100, epoch, (0, 0), (0, 95));
-    let open: Vec<_> = (0..5).map(|_| worker.ledger.arrive(100, epoch, Side::Candidate, None)).collect();
+    worker.tick(100, assignment, (0, 0), (0, 95));
+    let open: Vec<_> = (0..5).map(|_| worker.arrive(100, assignment, Side::Candidate)).collect();
     assert_eq!(open.len(), 5);
     advance(&mut record, &[&worker], 101, at(109 * SECOND));
     assert_eq!((record.closed_through, record.run.judge.reading().all), (100, 1.0));
@@ -271,9 +322,9 @@ fn what_nobody_tells_of_is_no_failure() {
 
 #[test]
 fn a_record_survives_being_written() {
-    let (mut record, epoch) = begun();
+    let (mut record, assignment) = begun();
     let mut worker = Worker::default();
-    worker.tick(100, epoch, (1, 5), (1, 95));
+    worker.tick(100, assignment, (1, 5), (1, 95));
     advance(&mut record, &[&worker], 101, at(101 * SECOND));
     let bytes = postcard::to_allocvec(&record).unwrap();
     assert!(bytes.len() < 1_000, "{} bytes", bytes.len());
@@ -284,9 +335,9 @@ fn a_record_survives_being_written() {
 
 #[test]
 fn a_clock_that_goes_back_or_jumps_judges_nothing_twice() {
-    let (mut record, epoch) = begun();
+    let (mut record, assignment) = begun();
     let mut worker = Worker::default();
-    worker.tick(100, epoch, (0, 5), (0, 95));
+    worker.tick(100, assignment, (0, 5), (0, 95));
     advance(&mut record, &[&worker], 101, at(101 * SECOND));
     let judged = record.run.judge.clone();
     for clock in [at(0), at(99 * SECOND), at(1_000_000 * SECOND), at(u64::MAX), Clock::default()] {
@@ -298,16 +349,16 @@ fn a_clock_that_goes_back_or_jumps_judges_nothing_twice() {
 /// The candidate fails in the last seconds of a step, which close in the next one.
 #[test]
 fn what_is_told_is_what_was_seen() {
-    let (mut record, epoch) = begun();
+    let (mut record, assignment) = begun();
     let mut worker = Worker::default();
     let mut slow = Vec::new();
     for tick in 101..104 {
-        worker.tick(tick, epoch, (0, 5), (0, 95));
-        (0..5).for_each(|_| slow.push(worker.ledger.arrive(tick, epoch, Side::Candidate, None)));
+        worker.tick(tick, assignment, (0, 5), (0, 95));
+        (0..5).for_each(|_| slow.push(worker.arrive(tick, assignment, Side::Candidate)));
     }
     advance(&mut record, &[&worker], 104, at(104 * SECOND));
     record.command(Command::Promote { full: false }, at(104 * SECOND + 1)).unwrap();
-    slow.into_iter().for_each(|ticket| worker.ledger.end(ticket, 2 * SECOND, true));
+    slow.into_iter().for_each(|ticket| worker.end(ticket, 2 * SECOND, true));
     advance(&mut record, &[&worker], 105, at(105 * SECOND));
     assert_eq!(record.run.phase, Phase::Failed);
     let reason = &record.run.reason;

@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Held, Now, Phase, Refused, Run, say};
-use crate::analysis::kernel::Arm;
 use crate::analysis::tick::{Tick, View};
 use crate::analysis::users::Firsts;
 use crate::analysis::window::{self, NotJudged, Window};
 use crate::config::units::Share;
-use crate::rollout::event::{Action, Actor, Event, Finding, Unit};
+use crate::model::{Arm, Side, Unit};
+use crate::rollout::event::{Action, Actor, Event, Finding};
 use crate::rollout::program::{Program, Weights, weights};
 
 /// Which of the two sides answers, and since when it has done what.
@@ -37,16 +37,17 @@ impl Sides {
     fn counted(&self, tick: &Tick, firsts: Option<&Firsts>, view: View) -> Option<Arm> {
         let is_candidates = tick.share.is_some_and(|share| share >= 1.0);
         let is_known = tick.number >= self.from && !tick.void && is_candidates == self.is_candidate;
-        is_known.then(|| window::counted(tick, firsts, self.is_candidate, view))
+        let side = if self.is_candidate { Side::Candidate } else { Side::Stable };
+        is_known.then(|| window::counted(tick, firsts, side, view))
     }
 
     /// Takes over a tick that is closed, and where users are judged what it tells of them.
     pub(super) fn close(&mut self, tick: &Tick, firsts: Option<&Firsts>) {
         let Some(counted) = self.counted(tick, firsts, View::Closed) else { return };
-        if counted.requests > 0 && std::mem::take(&mut self.starts_anew) {
+        if counted.units > 0 && std::mem::take(&mut self.starts_anew) {
             self.answered = Arm::default();
         }
-        self.answered = self.answered.and(counted);
+        self.answered = self.answered.plus(counted);
         if let Some(window) = &mut self.window {
             window.add(counted);
         }
@@ -228,7 +229,8 @@ impl Run {
         events: &mut Vec<Event>,
     ) {
         let (Some(window), Some(analysis)) = (&self.sides.window, &program.analysis) else { return };
-        let firsts = if analysis.rules.by_user { self.judge.first_requests(open) } else { Vec::new() };
+        let by_user = analysis.rules.unit == Unit::Users;
+        let firsts = if by_user { self.judge.first_requests(open) } else { Vec::new() };
         let window = self.sides.at_least(window, open, &firsts);
         let crossed = window.value() >= analysis.rules.threshold;
         if !crossed || std::mem::replace(&mut self.sides.crossed, true) {

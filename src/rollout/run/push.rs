@@ -3,8 +3,8 @@
 use super::flip::Sides;
 use super::{Held, Now, Phase, Run, Step};
 use crate::analysis::judge::Redefined;
-use crate::analysis::kernel::Arm;
 use crate::analysis::window::NotJudged;
+use crate::model::Arm;
 use crate::rollout::event::{Action, Actor, Event, Percent};
 use crate::rollout::program::Program;
 

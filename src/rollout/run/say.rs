@@ -1,13 +1,17 @@
 //! Sentences for people who are woken at night.
 
-use super::super::event::{Finding, Of, Percent, Unit};
+use super::super::event::{Finding, Of, Percent};
 use super::super::program::{Pause, Program, Step};
-use crate::analysis::judge::{Judge, Seen};
-use crate::analysis::kernel::Arm;
-use crate::analysis::latency;
-use crate::analysis::rules::{Rules, Test};
-use crate::analysis::window::{NotJudged, Window};
+use crate::analysis::judge::Judge;
+use crate::analysis::kernel::ratio::Table;
+use crate::analysis::look::Look;
+use crate::analysis::rules::Rules;
+use crate::analysis::test::{Against, Measure};
+use crate::analysis::window::{self, NotJudged, Window};
 use crate::config::report::Shown;
+use crate::model::{Arm, Pair, Side, Unit};
+use crate::signal::histogram;
+use crate::signal::sums::Sums;
 
 fn candidate(program: &Program) -> &str {
     program.candidate.as_deref().unwrap_or("the candidate")
@@ -98,10 +102,10 @@ pub(super) fn not_watched(program: &Program, is_candidate: bool, why: NotJudged,
     let why = match why {
         NotJudged::TooFew => {
             let unit = program.unit().label();
-            format!("of {old} only {} {unit} were judged before it, 1000 are needed", before.requests)
+            format!("of {old} only {} {unit} were judged before it, 1000 are needed", before.units)
         }
         NotJudged::TooMany => {
-            format!("{} failed before it", Of(before.events, before.requests, program.unit()))
+            format!("{} failed before it", Of(before, program.unit()))
         }
     };
     format!("{new} is not watched after the flip, nothing goes back by itself: {why}")
@@ -130,16 +134,11 @@ pub(super) fn watched(program: &Program, window: &Window, is_candidate: bool, th
     let (candidate, stable) =
         if is_candidate { (window.since, window.before) } else { (window.before, window.since) };
     Finding {
-        rule: "error_rate.window".into(),
+        rule: window::metric(),
         is_absolute: true,
         value: window.value().log10(),
         threshold: threshold.log10(),
-        samples: Seen {
-            candidate_events: candidate.events,
-            candidate_requests: candidate.requests,
-            stable_events: stable.events,
-            stable_requests: stable.requests,
-        },
+        samples: Look::Events(Pair::new(candidate, stable)),
         unit: program.unit(),
     }
 }
@@ -152,7 +151,7 @@ pub(super) fn since_the_flip(
     finding: &Finding,
 ) -> String {
     let (new, old) = sides(program, is_candidate);
-    let of = |arm: Arm| Of(arm.events, arm.requests, program.unit());
+    let of = |arm: Arm| Of(arm, program.unit());
     format!(
         "since the flip {} failed at {new}, before it {} at {old}, and {} are allowed; the odds that this is no chance \
          are {}, {} is the limit",
@@ -192,26 +191,24 @@ pub(super) fn overdue(program: &Program, position: usize, waited: u64, judge: &J
 
 /// What the judge goes by when it accuses, and what exactly that is, in words. `tick`: the one under way.
 pub(super) fn finding(judge: &Judge, rules: &Rules, tick: u64) -> (Finding, String) {
-    let (metric, test, samples) = judge.strongest().unwrap_or_default();
-    let rule = rules.metrics.get(metric);
-    let name = rule.map(|rule| rule.name.clone()).unwrap_or_default();
-    let test_of_rule = rule.and_then(|rule| rule.tests.get(test));
-    let what = match test_of_rule {
-        Some(Test::Slower { quantile, .. }) => {
-            let edges = judge.edges(metric, test, tick);
-            let edge = edges.map_or(0.0, |edges| latency::milliseconds(edges.candidate));
+    let strongest = judge.strongest(tick);
+    let name = strongest.map_or("", |strongest| strongest.metric);
+    let what = match strongest.map(|strongest| (strongest.test.measure, strongest.test.against)) {
+        Some((Measure::Quantile(quantile), _)) => {
+            let edges = strongest.and_then(|strongest| strongest.edges);
+            let edge = edges.map_or(0.0, |edges| histogram::milliseconds(edges.candidate));
             format!("{name}: slower than {edge:.0} ms, beyond stable's {quantile} quantile")
         }
-        Some(Test::ErrorsBeyond { max }) => format!("{name}: more than {}", Rate(*max)),
-        _ => name.clone(),
+        Some((_, Against::Bound { max })) => format!("{name}: more than {}", Rate(max)),
+        _ => name.to_owned(),
     };
     let finding = Finding {
-        rule: name,
-        is_absolute: matches!(test_of_rule, Some(Test::ErrorsBeyond { .. })),
+        rule: name.to_owned(),
+        is_absolute: strongest.is_some_and(|strongest| strongest.test.is_bound()),
         value: judge.reading().all.log10(),
         threshold: rules.threshold.log10(),
-        samples,
-        unit: if rules.by_user { Unit::Users } else { Unit::Requests },
+        samples: strongest.map(|strongest| strongest.seen).unwrap_or_default(),
+        unit: rules.unit,
     };
     (finding, what)
 }
@@ -219,13 +216,12 @@ pub(super) fn finding(judge: &Judge, rules: &Rules, tick: u64) -> (Finding, Stri
 /// The sentence of a finding, which is about `what`.
 pub(super) fn accusation(program: &Program, finding: &Finding, what: &str) -> String {
     let (name, stable) = (candidate(program), &program.stable);
-    let seen = finding.samples;
-    let mine = Of(seen.candidate_events, seen.candidate_requests, finding.unit);
+    let seen = |side: Side| Seen(finding, side);
+    let mine = seen(Side::Candidate);
     let what = if finding.is_absolute {
         format!("{name} has more than it may ({what}): {mine}")
     } else {
-        let theirs = Of(seen.stable_events, seen.stable_requests, finding.unit);
-        format!("{name} is worse than {stable} ({what}): {mine} against {theirs}")
+        format!("{name} is worse than {stable} ({what}): {mine} against {}", seen(Side::Stable))
     };
     format!(
         "{what}; the odds that this is no chance are {}, {} is the limit",
@@ -234,17 +230,34 @@ pub(super) fn accusation(program: &Program, finding: &Finding, what: &str) -> St
     )
 }
 
+/// What was seen of a side: `9 of 12 requests (75 %)`, or `a mean of 0.42 over 12 requests`.
+struct Seen<'a>(&'a Finding, Side);
+
+impl std::fmt::Display for Seen<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self(finding, side) = self;
+        match finding.samples {
+            Look::Events(table) => Of(table[*side], finding.unit).fmt(f),
+            Look::Means(sums) => {
+                let sums: Sums = sums[*side];
+                let mean = sums.mean().unwrap_or_default();
+                write!(f, "a mean of {mean:.3} over {} {}", sums.count, finding.unit.label())
+            }
+        }
+    }
+}
+
 /// The sentence of a circuit breaker.
-pub(super) fn tripped(program: &Program, seen: &Seen, weight: u16) -> String {
+pub(super) fn tripped(program: &Program, seen: &Table, weight: u16) -> String {
     let (name, stable) = (candidate(program), &program.stable);
-    let theirs = match seen.stable_requests {
+    let theirs = match seen.stable.units {
         0 => format!("{stable} gets none"),
-        requests => format!("{stable} is well: {}", Of(seen.stable_events, requests, Unit::Requests)),
+        _ => format!("{stable} is well: {}", Of(seen.stable, Unit::Requests)),
     };
     format!(
         "at {} the circuit breaker has seen {} errors of {name} in a row on one worker, while {theirs}",
         Percent(weight),
-        seen.candidate_events
+        seen.candidate.events
     )
 }
 

@@ -1,6 +1,8 @@
 use super::*;
-use crate::analysis::tick::Counts;
+use crate::analysis::look::Look;
 use crate::config;
+use crate::model::Pair;
+use crate::signal::tally::tests::ended;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -47,11 +49,18 @@ pub(super) fn at(second: u64) -> Now {
     Now { time: second * 1_000, uptime: second * 1_000, tick: second }
 }
 
+fn table(look: Look) -> crate::analysis::kernel::ratio::Table {
+    match look {
+        Look::Events(table) => table,
+        Look::Means(_) => panic!("events are judged"),
+    }
+}
+
 /// A tick at 5 % in which the candidate has (errors, requests), and stable one error in every tenth tick.
 fn tick(number: u64, errors: u64, requests: u64) -> Tick {
-    let counts = |errors, requests| Counts { requests, errors, ..Counts::default() };
-    let stable = counts(u64::from(number.is_multiple_of(10)).min(requests), 19 * requests);
-    Tick { number, share: Some(0.05), candidate: counts(errors, requests), stable, ..Tick::default() }
+    let stable = ended((u64::from(number.is_multiple_of(10)).min(requests), 19 * requests));
+    let counts = Pair::new(ended((errors, requests)), stable);
+    Tick { number, share: Some(0.05), counts, ..Tick::default() }
 }
 
 /// A second goes by in which the candidate has (errors, requests).
@@ -119,7 +128,7 @@ fn a_failing_candidate_is_taken_back_and_the_event_says_why() {
     assert!(evidence.value >= 2.0 && evidence.threshold == 2.0);
     // What arrived while the first step began is its own: there was none before.
     let seen = now;
-    assert_eq!(evidence.samples.candidate_events, seen);
+    assert_eq!(table(evidence.samples).candidate.events, seen);
     let start = format!(
         "green is rolled back, its traffic goes to blue: at 5 % green is worse than blue (error_rate): {seen} of {seen} requests \
          (100.0 %) against 1 of {} requests ({:.1} %); the odds that this is no chance are ",
@@ -321,8 +330,8 @@ fn a_step_at_100_percent_ends_without_stable() {
     }));
     let (mut run, _) = Run::begin(&program, at(0));
     let alone = |number, errors, requests| {
-        let candidate = Counts { requests, errors, ..Counts::default() };
-        Tick { number, share: Some(1.0), candidate, ..Tick::default() }
+        let counts = Pair::new(ended((errors, requests)), ended((0, 0)));
+        Tick { number, share: Some(1.0), counts, ..Tick::default() }
     };
     for now in 1..=4 {
         run.close(&program, &alone(now, 0, 5), at(now + 1));

@@ -1,7 +1,9 @@
 //! The circuit breaker of a worker: what it has seen is acted on at once, as the judge's finding would be.
 
 use super::{Now, Refused, Run, say};
-use crate::rollout::event::{Event, Finding, Unit};
+use crate::analysis::look::Look;
+use crate::model::Unit;
+use crate::rollout::event::{Event, Finding};
 use crate::rollout::program::Program;
 use crate::telemetry::breaker::Trip;
 
@@ -27,13 +29,13 @@ impl Run {
         };
         self.tripped = true;
         #[allow(clippy::cast_precision_loss)] // small counts
-        let (value, threshold) = (trip.seen.candidate_events as f64, limit as f64);
+        let (value, threshold) = (trip.seen.candidate.events as f64, limit as f64);
         let finding = Finding {
             rule: RULE.into(),
             is_absolute: false,
             value,
             threshold,
-            samples: trip.seen,
+            samples: Look::Events(trip.seen),
             unit: Unit::Requests,
         };
         let sentence = say::tripped(program, &trip.seen, self.candidate_weight(program));

@@ -4,7 +4,8 @@ use super::{Held, Now, Phase, Run, WAITS_FOR_PROMOTION, flip, say};
 use crate::analysis::evidence::SPLIT_THRESHOLD;
 use crate::analysis::tick::Tick;
 use crate::config::release::OnFailure;
-use crate::rollout::event::{Action, Actor, Event, Finding, Percent, Unit};
+use crate::model::Unit;
+use crate::rollout::event::{Action, Actor, Event, Finding, Percent};
 use crate::rollout::program::{Analysis, Pause, Program, Step};
 
 impl Run {

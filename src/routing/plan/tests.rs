@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::check;
 use crate::routing::fixture::Sample;
-use crate::routing::mirror::MirrorResult;
+use crate::telemetry::outcome::MirrorResult;
 use serde_json::{Value, json};
 
 fn plan(changes: Value) -> Plan {
@@ -215,7 +215,7 @@ fn a_rollout_follows_what_it_is_told() {
     assert_eq!(weights(&plan), [("blue", 0), ("amber", 0), ("green", 10_000)]);
     assert_eq!(
         route(&[]).evidence,
-        Some(Evidence { assignment: rollout.assignment(), side: Side::Candidate, user: None })
+        Some(Draw { assignment: rollout.assignment(), side: Side::Candidate, user: None })
     );
     assert_eq!(route(&[("x-changeover", "never")]).evidence, None, "an override tells nothing");
     // Taken back, the candidate is nobody's, not even who asks for it; nothing is mirrored.
@@ -240,15 +240,15 @@ fn evidence_of_users_names_them() {
         let (_, decision) = plan.route(&request().with(headers), &mut Rng::with_seed(3)).expect("a rollout");
         decision.evidence
     };
-    let names: Vec<u64> = (0..1_000)
+    let names: Vec<UserHash> = (0..1_000)
         .map(|user: u32| evidence(&[("x-user", &user.to_string())]).expect("evidence").user.expect("a user"))
         .collect();
-    let distinct: std::collections::BTreeSet<u64> = names.iter().copied().collect();
+    let distinct: std::collections::BTreeSet<UserHash> = names.iter().copied().collect();
     assert_eq!(distinct.len(), 1_000);
     // Whoever is in a sample of names may have either version.
     let of_candidate = (0..1_000)
         .map(|user: u32| evidence(&[("x-user", &user.to_string())]).expect("evidence"))
-        .filter(|evidence| evidence.user < Some(1 << 62))
+        .filter(|evidence| evidence.user < Some(UserHash(1 << 62)))
         .map(|evidence| evidence.side == Side::Candidate);
     let (candidate, all) = of_candidate.fold((0, 0), |(yes, all), is| (yes + i32::from(is), all + 1));
     assert!((200..300).contains(&all) && (all / 2 - candidate).abs() < 32, "{candidate} of {all}");

@@ -6,6 +6,10 @@ use super::*;
 const LIMIT: u64 = 20;
 const MS: u64 = 1_000_000;
 
+fn draw(assignment: u64, side: Side, user: Option<u64>) -> Draw {
+    Draw { assignment: Assignment(assignment), side, user: user.map(UserHash) }
+}
+
 /// A breaker and the time, in a rollout under assignment 1 of which stable has a share.
 struct World {
     breaker: Breaker,
@@ -16,7 +20,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let in_force = InForce { assignment: 1, stable_serves: true };
+        let in_force = InForce { assignment: Assignment(1), stable_serves: true };
         Self { breaker: Breaker::default(), now: 1_000 * MS, in_force, trips: Vec::new() }
     }
 
@@ -28,7 +32,12 @@ impl World {
     fn answer(&mut self, side: Side, failed: bool, user: Option<u64>) {
         let begun = self.now;
         self.now += MS;
-        self.end(Ended { assignment: self.in_force.assignment, side, failed, begun, ended: self.now, user });
+        self.end(Ended {
+            draw: draw(self.in_force.assignment.0, side, user),
+            failed,
+            begun,
+            ended: self.now,
+        });
     }
 
     fn green(&mut self, failed: bool, times: u64) {
@@ -50,8 +59,8 @@ fn it_trips_at_the_limit_once_stable_is_known_to_be_well() {
     world.green(true, LIMIT / 2 - 1);
     assert_eq!(world.trips, []);
     world.green(true, 1);
-    let seen = Seen { candidate_events: 20, candidate_requests: 20, stable_events: 1, stable_requests: 5 };
-    assert_eq!(world.trips, [Trip { assignment: 1, seen }]);
+    let seen = Table::of((20, 20), (1, 5));
+    assert_eq!(world.trips, [Trip { assignment: Assignment(1), seen }]);
     // The next errors count from the first.
     world.breaker.rest();
     world.green(true, LIMIT - 1);
@@ -99,7 +108,7 @@ fn an_answer_from_before_half_of_the_errors_is_no_word() {
     let before = world.now;
     world.green(true, LIMIT - 5);
     let ended = world.now;
-    let late = Ended { assignment: 1, side: Side::Stable, failed: false, begun: before, ended, user: None };
+    let late = Ended { draw: draw(1, Side::Stable, None), failed: false, begun: before, ended };
     world.end(late);
     assert_eq!(world.trips, [], "it was asked before the outage that may be under way");
 }
@@ -117,8 +126,7 @@ fn while_stable_fails_too_nothing_happens_and_then_it_begins_anew() {
     world.blue(false, 5);
     for _ in 0..2 * LIMIT {
         let ended = world.now;
-        let late =
-            Ended { assignment: 1, side: Side::Candidate, failed: true, begun: during, ended, user: None };
+        let late = Ended { draw: draw(1, Side::Candidate, None), failed: true, begun: during, ended };
         world.end(late);
         world.blue(false, 1);
     }
@@ -148,27 +156,27 @@ fn errors_of_another_assignment_count_for_nothing() {
     let mut world = World::new();
     world.green(true, LIMIT - 1);
     world.blue(false, 1);
-    world.in_force.assignment = 2;
+    world.in_force.assignment = Assignment(2);
     let begun = world.now;
-    let late = Ended { assignment: 1, side: Side::Candidate, failed: true, begun, ended: begun, user: None };
+    let late = Ended { draw: draw(1, Side::Candidate, None), failed: true, begun, ended: begun };
     world.end(late);
     assert_eq!(world.trips, [], "drawn under the one before");
     world.green(true, LIMIT - 1);
-    world.end(Ended { side: Side::Stable, failed: false, ..late });
+    world.end(Ended { draw: draw(1, Side::Stable, None), failed: false, ..late });
     assert_eq!(world.trips, [], "the count began anew");
     world.blue(false, 1);
     world.green(true, 1);
     assert_eq!(world.trips.len(), 1);
-    assert_eq!(world.trips[0].assignment, 2);
+    assert_eq!(world.trips[0].assignment, Assignment(2));
 }
 
 #[test]
 fn a_change_that_no_candidates_error_has_shown_yet_trips_nothing() {
     let mut world = World::new();
     world.green(true, 2 * LIMIT);
-    world.in_force.assignment = 2;
+    world.in_force.assignment = Assignment(2);
     let begun = world.now;
-    let last = Ended { assignment: 1, side: Side::Stable, failed: false, begun, ended: begun, user: None };
+    let last = Ended { draw: draw(1, Side::Stable, None), failed: false, begun, ended: begun };
     world.end(last);
     assert_eq!(world.trips, [], "what was counted is over");
 }
@@ -203,7 +211,7 @@ fn minute(weight: f64, rng: &mut Rng, outage: fn(Side, &mut Rng) -> Option<u64>)
         let fails_after = if is_out { outage(side, rng) } else { None };
         let failed = fails_after.is_some() || rng.u32(..100) == 0;
         let takes = fails_after.unwrap_or(rng.u64(1..200) * MS);
-        requests.push(Ended { assignment: 1, side, failed, begun, ended: begun + takes, user: None });
+        requests.push(Ended { draw: draw(1, side, None), failed, begun, ended: begun + takes });
     }
     requests.sort_by_key(|request| request.ended);
     for request in requests {
@@ -262,10 +270,11 @@ proptest! {
         let mut row = Vec::new();
         let mut stables_last = None;
         for (number, (is_candidate, outcome, age, assignment, user)) in (100_u64..).zip(requests) {
-            let in_force = InForce { assignment: 1 + number / 200 % 2, stable_serves: true };
+            let in_force = InForce { assignment: Assignment(1 + number / 200 % 2), stable_serves: true };
             let (side, failed) = (if is_candidate { Side::Candidate } else { Side::Stable }, outcome > 0);
             let user = (user > 0).then_some(user);
-            let request = Ended { assignment, side, failed, begun: number - age, ended: number, user };
+            let request = Ended { draw: draw(assignment, side, user), failed, begun: number - age, ended: number };
+            let assignment = Assignment(assignment);
             let trip = breaker.end(limit, &request, || in_force);
             match (side, failed) {
                 (Side::Candidate, true) if assignment == in_force.assignment => row.push((assignment, user)),

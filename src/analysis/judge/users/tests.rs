@@ -1,7 +1,11 @@
 use super::*;
-use crate::analysis::latency::bucket;
 use crate::analysis::users::tests::hash;
 use crate::config::release::{Analysis, Metric};
+use crate::model::Unit;
+use crate::signal::catalog::{DEFAULT, ERROR_RATE, LATENCY};
+use crate::signal::histogram::bucket;
+use crate::signal::tally::First as Outcome;
+use crate::signal::tally::tests::{durations, ended};
 use proptest::prelude::*;
 
 const MS: u64 = 1_000_000;
@@ -9,7 +13,7 @@ const MS: u64 = 1_000_000;
 fn rules(metrics: &[&str]) -> Rules {
     let metric = |name: &&str| Metric { name: (*name).into(), ..Metric::default() };
     let metrics = metrics.iter().map(metric).collect();
-    Rules::new(&Analysis { metrics, ..Analysis::default() }, true)
+    Rules::new(&Analysis { metrics, ..Analysis::default() }, Unit::Users, 1)
 }
 
 fn judge(rules: &Rules) -> Judge {
@@ -20,13 +24,13 @@ fn judge(rules: &Rules) -> Judge {
 }
 
 /// A tick's users of one version: each with what came of the first request.
-fn came(users: impl Iterator<Item = (u64, u8)>) -> Counts {
-    let mut counts = Counts::default();
+fn came(users: impl Iterator<Item = (u64, Outcome)>) -> Counts {
+    let mut counts = Counts::of(DEFAULT);
     let all = counts.users.get_or_insert_default();
     for (user, outcome) in users {
-        all.seen.note(hash(user), outcome);
-        if outcome == first::FAILED {
-            all.failed.note(hash(user), 0);
+        all.seen.note(hash(user), outcome as u8);
+        if outcome == Outcome::Failed {
+            all.sample_mut(ERROR_RATE.id).unwrap().note(hash(user), 0);
         }
         counts.requests += 1;
     }
@@ -34,7 +38,14 @@ fn came(users: impl Iterator<Item = (u64, u8)>) -> Counts {
 }
 
 fn tick(number: u64, share: f64, candidate: Counts, stable: Counts) -> Tick {
-    Tick { number, share: Some(share), candidate, stable, ..Tick::default() }
+    Tick { number, share: Some(share), counts: Pair::new(candidate, stable), ..Tick::default() }
+}
+
+fn seen(look: Look) -> Pair<Arm> {
+    match look {
+        Look::Events(table) => table,
+        Look::Means(_) => panic!("events are judged"),
+    }
 }
 
 #[test]
@@ -43,16 +54,16 @@ fn the_split_is_of_users_and_not_of_requests() {
     let mut judge = judge(&rules);
     // One busy user of the candidate among twenty, who come again and again.
     for number in 0..200 {
-        let mut candidate = came([(1, first::WELL)].into_iter());
+        let mut candidate = came([(1, Outcome::Well)].into_iter());
         candidate.requests = 1_000;
-        let stable = came((2..=20).map(|user| (user, first::WELL)));
+        let stable = came((2..=20).map(|user| (user, Outcome::Well)));
         judge.close(&tick(number, 0.05, candidate, stable), &rules, number + 1);
     }
     assert!(judge.split() < 2.0, "{}", judge.split());
     assert_eq!((judge.step_requests(), judge.observed_share()), (1, Some(0.05)));
     // Half of all new users to the candidate is another matter.
     for number in 200..220 {
-        let user = |nth: u64| (number * 100 + nth, first::WELL);
+        let user = |nth: u64| (number * 100 + nth, Outcome::Well);
         let (candidate, stable) = (came((0..10).map(user)), came((10..20).map(user)));
         judge.close(&tick(number, 0.05, candidate, stable), &rules, number + 1);
     }
@@ -62,11 +73,11 @@ fn the_split_is_of_users_and_not_of_requests() {
 #[test]
 fn proof_comes_from_each_users_first_request_in_the_step() {
     let analysis = Analysis { promote_when: Some(Default::default()), ..Analysis::default() };
-    let rules = Rules::new(&analysis, true);
+    let rules = Rules::new(&analysis, Unit::Users, 1);
     let mut judge = judge(&rules);
     let visits = |judge: &mut Judge, ticks: std::ops::Range<u64>| {
         for number in ticks {
-            let well = |user: u64| (user, first::WELL);
+            let well = |user: u64| (user, Outcome::Well);
             let candidate = came((number * 10..number * 10 + 10).map(well));
             let stable = came((number * 90..number * 90 + 90).map(|user| well(user + 100_000)));
             judge.close(&tick(number, 0.1, candidate, stable), &rules, number + 1);
@@ -89,7 +100,7 @@ fn with_many_users_a_part_speaks_for_all() {
     let rules = rules(&["error_rate"]);
     let mut judge = judge(&rules);
     for number in 0..200 {
-        let user = |nth: u64| (number * 1_000 + nth, first::WELL);
+        let user = |nth: u64| (number * 1_000 + nth, Outcome::Well);
         let (candidate, stable) = (came((0..50).map(user)), came((50..1_000).map(user)));
         judge.close(&tick(number, 0.05, candidate, stable), &rules, number + 1);
     }
@@ -105,7 +116,7 @@ fn a_sample_that_misses_users_does_not_miss_their_failures() {
     let rules = rules(&["error_rate"]);
     let mut judge = judge(&rules);
     let well = |number: u64, users: std::ops::Range<u64>| {
-        came(users.map(move |nth| (number * 1_000 + nth, first::WELL)))
+        came(users.map(move |nth| (number * 1_000 + nth, Outcome::Well)))
     };
     for number in 0..200 {
         judge.close(&tick(number, 0.05, well(number, 0..50), well(number, 50..1_000)), &rules, number + 1);
@@ -114,11 +125,10 @@ fn a_sample_that_misses_users_does_not_miss_their_failures() {
     let level = judge.watch().level;
     for number in 200..203 {
         let missed = (number * 1_000_000..).filter(|user| !is_in(hash(*user), level));
-        let candidate = came(missed.take(2).map(|user| (user, first::FAILED)));
+        let candidate = came(missed.take(2).map(|user| (user, Outcome::Failed)));
         judge.close(&tick(number, 0.05, candidate, well(number, 0..38)), &rules, number + 1);
     }
-    let (_, _, seen) = judge.strongest().unwrap();
-    assert_eq!((seen.candidate_events, seen.candidate_requests), (6, 6));
+    assert_eq!(seen(judge.strongest(203).unwrap().seen).candidate, Arm { events: 6, units: 6 });
 }
 
 /// Ever more users, in ticks of any size: the part that speaks for them is never lost.
@@ -129,7 +139,7 @@ fn however_many_users_come_the_sample_goes_on() {
         let mut judge = judge(&rules);
         let ticks = 300_000 / each;
         for number in 0..ticks {
-            let user = |nth: u64| (number * each + nth, first::WELL);
+            let user = |nth: u64| (number * each + nth, Outcome::Well);
             let (candidate, stable) = (came((0..each / 2).map(user)), came((each / 2..each).map(user)));
             judge.close(&tick(number, 0.5, candidate, stable), &rules, number + 1);
         }
@@ -143,65 +153,67 @@ fn however_many_users_come_the_sample_goes_on() {
 #[test]
 fn a_fixed_bound_is_judged_by_each_users_first_request() {
     let errors = Metric { max: Some(0.02), ..Metric { name: "error_rate".into(), ..Metric::default() } };
-    let rules = Rules::new(&Analysis { metrics: vec![errors], ..Analysis::default() }, true);
+    let rules = Rules::new(&Analysis { metrics: vec![errors], ..Analysis::default() }, Unit::Users, 1);
     let mut judge = judge(&rules);
-    let outcome = |user: u64| (user, if user < 4 { first::FAILED } else { first::WELL });
+    let outcome = |user: u64| (user, if user < 4 { Outcome::Failed } else { Outcome::Well });
     for number in 0..40 {
         judge.begin_step(&rules, number);
         let (candidate, stable) =
-            (came((0..100).map(outcome)), came((1_000..2_900).map(|user| (user, first::WELL))));
+            (came((0..100).map(outcome)), came((1_000..2_900).map(|user| (user, Outcome::Well))));
         judge.close(&tick(number, 0.05, candidate, stable), &rules, number + 1);
         let max = judge.reading().metrics[1];
         assert!(max < 10.0, "{max} in step {number}");
     }
     // New ones are; also those who have not all been answered.
-    let failed = |user: u64| (user, if user.is_multiple_of(4) { first::FAILED } else { first::UNANSWERED });
+    let failed =
+        |user: u64| (user, if user.is_multiple_of(4) { Outcome::Failed } else { Outcome::Unanswered });
     let open = tick(50, 0.05, came((5_000..5_100).map(failed)), came((6_000..7_900).map(outcome)));
     let ahead = judge.at_least(&[(open, 0)], &rules);
     assert!(ahead.reading().metrics[1] > 100.0);
     // And people are told of all of this step.
-    let seen = ahead.metrics[1].tests[0].seen;
-    assert_eq!((seen.candidate_events, seen.candidate_requests), (4 + 25, 100 + 100));
+    let seen = seen(ahead.metrics[1].tests[0].seen);
+    assert_eq!(seen.candidate, Arm { events: 4 + 25, units: 100 + 100 });
 }
 
 #[test]
 fn slow_answers_count_beyond_the_edge_of_each_version() {
     let rules = rules(&["latency"]);
     let mut judge = judge(&rules);
-    let mut stable = Counts { requests: 2_000, ..Counts::default() };
-    stable.durations.add(bucket(100 * MS), 2_000);
-    judge.close(&tick(0, 0.05, Counts::default(), stable), &rules, 1);
-    let edges = judge.edges(0, 0, 1).expect("enough for the quantile 0.9");
-    assert_eq!((edges.candidate, judge.watch().slow), (edges.stable + 1, Some(edges.stable)));
+    let mut stable = ended((0, 2_000));
+    durations(&mut stable).add(bucket(100 * MS), 2_000);
+    judge.close(&tick(0, 0.05, Counts::of(DEFAULT), stable), &rules, 1);
+    let edges = judge.metrics[0].tests[0].edges_of(1).expect("enough for the quantile 0.9");
+    assert_eq!((edges.candidate, judge.watch().slow(LATENCY.id)), (edges.stable + 1, Some(edges.stable)));
     let slow = |user: u64, bucket: usize| {
-        let mut counts = came([(user, first::WELL)].into_iter());
-        counts.users.get_or_insert_default().slow.note(hash(user), bucket as u8);
+        let mut counts = came([(user, Outcome::Well)].into_iter());
+        let users = counts.users.get_or_insert_default();
+        users.sample_mut(LATENCY.id).unwrap().note(hash(user), bucket as u8);
         counts
     };
     let mut beside = judge.clone();
-    beside.close(&tick(1, 0.05, Counts::default(), slow(1, edges.candidate)), &rules, 2);
+    beside.close(&tick(1, 0.05, Counts::of(DEFAULT), slow(1, edges.candidate)), &rules, 2);
     assert!(beside.reading().all < 1.0, "on stable that is slow: one that speaks for the candidate");
     let mut well = judge.clone();
-    well.close(&tick(1, 0.05, slow(1, edges.candidate), Counts::default()), &rules, 2);
+    well.close(&tick(1, 0.05, slow(1, edges.candidate), Counts::of(DEFAULT)), &rules, 2);
     assert!(well.reading().all <= 1.0, "tolerated");
     let before = well.reading().all;
-    well.close(&tick(2, 0.05, slow(1, edges.candidate + 1), Counts::default()), &rules, 3);
+    well.close(&tick(2, 0.05, slow(1, edges.candidate + 1), Counts::of(DEFAULT)), &rules, 3);
     assert!(well.reading().all <= before, "on stable that would have been the second time as well");
-    judge.close(&tick(1, 0.05, slow(1, edges.candidate + 1), Counts::default()), &rules, 2);
+    judge.close(&tick(1, 0.05, slow(1, edges.candidate + 1), Counts::of(DEFAULT)), &rules, 2);
     assert!(judge.reading().all > 1.0);
     // Whoever has waited longer than that is slow already; on stable everybody who waits may become so.
     let waiting = |side: &mut Counts, user: u64| {
         side.requests += 1;
         side.open += 1;
-        side.users.get_or_insert_default().waiting.note(hash(user), first::UNANSWERED);
+        side.users.get_or_insert_default().waiting.note(hash(user), Outcome::Unanswered as u8);
     };
-    let mut open = tick(2, 0.05, Counts::default(), Counts::default());
-    waiting(&mut open.candidate, 2);
+    let mut open = tick(2, 0.05, Counts::of(DEFAULT), Counts::of(DEFAULT));
+    waiting(&mut open.counts.candidate, 2);
     let now = judge.reading().all;
     let at_least = |open: &Tick, age: usize| judge.at_least(&[(open.clone(), age)], &rules).reading().all;
     assert_eq!(at_least(&open, edges.candidate), now);
     assert!(at_least(&open, edges.candidate + 1) > now);
-    (10..40).for_each(|user| waiting(&mut open.stable, user));
+    (10..40).for_each(|user| waiting(&mut open.counts.stable, user));
     assert_eq!(at_least(&open, edges.candidate + 1), now);
 }
 
@@ -217,7 +229,7 @@ fn a_better_candidate_is_not_accused_of_being_the_last_to_fail() {
             for _ in 0..50 {
                 let user = rng.u64(0..500);
                 let (side, rate) = if user.is_multiple_of(5) { (0, 0.02) } else { (1, 0.04) };
-                of[side].push((user, if rng.f64() < rate { first::FAILED } else { first::WELL }));
+                of[side].push((user, if rng.f64() < rate { Outcome::Failed } else { Outcome::Well }));
             }
             let [candidate, stable] = of.map(|visits| came(visits.into_iter()));
             judge.close(&tick(number, 0.2, candidate, stable), &rules, number + 1);
@@ -228,28 +240,31 @@ fn a_better_candidate_is_not_accused_of_being_the_last_to_fail() {
 }
 
 /// A request: its user, and what is known of it before and after the tick has closed.
-type Visit = (u64, u8, bool);
+type Visit = (u64, Outcome, bool);
 
 fn ticks() -> impl Strategy<Value = Vec<Vec<Visit>>> {
-    let visit =
-        (0..60_u64, prop::sample::select(vec![first::WELL, first::FAILED, first::UNANSWERED]), any::<bool>());
+    let visit = (
+        0..60_u64,
+        prop::sample::select(vec![Outcome::Well, Outcome::Failed, Outcome::Unanswered]),
+        any::<bool>(),
+    );
     prop::collection::vec(prop::collection::vec(visit, 0..25), 1..8)
 }
 
 /// A tick of visits; users below 6 of 60 have the candidate. `closed`: what was open has ended.
 fn of_visits(number: u64, visits: &[Visit], closed: bool) -> Tick {
-    let mut tick = tick(number, 0.1, Counts::default(), Counts::default());
+    let mut tick = tick(number, 0.1, Counts::of(DEFAULT), Counts::of(DEFAULT));
     for (user, outcome, fails) in visits {
-        let counts = if *user < 6 { &mut tick.candidate } else { &mut tick.stable };
+        let counts = if *user < 6 { &mut tick.counts.candidate } else { &mut tick.counts.stable };
         let users = counts.users.get_or_insert_default();
         counts.requests += 1;
-        users.seen.note(hash(*user), *outcome);
-        let is_open = *outcome == first::UNANSWERED;
+        users.seen.note(hash(*user), *outcome as u8);
+        let is_open = *outcome == Outcome::Unanswered;
         if is_open && !closed {
             counts.open += 1;
-            users.waiting.note(hash(*user), first::UNANSWERED);
-        } else if *outcome == first::FAILED || (is_open && *fails) {
-            users.failed.note(hash(*user), 0);
+            users.waiting.note(hash(*user), Outcome::Unanswered as u8);
+        } else if *outcome == Outcome::Failed || (is_open && *fails) {
+            users.sample_mut(ERROR_RATE.id).unwrap().note(hash(*user), 0);
         }
     }
     tick
@@ -270,9 +285,8 @@ proptest! {
             numbered.iter().map(|(number, visits)| (of_visits(*number, visits, false), 0)).collect();
         let ahead = judge.at_least(&early, &rules);
         let least = ahead.reading().all;
-        let (_, _, seen) = ahead.strongest().unwrap();
-        prop_assert!(seen.candidate_events <= seen.candidate_requests, "{seen:?}");
-        prop_assert!(seen.stable_events <= seen.stable_requests, "{seen:?}");
+        let seen = seen(ahead.strongest(number).unwrap().seen);
+        prop_assert!(seen.iter().all(|(_, arm)| arm.events <= arm.units), "{seen:?}");
         let mut most = judge.reading().all;
         for (number, visits) in numbered {
             judge.close(&of_visits(number, visits, true), &rules, number + 1);

@@ -1,7 +1,7 @@
 //! Steps, shares and evidence as bars and marks.
 
 use changeover::control::view::{Planned, Rollout, Watch};
-use changeover::rollout::event::Unit;
+use changeover::model::Unit;
 use changeover::rollout::run::Phase;
 
 use super::show::{NAME, is_bad, percent, shares, step};

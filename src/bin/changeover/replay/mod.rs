@@ -136,7 +136,7 @@ impl Replay {
     /// Judges a tick; answers a line for each metric and one for all.
     fn line(&mut self, line: &str) -> Result<String, String> {
         let line = recording::read(line)?;
-        let (tick, weights) = line.tick(&self.program, &self.rules)?;
+        let (tick, firsts, weights) = line.tick(&self.program, &self.rules)?;
         match &self.before {
             Some((before, _)) if tick.number <= *before => {
                 return Err(format!("tick: {} does not come after {before}", tick.number));
@@ -144,7 +144,7 @@ impl Replay {
             Some((_, before)) if *before == weights => {}
             _ => self.judge.begin_step(&self.rules, tick.number),
         }
-        self.judge.close(&tick, &self.rules, tick.number.saturating_add(1));
+        self.judge.close_with(&tick, firsts.as_ref(), &self.rules, tick.number.saturating_add(1));
         self.before = Some((tick.number, weights));
         Ok(self.answer(tick.number))
     }

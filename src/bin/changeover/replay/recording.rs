@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use changeover::analysis::kernel::Arm;
-use changeover::analysis::latency;
-use changeover::analysis::rules::{Rules, Test};
-use changeover::analysis::tick::{Counts, Tick};
-use changeover::analysis::users::{First, Firsts, Pair};
-use changeover::config::release::{ERROR_RATE, LATENCY};
+use changeover::analysis::rules::Rules;
+use changeover::analysis::test::{Measure, Test};
+use changeover::analysis::tick::Tick;
+use changeover::analysis::users::{First, Firsts};
 use changeover::config::units::Share;
+use changeover::model::{Arm, Pair, Side, Unit};
 use changeover::rollout::program::{Program, Weights};
+use changeover::signal::catalog::{self, Kind, LATENCY, Signal};
+use changeover::signal::histogram::{self, Histogram};
+use changeover::signal::tally::{Counts, Tally};
 use serde::Deserialize;
 
 /// How far an edge may be off, for the digits that a person leaves out.
@@ -56,8 +58,13 @@ pub(super) fn read(line: &str) -> Result<Line, String> {
 }
 
 impl Line {
-    /// The tick as the judge wants it, and the weights of the versions besides stable.
-    pub(super) fn tick(mut self, program: &Program, rules: &Rules) -> Result<(Tick, Weights), String> {
+    /// The tick as the judge wants it, what it shows of users where they are judged, and the weights of the versions
+    /// besides stable.
+    pub(super) fn tick(
+        mut self,
+        program: &Program,
+        rules: &Rules,
+    ) -> Result<(Tick, Option<Firsts>, Weights), String> {
         let weights = self.weights.keys().map(|name| ("weights", name));
         for (field, name) in weights.chain(self.versions.keys().map(|name| ("versions", name))) {
             if !program.versions.contains(name) {
@@ -69,22 +76,20 @@ impl Line {
         let weights: Weights = others.map(|(name, share)| (name.clone(), share.basis_points())).collect();
         let candidate = program.candidate.as_deref().unwrap_or_default();
         let share = share(&weights, candidate)?;
-        let mut counts = |name: &str| {
+        let mut version = |name: &str| {
             let version = self.versions.remove(name).unwrap_or_default();
-            version.counts(rules).map_err(|problem| format!("versions.{name}.{problem}"))
+            let problem = |problem| format!("versions.{name}.{problem}");
+            match rules.unit {
+                Unit::Requests => version.counts(rules).map(|counts| (counts, None)).map_err(problem),
+                Unit::Users => version.users(rules).map(|(counts, of)| (counts, Some(of))).map_err(problem),
+            }
         };
-        let candidate = counts(candidate)?;
-        let stable = counts(&program.stable)?;
-        let tick = Tick {
-            number: self.tick,
-            share,
-            error_units: Some((candidate.units, stable.units)),
-            firsts: rules.by_user.then(|| firsts(rules, &candidate, &stable)),
-            candidate: candidate.counts,
-            stable: stable.counts,
-            ..Tick::default()
-        };
-        Ok((tick, weights))
+        let (candidate, candidates_users) = version(candidate)?;
+        let (stable, stables_users) = version(&program.stable)?;
+        let firsts = candidates_users.zip(stables_users);
+        let firsts = firsts.map(|(candidate, stable)| firsts_of(rules, &Pair::new(candidate, stable)));
+        let tick = Tick { number: self.tick, share, counts: Pair::new(candidate, stable), ..Tick::default() };
+        Ok((tick, firsts, weights))
     }
 }
 
@@ -98,49 +103,45 @@ fn share(weights: &Weights, candidate: &str) -> Result<Option<f64>, String> {
     Ok((candidate > 0).then(|| f64::from(candidate) / f64::from(both)))
 }
 
-/// What a version did.
-struct Counted {
-    counts: Counts,
-    /// What errors are counted among.
-    units: u64,
-    /// With session affinity, by test: users with its event, each for the first time.
+/// What a version's users did, each event of each user once.
+#[derive(Default)]
+struct UsersOf {
+    /// By test: users with its event, each for the first time.
     events: Vec<(Test, u64)>,
-    /// With session affinity: first requests of users.
     first_requests: Arm,
 }
 
-/// What a tick tells of users.
-fn firsts(rules: &Rules, candidate: &Counted, stable: &Counted) -> Firsts {
-    let tests = rules.metrics.iter().flat_map(|metric| &metric.tests);
-    let of = |counted: &Counted, test: &Test| {
-        counted.events.iter().find(|(known, _)| known == test).map_or(0, |(_, events)| *events)
+fn firsts_of(rules: &Rules, users: &Pair<UsersOf>) -> Firsts {
+    let of = |side: Side, test: &Test| {
+        users[side].events.iter().find(|(known, _)| known == test).map_or(0, |(_, events)| *events)
     };
-    let first = |test| {
-        let events = Pair { candidate: of(candidate, test), stable: of(stable, test) };
+    let first = |test: &Test| {
+        let events = Pair::new(of(Side::Candidate, test), of(Side::Stable, test));
         First { events, spent: events }
     };
     Firsts {
-        events: tests.map(|test| (*test, first(test))).collect(),
+        events: rules.tests().map(|test| (*test, first(test))).collect(),
         newcomers: Pair::default(),
-        candidate: candidate.first_requests,
-        stable: stable.first_requests,
+        requests: users.as_ref().map(|users| users.first_requests),
         scale: 1,
     }
 }
 
 impl Version {
-    /// The counts as they are recorded where users are judged: each event of each user once.
-    fn users(self, rules: &Rules) -> Result<Counted, String> {
-        let mut events = Vec::new();
+    /// The counts as they are recorded where users are judged.
+    fn users(self, rules: &Rules) -> Result<(Counts, UsersOf), String> {
+        let mut users = UsersOf::default();
         let mut known = vec![FIRST_REQUESTS.to_owned()];
-        for test in rules.metrics.iter().flat_map(|metric| &metric.tests) {
-            let name = match test {
-                Test::Errors { .. } => ERROR_RATE.to_owned(),
-                Test::Slower { quantile, .. } => format!("{LATENCY}:{quantile}"),
-                Test::ErrorsBeyond { .. } => continue,
+        for test in rules.tests().filter(|test| !test.is_bound()) {
+            let Some(signal) = catalog::by_id(test.signal) else { continue };
+            let name = match test.measure {
+                Measure::Quantile(quantile) => format!("{}:{quantile}", signal.name),
+                Measure::Rate | Measure::Mean => signal.name.to_owned(),
             };
             match self.events.get(&name) {
-                Some(Events::OfRequests(count) | Events::OfUnits(count, _)) => events.push((*test, *count)),
+                Some(Events::OfRequests(count) | Events::OfUnits(count, _)) => {
+                    users.events.push((*test, *count));
+                }
                 None if self.requests > 0 => {
                     return Err(format!("events: {name} is missing, which is judged"));
                 }
@@ -148,76 +149,91 @@ impl Version {
             }
             known.push(name);
         }
-        let foreign = self.events.keys().find(|name| !known.contains(name) && is_latency(name));
+        let foreign = self.events.keys().find(|name| !known.contains(name) && is_quantile(name));
         if let Some(foreign) = foreign {
             return Err(format!("events.{foreign}: no such quantile is judged"));
         }
-        let first_requests = match self.events.get(FIRST_REQUESTS) {
-            Some(Events::OfUnits(events, requests)) if events <= requests => {
-                Arm { events: *events, requests: *requests }
-            }
+        users.first_requests = match self.events.get(FIRST_REQUESTS) {
+            Some(Events::OfUnits(events, units)) if events <= units => Arm { events: *events, units: *units },
             Some(_) => return Err(format!("events.{FIRST_REQUESTS}: expected [failed, users]")),
             None => Arm::default(),
         };
-        let counts = Counts { requests: self.requests, ..Counts::default() };
-        Ok(Counted { counts, units: self.requests, events, first_requests })
+        Ok((Counts { requests: self.requests, ..Counts::default() }, users))
     }
 
     /// The counts.
-    fn counts(self, rules: &Rules) -> Result<Counted, String> {
-        if rules.by_user {
-            return self.users(rules);
+    fn counts(self, rules: &Rules) -> Result<Counts, String> {
+        let mut counts = Counts { requests: self.requests, ..Counts::default() };
+        for signal in rules.signals() {
+            let is_judged = rules.tests().any(|test| test.signal == signal.id);
+            let tally = match signal.kind {
+                Kind::Event => self.events_of(signal, is_judged)?.map(Tally::Event),
+                Kind::Duration => self.durations_of(signal, is_judged)?.map(|of| Tally::Duration(of.into())),
+                Kind::Mean => None,
+            };
+            counts.tallies.extend(tally.map(|tally| (signal.id, tally)));
         }
-        let (errors, units) = match self.events.get(ERROR_RATE) {
-            Some(Events::OfRequests(events)) => (*events, self.requests),
-            Some(Events::OfUnits(events, units)) => (*events, *units),
-            // A misspelt name would otherwise look like a version that never fails.
-            None if self.requests > 0 && judges(rules, |test| !matches!(test, Test::Slower { .. })) => {
-                return Err(format!("events: {ERROR_RATE} is missing, which is judged"));
+        Ok(counts)
+    }
+
+    fn events_of(&self, signal: &Signal, is_judged: bool) -> Result<Option<Arm>, String> {
+        let name = signal.name;
+        let arm = match self.events.get(name) {
+            Some(Events::OfRequests(events)) => Arm { events: *events, units: self.requests },
+            Some(Events::OfUnits(events, units)) => Arm { events: *events, units: *units },
+            // A misspelt name would otherwise look like a version that never has the event.
+            None if self.requests > 0 && is_judged => {
+                return Err(format!("events: {name} is missing, which is judged"));
             }
-            None => (0, self.requests),
+            None => Arm { events: 0, units: self.requests },
         };
-        if errors > units {
-            return Err(format!("events.{ERROR_RATE}: {errors} is over the {units} it is counted among"));
+        if arm.events > arm.units {
+            return Err(format!(
+                "events.{name}: {} is over the {} it is counted among",
+                arm.events, arm.units
+            ));
         }
-        let mut counts = Counts { requests: self.requests, errors, ..Counts::default() };
-        match self.latency_ms {
-            Some(buckets) => {
-                for (index, (edge, answers)) in buckets.into_iter().enumerate() {
-                    let bucket = bucket(edge).map_err(|problem| format!("latency_ms[{index}]: {problem}"))?;
-                    counts.durations.add(bucket, answers);
-                }
-            }
-            None if self.requests > 0 && judges(rules, |test| matches!(test, Test::Slower { .. })) => {
-                return Err("latency_ms is missing, which is judged".into());
-            }
-            None => {}
+        Ok(Some(arm))
+    }
+
+    fn durations_of(&self, signal: &Signal, is_judged: bool) -> Result<Option<Histogram>, String> {
+        let (name, buckets) = (signal.name, self.latency_ms.as_ref().filter(|_| signal.id == LATENCY.id));
+        let Some(buckets) = buckets else {
+            let is_missing = self.requests > 0 && is_judged;
+            return if is_missing {
+                Err(format!("{name}_ms is missing, which is judged"))
+            } else {
+                Ok(Some(Histogram::default()))
+            };
+        };
+        let mut durations = Histogram::default();
+        for (index, (edge, answers)) in buckets.iter().enumerate() {
+            let bucket = bucket(*edge).map_err(|problem| format!("{name}_ms[{index}]: {problem}"))?;
+            durations.add(bucket, *answers);
         }
-        let answers = counts.durations.total();
+        let answers = durations.total();
         if answers > self.requests {
-            return Err(format!("latency_ms: {answers} answers are over the {} requests", self.requests));
+            return Err(format!("{name}_ms: {answers} answers are over the {} requests", self.requests));
         }
-        Ok(Counted { counts, units, events: Vec::new(), first_requests: Arm::default() })
+        Ok(Some(durations))
     }
 }
 
-fn is_latency(name: &str) -> bool {
-    name.strip_prefix(LATENCY).is_some_and(|rest| rest.starts_with(':'))
-}
-
-fn judges(rules: &Rules, which: impl Fn(&Test) -> bool) -> bool {
-    rules.metrics.iter().flat_map(|metric| &metric.tests).any(which)
+/// Whether events of a quantile are meant, such as `latency:0.9`.
+fn is_quantile(name: &str) -> bool {
+    let signal = name.split_once(':').and_then(|(signal, _)| catalog::by_name(signal));
+    signal.is_some_and(|signal| signal.kind == Kind::Duration)
 }
 
 /// The bucket that ends with an edge; without one, the last.
 fn bucket(edge: Option<f64>) -> Result<usize, String> {
-    let Some(edge) = edge else { return Ok(latency::EDGES) };
-    let distance = |bucket: &usize| (latency::milliseconds(*bucket) / edge).ln().abs();
-    let nearest = (0..latency::EDGES).min_by(|one, other| distance(one).total_cmp(&distance(other)));
+    let Some(edge) = edge else { return Ok(histogram::EDGES) };
+    let distance = |bucket: &usize| (histogram::milliseconds(*bucket) / edge).ln().abs();
+    let nearest = (0..histogram::EDGES).min_by(|one, other| distance(one).total_cmp(&distance(other)));
     match nearest {
         Some(bucket) if distance(&bucket) <= ROUNDED => Ok(bucket),
         nearest => {
-            let nearest = latency::milliseconds(nearest.unwrap_or_default());
+            let nearest = histogram::milliseconds(nearest.unwrap_or_default());
             Err(format!("{edge} is no bucket's edge; the nearest is {}", (nearest * 100.0).round() / 100.0))
         }
     }

@@ -25,18 +25,18 @@ fn users(
     users: std::ops::Range<u64>,
     fails: impl Fn(u64) -> bool,
 ) {
-    let epoch = record.head("r").assignment;
+    let assignment = record.head("r").assignment;
     let mut worker = Worker::default();
-    users.for_each(|user| worker.visit(tick, epoch, side, hash(user), fails(user)));
+    users.for_each(|user| worker.visit(tick, assignment, side, hash(user), fails(user)));
     advance(record, &[&worker], tick + 1, at((tick + 1) * SECOND));
 }
 
 #[test]
 fn a_flip_past_an_accusation_is_watched() {
-    let (mut record, epoch) = begun_with_users(&baking("pause"));
+    let (mut record, assignment) = begun_with_users(&baking("pause"));
     let mut worker = Worker::default();
-    (0..3_000).for_each(|user| worker.visit(100, epoch, Side::Stable, hash(user), user % 100 == 0));
-    (0..30).for_each(|user| worker.visit(101, epoch, Side::Candidate, hash(10_000 + user), true));
+    (0..3_000).for_each(|user| worker.visit(100, assignment, Side::Stable, hash(user), user % 100 == 0));
+    (0..30).for_each(|user| worker.visit(101, assignment, Side::Candidate, hash(10_000 + user), true));
     advance(&mut record, &[&worker], 102, at(102 * SECOND));
     assert_eq!(record.run.phase, Phase::Paused);
     record.command(Command::Promote { full: false }, at(102 * SECOND)).unwrap();
@@ -109,17 +109,17 @@ fn what_closes_after_a_flip_back_ends_no_watch() {
     let mut fields = watching();
     fields["analysis"]["metrics"][0]["max"] = 0.05.into();
     fields.as_object_mut().unwrap().insert("session_affinity".into(), serde_json::Value::Null);
-    let (mut record, epoch) = begun_with_users(&fields);
+    let (mut record, assignment) = begun_with_users(&fields);
     let mut worker = Worker::default();
-    worker.tick(101, epoch, (0, 0), (0, 2_000));
+    worker.tick(101, assignment, (0, 0), (0, 2_000));
     advance(&mut record, &[&worker], 102, at(102 * SECOND));
     switch(&mut record, "green", 102);
     let green = record.head("r").assignment;
     worker.tick(103, green, (0, 1_500), (0, 0));
     advance(&mut record, &[&worker], 104, at(104 * SECOND));
-    let slow: Vec<_> = (0..300).map(|_| worker.ledger.arrive(104, green, Side::Candidate, None)).collect();
+    let slow: Vec<_> = (0..300).map(|_| worker.arrive(104, green, Side::Candidate)).collect();
     switch(&mut record, "blue", 105);
-    slow.into_iter().for_each(|ticket| worker.ledger.end(ticket, 2 * SECOND, true));
+    slow.into_iter().for_each(|ticket| worker.end(ticket, 2 * SECOND, true));
     let events = advance(&mut record, &[&worker], 106, at(106 * SECOND));
     let begin = "green has no traffic any more; before, green has more than it may (error_rate.max: more than 5.00 %): 300 of";
     assert!(events[0].message.starts_with(begin), "{}", events[0].message);

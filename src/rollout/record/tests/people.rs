@@ -4,28 +4,28 @@ use super::*;
 use crate::routing::plan::Plan;
 
 /// Users who come so many times each within a second, without a failure.
-fn come(worker: &mut Worker, tick: u64, epoch: u64, times: u64) {
+fn come(worker: &mut Worker, tick: u64, assignment: Assignment, times: u64) {
     for user in (0..100).flat_map(|user| std::iter::repeat_n(user, times as usize)) {
         let side = if user < 50 { Side::Candidate } else { Side::Stable };
-        worker.visit(tick, epoch, side, hash(user), false);
+        worker.visit(tick, assignment, side, hash(user), false);
     }
 }
 
 #[test]
 fn whoever_comes_again_has_not_failed() {
-    let (mut record, epoch) = begun_with_users(&json!({
+    let (mut record, assignment) = begun_with_users(&json!({
         "steps": [{"set_weight": 50}, {"pause": {}}],
         "analysis": {"metrics": [{"name": "error_rate", "max": 0.02}]},
     }));
     let mut worker = Worker::default();
-    come(&mut worker, 101, epoch, 2);
+    come(&mut worker, 101, assignment, 2);
     advance(&mut record, &[&worker], 102, at(102 * SECOND));
     assert_eq!(record.run.phase, Phase::Paused, "{}", record.run.reason);
 }
 
 #[test]
 fn whoever_comes_again_proves_nothing() {
-    let (mut record, epoch) = begun_with_users(&json!({
+    let (mut record, assignment) = begun_with_users(&json!({
         "steps": [{"set_weight": 50}, {"pause": {}}],
         "analysis": {"metrics": [{"name": "error_rate"}], "promote_when": {}, "on_failure": "alarm"},
     }));
@@ -34,7 +34,7 @@ fn whoever_comes_again_proves_nothing() {
         // The candidate fails for one in ten; three in ten of all come twice.
         for nth in (0..100_u64).chain(0..30) {
             let side = if nth.is_multiple_of(2) { Side::Candidate } else { Side::Stable };
-            worker.visit(tick, epoch, side, hash(tick * 1_000 + nth), nth.is_multiple_of(20));
+            worker.visit(tick, assignment, side, hash(tick * 1_000 + nth), nth.is_multiple_of(20));
         }
         advance(&mut record, &[&worker], tick + 1, at((tick + 1) * SECOND));
     }
@@ -48,7 +48,7 @@ fn of_several_workers_one_tells_of_a_user() {
     let mut taken_back = 0;
     for seed in 0..10 {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let (mut record, epoch) = begun_with_users(&json!({
+        let (mut record, assignment) = begun_with_users(&json!({
             "steps": [{"set_weight": 50}, {"pause": {}}],
             "analysis": {"metrics": [{"name": "error_rate", "max": 0.03}]},
         }));
@@ -57,7 +57,7 @@ fn of_several_workers_one_tells_of_a_user() {
             for user in 0..100_u64 {
                 let side = if user < 50 { Side::Candidate } else { Side::Stable };
                 for worker in &mut workers {
-                    worker.visit(tick, epoch, side, hash(tick * 1_000 + user), rng.f64() < 0.015);
+                    worker.visit(tick, assignment, side, hash(tick * 1_000 + user), rng.f64() < 0.015);
                 }
             }
             let workers: Vec<&Worker> = workers.iter().collect();
@@ -82,7 +82,7 @@ fn a_third_version_that_shrinks_is_no_mismatch() {
     let (mut record, _) = Record::begin(routes.program.clone(), at(100 * SECOND));
     for tick in 100..120 {
         assert!(routes.follow(&record.head("r")));
-        let epoch = record.head("r").assignment;
+        let assignment = record.head("r").assignment;
         let mut worker = Worker::default();
         for user in 0..2_000_u64 {
             let side = match routes.version_of(routes.bucket(&user.to_le_bytes())) {
@@ -90,7 +90,7 @@ fn a_third_version_that_shrinks_is_no_mismatch() {
                 1 => Side::Candidate,
                 _ => continue,
             };
-            worker.visit(tick, epoch, side, hash(user), false);
+            worker.visit(tick, assignment, side, hash(user), false);
         }
         advance(&mut record, &[&worker], tick + 1, at((tick + 1) * SECOND));
     }
@@ -126,12 +126,12 @@ fn weights_that_go_to_and_fro_do_not_make_the_judge_deaf() {
         let weights = [("green".to_owned(), weight)].into_iter().collect();
         record.command(Command::Weight(weights), at(tick * SECOND)).unwrap();
         routes.follow(&record.head("r"));
-        let epoch = record.head("r").assignment;
+        let assignment = record.head("r").assignment;
         let mut worker = Worker::default();
         for user in 0..400_u64 {
             let is_candidate = routes.version_of(routes.bucket(&user.to_le_bytes())) == 1;
             let side = if is_candidate { Side::Candidate } else { Side::Stable };
-            worker.visit(tick + 1, epoch, side, hash(user), is_candidate && tick > 255);
+            worker.visit(tick + 1, assignment, side, hash(user), is_candidate && tick > 255);
         }
         advance(&mut record, &[&worker], tick + 2, at((tick + 2) * SECOND));
         if record.run.phase == Phase::Failed {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::analysis::user_set::tests::Memory;
 
-fn begun() -> (Record, u64) {
+fn begun() -> (Record, Assignment) {
     begun_with_users(&json!({
         "steps": [{"set_weight": 1}, {"pause": {}}, {"set_weight": 5}, {"pause": {}}],
         "analysis": {"metrics": [{"name": "error_rate"}]},
@@ -19,21 +19,21 @@ fn odds(record: &mut Record, worker: &Worker, tick: u64) -> f64 {
 
 #[test]
 fn a_user_who_always_fails_is_one_failure() {
-    let (mut record, epoch) = begun();
+    let (mut record, assignment) = begun();
     let mut worker = Worker::default();
-    worker.visit(101, epoch, Side::Candidate, 1, true);
+    worker.visit(101, assignment, Side::Candidate, 1, true);
     let once = odds(&mut record, &worker, 102);
     assert!(once > 10.0, "one of a hundred users had that toss: {once}");
     for tick in 102..111 {
-        (0..50).for_each(|_| worker.visit(tick, epoch, Side::Candidate, 1, true));
-        (2..100).for_each(|user| worker.visit(tick, epoch, Side::Stable, user, false));
+        (0..50).for_each(|_| worker.visit(tick, assignment, Side::Candidate, 1, true));
+        (2..100).for_each(|user| worker.visit(tick, assignment, Side::Stable, user, false));
     }
     let often = odds(&mut record, &worker, 111);
     assert!(often <= once, "{often} after {once}");
     assert_eq!((record.run.judge.step_requests(), record.run.phase), (1, Phase::Paused));
     // The next one is another toss.
-    worker.visit(111, epoch, Side::Candidate, 200, true);
-    worker.visit(111, epoch, Side::Candidate, 201, true);
+    worker.visit(111, assignment, Side::Candidate, 200, true);
+    worker.visit(111, assignment, Side::Candidate, 201, true);
     odds(&mut record, &worker, 112);
     assert_eq!(record.run.phase, Phase::Failed);
     let reason = &record.run.reason;
@@ -42,15 +42,15 @@ fn a_user_who_always_fails_is_one_failure() {
 
 #[test]
 fn whoever_has_failed_on_stable_fails_on_the_candidate_for_the_second_time() {
-    let (mut record, epoch) = begun();
+    let (mut record, assignment) = begun();
     let mut worker = Worker::default();
-    (0..50).for_each(|user| worker.visit(100, epoch, Side::Stable, user, true));
+    (0..50).for_each(|user| worker.visit(100, assignment, Side::Stable, user, true));
     odds(&mut record, &worker, 101);
     record.command(Command::Promote { full: false }, at(101 * SECOND)).unwrap();
-    let epoch = record.head("r").assignment;
+    let assignment = record.head("r").assignment;
     let before = record.run.judge.reading().all;
     for tick in 102..110 {
-        (0..5).for_each(|user| worker.visit(tick, epoch, Side::Candidate, user, true));
+        (0..5).for_each(|user| worker.visit(tick, assignment, Side::Candidate, user, true));
     }
     assert!(odds(&mut record, &worker, 110) <= before);
     assert_eq!(record.run.judge.step_requests(), 5, "but in this step they were there for the first time");
@@ -60,33 +60,34 @@ fn whoever_has_failed_on_stable_fails_on_the_candidate_for_the_second_time() {
 /// fail there first.
 #[test]
 fn while_a_tick_of_other_weights_is_open_nobody_is_accused() {
-    let (mut record, epoch) = begun();
+    let (mut record, assignment) = begun();
     let mut worker = Worker::default();
     let waiting: Vec<_> =
-        (0..6).map(|user| worker.ledger.arrive(100, epoch, Side::Stable, Some(user))).collect();
+        (0..6).map(|user| worker.arrive_from(100, assignment, Side::Stable, user)).collect();
     record.command(Command::Promote { full: false }, at(100 * SECOND + SECOND / 2)).unwrap();
-    let epoch = record.head("r").assignment;
+    let assignment = record.head("r").assignment;
     for user in 0..6 {
-        worker.visit(101, epoch, Side::Candidate, user, true);
+        worker.visit(101, assignment, Side::Candidate, user, true);
     }
     for second in 102..104 {
         advance(&mut record, &[&worker], second, at(second * SECOND));
         assert_eq!((record.closed_through, record.run.phase), (99, Phase::Paused));
     }
-    waiting.into_iter().for_each(|ticket| worker.ledger.end(ticket, 3 * SECOND, true));
+    waiting.into_iter().for_each(|ticket| worker.end(ticket, 3 * SECOND, true));
     let odds = odds(&mut record, &worker, 104);
     assert!(odds <= 1.0, "they have failed on stable before: {odds}");
 }
 
 #[test]
 fn whoever_waits_at_the_deadline_has_failed() {
-    let (mut record, epoch) = begun();
+    let (mut record, assignment) = begun();
     let mut worker = Worker::default();
     let mut waiting: Vec<_> =
-        (0..3).map(|user| worker.ledger.arrive(101, epoch, Side::Candidate, Some(user))).collect();
-    waiting.push(worker.ledger.arrive(101, epoch, Side::Stable, Some(9)));
-    let mut streaming = worker.ledger.arrive(101, epoch, Side::Candidate, Some(10));
-    worker.ledger.answer(&mut streaming, 1_000_000, true);
+        (0..3).map(|user| worker.arrive_from(101, assignment, Side::Candidate, user)).collect();
+    waiting.push(worker.arrive_from(101, assignment, Side::Stable, 9));
+    let streaming = worker.arrive_from(101, assignment, Side::Candidate, 10);
+    worker.ledger.answer(&streaming);
+    worker.ledger.observe(&streaming, &LATENCY, Observed::Duration(1_000_000));
     advance(&mut record, &[&worker], 106, at(106 * SECOND));
     assert_eq!((record.closed_through, record.run.phase), (99, Phase::Paused));
     advance(&mut record, &[&worker], 108, at(108 * SECOND));
@@ -97,15 +98,15 @@ fn whoever_waits_at_the_deadline_has_failed() {
 
 #[test]
 fn a_retry_draws_and_counts_anew() {
-    let (mut record, epoch) = begun();
+    let (mut record, assignment) = begun();
     let mut worker = Worker::default();
-    (0..5).for_each(|user| worker.visit(100, epoch, Side::Candidate, user, true));
+    (0..5).for_each(|user| worker.visit(100, assignment, Side::Candidate, user, true));
     odds(&mut record, &worker, 101);
     assert_eq!(record.run.phase, Phase::Failed);
     record.command(Command::Retry, at(101 * SECOND)).unwrap();
-    let epoch = record.head("r").assignment;
+    let assignment = record.head("r").assignment;
     let mut worker = Worker::default();
-    (0..5).for_each(|user| worker.visit(102, epoch, Side::Candidate, user, true));
+    (0..5).for_each(|user| worker.visit(102, assignment, Side::Candidate, user, true));
     odds(&mut record, &worker, 103);
     assert_eq!(record.run.phase, Phase::Failed, "with another cohort the same users are others");
 }
@@ -131,12 +132,12 @@ fn what_happened_in_a_tick_that_says_nothing_has_happened() {
 #[test]
 fn whoever_leads_next_knows_who_has_failed() {
     let mut shelf = Memory::default();
-    let (mut record, epoch) = begun();
+    let (mut record, assignment) = begun();
     let mut worker = Worker::default();
     let hash = |user: u64| user.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     for user in 0..2_000_u64 {
         let side = if user % 100 == 0 { Side::Candidate } else { Side::Stable };
-        worker.visit(101, epoch, side, hash(user), true);
+        worker.visit(101, assignment, side, hash(user), true);
     }
     let known = odds(&mut record, &worker, 102);
     record.put(&mut shelf);
@@ -146,7 +147,7 @@ fn whoever_leads_next_knows_who_has_failed() {
     let mut record: Record = postcard::from_bytes(&bytes).unwrap();
     record.fetch(&shelf);
     for user in (0..2_000_u64).filter(|user| user % 50 == 0) {
-        worker.visit(102, epoch, Side::Candidate, hash(user), true);
+        worker.visit(102, assignment, Side::Candidate, hash(user), true);
     }
     let now = odds(&mut record, &worker, 103);
     assert!((now - known).abs() < 1e-9 * known, "they have all failed before: {known}, then {now}");
@@ -171,7 +172,7 @@ fn the_window_counts_users() {
     }
     odds(&mut record, &worker, 110);
     assert_eq!(record.run.phase, Phase::Progressing, "{}", record.run.reason);
-    let waiting = worker.ledger.arrive(110, at_green, Side::Candidate, Some(5_000));
+    let waiting = worker.arrive_from(110, at_green, Side::Candidate, 5_000);
     (10..40).for_each(|user| worker.visit(110, at_green, Side::Candidate, user, true));
     let events = advance(&mut record, &[&worker], 111, at(111 * SECOND));
     assert_eq!((record.run.phase, record.closed_through), (Phase::Failed, 109), "{events:?}");
@@ -180,5 +181,5 @@ fn the_window_counts_users() {
         reason.contains("31 of 32 users (96.9 %) failed at green, before it 6 of 1200 users (0.5 %)"),
         "{reason}"
     );
-    worker.ledger.end(waiting, SECOND, false);
+    worker.end(waiting, SECOND, false);
 }

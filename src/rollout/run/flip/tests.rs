@@ -1,8 +1,9 @@
 use super::super::Command;
 use super::super::tests::{at, blue_green, green, program};
 use super::*;
-use crate::analysis::tick::Counts;
+use crate::model::Pair;
 use crate::rollout::program::Program;
+use crate::signal::tally::tests::{ended, errors, open};
 use serde_json::json;
 
 /// A rollout and its time.
@@ -29,13 +30,9 @@ impl World {
     fn tick(&self, blue: u64, green: u64) -> Tick {
         let share = self.run.candidate_share(&self.program);
         let requests = 2 * u64::from(self::green(&self.run)) / 100;
-        let counts = |failing: u64, requests: u64| Counts {
-            requests,
-            errors: requests * failing / 100,
-            ..Counts::default()
-        };
-        let (candidate, stable) = (counts(green, requests), counts(blue, 200 - requests));
-        Tick { number: self.now, share, candidate, stable, ..Tick::default() }
+        let counts = |failing: u64, requests: u64| ended((requests * failing / 100, requests));
+        let counts = Pair::new(counts(green, requests), counts(blue, 200 - requests));
+        Tick { number: self.now, share, counts, ..Tick::default() }
     }
 
     fn seconds(&mut self, seconds: u64, blue: u64, green: u64) -> Vec<Event> {
@@ -172,13 +169,14 @@ fn what_is_certain_of_open_ticks_goes_back_at_once() {
     world.switch("green");
     world.second(0, 0);
     let mut tick = world.tick(0, 0);
-    tick.candidate = Counts { requests: 200, errors: 40, open: 160, unanswered: 160, ..Counts::default() };
+    tick.counts.candidate = ended((40, 200));
+    open(&mut tick.counts.candidate, 160, 160);
     world.now += 1;
     let mut healthy = world.run.clone();
     let events = world.run.tick(&world.program, &[(tick.clone(), 0)], at(world.now));
     assert_eq!(actions(&events), [Action::Rollback]);
     // What is pending is no failure.
-    tick.candidate.errors = 0;
+    errors(&mut tick.counts.candidate).events = 0;
     assert_eq!(healthy.tick(&world.program, &[(tick, 0)], at(world.now)), []);
 }
 
@@ -220,15 +218,11 @@ fn the_sides_evidence_is_kept_apart() {
     assert_eq!((world.run.window(), world.run.sides.answered), (Some(1.0), Arm::default()));
     world.now += 1;
     world.seconds(10, 0, 1);
-    assert_eq!(world.run.sides.answered, Arm { events: 20, requests: 2_000 });
+    assert_eq!(world.run.sides.answered, Arm { events: 20, units: 2_000 });
     let events = world.switch("blue");
     assert_eq!((actions(&events), world.run.sides.answered), (vec![Action::Flip], Arm::default()));
     let window = world.run.sides.window.as_ref().unwrap();
-    assert_eq!(
-        window.before,
-        Arm { events: 20, requests: 2_000 },
-        "blue is measured by green, not by itself"
-    );
+    assert_eq!(window.before, Arm { events: 20, units: 2_000 }, "blue is measured by green, not by itself");
     let mixed = Tick { number: world.now + 1, void: true, ..world.tick(100, 100) };
     world.run.close(&world.program, &mixed, at(world.now + 1));
     assert_eq!(world.run.window(), Some(1.0));

@@ -1,7 +1,7 @@
 //! A worker's circuit breaker.
 
 use super::*;
-use crate::analysis::judge::Seen;
+use crate::analysis::kernel::ratio::Table;
 use crate::telemetry::breaker::Trip;
 
 fn breaking(more: &Value) -> Program {
@@ -12,7 +12,7 @@ fn breaking(more: &Value) -> Program {
 }
 
 fn trip(run: &Run, program: &Program) -> Command {
-    let seen = Seen { candidate_events: 20, candidate_requests: 20, stable_events: 1, stable_requests: 380 };
+    let seen = Table::of((20, 20), (1, 380));
     Command::Trip(Trip { assignment: run.assignment(program), seen })
 }
 
@@ -32,7 +32,7 @@ fn the_run_fails_and_says_what_was_seen() {
     );
     let finding = event.evidence.as_ref().unwrap();
     assert_eq!((finding.rule.as_str(), finding.value, finding.threshold), ("circuit_breaker", 20.0, 20.0));
-    assert_eq!(finding.samples.stable_requests, 380);
+    assert_eq!(table(finding.samples).stable.units, 380);
     // It stays failed, also when others come with the same.
     assert!(run.command(&program, command, at(1)).is_err());
     for now in 2..100 {

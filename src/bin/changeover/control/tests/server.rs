@@ -5,15 +5,18 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-use changeover::analysis::tick::{Counts, Tick};
+use changeover::analysis::tick::Tick;
 use changeover::config;
 use changeover::config::schema::Control;
 use changeover::control::api::{Api, Handled, Store};
 use changeover::control::request::Request;
 use changeover::control::response::Response;
+use changeover::model::{Arm, Pair};
 use changeover::rollout::event::Event;
 use changeover::rollout::program::Program;
 use changeover::rollout::record::{Clock, Record};
+use changeover::signal::catalog::ERROR_RATE;
+use changeover::signal::tally::{Counts, Tally};
 use serde_json::{Value, json};
 
 /// Rollouts in memory.
@@ -45,9 +48,13 @@ impl Rollouts {
         let config = config::check(&json!({"rollouts": [rollout]})).expect("a valid rollout");
         let (mut record, events) = Record::begin(Program::new(&config.rollouts[0]), clock());
         // A tick in which one of the candidate's six requests fails, and one of stable's hundred.
-        let counts = |errors, requests| Counts { errors, requests, ..Counts::default() };
-        let (candidate, stable) = (counts(1, 6), counts(1, 100));
-        let tick = Tick { number: 1_000_000, share: Some(0.05), candidate, stable, ..Tick::default() };
+        let counts = |events, units| Counts {
+            requests: units,
+            tallies: vec![(ERROR_RATE.id, Tally::Event(Arm { events, units }))],
+            ..Counts::default()
+        };
+        let counts = Pair::new(counts(1, 6), counts(1, 100));
+        let tick = Tick { number: 1_000_000, share: Some(0.05), counts, ..Tick::default() };
         record.run.close(&record.program, &tick, clock().now());
         // As soon as the leader has looked at it, it says what it waits for.
         record.run.tick(&record.program, &[], clock().now());

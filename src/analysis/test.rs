@@ -1,0 +1,62 @@
+//! One test: a signal, how it is looked at, and what it is compared with.
+
+use serde::{Deserialize, Serialize};
+
+pub use super::kernel::mean::Direction;
+use crate::signal::catalog::SignalId;
+
+/// One test of one signal.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Test {
+    /// The signal.
+    pub signal: SignalId,
+    /// What is compared.
+    pub measure: Measure,
+    /// With what.
+    pub against: Against,
+}
+
+/// What of a signal is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Measure {
+    /// How often an event happens.
+    Rate,
+    /// How often a duration is beyond this quantile (between 0 and 1) of stable's.
+    Quantile(f64),
+    /// The mean of values.
+    Mean,
+}
+
+/// What the candidate is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Against {
+    /// Stable's value at the same time.
+    Stable {
+        /// How many times stable's value is tolerated: at least 1. Of durations it is a ratio of times.
+        tolerate: f64,
+        /// Which difference counts against the candidate.
+        direction: Direction,
+    },
+    /// A fixed rate.
+    Bound {
+        /// Between 0 and 1.
+        max: f64,
+    },
+}
+
+impl Test {
+    /// Whether it is about a fixed rate, so that stable's requests play no part.
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        matches!(self.against, Against::Bound { .. })
+    }
+
+    /// The quantile of stable's durations that it looks at.
+    #[must_use]
+    pub fn quantile(&self) -> Option<f64> {
+        match self.measure {
+            Measure::Quantile(quantile) => Some(quantile),
+            Measure::Rate | Measure::Mean => None,
+        }
+    }
+}

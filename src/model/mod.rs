@@ -1,0 +1,23 @@
+//! The words that all other folders use. Depends on nothing else in this crate.
+//!
+//! * [`Side`], [`Pair`]: candidate and stable, the two versions that are compared;
+//! * [`Arm`]: how often a yes/no event happened on one side;
+//! * [`Assignment`], [`UserHash`], [`Draw`]: which version a request was given, under what, and to which user;
+//! * [`Unit`]: what counts once.
+
+#![forbid(unsafe_code)]
+
+mod draw;
+mod side;
+mod unit;
+
+pub use draw::{Assignment, Draw, UserHash};
+pub use side::{Arm, Pair, Side};
+pub use unit::Unit;
+
+/// A count as a real number: exact up to 2^53.
+#[must_use]
+#[allow(clippy::cast_precision_loss)]
+pub const fn real(count: u64) -> f64 {
+    count as f64
+}

@@ -1,0 +1,247 @@
+//! Observations of one side in one tick, added up.
+
+use serde::{Deserialize, Serialize};
+
+use super::catalog::{Among, Kind, Settles, Signal, SignalId};
+use super::histogram::{self, Histogram};
+use super::observed::Observed;
+use super::sample::Sample;
+use super::sums::Sums;
+use crate::model::Arm;
+
+/// The observations of one signal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Tally {
+    /// Requests with the event, among those that have settled.
+    Event(Arm),
+    /// How long requests took, as far as that is known. One that the client left took as long as it stayed.
+    Duration(Box<Histogram>),
+    /// Values.
+    Mean(Sums),
+}
+
+impl Tally {
+    /// No observation yet.
+    #[must_use]
+    pub fn new(kind: Kind) -> Self {
+        match kind {
+            Kind::Event => Self::Event(Arm::default()),
+            Kind::Duration => Self::Duration(Box::default()),
+            Kind::Mean => Self::Mean(Sums::default()),
+        }
+    }
+
+    /// Adds an observation. One of another kind is ignored.
+    pub fn add(&mut self, observed: Observed) {
+        match (self, observed) {
+            (Self::Event(arm), Observed::Event(has_event)) => arm.count(has_event),
+            (Self::Duration(durations), Observed::Duration(nanoseconds)) => {
+                durations.add(histogram::bucket(nanoseconds), 1);
+            }
+            (Self::Mean(sums), Observed::Mean(value)) => sums.add(value),
+            _ => {}
+        }
+    }
+
+    /// Requests that have settled.
+    #[must_use]
+    pub fn settled(&self) -> u64 {
+        match self {
+            Self::Event(arm) => arm.units,
+            Self::Duration(durations) => durations.total(),
+            Self::Mean(sums) => sums.count,
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        match (self, other) {
+            (Self::Event(arm), Self::Event(other)) => *arm = arm.plus(*other),
+            (Self::Duration(durations), Self::Duration(other)) => durations.merge(other),
+            (Self::Mean(sums), Self::Mean(other)) => *sums = sums.plus(*other),
+            _ => {}
+        }
+    }
+}
+
+/// What one version did with the requests that arrived in one tick.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Requests that arrived.
+    pub requests: u64,
+    /// Of those: not ended yet.
+    pub open: u64,
+    /// Of those that are open: without response headers yet.
+    pub unanswered: u64,
+    /// By signal. A signal that is missing was not observed: nothing follows from that.
+    pub tallies: Vec<(SignalId, Tally)>,
+    /// Their users, where users are judged.
+    pub users: Option<Box<Users>>,
+}
+
+impl Counts {
+    /// Nothing yet, of these signals.
+    #[must_use]
+    pub fn of(signals: &[&Signal]) -> Self {
+        let tallies = signals.iter().map(|signal| (signal.id, Tally::new(signal.kind))).collect();
+        Self { tallies, ..Self::default() }
+    }
+
+    /// The tally of a signal; `None` when it was not observed.
+    #[must_use]
+    pub fn tally(&self, signal: SignalId) -> Option<&Tally> {
+        self.tallies.iter().find(|(known, _)| *known == signal).map(|(_, tally)| tally)
+    }
+
+    /// The same, to be changed.
+    pub fn tally_mut(&mut self, signal: SignalId) -> Option<&mut Tally> {
+        self.tallies.iter_mut().find(|(known, _)| *known == signal).map(|(_, tally)| tally)
+    }
+
+    /// Requests whose observation may still come.
+    #[must_use]
+    pub fn pending(&self, signal: &Signal, tally: &Tally) -> u64 {
+        match (signal.among, signal.settles) {
+            (Among::Every, _) => match signal.kind {
+                Kind::Duration => self.requests.saturating_sub(tally.settled()),
+                Kind::Event | Kind::Mean => self.open,
+            },
+            (Among::Answered, Settles::AtHeaders) => self.unanswered,
+            (Among::Answered, Settles::AtEnd) => self.open,
+        }
+    }
+
+    /// Whether no user with an event had to be left out.
+    #[must_use]
+    pub fn has_all_users(&self) -> bool {
+        self.users.as_ref().is_none_or(|users| {
+            users.waiting.level() == 0 && users.signals.iter().all(|(_, sample)| sample.level() == 0)
+        })
+    }
+
+    /// Adds what another worker counted. A signal that one of the two did not observe is not observed of both.
+    pub fn merge(&mut self, other: &Self) {
+        if self.requests == 0 && self.tallies.is_empty() {
+            self.tallies = other.tallies.iter().map(|(signal, tally)| (*signal, tally.clone())).collect();
+        } else if other.requests > 0 || !other.tallies.is_empty() {
+            self.tallies.retain_mut(|(signal, tally)| match other.tally(*signal) {
+                Some(other) => {
+                    tally.merge(other);
+                    true
+                }
+                None => false,
+            });
+        }
+        self.requests = self.requests.saturating_add(other.requests);
+        self.open = self.open.saturating_add(other.open);
+        self.unanswered = self.unanswered.saturating_add(other.unanswered);
+        if let Some(others) = &other.users {
+            self.users.get_or_insert_default().merge(others);
+        }
+    }
+}
+
+/// What is known of one side's users in one tick.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Users {
+    /// Users that came, with what became of their first request in the tick: a [`First`].
+    pub seen: Sample,
+    /// Users whose request is open when the tick is over: [`First::Unanswered`] or [`First::Answered`].
+    pub waiting: Sample,
+    /// By signal: users with an observation that counts. Of an event: those that had it. Of a duration: those beyond
+    /// the edge that [`Watch`] asks for, with the bucket of the longest.
+    ///
+    /// [`Watch`]: super::sample::Watch
+    pub signals: Vec<(SignalId, Sample)>,
+}
+
+/// What became of a user's first request, as the number that a [`Sample`] keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum First {
+    /// It was answered well.
+    Well = 0,
+    /// Its answer has begun.
+    Answered = 1,
+    /// There is no answer yet.
+    Unanswered = 2,
+    /// It failed.
+    Failed = 3,
+}
+
+impl Users {
+    /// The sample of a signal.
+    #[must_use]
+    pub fn sample(&self, signal: SignalId) -> Option<&Sample> {
+        self.signals.iter().find(|(known, _)| *known == signal).map(|(_, sample)| sample)
+    }
+
+    /// The same, to be changed; begun if there is none.
+    pub fn sample_mut(&mut self, signal: SignalId) -> Option<&mut Sample> {
+        if self.sample(signal).is_none() {
+            self.signals.push((signal, Sample::default()));
+        }
+        self.signals.iter_mut().find(|(known, _)| *known == signal).map(|(_, sample)| sample)
+    }
+
+    /// Adds what another worker counted.
+    pub fn merge(&mut self, other: &Self) {
+        // Which of a user's requests to two workers was the first is unknown. The order of workers, which decides, has
+        // nothing to do with the outcome.
+        self.seen.join_all(&other.seen);
+        self.waiting.merge(&other.waiting);
+        for (signal, sample) in &other.signals {
+            self.sample_mut(*signal).into_iter().for_each(|mine| mine.merge(sample));
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::signal::catalog::{self, ERROR_RATE, LATENCY};
+
+    /// A side's requests, all ended, of which so many failed.
+    pub(crate) fn ended((failed, requests): (u64, u64)) -> Counts {
+        let mut counts = Counts { requests, ..Counts::of(catalog::DEFAULT) };
+        *errors(&mut counts) = Arm { events: failed, units: requests };
+        counts
+    }
+
+    /// The tally of errors.
+    pub(crate) fn errors(counts: &mut Counts) -> &mut Arm {
+        match counts.tally_mut(ERROR_RATE.id) {
+            Some(Tally::Event(arm)) => arm,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The tally of latencies.
+    pub(crate) fn durations(counts: &mut Counts) -> &mut Histogram {
+        match counts.tally_mut(LATENCY.id) {
+            Some(Tally::Duration(durations)) => durations,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// So many of the requests have not ended yet.
+    pub(crate) fn open(counts: &mut Counts, open: u64, unanswered: u64) {
+        counts.open = open;
+        counts.unanswered = unanswered;
+        let ended = counts.requests.saturating_sub(open);
+        errors(counts).units = ended;
+    }
+
+    #[test]
+    fn a_signal_that_one_worker_does_not_observe_is_not_observed() {
+        let mut counts = Counts::default();
+        counts.merge(&ended((1, 5)));
+        counts.merge(&ended((2, 5)));
+        assert_eq!((counts.requests, *errors(&mut counts)), (10, Arm { events: 3, units: 10 }));
+        let without = Counts { requests: 5, ..Counts::of(&[&LATENCY]) };
+        counts.merge(&without);
+        assert_eq!((counts.requests, counts.tally(ERROR_RATE.id)), (15, None));
+        assert!(counts.tally(LATENCY.id).is_some());
+        counts.merge(&ended((0, 5)));
+        assert_eq!(counts.tally(ERROR_RATE.id), None, "nor does it come back");
+    }
+}

@@ -1,0 +1,188 @@
+use super::*;
+use crate::model::{Side, UserHash};
+use crate::signal::catalog;
+use crate::signal::tally::{Tally, Users};
+
+const MS: u64 = 1_000_000;
+const ONE: Assignment = Assignment(1);
+
+fn ledger() -> Ledger {
+    let mut ledger = Ledger::default();
+    ledger.count_signals(catalog::DEFAULT.to_vec());
+    ledger
+}
+
+fn draw(side: Side, user: Option<u64>) -> Draw {
+    Draw { assignment: ONE, side, user: user.map(UserHash) }
+}
+
+fn end(ledger: &mut Ledger, ticket: Ticket, nanoseconds: u64, failed: bool) {
+    ledger.observe(&ticket, &LATENCY, Observed::Duration(nanoseconds));
+    ledger.observe(&ticket, &ERROR_RATE, Observed::Event(failed));
+    ledger.end(ticket);
+}
+
+fn errors(counts: &Counts) -> u64 {
+    match counts.tally(ERROR_RATE.id) {
+        Some(Tally::Event(arm)) => arm.events,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn durations(counts: &Counts) -> histogram::Histogram {
+    match counts.tally(LATENCY.id) {
+        Some(Tally::Duration(durations)) => (**durations).clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn users(counts: &Counts) -> &Users {
+    counts.users.as_ref().expect("users are judged")
+}
+
+fn pairs(sample: &crate::signal::sample::Sample) -> Vec<(u64, u8)> {
+    sample.after(0).map(|(user, number)| (user.0, number)).collect()
+}
+
+#[test]
+fn a_user_that_returns_keeps_the_outcome_of_the_first_request() {
+    let mut ledger = ledger();
+    for failed in [false, true, false] {
+        let ticket = ledger.arrive(1, draw(Side::Candidate, Some(7)));
+        end(&mut ledger, ticket, MS, failed);
+    }
+    let entries = ledger.entries(2);
+    let users = users(&entries[0].counts.candidate);
+    assert_eq!(pairs(&users.seen), [(7, First::Well as u8)]);
+    assert_eq!(users.sample(ERROR_RATE.id).unwrap().after(0).count(), 1);
+}
+
+#[test]
+fn a_request_counts_in_the_tick_of_its_arrival() {
+    let mut ledger = ledger();
+    let first = ledger.arrive(7, draw(Side::Candidate, None));
+    let second = ledger.arrive(7, draw(Side::Stable, None));
+    let third = ledger.arrive(8, draw(Side::Stable, None));
+    ledger.answer(&first);
+    end(&mut ledger, second, 3 * MS, true);
+    let entries = ledger.entries(u64::MAX);
+    let candidate = &entries[0].counts.candidate;
+    assert_eq!((candidate.requests, candidate.open, candidate.unanswered), (1, 1, 0));
+    let stable = &entries[0].counts.stable;
+    assert_eq!((stable.requests, stable.open, stable.unanswered, errors(stable)), (1, 0, 0, 1));
+    assert_eq!(durations(stable).total(), 1);
+    assert_eq!(entries[1].counts.stable.requests, 1);
+    // What is judged is forgotten, and what ends afterwards is no evidence.
+    ledger.forget_through(7);
+    end(&mut ledger, first, 9_000 * MS, true);
+    end(&mut ledger, third, MS, false);
+    let entries = ledger.entries(u64::MAX);
+    assert_eq!(entries.len(), 1);
+    assert_eq!((entries[0].counts.stable.open, entries[0].counts.candidate.requests), (0, 0));
+    assert!(ledger.open.is_empty());
+}
+
+#[test]
+fn a_streamed_answer_is_timed_once_at_its_beginning() {
+    let mut ledger = ledger();
+    let ticket = ledger.arrive(1, draw(Side::Candidate, None));
+    ledger.answer(&ticket);
+    ledger.observe(&ticket, &LATENCY, Observed::Duration(5 * MS));
+    end(&mut ledger, ticket, 60_000 * MS, false);
+    let durations = durations(&ledger.entries(u64::MAX)[0].counts.candidate);
+    assert_eq!((durations.total(), durations.beyond(histogram::bucket(5 * MS))), (1, 0));
+}
+
+#[test]
+fn a_signal_counts_from_the_next_tick_on_and_only_while_it_is_wanted() {
+    let mut ledger = ledger();
+    let observe = |ledger: &mut Ledger, tick: u64| {
+        let ticket = ledger.arrive(tick, draw(Side::Candidate, None));
+        ledger.observe(&ticket, &catalog::TEST_EVENT, Observed::Event(true));
+        ledger.end(ticket);
+        let entries = ledger.entries(u64::MAX);
+        entries.last().unwrap().counts.candidate.tally(catalog::TEST_EVENT.id).cloned()
+    };
+    assert_eq!(observe(&mut ledger, 1), None);
+    ledger.count_signals(vec![&ERROR_RATE, &catalog::TEST_EVENT]);
+    assert_eq!(observe(&mut ledger, 1), None, "the tick has begun without it");
+    let counted = observe(&mut ledger, 2).expect("counted");
+    assert_eq!(counted.settled(), 1);
+    ledger.count_signals(vec![&ERROR_RATE]);
+    assert_eq!(observe(&mut ledger, 3), None);
+}
+
+#[test]
+fn two_assignments_within_a_tick_are_counted_apart() {
+    let mut ledger = ledger();
+    for assignment in [1, 2, 1].map(Assignment) {
+        ledger.arrive(1, Draw { assignment, ..draw(Side::Stable, None) });
+    }
+    let entries = ledger.entries(u64::MAX);
+    assert_eq!(entries.iter().map(|entry| entry.counts.stable.requests).collect::<Vec<_>>(), [2, 1]);
+}
+
+#[test]
+fn too_many_users_are_sampled_and_that_is_counted() {
+    let mut ledger = ledger();
+    let user = |number: u64| Some(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    for number in 0..5_000 {
+        let ticket = ledger.arrive(1, draw(Side::Stable, user(number)));
+        end(&mut ledger, ticket, MS, number % 100 == 0);
+    }
+    let entries = ledger.entries(2);
+    let users = users(&entries[0].counts.stable);
+    let failed = users.sample(ERROR_RATE.id).unwrap();
+    assert_eq!((users.seen.level(), failed.level(), entries[0].counts.stable.requests), (2, 0, 5_000));
+    assert!((1_000..1_500).contains(&users.seen.after(0).count()));
+    assert_eq!(failed.after(0).count(), 50);
+    ledger.forget_through(1);
+    assert_eq!((ledger.take_halved(), ledger.take_halved()), (1, 0));
+    assert_eq!(ledger.open.vacant_key(), 0, "one place is enough for one request after the other");
+}
+
+#[test]
+fn slow_answers_are_reported_beyond_the_edge_that_is_watched() {
+    let mut ledger = ledger();
+    let slow = |ledger: &mut Ledger, user: u64, milliseconds: u64| {
+        let ticket = ledger.arrive(1, draw(Side::Candidate, Some(user)));
+        end(ledger, ticket, milliseconds * MS, false);
+    };
+    slow(&mut ledger, 10, 60_000);
+    let edge = histogram::bucket(100 * MS) as u8;
+    ledger.watch(&Watch { level: 0, slow: vec![(LATENCY.id, edge)] });
+    (11..14).zip([100, 101 + 19, 800]).for_each(|(user, ms)| slow(&mut ledger, user, ms));
+    slow(&mut ledger, 13, 200);
+    let entries = ledger.entries(2);
+    let users = users(&entries[0].counts.candidate);
+    let expected = [(12, histogram::bucket(120 * MS) as u8), (13, histogram::bucket(800 * MS) as u8)];
+    assert_eq!(pairs(users.sample(LATENCY.id).unwrap()), expected);
+    assert_eq!(users.seen.after(0).count(), 4);
+}
+
+#[test]
+fn waiting_users_are_reported_when_the_tick_is_over() {
+    let mut ledger = ledger();
+    let answered = ledger.arrive(1, draw(Side::Candidate, Some(10)));
+    ledger.answer(&answered);
+    let waiting = ledger.arrive(1, draw(Side::Candidate, Some(11)));
+    let streaming = ledger.arrive(1, draw(Side::Candidate, Some(12)));
+    ledger.answer(&streaming);
+    ledger.observe(&streaming, &LATENCY, Observed::Duration(MS));
+    let reported = |ledger: &Ledger, under_way: u64| {
+        pairs(&users(&ledger.entries(under_way)[0].counts.candidate).waiting)
+    };
+    assert_eq!(reported(&ledger, 1), []);
+    assert_eq!(reported(&ledger, 2), [(10, First::Answered as u8), (11, First::Unanswered as u8)]);
+    end(&mut ledger, waiting, 9 * MS, true);
+    assert_eq!(reported(&ledger, 2), [(10, First::Answered as u8)]);
+}
+
+#[test]
+fn ticks_that_are_never_judged_are_bounded() {
+    let mut ledger = ledger();
+    for tick in 0..1_000 {
+        ledger.arrive(tick, draw(Side::Stable, None));
+    }
+    assert_eq!((ledger.entries(u64::MAX).len(), ledger.take_dropped()), (MOST_ENTRIES, 744));
+}

@@ -1,0 +1,79 @@
+//! The order of folders and files, held by reading their `use` declarations.
+
+#![forbid(unsafe_code)]
+// A test may stop.
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+mod uses;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use uses::{Module, modules};
+
+/// Folders from the bottom to the top: each may use those before it.
+const ORDER: [&str; 9] =
+    ["model", "signal", "config", "analysis", "telemetry", "rollout", "routing", "control", "host"];
+
+#[test]
+fn folders_use_only_folders_below_them() {
+    let place = |folder: &str| ORDER.iter().position(|known| *known == folder);
+    for module in modules() {
+        let Some(folder) = module.path.first() else { continue };
+        let own = place(folder).unwrap_or_else(|| panic!("{folder}: a folder without a place in the order"));
+        for used in module.uses.iter().filter_map(|path| path.first()) {
+            let Some(other) = place(used) else { continue };
+            assert!(other <= own, "{} uses {used}, which is above it", module.path.join("::"));
+        }
+    }
+}
+
+#[test]
+fn files_do_not_use_each_other_in_circles() {
+    let modules = modules();
+    let paths: BTreeSet<&[String]> = modules.iter().map(|module| module.path.as_slice()).collect();
+    let mut edges: BTreeMap<&[String], BTreeSet<&[String]>> = BTreeMap::new();
+    for Module { path, uses } in &modules {
+        for used in uses {
+            // The longest beginning of the path that is a file of its own.
+            let target = (1..=used.len()).rev().find_map(|length| paths.get(&used[..length]));
+            let Some(target) = target else { continue };
+            // A module and the files inside it are one: a parent declares its children.
+            if !path.starts_with(target) && !target.starts_with(path) {
+                edges.entry(path).or_default().insert(target);
+            }
+        }
+    }
+    for start in edges.keys() {
+        // Breadth first, so that the circle found is the shortest.
+        let mut from: BTreeMap<&[String], &[String]> = BTreeMap::new();
+        let mut next: VecDeque<&[String]> = VecDeque::from([*start]);
+        while let Some(path) = next.pop_front() {
+            for used in edges.get(path).into_iter().flatten() {
+                if used == start {
+                    let way = std::iter::successors(Some(path), |path| from.get(path).copied());
+                    let way: Vec<String> = way.map(|path| path.join("::")).collect();
+                    panic!("{} is used by {}", start.join("::"), way.join(", which is used by "));
+                }
+                if !from.contains_key(used) {
+                    from.insert(used, path);
+                    next.push_back(used);
+                }
+            }
+        }
+    }
+}
+
+/// A signal's name stands in its row of the catalogue, and in documentation.
+#[test]
+fn names_of_signals_stand_in_the_catalogue_alone() {
+    for (file, text) in uses::sources("src") {
+        if file.ends_with("signal/catalog.rs") {
+            continue;
+        }
+        for signal in changeover::signal::catalog::ALL {
+            let name = format!("\"{}\"", signal.name);
+            let line = text.lines().find(|line| line.contains(&name) && !line.trim_start().starts_with("//"));
+            assert_eq!(line, None, "{} names a signal", file.display());
+        }
+    }
+}
