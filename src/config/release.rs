@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use super::units::{Count, Duration, Share};
+use super::units::{Count, Duration, Percent};
 use crate::signal::catalog::{self, Signal};
 
 /// One step of a canary: exactly one of its fields.
@@ -31,9 +31,9 @@ pub struct Step {
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 pub enum SetWeight {
     /// The candidate's.
-    Candidate(Share),
+    Candidate(Percent),
     /// Those of the versions named.
-    Versions(BTreeMap<String, Share>),
+    Versions(BTreeMap<String, Percent>),
 }
 
 impl<'de> Deserialize<'de> for SetWeight {
@@ -61,7 +61,7 @@ impl<'de> Deserialize<'de> for SetWeight {
             }
         }
         fn share<'de, D: Deserializer<'de>>(number: D) -> Result<SetWeight, D::Error> {
-            Share::deserialize(number).map(SetWeight::Candidate)
+            Percent::deserialize(number).map(SetWeight::Candidate)
         }
         deserializer.deserialize_any(Weights)
     }
@@ -74,7 +74,7 @@ impl<'de> Deserialize<'de> for SetWeight {
 #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["percent"])))]
 pub struct SetMirror {
     /// In place of `mirror.percent`.
-    pub percent: Option<Share>,
+    pub percent: Option<Percent>,
 }
 
 /// What a step waits for. All that is given holds; nothing given: until somebody promotes.

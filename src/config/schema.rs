@@ -14,7 +14,8 @@ use serde_json::Value;
 use super::de;
 use super::release::{Analysis, Step};
 use super::report::{Path, Problems, Shown};
-use super::units::{Duration, Sha256, Share};
+use super::units::{Duration, Percent, Sha256};
+use crate::model::Share;
 
 /// The configuration of one filter.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -107,7 +108,7 @@ pub struct Rollout {
     #[serde(rename = "override")]
     pub overrides: Option<Override>,
     /// Shares of the versions in percent. What is left goes to stable.
-    pub weights: Option<BTreeMap<String, Share>>,
+    pub weights: Option<BTreeMap<String, Percent>>,
     /// A canary that moves by itself, step by step.
     pub steps: Option<Vec<Step>>,
     /// All traffic to one of two versions, flipped at once.
@@ -242,7 +243,7 @@ pub struct BlueGreen {
 #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["weight", "duration"])))]
 pub struct Bake {
     /// The candidate's share in percent, between 0 and 100.
-    pub weight: Option<Share>,
+    pub weight: Option<Percent>,
     /// For so long at least.
     pub duration: Option<Duration>,
 }
@@ -258,7 +259,7 @@ pub struct Mirror {
     /// The share of the requests that stable answers, in percent. With session affinity: of its users.
     // In place of the default as the configuration's hash sees it, in hundredths.
     #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("default" = 100)))]
-    pub percent: Share,
+    pub percent: Percent,
     /// The methods that are mirrored. By default those that change nothing; models are asked by POST.
     pub methods: Vec<String>,
     /// Who copies.
@@ -269,7 +270,7 @@ impl Default for Mirror {
     fn default() -> Self {
         Self {
             to: String::new(),
-            percent: Share::from_basis_points(Share::ALL),
+            percent: Percent(Share::ALL),
             methods: vec!["GET".into(), "HEAD".into()],
             mode: MirrorMode::default(),
         }

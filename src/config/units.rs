@@ -5,35 +5,21 @@ use std::fmt;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-/// A share of the traffic in hundredths of a percent (basis points): 0 to 10,000.
-///
-/// Written as a percentage with at most two decimals (`5`, `0.25`), as a number or a text that is one.
+use crate::model::Share;
+
+/// A share of the traffic, written as a percentage with at most two decimals (`5`, `0.25`): a number, or a text that
+/// is one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Share(u16);
+pub struct Percent(pub Share);
 
-impl Share {
-    /// Everything: 100 %.
-    pub const ALL: u16 = 10_000;
-
-    /// The share in hundredths of a percent.
-    #[must_use]
-    pub fn basis_points(self) -> u16 {
-        self.0
-    }
-
-    /// The share of `basis_points` hundredths of a percent; above 100 % it is 100 %.
-    #[must_use]
-    pub fn from_basis_points(basis_points: u16) -> Self {
-        Self(basis_points.min(Self::ALL))
-    }
-
+impl Percent {
     /// The share of so many percent.
     ///
     /// # Errors
-    /// It is no share, or has more than two decimals; in words.
+    /// It is out of range, or has more than two decimals; in words.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // the range is checked before
     #[inline(never)] // read in many places; in the module once
-    pub fn from_percent(percent: f64) -> Result<Self, String> {
+    pub fn new(percent: f64) -> Result<Self, String> {
         if percent < 0.0 {
             return Err(format!("{percent} is below 0"));
         }
@@ -41,30 +27,32 @@ impl Share {
             return Err(format!("{percent} is over 100"));
         }
         let hundredths = percent * 100.0;
-        // 0.29 * 100 is 28.999999999999996: what the double cannot say is no third decimal.
+        // 0.29 * 100 is 28.999999999999996: what a double cannot express is not a third decimal.
         if (hundredths - hundredths.round()).abs() > 1e-6 {
             return Err(format!("{percent} has more than two decimals"));
         }
-        Ok(Self(hundredths.round() as u16))
+        Ok(Self(Share::new(hundredths.round() as u16)))
     }
 }
 
-impl fmt::Display for Share {
+/// The number alone, as it is written.
+impl fmt::Display for Percent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", f64::from(self.0) / 100.0)
+        write!(f, "{}", self.0.percent())
     }
 }
 
-impl Serialize for Share {
+/// In hundredths: the canonical form, from which the configuration's hash is made.
+impl Serialize for Percent {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u16(self.0)
+        self.0.serialize(serializer)
     }
 }
 
-impl<'de> Deserialize<'de> for Share {
+impl<'de> Deserialize<'de> for Percent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let percent = f64::deserialize(deserializer)?;
-        Self::from_percent(percent).map_err(de::Error::custom)
+        Self::new(percent).map_err(de::Error::custom)
     }
 }
 
@@ -222,11 +210,11 @@ impl<'de> Deserialize<'de> for Sha256 {
 
 #[cfg(not(target_arch = "wasm32"))]
 mod schema {
-    use super::{Count, Duration, Sha256, Share};
+    use super::{Count, Duration, Percent, Sha256};
     use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
     use std::borrow::Cow;
 
-    impl JsonSchema for Share {
+    impl JsonSchema for Percent {
         fn schema_name() -> Cow<'static, str> {
             "Share".into()
         }
@@ -281,11 +269,15 @@ mod tests {
         for (percent, expected) in
             [(0.0, 0), (5.0, 500), (0.25, 25), (0.29, 29), (33.33, 3333), (100.0, 10_000)]
         {
-            assert_eq!(Share::from_percent(percent).map(Share::basis_points), Ok(expected), "{percent}");
+            assert_eq!(
+                Percent::new(percent).map(|percent| percent.0.basis_points()),
+                Ok(expected),
+                "{percent}"
+            );
         }
-        assert_eq!(Share::from_percent(120.0).unwrap_err(), "120 is over 100");
-        assert_eq!(Share::from_percent(-1.0).unwrap_err(), "-1 is below 0");
-        assert_eq!(Share::from_percent(0.125).unwrap_err(), "0.125 has more than two decimals");
+        assert_eq!(Percent::new(120.0).unwrap_err(), "120 is over 100");
+        assert_eq!(Percent::new(-1.0).unwrap_err(), "-1 is below 0");
+        assert_eq!(Percent::new(0.125).unwrap_err(), "0.125 has more than two decimals");
     }
 
     #[test]
@@ -320,10 +312,10 @@ mod tests {
         }
 
         #[test]
-        fn every_share_survives_its_text(basis_points in 0..=Share::ALL) {
-            let text = Share(basis_points).to_string();
+        fn every_share_survives_its_text(basis_points in 0..=10_000_u16) {
+            let text = Percent(Share::new(basis_points)).to_string();
             let percent: f64 = text.parse().map_err(|_| TestCaseError::fail("a number"))?;
-            prop_assert_eq!(Share::from_percent(percent), Ok(Share(basis_points)));
+            prop_assert_eq!(Percent::new(percent), Ok(Percent(Share::new(basis_points))));
         }
 
         #[test]

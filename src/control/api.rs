@@ -11,9 +11,9 @@ use super::view::{Event, Health, Journal, Page, Rollout};
 use crate::config::report::Shown;
 use crate::config::schema;
 use crate::rollout::change::{Change, NotChanged};
+use crate::rollout::command::{Command, Refused};
 use crate::rollout::event;
 use crate::rollout::record::Record;
-use crate::rollout::run::{Command, Refused};
 
 /// Rollouts on one page.
 pub const MOST_ON_A_PAGE: usize = 1_000;

@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 
 use super::response::Response;
 use crate::config::report::Shown;
-use crate::config::units::Share;
-use crate::rollout::program::Weights;
+use crate::config::units::Percent;
+use crate::model::Shares;
 
 /// The only field that a body may have, if it has one.
 fn only<'a>(
@@ -28,16 +28,16 @@ pub(super) fn full(body: &[u8]) -> Result<bool, Response> {
 }
 
 /// Shares of versions, in percent.
-pub(super) fn shares(body: &[u8]) -> Result<Weights, Response> {
-    let mut weights = Weights::new();
+pub(super) fn shares(body: &[u8]) -> Result<Shares, Response> {
+    let mut shares = Shares::new();
     for (version, value) in &fields(body, "expected shares of versions in percent, such as {\"green\": 10}")?
     {
         let share = value.as_f64().ok_or_else(|| "expected a share in percent, such as 10".to_owned());
-        let share = share.and_then(Share::from_percent);
-        let share = share.map_err(|why| Response::problem(422, format!("{}: {why}", Shown(version))))?;
-        weights.insert(version.clone(), share.basis_points());
+        let percent = share.and_then(Percent::new);
+        let percent = percent.map_err(|why| Response::problem(422, format!("{}: {why}", Shown(version))))?;
+        shares.insert(version.clone(), percent.0);
     }
-    Ok(weights)
+    Ok(shares)
 }
 
 /// The name of the side in `{"active": "green"}`.

@@ -8,11 +8,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::time::rfc3339;
 use crate::analysis::look::Look;
 use crate::analysis::window;
-use crate::model::{Side, Unit};
+use crate::model::{self, Share, Side, Unit};
 use crate::rollout::event::{self, Action, Actor};
-use crate::rollout::program::{self, Pause, Program, Weights};
+use crate::rollout::phase::Phase;
+use crate::rollout::program::{self, Pause, Program};
 use crate::rollout::record::Record;
-use crate::rollout::run::Phase;
 
 /// A share in percent. Whole numbers are written as such: `5`, `0.25`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -246,7 +246,9 @@ impl Rollout {
                 requests: run.judge.step_requests(),
             },
             steps: program.steps.iter().map(Planned::new).collect(),
-            watch: run.watch_lasts(program).map(|duration_ms| Watch { waited_ms: run.waited(), duration_ms }),
+            watch: run
+                .window_lasts(program)
+                .map(|duration_ms| Watch { waited_ms: run.waited(), duration_ms }),
             weights: weights(program, run.in_force()),
             unit: program.unit(),
             observed_share: observed_share(record),
@@ -299,8 +301,8 @@ impl Event {
 }
 
 impl Percent {
-    fn of(basis_points: u16) -> Self {
-        Self(f64::from(basis_points) / 100.0)
+    fn of(share: Share) -> Self {
+        Self(share.percent())
     }
 }
 
@@ -335,14 +337,14 @@ impl schemars::JsonSchema for Percent {
 }
 
 /// The shares of all versions, those that have none too.
-fn weights(program: &Program, in_force: &Weights) -> Shares {
+fn weights(program: &Program, in_force: &model::Shares) -> Shares {
     let mut all = Shares::new();
     all.extend(program.versions.iter().map(|version| (version.clone(), Percent(0.0))));
     all.extend(shares(&program.shares(in_force)));
     all
 }
 
-fn shares(weights: &Weights) -> Shares {
+fn shares(weights: &model::Shares) -> Shares {
     // Collecting into a map sorts first, which costs the module kilobytes of code.
     let mut shares = Shares::new();
     shares.extend(weights.iter().map(|(version, share)| (version.clone(), Percent::of(*share))));

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::calls::{self, Metric};
+use crate::model::Share;
 use crate::routing::plan::Plan;
 use crate::telemetry::outcome::{Class, MirrorResult, Outcome};
 use crate::telemetry::series::Owner;
@@ -119,11 +120,11 @@ impl Registry {
 
     /// Takes the weights in force over into the gauges that are shown: `in_force` names them all, and what
     /// it does not name has none.
-    pub(super) fn set_weights<'a>(&self, in_force: impl Iterator<Item = (&'a Rc<Series>, u16)>) {
+    pub(super) fn set_weights<'a>(&self, in_force: impl Iterator<Item = (&'a Rc<Series>, Share)>) {
         let all = self.series.borrow();
         let before: Vec<u64> = all.values().map(|series| series.weight_in_force.replace(0)).collect();
         for (series, weight) in in_force {
-            series.weight_in_force.set(weight.into());
+            series.weight_in_force.set(weight.basis_points().into());
         }
         for (series, before) in all.values().zip(before) {
             if series.weight.0.get().is_some() && series.weight_in_force.get() != before {

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use super::calls::{self, Metric};
 use super::rollouts::{Configured, Records};
 use crate::analysis::window;
+use crate::rollout::phase::Phase;
 use crate::rollout::record::Record;
-use crate::rollout::run::Phase;
 use crate::telemetry::series;
 
 /// The gauges that have been shown, by name.

@@ -18,9 +18,10 @@ use super::presence::Presence;
 use super::rollouts::{self, Configured, Rollouts, TICK, Tracked};
 use super::{leader, log, notices};
 use crate::config::schema::Config;
+use crate::model::Share;
 use crate::rollout::change::{Change, NotChanged};
+use crate::rollout::command::Command;
 use crate::rollout::record::Record;
-use crate::rollout::run::Command;
 use crate::routing::plan::{Plan, Rollout};
 use crate::routing::shadowing;
 use crate::telemetry::breaker::Trip;
@@ -65,7 +66,7 @@ impl Loaded {
     }
 
     /// All versions' series with their weights in force.
-    fn weights(&self) -> impl Iterator<Item = (&Rc<Series>, u16)> {
+    fn weights(&self) -> impl Iterator<Item = (&Rc<Series>, Share)> {
         let rollouts = self.plan.rollouts().iter().zip(&self.series);
         rollouts.flat_map(|(rollout, series)| series.iter().zip(rollout.weights()))
     }

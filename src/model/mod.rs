@@ -2,16 +2,19 @@
 //!
 //! * [`Side`], [`Pair`]: candidate and stable, the two versions that are compared;
 //! * [`Arm`]: how often a yes/no event happened on one side;
+//! * [`Share`], [`Shares`]: parts of the traffic;
 //! * [`Assignment`], [`UserHash`], [`Draw`]: which version a request was given, under what, and to which user;
 //! * [`Unit`]: what counts once.
 
 #![forbid(unsafe_code)]
 
 mod draw;
+mod share;
 mod side;
 mod unit;
 
 pub use draw::{Assignment, Draw, UserHash};
+pub use share::{Share, Shares, shares};
 pub use side::{Arm, Pair, Side};
 pub use unit::Unit;
 

@@ -1,8 +1,8 @@
 //! A command to one rollout, by a person or by a circuit breaker.
 
+use super::command::{Command, Refused};
 use super::event::Event;
 use super::record::{Clock, Record};
-use super::run::{Command, Refused};
 
 /// A command to one rollout.
 #[derive(Clone, Debug, PartialEq, Eq)]

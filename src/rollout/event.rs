@@ -4,9 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::program::Weights;
 use crate::analysis::look::Look;
-use crate::model::{Arm, Unit};
+use crate::model::{Arm, Shares, Unit};
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,9 +23,9 @@ pub struct Event {
     /// What the judge saw, where it was the reason.
     pub evidence: Option<Finding>,
     /// Shares before, stable's included.
-    pub from: Weights,
+    pub from: Shares,
     /// Shares after, stable's included.
-    pub to: Weights,
+    pub to: Shares,
     /// All of it in one sentence for a person.
     pub message: String,
 }
@@ -121,15 +120,6 @@ pub struct Finding {
     pub samples: Look,
     /// What was counted.
     pub unit: Unit,
-}
-
-/// A weight as people read it: `5 %`, `0.25 %`.
-pub(super) struct Percent(pub(super) u16);
-
-impl fmt::Display for Percent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} %", f64::from(self.0) / 100.0)
-    }
 }
 
 /// `9 of 12 requests (75 %)`.

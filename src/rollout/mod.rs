@@ -4,15 +4,22 @@
 //! * [`program`]: what the configuration wants, compiled;
 //! * [`run`]: where a rollout stands, and how it goes on: with time, by command, by a configuration push;
 //! * [`record`]: what the workers of an Envoy share about it, and how their counts flow in;
-//! * [`change`]: a command to one of them;
+//! * [`command`], [`change`]: what a person, or a circuit breaker, asks for;
+//! * [`phase`]: where a run is in its life;
+//! * [`policy`]: what is done about a candidate that is found worse;
+//! * [`waits`]: what a step waits for;
 //! * [`lead`]: which worker acts for all;
 //! * [`event`]: what happened, for people and machines.
 
 #![forbid(unsafe_code)]
 
 pub mod change;
+pub mod command;
 pub mod event;
 pub mod lead;
+pub mod phase;
+pub mod policy;
 pub mod program;
 pub mod record;
 pub mod run;
+pub mod waits;

@@ -5,22 +5,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher24;
 
+use super::policy::Policy;
 use crate::analysis::rules::Rules;
-use crate::config::release::{OnFailure, SetWeight};
+use crate::config::release::{self, SetWeight};
 use crate::config::schema;
-use crate::config::units::{Duration, Share};
-use crate::model::Unit;
-
-/// Shares of versions besides stable in hundredths of a percent; a version that is not in it has none, and
-/// stable has what is left.
-pub type Weights = BTreeMap<String, u16>;
-
-/// Weights one by one. Collecting into a map sorts first, which costs the module kilobytes of code.
-pub(super) fn weights(of: impl IntoIterator<Item = (String, u16)>) -> Weights {
-    let mut weights = Weights::new();
-    weights.extend(of);
-    weights
-}
+use crate::config::units::{Count, Duration, Percent};
+use crate::model::{Share, Shares, Unit, shares};
 
 /// What a rollout is to do.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -33,23 +23,23 @@ pub struct Program {
     pub candidate: Option<String>,
     /// All versions.
     pub versions: Vec<String>,
-    /// Weights that come from outside: `weights`, or a side of `blue_green`.
-    pub weights: Weights,
+    /// Shares of the versions besides stable that come from outside: `weights`, or a side of `blue_green`.
+    pub weights: Shares,
     /// The steps, when it moves by itself; a bake is two.
     pub steps: Vec<Step>,
     /// Set where one of two sides has all the traffic.
-    pub sides: Option<Sides>,
+    pub blue_green: Option<BlueGreen>,
     /// All traffic to this version.
     pub pin: Option<String>,
-    /// The mirror's share in hundredths of a percent, until a step sets another; `None` without a mirror.
-    pub mirror: Option<u16>,
+    /// The mirror's share, until a step sets another; `None` without a mirror.
+    pub mirror: Option<Share>,
     /// How the candidate is judged, if it is.
     pub analysis: Option<Analysis>,
 }
 
-/// Blue/green.
+/// One of two sides has all the traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sides {
+pub struct BlueGreen {
     /// Milliseconds that a new side is watched after a flip.
     pub window: Option<u64>,
 }
@@ -57,10 +47,10 @@ pub struct Sides {
 /// One step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Step {
-    /// Sets the weights of the versions named.
-    Weights(Weights),
-    /// Sets the mirror's share, in hundredths of a percent.
-    Mirror(u16),
+    /// Sets the shares of the versions named, stable excepted.
+    Weights(Shares),
+    /// Sets the mirror's share.
+    Mirror(Share),
     /// Waits.
     Pause(Pause),
 }
@@ -68,7 +58,7 @@ pub enum Step {
 /// What a step waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Pause {
-    /// Somebody who promotes.
+    /// A person who promotes.
     Person,
     /// So many milliseconds, and so many of the candidate's judged requests.
     Until {
@@ -84,10 +74,8 @@ pub enum Pause {
 pub struct Analysis {
     /// What the judge goes by.
     pub rules: Rules,
-    /// What happens when the candidate is worse.
-    pub on_failure: OnFailure,
-    /// Only say what would happen.
-    pub dry_run: bool,
+    /// What is done about a candidate that is worse.
+    pub policy: Policy,
     /// Milliseconds a step may take.
     pub progress_deadline: Option<u64>,
     /// The candidate's errors in a row that are enough for one worker.
@@ -99,76 +87,28 @@ impl Program {
     #[must_use]
     pub fn new(config: &schema::Rollout) -> Self {
         let candidate = config.candidate.clone().filter(|candidate| *candidate != config.stable);
-        let others = |shares: &BTreeMap<String, Share>| -> Weights {
-            let others = shares.iter().filter(|(version, _)| **version != config.stable);
-            weights(others.map(|(version, share)| (version.clone(), share.basis_points())))
-        };
-        let active = config.blue_green.as_ref().and_then(|sides| sides.active.as_ref());
-        let from_outside = match (&config.weights, active) {
-            (Some(shares), _) => others(shares),
-            (None, Some(active)) if *active != config.stable => weights([(active.clone(), Share::ALL)]),
-            _ => Weights::new(),
-        };
-        let step = |step: &crate::config::release::Step| -> Option<Step> {
-            if let Some(set) = &step.set_weight {
-                return Some(Step::Weights(match set {
-                    SetWeight::Candidate(share) => {
-                        weights(candidate.iter().map(|name| (name.clone(), share.basis_points())))
-                    }
-                    SetWeight::Versions(shares) => others(shares),
-                }));
-            }
-            if let Some(mirror) = &step.set_mirror {
-                return mirror.percent.map(|share| Step::Mirror(share.basis_points()));
-            }
-            step.pause.as_ref().map(|pause| {
-                Step::Pause(match (pause.duration, pause.min_requests) {
-                    (None, None) => Pause::Person,
-                    (duration, requests) => Pause::Until {
-                        duration: duration.map_or(0, Duration::as_millis),
-                        requests: requests.map_or(0, crate::config::units::Count::get),
-                    },
-                })
-            })
-        };
-        let bake = |bake: &schema::Bake| {
-            let (candidate, weight) = (candidate.clone()?, bake.weight?);
-            let duration = bake.duration.map_or(0, Duration::as_millis);
-            Some([
-                Step::Weights(weights([(candidate, weight.basis_points())])),
-                // Time alone bakes nothing.
-                Step::Pause(Pause::Until { duration, requests: 1 }),
-            ])
-        };
-        let mut steps: Vec<Step> = config.steps.iter().flatten().filter_map(step).collect();
+        let mut steps: Vec<Step> = Vec::new();
+        let configured = config.steps.iter().flatten();
+        steps.extend(configured.filter_map(|of| step(of, candidate.as_ref(), &config.stable)));
         let sides = config.blue_green.as_ref();
-        steps.extend(sides.and_then(|sides| sides.bake.as_ref()).and_then(bake).into_iter().flatten());
-        let window = sides.and_then(|sides| sides.auto_rollback_window).map(Duration::as_millis);
+        let bake = sides.and_then(|sides| bake(sides.bake.as_ref()?, candidate.clone()?));
+        steps.extend(bake.into_iter().flatten());
+        let blue_green =
+            sides.map(|sides| BlueGreen { window: sides.auto_rollback_window.map(Duration::as_millis) });
         let analysis = config.analysis.as_ref().map(|analysis| {
             let unit = if config.session_affinity.is_some() { Unit::Users } else { Unit::Requests };
-            // What is judged beside stable and what is judged after a flip have one chance together.
-            let bounded = analysis.metrics.iter().any(|metric| metric.max.is_some());
-            let processes = if window.is_some() && (!steps.is_empty() || bounded) { 2 } else { 1 };
-            Analysis {
-                rules: Rules::new(analysis, unit, processes),
-                on_failure: analysis.on_failure,
-                dry_run: analysis.dry_run,
-                progress_deadline: analysis.progress_deadline.map(Duration::as_millis),
-                breaker: analysis
-                    .circuit_breaker
-                    .and_then(|breaker| breaker.consecutive_errors)
-                    .map(crate::config::units::Count::get),
-            }
+            let is_watched = blue_green.is_some_and(|sides| sides.window.is_some());
+            Analysis::new(analysis, unit, is_watched, !steps.is_empty())
         });
         Self {
             release: config.release.clone().unwrap_or_else(|| config.name.clone()),
             stable: config.stable.clone(),
             versions: config.versions.keys().cloned().collect(),
-            weights: from_outside,
+            weights: from_outside(config),
             steps,
-            sides: sides.map(|_| Sides { window }),
+            blue_green,
             pin: config.pin.clone(),
-            mirror: config.mirror.as_ref().map(|mirror| mirror.percent.basis_points()),
+            mirror: config.mirror.as_ref().map(|mirror| mirror.percent.0),
             analysis,
             candidate,
         }
@@ -208,10 +148,10 @@ impl Program {
 
     /// The shares of all versions that have one, stable's included.
     #[must_use]
-    pub fn shares(&self, others: &Weights) -> Weights {
-        let left = others.values().fold(Share::ALL, |left, share| left.saturating_sub(*share));
+    pub fn shares(&self, others: &Shares) -> Shares {
+        let left = Share::rest(others.values().copied());
         let mut shares = others.clone();
-        if left > 0 {
+        if !left.is_none() {
             shares.insert(self.stable.clone(), left);
         }
         shares
@@ -219,8 +159,8 @@ impl Program {
 
     /// The weights after the steps before `position`.
     #[must_use]
-    pub fn weights_before(&self, position: usize) -> Weights {
-        let mut weights = Weights::new();
+    pub fn weights_before(&self, position: usize) -> Shares {
+        let mut weights = Shares::new();
         for step in self.steps.iter().take(position) {
             if let Step::Weights(set) = step {
                 weights.extend(set.clone());
@@ -230,19 +170,19 @@ impl Program {
     }
 
     /// The weight that the candidate has after the steps before `position`.
-    fn candidate_before(&self, position: usize) -> u16 {
-        let Some(candidate) = &self.candidate else { return 0 };
+    fn candidate_before(&self, position: usize) -> Share {
+        let Some(candidate) = &self.candidate else { return Share::NONE };
         let set = self.steps.iter().take(position).rev().find_map(|step| match step {
             Step::Weights(weights) => weights.get(candidate),
             _ => None,
         });
-        set.copied().unwrap_or(0)
+        set.copied().unwrap_or_default()
     }
 
     /// Where a run whose candidate has `weight` goes on when its steps have changed: behind the last step
     /// that sets this weight or, when none does, the next lower one.
     #[must_use]
-    pub fn position_of(&self, weight: u16) -> usize {
+    pub fn position_of(&self, weight: Share) -> usize {
         let is_weight = |step: &Step| matches!(step, Step::Weights(_));
         let behind = self.steps.iter().enumerate().filter(|(_, step)| is_weight(step));
         behind
@@ -250,4 +190,68 @@ impl Program {
             .rfind(|position| self.candidate_before(*position) <= weight)
             .unwrap_or(0)
     }
+}
+
+impl Analysis {
+    /// `is_watched`, `has_steps`: what else may accuse the candidate, with which it shares the chance of a false alarm.
+    fn new(config: &release::Analysis, unit: Unit, is_watched: bool, has_steps: bool) -> Self {
+        let is_bounded = config.metrics.iter().any(|metric| metric.max.is_some());
+        let processes = if is_watched && (has_steps || is_bounded) { 2 } else { 1 };
+        let breaker = config.circuit_breaker.and_then(|breaker| breaker.consecutive_errors);
+        Self {
+            rules: Rules::new(config, unit, processes),
+            policy: Policy { on_failure: config.on_failure, dry_run: config.dry_run },
+            progress_deadline: config.progress_deadline.map(Duration::as_millis),
+            breaker: breaker.map(Count::get),
+        }
+    }
+}
+
+/// The shares of all but stable.
+fn others(of: &BTreeMap<String, Percent>, stable: &str) -> Shares {
+    let others = of.iter().filter(|(version, _)| *version != stable);
+    shares(others.map(|(version, percent)| (version.clone(), percent.0)))
+}
+
+/// What `weights`, or the side that is configured as active, gives to versions besides stable.
+fn from_outside(config: &schema::Rollout) -> Shares {
+    let active = config.blue_green.as_ref().and_then(|sides| sides.active.as_ref());
+    match (&config.weights, active) {
+        (Some(weights), _) => others(weights, &config.stable),
+        (None, Some(active)) if *active != config.stable => shares([(active.clone(), Share::ALL)]),
+        _ => Shares::new(),
+    }
+}
+
+fn step(config: &release::Step, candidate: Option<&String>, stable: &str) -> Option<Step> {
+    if let Some(set) = &config.set_weight {
+        return Some(Step::Weights(match set {
+            SetWeight::Candidate(percent) => {
+                shares(candidate.into_iter().map(|name| (name.clone(), percent.0)))
+            }
+            SetWeight::Versions(weights) => others(weights, stable),
+        }));
+    }
+    if let Some(mirror) = &config.set_mirror {
+        return mirror.percent.map(|percent| Step::Mirror(percent.0));
+    }
+    config.pause.as_ref().map(|pause| {
+        Step::Pause(match (pause.duration, pause.min_requests) {
+            (None, None) => Pause::Person,
+            (duration, requests) => Pause::Until {
+                duration: duration.map_or(0, Duration::as_millis),
+                requests: requests.map_or(0, Count::get),
+            },
+        })
+    })
+}
+
+/// A bake as the two steps that it is.
+fn bake(config: &schema::Bake, candidate: String) -> Option<[Step; 2]> {
+    let duration = config.duration.map_or(0, Duration::as_millis);
+    Some([
+        Step::Weights(shares([(candidate, config.weight?.0)])),
+        // Time alone bakes nothing.
+        Step::Pause(Pause::Until { duration, requests: 1 }),
+    ])
 }

@@ -4,12 +4,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::command::{Command, Refused};
 use super::event::Event;
-use super::program::{Program, Weights};
-use super::run::{Command, Now, Phase, Refused, Run};
+use super::phase::Phase;
+use super::program::Program;
+use super::run::{Now, Run};
 use crate::analysis::tick::Tick;
 use crate::analysis::user_set::{Shelf, UserSet};
-use crate::model::{Assignment, Side};
+use crate::model::{Assignment, Share, Shares, Side};
 use crate::signal::histogram;
 use crate::signal::sample::Watch;
 use crate::telemetry::ledger::Entry;
@@ -89,7 +91,7 @@ pub struct Head {
     /// Which assignment is in force.
     pub assignment: Assignment,
     /// Shares of the versions besides stable.
-    pub weights: Weights,
+    pub weights: Shares,
     /// The attempt, which draws the cohort.
     pub attempt: u32,
     /// Whether the pin decides.
@@ -99,7 +101,7 @@ pub struct Head {
     /// Whether requests are mirrored.
     pub mirrors: bool,
     /// The mirror's share, where a step has set it.
-    pub mirror: Option<u16>,
+    pub mirror: Option<Share>,
     /// Ticks that need not be reported any more.
     pub closed_through: u64,
     /// When a configuration last named it, by the clock that all workers share.

@@ -7,10 +7,10 @@
 
 use siphasher::sip::SipHasher24;
 
-use crate::config::units::Share;
+use crate::model::Share;
 
 /// Buckets a key can fall into: one for each hundredth of a percent.
-pub const BUCKETS: u16 = Share::ALL;
+pub const BUCKETS: u16 = Share::ALL.basis_points();
 
 /// A release's keyed hash. Two releases with different salts draw independent cohorts.
 #[derive(Clone, Copy, Debug)]

@@ -2,14 +2,15 @@
 
 use super::request::{Facts, Request};
 use crate::config::schema;
+use crate::model::Share;
 use crate::telemetry::outcome::MirrorResult;
 
 /// A rollout's mirror, compiled.
 pub(super) struct Mirror {
     /// The shadow's position in the rollout's versions.
     to: usize,
-    /// Hundredths of a percent of the requests that stable answers.
-    share: u16,
+    /// Of the requests that stable answers.
+    share: Share,
     methods: Vec<Vec<u8>>,
 }
 
@@ -26,13 +27,13 @@ impl Mirror {
     pub(super) fn new(config: &schema::Mirror, to: usize) -> Self {
         Self {
             to,
-            share: config.percent.basis_points(),
+            share: config.percent.0,
             methods: config.methods.iter().map(|method| method.clone().into_bytes()).collect(),
         }
     }
 
     /// The share that is configured.
-    pub(super) fn share(&self) -> u16 {
+    pub(super) fn share(&self) -> Share {
         self.share
     }
 

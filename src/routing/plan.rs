@@ -5,12 +5,12 @@ use std::cell::RefCell;
 use fastrand::Rng;
 
 use super::affinity::{Affinity, Cookie, User};
-use super::assign::{BUCKETS, Salt, Split, to_bucket};
+use super::assign::{Salt, Split, to_bucket};
 use super::matcher::Matcher;
 use super::mirror::{Mirror, Mirrored};
 use super::request::{Facts, Request};
 use crate::config::schema::{self, Config};
-use crate::model::{Assignment, Draw, Side, Unit, UserHash};
+use crate::model::{Assignment, Draw, Share, Side, Unit, UserHash};
 use crate::rollout::program::Program;
 use crate::rollout::record::{Clock, Head, Record};
 use crate::telemetry::breaker;
@@ -65,10 +65,10 @@ struct InForce {
     /// Names users for the judge, independently of their buckets.
     names: Option<Salt>,
     split: Split,
-    /// By version, in hundredths of a percent.
-    weights: Vec<u16>,
+    /// By version.
+    weights: Vec<Share>,
     /// The mirror's share and its cohort; `None`: nothing is mirrored.
-    mirror: Option<(u16, Salt)>,
+    mirror: Option<(Share, Salt)>,
     assignment: Assignment,
     revision: u64,
 }
@@ -171,13 +171,13 @@ impl Rollout {
     #[must_use]
     pub fn in_force(&self) -> breaker::InForce {
         let in_force = self.in_force.borrow();
-        let stable_serves = in_force.weights.get(STABLE).is_some_and(|weight| *weight > 0);
+        let stable_serves = in_force.weights.get(STABLE).is_some_and(|weight| !weight.is_none());
         breaker::InForce { assignment: in_force.assignment, stable_serves }
     }
 
-    /// The weights in force in hundredths of a percent, by version; a pin included.
+    /// The weights in force, by version; a pin included.
     #[must_use]
-    pub fn weights(&self) -> Vec<u16> {
+    pub fn weights(&self) -> Vec<Share> {
         self.in_force.borrow().weights.clone()
     }
 
@@ -205,7 +205,7 @@ impl Rollout {
                     User::New(_, id) => salt.bucket(id.as_bytes()),
                     User::Nobody | User::Missing => to_bucket(rng.u64(..)),
                 };
-                (bucket < share).then(|| mirror.decide(facts))
+                (bucket < share.basis_points()).then(|| mirror.decide(facts))
             }
             _ => None,
         };
@@ -264,13 +264,14 @@ impl Rollout {
 
 impl InForce {
     fn new(program: &Program, versions: &[Version], mirror: Option<&Mirror>, head: &Head) -> Self {
-        let mut left = BUCKETS;
+        let mut left = Share::ALL;
         let others = versions.iter().skip(1).map(|version| {
-            let weight = head.weights.get(&version.name).copied().unwrap_or(0).min(left);
-            left = left.saturating_sub(weight);
+            let weight = head.weights.get(&version.name).copied().unwrap_or_default().min(left);
+            left = left.minus(weight);
             weight
         });
-        let others: Vec<u16> = others.collect();
+        let others: Vec<Share> = others.collect();
+        let buckets: Vec<u16> = others.iter().map(|share| share.basis_points()).collect();
         // Another attempt draws another cohort.
         let salt = match head.attempt {
             0 | 1 => program.release.clone(),
@@ -280,7 +281,7 @@ impl InForce {
         Self {
             pinned: pin.and_then(|pin| versions.iter().position(|version| version.name == *pin)),
             candidate_on_request: head.candidate_on_request,
-            split: Split::new(&others),
+            split: Split::new(&buckets),
             mirror: mirror
                 .filter(|_| head.mirrors)
                 .map(|mirror| (head.mirror.unwrap_or(mirror.share()), Salt::new(&format!("{salt}\0mirror")))),

@@ -4,10 +4,10 @@
 use changeover::analysis::evidence::SPLIT_THRESHOLD;
 use changeover::analysis::kernel::ratio::Table;
 use changeover::model::{Assignment, Draw, Side, UserHash};
+use changeover::rollout::command::Command;
 use changeover::rollout::event::Action;
 use changeover::rollout::program::Program;
 use changeover::rollout::record::{Clock, Record};
-use changeover::rollout::run::Command;
 use changeover::signal::catalog::{self, ERROR_RATE, LATENCY};
 use changeover::signal::observed::Observed;
 use changeover::telemetry::ledger::{Entry, Ledger, Ticket};

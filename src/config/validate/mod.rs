@@ -7,7 +7,8 @@ use std::fmt::Display;
 
 use super::report::{Path, Problems, Shown};
 use super::schema::{BlueGreen, Config, Control, Match, Rollout, SessionAffinity, known};
-use super::units::Share;
+use super::units::Percent;
+use crate::model::Share;
 
 /// Rollouts in one configuration.
 pub const MOST_ROLLOUTS: usize = 4_096;
@@ -201,12 +202,13 @@ fn references(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems) {
     }
 }
 
-fn total(weights: &BTreeMap<String, Share>, stable: &str, path: &Path<'_>, problems: &mut Problems) {
-    let sum: u32 = weights.values().map(|share| u32::from(share.basis_points())).sum();
+fn total(weights: &BTreeMap<String, Percent>, stable: &str, path: &Path<'_>, problems: &mut Problems) {
+    let sum: u32 = weights.values().map(|percent| u32::from(percent.0.basis_points())).sum();
+    let all = u32::from(Share::ALL.basis_points());
     let percent = f64::from(sum) / 100.0;
-    if sum > u32::from(Share::ALL) {
+    if sum > all {
         problems.add(path, format_args!("the sum {percent} is over 100"));
-    } else if sum < u32::from(Share::ALL) && weights.contains_key(stable) {
+    } else if sum < all && weights.contains_key(stable) {
         problems.add(
             &path.field(stable),
             format_args!(

@@ -6,7 +6,8 @@ use super::{at_most, exactly_one, total};
 use crate::config::release::{Analysis, ErrorWhen, Metric, PromoteWhen, SetWeight, Step};
 use crate::config::report::{Path, Problems, Shown};
 use crate::config::schema::{BlueGreen, Rollout, known};
-use crate::config::units::{Duration, Share};
+use crate::config::units::{Duration, Percent};
+use crate::model::Share;
 use crate::signal::catalog::{self, Kind};
 
 /// Steps of one rollout.
@@ -58,9 +59,9 @@ fn blue_green(rollout: &Rollout, sides: &BlueGreen, path: &Path<'_>, problems: &
     }
     let Some(bake) = &sides.bake else { return };
     let path = path.field("bake");
-    match bake.weight.map(Share::basis_points) {
+    match bake.weight.map(|weight| weight.0) {
         None => problems.add(&path.field("weight"), "missing; expected a share in percent"),
-        Some(1..Share::ALL) => {}
+        Some(weight) if weight > Share::NONE && weight < Share::ALL => {}
         Some(_) => problems.add(&path.field("weight"), "expected a share over 0 and under 100"),
     }
     match bake.duration {
@@ -94,8 +95,8 @@ fn steps(rollout: &Rollout, steps: &[Step], path: &Path<'_>, problems: &mut Prob
     } else if steps.len() > MOST_STEPS {
         problems.add(path, format_args!("{} entries are over the limit of {MOST_STEPS}", steps.len()));
     }
-    let mut weights: BTreeMap<String, Share> = BTreeMap::new();
-    let mut before = Share::default();
+    let mut weights: BTreeMap<String, Percent> = BTreeMap::new();
+    let mut before = Percent::default();
     for (index, step) in steps.iter().enumerate() {
         let path = path.index(index);
         let given = [
@@ -145,7 +146,7 @@ fn steps(rollout: &Rollout, steps: &[Step], path: &Path<'_>, problems: &mut Prob
 fn set_weight(
     rollout: &Rollout,
     set: &SetWeight,
-    weights: &mut BTreeMap<String, Share>,
+    weights: &mut BTreeMap<String, Percent>,
     path: &Path<'_>,
     problems: &mut Problems,
 ) {

@@ -1,19 +1,21 @@
-//! Blue/green: which side answers, how that changes, and the watch after it has changed.
+//! Blue/green: one of two sides has all the traffic, and the side changes at once. After a flip the new side is watched
+//! for a while, the *window*.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Held, Now, Phase, Refused, Run, say};
+use super::turn::Turn;
+use super::{Now, Phase, Run, say};
 use crate::analysis::tick::{Tick, View};
 use crate::analysis::users::Firsts;
 use crate::analysis::window::{self, NotJudged, Window};
-use crate::config::units::Share;
-use crate::model::{Arm, Side, Unit};
-use crate::rollout::event::{Action, Actor, Event, Finding};
-use crate::rollout::program::{Program, Weights, weights};
+use crate::model::{Arm, Share, Shares, Side, Unit, shares};
+use crate::rollout::command::Refused;
+use crate::rollout::event::{Action, Actor};
+use crate::rollout::program::Program;
 
-/// Which of the two sides answers, and since when it has done what.
+/// The side that answers, and what it has done since when.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Sides {
+pub(super) struct Active {
     /// Whether it is the candidate.
     pub(super) is_candidate: bool,
     /// Whether this attempt has seen a flip: no bake begins by itself any more.
@@ -22,7 +24,7 @@ pub(super) struct Sides {
     from: u64,
     /// What it has answered since it is active.
     answered: Arm,
-    /// Whether users are new by now who have been counted in it: with the next ones it starts anew.
+    /// Whether users that have been counted in it are new again: with the next ones it starts anew.
     starts_anew: bool,
     /// Open while the side is watched.
     pub(super) window: Option<Window>,
@@ -32,8 +34,8 @@ pub(super) struct Sides {
     pub(super) crossed: bool,
 }
 
-impl Sides {
-    /// What a tick tells of the side that answers; `None`: nothing.
+impl Active {
+    /// What a tick shows of the side that answers; `None`: nothing.
     fn counted(&self, tick: &Tick, firsts: Option<&Firsts>, view: View) -> Option<Arm> {
         let is_candidates = tick.share.is_some_and(|share| share >= 1.0);
         let is_known = tick.number >= self.from && !tick.void && is_candidates == self.is_candidate;
@@ -41,7 +43,7 @@ impl Sides {
         is_known.then(|| window::counted(tick, firsts, side, view))
     }
 
-    /// Takes over a tick that is closed, and where users are judged what it tells of them.
+    /// Takes over a tick that is closed, and where users are judged what it shows of them.
     pub(super) fn close(&mut self, tick: &Tick, firsts: Option<&Firsts>) {
         let Some(counted) = self.counted(tick, firsts, View::Closed) else { return };
         if counted.units > 0 && std::mem::take(&mut self.starts_anew) {
@@ -74,7 +76,7 @@ impl Sides {
         self.window = self.window.as_ref().map(Window::anew);
     }
 
-    /// Another step or attempt takes everybody for new, where users are judged: they would count twice.
+    /// Another step or attempt takes all users for new, where they are judged: they would count twice.
     pub(super) fn expect_known_users(&mut self, unit: Unit) {
         self.starts_anew |= unit == Unit::Users;
     }
@@ -98,265 +100,218 @@ impl Run {
     /// it was at the end until another flip, attempt or run.
     #[must_use]
     pub fn window(&self) -> Option<f64> {
-        self.sides.window.as_ref().map(Window::value).or(self.sides.closed_at)
+        self.active.window.as_ref().map(Window::value).or(self.active.closed_at)
     }
 
     /// How many milliseconds the side that answers is watched; `None`: it is not. It waits as a step does.
     #[must_use]
-    pub fn watch_lasts(&self, program: &Program) -> Option<u64> {
-        self.sides.window.as_ref()?;
-        Some(program.sides.and_then(|sides| sides.window).unwrap_or(0))
+    pub fn window_lasts(&self, program: &Program) -> Option<u64> {
+        self.active.window.as_ref()?;
+        Some(program.blue_green.and_then(|sides| sides.window).unwrap_or(0))
     }
+}
 
+impl Turn<'_> {
     /// Puts the run at its beginning, with the side that is configured or with the bake.
-    pub(super) fn first_side(
-        &mut self,
-        program: &Program,
-        now: Now,
-        actor: Actor,
-        action: Action,
-        events: &mut Vec<Event>,
-    ) {
-        let to_candidate = program.is_candidate_active();
+    pub(super) fn begin_with_side(&mut self, actor: Actor, action: Action) {
+        let to_candidate = self.program.is_candidate_active();
         // The other side answers than is configured: that is a flip like any other, and watched.
-        let flips = action == Action::Retry && self.sides.is_candidate != to_candidate;
-        let bakes = !flips && !to_candidate && !program.steps.is_empty();
-        self.happen(program, now, actor, action, say::begun(program, self.attempt, bakes), events);
+        let flips = action == Action::Retry && self.run.active.is_candidate != to_candidate;
+        let bakes = !flips && !to_candidate && !self.program.steps.is_empty();
+        self.happen(actor, action, say::begun(self.program, self.run.attempt, bakes));
         if flips {
-            return self.flip(program, to_candidate, now, actor, events);
+            return self.flip(to_candidate, actor);
         }
-        self.begin_sides(program, now, actor, events);
+        self.begin_sides(actor);
     }
 
     /// With the side that is configured, or with the bake.
-    pub(super) fn begin_sides(&mut self, program: &Program, now: Now, actor: Actor, events: &mut Vec<Event>) {
-        let to_candidate = program.is_candidate_active();
-        self.turn(program, to_candidate);
-        self.sides.closed_at = None;
-        (self.sides.has_flipped, self.position, self.mirror) = (false, 0, None);
-        if !to_candidate && !program.steps.is_empty() {
-            return self.advance(program, now, actor, events);
+    pub(super) fn begin_sides(&mut self, actor: Actor) {
+        let to_candidate = self.program.is_candidate_active();
+        self.turn_to(to_candidate);
+        self.run.active.closed_at = None;
+        self.run.active.has_flipped = false;
+        (self.run.position, self.run.mirror) = (0, None);
+        if !to_candidate && !self.program.steps.is_empty() {
+            return self.advance(actor);
         }
-        self.phase = if to_candidate { Phase::Succeeded } else { Phase::Steady };
-        self.begin_step(program, now);
+        self.run.phase = if to_candidate { Phase::Succeeded } else { Phase::Steady };
+        self.begin_step();
     }
 
     /// Sends all traffic to a side, and watches it where that is configured.
-    pub(super) fn flip(
-        &mut self,
-        program: &Program,
-        to_candidate: bool,
-        now: Now,
-        actor: Actor,
-        events: &mut Vec<Event>,
-    ) {
-        if self.sides.is_candidate == to_candidate {
-            return self.end_watch(program, now, actor, events);
+    pub(super) fn flip(&mut self, to_candidate: bool, actor: Actor) {
+        if self.run.active.is_candidate == to_candidate {
+            return self.end_window(actor);
         }
-        let before = self.sides.answered;
-        self.turn(program, to_candidate);
-        self.sides.closed_at = None;
-        self.sides.has_flipped = true;
-        self.sides.from = now.tick.saturating_add(1);
-        self.position = program.steps.len();
-        self.held = None;
-        self.begin_step(program, now);
-        let message = say::once_unpinned(say::flipped(program, to_candidate), self.is_pinned(program));
-        self.happen(program, now, actor, Action::Flip, message, events);
-        self.settle(program, events); // the event tells from where to where
-        if program.sides.is_none_or(|sides| sides.window.is_none()) {
-            return self.end_watch(program, now, actor, events);
+        let before = self.run.active.answered;
+        self.turn_to(to_candidate);
+        self.run.active.closed_at = None;
+        self.run.active.has_flipped = true;
+        self.run.active.from = self.now.tick.saturating_add(1);
+        self.run.position = self.program.steps.len();
+        self.run.held = None;
+        self.begin_step();
+        let message = say::once_unpinned(say::flipped(self.program, to_candidate), self.is_pinned());
+        self.happen(actor, Action::Flip, message);
+        self.settle(); // this event shows from where to where, not one that follows
+        if self.program.blue_green.is_none_or(|sides| sides.window.is_none()) {
+            return self.end_window(actor);
         }
         match Window::open(before) {
             Ok(window) => {
-                self.sides.window = Some(window);
-                self.go_on_watching(program);
+                self.run.active.window = Some(window);
+                self.go_on_watching();
             }
             Err(why) => {
-                let message = self.not_watched(program, why, before, now, actor, events);
-                self.end_watch(program, now, actor, events);
-                self.reason = message;
+                let message = self.not_watched(why, before, actor);
+                self.end_window(actor);
+                self.run.reason = message;
             }
         }
     }
 
-    /// Says that nobody watches the side that answers. Returns how.
-    pub(super) fn not_watched(
-        &mut self,
-        program: &Program,
-        why: NotJudged,
-        before: Arm,
-        now: Now,
-        actor: Actor,
-        events: &mut Vec<Event>,
-    ) -> String {
-        let message = say::not_watched(program, self.sides.is_candidate, why, before);
-        self.happen(program, now, actor, Action::Alarm, message.clone(), events);
+    /// Reports that the side that answers is not watched. Returns the sentence.
+    pub(super) fn not_watched(&mut self, why: NotJudged, before: Arm, actor: Actor) -> String {
+        let message = say::not_watched(self.program, self.run.active.is_candidate, why, before);
+        self.happen(actor, Action::Alarm, message.clone());
         message
     }
 
     /// Has a side answer, whatever there was before.
-    pub(super) fn turn(&mut self, program: &Program, to_candidate: bool) {
-        let candidate = program.candidate.clone().filter(|_| to_candidate);
-        self.weights = candidate.map_or(Weights::new(), |name| weights([(name, Share::ALL)]));
-        if self.sides.is_candidate != to_candidate {
-            self.sides.answered = Arm::default();
+    pub(super) fn turn_to(&mut self, to_candidate: bool) {
+        let candidate = self.program.candidate.clone().filter(|_| to_candidate);
+        self.run.weights = candidate.map_or(Shares::new(), |name| shares([(name, Share::ALL)]));
+        let active = &mut self.run.active;
+        if active.is_candidate != to_candidate {
+            active.answered = Arm::default();
         }
-        self.sides.is_candidate = to_candidate;
-        self.sides.end();
-        self.sides.crossed = false;
+        active.is_candidate = to_candidate;
+        active.end();
+        active.crossed = false;
     }
 
     /// The side that answers is not watched any more, or was not to be.
-    fn end_watch(&mut self, program: &Program, now: Now, actor: Actor, events: &mut Vec<Event>) {
-        let was_watched = self.sides.end();
-        self.held = None;
-        self.reason.clear();
-        self.phase = if self.sides.is_candidate { Phase::Succeeded } else { Phase::Steady };
-        if was_watched || self.sides.is_candidate {
-            let message = say::stays(program, self.sides.is_candidate);
-            let message = say::once_unpinned(message, self.is_pinned(program));
-            self.happen(program, now, actor, Action::Succeed, message, events);
+    fn end_window(&mut self, actor: Actor) {
+        let was_watched = self.run.active.end();
+        let is_candidate = self.run.active.is_candidate;
+        self.run.held = None;
+        self.run.reason.clear();
+        self.run.phase = if is_candidate { Phase::Succeeded } else { Phase::Steady };
+        if was_watched || is_candidate {
+            let message = say::once_unpinned(say::stays(self.program, is_candidate), self.is_pinned());
+            self.happen(actor, Action::Succeed, message);
         }
     }
 
     /// Goes back to the old side when the evidence says so, in whatever phase.
-    pub(super) fn watch(
-        &mut self,
-        program: &Program,
-        open: &[(Tick, usize)],
-        now: Now,
-        events: &mut Vec<Event>,
-    ) {
-        let (Some(window), Some(analysis)) = (&self.sides.window, &program.analysis) else { return };
+    pub(super) fn judge_active_side(&mut self, open: &[(Tick, usize)]) {
+        let (Some(window), Some(analysis)) = (&self.run.active.window, &self.program.analysis) else {
+            return;
+        };
         let by_user = analysis.rules.unit == Unit::Users;
-        let firsts = if by_user { self.judge.first_requests(open) } else { Vec::new() };
-        let window = self.sides.at_least(window, open, &firsts);
+        let firsts = if by_user { self.run.judge.first_requests(open) } else { Vec::new() };
+        let window = self.run.active.at_least(window, open, &firsts);
         let crossed = window.value() >= analysis.rules.threshold;
-        if !crossed || std::mem::replace(&mut self.sides.crossed, true) {
-            self.sides.crossed = crossed;
+        if !crossed || std::mem::replace(&mut self.run.active.crossed, true) {
+            self.run.active.crossed = crossed;
             return;
         }
-        let is_candidate = self.sides.is_candidate;
-        let finding = say::watched(program, &window, is_candidate, analysis.rules.threshold);
-        let sentence = say::since_the_flip(program, &window, is_candidate, &finding);
-        let (action, message) = self.short_of_going_back(analysis, &sentence).unwrap_or_else(|| {
-            self.take_back(program, Phase::Failed, sentence.clone());
+        let is_candidate = self.run.active.is_candidate;
+        let finding = say::watched(self.program, &window, is_candidate, analysis.rules.threshold);
+        let sentence = say::since_the_flip(self.program, &window, is_candidate, &finding);
+        let (action, message) = self.short_of_going_back(&sentence).unwrap_or_else(|| {
+            self.take_back(Phase::Failed, sentence.clone());
             if !is_candidate {
-                self.turn(program, true); // the candidate is the side that was good
-                self.reason = format!("{sentence}; {}", say::what_abort_would_do(program));
+                self.turn_to(true); // the candidate is the side that was good
+                self.run.reason = format!("{sentence}; {}", say::what_abort_would_do(self.program));
             }
-            self.sides.closed_at = Some(window.value());
-            (Action::Rollback, format!("{}: {}", say::went_back(program, is_candidate), self.reason))
+            self.run.active.closed_at = Some(window.value());
+            let went_back = say::went_back(self.program, is_candidate);
+            (Action::Rollback, format!("{went_back}: {}", self.run.reason))
         });
-        self.happen(program, now, Actor::Auto, action, message, events);
-        attach(events, finding);
+        self.find(action, message, finding);
     }
 
     /// Time goes on in the window. Returns whether there is one.
-    pub(super) fn wait_for_window(&mut self, program: &Program, now: Now, events: &mut Vec<Event>) -> bool {
-        let Some(duration) = self.watch_lasts(program) else { return false };
-        if self.waited >= duration {
-            self.end_watch(program, now, Actor::Auto, events);
+    pub(super) fn wait_for_window(&mut self) -> bool {
+        let Some(duration) = self.run.window_lasts(self.program) else { return false };
+        if self.run.waited >= duration {
+            self.end_window(Actor::Auto);
         }
         true
     }
 
-    /// The watch begins, goes on after a pause, or lasts another time. Returns whether there is one.
-    pub(super) fn go_on_watching(&mut self, program: &Program) -> bool {
-        let (Some(window), Some(duration)) = (&self.sides.window, self.watch_lasts(program)) else {
+    /// The window begins, goes on after a pause, or lasts another time. Returns whether there is one.
+    pub(super) fn go_on_watching(&mut self) -> bool {
+        let (Some(window), Some(duration)) = (&self.run.active.window, self.run.window_lasts(self.program))
+        else {
             return false;
         };
-        self.reason = say::watching(program, self.sides.is_candidate, window.bound, duration);
-        self.phase = Phase::Progressing;
+        self.run.reason = say::watching(self.program, self.run.active.is_candidate, window.bound, duration);
+        self.run.phase = Phase::Progressing;
         true
     }
 
     /// Obeys a person who wants another side.
-    pub(super) fn switch(
-        &mut self,
-        program: &Program,
-        active: &str,
-        now: Now,
-        events: &mut Vec<Event>,
-    ) -> Result<(), Refused> {
-        if program.sides.is_none() {
+    pub(super) fn switch(&mut self, active: &str) -> Result<(), Refused> {
+        if self.program.blue_green.is_none() {
             return Err(Refused("the rollout has no blue_green, so there is nothing to switch".into()));
         }
-        if let Some(flaw) = self.flaw_of_side(program, active) {
+        if let Some(flaw) = flaw_of_side(self.program, active) {
             return Err(Refused(flaw));
         }
-        let to_candidate = active != program.stable;
-        if self.sides.is_candidate == to_candidate && !self.is_pinned(program) {
-            self.end_bake(program, now, events);
+        let to_candidate = active != self.program.stable;
+        if self.run.active.is_candidate == to_candidate && !self.is_pinned() {
+            self.end_bake();
             return Ok(());
         }
-        self.flip_by_hand(program, to_candidate, now, events)
+        self.flip_by_hand(to_candidate)
     }
 
-    /// Somebody has chosen the side that answers already: no bake flips to the other one.
-    fn end_bake(&mut self, program: &Program, now: Now, events: &mut Vec<Event>) {
-        let bakes = !self.sides.is_candidate && self.position < program.steps.len();
-        if bakes && matches!(self.phase, Phase::Progressing | Phase::Paused) {
-            self.turn(program, false);
-            self.sides.has_flipped = true;
-            self.position = program.steps.len();
-            self.begin_step(program, now);
-            (self.phase, self.held) = (Phase::Steady, None);
-            self.reason.clear();
-            self.happen(program, now, Actor::User, Action::Change, say::bake_ended(program), events);
+    /// A person has chosen the side that answers already: no bake flips to the other one.
+    fn end_bake(&mut self) {
+        let bakes = !self.run.active.is_candidate && self.run.position < self.program.steps.len();
+        if bakes && matches!(self.run.phase, Phase::Progressing | Phase::Paused) {
+            self.turn_to(false);
+            self.run.active.has_flipped = true;
+            self.run.position = self.program.steps.len();
+            self.begin_step();
+            (self.run.phase, self.run.held) = (Phase::Steady, None);
+            self.run.reason.clear();
+            self.happen(Actor::User, Action::Change, say::bake_ended(self.program));
         }
     }
 
-    /// Obeys a person who wants the candidate to have everything, or the watch to be over.
-    pub(super) fn promote_side(
-        &mut self,
-        program: &Program,
-        now: Now,
-        events: &mut Vec<Event>,
-    ) -> Result<(), Refused> {
-        if program.candidate.is_none() {
+    /// Obeys a person who wants the candidate to have everything, or the window to be over.
+    pub(super) fn promote_side(&mut self) -> Result<(), Refused> {
+        if self.program.candidate.is_none() {
             return Err(Refused("the rollout has no candidate that could be promoted".into()));
         }
-        if self.sides.is_candidate && self.phase != Phase::Paused {
-            let label = self.phase.label();
+        if self.run.active.is_candidate && self.run.phase != Phase::Paused {
+            let label = self.run.phase.label();
             return Err(Refused(format!(
                 "the rollout is {label}; the candidate has all the traffic already"
             )));
         }
-        self.flip_by_hand(program, true, now, events)
+        self.flip_by_hand(true)
     }
 
-    fn flip_by_hand(
-        &mut self,
-        program: &Program,
-        to_candidate: bool,
-        now: Now,
-        events: &mut Vec<Event>,
-    ) -> Result<(), Refused> {
-        self.unless_pinned(program)?;
+    fn flip_by_hand(&mut self, to_candidate: bool) -> Result<(), Refused> {
+        self.unless_pinned()?;
         if to_candidate {
             self.unless_taken_back()?;
         }
-        if self.release_hold() == Some(Held::Judge) {
-            self.next_attempt(program, now);
-        }
-        self.flip(program, to_candidate, now, Actor::User, events);
+        self.release();
+        self.flip(to_candidate, Actor::User);
         Ok(())
-    }
-
-    /// What is wrong with the name of a side.
-    pub(super) fn flaw_of_side(&self, program: &Program, active: &str) -> Option<String> {
-        let is_side = active == program.stable || Some(active) == program.candidate.as_deref();
-        (!is_side).then(|| say::no_side(program, active))
     }
 }
 
-/// Adds to the last event what was seen.
-pub(super) fn attach(events: &mut [Event], finding: Finding) {
-    if let Some(event) = events.last_mut() {
-        event.evidence = Some(finding);
-    }
+/// What is wrong with the name of a side.
+pub(super) fn flaw_of_side(program: &Program, active: &str) -> Option<String> {
+    let is_side = active == program.stable || Some(active) == program.candidate.as_deref();
+    (!is_side).then(|| say::no_side(program, active))
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Sentences for people who are woken at night.
 
-use super::super::event::{Finding, Of, Percent};
+use super::super::event::{Finding, Of};
 use super::super::program::{Pause, Program, Step};
+use super::Run;
 use crate::analysis::judge::Judge;
 use crate::analysis::kernel::ratio::Table;
 use crate::analysis::look::Look;
@@ -9,7 +10,7 @@ use crate::analysis::rules::Rules;
 use crate::analysis::test::{Against, Measure};
 use crate::analysis::window::{self, NotJudged, Window};
 use crate::config::report::Shown;
-use crate::model::{Arm, Pair, Side, Unit};
+use crate::model::{Arm, Pair, Share, Side, Unit};
 use crate::signal::histogram;
 use crate::signal::sums::Sums;
 
@@ -26,7 +27,7 @@ fn sides(program: &Program, is_candidate: bool) -> (&str, &str) {
 /// `bakes`: with blue/green it begins with the bake.
 pub(super) fn begun(program: &Program, attempt: u32, bakes: bool) -> String {
     let release = &program.release;
-    if let (Some(candidate), Some(_)) = (&program.candidate, program.sides) {
+    if let (Some(candidate), Some(_)) = (&program.candidate, program.blue_green) {
         let (active, other) = sides(program, program.is_candidate_active());
         let begun = format!("release {release}, attempt {attempt}");
         return if bakes {
@@ -46,10 +47,10 @@ pub(super) fn begun(program: &Program, attempt: u32, bakes: bool) -> String {
     }
 }
 
-pub(super) fn step(program: &Program, position: usize, weight: u16) -> String {
+pub(super) fn step(program: &Program, position: usize, weight: Share) -> String {
     let place = format!("step {} of {}", position.saturating_add(1), program.steps.len());
-    let share = format!("{} at {}", candidate(program), Percent(weight));
-    let place = if program.sides.is_some() { "bake".to_owned() } else { place };
+    let share = format!("{} at {weight}", candidate(program));
+    let place = if program.blue_green.is_some() { "bake".to_owned() } else { place };
     match program.steps.get(position) {
         Some(Step::Pause(Pause::Person)) => format!("{place}: {share}, until somebody promotes"),
         Some(Step::Pause(Pause::Until { duration, requests: 0 })) => {
@@ -177,13 +178,13 @@ pub(super) fn split(program: &Program) -> String {
     )
 }
 
-pub(super) fn overdue(program: &Program, position: usize, waited: u64, judge: &Judge) -> String {
+pub(super) fn overdue(program: &Program, run: &Run) -> String {
     format!(
         "step {} of {} has not ended within {}: {} of {}'s {} were judged",
-        position.saturating_add(1),
+        run.position.saturating_add(1),
         program.steps.len(),
-        Seconds(waited),
-        judge.step_requests(),
+        Seconds(run.waited),
+        run.judge.step_requests(),
         candidate(program),
         program.unit().label()
     )
@@ -248,15 +249,14 @@ impl std::fmt::Display for Seen<'_> {
 }
 
 /// The sentence of a circuit breaker.
-pub(super) fn tripped(program: &Program, seen: &Table, weight: u16) -> String {
+pub(super) fn tripped(program: &Program, seen: &Table, weight: Share) -> String {
     let (name, stable) = (candidate(program), &program.stable);
     let theirs = match seen.stable.units {
         0 => format!("{stable} gets none"),
         _ => format!("{stable} is well: {}", Of(seen.stable, Unit::Requests)),
     };
     format!(
-        "at {} the circuit breaker has seen {} errors of {name} in a row on one worker, while {theirs}",
-        Percent(weight),
+        "at {weight} the circuit breaker has seen {} errors of {name} in a row on one worker, while {theirs}",
         seen.candidate.events
     )
 }

@@ -2,6 +2,7 @@ use super::*;
 use crate::analysis::look::Look;
 use crate::config;
 use crate::model::Pair;
+use crate::rollout::program::{Pause, Step};
 use crate::signal::tally::tests::ended;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -41,7 +42,17 @@ pub(super) fn blue_green(fields: &Value) -> Program {
 }
 
 pub(super) fn green(run: &Run) -> u16 {
-    run.in_force().get("green").copied().unwrap_or(0)
+    run.in_force().get("green").map_or(0, |share| share.basis_points())
+}
+
+/// Shares in hundredths of a percent.
+pub(super) fn of<const N: usize>(shares: [(&str, u16); N]) -> Shares {
+    shares.into_iter().map(|(name, share)| (name.to_owned(), Share::new(share))).collect()
+}
+
+/// What a run waits for, and who has stopped it.
+pub(super) fn turn<'a>(program: &'a Program, run: &'a mut Run) -> Turn<'a> {
+    Turn::new(program, run, at(0))
 }
 
 /// Seconds since the beginning.
@@ -75,17 +86,20 @@ fn a_healthy_candidate_walks_its_steps() {
     let (mut run, events) = Run::begin(&program, at(0));
     assert_eq!(events.iter().map(|event| event.action).collect::<Vec<_>>(), [Action::Start, Action::Step]);
     assert_eq!(events[1].message, "step 3 of 7: green at 5 % for 10 s and 20 of its requests");
-    assert_eq!((run.phase, run.position, run.mirror, green(&run)), (Phase::Progressing, 2, Some(5_000), 500));
+    assert_eq!(
+        (run.phase, run.position, run.mirror, green(&run)),
+        (Phase::Progressing, 2, Some(Share::new(5_000)), 500)
+    );
     assert_eq!(run.candidate_share(&program), Some(0.05));
-    assert_eq!(run.mirror_share(&program), Some(5_000));
+    assert_eq!(run.mirror_share(&program), Some(Share::new(5_000)));
     // Ten seconds are not enough without twenty requests, nor the other way round.
     for now in 1..=12 {
         assert_eq!(second(&mut run, &program, now, 0, 1), [], "{now}");
     }
     let events = second(&mut run, &program, 13, 0, 10);
     assert_eq!(events[0].message, "step 5 of 7: green at 25 %, until somebody promotes");
-    assert_eq!(events[0].from, Weights::from([("blue".into(), 9_500), ("green".into(), 500)]));
-    assert_eq!(events[0].to, Weights::from([("blue".into(), 7_500), ("green".into(), 2_500)]));
+    assert_eq!(events[0].from, of([("blue", 9_500), ("green", 500)]));
+    assert_eq!(events[0].to, of([("blue", 7_500), ("green", 2_500)]));
     assert_eq!((run.phase, green(&run)), (Phase::Paused, 2_500));
     for now in 14..=100 {
         assert_eq!(second(&mut run, &program, now, 0, 5), [], "it waits for a person");
@@ -96,14 +110,14 @@ fn a_healthy_candidate_walks_its_steps() {
     );
     let events = run.command(&program, Command::Promote { full: false }, at(100)).unwrap();
     assert_eq!(events[0].actor, Actor::User);
-    assert_eq!(run.in_force(), &Weights::from([("green".into(), 5_000), ("red".into(), 1_000)]));
+    assert_eq!(run.in_force(), &of([("green", 5_000), ("red", 1_000)]));
     for now in 101..=159 {
         assert_eq!(second(&mut run, &program, now, 0, 5), []);
     }
     let events = second(&mut run, &program, 160, 0, 5);
     assert_eq!(events[0].message, "green has all the traffic that was blue's");
     assert_eq!(run.phase, Phase::Succeeded);
-    assert_eq!(run.in_force(), &Weights::from([("green".into(), 9_000), ("red".into(), 1_000)]));
+    assert_eq!(run.in_force(), &of([("green", 9_000), ("red", 1_000)]));
 }
 
 #[test]
@@ -121,7 +135,7 @@ fn a_failing_candidate_is_taken_back_and_the_event_says_why() {
     assert!(now <= 9, "{now} requests");
     assert_eq!((run.phase, green(&run)), (Phase::Failed, 0));
     assert!(!run.may_mirror(&program));
-    assert_eq!(run.mirror_share(&program), Some(0));
+    assert_eq!(run.mirror_share(&program), Some(Share::NONE));
     let event = &events[0];
     assert_eq!((event.action, event.actor), (Action::Rollback, Actor::Auto));
     let evidence = event.evidence.as_ref().unwrap();
@@ -193,7 +207,7 @@ fn a_pin_stops_everything_and_an_abort_beats_it() {
     let (mut run, _) = Run::begin(&free, at(0));
     let events = run.push(&free, &pinned, at(5));
     assert_eq!(events[0].message, "all traffic is pinned to red");
-    assert_eq!(run.in_force(), &Weights::from([("red".into(), 10_000)]));
+    assert_eq!(run.in_force(), &of([("red", 10_000)]));
     assert_eq!(run.phase, Phase::Progressing, "the phase stands beside the pin");
     for now in 6..100 {
         assert_eq!(second(&mut run, &pinned, now, 1, 5), [], "steps and judge are stopped");
@@ -210,9 +224,9 @@ fn a_pin_stops_everything_and_an_abort_beats_it() {
     // An abort beats the pin, until a push changes it.
     run.push(&free, &pinned, at(102));
     run.command(&pinned, Command::Abort, at(103)).unwrap();
-    assert_eq!((run.phase, run.in_force()), (Phase::Aborted, &Weights::new()));
-    run.push(&pinned, &Program { weights: Weights::new(), ..pinned.clone() }, at(104));
-    assert_eq!(run.in_force(), &Weights::new(), "the pin did not change");
+    assert_eq!((run.phase, run.in_force()), (Phase::Aborted, &Shares::new()));
+    run.push(&pinned, &Program { weights: Shares::new(), ..pinned.clone() }, at(104));
+    assert_eq!(run.in_force(), &Shares::new(), "the pin did not change");
     run.push(&pinned, &Program { pin: Some("green".into()), ..pinned.clone() }, at(105));
     assert_eq!(green(&run), 10_000);
 }
@@ -257,8 +271,7 @@ fn pushes_change_what_differs_and_nothing_else() {
 fn steps_that_go_leave_what_is_configured_instead() {
     let before = steps();
     let (mut run, _) = Run::begin(&before, at(0));
-    let weights =
-        Program { steps: Vec::new(), weights: Weights::from([("green".into(), 1_000)]), ..before.clone() };
+    let weights = Program { steps: Vec::new(), weights: of([("green", 1_000)]), ..before.clone() };
     let mut other = run.clone();
     other.push(&before, &weights, at(1));
     assert_eq!((green(&other), other.phase), (1_000, Phase::Steady));
@@ -361,11 +374,11 @@ fn finishing_a_release_leaves_everything_where_it_is() {
         &json!({"release": "2", "stable": "green", "candidate": null, "steps": [{"set_weight": 50}]}),
     );
     let events = run.push(&program, &finished, at(2));
-    let all_green = Weights::from([("green".into(), 10_000)]);
+    let all_green = of([("green", 10_000)]);
     assert_eq!((&events[0].from, &events[0].to), (&all_green, &all_green), "stable is another by now");
     assert_eq!(
         (run.phase, run.in_force()),
-        (Phase::Steady, &Weights::new()),
+        (Phase::Steady, &Shares::new()),
         "all to green, which is stable now"
     );
 }
@@ -410,9 +423,9 @@ fn input() -> impl Strategy<Value = Input> {
         Command::Switch { active: "green".into() },
         Command::Switch { active: "blue".into() },
         Command::Switch { active: "red".into() },
-        Command::Weight(Weights::from([("green".into(), 2_000)])),
-        Command::Weight(Weights::from([("green".into(), 9_000), ("red".into(), 1_000)])),
-        Command::Weight(Weights::from([("green".into(), 0), ("red".into(), 9_000)])),
+        Command::Weight(of([("green", 2_000)])),
+        Command::Weight(of([("green", 9_000), ("red", 1_000)])),
+        Command::Weight(of([("green", 0), ("red", 9_000)])),
         Command::Promote { full: false },
         Command::Promote { full: true },
         Command::Abort,
@@ -471,12 +484,12 @@ proptest! {
                     let events = run.push(program, &programs[which], at(second));
                     let same = program.release == programs[which].release && program.candidate == programs[which].candidate;
                     let weight = |run: &Run, program: &Program| {
-                        program.candidate.as_ref().and_then(|name| run.in_force().get(name)).copied().unwrap_or(0)
+                        program.candidate.as_ref().and_then(|name| run.in_force().get(name)).copied().unwrap_or_default()
                     };
-                    let walks = programs[which].sides.is_none() && !programs[which].steps.is_empty();
+                    let walks = programs[which].blue_green.is_none() && !programs[which].steps.is_empty();
                     if same && walks && programs[which].pin.is_none() && program.pin.is_none() {
                         let (was, is) = (weight(&before, program), weight(&run, &programs[which]));
-                        prop_assert!(is <= was || was == 0, "a push of steps moves nobody up: {} → {}", was, is);
+                        prop_assert!(is <= was || was.is_none(), "a push of steps moves nobody up: {} → {}", was, is);
                     }
                     if same && matches!(before.phase, Phase::Aborted | Phase::Failed) {
                         prop_assert_eq!(run.phase, before.phase, "final until a retry or another release");
@@ -496,7 +509,7 @@ proptest! {
                     events
                 }
             };
-            let sum: u32 = run.in_force().values().map(|share| u32::from(*share)).sum();
+            let sum: u32 = run.in_force().values().map(|share| u32::from(share.basis_points())).sum();
             prop_assert!(sum <= 10_000, "{:?}", run.in_force());
             prop_assert!(!run.in_force().contains_key(&program.stable));
             prop_assert!(run.revision >= before.revision + events.len() as u64);

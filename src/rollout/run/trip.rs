@@ -1,45 +1,38 @@
 //! The circuit breaker of a worker: what it has seen is acted on at once, as the judge's finding would be.
 
-use super::{Now, Refused, Run, say};
+use super::say;
+use super::turn::Turn;
 use crate::analysis::look::Look;
-use crate::model::Unit;
-use crate::rollout::event::{Event, Finding};
-use crate::rollout::program::Program;
+use crate::model::{Unit, real};
+use crate::rollout::command::Refused;
+use crate::rollout::event::Finding;
 use crate::telemetry::breaker::Trip;
 
 /// What events call it.
 const RULE: &str = "circuit_breaker";
 
-impl Run {
+impl Turn<'_> {
     /// A worker's breaker has tripped. Acts once in an attempt: every worker comes here, and comes again.
-    pub(super) fn trip(
-        &mut self,
-        program: &Program,
-        trip: &Trip,
-        now: Now,
-        events: &mut Vec<Event>,
-    ) -> Result<(), Refused> {
-        let limit = program.analysis.as_ref().and_then(|analysis| analysis.breaker);
-        let applies = !self.is_pinned(program)
-            && !self.phase.is_taken_back()
-            && !self.tripped
-            && trip.assignment == self.assignment(program);
+    pub(super) fn trip(&mut self, trip: &Trip) -> Result<(), Refused> {
+        let limit = self.program.analysis.as_ref().and_then(|analysis| analysis.breaker);
+        let applies = !self.is_pinned()
+            && !self.run.phase.is_taken_back()
+            && !self.run.tripped
+            && trip.assignment == self.run.assignment(self.program);
         let Some(limit) = limit.filter(|_| applies) else {
             return Err(Refused("the circuit breaker is about what is over".into()));
         };
-        self.tripped = true;
-        #[allow(clippy::cast_precision_loss)] // small counts
-        let (value, threshold) = (trip.seen.candidate.events as f64, limit as f64);
+        self.run.tripped = true;
         let finding = Finding {
             rule: RULE.into(),
             is_absolute: false,
-            value,
-            threshold,
+            value: real(trip.seen.candidate.events),
+            threshold: real(limit),
             samples: Look::Events(trip.seen),
             unit: Unit::Requests,
         };
-        let sentence = say::tripped(program, &trip.seen, self.candidate_weight(program));
-        self.act_on(program, finding, sentence, now, events);
+        let weight = self.run.candidate_weight(self.program);
+        self.act_on(finding, say::tripped(self.program, &trip.seen, weight));
         Ok(())
     }
 }

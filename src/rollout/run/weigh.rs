@@ -1,23 +1,16 @@
 //! Weights that a person sets.
 
-use super::{Command, Held, Now, Refused, Run};
+use super::turn::Turn;
+use super::{Held, Run};
 use crate::config::report::Shown;
-use crate::config::units::Share;
-use crate::rollout::event::{Action, Actor, Event, Percent};
-use crate::rollout::program::{Program, Step, Weights};
+use crate::model::{Share, Shares};
+use crate::rollout::command::Refused;
+use crate::rollout::event::{Action, Actor};
+use crate::rollout::program::{Program, Step};
 
 impl Run {
-    /// What is wrong with a command in any phase, with the name of the field.
-    #[must_use]
-    pub fn flaw(&self, program: &Program, command: &Command) -> Option<String> {
-        match command {
-            Command::Weight(weights) if program.sides.is_none() => self.flaw_of_weights(program, weights),
-            Command::Switch { active } if program.sides.is_some() => self.flaw_of_side(program, active),
-            _ => None,
-        }
-    }
-
-    fn flaw_of_weights(&self, program: &Program, weights: &Weights) -> Option<String> {
+    /// What is wrong with weights in any phase, with the name of the version.
+    pub(super) fn flaw_of_weights(&self, program: &Program, weights: &Shares) -> Option<String> {
         if weights.is_empty() {
             return Some(
                 "expected a share in percent for at least one version, such as {\"green\": 10}".into(),
@@ -34,112 +27,106 @@ impl Run {
             if !program.versions.contains(version) {
                 return Some(format!("{name} is no version; known here: {}", program.versions.join(", ")));
             }
-            sum = sum.saturating_add((*share).into());
+            sum = sum.saturating_add(share.basis_points().into());
         }
         for (version, share) in &self.weights {
             if !weights.contains_key(version) {
-                sum = sum.saturating_add((*share).into());
+                sum = sum.saturating_add(share.basis_points().into());
             }
         }
         let percent = f64::from(sum) / 100.0;
-        let is_over = sum > Share::ALL.into();
+        let is_over = sum > Share::ALL.basis_points().into();
         is_over.then(|| format!("with what the other versions have the sum {percent} is over 100"))
     }
+}
 
+impl Turn<'_> {
     /// Sets a step's weights. Other versions keep theirs, as far as there is room: a person may have set more than
     /// the steps foresaw.
-    pub(super) fn take_weights(&mut self, set: &Weights) {
-        let mut left = set.values().fold(Share::ALL, |left, share| left.saturating_sub(*share));
-        for (version, share) in &mut self.weights {
+    pub(super) fn take_weights(&mut self, set: &Shares) {
+        let mut left = Share::rest(set.values().copied());
+        for (version, share) in &mut self.run.weights {
             if !set.contains_key(version) {
                 *share = left.min(*share);
-                left = left.saturating_sub(*share);
+                left = left.minus(*share);
             }
         }
-        self.weights.extend(set.clone());
+        self.run.weights.extend(set.clone());
     }
 
     /// Why a run whose weights a person has set cannot go on with them: no step waits there.
-    pub(super) fn flaw_of_resuming(&self, program: &Program, now: Now) -> Option<String> {
+    pub(super) fn flaw_of_resuming(&self) -> Option<String> {
+        let (program, run) = (self.program, &*self.run);
         // The judge may have stopped it anew at such weights.
-        let may_be_set = matches!(self.held, Some(Held::Weights | Held::Judge));
-        let waits = matches!(program.steps.get(self.position), Some(Step::Pause(_)));
-        if !may_be_set || waits || program.sides.is_some() {
+        let may_be_set = matches!(run.held, Some(Held::Weights | Held::Judge));
+        let waits = matches!(program.steps.get(run.position), Some(Step::Pause(_)));
+        if !may_be_set || waits || program.blue_green.is_some() {
             return None;
         }
-        let mut next = self.clone();
-        next.advance(program, now, Actor::User, &mut Vec::new());
-        let (here, there) = (self.candidate_weight(program), next.candidate_weight(program));
-        (next.weights != self.weights).then(|| {
-            format!(
-                ", and no step waits at {}; promote takes the next one, at {}",
-                Percent(here),
-                Percent(there)
-            )
-        })
+        let mut next = run.clone();
+        Turn::new(program, &mut next, self.now).advance(Actor::User);
+        let (here, there) = (run.candidate_weight(program), next.candidate_weight(program));
+        (next.weights != run.weights)
+            .then(|| format!(", and no step waits at {here}; promote takes the next one, at {there}"))
     }
 
     /// Obeys a person who sets weights: beside steps the run then waits for a person too.
-    pub(super) fn weigh(
-        &mut self,
-        program: &Program,
-        weights: Weights,
-        now: Now,
-        events: &mut Vec<Event>,
-    ) -> Result<(), Refused> {
-        if program.sides.is_some() {
+    pub(super) fn weigh(&mut self, weights: Shares) -> Result<(), Refused> {
+        let program = self.program;
+        if program.blue_green.is_some() {
             return Err(Refused(
                 "a blue_green rollout has no weights to set; switch sends all traffic to a side".into(),
             ));
         }
-        self.unless_pinned(program)?;
-        if let Some(flaw) = self.flaw_of_weights(program, &weights) {
+        self.unless_pinned()?;
+        if let Some(flaw) = self.run.flaw_of_weights(program, &weights) {
             return Err(Refused(flaw));
         }
-        let before = self.candidate_weight(program);
-        let wanted = program.candidate.as_ref().and_then(|candidate| weights.get(candidate)).copied();
-        if wanted.is_some_and(|weight| weight > 0) {
+        let before = self.run.candidate_weight(program);
+        let wanted = program.candidate.as_ref().and_then(|candidate| weights.get(candidate));
+        if wanted.is_some_and(|weight| !weight.is_none()) {
             self.unless_taken_back()?;
         }
-        let walks = !program.steps.is_empty() && program.candidate.is_some() && !self.phase.is_taken_back();
-        let is_known = weights.iter().all(|(name, share)| self.weights.get(name).unwrap_or(&0) == share);
-        if is_known && (!walks || self.held == Some(Held::Weights)) {
+        let is_taken_back = self.run.phase.is_taken_back();
+        let walks = !program.steps.is_empty() && program.candidate.is_some() && !is_taken_back;
+        let present = |name: &String| self.run.weights.get(name).copied().unwrap_or_default();
+        let is_known = weights.iter().all(|(name, share)| present(name) == *share);
+        if is_known && (!walks || self.run.held == Some(Held::Weights)) {
             return Ok(());
         }
-        self.weights.extend(weights);
+        self.run.weights.extend(weights);
         if walks {
-            if self.release_hold() == Some(Held::Judge) {
-                self.next_attempt(program, now);
-            }
-            let weight = self.candidate_weight(program);
+            self.release();
+            let weight = self.run.candidate_weight(program);
             if weight != before {
-                self.position = program.position_of(weight);
+                self.run.position = program.position_of(weight);
             }
             self.hold(Held::Weights, "paused at weights that a person has set".into());
         }
-        self.begin_step(program, now);
+        self.begin_step();
         let message = if walks {
             "a person has set weights, and the run is paused"
         } else {
             "a person has set weights"
         };
-        let message = message.to_owned();
-        self.happen(program, now, Actor::User, Action::Change, message, events);
+        self.happen(Actor::User, Action::Change, message.into());
         Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{at, green, program, steps};
+    use super::super::tests::{at, green, of, program, steps, turn};
     use super::super::{Phase, Run};
     use super::*;
-    use crate::rollout::program::weights;
+    use crate::model::shares;
+    use crate::rollout::command::Command;
+    use crate::rollout::event::Event;
     use serde_json::json;
 
-    fn set(run: &mut Run, program: &Program, shares: &[(&str, u16)]) -> Result<Vec<Event>, Refused> {
-        let shares = shares.iter().map(|(name, share)| ((*name).to_owned(), *share));
-        run.command(program, Command::Weight(weights(shares)), at(0))
+    fn set(run: &mut Run, program: &Program, weights: &[(&str, u16)]) -> Result<Vec<Event>, Refused> {
+        let weights = weights.iter().map(|(name, share)| ((*name).to_owned(), Share::new(*share)));
+        run.command(program, Command::Weight(shares(weights)), at(0))
     }
 
     #[test]
@@ -149,7 +136,10 @@ mod tests {
         let events = set(&mut run, &program, &[("green", 3_000)]).unwrap();
         assert_eq!((events[0].actor, events[0].action), (Actor::User, Action::Change));
         assert_eq!(events[0].message, "a person has set weights, and the run is paused");
-        assert_eq!((events[0].from.get("green"), events[0].to.get("green")), (Some(&500), Some(&3_000)));
+        assert_eq!(
+            (events[0].from.get("green"), events[0].to.get("green")),
+            (Some(&Share::new(500)), Some(&Share::new(3_000)))
+        );
         assert_eq!((run.phase, green(&run), run.position), (Phase::Paused, 3_000, 4));
         assert_eq!(run.reason, "paused at weights that a person has set");
         assert_eq!(set(&mut run, &program, &[("green", 3_000)]), Ok(vec![]), "again: nothing");
@@ -166,7 +156,7 @@ mod tests {
         assert_eq!(green(&run), 5_000);
         // Down as well; another version alone moves nothing along the steps.
         set(&mut run, &program, &[("green", 700)]).unwrap();
-        assert_eq!((run.position, run.in_force().get("red")), (2, Some(&1_000)));
+        assert_eq!((run.position, run.in_force().get("red")), (2, Some(&Share::new(1_000))));
         set(&mut run, &program, &[("red", 0)]).unwrap();
         assert_eq!((run.position, run.in_force().get("red")), (2, None));
         run.command(&program, Command::Resume, at(100)).unwrap();
@@ -190,7 +180,7 @@ mod tests {
         assert_eq!(run.command(&waits, Command::Resume, at(1)), refused("1 %", "5 %"));
         assert_eq!((run.phase, green(&run), run.held), (Phase::Paused, 100, Some(Held::Weights)));
         // Nor when the judge stops it there once more.
-        run.hold(Held::Judge, "accused".into());
+        turn(&waits, &mut run).hold(Held::Judge, "accused".into());
         assert_eq!(run.command(&waits, Command::Resume, at(1)), refused("1 %", "5 %"));
         set(&mut run, &waits, &[("green", 3_000)]).unwrap();
         run.command(&waits, Command::Resume, at(1)).unwrap();
@@ -212,14 +202,14 @@ mod tests {
         let (mut run, _) = Run::begin(&program, at(0));
         set(&mut run, &program, &[("red", 9_000)]).unwrap();
         run.command(&program, Command::Promote { full: false }, at(0)).unwrap();
-        assert_eq!(run.in_force(), &weights([("green".into(), 2_500), ("red".into(), 7_500)]));
+        assert_eq!(run.in_force(), &of([("green", 2_500), ("red", 7_500)]));
     }
 
     #[test]
     fn whoever_is_accused_begins_another_attempt() {
         let program = steps();
         let (mut run, _) = Run::begin(&program, at(0));
-        run.hold(Held::Judge, "accused".into());
+        turn(&program, &mut run).hold(Held::Judge, "accused".into());
         set(&mut run, &program, &[("green", 100)]).unwrap();
         assert_eq!((run.attempt, run.held), (2, Some(Held::Weights)));
     }
@@ -232,7 +222,7 @@ mod tests {
         let events = set(&mut run, &five, &[("green", 2_000), ("red", 1)]).unwrap();
         assert_eq!(events[0].message, "a person has set weights");
         assert_eq!((run.phase, run.in_force().len()), (Phase::Steady, 2));
-        let labelled = Program { mirror: Some(1), ..five.clone() };
+        let labelled = Program { mirror: Some(Share::new(1)), ..five.clone() };
         run.push(&five, &labelled, at(1));
         assert_eq!(green(&run), 2_000, "the pushed weights are those of the push before");
         run.push(&labelled, &at_weight(10), at(2));
@@ -250,7 +240,7 @@ mod tests {
         let why = "the rollout is aborted; retry it before the candidate gets traffic again";
         assert_eq!(set(&mut run, &program, &[("green", 1)]), Err(Refused(why.into())));
         set(&mut run, &program, &[("green", 0), ("red", 100)]).unwrap();
-        assert_eq!((run.phase, run.in_force().get("red")), (Phase::Aborted, Some(&100)));
+        assert_eq!((run.phase, run.in_force().get("red")), (Phase::Aborted, Some(&Share::new(100))));
         let pinned = Program { pin: Some("red".into()), ..program.clone() };
         run.push(&program, &pinned, at(1));
         assert!(set(&mut run, &pinned, &[("red", 1)]).unwrap_err().0.contains("pinned"));

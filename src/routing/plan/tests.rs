@@ -31,7 +31,12 @@ fn to(version: &str) -> (String, bool) {
 
 fn weights(plan: &Plan) -> Vec<(&str, u16)> {
     let rollout = &plan.rollouts()[0];
-    rollout.versions.iter().map(|version| version.name.as_str()).zip(rollout.weights()).collect()
+    rollout
+        .versions
+        .iter()
+        .map(|version| version.name.as_str())
+        .zip(rollout.weights().into_iter().map(Share::basis_points))
+        .collect()
 }
 
 #[test]
@@ -210,7 +215,7 @@ fn a_rollout_follows_what_it_is_told() {
     };
     let (mut record, _) = Record::begin(rollout.program.clone(), Clock::default());
     assert_eq!(rollout.assignment(), record.head("r").assignment);
-    record.command(crate::rollout::run::Command::Promote { full: true }, Clock::default()).unwrap();
+    record.command(crate::rollout::command::Command::Promote { full: true }, Clock::default()).unwrap();
     rollout.follow(&record.head("r"));
     assert_eq!(weights(&plan), [("blue", 0), ("amber", 0), ("green", 10_000)]);
     assert_eq!(
@@ -219,7 +224,7 @@ fn a_rollout_follows_what_it_is_told() {
     );
     assert_eq!(route(&[("x-changeover", "never")]).evidence, None, "an override tells nothing");
     // Taken back, the candidate is nobody's, not even who asks for it; nothing is mirrored.
-    record.command(crate::rollout::run::Command::Abort, Clock::default()).unwrap();
+    record.command(crate::rollout::command::Command::Abort, Clock::default()).unwrap();
     rollout.follow(&record.head("r"));
     for asked in ["always", "green"] {
         let decision = route(&[("x-changeover", asked)]);
@@ -256,7 +261,7 @@ fn evidence_of_users_names_them() {
         assert_eq!(evidence(headers), None, "{headers:?}");
     }
     let (mut record, _) = Record::begin(rollout.program.clone(), Clock::default());
-    for command in [crate::rollout::run::Command::Abort, crate::rollout::run::Command::Retry] {
+    for command in [crate::rollout::command::Command::Abort, crate::rollout::command::Command::Retry] {
         record.command(command, Clock::default()).unwrap();
     }
     rollout.follow(&record.head("r"));
@@ -274,7 +279,7 @@ fn another_attempt_draws_another_cohort() {
     let first = cohort();
     let rollout = &plan.rollouts()[0];
     let (mut record, _) = Record::begin(rollout.program.clone(), Clock::default());
-    for command in [crate::rollout::run::Command::Abort, crate::rollout::run::Command::Retry] {
+    for command in [crate::rollout::command::Command::Abort, crate::rollout::command::Command::Retry] {
         record.command(command, Clock::default()).unwrap();
     }
     rollout.follow(&record.head("r"));

@@ -2,7 +2,7 @@
 
 use changeover::control::view::{Planned, Rollout, Watch};
 use changeover::model::Unit;
-use changeover::rollout::run::Phase;
+use changeover::rollout::phase::Phase;
 
 use super::show::{NAME, is_bad, percent, shares, step};
 use super::text::{Line, Tone, bar};

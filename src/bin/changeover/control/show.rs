@@ -2,7 +2,7 @@
 
 use changeover::control::view::{Event, Evidence, Rollout, Shares};
 use changeover::rollout::event::Action;
-use changeover::rollout::run::Phase;
+use changeover::rollout::phase::Phase;
 
 use super::draw;
 use super::table::Table;

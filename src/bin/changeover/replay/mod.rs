@@ -13,7 +13,8 @@ use std::process::ExitCode;
 use changeover::analysis::judge::Judge;
 use changeover::analysis::rules::Rules;
 use changeover::config::schema::Rollout;
-use changeover::rollout::program::{Program, Weights};
+use changeover::model::Shares;
+use changeover::rollout::program::Program;
 use serde::Serialize;
 
 use crate::envoy::Findings;
@@ -104,7 +105,7 @@ struct Replay {
     rules: Rules,
     judge: Judge,
     /// The tick before and its weights.
-    before: Option<(u64, Weights)>,
+    before: Option<(u64, Shares)>,
     rollback_was_due: bool,
 }
 

@@ -6,9 +6,9 @@ use changeover::analysis::rules::Rules;
 use changeover::analysis::test::{Measure, Test};
 use changeover::analysis::tick::Tick;
 use changeover::analysis::users::{First, Firsts};
-use changeover::config::units::Share;
-use changeover::model::{Arm, Pair, Side, Unit};
-use changeover::rollout::program::{Program, Weights};
+use changeover::config::units::Percent;
+use changeover::model::{Arm, Pair, Share, Shares, Side, Unit};
+use changeover::rollout::program::Program;
 use changeover::signal::catalog::{self, Kind, LATENCY, Signal};
 use changeover::signal::histogram::{self, Histogram};
 use changeover::signal::tally::{Counts, Tally};
@@ -25,7 +25,7 @@ const FIRST_REQUESTS: &str = "first_requests";
 pub(super) struct Line {
     tick: u64,
     /// In percent; stable has what the others leave.
-    weights: BTreeMap<String, Share>,
+    weights: BTreeMap<String, Percent>,
     versions: BTreeMap<String, Version>,
 }
 
@@ -64,7 +64,7 @@ impl Line {
         mut self,
         program: &Program,
         rules: &Rules,
-    ) -> Result<(Tick, Option<Firsts>, Weights), String> {
+    ) -> Result<(Tick, Option<Firsts>, Shares), String> {
         let weights = self.weights.keys().map(|name| ("weights", name));
         for (field, name) in weights.chain(self.versions.keys().map(|name| ("versions", name))) {
             if !program.versions.contains(name) {
@@ -73,7 +73,7 @@ impl Line {
             }
         }
         let others = self.weights.iter().filter(|(name, _)| **name != program.stable);
-        let weights: Weights = others.map(|(name, share)| (name.clone(), share.basis_points())).collect();
+        let weights: Shares = others.map(|(name, percent)| (name.clone(), percent.0)).collect();
         let candidate = program.candidate.as_deref().unwrap_or_default();
         let share = share(&weights, candidate)?;
         let mut version = |name: &str| {
@@ -95,10 +95,11 @@ impl Line {
 
 /// The candidate's part of its own and stable's weights; `None` when it has none. Where it has all of them nothing
 /// is compared, but `max` is judged.
-fn share(weights: &Weights, candidate: &str) -> Result<Option<f64>, String> {
-    let others: u32 = weights.values().map(|share| u32::from(*share)).sum();
-    let stable = u32::from(Share::ALL).checked_sub(others).ok_or("weights: together over 100")?;
-    let candidate = u32::from(weights.get(candidate).copied().unwrap_or_default());
+fn share(weights: &Shares, candidate: &str) -> Result<Option<f64>, String> {
+    let hundredths = |share: Share| u32::from(share.basis_points());
+    let others: u32 = weights.values().copied().map(hundredths).sum();
+    let stable = hundredths(Share::ALL).checked_sub(others).ok_or("weights: together over 100")?;
+    let candidate = hundredths(weights.get(candidate).copied().unwrap_or_default());
     let both = candidate.saturating_add(stable);
     Ok((candidate > 0).then(|| f64::from(candidate) / f64::from(both)))
 }

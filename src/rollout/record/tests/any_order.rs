@@ -25,8 +25,8 @@ fn command(rng: &mut fastrand::Rng) -> Command {
         4 => Command::Promote { full: rng.bool() },
         5 => Command::Switch { active: "green".into() },
         6 => Command::Switch { active: "blue".into() },
-        7 => weight("green", rng.u16(..100) * 100),
-        _ => weight("red", rng.u16(..40) * 100),
+        7 => weight("green", Share::new(rng.u16(..100) * 100)),
+        _ => weight("red", Share::new(rng.u16(..40) * 100)),
     }
 }
 
@@ -73,8 +73,8 @@ fn check(record: &Record, events: &[Event]) {
     let run = &record.run;
     assert!(run.judge.reading().all.is_finite());
     assert!(run.phase != Phase::Paused || !run.reason.is_empty());
-    let all_to_green = run.in_force().get("green") == Some(&10_000);
-    let is_flipped = run.phase == Phase::Succeeded && record.program.sides.is_some();
+    let all_to_green = run.in_force().get("green") == Some(&Share::ALL);
+    let is_flipped = run.phase == Phase::Succeeded && record.program.blue_green.is_some();
     assert!(!is_flipped || all_to_green || record.program.pin.is_some());
     let stored: Record = postcard::from_bytes(&postcard::to_allocvec(record).unwrap()).unwrap();
     assert_eq!(stored.run.phase, run.phase);

@@ -124,5 +124,5 @@ fn what_closes_after_a_flip_back_ends_no_watch() {
     let begin = "green has no traffic any more; before, green has more than it may (error_rate.max: more than 5.00 %): 300 of";
     assert!(events[0].message.starts_with(begin), "{}", events[0].message);
     assert_eq!(record.run.phase, Phase::Progressing);
-    assert!(record.run.watch_lasts(&record.program).is_some(), "blue is watched");
+    assert!(record.run.window_lasts(&record.program).is_some(), "blue is watched");
 }

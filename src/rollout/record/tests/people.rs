@@ -123,7 +123,7 @@ fn weights_that_go_to_and_fro_do_not_make_the_judge_deaf() {
     let (mut record, _) = Record::begin(routes.program.clone(), at(100 * SECOND));
     for tick in (101..260).step_by(2) {
         let weight = if tick % 4 == 1 { 5_000 } else { 500 };
-        let weights = [("green".to_owned(), weight)].into_iter().collect();
+        let weights = [("green".to_owned(), Share::new(weight))].into_iter().collect();
         record.command(Command::Weight(weights), at(tick * SECOND)).unwrap();
         routes.follow(&record.head("r"));
         let assignment = record.head("r").assignment;

@@ -1,7 +1,9 @@
 use super::super::Command;
+use super::super::tests::of;
 use super::super::tests::{at, blue_green, green, program};
 use super::*;
 use crate::model::Pair;
+use crate::rollout::event::Event;
 use crate::rollout::program::Program;
 use crate::signal::tally::tests::{ended, errors, open};
 use serde_json::json;
@@ -79,17 +81,17 @@ fn a_good_side_is_baked_and_flipped() {
     let events = world.seconds(10, 0, 0);
     assert_eq!(actions(&events), [Action::Flip]);
     assert_eq!(events[0].message, "all traffic goes from blue to green");
-    assert_eq!(events[0].from, Weights::from([("blue".into(), 9_000), ("green".into(), 1_000)]));
-    assert_eq!(events[0].to, Weights::from([("green".into(), 10_000)]));
+    assert_eq!(events[0].from, of([("blue", 9_000), ("green", 1_000)]));
+    assert_eq!(events[0].to, of([("green", 10_000)]));
     assert_eq!((world.run.phase, green(&world.run)), (Phase::Progressing, 10_000));
     let reason = "green is watched for 30 s: back to blue if clearly over 1.26 % of its requests fail";
     assert_eq!(world.run.reason, reason);
-    assert_eq!((world.run.watch_lasts(&world.program), world.run.waited()), (Some(30_000), 0));
+    assert_eq!((world.run.window_lasts(&world.program), world.run.waited()), (Some(30_000), 0));
     let events = world.seconds(30, 0, 0);
     assert_eq!((actions(&events), world.run.phase), (vec![Action::Succeed], Phase::Succeeded));
     assert!(
         world.run.window().is_some_and(|value| value < 10.0)
-            && world.run.watch_lasts(&world.program).is_none()
+            && world.run.window_lasts(&world.program).is_none()
     );
     assert_eq!(events[0].message, "green has all the traffic that was blue's");
     assert_eq!(world.seconds(60, 0, 100), [], "nobody watches any more");
@@ -123,7 +125,7 @@ fn a_side_that_turns_bad_goes_back_by_itself() {
         assert_eq!(world.seconds(20, 1, 1), []);
         let events = world.seconds(2, 20, 20);
         assert_eq!(actions(&events), [Action::Rollback], "{to}");
-        let all_back = Weights::from([(back.into(), 10_000)]);
+        let all_back = of([(back, 10_000)]);
         assert_eq!((world.run.phase, &events[0].to), (Phase::Failed, &all_back));
         let start = format!("{to} is rolled back, all traffic goes to {back}: since the flip ");
         assert!(events[0].message.starts_with(&start), "{}", events[0].message);
@@ -134,7 +136,7 @@ fn a_side_that_turns_bad_goes_back_by_itself() {
         let last = world.run.window().unwrap();
         assert!((last.log10() - finding.value).abs() < 1e-9, "{last}");
         world.seconds(5, 0, 0);
-        assert_eq!((world.run.window(), world.run.watch_lasts(&world.program)), (Some(last), None));
+        assert_eq!((world.run.window(), world.run.window_lasts(&world.program)), (Some(last), None));
         let what_abort_does = "; green keeps all the traffic, and abort would send it to blue";
         assert_eq!(world.run.reason.ends_with(what_abort_does), back == "green", "{}", world.run.reason);
         assert!(events[0].message.ends_with(&world.run.reason));
@@ -215,13 +217,13 @@ fn the_sides_evidence_is_kept_apart() {
     for tick in [late, mixed, others] {
         world.run.close(&world.program, &tick, at(world.now + 1));
     }
-    assert_eq!((world.run.window(), world.run.sides.answered), (Some(1.0), Arm::default()));
+    assert_eq!((world.run.window(), world.run.active.answered), (Some(1.0), Arm::default()));
     world.now += 1;
     world.seconds(10, 0, 1);
-    assert_eq!(world.run.sides.answered, Arm { events: 20, units: 2_000 });
+    assert_eq!(world.run.active.answered, Arm { events: 20, units: 2_000 });
     let events = world.switch("blue");
-    assert_eq!((actions(&events), world.run.sides.answered), (vec![Action::Flip], Arm::default()));
-    let window = world.run.sides.window.as_ref().unwrap();
+    assert_eq!((actions(&events), world.run.active.answered), (vec![Action::Flip], Arm::default()));
+    let window = world.run.active.window.as_ref().unwrap();
     assert_eq!(window.before, Arm { events: 20, units: 2_000 }, "blue is measured by green, not by itself");
     let mixed = Tick { number: world.now + 1, void: true, ..world.tick(100, 100) };
     world.run.close(&world.program, &mixed, at(world.now + 1));

@@ -90,7 +90,7 @@ fn what_else_is_configured_is_done_once_an_attempt() {
         (json!({"on_failure": "pause"}), Action::Pause, Phase::Paused),
     ] {
         let mut program = breaking(&more);
-        program.steps = vec![Step::Weights(weights([("green".into(), 500)])), pause_of_an_hour()];
+        program.steps = vec![Step::Weights(of([("green", 500)])), pause_of_an_hour()];
         let (mut run, _) = Run::begin(&program, at(0));
         let command = trip(&run, &program);
         let events = run.command(&program, command.clone(), at(1)).unwrap();

@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use changeover::control::view::{Evidence, Journal, Rollout, Watch};
-use changeover::rollout::run::Phase;
+use changeover::rollout::phase::Phase;
 
 use super::super::client::{Client, Failure};
 use super::super::lines::{Changes, News, lines};

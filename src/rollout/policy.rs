@@ -1,0 +1,47 @@
+//! What is done about a candidate that is found worse.
+
+use serde::{Deserialize, Serialize};
+
+use super::phase::Phase;
+use crate::config::release::OnFailure;
+
+/// What the configuration wants done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// What happens when the candidate is worse.
+    pub on_failure: OnFailure,
+    /// Only an event reports what would happen.
+    pub dry_run: bool,
+}
+
+/// What is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// An event reports it.
+    Alarm,
+    /// An event reports what would have been done.
+    WouldAct,
+    /// The run stops where it is, until a person decides.
+    Pause,
+    /// The candidate's traffic goes back to stable.
+    Rollback,
+}
+
+impl Policy {
+    /// What is done in this phase. A run that does not move cannot be paused.
+    #[must_use]
+    pub fn act(self, phase: Phase) -> Act {
+        match (self.dry_run, self.on_failure) {
+            (true, _) => Act::WouldAct,
+            (false, OnFailure::Abort) => Act::Rollback,
+            (false, OnFailure::Pause) if matches!(phase, Phase::Progressing | Phase::Paused) => Act::Pause,
+            (false, OnFailure::Pause | OnFailure::Alarm) => Act::Alarm,
+        }
+    }
+
+    /// Whether a step waits while something speaks against the candidate.
+    #[must_use]
+    pub fn holds_steps(self) -> bool {
+        !self.dry_run
+    }
+}

@@ -1,0 +1,244 @@
+//! One input to a run, from its beginning to the weights and events that follow.
+
+use super::{Held, Now, Phase, Run, say};
+use crate::analysis::tick::Tick;
+use crate::model::{Share, Shares, shares};
+use crate::rollout::event::{Action, Actor, Event, Finding};
+use crate::rollout::program::{Pause, Program, Step};
+use crate::rollout::waits::Waits;
+
+/// Milliseconds that one tick may add to a pause: a clock that jumps ends no pause.
+const MOST_ELAPSED: u64 = 10_000;
+
+/// A run while it takes one input: a tick, a command, a push.
+pub(super) struct Turn<'a> {
+    pub(super) program: &'a Program,
+    pub(super) run: &'a mut Run,
+    pub(super) now: Now,
+    events: Vec<Event>,
+}
+
+impl<'a> Turn<'a> {
+    pub(super) fn new(program: &'a Program, run: &'a mut Run, now: Now) -> Self {
+        Self { program, run, now, events: Vec::new() }
+    }
+
+    /// Ends the input: puts the weights in force that follow from it. Returns what has happened.
+    pub(super) fn finish(mut self) -> Vec<Event> {
+        self.settle();
+        self.events
+    }
+
+    /// Time goes on.
+    pub(super) fn tick(&mut self, open: &[(Tick, usize)]) {
+        let elapsed = self.now.uptime.saturating_sub(self.run.last_uptime).min(MOST_ELAPSED);
+        self.run.last_uptime = self.now.uptime;
+        if self.is_pinned() {
+            return;
+        }
+        self.judge(open);
+        self.judge_active_side(open);
+        if self.run.phase == Phase::Progressing {
+            self.run.waited = self.run.waited.saturating_add(elapsed);
+        }
+        if self.run.phase == Phase::Progressing && !self.wait_for_window() {
+            match self.waits() {
+                Some(waits) => {
+                    self.run.reason = waits.to_string();
+                    self.stop_when_overdue();
+                }
+                None => {
+                    self.run.reason.clear();
+                    self.run.position = self.next();
+                    self.advance(Actor::Auto);
+                }
+            }
+        }
+    }
+
+    /// Puts the run at its beginning.
+    pub(super) fn begin_attempt(&mut self, actor: Actor, action: Action) {
+        self.run.position = 0;
+        self.run.mirror = None;
+        self.run.held = None;
+        self.run.reason.clear();
+        self.run.weights.clone_from(&self.program.weights);
+        if let Some(rules) = self.program.rules() {
+            self.run.judge.redefine(rules);
+        }
+        if self.program.blue_green.is_some() {
+            return self.begin_with_side(actor, action);
+        }
+        let moves = !self.program.steps.is_empty() && self.program.candidate.is_some();
+        self.run.phase = if moves { Phase::Progressing } else { Phase::Steady };
+        self.happen(actor, action, say::begun(self.program, self.run.attempt, false));
+        if moves {
+            self.advance(actor);
+        } else {
+            self.begin_step();
+        }
+    }
+
+    /// The position behind the step that waits. Other steps are taken when the run gets to them.
+    pub(super) fn next(&self) -> usize {
+        match self.program.steps.get(self.run.position) {
+            Some(Step::Pause(_)) => self.run.position.saturating_add(1),
+            _ => self.run.position,
+        }
+    }
+
+    /// Takes steps from the present position on, to the next one that waits.
+    pub(super) fn advance(&mut self, actor: Actor) {
+        while let Some(step) = self.program.steps.get(self.run.position) {
+            match step {
+                Step::Weights(weights) => self.take_weights(weights),
+                Step::Mirror(share) => self.run.mirror = Some(*share),
+                Step::Pause(_) => {
+                    self.wait();
+                    self.begin_step();
+                    let weight = self.run.candidate_weight(self.program);
+                    self.happen(actor, Action::Step, say::step(self.program, self.run.position, weight));
+                    return;
+                }
+            }
+            self.run.position = self.run.position.saturating_add(1);
+        }
+        self.succeed(actor);
+    }
+
+    fn succeed(&mut self, actor: Actor) {
+        if self.program.blue_green.is_some() {
+            return self.flip(true, actor);
+        }
+        self.run.position = self.program.steps.len();
+        if let Some(candidate) = &self.program.candidate {
+            let others = self.run.weights.iter().filter(|(name, _)| *name != candidate);
+            let rest = Share::rest(others.map(|(_, share)| *share));
+            self.run.weights.insert(candidate.clone(), rest);
+        }
+        self.run.phase = Phase::Succeeded;
+        self.run.held = None;
+        self.run.reason.clear();
+        self.begin_step();
+        self.happen(actor, Action::Succeed, say::succeeded(self.program));
+    }
+
+    pub(super) fn begin_step(&mut self) {
+        (self.run.waited, self.run.resumed_at) = (0, 0);
+        self.run.last_uptime = self.now.uptime;
+        if let Some(rules) = self.program.rules() {
+            self.run.judge.begin_step(rules, self.now.tick.saturating_add(1));
+        }
+        self.run.active.expect_known_users(self.program.unit());
+    }
+
+    /// The candidate's share to stable; without a candidate everything.
+    pub(super) fn take_back(&mut self, phase: Phase, reason: String) {
+        if self.program.blue_green.is_some() {
+            self.turn_to(false);
+        }
+        match &self.program.candidate {
+            Some(candidate) => drop(self.run.weights.insert(candidate.clone(), Share::NONE)),
+            None => self.run.weights.clear(),
+        }
+        self.run.phase = phase;
+        self.run.held = None;
+        self.run.reason = reason;
+        self.run.pin_beaten = true;
+    }
+
+    pub(super) fn next_attempt(&mut self) {
+        self.run.attempt = self.run.attempt.saturating_add(1);
+        (self.run.crossed, self.run.split_crossed, self.run.tripped) = (false, false, false);
+        self.run.active.retry(self.program.unit());
+        if let Some(rules) = self.program.rules() {
+            self.run.judge.retry(rules, self.now.tick.saturating_add(1));
+        }
+    }
+
+    /// Waits for what the present step waits for.
+    pub(super) fn wait(&mut self) {
+        let step = self.program.steps.get(self.run.position);
+        if matches!(step, Some(Step::Pause(Pause::Person))) {
+            self.run.phase = Phase::Paused;
+            self.run.reason = Waits::Promotion.to_string();
+        } else {
+            self.run.phase = Phase::Progressing;
+            self.run.reason.clear();
+        }
+    }
+
+    /// Stops moving until a person resumes or promotes.
+    pub(super) fn hold(&mut self, by: Held, reason: String) {
+        self.run.held = Some(by);
+        self.run.phase = Phase::Paused;
+        self.run.reason = reason;
+    }
+
+    /// Ends a hold. After the judge's another attempt begins: a person has looked at the accusation and decided against
+    /// it, so it is not raised again.
+    pub(super) fn release(&mut self) -> bool {
+        let was_judge = self.run.held.take() == Some(Held::Judge);
+        if was_judge {
+            self.next_attempt();
+        }
+        was_judge
+    }
+
+    pub(super) fn is_pinned(&self) -> bool {
+        self.run.is_pinned(self.program)
+    }
+
+    /// Notes an event. The weights after it are filled in by [`Turn::settle`].
+    pub(super) fn happen(&mut self, actor: Actor, action: Action, message: String) {
+        self.run.revision = self.run.revision.saturating_add(1);
+        let before = self.program.shares(&self.run.in_force);
+        self.events.push(Event {
+            time: self.now.time,
+            release: self.program.release.clone(),
+            attempt: self.run.attempt,
+            actor,
+            action,
+            evidence: None,
+            from: before.clone(),
+            to: before,
+            message,
+        });
+    }
+
+    /// The same, with what was seen.
+    pub(super) fn find(&mut self, action: Action, message: String, finding: Finding) {
+        self.happen(Actor::Auto, action, message);
+        if let Some(event) = self.events.last_mut() {
+            event.evidence = Some(finding);
+        }
+    }
+
+    /// Puts the weights in force that follow. The last event so far has led to them.
+    pub(super) fn settle(&mut self) {
+        self.put_in_force();
+        if let Some(last) = self.events.last_mut() {
+            last.to = self.program.shares(&self.run.in_force);
+        }
+    }
+
+    pub(super) fn put_in_force(&mut self) {
+        let (program, run) = (self.program, &mut *self.run);
+        let in_force = match &program.pin {
+            Some(pin) if !run.pin_beaten && *pin == program.stable => Shares::new(),
+            Some(pin) if !run.pin_beaten => shares([(pin.clone(), Share::ALL)]),
+            _ => {
+                let known = |name: &String| program.versions.contains(name) && *name != program.stable;
+                let weights = run.weights.iter().filter(|(name, share)| known(name) && !share.is_none());
+                shares(weights.map(|(name, share)| (name.clone(), *share)))
+            }
+        };
+        let falls = |(name, share): (&String, &Share)| {
+            Some(name) != program.candidate.as_ref() && in_force.get(name).is_none_or(|now| now < share)
+        };
+        if run.in_force.iter().any(falls) {
+            run.judge.expect_strangers();
+        }
+        run.in_force = in_force;
+    }
+}

@@ -1,0 +1,37 @@
+//! What a step waits for.
+
+use std::fmt;
+
+use crate::model::Unit;
+
+/// What the present step still waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waits {
+    /// A person who promotes.
+    Promotion,
+    /// Its time.
+    Time,
+    /// More of the candidate's requests, or users.
+    Units(Unit),
+    /// The candidate gets the share that its weight is.
+    Split,
+    /// Nothing looks like a regression.
+    Suspicion,
+    /// Proof that the candidate is within the margin.
+    Proof,
+}
+
+/// The sentence that people read.
+impl fmt::Display for Waits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Promotion => "the step waits for a promotion",
+            Self::Time => "the step waits for its time",
+            Self::Units(Unit::Requests) => "the step waits for more of the candidate's requests",
+            Self::Units(Unit::Users) => "the step waits for more of the candidate's users",
+            Self::Split => "the step waits: the candidate does not get the share that its weight says",
+            Self::Suspicion => "the step waits: there is evidence against the candidate",
+            Self::Proof => "the step waits for proof that the candidate is no worse than allowed",
+        })
+    }
+}
