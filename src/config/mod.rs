@@ -8,6 +8,7 @@
 
 mod de;
 pub mod document;
+pub mod one_of;
 pub mod protobuf;
 pub mod release;
 pub mod report;

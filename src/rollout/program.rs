@@ -7,6 +7,7 @@ use siphasher::sip::SipHasher24;
 
 use super::policy::Policy;
 use crate::analysis::rules::Rules;
+use crate::config::one_of::StepAction;
 use crate::config::release::{self, SetWeight};
 use crate::config::schema;
 use crate::config::units::{Count, Duration, Percent};
@@ -224,25 +225,19 @@ fn from_outside(config: &schema::Rollout) -> Shares {
 }
 
 fn step(config: &release::Step, candidate: Option<&String>, stable: &str) -> Option<Step> {
-    if let Some(set) = &config.set_weight {
-        return Some(Step::Weights(match set {
-            SetWeight::Candidate(percent) => {
-                shares(candidate.into_iter().map(|name| (name.clone(), percent.0)))
-            }
-            SetWeight::Versions(weights) => others(weights, stable),
-        }));
-    }
-    if let Some(mirror) = &config.set_mirror {
-        return mirror.percent.map(|percent| Step::Mirror(percent.0));
-    }
-    config.pause.as_ref().map(|pause| {
-        Step::Pause(match (pause.duration, pause.min_requests) {
+    Some(match config.action()? {
+        StepAction::SetWeight(SetWeight::Candidate(percent)) => {
+            Step::Weights(shares(candidate.into_iter().map(|name| (name.clone(), percent.0))))
+        }
+        StepAction::SetWeight(SetWeight::Versions(weights)) => Step::Weights(others(weights, stable)),
+        StepAction::SetMirror(mirror) => Step::Mirror(mirror.percent?.0),
+        StepAction::Pause(pause) => Step::Pause(match (pause.duration, pause.min_requests) {
             (None, None) => Pause::Person,
             (duration, requests) => Pause::Until {
                 duration: duration.map_or(0, Duration::as_millis),
                 requests: requests.map_or(0, Count::get),
             },
-        })
+        }),
     })
 }
 

@@ -6,7 +6,8 @@ use fastrand::Rng;
 use percent_encoding::percent_decode;
 
 use super::request::{Facts, Request};
-use crate::config::schema::{SessionAffinity, WhenMissing};
+use crate::config::one_of::AffinitySource;
+use crate::config::schema::{self, SessionAffinity, WhenMissing};
 use crate::config::units::Duration;
 
 /// Where a user's key is read.
@@ -60,21 +61,23 @@ impl Cookie {
 }
 
 impl Affinity {
-    /// Compiles a valid configuration.
+    /// Compiles a valid configuration; `None` for one that is refused.
     #[must_use]
-    pub fn new(config: &SessionAffinity) -> Self {
-        let source = if let Some(name) = &config.header {
-            Source::Header(name.to_ascii_lowercase())
-        } else if let Some(cookie) = &config.cookie {
-            let issued =
-                |ttl: Duration| Cookie { name: cookie.name.clone(), max_age: ttl.as_millis() / 1_000 };
-            Source::Cookie { name: cookie.name.clone().into_bytes(), issued: cookie.ttl.map(issued) }
-        } else if let Some(name) = &config.query {
-            Source::Query(name.clone().into_bytes())
-        } else {
-            Source::Address
+    pub fn new(config: &SessionAffinity) -> Option<Self> {
+        let issued = |cookie: &schema::Cookie, ttl: Duration| Cookie {
+            name: cookie.name.clone(),
+            max_age: ttl.as_millis() / 1_000,
         };
-        Self { source, random_when_missing: config.when_missing == WhenMissing::Random }
+        let source = match config.source()? {
+            AffinitySource::Header(name) => Source::Header(name.to_ascii_lowercase()),
+            AffinitySource::Cookie(cookie) => Source::Cookie {
+                name: cookie.name.clone().into_bytes(),
+                issued: cookie.ttl.map(|ttl| issued(cookie, ttl)),
+            },
+            AffinitySource::Query(name) => Source::Query(name.as_bytes().to_vec()),
+            AffinitySource::Address => Source::Address,
+        };
+        Some(Self { source, random_when_missing: config.when_missing == WhenMissing::Random })
     }
 
     /// Who sent the request.

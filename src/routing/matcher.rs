@@ -6,8 +6,9 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
-use super::paths::{PathRule, Paths, PathsBuilder};
+use super::paths::{Paths, PathsBuilder};
 use super::request::{Facts, Request};
+use crate::config::one_of::HeaderTest;
 use crate::config::schema::{Config, Match};
 
 /// The compiled conditions of all rollouts.
@@ -59,7 +60,7 @@ impl Matcher {
         let mut rules = Vec::with_capacity(config.rollouts.len());
 
         for (rollout, index) in config.rollouts.iter().zip(0_u32..) {
-            let path = path_rule(&rollout.matches);
+            let path = rollout.matches.path_rule();
             if rollout.matches.authority.is_empty() {
                 any_authority.add(path, index);
             }
@@ -140,24 +141,15 @@ impl Matcher {
     }
 }
 
-/// Which paths a rollout is about.
-pub(super) fn path_rule(matches: &Match) -> PathRule<'_> {
-    match (&matches.path, &matches.prefix) {
-        (Some(path), _) => PathRule::Exact(path),
-        (None, Some(prefix)) => PathRule::Prefix(prefix),
-        (None, None) => PathRule::Any,
-    }
-}
-
 fn rules_of(matches: &Match, id_of: &mut impl FnMut(&str) -> usize) -> Rules {
     let methods = matches.methods.iter().map(|method| method.clone().into_bytes()).collect();
-    let headers = matches.headers.iter().map(|rule| {
-        let test = match (&rule.exact, &rule.prefix) {
-            (Some(exact), _) => Test::Exact(exact.clone().into_bytes()),
-            (None, Some(prefix)) => Test::Prefix(prefix.clone().into_bytes()),
-            (None, None) => Test::Present(rule.present.unwrap_or(true)),
+    let headers = matches.headers.iter().filter_map(|rule| {
+        let test = match rule.test()? {
+            HeaderTest::Exact(exact) => Test::Exact(exact.as_bytes().to_vec()),
+            HeaderTest::Prefix(prefix) => Test::Prefix(prefix.as_bytes().to_vec()),
+            HeaderTest::Present(present) => Test::Present(present),
         };
-        HeaderRule { name: id_of(&rule.name), test }
+        Some(HeaderRule { name: id_of(&rule.name), test })
     });
     Rules { methods, headers: headers.collect() }
 }

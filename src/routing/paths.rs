@@ -3,16 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 
+use crate::config::one_of::PathRule;
+
 /// Positions of rollouts in the configuration, in ascending order.
 pub(super) type Rollouts = Vec<u32>;
-
-/// Which paths a rollout is about.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum PathRule<'a> {
-    Any,
-    Exact(&'a str),
-    Prefix(&'a str),
-}
 
 /// Rollouts by path, as they are collected.
 #[derive(Default)]

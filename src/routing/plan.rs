@@ -133,7 +133,7 @@ impl Rollout {
             tells_client: config.version_header.response,
             candidate: config.candidate.as_ref().and_then(position),
             override_header: config.overrides.as_ref().map(|overrides| overrides.header.to_ascii_lowercase()),
-            affinity: config.session_affinity.as_ref().map(Affinity::new),
+            affinity: config.session_affinity.as_ref().and_then(Affinity::new),
             mirror,
             in_force: RefCell::new(in_force),
             failures: config

@@ -2,8 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use super::matcher::{Matcher, path_rule};
-use super::paths::PathRule;
+use super::matcher::Matcher;
+use crate::config::one_of::{HeaderTest, PathRule};
 use crate::config::report::{Path, Problems, Shown};
 use crate::config::schema::{Config, HeaderRule, Match, Rollout};
 
@@ -36,7 +36,7 @@ fn shadowed_by<'a>(
     // Whatever takes all of a rollout's requests takes one with its first authority and its path as it
     // stands, so the look-ups for that request lead to it: no need to compare all with all.
     let authority = rollout.matches.authority.first().map(|authority| authority.to_ascii_lowercase());
-    let path = match path_rule(&rollout.matches) {
+    let path = match rollout.matches.path_rule() {
         PathRule::Any => "",
         PathRule::Exact(path) | PathRule::Prefix(path) => path,
     };
@@ -67,10 +67,12 @@ fn shadowed_by<'a>(
 
 /// Whether `outer` matches every request that `inner` does.
 fn contains(outer: &Match, inner: &Match) -> bool {
-    list_contains(&outer.authority, &inner.authority, covers_authority)
-        && path_contains(path_rule(outer), path_rule(inner))
-        && list_contains(&outer.methods, &inner.methods, |outer, inner| outer == inner)
-        && outer.headers.iter().all(|rule| inner.headers.iter().any(|narrower| follows(rule, narrower)))
+    // Every field by name: a new one does not compile until it is compared.
+    let Match { authority, prefix: _, path: _, methods, headers } = outer;
+    list_contains(authority, &inner.authority, covers_authority)
+        && path_contains(outer.path_rule(), inner.path_rule())
+        && list_contains(methods, &inner.methods, |outer, inner| outer == inner)
+        && headers.iter().all(|rule| inner.headers.iter().any(|narrower| follows(rule, narrower)))
 }
 
 /// An empty list allows everything; otherwise each of `inner` must be covered by one of `outer`.
@@ -98,22 +100,18 @@ fn path_contains(outer: PathRule<'_>, inner: PathRule<'_>) -> bool {
 
 /// Whether `rule` holds wherever `narrower` does.
 fn follows(rule: &HeaderRule, narrower: &HeaderRule) -> bool {
-    if !rule.name.eq_ignore_ascii_case(&narrower.name) {
-        return false;
-    }
-    if let Some(exact) = &rule.exact {
-        return narrower.exact.as_ref() == Some(exact);
-    }
-    if let Some(prefix) = &rule.prefix {
-        return [&narrower.exact, &narrower.prefix]
-            .into_iter()
-            .flatten()
-            .any(|value| value.starts_with(prefix));
-    }
-    if rule.present == Some(false) {
-        return narrower.present == Some(false);
-    }
-    narrower.present != Some(false)
+    use HeaderTest::{Exact, Prefix, Present};
+    let (Some(test), Some(narrower_test)) = (rule.test(), narrower.test()) else { return false };
+    rule.name.eq_ignore_ascii_case(&narrower.name)
+        && match (test, narrower_test) {
+            (Exact(value), Exact(narrower)) => value == narrower,
+            (Prefix(prefix), Exact(value) | Prefix(value)) => value.starts_with(prefix),
+            (Present(true), Exact(_) | Prefix(_)) => true,
+            (Present(present), Present(narrower)) => present == narrower,
+            (Exact(_), Prefix(_) | Present(_))
+            | (Prefix(_), Present(_))
+            | (Present(false), Exact(_) | Prefix(_)) => false,
+        }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use super::report::{Path, Problems, Shown};
-use super::schema::{BlueGreen, Config, Control, Match, Rollout, SessionAffinity, known};
+use super::schema::{BlueGreen, Config, Control, HeaderRule, Match, Rollout, SessionAffinity, known};
 use super::units::Percent;
 use crate::model::Share;
 
@@ -252,15 +252,7 @@ fn matches(matches: &Match, path: &Path<'_>, problems: &mut Problems) {
                 bounded(value, &path.field(field), problems);
             }
         }
-        exactly_one(
-            &[
-                ("exact", rule.exact.is_some()),
-                ("prefix", rule.prefix.is_some()),
-                ("present", rule.present.is_some()),
-            ],
-            &path,
-            problems,
-        );
+        exactly_one(HeaderRule::ONE_OF, rule.test().is_some(), &path, problems);
     }
 }
 
@@ -277,16 +269,7 @@ fn methods(methods: &[String], path: &Path<'_>, problems: &mut Problems) {
 }
 
 fn session_affinity(affinity: &SessionAffinity, path: &Path<'_>, problems: &mut Problems) {
-    exactly_one(
-        &[
-            ("header", affinity.header.is_some()),
-            ("cookie", affinity.cookie.is_some()),
-            ("query", affinity.query.is_some()),
-            ("source_ip", affinity.source_ip.is_some()),
-        ],
-        path,
-        problems,
-    );
+    exactly_one(SessionAffinity::ONE_OF, affinity.source().is_some(), path, problems);
     if let Some(header) = &affinity.header {
         header_name(header, &path.field("header"), problems);
     }
@@ -338,12 +321,10 @@ fn at_most(count: usize, path: &Path<'_>, problems: &mut Problems) {
     }
 }
 
-fn exactly_one(alternatives: &[(&str, bool)], path: &Path<'_>, problems: &mut Problems) {
-    let given = alternatives.iter().filter(|(_, given)| *given);
-    // An alternative that could not be read was given all the same.
-    if given.count() != 1 && !problems.concern(path) {
-        let names: Vec<&str> = alternatives.iter().map(|(name, _)| *name).collect();
-        problems.add(path, format_args!("expected exactly one of {}", names.join(", ")));
+fn exactly_one(fields: &[&str], is_one: bool, path: &Path<'_>, problems: &mut Problems) {
+    // A field that could not be read was given all the same.
+    if !is_one && !problems.concern(path) {
+        problems.add(path, format_args!("expected exactly one of {}", fields.join(", ")));
     }
 }
 

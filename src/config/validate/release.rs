@@ -99,12 +99,7 @@ fn steps(rollout: &Rollout, steps: &[Step], path: &Path<'_>, problems: &mut Prob
     let mut before = Percent::default();
     for (index, step) in steps.iter().enumerate() {
         let path = path.index(index);
-        let given = [
-            ("set_weight", step.set_weight.is_some()),
-            ("set_mirror", step.set_mirror.is_some()),
-            ("pause", step.pause.is_some()),
-        ];
-        exactly_one(&given, &path, problems);
+        exactly_one(Step::ONE_OF, step.action().is_some(), &path, problems);
         if let Some(set) = &step.set_weight {
             let path = path.field("set_weight");
             set_weight(rollout, set, &mut weights, &path, problems);

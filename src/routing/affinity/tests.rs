@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 fn affinity(settings: Value) -> Affinity {
-    Affinity::new(&serde_json::from_value(settings).expect("settings"))
+    Affinity::new(&serde_json::from_value(settings).expect("settings")).expect("one source")
 }
 
 fn key(settings: Value, request: &Sample) -> Option<String> {

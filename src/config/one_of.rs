@@ -1,0 +1,115 @@
+//! Fields of which exactly one is to be given, as the enum that they are: decided here, for validation and compilation.
+
+use super::release::{Pause, SetMirror, SetWeight, Step};
+use super::schema::{Cookie, HeaderRule, Match, SessionAffinity};
+
+/// What a rule asks of a header's first value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderTest<'a> {
+    /// It is this.
+    Exact(&'a str),
+    /// It starts with this.
+    Prefix(&'a str),
+    /// Whether it is there.
+    Present(bool),
+}
+
+impl HeaderRule {
+    /// The fields of which one is given.
+    pub(super) const ONE_OF: &'static [&'static str] = &["exact", "prefix", "present"];
+
+    /// What the rule asks; `None` if that is not exactly one thing.
+    #[must_use]
+    pub fn test(&self) -> Option<HeaderTest<'_>> {
+        one([
+            self.exact.as_deref().map(HeaderTest::Exact),
+            self.prefix.as_deref().map(HeaderTest::Prefix),
+            self.present.map(HeaderTest::Present),
+        ])
+    }
+}
+
+/// Where a user's key is read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum AffinitySource<'a> {
+    /// In this request header.
+    Header(&'a str),
+    /// In this cookie.
+    Cookie(&'a Cookie),
+    /// In this query parameter.
+    Query(&'a str),
+    /// It is the client's address.
+    Address,
+}
+
+impl SessionAffinity {
+    /// The fields of which one is given.
+    pub(super) const ONE_OF: &'static [&'static str] = &["header", "cookie", "query", "source_ip"];
+
+    /// Where the key is read; `None` if that is not exactly one place.
+    #[must_use]
+    pub fn source(&self) -> Option<AffinitySource<'_>> {
+        one([
+            self.header.as_deref().map(AffinitySource::Header),
+            self.cookie.as_ref().map(AffinitySource::Cookie),
+            self.query.as_deref().map(AffinitySource::Query),
+            self.source_ip.map(|_| AffinitySource::Address),
+        ])
+    }
+}
+
+/// What a step does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum StepAction<'a> {
+    /// It sets weights.
+    SetWeight(&'a SetWeight),
+    /// It sets the mirror's share.
+    SetMirror(&'a SetMirror),
+    /// It waits.
+    Pause(&'a Pause),
+}
+
+impl Step {
+    /// The fields of which one is given.
+    pub(super) const ONE_OF: &'static [&'static str] = &["set_weight", "set_mirror", "pause"];
+
+    /// What the step does; `None` if that is not exactly one thing.
+    #[must_use]
+    pub fn action(&self) -> Option<StepAction<'_>> {
+        one([
+            self.set_weight.as_ref().map(StepAction::SetWeight),
+            self.set_mirror.as_ref().map(StepAction::SetMirror),
+            self.pause.as_ref().map(StepAction::Pause),
+        ])
+    }
+}
+
+/// Which paths a rollout is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathRule<'a> {
+    /// All.
+    Any,
+    /// This one.
+    Exact(&'a str),
+    /// Those that start with this.
+    Prefix(&'a str),
+}
+
+impl Match {
+    /// Which paths match; of two rules in a configuration that is refused for that, the exact one.
+    #[must_use]
+    pub fn path_rule(&self) -> PathRule<'_> {
+        match (&self.path, &self.prefix) {
+            (Some(path), _) => PathRule::Exact(path),
+            (None, Some(prefix)) => PathRule::Prefix(prefix),
+            (None, None) => PathRule::Any,
+        }
+    }
+}
+
+/// The only one that is given; `None` for none or several.
+fn one<T, const N: usize>(given: [Option<T>; N]) -> Option<T> {
+    let mut given = given.into_iter().flatten();
+    let first = given.next()?;
+    given.next().is_none().then_some(first)
+}
