@@ -11,7 +11,7 @@ use super::view::{Event, Health, Journal, Page, Rollout};
 use crate::config::report::Shown;
 use crate::config::schema;
 use crate::rollout::change::{Change, NotChanged};
-use crate::rollout::command::{Command, Refused};
+use crate::rollout::command::{Command, Refused, Takes, VERBS, Verb};
 use crate::rollout::event;
 use crate::rollout::record::Record;
 
@@ -118,16 +118,7 @@ enum Resource<'a> {
     Rollouts,
     Rollout(&'a str),
     Events(&'a str),
-    Command(&'a str, Verb),
-}
-
-/// What a command's path ends in.
-enum Verb {
-    Promote,
-    Weight,
-    Switch,
-    /// One that takes no fields.
-    Other(Command),
+    Command(&'a str, &'static Verb),
 }
 
 impl<'a> Resource<'a> {
@@ -141,17 +132,11 @@ impl<'a> Resource<'a> {
         }
         let rest = rest.strip_prefix('/')?;
         let Some((name, what)) = rest.split_once('/') else { return Some(Self::Rollout(rest)) };
-        Some(match what {
-            "events" => Self::Events(name),
-            "promote" => Self::Command(name, Verb::Promote),
-            "weight" => Self::Command(name, Verb::Weight),
-            "switch" => Self::Command(name, Verb::Switch),
-            "abort" => Self::Command(name, Verb::Other(Command::Abort)),
-            "pause" => Self::Command(name, Verb::Other(Command::Pause)),
-            "resume" => Self::Command(name, Verb::Other(Command::Resume)),
-            "retry" => Self::Command(name, Verb::Other(Command::Retry)),
-            _ => return None,
-        })
+        if what == "events" {
+            return Some(Self::Events(name));
+        }
+        let verb = VERBS.into_iter().find(|verb| verb.name == what)?;
+        Some(Self::Command(name, verb))
     }
 }
 
@@ -189,7 +174,7 @@ fn command(
     request: &Request,
     query: &str,
     name: &str,
-    verb: Verb,
+    verb: &Verb,
     store: &dyn Store,
 ) -> Result<Change, Response> {
     if request.method != b"POST" {
@@ -206,11 +191,11 @@ fn command(
         return Err(problem.with("accept-encoding", "identity"));
     }
     no_parameters(query)?;
-    let command = match verb {
-        Verb::Promote => Command::Promote { full: body::full(&request.body)? },
-        Verb::Weight => Command::Weight(body::shares(&request.body)?),
-        Verb::Switch => Command::Switch { active: body::active(&request.body)? },
-        Verb::Other(command) => body::empty(&request.body).map(|()| command)?,
+    let command = match verb.takes {
+        Takes::Nothing(make) => body::empty(&request.body).map(|()| make())?,
+        Takes::Full => Command::Promote { full: body::full(&request.body)? },
+        Takes::Shares => Command::Weight(body::shares(&request.body)?),
+        Takes::Active => Command::Switch { active: body::active(&request.body)? },
     };
     let if_match = request.if_match.as_deref().map_or(Ok(None), revisions)?;
     let record = store.record(name).ok_or_else(|| no_such_rollout(name))?;

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::response::Problem;
 use super::view::{Health, Journal, Page};
+use crate::rollout::command::VERBS;
 
 #[test]
 fn the_schemas_in_the_documents_are_those_of_the_answers() {
@@ -26,4 +27,18 @@ fn the_schemas_in_the_documents_are_those_of_the_answers() {
         document["components"]["schemas"] == wanted,
         "the schemas in docs/openapi.yaml are old; as JSON, which is YAML, they are now:\n{wanted:#}"
     );
+}
+
+#[test]
+fn the_document_has_a_path_for_each_command_and_no_other() {
+    let document: Value = serde_saphyr::from_str(include_str!("../../docs/openapi.yaml")).unwrap();
+    let paths = document["paths"].as_object().unwrap();
+    for verb in VERBS {
+        let post = &paths[&format!("/v1/rollouts/{{name}}/{}", verb.name)]["post"];
+        assert_eq!(
+            (post["operationId"].as_str(), post["summary"].as_str()),
+            (Some(verb.name), Some(verb.summary))
+        );
+    }
+    assert_eq!(paths.values().filter(|path| path.get("post").is_some()).count(), VERBS.len());
 }

@@ -33,3 +33,91 @@ pub enum Command {
 /// Why a command is not obeyed: it does not fit the phase.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused(pub String);
+
+/// A command as people give it: the API, the command line, the tests' generators and the test of the API's document
+/// read this table.
+#[derive(Debug)]
+pub struct Verb {
+    /// The last part of its path, and its name on the command line.
+    pub name: &'static str,
+    /// What it does, in one sentence without its full stop.
+    pub summary: &'static str,
+    /// What it takes.
+    pub takes: Takes,
+}
+
+/// The fields of a command.
+#[derive(Clone, Copy, Debug)]
+pub enum Takes {
+    /// None.
+    Nothing(fn() -> Command),
+    /// `full`, true or false.
+    Full,
+    /// Shares of versions in percent.
+    Shares,
+    /// `active`: the version that is to answer.
+    Active,
+}
+
+/// End this step's waiting.
+pub const PROMOTE: Verb = Verb {
+    name: "promote",
+    summary: "End the waiting of the present step; on blue/green flip to the candidate at once, without the bake",
+    takes: Takes::Full,
+};
+/// The candidate's share back to stable.
+pub const ABORT: Verb = Verb {
+    name: "abort",
+    summary: "Take the candidate back: its share goes to stable",
+    takes: Takes::Nothing(|| Command::Abort),
+};
+/// Stop moving.
+pub const PAUSE: Verb = Verb {
+    name: "pause",
+    summary: "Stop moving; rollback stays armed",
+    takes: Takes::Nothing(|| Command::Pause),
+};
+/// Go on after a pause.
+pub const RESUME: Verb =
+    Verb { name: "resume", summary: "Go on after a pause", takes: Takes::Nothing(|| Command::Resume) };
+/// Begin anew after an abort or a failure.
+pub const RETRY: Verb = Verb {
+    name: "retry",
+    summary: "Begin another attempt after an abort or a failure",
+    takes: Takes::Nothing(|| Command::Retry),
+};
+/// Set shares.
+pub const WEIGHT: Verb = Verb {
+    name: "weight",
+    summary: "Set versions' shares of the traffic; stable gets what is left",
+    takes: Takes::Shares,
+};
+/// Blue/green: all traffic to a side.
+pub const SWITCH: Verb =
+    Verb { name: "switch", summary: "Flip a blue/green rollout to a version, or back", takes: Takes::Active };
+
+/// All of them.
+pub const VERBS: [&Verb; 7] = [&PROMOTE, &ABORT, &PAUSE, &RESUME, &RETRY, &WEIGHT, &SWITCH];
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::model::{Share, shares};
+
+    /// A command of any kind, about the versions blue, green and red.
+    pub(crate) fn any(rng: &mut fastrand::Rng) -> Command {
+        match VERBS[rng.usize(..VERBS.len())].takes {
+            Takes::Nothing(make) => make(),
+            Takes::Full => Command::Promote { full: rng.bool() },
+            Takes::Active => {
+                Command::Switch { active: (*rng.choice(&["green", "blue", "red"]).unwrap()).into() }
+            }
+            Takes::Shares => {
+                let (green, red) = (rng.u16(..100) * 100, rng.u16(..40) * 100);
+                let both = [("green", green), ("red", red.min(10_000 - green))];
+                let some = both.into_iter().filter(|_| rng.u8(..3) > 0);
+                Command::Weight(shares(some.map(|(name, share)| (name.to_owned(), Share::new(share)))))
+            }
+        }
+    }
+}

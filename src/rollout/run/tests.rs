@@ -2,6 +2,7 @@ use super::*;
 use crate::analysis::look::Look;
 use crate::config;
 use crate::model::Pair;
+use crate::rollout::command::tests::any as any_command;
 use crate::rollout::program::{Pause, Step};
 use crate::signal::tally::tests::ended;
 use proptest::prelude::*;
@@ -419,20 +420,7 @@ enum Input {
 }
 
 fn input() -> impl Strategy<Value = Input> {
-    let command = prop::sample::select(vec![
-        Command::Switch { active: "green".into() },
-        Command::Switch { active: "blue".into() },
-        Command::Switch { active: "red".into() },
-        Command::Weight(of([("green", 2_000)])),
-        Command::Weight(of([("green", 9_000), ("red", 1_000)])),
-        Command::Weight(of([("green", 0), ("red", 9_000)])),
-        Command::Promote { full: false },
-        Command::Promote { full: true },
-        Command::Abort,
-        Command::Pause,
-        Command::Resume,
-        Command::Retry,
-    ]);
+    let command = any::<u64>().prop_map(|seed| any_command(&mut fastrand::Rng::with_seed(seed)));
     prop_oneof![
         2 => command.prop_map(Input::Command),
         1 => (0..9_usize).prop_map(Input::Push),

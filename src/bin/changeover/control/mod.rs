@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use changeover::control::view::{Journal, Page, Rollout};
+use changeover::rollout::command;
 use clap::{Args, Subcommand};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Number, Value};
@@ -26,6 +27,9 @@ use watch::Subject;
 
 /// Where the control listener is unless somebody says where.
 const ENDPOINT: &str = "http://127.0.0.1:9911";
+/// What `weight` does, at length.
+const WEIGHT: &str = "Set versions' shares of the traffic; stable gets what is left\n\nBeside steps it pauses the \
+                      rollout; `resume` keeps the shares where a step waits there, `promote` takes the next one";
 /// What the exit status of a command means.
 const DONE: &str = "Exit status: 0 done, 1 refused, 2 the control listener cannot be asked.";
 
@@ -56,8 +60,7 @@ pub(crate) enum Command {
         #[arg(long)]
         watch: bool,
     },
-    /// End the waiting of the present step; on blue/green flip to the candidate at once, without the bake
-    #[command(after_long_help = DONE)]
+    #[command(about = command::PROMOTE.summary, after_long_help = DONE)]
     Promote {
         #[command(flatten)]
         target: Target,
@@ -65,22 +68,15 @@ pub(crate) enum Command {
         #[arg(long)]
         full: bool,
     },
-    /// Take the candidate back: its share goes to stable
-    #[command(after_long_help = DONE)]
+    #[command(about = command::ABORT.summary, after_long_help = DONE)]
     Abort(Target),
-    /// Stop moving; rollback stays armed
-    #[command(after_long_help = DONE)]
+    #[command(about = command::PAUSE.summary, after_long_help = DONE)]
     Pause(Target),
-    /// Go on after a pause
-    #[command(after_long_help = DONE)]
+    #[command(about = command::RESUME.summary, after_long_help = DONE)]
     Resume(Target),
-    /// Begin another attempt after an abort or a failure
-    #[command(after_long_help = DONE)]
+    #[command(about = command::RETRY.summary, after_long_help = DONE)]
     Retry(Target),
-    /// Set versions' shares of the traffic; stable gets what is left
-    ///
-    /// Beside steps it pauses the rollout; `resume` keeps the shares where a step waits there, `promote` takes the next one.
-    #[command(after_long_help = DONE)]
+    #[command(about = command::WEIGHT.summary, long_about = WEIGHT, after_long_help = DONE)]
     Weight {
         #[command(flatten)]
         target: Target,
@@ -88,8 +84,7 @@ pub(crate) enum Command {
         #[arg(required = true, value_name = "VERSION=PERCENT", value_parser = share)]
         shares: Vec<(String, Number)>,
     },
-    /// Flip a blue/green rollout to a version, or back
-    #[command(after_long_help = DONE)]
+    #[command(about = command::SWITCH.summary, after_long_help = DONE)]
     Switch {
         #[command(flatten)]
         target: Target,
@@ -163,19 +158,19 @@ fn ask(command: &Command, reader: Reader) -> Result<Shown, Failure> {
         }
         Command::Events { target, .. } => return events(target, reader),
         Command::Promote { target, full } => {
-            (target, "promote", if *full { r#"{"full":true}"#.into() } else { "{}".into() })
+            (target, &command::PROMOTE, if *full { r#"{"full":true}"#.into() } else { "{}".into() })
         }
-        Command::Abort(target) => (target, "abort", "{}".into()),
-        Command::Pause(target) => (target, "pause", "{}".into()),
-        Command::Resume(target) => (target, "resume", "{}".into()),
-        Command::Retry(target) => (target, "retry", "{}".into()),
-        Command::Weight { target, shares } => (target, "weight", weights(shares)?),
+        Command::Abort(target) => (target, &command::ABORT, "{}".into()),
+        Command::Pause(target) => (target, &command::PAUSE, "{}".into()),
+        Command::Resume(target) => (target, &command::RESUME, "{}".into()),
+        Command::Retry(target) => (target, &command::RETRY, "{}".into()),
+        Command::Weight { target, shares } => (target, &command::WEIGHT, weights(shares)?),
         Command::Switch { target, version } => {
-            (target, "switch", serde_json::json!({"active": version}).to_string())
+            (target, &command::SWITCH, serde_json::json!({"active": version}).to_string())
         }
     };
     let client = client(&target.connection)?;
-    let answer = client.post(&format!("/v1/rollouts/{}/{verb}", target.rollout), &body);
+    let answer = client.post(&format!("/v1/rollouts/{}/{}", target.rollout, verb.name), &body);
     let answer = answer.map_err(|failure| with_known_names(&client, &target.rollout, failure))?;
     show(&answer, &target.connection, reader, show::rollout, |_| false)
 }

@@ -1,6 +1,7 @@
 //! Commands, pushes, late workers and users in any order.
 
 use super::*;
+use crate::rollout::command::tests::any;
 use crate::rollout::event::Action;
 
 fn programs() -> Vec<Program> {
@@ -13,21 +14,6 @@ fn programs() -> Vec<Program> {
         json!({"weights": {"green": 30}}),
     ];
     fields.iter().map(|fields| Program::new(&with_users(fields).rollouts[0])).collect()
-}
-
-fn command(rng: &mut fastrand::Rng) -> Command {
-    let weight = |name: &str, share| Command::Weight([(name.to_owned(), share)].into_iter().collect());
-    match rng.u8(..9) {
-        0 => Command::Abort,
-        1 => Command::Retry,
-        2 => Command::Pause,
-        3 => Command::Resume,
-        4 => Command::Promote { full: rng.bool() },
-        5 => Command::Switch { active: "green".into() },
-        6 => Command::Switch { active: "blue".into() },
-        7 => weight("green", Share::new(rng.u16(..100) * 100)),
-        _ => weight("red", Share::new(rng.u16(..40) * 100)),
-    }
 }
 
 /// A second of a worker's users, some of whom wait.
@@ -106,7 +92,7 @@ fn whatever_comes_in_whatever_order_what_is_told_makes_sense() {
             let now = at((tick + 1) * SECOND);
             let mut events = advance(&mut record, &[&workers[0], &workers[1]], known, now);
             if rng.u8(..6) == 0 {
-                events.extend(record.command(command(&mut rng), now).unwrap_or_default());
+                events.extend(record.command(any(&mut rng), now).unwrap_or_default());
             }
             if rng.u8(..25) == 0 {
                 events.extend(record.push(&programs[rng.usize(..programs.len())], now));
