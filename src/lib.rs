@@ -9,6 +9,7 @@
 //! * [`telemetry`]: how a request's end is judged, and the ledger that counts it;
 //! * [`rollout`]: what is configured, judged and commanded → where a release stands;
 //! * [`routing`]: a request → its rollout → the version that answers it;
+//! * [`fleet`]: how the VMs of one Envoy act as one: who leads, what was counted, who follows;
 //! * [`control`]: the HTTP API by which people look at rollouts and command them;
 //! * `host`: the only folder that talks to Envoy (feature `envoy`, target wasm32). Its `mod.rs` holds the module's
 //!   entry point.
@@ -21,6 +22,7 @@
 pub mod analysis;
 pub mod config;
 pub mod control;
+pub mod fleet;
 #[cfg(all(feature = "envoy", target_arch = "wasm32"))]
 mod host;
 pub mod model;

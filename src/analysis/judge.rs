@@ -1,5 +1,7 @@
 //! Several metrics over many ticks: is the candidate worse, is it no worse?
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::at_risk::Crowd;
@@ -189,10 +191,17 @@ impl Judge {
     /// the latency bucket that every pending request has reached at least. Returns the judge after the tick with the
     /// most evidence. Use for rollback only.
     #[must_use]
-    pub fn at_least(&self, open: &[(Tick, usize)], rules: &Rules) -> Self {
-        if rules.unit == Unit::Users {
-            return self.at_least_of_users(open);
+    pub fn at_least(&self, open: &[(Tick, usize)], rules: &Rules) -> Cow<'_, Self> {
+        if open.iter().all(|(tick, _)| tick.compared_at().is_none()) {
+            return Cow::Borrowed(self);
         }
+        Cow::Owned(match rules.unit {
+            Unit::Requests => self.at_least_of_requests(open),
+            Unit::Users => self.at_least_of_users(open),
+        })
+    }
+
+    fn at_least_of_requests(&self, open: &[(Tick, usize)]) -> Self {
         let mut ahead = self.clone();
         let mut most = self.clone();
         for (tick, age) in open.iter().filter(|(tick, _)| tick.compared_at().is_some()) {

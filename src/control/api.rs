@@ -10,10 +10,12 @@ use super::response::Response;
 use super::view::{Event, Health, Journal, Page, Rollout};
 use crate::config::report::Shown;
 use crate::config::schema;
+use crate::fleet::shared::Shared;
+use crate::fleet::{self, journal};
 use crate::rollout::change::{Change, NotChanged};
 use crate::rollout::command::{Command, Refused, Takes, VERBS, Verb};
-use crate::rollout::event;
 use crate::rollout::record::Record;
+use crate::rollout::run::Now;
 
 /// Rollouts on one page.
 pub const MOST_ON_A_PAGE: usize = 1_000;
@@ -24,22 +26,12 @@ pub struct Api {
     access: Access,
 }
 
-/// The rollouts that the API is about.
-pub trait Store {
-    /// The names of all, in ascending order.
-    fn names(&self) -> Vec<String>;
-    /// Everything about one.
-    fn record(&self, name: &str) -> Option<Record>;
-    /// What happened to it, oldest first.
-    fn journal(&self, name: &str) -> Vec<event::Event>;
-}
-
 /// What is to be done about a request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Handled {
     /// Answer it.
     Answer(Response),
-    /// Make this change, let the workers take it, and answer what [`Api::changed`] says.
+    /// Make this change, let the workers take it, and answer what [`changed`] says.
     Change(Change),
 }
 
@@ -52,41 +44,12 @@ impl Api {
 
     /// Answers a request, or says what is to be changed.
     #[must_use]
-    pub fn handle(&self, request: &Request, store: &dyn Store) -> Handled {
-        self.decide(request, store).unwrap_or_else(Handled::Answer)
-    }
-
-    /// The answer once a change has been made, or not. Made: `outcome` is what became of the rollout, and
-    /// `missing_workers` are those that have not confirmed it in time.
-    #[must_use]
-    pub fn changed(
-        &self,
-        name: &str,
-        outcome: Result<&Record, &NotChanged>,
-        missing_workers: &[usize],
-    ) -> Response {
-        match outcome {
-            Ok(record) => {
-                let status = if missing_workers.is_empty() { 200 } else { 202 };
-                let mut rollout = Rollout::new(name, record);
-                rollout.missing_workers = missing_workers.to_vec();
-                shown(status, &rollout)
-            }
-            Err(NotChanged::Unknown) => no_such_rollout(name),
-            Err(NotChanged::OtherRevision(revision)) => Response::problem(
-                412,
-                format!("{name} is at revision {revision} by now; look at it again before you change it"),
-            )
-            .with("etag", etag(*revision)),
-            Err(NotChanged::Refused(Refused(why))) => Response::problem(409, why.clone()),
-            Err(NotChanged::Busy) => {
-                Response::problem(409, "others change the rollout at the same time; try again")
-            }
-        }
+    pub fn handle(&self, request: &Request, shared: &impl Shared, now: Now) -> Handled {
+        self.decide(request, shared, now).unwrap_or_else(Handled::Answer)
     }
 
     /// From the cheapest and most general refusal to the most special one.
-    fn decide(&self, request: &Request, store: &dyn Store) -> Result<Handled, Response> {
+    fn decide(&self, request: &Request, shared: &impl Shared, now: Now) -> Result<Handled, Response> {
         if !self.access.knows_host(&request.authority) {
             return Err(Response::problem(
                 403,
@@ -106,8 +69,37 @@ impl Api {
             return Err(Response::problem(413, format!("the body is over {MOST_BODY} bytes")));
         }
         match resource {
-            Resource::Command(name, verb) => command(request, query, name, verb, store).map(Handled::Change),
-            resource => look(request, query, &resource, store).map(Handled::Answer),
+            Resource::Command(name, verb) => command(request, query, name, verb, shared).map(Handled::Change),
+            resource => look(request, query, &resource, (shared, now)).map(Handled::Answer),
+        }
+    }
+}
+
+/// The answer once a change has been made, or not. Made: `outcome` is what became of the rollout, and
+/// `missing_workers` are those that have not confirmed it in time.
+#[must_use]
+pub fn changed(
+    name: &str,
+    outcome: Result<&Record, &NotChanged>,
+    missing_workers: &[usize],
+    now: Now,
+) -> Response {
+    match outcome {
+        Ok(record) => {
+            let status = if missing_workers.is_empty() { 200 } else { 202 };
+            let mut rollout = Rollout::new(name, record, now);
+            rollout.missing_workers = missing_workers.to_vec();
+            shown(status, &rollout)
+        }
+        Err(NotChanged::Unknown) => no_such_rollout(name),
+        Err(NotChanged::OtherRevision(revision)) => Response::problem(
+            412,
+            format!("{name} is at revision {revision} by now; look at it again before you change it"),
+        )
+        .with("etag", etag(*revision)),
+        Err(NotChanged::Refused(Refused(why))) => Response::problem(409, why.clone()),
+        Err(NotChanged::Busy) => {
+            Response::problem(409, "others change the rollout at the same time; try again")
         }
     }
 }
@@ -145,24 +137,25 @@ fn look(
     request: &Request,
     query: &str,
     resource: &Resource<'_>,
-    store: &dyn Store,
+    (shared, now): (&impl Shared, Now),
 ) -> Result<Response, Response> {
     // Envoy leaves the body of an answer to HEAD out.
     if !matches!(request.method.as_slice(), b"GET" | b"HEAD") {
         return Err(wrong_method("GET, HEAD"));
     }
     if let Resource::Rollouts = resource {
-        return Ok(Response::json(200, &page(parameter("after", query)?, store)));
+        return Ok(Response::json(200, &page(parameter("after", query)?, shared, now)));
     }
     no_parameters(query)?;
     match *resource {
         Resource::Rollout(name) => {
-            let record = store.record(name).ok_or_else(|| no_such_rollout(name))?;
-            Ok(shown(200, &Rollout::new(name, &record)))
+            let record = fleet::record(shared, name).ok_or_else(|| no_such_rollout(name))?;
+            Ok(shown(200, &Rollout::new(name, &record, now)))
         }
         Resource::Events(name) => {
-            store.record(name).ok_or_else(|| no_such_rollout(name))?;
-            let events = store.journal(name).iter().rev().map(|event| Event::new(name, event)).collect();
+            fleet::record(shared, name).ok_or_else(|| no_such_rollout(name))?;
+            let events =
+                journal::of(shared, name).iter().rev().map(|event| Event::new(name, event)).collect();
             Ok(Response::json(200, &Journal { events }))
         }
         _ => Ok(Response::json(200, &Health { status: "ok" })),
@@ -175,7 +168,7 @@ fn command(
     query: &str,
     name: &str,
     verb: &Verb,
-    store: &dyn Store,
+    shared: &impl Shared,
 ) -> Result<Change, Response> {
     if request.method != b"POST" {
         return Err(wrong_method("POST"));
@@ -198,7 +191,7 @@ fn command(
         Takes::Active => Command::Switch { active: body::active(&request.body)? },
     };
     let if_match = request.if_match.as_deref().map_or(Ok(None), revisions)?;
-    let record = store.record(name).ok_or_else(|| no_such_rollout(name))?;
+    let record = fleet::record(shared, name).ok_or_else(|| no_such_rollout(name))?;
     if let Some(flaw) = record.run.flaw(&record.program, &command) {
         return Err(Response::problem(422, flaw));
     }
@@ -206,13 +199,13 @@ fn command(
 }
 
 /// The rollouts by name, from the first one after `after`.
-fn page(after: Option<&str>, store: &dyn Store) -> Page {
-    let mut names = store.names();
+fn page(after: Option<&str>, shared: &impl Shared, now: Now) -> Page {
+    let mut names = fleet::names(shared);
     names.retain(|name| after.is_none_or(|after| name.as_str() > after));
     let more = names.len() > MOST_ON_A_PAGE;
     names.truncate(MOST_ON_A_PAGE);
     let next = if more { names.last().cloned() } else { None };
-    let rollout = |name: &String| Some(Rollout::new(name, &store.record(name)?));
+    let rollout = |name: &String| Some(Rollout::new(name, &fleet::record(shared, name)?, now));
     Page { rollouts: names.iter().filter_map(rollout).collect(), next }
 }
 

@@ -13,6 +13,7 @@ use crate::rollout::event::{self, Action, Actor};
 use crate::rollout::phase::Phase;
 use crate::rollout::program::{self, Pause, Program};
 use crate::rollout::record::Record;
+use crate::rollout::run::Now;
 
 /// A share in percent. Whole numbers are written as such: `5`, `0.25`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -225,9 +226,9 @@ impl Sample {
 }
 
 impl Rollout {
-    /// Shows a rollout.
+    /// Shows a rollout as it stands `now`.
     #[must_use]
-    pub fn new(name: &str, record: &Record) -> Self {
+    pub fn new(name: &str, record: &Record, now: Now) -> Self {
         let Record { program, run, .. } = record;
         Self {
             name: name.to_owned(),
@@ -242,13 +243,13 @@ impl Rollout {
             step: Step {
                 index: run.position.min(program.steps.len()),
                 count: program.steps.len(),
-                waited_ms: run.waited(),
+                waited_ms: run.waited(now),
                 requests: run.judge.step_requests(),
             },
             steps: program.steps.iter().map(Planned::new).collect(),
             watch: run
                 .window_lasts(program)
-                .map(|duration_ms| Watch { waited_ms: run.waited(), duration_ms }),
+                .map(|duration_ms| Watch { waited_ms: run.waited(now), duration_ms }),
             weights: weights(program, run.in_force()),
             unit: program.unit(),
             observed_share: observed_share(record),

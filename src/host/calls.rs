@@ -8,6 +8,9 @@
 
 use proxy_wasm::types::LogLevel;
 
+use crate::control::response::Response;
+use crate::fleet::shared::NotWritten;
+
 mod abi {
     unsafe extern "C" {
         pub(super) fn proxy_log(level: u32, text: *const u8, size: usize) -> u32;
@@ -98,7 +101,7 @@ mod abi {
 
 /// The status of a call that did what it was asked.
 const OK: u32 = 0;
-/// Somebody else changed the shared value first.
+/// Another VM has changed the shared value first.
 const CAS_MISMATCH: u32 = 8;
 
 /// A map of headers.
@@ -284,12 +287,16 @@ pub(super) fn shared(key: &str) -> Option<(Vec<u8>, u32)> {
     Some((value, cas))
 }
 
-/// Replaces a shared value; `false` when somebody else has since it was read.
-pub(super) fn set_shared(key: &str, value: &[u8], cas: u32) -> bool {
+/// Replaces a shared value, unless it has been replaced since it was read with this number; 0: whatever is there.
+pub(super) fn set_shared(key: &str, value: &[u8], cas: u32) -> Result<(), NotWritten> {
     // SAFETY: the host copies key and value before it returns.
     let status =
         unsafe { abi::proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) };
-    status != CAS_MISMATCH
+    match status {
+        OK => Ok(()),
+        CAS_MISMATCH => Err(NotWritten::Lost),
+        _ => Err(NotWritten::Failed),
+    }
 }
 
 /// Registers this context for the notices of a queue; the last one that registers a name gets them.
@@ -329,17 +336,17 @@ pub(super) fn set_context(context: u32) -> bool {
     unsafe { abi::proxy_set_effective_context(context) == OK }
 }
 
-/// Answers the request in Envoy's name.
-pub(super) fn respond(status: u32, headers: &[(&str, &str)], body: &str) {
-    let headers = pairs(headers);
+/// Answers the request of the context that calls are about, in Envoy's name.
+pub(super) fn respond(response: &Response) {
+    let headers = pairs(&response.headers);
     // SAFETY: the host copies everything before it returns.
     unsafe {
         abi::proxy_send_local_response(
-            status,
+            response.status.into(),
             std::ptr::null(),
             0,
-            body.as_ptr(),
-            body.len(),
+            response.body.as_ptr(),
+            response.body.len(),
             headers.as_ptr(),
             headers.len(),
             -1, // no status of gRPC
@@ -349,13 +356,13 @@ pub(super) fn respond(status: u32, headers: &[(&str, &str)], body: &str) {
 
 /// Headers as the ABI wants them: their number, the sizes of names and values, then those, each with a NUL
 /// behind it. All numbers are 32 bits, the lowest first.
-fn pairs(headers: &[(&str, &str)]) -> Vec<u8> {
+fn pairs(headers: &[(&str, String)]) -> Vec<u8> {
     let size = |text: &str| u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes();
     let mut bytes = u32::try_from(headers.len()).unwrap_or(u32::MAX).to_le_bytes().to_vec();
     for (name, value) in headers {
         bytes.extend([size(name), size(value)].concat());
     }
-    for text in headers.iter().flat_map(|(name, value)| [name, value]) {
+    for text in headers.iter().flat_map(|(name, value)| [*name, value]) {
         bytes.extend(text.as_bytes());
         bytes.push(0);
     }

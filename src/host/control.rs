@@ -6,14 +6,11 @@ use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
 use super::calls::{self, Headers};
-use super::pending::{PATIENCE, Pending, respond};
+use super::shared::{Kv, clock};
 use super::vm::Vm;
-use super::{journal, leader};
-use crate::control::api::{Api, Handled, Store};
+use crate::control::api::{Api, Handled, changed};
 use crate::control::request::{MOST_BODY, Request};
 use crate::rollout::change::Change;
-use crate::rollout::event::Event;
-use crate::rollout::record::Record;
 
 /// One request to the API.
 pub(super) struct ControlStream {
@@ -22,23 +19,6 @@ pub(super) struct ControlStream {
     api: Rc<Api>,
     request: Request,
     answered: bool,
-}
-
-/// The rollouts of this Envoy, as they stand in shared data.
-struct Shared;
-
-impl Store for Shared {
-    fn names(&self) -> Vec<String> {
-        leader::names()
-    }
-
-    fn record(&self, name: &str) -> Option<Record> {
-        leader::record(name)
-    }
-
-    fn journal(&self, name: &str) -> Vec<Event> {
-        journal::of(name)
-    }
 }
 
 impl ControlStream {
@@ -51,23 +31,18 @@ impl ControlStream {
         if std::mem::replace(&mut self.answered, true) {
             return;
         }
-        match self.api.handle(&self.request, &Shared) {
-            Handled::Answer(response) => respond(&response),
+        match self.api.handle(&self.request, &Kv, clock().now()) {
+            Handled::Answer(response) => calls::respond(&response),
             Handled::Change(change) => self.change(&change),
         }
     }
 
     fn change(&self, change: &Change) {
-        match self.vm.command(change) {
-            Err(not_changed) => respond(&self.api.changed(&change.rollout, Err(&not_changed), &[])),
-            Ok((record, version)) => self.vm.await_followers(Pending {
-                stream: self.id,
-                version,
-                deadline: calls::uptime().saturating_add(PATIENCE),
-                api: Rc::clone(&self.api),
-                rollout: change.rollout.clone(),
-                record: Box::new(record),
-            }),
+        match self.vm.command(self.id, change) {
+            Err(not_changed) => {
+                calls::respond(&changed(&change.rollout, Err(&not_changed), &[], clock().now()));
+            }
+            Ok(changed) => self.vm.await_followers(self.id, &change.rollout, changed),
         }
     }
 }

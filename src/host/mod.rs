@@ -1,7 +1,8 @@
 //! The shell: the only folder that talks to Envoy.
 //!
-//! This file holds the module's entry point. [`root`] takes configurations, [`stream`] follows requests, [`vm`] holds what they share within one
-//! worker's VM, [`metrics`] and [`presence`] what goes out of it. [`calls`] has every host call.
+//! This file holds the module's entry point. [`root`] takes configurations, [`stream`] follows requests, [`control`] answers
+//! the API, [`vm`] holds what they share within one VM. [`effects`] executes what the protocol of [`crate::fleet`] wants
+//! done, over [`shared`] and [`notices`]. [`metrics`] has a request's own series, [`calls`] every host call.
 
 // The macro exports the symbols that a host looks for.
 #[allow(unsafe_code)]
@@ -13,17 +14,11 @@ mod entry {
 
 mod calls;
 mod control;
-mod journal;
-mod leader;
+mod effects;
 mod log;
 mod metrics;
 mod notices;
-mod pending;
-mod presence;
-mod progress;
-mod rollouts;
 mod root;
 mod shared;
-mod shelf;
 mod stream;
 mod vm;

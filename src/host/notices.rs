@@ -2,65 +2,57 @@
 
 use std::cell::Cell;
 
-use super::{calls, presence, shared};
+use super::calls;
+use crate::fleet::presence::VmId;
+use crate::fleet::shared;
 
-/// How VMs are woken.
+/// How this VM is woken.
 #[derive(Default)]
 pub(super) struct Notices {
-    /// The root that gets this VM's notices, and the queue's number. Notices for a root that is gone are lost,
-    /// so the next one takes over.
-    owner: Cell<Option<(u32, u32)>>,
-}
-
-fn queue_name(vm: u64) -> String {
-    shared::key(&format!("notices.{vm:x}"))
+    /// The root that gets this VM's notices. Notices for a root that is gone are lost, so the next one takes over.
+    owner: Cell<Option<u32>>,
 }
 
 impl Notices {
     /// Has `root` get the notices of `vm`, unless another one does.
-    pub(super) fn listen(&self, root: u32, vm: u64) {
+    pub(super) fn listen(&self, root: u32, vm: VmId) {
         if self.owner.get().is_none() {
-            self.owner.set(calls::register_queue(&queue_name(vm)).map(|queue| (root, queue)));
+            self.owner.set(calls::register_queue(&queue_name(vm)).map(|_| root));
         }
     }
 
     /// `root` goes.
     pub(super) fn leave(&self, root: u32) {
-        if self.owner.get().is_some_and(|(owner, _)| owner == root) {
+        if self.owner.get() == Some(root) {
             self.owner.set(None);
         }
     }
 
     /// The newest root of the VM gets them from now on.
-    pub(super) fn take_over(&self, root: u32, vm: u64) {
+    pub(super) fn take_over(&self, root: u32, vm: VmId) {
         self.owner.set(None);
         self.listen(root, vm);
     }
-
-    /// Takes all notices out of the queue: the VMs that want to know when this one has looked.
-    pub(super) fn take(&self, queue: u32) -> Vec<u64> {
-        let mut senders = Vec::new();
-        while let Some(notice) = calls::dequeue(queue) {
-            let sender = notice.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
-            senders.extend(sender.filter(|sender| !senders.contains(sender)));
-        }
-        senders
-    }
 }
 
-/// Wakes a VM; `sender` is told when it has looked, 0: nobody.
-pub(super) fn send(vm: u64, sender: u64) {
+/// Takes all notices out of a queue. Returns the VMs that want to be woken in turn.
+pub(super) fn take(queue: u32) -> Vec<VmId> {
+    let mut waiting = Vec::new();
+    while let Some(notice) = calls::dequeue(queue) {
+        let vm = notice.first_chunk().map(|bytes| VmId(u64::from_le_bytes(*bytes)));
+        waiting.extend(vm.filter(|vm| *vm != VmId::default() && !waiting.contains(vm)));
+    }
+    waiting
+}
+
+/// Wakes a VM, which wakes `reply_to` when it has looked.
+pub(super) fn send(vm: VmId, reply_to: Option<VmId>) {
     let vm_id = calls::property("plugin_vm_id").unwrap_or_default();
     if let Some(queue) = calls::find_queue(&vm_id, &queue_name(vm)) {
-        calls::enqueue(queue, &sender.to_le_bytes());
+        calls::enqueue(queue, &reply_to.unwrap_or_default().0.to_le_bytes());
     }
 }
 
-/// Wakes all other VMs.
-pub(super) fn send_to_all(sender: u64, wants_to_know: bool) {
-    for (_, vm) in presence::alive() {
-        if vm != sender {
-            send(vm, if wants_to_know { sender } else { 0 });
-        }
-    }
+fn queue_name(vm: VmId) -> String {
+    shared::key(&format!("notices.{:x}", vm.0))
 }

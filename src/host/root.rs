@@ -68,9 +68,9 @@ impl RootContext for Root {
 
     fn on_tick(&mut self) {
         if !std::mem::replace(&mut self.ticked, true) {
-            self.vm.notices.take_over(self.id, self.vm.id);
+            self.vm.notices.take_over(self.id, self.vm.id());
         }
-        self.vm.notices.listen(self.id, self.vm.id);
+        self.vm.notices.listen(self.id, self.vm.id());
         calls::set_tick_period(self.vm.tick(self.id));
     }
 

@@ -7,8 +7,8 @@ use proxy_wasm::types::Action;
 
 use super::calls::{self, Headers};
 use super::metrics::{Facts, Series};
-use super::rollouts::{TICK, Tracked};
 use super::vm::{Loaded, Slot, Vm};
+use crate::fleet::member::TICK;
 use crate::model::Draw;
 use crate::routing::request::Request;
 use crate::signal::catalog;
@@ -16,6 +16,7 @@ use crate::signal::observed::Observed;
 use crate::telemetry::breaker::Ended;
 use crate::telemetry::ledger::Ticket;
 use crate::telemetry::outcome::{Class, End, MirrorResult, Outcome, is_plainly_ok};
+use crate::telemetry::tracked::Tracked;
 
 /// The header by which Envoy's routes learn of the chosen cluster.
 const CLUSTER: &str = "x-changeover-cluster";

@@ -1,43 +1,40 @@
-//! What all contexts of one worker's VM share.
+//! What all contexts of one VM share.
 //!
-//! A configuration push gives each worker a new root context in the *same* VM, while streams may still begin
-//! on the old one. So the plan does not belong to a root: it stands in a [`Slot`] that all roots of one plugin
-//! share, and every stream reads the newest plan there.
+//! A configuration push gives each VM a new root context, while streams may still begin on the old one. So the plan does
+//! not belong to a root: it stands in a [`Slot`] that all roots of one plugin share, and every stream reads the newest
+//! plan there.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
 use fastrand::Rng;
 
 use super::calls::{self, Metric};
-use super::leader::Leader;
+use super::effects::Effects;
+use super::log;
 use super::metrics::{Registry, Series};
-use super::notices::Notices;
-use super::pending::{Pending, respond};
-use super::presence::Presence;
-use super::rollouts::{self, Configured, Rollouts, TICK, Tracked};
-use super::{leader, log, notices};
+use super::notices::{self, Notices};
+use super::shared::{Kv, clock};
 use crate::config::schema::Config;
+use crate::fleet::InUse;
+use crate::fleet::effect::Effect;
+use crate::fleet::member::{Changed, Member};
+use crate::fleet::presence::VmId;
 use crate::model::Share;
 use crate::rollout::change::{Change, NotChanged};
-use crate::rollout::command::Command;
-use crate::rollout::record::Record;
 use crate::routing::plan::{Plan, Rollout};
 use crate::routing::shadowing;
 use crate::telemetry::breaker::Trip;
 use crate::telemetry::series;
+use crate::telemetry::tracked::Tracked;
 
-/// Nanoseconds after the beginning of a tick at which VMs report the one before, and somebody leads. Timers fire
-/// late on a busy worker, rarely early.
-const REPORT_AT: u64 = 10_000_000;
-const LEAD_AT: u64 = 60_000_000;
-/// Milliseconds after which it is looked again whether a change can be answered, should a notice be lost.
-const PENDING_WAIT: u32 = 50;
+/// Nanoseconds after which a callback leaves the rest to the next one: requests of the same worker wait meanwhile.
+const LONGEST_CALLBACK: u64 = 2_000_000;
 
 /// A configuration in use.
 pub(super) struct Loaded {
     pub(super) plan: Plan,
-    pub(super) hash: u64,
+    hash: u64,
     /// When it was loaded, by the clock that all VMs share.
     loaded_at: u64,
     /// By rollout: what is counted for the judge, where there is one.
@@ -46,8 +43,8 @@ pub(super) struct Loaded {
     series: Vec<Vec<Rc<Series>>>,
     /// By rollout: whether a request has come, and its weights are shown.
     seen: Vec<Cell<bool>>,
-    /// What its warnings are made of, until they have been told.
-    untold: RefCell<Option<Config>>,
+    /// What its warnings are made of, until they are logged.
+    unlogged: RefCell<Option<Config>>,
 }
 
 impl Loaded {
@@ -85,31 +82,21 @@ impl Slot {
     }
 }
 
-/// Which plugin of this VM: its name and root id. Configurations of the same plugin replace each other.
+/// Identifies a plugin of this VM: its name and root id. Configurations of the same plugin replace each other.
 pub(super) type PluginId = (Vec<u8>, Vec<u8>);
 
 /// The state of this VM.
 pub(super) struct Vm {
-    /// Tells VMs apart; never 0.
-    pub(super) id: u64,
+    /// Its part in what the VMs of this Envoy do together.
+    member: RefCell<Member>,
+    effects: Effects,
     pub(super) notices: Notices,
-    rollouts: Rollouts,
-    leader: Leader,
-    /// Changes that wait for the workers to take them.
-    pending: RefCell<Vec<Pending>>,
-    /// Whether a request has passed here: the main thread's VM has none.
-    serves: Cell<bool>,
     rng: RefCell<Rng>,
     registry: Registry,
     /// A handful: one for each listener that is configured differently.
     slots: RefCell<Vec<(PluginId, Weak<Slot>)>>,
-    /// Taken at the first tick: the VM that Envoy makes for a moment to try a push never has one.
-    presence: OnceCell<Presence>,
-    /// Whether configurations came or went since the last tick.
-    changed: Cell<bool>,
-    /// The last tick in which this VM has reported, and the last in which it has tried to lead.
-    reported: Cell<u64>,
-    led: Cell<u64>,
+    /// This VM's number and the metric that goes with it.
+    config_hash: Cell<Option<(usize, u32)>>,
 }
 
 impl Vm {
@@ -117,22 +104,21 @@ impl Vm {
     pub(super) fn current() -> Rc<Self> {
         thread_local! {
             static VM: Rc<Vm> = Rc::new(Vm {
-                id: calls::entropy().max(1),
+                member: RefCell::new(Member::new(calls::entropy())),
+                effects: Effects::default(),
                 notices: Notices::default(),
-                rollouts: Rollouts::default(),
-                leader: Leader::default(),
-                pending: RefCell::default(),
-                serves: Cell::new(false),
                 rng: RefCell::new(Rng::with_seed(calls::entropy())),
                 registry: Registry::default(),
                 slots: RefCell::default(),
-                presence: OnceCell::new(),
-                changed: Cell::new(false),
-                reported: Cell::new(0),
-                led: Cell::new(0),
+                config_hash: Cell::new(None),
             });
         }
         VM.with(Rc::clone)
+    }
+
+    /// This VM's identity.
+    pub(super) fn id(&self) -> VmId {
+        self.member.borrow().id()
     }
 
     /// Draws with this VM's generator.
@@ -155,153 +141,116 @@ impl Vm {
 
     /// Puts a configuration into use.
     pub(super) fn load(&self, slot: &Slot, config: Config, hash: u64) {
-        let plan = Plan::new(&config);
-        let loaded_at = calls::uptime();
-        self.rollouts.place(&plan, loaded_at);
-        let judged = |rollout: &Rollout| {
+        let (plan, loaded_at) = (Plan::new(&config), calls::uptime());
+        let mut member = self.member.borrow_mut();
+        member.place(&Kv, InUse { plan: &plan, loaded_at }, clock());
+        let mut judged = |rollout: &Rollout| {
             let rules = rollout.program.rules()?;
-            Some(self.rollouts.tracked(&rollout.name, rules.signals()))
+            Some(member.tracked(&rollout.name, rules.signals()))
         };
-        let tracked = plan.rollouts().iter().map(judged).collect();
+        let tracked = plan.rollouts().iter().map(&mut judged).collect();
         let series = self.registry.of(&plan);
         let seen = plan.rollouts().iter().map(|_| Cell::new(false)).collect();
-        let untold = RefCell::new(Some(config));
-        slot.loaded.replace(Some(Rc::new(Loaded { plan, hash, loaded_at, tracked, series, seen, untold })));
-        self.changed.set(true);
+        let unlogged = RefCell::new(Some(config));
+        slot.loaded.replace(Some(Rc::new(Loaded { plan, hash, loaded_at, tracked, series, seen, unlogged })));
+        member.reconfigured();
+        self.effects.show_weights();
     }
 
     /// Notes that a request passes here.
     pub(super) fn serve(&self) {
-        self.serves.set(true);
+        self.member.borrow_mut().serve();
     }
 
-    /// Soon after the beginning of each tick, and after each change; several roots of this VM may call it.
-    /// Returns the milliseconds to the next time.
+    /// Time goes on; several roots of this VM may call it. Returns the milliseconds to the next time.
     pub(super) fn tick(&self, root: u32) -> u32 {
         let began = calls::uptime();
+        let time = || calls::uptime().saturating_sub(began) < LONGEST_CALLBACK;
         let loaded = self.loaded();
-        let tick = began / TICK;
-        if self.changed.replace(false) || self.reported.get() != tick {
-            self.reported.set(tick);
-            self.report(&loaded, tick);
-        }
-        // A moment later everybody has reported.
-        if self.led.get() != tick && calls::uptime() % TICK >= LEAD_AT {
-            self.led.set(tick);
-            let configured: Vec<Configured<'_>> =
-                loaded.iter().flat_map(|loaded| configured(loaded)).collect();
-            if self.leader.lead(self.id, self.serves.get(), &configured).is_some() {
-                self.follow(&loaded);
-                notices::send_to_all(self.id, false);
-            }
-        }
-        ::log::debug!("tick {tick} took {} us", calls::uptime().saturating_sub(began) / 1_000);
-        self.answer_pending(root);
-        let now = calls::uptime() % TICK;
-        let next = if self.led.get() == tick { TICK.saturating_add(REPORT_AT) } else { LEAD_AT };
-        let wait = u32::try_from(next.saturating_sub(now) / 1_000_000).unwrap_or(u32::MAX).max(1);
-        if self.pending.borrow().is_empty() { wait } else { wait.min(PENDING_WAIT) }
+        let before = self.member.borrow().number();
+        let done = self.member.borrow_mut().tick(&mut Kv, &in_use(&loaded), clock(), &time);
+        self.show_presence(&loaded, before);
+        self.do_all(&loaded, root, done);
+        let gauges_left = self.effects.set_gauges(&time);
+        ::log::debug!("a tick took {} us", calls::uptime().saturating_sub(began) / 1_000);
+        let wait = self.member.borrow().next_tick(clock());
+        milliseconds(if gauges_left { 0 } else { wait })
     }
 
-    /// Says that this VM is there, what it uses and what it has counted.
-    fn report(&self, loaded: &[Rc<Loaded>], tick: u64) {
-        log::follow_level();
-        let first_tick = self.presence.get().is_none();
-        let presence = self.presence.get_or_init(|| Presence::new(self.id));
-        let number = presence.beat(combined_hash(loaded));
-        let version = self.follow(loaded);
-        if let Some(number) = number {
-            rollouts::followed(number, self.id, version);
-            self.rollouts.report(number, self.id, tick);
-        }
-        if first_tick && let Some(info) = calls::define_metric(Metric::Gauge, &series::info()) {
-            calls::record(info, 1);
-        }
-        // One VM speaks for all.
-        if number == Some(0) {
-            if first_tick {
-                ::log::info!("version {} ({}) started", crate::VERSION, crate::COMMIT);
-            }
-            loaded.iter().for_each(|loaded| tell(loaded));
-        }
-    }
-
-    /// Routes as whoever leads says.
-    fn follow(&self, loaded: &[Rc<Loaded>]) -> u64 {
-        let version = self.rollouts.follow(loaded.iter().map(|loaded| &loaded.plan));
-        self.registry.set_weights(loaded.iter().flat_map(|loaded| loaded.weights()));
-        version
-    }
-
-    /// Somebody says that there is something new.
+    /// Another VM says that there is something new.
     pub(super) fn look_again(&self, root: u32, queue: u32) {
-        let senders = self.notices.take(queue);
-        self.follow_and_say_so();
-        senders.into_iter().filter(|sender| *sender != 0).for_each(|sender| notices::send(sender, 0));
-        self.answer_pending(root);
+        let (loaded, waiting) = (self.loaded(), notices::take(queue));
+        let done = self.member.borrow_mut().look_again(&mut Kv, &in_use(&loaded), clock(), &waiting);
+        self.do_all(&loaded, root, done);
     }
 
-    fn follow_and_say_so(&self) {
-        let version = self.follow(&self.loaded());
-        if let Some(number) = self.presence.get().and_then(Presence::number) {
-            rollouts::followed(number, self.id, version);
+    /// Makes a change.
+    pub(super) fn command(&self, root: u32, change: &Change) -> Result<Changed, NotChanged> {
+        let (loaded, mut effects) = (self.loaded(), Vec::new());
+        let in_use = in_use(&loaded);
+        let changed = self.member.borrow_mut().command(&mut Kv, &in_use, change, clock(), &mut effects);
+        self.do_all(&loaded, root, effects);
+        changed
+    }
+
+    /// Has all VMs follow a change; the stream is answered when they do.
+    pub(super) fn await_followers(&self, stream: u32, rollout: &str, changed: Changed) {
+        let loaded = self.loaded();
+        let done = {
+            let mut member = self.member.borrow_mut();
+            member.await_followers(&mut Kv, &in_use(&loaded), (stream, rollout), changed, clock())
+        };
+        self.do_all(&loaded, stream, done);
+        if self.member.borrow().is_awaited() {
+            calls::set_tick_period(milliseconds(self.member.borrow().next_tick(clock())));
         }
-    }
-
-    /// Has all VMs follow a change; it is answered when they do.
-    pub(super) fn await_followers(&self, pending: Pending) {
-        self.follow_and_say_so();
-        notices::send_to_all(self.id, true);
-        if rollouts::lagging(pending.version).is_empty() {
-            respond(&pending.api.changed(&pending.rollout, Ok(&pending.record), &[]));
-            return;
-        }
-        self.pending.borrow_mut().push(pending);
-        calls::set_tick_period(PENDING_WAIT);
-    }
-
-    /// Answers the changes that everybody has taken, or that have waited long enough. `root` is the context in
-    /// whose callback this happens.
-    fn answer_pending(&self, root: u32) {
-        let now = calls::uptime();
-        let mut pending = std::mem::take(&mut *self.pending.borrow_mut());
-        pending.retain(|pending| {
-            let missing = rollouts::lagging(pending.version);
-            let waits = !missing.is_empty() && now < pending.deadline;
-            if !waits && calls::set_context(pending.stream) {
-                respond(&pending.api.changed(&pending.rollout, Ok(&pending.record), &missing));
-                calls::set_context(root);
-            }
-            waits
-        });
-        self.pending.borrow_mut().append(&mut pending);
     }
 
     /// A stream of the control listener is gone.
     pub(super) fn forget(&self, stream: u32) {
-        self.pending.borrow_mut().retain(|pending| pending.stream != stream);
+        self.member.borrow_mut().forget(stream);
     }
 
-    /// Makes a change that a person asks for.
-    pub(super) fn command(&self, change: &Change) -> Result<(Record, u64), NotChanged> {
-        let loaded = self.loaded();
-        let rollouts = loaded.iter().flat_map(|loaded| configured(loaded));
-        let newest =
-            rollouts.filter(|known| known.name == change.rollout).max_by_key(|known| known.loaded_at);
-        leader::command(change, newest)
-    }
-
-    /// A circuit breaker of this worker has tripped: nothing more goes to the candidate from here, and others are
-    /// told. Returns whether that is settled. Nobody waits for an answer, so nothing waits for the others.
+    /// A circuit breaker of this worker has tripped. Returns whether that is settled.
     pub(super) fn trip(&self, rollout: &str, trip: Trip) -> bool {
-        let change = Change { rollout: rollout.to_owned(), command: Command::Trip(trip), if_match: None };
-        let tripped = self.command(&change);
-        if tripped.is_ok() {
-            notices::send_to_all(self.id, false);
+        let loaded = self.loaded();
+        let in_use = in_use(&loaded);
+        let (is_settled, effects) = self.member.borrow_mut().trip(&mut Kv, &in_use, rollout, trip, clock());
+        self.do_all(&loaded, 0, effects);
+        is_settled
+    }
+
+    /// Does what the protocol wants done. `context` is the one that calls are about, and stays it.
+    fn do_all(&self, loaded: &[Rc<Loaded>], context: u32, effects: Vec<Effect>) {
+        for effect in effects {
+            self.effects.perform(context, effect);
         }
-        // Also when it was refused: another worker may have been first, whose notice is on its way.
-        self.follow_and_say_so();
-        !matches!(tripped, Err(NotChanged::Busy))
+        if self.effects.weights_have_changed() {
+            self.registry.set_weights(loaded.iter().flat_map(|loaded| loaded.weights()));
+        }
+    }
+
+    /// Shows which configuration this VM uses, once a tick. One VM speaks for all.
+    fn show_presence(&self, loaded: &[Rc<Loaded>], before: Option<usize>) {
+        let Some(number) = self.member.borrow().number() else { return };
+        if before.is_none() {
+            let info = calls::define_metric(Metric::Gauge, &series::info());
+            info.into_iter().for_each(|info| calls::record(info, 1));
+            if number == 0 {
+                ::log::info!("version {} ({}) started", crate::VERSION, crate::COMMIT);
+            }
+        }
+        if self.config_hash.get().is_none_or(|(known, _)| known != number) {
+            let gauge = calls::define_metric(Metric::Gauge, &series::config_hash(number));
+            self.config_hash.set(gauge.map(|gauge| (number, gauge)));
+        }
+        if let Some((_, gauge)) = self.config_hash.get() {
+            calls::record(gauge, combined_hash(loaded));
+        }
+        if number == 0 {
+            loaded.iter().for_each(|loaded| log_warnings(loaded));
+        }
+        log::follow_level();
     }
 
     /// The configurations in use. Forgets plugins that are gone.
@@ -310,20 +259,20 @@ impl Vm {
         let before = slots.len();
         slots.retain(|(_, slot)| slot.strong_count() > 0);
         if slots.len() != before {
-            self.changed.set(true);
+            self.member.borrow_mut().reconfigured();
+            self.effects.show_weights();
         }
         slots.iter().filter_map(|(_, slot)| slot.upgrade()?.loaded()).collect()
     }
 }
 
-/// The rollouts of a configuration, as whoever leads wants them.
-fn configured(loaded: &Loaded) -> impl Iterator<Item = Configured<'_>> {
-    loaded.plan.rollouts().iter().map(|rollout| Configured {
-        name: &rollout.name,
-        program: &rollout.program,
-        loaded_at: loaded.loaded_at,
-        labels: &rollout.labels,
-    })
+/// A period of a timer, in whole milliseconds.
+fn milliseconds(nanoseconds: u64) -> u32 {
+    u32::try_from(nanoseconds / 1_000_000).unwrap_or(u32::MAX).max(1)
+}
+
+fn in_use(loaded: &[Rc<Loaded>]) -> Vec<InUse<'_>> {
+    loaded.iter().map(|loaded| InUse { plan: &loaded.plan, loaded_at: loaded.loaded_at }).collect()
 }
 
 /// The hash of what this VM uses: that of its configuration, or one of all when it has different ones.
@@ -334,8 +283,8 @@ fn combined_hash(loaded: &[Rc<Loaded>]) -> u64 {
 }
 
 /// Logs that a configuration is in use, and its warnings; once.
-fn tell(loaded: &Loaded) {
-    let Some(config) = loaded.untold.take() else { return };
+fn log_warnings(loaded: &Loaded) {
+    let Some(config) = loaded.unlogged.take() else { return };
     let (hash, rollouts) = (loaded.hash, config.rollouts.len());
     ::log::info!(
         "configuration {hash} is in use: {rollouts} {}",

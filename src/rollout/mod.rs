@@ -8,7 +8,6 @@
 //! * [`phase`]: where a run is in its life;
 //! * [`policy`]: what is done about a candidate that is found worse;
 //! * [`waits`]: what a step waits for;
-//! * [`lead`]: which worker acts for all;
 //! * [`event`]: what happened, for people and machines.
 
 #![forbid(unsafe_code)]
@@ -16,7 +15,6 @@
 pub mod change;
 pub mod command;
 pub mod event;
-pub mod lead;
 pub mod phase;
 pub mod policy;
 pub mod program;

@@ -1,6 +1,6 @@
 //! What all workers of an Envoy share about one rollout, and how the counts of each flow into it.
 //!
-//! Workers publish reports; whoever leads a tick takes them over here. Ticks are judged in order, each once.
+//! Workers publish reports; the leader takes them over here. Ticks are judged in order, each once.
 
 use serde::{Deserialize, Serialize};
 
@@ -21,17 +21,6 @@ const MOST_ASSIGNMENTS: usize = 8;
 /// Ticks after its deadline that a tick waits for a worker that has not reported.
 const GRACE: u64 = 2;
 
-/// What one worker has counted.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Report {
-    /// The worker's VM.
-    pub vm: u64,
-    /// The tick that was under way: of earlier ones it knows all arrivals.
-    pub tick: u64,
-    /// By rollout, what has not been judged yet.
-    pub rollouts: Vec<(String, Vec<Entry>)>,
-}
-
 /// How long a tick is and what time it is, by a clock that all workers share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Clock {
@@ -48,6 +37,12 @@ impl Clock {
     #[must_use]
     pub fn tick(&self) -> u64 {
         self.uptime.checked_div(self.length).unwrap_or(0)
+    }
+
+    /// Nanoseconds since that tick began.
+    #[must_use]
+    pub fn into_tick(&self) -> u64 {
+        self.uptime.checked_rem(self.length).unwrap_or(0)
     }
 
     /// Nanoseconds since a tick ended.
@@ -67,6 +62,8 @@ impl Clock {
 pub struct Record {
     /// What it is to do.
     pub program: Program,
+    /// The program's fingerprint.
+    pub fingerprint: u64,
     /// Where it stands.
     pub run: Run,
     /// When the program was loaded, by the clock that all workers share: an older one changes nothing any more.
@@ -102,12 +99,6 @@ pub struct Head {
     pub mirrors: bool,
     /// The mirror's share, where a step has set it.
     pub mirror: Option<Share>,
-    /// Ticks that need not be reported any more.
-    pub closed_through: u64,
-    /// When a configuration last named it, by the clock that all workers share.
-    pub seen: u64,
-    /// What is to be told of users.
-    pub watch: Watch,
 }
 
 impl Head {
@@ -130,8 +121,16 @@ impl Record {
             events.clear(); // thousands of rollouts that only split traffic begin with every start of Envoy
         }
         let closed_through = clock.tick().saturating_sub(1);
-        let mut record =
-            Self { program, run, configured_at: 0, closed_through, since: 0, assignments: Vec::new() };
+        let fingerprint = program.fingerprint();
+        let mut record = Self {
+            program,
+            fingerprint,
+            run,
+            configured_at: 0,
+            closed_through,
+            since: 0,
+            assignments: Vec::new(),
+        };
         record.note_assignment();
         (record, events)
     }
@@ -144,6 +143,7 @@ impl Record {
         let is_same_run = self.program.is_same_run(program);
         let events = self.run.push(&self.program, program, clock.now());
         self.program = program.clone();
+        self.fingerprint = program.fingerprint();
         if !is_same_run {
             self.begin_attempt(clock);
         }
@@ -254,6 +254,18 @@ impl Record {
         }
     }
 
+    /// What has to be reported of users.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        self.run.judge.watch()
+    }
+
+    /// Whether time alone moves it on: without requests, commands and pushes it may be left alone until then.
+    #[must_use]
+    pub fn is_due(&self, clock: Clock) -> bool {
+        self.run.is_due(&self.program, clock.now())
+    }
+
     /// The names of what it has on the shelf.
     pub fn shelved(&self) -> impl Iterator<Item = u64> {
         self.run.judge.user_sets().map(UserSet::name).filter(|name| *name != 0)
@@ -276,7 +288,7 @@ impl Record {
         Head {
             name: name.to_owned(),
             revision: run.revision,
-            program: self.program.fingerprint(),
+            program: self.fingerprint,
             assignment: run.assignment(&self.program),
             weights: run.in_force().clone(),
             attempt: run.attempt,
@@ -284,9 +296,6 @@ impl Record {
             candidate_on_request: !run.phase.is_taken_back(),
             mirrors: run.may_mirror(&self.program),
             mirror: run.mirror,
-            closed_through: self.closed_through,
-            seen: 0,
-            watch: run.judge.watch(),
         }
     }
 }

@@ -27,6 +27,11 @@ mod turn;
 mod verdict;
 mod weigh;
 
+/// Milliseconds that one input may add to a wait: a clock that jumps ends none.
+const MOST_ELAPSED: u64 = 10_000;
+/// Milliseconds after which the time that a run waits is counted, although nothing else has happened.
+const COUNTED: u64 = 5_000;
+
 /// Who has stopped a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Held {
@@ -145,10 +150,34 @@ impl Run {
         turn.finish()
     }
 
-    /// Milliseconds that the present step has waited.
+    /// Milliseconds that the present step has waited by `now`.
     #[must_use]
-    pub fn waited(&self) -> u64 {
-        self.waited
+    pub fn waited(&self, now: Now) -> u64 {
+        let elapsed = if self.phase == Phase::Progressing { self.elapsed(now) } else { 0 };
+        self.waited.saturating_add(elapsed)
+    }
+
+    /// Milliseconds since time was last counted.
+    fn elapsed(&self, now: Now) -> u64 {
+        now.uptime.saturating_sub(self.last_uptime).min(MOST_ELAPSED)
+    }
+
+    /// Whether time alone moves it on by `now`: what it waits for is over, or time must be counted lest it be lost.
+    #[must_use]
+    pub fn is_due(&self, program: &Program, now: Now) -> bool {
+        if self.phase != Phase::Progressing || self.is_pinned(program) {
+            return false;
+        }
+        let waited = self.waited(now);
+        if let Some(window) = self.window_lasts(program) {
+            return waited >= window || self.elapsed(now) >= COUNTED;
+        }
+        let deadline = program.analysis.as_ref().and_then(|analysis| analysis.progress_deadline);
+        let is_overdue = deadline.is_some_and(|deadline| waited.saturating_sub(self.resumed_at) >= deadline);
+        // What has been waited for so far is over; then it goes on, or waits for something else.
+        let waits = self.waits(program, waited);
+        let waits_for_another = waits.is_none_or(|waits| waits.sentence() != self.reason);
+        waits_for_another || is_overdue || self.elapsed(now) >= COUNTED
     }
 
     /// Shares of the versions besides stable at present, a pin included.

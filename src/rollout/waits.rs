@@ -1,7 +1,5 @@
 //! What a step waits for.
 
-use std::fmt;
-
 use crate::model::Unit;
 
 /// What the present step still waits for.
@@ -21,10 +19,11 @@ pub enum Waits {
     Proof,
 }
 
-/// The sentence that people read.
-impl fmt::Display for Waits {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Waits {
+    /// The sentence that people read.
+    #[must_use]
+    pub fn sentence(self) -> &'static str {
+        match self {
             Self::Promotion => "the step waits for a promotion",
             Self::Time => "the step waits for its time",
             Self::Units(Unit::Requests) => "the step waits for more of the candidate's requests",
@@ -32,6 +31,6 @@ impl fmt::Display for Waits {
             Self::Split => "the step waits: the candidate does not get the share that its weight says",
             Self::Suspicion => "the step waits: there is evidence against the candidate",
             Self::Proof => "the step waits for proof that the candidate is no worse than allowed",
-        })
+        }
     }
 }

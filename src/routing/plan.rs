@@ -100,6 +100,12 @@ impl Plan {
         &self.rollouts
     }
 
+    /// The rollout with that name.
+    #[must_use]
+    pub fn rollout(&self, name: &str) -> Option<&Rollout> {
+        self.rollouts.iter().find(|rollout| rollout.name == name)
+    }
+
     /// The position of the rollout a request belongs to, and where it goes.
     pub fn route<R: Request>(&self, request: &R, rng: &mut Rng) -> Option<(usize, Decision<'_>)> {
         let facts = Facts::new(request);

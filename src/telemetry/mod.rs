@@ -5,5 +5,5 @@
 pub mod breaker;
 pub mod ledger;
 pub mod outcome;
-pub mod presence;
 pub mod series;
+pub mod tracked;

@@ -66,6 +66,15 @@ impl Owner {
     }
 }
 
+/// A rollout, as its own series name it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Rollout {
+    /// Its name.
+    pub name: String,
+    /// Further labels.
+    pub labels: Vec<(String, String)>,
+}
+
 /// A rollout's further labels, as they stand behind a name.
 fn further(labels: &[(String, String)]) -> String {
     labels.iter().map(|(name, value)| format!(";{name}={value}")).collect()
@@ -73,8 +82,8 @@ fn further(labels: &[(String, String)]) -> String {
 
 /// `changeover_actions_total`: what happened to a rollout, by what was done and who did it. A counter.
 #[must_use]
-pub fn actions(rollout: &str, action: &str, actor: &str, labels: &[(String, String)]) -> String {
-    let labels = further(labels);
+pub fn actions(rollout: &Rollout, action: &str, actor: &str) -> String {
+    let (rollout, labels) = (&rollout.name, further(&rollout.labels));
     format!("changeover_actions_total;rollout={rollout};action={action};actor={actor}{labels}")
 }
 
@@ -84,18 +93,36 @@ pub fn dropped(what: &str) -> String {
     format!("changeover_dropped_total;what={what}")
 }
 
-/// A gauge of a rollout, with one further label or (both texts empty) none.
-#[must_use]
-pub fn of_rollout(
-    metric: &str,
-    rollout: &str,
-    label: &str,
-    value: &str,
-    labels: &[(String, String)],
-) -> String {
-    let own = if label.is_empty() { String::new() } else { format!(";{label}={value}") };
-    let labels = further(labels);
-    format!("{metric};rollout={rollout}{own}{labels}")
+/// A gauge of a rollout.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Gauge {
+    /// `changeover_phase`: 1 for the phase with this label, 0 for the others.
+    Phase(&'static str),
+    /// `changeover_step`: the position of the step that waits.
+    Step,
+    /// `changeover_evidence`: the evidence of a metric in thousandths of its decimal logarithm, for gauges are whole
+    /// numbers; 0 below 1.
+    Evidence(String),
+    /// `changeover_evidence_threshold`: the evidence that decides, in the same unit.
+    EvidenceThreshold,
+    /// `changeover_observed_share`: a version's share in hundredths of a percent.
+    ObservedShare(String),
+}
+
+impl Gauge {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self, rollout: &Rollout) -> String {
+        let (rollout, labels) = (&rollout.name, &rollout.labels);
+        let (metric, own) = match self {
+            Self::Phase(phase) => ("changeover_phase", format!(";phase={phase}")),
+            Self::Step => ("changeover_step", String::new()),
+            Self::Evidence(metric) => ("changeover_evidence", format!(";metric={metric}")),
+            Self::EvidenceThreshold => ("changeover_evidence_threshold", ";metric=all".to_owned()),
+            Self::ObservedShare(version) => ("changeover_observed_share", format!(";version={version}")),
+        };
+        format!("{metric};rollout={rollout}{own}{}", further(labels))
+    }
 }
 
 /// `changeover_config_hash`: which configuration a worker uses; 0 when it no longer reports. A gauge.

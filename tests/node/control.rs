@@ -8,54 +8,30 @@ super::everywhere! {
 }
 
 mod run {
-    use changeover::analysis::tick::Tick;
     use changeover::config;
-    use changeover::control::api::{Api, Handled, Store};
+    use changeover::control::api::{Api, Handled, changed};
     use changeover::control::request::Request;
     use changeover::control::response::Response;
     use changeover::control::time::rfc3339;
-    use changeover::model::{Arm, Pair};
-    use changeover::rollout::event::Event;
-    use changeover::rollout::program::Program;
-    use changeover::rollout::record::{Clock, Record};
-    use changeover::signal::catalog::{ERROR_RATE, LATENCY};
-    use changeover::signal::tally::{Counts, Tally};
+    use changeover::fleet::simulated::Envoy;
+    use changeover::model::Side;
+    use changeover::rollout::record::Clock;
     use serde_json::json;
 
-    struct One(Record, Vec<Event>);
-
-    impl Store for One {
-        fn names(&self) -> Vec<String> {
-            vec!["r".into()]
-        }
-        fn record(&self, name: &str) -> Option<Record> {
-            (name == "r").then(|| self.0.clone())
-        }
-        fn journal(&self, _: &str) -> Vec<Event> {
-            self.1.clone()
-        }
-    }
-
-    fn clock() -> Clock {
+    fn beginning() -> Clock {
         Clock { length: 1_000_000_000, uptime: u64::MAX / 2, time: 1_764_022_500_250 }
     }
 
-    fn store() -> One {
+    fn envoy() -> Envoy {
         let config = config::check(&json!({"rollouts": [{
             "name": "r", "release": "1", "versions": {"b": {"cluster": "b"}, "g": {"cluster": "g"}}, "stable": "b",
             "candidate": "g", "steps": [{"set_weight": 0.25}, {"pause": {}}], "analysis": {"false_alarm": 0.05},
         }]}));
-        let (mut record, events) = Record::begin(Program::new(&config.expect("valid").rollouts[0]), clock());
-        let counts = |events, units| {
-            let errors = Tally::Event(Arm { events, units });
-            let durations = Tally::Duration(Box::default());
-            let tallies = vec![(ERROR_RATE.id, errors), (LATENCY.id, durations)];
-            Counts { requests: units, tallies, ..Counts::default() }
-        };
-        let counts = Pair::new(counts(1, 3), counts(0, 600));
-        let tick = Tick { number: clock().tick() + 1, share: Some(0.0025), counts, ..Tick::default() };
-        record.run.close(&record.program, &tick, clock().now());
-        One(record, events)
+        let mut envoy = Envoy::begin(&config.expect("valid"), beginning());
+        envoy.requests(0, Side::Candidate, 1, 3);
+        envoy.requests(0, Side::Stable, 0, 600);
+        envoy.tick();
+        envoy
     }
 
     fn request(method: &str, path: &str) -> Request {
@@ -69,7 +45,7 @@ mod run {
     }
 
     fn answer(api: &Api, request: &Request) -> Response {
-        match api.handle(request, &store()) {
+        match api.handle(request, &envoy().shared, beginning().now()) {
             Handled::Answer(response) => response,
             Handled::Change(_) => panic!("a change"),
         }
@@ -93,21 +69,20 @@ mod run {
         let mut promote = request("POST", "/v1/rollouts/r/promote");
         promote.body = br#"{"full": true}"#.into();
         promote.if_match = Some(br#""2""#.into());
-        let (api, mut store) = (Api::default(), store());
-        let Handled::Change(change) = api.handle(&promote, &store) else { panic!("no change") };
-        let events = change.apply(&mut store.0, clock()).expect("it fits");
-        assert_eq!(events.len(), 1);
-        let response = api.changed("r", Ok(&store.0), &[7]);
+        let (api, mut envoy, now) = (Api::default(), envoy(), beginning().now());
+        let Handled::Change(change) = api.handle(&promote, &envoy.shared, now) else { panic!("no change") };
+        let promoted = envoy.command(&change).expect("it fits");
+        let response = changed("r", Ok(&promoted.record), &[7], now);
         assert_eq!(response.status, 202);
         assert!(response.body.ends_with(r#""missing_workers":[7]}"#), "{}", response.body);
         // Larger than a usize of 32 bits, and than any revision.
         for (revision, status) in [("\"4294967298\"", 412), ("\"18446744073709551617\"", 412)] {
             promote.if_match = Some(revision.into());
-            let response = match api.handle(&promote, &store) {
+            let response = match api.handle(&promote, &envoy.shared, now) {
                 Handled::Answer(response) => response,
                 Handled::Change(change) => {
-                    let refused = change.apply(&mut store.0, clock()).expect_err("another revision");
-                    api.changed("r", Err(&refused), &[])
+                    let refused = envoy.command(&change).expect_err("another revision");
+                    changed("r", Err(&refused), &[], now)
                 }
             };
             assert_eq!(response.status, status);

@@ -1,16 +1,17 @@
 //! An Envoy: workers that count requests as they arrive and end, each with a ledger of its own that it
 //! reports once a tick at a moment of its own, and one that takes the reports over and judges.
 
-use changeover::analysis::evidence::SPLIT_THRESHOLD;
 use changeover::analysis::kernel::ratio::Table;
-use changeover::model::{Assignment, Draw, Side, UserHash};
+use changeover::config::schema::Config;
+use changeover::fleet;
+use changeover::fleet::effect::Effect;
+use changeover::fleet::memory::Memory;
+use changeover::fleet::simulated::{Request, Vm};
+use changeover::model::{Side, UserHash};
+use changeover::rollout::change::Change;
 use changeover::rollout::command::Command;
 use changeover::rollout::event::Action;
-use changeover::rollout::program::Program;
-use changeover::rollout::record::{Clock, Record};
-use changeover::signal::catalog::{self, ERROR_RATE, LATENCY};
-use changeover::signal::observed::Observed;
-use changeover::telemetry::ledger::{Entry, Ledger, Ticket};
+use changeover::rollout::record::Clock;
 use fastrand::Rng;
 
 use crate::people::{People, Person};
@@ -48,23 +49,20 @@ impl Outcome {
 }
 
 /// Lives through a world until the candidate is taken back or the world ends.
-pub(crate) fn run(world: &World, program: &Program, mut rng: Rng) -> Outcome {
-    let (record, _) = Record::begin(program.clone(), clock(FIRST * SECOND));
-    let workers = (0..WORKERS).map(|_| Worker::new(&record, rng.u64(0..SECOND))).collect();
+pub(crate) fn run(world: &World, config: &Config, mut rng: Rng) -> Outcome {
+    let phases: Vec<u64> = (0..WORKERS).map(|_| rng.u64(0..SECOND)).collect();
     let people = (world.users > 0).then(|| People::new(world.users, world.alike, &mut rng));
-    let mut envoy = Envoy { record, workers, people, mismatch: false, ticks: Vec::new() };
     let leader = rng.u64(0..SECOND);
+    let mut envoy = Envoy::begin(config, &phases, people);
     let mut weather = Weather::new(world);
     for tick in 0..world.length {
         weather.change(tick, &mut rng);
         if world.step_begins(tick) {
-            let promoted =
-                envoy.record.command(Command::Promote { full: false }, clock((FIRST + tick) * SECOND));
-            promoted.expect("every step but the last can be promoted");
+            envoy.promote(tick);
         }
         envoy.ticks.push(Table::default());
         let mut timers: Vec<(u64, Option<usize>)> = vec![(leader, None)];
-        timers.extend(envoy.workers.iter().enumerate().map(|(index, worker)| (worker.phase, Some(index))));
+        timers.extend(phases.iter().enumerate().map(|(index, phase)| (*phase, Some(index))));
         timers.sort_unstable();
         let mut arrived = 0;
         for (phase, timer) in timers {
@@ -72,10 +70,11 @@ pub(crate) fn run(world: &World, program: &Program, mut rng: Rng) -> Outcome {
                 envoy.arrive(tick, arrived * SECOND / world.requests, &weather, &mut rng);
                 arrived += 1;
             }
+            let now = clock((FIRST + tick) * SECOND + phase);
             match timer {
-                Some(worker) => envoy.workers[worker].report(tick, &envoy.record),
+                Some(worker) => envoy.workers[worker].report(&mut envoy.shared, tick, now),
                 None => {
-                    if let Some(judged) = envoy.judge(tick, phase) {
+                    if let Some(judged) = envoy.judge(now) {
                         return envoy.outcome(Some(judged));
                     }
                 }
@@ -93,7 +92,10 @@ fn clock(uptime: u64) -> Clock {
 }
 
 struct Envoy {
-    record: Record,
+    shared: Memory,
+    /// The main thread's VM: it leads, and serves no request.
+    main: Vm,
+    threshold: f64,
     workers: Vec<Worker>,
     people: Option<People>,
     mismatch: bool,
@@ -101,6 +103,30 @@ struct Envoy {
 }
 
 impl Envoy {
+    fn begin(config: &Config, phases: &[u64], people: Option<People>) -> Self {
+        let (mut shared, mut main, now) = (Memory::default(), Vm::new(1), clock(FIRST * SECOND));
+        main.load(&shared, config, now);
+        main.report(&mut shared, now);
+        // It takes the lead, and leads.
+        main.lead(&mut shared, now);
+        main.lead(&mut shared, now);
+        let worker = |(seed, phase): (u64, &u64)| {
+            let mut vm = Vm::new(seed);
+            vm.load(&shared, config, now);
+            Worker::new(vm, *phase)
+        };
+        let workers = (2..).zip(phases).map(worker).collect();
+        let threshold = main.rollouts()[0].program.rules().map_or(0.0, |rules| rules.threshold);
+        Self { shared, main, threshold, workers, people, mismatch: false, ticks: Vec::new() }
+    }
+
+    fn promote(&mut self, tick: u64) {
+        let command = Command::Promote { full: false };
+        let change = Change { rollout: "r".into(), command, if_match: None };
+        let promoted = self.main.command(&mut self.shared, &change, clock((FIRST + tick) * SECOND));
+        promoted.expect("every step but the last can be promoted");
+    }
+
     /// A request comes to one of the workers.
     fn arrive(&mut self, tick: u64, offset: u64, weather: &Weather<'_>, rng: &mut Rng) {
         let worker = &mut self.workers[rng.usize(0..WORKERS)];
@@ -115,26 +141,31 @@ impl Envoy {
         let side = if person.bucket < worker.weight { Side::Candidate } else { Side::Stable };
         let arrival = tick * SECOND + offset;
         let (duration, failed) = weather.answer(person, side, arrival, rng);
-        worker.take(tick, arrival, (side, person.name), duration, failed);
+        worker.take(arrival, (side, person.name), duration, failed);
         let table = self.ticks.last_mut().expect("a tick is under way");
         table[side].count(failed && !person.has_failed);
         person.has_failed |= failed;
     }
 
     /// Judges what has been reported; how many ticks that were when it takes the candidate back.
-    fn judge(&mut self, tick: u64, phase: u64) -> Option<usize> {
-        let mut entries: Vec<&Entry> = self.workers.iter().flat_map(|worker| &worker.report).collect();
-        entries.sort_by_key(|entry| entry.tick);
-        let known = self.workers.iter().map(|worker| worker.reported).min().unwrap_or_default();
-        let events = self.record.advance(&entries, known, clock((FIRST + tick) * SECOND + phase));
-        self.mismatch |= self.record.run.judge.split() >= SPLIT_THRESHOLD;
-        if events.iter().all(|event| event.action != Action::Rollback) {
+    fn judge(&mut self, now: Clock) -> Option<usize> {
+        self.main.report(&mut self.shared, now);
+        let effects = self.main.lead(&mut self.shared, now);
+        let happened = |wanted: Action| {
+            let is_it =
+                |effect: &Effect| matches!(effect, Effect::Happened { event, .. } if event.action == wanted);
+            effects.iter().any(is_it)
+        };
+        // No other alarm is raised where a candidate that is worse is rolled back.
+        self.mismatch |= happened(Action::Alarm);
+        if !happened(Action::Rollback) {
             return None;
         }
+        let record = fleet::record(&self.shared, "r").expect("it has begun");
         // What was certain of open ticks was needed, or closed ones have sufficed.
-        let closed = self.record.run.judge.reading().all;
-        let threshold = self.record.program.rules().map_or(0.0, |rules| rules.threshold);
-        let judged = if closed >= threshold { self.record.closed_through + 1 } else { known };
+        let known = self.workers.iter().map(|worker| worker.reported).min().unwrap_or_default();
+        let closed = record.run.judge.reading().all;
+        let judged = if closed >= self.threshold { record.closed_through + 1 } else { known };
         Some((judged - FIRST) as usize)
     }
 
@@ -145,76 +176,57 @@ impl Envoy {
 
 /// A request that has not ended when its worker reports next.
 struct Pending {
-    ticket: Ticket,
+    request: Request,
     duration: u64,
     failed: bool,
 }
 
 struct Worker {
+    vm: Vm,
     /// When in each tick it reports, in nanoseconds.
     phase: u64,
-    ledger: Ledger,
     /// By the tick of the report before which they end, in a ring.
     pending: Vec<Vec<Pending>>,
-    /// What it knows of the rollout since its last report.
-    assignment: Assignment,
+    /// The candidate's weight as of its last report.
     weight: u16,
-    report: Vec<Entry>,
     /// The tick that was under way at its last report.
     reported: u64,
 }
 
 impl Worker {
-    fn new(record: &Record, phase: u64) -> Self {
-        let mut ledger = Ledger::default();
-        ledger.count_signals(catalog::DEFAULT.to_vec());
-        let mut worker = Self {
-            phase,
-            ledger,
-            pending: (0..AHEAD).map(|_| Vec::new()).collect(),
-            assignment: Assignment::default(),
-            weight: 0,
-            report: Vec::new(),
-            reported: FIRST,
-        };
-        worker.learn(record);
+    fn new(vm: Vm, phase: u64) -> Self {
+        let pending = (0..AHEAD).map(|_| Vec::new()).collect();
+        let mut worker = Self { vm, phase, pending, weight: 0, reported: FIRST };
+        worker.look();
         worker
     }
 
-    fn take(&mut self, tick: u64, arrival: u64, who: (Side, Option<UserHash>), duration: u64, failed: bool) {
-        let (side, user) = who;
-        let ticket = self.ledger.arrive(FIRST + tick, Draw { assignment: self.assignment, side, user });
-        // Between two reports nobody looks: what ends before the next one may as well end at once.
+    fn take(&mut self, arrival: u64, who: (Side, Option<UserHash>), duration: u64, failed: bool) {
+        let ((side, user), tick) = (who, arrival / SECOND);
+        let request = self.vm.arrive(0, side, user, clock(FIRST * SECOND + arrival)).expect("it is judged");
+        // Between two reports nothing is looked at: what ends before the next one may as well end at once.
         let next = tick + u64::from(arrival - tick * SECOND >= self.phase);
         let report = (arrival + duration).saturating_sub(self.phase).div_ceil(SECOND);
         if report <= next {
-            self.end(ticket, duration, failed);
+            request.end(duration, failed);
         } else {
-            self.pending[report as usize % AHEAD].push(Pending { ticket, duration, failed });
+            self.pending[report as usize % AHEAD].push(Pending { request, duration, failed });
         }
     }
 
-    fn report(&mut self, tick: u64, record: &Record) {
-        for Pending { ticket, duration, failed } in std::mem::take(&mut self.pending[tick as usize % AHEAD]) {
-            self.end(ticket, duration, failed);
+    fn report(&mut self, shared: &mut Memory, tick: u64, now: Clock) {
+        for Pending { request, duration, failed } in std::mem::take(&mut self.pending[tick as usize % AHEAD])
+        {
+            request.end(duration, failed);
         }
-        self.learn(record);
+        self.vm.report(shared, now);
         self.reported = FIRST + tick;
-        self.report = self.ledger.entries(self.reported);
+        self.look();
     }
 
-    /// Takes over what is in force by now.
-    fn learn(&mut self, record: &Record) {
-        let head = record.head("");
-        self.assignment = head.assignment;
-        self.weight = head.weights.values().sum();
-        self.ledger.forget_through(head.closed_through);
-        self.ledger.watch(&head.watch);
-    }
-
-    fn end(&mut self, ticket: Ticket, duration: u64, failed: bool) {
-        self.ledger.observe(&ticket, &LATENCY, Observed::Duration(duration));
-        self.ledger.observe(&ticket, &ERROR_RATE, Observed::Event(failed));
-        self.ledger.end(ticket);
+    /// Takes over what is in force.
+    fn look(&mut self) {
+        let weights = self.vm.rollouts()[0].weights();
+        self.weight = weights[1..].iter().map(|weight| weight.basis_points()).sum();
     }
 }

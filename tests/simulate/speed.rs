@@ -13,7 +13,7 @@ use fastrand::Rng;
 use crate::draw::binomial;
 use crate::envoy;
 use crate::table::{mark, quantile, whole};
-use crate::traps::{PLAIN, program};
+use crate::traps::{PLAIN, configuration, rules};
 use crate::world::{Late, Rate, World, Worse};
 use crate::{Effort, parallel};
 
@@ -103,7 +103,7 @@ fn table(title: &str, length: u64, seed: u64, cells: Vec<Cell>, effort: &Effort)
     let mut all = true;
     for (seed, cell) in (seed..).zip(cells).filter(|(_, cell)| cell.expected <= effort.longest) {
         let world = World { weights: cell.share, ..PLAIN };
-        let rules = program(&world, &["error_rate"]).rules().expect("it has an analysis").clone();
+        let rules = rules(&configuration(&world, &["error_rate"]));
         let counted = parallel::runs(effort.runs, seed, |rng| from_counts(&cell, length, &rules, rng));
         let counted: Vec<f64> = counted.into_iter().flatten().collect();
         let pairs =
@@ -197,10 +197,10 @@ pub(crate) fn judge(
 fn by_request(cell: &Cell, length: u64, rng: Rng) -> Option<(f64, f64)> {
     let worse = Some((cell.from, Worse::Rate(cell.candidate)));
     let world = World { length, weights: cell.share, rate: Rate::Constant(cell.stable), worse, ..PLAIN };
-    let program = program(&world, &["error_rate"]);
-    let outcome = envoy::run(&world, &program, rng);
+    let config = configuration(&world, &["error_rate"]);
+    let outcome = envoy::run(&world, &config, rng);
     let requests = outcome.requests(cell.from)?;
-    let at_once = judge(outcome.ticks.into_iter(), cell.from, cell.share, program.rules()?)?;
+    let at_once = judge(outcome.ticks.into_iter(), cell.from, cell.share, &rules(&config))?;
     Some((requests, at_once))
 }
 
@@ -216,8 +216,8 @@ fn beside_slow_answers(effort: &Effort) -> bool {
         worse: Some((0, Worse::Rate(1.0))),
         ..PLAIN
     };
-    let program = program(&world, &["error_rate"]);
-    let outcomes = parallel::runs(effort.runs, 400, |rng| envoy::run(&world, &program, rng));
+    let config = configuration(&world, &["error_rate"]);
+    let outcomes = parallel::runs(effort.runs, 400, |rng| envoy::run(&world, &config, rng));
     let failed: Vec<f64> = outcomes
         .into_iter()
         .map(|outcome| match outcome.rolled_back {

@@ -1,6 +1,8 @@
 //! Healthy candidates in situations that make other judges accuse them.
 
+use changeover::analysis::rules::Rules;
 use changeover::config;
+use changeover::config::schema::Config;
 use changeover::rollout::program::Program;
 use serde_json::{Value, json};
 
@@ -28,7 +30,7 @@ pub(crate) const RAMP: &[f64] = &[1.0, 5.0, 25.0, 50.0];
 pub(crate) const OUTAGES: World = World { outages: Outages::Every10Minutes(10 * SECOND), ..PLAIN };
 
 /// A rollout that waits for a person at each weight.
-pub(crate) fn program(world: &World, metrics: &[&str]) -> Program {
+pub(crate) fn configuration(world: &World, metrics: &[&str]) -> Config {
     let steps = world.weights.iter().flat_map(|weight| [json!({"set_weight": weight}), json!({"pause": {}})]);
     let metrics: Vec<Value> = metrics.iter().map(|name| json!({"name": name})).collect();
     let mut rollout = json!({
@@ -40,8 +42,12 @@ pub(crate) fn program(world: &World, metrics: &[&str]) -> Program {
     if world.users > 0 {
         rollout["session_affinity"] = json!({"header": "x-user-id"});
     }
-    let config = config::check(&json!({"rollouts": [rollout]})).expect("a valid configuration");
-    Program::new(&config.rollouts[0])
+    config::check(&json!({"rollouts": [rollout]})).expect("a valid configuration")
+}
+
+/// What is judged of it.
+pub(crate) fn rules(config: &Config) -> Rules {
+    Program::new(&config.rollouts[0]).rules().expect("it has an analysis").clone()
 }
 
 /// What happens, to whom, and the metrics that are judged.
@@ -116,9 +122,9 @@ pub(crate) fn table(how: &str, seed: u64, situations: &[Situation], runs: u64) -
     );
     let mut all = true;
     for (seed, (situation, world, metrics)) in (seed..).zip(situations) {
-        let program = program(world, metrics);
+        let config = configuration(world, metrics);
         let outcomes = parallel::runs(runs, seed, |rng| {
-            let outcome = envoy::run(world, &program, rng);
+            let outcome = envoy::run(world, &config, rng);
             (outcome.rolled_back.is_some(), outcome.mismatch)
         });
         let rollbacks = outcomes.iter().filter(|(rolled_back, _)| *rolled_back).count() as f64;

@@ -7,7 +7,7 @@
 use crate::envoy;
 use crate::speed::{is_near, judge};
 use crate::table::{mark, quantile, whole};
-use crate::traps::{self, OUTAGES, PLAIN, RAMP, Situation, program};
+use crate::traps::{self, OUTAGES, PLAIN, RAMP, Situation, configuration, rules};
 use crate::world::{Late, Outages, Rate, SECOND, World, Worse};
 use crate::{Effort, parallel};
 
@@ -173,10 +173,10 @@ fn by_request(cell: &Cell, rng: fastrand::Rng) -> Option<(f64, f64)> {
     const HOUR: u64 = 3_600;
     let worse = Some((cell.from, cell.worse));
     let world = World { users: cell.users, length: cell.from + HOUR, worse, ..PLAIN };
-    let program = program(&world, &["error_rate"]);
-    let outcome = envoy::run(&world, &program, rng);
+    let config = configuration(&world, &["error_rate"]);
+    let outcome = envoy::run(&world, &config, rng);
     let found = outcome.requests(cell.from)?;
-    Some((found, judge(outcome.ticks.into_iter(), cell.from, world.weights, program.rules()?)?))
+    Some((found, judge(outcome.ticks.into_iter(), cell.from, world.weights, &rules(&config))?))
 }
 
 /// A candidate that fails always, beside a stable version of which some answers take longer than the deadline.
@@ -192,8 +192,8 @@ pub(crate) fn beside_slow_answers(effort: &Effort) -> bool {
         worse: Some((0, Worse::Rate(1.0))),
         ..PLAIN
     };
-    let program = program(&world, &["error_rate"]);
-    let outcomes = parallel::runs(effort.runs, 700, |rng| envoy::run(&world, &program, rng));
+    let config = configuration(&world, &["error_rate"]);
+    let outcomes = parallel::runs(effort.runs, 700, |rng| envoy::run(&world, &config, rng));
     let judged: Vec<f64> =
         outcomes.iter().map(|outcome| outcome.requests(0).unwrap_or(f64::INFINITY)).collect();
     // All that came until the rollback, not only until the tick that decides.

@@ -66,7 +66,7 @@ fn open_ticks_are_judged_in_their_worst_case() {
         ahead.add(tick, View::Open { age: *age });
         close(ahead.reading().all, expected);
     }
-    assert_eq!(judge.at_least(&early, &rules), ahead, "here the last tick accuses most");
+    assert_eq!(*judge.at_least(&early, &rules), ahead, "here the last tick accuses most");
 }
 
 #[test]

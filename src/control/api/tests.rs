@@ -1,36 +1,32 @@
 use super::*;
-use std::collections::BTreeMap;
 
 use crate::analysis::kernel::ratio::Table;
 use crate::analysis::look::Look;
-use crate::analysis::tick::Tick;
 use crate::config;
 use crate::control::response::Problem;
-use crate::model::{Pair, Unit};
-use crate::rollout::program::Program;
+use crate::fleet::simulated::Envoy;
+use crate::model::{Side, Unit};
+use crate::rollout::event;
 use crate::rollout::record::Clock;
-use crate::signal::tally::tests::ended;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 const SECOND: u64 = 1_000_000_000;
 
-/// 2025-11-24T22:15:00.250Z, in the tick 100.
-fn clock() -> Clock {
+/// When rollouts begin: at 2025-11-24T22:15:00.250Z.
+fn beginning() -> Clock {
     Clock { length: SECOND, uptime: 100 * SECOND, time: 1_764_022_500_250 }
 }
 
-fn begun(fields: &Value) -> (Record, Vec<event::Event>) {
+fn rollout(name: &str, fields: &Value) -> Value {
     let mut rollout = json!({
-        "name": "r", "release": "1", "stable": "blue", "candidate": "green",
+        "name": name, "release": "1", "stable": "blue", "candidate": "green",
         "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}, "red": {"cluster": "r"}},
     });
     for (field, value) in fields.as_object().unwrap() {
         rollout[field] = value.clone();
     }
-    let config = config::check(&json!({"rollouts": [rollout]}))
-        .map_err(|problems| problems.lines().collect::<Vec<_>>());
-    Record::begin(Program::new(&config.unwrap().rollouts[0]), clock())
+    rollout
 }
 
 fn steps() -> Value {
@@ -41,51 +37,44 @@ fn steps() -> Value {
     })
 }
 
-#[derive(Default)]
-struct Fake {
-    rollouts: BTreeMap<String, (Record, Vec<event::Event>)>,
-}
+/// An Envoy whose API is asked.
+struct Asked(Envoy);
 
-impl Store for Fake {
-    fn names(&self) -> Vec<String> {
-        self.rollouts.keys().cloned().collect()
+impl Asked {
+    /// Rollouts that have just begun.
+    fn with(rollouts: &[Value]) -> Self {
+        let config = config::check(&json!({"rollouts": rollouts}))
+            .map_err(|problems| problems.lines().collect::<Vec<_>>());
+        Self(Envoy::begin(&config.unwrap(), beginning()))
     }
-    fn record(&self, name: &str) -> Option<Record> {
-        self.rollouts.get(name).map(|(record, _)| record.clone())
-    }
-    fn journal(&self, name: &str) -> Vec<event::Event> {
-        self.rollouts.get(name).map(|(_, events)| events.clone()).unwrap_or_default()
-    }
-}
 
-impl Fake {
     fn new() -> Self {
-        let rollouts = [
-            ("steps", steps()),
-            ("still", json!({"weights": {"green": 0.25}})),
-            ("sides", json!({"blue_green": {}})),
-        ];
-        let mut store =
-            Self { rollouts: rollouts.map(|(name, fields)| (name.to_owned(), begun(&fields))).into() };
-        // A tick in which one of the candidate's six requests fails, and one of stable's hundred.
-        let counts = Pair::new(ended((1, 6)), ended((1, 100)));
-        let tick = Tick { number: 1_000_000, share: Some(0.05), counts, ..Tick::default() };
-        if let Some((record, _)) = store.rollouts.get_mut("steps") {
-            record.run.close(&record.program, &tick, clock().now());
-        }
-        store
+        let mut envoy = Self::with(&[
+            rollout("steps", &steps()),
+            rollout("still", &json!({"weights": {"green": 0.25}})),
+            rollout("sides", &json!({"blue_green": {}})),
+        ]);
+        envoy.0.requests(0, Side::Candidate, 1, 6);
+        envoy.0.requests(0, Side::Stable, 1, 100);
+        envoy.0.tick();
+        envoy
     }
 
-    /// Does what the shell does.
+    fn record(&self, rollout: &str) -> Record {
+        fleet::record(&self.0.shared, rollout).unwrap()
+    }
+
+    fn journal(&self, rollout: &str) -> Vec<event::Event> {
+        journal::of(&self.0.shared, rollout)
+    }
+
     fn serve(&mut self, api: &Api, request: &Request) -> Response {
-        match api.handle(request, self) {
+        let now = self.0.now.now();
+        match api.handle(request, &self.0.shared, now) {
             Handled::Answer(response) => response,
             Handled::Change(change) => {
-                let (record, journal) = self.rollouts.get_mut(&change.rollout).unwrap();
-                let outcome = change.apply(record, clock());
-                let record = record.clone();
-                let outcome = outcome.map(|events| journal.extend(events));
-                api.changed(&change.rollout, outcome.as_ref().map(|()| &record), &[])
+                let outcome = self.0.command(&change);
+                changed(&change.rollout, outcome.as_ref().map(|changed| &changed.record), &[], now)
             }
         }
     }
@@ -124,17 +113,17 @@ fn problem(response: &Response) -> (u16, String) {
 
 #[test]
 fn a_rollout_is_shown_as_documented() {
-    let (api, mut store) = (Api::default(), Fake::new());
-    let response = store.serve(&api, &get("/v1/rollouts/steps"));
+    let (api, mut envoy) = (Api::default(), Asked::new());
+    let response = envoy.serve(&api, &get("/v1/rollouts/steps"));
     assert_eq!(response.status, 200);
     assert_eq!(header(&response, "content-type"), Some("application/json"));
     assert_eq!(header(&response, "etag"), Some("\"2\""));
     assert_eq!(
         response.body,
         concat!(
-            r#"{"name":"steps","revision":2,"release":"1","attempt":1,"phase":"progressing","reason":"","#,
+            r#"{"name":"steps","revision":2,"release":"1","attempt":1,"phase":"progressing","reason":"the step waits for its time","#,
             r#""pinned":false,"stable":"blue","candidate":"green","#,
-            r#""step":{"index":1,"count":4,"waited_ms":0,"requests":6},"steps":[{"set_weight":{"green":5}},"#,
+            r#""step":{"index":1,"count":4,"waited_ms":1000,"requests":6},"steps":[{"set_weight":{"green":5}},"#,
             r#"{"pause":{"duration_ms":3600000}},{"set_weight":{"green":50}},{"pause":{}}],"watch":null,"weights":{"blue":95,"green":5,"red":0},"#,
             r#""unit":"requests","observed_share":{"blue":94.34,"green":5.66},"mirror":12.5,"evidence":["#,
             r#"{"metric":"error_rate","log10_e":0.229,"threshold":null},"#,
@@ -142,7 +131,7 @@ fn a_rollout_is_shown_as_documented() {
             r#"{"metric":"all","log10_e":0.088,"threshold":2.0}]}"#,
         )
     );
-    let response = store.serve(&api, &get("/v1/rollouts/still"));
+    let response = envoy.serve(&api, &get("/v1/rollouts/still"));
     assert_eq!(
         response.body,
         concat!(
@@ -156,9 +145,9 @@ fn a_rollout_is_shown_as_documented() {
 
 #[test]
 fn events_are_shown_newest_first() {
-    let (api, mut store) = (Api::default(), Fake::new());
-    let (_, journal) = store.rollouts.get_mut("steps").unwrap();
-    journal.last_mut().unwrap().evidence = Some(event::Finding {
+    let (api, mut envoy) = (Api::default(), Asked::new());
+    let mut events = envoy.journal("steps");
+    events.last_mut().unwrap().evidence = Some(event::Finding {
         is_absolute: false,
         unit: Unit::Requests,
         rule: "error_rate".into(),
@@ -166,7 +155,9 @@ fn events_are_shown_newest_first() {
         threshold: 2.0,
         samples: Look::Events(Table::of((9, 10), (1, 200))),
     });
-    let response = store.serve(&api, &get("/v1/rollouts/steps/events"));
+    journal::erase(&mut envoy.0.shared, "steps");
+    journal::add(&mut envoy.0.shared, "steps", &events);
+    let response = envoy.serve(&api, &get("/v1/rollouts/steps/events"));
     assert_eq!(
         response.body,
         concat!(
@@ -183,25 +174,26 @@ fn events_are_shown_newest_first() {
 
 #[test]
 fn rollouts_come_by_name_in_pages() {
-    let (api, mut store) = (Api::default(), Fake::default());
-    let record = begun(&json!({}));
-    store.rollouts = (0..2_500).map(|number| (format!("r{number:04}"), record.clone())).collect();
+    let names: Vec<String> = (0..2_500).map(|number| format!("r{number:04}")).collect();
+    let rollouts: Vec<Value> =
+        names.iter().map(|name| rollout(name, &json!({"match": {"path": format!("/{name}")}}))).collect();
+    let (api, mut envoy) = (Api::default(), Asked::with(&rollouts));
     let (mut seen, mut path) = (Vec::new(), "/v1/rollouts".to_owned());
     loop {
-        let page: Page = serde_json::from_str(&store.serve(&api, &get(&path)).body).unwrap();
+        let page: Page = serde_json::from_str(&envoy.serve(&api, &get(&path)).body).unwrap();
         assert!(page.rollouts.len() <= MOST_ON_A_PAGE);
         seen.extend(page.rollouts.into_iter().map(|rollout| rollout.name));
         let Some(next) = page.next else { break };
         path = format!("/v1/rollouts?after={next}");
     }
-    assert!(seen.iter().eq(store.rollouts.keys()));
-    let none = store.serve(&api, &get("/v1/rollouts?after=zzz"));
+    assert_eq!(seen, names);
+    let none = envoy.serve(&api, &get("/v1/rollouts?after=zzz"));
     assert_eq!(none.body, r#"{"rollouts":[],"next":null}"#);
 }
 
 #[test]
 fn commands_change_a_rollout_and_show_it() {
-    let (api, mut store) = (Api::default(), Fake::new());
+    let (api, mut envoy) = (Api::default(), Asked::new());
     let rows = [
         ("pause", "", "paused", 5.0),
         ("resume", "{}", "progressing", 5.0),
@@ -213,7 +205,7 @@ fn commands_change_a_rollout_and_show_it() {
     ];
     let mut last = 2;
     for (verb, body, phase, green) in rows {
-        let response = store.serve(&api, &post(&format!("/v1/rollouts/steps/{verb}"), body));
+        let response = envoy.serve(&api, &post(&format!("/v1/rollouts/steps/{verb}"), body));
         let rollout: Rollout = serde_json::from_str(&response.body).unwrap();
         assert_eq!(
             (response.status, rollout.phase.label(), rollout.weights["green"].0),
@@ -224,21 +216,20 @@ fn commands_change_a_rollout_and_show_it() {
         last = rollout.revision;
         assert_eq!(header(&response, "etag"), Some(format!("\"{last}\"").as_str()));
     }
-    let (status, detail) = problem(&store.serve(&api, &post("/v1/rollouts/steps/retry", "")));
+    let (status, detail) = problem(&envoy.serve(&api, &post("/v1/rollouts/steps/retry", "")));
     assert_eq!(
         (status, detail.as_str()),
         (409, "the rollout is succeeded; only an aborted or failed one can be retried")
     );
-    let (record, journal) = &store.rollouts["steps"];
-    assert_eq!(record.run.revision, last, "what is refused changes nothing");
-    assert!(journal.len() >= rows.len());
+    assert_eq!(envoy.record("steps").run.revision, last, "what is refused changes nothing");
+    assert!(envoy.journal("steps").len() >= rows.len());
 }
 
 #[test]
 fn weights_and_sides_are_set_by_hand() {
-    let (api, mut store) = (Api::default(), Fake::new());
+    let (api, mut envoy) = (Api::default(), Asked::new());
     let mut change = |path: &str, body: &str| {
-        let response = store.serve(&api, &post(path, body));
+        let response = envoy.serve(&api, &post(path, body));
         assert_eq!(response.status, 200, "{}", response.body);
         serde_json::from_str::<Rollout>(&response.body).unwrap()
     };
@@ -256,15 +247,14 @@ fn weights_and_sides_are_set_by_hand() {
 
 #[test]
 fn workers_that_are_missing_are_named() {
-    let (api, store) = (Api::default(), Fake::new());
-    let response = api.changed("steps", Ok(&store.rollouts["steps"].0), &[1, 3]);
+    let response = changed("steps", Ok(&Asked::new().record("steps")), &[1, 3], beginning().now());
     assert_eq!(response.status, 202);
     assert!(response.body.ends_with(r#","missing_workers":[1,3]}"#), "{}", response.body);
 }
 
 #[test]
 fn a_change_may_depend_on_the_revision() {
-    let (api, mut store) = (Api::default(), Fake::new());
+    let (api, mut envoy) = (Api::default(), Asked::new());
     let mut pause = post("/v1/rollouts/steps/pause", "");
     for stale in [
         "\"1\"",
@@ -283,35 +273,35 @@ fn a_change_may_depend_on_the_revision() {
         "\"18446744073709551616\"",
     ] {
         pause.if_match = Some(stale.into());
-        assert_eq!(problem(&store.serve(&api, &pause)).0, 412, "{stale}");
-        assert_eq!(store.rollouts["steps"].0.run.revision, 2);
+        assert_eq!(problem(&envoy.serve(&api, &pause)).0, 412, "{stale}");
+        assert_eq!(envoy.record("steps").run.revision, 2);
     }
     pause.if_match = Some(b"\"1\"".into());
-    let response = store.serve(&api, &pause);
+    let response = envoy.serve(&api, &pause);
     assert_eq!(problem(&response).1, "steps is at revision 2 by now; look at it again before you change it");
     assert_eq!(header(&response, "etag"), Some("\"2\""));
     pause.if_match = Some(b"\"2\"".into());
-    assert_eq!(store.serve(&api, &pause).status, 200);
+    assert_eq!(envoy.serve(&api, &pause).status, 200);
     pause.if_match = Some(b"*".into());
-    assert_eq!(store.serve(&api, &pause).status, 200);
+    assert_eq!(envoy.serve(&api, &pause).status, 200);
     // Of a list one suffices.
     for (list, revision) in [("\"1\", \"3\"", 3), ("\"4\",\"x\"", 4), ("W/\"5\",\t\"5\" ,", 5)] {
         let verb = if revision % 2 == 1 { "resume" } else { "pause" };
         let mut change = post(&format!("/v1/rollouts/steps/{verb}"), "");
         change.if_match = Some(list.into());
-        assert_eq!(store.rollouts["steps"].0.run.revision, revision);
-        assert_eq!(store.serve(&api, &change).status, 200, "{list}");
+        assert_eq!(envoy.record("steps").run.revision, revision);
+        assert_eq!(envoy.serve(&api, &change).status, 200, "{list}");
     }
     // Somebody was faster, or a push took the rollout away.
-    assert_eq!(problem(&api.changed("steps", Err(&NotChanged::OtherRevision(9)), &[])).0, 412);
-    assert_eq!(problem(&api.changed("steps", Err(&NotChanged::Unknown), &[])).0, 404);
-    assert_eq!(problem(&api.changed("steps", Err(&NotChanged::Busy), &[])).0, 409);
+    assert_eq!(problem(&changed("steps", Err(&NotChanged::OtherRevision(9)), &[], beginning().now())).0, 412);
+    assert_eq!(problem(&changed("steps", Err(&NotChanged::Unknown), &[], beginning().now())).0, 404);
+    assert_eq!(problem(&changed("steps", Err(&NotChanged::Busy), &[], beginning().now())).0, 409);
 }
 
 /// One line per rule: what is wrong, the status, what is said.
 #[test]
 fn every_refusal_says_what_would_be_right() {
-    let (api, mut store) = (Api::default(), Fake::new());
+    let (api, mut envoy) = (Api::default(), Asked::new());
     let abort = || post("/v1/rollouts/steps/abort", "");
     let of = |change: &dyn Fn(&mut Request)| {
         let mut request = abort();
@@ -437,13 +427,13 @@ fn every_refusal_says_what_would_be_right() {
         (get("/v1/rollouts/steps?x"), 422, "expected no query parameters"),
     ];
     for (request, status, detail) in rows {
-        let response = store.serve(&api, &request);
+        let response = envoy.serve(&api, &request);
         let found = problem(&response);
         assert_eq!(found.0, status, "{request:?}: {found:?}");
         assert!(found.1.starts_with(detail), "{found:?}");
         assert_eq!(header(&response, "allow").is_some(), status == 405);
     }
-    assert_eq!(store.rollouts["steps"].0.run.revision, 2, "nothing has changed");
+    assert_eq!(envoy.record("steps").run.revision, 2, "nothing has changed");
     let paths = [
         "",
         "/",
@@ -470,27 +460,27 @@ fn every_refusal_says_what_would_be_right() {
     ];
     for path in paths {
         for request in [get(path), post(path, "")] {
-            assert_eq!(problem(&store.serve(&api, &request)).0, 404, "{path}");
+            assert_eq!(problem(&envoy.serve(&api, &request)).0, 404, "{path}");
         }
     }
     for name in ["", "%73teps", "..", "steps%2fabort", "STEPS"] {
-        assert_eq!(problem(&store.serve(&api, &get(&format!("/v1/rollouts/{name}")))).0, 404, "{name}");
+        assert_eq!(problem(&envoy.serve(&api, &get(&format!("/v1/rollouts/{name}")))).0, 404, "{name}");
     }
 }
 
 #[test]
 fn what_is_allowed_is_not_refused() {
-    let (api, mut store) = (Api::default(), Fake::new());
+    let (api, mut envoy) = (Api::default(), Asked::new());
     let mut abort = post("/v1/rollouts/steps/abort", "");
     abort.content_type = Some(b"Application/JSON ; charset=utf-8".into());
     abort.content_encoding = Some(b"Identity".into());
     abort.origin = Some(b"http://127.0.0.1:9911".into());
-    assert_eq!(store.serve(&api, &abort).status, 200);
-    assert_eq!(store.serve(&api, &abort).status, 200, "an abort is always accepted");
+    assert_eq!(envoy.serve(&api, &abort).status, 200);
+    assert_eq!(envoy.serve(&api, &abort).status, 200, "an abort is always accepted");
     let mut look = get("/v1/rollouts?");
     look.method = b"HEAD".into();
     look.origin = Some(b"http://evil.example.com".into()); // it sees nothing of the answer, which allows no origin
-    assert_eq!(store.serve(&api, &look).status, 200);
+    assert_eq!(envoy.serve(&api, &look).status, 200);
 }
 
 #[test]
@@ -499,8 +489,8 @@ fn everything_but_health_wants_the_token() {
         "token_sha256": "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b", // of "secret"
         "hosts": ["control.example.com"],
     });
-    let (api, mut store) = (Api::new(&serde_json::from_value(control).unwrap()), Fake::new());
-    let ok = store.serve(&api, &get("/healthz"));
+    let (api, mut envoy) = (Api::new(&serde_json::from_value(control).unwrap()), Asked::new());
+    let ok = envoy.serve(&api, &get("/healthz"));
     assert_eq!((ok.status, ok.body.as_str()), (200, r#"{"status":"ok"}"#));
     let rows = [
         get("/v1/rollouts"),
@@ -510,19 +500,19 @@ fn everything_but_health_wants_the_token() {
     ];
     for request in rows {
         for authorization in [None, Some(b"Bearer wrong".to_vec())] {
-            let response = store.serve(&api, &Request { authorization, ..request.clone() });
+            let response = envoy.serve(&api, &Request { authorization, ..request.clone() });
             assert_eq!(problem(&response).0, 401);
             assert_eq!(header(&response, "www-authenticate"), Some("Bearer"));
         }
         let right = Request { authorization: Some(b"Bearer secret".into()), ..request };
-        assert_ne!(store.serve(&api, &right).status, 401);
+        assert_ne!(envoy.serve(&api, &right).status, 401);
     }
     // A page that reached the listener under its own name is turned away before anything else.
     for request in [get("/healthz"), get("/v1/rollouts"), post("/v1/rollouts/steps/abort", "")] {
         let rebound = Request { authority: b"evil.example.com".into(), ..request.clone() };
-        assert_eq!(problem(&store.serve(&api, &rebound)).0, 403);
+        assert_eq!(problem(&envoy.serve(&api, &rebound)).0, 403);
         let configured = Request { authority: b"control.example.com".into(), ..request };
-        assert_ne!(store.serve(&api, &configured).status, 403);
+        assert_ne!(envoy.serve(&api, &configured).status, 403);
     }
 }
 
@@ -567,16 +557,20 @@ proptest! {
     /// Whatever is asked: no panic, an answer of valid JSON, and what is refused changes nothing.
     #[test]
     fn any_request_is_answered(request in request()) {
-        let (api, mut store) = (Api::default(), Fake::new());
-        let before = store.rollouts.clone();
-        let response = store.serve(&api, &request);
+        let (api, mut envoy) = (Api::default(), Asked::new());
+        let known = |envoy: &Asked| {
+            let of = |name| (envoy.record(name), envoy.journal(name));
+            ["steps", "still", "sides"].map(of)
+        };
+        let before = known(&envoy);
+        let response = envoy.serve(&api, &request);
         prop_assert!(serde_json::from_str::<Value>(&response.body).is_ok(), "{}", response.body);
         prop_assert!(matches!(response.status, 200 | 403..=422), "{}", response.status);
         if response.status != 200 {
             problem(&response);
         }
         if response.status != 200 || request.method != b"POST" {
-            prop_assert!(before == store.rollouts);
+            prop_assert!(before == known(&envoy));
         } else {
             prop_assert!(request.is_json() && !is_foreign(request.origin.as_deref(), &request.authority));
             prop_assert!(!request.authority.starts_with(b"evil"));

@@ -7,9 +7,6 @@ use crate::rollout::event::{Action, Actor, Event, Finding};
 use crate::rollout::program::{Pause, Program, Step};
 use crate::rollout::waits::Waits;
 
-/// Milliseconds that one tick may add to a pause: a clock that jumps ends no pause.
-const MOST_ELAPSED: u64 = 10_000;
-
 /// A run while it takes one input: a tick, a command, a push.
 pub(super) struct Turn<'a> {
     pub(super) program: &'a Program,
@@ -31,7 +28,7 @@ impl<'a> Turn<'a> {
 
     /// Time goes on.
     pub(super) fn tick(&mut self, open: &[(Tick, usize)]) {
-        let elapsed = self.now.uptime.saturating_sub(self.run.last_uptime).min(MOST_ELAPSED);
+        let elapsed = self.run.elapsed(self.now);
         self.run.last_uptime = self.now.uptime;
         if self.is_pinned() {
             return;
@@ -42,9 +39,9 @@ impl<'a> Turn<'a> {
             self.run.waited = self.run.waited.saturating_add(elapsed);
         }
         if self.run.phase == Phase::Progressing && !self.wait_for_window() {
-            match self.waits() {
+            match self.run.waits(self.program, self.run.waited) {
                 Some(waits) => {
-                    self.run.reason = waits.to_string();
+                    waits.sentence().clone_into(&mut self.run.reason);
                     self.stop_when_overdue();
                 }
                 None => {
@@ -161,7 +158,7 @@ impl<'a> Turn<'a> {
         let step = self.program.steps.get(self.run.position);
         if matches!(step, Some(Step::Pause(Pause::Person))) {
             self.run.phase = Phase::Paused;
-            self.run.reason = Waits::Promotion.to_string();
+            Waits::Promotion.sentence().clone_into(&mut self.run.reason);
         } else {
             self.run.phase = Phase::Progressing;
             self.run.reason.clear();

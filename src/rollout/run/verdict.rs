@@ -1,13 +1,39 @@
 //! What follows from what the judge has found: back, or not yet on.
 
 use super::turn::Turn;
-use super::{Held, Phase, say};
+use super::{Held, Phase, Run, say};
 use crate::analysis::evidence::SPLIT_THRESHOLD;
 use crate::analysis::tick::Tick;
 use crate::rollout::event::{Action, Actor, Finding};
 use crate::rollout::policy::Act;
-use crate::rollout::program::{Pause, Step};
+use crate::rollout::program::{Pause, Program, Step};
 use crate::rollout::waits::Waits;
+
+impl Run {
+    /// What the present step still waits for when it has waited so many milliseconds; `None`: nothing.
+    pub(super) fn waits(&self, program: &Program, waited: u64) -> Option<Waits> {
+        let Some(Step::Pause(pause)) = program.steps.get(self.position) else { return None };
+        let Pause::Until { duration, requests } = pause else { return Some(Waits::Promotion) };
+        if waited < *duration {
+            return Some(Waits::Time);
+        }
+        if self.judge.step_requests() < *requests {
+            return Some(Waits::Units(program.unit()));
+        }
+        let analysis = program.analysis.as_ref().filter(|analysis| analysis.policy.holds_steps())?;
+        // Where stable has no traffic there is nothing to be no worse than.
+        let compared = self.candidate_share(program).is_some_and(|share| share < 1.0);
+        if self.judge.split() >= SPLIT_THRESHOLD {
+            Some(Waits::Split)
+        } else if self.judge.is_suspicious() {
+            Some(Waits::Suspicion)
+        } else if compared && !self.judge.is_proven(&analysis.rules) {
+            Some(Waits::Proof)
+        } else {
+            None
+        }
+    }
+}
 
 impl Turn<'_> {
     /// Acts on the evidence, in whatever phase: once for each time it crosses the threshold.
@@ -60,31 +86,6 @@ impl Turn<'_> {
                 Some((Action::Pause, sentence.to_owned()))
             }
             Act::Rollback => None,
-        }
-    }
-
-    /// What the present step still waits for; `None`: nothing.
-    pub(super) fn waits(&self) -> Option<Waits> {
-        let Some(Step::Pause(pause)) = self.program.steps.get(self.run.position) else { return None };
-        let Pause::Until { duration, requests } = pause else { return Some(Waits::Promotion) };
-        let judge = &self.run.judge;
-        if self.run.waited < *duration {
-            return Some(Waits::Time);
-        }
-        if judge.step_requests() < *requests {
-            return Some(Waits::Units(self.program.unit()));
-        }
-        let analysis = self.program.analysis.as_ref().filter(|analysis| analysis.policy.holds_steps())?;
-        // Where stable has no traffic there is nothing to be no worse than.
-        let compared = self.run.candidate_share(self.program).is_some_and(|share| share < 1.0);
-        if judge.split() >= SPLIT_THRESHOLD {
-            Some(Waits::Split)
-        } else if judge.is_suspicious() {
-            Some(Waits::Suspicion)
-        } else if compared && !judge.is_proven(&analysis.rules) {
-            Some(Waits::Proof)
-        } else {
-            None
         }
     }
 

@@ -78,7 +78,7 @@ fn whatever_comes_in_whatever_order_what_is_told_makes_sense() {
             let broken = rng.u8(..8) == 0;
             for (nth, worker) in workers.iter_mut().enumerate() {
                 worker.ledger.forget_through(record.closed_through);
-                worker.ledger.watch(&record.head("r").watch);
+                worker.ledger.watch(&record.watch());
                 let waits = second(&mut rng, worker, &record, tick, broken);
                 open.extend(waits.into_iter().map(|ticket| (nth, ticket)));
             }

@@ -86,7 +86,7 @@ fn a_good_side_is_baked_and_flipped() {
     assert_eq!((world.run.phase, green(&world.run)), (Phase::Progressing, 10_000));
     let reason = "green is watched for 30 s: back to blue if clearly over 1.26 % of its requests fail";
     assert_eq!(world.run.reason, reason);
-    assert_eq!((world.run.window_lasts(&world.program), world.run.waited()), (Some(30_000), 0));
+    assert_eq!((world.run.window_lasts(&world.program), world.run.waited(at(world.now))), (Some(30_000), 0));
     let events = world.seconds(30, 0, 0);
     assert_eq!((actions(&events), world.run.phase), (vec![Action::Succeed], Phase::Succeeded));
     assert!(

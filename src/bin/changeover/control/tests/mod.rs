@@ -61,7 +61,7 @@ release   2026-11-24.1, attempt 1
 phase     progressing
 reason    the step waits for its time
 steps     ✓ 5 %  ▶ 1h  · 50 %  · promotion
-step      2 of 4, 0s of 1h  ░░░░░░░░░░░░░░░░░░░░
+step      2 of 4, 1s of 1h  █░░░░░░░░░░░░░░░░░░░
 mirror    12.5 %
 revision  2
 
@@ -107,7 +107,7 @@ fn commands_are_obeyed_and_their_events_shown() {
     assert_eq!(
         lines[..3],
         [
-            "2025-11-24 22:15:00Z  user    step      2026-11-24.1, attempt 2",
+            "2025-11-24 22:15:01Z  user    step      2026-11-24.1, attempt 2",
             "    blue 100 → blue 95, green 5",
             "    step 2 of 4: green at 5 % for 60 min",
         ]

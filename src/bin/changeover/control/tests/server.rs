@@ -1,39 +1,21 @@
 //! The API on a port of its own, so that client and API are tested against each other.
 
-use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
 
-use changeover::analysis::tick::Tick;
 use changeover::config;
 use changeover::config::schema::Control;
-use changeover::control::api::{Api, Handled, Store};
+use changeover::control::api::{Api, Handled, changed};
 use changeover::control::request::Request;
 use changeover::control::response::Response;
-use changeover::model::{Arm, Pair};
-use changeover::rollout::event::Event;
-use changeover::rollout::program::Program;
-use changeover::rollout::record::{Clock, Record};
-use changeover::signal::catalog::ERROR_RATE;
-use changeover::signal::tally::{Counts, Tally};
+use changeover::fleet::simulated::Envoy;
+use changeover::model::Side;
+use changeover::rollout::record::Clock;
 use serde_json::{Value, json};
 
-/// Rollouts in memory.
+/// Rollouts of an Envoy.
 #[derive(Default)]
-pub(super) struct Rollouts(BTreeMap<String, (Record, Vec<Event>)>);
-
-impl Store for Rollouts {
-    fn names(&self) -> Vec<String> {
-        self.0.keys().cloned().collect()
-    }
-    fn record(&self, name: &str) -> Option<Record> {
-        self.0.get(name).map(|(record, _)| record.clone())
-    }
-    fn journal(&self, name: &str) -> Vec<Event> {
-        self.0.get(name).map(|(_, events)| events.clone()).unwrap_or_default()
-    }
-}
+pub(super) struct Rollouts(Vec<Value>);
 
 impl Rollouts {
     /// Adds a rollout with these fields besides.
@@ -41,45 +23,42 @@ impl Rollouts {
         let mut rollout = json!({
             "name": name, "release": "2026-11-24.1", "stable": "blue", "candidate": "green",
             "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}},
+            "match": {"path": format!("/{name}")},
         });
         for (field, value) in fields.as_object().expect("fields") {
             rollout[field] = value.clone();
         }
-        let config = config::check(&json!({"rollouts": [rollout]})).expect("a valid rollout");
-        let (mut record, events) = Record::begin(Program::new(&config.rollouts[0]), clock());
-        // A tick in which one of the candidate's six requests fails, and one of stable's hundred.
-        let counts = |events, units| Counts {
-            requests: units,
-            tallies: vec![(ERROR_RATE.id, Tally::Event(Arm { events, units }))],
-            ..Counts::default()
-        };
-        let counts = Pair::new(counts(1, 6), counts(1, 100));
-        let tick = Tick { number: 1_000_000, share: Some(0.05), counts, ..Tick::default() };
-        record.run.close(&record.program, &tick, clock().now());
-        // As soon as the leader has looked at it, it says what it waits for.
-        record.run.tick(&record.program, &[], clock().now());
-        self.0.insert(name.into(), (record, events));
+        self.0.push(rollout);
         self
     }
-}
 
-fn clock() -> Clock {
-    Clock { length: 1_000_000_000, uptime: 100_000_000_000, time: 1_764_022_500_250 }
+    /// They have begun, and each that is judged has had a tick in which one of the candidate's six requests fails, and
+    /// one of stable's hundred.
+    fn begin(self) -> Envoy {
+        let clock = Clock { length: 1_000_000_000, uptime: 100_000_000_000, time: 1_764_022_500_250 };
+        let rollouts = self.0.len();
+        let config = config::check(&json!({"rollouts": self.0})).expect("valid rollouts");
+        let mut envoy = Envoy::begin(&config, clock);
+        for rollout in 0..rollouts {
+            envoy.requests(rollout, Side::Candidate, 1, 6);
+            envoy.requests(rollout, Side::Stable, 1, 100);
+        }
+        envoy.tick();
+        envoy
+    }
 }
 
 /// Serves the API as the module does; returns where.
 pub(super) fn serve(rollouts: Rollouts, control: &Control, missing_workers: &'static [usize]) -> String {
     let api = Api::new(control);
-    let rollouts = Arc::new(Mutex::new(rollouts));
-    listen(move |request| {
-        let mut rollouts = rollouts.lock().expect("no other test");
-        match api.handle(request, &*rollouts) {
+    listen_in(move || {
+        let mut envoy = rollouts.begin();
+        move |request| match api.handle(request, &envoy.shared, envoy.now.now()) {
             Handled::Answer(response) => response,
             Handled::Change(change) => {
-                let (record, journal) = rollouts.0.get_mut(&change.rollout).expect("it was there");
-                let outcome = change.apply(record, clock()).map(|events| journal.extend(events));
-                let record = record.clone();
-                api.changed(&change.rollout, outcome.as_ref().map(|()| &record), missing_workers)
+                let outcome = envoy.command(&change);
+                let outcome = outcome.as_ref().map(|changed| &changed.record);
+                changed(&change.rollout, outcome, missing_workers, envoy.now.now())
             }
         }
     })
@@ -87,9 +66,15 @@ pub(super) fn serve(rollouts: Rollouts, control: &Control, missing_workers: &'st
 
 /// Answers every request with what `answer` says, until the tests end.
 pub(super) fn listen(answer: impl Fn(&Request) -> Response + Send + 'static) -> String {
+    listen_in(move || answer)
+}
+
+/// The same, with what answers made in its thread.
+fn listen_in<F: FnMut(&Request) -> Response>(make: impl FnOnce() -> F + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     std::thread::spawn(move || {
+        let mut answer = make();
         for stream in listener.incoming().flatten() {
             let response = answer(&read(&stream));
             write(&stream, &response);

@@ -1,0 +1,62 @@
+//! What a member of the protocol wants done outside of it, as values.
+
+use std::rc::Rc;
+
+use super::presence::VmId;
+use crate::rollout::event::Event;
+use crate::rollout::record::Record;
+use crate::telemetry::series::{Gauge, Rollout};
+
+/// What the shell has to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Wake a VM: there is something new. `reply_to`: a VM that wants to be woken when it has looked.
+    Wake {
+        /// The VM.
+        vm: VmId,
+        /// The VM that waits.
+        reply_to: Option<VmId>,
+    },
+    /// Requests are routed differently from now on: the weights in force may have changed.
+    Routes,
+    /// Something happened to a rollout: it is logged and counted.
+    Happened {
+        /// The rollout.
+        rollout: Rc<Rollout>,
+        /// What happened.
+        event: Event,
+    },
+    /// A gauge of a rollout has another value.
+    Gauge {
+        /// The rollout.
+        rollout: Rc<Rollout>,
+        /// Which one.
+        gauge: Gauge,
+        /// Its value.
+        value: u64,
+    },
+    /// A cap has cut something off.
+    Dropped {
+        /// What.
+        what: &'static str,
+        /// How many.
+        count: u64,
+    },
+    /// A worker no longer answers: its VM has failed, or Envoy is stopping it.
+    Gone(usize),
+    /// Answer a stream that waits for a change.
+    Answer(Answer),
+}
+
+/// The answer to a change: what became of the rollout, and whether all workers follow.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The stream that waits.
+    pub stream: u32,
+    /// The rollout's name.
+    pub rollout: String,
+    /// What became of it.
+    pub record: Box<Record>,
+    /// Workers that have not confirmed it in time.
+    pub missing: Vec<usize>,
+}

@@ -1,0 +1,130 @@
+//! Where a rollout stands, as gauges. Only of rollouts that move by themselves or are judged: for the others the weights
+//! are enough.
+//!
+//! Envoy keeps a gauge for ever and pays for each name once, dearly. So a gauge is set only when its value changes, and
+//! never to 0 unless it was something else before.
+
+use serde::{Deserialize, Serialize};
+
+use crate::analysis::window;
+use crate::rollout::phase::Phase;
+use crate::rollout::record::Record;
+use crate::telemetry::series::Gauge;
+
+/// The gauges of one rollout, by position.
+#[derive(Clone, Debug, Default)]
+pub struct Gauges {
+    /// The program that the positions follow from.
+    program: Option<u64>,
+    kinds: Vec<Gauge>,
+    /// As they were last set; `None`: another VM has set them, to what is unknown.
+    values: Vec<Option<u64>>,
+}
+
+/// Which gauges of a rollout exist: a bit for each position.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Existing(u64);
+
+impl Gauges {
+    /// Gauges that another VM has set so far.
+    #[must_use]
+    pub fn taken_over(existing: Existing) -> Self {
+        let value = |position: u32| if existing.0 >> position & 1 == 1 { None } else { Some(0) };
+        Self { values: (0..u64::BITS).map(value).collect(), ..Self::default() }
+    }
+
+    /// Which gauges exist.
+    #[must_use]
+    pub fn existing(&self) -> Existing {
+        let exists = |(position, value): (u32, &Option<u64>)| match value {
+            Some(0) => 0,
+            _ => 1_u64.checked_shl(position).unwrap_or(0),
+        };
+        Existing((0..).zip(&self.values).map(exists).fold(0, |bits, bit| bits | bit))
+    }
+
+    /// Takes a rollout's state over. Returns the gauges that have another value, with it.
+    pub fn update(&mut self, record: &Record) -> Vec<(Gauge, u64)> {
+        let mut changed = Vec::new();
+        let program = record.fingerprint;
+        if self.program != Some(program) {
+            // Other positions: what is not at the same place any more is over.
+            let kinds = kinds(record);
+            if self.program.is_some() {
+                let over = self.kinds.iter().zip(&self.values).enumerate();
+                let over =
+                    over.filter(|(at, (kind, value))| **value != Some(0) && kinds.get(*at) != Some(kind));
+                changed.extend(over.map(|(_, (kind, _))| (kind.clone(), 0)));
+                let kept = |(at, kind): (usize, &Gauge)| match (self.kinds.get(at), self.values.get(at)) {
+                    (Some(known), Some(value)) if known == kind => *value,
+                    _ => Some(0),
+                };
+                self.values = kinds.iter().enumerate().map(kept).collect();
+            }
+            (self.program, self.kinds) = (Some(program), kinds);
+        }
+        self.values.resize(self.kinds.len(), Some(0));
+        for ((kind, known), value) in self.kinds.iter().zip(&mut self.values).zip(values(record)) {
+            if *known != Some(value) {
+                *known = Some(value);
+                changed.push((kind.clone(), value));
+            }
+        }
+        changed
+    }
+
+    /// The rollout is gone. Returns the gauges that are not 0.
+    #[must_use]
+    pub fn end(self) -> Vec<Gauge> {
+        let shown = self.kinds.into_iter().zip(self.values).filter(|(_, value)| *value != Some(0));
+        shown.map(|(kind, _)| kind).collect()
+    }
+}
+
+/// The gauges of a rollout, by position: a fixed number of them first.
+fn kinds(record: &Record) -> Vec<Gauge> {
+    let program = &record.program;
+    if program.rules().is_none() && program.steps.is_empty() {
+        return Vec::new();
+    }
+    let mut kinds: Vec<Gauge> = Phase::ALL.map(|phase| Gauge::Phase(phase.label())).into();
+    kinds.push(Gauge::Step);
+    let Some(rules) = program.rules() else { return kinds };
+    kinds.push(Gauge::Evidence("all".into()));
+    kinds.push(Gauge::Evidence(window::metric()));
+    kinds.push(Gauge::EvidenceThreshold);
+    kinds.push(Gauge::ObservedShare(program.candidate.clone().unwrap_or_default()));
+    kinds.push(Gauge::ObservedShare(program.stable.clone()));
+    kinds.extend(rules.metrics.iter().map(|metric| Gauge::Evidence(metric.name.clone())));
+    kinds
+}
+
+/// Their values, in the same order.
+fn values(record: &Record) -> Vec<u64> {
+    let (program, run) = (&record.program, &record.run);
+    let mut values: Vec<u64> = Phase::ALL.map(|phase| u64::from(phase == run.phase)).into();
+    values.push(u64::try_from(run.position).unwrap_or(0));
+    let Some(rules) = program.rules() else { return values };
+    let reading = run.judge.reading();
+    let window = run.window().unwrap_or(0.0);
+    values.push(thousandths(reading.all.max(window)));
+    values.push(thousandths(window));
+    values.push(thousandths(rules.threshold));
+    // Before anything is observed in a step: what should be.
+    let share = run.judge.observed_share().or_else(|| run.candidate_share(program));
+    let share = share.filter(|_| program.candidate.is_some()).map(|share| (share * 10_000.0).round());
+    values.push(whole(share.unwrap_or(0.0)));
+    values.push(whole(share.map_or(0.0, |share| 10_000.0 - share)));
+    values.extend(reading.metrics.into_iter().map(thousandths));
+    values
+}
+
+/// Thousandths of the decimal logarithm.
+fn thousandths(e_value: f64) -> u64 {
+    whole((e_value.log10() * 1_000.0).round())
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates; what is below 0 is 0
+fn whole(number: f64) -> u64 {
+    number.max(0.0) as u64
+}

@@ -1,0 +1,423 @@
+//! The VM that acts for all at each tick: it judges what all have counted and moves the rollouts on.
+//!
+//! A *pass* takes all rollouts once. It may be done in pieces, so that no callback takes long; a rollout of which nothing
+//! was reported, and that no time moves, costs next to nothing.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use fastrand::Rng;
+
+use super::effect::Effect;
+use super::gauges::{Existing, Gauges};
+use super::heads::{self, Closed, Names};
+use super::lead::{Fitness, Lead};
+use super::presence::{self, VmId};
+use super::report::{self, Merged};
+use super::shared::{self, Cached, Shared};
+use super::shelf::{self, Shelf};
+use super::{InUse, commands, journal, record_key};
+use crate::rollout::event::Event;
+use crate::rollout::program::Program;
+use crate::rollout::record::{Clock, Head, Record};
+use crate::routing::plan::Rollout;
+use crate::telemetry::ledger::Entry;
+use crate::telemetry::series;
+
+/// Rollouts that do not move between two looks at the clock.
+const IDLE_BETWEEN_LOOKS: usize = 64;
+
+/// What leading needs to remember from pass to pass.
+#[derive(Default)]
+pub(super) struct Leader {
+    /// Each rollout that the configurations in use name, once.
+    led: Vec<Led>,
+    by_name: HashMap<String, usize>,
+    /// Gauges of rollouts that are not named any more, or have other labels: they go to 0.
+    gone: Vec<Effect>,
+    /// When each configuration in use was loaded.
+    configured: Vec<u64>,
+    /// Whether it leads no rollouts but those that configurations in use name; another VM may have more of them.
+    knows_all: bool,
+    leads: bool,
+    pass: Option<Pass>,
+    /// When it was last looked for commands.
+    looked: u64,
+    /// When it was last written which rollouts are named.
+    named: u64,
+}
+
+/// One rollout.
+#[derive(Default)]
+struct Led {
+    rollout: Rc<series::Rollout>,
+    /// Where it stands in the configurations in use: the configuration, and the rollout in it.
+    at: (usize, usize),
+    record: Option<Cached<Record>>,
+    /// As workers were last told to route; `None`: not by this VM.
+    told: Option<Head>,
+    gauges: Gauges,
+    /// The gauges that exist, as shared data has them.
+    existing: Existing,
+}
+
+/// All rollouts taken once.
+struct Pass {
+    reports: Merged,
+    /// The rollout that comes next.
+    next: usize,
+    /// Heads that this VM has not written before. Workers mostly have them, or route as at the beginning: it is enough to
+    /// write them when the pass ends.
+    new: Vec<Head>,
+    closed: Vec<Closed>,
+}
+
+/// A rollout as a configuration in use has it.
+#[derive(Clone, Copy)]
+struct Configured<'a> {
+    program: &'a Program,
+    loaded_at: u64,
+}
+
+impl Leader {
+    /// Whether this VM is to lead now; written down so that no other does.
+    pub(super) fn takes_the_lead(
+        &mut self,
+        shared: &mut impl Shared,
+        (vm, serves): (VmId, bool),
+        plans: &[InUse<'_>],
+        clock: Clock,
+    ) -> bool {
+        let fitness = if serves { Fitness::Serving } else { Fitness::Idle };
+        let mut next = Lead { vm, renewed: clock.uptime, fitness };
+        let last = shared::read::<Lead>(shared, &lead_key()).unwrap_or_default();
+        if !last.gives_way_to(&next) {
+            (self.leads, self.pass) = (false, None);
+            return false;
+        }
+        self.configure(plans);
+        if last.vm != vm || !self.knows_all {
+            let names = Names::read(shared);
+            self.knows_all = names.are_among(|name| self.by_name.contains_key(name), clock.uptime);
+        }
+        if !self.knows_all {
+            next.fitness = Fitness::Lacking;
+        }
+        let (mut leads, mut takes_over) = (false, false);
+        let written = shared::update::<Lead>(shared, &lead_key(), |last| {
+            // Of several that write the very first one the last stays, and leads from the next tick on.
+            let Some(last) = last else { return Some(next) };
+            leads = !plans.is_empty() && last.gives_way_to(&next);
+            takes_over = last.vm != vm;
+            leads.then_some(next)
+        });
+        let leads = leads && written;
+        if leads && (takes_over || !self.leads) {
+            self.take_over(shared);
+        }
+        if !leads {
+            self.pass = None;
+        }
+        self.leads = leads;
+        leads
+    }
+
+    /// Writes that this VM still leads. Returns whether it does.
+    pub(super) fn renew(&mut self, shared: &mut impl Shared, vm: VmId, clock: Clock) -> bool {
+        let mut leads = false;
+        let written = shared::update::<Lead>(shared, &lead_key(), |last| {
+            let last = last.filter(|last| last.vm == vm);
+            leads = last.is_some();
+            last.map(|last| Lead { renewed: clock.uptime, ..last })
+        });
+        self.leads = leads && written;
+        if !self.leads {
+            self.pass = None;
+        }
+        self.leads
+    }
+
+    /// Whether a pass is under way.
+    pub(super) fn is_busy(&self) -> bool {
+        self.pass.is_some()
+    }
+
+    /// Begins a pass.
+    pub(super) fn begin(&mut self, shared: &mut impl Shared, clock: Clock) {
+        self.heed_commands(shared, clock);
+        let alive = presence::alive(shared, clock.uptime);
+        let reports = Merged::of(report::lately(shared, &alive, clock.tick()));
+        self.pass = Some(Pass { reports, next: 0, new: Vec::new(), closed: Vec::new() });
+    }
+
+    /// Goes on with the pass while there is `time`. Returns the version of the heads when workers must route
+    /// differently.
+    pub(super) fn go_on(
+        &mut self,
+        shared: &mut impl Shared,
+        plans: &[InUse<'_>],
+        (rng, clock): (&mut Rng, Clock),
+        time: &dyn Fn() -> bool,
+        effects: &mut Vec<Effect>,
+    ) -> Option<u64> {
+        let mut pass = self.pass.take()?;
+        effects.append(&mut self.gone);
+        let mut changed = Vec::new();
+        while let Some(led) = self.led.get_mut(pass.next) {
+            pass.next = pass.next.saturating_add(1);
+            let Some(configured) = configured(plans, led.at) else { continue };
+            let entries = pass.reports.take(&led.rollout.name);
+            let known_before = pass.reports.known_before;
+            let moved = led.step(shared, configured, (&entries, known_before), (&mut *rng, clock), effects);
+            if !entries.is_empty()
+                && let Some(record) = &led.record
+            {
+                let (name, through) = (led.rollout.name.clone(), record.value.closed_through);
+                pass.closed.push(Closed { name, through, watch: record.value.watch() });
+            }
+            if moved && let Some(head) = led.news() {
+                if led.told.is_some() {
+                    changed.push(head.clone())
+                } else {
+                    pass.new.push(head.clone())
+                }
+                led.told = Some(head);
+            }
+            // A look at the clock costs as much as some rollouts that do not move.
+            if (moved || pass.next.is_multiple_of(IDLE_BETWEEN_LOOKS)) && !time() {
+                break;
+            }
+        }
+        let is_over = pass.next >= self.led.len();
+        if is_over {
+            changed.append(&mut pass.new);
+        }
+        let told = if changed.is_empty() { None } else { Some(heads::write(shared, &changed)) };
+        if is_over {
+            heads::write_closed(shared, &pass.closed);
+            self.end_pass(shared, clock);
+        } else {
+            self.pass = Some(pass);
+        }
+        told
+    }
+
+    fn end_pass(&mut self, shared: &mut impl Shared, clock: Clock) {
+        if Names::are_old(self.named, clock.uptime) {
+            self.named = clock.uptime;
+            for name in
+                heads::renew(shared, self.led.iter().map(|led| led.rollout.name.as_str()), clock.uptime)
+            {
+                forget(shared, &name);
+            }
+        }
+    }
+
+    /// Takes over which rollouts the configurations in use name: several may have the same one, and the newest counts.
+    fn configure(&mut self, plans: &[InUse<'_>]) {
+        let configured: Vec<u64> = plans.iter().map(|plan| plan.loaded_at).collect();
+        if configured == self.configured {
+            return;
+        }
+        self.configured = configured;
+        (self.pass, self.named, self.knows_all) = (None, 0, false);
+        let old = std::mem::take(&mut self.led).into_iter();
+        let mut old: HashMap<String, Led> = old.map(|led| (led.rollout.name.clone(), led)).collect();
+        self.by_name.clear();
+        for (nth, in_use) in plans.iter().enumerate() {
+            for (position, rollout) in in_use.plan.rollouts().iter().enumerate() {
+                let at = (nth, position);
+                let known = self.by_name.get(rollout.name.as_str()).copied();
+                if let Some(led) = known.and_then(|known| self.led.get_mut(known)) {
+                    let known = plans.get(led.at.0);
+                    if known.is_some_and(|known| known.loaded_at < in_use.loaded_at) {
+                        self.gone.extend(led.configure(rollout, at));
+                    }
+                    continue;
+                }
+                let mut led = old.remove(rollout.name.as_str()).unwrap_or_default();
+                self.gone.extend(led.configure(rollout, at));
+                self.by_name.insert(rollout.name.clone(), self.led.len());
+                self.led.push(led);
+            }
+        }
+        self.gone.extend(old.into_values().flat_map(|mut led| led.end()));
+    }
+
+    /// What is remembered is from another time: another VM has led meanwhile.
+    fn take_over(&mut self, shared: &impl Shared) {
+        for led in &mut self.led {
+            (led.record, led.told) = (None, None);
+            led.existing = shared::read(shared, &gauges_key(&led.rollout.name)).unwrap_or_default();
+            led.gauges = Gauges::taken_over(led.existing);
+        }
+        (self.named, self.pass) = (0, None);
+    }
+
+    /// Commands have changed records: those remembered are old.
+    fn heed_commands(&mut self, shared: &impl Shared, clock: Clock) {
+        match commands::since(shared, std::mem::replace(&mut self.looked, clock.uptime)) {
+            Some(names) => {
+                for name in names {
+                    let led = self.by_name.get(name.as_str()).and_then(|at| self.led.get_mut(*at));
+                    led.into_iter().for_each(|led| led.record = None);
+                }
+            }
+            None => self.led.iter_mut().for_each(|led| led.record = None),
+        }
+    }
+}
+
+impl Led {
+    /// Takes over where the rollout stands in the configurations in use. Returns what becomes of its gauges when they
+    /// have other labels by now.
+    fn configure(&mut self, rollout: &Rollout, at: (usize, usize)) -> Vec<Effect> {
+        self.at = at;
+        if self.rollout.name == rollout.name && self.rollout.labels == rollout.labels {
+            return Vec::new();
+        }
+        let ended = self.end();
+        let (name, labels) = (rollout.name.clone(), rollout.labels.clone());
+        self.rollout = Rc::new(series::Rollout { name, labels });
+        ended
+    }
+
+    /// Its gauges go to 0.
+    fn end(&mut self) -> Vec<Effect> {
+        let rollout = &self.rollout;
+        let gauges = std::mem::take(&mut self.gauges).end().into_iter();
+        gauges.map(|gauge| Effect::Gauge { rollout: Rc::clone(rollout), gauge, value: 0 }).collect()
+    }
+
+    /// Moves the rollout on. Returns whether anything was done about it.
+    fn step(
+        &mut self,
+        shared: &mut impl Shared,
+        configured: Configured<'_>,
+        (entries, known_before): (&[Entry], u64),
+        (rng, clock): (&mut Rng, Clock),
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let was_known = self.record.is_some();
+        if !was_known {
+            self.record = self.open(shared, configured, clock, effects);
+        }
+        let Some(record) = &mut self.record else { return false };
+        let is_pushed = configured.loaded_at > record.value.configured_at;
+        if is_pushed || !entries.is_empty() || record.value.is_due(clock) {
+            let key = record_key(&self.rollout.name);
+            let shelved = shelf::named_by(&record.value);
+            let losses = record.value.run.judge.losses();
+            let mut shelf = Shelf::new(shared, rng);
+            record.value.fetch(&shelf);
+            let mut events = configure(&mut record.value, configured.program, configured.loaded_at, clock);
+            let entries: Vec<&Entry> = entries.iter().collect();
+            events.extend(record.value.advance(&entries, known_before, clock));
+            record.value.put(&mut shelf);
+            let written = shelf.written();
+            let stored = record.store(shared, &key);
+            // Lost to a command: the same ticks are judged again in the next pass.
+            shelf::sweep(shared, if stored.is_ok() { &shelved } else { &written }, &record.value);
+            if stored.is_ok() {
+                let now = record.value.run.judge.losses();
+                let dropped = [
+                    ("users_of_run", now.0.saturating_sub(losses.0)),
+                    ("users_with_event", now.1.saturating_sub(losses.1)),
+                ];
+                let dropped = dropped.into_iter().filter(|(_, count)| *count > 0);
+                effects.extend(dropped.map(|(what, count)| Effect::Dropped { what, count }));
+                happened(shared, &self.rollout, events, effects);
+            }
+        } else if was_known {
+            return false;
+        }
+        let rollout = &self.rollout;
+        let gauges = self.gauges.update(&record.value).into_iter();
+        effects.extend(gauges.map(|(gauge, value)| Effect::Gauge {
+            rollout: Rc::clone(rollout),
+            gauge,
+            value,
+        }));
+        let existing = self.gauges.existing();
+        if existing != self.existing && shared::write(shared, &gauges_key(&rollout.name), &existing) {
+            self.existing = existing;
+        }
+        true
+    }
+
+    /// The rollout's record, begun if there is none.
+    fn open(
+        &self,
+        shared: &mut impl Shared,
+        configured: Configured<'_>,
+        clock: Clock,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Cached<Record>> {
+        let key = record_key(&self.rollout.name);
+        if let Some(record) = Cached::read(shared, &key) {
+            return Some(record);
+        }
+        let (mut record, events) = Record::begin(configured.program.clone(), clock);
+        record.configured_at = configured.loaded_at;
+        let record = Cached::create(shared, &key, record)?;
+        happened(shared, &self.rollout, events, effects);
+        Some(record)
+    }
+
+    /// Its head, when workers must route differently than they were told.
+    fn news(&self) -> Option<Head> {
+        let head = self.record.as_ref()?.value.head(&self.rollout.name);
+        self.told.as_ref().is_none_or(|told| !told.routes_like(&head)).then_some(head)
+    }
+}
+
+/// A rollout as the configuration in use at that place has it.
+fn configured<'a>(plans: &[InUse<'a>], (plan, rollout): (usize, usize)) -> Option<Configured<'a>> {
+    let in_use = plans.get(plan)?;
+    let rollout = in_use.plan.rollouts().get(rollout)?;
+    Some(Configured { program: &rollout.program, loaded_at: in_use.loaded_at })
+}
+
+/// Has a record follow a configuration that is newer than its own.
+pub(super) fn configure(record: &mut Record, program: &Program, loaded_at: u64, clock: Clock) -> Vec<Event> {
+    if loaded_at <= record.configured_at {
+        return Vec::new();
+    }
+    record.configured_at = loaded_at;
+    record.push(program, clock)
+}
+
+/// Keeps what happened for those who ask, and has it logged and counted.
+pub(super) fn happened(
+    shared: &mut impl Shared,
+    rollout: &Rc<series::Rollout>,
+    events: Vec<Event>,
+    effects: &mut Vec<Effect>,
+) {
+    if events.is_empty() {
+        return;
+    }
+    let count = journal::add(shared, &rollout.name, &events);
+    effects.extend((count > 0).then_some(Effect::Dropped { what: "events", count }));
+    effects.extend(events.into_iter().map(|event| Effect::Happened { rollout: Rc::clone(rollout), event }));
+}
+
+/// Deletes everything about a rollout.
+fn forget(shared: &mut impl Shared, rollout: &str) {
+    let key = record_key(rollout);
+    if let Some(record) = shared::read::<Record>(shared, &key) {
+        shelf::sweep(shared, &shelf::named_by(&record), &Record::default());
+    }
+    shared::erase(shared, &key);
+    shared::erase(shared, &gauges_key(rollout));
+    heads::erase(shared, rollout);
+    journal::erase(shared, rollout);
+}
+
+fn lead_key() -> String {
+    shared::key("lead")
+}
+
+fn gauges_key(rollout: &str) -> String {
+    shared::key(&format!("gauges.{rollout}"))
+}

@@ -1,0 +1,434 @@
+//! One VM's part.
+
+use std::collections::{BTreeMap, HashSet};
+use std::rc::Rc;
+
+use fastrand::Rng;
+
+use super::effect::{Answer, Effect};
+use super::heads;
+use super::leader::{self, Leader};
+use super::presence::{self, VmId};
+use super::report::{self, Report};
+use super::shared::{Cached, Shared};
+use super::shelf;
+use super::{InUse, commands, confirm, record_key};
+use crate::rollout::change::{Change, NotChanged};
+use crate::rollout::command::Command;
+use crate::rollout::record::{Clock, Record};
+use crate::routing::plan::Rollout;
+use crate::signal::catalog::Signal;
+use crate::telemetry::breaker::Trip;
+use crate::telemetry::series;
+use crate::telemetry::tracked::Tracked;
+
+/// Nanoseconds of a tick.
+pub const TICK: u64 = 1_000_000_000;
+/// Nanoseconds after the beginning of a tick at which VMs report the one before. Timers fire late on a busy worker,
+/// rarely early.
+const REPORT_AT: u64 = 10_000_000;
+/// Nanoseconds after the beginning of a tick at which one VM leads: by then all have reported.
+const LEAD_AT: u64 = 60_000_000;
+/// Nanoseconds between two pieces of a pass.
+const BETWEEN_PIECES: u64 = 1_000_000;
+/// Nanoseconds after which it is looked again whether a change can be answered, should a notice be lost.
+const ANSWER_AGAIN: u64 = 50_000_000;
+/// Nanoseconds after which a change is answered although a worker has not confirmed it.
+const PATIENCE: u64 = 1_000_000_000;
+/// How often a command that another change overtakes is tried again.
+const TRIES: usize = 16;
+
+/// One VM of an Envoy.
+pub struct Member {
+    id: VmId,
+    rng: Rng,
+    /// Its number among the VMs, once it has one.
+    number: Option<usize>,
+    /// Whether requests pass here: not on the main thread.
+    serves: bool,
+    /// By rollout. Those of several plugins that have the same name are one rollout.
+    tracked: BTreeMap<String, Rc<Tracked>>,
+    /// The version of the heads that is followed.
+    following: u64,
+    /// The last tick that was reported, and the last in which it was tried to lead.
+    reported: u64,
+    led: u64,
+    /// Configurations have come or gone since they were last reported.
+    has_changed: bool,
+    leader: Leader,
+    waiting: Vec<Waiting>,
+}
+
+/// A change that has been made and waits for the workers to follow.
+struct Waiting {
+    stream: u32,
+    /// The version of the heads that all must follow.
+    version: u64,
+    /// By the clock that all VMs share: then it is answered all the same.
+    deadline: u64,
+    rollout: String,
+    record: Box<Record>,
+}
+
+/// What became of a rollout by a command.
+#[derive(Debug)]
+pub struct Changed {
+    /// The rollout.
+    pub record: Record,
+    /// The version of the heads that all must follow.
+    version: u64,
+}
+
+impl Member {
+    /// A VM that has just started. `seed`: random.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        Self {
+            id: VmId(rng.u64(1..)),
+            rng,
+            number: None,
+            serves: false,
+            tracked: BTreeMap::new(),
+            following: 0,
+            reported: 0,
+            led: 0,
+            has_changed: false,
+            leader: Leader::default(),
+            waiting: Vec::new(),
+        }
+    }
+
+    /// The VM's identity.
+    #[must_use]
+    pub fn id(&self) -> VmId {
+        self.id
+    }
+
+    /// The VM's number among those of its Envoy, once it has one.
+    #[must_use]
+    pub fn number(&self) -> Option<usize> {
+        self.number
+    }
+
+    /// The VM's own randomness.
+    pub fn rng(&mut self) -> &mut Rng {
+        &mut self.rng
+    }
+
+    /// Notes that requests pass here.
+    pub fn serve(&mut self) {
+        self.serves = true;
+    }
+
+    /// Notes that the configurations in use have changed.
+    pub fn reconfigured(&mut self) {
+        self.has_changed = true;
+    }
+
+    /// What is counted of a rollout, from now on with these signals.
+    pub fn tracked(&mut self, rollout: &str, signals: Vec<&'static Signal>) -> Rc<Tracked> {
+        let tracked = match self.tracked.get(rollout) {
+            Some(tracked) => Rc::clone(tracked),
+            None => Rc::clone(self.tracked.entry(rollout.to_owned()).or_default()),
+        };
+        tracked.ledger.borrow_mut().count_signals(signals);
+        tracked
+    }
+
+    /// Puts a new plan where its rollouts stand, before a request is routed by it.
+    pub fn place(&self, shared: &impl Shared, in_use: InUse<'_>, clock: Clock) {
+        for rollout in in_use.plan.rollouts() {
+            let Some(head) = heads::read(shared, &rollout.name) else { continue };
+            if rollout.follow(&head) {
+                continue;
+            }
+            // Another program: the leader will do the same with this configuration; until then every VM foresees it.
+            if let Some(mut record) = super::record(shared, &rollout.name) {
+                leader::configure(&mut record, &rollout.program, in_use.loaded_at, clock);
+                rollout.follow(&record.head(&rollout.name));
+            }
+        }
+    }
+
+    /// Time goes on: reports once a tick, leads when it is this VM's turn, answers changes that all follow. `time` says
+    /// whether there is time for more in this call.
+    pub fn tick(
+        &mut self,
+        shared: &mut impl Shared,
+        plans: &[InUse<'_>],
+        clock: Clock,
+        time: &dyn Fn() -> bool,
+    ) -> Vec<Effect> {
+        let (mut effects, tick) = (Vec::new(), clock.tick());
+        if std::mem::take(&mut self.has_changed) || self.reported != tick {
+            self.reported = tick;
+            effects.append(&mut self.report(shared, plans, clock));
+        }
+        let is_time = self.led != tick && clock.into_tick() >= LEAD_AT;
+        if is_time || self.leader.is_busy() {
+            effects.append(&mut self.lead(shared, plans, clock, time));
+        }
+        self.answer(shared, clock, &mut effects);
+        effects
+    }
+
+    /// Whether it leads and has not moved all rollouts on yet.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.leader.is_busy()
+    }
+
+    /// Whether changes wait for the workers to follow.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Says that this VM is there and what it has counted, once a tick.
+    pub fn report(&mut self, shared: &mut impl Shared, plans: &[InUse<'_>], clock: Clock) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if self.number.is_none() {
+            heads::prepare(shared);
+            commands::prepare(shared);
+        }
+        let Some(taken) = presence::beat(shared, self.id, clock.uptime) else { return effects };
+        effects.extend(taken.gone.iter().map(|number| Effect::Gone(*number)));
+        self.number = Some(taken.number);
+        self.forget_judged(shared);
+        self.follow_and_confirm(shared, plans, &mut effects);
+        let mut dropped = [("ticks", 0_u64), ("users_of_tick", 0)];
+        let mut rollouts = Vec::new();
+        for (rollout, tracked) in &self.tracked {
+            let mut ledger = tracked.ledger.borrow_mut();
+            dropped[0].1 = dropped[0].1.saturating_add(ledger.take_dropped());
+            dropped[1].1 = dropped[1].1.saturating_add(ledger.take_halved());
+            if !ledger.is_empty() {
+                rollouts.push((rollout.clone(), ledger.entries(clock.tick())));
+            }
+        }
+        let dropped = dropped.into_iter().filter(|(_, count)| *count > 0);
+        effects.extend(dropped.map(|(what, count)| Effect::Dropped { what, count }));
+        report::write(shared, taken.number, &Report { vm: self.id, tick: clock.tick(), rollouts });
+        effects
+    }
+
+    /// Judges what all have reported and moves the rollouts on, if no other VM does. A pass that is under way goes on.
+    pub fn lead(
+        &mut self,
+        shared: &mut impl Shared,
+        plans: &[InUse<'_>],
+        clock: Clock,
+        time: &dyn Fn() -> bool,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let leads = if self.leader.is_busy() {
+            self.leader.renew(shared, self.id, clock)
+        } else {
+            self.led = clock.tick();
+            let leads = self.leader.takes_the_lead(shared, (self.id, self.serves), plans, clock);
+            if leads {
+                self.leader.begin(shared, clock);
+            }
+            leads
+        };
+        if leads && self.leader.go_on(shared, plans, (&mut self.rng, clock), time, &mut effects).is_some() {
+            self.follow_and_confirm(shared, plans, &mut effects);
+            self.wake_others(shared, clock, false, &mut effects);
+        }
+        effects
+    }
+
+    /// Nanoseconds until [`Member::tick`] is wanted again.
+    #[must_use]
+    pub fn next_tick(&self, clock: Clock) -> u64 {
+        if self.leader.is_busy() {
+            return BETWEEN_PIECES;
+        }
+        let now = clock.into_tick();
+        let next = if self.led == clock.tick() { clock.length.saturating_add(REPORT_AT) } else { LEAD_AT };
+        let wait = next.saturating_sub(now).max(BETWEEN_PIECES);
+        if self.waiting.is_empty() { wait } else { wait.min(ANSWER_AGAIN) }
+    }
+
+    /// Another VM says that there is something new. `waiting`: those that want to be woken when this one has looked.
+    pub fn look_again(
+        &mut self,
+        shared: &mut impl Shared,
+        plans: &[InUse<'_>],
+        clock: Clock,
+        waiting: &[VmId],
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.follow_and_confirm(shared, plans, &mut effects);
+        effects.extend(waiting.iter().map(|vm| Effect::Wake { vm: *vm, reply_to: None }));
+        self.answer(shared, clock, &mut effects);
+        effects
+    }
+
+    /// Makes a change at once, on whichever VM it has come to. A push that the leader has not taken over yet comes first:
+    /// the command is about what workers do already.
+    ///
+    /// # Errors
+    /// It was not made.
+    pub fn command(
+        &mut self,
+        shared: &mut impl Shared,
+        plans: &[InUse<'_>],
+        change: &Change,
+        clock: Clock,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Changed, NotChanged> {
+        let key = record_key(&change.rollout);
+        let configured = newest(plans, &change.rollout);
+        let labels = configured.and_then(|in_use| Some(in_use.plan.rollout(&change.rollout)?.labels.clone()));
+        let (name, labels) = (change.rollout.clone(), labels.unwrap_or_default());
+        let rollout = Rc::new(series::Rollout { name, labels });
+        let mut cached = Cached::<Record>::read(shared, &key).ok_or(NotChanged::Unknown)?;
+        commands::note(shared, &change.rollout, clock.uptime);
+        for _ in 0..TRIES {
+            let shelved = shelf::named_by(&cached.value);
+            let record = &mut cached.value;
+            let mut events =
+                configured.map_or(Vec::new(), |in_use| match in_use.plan.rollout(&change.rollout) {
+                    Some(rollout) => leader::configure(record, &rollout.program, in_use.loaded_at, clock),
+                    None => Vec::new(),
+                });
+            events.extend(change.apply(record, clock)?);
+            if cached.store(shared, &key).is_ok() {
+                let record = cached.value;
+                shelf::sweep(shared, &shelved, &record);
+                leader::happened(shared, &rollout, events, effects);
+                let version = heads::write(shared, &[record.head(&change.rollout)]);
+                return Ok(Changed { record, version });
+            }
+        }
+        Err(NotChanged::Busy)
+    }
+
+    /// A circuit breaker of this worker has tripped: nothing more goes to the candidate from here, and the others are
+    /// woken. Returns whether that is settled; nothing waits for the others.
+    pub fn trip(
+        &mut self,
+        shared: &mut impl Shared,
+        plans: &[InUse<'_>],
+        rollout: &str,
+        trip: Trip,
+        clock: Clock,
+    ) -> (bool, Vec<Effect>) {
+        let change = Change { rollout: rollout.to_owned(), command: Command::Trip(trip), if_match: None };
+        let mut effects = Vec::new();
+        let tripped = self.command(shared, plans, &change, clock, &mut effects);
+        if tripped.is_ok() {
+            self.wake_others(shared, clock, false, &mut effects);
+        }
+        // Also when it was refused: another worker may have been first, whose notice is on its way.
+        self.follow_and_confirm(shared, plans, &mut effects);
+        (!matches!(tripped, Err(NotChanged::Busy)), effects)
+    }
+
+    /// Has all VMs follow a change, and answers the stream when they do.
+    pub fn await_followers(
+        &mut self,
+        shared: &mut impl Shared,
+        plans: &[InUse<'_>],
+        (stream, rollout): (u32, &str),
+        changed: Changed,
+        clock: Clock,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.follow_and_confirm(shared, plans, &mut effects);
+        self.wake_others(shared, clock, true, &mut effects);
+        self.waiting.push(Waiting {
+            stream,
+            version: changed.version,
+            deadline: clock.uptime.saturating_add(PATIENCE),
+            rollout: rollout.to_owned(),
+            record: Box::new(changed.record),
+        });
+        self.answer(shared, clock, &mut effects);
+        effects
+    }
+
+    /// A stream is gone.
+    pub fn forget(&mut self, stream: u32) {
+        self.waiting.retain(|waiting| waiting.stream != stream);
+    }
+
+    /// Forgets what has been judged, and rollouts that no configuration has any more.
+    fn forget_judged(&mut self, shared: &impl Shared) {
+        if self.tracked.values().any(|tracked| !tracked.ledger.borrow().is_empty()) {
+            for closed in heads::closed(shared) {
+                if let Some(tracked) = self.tracked.get(&closed.name) {
+                    let mut ledger = tracked.ledger.borrow_mut();
+                    ledger.forget_through(closed.through);
+                    ledger.watch(&closed.watch);
+                }
+            }
+        }
+        self.tracked.retain(|_, tracked| Rc::strong_count(tracked) > 1);
+    }
+
+    /// Routes as the leader says.
+    fn follow(&mut self, shared: &impl Shared, plans: &[InUse<'_>], effects: &mut Vec<Effect>) {
+        if heads::version(shared) == self.following {
+            return;
+        }
+        let log = heads::log(shared);
+        // A plan that is older or newer than a head does not follow it: looked at again the next time.
+        let mut all = true;
+        let mut follow = |rollout: &Rollout| {
+            all &= heads::read(shared, &rollout.name).is_none_or(|head| rollout.follow(&head));
+        };
+        match log.since(self.following) {
+            Some(changed) => {
+                let changed: HashSet<&str> = changed.into_iter().collect();
+                let rollouts = plans.iter().flat_map(|in_use| in_use.plan.rollouts());
+                rollouts.filter(|rollout| changed.contains(rollout.name.as_str())).for_each(&mut follow);
+            }
+            None => plans.iter().flat_map(|in_use| in_use.plan.rollouts()).for_each(&mut follow),
+        }
+        effects.push(Effect::Routes);
+        if all {
+            self.following = log.version;
+        }
+    }
+
+    fn follow_and_confirm(
+        &mut self,
+        shared: &mut impl Shared,
+        plans: &[InUse<'_>],
+        effects: &mut Vec<Effect>,
+    ) {
+        self.follow(shared, plans, effects);
+        if let Some(number) = self.number {
+            confirm::followed(shared, number, self.id, self.following);
+        }
+    }
+
+    fn wake_others(&self, shared: &impl Shared, clock: Clock, reply: bool, effects: &mut Vec<Effect>) {
+        let others = presence::alive(shared, clock.uptime).into_iter().filter(|(_, vm)| *vm != self.id);
+        let reply_to = reply.then_some(self.id);
+        effects.extend(others.map(|(_, vm)| Effect::Wake { vm, reply_to }));
+    }
+
+    /// Answers the changes that all have taken, or that have waited long enough.
+    fn answer(&mut self, shared: &impl Shared, clock: Clock, effects: &mut Vec<Effect>) {
+        let waiting = std::mem::take(&mut self.waiting);
+        for change in waiting {
+            let missing = confirm::lagging(shared, change.version, clock.uptime);
+            if !missing.is_empty() && clock.uptime < change.deadline {
+                self.waiting.push(change);
+                continue;
+            }
+            let Waiting { stream, rollout, record, .. } = change;
+            effects.push(Effect::Answer(Answer { stream, rollout, record, missing }));
+        }
+    }
+}
+
+/// The newest of the configurations that name a rollout.
+fn newest<'a>(plans: &[InUse<'a>], rollout: &str) -> Option<InUse<'a>> {
+    let named = plans.iter().filter(|in_use| in_use.plan.rollout(rollout).is_some());
+    named.max_by_key(|in_use| in_use.loaded_at).copied()
+}

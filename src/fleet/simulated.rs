@@ -1,0 +1,205 @@
+//! VMs without a host: for tests, simulations and tools.
+
+use std::rc::Rc;
+
+use super::InUse;
+use super::effect::Effect;
+use super::member::{Changed, Member, TICK};
+use super::memory::Memory;
+use super::shared::Shared;
+use crate::config::schema::Config;
+use crate::model::{Draw, Side, UserHash};
+use crate::rollout::change::{Change, NotChanged};
+use crate::rollout::record::Clock;
+use crate::routing::plan::{Plan, Rollout};
+use crate::telemetry::ledger::Ticket;
+use crate::telemetry::tracked::Tracked;
+
+/// One VM with at most one configuration.
+pub struct Vm {
+    /// Its part in the protocol.
+    pub member: Member,
+    plan: Option<Plan>,
+    loaded_at: u64,
+    /// By rollout: what is counted for the judge, where there is one.
+    tracked: Vec<Option<Rc<Tracked>>>,
+}
+
+/// A request that has not ended.
+pub struct Request {
+    tracked: Rc<Tracked>,
+    ticket: Ticket,
+}
+
+impl Vm {
+    /// A VM that has just started.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self { member: Member::new(seed), plan: None, loaded_at: 0, tracked: Vec::new() }
+    }
+
+    /// Puts a configuration into use.
+    pub fn load(&mut self, shared: &impl Shared, config: &Config, clock: Clock) {
+        let plan = Plan::new(config);
+        self.member.place(shared, InUse { plan: &plan, loaded_at: clock.uptime }, clock);
+        let mut judged = |rollout: &Rollout| {
+            let rules = rollout.program.rules()?;
+            Some(self.member.tracked(&rollout.name, rules.signals()))
+        };
+        self.tracked = plan.rollouts().iter().map(&mut judged).collect();
+        (self.plan, self.loaded_at) = (Some(plan), clock.uptime);
+        self.member.reconfigured();
+    }
+
+    /// The rollouts of its configuration.
+    #[must_use]
+    pub fn rollouts(&self) -> &[Rollout] {
+        self.plan.as_ref().map(Plan::rollouts).unwrap_or_default()
+    }
+
+    /// A request of a rollout that is judged arrives. `None`: it is not, or there is none.
+    pub fn arrive(
+        &mut self,
+        rollout: usize,
+        side: Side,
+        user: Option<UserHash>,
+        clock: Clock,
+    ) -> Option<Request> {
+        self.member.serve();
+        let assignment = self.rollouts().get(rollout)?.assignment();
+        let tracked = self.tracked.get(rollout)?.clone()?;
+        let ticket = tracked.ledger.borrow_mut().arrive(clock.tick(), Draw { assignment, side, user });
+        Some(Request { tracked, ticket })
+    }
+
+    /// Time goes on.
+    pub fn tick(&mut self, shared: &mut impl Shared, clock: Clock) -> Vec<Effect> {
+        self.tick_for(shared, clock, &|| true)
+    }
+
+    /// Time goes on, and there is only some of it.
+    pub fn tick_for(
+        &mut self,
+        shared: &mut impl Shared,
+        clock: Clock,
+        time: &dyn Fn() -> bool,
+    ) -> Vec<Effect> {
+        let in_use = in_use(self.plan.as_ref(), self.loaded_at);
+        self.member.tick(shared, in_use.as_slice(), clock, time)
+    }
+
+    /// Reports, at whatever time.
+    pub fn report(&mut self, shared: &mut impl Shared, clock: Clock) -> Vec<Effect> {
+        self.member.report(shared, in_use(self.plan.as_ref(), self.loaded_at).as_slice(), clock)
+    }
+
+    /// Leads if it is this VM's turn, at whatever time.
+    pub fn lead(&mut self, shared: &mut impl Shared, clock: Clock) -> Vec<Effect> {
+        self.lead_for(shared, clock, &|| true)
+    }
+
+    /// The same, and there is only some time.
+    pub fn lead_for(
+        &mut self,
+        shared: &mut impl Shared,
+        clock: Clock,
+        time: &dyn Fn() -> bool,
+    ) -> Vec<Effect> {
+        let in_use = in_use(self.plan.as_ref(), self.loaded_at);
+        self.member.lead(shared, in_use.as_slice(), clock, time)
+    }
+
+    /// Makes a change.
+    ///
+    /// # Errors
+    /// It was not made.
+    pub fn command(
+        &mut self,
+        shared: &mut impl Shared,
+        change: &Change,
+        clock: Clock,
+    ) -> Result<(Changed, Vec<Effect>), NotChanged> {
+        let (in_use, mut effects) = (in_use(self.plan.as_ref(), self.loaded_at), Vec::new());
+        let changed = self.member.command(shared, in_use.as_slice(), change, clock, &mut effects)?;
+        Ok((changed, effects))
+    }
+
+    /// Has all VMs follow a change, and answers the stream when they do.
+    pub fn await_followers(
+        &mut self,
+        shared: &mut impl Shared,
+        change: (u32, &str),
+        changed: Changed,
+        clock: Clock,
+    ) -> Vec<Effect> {
+        let in_use = in_use(self.plan.as_ref(), self.loaded_at);
+        self.member.await_followers(shared, in_use.as_slice(), change, changed, clock)
+    }
+
+    /// Another VM says that there is something new.
+    pub fn look_again(&mut self, shared: &mut impl Shared, clock: Clock) -> Vec<Effect> {
+        let in_use = in_use(self.plan.as_ref(), self.loaded_at);
+        self.member.look_again(shared, in_use.as_slice(), clock, &[])
+    }
+}
+
+impl Request {
+    /// It has ended after so many nanoseconds, and has failed or not.
+    pub fn end(self, nanoseconds: u64, failed: bool) {
+        self.tracked.end(self.ticket, nanoseconds, failed);
+    }
+}
+
+/// An Envoy of one VM.
+pub struct Envoy {
+    /// What is shared.
+    pub shared: Memory,
+    /// The VM.
+    pub vm: Vm,
+    /// The time.
+    pub now: Clock,
+}
+
+impl Envoy {
+    /// Loads a configuration: its rollouts begin at once.
+    #[must_use]
+    pub fn begin(config: &Config, now: Clock) -> Self {
+        let mut envoy = Self { shared: Memory::default(), vm: Vm::new(1), now };
+        envoy.vm.load(&envoy.shared, config, now);
+        envoy.vm.report(&mut envoy.shared, now);
+        // It takes the lead, and leads.
+        envoy.vm.lead(&mut envoy.shared, now);
+        envoy.vm.lead(&mut envoy.shared, now);
+        envoy
+    }
+
+    /// Requests of a rollout come, of which the first ones fail, and are answered after a millisecond.
+    pub fn requests(&mut self, rollout: usize, side: Side, failed: u64, all: u64) {
+        for nth in 0..all {
+            if let Some(request) = self.vm.arrive(rollout, side, None, self.now) {
+                request.end(1_000_000, nth < failed);
+            }
+        }
+    }
+
+    /// A tick later.
+    pub fn tick(&mut self) -> Vec<Effect> {
+        self.now.uptime = self.now.uptime.saturating_add(TICK);
+        self.now.time = self.now.time.saturating_add(TICK / 1_000_000);
+        let mut effects = self.vm.report(&mut self.shared, self.now);
+        effects.append(&mut self.vm.lead(&mut self.shared, self.now));
+        effects
+    }
+
+    /// Makes a change.
+    ///
+    /// # Errors
+    /// It was not made.
+    pub fn command(&mut self, change: &Change) -> Result<Changed, NotChanged> {
+        self.vm.command(&mut self.shared, change, self.now).map(|(changed, _)| changed)
+    }
+}
+
+fn in_use(plan: Option<&Plan>, loaded_at: u64) -> Option<InUse<'_>> {
+    plan.map(|plan| InUse { plan, loaded_at })
+}

@@ -1,0 +1,115 @@
+//! The bytes of everything that is shared. Two versions of this software that write differently must have different
+//! numbers of form, or each would misread what the other has written.
+
+use super::*;
+use crate::fleet::shared::FORM;
+use crate::model::UserHash;
+use crate::rollout::event::Event;
+use siphasher::sip::SipHasher24;
+
+/// An Envoy in which everything has happened that is written down in a way of its own.
+fn eventful() -> Memory {
+    let analysis =
+        json!({"metrics": [{"name": "error_rate", "max": 0.5}, {"name": "latency", "tolerate": 2}]});
+    let users = json!({
+        "session_affinity": {"header": "x-user-id"},
+        "steps": [{"set_weight": 20}, {"set_mirror": {"percent": 10}}, {"pause": {"duration": "30s", "min_requests": 5}}],
+        "mirror": {"to": "green", "percent": 1},
+        "analysis": analysis,
+    });
+    let config = configuration(&[
+        ("r", json!({"steps": [{"set_weight": 50}, {"pause": {}}], "analysis": {"promote_when": {}}})),
+        ("users", users),
+        (
+            "sides",
+            json!({"blue_green": {"bake": {"weight": 10, "duration": "2s"}, "auto_rollback_window": "30s"}, "analysis": {"metrics": [{"name": "error_rate"}]}}),
+        ),
+        ("still", json!({"weights": {"green": 5}})),
+    ]);
+    let mut fleet = Fleet::new(2, &config);
+    for second in 0..6_u64 {
+        for (rollout, requests) in [(0, 40), (1, 3_000), (2, 20)] {
+            for nth in 0_u64..requests {
+                let side = if nth % 2 == 0 { Side::Candidate } else { Side::Stable };
+                let user = (rollout == 1).then(|| UserHash(nth.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+                let clock = fleet.clock();
+                let request = fleet.vms[1].arrive(rollout, side, user, clock).unwrap();
+                let fails = side == Side::Candidate && (rollout == 0 || nth % (4 + second) == 0);
+                request.end(1_000_000 << (nth % 12), fails);
+            }
+        }
+        fleet.second();
+    }
+    // Something that is not judged yet, and a request that has not ended.
+    fleet.request(1, Side::Stable, true);
+    let clock = fleet.clock();
+    let open = fleet.vms[1].arrive(1, Side::Stable, Some(UserHash(7)), clock);
+    fleet.now += TICK;
+    fleet.report(1);
+    let change = Change { rollout: "sides".into(), command: Command::Abort, if_match: None };
+    fleet.vms[1].command(&mut fleet.shared, &change, at(fleet.now)).unwrap();
+    drop(open);
+    fleet.shared
+}
+
+/// Sentences may change.
+fn without_sentences(key: &str, value: &[u8]) -> Vec<u8> {
+    if key.starts_with(&shared::key("record.")) {
+        let mut record: Record = postcard::from_bytes(value).unwrap();
+        record.run.reason.clear();
+        return postcard::to_allocvec(&record).unwrap();
+    }
+    if key.starts_with(&shared::key("journal.")) {
+        let mut journal: Vec<Event> = postcard::from_bytes(value).unwrap();
+        journal.iter_mut().for_each(|event| event.message.clear());
+        return postcard::to_allocvec(&journal).unwrap();
+    }
+    value.to_vec()
+}
+
+#[test]
+fn the_bytes_of_a_form_do_not_change() {
+    let memory = eventful();
+    let happened = journal::of(&memory, "r");
+    assert!(happened.iter().any(|event| event.evidence.is_some()), "{happened:?}");
+    let written = memory.values().filter(|(_, value)| !value.is_empty());
+    let mut lines: Vec<String> = written
+        .map(|(key, value)| {
+            let value = without_sentences(key, value);
+            let hash = SipHasher24::new().hash(&value);
+            let hex: String = value.iter().take(100).map(|byte| format!("{byte:02x}")).collect();
+            format!("{key} {} bytes {hash:016x}: {hex}\n", value.len())
+        })
+        .collect();
+    lines.sort();
+    for kind in [
+        "lead",
+        "presence",
+        "heads",
+        "names",
+        "closed",
+        "commands",
+        "report.",
+        "followed.",
+        "record.",
+        "head.",
+        "journal.",
+        "gauges.",
+        "users.",
+    ] {
+        let prefix = shared::key(kind);
+        assert!(lines.iter().any(|line| line.starts_with(&prefix)), "nothing is written under {prefix}");
+    }
+    let file =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/fleet/tests/form-{FORM}.txt"));
+    let written = lines.concat();
+    if !file.exists() {
+        std::fs::write(&file, &written).unwrap();
+        panic!("{} is new: look at it, and commit it", file.display());
+    }
+    let known = std::fs::read_to_string(&file).unwrap();
+    for (known, now) in known.lines().zip(written.lines()) {
+        assert_eq!(known, now, "it is written differently: raise FORM in src/fleet/shared.rs");
+    }
+    assert_eq!(known.lines().count(), written.lines().count());
+}

@@ -1,0 +1,115 @@
+//! What one VM does between two calls of another.
+
+use super::*;
+
+/// More writes than any pass of these tests has.
+const MOST_WRITES: usize = 40;
+
+#[test]
+fn an_abort_at_any_moment_of_a_pass_is_not_lost() {
+    let mut raced = 0;
+    for nth in 0..MOST_WRITES {
+        let mut fleet = Fleet::new(3, &configuration(&[("r", waiting()), ("s", waiting())]));
+        (0..20).for_each(|_| fleet.request(2, Side::Candidate, false));
+        fleet.now += TICK;
+        (0..3).for_each(|vm| fleet.report(vm));
+        let now = fleet.clock();
+        let mut worker = std::mem::replace(&mut fleet.vms[1], Vm::new(9));
+        let abort = |shared: &mut Memory| {
+            let change = Change { rollout: "r".into(), command: Command::Abort, if_match: None };
+            worker.command(shared, &change, now).expect("an abort is always accepted");
+        };
+        raced += usize::from(fleet.lead_against(0, nth, abort));
+        fleet.vms[1] = worker;
+        let is_aborted = fleet.phase() == Phase::Aborted;
+        fleet.second();
+        fleet.second();
+        assert_eq!(is_aborted, fleet.phase() == Phase::Aborted, "before write {nth}");
+        let expected = if is_aborted { Share::NONE } else { fleet.share(0) };
+        assert!((0..3).all(|vm| fleet.share(vm) == expected), "before write {nth}");
+        assert_eq!(is_aborted, raced == nth + 1, "before write {nth}");
+    }
+    assert!((5..MOST_WRITES).contains(&raced), "{raced}");
+}
+
+#[test]
+fn two_leaders_at_once_judge_no_tick_twice() {
+    for nth in 0..MOST_WRITES {
+        let mut fleet = Fleet::new(3, &configuration(&[("r", waiting()), ("s", waiting())]));
+        (0..20).for_each(|request| fleet.request(1 + request % 2, Side::Candidate, false));
+        fleet.now += TICK;
+        (0..3).for_each(|vm| fleet.report(vm));
+        // The leader has been slow for seconds when another VM takes over and judges the same reports.
+        let later = at(fleet.now + 2 * TICK + TICK * 3 / 4);
+        let mut worker = std::mem::replace(&mut fleet.vms[2], Vm::new(9));
+        let mut took_over = false;
+        let rival = |shared: &mut Memory| {
+            worker.report(shared, later);
+            let effects = worker.lead(shared, later);
+            took_over = !effects.is_empty();
+        };
+        let raced = fleet.lead_against(0, nth, rival);
+        fleet.vms[2] = worker;
+        assert!(raced || !took_over);
+        fleet.now += 3 * TICK;
+        (0..3).for_each(|_| drop(fleet.second()));
+        assert_eq!(fleet.judged(), 20, "before write {nth}");
+    }
+}
+
+#[test]
+fn a_push_at_any_moment_of_a_pass_is_followed() {
+    for nth in 0..MOST_WRITES {
+        let mut fleet = Fleet::new(3, &configuration(&[("r", waiting())]));
+        let mut next = waiting();
+        next["release"] = "2".into();
+        next["steps"][0]["set_weight"] = 10.into();
+        let next = configuration(&[("r", next)]);
+        fleet.now += TICK;
+        (0..3).for_each(|vm| fleet.report(vm));
+        let now = fleet.clock();
+        let mut worker = std::mem::replace(&mut fleet.vms[1], Vm::new(9));
+        fleet.lead_against(0, nth, |shared| worker.load(shared, &next, now));
+        fleet.vms[1] = worker;
+        fleet.now += TICK / 10;
+        fleet.load(1, &next);
+        fleet.load(2, &next);
+        fleet.second();
+        fleet.load(0, &next);
+        (0..3).for_each(|_| drop(fleet.second()));
+        assert_eq!(fleet.record("r").program.release, "2");
+        assert!((0..3).all(|vm| fleet.share(vm).percent() == 10.0), "before write {nth}");
+    }
+}
+
+#[test]
+fn of_two_commands_at_once_both_are_obeyed() {
+    let mut fleet = Fleet::new(3, &configuration(&[("r", waiting())]));
+    for nth in 0..8 {
+        let now = fleet.clock();
+        let mut other = std::mem::replace(&mut fleet.vms[2], Vm::new(9));
+        let revision = fleet.record("r").run.revision;
+        let command = |command| Change { rollout: "r".into(), command, if_match: None };
+        let mut racing = Racing {
+            memory: &mut fleet.shared,
+            left: nth,
+            rival: Some(|shared: &mut Memory| {
+                other.command(shared, &command(Command::Abort), now).expect("it fits");
+            }),
+        };
+        let promoted = fleet.vms[1].command(&mut racing, &command(Command::Promote { full: true }), now);
+        let has_raced = racing.rival.is_none();
+        fleet.vms[2] = other;
+        // Aborted first, it cannot be promoted; aborted afterwards, it was.
+        let run = fleet.record("r").run;
+        assert_eq!(run.phase, if has_raced { Phase::Aborted } else { Phase::Succeeded });
+        assert_eq!(run.revision > revision + 1, has_raced && promoted.is_ok());
+        fleet.second();
+        assert!((0..3).all(|vm| fleet.share(vm) == if has_raced { Share::NONE } else { Share::ALL }));
+        if !has_raced {
+            fleet.command(1, Command::Abort).expect("it fits");
+        }
+        fleet.command(1, Command::Retry).expect("it was aborted");
+        fleet.second();
+    }
+}
