@@ -9,7 +9,7 @@ is large makes every worker load longer: both are found here, before anybody run
 import pathlib
 import sys
 
-LARGEST = 560_000  # bytes
+LARGEST = 700_000  # bytes
 
 # The functions of ABI 0.2.1 that Envoy 1.36's host offers (proxy-wasm-cpp-host, exports.h). The SDK's default
 # methods name most of them, called or not.

@@ -11,6 +11,10 @@ use super::presence::VmId;
 /// Nanoseconds without renewal after which another VM leads. Every piece of work renews, and a piece is short.
 const PATIENCE: u64 = 2_500_000_000;
 
+/// Nanoseconds after its last renewal at which a VM that is worse placed gives way: in the next tick, so that two never
+/// lead in one.
+const RELIEVED_AFTER: u64 = 500_000_000;
+
 /// How well a VM is placed to lead, the best first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Fitness {
@@ -36,13 +40,14 @@ pub struct Lead {
 
 impl Lead {
     /// Whether `next` may lead now: the VM that leads goes on; another one leads in its place only when it has been
-    /// silent for long, or is worse placed.
+    /// silent for long, or is worse placed and has led in an earlier tick.
     #[must_use]
     pub fn gives_way_to(&self, next: &Self) -> bool {
-        let is_over = next.renewed.saturating_sub(self.renewed) > PATIENCE;
+        let silence = next.renewed.saturating_sub(self.renewed);
+        let is_over = silence > PATIENCE;
         // A clock that went back must not silence all.
         let is_ahead = self.renewed.saturating_sub(next.renewed) > PATIENCE;
-        let is_relieved = next.fitness < self.fitness;
+        let is_relieved = next.fitness < self.fitness && silence >= RELIEVED_AFTER;
         self.vm == next.vm || is_relieved || is_over || is_ahead
     }
 }
@@ -76,15 +81,16 @@ mod tests {
 
     #[test]
     fn a_vm_without_requests_relieves_one_that_serves() {
-        assert!(lead(1, 10, true).gives_way_to(&lead(2, 10, false)));
+        assert!(lead(1, 10, true).gives_way_to(&lead(2, 11, false)));
+        assert!(!lead(1, 10, true).gives_way_to(&lead(2, 10, false)), "not in the same tick");
         assert!(!lead(1, 10, true).gives_way_to(&lead(2, 11, true)));
     }
 
     #[test]
     fn a_vm_with_all_rollouts_relieves_one_that_lacks_some() {
         let lacking = Lead { fitness: Fitness::Lacking, ..lead(1, 10, false) };
-        assert!(lacking.gives_way_to(&lead(2, 10, true)));
-        assert!(!lead(2, 10, true).gives_way_to(&lacking));
+        assert!(lacking.gives_way_to(&lead(2, 11, true)));
+        assert!(!lead(2, 9, true).gives_way_to(&lacking));
     }
 
     #[test]

@@ -37,8 +37,10 @@ pub(super) struct Leader {
     gone: Vec<Effect>,
     /// When each configuration in use was loaded.
     configured: Vec<u64>,
-    /// Whether it leads no rollouts but those that configurations in use name; another VM may have more of them.
+    /// Whether the configurations in use were found to name all rollouts.
     knows_all: bool,
+    /// Whether they were found to lack some.
+    lacks: bool,
     leads: bool,
     pass: Option<Pass>,
     /// When it was last looked for commands.
@@ -88,8 +90,8 @@ impl Leader {
         plans: &[InUse<'_>],
         clock: Clock,
     ) -> bool {
-        let fitness = if serves { Fitness::Serving } else { Fitness::Idle };
-        let mut next = Lead { vm, renewed: clock.uptime, fitness };
+        self.lacks = false;
+        let mut next = Lead { vm, renewed: clock.uptime, fitness: self.fitness(serves) };
         let last = shared::read::<Lead>(shared, &lead_key()).unwrap_or_default();
         if !last.gives_way_to(&next) {
             (self.leads, self.pass) = (false, None);
@@ -100,9 +102,8 @@ impl Leader {
             let names = Names::read(shared);
             self.knows_all = names.are_among(|name| self.by_name.contains_key(name), clock.uptime);
         }
-        if !self.knows_all {
-            next.fitness = Fitness::Lacking;
-        }
+        self.lacks = !self.knows_all;
+        next.fitness = self.fitness(serves);
         let (mut leads, mut takes_over) = (false, false);
         let written = shared::update::<Lead>(shared, &lead_key(), |last| {
             // Of several that write the very first one the last stays, and leads from the next tick on.
@@ -135,6 +136,15 @@ impl Leader {
             self.pass = None;
         }
         self.leads
+    }
+
+    /// How well the VM is placed to lead, which `serves` requests or not.
+    pub(super) fn fitness(&self, serves: bool) -> Fitness {
+        match (self.lacks, serves) {
+            (true, _) => Fitness::Lacking,
+            (false, true) => Fitness::Serving,
+            (false, false) => Fitness::Idle,
+        }
     }
 
     /// Whether a pass is under way.

@@ -7,6 +7,7 @@ use fastrand::Rng;
 
 use super::effect::{Answer, Effect};
 use super::heads;
+use super::lead::Fitness;
 use super::leader::{self, Leader};
 use super::presence::{self, VmId};
 use super::report::{self, Report};
@@ -29,6 +30,8 @@ pub const TICK: u64 = 1_000_000_000;
 const REPORT_AT: u64 = 10_000_000;
 /// Nanoseconds after the beginning of a tick at which one VM leads: by then all have reported.
 const LEAD_AT: u64 = 60_000_000;
+/// Nanoseconds by which a VM that is worse placed to lead comes later: a better one comes first, and it need not.
+const LATER: u64 = 40_000_000;
 /// Nanoseconds between two pieces of a pass.
 const BETWEEN_PIECES: u64 = 1_000_000;
 /// Nanoseconds after which it is looked again whether a change can be answered, should a notice be lost.
@@ -165,7 +168,7 @@ impl Member {
             self.reported = tick;
             effects.append(&mut self.report(shared, plans, clock));
         }
-        let is_time = self.led != tick && clock.into_tick() >= LEAD_AT;
+        let is_time = self.led != tick && clock.into_tick() >= self.leads_at();
         if is_time || self.leader.is_busy() {
             effects.append(&mut self.lead(shared, plans, clock, time));
         }
@@ -246,7 +249,8 @@ impl Member {
             return BETWEEN_PIECES;
         }
         let now = clock.into_tick();
-        let next = if self.led == clock.tick() { clock.length.saturating_add(REPORT_AT) } else { LEAD_AT };
+        let next =
+            if self.led == clock.tick() { clock.length.saturating_add(REPORT_AT) } else { self.leads_at() };
         let wait = next.saturating_sub(now).max(BETWEEN_PIECES);
         if self.waiting.is_empty() { wait } else { wait.min(ANSWER_AGAIN) }
     }
@@ -353,6 +357,16 @@ impl Member {
     /// A stream is gone.
     pub fn forget(&mut self, stream: u32) {
         self.waiting.retain(|waiting| waiting.stream != stream);
+    }
+
+    /// Nanoseconds after the beginning of a tick at which it leads, if it does.
+    fn leads_at(&self) -> u64 {
+        let worse_by = match self.leader.fitness(self.serves) {
+            Fitness::Idle => 0,
+            Fitness::Serving => LATER,
+            Fitness::Lacking => LATER.saturating_mul(2),
+        };
+        LEAD_AT.saturating_add(worse_by)
     }
 
     /// Forgets what has been judged, and rollouts that no configuration has any more.

@@ -129,13 +129,19 @@ impl Fleet {
         Ok(changed)
     }
 
-    /// A tick in which all do what they should: they report in the one that begins, and the leader leads.
+    /// A tick in which all timers come when they should.
     fn second(&mut self) -> Vec<Effect> {
-        self.now = (self.now / TICK + 1) * TICK;
-        (0..self.vms.len()).for_each(|vm| self.report(vm));
-        let effects = (0..self.vms.len()).flat_map(|vm| self.lead(vm)).collect();
-        (0..self.vms.len()).for_each(|vm| self.deliver(vm));
-        effects
+        let (begins, mut all) = ((self.now / TICK + 1) * TICK, Vec::new());
+        for milliseconds in [10, 60, 100, 140, 200] {
+            self.now = begins + milliseconds * 1_000_000;
+            for vm in 0..self.vms.len() {
+                let effects = self.vms[vm].tick(&mut self.shared, at(self.now));
+                self.perform(effects.clone());
+                all.extend(effects);
+            }
+            (0..self.vms.len()).for_each(|vm| self.deliver(vm));
+        }
+        all
     }
 
     /// What was sent to a VM arrives.
