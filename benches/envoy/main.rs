@@ -3,9 +3,9 @@
 //! Envoys that do the same sticky split by different means ([`variants`]) get the same load ([`load`]) before equal
 //! upstreams ([`upstream`]), round after round, in new processes each time ([`round`]). What the rounds say
 //! together is computed in [`stats`] and printed in [`report`]; what a configuration push costs is measured apart
-//! ([`push`]). It ends well if every answer was good and everybody counted the same, whatever the figures are.
+//! ([`push`]), and so is what ticks of many rollouts cost ([`ticks`]). It ends well if every answer was good and everybody counted the same, whatever the figures are.
 //!
-//! `ROUNDS=n` sets how many rounds, `BASELINE=file` names another build of the module to compare with.
+//! `ROUNDS=n` sets how many rounds (0: only the ticks), `BASELINE=file` names another build of the module to compare with.
 
 // A benchmark may fail, and counts with small numbers.
 #![allow(
@@ -25,6 +25,7 @@ mod push;
 mod report;
 mod round;
 mod stats;
+mod ticks;
 mod upstream;
 mod variants;
 
@@ -38,6 +39,7 @@ const ROUNDS: usize = 12;
 async fn main() {
     let cpus = Cpus::claim();
     let rounds = setting("ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().expect("ROUNDS is a number"));
+    let baseline = setting("BASELINE");
     let mut variants = vec![
         Variant::Native,
         Variant::Idle,
@@ -46,7 +48,7 @@ async fn main() {
         Variant::Thousand,
         Variant::Judged,
     ];
-    variants.extend(setting("BASELINE").map(Variant::Baseline));
+    variants.extend(baseline.clone().map(Variant::Baseline));
 
     let mut rng = fastrand::Rng::with_seed(1);
     let mut samples = Vec::with_capacity(rounds);
@@ -56,8 +58,14 @@ async fn main() {
         println!("round {number} of {rounds}: CPU per request, µs: {}", cpu.join("  "));
         samples.push(round);
     }
-    report::table(&variants, &samples);
-    report::targets(&variants, &samples, &push::measure(&cpus).await);
+    if rounds > 0 {
+        report::table(&variants, &samples);
+        report::targets(&variants, &samples, &push::measure(&cpus).await);
+    }
+    report::ticks("this build", &ticks::measure(&cpus, None, &[1_000, 4_096]).await);
+    if let Some(baseline) = &baseline {
+        report::ticks("the baseline", &ticks::measure(&cpus, Some(baseline), &[1_000]).await);
+    }
 }
 
 /// A variable of the environment; empty is as good as none.

@@ -3,6 +3,7 @@
 use super::push::Push;
 use super::round::Sample;
 use super::stats::{Estimate, Figures};
+use super::ticks::Ticks;
 use super::variants::Variant;
 
 /// A way to look at a sample.
@@ -78,6 +79,21 @@ pub(crate) fn targets(variants: &[Variant], samples: &[Vec<Sample>], pushes: &[P
         mark(held <= 50.0),
         pushes.len()
     );
+}
+
+/// What ticks cost.
+pub(crate) fn ticks(build: &str, all: &[Ticks]) {
+    println!("\nTicks of {build}, ms of each second");
+    println!(
+        "{:<10}{:>14}{:>10}{:>12}{:>22}{:>24}",
+        "rollouts", "with requests", "leader", "a worker", "longest callback, ms", "the same at start, ms"
+    );
+    for ticks in all {
+        println!(
+            "{:<10}{:>14}{:>10.1}{:>12.1}{:>22.1}{:>24.1}",
+            ticks.rollouts, ticks.moving, ticks.leader, ticks.worker, ticks.longest, ticks.longest_at_start
+        );
+    }
 }
 
 /// A target is reached when the middle of the interval is.

@@ -172,7 +172,8 @@ impl Vm {
         self.show_presence(&loaded, before);
         self.do_all(&loaded, root, done);
         let gauges_left = self.effects.set_gauges(&time);
-        ::log::debug!("a tick took {} us", calls::uptime().saturating_sub(began) / 1_000);
+        let took = calls::uptime().saturating_sub(began);
+        ::log::debug!("tick {} took {} us", clock().tick(), took / 1_000);
         let wait = self.member.borrow().next_tick(clock());
         milliseconds(if gauges_left { 0 } else { wait })
     }
