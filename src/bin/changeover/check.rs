@@ -30,8 +30,16 @@ pub(crate) fn run(files: &[PathBuf]) -> ExitCode {
     let lines: String = findings.lines.iter().map(|line| format!("{line}\n")).collect();
     // A reader that closes the pipe early has seen what it wanted.
     let _ = io::stdout().write_all(lines.as_bytes());
-    ExitCode::from(if unreadable { 2 } else { u8::from(findings.bad) })
+    ExitCode::from(match &findings {
+        _ if unreadable => 2,
+        findings if findings.bad => 1,
+        findings if !findings.ours => NOTHING_OF_OURS,
+        _ => 0,
+    })
 }
+
+/// The exit status where no file has a filter of ours, so that a pipeline can check a whole repository.
+const NOTHING_OF_OURS: u8 = 3;
 
 fn read(file: &Path) -> io::Result<String> {
     if file == Path::new("-") {
@@ -47,33 +55,52 @@ fn read(file: &Path) -> io::Result<String> {
 fn check(files: &[(String, String)]) -> Findings {
     let mut findings = Findings::default();
     let mut envoys: Vec<(&str, Value)> = Vec::new();
+    let mut all_resources: Vec<(String, Value)> = Vec::new();
     for (file, text) in files {
-        let documents = match yaml::read(text) {
+        let documents = match parse(file, text) {
             Ok(documents) => documents,
             Err(error) => {
-                findings.error(file, format_args!("not valid YAML: {error}"));
+                findings.error(file, error);
                 continue;
             }
         };
-        for ambiguous in yaml::ambiguous(text) {
-            findings.warning(file, ambiguous);
+        if !is_json(file) {
+            for ambiguous in yaml::ambiguous(text) {
+                findings.warning(file, ambiguous);
+            }
         }
+        let documents: Vec<Value> = documents
+            .into_iter()
+            .flat_map(|document| envoy::dump::documents(&document).unwrap_or_else(|| vec![document]))
+            .collect();
         let (resources, documents): (Vec<Value>, Vec<Value>) =
             documents.into_iter().partition(kubernetes::is_resource);
         if !resources.is_empty() {
-            check_resources(file, &resources, &mut findings);
+            // A file often has several: its name alone says too little.
+            let place = |resource: &Value| format!("{file}: {}", kubernetes::label(resource));
+            all_resources.extend(resources.into_iter().map(|resource| (place(&resource), resource)));
             if documents.iter().all(Value::is_null) {
                 continue; // nothing else but what stands beside a needless `---`
             }
         }
         if documents.iter().any(envoy::is_envoys) {
             envoys.extend(documents.into_iter().map(|document| (file.as_str(), document)));
+        } else if let [Value::Object(other)] = documents.as_slice()
+            && !other.contains_key("rollouts")
+            && !other.contains_key("control")
+        {
+            let known: Vec<&String> = other.keys().take(3).collect();
+            findings.note(
+                file,
+                format_args!("nothing to check: neither `rollouts` nor `control` is in it, but {known:?}"),
+            );
         } else if let [configuration] = documents.as_slice() {
             check_configuration(file, configuration, &mut findings);
         } else {
             findings.error(file, format_args!("{} documents; expected one configuration", documents.len()));
         }
     }
+    check_resources(&all_resources, &mut findings);
     let documents: Vec<Node<'_>> =
         envoys.iter().map(|(file, document)| Node::document(file, document)).collect();
     let bootstraps = documents.iter().filter(|document| is_bootstrap(document)).count();
@@ -86,6 +113,20 @@ fn check(files: &[(String, String)]) -> Findings {
     findings
 }
 
+/// Envoy and kubectl read JSON by the file's name; everything else is YAML to them.
+fn parse(file: &str, text: &str) -> Result<Vec<Value>, String> {
+    if is_json(file) {
+        return serde_json::from_str(text)
+            .map(|document| vec![document])
+            .map_err(|error| format!("not valid JSON: {error}"));
+    }
+    yaml::read(text).map_err(|error| format!("not valid YAML: {error}"))
+}
+
+fn is_json(file: &str) -> bool {
+    Path::new(file).extension().is_some_and(|extension| extension == "json")
+}
+
 fn is_bootstrap(document: &Node<'_>) -> bool {
     document.field("static_resources").is_some()
 }
@@ -96,6 +137,7 @@ fn check_configuration(
     configuration: &Value,
     findings: &mut Findings,
 ) -> Option<Config> {
+    findings.ours = true;
     let config = match config::check(configuration) {
         Ok(config) => config,
         Err(problems) => {
@@ -113,26 +155,33 @@ fn check_configuration(
     Some(config)
 }
 
-/// Checks the configurations in a file's Kubernetes resources.
-fn check_resources(file: &str, resources: &[Value], findings: &mut Findings) {
+/// Checks the configurations in Kubernetes resources, and the resources around them, all together.
+fn check_resources(resources: &[(String, Value)], findings: &mut Findings) {
     let told = findings.lines.len();
+    let set: Vec<Node<'_>> = resources
+        .iter()
+        .flat_map(|(place, resource)| kubernetes::expand(Node::document(place, resource)))
+        .collect();
     let mut configs: Vec<(String, Config)> = Vec::new();
-    for resource in resources {
-        // A file often has several: its name alone says too little.
-        let place = format!("{file}: {}", kubernetes::label(resource));
-        for configuration in kubernetes::configurations(&Node::document(&place, resource), findings) {
-            let config = check_configuration(&configuration, configuration.value, findings);
-            configs.extend(config.map(|config| (configuration.to_string(), config)));
+    for resource in &set {
+        for configuration in kubernetes::configurations(resource, findings) {
+            if let Some(config) = check_configuration(&configuration, configuration.value, findings) {
+                kubernetes::around(resource, &config, &set, findings);
+                configs.push((configuration.to_string(), config));
+            }
         }
     }
     // Istio's `EnvoyFilter` can hold one.
-    let has_control = configs.iter().any(|(_, config)| config.control.is_some())
-        || resources.iter().any(|resource| envoy::control::is_in(&Node::document(file, resource)));
+    let has_control =
+        configs.iter().any(|(_, config)| config.control.is_some()) || set.iter().any(envoy::control::is_in);
     if !has_control {
         configs.iter().for_each(|(place, config)| envoy::control::is_missing(place, [config], findings));
     }
     if findings.lines.len() == told {
-        findings.note(&file, "nothing to check: no changeover filter in its Kubernetes resources");
+        for (place, _) in resources {
+            let file = place.split(": ").next().unwrap_or_default();
+            findings.note(&file, "nothing to check: no changeover filter in its Kubernetes resources");
+        }
     }
 }
 
@@ -213,6 +262,7 @@ fn check_envoy(documents: &[Node<'_>], findings: &mut Findings) {
                 of(&inside)
             };
             found = true;
+            findings.ours = true;
             if let Some(filter) = filter.filter(|filter| filter.is_control) {
                 envoy::control::plugin(filter, findings);
                 envoy::control::behind(manager, &parts.routes, findings);
@@ -244,7 +294,7 @@ fn check_envoy(documents: &[Node<'_>], findings: &mut Findings) {
         if parts.managers.is_empty() {
             findings.note(&place, "nothing to check: it has no HTTP filters"); // a fragment: routes, clusters, tags
         } else {
-            findings.error(
+            findings.note(
                 &place,
                 "no changeover filter in it: none has `changeover` in its name, root_id, vm_id or code's file name",
             );

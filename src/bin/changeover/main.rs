@@ -29,7 +29,9 @@ struct Arguments {
 enum Command {
     /// Validate configurations: bare ones, or the changeover filters inside YAML for Envoy, Istio or Envoy Gateway
     ///
-    /// Exit status: 0 all are valid, 1 one is not, 2 a file cannot be read.
+    /// It reads Envoy's /config_dump and egctl's output, too.
+    ///
+    /// Exit status: 0 all are valid, 1 one is not, 2 a file cannot be read, 3 no file has a changeover filter.
     Check {
         /// YAML or JSON files; `-` is standard input
         #[arg(required = true, value_name = "FILE")]

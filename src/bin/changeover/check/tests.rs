@@ -108,7 +108,8 @@ fn whatever_is_missing_around_the_filter_is_told() {
         (BOOTSTRAP, "                failure_policy: FAIL_OPEN\n", "", vec![error(PLUGIN, "failure_policy is not FAIL_OPEN: a filter that fails would answer 503 to everything instead of leaving requests to stable")]),
         (BOOTSTRAP, "mutations:\n              - remove: x-changeover-cluster\n", "mutations:\n", vec![error(MANAGER, "a client's own x-changeover-cluster is not removed; expected `remove: x-changeover-cluster` in early_header_mutation_extensions")]),
         (BOOTSTRAP, "- remove: x-changeover-mirror\n              - remove: x-changeover-shadow\n", "- remove: x-changeover-shadow\n", vec![error(MANAGER, "a client's own x-changeover-mirror is not removed; expected `remove: x-changeover-mirror` in early_header_mutation_extensions")]),
-        (BOOTSTRAP, "cluster_header: x-changeover-cluster", "cluster: digits-svm", vec![error(&format!("{MANAGER}.route_config"), "no route obeys the filter; expected one with `headers: [{name: x-changeover-cluster, present_match: true}]` and `cluster_header: x-changeover-cluster`")]),
+        (BOOTSTRAP, "cluster_header: x-changeover-cluster", "cluster: digits-svm", vec![error(&format!("{ROUTES}.routes[0]"), "requests of rollout \"digits\" for version \"logreg\" end here, where nothing obeys the filter: the first route that takes them counts; expected above it one with the same conditions, `headers: [{name: x-changeover-cluster, present_match: true}]` and `cluster_header: x-changeover-cluster`")]),
+        (BOOTSTRAP, "cluster_header: x-changeover-cluster", "ignored: digits-svm", vec![error(&format!("{MANAGER}.route_config"), "no route obeys the filter; expected one with `headers: [{name: x-changeover-cluster, present_match: true}]` and `cluster_header: x-changeover-cluster`")]),
         (BOOTSTRAP, "cluster: digits-logreg\n                  timeout", "cluster: digits-svm\n                  timeout", vec![error(&format!("{ROUTES}.routes[1].route"), "warning: the ordinary route leads to \"digits-svm\", the candidate of rollout \"digits\": right only while its release is being finished")]),
         (BOOTSTRAP, "cluster: digits-logreg\n                  timeout", "cluster: other\n                  timeout", vec![error(&format!("{ROUTES}.routes[1].route"), "the ordinary route leads to \"other\", not to stable's cluster \"digits-logreg\" of rollout \"digits\": that is where requests go when the filter fails")]),
         (BOOTSTRAP, "- match: {prefix: /}", "- match: {prefix: /elsewhere}", vec![error(ROUTES, "no ordinary route for rollout \"digits\": without the filter its requests would get 404; expected one to stable's cluster below the route that obeys the filter")]),
@@ -116,7 +117,7 @@ fn whatever_is_missing_around_the_filter_is_told() {
         (BOOTSTRAP, "  - {tag_name: worker, regex", "  - {tag_name: wrecker, regex", vec!["f0: stats_config.stats_tags lacks worker: those labels would stay glued to the metrics' names; copy them from envoy/stats-tags.yaml".into()]),
         (BOOTSTRAP, "version_header: {response: true}", "labels: {team: a}", vec!["f0: stats_config.stats_tags lacks team: those labels would stay glued to the metrics' names; copy them from envoy/stats-tags.yaml".into()]),
         (BOOTSTRAP, "address: {socket_address: {address: 127.0.0.1, port_value: 9901}}", "address: {socket_address: {address: 0.0.0.0, port_value: 9901}}", vec!["f0: admin.address.socket_address: warning: the admin interface listens on 0.0.0.0: whoever reaches it can stop Envoy; expected 127.0.0.1".into()]),
-        (BOOTSTRAP, "release: \"2026-11-24.1\"", "release: 0123", vec![format!("f0: warning: {PLUGIN}.configuration.value.rollouts[0].release: Envoy reads 0123 as the octal number 83; put it in quotes if it is a text"), error(PLUGIN, "rollouts[0].release: found the number 83, expected a text: put it in quotes")]),
+        (BOOTSTRAP, "release: \"2026-11-24.1\"", "release: 0123", vec![format!("f0: warning: {PLUGIN}.configuration.value.rollouts[0].release: Envoy reads 0123 as the octal number 83; put it in quotes if it is a text")]),
         (BOOTSTRAP, "name: changeover\n                # Config", "name: other\n                # Config", vec![]),
         (BOOTSTRAP, "release: \"2026-11-24.1\"", "release: no", vec![format!("f0: warning: {PLUGIN}.configuration.value.rollouts[0].release: Envoy reads no as the boolean false; put it in quotes if it is a text"), error(PLUGIN, "rollouts[0].release: found the boolean false, expected a text: put it in quotes (YAML reads yes, no, on, off, y, n as booleans)")]),
         (BOOTSTRAP, "                configuration:\n", "                ignored:\n", vec![error(PLUGIN, "it has no `configuration`; expected a google.protobuf.Struct with at least `rollouts: []`")]),
@@ -124,7 +125,7 @@ fn whatever_is_missing_around_the_filter_is_told() {
         (BOOTSTRAP, "google.protobuf.Struct", "google.protobuf.StringValue", vec![error(PLUGIN, "the StringValue's `value` is no text; expected JSON in quotes")]),
         (BOOTSTRAP, "google.protobuf.Struct", "google.protobuf.BytesValue", vec![error(PLUGIN, "the BytesValue's `value` is not in base64")]),
         (BOOTSTRAP, "x-changeover-cluster\n              - remove: x-changeover-mirror\n              - remove: x-changeover-shadow\n", "x-changeover-cluster\n              - remove: x-changeover-mirror\n", vec![error(MANAGER, "a client's own x-changeover-shadow is not removed; expected `remove: x-changeover-shadow` in early_header_mutation_extensions")]),
-        (&mirrored, policy, "                  ignored:\n                  - cluster_header: x-changeover-mirror\n", vec![error(&format!("{ROUTES}.routes[1].route"), "nothing would be mirrored from here; expected `request_mirror_policies` with `cluster_header: x-changeover-mirror`")]),
+        (&mirrored, policy, "                  metadata_match:\n                  - cluster_header: x-changeover-mirror\n", vec![error(&format!("{ROUTES}.routes[1].route"), "nothing would be mirrored from here; expected `request_mirror_policies` with `cluster_header: x-changeover-mirror`")]),
         (&mirrored, "request_headers_to_remove: [x-changeover-cluster]", "request_headers_to_remove: [x-changeover-cluster, x-changeover-mirror]", vec![error(&format!("{ROUTES}.routes[0]"), "request_headers_to_remove has x-changeover-mirror, which switches the mirror off; expected it without")]),
         (&mirrored, "domains: [\"*\"]", "domains: [\"*\"]\n              request_headers_to_remove: [x-changeover-mirror]", vec![error(ROUTES, "request_headers_to_remove has x-changeover-mirror, which switches the mirror off; expected it without")]),
         (&mirrored, "          route_config:\n", "          route_config:\n            request_headers_to_remove: [x-changeover-mirror]\n", vec![error(&format!("{MANAGER}.route_config"), "request_headers_to_remove has x-changeover-mirror, which switches the mirror off; expected it without")]),
@@ -306,26 +307,32 @@ fn who_waits_for_a_promotion_needs_a_control_listener() {
 }
 
 #[test]
-fn a_route_waits_no_longer_than_the_judge() {
+fn answers_later_than_the_judge_waits_are_told() {
     let warning = |route: usize, timeout: &str, deadline: &str| {
         format!(
-            "f0: {ROUTES}.routes[{route}].route: warning: its timeout ({timeout}) is longer than the analysis.deadline of \
-             rollout \"digits\": a request that Envoy still waits for counts as failed already; expected at most {deadline}"
+            "f0: {ROUTES}.routes[{route}].route: warning: its timeout ({timeout}), which is for the whole answer, is longer \
+             than the analysis.deadline of rollout \"digits\", which is for the answer's headers: those that come later than \
+             {deadline} reach the client and count as failed"
         )
     };
+    let differs = format!(
+        "f0: {ROUTES}.routes[0]: warning: the ordinary route has `timeout` (f0: {ROUTES}.routes[1].route), and this one has it \
+         otherwise: requests that the filter chooses go without; expected the same"
+    );
     let text = moving(BOOTSTRAP);
     let rows = [
         ("deadline: 15s", "deadline: 2500ms", vec![warning(0, "15s", "2.5s"), warning(1, "15s", "2.5s")]),
         (
             "cluster_header: x-changeover-cluster\n                  timeout: 15s",
             "cluster_header: x-changeover-cluster\n                  timeout: 15.001s",
-            vec![warning(0, "15.001s", "15s")],
+            vec![warning(0, "15.001s", "15s"), differs.clone()],
         ),
         (
             "cluster: digits-logreg\n                  timeout: 15s",
             "cluster: digits-logreg\n                  timeout: 0s",
-            vec![warning(1, "0s", "15s")],
+            vec![differs],
         ),
+        ("timeout: 15s", "timeout: 0s", vec![]), // a stream on both routes
         ("                  timeout: 15s\n", "", vec![]),
         ("timeout: 15s", "timeout: soon", vec![]),
         ("analysis: {deadline: 15s}", "", vec![]),
@@ -375,6 +382,34 @@ fn routes_may_come_by_rds_from_another_file() {
 fn two_bootstraps_are_two_envoys() {
     let other = BOOTSTRAP.replace("weights: {svm: 20}", "weights: {svm: 30}");
     assert_eq!(complaints(&[BOOTSTRAP, &other, ECDS]), [""; 0]);
+}
+
+/// What is in the files besides a filter of ours: nothing, so that a pipeline can check a whole repository.
+#[test]
+fn files_without_a_filter_of_ours_are_no_error() {
+    let check = |file: &str, text: &str| check(&[(file.to_owned(), text.to_owned())]);
+    for text in [
+        "stats_config: {}",
+        "{apiVersion: v1, kind: Secret}",
+        "{name: chart, version: 1.0}",
+        "{listeners: []}",
+    ] {
+        let found = check("f", text);
+        assert!(!found.bad && !found.ours && found.lines.len() == 1, "{found:?}");
+    }
+    assert!(check("f", BARE).ours && check("f", BOOTSTRAP).ours && check("f", BY_ECDS).ours);
+    assert!(check("f", include_str!("../../../../envoy/istio.yaml")).ours);
+    let refused = check("f", "{rollouts: 5}");
+    assert!(refused.bad && refused.ours);
+}
+
+#[test]
+fn json_is_read_by_the_name_of_its_file() {
+    let text = "{\"rollouts\": [{\"name\": \"a\", \"release\": 1.10, \"versions\": {\"b\": {\"cluster\": \"c\"}}, \"stable\": \"b\"}]}";
+    let check = |file: &str| check(&[(file.to_owned(), text.to_owned())]);
+    assert!(check("f.json").bad, "a number is no text in JSON");
+    assert!(!check("f.yaml").bad, "Envoy reads a text in YAML");
+    assert_eq!(super::check(&[("f.json".into(), "{a: 1}".into())]).bad, true);
 }
 
 #[test]

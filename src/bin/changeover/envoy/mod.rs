@@ -5,6 +5,7 @@
 
 pub(crate) mod bootstrap;
 pub(crate) mod control;
+pub(crate) mod dump;
 pub(crate) mod filters;
 pub(crate) mod plugin;
 pub(crate) mod routes;
@@ -121,6 +122,8 @@ pub(crate) struct Findings {
     pub(crate) lines: Vec<String>,
     /// Whether one of them is an error.
     pub(crate) bad: bool,
+    /// Whether one of them is about a filter of ours.
+    pub(crate) ours: bool,
 }
 
 impl Findings {

@@ -1,12 +1,17 @@
 //! The HTTP connection manager around a filter: headers a client must not send, routes, the mirror.
 
-use changeover::config::schema::{Config, Rollout};
+mod hosts;
+mod settings;
+pub(crate) mod takes;
+mod walk;
+
+use changeover::config::schema::Config;
 
 use super::{Findings, Node};
 
-const CLUSTER: &str = "x-changeover-cluster";
-const MIRROR: &str = "x-changeover-mirror";
-const SHADOW: &str = "x-changeover-shadow";
+pub(crate) const CLUSTER: &str = "x-changeover-cluster";
+pub(crate) const MIRROR: &str = "x-changeover-mirror";
+pub(crate) const SHADOW: &str = "x-changeover-shadow";
 
 /// Checks a connection manager whose filter has this configuration (`None`: it comes from elsewhere), with the
 /// route configurations that its RDS may name.
@@ -16,25 +21,30 @@ pub(crate) fn check(
     routes: &[Node<'_>],
     findings: &mut Findings,
 ) {
-    clients_headers(manager, findings);
+    clients_headers(manager, std::slice::from_ref(manager), findings);
     let Some(routes) = of(manager, routes, findings) else { return };
-    let hosts: Vec<Node<'_>> = routes.list("virtual_hosts").into_iter().filter(has_chosen_route).collect();
-    if hosts.is_empty() {
+    let hosts = routes.list("virtual_hosts");
+    let only_envoy_knows =
+        routes.field("vhds").is_some() || hosts.iter().any(|host| host.field("matcher").is_some());
+    if only_envoy_knows {
+        findings.note(
+            &routes,
+            "could not tell whether its routes obey the filter: Envoy finds them by `vhds` or `matcher`",
+        );
+        return;
+    }
+    if !hosts.iter().any(obeys_somewhere) {
         findings.error(
             &routes,
             format_args!("no route obeys the filter; expected one with `headers: [{{name: {CLUSTER}, present_match: true}}]` and `cluster_header: {CLUSTER}`"),
         );
+        return;
     }
-    for host in &hosts {
-        for rollout in config.into_iter().flat_map(|config| &config.rollouts) {
-            if is_about(rollout, host) {
-                ordinary_route(rollout, host, findings);
-                timeouts(rollout, host, findings);
-            }
-        }
-        if config.is_some_and(|config| config.rollouts.iter().any(|rollout| rollout.mirror.is_some())) {
-            mirror(host, &routes, findings);
-        }
+    for rollout in config.into_iter().flat_map(|config| &config.rollouts) {
+        walk::check(rollout, &routes, findings);
+    }
+    if config.is_some_and(|config| config.rollouts.iter().any(|rollout| rollout.mirror.is_some())) {
+        hosts.iter().filter(|host| obeys_somewhere(host)).for_each(|host| mirror(host, &routes, findings));
     }
 }
 
@@ -47,7 +57,13 @@ pub(super) fn of<'a>(
     if let Some(inline) = manager.field("route_config") {
         return Some(inline);
     }
-    let rds = manager.field("rds")?;
+    let Some(rds) = manager.field("rds") else {
+        findings.note(
+            manager,
+            "could not tell whether its routes obey the filter: they are neither in `route_config` nor `rds`",
+        );
+        return None;
+    };
     let named = |node: &&Node<'_>| node.text("name") == rds.text("route_config_name");
     let found = discovered.iter().find(named).cloned();
     if found.is_none() {
@@ -57,10 +73,12 @@ pub(super) fn of<'a>(
     found
 }
 
-/// A client's own copies of the internal headers must be gone before anything looks at them.
-fn clients_headers(manager: &Node<'_>, findings: &mut Findings) {
-    let mutations = manager.list("early_header_mutation_extensions").into_iter();
-    let removed: Vec<&str> = mutations
+/// A client's own copies of the internal headers must be gone before anything looks at them: in one connection manager,
+/// which may stand in several patches.
+pub(crate) fn clients_headers(place: &Node<'_>, managers: &[Node<'_>], findings: &mut Findings) {
+    let removed: Vec<&str> = managers
+        .iter()
+        .flat_map(|manager| manager.list("early_header_mutation_extensions"))
         .filter_map(|extension| extension.field("typed_config"))
         .flat_map(|config| config.list("mutations"))
         .filter_map(|mutation| mutation.text("remove"))
@@ -68,17 +86,16 @@ fn clients_headers(manager: &Node<'_>, findings: &mut Findings) {
     for header in [CLUSTER, MIRROR, SHADOW] {
         if !removed.iter().any(|name| name.eq_ignore_ascii_case(header)) {
             findings.error(
-                manager,
+                place,
                 format_args!("a client's own {header} is not removed; expected `remove: {header}` in early_header_mutation_extensions"),
             );
         }
     }
 }
 
-/// A route that goes where the filter says.
+/// A route that goes where the filter says: to the cluster that its header names, or to one of them by its value.
 fn is_chosen(route: &Node<'_>) -> bool {
-    let by_header = route.field("route").is_some_and(|action| action.text("cluster_header") == Some(CLUSTER));
-    by_header && asks_for_header(route)
+    asks_for_header(route) && route.field("route").is_some()
 }
 
 fn asks_for_header(route: &Node<'_>) -> bool {
@@ -86,108 +103,17 @@ fn asks_for_header(route: &Node<'_>) -> bool {
     matches.iter().any(|header| header.text("name").is_some_and(|name| name.eq_ignore_ascii_case(CLUSTER)))
 }
 
-fn has_chosen_route(host: &Node<'_>) -> bool {
-    host.list("routes").iter().any(is_chosen)
+/// A route whose cluster is the one that the header names.
+pub(crate) fn follows_header(route: &Node<'_>) -> bool {
+    let header = route.field("route").and_then(|action| action.text("cluster_header"));
+    header.is_some_and(|header| header.eq_ignore_ascii_case(CLUSTER))
 }
 
-/// Whether a rollout's requests may come to a virtual host.
-fn is_about(rollout: &Rollout, host: &Node<'_>) -> bool {
-    let domains: Vec<&str> = host
-        .value
-        .get("domains")
-        .and_then(|list| list.as_array())
-        .into_iter()
-        .flatten()
-        .filter_map(|domain| domain.as_str())
-        .collect();
-    let authorities = &rollout.matches.authority;
-    authorities.is_empty()
-        || domains.contains(&"*")
-        || authorities
-            .iter()
-            .any(|authority| domains.iter().any(|domain| domain.eq_ignore_ascii_case(authority)))
-}
-
-/// The route that a rollout's requests take without the filter leads to its stable version.
-fn ordinary_route(rollout: &Rollout, host: &Node<'_>, findings: &mut Findings) {
-    let routes = host.list("routes");
-    let Some(route) = routes.iter().find(|route| !asks_for_header(route) && may_take(route, rollout)) else {
-        findings.error(
-            host,
-            format_args!("no ordinary route for rollout {:?}: without the filter its requests would get 404; expected one to stable's cluster below the route that obeys the filter", rollout.name),
-        );
-        return;
-    };
-    let Some(action) = route.field("route") else { return };
-    let Some(cluster) = action.text("cluster") else { return };
-    let of = |version: &String| rollout.versions.get(version).map(|version| version.cluster.as_str());
-    if of(&rollout.stable) == Some(cluster) {
-        return;
-    }
-    if rollout.candidate.as_ref().and_then(of) == Some(cluster) {
-        findings.warning(
-            &action,
-            format_args!("the ordinary route leads to {cluster:?}, the candidate of rollout {:?}: right only while its release is being finished", rollout.name),
-        );
-    } else {
-        let stable = of(&rollout.stable).unwrap_or_default();
-        findings.error(
-            &action,
-            format_args!("the ordinary route leads to {cluster:?}, not to stable's cluster {stable:?} of rollout {:?}: that is where requests go when the filter fails", rollout.name),
-        );
-    }
-}
-
-/// Whether a route takes the requests of a rollout, as far as their path tells. Routes with other conditions are
-/// passed over.
-fn may_take(route: &Node<'_>, rollout: &Rollout) -> bool {
-    let Some(matches) = route.field("match") else { return false };
-    if !matches.list("headers").is_empty() || !matches.list("query_parameters").is_empty() {
-        return false;
-    }
-    takes_path(&matches, rollout)
-}
-
-fn takes_path(matches: &Node<'_>, rollout: &Rollout) -> bool {
-    let wanted = rollout.matches.prefix.as_ref().or(rollout.matches.path.as_ref());
-    let wanted = wanted.map_or("/", String::as_str);
-    match (matches.text("prefix"), matches.text("path"), matches.text("path_separated_prefix")) {
-        (Some(prefix), _, _) | (_, _, Some(prefix)) => wanted.starts_with(prefix),
-        (_, Some(path), _) => rollout.matches.path.as_deref() == Some(path),
-        _ => false,
-    }
-}
-
-/// Who waits longer than the judge does waits for requests that count as failed already.
-fn timeouts(rollout: &Rollout, host: &Node<'_>, findings: &mut Findings) {
-    let Some(analysis) = &rollout.analysis else { return };
-    let deadline = std::time::Duration::from_millis(analysis.deadline.as_millis());
-    let routes = host.list("routes");
-    let ordinary = routes.iter().find(|route| !asks_for_header(route) && may_take(route, rollout));
-    let chosen = routes.iter().filter(|route| {
-        is_chosen(route) && route.field("match").is_some_and(|matches| takes_path(&matches, rollout))
-    });
-    for action in chosen.chain(ordinary).filter_map(|route| route.field("route")) {
-        let timeout = action.text("timeout");
-        // 15 s is Envoy's default, and 0 s is none at all.
-        let Some(seconds) = seconds(timeout.unwrap_or("15s")) else { continue };
-        if seconds == 0.0 || seconds > deadline.as_secs_f64() {
-            findings.warning(
-                &action,
-                format_args!(
-                    "its timeout ({}) is longer than the analysis.deadline of rollout {:?}: a request that Envoy still \
-                     waits for counts as failed already; expected at most {deadline:?}",
-                    timeout.unwrap_or("15s unless given"),
-                    rollout.name,
-                ),
-            );
-        }
-    }
-}
-
-/// A duration as protobuf's JSON form writes it.
-fn seconds(text: &str) -> Option<f64> {
-    text.strip_suffix('s')?.parse().ok()
+fn obeys_somewhere(host: &Node<'_>) -> bool {
+    host.list("routes").iter().any(|route| {
+        let exact = route.field("route").is_some_and(|action| action.text("cluster").is_some());
+        follows_header(route) || (asks_for_header(route) && exact)
+    })
 }
 
 /// Envoy's mirror policy on the routes of a virtual host.

@@ -89,7 +89,9 @@ fn boolean(text: &str) -> Option<bool> {
 fn number(text: &str) -> Result<Value, String> {
     let special = text.strip_prefix(['+', '-']).unwrap_or(text);
     if matches!(special, ".inf" | ".Inf" | ".INF") || matches!(text, ".nan" | ".NaN" | ".NAN") {
-        return Err(format!("kubectl refuses {text}, which JSON has no form for; put it in quotes if it is a text"));
+        return Err(format!(
+            "kubectl refuses {text}, which JSON has no form for; put it in quotes if it is a text"
+        ));
     }
     if !text.starts_with(|first: char| first.is_ascii_digit() || matches!(first, '+' | '-' | '.')) {
         return Ok(text.into());
@@ -131,7 +133,8 @@ fn integer(text: &str) -> Option<Number> {
 /// `[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?`
 fn is_fraction(text: &str) -> bool {
     let text = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let (mantissa, exponent) = text.split_once(['e', 'E']).map_or((text, None), |(one, other)| (one, Some(other)));
+    let (mantissa, exponent) =
+        text.split_once(['e', 'E']).map_or((text, None), |(one, other)| (one, Some(other)));
     let all_digits = |text: &str| text.chars().all(|digit| digit.is_ascii_digit());
     let (whole, part) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let exponent_fits = exponent.is_none_or(|exponent| {

@@ -49,7 +49,9 @@ impl Reader {
 
     fn look_at(self, tree: &Tree, place: &str, found: &mut Vec<String>) {
         match &tree.kind {
-            Kind::Scalar(text, true) => found.extend(self.surprise(tree, text).map(|what| format!("{place}: {what}"))),
+            Kind::Scalar(text, true) => {
+                found.extend(self.surprise(tree, text).map(|what| format!("{place}: {what}")))
+            }
             Kind::Scalar(_, false) => {}
             Kind::List(list) => {
                 for (index, tree) in list.iter().enumerate() {
@@ -102,7 +104,8 @@ mod tests {
 
     #[test]
     fn each_document_is_read_as_its_reader_does() {
-        let text = "{a: 0.5, b: 010}\n---\n{apiVersion: v1, kind: Other, a: 0.5, b: &b {c: 0b11}, d: {<<: *b}}\n";
+        let text =
+            "{a: 0.5, b: 010}\n---\n{apiVersion: v1, kind: Other, a: 0.5, b: &b {c: 0b11}, d: {<<: *b}}\n";
         let expected = [
             json!({"a": "0.5", "b": 8}),
             json!({"apiVersion": "v1", "kind": "Other", "a": 0.5, "b": {"c": 3}, "d": {"c": 3}}),
@@ -112,7 +115,8 @@ mod tests {
 
     #[test]
     fn surprising_types_are_found() {
-        let text = "{a: {b: [x, no]}, c: 0123, d: \"no\", e: \"0123\", f: true, g: 10, h: 0x1f, a: 5, i: 72225e2}";
+        let text =
+            "{a: {b: [x, no]}, c: 0123, d: \"no\", e: \"0123\", f: true, g: 10, h: 0x1f, a: 5, i: 72225e2}";
         assert_eq!(
             ambiguous(text),
             [
@@ -144,13 +148,16 @@ mod tests {
     fn large_files_are_read_and_bombs_refused() {
         let text: String = (0..40_000).map(|n| format!("- {{name: r{n}, cluster: c}}\n")).collect();
         assert_eq!(read(&text).map(|documents| documents[0].as_array().map(Vec::len)), Ok(Some(40_000)));
-        let bomb: String = (1..12).map(|n| format!("a{n}: &a{n} [{}]\n", format!("*a{},", n - 1).repeat(10))).collect();
+        let bomb: String =
+            (1..12).map(|n| format!("a{n}: &a{n} [{}]\n", format!("*a{},", n - 1).repeat(10))).collect();
         let refused = read(&format!("a0: &a0 x\n{bomb}")).unwrap_err();
         assert!(refused.contains("aliases repeat more than 1000000 values"), "{refused}");
         for deep in ["[".repeat(200_000), format!("a: {}1{}", "[".repeat(600), "]".repeat(600))] {
             assert!(read(&deep).is_err());
         }
-        let chained: String = (1..20).map(|n| format!("a{n}: &a{n} {}*a{}{}\n", "[".repeat(90), n - 1, "]".repeat(90))).collect();
+        let chained: String = (1..20)
+            .map(|n| format!("a{n}: &a{n} {}*a{}{}\n", "[".repeat(90), n - 1, "]".repeat(90)))
+            .collect();
         assert!(read(&format!("a0: &a0 x\n{chained}")).unwrap_err().contains("nested more than 500 deep"));
         assert!(read("a: &a [*a]\n").is_err(), "an alias of itself");
     }

@@ -86,7 +86,8 @@ impl Builder {
             Event::MappingStart(_, anchor, given) => self.begin(true, anchor, tag(given), line),
             Event::SequenceEnd | Event::MappingEnd => {
                 let Some(open) = self.open.pop() else { return Ok(()) };
-                let kind = if open.is_map { Kind::Map(pairs(open.children)) } else { Kind::List(open.children) };
+                let kind =
+                    if open.is_map { Kind::Map(pairs(open.children)) } else { Kind::List(open.children) };
                 self.complete(Tree::new(kind, open.tag), open.anchor, line)
             }
             Event::Alias(anchor) => {

@@ -58,3 +58,115 @@ fn who_waits_for_a_promotion_is_told_that_nobody_can() {
     });
     assert_eq!(complaints(&[&format!("{waiting}\n---\n{plugin}\n")]), [""; 0]);
 }
+
+/// What is said when a shipped file has one thing changed, besides that its configuration is valid.
+fn changed(file: &str, from: &str, to: &str) -> (Vec<String>, bool) {
+    assert!(file.contains(from), "nothing to change: {from}");
+    let (lines, bad) = findings(&[&file.replace(from, to)]);
+    (lines.into_iter().filter(|line| !line.contains(": valid: ")).collect(), bad)
+}
+
+/// Each row: the file, what is replaced by what, how the finding goes on behind the filter's place, and whether it fails.
+#[test]
+fn what_stands_around_the_filter_is_checked_in_all_files_together() {
+    let rows = [
+        (
+            ISTIO,
+            "kind: EnvoyFilter",
+            "kind: Other",
+            "nothing obeys the filter: there is no EnvoyFilter in these files",
+            true,
+        ),
+        (
+            ISTIO,
+            "cluster_header: x-changeover-cluster",
+            "cluster: b",
+            "no patch adds a route that obeys the filter for version \"blue\"",
+            true,
+        ),
+        (
+            ISTIO,
+            "              - remove: x-changeover-cluster\n",
+            "",
+            "a client's own x-changeover-cluster is not removed",
+            true,
+        ),
+        (
+            ISTIO,
+            "operation: INSERT_FIRST",
+            "operation: ADD",
+            "the route that obeys the filter would stand below the ordinary one (ADD)",
+            true,
+        ),
+        (
+            ISTIO,
+            "  - name: recommender\n    route:",
+            "  - name: other\n    route:",
+            "warning: no VirtualService of these files has a route \"recommender\"",
+            false,
+        ),
+        (
+            ISTIO,
+            "{host: recommender-blue.",
+            "{host: recommender-green.",
+            "warning: the ordinary route leads to \"recommender-green",
+            false,
+        ),
+        (ISTIO, "{host: recommender-blue.", "{host: third.", "the ordinary route leads to \"third", true),
+        (
+            GATEWAY,
+            "kind: ClientTrafficPolicy",
+            "kind: Other",
+            "a client's own x-changeover-cluster is not removed",
+            true,
+        ),
+        (
+            GATEWAY,
+            "remove: [x-changeover-cluster, x-changeover-mirror, x",
+            "remove: [x-changeover-mirror, x",
+            "a client's own x-changeover-cluster is not removed",
+            true,
+        ),
+        (
+            GATEWAY,
+            "name: x-changeover-cluster, value: green}",
+            "name: x-changeover-cluster, value: red}",
+            "no rule of an HTTPRoute in these files matches `x-changeover-cluster: green`",
+            true,
+        ),
+        (
+            GATEWAY,
+            "kind: HTTPRoute\nmetadata",
+            "kind: Other\nmetadata",
+            "no rule of an HTTPRoute in these files matches `x-changeover-cluster: blue`",
+            true,
+        ),
+    ];
+    for (file, from, to, expected, fails) in rows {
+        let (lines, bad) = changed(file, from, to);
+        assert!(
+            lines.first().is_some_and(|line| line.contains(&format!(": {expected}"))),
+            "{to}: {lines:#?}"
+        );
+        assert_eq!(bad, fails, "{to}");
+    }
+    let ordinary = "value: /v2/models/recommender}\n    backendRefs: [{name: recommender-blue,";
+    let (lines, bad) = changed(GATEWAY, ordinary, &ordinary.replace("blue", "green"));
+    assert!(!bad && lines[0].contains("the ordinary rule leads to the candidate"), "{lines:?}");
+    let (lines, bad) = changed(GATEWAY, ordinary, &ordinary.replace("blue", "red"));
+    assert!(bad && lines[0].contains("has other `backendRefs`"), "{lines:?}");
+    let (lines, bad) = changed(GATEWAY, ordinary, &ordinary.replace("recommender}", "other}"));
+    assert!(bad && lines[0].contains("no ordinary rule for rollout \"recommender\""), "{lines:?}");
+    // Any number of files.
+    for file in [ISTIO, GATEWAY] {
+        let parts: Vec<&str> = file.split("\n---\n").collect();
+        assert!(parts.len() > 3);
+        assert_eq!(complaints(&parts), [""; 0]);
+    }
+    let extension = ISTIO.replace("kind: WasmPlugin", "kind: TrafficExtension");
+    let spec = extension.replace(
+        "  failStrategy: FAIL_OPEN\n",
+        "  wasm: {failStrategy: FAIL_OPEN, pluginName: changeover}\n",
+    );
+    assert!(findings(&[&spec]).0[0].contains("spec.wasm: pluginConfig is missing"));
+}

@@ -18,7 +18,8 @@ fn spellings_are_typed_as_envoy_types_them() {
 
 #[test]
 fn keys_are_texts_whatever_they_look_like() {
-    let tree = tree::read("m: &m {q: 1}\nk: {no: 1, ~: 2, 010: 3, 1.0: 4, !ignore z: 5, <<: *m, d: 1, \"d\": 2}\n");
+    let tree =
+        tree::read("m: &m {q: 1}\nk: {no: 1, ~: 2, 010: 3, 1.0: 4, !ignore z: 5, <<: *m, d: 1, \"d\": 2}\n");
     let document = value(&tree.expect("YAML").remove(0)).expect("text keys");
     let expected = serde_json::json!({"no": 1, "null": 2, "010": 3, "1.0": 4, "<<": {"q": 1}, "d": 2});
     assert_eq!(document.get("k"), Some(&expected));

@@ -1,8 +1,13 @@
-//! Changeover's filters in Kubernetes resources: Istio's `WasmPlugin` and Envoy Gateway's `EnvoyExtensionPolicy`.
+//! Changeover's filters in Kubernetes resources: Istio's `WasmPlugin` and `TrafficExtension`, Envoy Gateway's
+//! `EnvoyExtensionPolicy`.
 //!
-//! Both turn into an Envoy filter whose configuration is the JSON text of what stands here as YAML. Resources of
+//! All turn into an Envoy filter whose configuration is the JSON text of what stands here as YAML. Resources of
 //! other kinds are passed over.
 
+mod gateway;
+mod istio;
+
+use changeover::config::schema::Config;
 use serde_json::Value;
 
 use crate::envoy::filters::NAME;
@@ -23,7 +28,12 @@ pub(crate) fn label(resource: &Value) -> String {
 pub(crate) fn configurations<'a>(resource: &Node<'a>, findings: &mut Findings) -> Vec<Node<'a>> {
     let group = resource.text("apiVersion").and_then(|version| version.split('/').next());
     match (group, resource.text("kind")) {
-        (Some("extensions.istio.io"), Some("WasmPlugin")) => wasm_plugin(resource, findings),
+        (Some("extensions.istio.io"), Some("WasmPlugin")) => {
+            wasm_plugin(resource, resource.field("spec"), findings)
+        }
+        (Some("extensions.istio.io"), Some("TrafficExtension")) => {
+            wasm_plugin(resource, resource.at(&["spec", "wasm"]), findings)
+        }
         (Some("gateway.envoyproxy.io"), Some("EnvoyExtensionPolicy")) => extension_policy(resource, findings),
         // What `kubectl get --output yaml` prints.
         (Some("v1"), Some("List")) => {
@@ -33,8 +43,30 @@ pub(crate) fn configurations<'a>(resource: &Node<'a>, findings: &mut Findings) -
     }
 }
 
-fn wasm_plugin<'a>(resource: &Node<'a>, findings: &mut Findings) -> Vec<Node<'a>> {
-    let Some(spec) = resource.field("spec") else { return Vec::new() };
+/// Checks what stands around a resource's configuration, in the set of all resources that are given together.
+pub(crate) fn around(resource: &Node<'_>, config: &Config, set: &[Node<'_>], findings: &mut Findings) {
+    if config.rollouts.is_empty() {
+        return;
+    }
+    match resource.text("kind") {
+        Some("EnvoyExtensionPolicy") => gateway::check(resource, config, set, findings),
+        _ => istio::check(resource, config, set, findings),
+    }
+}
+
+/// The resources of a kind.
+fn of_kind<'n, 'a>(set: &'n [Node<'a>], kind: &'static str) -> impl Iterator<Item = &'n Node<'a>> {
+    set.iter().filter(move |resource| resource.text("kind") == Some(kind))
+}
+
+/// A resource, or those in the list that `kubectl get --output yaml` prints.
+pub(crate) fn expand<'a>(resource: Node<'a>) -> Vec<Node<'a>> {
+    let is_list = resource.text("apiVersion") == Some("v1") && resource.text("kind") == Some("List");
+    if is_list { resource.list("items") } else { vec![resource] }
+}
+
+fn wasm_plugin<'a>(resource: &Node<'a>, spec: Option<Node<'a>>, findings: &mut Findings) -> Vec<Node<'a>> {
+    let Some(spec) = spec else { return Vec::new() };
     if !is_ours(&[name(resource), spec.text("pluginName"), spec.text("url")]) {
         return Vec::new();
     }
@@ -127,6 +159,10 @@ mod tests {
         let image = "{code: {type: Image, image: {url: r/changeover}}, failOpen: true, config: {}}";
         let other = "{name: other, config: {}}";
         assert_eq!(found(&policy(&format!("{other}, {image}"))).0, ["f: spec.wasm[1].config"]);
+        let extension = format!(
+            "{{apiVersion: extensions.istio.io/v1alpha1, kind: TrafficExtension, spec: {{phase: AUTHN, wasm: {{{url}}}}}}}"
+        );
+        assert_eq!(found(&extension).0, ["f: spec.wasm.pluginConfig"]);
         let list = format!("{{apiVersion: v1, kind: List, items: [{}]}}", wasm_plugin(url));
         assert_eq!(found(&list).0, ["f: items[0].spec.pluginConfig"]);
     }

@@ -1,0 +1,200 @@
+//! How many of a rollout's requests a route takes, as far as its `match` tells.
+
+use changeover::config::one_of::{HeaderTest, PathRule};
+use changeover::config::schema::Match;
+use serde_json::Value;
+
+use super::{CLUSTER, Node, SHADOW};
+
+/// How many of certain requests. Of two conditions the greater one holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Takes {
+    All,
+    Some,
+    /// Only Envoy can tell.
+    Unclear,
+    None,
+}
+
+/// A rollout's requests behind the filter.
+pub(crate) struct Requests<'a> {
+    pub(crate) matches: &'a Match,
+    /// The value of `x-changeover-cluster`; `None` without the filter.
+    pub(crate) cluster: Option<&'a str>,
+}
+
+impl Requests<'_> {
+    /// How many of them a route takes that stands first.
+    pub(crate) fn taken_by(&self, route: &Node<'_>) -> Takes {
+        const FREE: [&str; 3] = ["query_parameters", "cookies", "grpc"];
+        let Some(matches) = route.field("match") else { return Takes::Unclear };
+        let mut takes = self.path(&matches);
+        for header in matches.list("headers") {
+            takes = takes.max(self.header(&header));
+        }
+        for (field, value) in matches.value.as_object().into_iter().flatten() {
+            let is_empty = value.as_array().is_some_and(Vec::is_empty);
+            takes = takes.max(match field.as_str() {
+                field if FREE.contains(&field) && !is_empty => Takes::Some,
+                "case_sensitive" | "headers" => Takes::All,
+                field if FREE.contains(&field) || PATHS.contains(&field) => Takes::All,
+                _ => Takes::Unclear, // `runtime_fraction`, `dynamic_metadata`, what is not known here
+            });
+        }
+        takes
+    }
+
+    fn path(&self, matches: &Node<'_>) -> Takes {
+        let fold = |text: &str| match matches.value.get("case_sensitive") {
+            Some(Value::Bool(false)) => text.to_ascii_lowercase(),
+            _ => text.to_owned(),
+        };
+        let (own, is_whole) = match self.matches.path_rule() {
+            PathRule::Exact(path) => (fold(path), true),
+            PathRule::Prefix(prefix) => (fold(prefix), false),
+            PathRule::Any => ("/".to_owned(), false),
+        };
+        let below =
+            |wanted: &str| if !is_whole && wanted.starts_with(&own) { Takes::Some } else { Takes::None };
+        let prefix = |wanted: &str| if own.starts_with(wanted) { Takes::All } else { below(wanted) };
+        let exact = |wanted: &str| if is_whole && own == wanted { Takes::All } else { below(wanted) };
+        let text = |field| matches.text(field).map(fold);
+        if let Some(wanted) = text("prefix") {
+            prefix(&wanted)
+        } else if let Some(wanted) = text("path") {
+            exact(&wanted)
+        } else if let Some(wanted) = text("path_separated_prefix") {
+            // The prefix itself, and what follows it behind a slash.
+            exact(&wanted).min(prefix(&format!("{wanted}/")))
+        } else if let Some(regex) = matches.field("safe_regex").and_then(|regex| regex.text("regex")) {
+            match regex.strip_suffix(".*") {
+                Some(head) if is_literal(head) => prefix(head),
+                None if is_literal(regex) => exact(regex),
+                _ => Takes::Unclear,
+            }
+        } else if matches.field("connect_matcher").is_some() {
+            let connects = self.matches.methods.iter().any(|method| method == "CONNECT");
+            if connects { Takes::Unclear } else { Takes::None }
+        } else {
+            Takes::Unclear
+        }
+    }
+
+    fn header(&self, matcher: &Node<'_>) -> Takes {
+        let test = HeaderMatcher::of(matcher);
+        let name = matcher.text("name").unwrap_or_default().to_ascii_lowercase();
+        match name.as_str() {
+            CLUSTER => test.on(self.cluster),
+            SHADOW => test.on(None),
+            ":method" if self.matches.methods.is_empty() => test.on_any(true),
+            ":method" => {
+                let mut each = self.matches.methods.iter().map(|method| test.on(Some(method)));
+                let first = each.next().unwrap_or(Takes::Unclear);
+                each.fold(first, |all, one| if all == one { all } else { Takes::Some })
+            }
+            ":authority" | "host" | ":path" | ":scheme" => Takes::Unclear,
+            _ => {
+                let own = self.matches.headers.iter().find(|rule| rule.name.eq_ignore_ascii_case(&name));
+                match own.and_then(|rule| rule.test()) {
+                    Some(HeaderTest::Exact(value)) => test.on(Some(value)),
+                    Some(HeaderTest::Present(false)) => test.on(None),
+                    Some(_) => test.on_any(true),
+                    None => test.on_any(false),
+                }
+            }
+        }
+    }
+}
+
+const PATHS: [&str; 5] = ["prefix", "path", "path_separated_prefix", "safe_regex", "connect_matcher"];
+
+/// Whether a regular expression has nothing special in it.
+fn is_literal(regex: &str) -> bool {
+    regex.chars().all(|letter| letter.is_alphanumeric() || "/-_~%!@&=:,;".contains(letter))
+}
+
+/// A route's condition on a header.
+struct HeaderMatcher<'a> {
+    test: Test<'a>,
+    ignore_case: bool,
+    invert: bool,
+    missing_is_empty: bool,
+}
+
+enum Test<'a> {
+    Present(bool),
+    Exact(&'a str),
+    Prefix(&'a str),
+    Suffix(&'a str),
+    Contains(&'a str),
+    Unclear,
+}
+
+impl<'a> HeaderMatcher<'a> {
+    fn of(matcher: &Node<'a>) -> Self {
+        let flag = |node: &Node<'_>, field: &str| node.value.get(field) == Some(&true.into());
+        let string = matcher.field("string_match");
+        let of = |own: &str, general: &str| {
+            matcher.text(own).or_else(|| string.as_ref().and_then(|string| string.text(general)))
+        };
+        let regex = matcher.field("safe_regex_match").or_else(|| string.as_ref()?.field("safe_regex"));
+        let test = if let Some(value) = of("exact_match", "exact") {
+            Test::Exact(value)
+        } else if let Some(value) = of("prefix_match", "prefix") {
+            Test::Prefix(value)
+        } else if let Some(value) = of("suffix_match", "suffix") {
+            Test::Suffix(value)
+        } else if let Some(value) = of("contains_match", "contains") {
+            Test::Contains(value)
+        } else if let Some(regex) = regex {
+            match regex.text("regex") {
+                Some(".*") => Test::Prefix(""),
+                Some(regex) if is_literal(regex) => Test::Exact(regex),
+                _ => Test::Unclear,
+            }
+        } else if string.is_some() || matcher.field("range_match").is_some() {
+            Test::Unclear
+        } else {
+            Test::Present(matcher.value.get("present_match") != Some(&false.into()))
+        };
+        Self {
+            test,
+            ignore_case: string.as_ref().is_some_and(|string| flag(string, "ignore_case")),
+            invert: flag(matcher, "invert_match"),
+            missing_is_empty: flag(matcher, "treat_missing_header_as_empty"),
+        }
+    }
+
+    /// Requests in which the header has this value, or is missing.
+    fn on(&self, value: Option<&str>) -> Takes {
+        let fold = |text: &str| if self.ignore_case { text.to_ascii_lowercase() } else { text.to_owned() };
+        let held = if let Test::Present(present) = self.test {
+            value.is_some() == present
+        } else {
+            // What is missing has no value, be it inverted or not.
+            let Some(value) = value.or(self.missing_is_empty.then_some("")).map(fold) else {
+                return Takes::None;
+            };
+            match self.test {
+                Test::Exact(wanted) => value == fold(wanted),
+                Test::Prefix(wanted) => value.starts_with(&fold(wanted)),
+                Test::Suffix(wanted) => value.ends_with(&fold(wanted)),
+                Test::Contains(wanted) => value.contains(&fold(wanted)),
+                Test::Present(_) | Test::Unclear => return Takes::Unclear,
+            }
+        };
+        if held == self.invert { Takes::None } else { Takes::All }
+    }
+
+    /// Requests in which the header has any value, and may be missing unless it is there for certain.
+    fn on_any(&self, is_there: bool) -> Takes {
+        match self.test {
+            Test::Present(_) if is_there => self.on(Some("")),
+            Test::Unclear => Takes::Unclear,
+            _ => Takes::Some,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

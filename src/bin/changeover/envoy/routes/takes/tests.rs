@@ -1,0 +1,103 @@
+use super::*;
+use crate::yaml;
+use Takes::{All, None, Some, Unclear};
+
+fn taken(own: &str, matches: &str, cluster: Option<&str>) -> Takes {
+    let own = yaml::read(own).expect("YAML").remove(0);
+    let own: Match = serde_json::from_value(own).expect("a match");
+    let route = yaml::read(&format!("match: {matches}")).expect("YAML").remove(0);
+    Requests { matches: &own, cluster }.taken_by(&Node::document("f", &route))
+}
+
+#[test]
+fn paths_are_compared_as_sets() {
+    let rows = [
+        ("{}", "{prefix: /}", All),
+        ("{}", "{prefix: /a}", Some),
+        ("{prefix: /a}", "{prefix: /a}", All),
+        ("{prefix: /ab}", "{prefix: /a}", All),
+        ("{prefix: /a}", "{prefix: /ab}", Some),
+        ("{prefix: /a}", "{prefix: /b}", None),
+        ("{prefix: /a}", "{path: /a}", Some),
+        ("{prefix: /a}", "{path: /b}", None),
+        ("{path: /a}", "{path: /a}", All),
+        ("{path: /a}", "{path: /ab}", None),
+        ("{path: /a}", "{prefix: /ab}", None),
+        ("{path: /a}", "{path_separated_prefix: /a}", All),
+        ("{path: /a/b}", "{path_separated_prefix: /a}", All),
+        ("{path: /ab}", "{path_separated_prefix: /a}", None),
+        ("{prefix: /a}", "{path_separated_prefix: /a}", Some),
+        ("{prefix: /a/}", "{path_separated_prefix: /a}", All),
+        ("{prefix: /a/b}", "{path_separated_prefix: /a}", All),
+        ("{prefix: /ab}", "{path_separated_prefix: /a}", None),
+        ("{prefix: /v2}", "{prefix: /V2}", None),
+        ("{prefix: /v2}", "{prefix: /V2, case_sensitive: false}", All),
+        ("{path: /A}", "{path: /a, case_sensitive: false}", All),
+        ("{prefix: /a/}", "{safe_regex: {regex: /a/.*}}", All),
+        ("{prefix: /a}", "{safe_regex: {regex: /a/b}}", Some),
+        ("{prefix: /a}", "{safe_regex: {regex: /b.*}}", None),
+        ("{prefix: /a}", "{safe_regex: {regex: \"/a/[0-9]+\"}}", Unclear),
+        ("{prefix: /a}", "{path_match_policy: {}}", Unclear),
+        ("{}", "{connect_matcher: {}}", None),
+        ("{methods: [CONNECT]}", "{connect_matcher: {}}", Unclear),
+        ("{}", "{prefix: /, query_parameters: [{name: a}]}", Some),
+        ("{}", "{prefix: /, query_parameters: []}", All),
+        ("{}", "{prefix: /, grpc: {}}", Some),
+        ("{}", "{prefix: /, runtime_fraction: {}}", Unclear),
+        ("{}", "{prefix: /, something_new: 5}", Unclear),
+    ];
+    for (own, matches, expected) in rows {
+        assert_eq!(taken(own, matches, Option::None), expected, "{own} {matches}");
+    }
+}
+
+#[test]
+fn headers_are_compared_as_envoy_compares_them() {
+    let name = "name: X-Changeover-Cluster";
+    // The condition, then what it is with the header `blue` and without.
+    let rows = [
+        ("present_match: true", All, None),
+        ("present_match: false", None, All),
+        ("present_match: true, invert_match: true", None, All),
+        ("{}", All, None),
+        ("exact_match: blue", All, None),
+        ("exact_match: green", None, None),
+        ("exact_match: green, invert_match: true", All, None),
+        ("exact_match: green, invert_match: true, treat_missing_header_as_empty: true", All, All),
+        ("string_match: {exact: BLUE}", None, None),
+        ("string_match: {exact: BLUE, ignore_case: true}", All, None),
+        ("prefix_match: bl", All, None),
+        ("string_match: {prefix: gr}", None, None),
+        ("suffix_match: ue", All, None),
+        ("contains_match: lu", All, None),
+        ("safe_regex_match: {regex: blue}", All, None),
+        ("string_match: {safe_regex: {regex: .*}}", All, None),
+        ("string_match: {safe_regex: {regex: \"b+\"}}", Unclear, None),
+        ("range_match: {start: 1, end: 5}", Unclear, None),
+    ];
+    for (condition, with, without) in rows {
+        let condition = if condition == "{}" { "" } else { condition };
+        let matches = format!("{{prefix: /, headers: [{{{name}, {condition}}}]}}");
+        let found = [Option::Some("blue"), Option::None].map(|cluster| taken("{}", &matches, cluster));
+        assert_eq!(found, [with, without], "{condition}");
+    }
+    let rows = [
+        ("{}", "name: ':method', exact_match: GET", Some),
+        ("{}", "name: ':method', present_match: true", All),
+        ("{methods: [POST]}", "name: ':method', exact_match: POST", All),
+        ("{methods: [POST]}", "name: ':method', exact_match: GET", None),
+        ("{methods: [POST, GET]}", "name: ':method', exact_match: GET", Some),
+        ("{}", "name: x-a, exact_match: b", Some),
+        ("{headers: [{name: x-a, exact: b}]}", "name: X-A, exact_match: b", All),
+        ("{headers: [{name: x-a, exact: b}]}", "name: x-a, exact_match: c", None),
+        ("{headers: [{name: x-a, present: false}]}", "name: x-a, present_match: true", None),
+        ("{headers: [{name: x-a, prefix: b}]}", "name: x-a, present_match: true", All),
+        ("{headers: [{name: x-a, prefix: b}]}", "name: x-a, exact_match: b", Some),
+        ("{}", "name: ':authority', exact_match: b", Unclear),
+        ("{}", "name: x-changeover-shadow, present_match: true", None),
+    ];
+    for (own, condition, expected) in rows {
+        let matches = format!("{{prefix: /, headers: [{{{condition}}}]}}");
+        assert_eq!(taken(own, &matches, Option::None), expected, "{own} {condition}");
+    }
+}

@@ -1,0 +1,139 @@
+//! What Envoy Gateway needs beside the filter: a rule of an `HTTPRoute` for each version, an ordinary one, and the removal of
+//! a client's own headers.
+
+use changeover::config::schema::{Config, Rollout};
+use serde_json::{Value, json};
+
+use super::of_kind;
+use crate::envoy::routes::takes::{Requests, Takes};
+use crate::envoy::routes::{CLUSTER, MIRROR, SHADOW};
+use crate::envoy::{Findings, Node};
+
+/// Checks the resources around a filter.
+pub(super) fn check(filter: &Node<'_>, config: &Config, set: &[Node<'_>], findings: &mut Findings) {
+    removals(filter, set, findings);
+    let rules: Vec<Node<'_>> = of_kind(set, "HTTPRoute")
+        .filter_map(|route| route.field("spec"))
+        .flat_map(|spec| spec.list("rules"))
+        .collect();
+    for rollout in &config.rollouts {
+        for (version, settings) in &rollout.versions {
+            if rule_for(rollout, Some(&settings.cluster), &rules).is_none() {
+                findings.error(
+                    filter,
+                    format_args!(
+                        "no rule of an HTTPRoute in these files matches `{CLUSTER}: {}`, which stands for version {version:?} of \
+                         rollout {:?}: its requests would go to stable; expected a rule for each version",
+                        settings.cluster, rollout.name
+                    ),
+                );
+            }
+        }
+        ordinary(filter, rollout, &rules, findings);
+    }
+}
+
+fn removals(filter: &Node<'_>, set: &[Node<'_>], findings: &mut Findings) {
+    let removed: Vec<&str> = of_kind(set, "ClientTrafficPolicy")
+        .filter_map(|policy| policy.value.pointer("/spec/headers/earlyRequestHeaders/remove")?.as_array())
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    for header in [CLUSTER, MIRROR, SHADOW] {
+        if !removed.iter().any(|name| name.eq_ignore_ascii_case(header)) {
+            findings.error(
+                filter,
+                format_args!(
+                    "a client's own {header} is not removed; expected it in `headers.earlyRequestHeaders.remove` of a \
+                     ClientTrafficPolicy in these files"
+                ),
+            );
+        }
+    }
+}
+
+fn ordinary(filter: &Node<'_>, rollout: &Rollout, rules: &[Node<'_>], findings: &mut Findings) {
+    let backends = |rule: &Node<'_>| rule.value.get("backendRefs").cloned().unwrap_or_default();
+    let backends_of = |version: &String| {
+        let cluster = rollout.versions.get(version)?.cluster.as_str();
+        rule_for(rollout, Some(cluster), rules).map(backends)
+    };
+    let Some(rule) = rule_for(rollout, None, rules) else {
+        findings.error(
+            filter,
+            format_args!(
+                "no ordinary rule for rollout {:?} in an HTTPRoute of these files: without the filter its requests would get 404; \
+                 expected one without {CLUSTER} to stable's service",
+                rollout.name
+            ),
+        );
+        return;
+    };
+    let Some(stable) = backends_of(&rollout.stable) else { return };
+    if backends(rule) == stable {
+        return;
+    }
+    if rollout.candidate.as_ref().and_then(backends_of) == Some(backends(rule)) {
+        findings.warning(
+            rule,
+            format_args!("the ordinary rule leads to the candidate of rollout {:?}: right only while its release is being finished", rollout.name),
+        );
+    } else {
+        findings.error(
+            rule,
+            format_args!("the ordinary rule has other `backendRefs` than the rule for stable of rollout {:?}: that is where requests go when the filter fails", rollout.name),
+        );
+    }
+}
+
+/// The rule that takes requests with this value of the filter's header, or without it. The order of rules means nothing: of
+/// those that match, the one with more conditions wins, and that with the header has one more.
+fn rule_for<'n, 'a>(rollout: &Rollout, cluster: Option<&str>, rules: &'n [Node<'a>]) -> Option<&'n Node<'a>> {
+    let requests = Requests { matches: &rollout.matches, cluster };
+    let takes = |rule: &&Node<'_>| {
+        let all = [json!({})];
+        let matches = rule.value.get("matches").and_then(Value::as_array).map_or(&all[..], Vec::as_slice);
+        matches.iter().any(|one| {
+            let asks =
+                one.pointer("/headers").and_then(Value::as_array).into_iter().flatten().any(is_own_header);
+            let route = json!({"match": as_envoy(one)});
+            asks == cluster.is_some() && requests.taken_by(&Node::document("", &route)) != Takes::None
+        })
+    };
+    rules.iter().find(takes)
+}
+
+fn is_own_header(header: &Value) -> bool {
+    header.get("name").and_then(Value::as_str).is_some_and(|name| name.eq_ignore_ascii_case(CLUSTER))
+}
+
+/// What Envoy Gateway makes of a rule's match.
+fn as_envoy(one: &Value) -> Value {
+    let path = one.pointer("/path/value").and_then(Value::as_str).unwrap_or("/");
+    let mut matches = match one.pointer("/path/type").and_then(Value::as_str) {
+        Some("Exact") => json!({"path": path}),
+        Some("RegularExpression") => json!({"safe_regex": {"regex": path}}),
+        _ if path == "/" => json!({"prefix": "/"}),
+        _ => json!({"path_separated_prefix": path.trim_end_matches('/')}),
+    };
+    let mut headers: Vec<Value> = Vec::new();
+    for header in one.get("headers").and_then(Value::as_array).into_iter().flatten() {
+        let value = header.get("value").cloned().unwrap_or_default();
+        headers.push(match header.get("type").and_then(Value::as_str) {
+            Some("RegularExpression") => {
+                json!({"name": header.get("name"), "safe_regex_match": {"regex": value}})
+            }
+            _ => json!({"name": header.get("name"), "exact_match": value}),
+        });
+    }
+    if let Some(method) = one.get("method") {
+        headers.push(json!({"name": ":method", "exact_match": method}));
+    }
+    if let Some(fields) = matches.as_object_mut() {
+        fields.insert("headers".into(), headers.into());
+        if let Some(query) = one.get("queryParams") {
+            fields.insert("query_parameters".into(), query.clone());
+        }
+    }
+    matches
+}

@@ -1,0 +1,130 @@
+//! What Istio needs beside the filter: the patches of an `EnvoyFilter`, and a route of a `VirtualService`.
+
+use changeover::config::schema::{Config, Rollout};
+
+use super::of_kind;
+use crate::envoy::routes::takes::{Requests, Takes};
+use crate::envoy::routes::{self, CLUSTER};
+use crate::envoy::{Findings, Node};
+
+/// Checks the resources around a filter.
+pub(super) fn check(filter: &Node<'_>, config: &Config, set: &[Node<'_>], findings: &mut Findings) {
+    let patches: Vec<Node<'_>> = of_kind(set, "EnvoyFilter")
+        .filter_map(|resource| resource.field("spec"))
+        .flat_map(|spec| spec.list("configPatches"))
+        .collect();
+    if patches.is_empty() {
+        findings.error(
+            filter,
+            "nothing obeys the filter: there is no EnvoyFilter in these files; expected the patches of envoy/istio.yaml, in a \
+             file that is checked together with this one",
+        );
+        return;
+    }
+    let managers: Vec<Node<'_>> =
+        patches.iter().filter_map(|patch| patch.at(&["patch", "value", "typed_config"])).collect();
+    routes::clients_headers(filter, &managers, findings);
+    let obeying: Vec<(&Node<'_>, Node<'_>)> = patches
+        .iter()
+        .flat_map(|patch| added(patch).into_iter().map(move |route| (patch, route)))
+        .filter(|(_, route)| routes::follows_header(route))
+        .collect();
+    for (patch, _) in &obeying {
+        let operation = patch.field("patch").and_then(|patch| patch.text("operation")).unwrap_or_default();
+        if patch.text("applyTo") != Some("HTTP_ROUTE")
+            || !matches!(operation, "INSERT_FIRST" | "INSERT_BEFORE")
+        {
+            findings.error(
+                *patch,
+                format_args!(
+                    "the route that obeys the filter would stand below the ordinary one ({operation}): the first that matches \
+                     counts; expected `applyTo: HTTP_ROUTE` with `operation: INSERT_FIRST`"
+                ),
+            );
+        }
+        ordinary(patch, config, set, findings);
+    }
+    for rollout in &config.rollouts {
+        for (version, settings) in &rollout.versions {
+            let requests = Requests { matches: &rollout.matches, cluster: Some(&settings.cluster) };
+            if obeying.iter().all(|(_, route)| requests.taken_by(route) == Takes::None) {
+                findings.error(
+                    filter,
+                    format_args!(
+                        "no patch adds a route that obeys the filter for version {version:?} of rollout {:?}; expected one \
+                         with `headers: [{{name: {CLUSTER}, present_match: true}}]` and `cluster_header: {CLUSTER}`",
+                        rollout.name
+                    ),
+                );
+            }
+        }
+    }
+}
+
+/// The routes that a patch adds.
+fn added<'a>(patch: &Node<'a>) -> Vec<Node<'a>> {
+    let Some(value) = patch.at(&["patch", "value"]) else { return Vec::new() };
+    match patch.text("applyTo") {
+        Some("HTTP_ROUTE") => vec![value],
+        Some("VIRTUAL_HOST") => value.list("routes"),
+        _ => Vec::new(),
+    }
+}
+
+/// Checks the `VirtualService` route that a patch finds by its name, where these files have any.
+fn ordinary(patch: &Node<'_>, config: &Config, set: &[Node<'_>], findings: &mut Findings) {
+    let place = patch.at(&["match", "routeConfiguration", "vhost", "route"]);
+    let Some(name) = place.and_then(|route| route.text("name")) else { return };
+    let routes: Vec<Node<'_>> = of_kind(set, "VirtualService")
+        .filter_map(|service| service.field("spec"))
+        .flat_map(|spec| spec.list("http"))
+        .collect();
+    if routes.is_empty() {
+        return; // elsewhere
+    }
+    // A named `match` adds its name behind a dot.
+    let is_named = |route: &&Node<'_>| {
+        let own = route.text("name").unwrap_or_default();
+        own == name || (!own.is_empty() && name.strip_prefix(own).is_some_and(|rest| rest.starts_with('.')))
+    };
+    let named: Vec<&Node<'_>> = routes.iter().filter(is_named).collect();
+    if named.is_empty() {
+        findings.warning(
+            patch,
+            format_args!("no VirtualService of these files has a route {name:?}: Istio skips a patch that matches nothing"),
+        );
+    }
+    for target in named.iter().flat_map(|route| route.list("route")) {
+        let Some(destination) = target.field("destination") else { continue };
+        let host = destination.text("host").unwrap_or_default();
+        let leads = |rollout: &Rollout, version: Option<&String>| {
+            let cluster = version.and_then(|version| rollout.versions.get(version));
+            cluster.is_some_and(|version| host_of(&version.cluster).is_none_or(|of| is_host(host, of)))
+        };
+        if config.rollouts.iter().any(|rollout| leads(rollout, Some(&rollout.stable))) {
+            continue;
+        }
+        if config.rollouts.iter().any(|rollout| leads(rollout, rollout.candidate.as_ref())) {
+            findings.warning(
+                &destination,
+                format_args!("the ordinary route leads to {host:?}, a candidate: right only while its release is being finished"),
+            );
+        } else {
+            findings.error(
+                &destination,
+                format_args!("the ordinary route leads to {host:?}, not to a stable version: that is where requests go when the filter fails"),
+            );
+        }
+    }
+}
+
+/// The host in one of Istio's names for clusters, `outbound|PORT|SUBSET|HOST`.
+fn host_of(cluster: &str) -> Option<&str> {
+    cluster.strip_prefix("outbound|")?.splitn(3, '|').nth(2)
+}
+
+/// Whether a host in a resource, perhaps a short one, is this one.
+fn is_host(host: &str, full: &str) -> bool {
+    full.strip_prefix(host)
+        .is_some_and(|rest| rest.is_empty() || (rest.starts_with('.') && !host.contains('.')))
+}
