@@ -34,6 +34,7 @@ mod scale_test;
 mod shipped_test;
 mod telemetry_test;
 mod users_test;
+mod yaml_test;
 
 use harness::{Config, Setup, Upstream};
 

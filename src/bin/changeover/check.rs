@@ -57,17 +57,15 @@ fn check(files: &[(String, String)]) -> Findings {
     let mut envoys: Vec<(&str, Value)> = Vec::new();
     let mut all_resources: Vec<(String, Value)> = Vec::new();
     for (file, text) in files {
-        let documents = match parse(file, text) {
+        let documents = match yaml::read_file(file, text) {
             Ok(documents) => documents,
             Err(error) => {
                 findings.error(file, error);
                 continue;
             }
         };
-        if !is_json(file) {
-            for ambiguous in yaml::ambiguous(text) {
-                findings.warning(file, ambiguous);
-            }
+        for ambiguous in yaml::ambiguous(file, text) {
+            findings.warning(file, ambiguous);
         }
         let documents: Vec<Value> = documents
             .into_iter()
@@ -111,20 +109,6 @@ fn check(files: &[(String, String)]) -> Findings {
         check_envoy(&documents, &mut findings);
     }
     findings
-}
-
-/// Envoy and kubectl read JSON by the file's name; everything else is YAML to them.
-fn parse(file: &str, text: &str) -> Result<Vec<Value>, String> {
-    if is_json(file) {
-        return serde_json::from_str(text)
-            .map(|document| vec![document])
-            .map_err(|error| format!("not valid JSON: {error}"));
-    }
-    yaml::read(text).map_err(|error| format!("not valid YAML: {error}"))
-}
-
-fn is_json(file: &str) -> bool {
-    Path::new(file).extension().is_some_and(|extension| extension == "json")
 }
 
 fn is_bootstrap(document: &Node<'_>) -> bool {

@@ -9,10 +9,10 @@ use crate::{kubernetes, yaml};
 
 /// All configurations of a file; what is wrong with them, and no more, is told to `findings`.
 pub(crate) fn configurations(file: &str, text: &str, findings: &mut Findings) -> Vec<Config> {
-    let documents = match yaml::read(text) {
+    let documents = match yaml::read_file(file, text) {
         Ok(documents) => documents,
         Err(error) => {
-            findings.error(&file, format_args!("not valid YAML: {error}"));
+            findings.error(&file, error);
             return Vec::new();
         }
     };

@@ -214,6 +214,14 @@ impl Setup {
         self
     }
 
+    /// Text in the bootstrap that Envoy's YAML loader types and nothing else reads.
+    pub(crate) fn text_in_metadata(mut self, text: &str) -> Self {
+        let placeholder = format!("{PLACEHOLDER}: metadata");
+        self.bootstrap["node"]["metadata"] = json!({"text": placeholder});
+        self.more_configs.push((placeholder, Config::Struct(text.to_owned())));
+        self
+    }
+
     /// The shipped control listener.
     pub(crate) fn control(mut self) -> Self {
         let mut listener = read_yaml("envoy/control.yaml")["listeners"][0].take();

@@ -4,13 +4,32 @@ mod envoy;
 mod kubectl;
 mod tree;
 
+use std::path::Path;
+
 use serde_json::Value;
 
 use tree::{Kind, Tree};
 
 use crate::kubernetes;
 
-/// Reads all documents of a file.
+/// Reads all documents of a file: Envoy and kubectl tell JSON by its name, and all else is YAML to them.
+///
+/// # Errors
+///
+/// What [`read`] refuses, or is not JSON.
+pub(crate) fn read_file(file: &str, text: &str) -> Result<Vec<Value>, String> {
+    if is_json(file) {
+        let document = serde_json::from_str(text).map_err(|error| format!("not valid JSON: {error}"))?;
+        return Ok(vec![document]);
+    }
+    read(text).map_err(|error| format!("not valid YAML: {error}"))
+}
+
+fn is_json(file: &str) -> bool {
+    Path::new(file).extension().is_some_and(|extension| extension == "json")
+}
+
+/// Reads all documents of a YAML text.
 ///
 /// # Errors
 ///
@@ -20,8 +39,11 @@ pub(crate) fn read(text: &str) -> Result<Vec<Value>, String> {
 }
 
 /// Plain values whose type may surprise, and keys that are given twice, by what each is.
-pub(crate) fn ambiguous(text: &str) -> Vec<String> {
+pub(crate) fn ambiguous(file: &str, text: &str) -> Vec<String> {
     let mut found = Vec::new();
+    if is_json(file) {
+        return found;
+    }
     for tree in tree::read(text).unwrap_or_default() {
         if let Ok((reader, _)) = Reader::of(&tree) {
             reader.look_at(&tree, "", &mut found);
@@ -118,7 +140,7 @@ mod tests {
         let text =
             "{a: {b: [x, no]}, c: 0123, d: \"no\", e: \"0123\", f: true, g: 10, h: 0x1f, a: 5, i: 72225e2}";
         assert_eq!(
-            ambiguous(text),
+            ambiguous("f", text),
             [
                 "a.b[1]: Envoy reads no as the boolean false; put it in quotes if it is a text",
                 "c: Envoy reads 0123 as the octal number 83; put it in quotes if it is a text",
@@ -128,7 +150,7 @@ mod tests {
         );
         let text = "{apiVersion: v1, kind: A, a: 1.0, b: 72225e2, c: 1_000, d: 5, e: on}";
         assert_eq!(
-            ambiguous(text),
+            ambiguous("f", text),
             [
                 "b: kubectl reads 72225e2 as the number 7222500; put it in quotes if it is a text",
                 "c: kubectl reads 1_000 as the number 1000; put it in quotes if it is a text",
