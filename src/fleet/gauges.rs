@@ -1,5 +1,5 @@
 //! Where a rollout stands, as gauges. Only of rollouts that move by themselves or are judged: for the others the weights
-//! are enough.
+//! are enough. What the judge has found is shown from when it first had a request.
 //!
 //! Envoy keeps a gauge for ever and pays for each name once, dearly. So a gauge is set only when its value changes, and
 //! never to 0 unless it was something else before.
@@ -24,6 +24,12 @@ pub struct Gauges {
 /// Which gauges of a rollout exist: a bit for each position.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Existing(u64);
+
+#[cfg(test)]
+impl Existing {
+    /// All of them.
+    pub(super) const ALL: Self = Self(u64::MAX);
+}
 
 impl Gauges {
     /// Gauges that another VM has set so far.
@@ -64,7 +70,9 @@ impl Gauges {
             (self.program, self.kinds) = (Some(program), kinds);
         }
         self.values.resize(self.kinds.len(), Some(0));
-        for ((kind, known), value) in self.kinds.iter().zip(&mut self.values).zip(values(record)) {
+        let threshold = self.kinds.iter().position(|kind| *kind == Gauge::EvidenceThreshold);
+        let is_shown = threshold.is_some_and(|at| self.values.get(at) != Some(&Some(0)));
+        for ((kind, known), value) in self.kinds.iter().zip(&mut self.values).zip(values(record, is_shown)) {
             if *known != Some(value) {
                 *known = Some(value);
                 changed.push((kind.clone(), value));
@@ -99,19 +107,23 @@ fn kinds(record: &Record) -> Vec<Gauge> {
     kinds
 }
 
-/// Their values, in the same order.
-fn values(record: &Record) -> Vec<u64> {
+/// Their values, in the same order. Without those of the judge as long as it has had no request, unless they are shown.
+fn values(record: &Record, judge_is_shown: bool) -> Vec<u64> {
     let (program, run) = (&record.program, &record.run);
     let mut values: Vec<u64> = Phase::ALL.map(|phase| u64::from(phase == run.phase)).into();
     values.push(u64::try_from(run.position).unwrap_or(0));
     let Some(rules) = program.rules() else { return values };
+    let observed_share = run.judge.observed_share();
+    if !judge_is_shown && observed_share.is_none() {
+        return values;
+    }
     let reading = run.judge.reading();
     let window = run.window().unwrap_or(0.0);
     values.push(thousandths(reading.all.max(window)));
     values.push(thousandths(window));
     values.push(thousandths(rules.threshold));
     // Before anything is observed in a step: what should be.
-    let share = run.judge.observed_share().or_else(|| run.candidate_share(program));
+    let share = observed_share.or_else(|| run.candidate_share(program));
     let share = share.filter(|_| program.candidate.is_some()).map(|share| (share * 10_000.0).round());
     values.push(whole(share.unwrap_or(0.0)));
     values.push(whole(share.map_or(0.0, |share| 10_000.0 - share)));

@@ -13,7 +13,7 @@ use crate::signal::sample::Watch;
 const MOST: usize = 512;
 /// Nanoseconds after which a rollout that no configuration names is forgotten: other VMs may still be loading.
 const FORGET: u64 = 60_000_000_000;
-/// Nanoseconds after which it is written again that a configuration names a rollout.
+/// Nanoseconds after which it is looked again whether rollouts are named.
 const RENEW: u64 = 10_000_000_000;
 
 /// Which heads have changed.
@@ -61,9 +61,14 @@ impl Log {
         Some(later.map(|(_, rollout)| rollout.as_str()).collect())
     }
 
-    fn note<'n>(&mut self, rollouts: impl Iterator<Item = &'n str>) {
+    fn note(&mut self, rollouts: &[String]) {
         self.version = self.version.saturating_add(1);
-        self.changes.extend(rollouts.map(|rollout| (self.version, rollout.to_owned())));
+        // The oldest of many would be forgotten at once.
+        let kept = rollouts.iter().skip(rollouts.len().saturating_sub(MOST));
+        if kept.len() < rollouts.len() {
+            self.forgotten = self.version;
+        }
+        self.changes.extend(kept.map(|rollout| (self.version, rollout.clone())));
         let surplus = self.changes.len().saturating_sub(MOST);
         for (version, _) in self.changes.drain(..surplus) {
             self.forgotten = self.forgotten.max(version);
@@ -71,20 +76,23 @@ impl Log {
     }
 }
 
-/// Writes heads, and that they have changed. Returns the version that all must follow.
-pub fn write(shared: &mut impl Shared, changed: &[Head]) -> u64 {
-    for head in changed {
-        shared::update::<Head>(shared, &head_key(&head.name), |known| match known {
-            // Another VM may have written a later one meanwhile.
-            Some(known) if known.revision > head.revision && known.program == head.program => None,
-            _ => Some(head.clone()),
-        });
-    }
-    // Also when they are as they were: the VM that has written them may have failed before it came to this.
+/// Writes a head. Workers do not look at it before its change is [noted](note).
+pub fn write(shared: &mut impl Shared, head: &Head) {
+    shared::update::<Head>(shared, &head_key(&head.name), |known| match known {
+        // Another VM may have written a later one meanwhile.
+        Some(known) if known.revision > head.revision && known.program == head.program => None,
+        _ => Some(head.clone()),
+    });
+}
+
+/// Notes that the heads of these rollouts have changed. Returns the version that all must follow.
+///
+/// Also when they are as they were: the VM that has written them may have failed before it came to this.
+pub fn note(shared: &mut impl Shared, changed: &[String]) -> u64 {
     let mut version = 0;
     shared::update::<Log>(shared, &log_key(), |log| {
         let mut log = log.unwrap_or_default();
-        log.note(changed.iter().map(|head| head.name.as_str()));
+        log.note(changed);
         version = log.version;
         Some(log)
     });
@@ -96,9 +104,17 @@ pub fn erase(shared: &mut impl Shared, rollout: &str) {
     shared::erase(shared, &head_key(rollout));
 }
 
-/// Rollouts that configurations name, with the time at which one last did.
+/// Rollouts that configurations name or have named lately, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Names(Vec<(String, u64)>);
+pub struct Names(Vec<Name>);
+
+/// The name of a rollout.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Name {
+    name: String,
+    /// Since when no configuration names it.
+    gone_since: Option<u64>,
+}
 
 impl Names {
     /// The names as they stand.
@@ -108,17 +124,17 @@ impl Names {
 
     /// All names, in order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(name, _)| name.as_str())
+        self.0.iter().map(|name| name.name.as_str())
     }
 
     /// Whether all rollouts that some configuration has named lately are among those `known`.
     pub fn are_among(&self, known: impl Fn(&str) -> bool, now: u64) -> bool {
-        let mut recent =
-            self.0.iter().filter(|(_, seen)| now.saturating_sub(*seen) < RENEW.saturating_mul(2));
-        recent.all(|(name, _)| known(name))
+        let is_recent = |since: u64| now.saturating_sub(since) < RENEW.saturating_mul(2);
+        let mut recent = self.0.iter().filter(|name| name.gone_since.is_none_or(is_recent));
+        recent.all(|name| known(&name.name))
     }
 
-    /// Whether it is time to write again which rollouts are named.
+    /// Whether it is time to look again which rollouts are named.
     #[must_use]
     pub fn are_old(written: u64, now: u64) -> bool {
         now.saturating_sub(written) >= RENEW || written > now
@@ -132,19 +148,21 @@ pub fn renew<'n>(shared: &mut impl Shared, named: impl Iterator<Item = &'n str>,
     named.sort_unstable();
     let mut forgotten = Vec::new();
     shared::update::<Names>(shared, &names_key(), |names| {
-        let mut old = names.unwrap_or_default().0;
+        let old = names.unwrap_or_default();
         forgotten.clear();
-        old.retain(|(name, seen)| {
-            let is_named = named.binary_search(&name.as_str()).is_ok();
-            let is_gone = !is_named && now.saturating_sub(*seen) >= FORGET;
-            if is_gone {
-                forgotten.push(name.clone());
+        let mut new = Vec::with_capacity(named.len());
+        for known in old.0.iter().filter(|known| named.binary_search(&known.name.as_str()).is_err()) {
+            let since = known.gone_since.unwrap_or(now);
+            if now.saturating_sub(since) >= FORGET {
+                forgotten.push(known.name.clone());
+            } else {
+                new.push(Name { name: known.name.clone(), gone_since: Some(since) });
             }
-            !is_named && !is_gone
-        });
-        old.extend(named.iter().map(|name| ((*name).to_owned(), now)));
-        old.sort_unstable();
-        Some(Names(old))
+        }
+        new.extend(named.iter().map(|name| Name { name: (*name).to_owned(), gone_since: None }));
+        new.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        let new = Names(new);
+        (new != old).then_some(new)
     });
     forgotten
 }

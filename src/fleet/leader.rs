@@ -43,6 +43,9 @@ pub(super) struct Leader {
     lacks: bool,
     leads: bool,
     pass: Option<Pass>,
+    /// Rollouts whose heads this VM has written for the first time. Workers mostly have them, or route as at the
+    /// beginning: it is enough to note them when the pass ends.
+    unnoted: Vec<String>,
     /// When it was last looked for commands.
     looked: u64,
     /// When it was last written which rollouts are named.
@@ -59,8 +62,8 @@ struct Led {
     /// As workers were last told to route; `None`: not by this VM.
     told: Option<Head>,
     gauges: Gauges,
-    /// The gauges that exist, as shared data has them.
-    existing: Existing,
+    /// The gauges that exist, as shared data has them; `None`: another VM may have written them.
+    existing: Option<Existing>,
 }
 
 /// All rollouts taken once.
@@ -68,9 +71,6 @@ struct Pass {
     reports: Merged,
     /// The rollout that comes next.
     next: usize,
-    /// Heads that this VM has not written before. Workers mostly have them, or route as at the beginning: it is enough to
-    /// write them when the pass ends.
-    new: Vec<Head>,
     closed: Vec<Closed>,
 }
 
@@ -114,7 +114,7 @@ impl Leader {
         });
         let leads = leads && written;
         if leads && (takes_over || !self.leads) {
-            self.take_over(shared);
+            self.take_over();
         }
         if !leads {
             self.pass = None;
@@ -157,7 +157,7 @@ impl Leader {
         self.heed_commands(shared, clock);
         let alive = presence::alive(shared, clock.uptime);
         let reports = Merged::of(report::lately(shared, &alive, clock.tick()));
-        self.pass = Some(Pass { reports, next: 0, new: Vec::new(), closed: Vec::new() });
+        self.pass = Some(Pass { reports, next: 0, closed: Vec::new() });
     }
 
     /// Goes on with the pass while there is `time`. Returns the version of the heads when workers must route
@@ -186,11 +186,9 @@ impl Leader {
                 pass.closed.push(Closed { name, through, watch: record.value.watch() });
             }
             if moved && let Some(head) = led.news() {
-                if led.told.is_some() {
-                    changed.push(head.clone())
-                } else {
-                    pass.new.push(head.clone())
-                }
+                heads::write(shared, &head);
+                let noted = if led.told.is_some() { &mut changed } else { &mut self.unnoted };
+                noted.push(head.name.clone());
                 led.told = Some(head);
             }
             // A look at the clock costs as much as some rollouts that do not move.
@@ -200,9 +198,9 @@ impl Leader {
         }
         let is_over = pass.next >= self.led.len();
         if is_over {
-            changed.append(&mut pass.new);
+            changed.append(&mut self.unnoted);
         }
-        let told = if changed.is_empty() { None } else { Some(heads::write(shared, &changed)) };
+        let told = if changed.is_empty() { None } else { Some(heads::note(shared, &changed)) };
         if is_over {
             heads::write_closed(shared, &pass.closed);
             self.end_pass(shared, clock);
@@ -255,13 +253,12 @@ impl Leader {
     }
 
     /// What is remembered is from another time: another VM has led meanwhile.
-    fn take_over(&mut self, shared: &impl Shared) {
+    fn take_over(&mut self) {
         for led in &mut self.led {
-            (led.record, led.told) = (None, None);
-            led.existing = shared::read(shared, &gauges_key(&led.rollout.name)).unwrap_or_default();
-            led.gauges = Gauges::taken_over(led.existing);
+            (led.record, led.told, led.existing) = (None, None, None);
         }
         (self.named, self.pass) = (0, None);
+        self.unnoted.clear();
     }
 
     /// Commands have changed records: those remembered are old.
@@ -341,15 +338,19 @@ impl Led {
         } else if was_known {
             return false;
         }
-        let rollout = &self.rollout;
+        let (rollout, key) = (&self.rollout, gauges_key(&self.rollout.name));
+        if self.existing.is_none() {
+            let existing = shared::read(shared, &key).unwrap_or_default();
+            (self.existing, self.gauges) = (Some(existing), Gauges::taken_over(existing));
+        }
         let gauges = self.gauges.update(&record.value).into_iter();
         effects.extend(gauges.map(|(gauge, value)| Effect::Gauge {
             rollout: Rc::clone(rollout),
             gauge,
             value,
         }));
-        let existing = self.gauges.existing();
-        if existing != self.existing && shared::write(shared, &gauges_key(&rollout.name), &existing) {
+        let existing = Some(self.gauges.existing());
+        if existing != self.existing && shared::write(shared, &key, &self.gauges.existing()) {
             self.existing = existing;
         }
         true

@@ -32,8 +32,12 @@ const REPORT_AT: u64 = 10_000_000;
 const LEAD_AT: u64 = 60_000_000;
 /// Nanoseconds by which a VM that is worse placed to lead comes later: a better one comes first, and it need not.
 const LATER: u64 = 40_000_000;
-/// Nanoseconds between two pieces of a pass.
+/// Nanoseconds between two pieces of long work.
 const BETWEEN_PIECES: u64 = 1_000_000;
+/// The same where requests wait for the VM meanwhile.
+const BETWEEN_PIECES_SERVING: u64 = 4_000_000;
+/// Rollouts that are followed between two looks at the clock.
+const FOLLOWED_BETWEEN_LOOKS: usize = 32;
 /// Nanoseconds after which it is looked again whether a change can be answered, should a notice be lost.
 const ANSWER_AGAIN: u64 = 50_000_000;
 /// Nanoseconds after which a change is answered although a worker has not confirmed it.
@@ -53,6 +57,8 @@ pub struct Member {
     tracked: BTreeMap<String, Rc<Tracked>>,
     /// The version of the heads that is followed.
     following: u64,
+    /// Any head may have changed, and not all have been looked at.
+    catching_up: Option<CatchUp>,
     /// The last tick that was reported, and the last in which it was tried to lead.
     reported: u64,
     led: u64,
@@ -60,6 +66,17 @@ pub struct Member {
     has_changed: bool,
     leader: Leader,
     waiting: Vec<Waiting>,
+}
+
+/// All heads looked at, in pieces.
+#[derive(Default)]
+struct CatchUp {
+    /// Changes up to this version of the heads are looked at by the end.
+    version: u64,
+    /// The rollout that comes next, of all in use.
+    next: usize,
+    /// Some rollouts do not follow their head, for their plan is older or newer.
+    some_do_not: bool,
 }
 
 /// A change that has been made and waits for the workers to follow.
@@ -94,6 +111,7 @@ impl Member {
             serves: false,
             tracked: BTreeMap::new(),
             following: 0,
+            catching_up: None,
             reported: 0,
             led: 0,
             has_changed: false,
@@ -127,6 +145,7 @@ impl Member {
     /// Notes that the configurations in use have changed.
     pub fn reconfigured(&mut self) {
         self.has_changed = true;
+        self.catching_up = None;
     }
 
     /// What is counted of a rollout, from now on with these signals.
@@ -166,7 +185,9 @@ impl Member {
         let (mut effects, tick) = (Vec::new(), clock.tick());
         if std::mem::take(&mut self.has_changed) || self.reported != tick {
             self.reported = tick;
-            effects.append(&mut self.report(shared, plans, clock));
+            effects.append(&mut self.report(shared, plans, clock, time));
+        } else if self.catching_up.is_some() {
+            self.follow_and_confirm(shared, plans, time, &mut effects);
         }
         let is_time = self.led != tick && clock.into_tick() >= self.leads_at();
         if is_time || self.leader.is_busy() {
@@ -189,7 +210,13 @@ impl Member {
     }
 
     /// Says that this VM is there and what it has counted, once a tick.
-    pub fn report(&mut self, shared: &mut impl Shared, plans: &[InUse<'_>], clock: Clock) -> Vec<Effect> {
+    pub fn report(
+        &mut self,
+        shared: &mut impl Shared,
+        plans: &[InUse<'_>],
+        clock: Clock,
+        time: &dyn Fn() -> bool,
+    ) -> Vec<Effect> {
         let mut effects = Vec::new();
         if self.number.is_none() {
             heads::prepare(shared);
@@ -199,7 +226,7 @@ impl Member {
         effects.extend(taken.gone.iter().map(|number| Effect::Gone(*number)));
         self.number = Some(taken.number);
         self.forget_judged(shared);
-        self.follow_and_confirm(shared, plans, &mut effects);
+        self.follow_and_confirm(shared, plans, time, &mut effects);
         let mut dropped = [("ticks", 0_u64), ("users_of_tick", 0)];
         let mut rollouts = Vec::new();
         for (rollout, tracked) in &self.tracked {
@@ -236,7 +263,7 @@ impl Member {
             leads
         };
         if leads && self.leader.go_on(shared, plans, (&mut self.rng, clock), time, &mut effects).is_some() {
-            self.follow_and_confirm(shared, plans, &mut effects);
+            self.follow_and_confirm(shared, plans, time, &mut effects);
             self.wake_others(shared, clock, false, &mut effects);
         }
         effects
@@ -245,14 +272,20 @@ impl Member {
     /// Nanoseconds until [`Member::tick`] is wanted again.
     #[must_use]
     pub fn next_tick(&self, clock: Clock) -> u64 {
-        if self.leader.is_busy() {
-            return BETWEEN_PIECES;
+        if self.leader.is_busy() || self.catching_up.is_some() {
+            return self.between_pieces();
         }
         let now = clock.into_tick();
         let next =
             if self.led == clock.tick() { clock.length.saturating_add(REPORT_AT) } else { self.leads_at() };
         let wait = next.saturating_sub(now).max(BETWEEN_PIECES);
         if self.waiting.is_empty() { wait } else { wait.min(ANSWER_AGAIN) }
+    }
+
+    /// Nanoseconds between two pieces of long work.
+    #[must_use]
+    pub fn between_pieces(&self) -> u64 {
+        if self.serves { BETWEEN_PIECES_SERVING } else { BETWEEN_PIECES }
     }
 
     /// Another VM says that there is something new. `waiting`: those that want to be woken when this one has looked.
@@ -262,9 +295,10 @@ impl Member {
         plans: &[InUse<'_>],
         clock: Clock,
         waiting: &[VmId],
+        time: &dyn Fn() -> bool,
     ) -> Vec<Effect> {
         let mut effects = Vec::new();
-        self.follow_and_confirm(shared, plans, &mut effects);
+        self.follow_and_confirm(shared, plans, time, &mut effects);
         effects.extend(waiting.iter().map(|vm| Effect::Wake { vm: *vm, reply_to: None }));
         self.answer(shared, clock, &mut effects);
         effects
@@ -303,7 +337,8 @@ impl Member {
                 let record = cached.value;
                 shelf::sweep(shared, &shelved, &record);
                 leader::happened(shared, &rollout, events, effects);
-                let version = heads::write(shared, &[record.head(&change.rollout)]);
+                heads::write(shared, &record.head(&change.rollout));
+                let version = heads::note(shared, std::slice::from_ref(&change.rollout));
                 return Ok(Changed { record, version });
             }
         }
@@ -316,9 +351,9 @@ impl Member {
         &mut self,
         shared: &mut impl Shared,
         plans: &[InUse<'_>],
-        rollout: &str,
-        trip: Trip,
+        (rollout, trip): (&str, Trip),
         clock: Clock,
+        time: &dyn Fn() -> bool,
     ) -> (bool, Vec<Effect>) {
         let change = Change { rollout: rollout.to_owned(), command: Command::Trip(trip), if_match: None };
         let mut effects = Vec::new();
@@ -327,7 +362,7 @@ impl Member {
             self.wake_others(shared, clock, false, &mut effects);
         }
         // Also when it was refused: another worker may have been first, whose notice is on its way.
-        self.follow_and_confirm(shared, plans, &mut effects);
+        self.follow_and_confirm(shared, plans, time, &mut effects);
         (!matches!(tripped, Err(NotChanged::Busy)), effects)
     }
 
@@ -339,9 +374,10 @@ impl Member {
         (stream, rollout): (u32, &str),
         changed: Changed,
         clock: Clock,
+        time: &dyn Fn() -> bool,
     ) -> Vec<Effect> {
         let mut effects = Vec::new();
-        self.follow_and_confirm(shared, plans, &mut effects);
+        self.follow_and_confirm(shared, plans, time, &mut effects);
         self.wake_others(shared, clock, true, &mut effects);
         self.waiting.push(Waiting {
             stream,
@@ -383,27 +419,46 @@ impl Member {
         self.tracked.retain(|_, tracked| Rc::strong_count(tracked) > 1);
     }
 
-    /// Routes as the leader says.
-    fn follow(&mut self, shared: &impl Shared, plans: &[InUse<'_>], effects: &mut Vec<Effect>) {
-        if heads::version(shared) == self.following {
+    /// Routes as the leader says: at once where few rollouts have changed, else while there is `time`.
+    fn follow(
+        &mut self,
+        shared: &impl Shared,
+        plans: &[InUse<'_>],
+        time: &dyn Fn() -> bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.catching_up.is_none() && heads::version(shared) == self.following {
             return;
         }
+        effects.push(Effect::Routes);
         let log = heads::log(shared);
-        // A plan that is older or newer than a head does not follow it: looked at again the next time.
-        let mut all = true;
-        let mut follow = |rollout: &Rollout| {
-            all &= heads::read(shared, &rollout.name).is_none_or(|head| rollout.follow(&head));
-        };
-        match log.since(self.following) {
+        let rollouts = || plans.iter().flat_map(|in_use| in_use.plan.rollouts());
+        let follow =
+            |rollout: &Rollout| heads::read(shared, &rollout.name).is_none_or(|head| rollout.follow(&head));
+        let looked_at = self.catching_up.as_ref().map_or(self.following, |catching_up| catching_up.version);
+        let all = match log.since(looked_at) {
             Some(changed) => {
                 let changed: HashSet<&str> = changed.into_iter().collect();
-                let rollouts = plans.iter().flat_map(|in_use| in_use.plan.rollouts());
-                rollouts.filter(|rollout| changed.contains(rollout.name.as_str())).for_each(&mut follow);
+                let changed = rollouts().filter(|rollout| changed.contains(rollout.name.as_str()));
+                changed.fold(true, |all, rollout| follow(rollout) & all)
             }
-            None => plans.iter().flat_map(|in_use| in_use.plan.rollouts()).for_each(&mut follow),
+            None => {
+                self.catching_up = Some(CatchUp::default());
+                true
+            }
+        };
+        if let Some(catching_up) = &mut self.catching_up {
+            (catching_up.version, catching_up.some_do_not) = (log.version, catching_up.some_do_not || !all);
+            for rollout in rollouts().skip(catching_up.next) {
+                catching_up.some_do_not |= !follow(rollout);
+                catching_up.next = catching_up.next.saturating_add(1);
+                if catching_up.next.is_multiple_of(FOLLOWED_BETWEEN_LOOKS) && !time() {
+                    return;
+                }
+            }
         }
-        effects.push(Effect::Routes);
-        if all {
+        // Otherwise the same changes are looked at again the next time.
+        if all && self.catching_up.take().is_none_or(|catching_up| !catching_up.some_do_not) {
             self.following = log.version;
         }
     }
@@ -412,9 +467,10 @@ impl Member {
         &mut self,
         shared: &mut impl Shared,
         plans: &[InUse<'_>],
+        time: &dyn Fn() -> bool,
         effects: &mut Vec<Effect>,
     ) {
-        self.follow(shared, plans, effects);
+        self.follow(shared, plans, time, effects);
         if let Some(number) = self.number {
             confirm::followed(shared, number, self.id, self.following);
         }

@@ -90,7 +90,8 @@ impl Vm {
 
     /// Reports, at whatever time.
     pub fn report(&mut self, shared: &mut impl Shared, clock: Clock) -> Vec<Effect> {
-        self.member.report(shared, in_use(self.plan.as_ref(), self.loaded_at).as_slice(), clock)
+        let in_use = in_use(self.plan.as_ref(), self.loaded_at);
+        self.member.report(shared, in_use.as_slice(), clock, &|| true)
     }
 
     /// Leads if it is this VM's turn, at whatever time.
@@ -133,13 +134,23 @@ impl Vm {
         clock: Clock,
     ) -> Vec<Effect> {
         let in_use = in_use(self.plan.as_ref(), self.loaded_at);
-        self.member.await_followers(shared, in_use.as_slice(), change, changed, clock)
+        self.member.await_followers(shared, in_use.as_slice(), change, changed, clock, &|| true)
     }
 
     /// Another VM says that there is something new.
     pub fn look_again(&mut self, shared: &mut impl Shared, clock: Clock) -> Vec<Effect> {
+        self.look_again_for(shared, clock, &|| true)
+    }
+
+    /// The same, and there is only some time.
+    pub fn look_again_for(
+        &mut self,
+        shared: &mut impl Shared,
+        clock: Clock,
+        time: &dyn Fn() -> bool,
+    ) -> Vec<Effect> {
         let in_use = in_use(self.plan.as_ref(), self.loaded_at);
-        self.member.look_again(shared, in_use.as_slice(), clock, &[])
+        self.member.look_again(shared, in_use.as_slice(), clock, &[], time)
     }
 }
 

@@ -15,15 +15,26 @@ use crate::telemetry::series::{self, Gauge, Rollout};
 /// Gauges that are set between two looks at the clock.
 const KNOWN_BETWEEN_LOOKS: usize = 64;
 
-/// What is under way in one VM.
+/// What is under way in one VM. To define a metric costs Envoy as much as many requests, so a callback does only some of
+/// what defines them.
 #[derive(Default)]
 pub(super) struct Effects {
-    /// Gauges to be set, in order: to define one costs Envoy as much as many requests, so a callback defines only some.
-    gauges: RefCell<VecDeque<(Rc<Rollout>, Gauge, u64)>>,
-    /// The ids of gauges by rollout.
-    ids: RefCell<HashMap<Rc<Rollout>, HashMap<Gauge, u32>>>,
+    /// Events to be logged and counted, in order.
+    events: RefCell<VecDeque<(Rc<Rollout>, Event)>>,
+    /// Gauges to be set, in order, each once.
+    gauges: RefCell<VecDeque<(Rc<Rollout>, Gauge)>>,
+    known: RefCell<HashMap<Rc<Rollout>, HashMap<Gauge, Known>>>,
     /// Whether the weights in force may have changed.
     weights: Cell<bool>,
+}
+
+/// A gauge that this VM sets.
+#[derive(Default)]
+struct Known {
+    /// Its id, once it is defined.
+    id: Option<u32>,
+    /// The value that it gets next.
+    next: Option<u64>,
 }
 
 impl Effects {
@@ -32,9 +43,13 @@ impl Effects {
         match effect {
             Effect::Wake { vm, reply_to } => notices::send(vm, reply_to),
             Effect::Routes => self.show_weights(),
-            Effect::Happened { rollout, event } => happened(&rollout, &event),
+            Effect::Happened { rollout, event } => self.events.borrow_mut().push_back((rollout, event)),
             Effect::Gauge { rollout, gauge, value } => {
-                self.gauges.borrow_mut().push_back((rollout, gauge, value));
+                let mut known = self.known.borrow_mut();
+                let known = known.entry(Rc::clone(&rollout)).or_default().entry(gauge.clone()).or_default();
+                if known.next.replace(value).is_none() {
+                    self.gauges.borrow_mut().push_back((rollout, gauge));
+                }
             }
             Effect::Dropped { what, count } => {
                 let metric = calls::define_metric(Metric::Counter, &series::dropped(what));
@@ -66,25 +81,39 @@ impl Effects {
         self.weights.take()
     }
 
-    /// Sets gauges while there is `time`, at least one. Returns whether some are left.
-    pub(super) fn set_gauges(&self, time: &dyn Fn() -> bool) -> bool {
-        let (mut gauges, mut ids) = (self.gauges.borrow_mut(), self.ids.borrow_mut());
-        let mut done = 0_usize;
-        while let Some((rollout, gauge, value)) = gauges.pop_front() {
-            let known = ids.get(&rollout).and_then(|ids| ids.get(&gauge)).copied();
-            let id = known.or_else(|| {
-                let id = calls::define_metric(Metric::Gauge, &gauge.name(&rollout))?;
-                ids.entry(rollout).or_default().insert(gauge, id);
-                Some(id)
-            });
-            id.into_iter().for_each(|id| calls::record(id, value));
-            done = done.wrapping_add(1);
-            // A look at the clock costs as much as a gauge that is known.
-            if (known.is_none() || done.is_multiple_of(KNOWN_BETWEEN_LOOKS)) && !time() {
-                break;
+    /// Does what was left for later while there is `time`, at least one thing.
+    pub(super) fn go_on(&self, time: &dyn Fn() -> bool) {
+        let mut events = self.events.borrow_mut();
+        while let Some((rollout, event)) = events.pop_front() {
+            happened(&rollout, &event);
+            if !time() {
+                return;
             }
         }
-        !gauges.is_empty()
+        let (mut gauges, mut known) = (self.gauges.borrow_mut(), self.known.borrow_mut());
+        let mut done = 0_usize;
+        while let Some((rollout, gauge)) = gauges.pop_front() {
+            let known = known.get_mut(&rollout).and_then(|known| known.get_mut(&gauge));
+            let Some((known, value)) = known.and_then(|known| known.next.take().map(|value| (known, value)))
+            else {
+                continue;
+            };
+            let is_new = known.id.is_none();
+            if is_new {
+                known.id = calls::define_metric(Metric::Gauge, &gauge.name(&rollout));
+            }
+            known.id.into_iter().for_each(|id| calls::record(id, value));
+            done = done.wrapping_add(1);
+            // A look at the clock costs as much as a gauge that is known.
+            if (is_new || done.is_multiple_of(KNOWN_BETWEEN_LOOKS)) && !time() {
+                return;
+            }
+        }
+    }
+
+    /// Whether something is left for later.
+    pub(super) fn are_left(&self) -> bool {
+        !self.events.borrow().is_empty() || !self.gauges.borrow().is_empty()
     }
 }
 

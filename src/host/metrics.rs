@@ -38,7 +38,7 @@ pub(super) struct Series {
     /// Of the version as the shadow.
     mirror_requests: [Lazy; MirrorResult::ALL.len()],
     weight: Lazy,
-    /// The weight in force in this VM: 0 once no configuration names the version any more.
+    /// The weight in force in this VM, where it is shown: 0 once no configuration names the version any more.
     weight_in_force: Cell<u64>,
 }
 
@@ -90,11 +90,17 @@ impl Series {
         }
     }
 
-    /// Shows the weight in force.
-    pub(super) fn show_weight(&self) {
+    /// Shows the weight in force from now on.
+    pub(super) fn show_weight(&self, weight: Share) {
         if let Some(id) = self.weight.id(Metric::Gauge, || self.owner.weight()) {
+            self.weight_in_force.set(weight.basis_points().into());
             calls::record(id, self.weight_in_force.get());
         }
+    }
+
+    /// Whether its weight is shown.
+    pub(super) fn is_shown(&self) -> bool {
+        self.weight.0.get().is_some()
     }
 }
 
@@ -122,13 +128,17 @@ impl Registry {
     /// it does not name has none.
     pub(super) fn set_weights<'a>(&self, in_force: impl Iterator<Item = (&'a Rc<Series>, Share)>) {
         let all = self.series.borrow();
-        let before: Vec<u64> = all.values().map(|series| series.weight_in_force.replace(0)).collect();
+        let shown = || all.values().filter(|series| series.is_shown());
+        let before: Vec<u64> = shown().map(|series| series.weight_in_force.replace(0)).collect();
         for (series, weight) in in_force {
             series.weight_in_force.set(weight.basis_points().into());
         }
-        for (series, before) in all.values().zip(before) {
-            if series.weight.0.get().is_some() && series.weight_in_force.get() != before {
-                series.show_weight();
+        for (series, before) in shown().zip(before) {
+            let now = series.weight_in_force.get();
+            if now != before
+                && let Some(id) = series.weight.0.get()
+            {
+                calls::record(id, now);
             }
         }
     }

@@ -51,8 +51,10 @@ impl Loaded {
     /// The series of a version, for a request that it begins to serve.
     pub(super) fn series(&self, rollout: usize, version: usize) -> Option<Rc<Series>> {
         let series = self.series.get(rollout)?;
-        if self.seen.get(rollout).is_some_and(|seen| !seen.replace(true)) {
-            series.iter().for_each(|series| series.show_weight());
+        if self.seen.get(rollout).is_some_and(|seen| !seen.replace(true))
+            && let Some(rollout) = self.plan.rollouts().get(rollout)
+        {
+            series.iter().zip(rollout.weights()).for_each(|(series, weight)| series.show_weight(weight));
         }
         series.get(version).cloned()
     }
@@ -62,10 +64,11 @@ impl Loaded {
         self.tracked.get(rollout)?.clone()
     }
 
-    /// All versions' series with their weights in force.
+    /// The series of the rollouts that are shown, with their weights in force.
     fn weights(&self) -> impl Iterator<Item = (&Rc<Series>, Share)> {
-        let rollouts = self.plan.rollouts().iter().zip(&self.series);
-        rollouts.flat_map(|(rollout, series)| series.iter().zip(rollout.weights()))
+        let rollouts = self.plan.rollouts().iter().zip(&self.series).zip(&self.seen);
+        let shown = rollouts.filter(|(_, seen)| seen.get());
+        shown.flat_map(|((rollout, series), _)| series.iter().zip(rollout.weights()))
     }
 }
 
@@ -150,7 +153,8 @@ impl Vm {
         };
         let tracked = plan.rollouts().iter().map(&mut judged).collect();
         let series = self.registry.of(&plan);
-        let seen = plan.rollouts().iter().map(|_| Cell::new(false)).collect();
+        let seen =
+            series.iter().map(|series| Cell::new(series.iter().any(|series| series.is_shown()))).collect();
         let unlogged = RefCell::new(Some(config));
         slot.loaded.replace(Some(Rc::new(Loaded { plan, hash, loaded_at, tracked, series, seen, unlogged })));
         member.reconfigured();
@@ -164,25 +168,27 @@ impl Vm {
 
     /// Time goes on; several roots of this VM may call it. Returns the milliseconds to the next time.
     pub(super) fn tick(&self, root: u32) -> u32 {
-        let began = calls::uptime();
-        let time = || calls::uptime().saturating_sub(began) < LONGEST_CALLBACK;
+        let (began, time) = (calls::uptime(), time());
         let loaded = self.loaded();
         let before = self.member.borrow().number();
         let done = self.member.borrow_mut().tick(&mut Kv, &in_use(&loaded), clock(), &time);
         self.show_presence(&loaded, before);
-        self.do_all(&loaded, root, done);
-        let gauges_left = self.effects.set_gauges(&time);
+        self.do_all(&loaded, root, done, &time);
         let took = calls::uptime().saturating_sub(began);
         ::log::debug!("tick {} took {} us", clock().tick(), took / 1_000);
-        let wait = self.member.borrow().next_tick(clock());
-        milliseconds(if gauges_left { 0 } else { wait })
+        let member = self.member.borrow();
+        milliseconds(if self.effects.are_left() {
+            member.between_pieces()
+        } else {
+            member.next_tick(clock())
+        })
     }
 
     /// Another VM says that there is something new.
     pub(super) fn look_again(&self, root: u32, queue: u32) {
-        let (loaded, waiting) = (self.loaded(), notices::take(queue));
-        let done = self.member.borrow_mut().look_again(&mut Kv, &in_use(&loaded), clock(), &waiting);
-        self.do_all(&loaded, root, done);
+        let (loaded, waiting, time) = (self.loaded(), notices::take(queue), time());
+        let done = self.member.borrow_mut().look_again(&mut Kv, &in_use(&loaded), clock(), &waiting, &time);
+        self.do_all(&loaded, root, done, &time);
     }
 
     /// Makes a change.
@@ -190,18 +196,18 @@ impl Vm {
         let (loaded, mut effects) = (self.loaded(), Vec::new());
         let in_use = in_use(&loaded);
         let changed = self.member.borrow_mut().command(&mut Kv, &in_use, change, clock(), &mut effects);
-        self.do_all(&loaded, root, effects);
+        self.do_all(&loaded, root, effects, &time());
         changed
     }
 
     /// Has all VMs follow a change; the stream is answered when they do.
     pub(super) fn await_followers(&self, stream: u32, rollout: &str, changed: Changed) {
-        let loaded = self.loaded();
+        let (loaded, time) = (self.loaded(), time());
         let done = {
             let mut member = self.member.borrow_mut();
-            member.await_followers(&mut Kv, &in_use(&loaded), (stream, rollout), changed, clock())
+            member.await_followers(&mut Kv, &in_use(&loaded), (stream, rollout), changed, clock(), &time)
         };
-        self.do_all(&loaded, stream, done);
+        self.do_all(&loaded, stream, done, &time);
         if self.member.borrow().is_awaited() {
             calls::set_tick_period(milliseconds(self.member.borrow().next_tick(clock())));
         }
@@ -214,18 +220,21 @@ impl Vm {
 
     /// A circuit breaker of this worker has tripped. Returns whether that is settled.
     pub(super) fn trip(&self, rollout: &str, trip: Trip) -> bool {
-        let loaded = self.loaded();
+        let (loaded, time) = (self.loaded(), time());
         let in_use = in_use(&loaded);
-        let (is_settled, effects) = self.member.borrow_mut().trip(&mut Kv, &in_use, rollout, trip, clock());
-        self.do_all(&loaded, 0, effects);
+        let (is_settled, effects) =
+            self.member.borrow_mut().trip(&mut Kv, &in_use, (rollout, trip), clock(), &time);
+        self.do_all(&loaded, 0, effects, &time);
         is_settled
     }
 
-    /// Does what the protocol wants done. `context` is the one that calls are about, and stays it.
-    fn do_all(&self, loaded: &[Rc<Loaded>], context: u32, effects: Vec<Effect>) {
+    /// Does what the protocol wants done; what can wait, while there is `time`. `context` is the one that calls are about,
+    /// and stays it.
+    fn do_all(&self, loaded: &[Rc<Loaded>], context: u32, effects: Vec<Effect>, time: &dyn Fn() -> bool) {
         for effect in effects {
             self.effects.perform(context, effect);
         }
+        self.effects.go_on(time);
         if self.effects.weights_have_changed() {
             self.registry.set_weights(loaded.iter().flat_map(|loaded| loaded.weights()));
         }
@@ -265,6 +274,12 @@ impl Vm {
         }
         slots.iter().filter_map(|(_, slot)| slot.upgrade()?.loaded()).collect()
     }
+}
+
+/// Whether a callback that begins now has time for more.
+fn time() -> impl Fn() -> bool {
+    let began = calls::uptime();
+    move || calls::uptime().saturating_sub(began) < LONGEST_CALLBACK
 }
 
 /// A period of a timer, in whole milliseconds.

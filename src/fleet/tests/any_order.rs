@@ -147,13 +147,8 @@ impl World {
         for vm in &self.fleet.vms {
             prop_assert_eq!(vm.rollouts()[0].assignment(), assignment, "no weight without its record");
         }
-        let shown = self.fleet.gauges.iter().filter(|((rollout, _), value)| rollout == "r" && **value > 0);
-        let shown: HashMap<Gauge, u64> = shown.map(|((_, gauge), value)| (gauge.clone(), *value)).collect();
-        let worth = crate::fleet::gauges::Gauges::default()
-            .update(&record)
-            .into_iter()
-            .filter(|(_, value)| *value > 0);
-        prop_assert_eq!(shown, worth.collect(), "gauges show what the record says");
+        let (shown, expected) = (gauges::shown(&self.fleet, "r"), gauges::expected(&self.fleet, "r"));
+        prop_assert_eq!(shown, expected, "gauges show what the record says");
         Ok(())
     }
 }

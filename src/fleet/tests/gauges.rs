@@ -4,14 +4,17 @@ use super::*;
 use crate::fleet::gauges::{Existing, Gauges};
 
 /// What is shown of a rollout: gauges that are not 0.
-fn shown(fleet: &Fleet, rollout: &str) -> HashMap<Gauge, u64> {
+pub(super) fn shown(fleet: &Fleet, rollout: &str) -> HashMap<Gauge, u64> {
     let own = fleet.gauges.iter().filter(|((name, _), value)| name == rollout && **value > 0);
     own.map(|((_, gauge), value)| (gauge.clone(), *value)).collect()
 }
 
-/// What a record is worth.
-fn worth(record: &Record) -> HashMap<Gauge, u64> {
-    Gauges::default().update(record).into_iter().filter(|(_, value)| *value > 0).collect()
+/// What should be shown of a rollout. What the judge has found stays, once it is shown.
+pub(super) fn expected(fleet: &Fleet, rollout: &str) -> HashMap<Gauge, u64> {
+    let judge_is_shown = shown(fleet, rollout).contains_key(&Gauge::EvidenceThreshold);
+    let existing = if judge_is_shown { Existing::ALL } else { Existing::default() };
+    let values = Gauges::taken_over(existing).update(&fleet.record(rollout));
+    values.into_iter().filter(|(_, value)| *value > 0).collect()
 }
 
 #[test]
@@ -24,25 +27,20 @@ fn a_gauge_exists_from_when_it_is_first_not_0() {
         names.sort();
         names
     };
-    let first = [
-        "EvidenceThreshold",
-        "ObservedShare(\"blue\")",
-        "ObservedShare(\"green\")",
-        "Phase(\"paused\")",
-        "Step",
-    ];
-    assert_eq!(names(&fleet), first);
+    assert_eq!(names(&fleet), ["Phase(\"paused\")", "Step"]);
     for _ in 0..3 {
         (0..5).for_each(|_| fleet.request(1, Side::Candidate, true));
         (0..5).for_each(|_| fleet.request(1, Side::Stable, false));
         fleet.second();
     }
-    assert!(names(&fleet).contains(&"Evidence(\"all\")".to_owned()), "{:?}", names(&fleet));
-    assert_eq!(shown(&fleet, "r"), worth(&fleet.record("r")));
+    let judged =
+        ["Evidence(\"all\")", "EvidenceThreshold", "ObservedShare(\"blue\")", "ObservedShare(\"green\")"];
+    assert!(judged.iter().all(|name| names(&fleet).contains(&(*name).to_owned())), "{:?}", names(&fleet));
+    assert_eq!(shown(&fleet, "r"), expected(&fleet, "r"));
     fleet.command(0, Command::Abort).unwrap();
     fleet.second();
     assert_eq!(fleet.gauges[&("r".to_owned(), Gauge::Phase("paused"))], 0);
-    assert_eq!(shown(&fleet, "r"), worth(&fleet.record("r")));
+    assert_eq!(shown(&fleet, "r"), expected(&fleet, "r"));
 }
 
 #[test]
@@ -51,13 +49,15 @@ fn another_leader_goes_on_with_the_gauges_there_are() {
     fleet.vms.remove(0);
     fleet.command(0, Command::Promote { full: true }).unwrap();
     (0..5).for_each(|_| drop(fleet.second()));
-    assert_eq!(shown(&fleet, "r"), worth(&fleet.record("r")));
+    assert_eq!(shown(&fleet, "r"), expected(&fleet, "r"));
     assert_eq!(fleet.gauges[&("r".to_owned(), Gauge::Phase("paused"))], 0);
 }
 
 #[test]
 fn gauges_of_other_labels_and_metrics_go_to_0() {
     let mut fleet = Fleet::new(1, &configuration(&[("r", waiting())]));
+    fleet.request(0, Side::Stable, false);
+    (0..2).for_each(|_| drop(fleet.second()));
     let mut next = waiting();
     next["labels"] = json!({"team": "search"});
     next["analysis"]["metrics"] = json!([{"name": "latency"}]);
@@ -73,8 +73,9 @@ fn gauges_of_other_labels_and_metrics_go_to_0() {
         });
         own.collect()
     };
-    assert!(of(0).len() >= 5 && of(0).values().all(|value| *value == 0), "{effects:?}");
-    assert_eq!(of(1), worth(&fleet.record("r")));
+    assert!(of(0).len() == 4 && of(0).values().all(|value| *value == 0), "{effects:?}");
+    let fresh = Gauges::default().update(&fleet.record("r")).into_iter();
+    assert_eq!(of(1), fresh.filter(|(_, value)| *value > 0).collect());
 }
 
 #[test]
@@ -86,5 +87,5 @@ fn existing_gauges_are_bits_by_position() {
     let mut other = Gauges::taken_over(gauges.existing());
     assert_eq!(other.existing(), gauges.existing());
     let set: HashMap<Gauge, u64> = other.update(&fleet.record("r")).into_iter().collect();
-    assert_eq!(set, worth(&fleet.record("r")), "what exists is set again, whatever it was");
+    assert_eq!(set, expected(&fleet, "r"), "what exists is set again, whatever it was");
 }

@@ -293,3 +293,36 @@ fn idle_rollouts_are_not_written() {
     (0..30).for_each(|_| drop(fleet.second()));
     assert_eq!(records(&fleet), before);
 }
+
+#[test]
+fn a_worker_that_follows_many_heads_in_pieces_confirms_them_when_it_has_followed_all() {
+    let many = |weight: u64| {
+        let rollouts: Vec<(String, Value)> = (0..700)
+            .map(|nth| (format!("r{nth}"), json!({"steps": [{"set_weight": weight}, {"pause": {}}]})))
+            .collect();
+        let named: Vec<(&str, Value)> =
+            rollouts.iter().map(|(name, fields)| (name.as_str(), fields.clone())).collect();
+        configuration(&named)
+    };
+    let mut fleet = Fleet::new(2, &many(10));
+    let change = Change { rollout: "r699".into(), command: Command::Promote { full: true }, if_match: None };
+    // The log of changes has forgotten what the worker followed last.
+    let changed: Vec<String> = (0..700).map(|nth| format!("r{nth}")).collect();
+    heads::note(&mut fleet.shared, &changed);
+    let clock = fleet.clock();
+    let (changed, _) = fleet.vms[0].command(&mut fleet.shared, &change, clock).unwrap();
+    fleet.vms[0].await_followers(&mut fleet.shared, (7, "r699"), changed, clock);
+    let version = heads::version(&fleet.shared);
+    let mut pieces = 0;
+    while confirm::lagging(&fleet.shared, version, fleet.now).contains(&1) {
+        assert!(pieces < 30, "each call follows some");
+        fleet.vms[1].look_again_for(&mut fleet.shared, clock, &|| false);
+        pieces += 1;
+        let last = &fleet.vms[1].rollouts()[699];
+        assert_eq!(
+            last.weights()[1] == Share::ALL,
+            !confirm::lagging(&fleet.shared, version, fleet.now).contains(&1)
+        );
+    }
+    assert!(pieces > 10, "{pieces} pieces");
+}
