@@ -32,6 +32,7 @@ mod imports {
             data: *mut *mut u8,
             size: *mut usize,
         ) -> u32;
+        pub(super) fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
         pub(super) fn proxy_replace_header_map_value(
             map: u32,
             key: *const u8,
@@ -207,6 +208,15 @@ pub(super) fn header(map: Headers, name: &str) -> Option<Bytes> {
     bytes(|data, size| unsafe {
         imports::proxy_get_header_map_value(map as u32, name.as_ptr(), name.len(), data, size)
     })
+}
+
+/// All headers, as [`pairs::values`] reads them; `None` when Envoy does not hand over that many at once. It costs as much
+/// as one and a half [`header`]s.
+pub(super) fn headers(map: Headers) -> Option<Bytes> {
+    // SAFETY: the host writes a pointer and a size.
+    let all = bytes(|data, size| unsafe { imports::proxy_get_header_map_pairs(map as u32, data, size) })?;
+    // Nothing stands for too many as well.
+    (!all.is_empty()).then_some(all)
 }
 
 /// The response's status, as it stands in its headers; also when the request has ended.

@@ -1,11 +1,14 @@
 //! The stream context: follows one request.
 
+use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::rc::Rc;
 
 use super::calls::{self, Headers};
 use super::memory::Bytes;
-use super::metrics::{Facts, Series};
+use super::metrics::Facts;
 use super::vm::{Loaded, Slot, Vm};
+use crate::abi::pairs;
 use crate::fleet::member::TICK;
 use crate::model::Draw;
 use crate::routing::request::Request;
@@ -14,7 +17,6 @@ use crate::signal::observed::Observed;
 use crate::telemetry::breaker::Ended;
 use crate::telemetry::ledger::Ticket;
 use crate::telemetry::outcome::{Class, End, MirrorResult, Outcome, is_plainly_ok};
-use crate::telemetry::tracked::Tracked;
 
 /// The header by which Envoy's routes learn of the chosen cluster.
 const CLUSTER: &str = "x-changeover-cluster";
@@ -35,7 +37,6 @@ struct Routed {
     loaded: Rc<Loaded>,
     rollout: usize,
     version: usize,
-    series: Rc<Series>,
     /// When its headers came, in nanoseconds.
     begun: u64,
     request_bytes: u64,
@@ -51,21 +52,30 @@ struct Routed {
 
 /// A request that is counted for the judge.
 struct Judged {
-    tracked: Rc<Tracked>,
     ticket: Ticket,
     draw: Draw,
 }
 
 /// The request whose headers Envoy is showing.
-struct CurrentRequest;
+#[derive(Default)]
+struct CurrentRequest {
+    reads_all_headers: bool,
+    /// All headers, once they are read; `None` within: they have to be read one by one.
+    headers: OnceCell<Option<Bytes>>,
+}
 
 impl Request for CurrentRequest {
-    fn header(&self, name: &str) -> Option<Vec<u8>> {
-        calls::header(Headers::Request, name).map(Bytes::into_vec)
+    fn header(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        if self.reads_all_headers
+            && let Some(all) = self.headers.get_or_init(|| calls::headers(Headers::Request))
+        {
+            return pairs::values(all, name).next().map(Cow::Borrowed);
+        }
+        calls::header(Headers::Request, name).map(|value| Cow::Owned(value.into_vec()))
     }
 
-    fn source_address(&self) -> Option<Vec<u8>> {
-        calls::property("source\0address").map(Bytes::into_vec)
+    fn source_address(&self) -> Option<Cow<'_, [u8]>> {
+        calls::property("source\0address").map(|address| Cow::Owned(address.into_vec()))
     }
 }
 
@@ -75,9 +85,8 @@ impl Stream {
     }
 
     /// Decides where the request goes and tells Envoy's routes. `None`: no rollout is about it.
-    fn route(&self) -> Option<Routed> {
-        let loaded = self.slot.loaded()?;
-        let (rollout, decision) = self.vm.draw(|rng| loaded.plan.route(&CurrentRequest, rng))?;
+    fn route(&self, loaded: &Rc<Loaded>, request: &CurrentRequest) -> Option<Routed> {
+        let (rollout, decision) = self.vm.draw(|rng| loaded.plan.route(request, rng))?;
         let settings = loaded.plan.rollouts().get(rollout)?;
         let version = settings.versions.get(decision.version)?;
         // Written for stable too: whatever a client sent there is gone.
@@ -103,14 +112,14 @@ impl Stream {
         let judged = decision.evidence.and_then(|draw| {
             let tracked = loaded.tracked(rollout)?;
             let ticket = tracked.ledger.borrow_mut().arrive(begun / TICK, draw);
-            Some(Judged { tracked, ticket, draw })
+            Some(Judged { ticket, draw })
         });
         self.vm.serve();
+        loaded.show_weights(rollout);
         Some(Routed {
             rollout,
             version: decision.version,
-            series: loaded.series(rollout, decision.version)?,
-            loaded,
+            loaded: Rc::clone(loaded),
             begun,
             judged,
             request_bytes: 0,
@@ -125,11 +134,14 @@ impl Stream {
 impl Stream {
     pub(super) fn on_request_headers(&mut self) {
         #[cfg(feature = "test-build")]
-        if CurrentRequest.header("x-test-trap").is_some() {
+        if calls::header(Headers::Request, "x-test-trap").is_some() {
             core::arch::wasm32::unreachable();
         }
-        self.routed = self.route();
-        if self.routed.is_none() && CurrentRequest.header(CLUSTER).is_some() {
+        let loaded = self.slot.loaded();
+        let reads_all_headers = loaded.as_ref().is_some_and(|loaded| loaded.plan.reads_several_headers);
+        let request = CurrentRequest { reads_all_headers, ..CurrentRequest::default() };
+        self.routed = loaded.and_then(|loaded| self.route(&loaded, &request));
+        if self.routed.is_none() && request.header(CLUSTER).is_some() {
             calls::remove_header(Headers::Request, CLUSTER);
         }
     }
@@ -143,7 +155,9 @@ impl Stream {
     pub(super) fn on_response_headers(&mut self, end_of_stream: bool) {
         let Some(routed) = &mut self.routed else { return };
         routed.may_be_grpc = end_of_stream;
-        if let Some(Judged { tracked, ticket, .. }) = &routed.judged {
+        if let Some(Judged { ticket, .. }) = &routed.judged
+            && let Some(tracked) = routed.loaded.tracked(routed.rollout)
+        {
             let mut ledger = tracked.ledger.borrow_mut();
             ledger.answer(ticket);
             if streams() {
@@ -191,7 +205,10 @@ impl Stream {
         let outcome =
             rollout.map_or(Outcome::Aborted, |rollout| end.outcome(&rollout.failures, from_upstream));
         let nanoseconds = nanoseconds_since(routed.begun);
-        if let (Some(Judged { tracked, ticket, draw }), Some(rollout)) = (routed.judged, rollout) {
+        let tracked = routed.loaded.tracked(routed.rollout);
+        if let (Some(Judged { ticket, draw }), Some(tracked), Some(rollout)) =
+            (routed.judged, tracked, rollout)
+        {
             let failed = outcome == Outcome::Error;
             tracked.end(ticket, nanoseconds, failed);
             let limit = rollout.program.analysis.as_ref().and_then(|analysis| analysis.breaker);
@@ -204,7 +221,8 @@ impl Stream {
                 }
             }
         }
-        routed.series.count(&Facts {
+        let Some(series) = routed.loaded.series(routed.rollout, routed.version) else { return };
+        series.count(&Facts {
             class: Class::of(end.status),
             outcome,
             milliseconds: nanoseconds.saturating_add(500_000) / 1_000_000,
