@@ -1,13 +1,14 @@
 //! The stream context: follows one request.
 
+use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::rc::Rc;
 
-use proxy_wasm::traits::{Context, HttpContext};
-use proxy_wasm::types::Action;
-
 use super::calls::{self, Headers};
-use super::metrics::{Facts, Series};
+use super::memory::Bytes;
+use super::metrics::Facts;
 use super::vm::{Loaded, Slot, Vm};
+use crate::abi::pairs;
 use crate::fleet::member::TICK;
 use crate::model::Draw;
 use crate::routing::request::Request;
@@ -16,7 +17,6 @@ use crate::signal::observed::Observed;
 use crate::telemetry::breaker::Ended;
 use crate::telemetry::ledger::Ticket;
 use crate::telemetry::outcome::{Class, End, MirrorResult, Outcome, is_plainly_ok};
-use crate::telemetry::tracked::Tracked;
 
 /// The header by which Envoy's routes learn of the chosen cluster.
 const CLUSTER: &str = "x-changeover-cluster";
@@ -27,7 +27,7 @@ const VERSION: &str = "x-changeover-version";
 
 /// One request, from its headers to its end.
 pub(super) struct Stream {
-    vm: Rc<Vm>,
+    vm: &'static Vm,
     slot: Rc<Slot>,
     routed: Option<Routed>,
 }
@@ -37,7 +37,6 @@ struct Routed {
     loaded: Rc<Loaded>,
     rollout: usize,
     version: usize,
-    series: Rc<Series>,
     /// When its headers came, in nanoseconds.
     begun: u64,
     request_bytes: u64,
@@ -53,33 +52,41 @@ struct Routed {
 
 /// A request that is counted for the judge.
 struct Judged {
-    tracked: Rc<Tracked>,
     ticket: Ticket,
     draw: Draw,
 }
 
 /// The request whose headers Envoy is showing.
-struct CurrentRequest;
+#[derive(Default)]
+struct CurrentRequest {
+    reads_all_headers: bool,
+    /// All headers, once they are read; `None` within: they have to be read one by one.
+    headers: OnceCell<Option<Bytes>>,
+}
 
 impl Request for CurrentRequest {
-    fn header(&self, name: &str) -> Option<Vec<u8>> {
-        calls::header(Headers::Request, name)
+    fn header(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        if self.reads_all_headers
+            && let Some(all) = self.headers.get_or_init(|| calls::headers(Headers::Request))
+        {
+            return pairs::values(all, name).next().map(Cow::Borrowed);
+        }
+        calls::header(Headers::Request, name).map(|value| Cow::Owned(value.into_vec()))
     }
 
-    fn source_address(&self) -> Option<Vec<u8>> {
-        calls::property("source\0address")
+    fn source_address(&self) -> Option<Cow<'_, [u8]>> {
+        calls::property("source\0address").map(|address| Cow::Owned(address.into_vec()))
     }
 }
 
 impl Stream {
-    pub(super) fn new(vm: Rc<Vm>, slot: Rc<Slot>) -> Self {
+    pub(super) fn new(vm: &'static Vm, slot: Rc<Slot>) -> Self {
         Self { vm, slot, routed: None }
     }
 
     /// Decides where the request goes and tells Envoy's routes. `None`: no rollout is about it.
-    fn route(&self) -> Option<Routed> {
-        let loaded = self.slot.loaded()?;
-        let (rollout, decision) = self.vm.draw(|rng| loaded.plan.route(&CurrentRequest, rng))?;
+    fn route(&self, loaded: &Rc<Loaded>, request: &CurrentRequest) -> Option<Routed> {
+        let (rollout, decision) = self.vm.draw(|rng| loaded.plan.route(request, rng))?;
         let settings = loaded.plan.rollouts().get(rollout)?;
         let version = settings.versions.get(decision.version)?;
         // Written for stable too: whatever a client sent there is gone.
@@ -97,21 +104,22 @@ impl Stream {
             }
         }
         let set_cookie = decision.cookie.map(|(cookie, id)| {
-            let secure = calls::header(Headers::Request, ":scheme").is_some_and(|scheme| scheme == b"https");
+            let secure =
+                calls::header(Headers::Request, ":scheme").is_some_and(|scheme| *scheme == *b"https");
             cookie.set(&id, secure)
         });
         let begun = calls::uptime();
         let judged = decision.evidence.and_then(|draw| {
             let tracked = loaded.tracked(rollout)?;
             let ticket = tracked.ledger.borrow_mut().arrive(begun / TICK, draw);
-            Some(Judged { tracked, ticket, draw })
+            Some(Judged { ticket, draw })
         });
         self.vm.serve();
+        loaded.show_weights(rollout);
         Some(Routed {
             rollout,
             version: decision.version,
-            series: loaded.series(rollout, decision.version)?,
-            loaded,
+            loaded: Rc::clone(loaded),
             begun,
             judged,
             request_bytes: 0,
@@ -123,32 +131,33 @@ impl Stream {
     }
 }
 
-impl Context for Stream {}
-
-impl HttpContext for Stream {
-    fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
+impl Stream {
+    pub(super) fn on_request_headers(&mut self) {
         #[cfg(feature = "test-build")]
-        if CurrentRequest.header("x-test-trap").is_some() {
+        if calls::header(Headers::Request, "x-test-trap").is_some() {
             core::arch::wasm32::unreachable();
         }
-        self.routed = self.route();
-        if self.routed.is_none() && CurrentRequest.header(CLUSTER).is_some() {
+        let loaded = self.slot.loaded();
+        let reads_all_headers = loaded.as_ref().is_some_and(|loaded| loaded.plan.reads_several_headers);
+        let request = CurrentRequest { reads_all_headers, ..CurrentRequest::default() };
+        self.routed = loaded.and_then(|loaded| self.route(&loaded, &request));
+        if self.routed.is_none() && request.header(CLUSTER).is_some() {
             calls::remove_header(Headers::Request, CLUSTER);
         }
-        Action::Continue
     }
 
-    fn on_http_request_body(&mut self, size: usize, _: bool) -> Action {
+    pub(super) fn on_request_body(&mut self, size: usize) {
         if let Some(routed) = &mut self.routed {
             routed.request_bytes = routed.request_bytes.saturating_add(size as u64);
         }
-        Action::Continue
     }
 
-    fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
-        let Some(routed) = &mut self.routed else { return Action::Continue };
+    pub(super) fn on_response_headers(&mut self, end_of_stream: bool) {
+        let Some(routed) = &mut self.routed else { return };
         routed.may_be_grpc = end_of_stream;
-        if let Some(Judged { tracked, ticket, .. }) = &routed.judged {
+        if let Some(Judged { ticket, .. }) = &routed.judged
+            && let Some(tracked) = routed.loaded.tracked(routed.rollout)
+        {
             let mut ledger = tracked.ledger.borrow_mut();
             ledger.answer(ticket);
             if streams() {
@@ -170,36 +179,36 @@ impl HttpContext for Stream {
         {
             calls::set_header(Headers::Response, VERSION, &version.name);
         }
-        Action::Continue
     }
 
-    fn on_http_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+    pub(super) fn on_response_body(&mut self, size: usize, end_of_stream: bool) {
         if let Some(routed) = &mut self.routed {
             routed.body_ended = end_of_stream;
             routed.response_bytes = routed.response_bytes.saturating_add(size as u64);
         }
-        Action::Continue
     }
 
-    fn on_http_response_trailers(&mut self, _: usize) -> Action {
+    pub(super) fn on_response_trailers(&mut self) {
         if let Some(routed) = &mut self.routed {
             routed.may_be_grpc = true;
         }
-        Action::Continue
     }
 
     /// All is known here, and it comes exactly once. Also for streams whose headers never came: those were
     /// not routed.
-    fn on_log(&mut self) {
-        let Some(routed) = self.routed.take() else { return };
+    pub(super) fn on_log(self) {
+        let Some(routed) = self.routed else { return };
         let end = routed.ended_plainly().unwrap_or_else(|| how_it_ended(routed.may_be_grpc));
         let from_upstream =
-            || calls::property("response\0code_details").is_some_and(|details| details == b"via_upstream");
+            || calls::property("response\0code_details").is_some_and(|details| *details == *b"via_upstream");
         let rollout = routed.loaded.plan.rollouts().get(routed.rollout);
         let outcome =
             rollout.map_or(Outcome::Aborted, |rollout| end.outcome(&rollout.failures, from_upstream));
         let nanoseconds = nanoseconds_since(routed.begun);
-        if let (Some(Judged { tracked, ticket, draw }), Some(rollout)) = (routed.judged, rollout) {
+        let tracked = routed.loaded.tracked(routed.rollout);
+        if let (Some(Judged { ticket, draw }), Some(tracked), Some(rollout)) =
+            (routed.judged, tracked, rollout)
+        {
             let failed = outcome == Outcome::Error;
             tracked.end(ticket, nanoseconds, failed);
             let limit = rollout.program.analysis.as_ref().and_then(|analysis| analysis.breaker);
@@ -212,7 +221,8 @@ impl HttpContext for Stream {
                 }
             }
         }
-        routed.series.count(&Facts {
+        let Some(series) = routed.loaded.series(routed.rollout, routed.version) else { return };
+        series.count(&Facts {
             class: Class::of(end.status),
             outcome,
             milliseconds: nanoseconds.saturating_add(500_000) / 1_000_000,
@@ -245,7 +255,7 @@ fn how_it_ended(may_be_grpc: bool) -> End {
             end.grpc_status = calls::property_u64("response\0grpc_status");
         }
     }
-    let asked_to_connect = || calls::property("request\0method").is_some_and(|method| method == b"CONNECT");
+    let asked_to_connect = || calls::property("request\0method").is_some_and(|method| *method == *b"CONNECT");
     end.tunnel = end.status == Some(101) || (end.flags != 0 && asked_to_connect());
     end
 }
@@ -258,7 +268,7 @@ fn nanoseconds_since(begun: u64) -> u64 {
 fn streams() -> bool {
     match calls::header(Headers::Response, "content-type") {
         Some(content_type) => is_grpc(&content_type) || content_type.starts_with(b"text/event-stream"),
-        None => calls::header(Headers::Response, ":status").is_some_and(|status| status == b"101"),
+        None => calls::header(Headers::Response, ":status").is_some_and(|status| *status == *b"101"),
     }
 }
 

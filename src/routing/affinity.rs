@@ -18,13 +18,13 @@ pub struct Affinity {
     random_when_missing: bool,
 }
 
-/// Who sent a request.
+/// Who sent a request `'r` to a plan `'p`.
 #[derive(Debug)]
-pub enum User<'a> {
+pub enum User<'p, 'r> {
     /// Somebody with this key.
-    Known(Vec<u8>),
+    Known(Cow<'r, [u8]>),
     /// Somebody who gets this cookie with this id, which is his key from now on.
-    New(&'a Cookie, String),
+    New(&'p Cookie, String),
     /// Nobody in particular: each request is drawn on its own.
     Nobody,
     /// Somebody without the key: stable's.
@@ -81,7 +81,7 @@ impl Affinity {
     }
 
     /// Who sent the request.
-    pub fn user<R: Request>(&self, facts: &Facts<'_, R>, rng: &mut Rng) -> User<'_> {
+    pub fn user<'p, 'r, R: Request>(&'p self, facts: &'r Facts<'_, R>, rng: &mut Rng) -> User<'p, 'r> {
         if let Some(key) = self.key(facts) {
             return User::Known(key);
         }
@@ -94,17 +94,28 @@ impl Affinity {
     }
 
     /// The request's key: whatever bytes the client sent, `None` when there are none.
-    fn key<R: Request>(&self, facts: &Facts<'_, R>) -> Option<Vec<u8>> {
+    fn key<'r, R: Request>(&self, facts: &'r Facts<'_, R>) -> Option<Cow<'r, [u8]>> {
         let key = match &self.source {
             Source::Header(name) => facts.request().header(name),
-            Source::Cookie { name, .. } => facts
-                .request()
-                .header("cookie")
-                .and_then(|cookies| cookie(&cookies, name).map(<[u8]>::to_vec)),
-            Source::Query(name) => query(facts.query(), name).map(Cow::into_owned),
-            Source::Address => facts.request().source_address().map(|address| host(&address).to_vec()),
+            Source::Cookie { name, .. } => {
+                facts.request().header("cookie").and_then(|cookies| part(cookies, |all| cookie(all, name)))
+            }
+            Source::Query(name) => query(facts.query(), name),
+            Source::Address => {
+                facts.request().source_address().and_then(|address| part(address, |all| Some(host(all))))
+            }
         };
         key.filter(|key| !key.is_empty())
+    }
+
+    /// The header that the key is in.
+    pub(super) fn header(&self) -> Option<&str> {
+        match &self.source {
+            Source::Header(name) => Some(name),
+            Source::Cookie { .. } => Some("cookie"),
+            Source::Query(_) => Some(":path"),
+            Source::Address => None,
+        }
     }
 
     /// The cookie to issue to a client without a key.
@@ -113,6 +124,17 @@ impl Affinity {
             Source::Cookie { issued, .. } => issued.as_ref(),
             _ => None,
         }
+    }
+}
+
+/// A part of some bytes, borrowed where they are.
+fn part<'r>(
+    bytes: Cow<'r, [u8]>,
+    part: impl for<'b> Fn(&'b [u8]) -> Option<&'b [u8]>,
+) -> Option<Cow<'r, [u8]>> {
+    match bytes {
+        Cow::Borrowed(bytes) => part(bytes).map(Cow::Borrowed),
+        Cow::Owned(bytes) => part(&bytes).map(|part| Cow::Owned(part.to_vec())),
     }
 }
 
