@@ -5,7 +5,7 @@ use std::cell::Cell;
 /// Rollouts and events that a worker shows each second, about 1 % of its time.
 const PER_SECOND: u64 = 500;
 /// The same at once, after a quiet time: all rollouts that there may be.
-pub const AT_ONCE: u64 = 5_000;
+const AT_ONCE: u64 = 5_000;
 
 /// What a worker still shows. A leaky bucket in thousandths: each thing shown is 1,000, and as many leak out in a second as
 /// it shows in one.
