@@ -194,6 +194,53 @@ pub struct Cookie {
     /// Issue the cookie, with a random id, to a client that has none; it lives this long (`0s`: until the
     /// browser closes). Absent: the cookie is somebody else's, and only read.
     pub ttl: Option<Duration>,
+    /// Which requests from other sites carry the issued cookie.
+    #[serde(skip_serializing_if = "SameSite::is_lax")] // other configurations keep their hash
+    pub same_site: SameSite,
+    /// The host that the issued cookie is for, subdomains included. Absent: the host that was asked, without them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// The path below which the issued cookie is sent. Absent: `/`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The issued cookie is kept apart for each site that embeds this one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub partitioned: bool,
+}
+
+impl Cookie {
+    /// Whether browsers take a cookie of this name only with `Secure` (RFC 6265bis, 4.1.3.1).
+    #[must_use]
+    pub fn is_secure_by_name(&self) -> bool {
+        self.name.get(..9).is_some_and(|prefix| prefix.eq_ignore_ascii_case("__Secure-"))
+    }
+
+    /// Whether browsers take a cookie of this name only with `Secure`, `Path=/` and no domain (RFC 6265bis, 4.1.3.2).
+    #[must_use]
+    pub fn is_host_only_by_name(&self) -> bool {
+        self.name.get(..7).is_some_and(|prefix| prefix.eq_ignore_ascii_case("__Host-"))
+    }
+}
+
+/// Which requests from other sites carry a cookie.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+pub enum SameSite {
+    /// Links from other sites.
+    #[default]
+    Lax,
+    /// None.
+    Strict,
+    /// All; the cookie is `Secure`, as browsers want it.
+    None,
+}
+
+impl SameSite {
+    #[allow(clippy::trivially_copy_pass_by_ref)] // serde passes a reference
+    fn is_lax(&self) -> bool {
+        *self == Self::Lax
+    }
 }
 
 /// Where requests without the affinity key go.

@@ -212,7 +212,42 @@ fn every_mistake_is_told_with_its_place_and_remedy() {
         (
             "/session_affinity/cookie",
             json!("uid"),
-            "session_affinity.cookie: found the text \"uid\", expected a map with the fields name, ttl",
+            "session_affinity.cookie: found the text \"uid\", expected a map with the fields name, ttl, same_site, domain, path, partitioned",
+        ),
+        (
+            "/session_affinity/cookie",
+            json!({"name": "uid", "same_site": "none"}),
+            "session_affinity.cookie.same_site: without ttl the cookie is only read; expected a ttl beside it",
+        ),
+        (
+            "/session_affinity/cookie",
+            json!({"name": "uid", "ttl": "1h", "same_site": "None"}),
+            "session_affinity.cookie.same_site: found \"None\", expected one of: lax, strict, none",
+        ),
+        (
+            "/session_affinity/cookie",
+            json!({"name": "uid", "ttl": "1h", "domain": "example.com; Secure"}),
+            "session_affinity.cookie.domain: \"example.com; Secure\" is no domain; expected one such as \"example.com\"",
+        ),
+        (
+            "/session_affinity/cookie",
+            json!({"name": "uid", "ttl": "1h", "path": "/a;b"}),
+            "session_affinity.cookie.path: \"/a;b\" is no path of a cookie; expected one such as \"/\", without `;`",
+        ),
+        (
+            "/session_affinity/cookie",
+            json!({"name": "uid", "ttl": "1h", "path": "/a\r\nx: y"}),
+            "session_affinity.cookie.path: \"/a\\u{d}\\u{a}x: y\" holds a control character",
+        ),
+        (
+            "/session_affinity/cookie",
+            json!({"name": "__Host-uid", "ttl": "1h", "domain": "example.com"}),
+            "session_affinity.cookie.domain: a cookie named __Host-… has none",
+        ),
+        (
+            "/session_affinity/cookie",
+            json!({"name": "__host-uid", "ttl": "1h", "path": "/v2"}),
+            "session_affinity.cookie.path: a cookie named __Host-… has the path \"/\"",
         ),
         ("/override/header", json!(""), "override.header: missing or empty; expected the name of a header"),
         (

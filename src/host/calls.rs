@@ -31,6 +31,7 @@ mod abi {
             data: *mut *mut u8,
             size: *mut usize,
         ) -> u32;
+        pub(super) fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
         pub(super) fn proxy_replace_header_map_value(
             map: u32,
             key: *const u8,
@@ -208,6 +209,15 @@ pub(super) fn header(map: Headers, name: &str) -> Option<Vec<u8>> {
     })
 }
 
+/// All values of a header, in their order; its name in lower case. Costs a copy of all headers.
+pub(super) fn headers(map: Headers, name: &str) -> Vec<Vec<u8>> {
+    // SAFETY: the host writes a pointer and a size.
+    let all = bytes(|data, size| unsafe { abi::proxy_get_header_map_pairs(map as u32, data, size) });
+    let all = all.unwrap_or_default();
+    let values = Pairs::of(&all).filter(|(known, _)| *known == name.as_bytes());
+    values.map(|(_, value)| value.to_vec()).collect()
+}
+
 /// The response's status, as it stands in its headers; also when the request has ended.
 pub(super) fn status() -> Option<u64> {
     std::str::from_utf8(&header(Headers::Response, ":status")?).ok()?.parse().ok()
@@ -352,6 +362,37 @@ pub(super) fn respond(response: &Response) {
             -1, // no status of gRPC
         )
     };
+}
+
+/// Headers as the ABI gives them, in the form of [`pairs`]. What does not have it ends them.
+struct Pairs<'a> {
+    sizes: &'a [u8],
+    texts: &'a [u8],
+}
+
+impl<'a> Pairs<'a> {
+    fn of(bytes: &'a [u8]) -> Self {
+        let count = bytes.first_chunk().map_or(0, |count| u32::from_le_bytes(*count));
+        let sizes = usize::try_from(count).unwrap_or(usize::MAX).saturating_mul(8);
+        let (sizes, texts) = bytes.get(4..).and_then(|rest| rest.split_at_checked(sizes)).unwrap_or_default();
+        Self { sizes, texts }
+    }
+
+    /// The next text, whose size comes next.
+    fn text(&mut self) -> Option<&'a [u8]> {
+        let (size, sizes) = self.sizes.split_first_chunk()?;
+        let (text, rest) = self.texts.split_at_checked(usize::try_from(u32::from_le_bytes(*size)).ok()?)?;
+        (self.sizes, self.texts) = (sizes, rest.split_first()?.1);
+        Some(text)
+    }
+}
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some((self.text()?, self.text()?))
+    }
 }
 
 /// Headers as the ABI wants them: their number, the sizes of names and values, then those, each with a NUL

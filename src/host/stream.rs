@@ -10,6 +10,7 @@ use super::metrics::{Facts, Series};
 use super::vm::{Loaded, Slot, Vm};
 use crate::fleet::member::TICK;
 use crate::model::Draw;
+use crate::routing::affinity::is_shared;
 use crate::routing::request::Request;
 use crate::signal::catalog;
 use crate::signal::observed::Observed;
@@ -64,6 +65,10 @@ struct CurrentRequest;
 impl Request for CurrentRequest {
     fn header(&self, name: &str) -> Option<Vec<u8>> {
         calls::header(Headers::Request, name)
+    }
+
+    fn headers(&self, name: &str) -> Vec<Vec<u8>> {
+        calls::headers(Headers::Request, name)
     }
 
     fn source_address(&self) -> Option<Vec<u8>> {
@@ -161,7 +166,9 @@ impl HttpContext for Stream {
                 ledger.observe(ticket, &catalog::TEST_EVENT, Observed::Event(has_event));
             }
         }
-        if let Some(cookie) = routed.set_cookie.take() {
+        if let Some(cookie) = routed.set_cookie.take()
+            && !is_shared(&calls::headers(Headers::Response, "cache-control"))
+        {
             calls::add_header(Headers::Response, "set-cookie", &cookie);
         }
         let rollout = routed.loaded.plan.rollouts().get(routed.rollout);

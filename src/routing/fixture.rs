@@ -45,6 +45,11 @@ impl Request for Sample {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
     }
 
+    fn headers(&self, name: &str) -> Vec<Vec<u8>> {
+        self.reads.borrow_mut().push(format!("all of {name}"));
+        self.headers.iter().filter(|(known, _)| known == name).map(|(_, value)| value.clone()).collect()
+    }
+
     fn source_address(&self) -> Option<Vec<u8>> {
         self.reads.borrow_mut().push("source".into());
         self.source.clone()

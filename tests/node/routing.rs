@@ -21,6 +21,14 @@ mod run {
             self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_bytes().to_vec())
         }
 
+        fn headers(&self, name: &str) -> Vec<Vec<u8>> {
+            self.0
+                .iter()
+                .filter(|(known, _)| *known == name)
+                .map(|(_, value)| value.as_bytes().to_vec())
+                .collect()
+        }
+
         fn source_address(&self) -> Option<Vec<u8>> {
             Some(b"10.0.0.1:80".to_vec())
         }
