@@ -2,12 +2,11 @@
 
 use std::rc::Rc;
 
-use proxy_wasm::traits::{Context, HttpContext};
-use proxy_wasm::types::Action;
-
 use super::calls::{self, Headers};
+use super::memory::Bytes;
 use super::metrics::{Facts, Series};
 use super::vm::{Loaded, Slot, Vm};
+use crate::abi::pairs;
 use crate::fleet::member::TICK;
 use crate::model::Draw;
 use crate::routing::affinity::is_shared;
@@ -28,7 +27,7 @@ const VERSION: &str = "x-changeover-version";
 
 /// One request, from its headers to its end.
 pub(super) struct Stream {
-    vm: Rc<Vm>,
+    vm: &'static Vm,
     slot: Rc<Slot>,
     routed: Option<Routed>,
 }
@@ -64,20 +63,20 @@ struct CurrentRequest;
 
 impl Request for CurrentRequest {
     fn header(&self, name: &str) -> Option<Vec<u8>> {
-        calls::header(Headers::Request, name)
+        calls::header(Headers::Request, name).map(Bytes::into_vec)
     }
 
     fn headers(&self, name: &str) -> Vec<Vec<u8>> {
-        calls::headers(Headers::Request, name)
+        all_values(Headers::Request, name)
     }
 
     fn source_address(&self) -> Option<Vec<u8>> {
-        calls::property("source\0address")
+        calls::property("source\0address").map(Bytes::into_vec)
     }
 }
 
 impl Stream {
-    pub(super) fn new(vm: Rc<Vm>, slot: Rc<Slot>) -> Self {
+    pub(super) fn new(vm: &'static Vm, slot: Rc<Slot>) -> Self {
         Self { vm, slot, routed: None }
     }
 
@@ -102,7 +101,8 @@ impl Stream {
             }
         }
         let set_cookie = decision.cookie.map(|(cookie, id)| {
-            let secure = calls::header(Headers::Request, ":scheme").is_some_and(|scheme| scheme == b"https");
+            let secure =
+                calls::header(Headers::Request, ":scheme").is_some_and(|scheme| *scheme == *b"https");
             cookie.set(&id, secure)
         });
         let begun = calls::uptime();
@@ -128,10 +128,8 @@ impl Stream {
     }
 }
 
-impl Context for Stream {}
-
-impl HttpContext for Stream {
-    fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
+impl Stream {
+    pub(super) fn on_request_headers(&mut self) {
         #[cfg(feature = "test-build")]
         if CurrentRequest.header("x-test-trap").is_some() {
             core::arch::wasm32::unreachable();
@@ -140,18 +138,16 @@ impl HttpContext for Stream {
         if self.routed.is_none() && CurrentRequest.header(CLUSTER).is_some() {
             calls::remove_header(Headers::Request, CLUSTER);
         }
-        Action::Continue
     }
 
-    fn on_http_request_body(&mut self, size: usize, _: bool) -> Action {
+    pub(super) fn on_request_body(&mut self, size: usize) {
         if let Some(routed) = &mut self.routed {
             routed.request_bytes = routed.request_bytes.saturating_add(size as u64);
         }
-        Action::Continue
     }
 
-    fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
-        let Some(routed) = &mut self.routed else { return Action::Continue };
+    pub(super) fn on_response_headers(&mut self, end_of_stream: bool) {
+        let Some(routed) = &mut self.routed else { return };
         routed.may_be_grpc = end_of_stream;
         if let Some(Judged { tracked, ticket, .. }) = &routed.judged {
             let mut ledger = tracked.ledger.borrow_mut();
@@ -167,7 +163,7 @@ impl HttpContext for Stream {
             }
         }
         if let Some(cookie) = routed.set_cookie.take()
-            && !is_shared(&calls::headers(Headers::Response, "cache-control"))
+            && !is_shared(&all_values(Headers::Response, "cache-control"))
         {
             calls::add_header(Headers::Response, "set-cookie", &cookie);
         }
@@ -177,31 +173,28 @@ impl HttpContext for Stream {
         {
             calls::set_header(Headers::Response, VERSION, &version.name);
         }
-        Action::Continue
     }
 
-    fn on_http_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+    pub(super) fn on_response_body(&mut self, size: usize, end_of_stream: bool) {
         if let Some(routed) = &mut self.routed {
             routed.body_ended = end_of_stream;
             routed.response_bytes = routed.response_bytes.saturating_add(size as u64);
         }
-        Action::Continue
     }
 
-    fn on_http_response_trailers(&mut self, _: usize) -> Action {
+    pub(super) fn on_response_trailers(&mut self) {
         if let Some(routed) = &mut self.routed {
             routed.may_be_grpc = true;
         }
-        Action::Continue
     }
 
     /// All is known here, and it comes exactly once. Also for streams whose headers never came: those were
     /// not routed.
-    fn on_log(&mut self) {
-        let Some(routed) = self.routed.take() else { return };
+    pub(super) fn on_log(self) {
+        let Some(routed) = self.routed else { return };
         let end = routed.ended_plainly().unwrap_or_else(|| how_it_ended(routed.may_be_grpc));
         let from_upstream =
-            || calls::property("response\0code_details").is_some_and(|details| details == b"via_upstream");
+            || calls::property("response\0code_details").is_some_and(|details| *details == *b"via_upstream");
         let rollout = routed.loaded.plan.rollouts().get(routed.rollout);
         let outcome =
             rollout.map_or(Outcome::Aborted, |rollout| end.outcome(&rollout.failures, from_upstream));
@@ -252,9 +245,15 @@ fn how_it_ended(may_be_grpc: bool) -> End {
             end.grpc_status = calls::property_u64("response\0grpc_status");
         }
     }
-    let asked_to_connect = || calls::property("request\0method").is_some_and(|method| method == b"CONNECT");
+    let asked_to_connect = || calls::property("request\0method").is_some_and(|method| *method == *b"CONNECT");
     end.tunnel = end.status == Some(101) || (end.flags != 0 && asked_to_connect());
     end
+}
+
+/// All values of a header that may come in several lines, in their order.
+fn all_values(map: Headers, name: &str) -> Vec<Vec<u8>> {
+    let all = calls::headers(map);
+    all.iter().flat_map(|all| pairs::values(all, name)).map(<[u8]>::to_vec).collect()
 }
 
 fn nanoseconds_since(begun: u64) -> u64 {
@@ -265,7 +264,7 @@ fn nanoseconds_since(begun: u64) -> u64 {
 fn streams() -> bool {
     match calls::header(Headers::Response, "content-type") {
         Some(content_type) => is_grpc(&content_type) || content_type.starts_with(b"text/event-stream"),
-        None => calls::header(Headers::Response, ":status").is_some_and(|status| status == b"101"),
+        None => calls::header(Headers::Response, ":status").is_some_and(|status| *status == *b"101"),
     }
 }
 

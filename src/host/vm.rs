@@ -104,9 +104,10 @@ pub(super) struct Vm {
 
 impl Vm {
     /// This worker's VM.
-    pub(super) fn current() -> Rc<Self> {
+    pub(super) fn current() -> &'static Self {
         thread_local! {
-            static VM: Rc<Vm> = Rc::new(Vm {
+            // It is there for as long as the module is.
+            static VM: &'static Vm = Box::leak(Box::new(Vm {
                 member: RefCell::new(Member::new(calls::entropy())),
                 effects: Effects::default(),
                 notices: Notices::default(),
@@ -114,9 +115,9 @@ impl Vm {
                 registry: Registry::default(),
                 slots: RefCell::default(),
                 config_hash: Cell::new(None),
-            });
+            }));
         }
-        VM.with(Rc::clone)
+        VM.with(|vm| *vm)
     }
 
     /// This VM's identity.
