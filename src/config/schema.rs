@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::de;
 use super::release::{Analysis, Step};
 use super::report::{Path, Problems, Shown};
-use super::units::{Duration, Percent, Sha256};
+use super::units::{Duration, Percent, Sha256, Size};
 use crate::model::Share;
 
 /// The configuration of one filter.
@@ -117,6 +117,10 @@ pub struct Rollout {
     pub analysis: Option<Analysis>,
     /// Copies requests that stable answers to a version whose answers nobody waits for: shadow mode.
     pub mirror: Option<Mirror>,
+    /// Requests with `x-changeover-shadow` are another Envoy's copies: they get a version, and are neither counted nor
+    /// judged nor mirrored. Only where no client can send the header.
+    #[serde(skip_serializing_if = "std::ops::Not::not")] // other configurations keep their hash
+    pub trust_shadow_header: bool,
     /// Where `x-changeover-version` tells the version that serves a request.
     pub version_header: VersionHeader,
     /// Further labels of the rollout's metrics. Each name needs a rule in the bootstrap's `stats_tags`.
@@ -309,8 +313,18 @@ pub struct Mirror {
     pub percent: Percent,
     /// The methods that are mirrored. By default those that change nothing; models are asked by POST.
     pub methods: Vec<String>,
+    /// Requests with a longer body are not copied, nor are those that do not say how long it is.
+    #[serde(skip_serializing_if = "is_default_body")] // other configurations keep their hash
+    pub max_body: Size,
     /// Who copies.
     pub mode: MirrorMode,
+}
+
+/// Bytes of a body that is copied: a quarter of what Envoy buffers of a connection.
+const DEFAULT_BODY: Size = Size::kib(256);
+
+fn is_default_body(size: &Size) -> bool {
+    *size == DEFAULT_BODY
 }
 
 impl Default for Mirror {
@@ -319,6 +333,7 @@ impl Default for Mirror {
             to: String::new(),
             percent: Percent(Share::ALL),
             methods: vec!["GET".into(), "HEAD".into()],
+            max_body: DEFAULT_BODY,
             mode: MirrorMode::default(),
         }
     }

@@ -11,6 +11,9 @@ pub trait Request {
     /// All values of a header that comes in several lines, in their order. Dearer than [`Request::header`]. Any bytes.
     fn headers(&self, name: &str) -> Vec<Vec<u8>>;
 
+    /// Whether something follows the headers.
+    fn has_body(&self) -> bool;
+
     /// The client's address as Envoy knows it, `ip:port` or a path. Any bytes.
     fn source_address(&self) -> Option<Vec<u8>>;
 }

@@ -1,6 +1,10 @@
 //! Releases that move by themselves: forward step by step, and back when the candidate is worse.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::harness::*;
 use crate::{between, between_ecds, blue_and_green};
@@ -95,6 +99,31 @@ async fn a_candidate_that_always_fails_is_taken_back_at_once() {
     assert_eq!(metrics.sum("changeover_phase", &[("phase", "failed")]), 1.0);
     assert_eq!(metrics.sum("changeover_actions_total", &[("action", "rollback"), ("actor", "auto")]), 1.0);
     assert_eq!(metrics.sum("changeover_weight", &[("version", "green")]), 0.0);
+}
+
+/// The deadline is the version's: it runs from the request's end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_upload_is_not_the_versions_failure() {
+    let (blue, green) = blue_and_green().await;
+    let config = "steps: [{set_weight: 100}, {pause: {min_requests: 30}}], \
+                  analysis: {deadline: 100ms, metrics: [{name: error_rate, max: 0.05}]}";
+    let envoy = between(&blue, &green, Config::rollout(config)).start().await;
+    async fn upload(address: SocketAddr) {
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        stream.write_all(b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\nx").await.expect("sent");
+        // Far longer than the deadline, and than the tick in which it began stays open.
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        stream.write_all(b"x").await.expect("sent");
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.expect("an answer");
+        assert_eq!(&answer, b"HTTP/1.1 200");
+    }
+    let uploads: Vec<_> = (0..40).map(|_| tokio::spawn(upload(envoy.address()))).collect();
+    for upload in uploads {
+        upload.await.expect("no panic");
+    }
+    wait_for_event(&envoy, "succeed").await;
+    assert_eq!(actions(&envoy).iter().filter(|action| *action == "rollback").count(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

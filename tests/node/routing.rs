@@ -29,6 +29,10 @@ mod run {
                 .collect()
         }
 
+        fn has_body(&self) -> bool {
+            false
+        }
+
         fn source_address(&self) -> Option<Vec<u8>> {
             Some(b"10.0.0.1:80".to_vec())
         }

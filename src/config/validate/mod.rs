@@ -9,8 +9,8 @@ use super::report::{Path, Problems, Shown};
 use super::schema::{
     BlueGreen, Config, Control, Cookie, HeaderRule, Match, Rollout, SameSite, SessionAffinity, known,
 };
-use super::units::Percent;
-use crate::model::Share;
+use super::units::{Percent, Size};
+use crate::model::{Share, header};
 
 /// Rollouts in one configuration.
 pub const MOST_ROLLOUTS: usize = 4_096;
@@ -22,6 +22,8 @@ pub const MOST_RULES: usize = 16;
 pub const LONGEST_NAME: usize = 63;
 /// Bytes of a text that is no name: a release, a path, a header's value, a cluster.
 pub const LONGEST_TEXT: usize = 1_024;
+/// What a mirror copies at most of a request.
+const LARGEST_BODY: Size = Size::kib(64 * 1_024);
 /// Bytes of a host name in DNS.
 const LONGEST_HOST: usize = 253;
 /// Milliseconds a cookie may live: browsers cut it to 400 days (RFC 6265bis, 5.5).
@@ -46,9 +48,6 @@ const RESERVED_LABELS: [&str; 16] = [
     "what",
     "le",
 ];
-
-/// Headers through which the filter talks to Envoy's routes.
-const INTERNAL_HEADERS: [&str; 3] = ["x-changeover-cluster", "x-changeover-mirror", "x-changeover-shadow"];
 
 /// Tells `problems` everything that is wrong with `config`.
 pub fn validate(config: &Config, problems: &mut Problems) {
@@ -123,6 +122,10 @@ fn validate_rollout(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems)
     if let Some(mirror) = &rollout.mirror {
         let path = path.field("mirror");
         methods(&mirror.methods, &path.field("methods"), problems);
+        if mirror.max_body > LARGEST_BODY {
+            let message = format!("{} is over the limit of {LARGEST_BODY}", mirror.max_body);
+            problems.add(&path.field("max_body"), message);
+        }
         if mirror.to.is_empty() {
             problems.add(&path.field("to"), "missing; expected the name of a version");
         }
@@ -403,7 +406,7 @@ fn name(name: &str, path: &Path<'_>, problems: &mut Problems) {
 fn header_name(name: &str, path: &Path<'_>, problems: &mut Problems) {
     if name.starts_with(':') {
         problems.add(path, "a pseudo-header; expected a header (match has authority, path and methods)");
-    } else if INTERNAL_HEADERS.iter().any(|internal| name.eq_ignore_ascii_case(internal)) {
+    } else if header::ALL.iter().any(|own| name.eq_ignore_ascii_case(own)) {
         problems.add(path, "a header the filter uses itself; expected another");
     } else {
         token(name, "header", path, problems);
