@@ -5,3 +5,14 @@
 
 pub mod contexts;
 pub mod pairs;
+
+/// Whether a request goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Action {
+    /// It goes on.
+    #[default]
+    Continue = 0,
+    /// It waits, until it is answered.
+    Pause = 1,
+}

@@ -84,7 +84,7 @@ impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let number = f64::deserialize(deserializer)?;
         if number.fract() != 0.0 || !(0.0..=Self::MOST).contains(&number) {
-            return Err(de::Error::custom(format_args!("{number} is no whole number from 0 on")));
+            return Err(de::Error::custom(format_args!("{number} is not a whole number of at least 0")));
         }
         Ok(Self(number as u64))
     }
@@ -259,7 +259,7 @@ impl<'de> Deserialize<'de> for Sha256 {
         let text = String::deserialize(deserializer)?;
         // What was found is not shown: it may be the secret itself, and messages go to logs.
         Self::parse(&text).ok_or_else(|| {
-            de::Error::custom("no SHA-256; expected 64 hexadecimal digits, as sha256sum prints them")
+            de::Error::custom("not a SHA-256; expected 64 hexadecimal digits, as sha256sum prints them")
         })
     }
 }

@@ -63,7 +63,7 @@ impl Api {
                 .with("www-authenticate", "Bearer"));
         }
         let Some((resource, query)) = asked else {
-            return Err(Response::problem(404, "there is nothing here; /v1/rollouts lists the rollouts"));
+            return Err(Response::problem(404, "not found; /v1/rollouts lists the rollouts"));
         };
         if request.body.len() > MOST_BODY {
             return Err(Response::problem(413, format!("the body is over {MOST_BODY} bytes")));
@@ -94,12 +94,12 @@ pub fn changed(
         Err(NotChanged::Unknown) => no_such_rollout(name),
         Err(NotChanged::OtherRevision(revision)) => Response::problem(
             412,
-            format!("{name} is at revision {revision} by now; look at it again before you change it"),
+            format!("{name} is now at revision {revision}; read it again before changing it"),
         )
         .with("etag", etag(*revision)),
         Err(NotChanged::Refused(Refused(why))) => Response::problem(409, why.clone()),
         Err(NotChanged::Busy) => {
-            Response::problem(409, "others change the rollout at the same time; try again")
+            Response::problem(409, "too many changes to the rollout at the same time; try again")
         }
     }
 }
@@ -174,7 +174,7 @@ fn command(
         return Err(wrong_method("POST"));
     }
     if is_foreign(request.origin.as_deref(), &request.authority) {
-        return Err(Response::problem(403, "a page of another origin changes nothing here"));
+        return Err(Response::problem(403, "pages of another origin may not change anything"));
     }
     if !request.is_json() {
         return Err(Response::problem(415, "expected `content-type: application/json`"));
@@ -216,7 +216,10 @@ fn parameter<'a>(known: &str, query: &'a str) -> Result<Option<&'a str>, Respons
         match pair.split_once('=') {
             Some((name, value)) if name == known && found.is_none() => found = Some(value),
             _ => {
-                return Err(Response::problem(422, format!("expected no query parameter but one `{known}`")));
+                return Err(Response::problem(
+                    422,
+                    format!("expected at most one query parameter, `{known}`"),
+                ));
             }
         }
     }

@@ -24,7 +24,7 @@ pub struct Problem {
     pub title: String,
     /// The status.
     pub status: u16,
-    /// What was found and what would be right.
+    /// What was found, and what was expected.
     pub detail: String,
 }
 

@@ -3,10 +3,10 @@
 use std::rc::Rc;
 
 use super::calls::{self, Headers};
-use super::exports::Action;
 use super::memory::Bytes;
 use super::shared::{Kv, clock};
 use super::vm::Vm;
+use crate::abi::Action;
 use crate::control::api::{Api, Handled, changed};
 use crate::control::request::{MOST_BODY, Request};
 use crate::rollout::change::Change;

@@ -10,29 +10,32 @@
 #![allow(unsafe_code)]
 
 use std::cell::RefCell;
+use std::rc::Rc;
 
 use super::control::ControlStream;
 use super::root::Root;
 use super::stream::Stream;
+use crate::abi::Action;
 use crate::abi::contexts::Contexts;
 
-/// Whether a request goes on.
-#[derive(Clone, Copy, Default)]
-#[repr(u32)]
-pub(super) enum Action {
-    #[default]
-    Continue = 0,
-    Pause = 1,
-}
-
 /// What a callback is about.
-pub(super) enum Context {
+enum Context {
     /// One configuration of the plugin.
     Root(Root),
     /// A request to a rollout.
     Request(Stream),
     /// A request to the API.
     Control(Box<ControlStream>),
+}
+
+impl Context {
+    /// A request that begins.
+    fn begin(number: u32, root: &Root) -> Self {
+        match &root.control {
+            Some(api) => Self::Control(Box::new(ControlStream::new(number, root.vm, Rc::clone(api)))),
+            None => Self::Request(Stream::new(root.vm, Rc::clone(&root.slot))),
+        }
+    }
 }
 
 thread_local! {
@@ -69,7 +72,7 @@ extern "C" fn proxy_abi_version_0_2_1() {}
 extern "C" fn proxy_on_context_create(context: u32, root: u32) {
     CONTEXTS.with_borrow_mut(|contexts| {
         let new = match contexts.get(root) {
-            Some(Context::Root(root)) => root.begin(context),
+            Some(Context::Root(root)) => Context::begin(context, root),
             // A root's own root has number 0.
             _ => Context::Root(Root::new(context)),
         };

@@ -2,10 +2,7 @@
 
 use std::rc::Rc;
 
-use super::control::ControlStream;
-use super::exports::Context;
 use super::memory::Bytes;
-use super::stream::Stream;
 use super::vm::{Slot, Vm};
 use super::{calls, log};
 use crate::config;
@@ -18,10 +15,11 @@ const FIRST_TICK: u32 = 1;
 /// One configuration of the plugin in one worker. Envoy makes a new one with each push.
 pub(super) struct Root {
     id: u32,
-    vm: &'static Vm,
-    slot: Rc<Slot>,
+    pub(super) vm: &'static Vm,
+    /// Where its configuration stands.
+    pub(super) slot: Rc<Slot>,
     /// On a control listener: what answers there.
-    control: Option<Rc<Api>>,
+    pub(super) control: Option<Rc<Api>>,
     ticked: bool,
 }
 
@@ -67,14 +65,6 @@ impl Root {
 
     pub(super) fn on_queue_ready(&mut self, queue: u32) {
         self.vm.look_again(self.id, queue);
-    }
-
-    /// A request begins.
-    pub(super) fn begin(&self, stream: u32) -> Context {
-        match &self.control {
-            Some(api) => Context::Control(Box::new(ControlStream::new(stream, self.vm, Rc::clone(api)))),
-            None => Context::Request(Stream::new(self.vm, Rc::clone(&self.slot))),
-        }
     }
 
     /// It is replaced, or removed.

@@ -1,10 +1,12 @@
 //! The stream context: follows one request.
 
+use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::rc::Rc;
 
 use super::calls::{self, Headers};
 use super::memory::Bytes;
-use super::metrics::{Facts, Series};
+use super::metrics::Facts;
 use super::vm::{Loaded, Slot, Vm};
 use crate::abi::pairs;
 use crate::fleet::member::TICK;
@@ -16,7 +18,6 @@ use crate::signal::observed::Observed;
 use crate::telemetry::breaker::Ended;
 use crate::telemetry::ledger::Ticket;
 use crate::telemetry::outcome::{Class, End, MirrorResult, Outcome, is_plainly_ok};
-use crate::telemetry::tracked::Tracked;
 
 /// One request, from its headers to its end.
 pub(super) struct Stream {
@@ -30,7 +31,6 @@ struct Routed {
     loaded: Rc<Loaded>,
     rollout: usize,
     version: usize,
-    series: Rc<Series>,
     /// When its headers came, in nanoseconds.
     begun: u64,
     /// When it had come as a whole: from then on the version is waited for. An answer may come before.
@@ -50,7 +50,6 @@ struct Routed {
 
 /// A request that is counted for the judge.
 struct Judged {
-    tracked: Rc<Tracked>,
     draw: Draw,
     /// Once it is asked.
     ticket: Option<Ticket>,
@@ -59,23 +58,43 @@ struct Judged {
 /// The request whose headers Envoy is showing.
 struct CurrentRequest {
     has_body: bool,
+    reads_all_headers: bool,
+    /// All headers, once they are read; `None` within: they have to be read one by one.
+    headers: OnceCell<Option<Bytes>>,
 }
 
 impl Request for CurrentRequest {
-    fn header(&self, name: &str) -> Option<Vec<u8>> {
-        calls::header(Headers::Request, name).map(Bytes::into_vec)
+    fn header(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        if self.reads_all_headers
+            && let Some(all) = self.headers.get_or_init(|| calls::headers(Headers::Request))
+        {
+            return pairs::values(all, name).next().map(Cow::Borrowed);
+        }
+        calls::header(Headers::Request, name).map(|value| Cow::Owned(value.into_vec()))
     }
 
     fn headers(&self, name: &str) -> Vec<Vec<u8>> {
-        all_values(Headers::Request, name)
+        match self.headers.get() {
+            Some(Some(all)) => pairs::values(all, name).map(<[u8]>::to_vec).collect(),
+            _ => all_values(Headers::Request, name),
+        }
     }
 
     fn has_body(&self) -> bool {
         self.has_body
     }
 
-    fn source_address(&self) -> Option<Vec<u8>> {
-        calls::property("source\0address").map(Bytes::into_vec)
+    fn source_address(&self) -> Option<Cow<'_, [u8]>> {
+        calls::property("source\0address").map(|address| Cow::Owned(address.into_vec()))
+    }
+}
+
+impl CurrentRequest {
+    /// Removes a header, if it is there: any change has Envoy choose the route again.
+    fn forget(&self, name: &str) {
+        if self.header(name).is_some() {
+            calls::remove_header(Headers::Request, name);
+        }
     }
 }
 
@@ -85,10 +104,7 @@ impl Stream {
     }
 
     /// Decides where the request goes and tells Envoy's routes. `None`: it is not followed.
-    fn route(&self, request: &CurrentRequest) -> Option<Routed> {
-        // Left by a client, or by this request's earlier pass before an internal redirect.
-        [header::CLUSTER, header::MIRROR, header::VERSION].into_iter().for_each(forget);
-        let loaded = self.slot.loaded()?;
+    fn route(&self, loaded: &Rc<Loaded>, request: &CurrentRequest) -> Option<Routed> {
         let (rollout, decision) = self.vm.draw(|rng| loaded.plan.route(request, rng))?;
         let settings = loaded.plan.rollouts().get(rollout)?;
         let version = settings.versions.get(decision.version)?;
@@ -99,7 +115,7 @@ impl Stream {
         if decision.is_copy {
             return None;
         }
-        forget(header::SHADOW);
+        request.forget(header::SHADOW);
         if let Some(mirrored) = decision.mirror {
             if let (MirrorResult::Sent, Some(shadow)) = (mirrored.result, settings.versions.get(mirrored.to))
             {
@@ -114,16 +130,13 @@ impl Stream {
                 calls::header(Headers::Request, ":scheme").is_some_and(|scheme| *scheme == *b"https");
             cookie.set(&id, secure)
         });
-        let judged = decision
-            .evidence
-            .and_then(|draw| Some(Judged { tracked: loaded.tracked(rollout)?, draw, ticket: None }));
+        let judged = decision.evidence.map(|draw| Judged { draw, ticket: None });
         self.vm.serve();
-        let series = loaded.series(rollout, decision.version)?;
+        loaded.show_weights(rollout);
         Some(Routed {
             rollout,
             version: decision.version,
-            series,
-            loaded,
+            loaded: Rc::clone(loaded),
             begun: calls::uptime(),
             asked: None,
             answered: None,
@@ -143,7 +156,15 @@ impl Stream {
         if calls::header(Headers::Request, "x-test-trap").is_some() {
             core::arch::wasm32::unreachable();
         }
-        self.routed = self.route(&CurrentRequest { has_body: !end_of_stream });
+        let loaded = self.slot.loaded();
+        let request = CurrentRequest {
+            has_body: !end_of_stream,
+            reads_all_headers: loaded.as_ref().is_some_and(|loaded| loaded.plan.reads_several_headers),
+            headers: OnceCell::new(),
+        };
+        // Left by a client, or by this request's earlier pass before an internal redirect.
+        [header::CLUSTER, header::MIRROR, header::VERSION].into_iter().for_each(|name| request.forget(name));
+        self.routed = loaded.and_then(|loaded| self.route(&loaded, &request));
         if let Some(routed) = self.routed.as_mut().filter(|_| end_of_stream) {
             routed.ask(routed.begun);
         }
@@ -177,7 +198,9 @@ impl Stream {
             Some(asked) => asked,
             None => routed.ask(calls::uptime()),
         };
-        if let Some(Judged { tracked, ticket: Some(ticket), .. }) = &routed.judged {
+        if let Some(Judged { ticket: Some(ticket), .. }) = &routed.judged
+            && let Some(tracked) = routed.loaded.tracked(routed.rollout)
+        {
             let mut ledger = tracked.ledger.borrow_mut();
             ledger.answer(ticket);
             if streams() {
@@ -241,8 +264,9 @@ impl Stream {
         let outcome =
             rollout.map_or(Outcome::Aborted, |rollout| end.outcome(&rollout.failures, from_upstream));
         let nanoseconds = now.saturating_sub(routed.begun);
-        if let (Some(Judged { tracked, ticket: Some(ticket), draw }), Some(rollout)) =
-            (routed.judged, rollout)
+        let tracked = routed.loaded.tracked(routed.rollout);
+        if let (Some(Judged { ticket: Some(ticket), draw }), Some(tracked), Some(rollout)) =
+            (routed.judged, tracked, rollout)
         {
             let failed = outcome == Outcome::Error;
             tracked.end(ticket, answered.saturating_sub(asked), failed);
@@ -255,7 +279,8 @@ impl Stream {
                 }
             }
         }
-        routed.series.count(&Facts {
+        let Some(series) = routed.loaded.series(routed.rollout, routed.version) else { return };
+        series.count(&Facts {
             class: Class::of(end.status),
             outcome,
             milliseconds: nanoseconds.saturating_add(500_000) / 1_000_000,
@@ -272,7 +297,9 @@ impl Routed {
             return asked;
         }
         self.asked = Some(now);
-        if let Some(Judged { tracked, draw, ticket }) = &mut self.judged {
+        if let Some(Judged { draw, ticket }) = &mut self.judged
+            && let Some(tracked) = self.loaded.tracked(self.rollout)
+        {
             *ticket = Some(tracked.ledger.borrow_mut().arrive(now / TICK, *draw));
         }
         now
@@ -311,13 +338,6 @@ fn grpc_status() -> Option<u64> {
     };
     // Envoy's property is there for every answer; it knows what a missing or unreadable status means.
     if told.is_some() || is_answer() { calls::property_u64("response\0grpc_status") } else { None }
-}
-
-/// Removes a header of the request, if it is there: any change has Envoy choose the route again.
-fn forget(name: &str) {
-    if calls::header(Headers::Request, name).is_some() {
-        calls::remove_header(Headers::Request, name);
-    }
 }
 
 /// All values of a header that may come in several lines, in their order.

@@ -48,20 +48,24 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
-    /// The series of a version, for a request that it begins to serve.
-    pub(super) fn series(&self, rollout: usize, version: usize) -> Option<Rc<Series>> {
-        let series = self.series.get(rollout)?;
-        if self.seen.get(rollout).is_some_and(|seen| !seen.replace(true))
-            && let Some(rollout) = self.plan.rollouts().get(rollout)
-        {
-            series.iter().zip(rollout.weights()).for_each(|(series, weight)| series.show_weight(weight));
-        }
-        series.get(version).cloned()
+    /// The series of a version.
+    pub(super) fn series(&self, rollout: usize, version: usize) -> Option<&Series> {
+        self.series.get(rollout)?.get(version).map(Rc::as_ref)
     }
 
     /// What is counted of a rollout that is judged.
-    pub(super) fn tracked(&self, rollout: usize) -> Option<Rc<Tracked>> {
-        self.tracked.get(rollout)?.clone()
+    pub(super) fn tracked(&self, rollout: usize) -> Option<&Tracked> {
+        self.tracked.get(rollout)?.as_deref()
+    }
+
+    /// Shows a rollout's weights from its first request on.
+    pub(super) fn show_weights(&self, rollout: usize) {
+        if self.seen.get(rollout).is_none_or(|seen| seen.replace(true)) {
+            return;
+        }
+        if let (Some(series), Some(rollout)) = (self.series.get(rollout), self.plan.rollouts().get(rollout)) {
+            series.iter().zip(rollout.weights()).for_each(|(series, weight)| series.show_weight(weight));
+        }
     }
 
     /// The series of the rollouts that are shown, with their weights in force.

@@ -25,10 +25,10 @@ impl Waits {
     pub fn sentence(self) -> &'static str {
         match self {
             Self::Promotion => "the step waits for a promotion",
-            Self::Time => "the step waits for its time",
+            Self::Time => "the step waits for its duration to pass",
             Self::Units(Unit::Requests) => "the step waits for more of the candidate's requests",
             Self::Units(Unit::Users) => "the step waits for more of the candidate's users",
-            Self::Split => "the step waits: the candidate does not get the share that its weight says",
+            Self::Split => "the step waits: the candidate is getting a different share than its weight",
             Self::Suspicion => "the step waits: there is evidence against the candidate",
             Self::Proof => "the step waits for proof that the candidate is no worse than allowed",
         }

@@ -18,13 +18,13 @@ pub struct Affinity {
     random_when_missing: bool,
 }
 
-/// Who sent a request.
+/// Who sent a request `'r` to a plan `'p`.
 #[derive(Debug)]
-pub enum User<'a> {
+pub enum User<'p, 'r> {
     /// Somebody with this key.
-    Known(Vec<u8>),
+    Known(Cow<'r, [u8]>),
     /// Somebody who gets this cookie with this id, which is his key from now on.
-    New(&'a Cookie, String),
+    New(&'p Cookie, String),
     /// Nobody in particular: each request is drawn on its own.
     Nobody,
     /// Somebody without the key: stable's.
@@ -102,7 +102,7 @@ impl Affinity {
     }
 
     /// Who sent the request.
-    pub fn user<R: Request>(&self, facts: &Facts<'_, R>, rng: &mut Rng) -> User<'_> {
+    pub fn user<'p, 'r, R: Request>(&'p self, facts: &'r Facts<'_, R>, rng: &mut Rng) -> User<'p, 'r> {
         if let Some(key) = self.key(facts) {
             return User::Known(key);
         }
@@ -115,14 +115,26 @@ impl Affinity {
     }
 
     /// The request's key: whatever bytes the client sent, `None` when there are none.
-    fn key<R: Request>(&self, facts: &Facts<'_, R>) -> Option<Vec<u8>> {
+    fn key<'r, R: Request>(&self, facts: &'r Facts<'_, R>) -> Option<Cow<'r, [u8]>> {
         let key = match &self.source {
             Source::Header(name) => facts.request().header(name),
             Source::Cookie { name, .. } => cookie_of(facts.request(), name),
-            Source::Query(name) => query(facts.query(), name).map(Cow::into_owned),
-            Source::Address => facts.request().source_address().map(|address| host(&address).to_vec()),
+            Source::Query(name) => query(facts.query(), name),
+            Source::Address => {
+                facts.request().source_address().and_then(|address| part(address, |all| Some(host(all))))
+            }
         };
         key.filter(|key| !key.is_empty())
+    }
+
+    /// The header that the key is in.
+    pub(super) fn header(&self) -> Option<&str> {
+        match &self.source {
+            Source::Header(name) => Some(name),
+            Source::Cookie { .. } => Some("cookie"),
+            Source::Query(_) => Some(":path"),
+            Source::Address => None,
+        }
     }
 
     /// The cookie to issue to a client without a key.
@@ -134,13 +146,24 @@ impl Affinity {
     }
 }
 
-/// The first value of the cookie `name` that is not empty, in all lines of `cookie`: a client of HTTP/1.1 may send several.
-fn cookie_of<R: Request>(request: &R, name: &[u8]) -> Option<Vec<u8>> {
-    let first = request.header("cookie")?;
-    if let Some(value) = cookie(&first, name) {
-        return Some(value.to_vec());
+/// A part of some bytes, borrowed where they are.
+fn part<'r>(
+    bytes: Cow<'r, [u8]>,
+    part: impl for<'b> Fn(&'b [u8]) -> Option<&'b [u8]>,
+) -> Option<Cow<'r, [u8]>> {
+    match bytes {
+        Cow::Borrowed(bytes) => part(bytes).map(Cow::Borrowed),
+        Cow::Owned(bytes) => part(&bytes).map(|part| Cow::Owned(part.to_vec())),
     }
-    request.headers("cookie").iter().skip(1).find_map(|line| cookie(line, name).map(<[u8]>::to_vec))
+}
+
+/// The first value of the cookie `name` that is not empty, in all lines of `cookie`: a client of HTTP/1.1 may send several.
+fn cookie_of<'r, R: Request>(request: &'r R, name: &[u8]) -> Option<Cow<'r, [u8]>> {
+    let in_first = part(request.header("cookie")?, |line| cookie(line, name));
+    in_first.or_else(|| {
+        let lines = request.headers("cookie");
+        lines.iter().skip(1).find_map(|line| cookie(line, name).map(|value| Cow::Owned(value.to_vec())))
+    })
 }
 
 /// The first value of the cookie `name` that is not empty in a line of `cookie` (RFC 6265, 4.2.1), without quotes around it.

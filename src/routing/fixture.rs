@@ -1,5 +1,6 @@
 //! Requests for tests.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 
 use super::request::Request;
@@ -46,9 +47,9 @@ impl Sample {
 }
 
 impl Request for Sample {
-    fn header(&self, name: &str) -> Option<Vec<u8>> {
+    fn header(&self, name: &str) -> Option<Cow<'_, [u8]>> {
         self.reads.borrow_mut().push(name.to_owned());
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.into())
     }
 
     fn headers(&self, name: &str) -> Vec<Vec<u8>> {
@@ -60,8 +61,8 @@ impl Request for Sample {
         self.has_body
     }
 
-    fn source_address(&self) -> Option<Vec<u8>> {
+    fn source_address(&self) -> Option<Cow<'_, [u8]>> {
         self.reads.borrow_mut().push("source".into());
-        self.source.clone()
+        self.source.as_deref().map(Cow::Borrowed)
     }
 }

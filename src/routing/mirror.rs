@@ -26,6 +26,9 @@ pub struct Mirrored {
 }
 
 impl Mirror {
+    /// The headers that are asked for.
+    pub(super) const HEADERS: [&str; 2] = [":method", "upgrade"];
+
     pub(super) fn new(config: &schema::Mirror, to: usize) -> Self {
         Self {
             to,

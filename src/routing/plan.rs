@@ -20,6 +20,8 @@ use crate::telemetry::outcome::Failures;
 pub struct Plan {
     matcher: Matcher,
     rollouts: Vec<Rollout>,
+    /// Whether a request may be asked for more than one header: then it is cheaper to read all of them at once.
+    pub reads_several_headers: bool,
 }
 
 /// One rollout. Its versions are stable first, then the others by name; a version is named by its position.
@@ -95,7 +97,14 @@ impl Plan {
     /// Compiles a valid configuration.
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        Self { matcher: Matcher::new(config), rollouts: config.rollouts.iter().map(Rollout::new).collect() }
+        let (matcher, rollouts) =
+            (Matcher::new(config), config.rollouts.iter().map(Rollout::new).collect::<Vec<_>>());
+        let reads_several_headers = {
+            let mut names = matcher.headers().chain(rollouts.iter().flat_map(Rollout::headers));
+            let first = names.next();
+            names.any(|name| Some(name) != first)
+        };
+        Self { matcher, rollouts, reads_several_headers }
     }
 
     /// The rollouts, in the configuration's order.
@@ -192,6 +201,14 @@ impl Rollout {
         self.in_force.borrow().weights.clone()
     }
 
+    /// The headers that may be asked for, some more than once.
+    fn headers(&self) -> impl Iterator<Item = &str> {
+        let mirror: &[&str] = if self.mirror.is_some() { &Mirror::HEADERS } else { &[] };
+        let key = self.affinity.as_ref().and_then(Affinity::header);
+        let shadow = self.trusts_shadow_header.then_some(header::SHADOW);
+        self.override_header.as_deref().into_iter().chain(key).chain(mirror.iter().copied()).chain(shadow)
+    }
+
     /// Pin beats override, override beats affinity, affinity beats drawing.
     fn assign<R: Request>(&self, facts: &Facts<'_, R>, rng: &mut Rng) -> Decision<'_> {
         let in_force = self.in_force.borrow();
@@ -234,7 +251,7 @@ impl Rollout {
     }
 
     /// What a request that was drawn says.
-    fn evidence(&self, version: usize, user: &User<'_>, in_force: &InForce) -> Option<Draw> {
+    fn evidence(&self, version: usize, user: &User<'_, '_>, in_force: &InForce) -> Option<Draw> {
         let user = match (&in_force.names, user) {
             (Some(names), User::Known(key)) => Some(UserHash(names.hash(key))),
             (Some(names), User::New(_, id)) => Some(UserHash(names.hash(id.as_bytes()))),

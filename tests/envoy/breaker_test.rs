@@ -306,7 +306,7 @@ async fn it_pauses_where_that_is_configured_and_says_once_what_it_would_do() {
     let event = wait_for_event(&dry, "alarm").await;
     let message = event["message"].as_str().expect("a sentence");
     assert!(
-        message.starts_with("would act, but for dry_run: at 50 % the circuit breaker has seen 20 errors"),
+        message.starts_with("not acted on (dry_run): at 50 % the circuit breaker saw 20 consecutive errors"),
         "{message}"
     );
 }

@@ -111,7 +111,7 @@ async fn a_rollout_is_promoted_paused_and_resumed() {
         (200, &json!("progressing"), &json!(75))
     );
     let (_, rollout) = post(&envoy, "/v1/rollouts/digits/pause").await;
-    assert_eq!((&rollout["phase"], &rollout["reason"]), (&json!("paused"), &json!("paused by a person")));
+    assert_eq!((&rollout["phase"], &rollout["reason"]), (&json!("paused"), &json!("paused by command")));
     let (_, rollout) = post(&envoy, "/v1/rollouts/digits/resume").await;
     assert_eq!(rollout["phase"], "progressing");
     let (status, rollout) =

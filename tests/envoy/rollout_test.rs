@@ -337,7 +337,7 @@ async fn a_metric_that_is_defined_anew_starts_anew() {
         envoy.wait_for_hash_other_than(hash).await;
     }
     let event = wait_for_event(&envoy, "change").await;
-    assert_eq!(event["message"], "error_rate is defined anew and starts without evidence");
+    assert_eq!(event["message"], "error_rate is redefined and starts without evidence");
     // At the rest of the run's clock, which is below 1, never at 1.
     wait_for("no evidence", async || (evidence(&envoy).await == 0.0).then_some(())).await;
     let tally = running.stop().await;

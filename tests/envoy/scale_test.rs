@@ -30,7 +30,7 @@ async fn shown(envoy: &Envoy) -> Vec<Value> {
     loop {
         let (status, mut page) = control_test::get(envoy, &path).await;
         assert_eq!(status, 200);
-        all.extend(page["rollouts"].as_array_mut().expect("a list").drain(..));
+        all.append(page["rollouts"].as_array_mut().expect("a list"));
         let Some(next) = page["next"].as_str() else { return all };
         path = format!("/v1/rollouts?after={next}");
     }

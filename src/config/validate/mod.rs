@@ -144,7 +144,7 @@ fn versions(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems) {
         let path = path.field(version);
         name(version, &path, problems);
         if matches!(version.as_str(), "always" | "never") {
-            problems.add(&path, "a word of the override header; expected another name");
+            problems.add(&path, "reserved by the override header; expected another name");
         }
         cluster(&settings.cluster, &path.field("cluster"), problems);
     }
@@ -154,7 +154,7 @@ fn versions(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems) {
 fn references(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems) {
     let unknown = |found: &str| {
         format!(
-            "{} is no version; known here: {}",
+            "unknown version {}; known here: {}",
             Shown(found),
             known(rollout.versions.keys().map(String::as_str))
         )
@@ -219,7 +219,7 @@ fn total(weights: &BTreeMap<String, Percent>, stable: &str, path: &Path<'_>, pro
         problems.add(
             &path.field(stable),
             format_args!(
-                "with stable's share the sum is {percent}, not 100; leave it out: stable gets what is left"
+                "with stable's share the sum is {percent}, not 100; leave it out: stable gets the rest"
             ),
         );
     }
@@ -237,7 +237,7 @@ fn matches(matches: &Match, path: &Path<'_>, problems: &mut Problems) {
         } else if value.contains(['?', '#']) {
             problems.add(
                 &path,
-                format_args!("{} has a query or fragment; the path is compared without", Shown(value)),
+                format_args!("{} has a query or fragment; the path is compared without them", Shown(value)),
             );
         } else {
             text(value, &path, problems);
@@ -269,7 +269,7 @@ fn methods(methods: &[String], path: &Path<'_>, problems: &mut Problems) {
         let plain = method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-');
         if method.is_empty() || method.len() > LONGEST_NAME || !plain {
             let message =
-                format!("{} is no method; expected one in capitals, such as \"POST\"", Shown(method));
+                format!("{} is not a method; expected one in capitals, such as \"POST\"", Shown(method));
             problems.add(&path.index(index), message);
         }
     }
@@ -288,7 +288,7 @@ fn session_affinity(affinity: &SessionAffinity, path: &Path<'_>, problems: &mut 
         text(query, &path.field("query"), problems);
     }
     if affinity.source_ip == Some(false) {
-        problems.add(&path.field("source_ip"), "found false, expected true (or no such field)");
+        problems.add(&path.field("source_ip"), "found false, expected true (or leave the field out)");
     }
 }
 
@@ -319,7 +319,7 @@ fn cookie(cookie: &Cookie, path: &Path<'_>, problems: &mut Problems) {
         } else if domain.is_empty() || !domain.bytes().all(plain) || domain.len() > LONGEST_HOST {
             problems.add(
                 &path,
-                format_args!("{} is no domain; expected one such as \"example.com\"", Shown(domain)),
+                format_args!("{} is not a domain; expected one such as \"example.com\"", Shown(domain)),
             );
         }
     }
@@ -329,7 +329,7 @@ fn cookie(cookie: &Cookie, path: &Path<'_>, problems: &mut Problems) {
             problems.add(
                 &path,
                 format_args!(
-                    "{} is no path of a cookie; expected one such as \"/\", without `;`",
+                    "{} is not a path of a cookie; expected one such as \"/\", without `;`",
                     Shown(value)
                 ),
             );
@@ -350,10 +350,10 @@ fn labels(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems) {
         if label.len() > LONGEST_NAME || !starts_well || !label.bytes().all(plain) {
             problems.add(
                 &path,
-                "no label's name; expected lower-case letters, digits and _, at most 63, no digit first",
+                "not a label name; expected lower-case letters, digits and _, at most 63, no digit first",
             );
         } else if RESERVED_LABELS.contains(&label.as_str()) {
-            problems.add(&path, "a label the metrics have themselves; expected another name");
+            problems.add(&path, "a label that the metrics already have; expected another name");
         } else if value.contains([';', '\0']) || value.is_empty() || value.chars().any(char::is_control) {
             // `;` separates the labels in the name under which Envoy knows the metric.
             problems
@@ -382,7 +382,10 @@ fn authority(authority: &str, path: &Path<'_>, problems: &mut Problems) {
     if authority.is_empty() || authority.contains(|c: char| c.is_whitespace() || "/*?#@".contains(c)) {
         problems.add(
             path,
-            format_args!("{} is no host name; expected one such as \"models.example.com\"", Shown(authority)),
+            format_args!(
+                "{} is not a host name; expected one such as \"models.example.com\"",
+                Shown(authority)
+            ),
         );
     } else {
         text(authority, path, problems);
@@ -397,8 +400,10 @@ fn name(name: &str, path: &Path<'_>, problems: &mut Problems) {
     } else if name.len() > LONGEST_NAME {
         problems.add(path, format_args!("{} characters are over the limit of {LONGEST_NAME}", name.len()));
     } else if !name.bytes().all(plain) {
-        problems
-            .add(path, format_args!("{} is no name; expected lower-case letters, digits and -", Shown(name)));
+        problems.add(
+            path,
+            format_args!("{} is not a valid name; expected lower-case letters, digits and -", Shown(name)),
+        );
     }
 }
 
@@ -421,7 +426,7 @@ fn token(name: &str, what: impl Display, path: &Path<'_>, problems: &mut Problem
     } else if name.len() > LONGEST_NAME {
         problems.add(path, format_args!("{} characters are over the limit of {LONGEST_NAME}", name.len()));
     } else if !name.bytes().all(plain) {
-        problems.add(path, format_args!("{} is no name of a {what}", Shown(name)));
+        problems.add(path, format_args!("{} is not a valid name of a {what}", Shown(name)));
     }
 }
 

@@ -55,12 +55,14 @@ impl Turn<'_> {
             return;
         }
         let (finding, what) = say::finding(&judge, &analysis.rules, self.now.tick);
-        let mut sentence = say::accusation(self.program, &finding, &what);
+        // All was flipped back before this was known: what is watched now is the other side.
+        let is_gone = self.program.blue_green.is_some() && self.run.candidate_share(self.program).is_none();
+        let act = if is_gone { Act::Alarm } else { analysis.policy.act(self.run.phase) };
+        let mut sentence = say::accusation(self.program, &finding, &what, act);
         if split_crossed {
-            sentence.push_str("; the split is not what it should be");
+            sentence.push_str("; the traffic split does not match the weights");
         }
-        if self.program.blue_green.is_some() && self.run.candidate_share(self.program).is_none() {
-            // All has been flipped back before this was known: what is watched now is the other side.
+        if is_gone {
             return self.find(Action::Alarm, say::gone_already(self.program, &sentence), finding);
         }
         let weight = self.run.candidate_weight(self.program);
@@ -79,7 +81,7 @@ impl Turn<'_> {
     /// What an accusation leads to; `None`: a rollback, which is up to the caller.
     pub(super) fn short_of_going_back(&mut self, sentence: &str) -> Option<(Action, String)> {
         match self.program.analysis.as_ref()?.policy.act(self.run.phase) {
-            Act::WouldAct => Some((Action::Alarm, format!("would act, but for dry_run: {sentence}"))),
+            Act::WouldAct => Some((Action::Alarm, format!("not acted on (dry_run): {sentence}"))),
             Act::Alarm => Some((Action::Alarm, sentence.to_owned())),
             Act::Pause => {
                 self.hold(Held::Judge, sentence.to_owned());

@@ -8,7 +8,8 @@ fn affinity(settings: Value) -> Affinity {
 }
 
 fn key(settings: Value, request: &Sample) -> Option<String> {
-    let key = affinity(settings).key(&Facts::new(request))?;
+    let facts = Facts::new(request);
+    let key = affinity(settings).key(&facts)?;
     Some(String::from_utf8_lossy(&key).into_owned())
 }
 

@@ -51,6 +51,27 @@ fn without_a_split_all_goes_to_stable() {
 }
 
 #[test]
+fn a_plan_reads_all_headers_at_once_when_it_may_read_two() {
+    for (rollout, several) in [
+        (json!({}), false),
+        (json!({"weights": {"green": 50}}), false),
+        (json!({"match": {"prefix": "/a"}}), false),
+        (json!({"match": {"methods": ["POST"]}}), false),
+        (json!({"session_affinity": {"header": "x-user"}}), false),
+        (json!({"match": {"prefix": "/a"}, "session_affinity": {"query": "user"}}), false),
+        (json!({"match": {"prefix": "/a"}, "session_affinity": {"header": "x-user"}}), true),
+        (json!({"match": {"prefix": "/a"}, "session_affinity": {"cookie": {"name": "c"}}}), true),
+        (json!({"match": {"prefix": "/a"}, "override": {"header": "x-version"}}), true),
+        (json!({"match": {"authority": ["h"], "prefix": "/a"}}), true),
+        (json!({"match": {"prefix": "/a", "headers": [{"name": "x", "exact": "y"}]}}), true),
+        (json!({"mirror": {"to": "green", "percent": 1}}), true),
+    ] {
+        let shown = rollout.to_string();
+        assert_eq!(plan(rollout).reads_several_headers, several, "{shown}");
+    }
+}
+
+#[test]
 fn blue_green_sends_all_to_the_active_side() {
     assert_eq!(weights(&plan(json!({"blue_green": {}})))[0], ("blue", 10_000));
     let flipped = plan(json!({"blue_green": {"active": "green"}}));

@@ -45,7 +45,7 @@ fn a_bare_configuration_is_checked() {
         (
             vec![
                 "f0: rollouts[0].weights.b: 120 is over 100".into(),
-                "f0: rollouts[0].stable: \"5\" is no version; known here: \"b\"".into()
+                "f0: rollouts[0].stable: unknown version \"5\"; known here: \"b\"".into()
             ],
             true
         )
@@ -59,7 +59,7 @@ fn warnings_do_not_fail() {
     assert!(!bad);
     assert_eq!(
         found[0],
-        "f0: warning: rollouts[1].match: no request gets here: rollouts[0] (\"a\") takes all that it matches"
+        "f0: warning: rollouts[1].match: unreachable: rollouts[0] (\"a\") takes every request that it matches"
     );
 }
 
@@ -109,19 +109,19 @@ fn whatever_is_missing_around_the_filter_is_told() {
         (BOOTSTRAP, "mutations:\n              - remove: x-changeover-cluster\n", "mutations:\n", vec![error(MANAGER, "a client's own x-changeover-cluster is not removed; expected `remove: x-changeover-cluster` in early_header_mutation_extensions")]),
         (BOOTSTRAP, "- remove: x-changeover-mirror\n              - remove: x-changeover-shadow\n", "- remove: x-changeover-shadow\n", vec![error(MANAGER, "a client's own x-changeover-mirror is not removed; expected `remove: x-changeover-mirror` in early_header_mutation_extensions")]),
         (BOOTSTRAP, "cluster_header: x-changeover-cluster", "cluster: digits-svm", vec![error(&format!("{MANAGER}.route_config"), "no route obeys the filter; expected one with `headers: [{name: x-changeover-cluster, present_match: true}]` and `cluster_header: x-changeover-cluster`")]),
-        (BOOTSTRAP, "cluster: digits-logreg\n                  timeout", "cluster: digits-svm\n                  timeout", vec![error(&format!("{ROUTES}.routes[1].route"), "warning: the ordinary route leads to \"digits-svm\", the candidate of rollout \"digits\": right only while its release is being finished")]),
+        (BOOTSTRAP, "cluster: digits-logreg\n                  timeout", "cluster: digits-svm\n                  timeout", vec![error(&format!("{ROUTES}.routes[1].route"), "warning: the ordinary route leads to \"digits-svm\", the candidate of rollout \"digits\": correct only while its release is being finished")]),
         (BOOTSTRAP, "cluster: digits-logreg\n                  timeout", "cluster: other\n                  timeout", vec![error(&format!("{ROUTES}.routes[1].route"), "the ordinary route leads to \"other\", not to stable's cluster \"digits-logreg\" of rollout \"digits\": that is where requests go when the filter fails")]),
         (BOOTSTRAP, "- match: {prefix: /}", "- match: {prefix: /elsewhere}", vec![error(ROUTES, "no ordinary route for rollout \"digits\": without the filter its requests would get 404; expected one to stable's cluster below the route that obeys the filter")]),
         (BOOTSTRAP, "svm: {cluster: digits-svm}", "svm: {cluster: nowhere}", vec!["f0: there is no cluster \"nowhere\", which serves version \"svm\" of rollout \"digits\"; known here: {\"digits-logreg\", \"digits-svm\"}".into()]),
-        (BOOTSTRAP, "  - {tag_name: worker, regex", "  - {tag_name: wrecker, regex", vec!["f0: stats_config.stats_tags lacks worker: those labels would stay glued to the metrics' names; copy them from envoy/stats-tags.yaml".into()]),
-        (BOOTSTRAP, "version_header: {response: true}", "labels: {team: a}", vec!["f0: stats_config.stats_tags lacks team: those labels would stay glued to the metrics' names; copy them from envoy/stats-tags.yaml".into()]),
-        (BOOTSTRAP, "address: {socket_address: {address: 127.0.0.1, port_value: 9901}}", "address: {socket_address: {address: 0.0.0.0, port_value: 9901}}", vec!["f0: admin.address.socket_address: warning: the admin interface listens on 0.0.0.0: whoever reaches it can stop Envoy; expected 127.0.0.1".into()]),
-        (BOOTSTRAP, "release: \"2026-11-24.1\"", "release: 0123", vec![format!("f0: warning: {PLUGIN}.configuration.value.rollouts[0].release: Envoy reads 0123 as an octal number; put it in quotes if it is a text"), error(PLUGIN, "rollouts[0].release: found the number 123, expected a text: put it in quotes")]),
+        (BOOTSTRAP, "  - {tag_name: worker, regex", "  - {tag_name: wrecker, regex", vec!["f0: stats_config.stats_tags lacks worker: those labels would stay part of the metrics' names; copy them from envoy/stats-tags.yaml".into()]),
+        (BOOTSTRAP, "version_header: {response: true}", "labels: {team: a}", vec!["f0: stats_config.stats_tags lacks team: those labels would stay part of the metrics' names; copy them from envoy/stats-tags.yaml".into()]),
+        (BOOTSTRAP, "address: {socket_address: {address: 127.0.0.1, port_value: 9901}}", "address: {socket_address: {address: 0.0.0.0, port_value: 9901}}", vec!["f0: admin.address.socket_address: warning: the admin interface listens on 0.0.0.0: any client that reaches it can stop Envoy; expected 127.0.0.1".into()]),
+        (BOOTSTRAP, "release: \"2026-11-24.1\"", "release: 0123", vec![format!("f0: warning: {PLUGIN}.configuration.value.rollouts[0].release: Envoy reads 0123 as an octal number; put it in quotes if it is a string"), error(PLUGIN, "rollouts[0].release: found the number 123, expected a string: put it in quotes")]),
         (BOOTSTRAP, "name: changeover\n                # Config", "name: other\n                # Config", vec![]),
-        (BOOTSTRAP, "release: \"2026-11-24.1\"", "release: no", vec![format!("f0: warning: {PLUGIN}.configuration.value.rollouts[0].release: Envoy reads no as the boolean false; put it in quotes if it is a text"), error(PLUGIN, "rollouts[0].release: found the boolean false, expected a text: put it in quotes (YAML reads yes, no, on, off, y, n as booleans)")]),
+        (BOOTSTRAP, "release: \"2026-11-24.1\"", "release: no", vec![format!("f0: warning: {PLUGIN}.configuration.value.rollouts[0].release: Envoy reads no as the boolean false; put it in quotes if it is a string"), error(PLUGIN, "rollouts[0].release: found the boolean false, expected a string: put it in quotes (YAML reads yes, no, on, off, y, n as booleans)")]),
         (BOOTSTRAP, "                configuration:\n", "                ignored:\n", vec![error(PLUGIN, "it has no `configuration`; expected a google.protobuf.Struct with at least `rollouts: []`")]),
         (BOOTSTRAP, "google.protobuf.Struct", "google.protobuf.Duration", vec![error(PLUGIN, "`configuration` has an `@type` other than google.protobuf.Struct, StringValue or BytesValue")]),
-        (BOOTSTRAP, "google.protobuf.Struct", "google.protobuf.StringValue", vec![error(PLUGIN, "the StringValue's `value` is no text; expected JSON in quotes")]),
+        (BOOTSTRAP, "google.protobuf.Struct", "google.protobuf.StringValue", vec![error(PLUGIN, "the StringValue's `value` is not a string; expected JSON in quotes")]),
         (BOOTSTRAP, "google.protobuf.Struct", "google.protobuf.BytesValue", vec![error(PLUGIN, "the BytesValue's `value` is not in base64")]),
         (BOOTSTRAP, "x-changeover-cluster\n              - remove: x-changeover-mirror\n              - remove: x-changeover-shadow\n", "x-changeover-cluster\n              - remove: x-changeover-mirror\n", vec![error(MANAGER, "a client's own x-changeover-shadow is not removed; expected `remove: x-changeover-shadow` in early_header_mutation_extensions")]),
         (&mirrored, policy, "                  ignored:\n                  - cluster_header: x-changeover-mirror\n", vec![error(&format!("{ROUTES}.routes[1].route"), "nothing would be mirrored from here; expected `request_mirror_policies` with `cluster_header: x-changeover-mirror`")]),
@@ -183,7 +183,7 @@ fn filters_on_two_listeners_must_agree() {
             "vm_id: changeover",
             "vm_id: other",
             format!(
-                "its vm_id differs from that of {first}: the two would not know of each other; expected the same"
+                "its vm_id differs from that of {first}: the two filters would not see each other; expected the same"
             ),
         ),
         (

@@ -89,7 +89,7 @@ impl Client {
             request = request.header("authorization", authorization);
         }
         let request = request.body(body.to_owned()).map_err(|error| {
-            Failure::Unreachable(format!("no request to {} with this token: {error}", self.endpoint))
+            Failure::Unreachable(format!("cannot send this token to {}: {error}", self.endpoint))
         })?;
         let mut response = self.agent.run(request).map_err(|error| self.unreachable(&error, method))?;
         let body = response.body_mut().with_config().limit(MOST_ANSWER).read_to_string();
@@ -100,7 +100,7 @@ impl Client {
     fn unreachable(&self, error: &ureq::Error, method: &str) -> Failure {
         if let ("POST", ureq::Error::Timeout(_)) = (method, error) {
             return Failure::Unreachable(format!(
-                "{}: no answer within {} s; the change may have been made all the same: ask for the status",
+                "{}: no answer within {} s; the change may still have been made: check the status",
                 self.endpoint,
                 PATIENCE.as_secs()
             ));
@@ -124,7 +124,7 @@ impl Client {
         let problem: Option<Problem> = serde_json::from_str(body).ok();
         match (status, problem) {
             (401, _) if self.authorization.is_none() => Failure::Unreachable(format!(
-                "{}: a token is wanted: --token-file FILE, or CHANGEOVER_TOKEN",
+                "{}: a token is required: --token-file FILE, or CHANGEOVER_TOKEN",
                 self.endpoint
             )),
             (401, _) => Failure::Unreachable(format!(
@@ -135,11 +135,11 @@ impl Client {
             (403, Some(problem)) => Failure::Unreachable(format!("{}: {}", self.endpoint, problem.detail)),
             (_, Some(problem)) => Failure::Refused(problem.detail),
             (503, None) => Failure::Unreachable(format!(
-                "{}: Envoy answers 503 there, Changeover does not: its filter has failed, or was refused. Envoy's log says why",
+                "{}: Envoy itself answered 503: Changeover's filter has failed or its configuration was refused; see Envoy's log",
                 self.endpoint
             )),
             (_, None) => Failure::Unreachable(format!(
-                "{}: status {status} from something that is not Changeover's API. Another address: --endpoint URL",
+                "{}: status {status}: this is not Changeover's API; set its address with --endpoint URL",
                 self.endpoint
             )),
         }

@@ -127,7 +127,7 @@ fn ordinary_route(rollout: &Rollout, host: &Node<'_>, findings: &mut Findings) {
     if rollout.candidate.as_ref().and_then(of) == Some(cluster) {
         findings.warning(
             &action,
-            format_args!("the ordinary route leads to {cluster:?}, the candidate of rollout {:?}: right only while its release is being finished", rollout.name),
+            format_args!("the ordinary route leads to {cluster:?}, the candidate of rollout {:?}: correct only while its release is being finished", rollout.name),
         );
     } else {
         let stable = of(&rollout.stable).unwrap_or_default();
