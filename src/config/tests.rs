@@ -643,6 +643,21 @@ fn thousands_of_mistakes_are_cut_short() {
 }
 
 #[test]
+fn the_hash_is_that_of_the_text_that_serde_json_writes() {
+    let rollout = |name: &str| json!({"name": name, "stable": "blue", "versions": {"blue": {"cluster": "b"}}, "match": {"path": format!("/{name}")}});
+    for document in [
+        json!({"rollouts": []}),
+        json!({"rollouts": [rollout("a")]}),
+        json!({"rollouts": [rollout("a"), rollout("b"), rollout("c")]}),
+        json!({"control": {}}),
+    ] {
+        let config = check(&document).expect("a valid configuration");
+        let text = serde_json::to_vec(&config).expect("it serializes");
+        assert_eq!(hash(&config), SipHasher24::new().hash(&text) & ((1 << 48) - 1), "{document}");
+    }
+}
+
+#[test]
 fn the_hash_is_of_what_is_said_not_of_how() {
     let hash_of = |document: &Value| hash(&check(document).expect("a valid configuration"));
     let one = json!({"rollouts": [good()]});

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use super::calls::{self, Metric};
 use crate::model::Share;
-use crate::routing::plan::Plan;
+use crate::routing::plan::Rollout;
 use crate::telemetry::outcome::{Class, MirrorResult, Outcome};
 use crate::telemetry::series::Owner;
 
@@ -111,17 +111,14 @@ pub(super) struct Registry {
 }
 
 impl Registry {
-    /// The series of a plan's versions, by rollout and version.
-    pub(super) fn of(&self, plan: &Plan) -> Vec<Vec<Rc<Series>>> {
+    /// The series of a rollout's versions.
+    pub(super) fn of(&self, rollout: &Rollout) -> Vec<Rc<Series>> {
         let mut all = self.series.borrow_mut();
-        let mut series = |owner: Owner| {
+        let series = |owner: Owner| {
             Rc::clone(all.entry(owner).or_insert_with_key(|owner| Rc::new(Series::new(owner.clone()))))
         };
-        let of_rollout = |rollout: &crate::routing::plan::Rollout| {
-            let owners = rollout.versions.iter().map(|v| Owner::new(&rollout.name, &v.name, &rollout.labels));
-            owners.map(&mut series).collect()
-        };
-        plan.rollouts().iter().map(of_rollout).collect()
+        let owners = rollout.versions.iter().map(|v| Owner::new(&rollout.name, &v.name, &rollout.labels));
+        owners.map(series).collect()
     }
 
     /// Takes the weights in force over into the gauges that are shown: `in_force` names them all, and what

@@ -97,8 +97,13 @@ impl Plan {
     /// Compiles a valid configuration.
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        let (matcher, rollouts) =
-            (Matcher::new(config), config.rollouts.iter().map(Rollout::new).collect::<Vec<_>>());
+        Self::of(config, config.rollouts.iter().map(Rollout::new).collect())
+    }
+
+    /// The same, of rollouts that are compiled already: one for each of the configuration's, in its order.
+    #[must_use]
+    pub fn of(config: &Config, rollouts: Vec<Rollout>) -> Self {
+        let matcher = Matcher::new(config);
         let reads_several_headers = {
             let mut names = matcher.headers().chain(rollouts.iter().flat_map(Rollout::headers));
             let first = names.next();
@@ -131,7 +136,9 @@ impl Plan {
 const STABLE: usize = 0;
 
 impl Rollout {
-    fn new(config: &schema::Rollout) -> Self {
+    /// Compiles one rollout of a valid configuration.
+    #[must_use]
+    pub fn new(config: &schema::Rollout) -> Self {
         let others = config.versions.keys().filter(|name| **name != config.stable);
         let names = [&config.stable].into_iter().chain(others);
         let cluster =
