@@ -17,7 +17,7 @@ use crate::signal::catalog;
 use crate::signal::observed::Observed;
 use crate::telemetry::breaker::Ended;
 use crate::telemetry::ledger::Ticket;
-use crate::telemetry::outcome::{Class, End, MirrorResult, Outcome, is_plainly_ok};
+use crate::telemetry::outcome::{Class, End, MirrorResult, Outcome, Served, is_plainly_ok};
 
 /// One request, from its headers to its end.
 pub(super) struct Stream {
@@ -43,6 +43,7 @@ struct Routed {
     may_be_grpc: bool,
     /// The response has passed as a whole, and ended with its body.
     body_ended: bool,
+    served: Served,
     set_cookie: Option<String>,
     /// Set when the request tells something about the candidate or stable.
     judged: Option<Judged>,
@@ -145,6 +146,7 @@ impl Stream {
             response_bytes: 0,
             may_be_grpc: false,
             body_ended: false,
+            served: Served::Unknown,
             set_cookie,
         })
     }
@@ -217,9 +219,11 @@ impl Stream {
         {
             calls::add_header(Headers::Response, "set-cookie", &cookie);
         }
+        routed.look_who_serves(asked / TICK);
         let rollout = routed.loaded.plan.rollouts().get(routed.rollout);
         if let Some(rollout) = rollout.filter(|rollout| rollout.tells_client)
             && let Some(version) = rollout.versions.get(routed.version)
+            && !matches!(routed.served, Served::ByAnother | Served::ByNone)
         {
             calls::set_header(Headers::Response, header::VERSION, &version.name);
         }
@@ -263,15 +267,19 @@ impl Stream {
         let rollout = routed.loaded.plan.rollouts().get(routed.rollout);
         let outcome =
             rollout.map_or(Outcome::Aborted, |rollout| end.outcome(&rollout.failures, from_upstream));
+        let outcome = routed.served.outcome(outcome);
         let nanoseconds = now.saturating_sub(routed.begun);
         let tracked = routed.loaded.tracked(routed.rollout);
         if let (Some(Judged { ticket: Some(ticket), draw }), Some(tracked), Some(rollout)) =
             (routed.judged, tracked, rollout)
         {
             let failed = outcome == Outcome::Error;
+            if routed.served != Served::Unknown {
+                tracked.ledger.borrow_mut().find_served(&ticket, outcome == Outcome::Elsewhere);
+            }
             tracked.end(ticket, answered.saturating_sub(asked), failed);
             let limit = rollout.program.analysis.as_ref().and_then(|analysis| analysis.breaker);
-            if let Some(limit) = limit.filter(|_| outcome != Outcome::Aborted) {
+            if let Some(limit) = limit.filter(|_| matches!(outcome, Outcome::Ok | Outcome::Error)) {
                 let request = Ended { draw, failed, begun: asked, ended: now };
                 let trip = tracked.breaker.borrow_mut().end(limit, &request, || rollout.in_force());
                 if trip.is_some_and(|trip| self.vm.trip(&rollout.name, trip)) {
@@ -303,6 +311,20 @@ impl Routed {
             *ticket = Some(tracked.ledger.borrow_mut().arrive(now / TICK, *draw));
         }
         now
+    }
+
+    /// Looks, of a sample of requests, whether the version that was decided for serves them.
+    fn look_who_serves(&mut self, tick: u64) {
+        let rollout = self.loaded.plan.rollouts().get(self.rollout);
+        let version = rollout.and_then(|rollout| rollout.versions.get(self.version));
+        let series = self.loaded.series(self.rollout, self.version);
+        if let (Some(version), Some(series)) = (version, series)
+            && series.is_to_be_checked(tick)
+        {
+            let served = calls::property("xds\0cluster_name");
+            self.served = Served::by(served.as_deref(), &version.cluster);
+            series.note_served(tick, self.served == Served::ByVersion);
+        }
     }
 
     /// The end of a request that was answered so that nothing is left to ask. The status comes from a header: the

@@ -14,11 +14,13 @@ pub enum Outcome {
     Error,
     /// The client left, or Envoy or another filter refused the request: nothing is known about the version.
     Aborted,
+    /// Another cluster than the version's has served the request, or none.
+    Elsewhere,
 }
 
 impl Outcome {
     /// All outcomes, in the order of their [`Outcome::index`].
-    pub const ALL: [Outcome; 3] = [Outcome::Ok, Outcome::Error, Outcome::Aborted];
+    pub const ALL: [Outcome; 4] = [Outcome::Ok, Outcome::Error, Outcome::Aborted, Outcome::Elsewhere];
 
     /// The value of the label `outcome`.
     #[must_use]
@@ -27,6 +29,7 @@ impl Outcome {
             Outcome::Ok => "ok",
             Outcome::Error => "error",
             Outcome::Aborted => "aborted",
+            Outcome::Elsewhere => "elsewhere",
         }
     }
 
@@ -263,6 +266,8 @@ impl End {
     pub fn outcome(&self, failures: &Failures, from_upstream: impl FnOnce() -> bool) -> Outcome {
         let has = |flags: u64| self.flags & flags != 0;
         let class = Class::of(self.status);
+        // Redirects and refusals, which other filters and routes give as well.
+        let of_anybody = matches!(class, Class::Redirection | Class::ClientError);
         let server_error = class == Class::ServerError;
         // What is no status of HTTP is no answer.
         let failure = class == Class::Other || self.status.is_some_and(|status| failures.has_status(status));
@@ -290,10 +295,45 @@ impl End {
         }
         match class {
             Class::None => Outcome::Aborted,
-            _ if !(server_error || failure) => Outcome::Ok,
+            _ if !(server_error || failure || of_anybody) => Outcome::Ok,
             _ if !from_upstream() => Outcome::Aborted,
             _ if failure => Outcome::Error,
             _ => Outcome::Ok,
+        }
+    }
+}
+
+/// Which cluster has served a request, as far as somebody has looked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Served {
+    /// Nobody has looked.
+    #[default]
+    Unknown,
+    /// The version's.
+    ByVersion,
+    /// Another.
+    ByAnother,
+    /// None: Envoy had no cluster for it, or the route answers itself.
+    ByNone,
+}
+
+impl Served {
+    /// What Envoy says of a request that a version's `cluster` was to serve.
+    #[must_use]
+    pub fn by(served: Option<&[u8]>, cluster: &str) -> Self {
+        match served {
+            None => Self::ByNone,
+            Some(served) if served == cluster.as_bytes() => Self::ByVersion,
+            Some(_) => Self::ByAnother,
+        }
+    }
+
+    /// The outcome of a request that ended so otherwise. Without a cluster a version fails, and does not answer well.
+    #[must_use]
+    pub fn outcome(self, otherwise: Outcome) -> Outcome {
+        match (self, otherwise) {
+            (Self::ByAnother, _) | (Self::ByNone, Outcome::Ok) => Outcome::Elsewhere,
+            _ => otherwise,
         }
     }
 }
@@ -326,6 +366,10 @@ mod tests {
         let rows = [
             ("upstream 200", end(200, 0), true, Ok),
             ("upstream 404", end(404, 0), true, Ok),
+            ("upstream 302", end(302, 0), true, Ok),
+            ("RBAC behind the filter", end(403, 0), false, Aborted),
+            ("JWT behind the filter", end(401, 0), false, Aborted),
+            ("a redirect of the route's", end(301, 0), false, Aborted),
             ("upstream 503", end(503, 0), true, Error),
             ("local 503 without flags", end(503, 0), false, Aborted),
             ("reset before headers", end(503, 64), false, Error),
@@ -357,6 +401,21 @@ mod tests {
         for (what, end, from_upstream, expected) in rows {
             assert_eq!(end.outcome(&Failures::default(), || from_upstream), expected, "{what}");
         }
+    }
+
+    #[test]
+    fn what_another_cluster_has_served_is_nobodys_answer() {
+        use Outcome::{Aborted, Elsewhere, Error, Ok};
+        for outcome in [Ok, Error, Aborted] {
+            assert_eq!(Served::by(Some(b"b"), "green").outcome(outcome), Elsewhere);
+            assert_eq!(Served::by(Some(b"green"), "green").outcome(outcome), outcome);
+            assert_eq!(Served::Unknown.outcome(outcome), outcome);
+        }
+        // A direct response, and a version whose cluster does not exist.
+        assert_eq!(
+            [Ok, Error, Aborted].map(|outcome| Served::by(None, "green").outcome(outcome)),
+            [Elsewhere, Error, Aborted]
+        );
     }
 
     #[test]
