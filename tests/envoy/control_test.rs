@@ -1,6 +1,5 @@
 //! The control listener: people look at rollouts and command them, and every worker obeys before they are told so.
 
-
 use crate::harness::*;
 use crate::{between, between_ecds, blue_and_green};
 use serde_json::{Value, json};

@@ -1,6 +1,5 @@
 //! Shadow mode: what stable answers is copied, and the shadow changes nothing for anybody.
 
-
 use crate::harness::*;
 use crate::{between, blue_and_green};
 
