@@ -76,7 +76,7 @@ fn ordinary(filter: &Node<'_>, rollout: &Rollout, rules: &[Node<'_>], findings: 
     if rollout.candidate.as_ref().and_then(backends_of) == Some(backends(rule)) {
         findings.warning(
             rule,
-            format_args!("the ordinary rule leads to the candidate of rollout {:?}: right only while its release is being finished", rollout.name),
+            format_args!("the ordinary rule leads to the candidate of rollout {:?}: correct only while its release is being finished", rollout.name),
         );
     } else {
         findings.error(
@@ -89,7 +89,7 @@ fn ordinary(filter: &Node<'_>, rollout: &Rollout, rules: &[Node<'_>], findings: 
 /// The rule that takes requests with this value of the filter's header, or without it. The order of rules means nothing: of
 /// those that match, the one with more conditions wins, and that with the header has one more.
 fn rule_for<'n, 'a>(rollout: &Rollout, cluster: Option<&str>, rules: &'n [Node<'a>]) -> Option<&'n Node<'a>> {
-    let requests = Requests { matches: &rollout.matches, cluster };
+    let requests = Requests { matches: &rollout.matches, cluster, shadow: None };
     let takes = |rule: &&Node<'_>| {
         let all = [json!({})];
         let matches = rule.value.get("matches").and_then(Value::as_array).map_or(&all[..], Vec::as_slice);

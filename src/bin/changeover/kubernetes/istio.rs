@@ -46,7 +46,8 @@ pub(super) fn check(filter: &Node<'_>, config: &Config, set: &[Node<'_>], findin
     }
     for rollout in &config.rollouts {
         for (version, settings) in &rollout.versions {
-            let requests = Requests { matches: &rollout.matches, cluster: Some(&settings.cluster) };
+            let requests =
+                Requests { matches: &rollout.matches, cluster: Some(&settings.cluster), shadow: None };
             if obeying.iter().all(|(_, route)| requests.taken_by(route) == Takes::None) {
                 findings.error(
                     filter,
@@ -107,7 +108,7 @@ fn ordinary(patch: &Node<'_>, config: &Config, set: &[Node<'_>], findings: &mut 
         if config.rollouts.iter().any(|rollout| leads(rollout, rollout.candidate.as_ref())) {
             findings.warning(
                 &destination,
-                format_args!("the ordinary route leads to {host:?}, a candidate: right only while its release is being finished"),
+                format_args!("the ordinary route leads to {host:?}, a candidate: correct only while its release is being finished"),
             );
         } else {
             findings.error(

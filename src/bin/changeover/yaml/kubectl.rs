@@ -90,7 +90,7 @@ fn number(text: &str) -> Result<Value, String> {
     let special = text.strip_prefix(['+', '-']).unwrap_or(text);
     if matches!(special, ".inf" | ".Inf" | ".INF") || matches!(text, ".nan" | ".NaN" | ".NAN") {
         return Err(format!(
-            "kubectl refuses {text}, which JSON has no form for; put it in quotes if it is a text"
+            "kubectl refuses {text}, which JSON has no form for; put it in quotes if it is a string"
         ));
     }
     if !text.starts_with(|first: char| first.is_ascii_digit() || matches!(first, '+' | '-' | '.')) {

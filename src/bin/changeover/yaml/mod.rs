@@ -105,7 +105,7 @@ impl Reader {
             Value::Number(number) if !is_ordinary(text) => format!("the number {number}"),
             _ => return None,
         };
-        Some(format!("{reader} reads {text} as {what}; put it in quotes if it is a text"))
+        Some(format!("{reader} reads {text} as {what}; put it in quotes if it is a string"))
     }
 }
 
@@ -142,9 +142,9 @@ mod tests {
         assert_eq!(
             ambiguous("f", text),
             [
-                "a.b[1]: Envoy reads no as the boolean false; put it in quotes if it is a text",
-                "c: Envoy reads 0123 as the octal number 83; put it in quotes if it is a text",
-                "h: Envoy reads 0x1f as the number 31; put it in quotes if it is a text",
+                "a.b[1]: Envoy reads no as the boolean false; put it in quotes if it is a string",
+                "c: Envoy reads 0123 as the octal number 83; put it in quotes if it is a string",
+                "h: Envoy reads 0x1f as the number 31; put it in quotes if it is a string",
                 "a: it is given twice; the last one counts",
             ]
         );
@@ -152,9 +152,9 @@ mod tests {
         assert_eq!(
             ambiguous("f", text),
             [
-                "b: kubectl reads 72225e2 as the number 7222500; put it in quotes if it is a text",
-                "c: kubectl reads 1_000 as the number 1000; put it in quotes if it is a text",
-                "e: kubectl reads on as the boolean true; put it in quotes if it is a text",
+                "b: kubectl reads 72225e2 as the number 7222500; put it in quotes if it is a string",
+                "c: kubectl reads 1_000 as the number 1000; put it in quotes if it is a string",
+                "e: kubectl reads on as the boolean true; put it in quotes if it is a string",
             ]
         );
     }

@@ -4,7 +4,7 @@ use changeover::config::one_of::{HeaderTest, PathRule};
 use changeover::config::schema::Match;
 use serde_json::Value;
 
-use super::{CLUSTER, Node, SHADOW};
+use super::{CLUSTER, MIRROR, Node, SHADOW};
 
 /// How many of certain requests. Of two conditions the greater one holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +21,8 @@ pub(crate) struct Requests<'a> {
     pub(crate) matches: &'a Match,
     /// The value of `x-changeover-cluster`; `None` without the filter.
     pub(crate) cluster: Option<&'a str>,
+    /// The value of `x-changeover-mirror`; `None` where nothing is copied.
+    pub(crate) shadow: Option<&'a str>,
 }
 
 impl Requests<'_> {
@@ -85,6 +87,7 @@ impl Requests<'_> {
         let name = matcher.text("name").unwrap_or_default().to_ascii_lowercase();
         match name.as_str() {
             CLUSTER => test.on(self.cluster),
+            MIRROR => test.on(self.shadow),
             SHADOW => test.on(None),
             ":method" if self.matches.methods.is_empty() => test.on_any(true),
             ":method" => {

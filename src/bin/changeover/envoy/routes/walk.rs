@@ -108,10 +108,22 @@ fn leads(route: &Node<'_>, cluster: &str, header: Option<&str>) -> Leads {
     }
 }
 
+/// What the filter may write into the header of copies: nothing, or the cluster of the shadow.
+fn shadows(rollout: &Rollout) -> impl Iterator<Item = Option<&str>> {
+    let shadow = rollout.mirror.as_ref().map(|mirror| Some(cluster_of(rollout, &mirror.to)));
+    std::iter::once(None).chain(shadow)
+}
+
+fn cluster_of<'a>(rollout: &'a Rollout, version: &str) -> &'a str {
+    rollout.versions.get(version).map(|version| version.cluster.as_str()).unwrap_or_default()
+}
+
 fn with_header(rollout: &Rollout, host: &Node<'_>, findings: &mut Findings) {
-    for (version, settings) in &rollout.versions {
-        let cluster = settings.cluster.as_str();
-        let walk = Walk::of(host, &Requests { matches: &rollout.matches, cluster: Some(cluster) });
+    for (version, shadow) in
+        rollout.versions.keys().flat_map(|version| shadows(rollout).map(move |shadow| (version, shadow)))
+    {
+        let cluster = cluster_of(rollout, version);
+        let walk = Walk::of(host, &Requests { matches: &rollout.matches, cluster: Some(cluster), shadow });
         let obeys = |route: &Node<'_>| leads(route, cluster, Some(cluster));
         match walk.rest.as_ref().map(|route| (route, obeys(route))) {
             Some((route, Leads::There)) => {
@@ -159,11 +171,8 @@ fn with_header(rollout: &Rollout, host: &Node<'_>, findings: &mut Findings) {
 }
 
 fn without_header(rollout: &Rollout, host: &Node<'_>, findings: &mut Findings) {
-    let cluster_of = |version: &String| {
-        rollout.versions.get(version).map(|version| version.cluster.as_str()).unwrap_or_default()
-    };
-    let stable = cluster_of(&rollout.stable);
-    let walk = Walk::of(host, &Requests { matches: &rollout.matches, cluster: None });
+    let stable = cluster_of(rollout, &rollout.stable);
+    let walk = Walk::of(host, &Requests { matches: &rollout.matches, cluster: None, shadow: None });
     let to_stable = |route: &Node<'_>| leads(route, stable, None);
     for route in walk.some.iter().filter(|route| to_stable(route) == Leads::Elsewhere) {
         if let Some(action) = route.field("route") {
@@ -196,14 +205,13 @@ fn without_header(rollout: &Rollout, host: &Node<'_>, findings: &mut Findings) {
             ),
         ),
         Leads::Elsewhere
-            if rollout
-                .candidate
-                .as_ref()
-                .is_some_and(|candidate| leads(route, cluster_of(candidate), None) == Leads::There) =>
+            if rollout.candidate.as_ref().is_some_and(|candidate| {
+                leads(route, cluster_of(rollout, candidate), None) == Leads::There
+            }) =>
         {
             findings.warning(
                 &action,
-                format_args!("the ordinary route leads to {:?}, the candidate of rollout {:?}: right only while its release is being finished", action.text("cluster").unwrap_or_default(), rollout.name),
+                format_args!("the ordinary route leads to {:?}, the candidate of rollout {:?}: correct only while its release is being finished", action.text("cluster").unwrap_or_default(), rollout.name),
             );
         }
         Leads::Elsewhere if walk.is_unclear("without the filter", rollout, findings) => {}
@@ -218,11 +226,13 @@ fn without_header(rollout: &Rollout, host: &Node<'_>, findings: &mut Findings) {
         }
     }
     timeout(route, rollout, findings);
-    let chosen = Walk::of(host, &Requests { matches: &rollout.matches, cluster: Some(stable) }).rest;
-    if let Some(chosen) = chosen.filter(|chosen| {
-        route.field("route").is_some() && leads(chosen, stable, Some(stable)) == Leads::There
-    }) {
-        settings::compare(route, &chosen, findings);
+    for shadow in shadows(rollout) {
+        let chosen =
+            Walk::of(host, &Requests { matches: &rollout.matches, cluster: Some(stable), shadow }).rest;
+        let obeys = |chosen: &Node<'_>| leads(chosen, stable, Some(stable)) == Leads::There;
+        if let Some(chosen) = chosen.filter(|chosen| route.field("route").is_some() && obeys(chosen)) {
+            settings::compare(route, &chosen, findings);
+        }
     }
 }
 

@@ -6,7 +6,7 @@ fn taken(own: &str, matches: &str, cluster: Option<&str>) -> Takes {
     let own = yaml::read(own).expect("YAML").remove(0);
     let own: Match = serde_json::from_value(own).expect("a match");
     let route = yaml::read(&format!("match: {matches}")).expect("YAML").remove(0);
-    Requests { matches: &own, cluster }.taken_by(&Node::document("f", &route))
+    Requests { matches: &own, cluster, shadow: Option::None }.taken_by(&Node::document("f", &route))
 }
 
 #[test]
@@ -95,6 +95,8 @@ fn headers_are_compared_as_envoy_compares_them() {
         ("{headers: [{name: x-a, prefix: b}]}", "name: x-a, exact_match: b", Some),
         ("{}", "name: ':authority', exact_match: b", Unclear),
         ("{}", "name: x-changeover-shadow, present_match: true", None),
+        ("{}", "name: x-changeover-mirror, present_match: true", None),
+        ("{}", "name: x-changeover-mirror, present_match: false", All),
     ];
     for (own, condition, expected) in rows {
         let matches = format!("{{prefix: /, headers: [{{{condition}}}]}}");

@@ -130,6 +130,23 @@ fn routes_are_walked_in_their_order() {
     }
 }
 
+/// Requests that are copied have a route of their own, in either order.
+#[test]
+fn copied_requests_are_walked_apart() {
+    let with = |present: bool| {
+        CHOSEN.replace("true}]", &format!("true}}, {{name: x-changeover-mirror, present_match: {present}}}]"))
+    };
+    let mirrored = "{}, mirror: {to: green}";
+    assert_eq!(said(mirrored, &[&with(true), &with(false), ORDINARY]), (vec![], false));
+    assert_eq!(said(mirrored, &[&with(false), &with(true), ORDINARY]), (vec![], false));
+    let (lines, bad) = said(mirrored, &[&with(false), ORDINARY]);
+    assert!(
+        bad && lines[0].starts_with("[0].routes[1]: requests of rollout \"r\" for version \"green\""),
+        "{lines:?}"
+    );
+    assert_eq!(said("{}", &[&with(false), ORDINARY]), (vec![], false));
+}
+
 #[test]
 fn the_virtual_host_that_envoy_chooses_is_walked() {
     let ours = format!("{{name: ours, domains: ['*'], routes: [{CHOSEN}, {ORDINARY}]}}");
