@@ -8,6 +8,7 @@ mod show;
 mod table;
 mod terminal;
 mod text;
+mod wait;
 mod watch;
 
 use std::io::Write;
@@ -59,6 +60,20 @@ pub(crate) enum Command {
         /// Keep watching until Ctrl-C: prints past and new events, oldest first
         #[arg(long)]
         watch: bool,
+    },
+    /// Wait until a rollout has succeeded, is paused, or has failed
+    ///
+    /// Exit status: 0 it is there, 1 there is none of that name, 2 the control listener cannot be asked, 3 it has ended
+    /// otherwise, 4 the time is over.
+    Wait {
+        #[command(flatten)]
+        target: Target,
+        /// What to wait for
+        #[arg(long = "for", value_name = "PHASE", value_enum)]
+        wanted: wait::Wanted,
+        /// How long at most, such as 90s, 30m or 2h
+        #[arg(long, value_name = "DURATION", value_parser = wait::duration)]
+        timeout: std::time::Duration,
     },
     #[command(about = command::PROMOTE.summary, after_long_help = DONE)]
     Promote {
@@ -127,17 +142,35 @@ struct Shown {
 
 /// Asks, shows the answer, and says by the exit status what came of it.
 pub(crate) fn run(command: &Command) -> ExitCode {
-    match ask(command, Reader::of_stdout()) {
-        Ok(shown) => {
+    let reader = Reader::of_stdout();
+    let answered = match command {
+        Command::Wait { target, wanted, timeout } => wait(target, *wanted, *timeout, reader),
+        command => ask(command, reader).map(|shown| (u8::from(shown.bad), shown)),
+    };
+    match answered {
+        Ok((status, shown)) => {
             // A reader that closes the pipe early has seen what it wanted.
             let _ = std::io::stdout().write_all(shown.text.as_bytes());
-            ExitCode::from(u8::from(shown.bad))
+            ExitCode::from(status)
         }
         Err(failure) => {
             eprintln!("{failure}");
             ExitCode::from(failure.exit_status())
         }
     }
+}
+
+/// Waits, and shows where the rollout is then; the exit status comes first.
+fn wait(
+    target: &Target,
+    wanted: wait::Wanted,
+    timeout: std::time::Duration,
+    reader: Reader,
+) -> Result<(u8, Shown), Failure> {
+    let client = client(&target.connection)?;
+    let (ending, answer) = wait::run(&client, &target.rollout, wanted, timeout)?;
+    let shown = answer.map(|answer| show(&answer, &target.connection, reader, show::rollout, |_| false));
+    Ok((ending.exit_status(), shown.transpose()?.unwrap_or_default()))
 }
 
 fn ask(command: &Command, reader: Reader) -> Result<Shown, Failure> {
@@ -151,6 +184,9 @@ fn ask(command: &Command, reader: Reader) -> Result<Shown, Failure> {
             return status(rollout, connection, reader);
         }
         Command::Status { rollout: None, connection, .. } => return all(connection, reader),
+        Command::Wait { target, wanted, timeout } => {
+            return wait(target, *wanted, *timeout, reader).map(|(_, shown)| shown);
+        }
         Command::Events { target, watch: true } => {
             let subject = Subject::Events(target.rollout.clone());
             watch::run(client(&target.connection)?, subject, target.connection.json, reader)?;

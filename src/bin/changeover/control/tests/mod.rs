@@ -1,4 +1,5 @@
 mod server;
+mod wait;
 mod watch;
 
 use super::*;

@@ -1,0 +1,59 @@
+use super::*;
+use std::time::Duration;
+
+use crate::control::wait::{Ending, Wanted, duration, run};
+
+/// A rollout that is in each of these phases for one look, and in the last one from then on.
+fn in_phases(phases: &'static [&'static str]) -> Client {
+    let rollout = text(&open(), &["status", "steps", "--json"]);
+    let looks = AtomicUsize::new(0);
+    let endpoint = listen(move |_| {
+        let look = looks.fetch_add(1, Ordering::Relaxed).min(phases.len() - 1);
+        let phase = format!("\"phase\":\"{}\"", phases[look]);
+        let body = rollout.trim_end().replace("\"phase\":\"progressing\"", &phase);
+        Response { status: 200, headers: Vec::new(), body }
+    });
+    Client::new(&endpoint, None).expect("a client")
+}
+
+fn ending(phases: &'static [&'static str], wanted: Wanted, timeout: Duration) -> u8 {
+    run(&in_phases(phases), "steps", wanted, timeout).expect("answers").0.exit_status()
+}
+
+#[test]
+fn each_ending_has_an_exit_status() {
+    let long = Duration::from_secs(3600);
+    let rows: [(&'static [&'static str], Wanted, u8); 8] = [
+        (&["progressing", "succeeded"], Wanted::Succeeded, 0),
+        (&["paused", "failed"], Wanted::Succeeded, 3),
+        (&["aborted"], Wanted::Succeeded, 3),
+        (&["progressing", "paused"], Wanted::Paused, 0),
+        (&["succeeded"], Wanted::Paused, 3),
+        (&["failed"], Wanted::Failed, 0),
+        (&["aborted"], Wanted::Failed, 0),
+        (&["succeeded"], Wanted::Failed, 3),
+    ];
+    for (phases, wanted, expected) in rows {
+        assert_eq!(ending(phases, wanted, long), expected, "{phases:?}");
+    }
+    assert_eq!(ending(&["progressing"], Wanted::Succeeded, Duration::ZERO), 4);
+}
+
+#[test]
+fn an_unknown_name_ends_the_waiting_only_where_others_are_known() {
+    let long = Duration::from_secs(3600);
+    let known = Client::new(&open(), None).expect("a client");
+    let failure = run(&known, "other", Wanted::Paused, long).expect_err("no such rollout");
+    assert_eq!(failure.exit_status(), 1);
+    let none = serve(Rollouts::default(), &Control::default(), &[]);
+    let none = Client::new(&none, None).expect("a client");
+    assert_eq!(run(&none, "other", Wanted::Paused, Duration::ZERO), Ok((Ending::TimedOut, None)));
+    let nowhere = Client::new("http://127.0.0.1:1", None).expect("a client");
+    assert_eq!(run(&nowhere, "other", Wanted::Paused, long).expect_err("nobody").exit_status(), 2);
+}
+
+#[test]
+fn durations_are_written_as_in_the_configuration() {
+    assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
+    assert!(duration("2 hours").is_err());
+}

@@ -1,0 +1,110 @@
+//! `changeover wait`: looks at a rollout until it is where a pipeline wants it, or cannot get there any more.
+
+use std::time::{Duration, Instant};
+
+use changeover::config::units;
+use changeover::control::view::Rollout;
+use changeover::rollout::phase::Phase;
+use clap::ValueEnum;
+
+use super::client::{Client, Failure};
+use super::{pages, read, with_known_names};
+
+/// How often it looks.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// What to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Wanted {
+    /// The last step has ended
+    Succeeded,
+    /// It waits for a command
+    Paused,
+    /// The candidate was rolled back, automatically or by a command
+    Failed,
+}
+
+/// How the waiting ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The rollout is where it was wanted.
+    There,
+    /// It has ended in another phase.
+    Elsewhere,
+    /// The time is over.
+    TimedOut,
+}
+
+impl Ending {
+    pub(super) fn exit_status(self) -> u8 {
+        match self {
+            Self::There => 0,
+            Self::Elsewhere => 3,
+            Self::TimedOut => 4,
+        }
+    }
+}
+
+impl Wanted {
+    /// How a phase ends the waiting; `None` while it may still change.
+    fn ended_by(self, phase: Phase) -> Option<Ending> {
+        let is_there = match self {
+            Self::Succeeded => phase == Phase::Succeeded,
+            Self::Paused => phase == Phase::Paused,
+            Self::Failed => phase.is_taken_back(),
+        };
+        if is_there {
+            Some(Ending::There)
+        } else {
+            (phase == Phase::Succeeded || phase.is_taken_back()).then_some(Ending::Elsewhere)
+        }
+    }
+}
+
+/// Looks until the waiting ends; returns the last answer as well, if there was one.
+///
+/// # Errors
+///
+/// The first look fails, or there are rollouts and none has this name. (An Envoy that has just started knows none yet, and
+/// one that was reached before may come back.)
+pub(super) fn run(
+    client: &Client,
+    rollout: &str,
+    wanted: Wanted,
+    timeout: Duration,
+) -> Result<(Ending, Option<String>), Failure> {
+    let end = Instant::now().checked_add(timeout);
+    let mut last = None;
+    let mut was_reached = false;
+    loop {
+        match client.get(&format!("/v1/rollouts/{rollout}")) {
+            Ok(answer) => {
+                let seen: Rollout = read(&answer)?;
+                last = Some(answer);
+                if let Some(ending) = wanted.ended_by(seen.phase) {
+                    return Ok((ending, last));
+                }
+                was_reached = true;
+            }
+            Err(refused @ Failure::Refused(_)) => {
+                if !pages(client)?.0.is_empty() {
+                    return Err(with_known_names(client, rollout, refused));
+                }
+                was_reached = true;
+            }
+            Err(unreachable) if !was_reached => return Err(unreachable),
+            Err(_) => {}
+        }
+        let left = end.map_or(INTERVAL, |end| end.saturating_duration_since(Instant::now()));
+        if left.is_zero() {
+            return Ok((Ending::TimedOut, last));
+        }
+        std::thread::sleep(INTERVAL.min(left));
+    }
+}
+
+/// Reads a duration as the configuration writes it: `90s`, `30m`, `2h`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let duration: Result<units::Duration, serde_json::Error> = serde_json::from_value(text.into());
+    duration.map(|duration| Duration::from_millis(duration.as_millis())).map_err(|error| error.to_string())
+}
