@@ -108,10 +108,14 @@ mod tests {
     fn names_become_protobufs_own() {
         let part = json!({"@type": "a.RoutesConfigDump", "dynamicRouteConfigs": [{"routeConfig": {"virtualHosts": []}}]});
         let configuration = json!({"@type": "b.Struct", "value": {"aB": {"cD": 1}}});
-        let listener = json!({"@type": "a.ListenersConfigDump", "staticListeners": [{"listener": {"theConfig": configuration}}]});
+        let listener = json!({
+            "@type": "a.ListenersConfigDump",
+            "staticListeners": [{"listener": {"theConfig": configuration}}],
+            "dynamicListeners": [{"activeState": {"listener": {"name": "l"}}}, {"warmingState": {"listener": {}}}],
+        });
         let buried = json!({"namespace": {"pod": {"configDump": {"configs": [part, listener]}}}});
         let expected = [
-            json!({"listeners": [{"the_config": configuration}]}),
+            json!({"listeners": [{"the_config": configuration}, {"name": "l"}]}),
             json!({"resources": [{"virtual_hosts": []}]}),
         ];
         assert_eq!(documents(&buried), Some(expected.into()));

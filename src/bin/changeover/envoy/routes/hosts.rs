@@ -62,8 +62,8 @@ mod tests {
     fn domains_are_chosen_as_envoy_does() {
         let routes = json!({"virtual_hosts": [
             {"name": "any", "domains": ["*"]},
-            {"name": "suffix", "domains": ["*.example.com"]},
             {"name": "longer", "domains": ["*.b.example.com", "other.example.com"]},
+            {"name": "suffix", "domains": ["*.example.com"]},
             {"name": "prefix", "domains": ["a.*", "a.example.*"]},
             {"name": "exact", "domains": ["A.b.example.com", "c.example.com:8080"]},
         ]});
