@@ -42,8 +42,7 @@ impl Root {
                 }
                 let id = |property| calls::property(property).map(Bytes::into_vec).unwrap_or_default();
                 self.slot = self.vm.slot((id("plugin_name"), id("plugin_root_id")));
-                let hash = config::hash(&config);
-                self.vm.load(&self.slot, config, hash);
+                self.vm.load(&self.slot, config);
                 true
             }
             Err(problems) => {
