@@ -32,7 +32,7 @@ BASELINE     := target/baseline/$(shell git rev-parse --verify --short=12 '$(BAS
 endif
 
 # Everything that decides what the module is.
-SOURCES := Cargo.toml Cargo.lock rust-toolchain.toml $(shell find src -name '*.rs' -not -path 'src/bin/*')
+SOURCES := Cargo.toml Cargo.lock rust-toolchain.toml $(shell find src crates -name '*.rs' -not -path 'src/bin/*' -not -path '*/tests/*')
 
 ##@ Use
 .PHONY: help build image image-cli demo
@@ -56,6 +56,7 @@ demo: $(WASM) $(ENVOY) target/venv/.ready ## All of it on a real Envoy: canary, 
 test: lint test-unit test-node test-judge test-crds test-examples test-envoy test-long test-oldest test-openapi test-compose ## Everything: lints, unit tests, wasm32 under Node, the judge, examples, real Envoys
 
 test-unit: target/.wasm32 ## The pure core and the command line, natively
+	cargo test --quiet --package json-sieve
 	cargo test --quiet --lib --bins --test node --test cli --test structure
 
 test-node: $(BINDGEN) target/.wasm32 ## The pure core on wasm32, under Node
@@ -98,15 +99,15 @@ bench: $(WASM) $(IDLE) $(ENVOY) $(BASELINE) ## What the filter costs (ROUNDS=30:
 	ROUNDS=$(ROUNDS) BASELINE=$(BASELINE) cargo bench --quiet --bench envoy
 
 lint: target/.wasm32 ## Formatting and clippy, warnings denied, for every target
-	cargo fmt --check
-	cargo clippy --quiet --all-targets -- --deny warnings
+	cargo fmt --all --check
+	cargo clippy --quiet --workspace --all-targets -- --deny warnings
 	cargo clippy --quiet --lib --target $(TRIPLE) -- --deny warnings
 	cargo clippy --quiet --lib --target $(TRIPLE) --features test-build -- --deny warnings
 	cargo clippy --quiet --example idle --target $(TRIPLE) --features envoy -- --deny warnings
 	$(PYTHON) tools/check-licences.py
 
 fmt: ## Format the code
-	cargo fmt
+	cargo fmt --all
 
 schema: ## Write docs/schema.json anew
 	cargo run --quiet -- schema > target/schema.json
