@@ -131,6 +131,35 @@ pub struct Elements {
     pub cut: bool,
 }
 
+impl Elements {
+    /// Adds a scalar; other events are no elements. `missing` are texts that count as missing, beside empty ones.
+    #[inline]
+    pub fn add(&mut self, event: Event<'_>, missing: &[Box<[u8]>]) {
+        let mut is_missing = false;
+        match event {
+            Event::Null(_) => is_missing = true,
+            Event::Bool(_) => self.bools = self.bools.wrapping_add(1),
+            Event::Number(value) => self.numbers.add(value),
+            Event::Text(text) => {
+                self.texts = self.texts.wrapping_add(1);
+                self.characters = self.characters.wrapping_add(text.characters);
+                is_missing = text.bytes == 0 || missing.iter().any(|known| text.whole() == Some(known));
+            }
+            Event::Open(_) | Event::Close { .. } | Event::Elements(_) => return,
+        }
+        if self.count == 0 {
+            self.first = Some(match event {
+                Event::Bool(value) => Scalar::Bool(value),
+                Event::Number(value) => Scalar::Number(value),
+                Event::Text(text) => Scalar::Text(text.head.into()),
+                _ => Scalar::Null,
+            });
+        }
+        self.count = self.count.wrapping_add(1);
+        self.missing = self.missing.wrapping_add(u64::from(is_missing));
+    }
+}
+
 /// Takes what a reader finds.
 pub trait Sink {
     /// One event at one pointer of the plan.

@@ -1,6 +1,6 @@
 //! The reader: one state machine over bytes that come in pieces.
 
-use crate::event::{Container, Elements, Event, Null, Scalar, Sink, Text};
+use crate::event::{Container, Elements, Event, Null, Sink, Text};
 use crate::number::{self, Token};
 use crate::plan::{NOWHERE, Node, NodeId, Plan, Slot};
 use crate::text::{Read, Reading};
@@ -530,11 +530,11 @@ impl Reader {
     #[inline]
     fn found(&mut self, plan: &Plan, event: Event<'_>, sink: &mut dyn Sink) {
         match &mut self.gathering {
-            Some(gathering) => gather(&mut gathering.elements, plan, event),
+            Some(gathering) => gathering.elements.add(event, &plan.missing),
             None => {
                 if let Some(slot) = plan.node(self.target).and_then(|node| node.elements) {
                     let mut elements = Elements::default();
-                    gather(&mut elements, plan, event);
+                    elements.add(event, &plan.missing);
                     sink.event(slot, Event::Elements(&elements));
                 }
             }
@@ -609,31 +609,4 @@ fn skip_text_from(mut quoted: Quoted, rest: &mut &[u8]) -> Option<Quoted> {
             _ => quoted = Quoted::Escaped,
         }
     }
-}
-
-/// Adds a scalar to the statistics.
-#[inline]
-fn gather(elements: &mut Elements, plan: &Plan, event: Event<'_>) {
-    let mut missing = false;
-    match event {
-        Event::Null(_) => missing = true,
-        Event::Bool(_) => elements.bools = elements.bools.wrapping_add(1),
-        Event::Number(value) => elements.numbers.add(value),
-        Event::Text(text) => {
-            elements.texts = elements.texts.wrapping_add(1);
-            elements.characters = elements.characters.wrapping_add(text.characters);
-            missing = text.bytes == 0 || plan.missing.iter().any(|known| text.whole() == Some(known));
-        }
-        Event::Open(_) | Event::Close { .. } | Event::Elements(_) => return,
-    }
-    if elements.count == 0 {
-        elements.first = Some(match event {
-            Event::Bool(value) => Scalar::Bool(value),
-            Event::Number(value) => Scalar::Number(value),
-            Event::Text(text) => Scalar::Text(text.head.into()),
-            _ => Scalar::Null,
-        });
-    }
-    elements.count = elements.count.wrapping_add(1);
-    elements.missing = elements.missing.wrapping_add(u64::from(missing));
 }
