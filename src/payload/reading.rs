@@ -114,6 +114,10 @@ impl Reading {
 
     /// The next bytes of the body, which may be of any number.
     pub fn read(&mut self, bytes: &[u8]) {
+        // HTTP/1.1 ends with an empty piece.
+        if bytes.is_empty() {
+            return;
+        }
         self.skip(bytes.len() as u64);
         let (Some(decoder), None) = (&mut self.decoder, self.ended) else { return };
         let (body, bytes_read, max_body) = (&mut self.body, &mut self.bytes_read, self.max_body);

@@ -38,6 +38,19 @@ fn every_end_of_a_body_has_its_outcome() {
 }
 
 #[test]
+fn an_empty_piece_changes_nothing() {
+    for json_length in [None, Some(0), Some(2)] {
+        for body in ["", "{}"] {
+            let head = Head { json_length, ..Head::default() };
+            let pieces = |pieces: &[&str]| {
+                read_chunks(&preset(&spec()), &head, pieces.iter().map(|piece| piece.as_bytes()))
+            };
+            assert_eq!(pieces(&["", body, ""]), pieces(&[body]), "{json_length:?} {body}");
+        }
+    }
+}
+
+#[test]
 fn only_max_body_is_read_and_what_stands_before_counts() {
     let body = r#"{"outputs":[{"name":"a","data":[1]}],"error":"x"}"#;
     let of = |max_body| read_json(&Spec { max_body, ..spec() }, body);
