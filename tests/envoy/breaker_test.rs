@@ -5,10 +5,8 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::control_test::{get, known, post};
+use crate::harness::control::{get, known, post};
 use crate::harness::*;
-use crate::rollout_test::{actions, events, wait_for_event};
-use crate::{between, blue_and_green};
 
 const WORKERS: u32 = 4;
 const LIMIT: u64 = 20;

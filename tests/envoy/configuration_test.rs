@@ -1,7 +1,6 @@
 //! Every form in which Envoy delivers a configuration, static and by ECDS, gives the same one.
 
 use crate::harness::*;
-use crate::{between, between_ecds, blue_and_green};
 
 /// A split of 12.5 %, as Envoy's YAML loader types it in many ways: fractions become texts, whole numbers doubles,
 /// `no` would be a boolean unless quoted, and a release of digits is a number.

@@ -7,17 +7,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::control_test::{call, get, known, post};
+use crate::harness::control::{JSON, at_half, call, get, known, post};
 use crate::harness::*;
-use crate::{between, blue_and_green};
 
-const JSON: (&str, &[u8]) = ("content-type", b"application/json");
 const TOKEN: &str = "the token of this test";
 const DIGEST: &str = "8fa3240e2b35087c7af572fcba6867b1631d945676fdaab8072538a2e335df8c";
-
-fn at_half() -> Config {
-    Config::rollout("steps: [{set_weight: 50}, {pause: {}}, {set_weight: 75}, {pause: {duration: 1h}}]")
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_has_no_token_learns_and_changes_nothing() {

@@ -1,7 +1,6 @@
 //! A filter that is missing, refused or failed means "stable", never an error.
 
 use crate::harness::*;
-use crate::{between, between_ecds, blue_and_green};
 
 /// What a client tries that wants to choose its cluster.
 const FORGED: [(&str, &[u8]); 2] = [("x-changeover-cluster", b"green"), ("x-changeover-mirror", b"green")];

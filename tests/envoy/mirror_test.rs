@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use crate::harness::*;
-use crate::{between, blue_and_green};
 
 /// Requests that were drawn for the shadow, by what became of them.
 async fn mirrored(envoy: &Envoy, result: &str) -> f64 {

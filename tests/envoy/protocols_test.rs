@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::harness::*;
-use crate::{between, blue_and_green};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use crate::harness::*;
-use crate::{between, between_ecds, blue_and_green};
 
 /// At 5 %, until somebody promotes, under this analysis.
 fn at_five_percent(analysis: &str) -> Config {
@@ -15,25 +14,6 @@ const ERRORS_ONLY: &str = "{metrics: [{name: error_rate}]}";
 /// 200 requests a second, over enough connections that slow answers do not hold it up.
 fn load(envoy: &Envoy) -> Load {
     Load::to(envoy.address()).connections(64).per_second(200.0)
-}
-
-/// The lines of Envoy's log that tell events, as JSON.
-pub(crate) fn events(envoy: &Envoy) -> Vec<serde_json::Value> {
-    let log = envoy.log();
-    let lines = log.lines().filter_map(|line| line.split_once("changeover: {")).map(|(_, rest)| rest);
-    lines.filter_map(|rest| serde_json::from_str(&format!("{{{rest}")).ok()).collect()
-}
-
-/// What has happened so far.
-pub(crate) fn actions(envoy: &Envoy) -> Vec<String> {
-    events(envoy).iter().filter_map(|event| Some(event["action"].as_str()?.to_owned())).collect()
-}
-
-pub(crate) async fn wait_for_event(envoy: &Envoy, action: &str) -> serde_json::Value {
-    wait_for(&format!("the event {action}"), async || {
-        events(envoy).into_iter().find(|event| event["action"] == action)
-    })
-    .await
 }
 
 /// A signal of the test build: a row of the catalogue and the line that observes it, nothing else.

@@ -1,7 +1,6 @@
 //! Weights, matches, overrides: where requests go.
 
 use crate::harness::*;
-use crate::{between, blue_and_green};
 
 type Headers<'a> = &'a [(&'a str, &'a [u8])];
 

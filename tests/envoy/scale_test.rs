@@ -3,7 +3,6 @@
 use serde_json::Value;
 
 use crate::harness::*;
-use crate::{between, blue_and_green, control_test};
 
 fn rollouts(count: usize) -> Config {
     let rollout =
@@ -28,7 +27,7 @@ async fn as_many_rollouts_as_there_may_be() {
 async fn shown(envoy: &Envoy) -> Vec<Value> {
     let (mut all, mut path) = (Vec::new(), "/v1/rollouts".to_owned());
     loop {
-        let (status, mut page) = control_test::get(envoy, &path).await;
+        let (status, mut page) = control::get(envoy, &path).await;
         assert_eq!(status, 200);
         all.append(page["rollouts"].as_array_mut().expect("a list"));
         let Some(next) = page["next"].as_str() else { return all };

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use crate::harness::*;
-use crate::{between, between_ecds, blue_and_green};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 

@@ -3,7 +3,6 @@
 //! `make test-long`: real traffic of ten minutes, compressed into one.
 
 use crate::harness::*;
-use crate::{between, blue_and_green};
 
 const USERS: usize = 2_000;
 /// Users who always fail, whichever version they have.
