@@ -102,7 +102,7 @@ lint: target/.wasm32 ## Formatting and clippy, warnings denied, for every target
 	cargo clippy --quiet --all-targets -- --deny warnings
 	cargo clippy --quiet --lib --target $(TRIPLE) -- --deny warnings
 	cargo clippy --quiet --lib --target $(TRIPLE) --features test-build -- --deny warnings
-	cargo clippy --quiet --example idle --target $(TRIPLE) -- --deny warnings
+	cargo clippy --quiet --example idle --target $(TRIPLE) --features envoy -- --deny warnings
 	$(PYTHON) tools/check-licences.py
 
 fmt: ## Format the code
@@ -137,7 +137,7 @@ $(TEST_BUILD): $(SOURCES) | target/.wasm32
 
 # A filter that does nothing: what `make bench` measures the filter against.
 $(IDLE): benches/idle/lib.rs Cargo.toml Cargo.lock rust-toolchain.toml | target/.wasm32
-	cargo rustc --quiet --example idle --no-default-features --target $(TRIPLE) --release
+	cargo rustc --quiet --example idle --features envoy --target $(TRIPLE) --release
 	@cp target/$(TRIPLE)/release/examples/idle.wasm $@
 
 # A commit's module, built as that commit builds it. An archive, for a worktree would have to be forgotten again.

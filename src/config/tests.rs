@@ -189,6 +189,21 @@ fn every_mistake_is_told_with_its_place_and_remedy() {
             "session_affinity.header: a header the filter uses itself; expected another",
         ),
         (
+            "/override/header",
+            json!("x-changeover-version"),
+            "override.header: a header the filter uses itself; expected another",
+        ),
+        (
+            "/mirror",
+            json!({"to": "green", "max_body": 1024}),
+            "mirror.max_body: found the string \"1024\", expected a size such as 512B, 256KiB or 1MiB",
+        ),
+        (
+            "/mirror",
+            json!({"to": "green", "max_body": "65MiB"}),
+            "mirror.max_body: 65MiB is over the limit of 64MiB",
+        ),
+        (
             "/session_affinity/cookie",
             json!({"ttl": "1h"}),
             "session_affinity.cookie.name: missing or empty; expected the name of a cookie",
@@ -216,7 +231,42 @@ fn every_mistake_is_told_with_its_place_and_remedy() {
         (
             "/session_affinity/cookie",
             json!("uid"),
-            "session_affinity.cookie: found the string \"uid\", expected a map with the fields name, ttl",
+            "session_affinity.cookie: found the string \"uid\", expected a map with the fields name, ttl, same_site, domain, path, partitioned",
+        ),
+        (
+            "/session_affinity/cookie",
+            json!({"name": "uid", "same_site": "none"}),
+            "session_affinity.cookie.same_site: without ttl the cookie is only read; expected a ttl beside it",
+        ),
+        (
+            "/session_affinity/cookie",
+            json!({"name": "uid", "ttl": "1h", "same_site": "None"}),
+            "session_affinity.cookie.same_site: found \"None\", expected one of: lax, strict, none",
+        ),
+        (
+            "/session_affinity/cookie",
+            json!({"name": "uid", "ttl": "1h", "domain": "example.com; Secure"}),
+            "session_affinity.cookie.domain: \"example.com; Secure\" is not a domain; expected one such as \"example.com\"",
+        ),
+        (
+            "/session_affinity/cookie",
+            json!({"name": "uid", "ttl": "1h", "path": "/a;b"}),
+            "session_affinity.cookie.path: \"/a;b\" is not a path of a cookie; expected one such as \"/\", without `;`",
+        ),
+        (
+            "/session_affinity/cookie",
+            json!({"name": "uid", "ttl": "1h", "path": "/a\r\nx: y"}),
+            "session_affinity.cookie.path: \"/a\\u{d}\\u{a}x: y\" holds a control character",
+        ),
+        (
+            "/session_affinity/cookie",
+            json!({"name": "__Host-uid", "ttl": "1h", "domain": "example.com"}),
+            "session_affinity.cookie.domain: a cookie named __Host-… has none",
+        ),
+        (
+            "/session_affinity/cookie",
+            json!({"name": "__host-uid", "ttl": "1h", "path": "/v2"}),
+            "session_affinity.cookie.path: a cookie named __Host-… has the path \"/\"",
         ),
         ("/override/header", json!(""), "override.header: missing or empty; expected the name of a header"),
         (
@@ -408,8 +458,8 @@ fn mistakes_in_steps_and_analysis_are_told_with_their_places() {
         ("/analysis/deadline", json!("2m"), "analysis.deadline: expected a duration from 100ms to 1m"),
         (
             "/analysis/error_when/status/0",
-            json!("6xx"),
-            "analysis.error_when.status[0]: \"6xx\" is not a status; expected one such as 503, or a class such as 5xx",
+            json!("axx"),
+            "analysis.error_when.status[0]: \"axx\" is not a status; expected one such as 503, or a class such as 5xx",
         ),
         (
             "/analysis/error_when/grpc_status/0",
@@ -522,7 +572,7 @@ fn mistakes_in_several_places_are_told_together() {
         [
             "rollouts[0].match.headers[0].exakt: unknown field; known here: name, exact, prefix, present",
             "rollouts[0].session_affinity.header: found the boolean true, expected a string: put it in quotes (YAML reads yes, no, on, off, y, n as booleans)",
-            "rollouts[0].stabel: unknown field; known here: name, release, match, versions, stable, candidate, pin, session_affinity, override, weights, steps, blue_green, analysis, mirror, version_header, labels",
+            "rollouts[0].stabel: unknown field; known here: name, release, match, versions, stable, candidate, pin, session_affinity, override, weights, steps, blue_green, analysis, mirror, trust_shadow_header, version_header, labels",
             "rollouts[0].version_header: found a list, expected a map with the fields request, response",
             "rollouts[0].weights.green: 120 is over 100",
             "rollouts[1].versions.b.cluster: missing or empty",

@@ -71,6 +71,7 @@ fn title(status: u16) -> &'static str {
         412 => "Precondition Failed",
         413 => "Content Too Large",
         415 => "Unsupported Media Type",
+        429 => "Too Many Requests",
         _ => "Unprocessable Content",
     }
 }

@@ -113,6 +113,8 @@ pub(super) enum Headers {
     Request = 0,
     /// The response's.
     Response = 2,
+    /// Those behind the response's body.
+    ResponseTrailers = 3,
 }
 
 /// A kind of metric.

@@ -99,7 +99,7 @@ extern "C" fn proxy_on_queue_ready(context: u32, queue: u32) {
 extern "C" fn proxy_on_request_headers(context: u32, _: usize, end_of_stream: bool) -> Action {
     with(context, |context| match context {
         Context::Request(stream) => {
-            stream.on_request_headers();
+            stream.on_request_headers(end_of_stream);
             Action::Continue
         }
         Context::Control(stream) => stream.on_request_headers(end_of_stream),
@@ -111,7 +111,7 @@ extern "C" fn proxy_on_request_headers(context: u32, _: usize, end_of_stream: bo
 extern "C" fn proxy_on_request_body(context: u32, size: usize, end_of_stream: bool) -> Action {
     with(context, |context| match context {
         Context::Request(stream) => {
-            stream.on_request_body(size);
+            stream.on_request_body(size, end_of_stream);
             Action::Continue
         }
         Context::Control(stream) => stream.on_request_body(size, end_of_stream),
@@ -122,8 +122,12 @@ extern "C" fn proxy_on_request_body(context: u32, size: usize, end_of_stream: bo
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_request_trailers(context: u32, _: usize) -> Action {
     with(context, |context| match context {
+        Context::Request(stream) => {
+            stream.on_request_trailers();
+            Action::Continue
+        }
         Context::Control(stream) => stream.on_request_trailers(),
-        Context::Request(_) | Context::Root(_) => Action::Continue,
+        Context::Root(_) => Action::Continue,
     })
 }
 

@@ -31,6 +31,8 @@ impl Lazy {
 /// The series of one version of one rollout.
 pub(super) struct Series {
     owner: Owner,
+    /// The tick in which a request was last found to be served by the version.
+    served_in: Cell<u64>,
     requests: [[Lazy; Outcome::ALL.len()]; Class::ALL.len()],
     duration: Lazy,
     request_bytes: Lazy,
@@ -55,6 +57,7 @@ impl Series {
     fn new(owner: Owner) -> Self {
         Self {
             owner,
+            served_in: Cell::new(0),
             requests: Default::default(),
             duration: Lazy::default(),
             request_bytes: Lazy::default(),
@@ -63,6 +66,16 @@ impl Series {
             weight: Lazy::default(),
             weight_in_force: Cell::new(0),
         }
+    }
+
+    /// Whether it is to be looked at who serves a request: of each tick's first ones, until one is served well.
+    pub(super) fn is_to_be_checked(&self, tick: u64) -> bool {
+        self.served_in.get() != tick
+    }
+
+    /// A request was looked at.
+    pub(super) fn note_served(&self, tick: u64, by_version: bool) {
+        self.served_in.set(if by_version { tick } else { 0 });
     }
 
     /// Counts a request.

@@ -7,6 +7,8 @@ use crate::model::Unit;
 pub enum Waits {
     /// A person who promotes.
     Promotion,
+    /// Envoy's routes send requests to the versions that they were drawn for.
+    Routes,
     /// Its time.
     Time,
     /// More of the candidate's requests, or users.
@@ -25,6 +27,9 @@ impl Waits {
     pub fn sentence(self) -> &'static str {
         match self {
             Self::Promotion => "the step waits for a promotion",
+            Self::Routes => {
+                "the step waits: another cluster serves a version's requests; Envoy's routes do not obey"
+            }
             Self::Time => "the step waits for its duration to pass",
             Self::Units(Unit::Requests) => "the step waits for more of the candidate's requests",
             Self::Units(Unit::Users) => "the step waits for more of the candidate's users",

@@ -10,6 +10,7 @@ use super::request::Request;
 pub(crate) struct Sample {
     headers: Vec<(String, Vec<u8>)>,
     source: Option<Vec<u8>>,
+    has_body: bool,
     reads: RefCell<Vec<String>>,
 }
 
@@ -34,6 +35,11 @@ impl Sample {
         self
     }
 
+    pub(crate) fn with_body(mut self) -> Self {
+        self.has_body = true;
+        self
+    }
+
     /// What has been read so far.
     pub(crate) fn reads(&self) -> Vec<String> {
         self.reads.borrow().clone()
@@ -44,6 +50,15 @@ impl Request for Sample {
     fn header(&self, name: &str) -> Option<Cow<'_, [u8]>> {
         self.reads.borrow_mut().push(name.to_owned());
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.into())
+    }
+
+    fn headers(&self, name: &str) -> Vec<Vec<u8>> {
+        self.reads.borrow_mut().push(format!("all of {name}"));
+        self.headers.iter().filter(|(known, _)| known == name).map(|(_, value)| value.clone()).collect()
+    }
+
+    fn has_body(&self) -> bool {
+        self.has_body
     }
 
     fn source_address(&self) -> Option<Cow<'_, [u8]>> {

@@ -9,6 +9,12 @@ pub trait Request {
     /// The first value of a header, or of a pseudo-header such as `:path`; `None` when it is absent. Any bytes.
     fn header(&self, name: &str) -> Option<Cow<'_, [u8]>>;
 
+    /// All values of a header that comes in several lines, in their order. Dearer than [`Request::header`]. Any bytes.
+    fn headers(&self, name: &str) -> Vec<Vec<u8>>;
+
+    /// Whether something follows the headers.
+    fn has_body(&self) -> bool;
+
     /// The client's address as Envoy knows it, `ip:port` or a path. Any bytes.
     fn source_address(&self) -> Option<Cow<'_, [u8]>>;
 }

@@ -72,6 +72,9 @@ pub struct Counts {
     pub open: u64,
     /// Of those that are open: without response headers yet.
     pub unanswered: u64,
+    /// Of a sample of the requests, which has the first ones of each worker: how many were served by another cluster than
+    /// their version's.
+    pub elsewhere: Arm,
     /// By signal. A signal that is missing was not observed: nothing follows from that.
     pub tallies: Vec<(SignalId, Tally)>,
     /// Their users, where users are judged.
@@ -134,6 +137,7 @@ impl Counts {
         self.requests = self.requests.saturating_add(other.requests);
         self.open = self.open.saturating_add(other.open);
         self.unanswered = self.unanswered.saturating_add(other.unanswered);
+        self.elsewhere = self.elsewhere.plus(other.elsewhere);
         if let Some(others) = &other.users {
             self.users.get_or_insert_default().merge(others);
         }

@@ -145,6 +145,14 @@ impl Ledger {
         }
     }
 
+    /// It is known which cluster has served a request: its version's, or another.
+    pub fn find_served(&mut self, ticket: &Ticket, elsewhere: bool) {
+        let Some(open) = self.open.get(ticket.0) else { return };
+        if let Some(counts) = counts_of(&mut self.entries, open) {
+            counts.elsewhere.count(elsewhere);
+        }
+    }
+
     /// The request has ended. All that is to be observed of it has been.
     pub fn end(&mut self, ticket: Ticket) {
         let Some(open) = self.open.try_remove(ticket.0) else { return };

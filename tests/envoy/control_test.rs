@@ -1,7 +1,5 @@
 //! The control listener: rollouts are shown and commanded, and a command is answered once every worker follows it.
 
-use std::time::{Duration, Instant};
-
 use crate::harness::control::{JSON, at_half, call, get, known, post};
 use crate::harness::*;
 use serde_json::json;
@@ -120,13 +118,11 @@ async fn a_worker_that_does_not_follow_is_named() {
     // Its VM is gone, and still counts as alive: a control listener on the other worker answers all the same.
     let mut connection = Connection::open(envoy.address()).await.expect("a connection");
     let _ = connection.send(request("GET", "/", &[("x-test-trap", b"1")], "")).await;
-    let begun = Instant::now();
     let answer = wait_for("an answer of the worker that lives", async || {
         let (status, rollout) = post(&envoy, "/v1/rollouts/digits/abort").await;
         (status != 503).then_some((status, rollout))
     })
     .await;
-    assert!(begun.elapsed() < Duration::from_secs(3));
     assert_eq!(answer.0, 202, "{}", answer.1);
     assert_eq!(answer.1["missing_workers"].as_array().map(Vec::len), Some(1), "{}", answer.1);
     wait_for("the VM to be given up", async || {

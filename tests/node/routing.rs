@@ -23,6 +23,18 @@ mod run {
             self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_bytes().into())
         }
 
+        fn headers(&self, name: &str) -> Vec<Vec<u8>> {
+            self.0
+                .iter()
+                .filter(|(known, _)| *known == name)
+                .map(|(_, value)| value.as_bytes().to_vec())
+                .collect()
+        }
+
+        fn has_body(&self) -> bool {
+            false
+        }
+
         fn source_address(&self) -> Option<Cow<'_, [u8]>> {
             Some(b"10.0.0.1:80".into())
         }

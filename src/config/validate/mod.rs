@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use super::report::{Path, Problems, Shown};
-use super::schema::{BlueGreen, Config, Control, HeaderRule, Match, Rollout, SessionAffinity, known};
-use super::units::Percent;
-use crate::model::Share;
+use super::schema::{
+    BlueGreen, Config, Control, Cookie, HeaderRule, Match, Rollout, SameSite, SessionAffinity, known,
+};
+use super::units::{Percent, Size};
+use crate::model::{Share, header};
 
 /// Rollouts in one configuration.
 pub const MOST_ROLLOUTS: usize = 4_096;
@@ -20,6 +22,10 @@ pub const MOST_RULES: usize = 16;
 pub const LONGEST_NAME: usize = 63;
 /// Bytes of a text that is no name: a release, a path, a header's value, a cluster.
 pub const LONGEST_TEXT: usize = 1_024;
+/// What a mirror copies at most of a request.
+const LARGEST_BODY: Size = Size::kib(64 * 1_024);
+/// Bytes of a host name in DNS.
+const LONGEST_HOST: usize = 253;
 /// Milliseconds a cookie may live: browsers cut it to 400 days (RFC 6265bis, 5.5).
 const LONGEST_TTL: u64 = 400 * 24 * 3_600_000;
 
@@ -42,9 +48,6 @@ const RESERVED_LABELS: [&str; 16] = [
     "what",
     "le",
 ];
-
-/// Headers through which the filter talks to Envoy's routes.
-const INTERNAL_HEADERS: [&str; 3] = ["x-changeover-cluster", "x-changeover-mirror", "x-changeover-shadow"];
 
 /// Tells `problems` everything that is wrong with `config`.
 pub fn validate(config: &Config, problems: &mut Problems) {
@@ -119,6 +122,10 @@ fn validate_rollout(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems)
     if let Some(mirror) = &rollout.mirror {
         let path = path.field("mirror");
         methods(&mirror.methods, &path.field("methods"), problems);
+        if mirror.max_body > LARGEST_BODY {
+            let message = format!("{} is over the limit of {LARGEST_BODY}", mirror.max_body);
+            problems.add(&path.field("max_body"), message);
+        }
         if mirror.to.is_empty() {
             problems.add(&path.field("to"), "missing; expected the name of a version");
         }
@@ -275,20 +282,62 @@ fn session_affinity(affinity: &SessionAffinity, path: &Path<'_>, problems: &mut 
     }
     if let Some(cookie) = &affinity.cookie {
         let path = path.field("cookie");
-        token(&cookie.name, "cookie", &path.field("name"), problems);
-        let ttl = cookie.ttl.map_or(0, super::units::Duration::as_millis);
-        if ttl % 1_000 != 0 || ttl > LONGEST_TTL {
-            problems.add(
-                &path.field("ttl"),
-                "expected whole seconds, at most 400 days (9600h): browsers keep none longer",
-            );
-        }
+        self::cookie(cookie, &path, problems);
     }
     if let Some(query) = &affinity.query {
         text(query, &path.field("query"), problems);
     }
     if affinity.source_ip == Some(false) {
         problems.add(&path.field("source_ip"), "found false, expected true (or leave the field out)");
+    }
+}
+
+fn cookie(cookie: &Cookie, path: &Path<'_>, problems: &mut Problems) {
+    token(&cookie.name, "cookie", &path.field("name"), problems);
+    let ttl = cookie.ttl.map_or(0, super::units::Duration::as_millis);
+    if ttl % 1_000 != 0 || ttl > LONGEST_TTL {
+        problems.add(
+            &path.field("ttl"),
+            "expected whole seconds, at most 400 days (9600h): browsers keep none longer",
+        );
+    }
+    let attributes = [
+        ("same_site", cookie.same_site != SameSite::Lax),
+        ("domain", cookie.domain.is_some()),
+        ("path", cookie.path.is_some()),
+        ("partitioned", cookie.partitioned),
+    ];
+    let is_read_only = cookie.ttl.is_none() && !problems.concern(&path.field("ttl"));
+    if let Some((field, _)) = attributes.iter().find(|(_, given)| is_read_only && *given) {
+        problems.add(&path.field(field), "without ttl the cookie is only read; expected a ttl beside it");
+    }
+    if let Some(domain) = &cookie.domain {
+        let path = path.field("domain");
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'.';
+        if cookie.is_host_only_by_name() {
+            problems.add(&path, "a cookie named __Host-… has none");
+        } else if domain.is_empty() || !domain.bytes().all(plain) || domain.len() > LONGEST_HOST {
+            problems.add(
+                &path,
+                format_args!("{} is not a domain; expected one such as \"example.com\"", Shown(domain)),
+            );
+        }
+    }
+    if let Some(value) = &cookie.path {
+        let path = path.field("path");
+        if !value.starts_with('/') || value.contains(';') || !value.is_ascii() {
+            problems.add(
+                &path,
+                format_args!(
+                    "{} is not a path of a cookie; expected one such as \"/\", without `;`",
+                    Shown(value)
+                ),
+            );
+        } else if cookie.is_host_only_by_name() && value != "/" {
+            problems.add(&path, "a cookie named __Host-… has the path \"/\"");
+        } else {
+            text(value, &path, problems);
+        }
     }
 }
 
@@ -362,7 +411,7 @@ fn name(name: &str, path: &Path<'_>, problems: &mut Problems) {
 fn header_name(name: &str, path: &Path<'_>, problems: &mut Problems) {
     if name.starts_with(':') {
         problems.add(path, "a pseudo-header; expected a header (match has authority, path and methods)");
-    } else if INTERNAL_HEADERS.iter().any(|internal| name.eq_ignore_ascii_case(internal)) {
+    } else if header::ALL.iter().any(|own| name.eq_ignore_ascii_case(own)) {
         problems.add(path, "a header the filter uses itself; expected another");
     } else {
         token(name, "header", path, problems);

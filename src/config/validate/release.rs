@@ -214,8 +214,8 @@ fn error_when(when: &ErrorWhen, path: &Path<'_>, problems: &mut Problems) {
     let statuses = path.field("status");
     at_most(when.status.len(), &statuses, problems);
     for (index, status) in when.status.iter().enumerate() {
-        let class = matches!(status.as_bytes(), [b'1'..=b'5', b'x', b'x']);
-        let exact = status.len() == 3 && status.parse().is_ok_and(|code: u16| (100..600).contains(&code));
+        let class = matches!(status.as_bytes(), [b'0'..=b'9', b'x', b'x']);
+        let exact = status.len() == 3 && status.bytes().all(|digit| digit.is_ascii_digit());
         if !class && !exact {
             problems.add(
                 &statuses.index(index),

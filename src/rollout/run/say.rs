@@ -65,6 +65,15 @@ pub(super) fn step(program: &Program, position: usize, weight: Share) -> String 
     }
 }
 
+pub(super) fn elsewhere(program: &Program, side: Side) -> String {
+    let (candidate, stable) = sides(program, true);
+    let version = if side == Side::Candidate { candidate } else { stable };
+    format!(
+        "requests for {version} are served by another cluster than its own, or by none: Envoy's routes do not obey, so nothing follows \
+         from these requests"
+    )
+}
+
 pub(super) fn succeeded(program: &Program) -> String {
     format!("{} has taken over all of {}'s traffic", candidate(program), program.stable)
 }

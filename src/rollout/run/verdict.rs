@@ -14,6 +14,9 @@ impl Run {
     pub(super) fn waits(&self, program: &Program, waited: u64) -> Option<Waits> {
         let Some(Step::Pause(pause)) = program.steps.get(self.position) else { return None };
         let Pause::Until { duration, requests } = pause else { return Some(Waits::Promotion) };
+        if self.is_elsewhere().is_some() {
+            return Some(Waits::Routes);
+        }
         if waited < *duration {
             return Some(Waits::Time);
         }
@@ -36,6 +39,15 @@ impl Run {
 }
 
 impl Turn<'_> {
+    /// Tells that Envoy's routes do not obey, once until they do again.
+    pub(super) fn look_at_routes(&mut self) {
+        let side = self.run.is_elsewhere();
+        let was_told = std::mem::replace(&mut self.run.elsewhere_told, side.is_some());
+        if let Some(side) = side.filter(|_| !was_told) {
+            self.happen(Actor::Auto, Action::Alarm, say::elsewhere(self.program, side));
+        }
+    }
+
     /// Acts on the evidence, in whatever phase: once for each time it crosses the threshold.
     pub(super) fn judge(&mut self, open: &[(Tick, usize)]) {
         let Some(analysis) = &self.program.analysis else { return };

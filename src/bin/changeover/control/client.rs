@@ -14,6 +14,11 @@ const MOST_ANSWER: u64 = 64 << 20;
 /// A command is answered within a second and a bit.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How often a question is asked that the API has no time for.
+const RETRIES: u32 = 20;
+/// The longest that an answer may have it wait before it asks again.
+const LONGEST_WAIT: u64 = 30;
+
 /// Why there is no answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Failure {
@@ -81,6 +86,18 @@ impl Client {
     }
 
     fn send(&self, method: &str, path: &str, body: &str) -> Result<String, Failure> {
+        for _ in 0..RETRIES {
+            let (response, answer) = self.send_once(method, path, body)?;
+            if response.status().is_success() {
+                return Ok(answer);
+            }
+            let Some(seconds) = retry_after(&response) else { return Err(self.refused(&response, &answer)) };
+            std::thread::sleep(Duration::from_secs(seconds));
+        }
+        Err(Failure::Refused("the API answers too many questions at present; try again later".into()))
+    }
+
+    fn send_once(&self, method: &str, path: &str, body: &str) -> Result<(Response<Body>, String), Failure> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.endpoint));
         if !body.is_empty() {
             request = request.header("content-type", "application/json");
@@ -94,7 +111,7 @@ impl Client {
         let mut response = self.agent.run(request).map_err(|error| self.unreachable(&error, method))?;
         let body = response.body_mut().with_config().limit(MOST_ANSWER).read_to_string();
         let body = body.map_err(|error| self.unreachable(&error, method))?;
-        if response.status().is_success() { Ok(body) } else { Err(self.refused(&response, &body)) }
+        Ok((response, body))
     }
 
     fn unreachable(&self, error: &ureq::Error, method: &str) -> Failure {
@@ -144,4 +161,10 @@ impl Client {
             )),
         }
     }
+}
+
+/// The seconds after which to ask again, when the API has no time now.
+fn retry_after(response: &Response<Body>) -> Option<u64> {
+    let seconds = response.headers().get("retry-after").filter(|_| response.status() == 429)?;
+    seconds.to_str().ok()?.parse().ok().filter(|seconds| *seconds <= LONGEST_WAIT)
 }

@@ -2,6 +2,8 @@ mod server;
 mod watch;
 
 use super::*;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use changeover::config::schema::Control;
 use changeover::control::request::Request;
 use changeover::control::response::Response;
@@ -187,7 +189,14 @@ fn every_page_is_asked_for() {
     let many = (0..1_001).fold(Rollouts::default(), |all, n| all.with(&format!("r{n:04}"), &json!({})));
     let endpoint = serve(many, &Control::default(), &[]);
     assert_eq!(text(&endpoint, &["status"]).lines().count(), 1_002);
-    assert_eq!(text(&endpoint, &["status", "--json"]).lines().count(), 2);
+    assert_eq!(text(&endpoint, &["status", "--json"]).lines().count(), 11);
+    // What the API has no time for is asked again.
+    let asked = AtomicUsize::new(0);
+    let busy = listen(move |_| match asked.fetch_add(1, Ordering::Relaxed) {
+        0 | 1 => Response { headers: vec![("retry-after", "0".into())], ..answer(429, "{}") },
+        _ => answer(200, r#"{"rollouts": [], "next": null}"#),
+    });
+    assert_eq!(text(&busy, &["status"]), "no rollouts\n");
     // Somebody who never ends is left.
     let endless = listen(|_| answer(200, r#"{"rollouts": [], "next": "a"}"#));
     assert_eq!(text(&endless, &["status"]), "no rollouts\n");
