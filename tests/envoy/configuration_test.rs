@@ -52,7 +52,7 @@ async fn values_that_yaml_reads_as_booleans_are_refused_with_the_remedy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_configuration_is_refused() {
+async fn values_that_are_not_configurations_are_refused() {
     let (blue, green) = blue_and_green().await;
     for (config, reason) in [
         (Config::Json("rollouts: []".into()), "neither JSON nor a google.protobuf.Struct"),

@@ -100,7 +100,7 @@ async fn after_a_trap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_ships_has_no_trap() {
+async fn the_shipped_module_has_no_trap() {
     let (blue, green) = blue_and_green().await;
     let envoy = between(&blue, &green, Config::rollout("pin: green")).start().await;
     let mut connection = Connection::open(envoy.address()).await.expect("a connection");

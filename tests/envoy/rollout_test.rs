@@ -41,7 +41,7 @@ async fn a_candidate_with_more_events_of_another_signal_is_rolled_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_candidate_that_always_fails_is_taken_back_at_once() {
+async fn a_candidate_that_always_fails_is_rolled_back_at_once() {
     let (blue, green) = blue_and_green().await;
     blue.set(Behaviour::OneIn(333, Box::new(Behaviour::Delay(Duration::from_millis(3_500)))));
     let envoy = between(&blue, &green, at_five_percent(ERRORS_ONLY)).workers(4).start().await;
@@ -84,7 +84,7 @@ async fn a_candidate_that_always_fails_is_taken_back_at_once() {
 
 /// The ordinary route stands first and takes everything: what was decided is not what happens.
 #[tokio::test(flavor = "multi_thread")]
-async fn routes_that_do_not_obey_promote_nobody() {
+async fn routes_that_ignore_the_filter_promote_no_candidate() {
     let (blue, green) = blue_and_green().await;
     let fields = "steps: [{set_weight: 50}, {pause: {duration: 2s}}], analysis: {promote_when: {}}, version_header: {response: true}";
     let envoy = between(&blue, &green, Config::rollout(fields))
@@ -121,7 +121,7 @@ async fn routes_that_do_not_obey_promote_nobody() {
 
 /// A route that answers itself is no version's answer, and neither is another filter's refusal.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_no_cluster_has_served_is_no_versions_answer() {
+async fn an_answer_without_a_cluster_counts_for_no_version() {
     let (blue, green) = blue_and_green().await;
     let config = || Config::rollout("pin: green, version_header: {response: true}");
     let direct = between(&blue, &green, config()).edit_routes(|routes| {
@@ -176,7 +176,7 @@ async fn a_slow_upload_is_not_the_versions_failure() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_candidate_with_five_points_more_errors_is_taken_back() {
+async fn a_candidate_with_five_points_more_errors_is_rolled_back() {
     let (blue, green) = blue_and_green().await;
     blue.set(Behaviour::OneIn(100, Box::new(Behaviour::Status(503))));
     green.set(Behaviour::OneIn(16, Box::new(Behaviour::Status(503))));
@@ -190,7 +190,7 @@ async fn a_candidate_with_five_points_more_errors_is_taken_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_healthy_candidate_walks_to_the_end_and_nobody_goes_back() {
+async fn a_healthy_candidate_finishes_without_a_rollback() {
     const USERS: u64 = 500;
     let (blue, green) = blue_and_green().await;
     let config = |pause: u32| {
@@ -254,7 +254,7 @@ async fn both_take_30_ms(blue: &Upstream, green: &Upstream) -> (Envoy, Running) 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_candidate_is_taken_back_by_its_latency() {
+async fn a_slow_candidate_is_rolled_back_by_its_latency() {
     let (blue, green) = blue_and_green().await;
     let (envoy, running) = both_take_30_ms(&blue, &green).await;
     green.set(Behaviour::Delay(Duration::from_millis(75)));
@@ -266,7 +266,7 @@ async fn a_slow_candidate_is_taken_back_by_its_latency() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_common_slowdown_accuses_nobody() {
+async fn a_common_slowdown_causes_no_finding() {
     let (blue, green) = blue_and_green().await;
     let (envoy, running) = both_take_30_ms(&blue, &green).await;
     for upstream in [&blue, &green] {
@@ -279,7 +279,7 @@ async fn a_common_slowdown_accuses_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_candidate_that_never_answers_is_taken_back() {
+async fn a_candidate_that_never_answers_is_rolled_back() {
     let blue = Upstream::start("blue").await;
     let green = Upstream::start_with("green", Behaviour::Gate).await;
     let config = at_five_percent("{deadline: 1s, metrics: [{name: error_rate}]}");
@@ -313,12 +313,12 @@ async fn a_common_outage(late: fn(Upstream, Upstream) -> [Upstream; 2]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_common_outage_accuses_nobody() {
+async fn a_common_outage_causes_no_rollback() {
     a_common_outage(|blue, green| [blue, green]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_common_outage_that_stable_tells_later_accuses_nobody() {
+async fn a_common_outage_known_later_of_stable_causes_no_rollback() {
     a_common_outage(|blue, green| [green, blue]).await;
 }
 

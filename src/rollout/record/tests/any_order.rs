@@ -67,7 +67,7 @@ fn check(record: &Record, events: &[Event]) {
 }
 
 #[test]
-fn whatever_comes_in_whatever_order_what_is_told_makes_sense() {
+fn events_are_consistent_for_inputs_in_any_order() {
     let programs = programs();
     for seed in 0..30 {
         let mut rng = fastrand::Rng::with_seed(seed);
