@@ -562,7 +562,7 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     /// Whatever is asked: no panic, an answer of valid JSON, and what is refused changes nothing.
     #[test]
