@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn contexts_whose_numbers_end_alike_are_told_apart() {
+    fn contexts_whose_numbers_end_alike_are_distinct() {
         let mut contexts = Contexts::new();
         let numbers = [7, 7 + 64, 7 + 4_096, 7 + (1 << 31)];
         numbers.into_iter().for_each(|number| contexts.insert(number, number));
