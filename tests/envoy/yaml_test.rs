@@ -6,7 +6,6 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use crate::harness::*;
-use crate::{between, between_ecds, blue_and_green};
 
 /// Spellings, and what `changeover check` makes of them (`src/bin/changeover/yaml/envoy/tests.rs`).
 const SPELLINGS: &str = include_str!("../fixtures/yaml-spellings.json");

@@ -51,12 +51,12 @@ impl Wanted {
         let is_there = match self {
             Self::Succeeded => phase == Phase::Succeeded,
             Self::Paused => phase == Phase::Paused,
-            Self::Failed => phase.is_taken_back(),
+            Self::Failed => phase.is_rolled_back(),
         };
         if is_there {
             Some(Ending::There)
         } else {
-            (phase == Phase::Succeeded || phase.is_taken_back()).then_some(Ending::Elsewhere)
+            (phase == Phase::Succeeded || phase.is_rolled_back()).then_some(Ending::Elsewhere)
         }
     }
 }
