@@ -194,10 +194,9 @@ impl Turn<'_> {
         if self.run.held.is_some() {
             return;
         }
-        let begins_above = match program.steps.get(self.run.position) {
-            Some(Step::Weights(_)) => self.run.position == 0 && !weight.is_none(),
-            _ => false,
-        };
+        let mut until_a_pause = program.steps.iter().take_while(|step| !matches!(step, Step::Pause(_)));
+        let sets_a_weight = until_a_pause.any(|step| matches!(step, Step::Weights(_)));
+        let begins_above = self.run.position == 0 && !weight.is_none() && sets_a_weight;
         if begins_above {
             self.begin_step();
             let reason = format!("the new steps begin above the current {weight}");

@@ -256,7 +256,11 @@ fn pushes_change_what_differs_and_nothing_else() {
     moved.push(&same, &lower, at(10));
     assert_eq!((green(&moved), moved.position), (200, 1));
     let none = other(json!([{"set_weight": 50}, {"pause": {}}]));
-    // All steps are above it: only a command moves it up.
+    // All steps are above it: only a command moves it up, also where another step comes first.
+    let mirrored = other(json!([{"set_mirror": 10}, {"set_weight": 50}, {"pause": {}}]));
+    let mut held = moved.clone();
+    held.push(&lower, &mirrored, at(10));
+    assert_eq!((green(&held), held.position, held.phase), (0, 0, Phase::Paused));
     let events = moved.push(&lower, &none, at(10));
     assert_eq!(events[1].message, "the new steps begin above the current 2 %");
     assert_eq!((green(&moved), moved.position, moved.phase), (0, 0, Phase::Paused));
