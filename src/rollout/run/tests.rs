@@ -257,7 +257,8 @@ fn pushes_change_what_differs_and_nothing_else() {
     assert_eq!((green(&moved), moved.position), (200, 1));
     let none = other(json!([{"set_weight": 50}, {"pause": {}}]));
     // All steps are above it: only a command moves it up, also where another step comes first.
-    let mirrored = other(json!([{"set_mirror": 10}, {"set_weight": 50}, {"pause": {}}]));
+    let mut mirrored = none.clone();
+    mirrored.steps.insert(0, Step::Mirror(Share::NONE));
     let mut held = moved.clone();
     held.push(&lower, &mirrored, at(10));
     assert_eq!((green(&held), held.position, held.phase), (0, 0, Phase::Paused));
