@@ -332,7 +332,7 @@ fn session_affinity(affinity: &SessionAffinity, path: &Path<'_>, problems: &mut 
 fn cookie(cookie: &Cookie, path: &Path<'_>, problems: &mut Problems) {
     token(&cookie.name, "cookie", &path.field("name"), problems);
     let ttl = cookie.ttl.map_or(0, super::units::Duration::as_millis);
-    if ttl % 1_000 != 0 || ttl > LONGEST_TTL {
+    if !ttl.is_multiple_of(1_000) || ttl > LONGEST_TTL {
         problems.add(
             &path.field("ttl"),
             "expected whole seconds, at most 400 days (9600h): browsers keep none longer",

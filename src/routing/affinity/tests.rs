@@ -197,7 +197,7 @@ proptest! {
         request.set("cookie", &bytes);
         request.set("cookie", &bytes);
         request.set(":path", &bytes);
-        let _ = is_shared(&[bytes.clone()]);
+        let _ = is_shared(std::slice::from_ref(&bytes));
         let _ = affinity(json!({"cookie": {"name": "uid"}})).key(&Facts::new(&request));
         let _ = affinity(json!({"query": "u"})).key(&Facts::new(&request));
         let _ = host(&bytes);
