@@ -89,7 +89,7 @@ pub struct Run {
     crossed: bool,
     /// The same for the split.
     split_crossed: bool,
-    /// Which versions' requests other clusters serve, and whether that has been told.
+    /// The versions whose requests other clusters serve, and whether an event has reported it.
     elsewhere: Pair<bool>,
     elsewhere_told: bool,
     /// Whether a circuit breaker has been acted on in this attempt.
@@ -210,7 +210,7 @@ impl Run {
     /// Whether requests are mirrored, as far as the run decides.
     #[must_use]
     pub fn may_mirror(&self, program: &Program) -> bool {
-        !self.is_pinned(program) && !self.phase.is_taken_back()
+        !self.is_pinned(program) && !self.phase.is_rolled_back()
     }
 
     /// The mirror's share at present; `None` without a mirror.

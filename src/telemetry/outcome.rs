@@ -1,4 +1,4 @@
-//! How a request ended, from what Envoy knows at its end.
+//! How a request ended, from Envoy's state at its end.
 //!
 //! The status does not decide: an answer cut off in its middle and an answer whose client hung up both have
 //! status 200, and Envoy itself answers 503 for upstreams that do not. Envoy's response flags come first.
@@ -269,7 +269,7 @@ impl End {
         // Redirects and refusals, which other filters and routes give as well.
         let of_anybody = matches!(class, Class::Redirection | Class::ClientError);
         let server_error = class == Class::ServerError;
-        // What is no status of HTTP is no answer.
+        // A number that is not an HTTP status is not an answer.
         let failure = class == Class::Other || self.status.is_some_and(|status| failures.has_status(status));
         if self.tunnel && matches!(self.status, Some(101 | 200..=299)) {
             // Once open, hanging up and idling are how a tunnel ends, on either side.
@@ -303,10 +303,10 @@ impl End {
     }
 }
 
-/// Which cluster has served a request, as far as somebody has looked.
+/// The cluster that served a request, as far as it was looked up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Served {
-    /// Nobody has looked.
+    /// It was not looked up.
     #[default]
     Unknown,
     /// The version's.
@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_cluster_has_served_is_nobodys_answer() {
+    fn an_answer_of_another_cluster_counts_for_no_version() {
         use Outcome::{Aborted, Elsewhere, Error, Ok};
         for outcome in [Ok, Error, Aborted] {
             assert_eq!(Served::ByAnother.outcome(outcome), Elsewhere);
