@@ -93,16 +93,19 @@ pub enum PathRule<'a> {
     Exact(&'a str),
     /// Those that start with this.
     Prefix(&'a str),
+    /// This one, and those that start with this and a `/`.
+    SeparatedPrefix(&'a str),
 }
 
 impl Match {
     /// Which paths match; of two rules in a configuration that is refused for that, the exact one.
     #[must_use]
     pub fn path_rule(&self) -> PathRule<'_> {
-        match (&self.path, &self.prefix) {
-            (Some(path), _) => PathRule::Exact(path),
-            (None, Some(prefix)) => PathRule::Prefix(prefix),
-            (None, None) => PathRule::Any,
+        match (&self.path, &self.prefix, &self.path_separated_prefix) {
+            (Some(path), _, _) => PathRule::Exact(path),
+            (None, Some(prefix), _) => PathRule::Prefix(prefix),
+            (None, None, Some(prefix)) => PathRule::SeparatedPrefix(prefix),
+            (None, None, None) => PathRule::Any,
         }
     }
 }

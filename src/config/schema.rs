@@ -136,27 +136,33 @@ pub struct Match {
     pub authority: Vec<String>,
     /// The path, without its query, starts with this.
     pub prefix: Option<String>,
+    /// The path, without its query, is this, or starts with this and a `/`.
+    #[serde(skip_serializing_if = "Option::is_none")] // other configurations keep their hash
+    pub path_separated_prefix: Option<String>,
     /// The path, without its query, is this.
     pub path: Option<String>,
     /// Request methods.
     pub methods: Vec<String>,
     /// Conditions on headers.
     pub headers: Vec<HeaderRule>,
+    /// Conditions on parameters of the query.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub query: Vec<HeaderRule>,
 }
 
-/// A condition on the first value of a header: exactly one of `exact`, `prefix`, `present`.
+/// A condition on the first value of a header, or of a parameter, decoded: exactly one of `exact`, `prefix`, `present`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["name"])))]
 pub struct HeaderRule {
-    /// The header's name.
+    /// The name of the header or parameter.
     pub name: String,
     /// The value is this.
     pub exact: Option<String>,
     /// The value starts with this.
     pub prefix: Option<String>,
-    /// The header is there (`true`), or is not (`false`).
+    /// It is there (`true`), or is not (`false`).
     pub present: Option<bool>,
 }
 
@@ -259,15 +265,22 @@ pub enum WhenMissing {
     Random,
 }
 
-/// Lets a client choose a version.
+/// Lets a client choose a version: `always` is the candidate, `never` is stable, or a version's name. Any other value
+/// counts as none. At least one field; the first that has such a value decides.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
-#[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["header"])))]
+#[cfg_attr(not(target_arch = "wasm32"), schemars(extend("minProperties" = 1)))]
 pub struct Override {
-    /// The request header that is read: `always` is the candidate, `never` is stable, or a version's name.
-    /// Any other value counts as none.
-    pub header: String,
+    /// The value of this request header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
+    /// The value of this query parameter.
+    #[serde(skip_serializing_if = "Option::is_none")] // other configurations keep their hash
+    pub query: Option<String>,
+    /// The value of this cookie.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<String>,
 }
 
 /// Blue/green: one of two versions has all the traffic.

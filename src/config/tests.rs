@@ -137,7 +137,29 @@ fn every_mistake_is_reported_with_its_place_and_remedy() {
             json!("/a?b"),
             "match.prefix: \"/a?b\" has a query or fragment; the path is compared without them",
         ),
-        ("/match/path", json!("/a"), "match.path: expected at most one of prefix, path"),
+        (
+            "/match/path",
+            json!("/a"),
+            "match.path: expected at most one of prefix, path_separated_prefix, path",
+        ),
+        (
+            "/match/path_separated_prefix",
+            json!("/a"),
+            "match.path_separated_prefix: expected at most one of prefix, path_separated_prefix, path",
+        ),
+        (
+            "/match",
+            json!({"path_separated_prefix": "/a/"}),
+            "match.path_separated_prefix: \"/a/\" ends with \"/\", which is what separates",
+        ),
+        (
+            "/match",
+            json!({"query": [{"name": "q"}]}),
+            "match.query[0]: expected exactly one of exact, prefix, present",
+        ),
+        ("/match", json!({"query": [{"exact": "q"}]}), "match.query[0].name: missing or empty"),
+        ("/override", json!({}), "override: empty; expected at least one of header, query, cookie"),
+        ("/override", json!({"cookie": "a b"}), "override.cookie: \"a b\" is not a valid name of a cookie"),
         (
             "/match/authority/0",
             json!("*.example.com"),

@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::calls::{self, Metric};
+use super::memory::Bytes;
 use crate::model::Share;
 use crate::routing::plan::Rollout;
-use crate::telemetry::outcome::{Class, MirrorResult, Outcome};
+use crate::telemetry::outcome::{Class, MirrorResult, Outcome, Served};
 use crate::telemetry::series::Owner;
 
 /// A metric that is defined when it is first used.
@@ -33,6 +34,8 @@ pub(super) struct Series {
     owner: Owner,
     /// The tick in which a request was last found to be served by the version.
     served_in: Cell<u64>,
+    /// The cluster that served it then.
+    served_by: RefCell<Vec<u8>>,
     requests: [[Lazy; Outcome::ALL.len()]; Class::ALL.len()],
     duration: Lazy,
     request_bytes: Lazy,
@@ -58,6 +61,7 @@ impl Series {
         Self {
             owner,
             served_in: Cell::new(0),
+            served_by: RefCell::default(),
             requests: Default::default(),
             duration: Lazy::default(),
             request_bytes: Lazy::default(),
@@ -74,8 +78,18 @@ impl Series {
     }
 
     /// A request was looked at.
-    pub(super) fn note_served(&self, tick: u64, by_version: bool) {
-        self.served_in.set(if by_version { tick } else { 0 });
+    pub(super) fn note_served(&self, tick: u64, by: Served, cluster: Option<Bytes>) {
+        if let (Served::ByVersion, Some(cluster)) = (by, cluster) {
+            self.served_in.set(tick);
+            self.served_by.replace(cluster.into_vec());
+        } else {
+            self.served_in.set(0);
+        }
+    }
+
+    /// The cluster that was last found to serve the version; empty when nothing is known.
+    pub(super) fn served_by(&self) -> Vec<u8> {
+        self.served_by.borrow().clone()
     }
 
     /// Counts a request.

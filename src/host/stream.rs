@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::calls::{self, Headers};
 use super::memory::Bytes;
-use super::metrics::Facts;
+use super::metrics::{Facts, Series};
 use super::vm::{Loaded, Slot, Vm};
 use crate::abi::pairs;
 use crate::fleet::member::TICK;
@@ -315,16 +315,15 @@ impl Routed {
 
     /// Looks, of a sample of requests, whether the version that was decided for serves them.
     fn look_who_serves(&mut self, tick: u64) {
-        let rollout = self.loaded.plan.rollouts().get(self.rollout);
-        let version = rollout.and_then(|rollout| rollout.versions.get(self.version));
-        let series = self.loaded.series(self.rollout, self.version);
-        if let (Some(version), Some(series)) = (version, series)
-            && series.is_to_be_checked(tick)
-        {
-            let served = calls::property("xds\0cluster_name");
-            self.served = Served::by(served.as_deref(), &version.cluster);
-            series.note_served(tick, self.served == Served::ByVersion);
-        }
+        let (loaded, rollout) = (&self.loaded, self.rollout);
+        let series = loaded.series(rollout, self.version).filter(|series| series.is_to_be_checked(tick));
+        let (Some(series), Some(settings)) = (series, loaded.plan.rollouts().get(rollout)) else { return };
+        let last = |version| loaded.series(rollout, version).map(Series::served_by).unwrap_or_default();
+        let versions = settings.versions.iter().enumerate();
+        let known: Vec<_> = versions.map(|(at, version)| (version.cluster.as_str(), last(at))).collect();
+        let cluster = calls::property("xds\0cluster_name");
+        self.served = Served::by(cluster.as_deref(), self.version, &known);
+        series.note_served(tick, self.served, cluster);
     }
 
     /// The end of a request that was answered so that nothing is left to ask. The status comes from a header: the

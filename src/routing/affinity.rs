@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use fastrand::Rng;
-use percent_encoding::percent_decode;
 
 use super::request::{Facts, Request};
 use crate::config::one_of::AffinitySource;
@@ -119,7 +118,7 @@ impl Affinity {
         let key = match &self.source {
             Source::Header(name) => facts.request().header(name),
             Source::Cookie { name, .. } => cookie_of(facts.request(), name),
-            Source::Query(name) => query(facts.query(), name),
+            Source::Query(name) => facts.parameter(name),
             Source::Address => {
                 facts.request().source_address().and_then(|address| part(address, |all| Some(host(all))))
             }
@@ -158,7 +157,7 @@ fn part<'r>(
 }
 
 /// The first value of the cookie `name` that is not empty, in all lines of `cookie`: a client of HTTP/1.1 may send several.
-fn cookie_of<'r, R: Request>(request: &'r R, name: &[u8]) -> Option<Cow<'r, [u8]>> {
+pub(super) fn cookie_of<'r, R: Request>(request: &'r R, name: &[u8]) -> Option<Cow<'r, [u8]>> {
     let in_first = part(request.header("cookie")?, |line| cookie(line, name));
     in_first.or_else(|| {
         let lines = request.headers("cookie");
@@ -189,24 +188,6 @@ pub fn is_shared(cache_control: &[Vec<u8>]) -> bool {
         })
     };
     has(&[b"public", b"s-maxage", b"immutable"]) && !has(&[b"private", b"no-store"])
-}
-
-/// The first value of the parameter `name` in a query, decoded: `a%20b` and `a+b` are the same user. What is
-/// no valid escape stays as it is.
-fn query<'a>(query: &'a [u8], name: &[u8]) -> Option<Cow<'a, [u8]>> {
-    query.split(|byte| *byte == b'&').find_map(|pair| {
-        let mut parts = pair.splitn(2, |byte| *byte == b'=');
-        let found = decode(parts.next()?);
-        (*found == *name).then(|| decode(parts.next().unwrap_or_default()))
-    })
-}
-
-fn decode(text: &[u8]) -> Cow<'_, [u8]> {
-    if text.contains(&b'+') {
-        let spaced: Vec<u8> = text.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }).collect();
-        return Cow::Owned(percent_decode(&spaced).collect());
-    }
-    percent_decode(text).into()
 }
 
 /// The host of `1.2.3.4:5678` or `[::1]:5678`, without the brackets; anything else as it is.

@@ -25,6 +25,7 @@ pub struct Matcher {
 struct Rules {
     methods: Vec<Vec<u8>>,
     headers: Vec<HeaderRule>,
+    query: Vec<(Vec<u8>, Test)>,
 }
 
 struct HeaderRule {
@@ -39,6 +40,14 @@ enum Test {
 }
 
 impl Test {
+    fn new(test: HeaderTest<'_>) -> Self {
+        match test {
+            HeaderTest::Exact(exact) => Self::Exact(exact.as_bytes().to_vec()),
+            HeaderTest::Prefix(prefix) => Self::Prefix(prefix.as_bytes().to_vec()),
+            HeaderTest::Present(present) => Self::Present(present),
+        }
+    }
+
     fn holds(&self, value: Option<&[u8]>) -> bool {
         match (self, value) {
             (Test::Present(wanted), value) => *wanted == value.is_some(),
@@ -88,7 +97,9 @@ impl Matcher {
 
     /// The headers that may be asked for.
     pub fn headers(&self) -> impl Iterator<Item = &str> {
-        let reads_path = self.any_authority.ask() || self.by_authority.values().any(Paths::ask);
+        let reads_path = self.any_authority.ask()
+            || self.by_authority.values().any(Paths::ask)
+            || self.rules.iter().any(|rules| !rules.query.is_empty());
         let reads_method = self.rules.iter().any(|rules| !rules.methods.is_empty());
         let own = [
             (!self.by_authority.is_empty()).then_some(":authority"),
@@ -150,20 +161,21 @@ impl Matcher {
                 .headers
                 .iter()
                 .all(|rule| rule.test.holds(facts.ruled_header(rule.name, &self.header_names)))
+            && rules.query.iter().all(|(name, test)| test.holds(facts.parameter(name).as_deref()))
     }
 }
 
 fn rules_of(matches: &Match, id_of: &mut impl FnMut(&str) -> usize) -> Rules {
     let methods = matches.methods.iter().map(|method| method.clone().into_bytes()).collect();
     let headers = matches.headers.iter().filter_map(|rule| {
-        let test = match rule.test()? {
-            HeaderTest::Exact(exact) => Test::Exact(exact.as_bytes().to_vec()),
-            HeaderTest::Prefix(prefix) => Test::Prefix(prefix.as_bytes().to_vec()),
-            HeaderTest::Present(present) => Test::Present(present),
-        };
+        let test = Test::new(rule.test()?);
         Some(HeaderRule { name: id_of(&rule.name), test })
     });
-    Rules { methods, headers: headers.collect() }
+    let query = matches.query.iter().filter_map(|rule| {
+        let test = Test::new(rule.test()?);
+        Some((rule.name.clone().into_bytes(), test))
+    });
+    Rules { methods, headers: headers.collect(), query: query.collect() }
 }
 
 /// `models.example.com` of `models.example.com:8080`, `[::1]` of `[::1]:8080`.

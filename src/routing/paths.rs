@@ -13,7 +13,16 @@ pub(super) type Rollouts = Vec<u32>;
 pub(super) struct PathsBuilder {
     any: Rollouts,
     exact: HashMap<Box<[u8]>, Rollouts>,
-    prefixes: BTreeMap<Box<[u8]>, Rollouts>,
+    prefixes: BTreeMap<Box<[u8]>, OfPrefix>,
+}
+
+/// What a prefix leads to.
+#[derive(Default)]
+struct OfPrefix {
+    /// Whatever follows it.
+    any: Rollouts,
+    /// If nothing follows it, or a `/`.
+    separated: Rollouts,
 }
 
 impl PathsBuilder {
@@ -22,7 +31,12 @@ impl PathsBuilder {
         match rule {
             PathRule::Any => self.any.push(rollout),
             PathRule::Exact(path) => self.exact.entry(path.as_bytes().into()).or_default().push(rollout),
-            PathRule::Prefix(path) => self.prefixes.entry(path.as_bytes().into()).or_default().push(rollout),
+            PathRule::Prefix(path) => {
+                self.prefixes.entry(path.as_bytes().into()).or_default().any.push(rollout);
+            }
+            PathRule::SeparatedPrefix(path) => {
+                self.prefixes.entry(path.as_bytes().into()).or_default().separated.push(rollout);
+            }
         }
     }
 
@@ -55,7 +69,7 @@ struct Prefix {
     text: Box<[u8]>,
     /// The longest other prefix that this one starts with.
     parent: Option<usize>,
-    rollouts: Rollouts,
+    rollouts: OfPrefix,
 }
 
 impl Paths {
@@ -82,8 +96,11 @@ impl Paths {
         // prefix too: so all of them are on the way up from the last text that is not behind the path.
         let mut at = self.prefixes.partition_point(|prefix| *prefix.text <= *path).checked_sub(1);
         while let Some(prefix) = at.and_then(|at| self.prefixes.get(at)) {
-            if path.starts_with(&prefix.text) {
-                visit(&prefix.rollouts)?;
+            if let Some(rest) = path.strip_prefix(&*prefix.text) {
+                visit(&prefix.rollouts.any)?;
+                if matches!(rest.first(), None | Some(b'/')) {
+                    visit(&prefix.rollouts.separated)?;
+                }
             }
             at = prefix.parent;
         }

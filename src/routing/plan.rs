@@ -1,10 +1,12 @@
 //! A valid configuration, compiled for the hot path.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
+use std::iter;
 
 use fastrand::Rng;
 
-use super::affinity::{Affinity, Cookie, User};
+use super::affinity::{Affinity, Cookie, User, cookie_of};
 use super::assign::{Salt, Split, to_bucket};
 use super::matcher::Matcher;
 use super::mirror::{Mirror, Mirrored};
@@ -45,11 +47,45 @@ pub struct Rollout {
     /// Tells its program from others.
     fingerprint: u64,
     candidate: Option<usize>,
-    override_header: Option<String>,
+    overrides: Overrides,
     affinity: Option<Affinity>,
     mirror: Option<Mirror>,
     /// Replaced whenever the rollout moves.
     in_force: RefCell<InForce>,
+}
+
+/// Where a client may say which version it wants.
+#[derive(Default)]
+struct Overrides {
+    header: Option<String>,
+    query: Option<Vec<u8>>,
+    cookie: Option<Vec<u8>>,
+}
+
+impl Overrides {
+    fn new(config: Option<&schema::Override>) -> Self {
+        let Some(config) = config else { return Self::default() };
+        Self {
+            header: config.header.as_deref().map(str::to_ascii_lowercase),
+            query: config.query.clone().map(String::into_bytes),
+            cookie: config.cookie.clone().map(String::into_bytes),
+        }
+    }
+
+    /// The headers that are asked for.
+    fn headers(&self) -> impl Iterator<Item = &str> {
+        let path = self.query.is_some().then_some(":path");
+        let cookie = self.cookie.is_some().then_some("cookie");
+        self.header.as_deref().into_iter().chain(path).chain(cookie)
+    }
+
+    /// What a client says, where it says something; what decides comes first.
+    fn values<'r, R: Request>(&self, facts: &'r Facts<'_, R>) -> impl Iterator<Item = Cow<'r, [u8]>> {
+        let header = || facts.request().header(self.header.as_ref()?);
+        let query = || facts.parameter(self.query.as_ref()?);
+        let cookie = || cookie_of(facts.request(), self.cookie.as_ref()?);
+        iter::once_with(header).chain(iter::once_with(query)).chain(iter::once_with(cookie)).flatten()
+    }
 }
 
 /// One version.
@@ -159,7 +195,7 @@ impl Rollout {
             tells_client: config.version_header.response,
             trusts_shadow_header: config.trust_shadow_header,
             candidate: config.candidate.as_ref().and_then(position),
-            override_header: config.overrides.as_ref().map(|overrides| overrides.header.to_ascii_lowercase()),
+            overrides: Overrides::new(config.overrides.as_ref()),
             affinity: config.session_affinity.as_ref().and_then(Affinity::new),
             mirror,
             in_force: RefCell::new(in_force),
@@ -213,7 +249,7 @@ impl Rollout {
         let mirror: &[&str] = if self.mirror.is_some() { &Mirror::HEADERS } else { &[] };
         let key = self.affinity.as_ref().and_then(Affinity::header);
         let shadow = self.trusts_shadow_header.then_some(header::SHADOW);
-        self.override_header.as_deref().into_iter().chain(key).chain(mirror.iter().copied()).chain(shadow)
+        self.overrides.headers().chain(key).chain(mirror.iter().copied()).chain(shadow)
     }
 
     /// Pin beats override, override beats affinity, affinity beats drawing.
@@ -280,12 +316,11 @@ impl Rollout {
     }
 
     fn overridden<R: Request>(&self, facts: &Facts<'_, R>, candidate_on_request: bool) -> Option<usize> {
-        let value = facts.request().header(self.override_header.as_ref()?)?;
-        let version = match value.trim_ascii() {
+        let version = self.overrides.values(facts).find_map(|value| match value.trim_ascii() {
             b"always" => self.candidate,
             b"never" => Some(STABLE),
             name => self.versions.iter().position(|version| version.name.as_bytes() == name),
-        };
+        });
         version.filter(|version| candidate_on_request || Some(*version) != self.candidate)
     }
 

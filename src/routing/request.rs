@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
+use percent_encoding::percent_decode;
+
 /// The host's data about a request. Each call costs a crossing into Envoy and a copy, so each is made
 /// only when the configuration needs it, and [`Facts`] makes it once.
 pub trait Request {
@@ -78,6 +80,11 @@ impl<'a, R: Request> Facts<'a, R> {
         start.and_then(|start| without_fragment.get(start.saturating_add(1)..)).unwrap_or_default()
     }
 
+    /// The first value of a parameter of the query, decoded.
+    pub fn parameter(&self, name: &[u8]) -> Option<Cow<'_, [u8]>> {
+        parameter(self.query(), name)
+    }
+
     /// The header that is the `id`th of the `names` the configuration's rules ask for.
     pub fn ruled_header(&self, id: usize, names: &[String]) -> Option<&[u8]> {
         // A list only for requests that meet a rule: most configurations have none.
@@ -89,4 +96,22 @@ impl<'a, R: Request> Facts<'a, R> {
     fn target(&self) -> &[u8] {
         self.target.get_or_init(|| self.request.header(":path").unwrap_or_default())
     }
+}
+
+/// The first value of the parameter `name` in a query, decoded: `a%20b` and `a+b` are the same user. What is
+/// no valid escape stays as it is.
+fn parameter<'a>(query: &'a [u8], name: &[u8]) -> Option<Cow<'a, [u8]>> {
+    query.split(|byte| *byte == b'&').find_map(|pair| {
+        let mut parts = pair.splitn(2, |byte| *byte == b'=');
+        let found = decode(parts.next()?);
+        (*found == *name).then(|| decode(parts.next().unwrap_or_default()))
+    })
+}
+
+fn decode(text: &[u8]) -> Cow<'_, [u8]> {
+    if text.contains(&b'+') {
+        let spaced: Vec<u8> = text.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }).collect();
+        return Cow::Owned(percent_decode(&spaced).collect());
+    }
+    percent_decode(text).into()
 }

@@ -38,7 +38,7 @@ fn shadowed_by<'a>(
     let authority = rollout.matches.authority.first().map(|authority| authority.to_ascii_lowercase());
     let path = match rollout.matches.path_rule() {
         PathRule::Any => "",
-        PathRule::Exact(path) | PathRule::Prefix(path) => path,
+        PathRule::Exact(path) | PathRule::Prefix(path) | PathRule::SeparatedPrefix(path) => path,
     };
     let mut first: Option<(usize, &str)> = None;
     let mut look_at = |earlier: &[u32]| {
@@ -68,11 +68,18 @@ fn shadowed_by<'a>(
 /// Whether `outer` matches every request that `inner` does.
 fn contains(outer: &Match, inner: &Match) -> bool {
     // Every field by name: a new one does not compile until it is compared.
-    let Match { authority, prefix: _, path: _, methods, headers } = outer;
+    let Match { authority, prefix: _, path_separated_prefix: _, path: _, methods, headers, query } = outer;
     list_contains(authority, &inner.authority, covers_authority)
         && path_contains(outer.path_rule(), inner.path_rule())
         && list_contains(methods, &inner.methods, |outer, inner| outer == inner)
-        && headers.iter().all(|rule| inner.headers.iter().any(|narrower| follows(rule, narrower)))
+        && headers.iter().all(|rule| {
+            let same = |narrower: &&HeaderRule| rule.name.eq_ignore_ascii_case(&narrower.name);
+            inner.headers.iter().filter(same).any(|narrower| follows(rule, narrower))
+        })
+        && query.iter().all(|rule| {
+            let same = |narrower: &&HeaderRule| rule.name == narrower.name;
+            inner.query.iter().filter(same).any(|narrower| follows(rule, narrower))
+        })
 }
 
 /// An empty list allows everything; otherwise each of `inner` must be covered by one of `outer`.
@@ -88,30 +95,34 @@ fn covers_authority(outer: &str, inner: &str) -> bool {
 }
 
 fn path_contains(outer: PathRule<'_>, inner: PathRule<'_>) -> bool {
+    use PathRule::{Any, Exact, Prefix, SeparatedPrefix};
     match (outer, inner) {
-        (PathRule::Any, _) => true,
-        (_, PathRule::Any) | (PathRule::Exact(_), PathRule::Prefix(_)) => false,
-        (PathRule::Exact(outer), PathRule::Exact(inner)) => outer == inner,
-        (PathRule::Prefix(outer), PathRule::Exact(inner) | PathRule::Prefix(inner)) => {
-            inner.starts_with(outer)
+        (Any, _) => true,
+        (_, Any) | (Exact(_), Prefix(_) | SeparatedPrefix(_)) => false,
+        (Exact(outer), Exact(inner)) => outer == inner,
+        (Prefix(outer), Exact(inner) | Prefix(inner) | SeparatedPrefix(inner)) => inner.starts_with(outer),
+        (SeparatedPrefix(outer), Exact(inner) | SeparatedPrefix(inner)) => {
+            inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        }
+        (SeparatedPrefix(outer), Prefix(inner)) => {
+            inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'))
         }
     }
 }
 
-/// Whether `rule` holds wherever `narrower` does.
+/// Whether `rule` holds wherever `narrower`, of the same name, does.
 fn follows(rule: &HeaderRule, narrower: &HeaderRule) -> bool {
     use HeaderTest::{Exact, Prefix, Present};
     let (Some(test), Some(narrower_test)) = (rule.test(), narrower.test()) else { return false };
-    rule.name.eq_ignore_ascii_case(&narrower.name)
-        && match (test, narrower_test) {
-            (Exact(value), Exact(narrower)) => value == narrower,
-            (Prefix(prefix), Exact(value) | Prefix(value)) => value.starts_with(prefix),
-            (Present(true), Exact(_) | Prefix(_)) => true,
-            (Present(present), Present(narrower)) => present == narrower,
-            (Exact(_), Prefix(_) | Present(_))
-            | (Prefix(_), Present(_))
-            | (Present(false), Exact(_) | Prefix(_)) => false,
-        }
+    match (test, narrower_test) {
+        (Exact(value), Exact(narrower)) => value == narrower,
+        (Prefix(prefix), Exact(value) | Prefix(value)) => value.starts_with(prefix),
+        (Present(true), Exact(_) | Prefix(_)) => true,
+        (Present(present), Present(narrower)) => present == narrower,
+        (Exact(_), Prefix(_) | Present(_))
+        | (Prefix(_), Present(_))
+        | (Present(false), Exact(_) | Prefix(_)) => false,
+    }
 }
 
 #[cfg(test)]

@@ -318,13 +318,26 @@ pub enum Served {
 }
 
 impl Served {
-    /// What Envoy says of a request that a version's `cluster` was to serve.
+    /// What Envoy says of a request for a version: the name of the cluster that `served` it. `known` has, of each version
+    /// with stable first, what the configuration calls its cluster and what served it last (empty: nothing is known).
+    ///
+    /// Where routes match the configuration's names by value, as in Envoy Gateway, Envoy's clusters have names of their
+    /// own. Then the only thing to be known is that two versions have two clusters.
     #[must_use]
-    pub fn by(served: Option<&[u8]>, cluster: &str) -> Self {
-        match served {
-            None => Self::ByNone,
-            Some(served) if served == cluster.as_bytes() => Self::ByVersion,
-            Some(_) => Self::ByAnother,
+    pub fn by(served: Option<&[u8]>, version: usize, known: &[(&str, Vec<u8>)]) -> Self {
+        let Some(served) = served else { return Self::ByNone };
+        if known.get(version).is_some_and(|(own, _)| own.as_bytes() == served) {
+            return Self::ByVersion;
+        }
+        let names_are_clusters =
+            known.iter().any(|(own, last)| own.as_bytes() == served || own.as_bytes() == last);
+        let serves_another =
+            || known.iter().enumerate().any(|(other, (_, last))| other != version && last == served);
+        // Of two versions with one cluster it is stable's: what does not obey goes there.
+        if names_are_clusters || (version != 0 && serves_another()) {
+            Self::ByAnother
+        } else {
+            Self::ByVersion
         }
     }
 
@@ -407,15 +420,35 @@ mod tests {
     fn an_answer_of_another_cluster_counts_for_no_version() {
         use Outcome::{Aborted, Elsewhere, Error, Ok};
         for outcome in [Ok, Error, Aborted] {
-            assert_eq!(Served::by(Some(b"b"), "green").outcome(outcome), Elsewhere);
-            assert_eq!(Served::by(Some(b"green"), "green").outcome(outcome), outcome);
+            assert_eq!(Served::ByAnother.outcome(outcome), Elsewhere);
+            assert_eq!(Served::ByVersion.outcome(outcome), outcome);
             assert_eq!(Served::Unknown.outcome(outcome), outcome);
         }
         // A direct response, and a version whose cluster does not exist.
         assert_eq!(
-            [Ok, Error, Aborted].map(|outcome| Served::by(None, "green").outcome(outcome)),
+            [Ok, Error, Aborted].map(|outcome| Served::ByNone.outcome(outcome)),
             [Elsewhere, Error, Aborted]
         );
+    }
+
+    #[test]
+    fn who_serves_is_told_by_the_clusters_names() {
+        const STABLE: usize = 0;
+        const CANDIDATE: usize = 1;
+        let by = |served: &str, version, last: [&str; 2]| {
+            let known = [("blue", last[0].into()), ("green", last[1].into())];
+            Served::by(Some(served.as_bytes()), version, &known)
+        };
+        assert_eq!(Served::by(None, CANDIDATE, &[]), Served::ByNone);
+        assert_eq!(by("green", CANDIDATE, ["", ""]), Served::ByVersion);
+        assert_eq!(by("blue", CANDIDATE, ["", ""]), Served::ByAnother);
+        assert_eq!(by("green", STABLE, ["", ""]), Served::ByAnother);
+        assert_eq!(by("other", CANDIDATE, ["blue", ""]), Served::ByAnother, "stable's name is its cluster's");
+        // Names that are only what routes match.
+        assert_eq!(by("rule/1", CANDIDATE, ["", ""]), Served::ByVersion);
+        assert_eq!(by("rule/1", CANDIDATE, ["rule/0", "rule/1"]), Served::ByVersion);
+        assert_eq!(by("rule/0", CANDIDATE, ["rule/0", "rule/1"]), Served::ByAnother);
+        assert_eq!(by("rule/0", STABLE, ["rule/0", "rule/0"]), Served::ByVersion);
     }
 
     #[test]

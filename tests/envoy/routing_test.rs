@@ -159,6 +159,40 @@ async fn version_headers_are_set_as_configured_and_internal_headers_stay_inside(
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn other_spellings_of_a_path_belong_to_the_rollout() {
+    let (blue, green) = blue_and_green().await;
+    let fields =
+        "pin: green, match: {authority: [models.example.com], path_separated_prefix: /v2/models/digits}";
+    let envoy = between(&blue, &green, Config::rollout(fields)).start().await;
+    let spellings = [
+        ("models.example.com", "/v2/models/digits", "green"),
+        ("models.example.com", "/v2/models/digits/infer?a=b", "green"),
+        ("models.example.com", "//v2//models/digits", "green"),
+        ("models.example.com", "/v2/models/%64igits", "green"),
+        ("models.example.com", "/x/../v2/models/digits/infer", "green"),
+        ("models.example.com.", "/v2/models/digits", "green"),
+        ("models.example.com", "/v2/models/digits-large", "blue"),
+    ];
+    for (host, path, expected) in spellings {
+        let head = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        let answer = raw_exchange(envoy.address(), head.as_bytes()).await;
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.contains(&format!("x-upstream: {expected}\r\n")), "{host}{path}: {answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parameters_and_cookies_choose_as_headers_do() {
+    let (blue, green) = blue_and_green().await;
+    let fields = "match: {query: [{name: model, exact: a b}]}, override: {query: version, cookie: version}";
+    let envoy = between(&blue, &green, Config::rollout(fields)).start().await;
+    assert_eq!(goes_to(&envoy, "/?model=a+b&version=always", &[]).await, "green");
+    assert_eq!(goes_to(&envoy, "/?model=b&version=always", &[]).await, "blue");
+    assert_eq!(goes_to(&envoy, "/?model=a%20b", &[("cookie", b"a=b; version=green")]).await, "green");
+    assert_eq!(goes_to(&envoy, "/?model=a%20b", &[]).await, "blue");
+}
+
 /// The filter's own headers, forged by a client or an upstream.
 const OWN_HEADERS: [(&str, &str); 4] = [
     ("x-changeover-version", "forged"),

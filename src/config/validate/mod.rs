@@ -7,7 +7,8 @@ use std::fmt::Display;
 
 use super::report::{Path, Problems, Shown};
 use super::schema::{
-    BlueGreen, Config, Control, Cookie, HeaderRule, Match, Rollout, SameSite, SessionAffinity, known,
+    BlueGreen, Config, Control, Cookie, HeaderRule, Match, Override, Rollout, SameSite, SessionAffinity,
+    known,
 };
 use super::units::{Percent, Size};
 use crate::model::{Share, header};
@@ -117,7 +118,7 @@ fn validate_rollout(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems)
         session_affinity(affinity, &path.field("session_affinity"), problems);
     }
     if let Some(overrides) = &rollout.overrides {
-        header_name(&overrides.header, &path.field("override").field("header"), problems);
+        self::overrides(overrides, &path.field("override"), problems);
     }
     if let Some(mirror) = &rollout.mirror {
         let path = path.field("mirror");
@@ -226,10 +227,17 @@ fn total(weights: &BTreeMap<String, Percent>, stable: &str, path: &Path<'_>, pro
 }
 
 fn matches(matches: &Match, path: &Path<'_>, problems: &mut Problems) {
-    if matches.prefix.is_some() && matches.path.is_some() {
-        problems.add(&path.field("path"), "expected at most one of prefix, path");
+    let paths = [
+        ("prefix", &matches.prefix),
+        ("path_separated_prefix", &matches.path_separated_prefix),
+        ("path", &matches.path),
+    ];
+    if let [_, .., (last, _)] =
+        paths.iter().filter(|(_, given)| given.is_some()).collect::<Vec<_>>().as_slice()
+    {
+        problems.add(&path.field(last), "expected at most one of prefix, path_separated_prefix, path");
     }
-    for (field, value) in [("prefix", &matches.prefix), ("path", &matches.path)] {
+    for (field, value) in paths {
         let path = path.field(field);
         let Some(value) = value else { continue };
         if !value.starts_with('/') {
@@ -239,6 +247,8 @@ fn matches(matches: &Match, path: &Path<'_>, problems: &mut Problems) {
                 &path,
                 format_args!("{} has a query or fragment; the path is compared without them", Shown(value)),
             );
+        } else if field == "path_separated_prefix" && value.ends_with('/') {
+            problems.add(&path, format_args!("{} ends with \"/\", which is what separates", Shown(value)));
         } else {
             text(value, &path, problems);
         }
@@ -260,6 +270,33 @@ fn matches(matches: &Match, path: &Path<'_>, problems: &mut Problems) {
             }
         }
         exactly_one(HeaderRule::ONE_OF, rule.test().is_some(), &path, problems);
+    }
+    let query = path.field("query");
+    at_most(matches.query.len(), &query, problems);
+    for (index, rule) in matches.query.iter().enumerate() {
+        let path = query.index(index);
+        text(&rule.name, &path.field("name"), problems);
+        for (field, value) in [("exact", &rule.exact), ("prefix", &rule.prefix)] {
+            if let Some(value) = value {
+                bounded(value, &path.field(field), problems);
+            }
+        }
+        exactly_one(HeaderRule::ONE_OF, rule.test().is_some(), &path, problems);
+    }
+}
+
+fn overrides(overrides: &Override, path: &Path<'_>, problems: &mut Problems) {
+    if let Some(header) = &overrides.header {
+        header_name(header, &path.field("header"), problems);
+    }
+    if let Some(query) = &overrides.query {
+        text(query, &path.field("query"), problems);
+    }
+    if let Some(cookie) = &overrides.cookie {
+        token(cookie, "cookie", &path.field("cookie"), problems);
+    }
+    if *overrides == Override::default() && !problems.concern(path) {
+        problems.add(path, "empty; expected at least one of header, query, cookie");
     }
 }
 

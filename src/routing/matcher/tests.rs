@@ -53,6 +53,18 @@ fn a_prefix_is_envoys_prefix() {
     ] {
         assert_eq!(find(&matches, &Sample::new("GET", "h", path)).is_some(), fits, "{path}");
     }
+    let separated = [json!({"path_separated_prefix": "/v2/models/a"})];
+    for (path, fits) in [
+        ("/v2/models/a", true),
+        ("/v2/models/a?x", true),
+        ("/v2/models/a/", true),
+        ("/v2/models/a/infer", true),
+        ("/v2/models/ab", false),
+        ("/v2/models/a%2F", false),
+        ("/v2/models/", false),
+    ] {
+        assert_eq!(find(&separated, &Sample::new("GET", "h", path)).is_some(), fits, "{path}");
+    }
     // What stands in the query is no path.
     assert_eq!(find(&matches, &Sample::new("GET", "h", "/?/v2/models/a")), None);
 }
@@ -112,6 +124,10 @@ fn by_scanning(matches: &[Value], method: &str, authority: &str, path: &str) -> 
             && list("authority", authority)
             && rule.get("prefix").and_then(Value::as_str).is_none_or(|prefix| path.starts_with(prefix))
             && rule.get("path").and_then(Value::as_str).is_none_or(|exact| path == exact)
+            && rule
+                .get("path_separated_prefix")
+                .and_then(Value::as_str)
+                .is_none_or(|prefix| path == prefix || path.starts_with(&format!("{prefix}/")))
     })
 }
 
@@ -121,6 +137,9 @@ fn any_match() -> impl Strategy<Value = Value> {
         Just(json!({})),
         path.prop_map(|path| json!({"path": path})),
         path.prop_map(|prefix| json!({"prefix": prefix})),
+        path.prop_filter_map("no / at the end", |prefix| {
+            (!prefix.ends_with('/')).then(|| json!({"path_separated_prefix": prefix}))
+        }),
     ];
     let authority = prop::option::of(prop::collection::vec("[gh]", 1..3));
     let methods = prop::option::of(prop::collection::vec(prop_oneof![Just("GET"), Just("POST")], 1..2));
@@ -129,6 +148,27 @@ fn any_match() -> impl Strategy<Value = Value> {
         methods.into_iter().for_each(|methods| rule["methods"] = json!(methods));
         rule
     })
+}
+
+#[test]
+fn parameters_are_decoded_and_compared() {
+    let matches = [
+        json!({"query": [{"name": "model", "exact": "a b"}, {"name": "v", "prefix": "2"}, {"name": "debug", "present": false}]}),
+    ];
+    let rows = [
+        ("/?model=a+b&v=2.1", true),
+        ("/?v=2&mod%65l=a%20b", true),
+        ("/?model=a+b&model=x&v=2", true),
+        ("/?model=x&model=a+b&v=2", false),
+        ("/?model=a+b&v=1", false),
+        ("/?model=a+b&v=2&debug", false),
+        ("/?model=a+b", false),
+        ("/", false),
+        ("/#?model=a+b&v=2", false),
+    ];
+    for (path, fits) in rows {
+        assert_eq!(find(&matches, &Sample::new("GET", "h", path)).is_some(), fits, "{path}");
+    }
 }
 
 proptest! {

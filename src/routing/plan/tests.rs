@@ -110,6 +110,21 @@ fn an_override_names_versions_and_nothing_else() {
     }
     let unasked = plan(json!({}));
     assert_eq!(route(&unasked, &request().with(&[("x-changeover", "always")])), to("blue"));
+    let anywhere =
+        plan(json!({"override": {"header": "x-changeover", "query": "version", "cookie": "version"}}));
+    let asked = |path: &str, headers: &[(&str, &str)]| {
+        route(&anywhere, &Sample::new("GET", "h", path).with(headers)).0
+    };
+    assert_eq!(asked("/?version=always", &[]), "green");
+    assert_eq!(asked("/", &[("cookie", "a=b"), ("cookie", "version=amber")]), "amber");
+    assert_eq!(
+        asked("/?version=amber", &[("cookie", "version=always")]),
+        "amber",
+        "the query before the cookie"
+    );
+    assert_eq!(asked("/?version=amber", &[("x-changeover", "always")]), "green", "the header before both");
+    assert_eq!(asked("/?version=amber", &[("x-changeover", "x")]), "amber", "of those that name a version");
+    assert_eq!(asked("/?version=g", &[("cookie", "version=")]), "blue");
     let no_candidate = plan(json!({"candidate": null, "override": {"header": "x-changeover"}}));
     assert_eq!(route(&no_candidate, &request().with(&[("x-changeover", "always")])), to("blue"));
 }

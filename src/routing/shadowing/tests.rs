@@ -31,6 +31,22 @@ fn what_contains_what() {
         (json!({"prefix": "/a"}), json!({"prefix": "/a/b"}), true),
         (json!({"prefix": "/a"}), json!({"path": "/a"}), true),
         (json!({"path": "/a"}), json!({"prefix": "/a"}), false),
+        (json!({"prefix": "/a"}), json!({"path_separated_prefix": "/a"}), true),
+        (json!({"path_separated_prefix": "/a"}), json!({"prefix": "/a"}), false),
+        (json!({"path_separated_prefix": "/a"}), json!({"prefix": "/a/b"}), true),
+        (json!({"path_separated_prefix": "/a"}), json!({"path_separated_prefix": "/ab"}), false),
+        (json!({"path_separated_prefix": "/a"}), json!({"path": "/a"}), true),
+        (
+            json!({"query": [{"name": "q", "present": true}]}),
+            json!({"query": [{"name": "q", "exact": ""}]}),
+            true,
+        ),
+        (
+            json!({"query": [{"name": "q", "present": true}]}),
+            json!({"query": [{"name": "Q", "exact": ""}]}),
+            false,
+        ),
+        (json!({}), json!({"query": [{"name": "q", "exact": ""}]}), true),
         (json!({"path": "/a"}), json!({}), false),
         (json!({"prefix": "/"}), json!({"prefix": "/", "methods": ["GET"]}), true),
         (json!({"methods": ["GET"]}), json!({"methods": ["GET", "POST"]}), false),
@@ -71,6 +87,7 @@ fn any_match() -> impl Strategy<Value = Value> {
         Just(json!({})),
         "(/[ab]){1,2}".prop_map(|path| json!({"path": path})),
         "(/[ab]?){1,2}".prop_map(|prefix| json!({"prefix": prefix})),
+        "(/[ab]){1,2}".prop_map(|prefix| json!({"path_separated_prefix": prefix})),
     ];
     let authority = prop::option::of(prop::collection::vec("[gh](:80)?", 1..3));
     (place, authority).prop_map(|(mut rule, authority)| {
