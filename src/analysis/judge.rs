@@ -15,7 +15,7 @@ use super::tick::{Tick, View};
 use super::user_set::UserSet;
 use super::users::Firsts;
 use crate::model::{Pair, Unit, real};
-use crate::signal::catalog::SignalId;
+use crate::signal::catalog::{self, SignalId};
 use crate::signal::histogram::Histogram;
 use crate::signal::sums::Sums;
 use crate::signal::tally::Tally;
@@ -31,8 +31,10 @@ pub struct Judge {
     /// Ticks of the attempt that counted.
     ticks: u64,
     metrics: Vec<MetricState>,
-    /// Metrics that were removed during the attempt: they stay in the average, with nothing found.
+    /// Metrics that were removed during the attempt: they stay in the average, with nothing found. Besides errors.
     retired: u32,
+    /// The same of errors.
+    retired_errors: u32,
     /// How long stable took, over the whole run, by signal.
     stable_durations: Vec<(SignalId, Histogram)>,
     split: Evidence<SPLITS>,
@@ -75,8 +77,10 @@ struct Step {
     basis: u64,
     /// Whether a tick of it has counted.
     has_counted: bool,
-    /// Requests (or users) that were judged.
+    /// Requests (or users) that came.
     units: Pair<u64>,
+    /// The candidate's that ended with an answer or an error.
+    answered: u64,
     errors: NoWorse,
 }
 
@@ -92,7 +96,7 @@ pub enum Redefined {
 /// How sure one can be that the candidate is worse.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
-    /// The average of all metrics' e-values: what decides.
+    /// The average of all metrics' e-values, in which errors have half: what decides.
     pub all: f64,
     /// The e-value of each metric, in the rules' order.
     pub metrics: Vec<f64>,
@@ -136,7 +140,8 @@ impl Judge {
             (self.step.basis, self.step.errors) = (basis, NoWorse::default());
         }
         for gone in old {
-            self.retired = self.retired.saturating_add(1);
+            let retired = if is_errors(&gone) { &mut self.retired_errors } else { &mut self.retired };
+            *retired = retired.saturating_add(1);
             changes.push(Redefined::Removed(gone.name));
         }
         changes
@@ -234,10 +239,12 @@ impl Judge {
     fn count_step(&mut self, tick: &Tick, rules: &Rules) {
         let requests = tick.counts.as_ref().map(|counts| counts.requests);
         self.step.units = self.step.units.plus(requests);
+        let silent = tick.counts.candidate.silent;
+        self.step.answered = self.step.answered.saturating_add(requests.candidate.saturating_sub(silent));
         if let Some(promotion) = rules.promotion
             && let Certainty::Certain(Look::Events(table)) = Look::at(tick, &ERRORS, None, View::Closed)
         {
-            self.step.errors.add(&table, promotion.margin);
+            self.step.errors.add(&tick.answers_of(table), promotion.margin);
         }
     }
 
@@ -282,9 +289,19 @@ impl Judge {
             tests / metric.tests.len().max(1) as f64
         };
         let metrics: Vec<f64> = self.metrics.iter().map(of).collect();
-        let count = metrics.len() as f64 + f64::from(self.retired);
-        let sum = metrics.iter().sum::<f64>() + f64::from(self.retired) * rest(self.ticks);
-        Reading { all: if count > 0.0 { sum / count } else { 1.0 }, metrics }
+        // Weights fall when a metric comes and stay when one goes: no change of metrics raises the average.
+        let mean = |errors: bool, retired: u32| {
+            let values = self.metrics.iter().zip(&metrics).filter(|(metric, _)| is_errors(metric) == errors);
+            let (sum, count) = values.fold((0.0, 0.0), |(sum, count), (_, value)| (sum + value, count + 1.0));
+            let (sum, count) = (sum + f64::from(retired) * rest(self.ticks), count + f64::from(retired));
+            (count > 0.0).then_some(sum / count)
+        };
+        let all = match (mean(true, self.retired_errors), mean(false, self.retired)) {
+            (Some(errors), Some(others)) => f64::midpoint(errors, others),
+            (Some(all), None) | (None, Some(all)) => all,
+            (None, None) => 1.0,
+        };
+        Reading { all, metrics }
     }
 
     /// The e-value of the split being another than it should.
@@ -293,10 +310,10 @@ impl Judge {
         self.split.value(self.ticks)
     }
 
-    /// The candidate's requests (or users) that were judged in this step.
+    /// The candidate's requests (or users) of this step that ended with an answer or an error.
     #[must_use]
     pub fn step_requests(&self) -> u64 {
-        self.step.units.candidate
+        self.step.answered
     }
 
     /// The candidate's share of both versions' requests (or users) in this step; `None` before there are any.
@@ -354,6 +371,11 @@ impl Judge {
     fn tests_mut(&mut self) -> impl Iterator<Item = &mut TestState> {
         self.metrics.iter_mut().flat_map(|metric| &mut metric.tests)
     }
+}
+
+/// Whether a metric is the one of errors: half of the average, however many others there are.
+fn is_errors(metric: &MetricState) -> bool {
+    metric.name == catalog::ERROR_RATE.name
 }
 
 impl MetricState {

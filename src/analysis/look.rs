@@ -61,7 +61,10 @@ impl Look {
             return Certainty::Certain(Self::Means(sums));
         }
         let arm = |side| arm(signal, (&tick.counts[side], tallies[side]), (side, edges), view);
-        Certainty::Certain(Self::Events(Pair::new(arm(Side::Candidate), arm(Side::Stable))))
+        let table = Pair::new(arm(Side::Candidate), arm(Side::Stable));
+        // A bound is on answers. Between versions all requests are compared: who waits for an answer depends on it.
+        let is_of_answers = test.is_bound() && test.signal == catalog::ERROR_RATE.id;
+        Certainty::Certain(Self::Events(if is_of_answers { tick.answers_of(table) } else { table }))
     }
 
     /// Both together; of different kinds the newer one.
@@ -126,6 +129,7 @@ fn arm(
         View::Closed => match signal.overdue {
             Overdue::Event => pending,
             Overdue::EventUnlessAnswered => counts.unanswered,
+            Overdue::NoEvent => 0,
             Overdue::LeftOut => return settled,
         },
         // The worst case for an accusation.

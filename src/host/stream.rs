@@ -151,7 +151,7 @@ impl HttpContext for Stream {
         if let Some(Judged { tracked, ticket, .. }) = &routed.judged {
             let mut ledger = tracked.ledger.borrow_mut();
             ledger.answer(ticket);
-            if streams() {
+            if !end_of_stream && streams() {
                 let duration = Observed::Duration(nanoseconds_since(routed.begun));
                 ledger.observe(ticket, &catalog::LATENCY, duration);
             }
@@ -200,8 +200,8 @@ impl HttpContext for Stream {
             rollout.map_or(Outcome::Aborted, |rollout| end.outcome(&rollout.failures, from_upstream));
         let nanoseconds = nanoseconds_since(routed.begun);
         if let (Some(Judged { tracked, ticket, draw }), Some(rollout)) = (routed.judged, rollout) {
-            let failed = outcome == Outcome::Error;
-            tracked.end(ticket, nanoseconds, failed);
+            let failed = matches!(outcome, Outcome::Error | Outcome::Unanswered);
+            tracked.end(ticket, nanoseconds, outcome);
             let limit = rollout.program.analysis.as_ref().and_then(|analysis| analysis.breaker);
             if let Some(limit) = limit.filter(|_| outcome != Outcome::Aborted) {
                 let ended = routed.begun.saturating_add(nanoseconds);

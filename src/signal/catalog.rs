@@ -64,6 +64,8 @@ pub enum Overdue {
     Event,
     /// As one with the event if no answer has begun, otherwise as one without.
     EventUnlessAnswered,
+    /// As one without the event.
+    NoEvent,
     /// It is left out.
     LeftOut,
 }
@@ -88,6 +90,17 @@ pub const LATENCY: Signal = Signal {
     settles: Settles::AtEnd,
     overdue: Overdue::Event,
     phrase: "took longer",
+};
+
+/// The client left before the answer began.
+pub const UNANSWERED: Signal = Signal {
+    id: SignalId(3),
+    name: "unanswered",
+    kind: Kind::Event,
+    among: Among::Every,
+    settles: Settles::AtEnd,
+    overdue: Overdue::NoEvent, // it has failed by then
+    phrase: "were given up",
 };
 
 /// A yes/no signal of test builds: the answer carries the header `x-test-event`.
@@ -115,10 +128,10 @@ pub const TEST_MEAN: Signal = Signal {
 };
 
 /// All signals that can be configured.
-pub const ALL: &[&Signal] = &[&ERROR_RATE, &LATENCY];
+pub const ALL: &[&Signal] = &[&ERROR_RATE, &LATENCY, &UNANSWERED];
 
 /// The metrics that are compared unless the configuration names some.
-pub const DEFAULT: &[&Signal] = &[&ERROR_RATE, &LATENCY];
+pub const DEFAULT: &[&Signal] = &[&ERROR_RATE, &LATENCY, &UNANSWERED];
 
 /// Signals of test builds.
 #[cfg(any(test, feature = "test-build"))]

@@ -98,6 +98,40 @@ fn metrics_share_the_false_alarms_by_their_average() {
 }
 
 #[test]
+fn errors_have_half_however_many_other_metrics_there_are() {
+    let all = [metric("error_rate"), metric("latency"), metric("unanswered")];
+    let mut judge = judge(&rules(&all));
+    for number in 1..=3 {
+        judge.close(&tick(number, (5, 5), (1, 95)), &rules(&all), number + 1);
+    }
+    let reading = judge.reading();
+    let [errors, others @ ..] = reading.metrics.as_slice() else { panic!("{reading:?}") };
+    let expected = errors / 2.0 + others.iter().sum::<f64>() / 4.0;
+    assert!((reading.all - expected).abs() < 1e-6, "{reading:?}");
+}
+
+/// A push would be another chance for a false alarm.
+#[test]
+fn no_change_of_metrics_raises_the_evidence() {
+    let names = ["error_rate", "latency", "unanswered"];
+    let mut rng = fastrand::Rng::with_seed(3);
+    for _ in 0..300 {
+        let mut some =
+            || -> Vec<Metric> { names.iter().filter(|_| rng.bool()).map(|name| metric(name)).collect() };
+        let (one, two, three) = (some(), some(), some());
+        let mut judge = judge(&rules(&one));
+        for number in 1..=5 {
+            judge.close(&tick(number, (rng.u64(0..3), 5), (1, 95)), &rules(&one), number + 1);
+        }
+        for next in [two, three, one] {
+            let before = judge.reading().all;
+            judge.redefine(&rules(&next));
+            assert!(judge.reading().all <= before + 1e-9, "{next:?}: {before} {:?}", judge.reading());
+        }
+    }
+}
+
+#[test]
 fn a_definition_that_changes_starts_at_the_rest_and_others_go_on() {
     let mut judge = judge(&rules(&[metric("error_rate"), metric("latency")]));
     let before = rules(&[metric("error_rate"), metric("latency")]);

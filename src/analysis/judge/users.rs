@@ -285,7 +285,7 @@ fn each_with_event(
             let is_late = |(_, first): &(UserHash, u8)| match signal.overdue {
                 Overdue::Event => true,
                 Overdue::EventUnlessAnswered => *first == tally::First::Unanswered as u8,
-                Overdue::LeftOut => false,
+                Overdue::NoEvent | Overdue::LeftOut => false,
             };
             if view == View::Closed {
                 users.waiting.after(level).filter(is_late).for_each(|(user, _)| visit(user, true));
@@ -351,15 +351,21 @@ impl Newcomers {
         self.halve(level);
         let mut firsts =
             Firsts { scale: 1_u64.checked_shl(level.into()).unwrap_or(u64::MAX), ..Firsts::default() };
-        let failed = if view == View::Closed { tally::First::Unanswered } else { tally::First::Failed } as u8;
         for (side, counts) in tick.counts.iter() {
             let Some(users) = &counts.users else { continue };
             for (user, first) in users.seen.after(level) {
                 if self.of_run.insert(user) {
                     firsts.newcomers.count(side);
                 }
-                if in_step && self.of_step.insert(user) {
-                    firsts.requests[side].count(first >= failed);
+                let first = tally::First::of(first);
+                // A request that never got to the version leaves the user new.
+                if !in_step || first == tally::First::Void || !self.of_step.insert(user) {
+                    continue;
+                }
+                match first {
+                    tally::First::GivenUp => firsts.given_up.count(side),
+                    tally::First::Unanswered => firsts.requests[side].count(view == View::Closed),
+                    first => firsts.requests[side].count(first == tally::First::Failed),
                 }
             }
         }
@@ -382,7 +388,9 @@ impl Newcomers {
 
 impl Step {
     fn count_users(&mut self, firsts: &Firsts, rules: &Rules) {
-        self.units = self.units.plus(firsts.all_requests().map(|arm| arm.units));
+        let answered = firsts.all_requests().map(|arm| arm.units);
+        self.units = self.units.plus(answered).plus(firsts.given_up.times(firsts.scale));
+        self.answered = self.answered.saturating_add(answered.candidate);
         if let Some(promotion) = rules.promotion {
             self.errors.add(&firsts.requests, promotion.margin);
         }
