@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::at_risk::Crowd;
 use super::edges::{Edges, edges, tolerated_buckets};
 use super::evidence::{self, Evidence, RATIOS, SPLITS, rest};
+use super::kernel::ratio::Table;
 use super::look::{Certainty, Look};
 use super::promotion::NoWorse;
 use super::rules::{ERRORS, MetricRule, Rules};
@@ -14,13 +15,17 @@ use super::test::{Against, Test};
 use super::tick::{Tick, View};
 use super::user_set::UserSet;
 use super::users::Firsts;
-use crate::model::{Pair, Unit, real};
+use super::window;
+use crate::model::{Arm, Pair, Side, Unit, real};
 use crate::signal::catalog::{self, SignalId};
-use crate::signal::histogram::Histogram;
+use crate::signal::histogram::{Histogram, least};
 use crate::signal::sums::Sums;
 use crate::signal::tally::Tally;
 
 mod users;
+
+/// ln 20: that more of the candidate's requests fail is chance in one case of twenty, or fewer.
+const LN_CHANCE: f64 = 2.995_732_273_553_991;
 
 /// While evidence against the candidate is above this, no step ends.
 const SUSPICIOUS: f64 = 10.0;
@@ -63,6 +68,8 @@ struct TestState {
     seen: Look,
     /// Of a mean: the values of all ticks so far.
     past: Pair<Sums>,
+    /// Whether it could have been judged in this run: there was something to compare.
+    heard: bool,
     /// The users that have had the event in this run, where users are judged.
     users: UserSet,
     /// How many they are, by version.
@@ -77,6 +84,8 @@ struct Step {
     basis: u64,
     /// Whether a tick of it has counted.
     has_counted: bool,
+    /// Requests that ended with an answer or an error, or were given up, and those of them that went wrong.
+    wrong: Table,
     /// Requests (or users) that came.
     units: Pair<u64>,
     /// The candidate's that ended with an answer or an error.
@@ -100,6 +109,24 @@ pub struct Reading {
     pub all: f64,
     /// The e-value of each metric, in the rules' order.
     pub metrics: Vec<f64>,
+}
+
+/// A metric that could not be judged yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unheard<'a> {
+    /// Its name.
+    pub metric: &'a str,
+    /// Of a duration without an edge: how many of stable's there are, and how many are needed.
+    pub durations: Option<(u64, u64)>,
+}
+
+impl std::fmt::Display for Unheard<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.durations {
+            Some((known, needed)) => write!(f, "{}: {known} of {needed} stable requests", self.metric),
+            None => write!(f, "{}: no second yet with requests of both versions", self.metric),
+        }
+    }
 }
 
 /// The test with the most evidence.
@@ -181,6 +208,12 @@ impl Judge {
     /// [`Judge::close`] where it is known already what the tick shows of users (`firsts`), as in a recording.
     pub fn close_with(&mut self, tick: &Tick, firsts: Option<&Firsts>, rules: &Rules, next_tick: u64) {
         self.note_stable_durations(tick);
+        if tick.compared_at().is_some() && tick.number >= self.step.from {
+            let wrong = |side| window::counted(tick, None, side, View::Closed);
+            let tick = Pair::new(wrong(Side::Candidate), wrong(Side::Stable));
+            let Pair { candidate, stable } = self.step.wrong;
+            self.step.wrong = Pair::new(candidate.plus(tick.candidate), stable.plus(tick.stable));
+        }
         if let Some(firsts) = firsts {
             self.close_users(tick, firsts, rules);
         } else if tick.compared_at().is_some() {
@@ -342,6 +375,42 @@ impl Judge {
         rules.promotion.is_none_or(|promotion| self.no_worse() >= promotion.threshold)
     }
 
+    /// Whether clearly more of the candidate's requests of this step went wrong than of stable's. Far less than it takes
+    /// to roll back: it is enough for not going on, which is cheap.
+    #[must_use]
+    pub fn fails_more(&self) -> bool {
+        let Pair { candidate, stable } = self.step.wrong;
+        let rate = |arm: Arm| if arm.units > 0 { real(arm.events) / real(arm.units) } else { 0.0 };
+        let (mine, theirs) = (rate(candidate), rate(stable));
+        let wrong = candidate.events.saturating_add(stable.events);
+        if !is_clearly_more(mine, theirs) {
+            return false;
+        }
+        // The chance that as many of them are the candidate's, if versions make no difference (Chernoff).
+        let part = real(candidate.events) / real(wrong);
+        let expected = real(candidate.units) / real(candidate.units.saturating_add(stable.units));
+        real(wrong) * window::divergence(part, expected) >= LN_CHANCE && !self.are_users_alike()
+    }
+
+    /// Whether as many of stable's users as of the candidate's have failed: a busy one may make the difference between
+    /// requests.
+    fn are_users_alike(&self) -> bool {
+        let errors = self.tests().find(|state| state.test.signal == ERRORS.signal && !state.test.is_bound());
+        errors.is_some_and(|errors| self.newcomers.are_alike(&errors.spent))
+    }
+
+    /// The first metric that could not be judged in this run so far, and what it lacks.
+    #[must_use]
+    pub fn unheard(&self) -> Option<Unheard<'_>> {
+        let metric = self.metrics.iter().find(|metric| !metric.tests.iter().any(|test| test.heard))?;
+        let quantiles = metric.tests.iter().filter(|test| test.edges.is_empty());
+        let lowest = quantiles.filter_map(|test| test.test.quantile()).min_by(f64::total_cmp);
+        let signal = metric.tests.first().map(|test| test.test.signal);
+        let durations = self.stable_durations.iter().find(|(known, _)| Some(*known) == signal);
+        let durations = durations.map_or(0, |(_, durations)| durations.total());
+        Some(Unheard { metric: &metric.name, durations: lowest.map(|quantile| (durations, least(quantile))) })
+    }
+
     /// Whether something looks like a regression: too much to go on, too little to take the candidate back.
     #[must_use]
     pub fn is_suspicious(&self) -> bool {
@@ -373,6 +442,11 @@ impl Judge {
     }
 }
 
+/// Whether a rate is clearly above another: more than twice as high, and more than a point.
+fn is_clearly_more(rate: f64, than: f64) -> bool {
+    rate > (2.0 * than).max(than + 0.01)
+}
+
 /// Whether a metric is the one of errors: half of the average, however many others there are.
 fn is_errors(metric: &MetricState) -> bool {
     metric.name == catalog::ERROR_RATE.name
@@ -393,6 +467,7 @@ impl TestState {
             edges: Vec::new(),
             seen: Look::default(),
             past: Pair::default(),
+            heard: false,
             users: UserSet::default(),
             spent: Crowd::default(),
         }
@@ -404,6 +479,8 @@ impl TestState {
             Certainty::Certain(look) => {
                 self.evidence.add(t, look.ln_likelihoods(&self.test, self.past));
                 self.seen = self.seen.plus(look);
+                let units = look.units();
+                self.hear(tick, units.candidate > 0 && (self.test.is_bound() || units.stable > 0));
                 if let Look::Means(sums) = look {
                     self.past = Pair::new(
                         self.past.candidate.plus(sums.candidate),
@@ -414,6 +491,11 @@ impl TestState {
             // What is certain then is only what is left for regressions to come.
             Certainty::Open => self.evidence = Evidence::default(),
         }
+    }
+
+    /// Notes that it could be judged by a tick in which there was something to `compare`.
+    fn hear(&mut self, tick: &Tick, compare: bool) {
+        self.heard |= compare && (self.test.quantile().is_none() || self.edges_of(tick.number).is_some());
     }
 
     /// The newest edges that were known when the tick began.

@@ -67,6 +67,15 @@ impl Look {
         Certainty::Certain(Self::Events(if is_of_answers { tick.answers_of(table) } else { table }))
     }
 
+    /// How many requests, users or values it is of.
+    #[must_use]
+    pub fn units(&self) -> Pair<u64> {
+        match self {
+            Self::Events(table) => table.map(|arm| arm.units),
+            Self::Means(sums) => sums.map(|sums| sums.count),
+        }
+    }
+
     /// Both together; of different kinds the newer one.
     #[must_use]
     pub fn plus(self, newer: Self) -> Self {

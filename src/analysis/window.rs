@@ -123,8 +123,9 @@ fn upper_bound(of: Arm) -> f64 {
     high
 }
 
-/// The Kullback-Leibler divergence of the rate `other` from the rate `rate`, for 0 ≤ rate ≤ other ≤ 1.
-fn divergence(rate: f64, other: f64) -> f64 {
+/// The Kullback-Leibler divergence of the rate `other` from the rate `rate`, both between 0 and 1.
+#[must_use]
+pub fn divergence(rate: f64, other: f64) -> f64 {
     let events = if rate > 0.0 { rate * (rate / other).ln() } else { 0.0 };
     let others = if rate < 1.0 { (1.0 - rate) * ((-rate).ln_1p() - (-other).ln_1p()) } else { 0.0 };
     events + others

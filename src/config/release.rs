@@ -107,6 +107,8 @@ pub struct Analysis {
     pub dry_run: bool,
     /// What a step must show before it ends. Absent: only that the candidate was not found worse.
     pub promote_when: Option<PromoteWhen>,
+    /// Whether a step may end before the candidate has answered a request in it and every metric could be judged.
+    pub no_data: NoData,
     /// A step that cannot end by then pauses the release. Steps that wait for a person have none.
     pub progress_deadline: Option<Duration>,
     /// Acts between two requests on a candidate that fails altogether. Absent: the judge alone acts.
@@ -135,6 +137,7 @@ impl Default for Analysis {
             on_failure: OnFailure::default(),
             dry_run: false,
             promote_when: None,
+            no_data: NoData::default(),
             progress_deadline: None,
             circuit_breaker: None,
         }
@@ -191,6 +194,18 @@ pub enum OnFailure {
     Pause,
     /// An event says so.
     Alarm,
+}
+
+/// What follows for a step from having nothing to judge by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+pub enum NoData {
+    /// It waits.
+    #[default]
+    Hold,
+    /// It ends all the same.
+    Proceed,
 }
 
 /// What a step must show before it ends.

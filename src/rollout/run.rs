@@ -89,6 +89,8 @@ pub struct Run {
     crossed: bool,
     /// The same for the split.
     split_crossed: bool,
+    /// What it had waited when something began to speak against the candidate, and whether that was reported.
+    held_back_from: Option<(u64, bool)>,
     /// Whether a circuit breaker has been acted on in this attempt.
     tripped: bool,
 }

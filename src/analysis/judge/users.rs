@@ -1,6 +1,6 @@
 //! The judge of users: each event of each user counts once in a run.
 
-use super::{Judge, Look, Step, TestState};
+use super::{Judge, Look, Step, TestState, is_clearly_more};
 use crate::analysis::at_risk::Crowd;
 use crate::analysis::edges::Edges;
 use crate::analysis::evidence::{self, Evidence, RATIOS};
@@ -40,6 +40,7 @@ impl Judge {
             state.evidence.add(ticks, ln_likelihoods(&state.test, events, firsts, odds));
             state.spent.add(spent);
             state.see(events, firsts);
+            state.hear(tick, tick.counts.candidate.requests > 0);
         }
         let newcomers = firsts.newcomers;
         if !self.newcomers.with_strangers {
@@ -339,6 +340,11 @@ impl Default for Newcomers {
 }
 
 impl Newcomers {
+    /// Whether of the candidate's users no larger part than of stable's is among `spent`.
+    pub(super) fn are_alike(&self, spent: &Crowd) -> bool {
+        self.all.parts(spent).is_some_and(|parts| !is_clearly_more(parts.candidate, parts.stable))
+    }
+
     /// Begins a step.
     pub(super) fn begin_step(&mut self) {
         self.of_step = UserSet::exact();

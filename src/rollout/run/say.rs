@@ -190,6 +190,11 @@ pub(super) fn overdue(program: &Program, run: &Run) -> String {
     )
 }
 
+pub(super) fn held_back(program: &Program, run: &Run) -> String {
+    let place = format!("step {} of {}", run.position.saturating_add(1), program.steps.len());
+    format!("{place} of {} is held back: {}", candidate(program), run.reason)
+}
+
 /// What the judge goes by when it accuses, and what exactly that is, in words. `tick`: the one under way.
 pub(super) fn finding(judge: &Judge, rules: &Rules, tick: u64) -> (Finding, String) {
     let strongest = judge.strongest(tick);
