@@ -167,7 +167,7 @@ impl Default for ErrorWhen {
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["name"])))]
 pub struct Metric {
-    /// What is compared, such as `error_rate`, `latency` or `unanswered`.
+    /// What is compared, such as `error_rate`, `unanswered` or `client_error_rate`.
     #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("enum" = catalog::names())))]
     pub name: String,
     /// How many times stable's value is tolerated: 1 unless given, for latency 1.19.

@@ -420,7 +420,7 @@ fn mistakes_in_steps_and_analysis_are_told_with_their_places() {
         (
             "/analysis/metrics/0/name",
             json!("errors"),
-            "analysis.metrics[0].name: \"errors\" is no metric; known here: \"error_rate\", \"latency\", \"unanswered\"",
+            "analysis.metrics[0].name: \"errors\" is no metric; known here: \"error_rate\", \"latency\", \"unanswered\", \"client_error_rate\"",
         ),
         (
             "/analysis/metrics/1",

@@ -201,7 +201,7 @@ impl HttpContext for Stream {
         let nanoseconds = nanoseconds_since(routed.begun);
         if let (Some(Judged { tracked, ticket, draw }), Some(rollout)) = (routed.judged, rollout) {
             let failed = matches!(outcome, Outcome::Error | Outcome::Unanswered);
-            tracked.end(ticket, nanoseconds, outcome);
+            tracked.end(ticket, nanoseconds, end.shown(outcome));
             let limit = rollout.program.analysis.as_ref().and_then(|analysis| analysis.breaker);
             if let Some(limit) = limit.filter(|_| outcome != Outcome::Aborted) {
                 let ended = routed.begun.saturating_add(nanoseconds);

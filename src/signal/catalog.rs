@@ -103,6 +103,17 @@ pub const UNANSWERED: Signal = Signal {
     phrase: "were given up",
 };
 
+/// The version answered that the client is wrong: 4xx, or a gRPC status that is no error.
+pub const CLIENT_ERROR_RATE: Signal = Signal {
+    id: SignalId(4),
+    name: "client_error_rate",
+    kind: Kind::Event,
+    among: Among::Answered,
+    settles: Settles::AtEnd,
+    overdue: Overdue::LeftOut,
+    phrase: "were answered with a client error",
+};
+
 /// A yes/no signal of test builds: the answer carries the header `x-test-event`.
 #[cfg(any(test, feature = "test-build"))]
 pub const TEST_EVENT: Signal = Signal {
@@ -128,10 +139,10 @@ pub const TEST_MEAN: Signal = Signal {
 };
 
 /// All signals that can be configured.
-pub const ALL: &[&Signal] = &[&ERROR_RATE, &LATENCY, &UNANSWERED];
+pub const ALL: &[&Signal] = &[&ERROR_RATE, &LATENCY, &UNANSWERED, &CLIENT_ERROR_RATE];
 
 /// The metrics that are compared unless the configuration names some.
-pub const DEFAULT: &[&Signal] = &[&ERROR_RATE, &LATENCY, &UNANSWERED];
+pub const DEFAULT: &[&Signal] = ALL;
 
 /// Signals of test builds.
 #[cfg(any(test, feature = "test-build"))]

@@ -9,9 +9,9 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 use slab::Slab;
 
-use super::outcome::Outcome;
+use super::outcome::{Outcome, Shown};
 use crate::model::{Assignment, Draw, Pair};
-use crate::signal::catalog::{ERROR_RATE, LATENCY, Signal, UNANSWERED};
+use crate::signal::catalog::{CLIENT_ERROR_RATE, ERROR_RATE, LATENCY, Signal, UNANSWERED};
 use crate::signal::histogram;
 use crate::signal::observed::Observed;
 use crate::signal::sample::{Watch, is_in};
@@ -143,12 +143,16 @@ impl Ledger {
     }
 
     /// The request has ended after so many nanoseconds. What else is to be observed of it has been.
-    pub fn end(&mut self, ticket: Ticket, nanoseconds: u64, outcome: Outcome) {
+    pub fn end(&mut self, ticket: Ticket, nanoseconds: u64, shown: impl Into<Shown>) {
+        let Shown { outcome, client_error } = shown.into();
         // Leaving is how a client ends a stream, whose latency was known when it began.
         let streams = self.open.get(ticket.0).is_some_and(|open| open.is_timed);
         let outcome = if streams && outcome == Outcome::Aborted { Outcome::Ok } else { outcome };
         self.observe(&ticket, &LATENCY, Observed::Duration(nanoseconds));
         self.observe(&ticket, &ERROR_RATE, Observed::Event(outcome == Outcome::Error));
+        if matches!(outcome, Outcome::Ok | Outcome::Error) {
+            self.observe(&ticket, &CLIENT_ERROR_RATE, Observed::Event(client_error));
+        }
         self.observe(&ticket, &UNANSWERED, Observed::Event(outcome == Outcome::Unanswered));
         let Some(open) = self.open.try_remove(ticket.0) else { return };
         if let Some(counts) = counts_of(&mut self.entries, &open) {

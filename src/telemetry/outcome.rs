@@ -47,6 +47,22 @@ impl Outcome {
     }
 }
 
+/// What a request's end shows of the version that served it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The version answered that the client is wrong.
+    pub client_error: bool,
+}
+
+impl From<Outcome> for Shown {
+    /// Without a client error.
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, client_error: false }
+    }
+}
+
 /// The class of a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -303,6 +319,18 @@ impl End {
     }
 }
 
+impl End {
+    /// What the end shows when it is this outcome.
+    #[must_use]
+    pub fn shown(&self, outcome: Outcome) -> Shown {
+        let refused = match self.grpc_status {
+            Some(status) => status != 0,
+            None => Class::of(self.status) == Class::ClientError,
+        };
+        Shown { outcome, client_error: refused && outcome == Outcome::Ok }
+    }
+}
+
 /// Whether an answer that has passed the filter to its last byte needs no further look at how its request ended:
 /// it is [`Outcome::Ok`]. Most requests end so, and Envoy's flags are dear to read.
 ///
@@ -391,6 +419,18 @@ mod tests {
         }
         let denial = End { grpc_status: Some(7), ..end(200, 0) };
         assert_eq!(denial.outcome(&Failures::default(), || false), Outcome::Aborted, "by a filter");
+    }
+
+    #[test]
+    fn an_answer_that_the_client_is_wrong_is_shown() {
+        let shown = |end: End| end.shown(end.outcome(&Failures::default(), || true)).client_error;
+        for status in [401, 403, 404, 429] {
+            assert!(shown(end(status, 0)), "{status}");
+        }
+        let grpc = |status| End { grpc_status: Some(status), ..end(200, 0) };
+        assert!(shown(grpc(5)) && shown(grpc(12)) && !shown(grpc(0)));
+        assert!(!shown(grpc(14)) && !shown(end(503, 0)), "an error");
+        assert!(!shown(end(404, 1 << 11)) && !shown(end(302, 0)) && !shown(end(200, 0)));
     }
 
     #[test]

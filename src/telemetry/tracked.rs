@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use super::breaker::Breaker;
 use super::ledger::{Ledger, Ticket};
-use super::outcome::Outcome;
+use super::outcome::Shown;
 
 /// What one worker counts of one rollout. Streams and the tick share it.
 #[derive(Debug, Default)]
@@ -17,7 +17,7 @@ pub struct Tracked {
 
 impl Tracked {
     /// A request has ended after so many nanoseconds.
-    pub fn end(&self, ticket: Ticket, nanoseconds: u64, outcome: Outcome) {
-        self.ledger.borrow_mut().end(ticket, nanoseconds, outcome);
+    pub fn end(&self, ticket: Ticket, nanoseconds: u64, shown: impl Into<Shown>) {
+        self.ledger.borrow_mut().end(ticket, nanoseconds, shown);
     }
 }

@@ -58,7 +58,7 @@ pub(crate) type Situation = (&'static str, World, &'static [&'static str]);
 pub(crate) fn simulate(effort: &Effort) -> bool {
     let errors: &[&str] = &["error_rate"];
     let defaults: &[&str] = &["error_rate", "latency"];
-    let all: &[&str] = &["error_rate", "latency", "unanswered"];
+    let all: &[&str] = &["error_rate", "latency", "unanswered", "client_error_rate"];
     let situations: [Situation; 15] = [
         ("5 %, 1 % of requests fail", PLAIN, errors),
         ("the same, judged by errors and latency", PLAIN, defaults),

@@ -90,7 +90,7 @@ fn situations() -> [Situation; 20] {
         (
             "2,000 users, 30 % of clients give up, by all",
             World { impatient: 0.3, ..FEW_USERS },
-            &["error_rate", "latency", "unanswered"],
+            &["error_rate", "latency", "unanswered", "client_error_rate"],
         ),
     ]
 }

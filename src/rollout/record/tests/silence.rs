@@ -1,6 +1,7 @@
 //! Requests whose clients leave before an answer.
 
 use super::*;
+use crate::telemetry::outcome::Shown;
 
 /// A rollout at 50 % with these pauses and this analysis.
 fn begun(pause: &serde_json::Value, analysis: &serde_json::Value) -> (Record, Assignment) {
@@ -83,4 +84,24 @@ fn users_who_give_up_are_neither_proof_nor_judged() {
     }
     assert_eq!((record.run.phase, record.run.judge.step_requests()), (Phase::Progressing, 0));
     assert!(record.run.judge.no_worse() <= 1.0);
+}
+
+#[test]
+fn a_candidate_that_answers_404_to_everything_is_rolled_back() {
+    for (stables, rolled_back) in [(0.1, true), (1.0, false)] {
+        let (mut record, assignment) = begun(&json!({"duration": "1h"}), &json!({"promote_when": {}}));
+        let mut rng = fastrand::Rng::with_seed(1);
+        for tick in 100..160 {
+            let mut worker = Worker::default();
+            for nth in 0..40 {
+                let side = if nth % 2 == 0 { Side::Candidate } else { Side::Stable };
+                let ticket = worker.arrive(tick, assignment, side);
+                let client_error = side == Side::Candidate || rng.f64() < stables;
+                worker.ledger.end(ticket, SECOND / 10, Shown { outcome: Outcome::Ok, client_error });
+            }
+            advance(&mut record, &[&worker], tick + 1, at((tick + 1) * SECOND));
+        }
+        assert_eq!(record.run.phase == Phase::Failed, rolled_back, "{}", record.run.reason);
+        assert_eq!(record.run.reason.contains("(client_error_rate)"), rolled_back);
+    }
 }
