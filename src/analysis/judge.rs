@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::at_risk::Crowd;
-use super::edges::{Edges, edges, tolerated_buckets};
+use super::edges::{Edges, buckets_of, edges, tolerated_buckets};
 use super::evidence::{self, Evidence, RATIOS, SPLITS, rest};
 use super::kernel::ratio::Table;
 use super::look::{Certainty, Look};
@@ -15,6 +15,7 @@ use super::test::{Against, Test};
 use super::tick::{Tick, View};
 use super::user_set::UserSet;
 use super::users::Firsts;
+use super::warm_up::{WarmUp, Warmth};
 use super::window;
 use crate::model::{Arm, Pair, Side, Unit, real};
 use crate::signal::catalog::{self, SignalId};
@@ -43,6 +44,8 @@ pub struct Judge {
     /// How long stable took, over the whole run, by signal.
     stable_durations: Vec<(SignalId, Histogram)>,
     split: Evidence<SPLITS>,
+    /// How warm the candidate is.
+    warmth: Warmth,
     /// Users that have come, where users are judged.
     newcomers: users::Newcomers,
     /// What the step has shown.
@@ -208,17 +211,20 @@ impl Judge {
     /// [`Judge::close`] where it is known already what the tick shows of users (`firsts`), as in a recording.
     pub fn close_with(&mut self, tick: &Tick, firsts: Option<&Firsts>, rules: &Rules, next_tick: u64) {
         self.note_stable_durations(tick);
-        if tick.compared_at().is_some() && tick.number >= self.step.from {
+        let spared = self.spared(tick, rules);
+        let is_judged = spared.is_none_or(|warm_up| !warm_up.is_of_all);
+        let is_of_step = tick.number >= self.step.from && is_judged;
+        if tick.compared_at().is_some() && is_of_step {
             let wrong = |side| window::counted(tick, None, side, View::Closed);
             let tick = Pair::new(wrong(Side::Candidate), wrong(Side::Stable));
             let Pair { candidate, stable } = self.step.wrong;
             self.step.wrong = Pair::new(candidate.plus(tick.candidate), stable.plus(tick.stable));
         }
         if let Some(firsts) = firsts {
-            self.close_users(tick, firsts, rules);
+            self.close_users(tick, firsts, rules, spared);
         } else if tick.compared_at().is_some() {
-            self.add(tick, View::Closed);
-            if tick.number >= self.step.from {
+            self.add(tick, View::Closed, spared);
+            if is_of_step {
                 self.count_step(tick, rules);
             }
         }
@@ -234,16 +240,17 @@ impl Judge {
             return Cow::Borrowed(self);
         }
         Cow::Owned(match rules.unit {
-            Unit::Requests => self.at_least_of_requests(open),
-            Unit::Users => self.at_least_of_users(open),
+            Unit::Requests => self.at_least_of_requests(open, rules),
+            Unit::Users => self.at_least_of_users(open, rules),
         })
     }
 
-    fn at_least_of_requests(&self, open: &[(Tick, usize)]) -> Self {
+    fn at_least_of_requests(&self, open: &[(Tick, usize)], rules: &Rules) -> Self {
         let mut ahead = self.clone();
         let mut most = self.clone();
         for (tick, age) in open.iter().filter(|(tick, _)| tick.compared_at().is_some()) {
-            ahead.add(tick, View::Open { age: *age });
+            let spared = ahead.spared(tick, rules);
+            ahead.add(tick, View::Open { age: *age }, spared);
             if ahead.reading().all > most.reading().all {
                 most.clone_from(&ahead);
             }
@@ -258,11 +265,22 @@ impl Judge {
         self.place_edges(rules, next_tick, true);
     }
 
+    /// What spares the candidate in the next tick, if it is cold.
+    fn spared(&mut self, tick: &Tick, rules: &Rules) -> Option<WarmUp> {
+        self.warmth.meet(tick, &rules.warm_up).then_some(rules.warm_up)
+    }
+
     /// Adds a tick to the evidence.
-    fn add(&mut self, tick: &Tick, view: View) {
+    fn add(&mut self, tick: &Tick, view: View, spared: Option<WarmUp>) {
         self.count_tick(tick);
         let ticks = self.ticks;
-        self.tests_mut().for_each(|test| test.add(ticks, tick, view));
+        for state in self.tests_mut() {
+            if spared.is_some_and(|warm_up| warm_up.spares(&state.test)) {
+                state.pass_over(ticks);
+            } else {
+                state.add(ticks, tick, view);
+            }
+        }
         if let (View::Closed, Some(share)) = (view, tick.share) {
             let requests = tick.counts.as_ref().map(|counts| counts.requests);
             self.split.add(self.ticks, evidence::mismatch(requests.candidate, requests.total(), share));
@@ -297,7 +315,7 @@ impl Judge {
     fn place_edges(&mut self, rules: &Rules, next_tick: u64, anew: bool) {
         let durations = &self.stable_durations;
         for state in self.metrics.iter_mut().flat_map(|metric| &mut metric.tests) {
-            let (Some(quantile), Against::Stable { tolerate, .. }) =
+            let (Some(quantile), Against::Stable { tolerate, or_milliseconds, .. }) =
                 (state.test.quantile(), state.test.against)
             else {
                 continue;
@@ -307,7 +325,9 @@ impl Judge {
                 && (anew || state.edges.is_empty())
                 && durations.can_place(quantile)
             {
-                let edges = edges(durations.edge(quantile), tolerated_buckets(tolerate), rules.deadline);
+                let edge = durations.edge(quantile);
+                let tolerated = tolerated_buckets(tolerate).max(buckets_of(edge, or_milliseconds));
+                let edges = edges(edge, tolerated, rules.deadline);
                 state.place(next_tick, edges);
             }
         }
@@ -491,6 +511,11 @@ impl TestState {
             // What is certain then is only what is left for regressions to come.
             Certainty::Open => self.evidence = Evidence::default(),
         }
+    }
+
+    /// Tick `t` shows nothing.
+    fn pass_over(&mut self, t: u64) {
+        self.evidence.add(t, [0.0; RATIOS.len()]);
     }
 
     /// Notes that it could be judged by a tick in which there was something to `compare`.

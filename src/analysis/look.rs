@@ -96,7 +96,7 @@ impl Look {
     pub fn ln_likelihoods(&self, test: &Test, past: Pair<Sums>) -> [f64; RATIOS.len()] {
         match (self, test.against) {
             (Self::Events(table), Against::Bound { max }) => evidence::over_bound(&table.candidate, max),
-            (Self::Events(table), Against::Stable { tolerate, direction }) => {
+            (Self::Events(table), Against::Stable { tolerate, direction, .. }) => {
                 // The edges of a quantile have the tolerance in them.
                 let tolerate = if test.quantile().is_some() { 1.0 } else { tolerate };
                 match direction {
@@ -106,7 +106,7 @@ impl Look {
                     }
                 }
             }
-            (Self::Means(sums), Against::Stable { tolerate, direction }) => {
+            (Self::Means(sums), Against::Stable { tolerate, direction, .. }) => {
                 let expected = past.map(|sums| Moments::from(sums).expected());
                 let tick = sums.map(Moments::from);
                 LAMBDAS.map(|lambda| mean::differs(tick, expected, lambda, tolerate, direction))

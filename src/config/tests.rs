@@ -492,7 +492,7 @@ fn mistakes_in_steps_and_analysis_are_told_with_their_places() {
         (
             "/analysis/alpha",
             json!(0.01),
-            "analysis.alpha: unknown field; known here: false_alarm, deadline, error_when, metrics, on_failure, dry_run, promote_when, no_data, progress_deadline, circuit_breaker",
+            "analysis.alpha: unknown field; known here: false_alarm, deadline, error_when, metrics, on_failure, dry_run, promote_when, warm_up, no_data, progress_deadline, circuit_breaker",
         ),
     ];
     for (field, value, expected) in rows {

@@ -9,6 +9,7 @@ use crate::analysis::test::{Against, Test};
 use crate::analysis::tick::{Tick, View};
 use crate::analysis::user_set::{MOST_EXACT, Shelf, UserSet};
 use crate::analysis::users::{First, Firsts};
+use crate::analysis::warm_up::WarmUp;
 use crate::model::{Arm, Pair, Side, UserHash};
 use crate::signal::catalog::{self, Kind, Overdue};
 use crate::signal::sample::{Watch, is_in};
@@ -27,7 +28,13 @@ impl Judge {
     }
 
     /// Takes over a closed tick of users.
-    pub(super) fn close_users(&mut self, tick: &Tick, firsts: &Firsts, rules: &Rules) {
+    pub(super) fn close_users(
+        &mut self,
+        tick: &Tick,
+        firsts: &Firsts,
+        rules: &Rules,
+        spared: Option<WarmUp>,
+    ) {
         let Some(share) = tick.compared_at() else {
             return self.tests_mut().for_each(|state| state.spent.add(firsts.of(&state.test).spent));
         };
@@ -36,6 +43,11 @@ impl Judge {
         for state in self.tests_mut() {
             let First { events, spent } = firsts.of(&state.test);
             state.spent.move_to(share);
+            if spared.is_some_and(|warm_up| warm_up.spares(&state.test)) {
+                state.pass_over(ticks);
+                state.spent.add(spent);
+                continue;
+            }
             let odds = users.odds(&state.spent, 0);
             state.evidence.add(ticks, ln_likelihoods(&state.test, events, firsts, odds));
             state.spent.add(spent);
@@ -46,7 +58,7 @@ impl Judge {
         if !self.newcomers.with_strangers {
             self.split.add(ticks, evidence::mismatch(newcomers.candidate, newcomers.total(), share));
         }
-        if self.is_in_step(tick) {
+        if self.is_in_step(tick) && spared.is_none_or(|warm_up| !warm_up.is_of_all) {
             self.step.count_users(firsts, rules);
         }
     }
@@ -79,7 +91,7 @@ impl Judge {
     ///
     /// with `pending` those of stable's users that may still have the event. And a user whose request fails on stable
     /// may have moved to the candidate meanwhile, so the block ends where the assignment changes.
-    pub(super) fn at_least_of_users(&self, open: &[(Tick, usize)]) -> Self {
+    pub(super) fn at_least_of_users(&self, open: &[(Tick, usize)], rules: &Rules) -> Self {
         let mut most = self.clone();
         let Some((first, _)) = open.first() else { return most };
         let is_of_block = |(tick, _): &&(Tick, usize)| {
@@ -92,11 +104,18 @@ impl Judge {
         let begins = self.ticks.saturating_add(1);
         let mut ahead = self.clone();
         let mut blocks: Vec<Block> = self.tests().map(|_| Block::default()).collect();
+        // Who has the event while the candidate is cold has it no more for the first time.
+        let mut spared = None;
         for ((tick, age), firsts) in open.iter().take_while(is_of_block).zip(&firsts) {
+            spared = spared.or(ahead.spared(tick, rules));
             let (Some(share), view) = (tick.compared_at(), View::Open { age: *age }) else { continue };
             ahead.count_tick(tick);
             let ticks = ahead.ticks;
             for ((state, closed), block) in ahead.tests_mut().zip(self.tests()).zip(&mut blocks) {
+                if spared.is_some_and(|warm_up| warm_up.spares(&state.test)) {
+                    state.pass_over(ticks);
+                    continue;
+                }
                 let events = state.meet(tick, view).events;
                 state.see(events, firsts);
                 if state.test.is_bound() {

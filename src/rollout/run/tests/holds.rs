@@ -65,7 +65,7 @@ fn a_step_waits_until_every_metric_could_be_judged_and_says_for_what() {
         run.reason,
         "the step waits until every metric can be judged: latency: 198 of 200 stable requests"
     );
-    for now in 6..=8 {
+    for now in 6..=14 {
         let mut counts = Pair::new(ended((0, 5)), ended((0, 66)));
         durations(&mut counts.stable).add(20, 66);
         durations(&mut counts.candidate).add(20, 5);
