@@ -11,14 +11,16 @@
 //! * [`routing`]: a request → its rollout → the version that answers it;
 //! * [`fleet`]: how the VMs of one Envoy act as one: who leads, what was counted, who follows;
 //! * [`control`]: the HTTP API by which people look at rollouts and command them;
-//! * `host`: the only folder that talks to Envoy (feature `envoy`, target wasm32). Its `mod.rs` holds the module's
-//!   entry point.
+//! * [`abi`]: forms of the ABI between Envoy and module;
+//! * `host`: the only folder that talks to Envoy (feature `envoy`, target wasm32). Its `exports.rs` holds what Envoy
+//!   calls.
 //!
 //! Everything but `host` is pure: no host call, no clock, no unsafe code; tested natively and on wasm32.
 
 // Tests compute with small numbers of their own.
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
+pub mod abi;
 pub mod analysis;
 pub mod config;
 pub mod control;

@@ -3,9 +3,9 @@
 //! Envoys that do the same sticky split by different means ([`variants`]) get the same load ([`load`]) before equal
 //! upstreams ([`upstream`]), round after round, in new processes each time ([`round`]). What the rounds say
 //! together is computed in [`stats`] and printed in [`report`]; what a configuration push costs is measured apart
-//! ([`push`]), and so is what ticks of many rollouts cost ([`ticks`]). It ends well if every answer was good and everybody counted the same, whatever the figures are.
+//! ([`push`]), and so are starting ([`startup`]) and the ticks of many rollouts ([`ticks`]). It ends well if every answer was good and everybody counted the same, whatever the figures are.
 //!
-//! `ROUNDS=n` sets how many rounds (0: only the ticks), `BASELINE=file` names another build of the module to compare with.
+//! `ROUNDS=n` sets how many rounds (0: only starting and the ticks), `BASELINE=file` names another build of the module to compare with.
 
 // A benchmark may fail, and counts with small numbers.
 #![allow(
@@ -24,6 +24,7 @@ mod load;
 mod push;
 mod report;
 mod round;
+mod startup;
 mod stats;
 mod ticks;
 mod upstream;
@@ -62,6 +63,7 @@ async fn main() {
         report::table(&variants, &samples);
         report::targets(&variants, &samples, &push::measure(&cpus).await);
     }
+    report::startup(&startup::measure(&cpus).await);
     report::ticks("this build", &ticks::measure(&cpus, None, &[1_000, 4_096]).await);
     if let Some(baseline) = &baseline {
         report::ticks("the baseline", &ticks::measure(&cpus, Some(baseline), &[1_000]).await);

@@ -28,10 +28,19 @@ pub(crate) struct Ticks {
     pub(crate) leader: f64,
     /// The same of the other VMs, on average.
     pub(crate) worker: f64,
-    /// The longest callback of all, in milliseconds.
-    pub(crate) longest: f64,
-    /// The longest from the start until all was set up, in milliseconds.
-    pub(crate) longest_at_start: f64,
+    /// The longest callback.
+    pub(crate) longest: Longest,
+    /// The longest from the start until all was set up.
+    pub(crate) longest_at_start: Longest,
+}
+
+/// The longest callback, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Longest {
+    /// Of the VM that leads, where no requests wait for it if it is the main thread's.
+    pub(crate) leader: f64,
+    /// Of the others.
+    pub(crate) worker: f64,
 }
 
 /// Measures so many rollouts, without requests and with some for one in ten. `module`: another build.
@@ -71,13 +80,16 @@ async fn measure_one(cpus: &Cpus, module: Option<&str>, rollouts: usize, moving:
     for (thread, all) in &mut after {
         all.drain(..seen.get(thread).copied().unwrap_or(0));
     }
-    let longest = |callbacks: &BTreeMap<String, Vec<u64>>| {
-        callbacks.values().flatten().copied().max().unwrap_or(0) as f64 / 1e3
+    let sum = |all: &Vec<u64>| all.iter().sum::<u64>() as f64 / 1e3 / MEASURE.as_secs_f64();
+    let leads = after.iter().max_by(|a, b| sum(a.1).total_cmp(&sum(b.1))).map(|(thread, _)| thread.clone());
+    let of = |callbacks: &BTreeMap<String, Vec<u64>>, leader: bool| {
+        let threads = callbacks.iter().filter(|(thread, _)| (leads.as_ref() == Some(*thread)) == leader);
+        threads.flat_map(|(_, all)| all).copied().max().unwrap_or(0) as f64 / 1e3
     };
-    let mut sums: Vec<f64> =
-        after.values().map(|all| all.iter().sum::<u64>() as f64 / 1e3 / MEASURE.as_secs_f64()).collect();
-    sums.sort_by(f64::total_cmp);
-    let leader = sums.pop().unwrap_or(0.0);
+    let longest = |callbacks| Longest { leader: of(callbacks, true), worker: of(callbacks, false) };
+    let leader = leads.as_ref().map_or(0.0, |leads| sum(&after[leads]));
+    let sums: Vec<f64> =
+        after.iter().filter(|(thread, _)| leads.as_ref() != Some(*thread)).map(|(_, all)| sum(all)).collect();
     Ticks {
         rollouts,
         moving,

@@ -3,6 +3,7 @@
 //! `make bench` measures Changeover against it. Envoy enters it wherever it enters Changeover, for the SDK
 //! exports every callback.
 
+#![cfg(target_arch = "wasm32")]
 #![allow(missing_docs)] // the entry point that the SDK's macro makes
 
 use proxy_wasm::traits::{Context, HttpContext, RootContext};

@@ -60,8 +60,8 @@ impl<const N: usize> Evidence<N> {
         }
     }
 
-    /// The e-value after tick `t`: the run's odds against a healthy candidate. 1 says nothing; at 1/α it is
-    /// worse, with at most the chance α to be wrong.
+    /// The e-value after tick `t`. 1 says nothing; at 1/α the candidate counts as worse, with a false-alarm probability of
+    /// at most α.
     #[must_use]
     #[allow(clippy::cast_precision_loss)] // N is small
     pub fn value(&self, t: u64) -> f64 {

@@ -96,7 +96,7 @@ impl fmt::Display for Found<'_> {
             de::Unexpected::Unsigned(number) => write!(f, "the number {number}"),
             de::Unexpected::Signed(number) => write!(f, "the number {number}"),
             de::Unexpected::Float(number) => write!(f, "the number {number}"),
-            de::Unexpected::Str(text) => write!(f, "the text {}", Shown(text)),
+            de::Unexpected::Str(text) => write!(f, "the string {}", Shown(text)),
             de::Unexpected::Unit => f.write_str("nothing (null)"),
             de::Unexpected::Seq => f.write_str("a list"),
             de::Unexpected::Map => f.write_str("a map"),
@@ -177,11 +177,12 @@ impl<'de> Deserializer<'de> for Node<'_> {
             Value::Number(number) if number.is_i64() || number.is_u64() => {
                 visitor.visit_string(number.to_string())
             }
-            Value::Number(_) => Err(self.invalid("a text: put it in quotes")),
+            Value::Number(_) => Err(self.invalid("a string: put it in quotes")),
             Value::Bool(_) => {
-                Err(self.invalid("a text: put it in quotes (YAML reads yes, no, on, off, y, n as booleans)"))
+                Err(self
+                    .invalid("a string: put it in quotes (YAML reads yes, no, on, off, y, n as booleans)"))
             }
-            _ => Err(self.invalid("a text")),
+            _ => Err(self.invalid("a string")),
         }
     }
 
@@ -363,13 +364,13 @@ mod tests {
         }));
         let expected = [
             "extra: unknown field; known here: name, share, flag, mode, list",
-            "flag: found the text \"true\", expected true or false, without quotes",
+            "flag: found the string \"true\", expected true or false, without quotes",
             "list[1].txt: unknown field; known here: text",
             "list[2]: found the number 7, expected a map with the fields text",
-            "list[3].text: found the number 1.5, expected a text: put it in quotes",
+            "list[3].text: found the number 1.5, expected a string: put it in quotes",
             "mode: found \"sometimes\", expected one of: stable, random",
-            "name: found the boolean false, expected a text: put it in quotes (YAML reads yes, no, on, off, y, n as booleans)",
-            "share: found the text \"much\", expected a number",
+            "name: found the boolean false, expected a string: put it in quotes (YAML reads yes, no, on, off, y, n as booleans)",
+            "share: found the string \"much\", expected a number",
         ];
         assert_eq!(problems, expected);
         assert_eq!(read.list.len(), 3, "what is right is read all the same");

@@ -16,6 +16,9 @@ pub mod schema;
 pub mod units;
 pub mod validate;
 
+use std::hash::Hasher;
+
+use serde::Serialize;
 use serde_json::Value;
 use siphasher::sip::SipHasher24;
 
@@ -54,10 +57,51 @@ pub fn check(document: &Value) -> Result<Config, Problems> {
 /// nor on the form in which Envoy delivers it, nor on `5` or `"5.0"`. 48 bits are exact in a double.
 #[must_use]
 pub fn hash(config: &Config) -> u64 {
+    let mut hashing = Hashing::default();
+    config.rollouts.iter().for_each(|rollout| hashing.add(rollout));
+    hashing.finish(config)
+}
+
+/// The [hash] of a configuration whose rollouts are added one at a time: of the text that `serde_json` would write.
+#[derive(Default)]
+pub struct Hashing {
+    hasher: SipHasher24,
+    has_begun: bool,
+    /// What is hashed next; kept for its memory.
+    text: Vec<u8>,
+}
+
+impl Hashing {
+    const BEGIN: &[u8] = br#"{"rollouts":["#;
     const BITS: u64 = (1 << 48) - 1;
-    // A struct of maps with text keys always serializes; if it ever did not, 0 would be an honest "unknown".
-    let canonical = serde_json::to_vec(config).unwrap_or_default();
-    SipHasher24::new().hash(&canonical) & BITS
+
+    /// Adds the next rollout.
+    pub fn add(&mut self, rollout: &schema::Rollout) {
+        let before = if std::mem::replace(&mut self.has_begun, true) { b"," } else { Self::BEGIN };
+        self.write(before, rollout);
+    }
+
+    /// The hash, once all rollouts are added.
+    #[must_use]
+    pub fn finish(mut self, config: &Config) -> u64 {
+        if !self.has_begun {
+            self.hasher.write(Self::BEGIN);
+        }
+        self.hasher.write(b"]");
+        if let Some(control) = &config.control {
+            self.write(br#","control":"#, control);
+        }
+        self.hasher.write(b"}");
+        self.hasher.finish() & Self::BITS
+    }
+
+    fn write(&mut self, before: &[u8], value: &impl Serialize) {
+        self.hasher.write(before);
+        self.text.clear();
+        // Structs of maps with text keys always serialize.
+        let _ = serde_json::to_writer(&mut self.text, value);
+        self.hasher.write(&self.text);
+    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::de;
 use super::release::{Analysis, Step};
 use super::report::{Path, Problems, Shown};
-use super::units::{Duration, Percent, Sha256};
+use super::units::{Duration, Percent, Sha256, Size};
 use crate::model::Share;
 
 /// The configuration of one filter.
@@ -117,6 +117,10 @@ pub struct Rollout {
     pub analysis: Option<Analysis>,
     /// Copies requests that stable answers to a version whose answers nobody waits for: shadow mode.
     pub mirror: Option<Mirror>,
+    /// Requests with `x-changeover-shadow` are another Envoy's copies: they get a version, and are neither counted nor
+    /// judged nor mirrored. Only where no client can send the header.
+    #[serde(skip_serializing_if = "std::ops::Not::not")] // other configurations keep their hash
+    pub trust_shadow_header: bool,
     /// Where `x-changeover-version` tells the version that serves a request.
     pub version_header: VersionHeader,
     /// Further labels of the rollout's metrics. Each name needs a rule in the bootstrap's `stats_tags`.
@@ -194,6 +198,53 @@ pub struct Cookie {
     /// Issue the cookie, with a random id, to a client that has none; it lives this long (`0s`: until the
     /// browser closes). Absent: the cookie is somebody else's, and only read.
     pub ttl: Option<Duration>,
+    /// Which requests from other sites carry the issued cookie.
+    #[serde(skip_serializing_if = "SameSite::is_lax")] // other configurations keep their hash
+    pub same_site: SameSite,
+    /// The host that the issued cookie is for, subdomains included. Absent: the host that was asked, without them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// The path below which the issued cookie is sent. Absent: `/`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The issued cookie is kept apart for each site that embeds this one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub partitioned: bool,
+}
+
+impl Cookie {
+    /// Whether browsers take a cookie of this name only with `Secure` (RFC 6265bis, 4.1.3.1).
+    #[must_use]
+    pub fn is_secure_by_name(&self) -> bool {
+        self.name.get(..9).is_some_and(|prefix| prefix.eq_ignore_ascii_case("__Secure-"))
+    }
+
+    /// Whether browsers take a cookie of this name only with `Secure`, `Path=/` and no domain (RFC 6265bis, 4.1.3.2).
+    #[must_use]
+    pub fn is_host_only_by_name(&self) -> bool {
+        self.name.get(..7).is_some_and(|prefix| prefix.eq_ignore_ascii_case("__Host-"))
+    }
+}
+
+/// Which requests from other sites carry a cookie.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+pub enum SameSite {
+    /// Links from other sites.
+    #[default]
+    Lax,
+    /// None.
+    Strict,
+    /// All; the cookie is `Secure`, as browsers want it.
+    None,
+}
+
+impl SameSite {
+    #[allow(clippy::trivially_copy_pass_by_ref)] // serde passes a reference
+    fn is_lax(&self) -> bool {
+        *self == Self::Lax
+    }
 }
 
 /// Where requests without the affinity key go.
@@ -262,8 +313,18 @@ pub struct Mirror {
     pub percent: Percent,
     /// The methods that are mirrored. By default those that change nothing; models are asked by POST.
     pub methods: Vec<String>,
+    /// Requests with a longer body are not copied, nor are those that do not say how long it is.
+    #[serde(skip_serializing_if = "is_default_body")] // other configurations keep their hash
+    pub max_body: Size,
     /// Who copies.
     pub mode: MirrorMode,
+}
+
+/// Bytes of a body that is copied: a quarter of what Envoy buffers of a connection.
+const DEFAULT_BODY: Size = Size::kib(256);
+
+fn is_default_body(size: &Size) -> bool {
+    *size == DEFAULT_BODY
 }
 
 impl Default for Mirror {
@@ -272,6 +333,7 @@ impl Default for Mirror {
             to: String::new(),
             percent: Percent(Share::ALL),
             methods: vec!["GET".into(), "HEAD".into()],
+            max_body: DEFAULT_BODY,
             mode: MirrorMode::default(),
         }
     }

@@ -63,27 +63,31 @@ fn every_mistake_is_told_with_its_place_and_remedy() {
     let blue_green = json!({"active": "red"});
     let rows: Vec<(&str, Value, &str)> = vec![
         ("/name", json!(null), "name: missing or empty; expected a name"),
-        ("/name", json!("Reco"), "name: \"Reco\" is no name; expected lower-case letters, digits and -"),
+        (
+            "/name",
+            json!("Reco"),
+            "name: \"Reco\" is not a valid name; expected lower-case letters, digits and -",
+        ),
         ("/name", json!(long), "name: 64 characters are over the limit of 63"),
         (
             "/name",
             json!(false),
-            "name: found the boolean false, expected a text: put it in quotes (YAML reads yes, no, on, off, y, n as booleans)",
+            "name: found the boolean false, expected a string: put it in quotes (YAML reads yes, no, on, off, y, n as booleans)",
         ),
         ("/release", json!(""), "release: missing or empty"),
-        ("/release", json!(1.5), "release: found the number 1.5, expected a text: put it in quotes"),
+        ("/release", json!(1.5), "release: found the number 1.5, expected a string: put it in quotes"),
         ("/stable", json!(null), "stable: missing; expected the name of a version"),
         (
             "/stable",
             json!("purple"),
-            "stable: \"purple\" is no version; known here: \"blue\", \"green\", \"red\"",
+            "stable: unknown version \"purple\"; known here: \"blue\", \"green\", \"red\"",
         ),
         (
             "/candidate",
             json!("x"),
-            "candidate: \"x\" is no version; known here: \"blue\", \"green\", \"red\"",
+            "candidate: unknown version \"x\"; known here: \"blue\", \"green\", \"red\"",
         ),
-        ("/pin", json!("x"), "pin: \"x\" is no version; known here: \"blue\", \"green\", \"red\""),
+        ("/pin", json!("x"), "pin: unknown version \"x\"; known here: \"blue\", \"green\", \"red\""),
         (
             "/versions",
             json!({}),
@@ -93,7 +97,7 @@ fn every_mistake_is_told_with_its_place_and_remedy() {
         (
             "/versions/always",
             json!({"cluster": "c"}),
-            "versions.always: a word of the override header; expected another name",
+            "versions.always: reserved by the override header; expected another name",
         ),
         ("/versions/green", json!({}), "versions.green.cluster: missing or empty"),
         (
@@ -114,35 +118,35 @@ fn every_mistake_is_told_with_its_place_and_remedy() {
         ("/weights/green", json!(120), "weights.green: 120 is over 100"),
         ("/weights/green", json!(-1), "weights.green: -1 is below 0"),
         ("/weights/green", json!("0.125"), "weights.green: 0.125 has more than two decimals"),
-        ("/weights/green", json!("much"), "weights.green: found the text \"much\", expected a number"),
+        ("/weights/green", json!("much"), "weights.green: found the string \"much\", expected a number"),
         ("/weights/green", json!(99), "weights: the sum 100.25 is over 100"),
         (
             "/weights/purple",
             json!(1),
-            "weights.purple: \"purple\" is no version; known here: \"blue\", \"green\", \"red\"",
+            "weights.purple: unknown version \"purple\"; known here: \"blue\", \"green\", \"red\"",
         ),
         (
             "/weights/blue",
             json!(50),
-            "weights.blue: with stable's share the sum is 56.25, not 100; leave it out: stable gets what is left",
+            "weights.blue: with stable's share the sum is 56.25, not 100; leave it out: stable gets the rest",
         ),
         ("/blue_green", json!({}), "blue_green: expected at most one of weights, steps, blue_green"),
         ("/match/prefix", json!("v2"), "match.prefix: \"v2\" does not start with \"/\""),
         (
             "/match/prefix",
             json!("/a?b"),
-            "match.prefix: \"/a?b\" has a query or fragment; the path is compared without",
+            "match.prefix: \"/a?b\" has a query or fragment; the path is compared without them",
         ),
         ("/match/path", json!("/a"), "match.path: expected at most one of prefix, path"),
         (
             "/match/authority/0",
             json!("*.example.com"),
-            "match.authority[0]: \"*.example.com\" is no host name; expected one such as \"models.example.com\"",
+            "match.authority[0]: \"*.example.com\" is not a host name; expected one such as \"models.example.com\"",
         ),
         (
             "/match/methods/0",
             json!("post"),
-            "match.methods[0]: \"post\" is no method; expected one in capitals, such as \"POST\"",
+            "match.methods[0]: \"post\" is not a method; expected one in capitals, such as \"POST\"",
         ),
         (
             "/match/headers/0",
@@ -157,7 +161,7 @@ fn every_mistake_is_told_with_its_place_and_remedy() {
         (
             "/match/headers/0",
             json!({"name": "a b", "exact": "a"}),
-            "match.headers[0].name: \"a b\" is no name of a header",
+            "match.headers[0].name: \"a b\" is not a valid name of a header",
         ),
         (
             "/match/headers",
@@ -177,12 +181,27 @@ fn every_mistake_is_told_with_its_place_and_remedy() {
         (
             "/session_affinity",
             json!({"source_ip": false}),
-            "session_affinity.source_ip: found false, expected true (or no such field)",
+            "session_affinity.source_ip: found false, expected true (or leave the field out)",
         ),
         (
             "/session_affinity",
             json!({"header": "X-Changeover-Cluster"}),
             "session_affinity.header: a header the filter uses itself; expected another",
+        ),
+        (
+            "/override/header",
+            json!("x-changeover-version"),
+            "override.header: a header the filter uses itself; expected another",
+        ),
+        (
+            "/mirror",
+            json!({"to": "green", "max_body": 1024}),
+            "mirror.max_body: found the string \"1024\", expected a size such as 512B, 256KiB or 1MiB",
+        ),
+        (
+            "/mirror",
+            json!({"to": "green", "max_body": "65MiB"}),
+            "mirror.max_body: 65MiB is over the limit of 64MiB",
         ),
         (
             "/session_affinity/cookie",
@@ -192,12 +211,12 @@ fn every_mistake_is_told_with_its_place_and_remedy() {
         (
             "/session_affinity/cookie/ttl",
             json!("1 day"),
-            "session_affinity.cookie.ttl: found the text \"1 day\", expected a duration such as 500ms, 30s, 10m or 1h30m",
+            "session_affinity.cookie.ttl: found the string \"1 day\", expected a duration such as 500ms, 30s, 10m or 1h30m",
         ),
         (
             "/session_affinity/cookie/ttl",
             json!(30),
-            "session_affinity.cookie.ttl: found the text \"30\", expected a duration such as 500ms, 30s, 10m or 1h30m",
+            "session_affinity.cookie.ttl: found the string \"30\", expected a duration such as 500ms, 30s, 10m or 1h30m",
         ),
         (
             "/session_affinity/cookie/ttl",
@@ -212,23 +231,58 @@ fn every_mistake_is_told_with_its_place_and_remedy() {
         (
             "/session_affinity/cookie",
             json!("uid"),
-            "session_affinity.cookie: found the text \"uid\", expected a map with the fields name, ttl",
+            "session_affinity.cookie: found the string \"uid\", expected a map with the fields name, ttl, same_site, domain, path, partitioned",
+        ),
+        (
+            "/session_affinity/cookie",
+            json!({"name": "uid", "same_site": "none"}),
+            "session_affinity.cookie.same_site: without ttl the cookie is only read; expected a ttl beside it",
+        ),
+        (
+            "/session_affinity/cookie",
+            json!({"name": "uid", "ttl": "1h", "same_site": "None"}),
+            "session_affinity.cookie.same_site: found \"None\", expected one of: lax, strict, none",
+        ),
+        (
+            "/session_affinity/cookie",
+            json!({"name": "uid", "ttl": "1h", "domain": "example.com; Secure"}),
+            "session_affinity.cookie.domain: \"example.com; Secure\" is not a domain; expected one such as \"example.com\"",
+        ),
+        (
+            "/session_affinity/cookie",
+            json!({"name": "uid", "ttl": "1h", "path": "/a;b"}),
+            "session_affinity.cookie.path: \"/a;b\" is not a path of a cookie; expected one such as \"/\", without `;`",
+        ),
+        (
+            "/session_affinity/cookie",
+            json!({"name": "uid", "ttl": "1h", "path": "/a\r\nx: y"}),
+            "session_affinity.cookie.path: \"/a\\u{d}\\u{a}x: y\" holds a control character",
+        ),
+        (
+            "/session_affinity/cookie",
+            json!({"name": "__Host-uid", "ttl": "1h", "domain": "example.com"}),
+            "session_affinity.cookie.domain: a cookie named __Host-… has none",
+        ),
+        (
+            "/session_affinity/cookie",
+            json!({"name": "__host-uid", "ttl": "1h", "path": "/v2"}),
+            "session_affinity.cookie.path: a cookie named __Host-… has the path \"/\"",
         ),
         ("/override/header", json!(""), "override.header: missing or empty; expected the name of a header"),
         (
             "/version_header/request",
             json!("true"),
-            "version_header.request: found the text \"true\", expected true or false, without quotes",
+            "version_header.request: found the string \"true\", expected true or false, without quotes",
         ),
         (
             "/labels/Stage",
             json!("a"),
-            "labels.Stage: no label's name; expected lower-case letters, digits and _, at most 63, no digit first",
+            "labels.Stage: not a label name; expected lower-case letters, digits and _, at most 63, no digit first",
         ),
         (
             "/labels/rollout",
             json!("a"),
-            "labels.rollout: a label the metrics have themselves; expected another name",
+            "labels.rollout: a label that the metrics already have; expected another name",
         ),
         ("/labels/stage", json!("a;b"), "labels.stage: \"a;b\" is empty or holds `;` or a control character"),
         ("/steps", json!([{"pause": {}}]), "steps: expected at most one of weights, steps, blue_green"),
@@ -286,7 +340,7 @@ fn mistakes_in_blue_green_are_told_with_their_places() {
         assert_eq!(problems_of(&[wrong])[0], format!("rollouts[0].blue_green.{expected}"));
     }
     right["analysis"] = Value::Null;
-    let unjudged = "without `analysis` nobody judges; expected `analysis` beside it";
+    let unjudged = "nothing is judged without `analysis`; expected `analysis` beside it";
     assert_eq!(
         problems_of(&[right]),
         [
@@ -345,24 +399,24 @@ fn mistakes_in_steps_and_analysis_are_told_with_their_places() {
         (
             "/steps/2/set_weight",
             json!("much"),
-            "steps[2].set_weight: found the text \"much\", expected a share in percent, or a map of versions to shares",
+            "steps[2].set_weight: found the string \"much\", expected a share in percent, or a map of versions to shares",
         ),
         ("/steps/4/set_weight/green", json!(-1), "steps[4].set_weight.green: -1 is below 0"),
         (
             "/steps/4/set_weight/purple",
             json!(1),
-            "steps[4].set_weight.purple: \"purple\" is no version; known here: \"blue\", \"green\", \"red\"",
+            "steps[4].set_weight.purple: unknown version \"purple\"; known here: \"blue\", \"green\", \"red\"",
         ),
         (
             "/steps/4/set_weight/blue",
             json!(1),
-            "steps[4].set_weight.blue: stable gets what the others leave; expected other versions only",
+            "steps[4].set_weight.blue: stable gets the rest; expected other versions only",
         ),
         ("/steps/6/set_weight", json!(95), "steps[6].set_weight: the sum 100.5 is over 100"),
         (
             "/steps/6/set_weight",
             json!(9),
-            "steps[6].set_weight: 9 is below the 10 of an earlier step; expected weights that do not go down",
+            "steps[6].set_weight: 9 is below the 10 of an earlier step; expected weights that never decrease",
         ),
         (
             "/steps/0/set_mirror",
@@ -373,7 +427,7 @@ fn mistakes_in_steps_and_analysis_are_told_with_their_places() {
         (
             "/steps/1/pause",
             json!({"duration": 10}),
-            "steps[1].pause.duration: found the text \"10\", expected a duration such as 500ms, 30s, 10m or 1h30m",
+            "steps[1].pause.duration: found the string \"10\", expected a duration such as 500ms, 30s, 10m or 1h30m",
         ),
         (
             "/steps/3/pause/duration",
@@ -383,7 +437,7 @@ fn mistakes_in_steps_and_analysis_are_told_with_their_places() {
         (
             "/steps/3/pause/min_requests",
             json!(1.5),
-            "steps[3].pause.min_requests: 1.5 is no whole number from 0 on",
+            "steps[3].pause.min_requests: 1.5 is not a whole number of at least 0",
         ),
         (
             "/analysis",
@@ -404,13 +458,13 @@ fn mistakes_in_steps_and_analysis_are_told_with_their_places() {
         ("/analysis/deadline", json!("2m"), "analysis.deadline: expected a duration from 100ms to 1m"),
         (
             "/analysis/error_when/status/0",
-            json!("6xx"),
-            "analysis.error_when.status[0]: \"6xx\" is no status; expected one such as 503, or a class such as 5xx",
+            json!("axx"),
+            "analysis.error_when.status[0]: \"axx\" is not a status; expected one such as 503, or a class such as 5xx",
         ),
         (
             "/analysis/error_when/grpc_status/0",
             json!(0),
-            "analysis.error_when.grpc_status[0]: 0 is no error of gRPC; expected 1 to 16",
+            "analysis.error_when.grpc_status[0]: 0 is not a gRPC error; expected 1 to 16",
         ),
         (
             "/analysis/metrics",
@@ -420,7 +474,7 @@ fn mistakes_in_steps_and_analysis_are_told_with_their_places() {
         (
             "/analysis/metrics/0/name",
             json!("errors"),
-            "analysis.metrics[0].name: \"errors\" is no metric; known here: \"error_rate\", \"latency\", \"unanswered\", \"client_error_rate\"",
+            "analysis.metrics[0].name: unknown metric \"errors\"; known here: \"error_rate\", \"latency\", \"unanswered\", \"client_error_rate\"",
         ),
         (
             "/analysis/metrics/1",
@@ -437,7 +491,11 @@ fn mistakes_in_steps_and_analysis_are_told_with_their_places() {
             json!(2),
             "analysis.metrics[0].max: 2 is out of range; expected 0.000001 to 0.999",
         ),
-        ("/analysis/metrics/1/max", json!(0.5), "analysis.metrics[1].max: a rate's bound; latency has none"),
+        (
+            "/analysis/metrics/1/max",
+            json!(0.5),
+            "analysis.metrics[1].max: a bound of a rate; latency is not a rate",
+        ),
         (
             "/analysis/metrics/0/quantiles",
             json!([0.5]),
@@ -446,7 +504,7 @@ fn mistakes_in_steps_and_analysis_are_told_with_their_places() {
         (
             "/analysis/metrics/1/quantiles",
             json!([0.9, 0.5]),
-            "analysis.metrics[1].quantiles[1]: 0.5 is not above the one before",
+            "analysis.metrics[1].quantiles[1]: 0.5 is not above the previous one",
         ),
         (
             "/analysis/metrics/1/quantiles",
@@ -466,7 +524,7 @@ fn mistakes_in_steps_and_analysis_are_told_with_their_places() {
         (
             "/analysis/promote_when/no_worse_than",
             json!({"times": 1, "or_points": 0}),
-            "analysis.promote_when.no_worse_than: allows nothing, which no number of requests proves; expected times over 1, or or_points over 0",
+            "analysis.promote_when.no_worse_than: allows no difference, which no number of requests can prove; expected times over 1, or or_points over 0",
         ),
         ("/analysis/progress_deadline", json!("10ms"), "analysis.progress_deadline: expected at least 1s"),
         (
@@ -513,8 +571,8 @@ fn mistakes_in_several_places_are_told_together() {
         problems_of(&[broken, second]),
         [
             "rollouts[0].match.headers[0].exakt: unknown field; known here: name, exact, prefix, present",
-            "rollouts[0].session_affinity.header: found the boolean true, expected a text: put it in quotes (YAML reads yes, no, on, off, y, n as booleans)",
-            "rollouts[0].stabel: unknown field; known here: name, release, match, versions, stable, candidate, pin, session_affinity, override, weights, steps, blue_green, analysis, mirror, version_header, labels",
+            "rollouts[0].session_affinity.header: found the boolean true, expected a string: put it in quotes (YAML reads yes, no, on, off, y, n as booleans)",
+            "rollouts[0].stabel: unknown field; known here: name, release, match, versions, stable, candidate, pin, session_affinity, override, weights, steps, blue_green, analysis, mirror, trust_shadow_header, version_header, labels",
             "rollouts[0].version_header: found a list, expected a map with the fields request, response",
             "rollouts[0].weights.green: 120 is over 100",
             "rollouts[1].versions.b.cluster: missing or empty",
@@ -552,15 +610,15 @@ fn the_control_listener_has_a_configuration_of_its_own() {
         (json!({"token": "x"}), "control.token: unknown field; known here: token_sha256, hosts"),
         (
             json!({"token_sha256": "hunter2"}),
-            "control.token_sha256: no SHA-256; expected 64 hexadecimal digits, as sha256sum prints them",
+            "control.token_sha256: not a SHA-256; expected 64 hexadecimal digits, as sha256sum prints them",
         ),
         (
             json!({"token_sha256": 1.5}),
-            "control.token_sha256: found the number 1.5, expected a text: put it in quotes",
+            "control.token_sha256: found the number 1.5, expected a string: put it in quotes",
         ),
         (
             json!({"hosts": ["*"]}),
-            "control.hosts[0]: \"*\" is no host name; expected one such as \"models.example.com\"",
+            "control.hosts[0]: \"*\" is not a host name; expected one such as \"models.example.com\"",
         ),
         (json!({"hosts": vec!["a"; 17]}), "control.hosts: 17 entries are over the limit of 16"),
     ];
@@ -582,6 +640,21 @@ fn thousands_of_mistakes_are_cut_short() {
     let problems = problems_of(&wrong);
     assert_eq!(problems.len(), 101);
     assert_eq!(problems.last().map(String::as_str), Some("and more: only the first 100 are shown"));
+}
+
+#[test]
+fn the_hash_is_that_of_the_text_that_serde_json_writes() {
+    let rollout = |name: &str| json!({"name": name, "stable": "blue", "versions": {"blue": {"cluster": "b"}}, "match": {"path": format!("/{name}")}});
+    for document in [
+        json!({"rollouts": []}),
+        json!({"rollouts": [rollout("a")]}),
+        json!({"rollouts": [rollout("a"), rollout("b"), rollout("c")]}),
+        json!({"control": {}}),
+    ] {
+        let config = check(&document).expect("a valid configuration");
+        let text = serde_json::to_vec(&config).expect("it serializes");
+        assert_eq!(hash(&config), SipHasher24::new().hash(&text) & ((1 << 48) - 1), "{document}");
+    }
 }
 
 #[test]

@@ -84,7 +84,7 @@ impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let number = f64::deserialize(deserializer)?;
         if number.fract() != 0.0 || !(0.0..=Self::MOST).contains(&number) {
-            return Err(de::Error::custom(format_args!("{number} is no whole number from 0 on")));
+            return Err(de::Error::custom(format_args!("{number} is not a whole number of at least 0")));
         }
         Ok(Self(number as u64))
     }
@@ -161,6 +161,62 @@ impl<'de> Deserialize<'de> for Duration {
     }
 }
 
+/// A number of bytes, written as `512B`, `256KiB` or `1MiB`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(u64);
+
+impl Size {
+    const UNITS: [(&str, u64); 3] = [("MiB", 1_048_576), ("KiB", 1_024), ("B", 1)];
+
+    /// So many KiB.
+    #[must_use]
+    pub const fn kib(number: u32) -> Self {
+        Self((number as u64).saturating_mul(1_024))
+    }
+
+    /// The number of bytes.
+    #[must_use]
+    pub fn bytes(self) -> u64 {
+        self.0
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (number, unit) = text.split_at_checked(text.find(|c: char| !c.is_ascii_digit())?)?;
+        let (_, bytes) = Self::UNITS.into_iter().find(|(name, _)| *name == unit)?;
+        number.parse::<u64>().ok()?.checked_mul(bytes).map(Self)
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fits = |(_, bytes): &(&str, u64)| self.0 >= *bytes && self.0.is_multiple_of(*bytes);
+        let (name, bytes) = Self::UNITS.into_iter().find(fits).unwrap_or(("B", 1));
+        write!(f, "{}{name}", self.0.checked_div(bytes).unwrap_or(0))
+    }
+}
+
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Size;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a size such as 512B, 256KiB or 1MiB")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Size, E> {
+                Size::parse(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
 /// A SHA-256, written in hexadecimal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sha256([u8; 32]);
@@ -203,14 +259,14 @@ impl<'de> Deserialize<'de> for Sha256 {
         let text = String::deserialize(deserializer)?;
         // What was found is not shown: it may be the secret itself, and messages go to logs.
         Self::parse(&text).ok_or_else(|| {
-            de::Error::custom("no SHA-256; expected 64 hexadecimal digits, as sha256sum prints them")
+            de::Error::custom("not a SHA-256; expected 64 hexadecimal digits, as sha256sum prints them")
         })
     }
 }
 
 #[cfg(not(target_arch = "wasm32"))]
 mod schema {
-    use super::{Count, Duration, Percent, Sha256};
+    use super::{Count, Duration, Percent, Sha256, Size};
     use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
     use std::borrow::Cow;
 
@@ -242,6 +298,19 @@ mod schema {
         }
         fn json_schema(_: &mut SchemaGenerator) -> Schema {
             json_schema!({"type": "string", "pattern": "^[0-9a-fA-F]{64}$"})
+        }
+    }
+
+    impl JsonSchema for Size {
+        fn schema_name() -> Cow<'static, str> {
+            "Size".into()
+        }
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            json_schema!({
+                "description": "A number of bytes: a whole number with the unit B, KiB or MiB.",
+                "type": "string", "pattern": r"^\d+(B|KiB|MiB)$",
+                "examples": ["512B", "256KiB", "1MiB"],
+            })
         }
     }
 
@@ -291,6 +360,27 @@ mod tests {
             ["", "5", "s", "5x", "1m1h", "1s1s", "-1s", "1.5s", " 1s", "99999999999999999999h", "5m s"]
         {
             assert_eq!(Duration::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_read_as_they_are_written() {
+        for (text, bytes) in [("0B", 0), ("512B", 512), ("256KiB", 262_144), ("1MiB", 1_048_576)] {
+            assert_eq!(Size::parse(text).map(Size::bytes), Some(bytes), "{text}");
+            assert_eq!(Size(bytes).to_string(), text);
+        }
+        for text in [
+            "",
+            "5",
+            "KiB",
+            "1kb",
+            "1MiB1B",
+            "-1B",
+            "1.5MiB",
+            "99999999999999999999B",
+            "18014398509481984MiB",
+        ] {
+            assert_eq!(Size::parse(text), None, "{text}");
         }
     }
 

@@ -4,6 +4,7 @@
 //! it. Whatever ends in a problem has changed nothing.
 
 use super::access::{Access, is_foreign};
+use super::allowance::Allowance;
 use super::body;
 use super::request::{MOST_BODY, Request};
 use super::response::Response;
@@ -18,12 +19,13 @@ use crate::rollout::record::Record;
 use crate::rollout::run::Now;
 
 /// Rollouts on one page.
-pub const MOST_ON_A_PAGE: usize = 1_000;
+pub const MOST_ON_A_PAGE: usize = 100;
 
 /// The API of one control listener.
 #[derive(Clone, Debug, Default)]
 pub struct Api {
     access: Access,
+    allowance: Allowance,
 }
 
 /// What is to be done about a request.
@@ -39,7 +41,7 @@ impl Api {
     /// The API as it is configured.
     #[must_use]
     pub fn new(control: &schema::Control) -> Self {
-        Self { access: Access::new(control) }
+        Self { access: Access::new(control), allowance: Allowance::default() }
     }
 
     /// Answers a request, or says what is to be changed.
@@ -63,14 +65,28 @@ impl Api {
                 .with("www-authenticate", "Bearer"));
         }
         let Some((resource, query)) = asked else {
-            return Err(Response::problem(404, "there is nothing here; /v1/rollouts lists the rollouts"));
+            return Err(Response::problem(404, "not found; /v1/rollouts lists the rollouts"));
         };
         if request.body.len() > MOST_BODY {
             return Err(Response::problem(413, format!("the body is over {MOST_BODY} bytes")));
         }
         match resource {
             Resource::Command(name, verb) => command(request, query, name, verb, shared).map(Handled::Change),
-            resource => look(request, query, &resource, (shared, now)).map(Handled::Answer),
+            Resource::Health => {
+                looks(request)?;
+                no_parameters(query)?;
+                Ok(Handled::Answer(Response::json(200, &Health { status: "ok" })))
+            }
+            Resource::State(state) => {
+                looks(request)?;
+                self.allowance.has_room(now.uptime).map_err(|seconds| {
+                    Response::problem(429, format!("too many questions at once; ask again in {seconds} s"))
+                        .with("retry-after", seconds.to_string())
+                })?;
+                let (answer, shown) = look(query, &state, (shared, now))?;
+                self.allowance.take(shown);
+                Ok(Handled::Answer(answer))
+            }
         }
     }
 }
@@ -94,12 +110,12 @@ pub fn changed(
         Err(NotChanged::Unknown) => no_such_rollout(name),
         Err(NotChanged::OtherRevision(revision)) => Response::problem(
             412,
-            format!("{name} is at revision {revision} by now; look at it again before you change it"),
+            format!("{name} is now at revision {revision}; read it again before changing it"),
         )
         .with("etag", etag(*revision)),
         Err(NotChanged::Refused(Refused(why))) => Response::problem(409, why.clone()),
         Err(NotChanged::Busy) => {
-            Response::problem(409, "others change the rollout at the same time; try again")
+            Response::problem(409, "too many changes to the rollout at the same time; try again")
         }
     }
 }
@@ -107,10 +123,15 @@ pub fn changed(
 /// What a path leads to.
 enum Resource<'a> {
     Health,
+    State(State<'a>),
+    Command(&'a str, &'static Verb),
+}
+
+/// What is to be seen of rollouts.
+enum State<'a> {
     Rollouts,
     Rollout(&'a str),
     Events(&'a str),
-    Command(&'a str, &'static Verb),
 }
 
 impl<'a> Resource<'a> {
@@ -120,45 +141,51 @@ impl<'a> Resource<'a> {
         }
         let rest = path.strip_prefix("/v1/rollouts")?;
         if rest.is_empty() {
-            return Some(Self::Rollouts);
+            return Some(Self::State(State::Rollouts));
         }
         let rest = rest.strip_prefix('/')?;
-        let Some((name, what)) = rest.split_once('/') else { return Some(Self::Rollout(rest)) };
+        let Some((name, what)) = rest.split_once('/') else { return Some(Self::State(State::Rollout(rest))) };
         if what == "events" {
-            return Some(Self::Events(name));
+            return Some(Self::State(State::Events(name)));
         }
         let verb = VERBS.into_iter().find(|verb| verb.name == what)?;
         Some(Self::Command(name, verb))
     }
 }
 
-/// Answers a request that changes nothing.
+/// Whether a request changes nothing. Envoy leaves the body of an answer to HEAD out.
+fn looks(request: &Request) -> Result<(), Response> {
+    if matches!(request.method.as_slice(), b"GET" | b"HEAD") {
+        Ok(())
+    } else {
+        Err(wrong_method("GET, HEAD"))
+    }
+}
+
+/// Answers a request that changes nothing. Returns the answer, and how many rollouts or events it shows.
 fn look(
-    request: &Request,
     query: &str,
-    resource: &Resource<'_>,
+    state: &State<'_>,
     (shared, now): (&impl Shared, Now),
-) -> Result<Response, Response> {
-    // Envoy leaves the body of an answer to HEAD out.
-    if !matches!(request.method.as_slice(), b"GET" | b"HEAD") {
-        return Err(wrong_method("GET, HEAD"));
-    }
-    if let Resource::Rollouts = resource {
-        return Ok(Response::json(200, &page(parameter("after", query)?, shared, now)));
-    }
-    no_parameters(query)?;
-    match *resource {
-        Resource::Rollout(name) => {
+) -> Result<(Response, usize), Response> {
+    match *state {
+        State::Rollouts => {
+            let page = page(parameter("after", query)?, shared, now);
+            Ok((Response::json(200, &page), page.rollouts.len()))
+        }
+        State::Rollout(name) => {
+            no_parameters(query)?;
             let record = fleet::record(shared, name).ok_or_else(|| no_such_rollout(name))?;
-            Ok(shown(200, &Rollout::new(name, &record, now)))
+            Ok((shown(200, &Rollout::new(name, &record, now)), 1))
         }
-        Resource::Events(name) => {
+        State::Events(name) => {
+            no_parameters(query)?;
             fleet::record(shared, name).ok_or_else(|| no_such_rollout(name))?;
-            let events =
-                journal::of(shared, name).iter().rev().map(|event| Event::new(name, event)).collect();
-            Ok(Response::json(200, &Journal { events }))
+            let events = journal::of(shared, name);
+            let events: Vec<Event> = events.iter().rev().map(|event| Event::new(name, event)).collect();
+            let shown = events.len();
+            Ok((Response::json(200, &Journal { events }), shown))
         }
-        _ => Ok(Response::json(200, &Health { status: "ok" })),
     }
 }
 
@@ -174,7 +201,7 @@ fn command(
         return Err(wrong_method("POST"));
     }
     if is_foreign(request.origin.as_deref(), &request.authority) {
-        return Err(Response::problem(403, "a page of another origin changes nothing here"));
+        return Err(Response::problem(403, "pages of another origin may not change anything"));
     }
     if !request.is_json() {
         return Err(Response::problem(415, "expected `content-type: application/json`"));
@@ -216,7 +243,10 @@ fn parameter<'a>(known: &str, query: &'a str) -> Result<Option<&'a str>, Respons
         match pair.split_once('=') {
             Some((name, value)) if name == known && found.is_none() => found = Some(value),
             _ => {
-                return Err(Response::problem(422, format!("expected no query parameter but one `{known}`")));
+                return Err(Response::problem(
+                    422,
+                    format!("expected at most one query parameter, `{known}`"),
+                ));
             }
         }
     }

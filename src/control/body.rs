@@ -42,7 +42,7 @@ pub(super) fn shares(body: &[u8]) -> Result<Shares, Response> {
 
 /// The name of the side in `{"active": "green"}`.
 pub(super) fn active(body: &[u8]) -> Result<String, Response> {
-    let expected = "expected {\"active\": \"…\"} with the name of the version that is to answer";
+    let expected = "expected {\"active\": \"…\"} with the name of the version to send all traffic to";
     let fields = fields(body, expected)?;
     let active = only("active", &fields, expected)?.and_then(Value::as_str);
     active.map(str::to_owned).ok_or_else(|| Response::problem(422, expected))
@@ -62,7 +62,7 @@ fn fields(body: &[u8], expected: &str) -> Result<Map<String, Value>, Response> {
     match serde_json::from_slice(body) {
         // serde_json takes the last of two that have one name, another reader the first.
         Ok(Value::Object(fields)) if colons(body) > fields.len() && !fields.values().any(is_nested) => {
-            Err(Response::problem(422, "a field stands there twice"))
+            Err(Response::problem(422, "duplicate field"))
         }
         Ok(Value::Object(fields)) => Ok(fields),
         _ => Err(Response::problem(422, expected)),
@@ -102,7 +102,7 @@ mod tests {
         ] {
             let problem = fields(body.as_bytes(), "").expect_err(body);
             assert_eq!(problem.status, 422);
-            assert!(problem.body.contains("a field stands there twice"), "{}", problem.body);
+            assert!(problem.body.contains("duplicate field"), "{}", problem.body);
         }
         for body in ["{}", r#"{"a:\"b\\": 10, "b": ":\\\":"}"#, r#"{ "b" : "\\", "c" : ":" }"#] {
             assert!(fields(body.as_bytes(), "").is_ok(), "{body}");

@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod allowance;
 pub mod api;
 mod body;
 #[cfg(all(test, not(target_arch = "wasm32")))]

@@ -24,7 +24,7 @@ pub struct Problem {
     pub title: String,
     /// The status.
     pub status: u16,
-    /// What was found and what would be right.
+    /// What was found, and what was expected.
     pub detail: String,
 }
 
@@ -71,6 +71,7 @@ fn title(status: u16) -> &'static str {
         412 => "Precondition Failed",
         413 => "Content Too Large",
         415 => "Unsupported Media Type",
+        429 => "Too Many Requests",
         _ => "Unprocessable Content",
     }
 }

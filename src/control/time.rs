@@ -62,11 +62,12 @@ mod tests {
     #[test]
     fn every_day_has_its_date_and_they_are_in_order() {
         let mut before = String::new();
-        for day in 0..200_000 {
+        // To the end of 2100, which is no leap year while 2000 was one.
+        for day in 0..47_847 {
             let text = rfc3339(day * DAY);
             assert!(text > before, "{before} {text}");
             before = text;
         }
-        assert_eq!(before, "2517-07-31T00:00:00.000Z");
+        assert_eq!(before, "2100-12-31T00:00:00.000Z");
     }
 }

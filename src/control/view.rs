@@ -28,56 +28,56 @@ pub type Shares = BTreeMap<String, Percent>;
 pub struct Page {
     /// The rollouts.
     pub rollouts: Vec<Rollout>,
-    /// The name after which the next page begins; `null` on the last one.
+    /// Pass it as `after` to get the next page; `null` on the last one.
     pub next: Option<String>,
 }
 
-/// Where a rollout stands.
+/// The state of a rollout.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct Rollout {
     /// Its name.
     pub name: String,
-    /// Rises with everything that happens to it; also its `ETag`.
+    /// Rises with every event; also its `ETag`.
     pub revision: u64,
     /// The release.
     pub release: String,
     /// From 1.
     pub attempt: u32,
-    /// Where it is in its life.
+    /// Its phase.
     pub phase: Phase,
-    /// Why, in words; empty where the phase says it all.
+    /// Why, in one sentence; empty if the phase says enough.
     pub reason: String,
-    /// Whether a pin decides where requests go.
+    /// Whether a pin overrides the weights.
     pub pinned: bool,
-    /// The version that is known to be good.
+    /// The version known to be good.
     #[serde(default)]
     pub stable: String,
-    /// The version that is being released; `null` when there is none besides stable.
+    /// The version being released; `null` if there is none.
     #[serde(default)]
     pub candidate: Option<String>,
-    /// Where in its steps.
+    /// Its present step.
     pub step: Step,
-    /// All its steps; a bake is two.
+    /// All steps as configured; a bake counts as two.
     #[serde(default)]
     pub steps: Vec<Planned>,
     /// The watch after a flip; `null` when there is none.
     #[serde(default)]
     pub watch: Option<Watch>,
-    /// The shares in force, of every version.
+    /// The shares in force, for every version.
     pub weights: Shares,
-    /// What is judged: users where they keep their versions.
+    /// What is judged: users with session affinity, otherwise requests.
     #[serde(default)]
     pub unit: Unit,
-    /// The shares that candidate and stable had of the requests (or users) of both since the step began; empty
-    /// before any was judged.
+    /// Observed shares of candidate and stable in the requests (or users) of both since the step began; empty
+    /// until the first is judged.
     pub observed_share: Shares,
     /// The mirror's share; `null` without a mirror.
     pub mirror: Option<Percent>,
-    /// What the judge has found so far. `all` decides: the average of the others, which say where it comes from;
-    /// since a flip, the watch after it if that says more.
+    /// The evidence so far. `all` decides: the average of the other metrics; after a flip, the larger of that
+    /// average and the watch.
     pub evidence: Vec<Evidence>,
-    /// Workers that have not confirmed yet that they use this state; only in the answer to a command.
+    /// Workers that have not yet confirmed this state; only in the answer to a command.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing_workers: Vec<usize>,
 }
@@ -86,11 +86,11 @@ pub struct Rollout {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct Step {
-    /// The step that waits, counted from 0; the number of steps when all are done.
+    /// The step that waits, counted from 0; equal to `count` when all are done.
     pub index: usize,
-    /// The number of steps; 0 when it does not move by itself.
+    /// The number of steps; 0 without steps.
     pub count: usize,
-    /// Milliseconds that this step has waited.
+    /// How long this step has waited, in milliseconds.
     #[serde(default)]
     pub waited_ms: u64,
     /// The candidate's requests that were judged since this step began; where users are judged, distinct users.
@@ -98,17 +98,17 @@ pub struct Step {
     pub requests: u64,
 }
 
-/// How far the watch after a flip is.
+/// Progress of the watch after a flip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct Watch {
-    /// Milliseconds that it has lasted.
+    /// How long it has lasted, in milliseconds.
     pub waited_ms: u64,
-    /// Milliseconds that it is to last.
+    /// How long it will last, in milliseconds.
     pub duration_ms: u64,
 }
 
-/// A step as it is planned, under the names that it has in the configuration.
+/// A step as configured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
@@ -117,7 +117,7 @@ pub enum Planned {
     SetWeight(Shares),
     /// Sets the mirror's share.
     SetMirror(Percent),
-    /// Waits: for so many milliseconds and so many of the candidate's requests (or users); for a person when there is neither.
+    /// Waits for `duration_ms` and `min_requests` of the candidate's requests (or users); for a promotion if both are absent.
     Pause {
         /// Milliseconds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -128,7 +128,7 @@ pub enum Planned {
     },
 }
 
-/// How sure one can be that the candidate is worse.
+/// The evidence that the candidate is worse.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct Evidence {
@@ -136,11 +136,11 @@ pub struct Evidence {
     pub metric: String,
     /// The logarithm of its e-value.
     pub log10_e: Option<f64>,
-    /// The logarithm of the e-value that decides; `null` but for the average.
+    /// The logarithm of the e-value at which the candidate is worse; `null` for all but the average.
     pub threshold: Option<f64>,
 }
 
-/// That the API is there.
+/// The API is up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct Health {
@@ -168,49 +168,49 @@ pub struct Event {
     pub release: String,
     /// From 1.
     pub attempt: u32,
-    /// Who did it.
+    /// What caused it.
     pub actor: Actor,
     /// What was done.
     pub action: Action,
-    /// The metric that accuses most, where the judge was the reason.
+    /// The metric with the most evidence against the candidate, if the judge caused the event; or `circuit_breaker`.
     pub rule: Option<String>,
     /// The logarithm of the e-value that decided; a circuit breaker's: errors in a row.
     pub value: Option<f64>,
     /// The logarithm of its threshold; a circuit breaker's: the errors that are enough.
     pub threshold: Option<f64>,
-    /// What was counted of that metric since the step began; after a flip, of the old side before it.
+    /// The counts of that metric since the step began; after a flip, the old side's are those before it.
     pub samples: Option<Samples>,
     /// Shares before.
     pub from: Shares,
     /// Shares after.
     pub to: Shares,
-    /// All of it in one sentence.
+    /// The event in one sentence.
     pub message: String,
 }
 
-/// What was counted of both versions.
+/// The counts of both versions.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct Samples {
     /// What was counted.
     pub unit: Unit,
-    /// The version that is being released.
+    /// The version being released.
     pub candidate: Sample,
     /// The version it is compared with.
     pub stable: Sample,
 }
 
-/// What was counted of one version.
+/// The counts of one version.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct Sample {
-    /// Requests, or users, with the event that the metric is about.
+    /// Requests, or users, with the metric's event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events: Option<u64>,
-    /// The mean of their values, where the metric is about that.
+    /// The mean of their values, if the metric is a mean.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mean: Option<f64>,
-    /// All requests, or users.
+    /// All judged requests, or users.
     pub units: u64,
 }
 

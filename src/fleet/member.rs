@@ -142,10 +142,10 @@ impl Member {
         self.serves = true;
     }
 
-    /// Notes that the configurations in use have changed.
+    /// Notes that the configurations in use have changed. Heads may have as well while they were made ready.
     pub fn reconfigured(&mut self) {
         self.has_changed = true;
-        self.catching_up = None;
+        self.catching_up = Some(CatchUp::default());
     }
 
     /// What is counted of a rollout, from now on with these signals.
@@ -158,18 +158,16 @@ impl Member {
         tracked
     }
 
-    /// Puts a new plan where its rollouts stand, before a request is routed by it.
-    pub fn place(&self, shared: &impl Shared, in_use: InUse<'_>, clock: Clock) {
-        for rollout in in_use.plan.rollouts() {
-            let Some(head) = heads::read(shared, &rollout.name) else { continue };
-            if rollout.follow(&head) {
-                continue;
-            }
-            // Another program: the leader will do the same with this configuration; until then every VM foresees it.
-            if let Some(mut record) = super::record(shared, &rollout.name) {
-                leader::configure(&mut record, &rollout.program, in_use.loaded_at, clock);
-                rollout.follow(&record.head(&rollout.name));
-            }
+    /// Puts a new rollout where it stands, before a request is routed by it.
+    pub fn place(&self, shared: &impl Shared, rollout: &Rollout, loaded_at: u64, clock: Clock) {
+        let Some(head) = heads::read(shared, &rollout.name) else { return };
+        if rollout.follow(&head) {
+            return;
+        }
+        // Another program: the leader will do the same with this configuration; until then every VM foresees it.
+        if let Some(mut record) = super::record(shared, &rollout.name) {
+            leader::configure(&mut record, &rollout.program, loaded_at, clock);
+            rollout.follow(&record.head(&rollout.name));
         }
     }
 

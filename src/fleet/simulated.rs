@@ -42,7 +42,7 @@ impl Vm {
     /// Puts a configuration into use.
     pub fn load(&mut self, shared: &impl Shared, config: &Config, clock: Clock) {
         let plan = Plan::new(config);
-        self.member.place(shared, InUse { plan: &plan, loaded_at: clock.uptime }, clock);
+        plan.rollouts().iter().for_each(|rollout| self.member.place(shared, rollout, clock.uptime, clock));
         let mut judged = |rollout: &Rollout| {
             let rules = rollout.program.rules()?;
             Some(self.member.tracked(&rollout.name, rules.signals()))

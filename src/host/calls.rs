@@ -1,17 +1,18 @@
-//! Every call from the module into Envoy: the only file with unsafe code.
+//! Every call from the module into Envoy.
 //!
-//! The SDK's own wrappers panic on a status they do not expect and on headers that are not UTF-8, both of
-//! which a client can cause, and a panic costs the worker's VM. These return an `Option`: a call that fails
-//! is a value that is not there. The ABI is <https://github.com/proxy-wasm/spec/tree/main/abi-versions/v0.2.1>.
+//! A call that fails is a value that is not there: which headers exist and what is in them is up to clients, and a panic
+//! costs the worker's VM. The ABI is <https://github.com/proxy-wasm/spec/tree/main/abi-versions/v0.2.1>.
 
 #![allow(unsafe_code)] // calls across the ABI; each wrapper states why it is sound
 
-use proxy_wasm::types::LogLevel;
+use log::Level;
 
+use super::memory::{self, Bytes};
+use crate::abi::pairs;
 use crate::control::response::Response;
 use crate::fleet::shared::NotWritten;
 
-mod abi {
+mod imports {
     unsafe extern "C" {
         pub(super) fn proxy_log(level: u32, text: *const u8, size: usize) -> u32;
         pub(super) fn proxy_get_log_level(level: *mut u32) -> u32;
@@ -31,6 +32,7 @@ mod abi {
             data: *mut *mut u8,
             size: *mut usize,
         ) -> u32;
+        pub(super) fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
         pub(super) fn proxy_replace_header_map_value(
             map: u32,
             key: *const u8,
@@ -111,6 +113,8 @@ pub(super) enum Headers {
     Request = 0,
     /// The response's.
     Response = 2,
+    /// Those behind the response's body.
+    ResponseTrailers = 3,
 }
 
 /// A kind of metric.
@@ -128,31 +132,31 @@ const PLUGIN_CONFIGURATION: u32 = 7;
 /// WASI's clock that neither jumps nor goes back.
 const MONOTONIC: u32 = 1;
 
-/// Calls a function that returns bytes, and takes them over.
-fn bytes(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Option<Vec<u8>> {
-    let (mut data, mut size) = (std::ptr::null_mut(), 0);
-    if call(&mut data, &mut size) != OK {
-        return None;
-    }
-    if data.is_null() || size == 0 {
-        return Some(Vec::new());
-    }
-    // SAFETY: the host puts what it returns into memory that it asks the SDK's allocator for
-    // (`proxy_on_memory_allocate`), which is a boxed slice of exactly `size` bytes, and gives it away.
-    Some(unsafe { Vec::from_raw_parts(data, size, size) })
+/// Calls a function that returns bytes: it writes their address and size.
+fn bytes(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Option<Bytes> {
+    let (mut address, mut size) = (std::ptr::null_mut(), 0);
+    (call(&mut address, &mut size) == OK).then(|| memory::written(size))
 }
 
 /// Writes a line to Envoy's log.
-pub(super) fn log(level: LogLevel, text: &str) {
+pub(super) fn log(level: Level, text: &str) {
+    // The ABI counts from 0 (trace) to 4 (error).
+    let level = match level {
+        Level::Trace => 0,
+        Level::Debug => 1,
+        Level::Info => 2,
+        Level::Warn => 3,
+        Level::Error => 4,
+    };
     // SAFETY: the host copies the text before it returns.
-    unsafe { abi::proxy_log(level as u32, text.as_ptr(), text.len()) };
+    unsafe { imports::proxy_log(level, text.as_ptr(), text.len()) };
 }
 
 /// The level of Envoy's logger for Wasm: 0 (trace) to 5 (critical), more when it is off.
 pub(super) fn log_level() -> u32 {
-    let mut level = LogLevel::Info as u32;
+    let mut level = 2;
     // SAFETY: the host writes one u32.
-    unsafe { abi::proxy_get_log_level(&mut level) };
+    unsafe { imports::proxy_get_log_level(&mut level) };
     level
 }
 
@@ -160,7 +164,7 @@ pub(super) fn log_level() -> u32 {
 pub(super) fn now() -> u64 {
     let mut now = 0;
     // SAFETY: the host writes one u64.
-    unsafe { abi::proxy_get_current_time_nanoseconds(&mut now) };
+    unsafe { imports::proxy_get_current_time_nanoseconds(&mut now) };
     now
 }
 
@@ -168,7 +172,7 @@ pub(super) fn now() -> u64 {
 pub(super) fn uptime() -> u64 {
     let mut now = 0;
     // SAFETY: the host writes one u64.
-    unsafe { abi::clock_time_get(MONOTONIC, 0, &mut now) };
+    unsafe { imports::clock_time_get(MONOTONIC, 0, &mut now) };
     now
 }
 
@@ -176,36 +180,45 @@ pub(super) fn uptime() -> u64 {
 pub(super) fn entropy() -> u64 {
     let mut seed = [0; 8];
     // SAFETY: the host writes that many bytes.
-    unsafe { abi::random_get(seed.as_mut_ptr(), seed.len()) };
+    unsafe { imports::random_get(seed.as_mut_ptr(), seed.len()) };
     u64::from_le_bytes(seed)
 }
 
 /// Calls the root's `on_tick` every so many milliseconds; 0: no longer.
 pub(super) fn set_tick_period(milliseconds: u32) {
     // SAFETY: no memory is shared.
-    unsafe { abi::proxy_set_tick_period_milliseconds(milliseconds) };
+    unsafe { imports::proxy_set_tick_period_milliseconds(milliseconds) };
 }
 
 /// The plugin's configuration, in whatever form Envoy has it.
-pub(super) fn plugin_configuration() -> Option<Vec<u8>> {
+pub(super) fn plugin_configuration() -> Option<Bytes> {
     // SAFETY: the host writes a pointer and a size.
     bytes(|data, size| unsafe {
-        abi::proxy_get_buffer_bytes(PLUGIN_CONFIGURATION, 0, usize::MAX, data, size)
+        imports::proxy_get_buffer_bytes(PLUGIN_CONFIGURATION, 0, usize::MAX, data, size)
     })
 }
 
 /// So many bytes from the beginning of the request's body, as far as it has come and Envoy holds it.
-pub(super) fn request_body(size: usize) -> Option<Vec<u8>> {
+pub(super) fn request_body(size: usize) -> Option<Bytes> {
     // SAFETY: the host writes a pointer and a size.
-    bytes(|data, length| unsafe { abi::proxy_get_buffer_bytes(REQUEST_BODY, 0, size, data, length) })
+    bytes(|data, length| unsafe { imports::proxy_get_buffer_bytes(REQUEST_BODY, 0, size, data, length) })
 }
 
 /// The first value of a header; its name in lower case.
-pub(super) fn header(map: Headers, name: &str) -> Option<Vec<u8>> {
+pub(super) fn header(map: Headers, name: &str) -> Option<Bytes> {
     // SAFETY: the host reads the name, and writes a pointer and a size.
     bytes(|data, size| unsafe {
-        abi::proxy_get_header_map_value(map as u32, name.as_ptr(), name.len(), data, size)
+        imports::proxy_get_header_map_value(map as u32, name.as_ptr(), name.len(), data, size)
     })
+}
+
+/// All headers, as [`pairs::values`] reads them; `None` when Envoy does not hand over that many at once. It costs as much
+/// as one and a half [`header`]s.
+pub(super) fn headers(map: Headers) -> Option<Bytes> {
+    // SAFETY: the host writes a pointer and a size.
+    let all = bytes(|data, size| unsafe { imports::proxy_get_header_map_pairs(map as u32, data, size) })?;
+    // Nothing stands for too many as well.
+    (!all.is_empty()).then_some(all)
 }
 
 /// The response's status, as it stands in its headers; also when the request has ended.
@@ -217,7 +230,7 @@ pub(super) fn status() -> Option<u64> {
 pub(super) fn set_header(map: Headers, name: &str, value: &str) {
     // SAFETY: the host copies name and value before it returns.
     unsafe {
-        abi::proxy_replace_header_map_value(
+        imports::proxy_replace_header_map_value(
             map as u32,
             name.as_ptr(),
             name.len(),
@@ -231,20 +244,26 @@ pub(super) fn set_header(map: Headers, name: &str, value: &str) {
 pub(super) fn add_header(map: Headers, name: &str, value: &str) {
     // SAFETY: the host copies name and value before it returns.
     unsafe {
-        abi::proxy_add_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len())
+        imports::proxy_add_header_map_value(
+            map as u32,
+            name.as_ptr(),
+            name.len(),
+            value.as_ptr(),
+            value.len(),
+        )
     };
 }
 
 /// Removes a header.
 pub(super) fn remove_header(map: Headers, name: &str) {
     // SAFETY: the host reads the name.
-    unsafe { abi::proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) };
+    unsafe { imports::proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) };
 }
 
 /// A property; the parts of its path are separated by NUL.
-pub(super) fn property(path: &str) -> Option<Vec<u8>> {
+pub(super) fn property(path: &str) -> Option<Bytes> {
     // SAFETY: the host reads the path, and writes a pointer and a size.
-    bytes(|data, size| unsafe { abi::proxy_get_property(path.as_ptr(), path.len(), data, size) })
+    bytes(|data, size| unsafe { imports::proxy_get_property(path.as_ptr(), path.len(), data, size) })
 }
 
 /// A property that is a number.
@@ -256,7 +275,7 @@ pub(super) fn property_u64(path: &str) -> Option<u64> {
 pub(super) fn define_metric(kind: Metric, name: &str) -> Option<u32> {
     let mut id = 0;
     // SAFETY: the host reads the name and writes one u32.
-    let status = unsafe { abi::proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &mut id) };
+    let status = unsafe { imports::proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &mut id) };
     (status == OK).then_some(id)
 }
 
@@ -268,21 +287,21 @@ pub(super) fn increment(counter: u32) {
 /// Adds to a counter.
 pub(super) fn add(counter: u32, by: u64) {
     // SAFETY: no memory is shared.
-    unsafe { abi::proxy_increment_metric(counter, i64::try_from(by).unwrap_or(i64::MAX)) };
+    unsafe { imports::proxy_increment_metric(counter, i64::try_from(by).unwrap_or(i64::MAX)) };
 }
 
 /// Sets a gauge, or records a value in a histogram.
 pub(super) fn record(metric: u32, value: u64) {
     // SAFETY: no memory is shared.
-    unsafe { abi::proxy_record_metric(metric, value) };
+    unsafe { imports::proxy_record_metric(metric, value) };
 }
 
 /// A value that all VMs with this `vm_id` share, and what [`set_shared`] wants to replace it.
-pub(super) fn shared(key: &str) -> Option<(Vec<u8>, u32)> {
+pub(super) fn shared(key: &str) -> Option<(Bytes, u32)> {
     let mut cas = 0;
     // SAFETY: the host reads the key, and writes a pointer, a size and one u32.
     let value = bytes(|data, size| unsafe {
-        abi::proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &mut cas)
+        imports::proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &mut cas)
     })?;
     Some((value, cas))
 }
@@ -291,7 +310,7 @@ pub(super) fn shared(key: &str) -> Option<(Vec<u8>, u32)> {
 pub(super) fn set_shared(key: &str, value: &[u8], cas: u32) -> Result<(), NotWritten> {
     // SAFETY: the host copies key and value before it returns.
     let status =
-        unsafe { abi::proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) };
+        unsafe { imports::proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) };
     match status {
         OK => Ok(()),
         CAS_MISMATCH => Err(NotWritten::Lost),
@@ -303,7 +322,7 @@ pub(super) fn set_shared(key: &str, value: &[u8], cas: u32) -> Result<(), NotWri
 pub(super) fn register_queue(name: &str) -> Option<u32> {
     let mut queue = 0;
     // SAFETY: the host reads the name and writes one u32.
-    let status = unsafe { abi::proxy_register_shared_queue(name.as_ptr(), name.len(), &mut queue) };
+    let status = unsafe { imports::proxy_register_shared_queue(name.as_ptr(), name.len(), &mut queue) };
     (status == OK).then_some(queue)
 }
 
@@ -312,7 +331,13 @@ pub(super) fn find_queue(vm_id: &[u8], name: &str) -> Option<u32> {
     let mut queue = 0;
     // SAFETY: the host reads both texts and writes one u32.
     let status = unsafe {
-        abi::proxy_resolve_shared_queue(vm_id.as_ptr(), vm_id.len(), name.as_ptr(), name.len(), &mut queue)
+        imports::proxy_resolve_shared_queue(
+            vm_id.as_ptr(),
+            vm_id.len(),
+            name.as_ptr(),
+            name.len(),
+            &mut queue,
+        )
     };
     (status == OK).then_some(queue)
 }
@@ -320,28 +345,28 @@ pub(super) fn find_queue(vm_id: &[u8], name: &str) -> Option<u32> {
 /// Puts a value into a queue.
 pub(super) fn enqueue(queue: u32, value: &[u8]) {
     // SAFETY: the host copies the value before it returns.
-    unsafe { abi::proxy_enqueue_shared_queue(queue, value.as_ptr(), value.len()) };
+    unsafe { imports::proxy_enqueue_shared_queue(queue, value.as_ptr(), value.len()) };
 }
 
 /// Takes the oldest value out of a queue.
-pub(super) fn dequeue(queue: u32) -> Option<Vec<u8>> {
+pub(super) fn dequeue(queue: u32) -> Option<Bytes> {
     // SAFETY: the host writes a pointer and a size.
-    bytes(|data, size| unsafe { abi::proxy_dequeue_shared_queue(queue, data, size) })
+    bytes(|data, size| unsafe { imports::proxy_dequeue_shared_queue(queue, data, size) })
 }
 
 /// Makes further calls about another context, such as a stream that waits, from a root's callback. `false`
 /// when it is gone.
 pub(super) fn set_context(context: u32) -> bool {
     // SAFETY: no memory is shared.
-    unsafe { abi::proxy_set_effective_context(context) == OK }
+    unsafe { imports::proxy_set_effective_context(context) == OK }
 }
 
 /// Answers the request of the context that calls are about, in Envoy's name.
 pub(super) fn respond(response: &Response) {
-    let headers = pairs(&response.headers);
+    let headers = pairs::write(&response.headers);
     // SAFETY: the host copies everything before it returns.
     unsafe {
-        abi::proxy_send_local_response(
+        imports::proxy_send_local_response(
             response.status.into(),
             std::ptr::null(),
             0,
@@ -352,19 +377,4 @@ pub(super) fn respond(response: &Response) {
             -1, // no status of gRPC
         )
     };
-}
-
-/// Headers as the ABI wants them: their number, the sizes of names and values, then those, each with a NUL
-/// behind it. All numbers are 32 bits, the lowest first.
-fn pairs(headers: &[(&str, String)]) -> Vec<u8> {
-    let size = |text: &str| u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes();
-    let mut bytes = u32::try_from(headers.len()).unwrap_or(u32::MAX).to_le_bytes().to_vec();
-    for (name, value) in headers {
-        bytes.extend([size(name), size(value)].concat());
-    }
-    for text in headers.iter().flat_map(|(name, value)| [*name, value]) {
-        bytes.extend(text.as_bytes());
-        bytes.push(0);
-    }
-    bytes
 }

@@ -2,12 +2,11 @@
 
 use std::rc::Rc;
 
-use proxy_wasm::traits::{Context, HttpContext};
-use proxy_wasm::types::Action;
-
 use super::calls::{self, Headers};
+use super::memory::Bytes;
 use super::shared::{Kv, clock};
 use super::vm::Vm;
+use crate::abi::Action;
 use crate::control::api::{Api, Handled, changed};
 use crate::control::request::{MOST_BODY, Request};
 use crate::rollout::change::Change;
@@ -15,14 +14,14 @@ use crate::rollout::change::Change;
 /// One request to the API.
 pub(super) struct ControlStream {
     id: u32,
-    vm: Rc<Vm>,
+    vm: &'static Vm,
     api: Rc<Api>,
     request: Request,
     answered: bool,
 }
 
 impl ControlStream {
-    pub(super) fn new(id: u32, vm: Rc<Vm>, api: Rc<Api>) -> Self {
+    pub(super) fn new(id: u32, vm: &'static Vm, api: Rc<Api>) -> Self {
         Self { id, vm, api, request: Request::default(), answered: false }
     }
 
@@ -37,6 +36,12 @@ impl ControlStream {
         }
     }
 
+    fn answer_with_body(&mut self) {
+        let body = calls::request_body(MOST_BODY.saturating_add(1));
+        self.request.body = body.map(Bytes::into_vec).unwrap_or_default();
+        self.answer();
+    }
+
     fn change(&self, change: &Change) {
         match self.vm.command(self.id, change) {
             Err(not_changed) => {
@@ -47,11 +52,9 @@ impl ControlStream {
     }
 }
 
-impl Context for ControlStream {}
-
-impl HttpContext for ControlStream {
-    fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
-        let header = |name| calls::header(Headers::Request, name);
+impl ControlStream {
+    pub(super) fn on_request_headers(&mut self, end_of_stream: bool) -> Action {
+        let header = |name| Some(calls::header(Headers::Request, name)?.into_vec());
         self.request = Request {
             method: header(":method").unwrap_or_default(),
             path: header(":path").unwrap_or_default(),
@@ -71,21 +74,19 @@ impl HttpContext for ControlStream {
         Action::Pause
     }
 
-    fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+    pub(super) fn on_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
         if end_of_stream || size > MOST_BODY {
-            self.request.body = calls::request_body(MOST_BODY.saturating_add(1)).unwrap_or_default();
-            self.answer();
+            self.answer_with_body();
         }
         Action::Pause
     }
 
-    fn on_http_request_trailers(&mut self, _: usize) -> Action {
-        self.request.body = calls::request_body(MOST_BODY.saturating_add(1)).unwrap_or_default();
-        self.answer();
+    pub(super) fn on_request_trailers(&mut self) -> Action {
+        self.answer_with_body();
         Action::Pause
     }
 
-    fn on_log(&mut self) {
+    pub(super) fn on_log(self) {
         self.vm.forget(self.id);
     }
 }

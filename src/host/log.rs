@@ -1,7 +1,6 @@
 //! The `log` crate's lines into Envoy's log.
 
 use log::{LevelFilter, Log, Metadata, Record};
-use proxy_wasm::types::LogLevel;
 
 use super::calls;
 
@@ -16,14 +15,7 @@ impl Log for EnvoyLog {
     }
 
     fn log(&self, record: &Record<'_>) {
-        let level = match record.level() {
-            log::Level::Trace => LogLevel::Trace,
-            log::Level::Debug => LogLevel::Debug,
-            log::Level::Info => LogLevel::Info,
-            log::Level::Warn => LogLevel::Warn,
-            log::Level::Error => LogLevel::Error,
-        };
-        calls::log(level, &format!("{PREFIX}{}", record.args()));
+        calls::log(record.level(), &format!("{PREFIX}{}", record.args()));
     }
 
     fn flush(&self) {}

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use super::calls::{self, Metric};
 use crate::model::Share;
-use crate::routing::plan::Plan;
+use crate::routing::plan::Rollout;
 use crate::telemetry::outcome::{Class, MirrorResult, Outcome};
 use crate::telemetry::series::Owner;
 
@@ -31,6 +31,8 @@ impl Lazy {
 /// The series of one version of one rollout.
 pub(super) struct Series {
     owner: Owner,
+    /// The tick in which a request was last found to be served by the version.
+    served_in: Cell<u64>,
     requests: [[Lazy; Outcome::ALL.len()]; Class::ALL.len()],
     duration: Lazy,
     request_bytes: Lazy,
@@ -55,6 +57,7 @@ impl Series {
     fn new(owner: Owner) -> Self {
         Self {
             owner,
+            served_in: Cell::new(0),
             requests: Default::default(),
             duration: Lazy::default(),
             request_bytes: Lazy::default(),
@@ -63,6 +66,16 @@ impl Series {
             weight: Lazy::default(),
             weight_in_force: Cell::new(0),
         }
+    }
+
+    /// Whether it is to be looked at who serves a request: of each tick's first ones, until one is served well.
+    pub(super) fn is_to_be_checked(&self, tick: u64) -> bool {
+        self.served_in.get() != tick
+    }
+
+    /// A request was looked at.
+    pub(super) fn note_served(&self, tick: u64, by_version: bool) {
+        self.served_in.set(if by_version { tick } else { 0 });
     }
 
     /// Counts a request.
@@ -111,17 +124,14 @@ pub(super) struct Registry {
 }
 
 impl Registry {
-    /// The series of a plan's versions, by rollout and version.
-    pub(super) fn of(&self, plan: &Plan) -> Vec<Vec<Rc<Series>>> {
+    /// The series of a rollout's versions.
+    pub(super) fn of(&self, rollout: &Rollout) -> Vec<Rc<Series>> {
         let mut all = self.series.borrow_mut();
-        let mut series = |owner: Owner| {
+        let series = |owner: Owner| {
             Rc::clone(all.entry(owner).or_insert_with_key(|owner| Rc::new(Series::new(owner.clone()))))
         };
-        let of_rollout = |rollout: &crate::routing::plan::Rollout| {
-            let owners = rollout.versions.iter().map(|v| Owner::new(&rollout.name, &v.name, &rollout.labels));
-            owners.map(&mut series).collect()
-        };
-        plan.rollouts().iter().map(of_rollout).collect()
+        let owners = rollout.versions.iter().map(|v| Owner::new(&rollout.name, &v.name, &rollout.labels));
+        owners.map(series).collect()
     }
 
     /// Takes the weights in force over into the gauges that are shown: `in_force` names them all, and what

@@ -47,8 +47,8 @@ pub(super) fn take(queue: u32) -> Vec<VmId> {
 
 /// Wakes a VM, which wakes `reply_to` when it has looked.
 pub(super) fn send(vm: VmId, reply_to: Option<VmId>) {
-    let vm_id = calls::property("plugin_vm_id").unwrap_or_default();
-    if let Some(queue) = calls::find_queue(&vm_id, &queue_name(vm)) {
+    let vm_id = calls::property("plugin_vm_id");
+    if let Some(queue) = calls::find_queue(vm_id.as_deref().unwrap_or_default(), &queue_name(vm)) {
         calls::enqueue(queue, &reply_to.unwrap_or_default().0.to_le_bytes());
     }
 }

@@ -2,11 +2,7 @@
 
 use std::rc::Rc;
 
-use proxy_wasm::traits::{Context, HttpContext, RootContext};
-use proxy_wasm::types::ContextType;
-
-use super::control::ControlStream;
-use super::stream::Stream;
+use super::memory::Bytes;
 use super::vm::{Slot, Vm};
 use super::{calls, log};
 use crate::config;
@@ -19,10 +15,11 @@ const FIRST_TICK: u32 = 1;
 /// One configuration of the plugin in one worker. Envoy makes a new one with each push.
 pub(super) struct Root {
     id: u32,
-    vm: Rc<Vm>,
-    slot: Rc<Slot>,
+    pub(super) vm: &'static Vm,
+    /// Where its configuration stands.
+    pub(super) slot: Rc<Slot>,
     /// On a control listener: what answers there.
-    control: Option<Rc<Api>>,
+    pub(super) control: Option<Rc<Api>>,
     ticked: bool,
 }
 
@@ -33,28 +30,19 @@ impl Root {
     }
 }
 
-impl Context for Root {
-    fn on_done(&mut self) -> bool {
-        // Envoy's timer would go on without a root to call.
-        calls::set_tick_period(0);
-        self.vm.notices.leave(self.id);
-        true
-    }
-}
-
-impl RootContext for Root {
-    fn on_configure(&mut self, _: usize) -> bool {
-        match config::load(&calls::plugin_configuration().unwrap_or_default()) {
+impl Root {
+    /// A new configuration. Returns whether it is accepted.
+    pub(super) fn on_configure(&mut self) -> bool {
+        match config::load(calls::plugin_configuration().as_deref().unwrap_or_default()) {
             Ok(config) => {
                 self.control = config.control.as_ref().map(|control| Rc::new(Api::new(control)));
                 calls::set_tick_period(FIRST_TICK);
                 if self.control.is_some() {
                     return true; // it has no rollouts
                 }
-                let id = |property| calls::property(property).unwrap_or_default();
+                let id = |property| calls::property(property).map(Bytes::into_vec).unwrap_or_default();
                 self.slot = self.vm.slot((id("plugin_name"), id("plugin_root_id")));
-                let hash = config::hash(&config);
-                self.vm.load(&self.slot, config, hash);
+                self.vm.load(&self.slot, config);
                 true
             }
             Err(problems) => {
@@ -66,7 +54,7 @@ impl RootContext for Root {
         }
     }
 
-    fn on_tick(&mut self) {
+    pub(super) fn on_tick(&mut self) {
         if !std::mem::replace(&mut self.ticked, true) {
             self.vm.notices.take_over(self.id, self.vm.id());
         }
@@ -74,18 +62,14 @@ impl RootContext for Root {
         calls::set_tick_period(self.vm.tick(self.id));
     }
 
-    fn on_queue_ready(&mut self, queue: u32) {
+    pub(super) fn on_queue_ready(&mut self, queue: u32) {
         self.vm.look_again(self.id, queue);
     }
 
-    fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
-        if let Some(api) = &self.control {
-            return Some(Box::new(ControlStream::new(id, Rc::clone(&self.vm), Rc::clone(api))));
-        }
-        Some(Box::new(Stream::new(Rc::clone(&self.vm), Rc::clone(&self.slot))))
-    }
-
-    fn get_type(&self) -> Option<ContextType> {
-        Some(ContextType::HttpContext)
+    /// It is replaced, or removed.
+    pub(super) fn on_done(&self) {
+        // Envoy's timer would go on without a root to call.
+        calls::set_tick_period(0);
+        self.vm.notices.leave(self.id);
     }
 }

@@ -11,7 +11,7 @@ pub(super) struct Kv;
 impl Shared for Kv {
     fn read(&self, key: &str) -> Option<(Vec<u8>, Version)> {
         let (value, cas) = calls::shared(key)?;
-        Some((value, Version(cas)))
+        Some((value.into_vec(), Version(cas)))
     }
 
     fn swap(&mut self, key: &str, value: &[u8], version: Version) -> Result<(), NotWritten> {

@@ -1,33 +1,27 @@
 //! The stream context: follows one request.
 
+use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::rc::Rc;
 
-use proxy_wasm::traits::{Context, HttpContext};
-use proxy_wasm::types::Action;
-
 use super::calls::{self, Headers};
-use super::metrics::{Facts, Series};
+use super::memory::Bytes;
+use super::metrics::Facts;
 use super::vm::{Loaded, Slot, Vm};
+use crate::abi::pairs;
 use crate::fleet::member::TICK;
-use crate::model::Draw;
+use crate::model::{Draw, header};
+use crate::routing::affinity::is_shared;
 use crate::routing::request::Request;
 use crate::signal::catalog;
 use crate::signal::observed::Observed;
 use crate::telemetry::breaker::Ended;
 use crate::telemetry::ledger::Ticket;
-use crate::telemetry::outcome::{Class, End, MirrorResult, Outcome, is_plainly_ok};
-use crate::telemetry::tracked::Tracked;
-
-/// The header by which Envoy's routes learn of the chosen cluster.
-const CLUSTER: &str = "x-changeover-cluster";
-/// The header by which Envoy's mirror policy learns of the shadow's cluster.
-const MIRROR: &str = "x-changeover-mirror";
-/// The header that tells the version.
-const VERSION: &str = "x-changeover-version";
+use crate::telemetry::outcome::{Class, End, MirrorResult, Outcome, Served, is_plainly_ok};
 
 /// One request, from its headers to its end.
 pub(super) struct Stream {
-    vm: Rc<Vm>,
+    vm: &'static Vm,
     slot: Rc<Slot>,
     routed: Option<Routed>,
 }
@@ -37,15 +31,19 @@ struct Routed {
     loaded: Rc<Loaded>,
     rollout: usize,
     version: usize,
-    series: Rc<Series>,
     /// When its headers came, in nanoseconds.
     begun: u64,
+    /// When it had come as a whole: from then on the version is waited for. An answer may come before.
+    asked: Option<u64>,
+    /// When its answer had passed as a whole. Its client may take longer.
+    answered: Option<u64>,
     request_bytes: u64,
     response_bytes: u64,
     /// The response had trailers, or nothing but headers: where gRPC puts its status.
     may_be_grpc: bool,
     /// The response has passed as a whole, and ended with its body.
     body_ended: bool,
+    served: Served,
     set_cookie: Option<String>,
     /// Set when the request tells something about the candidate or stable.
     judged: Option<Judged>,
@@ -53,107 +51,162 @@ struct Routed {
 
 /// A request that is counted for the judge.
 struct Judged {
-    tracked: Rc<Tracked>,
-    ticket: Ticket,
     draw: Draw,
+    /// Once it is asked.
+    ticket: Option<Ticket>,
 }
 
 /// The request whose headers Envoy is showing.
-struct CurrentRequest;
+struct CurrentRequest {
+    has_body: bool,
+    reads_all_headers: bool,
+    /// All headers, once they are read; `None` within: they have to be read one by one.
+    headers: OnceCell<Option<Bytes>>,
+}
 
 impl Request for CurrentRequest {
-    fn header(&self, name: &str) -> Option<Vec<u8>> {
-        calls::header(Headers::Request, name)
+    fn header(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        if self.reads_all_headers
+            && let Some(all) = self.headers.get_or_init(|| calls::headers(Headers::Request))
+        {
+            return pairs::values(all, name).next().map(Cow::Borrowed);
+        }
+        calls::header(Headers::Request, name).map(|value| Cow::Owned(value.into_vec()))
     }
 
-    fn source_address(&self) -> Option<Vec<u8>> {
-        calls::property("source\0address")
+    fn headers(&self, name: &str) -> Vec<Vec<u8>> {
+        match self.headers.get() {
+            Some(Some(all)) => pairs::values(all, name).map(<[u8]>::to_vec).collect(),
+            _ => all_values(Headers::Request, name),
+        }
+    }
+
+    fn has_body(&self) -> bool {
+        self.has_body
+    }
+
+    fn source_address(&self) -> Option<Cow<'_, [u8]>> {
+        calls::property("source\0address").map(|address| Cow::Owned(address.into_vec()))
+    }
+}
+
+impl CurrentRequest {
+    /// Removes a header, if it is there: any change has Envoy choose the route again.
+    fn forget(&self, name: &str) {
+        if self.header(name).is_some() {
+            calls::remove_header(Headers::Request, name);
+        }
     }
 }
 
 impl Stream {
-    pub(super) fn new(vm: Rc<Vm>, slot: Rc<Slot>) -> Self {
+    pub(super) fn new(vm: &'static Vm, slot: Rc<Slot>) -> Self {
         Self { vm, slot, routed: None }
     }
 
-    /// Decides where the request goes and tells Envoy's routes. `None`: no rollout is about it.
-    fn route(&self) -> Option<Routed> {
-        let loaded = self.slot.loaded()?;
-        let (rollout, decision) = self.vm.draw(|rng| loaded.plan.route(&CurrentRequest, rng))?;
+    /// Decides where the request goes and tells Envoy's routes. `None`: it is not followed.
+    fn route(&self, loaded: &Rc<Loaded>, request: &CurrentRequest) -> Option<Routed> {
+        let (rollout, decision) = self.vm.draw(|rng| loaded.plan.route(request, rng))?;
         let settings = loaded.plan.rollouts().get(rollout)?;
         let version = settings.versions.get(decision.version)?;
-        // Written for stable too: whatever a client sent there is gone.
-        calls::set_header(Headers::Request, CLUSTER, &version.cluster);
+        calls::set_header(Headers::Request, header::CLUSTER, &version.cluster);
         if settings.tells_upstream {
-            calls::set_header(Headers::Request, VERSION, &version.name);
+            calls::set_header(Headers::Request, header::VERSION, &version.name);
         }
+        if decision.is_copy {
+            return None;
+        }
+        request.forget(header::SHADOW);
         if let Some(mirrored) = decision.mirror {
             if let (MirrorResult::Sent, Some(shadow)) = (mirrored.result, settings.versions.get(mirrored.to))
             {
-                calls::set_header(Headers::Request, MIRROR, &shadow.cluster);
+                calls::set_header(Headers::Request, header::MIRROR, &shadow.cluster);
             }
             if let Some(shadow) = loaded.series(rollout, mirrored.to) {
                 shadow.count_mirrored(mirrored.result);
             }
         }
         let set_cookie = decision.cookie.map(|(cookie, id)| {
-            let secure = calls::header(Headers::Request, ":scheme").is_some_and(|scheme| scheme == b"https");
+            let secure =
+                calls::header(Headers::Request, ":scheme").is_some_and(|scheme| *scheme == *b"https");
             cookie.set(&id, secure)
         });
-        let begun = calls::uptime();
-        let judged = decision.evidence.and_then(|draw| {
-            let tracked = loaded.tracked(rollout)?;
-            let ticket = tracked.ledger.borrow_mut().arrive(begun / TICK, draw);
-            Some(Judged { tracked, ticket, draw })
-        });
+        let judged = decision.evidence.map(|draw| Judged { draw, ticket: None });
         self.vm.serve();
+        loaded.show_weights(rollout);
         Some(Routed {
             rollout,
             version: decision.version,
-            series: loaded.series(rollout, decision.version)?,
-            loaded,
-            begun,
+            loaded: Rc::clone(loaded),
+            begun: calls::uptime(),
+            asked: None,
+            answered: None,
             judged,
             request_bytes: 0,
             response_bytes: 0,
             may_be_grpc: false,
             body_ended: false,
+            served: Served::Unknown,
             set_cookie,
         })
     }
 }
 
-impl Context for Stream {}
-
-impl HttpContext for Stream {
-    fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
+impl Stream {
+    pub(super) fn on_request_headers(&mut self, end_of_stream: bool) {
         #[cfg(feature = "test-build")]
-        if CurrentRequest.header("x-test-trap").is_some() {
+        if calls::header(Headers::Request, "x-test-trap").is_some() {
             core::arch::wasm32::unreachable();
         }
-        self.routed = self.route();
-        if self.routed.is_none() && CurrentRequest.header(CLUSTER).is_some() {
-            calls::remove_header(Headers::Request, CLUSTER);
+        let loaded = self.slot.loaded();
+        let request = CurrentRequest {
+            has_body: !end_of_stream,
+            reads_all_headers: loaded.as_ref().is_some_and(|loaded| loaded.plan.reads_several_headers),
+            headers: OnceCell::new(),
+        };
+        // Left by a client, or by this request's earlier pass before an internal redirect.
+        [header::CLUSTER, header::MIRROR, header::VERSION].into_iter().for_each(|name| request.forget(name));
+        self.routed = loaded.and_then(|loaded| self.route(&loaded, &request));
+        if let Some(routed) = self.routed.as_mut().filter(|_| end_of_stream) {
+            routed.ask(routed.begun);
         }
-        Action::Continue
     }
 
-    fn on_http_request_body(&mut self, size: usize, _: bool) -> Action {
+    pub(super) fn on_request_body(&mut self, size: usize, end_of_stream: bool) {
         if let Some(routed) = &mut self.routed {
             routed.request_bytes = routed.request_bytes.saturating_add(size as u64);
         }
-        Action::Continue
+        if end_of_stream {
+            self.on_request_trailers();
+        }
     }
 
-    fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
-        let Some(routed) = &mut self.routed else { return Action::Continue };
+    /// The request has come as a whole.
+    pub(super) fn on_request_trailers(&mut self) {
+        if let Some(routed) = &mut self.routed {
+            routed.ask(calls::uptime());
+        }
+    }
+
+    pub(super) fn on_response_headers(&mut self, end_of_stream: bool) {
+        // An upstream's own words about versions and routes are not the filter's.
+        header::ALL.into_iter().for_each(|name| calls::remove_header(Headers::Response, name));
+        let Some(routed) = &mut self.routed else { return };
         routed.may_be_grpc = end_of_stream;
-        if let Some(Judged { tracked, ticket, .. }) = &routed.judged {
+        if end_of_stream {
+            routed.answered = Some(calls::uptime());
+        }
+        let asked = match routed.asked {
+            Some(asked) => asked,
+            None => routed.ask(calls::uptime()),
+        };
+        if let Some(Judged { ticket: Some(ticket), .. }) = &routed.judged
+            && let Some(tracked) = routed.loaded.tracked(routed.rollout)
+        {
             let mut ledger = tracked.ledger.borrow_mut();
             ledger.answer(ticket);
             if !end_of_stream && streams() {
-                let duration = Observed::Duration(nanoseconds_since(routed.begun));
-                ledger.observe(ticket, &catalog::LATENCY, duration);
+                ledger.observe(ticket, &catalog::LATENCY, Observed::Duration(nanoseconds_since(asked)));
             }
             #[cfg(feature = "test-build")]
             {
@@ -161,58 +214,81 @@ impl HttpContext for Stream {
                 ledger.observe(ticket, &catalog::TEST_EVENT, Observed::Event(has_event));
             }
         }
-        if let Some(cookie) = routed.set_cookie.take() {
+        if let Some(cookie) = routed.set_cookie.take()
+            && !is_shared(&all_values(Headers::Response, "cache-control"))
+        {
             calls::add_header(Headers::Response, "set-cookie", &cookie);
         }
+        routed.look_who_serves(asked / TICK);
         let rollout = routed.loaded.plan.rollouts().get(routed.rollout);
         if let Some(rollout) = rollout.filter(|rollout| rollout.tells_client)
             && let Some(version) = rollout.versions.get(routed.version)
+            && !matches!(routed.served, Served::ByAnother | Served::ByNone)
         {
-            calls::set_header(Headers::Response, VERSION, &version.name);
+            calls::set_header(Headers::Response, header::VERSION, &version.name);
         }
-        Action::Continue
     }
 
-    fn on_http_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+    pub(super) fn on_response_body(&mut self, size: usize, end_of_stream: bool) {
         if let Some(routed) = &mut self.routed {
             routed.body_ended = end_of_stream;
             routed.response_bytes = routed.response_bytes.saturating_add(size as u64);
+            if end_of_stream {
+                routed.answered = Some(calls::uptime());
+            }
         }
-        Action::Continue
     }
 
-    fn on_http_response_trailers(&mut self, _: usize) -> Action {
+    pub(super) fn on_response_trailers(&mut self) {
         if let Some(routed) = &mut self.routed {
             routed.may_be_grpc = true;
+            routed.answered = Some(calls::uptime());
         }
-        Action::Continue
     }
 
     /// All is known here, and it comes exactly once. Also for streams whose headers never came: those were
     /// not routed.
-    fn on_log(&mut self) {
-        let Some(routed) = self.routed.take() else { return };
-        let end = routed.ended_plainly().unwrap_or_else(|| how_it_ended(routed.may_be_grpc));
+    pub(super) fn on_log(self) {
+        let Some(mut routed) = self.routed else { return };
+        let may_be_grpc = routed.may_be_grpc || routed.response_bytes == 0;
+        let end = routed.ended_plainly().unwrap_or_else(|| how_it_ended(may_be_grpc));
+        let now = calls::uptime();
+        let answered = routed.answered.unwrap_or(now);
+        let asked = match routed.asked {
+            Some(asked) => asked,
+            // The client has left before it had asked.
+            None => {
+                routed.ask(now);
+                routed.begun
+            }
+        };
         let from_upstream =
-            || calls::property("response\0code_details").is_some_and(|details| details == b"via_upstream");
+            || calls::property("response\0code_details").is_some_and(|details| *details == *b"via_upstream");
         let rollout = routed.loaded.plan.rollouts().get(routed.rollout);
         let outcome =
             rollout.map_or(Outcome::Aborted, |rollout| end.outcome(&rollout.failures, from_upstream));
-        let nanoseconds = nanoseconds_since(routed.begun);
-        if let (Some(Judged { tracked, ticket, draw }), Some(rollout)) = (routed.judged, rollout) {
+        let outcome = routed.served.outcome(outcome);
+        let nanoseconds = now.saturating_sub(routed.begun);
+        let tracked = routed.loaded.tracked(routed.rollout);
+        if let (Some(Judged { ticket: Some(ticket), draw }), Some(tracked), Some(rollout)) =
+            (routed.judged, tracked, rollout)
+        {
             let failed = matches!(outcome, Outcome::Error | Outcome::Unanswered);
-            tracked.end(ticket, nanoseconds, end.shown(outcome));
+            if routed.served != Served::Unknown {
+                tracked.ledger.borrow_mut().find_served(&ticket, outcome == Outcome::Elsewhere);
+            }
+            tracked.end(ticket, answered.saturating_sub(asked), end.shown(outcome));
             let limit = rollout.program.analysis.as_ref().and_then(|analysis| analysis.breaker);
-            if let Some(limit) = limit.filter(|_| outcome != Outcome::Aborted) {
-                let ended = routed.begun.saturating_add(nanoseconds);
-                let request = Ended { draw, failed, begun: routed.begun, ended };
+            if let Some(limit) = limit.filter(|_| failed || outcome == Outcome::Ok) {
+                let request = Ended { draw, failed, begun: asked, ended: now };
                 let trip = tracked.breaker.borrow_mut().end(limit, &request, || rollout.in_force());
                 if trip.is_some_and(|trip| self.vm.trip(&rollout.name, trip)) {
                     tracked.breaker.borrow_mut().rest();
                 }
             }
         }
-        routed.series.count(&Facts {
+        let Some(series) = routed.loaded.series(routed.rollout, routed.version) else { return };
+        series.count(&Facts {
             class: Class::of(end.status),
             outcome,
             milliseconds: nanoseconds.saturating_add(500_000) / 1_000_000,
@@ -223,6 +299,34 @@ impl HttpContext for Stream {
 }
 
 impl Routed {
+    /// Nothing of the request is missing: the version's time begins, unless it has. Returns when it did.
+    fn ask(&mut self, now: u64) -> u64 {
+        if let Some(asked) = self.asked {
+            return asked;
+        }
+        self.asked = Some(now);
+        if let Some(Judged { draw, ticket }) = &mut self.judged
+            && let Some(tracked) = self.loaded.tracked(self.rollout)
+        {
+            *ticket = Some(tracked.ledger.borrow_mut().arrive(now / TICK, *draw));
+        }
+        now
+    }
+
+    /// Looks, of a sample of requests, whether the version that was decided for serves them.
+    fn look_who_serves(&mut self, tick: u64) {
+        let rollout = self.loaded.plan.rollouts().get(self.rollout);
+        let version = rollout.and_then(|rollout| rollout.versions.get(self.version));
+        let series = self.loaded.series(self.rollout, self.version);
+        if let (Some(version), Some(series)) = (version, series)
+            && series.is_to_be_checked(tick)
+        {
+            let served = calls::property("xds\0cluster_name");
+            self.served = Served::by(served.as_deref(), &version.cluster);
+            series.note_served(tick, self.served == Served::ByVersion);
+        }
+    }
+
     /// The end of a request that was answered so that nothing is left to ask. The status comes from a header: the
     /// first property that a request reads costs Envoy as much as three headers.
     fn ended_plainly(&self) -> Option<End> {
@@ -240,14 +344,28 @@ fn how_it_ended(may_be_grpc: bool) -> End {
         ..End::default()
     };
     if may_be_grpc {
-        let content_type = calls::property("request\0headers\0content-type");
-        if content_type.is_some_and(|content_type| is_grpc(&content_type)) {
-            end.grpc_status = calls::property_u64("response\0grpc_status");
-        }
+        end.grpc_status = grpc_status();
     }
-    let asked_to_connect = || calls::property("request\0method").is_some_and(|method| method == b"CONNECT");
+    let asked_to_connect = || calls::property("request\0method").is_some_and(|method| *method == *b"CONNECT");
     end.tunnel = end.status == Some(101) || (end.flags != 0 && asked_to_connect());
     end
+}
+
+/// The status of an answer of gRPC. What the client says that it asked for does not make it one.
+fn grpc_status() -> Option<u64> {
+    let told = calls::header(Headers::ResponseTrailers, "grpc-status");
+    let told = told.or_else(|| calls::header(Headers::Response, "grpc-status"));
+    let is_answer = || {
+        calls::header(Headers::Response, "content-type").is_some_and(|content_type| is_grpc(&content_type))
+    };
+    // Envoy's property is there for every answer; it knows what a missing or unreadable status means.
+    if told.is_some() || is_answer() { calls::property_u64("response\0grpc_status") } else { None }
+}
+
+/// All values of a header that may come in several lines, in their order.
+fn all_values(map: Headers, name: &str) -> Vec<Vec<u8>> {
+    let all = calls::headers(map);
+    all.iter().flat_map(|all| pairs::values(all, name)).map(<[u8]>::to_vec).collect()
 }
 
 fn nanoseconds_since(begun: u64) -> u64 {
@@ -258,7 +376,7 @@ fn nanoseconds_since(begun: u64) -> u64 {
 fn streams() -> bool {
     match calls::header(Headers::Response, "content-type") {
         Some(content_type) => is_grpc(&content_type) || content_type.starts_with(b"text/event-stream"),
-        None => calls::header(Headers::Response, ":status").is_some_and(|status| status == b"101"),
+        None => calls::header(Headers::Response, ":status").is_some_and(|status| *status == *b"101"),
     }
 }
 

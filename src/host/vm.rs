@@ -15,7 +15,7 @@ use super::log;
 use super::metrics::{Registry, Series};
 use super::notices::{self, Notices};
 use super::shared::{Kv, clock};
-use crate::config::schema::Config;
+use crate::config::{self, schema::Config};
 use crate::fleet::InUse;
 use crate::fleet::effect::Effect;
 use crate::fleet::member::{Changed, Member};
@@ -48,20 +48,24 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
-    /// The series of a version, for a request that it begins to serve.
-    pub(super) fn series(&self, rollout: usize, version: usize) -> Option<Rc<Series>> {
-        let series = self.series.get(rollout)?;
-        if self.seen.get(rollout).is_some_and(|seen| !seen.replace(true))
-            && let Some(rollout) = self.plan.rollouts().get(rollout)
-        {
-            series.iter().zip(rollout.weights()).for_each(|(series, weight)| series.show_weight(weight));
-        }
-        series.get(version).cloned()
+    /// The series of a version.
+    pub(super) fn series(&self, rollout: usize, version: usize) -> Option<&Series> {
+        self.series.get(rollout)?.get(version).map(Rc::as_ref)
     }
 
     /// What is counted of a rollout that is judged.
-    pub(super) fn tracked(&self, rollout: usize) -> Option<Rc<Tracked>> {
-        self.tracked.get(rollout)?.clone()
+    pub(super) fn tracked(&self, rollout: usize) -> Option<&Tracked> {
+        self.tracked.get(rollout)?.as_deref()
+    }
+
+    /// Shows a rollout's weights from its first request on.
+    pub(super) fn show_weights(&self, rollout: usize) {
+        if self.seen.get(rollout).is_none_or(|seen| seen.replace(true)) {
+            return;
+        }
+        if let (Some(series), Some(rollout)) = (self.series.get(rollout), self.plan.rollouts().get(rollout)) {
+            series.iter().zip(rollout.weights()).for_each(|(series, weight)| series.show_weight(weight));
+        }
     }
 
     /// The series of the rollouts that are shown, with their weights in force.
@@ -69,6 +73,59 @@ impl Loaded {
         let rollouts = self.plan.rollouts().iter().zip(&self.series).zip(&self.seen);
         let shown = rollouts.filter(|(_, seen)| seen.get());
         shown.flat_map(|((rollout, series), _)| series.iter().zip(rollout.weights()))
+    }
+}
+
+/// A configuration that is being compiled. With thousands of rollouts that takes longer than requests should wait.
+struct Loading {
+    slot: Weak<Slot>,
+    config: Config,
+    loaded_at: u64,
+    hashing: config::Hashing,
+    rollouts: Vec<Rollout>,
+    tracked: Vec<Option<Rc<Tracked>>>,
+    series: Vec<Vec<Rc<Series>>>,
+}
+
+impl Loading {
+    fn new(slot: &Rc<Slot>, config: Config, loaded_at: u64) -> Self {
+        Self {
+            slot: Rc::downgrade(slot),
+            config,
+            loaded_at,
+            hashing: config::Hashing::default(),
+            rollouts: Vec::new(),
+            tracked: Vec::new(),
+            series: Vec::new(),
+        }
+    }
+
+    /// Compiles one more rollout. Returns whether there was one.
+    fn compile_one(&mut self, member: &mut Member, registry: &Registry) -> bool {
+        let Some(configured) = self.config.rollouts.get(self.rollouts.len()) else { return false };
+        self.hashing.add(configured);
+        let rollout = Rollout::new(configured);
+        member.place(&Kv, &rollout, self.loaded_at, clock());
+        let rules = rollout.program.rules();
+        self.tracked.push(rules.map(|rules| member.tracked(&rollout.name, rules.signals())));
+        self.series.push(registry.of(&rollout));
+        self.rollouts.push(rollout);
+        true
+    }
+
+    /// All rollouts are compiled.
+    fn finish(self) -> Loaded {
+        let Self { config, loaded_at, hashing, rollouts, tracked, series, .. } = self;
+        let is_seen = |series: &Vec<Rc<Series>>| Cell::new(series.iter().any(|series| series.is_shown()));
+        Loaded {
+            plan: Plan::of(&config, rollouts),
+            hash: hashing.finish(&config),
+            loaded_at,
+            tracked,
+            seen: series.iter().map(is_seen).collect(),
+            series,
+            unlogged: RefCell::new(Some(config)),
+        }
     }
 }
 
@@ -98,25 +155,29 @@ pub(super) struct Vm {
     registry: Registry,
     /// A handful: one for each listener that is configured differently.
     slots: RefCell<Vec<(PluginId, Weak<Slot>)>>,
+    /// Configurations that are being compiled, at most one of each slot.
+    loading: RefCell<Vec<Loading>>,
     /// This VM's number and the metric that goes with it.
     config_hash: Cell<Option<(usize, u32)>>,
 }
 
 impl Vm {
     /// This worker's VM.
-    pub(super) fn current() -> Rc<Self> {
+    pub(super) fn current() -> &'static Self {
         thread_local! {
-            static VM: Rc<Vm> = Rc::new(Vm {
+            // It is there for as long as the module is.
+            static VM: &'static Vm = Box::leak(Box::new(Vm {
                 member: RefCell::new(Member::new(calls::entropy())),
                 effects: Effects::default(),
                 notices: Notices::default(),
                 rng: RefCell::new(Rng::with_seed(calls::entropy())),
                 registry: Registry::default(),
                 slots: RefCell::default(),
+                loading: RefCell::default(),
                 config_hash: Cell::new(None),
-            });
+            }));
         }
-        VM.with(Rc::clone)
+        VM.with(|vm| *vm)
     }
 
     /// This VM's identity.
@@ -142,23 +203,35 @@ impl Vm {
         slot
     }
 
-    /// Puts a configuration into use.
-    pub(super) fn load(&self, slot: &Slot, config: Config, hash: u64) {
-        let (plan, loaded_at) = (Plan::new(&config), calls::uptime());
-        let mut member = self.member.borrow_mut();
-        member.place(&Kv, InUse { plan: &plan, loaded_at }, clock());
-        let mut judged = |rollout: &Rollout| {
-            let rules = rollout.program.rules()?;
-            Some(member.tracked(&rollout.name, rules.signals()))
-        };
-        let tracked = plan.rollouts().iter().map(&mut judged).collect();
-        let series = self.registry.of(&plan);
-        let seen =
-            series.iter().map(|series| Cell::new(series.iter().any(|series| series.is_shown()))).collect();
-        let unlogged = RefCell::new(Some(config));
-        slot.loaded.replace(Some(Rc::new(Loaded { plan, hash, loaded_at, tracked, series, seen, unlogged })));
-        member.reconfigured();
-        self.effects.show_weights();
+    /// Puts a configuration into use: at once if there is none yet or it is small, otherwise while time goes on.
+    pub(super) fn load(&self, slot: &Rc<Slot>, config: Config) {
+        let mut loading = self.loading.borrow_mut();
+        // A newer one replaces one that is not in use yet.
+        loading.retain(|loading| !loading.slot.ptr_eq(&Rc::downgrade(slot)));
+        loading.push(Loading::new(slot, config, calls::uptime()));
+        drop(loading);
+        let (is_first, time) = (slot.loaded.borrow().is_none(), time());
+        self.go_on_loading(&|| is_first || time());
+    }
+
+    /// Compiles configurations while there is `time`. Returns whether some are left.
+    fn go_on_loading(&self, time: &dyn Fn() -> bool) -> bool {
+        let (mut all, mut member) = (self.loading.borrow_mut(), self.member.borrow_mut());
+        while let Some(loading) = all.first_mut() {
+            let Some(slot) = loading.slot.upgrade() else {
+                all.remove(0);
+                continue;
+            };
+            while loading.compile_one(&mut member, &self.registry) {
+                if !time() {
+                    return true;
+                }
+            }
+            slot.loaded.replace(Some(Rc::new(all.remove(0).finish())));
+            member.reconfigured();
+            self.effects.show_weights();
+        }
+        false
     }
 
     /// Notes that a request passes here.
@@ -169,6 +242,7 @@ impl Vm {
     /// Time goes on; several roots of this VM may call it. Returns the milliseconds to the next time.
     pub(super) fn tick(&self, root: u32) -> u32 {
         let (began, time) = (calls::uptime(), time());
+        let is_loading = self.go_on_loading(&time);
         let loaded = self.loaded();
         let before = self.member.borrow().number();
         let done = self.member.borrow_mut().tick(&mut Kv, &in_use(&loaded), clock(), &time);
@@ -177,7 +251,7 @@ impl Vm {
         let took = calls::uptime().saturating_sub(began);
         ::log::debug!("tick {} took {} us", clock().tick(), took / 1_000);
         let member = self.member.borrow();
-        milliseconds(if self.effects.are_left() {
+        milliseconds(if is_loading || self.effects.are_left() {
             member.between_pieces()
         } else {
             member.next_tick(clock())

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod draw;
+pub mod header;
 mod share;
 mod side;
 mod unit;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What counts once for the judge: with session affinity a user, otherwise a request.
+/// What counts once for the judge: a user with session affinity, otherwise a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]

@@ -15,7 +15,7 @@ pub enum Command {
     Abort,
     /// Stop moving.
     Pause,
-    /// Go on after a pause.
+    /// Continue after a pause.
     Resume,
     /// Begin anew after an abort or a failure.
     Retry,
@@ -62,34 +62,34 @@ pub enum Takes {
 /// End this step's waiting.
 pub const PROMOTE: Verb = Verb {
     name: "promote",
-    summary: "End the waiting of the present step; on blue/green flip to the candidate at once, without the bake",
+    summary: "End the current step's wait; on blue/green, flip to the candidate at once, without the bake",
     takes: Takes::Full,
 };
 /// The candidate's share back to stable.
 pub const ABORT: Verb = Verb {
     name: "abort",
-    summary: "Take the candidate back: its share goes to stable",
+    summary: "Roll the candidate back: its share goes to stable",
     takes: Takes::Nothing(|| Command::Abort),
 };
 /// Stop moving.
 pub const PAUSE: Verb = Verb {
     name: "pause",
-    summary: "Stop moving; rollback stays armed",
+    summary: "Pause at the current step; automatic rollback stays armed",
     takes: Takes::Nothing(|| Command::Pause),
 };
-/// Go on after a pause.
+/// Continue after a pause.
 pub const RESUME: Verb =
-    Verb { name: "resume", summary: "Go on after a pause", takes: Takes::Nothing(|| Command::Resume) };
+    Verb { name: "resume", summary: "Continue after a pause", takes: Takes::Nothing(|| Command::Resume) };
 /// Begin anew after an abort or a failure.
 pub const RETRY: Verb = Verb {
     name: "retry",
-    summary: "Begin another attempt after an abort or a failure",
+    summary: "Start another attempt after an abort or a failure",
     takes: Takes::Nothing(|| Command::Retry),
 };
 /// Set shares.
 pub const WEIGHT: Verb = Verb {
     name: "weight",
-    summary: "Set versions' shares of the traffic; stable gets what is left",
+    summary: "Set versions' shares of the traffic; stable gets the rest",
     takes: Takes::Shares,
 };
 /// Blue/green: all traffic to a side.

@@ -16,7 +16,7 @@ pub struct Event {
     pub release: String,
     /// The run's attempt, from 1.
     pub attempt: u32,
-    /// Who did it.
+    /// What caused it.
     pub actor: Actor,
     /// What was done.
     pub action: Action,
@@ -26,18 +26,18 @@ pub struct Event {
     pub from: Shares,
     /// Shares after, stable's included.
     pub to: Shares,
-    /// All of it in one sentence for a person.
+    /// The event in one sentence.
     pub message: String,
 }
 
-/// Who did something.
+/// What caused an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub enum Actor {
     /// The rollout itself.
     Auto,
-    /// A person or a script, by command.
+    /// A command.
     User,
     /// A configuration push.
     Config,
@@ -52,23 +52,23 @@ pub enum Action {
     Start,
     /// A step began.
     Step,
-    /// The last step ended, or the watch after a flip.
+    /// The last step, or the watch after a flip, has ended.
     Succeed,
-    /// The judge took the candidate back.
+    /// The judge rolled the candidate back.
     Rollback,
-    /// Somebody took the candidate back.
+    /// A command rolled the candidate back.
     Abort,
-    /// The run waits for a person.
+    /// The run is paused until a command.
     Pause,
-    /// It goes on.
+    /// It continues.
     Resume,
     /// Another attempt began.
     Retry,
-    /// Something that somebody should look at; nothing was changed.
+    /// Something needs attention; nothing was changed.
     Alarm,
-    /// All traffic went from one side to the other.
+    /// All traffic moved from one side to the other.
     Flip,
-    /// The configuration, or a person's weights, changed what it does.
+    /// A configuration push, or weights set by command, changed the run.
     Change,
 }
 

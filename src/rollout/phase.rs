@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Where a run is in its life.
+/// The phase of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
@@ -10,15 +10,15 @@ pub enum Phase {
     /// Nothing to do.
     #[default]
     Steady,
-    /// It moves by itself; waiting for a time to pass is moving.
+    /// It moves on automatically; this includes a step whose duration has not passed.
     Progressing,
-    /// It waits for a person.
+    /// It waits for a command.
     Paused,
     /// The last step has ended.
     Succeeded,
-    /// A person took the candidate back.
+    /// A command rolled the candidate back.
     Aborted,
-    /// The judge took the candidate back.
+    /// The judge rolled the candidate back.
     Failed,
 }
 

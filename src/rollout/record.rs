@@ -239,6 +239,9 @@ impl Record {
         let assignment = known(first.assignment).filter(|_| number >= self.since);
         let assignment =
             assignment.filter(|_| entries.iter().all(|entry| entry.assignment == first.assignment));
+        // Nor does one whose requests were not all served by the versions that they were drawn for.
+        let assignment =
+            assignment.filter(|_| tick.counts.iter().all(|(_, counts)| counts.elsewhere.events == 0));
         tick.share = assignment.and_then(|(_, share)| *share);
         tick.void = assignment.is_none();
         tick

@@ -15,7 +15,7 @@ use super::phase::Phase;
 use super::program::Program;
 use crate::analysis::judge::Judge;
 use crate::analysis::tick::Tick;
-use crate::model::{Assignment, Share, Shares};
+use crate::model::{Assignment, Pair, Share, Shares, Side};
 use turn::Turn;
 
 mod flip;
@@ -91,6 +91,9 @@ pub struct Run {
     split_crossed: bool,
     /// What it had waited when something began to speak against the candidate, and whether that was reported.
     held_back_from: Option<(u64, bool)>,
+    /// Which versions' requests other clusters serve, and whether that has been told.
+    elsewhere: Pair<bool>,
+    elsewhere_told: bool,
     /// Whether a circuit breaker has been acted on in this attempt.
     tripped: bool,
 }
@@ -137,6 +140,9 @@ impl Run {
     /// Takes over a tick whose requests have all ended or passed their deadline.
     pub fn close(&mut self, program: &Program, tick: &Tick, now: Now) {
         if let (Some(rules), false) = (program.rules(), self.is_pinned(program)) {
+            for (side, counts) in tick.counts.iter().filter(|(_, counts)| counts.elsewhere.units > 0) {
+                self.elsewhere[side] = counts.elsewhere.events > 0;
+            }
             let firsts = self.judge.close(tick, rules, now.tick.saturating_add(1));
             if program.blue_green.is_some() {
                 self.active.close(tick, firsts.as_ref());
@@ -223,6 +229,11 @@ impl Run {
         let stable = u32::from(Share::ALL.basis_points()).saturating_sub(others);
         let candidate = u32::from(self.in_force.get(program.candidate.as_ref()?)?.basis_points());
         (candidate > 0).then(|| f64::from(candidate) / f64::from(candidate.saturating_add(stable)))
+    }
+
+    /// The side whose requests another cluster serves.
+    fn is_elsewhere(&self) -> Option<Side> {
+        self.elsewhere.iter().find(|(_, elsewhere)| **elsewhere).map(|(side, _)| side)
     }
 
     fn candidate_weight(&self, program: &Program) -> Share {

@@ -7,6 +7,8 @@ use crate::model::Unit;
 pub enum Waits {
     /// A person who promotes.
     Promotion,
+    /// Envoy's routes send requests to the versions that they were drawn for.
+    Routes,
     /// Its time.
     Time,
     /// More of the candidate's requests, or users.
@@ -37,10 +39,13 @@ impl Waits {
     pub fn sentence(&self) -> String {
         match self {
             Self::Promotion => "the step waits for a promotion",
-            Self::Time => "the step waits for its time",
+            Self::Routes => {
+                "the step waits: another cluster serves a version's requests; Envoy's routes do not obey"
+            }
+            Self::Time => "the step waits for its duration to pass",
             Self::Units(Unit::Requests) => "the step waits for more of the candidate's requests",
             Self::Units(Unit::Users) => "the step waits for more of the candidate's users",
-            Self::Split => "the step waits: the candidate does not get the share that its weight says",
+            Self::Split => "the step waits: the candidate is getting a different share than its weight",
             Self::Suspicion => "the step waits: there is evidence against the candidate",
             Self::Failures => "the step waits: more of the candidate's requests fail than of stable's",
             Self::Proof => "the step waits for proof that the candidate is no worse than allowed",

@@ -7,7 +7,7 @@ use percent_encoding::percent_decode;
 
 use super::request::{Facts, Request};
 use crate::config::one_of::AffinitySource;
-use crate::config::schema::{self, SessionAffinity, WhenMissing};
+use crate::config::schema::{self, SameSite, SessionAffinity, WhenMissing};
 use crate::config::units::Duration;
 
 /// Where a user's key is read.
@@ -18,13 +18,13 @@ pub struct Affinity {
     random_when_missing: bool,
 }
 
-/// Who sent a request.
+/// Who sent a request `'r` to a plan `'p`.
 #[derive(Debug)]
-pub enum User<'a> {
+pub enum User<'p, 'r> {
     /// Somebody with this key.
-    Known(Vec<u8>),
+    Known(Cow<'r, [u8]>),
     /// Somebody who gets this cookie with this id, which is his key from now on.
-    New(&'a Cookie, String),
+    New(&'p Cookie, String),
     /// Nobody in particular: each request is drawn on its own.
     Nobody,
     /// Somebody without the key: stable's.
@@ -43,20 +43,45 @@ enum Source {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cookie {
     name: String,
-    /// Seconds to live; 0 until the browser closes.
-    max_age: u64,
+    /// Everything behind the value, `Secure` excepted.
+    attributes: String,
+    /// `Secure` also where the client came without TLS: browsers refuse the cookie otherwise.
+    always_secure: bool,
 }
 
 impl Cookie {
     /// The value of a `set-cookie` header that carries `id`. `secure`: the client came over TLS.
     #[must_use]
     pub fn set(&self, id: &str, secure: bool) -> String {
-        let max_age = match self.max_age {
-            0 => String::new(),
-            seconds => format!("; Max-Age={seconds}"),
-        };
-        let secure = if secure { "; Secure" } else { "" };
-        format!("{}={id}; Path=/{max_age}; HttpOnly; SameSite=Lax{secure}", self.name)
+        let secure = if secure || self.always_secure { "; Secure" } else { "" };
+        format!("{}={id}{}{secure}", self.name, self.attributes)
+    }
+
+    fn new(config: &schema::Cookie, ttl: Duration) -> Self {
+        let mut attributes = format!("; Path={}", config.path.as_deref().unwrap_or("/"));
+        if let Some(domain) = &config.domain {
+            attributes.push_str("; Domain=");
+            attributes.push_str(domain);
+        }
+        match ttl.as_millis() / 1_000 {
+            0 => {}
+            seconds => attributes.push_str(&format!("; Max-Age={seconds}")),
+        }
+        attributes.push_str("; HttpOnly; SameSite=");
+        attributes.push_str(match config.same_site {
+            SameSite::Lax => "Lax",
+            SameSite::Strict => "Strict",
+            SameSite::None => "None",
+        });
+        if config.partitioned {
+            attributes.push_str("; Partitioned");
+        }
+        let prefixed = config.is_secure_by_name() || config.is_host_only_by_name();
+        Self {
+            name: config.name.clone(),
+            attributes,
+            always_secure: config.same_site == SameSite::None || config.partitioned || prefixed,
+        }
     }
 }
 
@@ -64,15 +89,11 @@ impl Affinity {
     /// Compiles a valid configuration; `None` for one that is refused.
     #[must_use]
     pub fn new(config: &SessionAffinity) -> Option<Self> {
-        let issued = |cookie: &schema::Cookie, ttl: Duration| Cookie {
-            name: cookie.name.clone(),
-            max_age: ttl.as_millis() / 1_000,
-        };
         let source = match config.source()? {
             AffinitySource::Header(name) => Source::Header(name.to_ascii_lowercase()),
             AffinitySource::Cookie(cookie) => Source::Cookie {
                 name: cookie.name.clone().into_bytes(),
-                issued: cookie.ttl.map(|ttl| issued(cookie, ttl)),
+                issued: cookie.ttl.map(|ttl| Cookie::new(cookie, ttl)),
             },
             AffinitySource::Query(name) => Source::Query(name.as_bytes().to_vec()),
             AffinitySource::Address => Source::Address,
@@ -81,7 +102,7 @@ impl Affinity {
     }
 
     /// Who sent the request.
-    pub fn user<R: Request>(&self, facts: &Facts<'_, R>, rng: &mut Rng) -> User<'_> {
+    pub fn user<'p, 'r, R: Request>(&'p self, facts: &'r Facts<'_, R>, rng: &mut Rng) -> User<'p, 'r> {
         if let Some(key) = self.key(facts) {
             return User::Known(key);
         }
@@ -94,17 +115,26 @@ impl Affinity {
     }
 
     /// The request's key: whatever bytes the client sent, `None` when there are none.
-    fn key<R: Request>(&self, facts: &Facts<'_, R>) -> Option<Vec<u8>> {
+    fn key<'r, R: Request>(&self, facts: &'r Facts<'_, R>) -> Option<Cow<'r, [u8]>> {
         let key = match &self.source {
             Source::Header(name) => facts.request().header(name),
-            Source::Cookie { name, .. } => facts
-                .request()
-                .header("cookie")
-                .and_then(|cookies| cookie(&cookies, name).map(<[u8]>::to_vec)),
-            Source::Query(name) => query(facts.query(), name).map(Cow::into_owned),
-            Source::Address => facts.request().source_address().map(|address| host(&address).to_vec()),
+            Source::Cookie { name, .. } => cookie_of(facts.request(), name),
+            Source::Query(name) => query(facts.query(), name),
+            Source::Address => {
+                facts.request().source_address().and_then(|address| part(address, |all| Some(host(all))))
+            }
         };
         key.filter(|key| !key.is_empty())
+    }
+
+    /// The header that the key is in.
+    pub(super) fn header(&self) -> Option<&str> {
+        match &self.source {
+            Source::Header(name) => Some(name),
+            Source::Cookie { .. } => Some("cookie"),
+            Source::Query(_) => Some(":path"),
+            Source::Address => None,
+        }
     }
 
     /// The cookie to issue to a client without a key.
@@ -116,12 +146,49 @@ impl Affinity {
     }
 }
 
-/// The first value of the cookie `name` in a `cookie` header (RFC 6265, 4.2.1), without quotes around it.
+/// A part of some bytes, borrowed where they are.
+fn part<'r>(
+    bytes: Cow<'r, [u8]>,
+    part: impl for<'b> Fn(&'b [u8]) -> Option<&'b [u8]>,
+) -> Option<Cow<'r, [u8]>> {
+    match bytes {
+        Cow::Borrowed(bytes) => part(bytes).map(Cow::Borrowed),
+        Cow::Owned(bytes) => part(&bytes).map(|part| Cow::Owned(part.to_vec())),
+    }
+}
+
+/// The first value of the cookie `name` that is not empty, in all lines of `cookie`: a client of HTTP/1.1 may send several.
+fn cookie_of<'r, R: Request>(request: &'r R, name: &[u8]) -> Option<Cow<'r, [u8]>> {
+    let in_first = part(request.header("cookie")?, |line| cookie(line, name));
+    in_first.or_else(|| {
+        let lines = request.headers("cookie");
+        lines.iter().skip(1).find_map(|line| cookie(line, name).map(|value| Cow::Owned(value.to_vec())))
+    })
+}
+
+/// The first value of the cookie `name` that is not empty in a line of `cookie` (RFC 6265, 4.2.1), without quotes around it.
 fn cookie<'a>(cookies: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     cookies.split(|byte| *byte == b';').find_map(|pair| {
         let value = pair.trim_ascii().strip_prefix(name)?.strip_prefix(b"=")?;
-        Some(value.strip_prefix(b"\"").and_then(|inner| inner.strip_suffix(b"\"")).unwrap_or(value))
+        let value = value.strip_prefix(b"\"").and_then(|inner| inner.strip_suffix(b"\"")).unwrap_or(value);
+        (!value.is_empty()).then_some(value)
     })
+}
+
+/// Whether a shared cache may keep an answer with these values of `cache-control` and give it to other users: the
+/// answer says so by `public`, `s-maxage` or `immutable`, and neither `private` nor `no-store` (RFC 9111, 5.2.2; RFC 8246).
+#[must_use]
+pub fn is_shared(cache_control: &[Vec<u8>]) -> bool {
+    let directives = || cache_control.iter().flat_map(|line| line.split(|byte| *byte == b','));
+    let has = |names: &[&[u8]]| {
+        directives().any(|directive| {
+            // `private="x-user"` is about one header only.
+            let name = directive.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii();
+            let is_bare = name.len() == directive.trim_ascii().len();
+            names.iter().any(|known| name.eq_ignore_ascii_case(known) && (is_bare || *known == b"s-maxage"))
+        })
+    };
+    has(&[b"public", b"s-maxage", b"immutable"]) && !has(&[b"private", b"no-store"])
 }
 
 /// The first value of the parameter `name` in a query, decoded: `a%20b` and `a+b` are the same user. What is

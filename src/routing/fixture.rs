@@ -1,5 +1,6 @@
 //! Requests for tests.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 
 use super::request::Request;
@@ -9,6 +10,7 @@ use super::request::Request;
 pub(crate) struct Sample {
     headers: Vec<(String, Vec<u8>)>,
     source: Option<Vec<u8>>,
+    has_body: bool,
     reads: RefCell<Vec<String>>,
 }
 
@@ -33,6 +35,11 @@ impl Sample {
         self
     }
 
+    pub(crate) fn with_body(mut self) -> Self {
+        self.has_body = true;
+        self
+    }
+
     /// What has been read so far.
     pub(crate) fn reads(&self) -> Vec<String> {
         self.reads.borrow().clone()
@@ -40,13 +47,22 @@ impl Sample {
 }
 
 impl Request for Sample {
-    fn header(&self, name: &str) -> Option<Vec<u8>> {
+    fn header(&self, name: &str) -> Option<Cow<'_, [u8]>> {
         self.reads.borrow_mut().push(name.to_owned());
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.into())
     }
 
-    fn source_address(&self) -> Option<Vec<u8>> {
+    fn headers(&self, name: &str) -> Vec<Vec<u8>> {
+        self.reads.borrow_mut().push(format!("all of {name}"));
+        self.headers.iter().filter(|(known, _)| known == name).map(|(_, value)| value.clone()).collect()
+    }
+
+    fn has_body(&self) -> bool {
+        self.has_body
+    }
+
+    fn source_address(&self) -> Option<Cow<'_, [u8]>> {
         self.reads.borrow_mut().push("source".into());
-        self.source.clone()
+        self.source.as_deref().map(Cow::Borrowed)
     }
 }

@@ -86,6 +86,18 @@ impl Matcher {
         Self { any_authority: any_authority.build(), by_authority, rules, header_names }
     }
 
+    /// The headers that may be asked for.
+    pub fn headers(&self) -> impl Iterator<Item = &str> {
+        let reads_path = self.any_authority.ask() || self.by_authority.values().any(Paths::ask);
+        let reads_method = self.rules.iter().any(|rules| !rules.methods.is_empty());
+        let own = [
+            (!self.by_authority.is_empty()).then_some(":authority"),
+            reads_path.then_some(":path"),
+            reads_method.then_some(":method"),
+        ];
+        own.into_iter().flatten().chain(self.header_names.iter().map(String::as_str))
+    }
+
     /// The position of the first rollout whose conditions the request fulfils.
     #[must_use]
     pub fn find<R: Request>(&self, facts: &Facts<'_, R>) -> Option<usize> {
@@ -133,7 +145,7 @@ impl Matcher {
         let Some(rules) = usize::try_from(rollout).ok().and_then(|rollout| self.rules.get(rollout)) else {
             return false;
         };
-        (rules.methods.is_empty() || rules.methods.iter().any(|method| method == facts.method()))
+        (rules.methods.is_empty() || rules.methods.iter().any(|method| *method == *facts.method()))
             && rules
                 .headers
                 .iter()

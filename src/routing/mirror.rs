@@ -12,6 +12,8 @@ pub(super) struct Mirror {
     /// Of the requests that stable answers.
     share: Share,
     methods: Vec<Vec<u8>>,
+    /// Bytes of a body that is copied, at most.
+    max_body: u64,
 }
 
 /// A request that was drawn for the shadow.
@@ -24,10 +26,14 @@ pub struct Mirrored {
 }
 
 impl Mirror {
+    /// The headers that are asked for.
+    pub(super) const HEADERS: [&str; 2] = [":method", "upgrade"];
+
     pub(super) fn new(config: &schema::Mirror, to: usize) -> Self {
         Self {
             to,
             share: config.percent.0,
+            max_body: config.max_body.bytes(),
             methods: config.methods.iter().map(|method| method.clone().into_bytes()).collect(),
         }
     }
@@ -42,10 +48,25 @@ impl Mirror {
         let result = if facts.method() == b"CONNECT" || facts.request().header("upgrade").is_some() {
             MirrorResult::SkippedUpgrade
         } else if self.methods.iter().any(|method| method == facts.method()) {
-            MirrorResult::Sent
+            self.decide_by_length(facts)
         } else {
             MirrorResult::SkippedMethod
         };
         Mirrored { to: self.to, result }
+    }
+
+    /// Envoy reads a request from its client only as fast as the shadow takes the copy, so a body is copied only if it
+    /// finds room in Envoy's buffers as a whole.
+    fn decide_by_length<R: Request>(&self, facts: &Facts<'_, R>) -> MirrorResult {
+        if !facts.request().has_body() {
+            return MirrorResult::Sent;
+        }
+        let length = facts.request().header("content-length");
+        let length = length.and_then(|length| std::str::from_utf8(&length).ok()?.parse::<u64>().ok());
+        match length {
+            None => MirrorResult::SkippedUnknownLength,
+            Some(length) if length > self.max_body => MirrorResult::SkippedTooLarge,
+            Some(_) => MirrorResult::Sent,
+        }
     }
 }

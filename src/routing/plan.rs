@@ -10,7 +10,7 @@ use super::matcher::Matcher;
 use super::mirror::{Mirror, Mirrored};
 use super::request::{Facts, Request};
 use crate::config::schema::{self, Config};
-use crate::model::{Assignment, Draw, Share, Side, Unit, UserHash};
+use crate::model::{Assignment, Draw, Share, Side, Unit, UserHash, header};
 use crate::rollout::program::Program;
 use crate::rollout::record::{Clock, Head, Record};
 use crate::telemetry::breaker;
@@ -20,6 +20,8 @@ use crate::telemetry::outcome::Failures;
 pub struct Plan {
     matcher: Matcher,
     rollouts: Vec<Rollout>,
+    /// Whether a request may be asked for more than one header: then it is cheaper to read all of them at once.
+    pub reads_several_headers: bool,
 }
 
 /// One rollout. Its versions are stable first, then the others by name; a version is named by its position.
@@ -34,6 +36,8 @@ pub struct Rollout {
     pub tells_upstream: bool,
     /// Whether the version is told on the response.
     pub tells_client: bool,
+    /// Whether a request that says so is another Envoy's copy.
+    pub trusts_shadow_header: bool,
     /// Which answers are failures of the version that gave them.
     pub failures: Failures,
     /// What it is to do.
@@ -82,6 +86,8 @@ pub struct Decision<'a> {
     pub cookie: Option<(&'a Cookie, String)>,
     /// Set when the request was drawn for the shadow.
     pub mirror: Option<Mirrored>,
+    /// The request is another Envoy's copy: nobody's, and nobody waits for its answer.
+    pub is_copy: bool,
     /// Set when the request tells something about the candidate or about stable. Overridden and pinned
     /// requests tell nothing, nor do those without a user where users are judged.
     pub evidence: Option<Draw>,
@@ -91,7 +97,19 @@ impl Plan {
     /// Compiles a valid configuration.
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        Self { matcher: Matcher::new(config), rollouts: config.rollouts.iter().map(Rollout::new).collect() }
+        Self::of(config, config.rollouts.iter().map(Rollout::new).collect())
+    }
+
+    /// The same, of rollouts that are compiled already: one for each of the configuration's, in its order.
+    #[must_use]
+    pub fn of(config: &Config, rollouts: Vec<Rollout>) -> Self {
+        let matcher = Matcher::new(config);
+        let reads_several_headers = {
+            let mut names = matcher.headers().chain(rollouts.iter().flat_map(Rollout::headers));
+            let first = names.next();
+            names.any(|name| Some(name) != first)
+        };
+        Self { matcher, rollouts, reads_several_headers }
     }
 
     /// The rollouts, in the configuration's order.
@@ -118,7 +136,9 @@ impl Plan {
 const STABLE: usize = 0;
 
 impl Rollout {
-    fn new(config: &schema::Rollout) -> Self {
+    /// Compiles one rollout of a valid configuration.
+    #[must_use]
+    pub fn new(config: &schema::Rollout) -> Self {
         let others = config.versions.keys().filter(|name| **name != config.stable);
         let names = [&config.stable].into_iter().chain(others);
         let cluster =
@@ -137,6 +157,7 @@ impl Rollout {
             labels: config.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
             tells_upstream: config.version_header.request,
             tells_client: config.version_header.response,
+            trusts_shadow_header: config.trust_shadow_header,
             candidate: config.candidate.as_ref().and_then(position),
             override_header: config.overrides.as_ref().map(|overrides| overrides.header.to_ascii_lowercase()),
             affinity: config.session_affinity.as_ref().and_then(Affinity::new),
@@ -187,15 +208,25 @@ impl Rollout {
         self.in_force.borrow().weights.clone()
     }
 
+    /// The headers that may be asked for, some more than once.
+    fn headers(&self) -> impl Iterator<Item = &str> {
+        let mirror: &[&str] = if self.mirror.is_some() { &Mirror::HEADERS } else { &[] };
+        let key = self.affinity.as_ref().and_then(Affinity::header);
+        let shadow = self.trusts_shadow_header.then_some(header::SHADOW);
+        self.override_header.as_deref().into_iter().chain(key).chain(mirror.iter().copied()).chain(shadow)
+    }
+
     /// Pin beats override, override beats affinity, affinity beats drawing.
     fn assign<R: Request>(&self, facts: &Facts<'_, R>, rng: &mut Rng) -> Decision<'_> {
         let in_force = self.in_force.borrow();
+        let is_copy = self.trusts_shadow_header && facts.request().header(header::SHADOW).is_some();
+        let silently = |version| Decision { version, cookie: None, mirror: None, is_copy, evidence: None };
         if let Some(pinned) = in_force.pinned {
-            return Decision { version: pinned, cookie: None, mirror: None, evidence: None };
+            return silently(pinned);
         }
         let overridden = self.overridden(facts, in_force.candidate_on_request);
         if let (Some(version), None) = (overridden, in_force.mirror) {
-            return Decision { version, cookie: None, mirror: None, evidence: None };
+            return silently(version);
         }
         let user = self.affinity.as_ref().map_or(User::Nobody, |affinity| affinity.user(facts, rng));
         let version = overridden.unwrap_or_else(|| match &user {
@@ -204,6 +235,9 @@ impl Rollout {
             User::Nobody => in_force.version_of(to_bucket(rng.u64(..))),
             User::Missing => STABLE,
         });
+        if is_copy {
+            return silently(version);
+        }
         let mirror = match (&self.mirror, in_force.mirror) {
             (Some(mirror), Some((share, salt))) if version == STABLE => {
                 let bucket = match &user {
@@ -220,11 +254,11 @@ impl Rollout {
             User::New(cookie, id) => Some((cookie, id)),
             _ => None,
         };
-        Decision { version, cookie, mirror, evidence }
+        Decision { version, cookie, mirror, is_copy, evidence }
     }
 
     /// What a request that was drawn says.
-    fn evidence(&self, version: usize, user: &User<'_>, in_force: &InForce) -> Option<Draw> {
+    fn evidence(&self, version: usize, user: &User<'_, '_>, in_force: &InForce) -> Option<Draw> {
         let user = match (&in_force.names, user) {
             (Some(names), User::Known(key)) => Some(UserHash(names.hash(key))),
             (Some(names), User::New(_, id)) => Some(UserHash(names.hash(id.as_bytes()))),

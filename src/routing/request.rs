@@ -1,24 +1,34 @@
 //! A request as routing sees it.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 
 /// What the host tells about a request. Each call costs a crossing into Envoy and a copy, so each is made
 /// only when the configuration needs it, and [`Facts`] makes it once.
 pub trait Request {
     /// The first value of a header, or of a pseudo-header such as `:path`; `None` when it is absent. Any bytes.
-    fn header(&self, name: &str) -> Option<Vec<u8>>;
+    fn header(&self, name: &str) -> Option<Cow<'_, [u8]>>;
+
+    /// All values of a header that comes in several lines, in their order. Dearer than [`Request::header`]. Any bytes.
+    fn headers(&self, name: &str) -> Vec<Vec<u8>>;
+
+    /// Whether something follows the headers.
+    fn has_body(&self) -> bool;
 
     /// The client's address as Envoy knows it, `ip:port` or a path. Any bytes.
-    fn source_address(&self) -> Option<Vec<u8>>;
+    fn source_address(&self) -> Option<Cow<'_, [u8]>>;
 }
+
+/// The value of a header that is there.
+type Value<'a> = Option<Cow<'a, [u8]>>;
 
 /// A request whose parts are read when they are first needed, and only once.
 pub struct Facts<'a, R> {
     request: &'a R,
-    authority: OnceCell<Vec<u8>>,
-    method: OnceCell<Vec<u8>>,
-    target: OnceCell<Vec<u8>>,
-    headers: OnceCell<Vec<OnceCell<Option<Vec<u8>>>>>,
+    authority: OnceCell<Cow<'a, [u8]>>,
+    method: OnceCell<Cow<'a, [u8]>>,
+    target: OnceCell<Cow<'a, [u8]>>,
+    headers: OnceCell<Vec<OnceCell<Value<'a>>>>,
 }
 
 impl<'a, R: Request> Facts<'a, R> {
@@ -42,7 +52,9 @@ impl<'a, R: Request> Facts<'a, R> {
     pub fn authority(&self) -> &[u8] {
         self.authority.get_or_init(|| {
             let mut authority = self.request.header(":authority").unwrap_or_default();
-            authority.make_ascii_lowercase();
+            if authority.iter().any(u8::is_ascii_uppercase) {
+                authority.to_mut().make_ascii_lowercase();
+            }
             authority
         })
     }

@@ -18,7 +18,7 @@ pub fn warnings(config: &Config) -> Problems {
             let path = Path::Root.field("rollouts");
             let path = path.index(index);
             let message = format!(
-                "no request gets here: rollouts[{earlier}] ({}) takes all that it matches",
+                "unreachable: rollouts[{earlier}] ({}) takes every request that it matches",
                 Shown(name)
             );
             problems.add(&path.field("match"), message);

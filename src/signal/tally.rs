@@ -74,6 +74,9 @@ pub struct Counts {
     pub unanswered: u64,
     /// Of those that have ended: with neither an answer nor an error of the version. They say nothing for it.
     pub silent: u64,
+    /// Of a sample of the requests, which has the first ones of each worker: how many were served by another cluster than
+    /// their version's.
+    pub elsewhere: Arm,
     /// By signal. A signal that is missing was not observed: nothing follows from that.
     pub tallies: Vec<(SignalId, Tally)>,
     /// Their users, where users are judged.
@@ -152,6 +155,7 @@ impl Counts {
         self.open = self.open.saturating_add(other.open);
         self.unanswered = self.unanswered.saturating_add(other.unanswered);
         self.silent = self.silent.saturating_add(other.silent);
+        self.elsewhere = self.elsewhere.plus(other.elsewhere);
         if let Some(others) = &other.users {
             self.users.get_or_insert_default().merge(others);
         }

@@ -142,6 +142,14 @@ impl Ledger {
         }
     }
 
+    /// It is known which cluster has served a request: its version's, or another.
+    pub fn find_served(&mut self, ticket: &Ticket, elsewhere: bool) {
+        let Some(open) = self.open.get(ticket.0) else { return };
+        if let Some(counts) = counts_of(&mut self.entries, open) {
+            counts.elsewhere.count(elsewhere);
+        }
+    }
+
     /// The request has ended after so many nanoseconds. What else is to be observed of it has been.
     pub fn end(&mut self, ticket: Ticket, nanoseconds: u64, shown: impl Into<Shown>) {
         let Shown { outcome, client_error } = shown.into();
@@ -164,7 +172,7 @@ impl Ledger {
                 Outcome::Ok => First::Well,
                 Outcome::Error => First::Failed,
                 Outcome::Unanswered => First::GivenUp,
-                Outcome::Aborted => First::Void,
+                Outcome::Aborted | Outcome::Elsewhere => First::Void,
             };
             counts.silent = counts.silent.saturating_add(u64::from(first >= First::GivenUp));
             open.becomes(first, counts);

@@ -17,11 +17,14 @@ pub enum Outcome {
     /// Envoy or another filter refused the request, or its client left in the middle of the answer: nothing is known
     /// about the version.
     Aborted,
+    /// Another cluster than the version's has served the request, or none.
+    Elsewhere,
 }
 
 impl Outcome {
     /// All outcomes, in the order of their [`Outcome::index`].
-    pub const ALL: [Outcome; 4] = [Outcome::Ok, Outcome::Error, Outcome::Unanswered, Outcome::Aborted];
+    pub const ALL: [Outcome; 5] =
+        [Outcome::Ok, Outcome::Error, Outcome::Unanswered, Outcome::Aborted, Outcome::Elsewhere];
 
     /// How a request ended that the version has answered, well or not.
     #[must_use]
@@ -37,6 +40,7 @@ impl Outcome {
             Outcome::Error => "error",
             Outcome::Unanswered => "unanswered",
             Outcome::Aborted => "aborted",
+            Outcome::Elsewhere => "elsewhere",
         }
     }
 
@@ -138,11 +142,21 @@ pub enum MirrorResult {
     SkippedMethod,
     /// It opens a tunnel, which has no copy.
     SkippedUpgrade,
+    /// Its body is longer than what may be copied.
+    SkippedTooLarge,
+    /// It does not say how long its body is.
+    SkippedUnknownLength,
 }
 
 impl MirrorResult {
     /// All results, in the order of their [`MirrorResult::index`].
-    pub const ALL: [Self; 3] = [Self::Sent, Self::SkippedMethod, Self::SkippedUpgrade];
+    pub const ALL: [Self; 5] = [
+        Self::Sent,
+        Self::SkippedMethod,
+        Self::SkippedUpgrade,
+        Self::SkippedTooLarge,
+        Self::SkippedUnknownLength,
+    ];
 
     /// The value of the label `result`.
     #[must_use]
@@ -151,6 +165,8 @@ impl MirrorResult {
             Self::Sent => "sent",
             Self::SkippedMethod => "skipped_method",
             Self::SkippedUpgrade => "skipped_upgrade",
+            Self::SkippedTooLarge => "skipped_too_large",
+            Self::SkippedUnknownLength => "skipped_unknown_length",
         }
     }
 
@@ -208,8 +224,8 @@ const REQUEST_TIMEOUT: u64 = 408;
 /// Which answers are failures of the version that gave them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failures {
-    /// Statuses from 100 on: one bit each.
-    statuses: [u64; 8],
+    /// Statuses of three digits: one bit each.
+    statuses: [u64; 16],
     /// Statuses of gRPC: one bit each.
     grpc: u32,
 }
@@ -226,7 +242,7 @@ impl Failures {
     /// Compiles a valid configuration.
     #[must_use]
     pub fn new(when: &ErrorWhen) -> Self {
-        let mut failures = Self { statuses: [0; 8], grpc: 0 };
+        let mut failures = Self { statuses: [0; 16], grpc: 0 };
         for status in &when.status {
             let first = status.replace('x', "0").parse().unwrap_or(0);
             let count = if status.ends_with("xx") { 100 } else { 1 };
@@ -255,9 +271,8 @@ impl Failures {
 
 /// Where a status' bit is.
 fn place(status: u64) -> Option<(usize, u64)> {
-    let offset = status.checked_sub(100)?;
-    let bit = u32::try_from(offset % 64).ok().and_then(|bit| 1_u64.checked_shl(bit))?;
-    Some((usize::try_from(offset / 64).ok()?, bit))
+    let bit = u32::try_from(status % 64).ok().and_then(|bit| 1_u64.checked_shl(bit))?;
+    Some((usize::try_from(status / 64).ok()?, bit))
 }
 
 fn grpc_bit(status: u64) -> u32 {
@@ -271,7 +286,7 @@ pub struct End {
     pub status: Option<u64>,
     /// `response.flags`; 0 when nothing went wrong.
     pub flags: u64,
-    /// `response.grpc_status`, of gRPC requests only.
+    /// The status of gRPC, of answers of gRPC only: they have it, or say by their content type that they should.
     pub grpc_status: Option<u64>,
     /// The request asked for a tunnel (an upgrade or CONNECT): hanging up is how it ends well.
     pub tunnel: bool,
@@ -282,7 +297,9 @@ impl End {
     /// leave open whether the version, Envoy or another filter gave such an answer.
     pub fn outcome(&self, failures: &Failures, from_upstream: impl FnOnce() -> bool) -> Outcome {
         let has = |flags: u64| self.flags & flags != 0;
-        let failure = self.status.is_some_and(|status| failures.has_status(status));
+        let class = Class::of(self.status);
+        // What is no status of HTTP is no answer.
+        let failure = class == Class::Other || self.status.is_some_and(|status| failures.has_status(status));
         if self.tunnel && matches!(self.status, Some(101 | 200..=299)) {
             // Once open, hanging up and idling are how a tunnel ends, on either side.
             let failed = UPSTREAM_FAILED & !flag::UPSTREAM_CONNECTION_TERMINATION;
@@ -298,7 +315,7 @@ impl End {
             // Refusals have flags: rate limit, authorization, fault injection, overload.
             return Outcome::Aborted;
         }
-        if Class::of(self.status) == Class::None {
+        if class == Class::None {
             return Outcome::Unanswered;
         }
         if has(LEFT) {
@@ -306,9 +323,8 @@ impl End {
         }
         let grpc_failure = self.grpc_status.filter(|status| *status != 0);
         // A filter's denial has no flag, but a status (docs/metrics.md).
-        let may_be_denied = grpc_failure.is_some()
-            || failure
-            || !matches!(Class::of(self.status), Class::Informational | Class::Success);
+        let may_be_denied =
+            grpc_failure.is_some() || failure || !matches!(class, Class::Informational | Class::Success);
         if may_be_denied && !from_upstream() {
             return Outcome::Aborted;
         }
@@ -331,6 +347,41 @@ impl End {
     }
 }
 
+/// Which cluster has served a request, as far as somebody has looked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Served {
+    /// Nobody has looked.
+    #[default]
+    Unknown,
+    /// The version's.
+    ByVersion,
+    /// Another.
+    ByAnother,
+    /// None: Envoy had no cluster for it, or the route answers itself.
+    ByNone,
+}
+
+impl Served {
+    /// What Envoy says of a request that a version's `cluster` was to serve.
+    #[must_use]
+    pub fn by(served: Option<&[u8]>, cluster: &str) -> Self {
+        match served {
+            None => Self::ByNone,
+            Some(served) if served == cluster.as_bytes() => Self::ByVersion,
+            Some(_) => Self::ByAnother,
+        }
+    }
+
+    /// The outcome of a request that ended so otherwise. Without a cluster a version fails, and does not answer well.
+    #[must_use]
+    pub fn outcome(self, otherwise: Outcome) -> Outcome {
+        match (self, otherwise) {
+            (Self::ByAnother, _) | (Self::ByNone, Outcome::Ok) => Outcome::Elsewhere,
+            _ => otherwise,
+        }
+    }
+}
+
 /// Whether an answer that has passed the filter to its last byte needs no further look at how its request ended:
 /// it is [`Outcome::Ok`]. Most requests end so, and Envoy's flags are dear to read.
 ///
@@ -341,7 +392,7 @@ impl End {
 pub fn is_plainly_ok(status: Option<u64>, body_bytes: u64) -> bool {
     /// The least that an HTTP/2 client lets Envoy send at once, unless it asks for less (RFC 9113, 6.9.2).
     const WINDOW: u64 = 65_535;
-    Class::of(status) == Class::Success && body_bytes <= WINDOW
+    Class::of(status) == Class::Success && (1..=WINDOW).contains(&body_bytes)
 }
 
 #[cfg(test)]
@@ -359,6 +410,10 @@ mod tests {
         let rows = [
             ("upstream 200", end(200, 0), true, Ok),
             ("upstream 404", end(404, 0), true, Ok),
+            ("upstream 302", end(302, 0), true, Ok),
+            ("RBAC behind the filter", end(403, 0), false, Aborted),
+            ("JWT behind the filter", end(401, 0), false, Aborted),
+            ("a redirect of the route's", end(301, 0), false, Aborted),
             ("upstream 503", end(503, 0), true, Error),
             ("local 503 without flags", end(503, 0), false, Aborted),
             ("reset before headers", end(503, 64), false, Error),
@@ -397,6 +452,21 @@ mod tests {
     }
 
     #[test]
+    fn what_another_cluster_has_served_is_nobodys_answer() {
+        use Outcome::{Aborted, Elsewhere, Error, Ok};
+        for outcome in [Ok, Error, Aborted] {
+            assert_eq!(Served::by(Some(b"b"), "green").outcome(outcome), Elsewhere);
+            assert_eq!(Served::by(Some(b"green"), "green").outcome(outcome), outcome);
+            assert_eq!(Served::Unknown.outcome(outcome), outcome);
+        }
+        // A direct response, and a version whose cluster does not exist.
+        assert_eq!(
+            [Ok, Error, Aborted].map(|outcome| Served::by(None, "green").outcome(outcome)),
+            [Elsewhere, Error, Aborted]
+        );
+    }
+
+    #[test]
     fn tunnels_end_by_hanging_up() {
         let tunnel =
             |status, flags| End { tunnel: true, ..end(status, flags) }.outcome(&Failures::default(), || true);
@@ -414,6 +484,8 @@ mod tests {
             |status| End { grpc_status: Some(status), ..end(200, 0) }.outcome(&Failures::default(), || true);
         assert_eq!(grpc(0), Outcome::Ok);
         assert_eq!(grpc(5), Outcome::Ok, "NOT_FOUND is an answer");
+        let local = End { grpc_status: Some(14), ..end(200, 0) }.outcome(&Failures::default(), || false);
+        assert_eq!(local, Outcome::Aborted, "Envoy or another filter has answered");
         for failure in [2, 4, 13, 14, 15] {
             assert_eq!(grpc(failure), Outcome::Error);
         }
@@ -449,10 +521,28 @@ mod tests {
     }
 
     #[test]
+    fn statuses_that_http_does_not_have_are_failures() {
+        for status in [1, 99, 600, 777, 999, 1_000, u64::MAX] {
+            let of = |from_upstream| end(status, 0).outcome(&Failures::default(), || from_upstream);
+            assert_eq!((of(true), of(false)), (Outcome::Error, Outcome::Aborted), "{status}");
+        }
+        for status in ["099", "600", "777", "999"] {
+            let when = ErrorWhen { status: vec![status.into()], grpc_status: Vec::new() };
+            let number = status.parse().unwrap();
+            assert!(Failures::new(&when).has_status(number), "{status}");
+            assert!(!Failures::new(&when).has_status(number + 1) && !Failures::new(&when).has_status(503));
+        }
+        let classes = Failures::new(&ErrorWhen { status: vec!["9xx".into()], grpc_status: Vec::new() });
+        assert!(classes.has_status(900) && classes.has_status(999));
+        assert!(!classes.has_status(899) && !classes.has_status(1_000));
+    }
+
+    #[test]
     fn small_good_answers_need_no_further_look() {
         assert!(is_plainly_ok(Some(200), 65_535));
         assert!(is_plainly_ok(Some(206), 1));
         assert!(!is_plainly_ok(Some(200), 65_536), "its client may have left");
+        assert!(!is_plainly_ok(Some(200), 0), "its headers may have a status of gRPC");
         for status in [None, Some(101), Some(302), Some(429), Some(503)] {
             assert!(!is_plainly_ok(status, 1), "Envoy may have refused");
         }

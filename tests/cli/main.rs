@@ -193,7 +193,7 @@ fn events_are_followed() {
     };
     until("step 2 of 4: green at 5 %");
     assert!(run(&endpoint, "changeover pause recommender").status.success());
-    until("paused by a person");
+    until("paused by command");
     assert!(run("", &format!("kill -TERM {}", watch.id())).status.success());
     assert_eq!(watch.wait().expect("an end").code(), Some(0));
 }

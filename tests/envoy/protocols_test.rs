@@ -69,6 +69,52 @@ async fn grpc() {
     }
 }
 
+/// A client's `content-type` says what it sends. What it gets is the version's to say.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_sends_makes_no_answer_one_of_grpc() {
+    let (blue, green) = blue_and_green().await;
+    let envoy = between(&blue, &green, all_to_green()).start().await;
+    let asks: [(&str, Behaviour); 5] = [
+        ("HEAD", Behaviour::Status(200)),
+        ("GET", Behaviour::Body("".into(), Vec::new())),
+        ("GET", Behaviour::Status(204)),
+        ("GET", Behaviour::Status(304)),
+        ("POST", Behaviour::Body("{}".into(), vec![("content-type", "application/grpc-web")])),
+    ];
+    let mut connection = Connection::open(envoy.address()).await.expect("a connection");
+    let count = asks.len() as f64;
+    for (method, behaviour) in asks {
+        green.set(behaviour);
+        let ask = request(method, "/", &[("content-type", b"application/grpc")], "");
+        connection.send(ask).await.expect("an answer");
+    }
+    wait_for("the requests to be counted", async || {
+        (envoy.metrics().await.sum("changeover_requests_total", &[]) >= count).then_some(())
+    })
+    .await;
+    let metrics = envoy.metrics().await;
+    assert_eq!(metrics.sum("changeover_requests_total", &[("outcome", "ok")]), count);
+    // And an answer that has a status of gRPC has it whatever was asked for.
+    green.set(Behaviour::Body("".into(), vec![("grpc-status", "13")]));
+    connection.send(request("GET", "/", &[], "")).await.expect("an answer");
+    wait_for("the error", async || {
+        let metrics = envoy.metrics().await;
+        (metrics.sum("changeover_requests_total", &[("outcome", "error")]) == 1.0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statuses_that_http_does_not_have_are_errors() {
+    let (blue, green) = blue_and_green().await;
+    for status in [600, 999] {
+        green.set(Behaviour::Status(status));
+        let envoy = between(&blue, &green, all_to_green()).start().await;
+        get(envoy.address(), "/").await.expect("an answer");
+        assert_counted(&envoy, "green", "other", "error", 1.0).await;
+    }
+}
+
 /// Opens a connection and sends a request's head.
 async fn open_raw(envoy: &Envoy, head: &str) -> TcpStream {
     let mut stream = TcpStream::connect(envoy.address()).await.expect("a connection");

@@ -2,6 +2,7 @@
 
 use crate::harness::*;
 use crate::{between, blue_and_green};
+use serde_json::json;
 
 type Headers<'a> = &'a [(&'a str, &'a [u8])];
 
@@ -94,10 +95,7 @@ async fn the_first_match_wins_and_the_rest_goes_the_ordinary_way() {
     // What was not routed is not counted, what was is.
     let metrics = envoy.metrics().await;
     assert_eq!(metrics.sum("changeover_requests_total", &[]), 7.0);
-    assert!(
-        envoy.log().contains("rollouts[5].match: no request gets here: rollouts[4] (\"rest\")"),
-        "the warning"
-    );
+    assert!(envoy.log().contains("rollouts[5].match: unreachable: rollouts[4] (\"rest\")"), "the warning");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -159,5 +157,79 @@ async fn the_version_is_told_where_asked_and_internal_headers_stay_inside() {
     assert_eq!(seen.headers.get_all("x-changeover-version").iter().collect::<Vec<_>>(), ["green"]);
     for header in ["x-changeover-cluster", "x-changeover-mirror", "x-changeover-shadow"] {
         assert_eq!(seen.headers.get(header), None, "{header}");
+    }
+}
+
+/// The filter's own headers, forged by a client or an upstream.
+const OWN_HEADERS: [(&str, &str); 4] = [
+    ("x-changeover-version", "forged"),
+    ("x-changeover-cluster", "green"),
+    ("x-changeover-mirror", "green"),
+    ("x-changeover-shadow", "green"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_header_of_the_filters_own_passes_from_outside() {
+    let (blue, green) = blue_and_green().await;
+    blue.set(Behaviour::Body("".into(), OWN_HEADERS.to_vec()));
+    let config = Config::rollout("match: {prefix: /in}");
+    let envoy = between(&blue, &green, config)
+        .edit_hcm(|hcm| drop(hcm.as_object_mut().expect("a map").remove("early_header_mutation_extensions")))
+        .edit_routes(|routes| {
+            routes.iter_mut().for_each(|route| {
+                drop(route["route"].as_object_mut().expect("a map").remove("request_mirror_policies"))
+            })
+        })
+        .start()
+        .await;
+    let forged = OWN_HEADERS.map(|(name, value)| (name, value.as_bytes()));
+    for path in ["/in", "/out"] {
+        let mut connection = Connection::open(envoy.address()).await.expect("a connection");
+        let answer = connection.send(request("GET", path, &forged, "")).await.expect("an answer");
+        assert_eq!(answer.upstream(), "blue", "{path}");
+        let seen = blue.take_seen().remove(0);
+        for (header, _) in OWN_HEADERS {
+            let is_marker = header == "x-changeover-shadow" && path == "/out";
+            assert!(is_marker || seen.headers.get(header).is_none(), "{header} on the request to {path}");
+            assert_eq!(answer.headers.get(header), None, "{header} on the answer from {path}");
+        }
+    }
+}
+
+/// Envoy sends a redirected request through the filter again, with the headers of its first pass.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_internal_redirect_begins_anew() {
+    let (blue, green) = blue_and_green().await;
+    let (first, shadow) = (Upstream::start("first").await, Upstream::start("shadow").await);
+    let config = "{rollouts: [\
+        {name: a, match: {prefix: /a}, versions: {first: {cluster: first}, shadow: {cluster: shadow}}, stable: first, \
+         mirror: {to: shadow}, version_header: {request: true}}, \
+        {name: b, match: {prefix: /b}, versions: {green: {cluster: green}}, stable: green}]}";
+    let clusters = [
+        ("blue", blue.address()),
+        ("green", green.address()),
+        ("first", first.address()),
+        ("shadow", shadow.address()),
+    ];
+    let envoy = Setup::shipped(Config::Struct(config.into()))
+        .clusters(&clusters)
+        .edit_routes(|routes| {
+            for route in routes {
+                route["route"]["internal_redirect_policy"] = json!({"max_internal_redirects": 1});
+            }
+        })
+        .start()
+        .await;
+    for (to, upstream) in [("http://models.example.com/b", &green), ("http://models.example.com/c", &blue)] {
+        first.set(Behaviour::Redirect(vec![("location", to)]));
+        let before = shadow.count();
+        let answer = get(envoy.address(), "/a").await.expect("an answer");
+        assert_eq!((answer.status.as_u16(), upstream.count()), (200, 1), "{to}");
+        wait_for("the first pass' copy", async || (shadow.count() > before).then_some(())).await;
+        let seen = upstream.take_seen().remove(0);
+        for (header, _) in OWN_HEADERS {
+            assert_eq!(seen.headers.get(header), None, "{header} at {to}");
+        }
+        assert_eq!(shadow.count(), before + 1, "{to}");
     }
 }

@@ -28,9 +28,13 @@ async fn as_many_rollouts_as_there_may_be() {
 async fn shown(envoy: &Envoy) -> Vec<Value> {
     let (mut all, mut path) = (Vec::new(), "/v1/rollouts".to_owned());
     loop {
-        let (status, mut page) = control_test::get(envoy, &path).await;
-        assert_eq!(status, 200);
-        all.extend(page["rollouts"].as_array_mut().expect("a list").drain(..));
+        let mut page = wait_for("a page that the worker has time for", async || {
+            let (status, page) = control_test::get(envoy, &path).await;
+            assert!(matches!(status, 200 | 429), "{status}");
+            (status == 200).then_some(page)
+        })
+        .await;
+        all.append(page["rollouts"].as_array_mut().expect("a list"));
         let Some(next) = page["next"].as_str() else { return all };
         path = format!("/v1/rollouts?after={next}");
     }

@@ -115,6 +115,17 @@ fn the_readmes_filter_fits_the_shipped_routes() {
     assert!(output.status.success() && !text.contains("warning"), "{text}");
 }
 
+#[test]
+fn the_readmes_first_configuration_is_that_of_its_filter() {
+    let readme = include_str!("../../README.md");
+    let snippet = |begin: &str| -> Value {
+        let (_, snippet) = readme.split_once(begin).expect("a snippet");
+        serde_saphyr::from_str(snippet.split_once("```").expect("its end").0).expect("YAML")
+    };
+    let filter = &snippet("```yaml\nhttp_filters:\n")[0]["typed_config"]["config"]["configuration"]["value"];
+    assert_eq!(snippet("```yaml\nrollouts:\n"), filter["rollouts"]);
+}
+
 /// The tags and buckets stand in a snippet to copy and wherever a bootstrap is: they must not drift apart.
 #[test]
 fn the_stats_tags_are_the_same_everywhere() {

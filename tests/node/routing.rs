@@ -7,6 +7,8 @@ super::everywhere! {
 }
 
 mod run {
+    use std::borrow::Cow;
+
     use changeover::config;
     use changeover::routing::plan::Plan;
     use changeover::routing::request::Request;
@@ -17,12 +19,24 @@ mod run {
     struct Headers<'a>(&'a [(&'a str, &'a str)]);
 
     impl Request for Headers<'_> {
-        fn header(&self, name: &str) -> Option<Vec<u8>> {
-            self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_bytes().to_vec())
+        fn header(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+            self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_bytes().into())
         }
 
-        fn source_address(&self) -> Option<Vec<u8>> {
-            Some(b"10.0.0.1:80".to_vec())
+        fn headers(&self, name: &str) -> Vec<Vec<u8>> {
+            self.0
+                .iter()
+                .filter(|(known, _)| *known == name)
+                .map(|(_, value)| value.as_bytes().to_vec())
+                .collect()
+        }
+
+        fn has_body(&self) -> bool {
+            false
+        }
+
+        fn source_address(&self) -> Option<Cow<'_, [u8]>> {
+            Some(b"10.0.0.1:80".into())
         }
     }
 

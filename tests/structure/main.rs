@@ -11,8 +11,19 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use uses::{Module, modules};
 
 /// Folders from the bottom to the top: each may use those before it.
-const ORDER: [&str; 10] =
-    ["model", "signal", "config", "analysis", "telemetry", "rollout", "routing", "fleet", "control", "host"];
+const ORDER: [&str; 11] = [
+    "model",
+    "signal",
+    "config",
+    "analysis",
+    "telemetry",
+    "rollout",
+    "routing",
+    "fleet",
+    "control",
+    "abi",
+    "host",
+];
 
 #[test]
 fn folders_use_only_folders_below_them() {

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-/// Releases models safely behind Envoy.
+/// Release models safely behind Envoy
 #[derive(Parser)]
 #[command(version = changeover::VERSION, about, disable_help_subcommand = true)]
 struct Arguments {
@@ -29,7 +29,7 @@ struct Arguments {
 enum Command {
     /// Validate configurations: bare ones, or the changeover filters inside YAML for Envoy, Istio or Envoy Gateway
     ///
-    /// Exit status: 0 all are valid, 1 one is not, 2 a file cannot be read.
+    /// Exit status: 0 all are valid, 1 at least one is not, 2 a file cannot be read.
     Check {
         /// YAML or JSON files; `-` is standard input
         #[arg(required = true, value_name = "FILE")]
@@ -37,14 +37,14 @@ enum Command {
     },
     /// Print the JSON Schema of the configuration, for editors
     Schema,
-    /// Judge recorded ticks as the filter would: evidence and verdict after each
+    /// Judge a recording as the filter would: evidence and verdict after each tick
     ///
-    /// Reads and prints JSON lines. Exit status: 0 no rollback was due, 1 one was, 2 the input is wrong.
+    /// Reads and prints JSON lines. Exit status: 0 no rollback, 1 a rollback, 2 the input is wrong.
     Replay {
         /// The configuration, in any form that `check` takes
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
-        /// The rollout, where several are judged
+        /// The rollout, if several are judged
         #[arg(long, value_name = "NAME")]
         rollout: Option<String>,
         /// The recording; `-` is standard input
@@ -53,7 +53,7 @@ enum Command {
     },
     #[command(flatten)]
     Control(control::Command),
-    /// Print what makes a shell complete this command line
+    /// Print a completion script for a shell
     Completions {
         /// The shell
         shell: clap_complete::Shell,

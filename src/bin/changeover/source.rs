@@ -83,7 +83,7 @@ mod tests {
     fn what_is_wrong_is_told_with_its_place() {
         let (names, problems) = names("rollouts:\n- {name: a, versions: {b: {cluster: c}}, stable: d}\n");
         assert_eq!(names, [""; 0]);
-        assert_eq!(problems, ["f: rollouts[0].stable: \"d\" is no version; known here: \"b\""]);
+        assert_eq!(problems, ["f: rollouts[0].stable: unknown version \"d\"; known here: \"b\""]);
         assert!(self::names("a: [").1[0].starts_with("f: not valid YAML: "));
     }
 }

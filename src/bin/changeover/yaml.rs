@@ -54,12 +54,12 @@ fn compare(as_envoy: &Value, as_text: &Value, place: String, found: &mut Vec<Str
         }
         (Value::Bool(bit), Value::String(text)) => {
             found.push(format!(
-                "{place}: Envoy reads {text} as the boolean {bit}; put it in quotes if it is a text"
+                "{place}: Envoy reads {text} as the boolean {bit}; put it in quotes if it is a string"
             ));
         }
         (Value::Number(_), Value::String(text)) => {
             found.push(format!(
-                "{place}: Envoy reads {text} as an octal number; put it in quotes if it is a text"
+                "{place}: Envoy reads {text} as an octal number; put it in quotes if it is a string"
             ));
         }
         _ => {}
@@ -84,8 +84,8 @@ mod tests {
         assert_eq!(
             ambiguous(text),
             [
-                "a.b[1]: Envoy reads no as the boolean false; put it in quotes if it is a text",
-                "c: Envoy reads 0123 as an octal number; put it in quotes if it is a text",
+                "a.b[1]: Envoy reads no as the boolean false; put it in quotes if it is a string",
+                "c: Envoy reads 0123 as an octal number; put it in quotes if it is a string",
             ]
         );
     }

@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use super::report::{Path, Problems, Shown};
-use super::schema::{BlueGreen, Config, Control, HeaderRule, Match, Rollout, SessionAffinity, known};
-use super::units::Percent;
-use crate::model::Share;
+use super::schema::{
+    BlueGreen, Config, Control, Cookie, HeaderRule, Match, Rollout, SameSite, SessionAffinity, known,
+};
+use super::units::{Percent, Size};
+use crate::model::{Share, header};
 
 /// Rollouts in one configuration.
 pub const MOST_ROLLOUTS: usize = 4_096;
@@ -20,6 +22,10 @@ pub const MOST_RULES: usize = 16;
 pub const LONGEST_NAME: usize = 63;
 /// Bytes of a text that is no name: a release, a path, a header's value, a cluster.
 pub const LONGEST_TEXT: usize = 1_024;
+/// What a mirror copies at most of a request.
+const LARGEST_BODY: Size = Size::kib(64 * 1_024);
+/// Bytes of a host name in DNS.
+const LONGEST_HOST: usize = 253;
 /// Milliseconds a cookie may live: browsers cut it to 400 days (RFC 6265bis, 5.5).
 const LONGEST_TTL: u64 = 400 * 24 * 3_600_000;
 
@@ -42,9 +48,6 @@ const RESERVED_LABELS: [&str; 16] = [
     "what",
     "le",
 ];
-
-/// Headers through which the filter talks to Envoy's routes.
-const INTERNAL_HEADERS: [&str; 3] = ["x-changeover-cluster", "x-changeover-mirror", "x-changeover-shadow"];
 
 /// Tells `problems` everything that is wrong with `config`.
 pub fn validate(config: &Config, problems: &mut Problems) {
@@ -119,6 +122,10 @@ fn validate_rollout(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems)
     if let Some(mirror) = &rollout.mirror {
         let path = path.field("mirror");
         methods(&mirror.methods, &path.field("methods"), problems);
+        if mirror.max_body > LARGEST_BODY {
+            let message = format!("{} is over the limit of {LARGEST_BODY}", mirror.max_body);
+            problems.add(&path.field("max_body"), message);
+        }
         if mirror.to.is_empty() {
             problems.add(&path.field("to"), "missing; expected the name of a version");
         }
@@ -137,7 +144,7 @@ fn versions(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems) {
         let path = path.field(version);
         name(version, &path, problems);
         if matches!(version.as_str(), "always" | "never") {
-            problems.add(&path, "a word of the override header; expected another name");
+            problems.add(&path, "reserved by the override header; expected another name");
         }
         cluster(&settings.cluster, &path.field("cluster"), problems);
     }
@@ -147,7 +154,7 @@ fn versions(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems) {
 fn references(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems) {
     let unknown = |found: &str| {
         format!(
-            "{} is no version; known here: {}",
+            "unknown version {}; known here: {}",
             Shown(found),
             known(rollout.versions.keys().map(String::as_str))
         )
@@ -212,7 +219,7 @@ fn total(weights: &BTreeMap<String, Percent>, stable: &str, path: &Path<'_>, pro
         problems.add(
             &path.field(stable),
             format_args!(
-                "with stable's share the sum is {percent}, not 100; leave it out: stable gets what is left"
+                "with stable's share the sum is {percent}, not 100; leave it out: stable gets the rest"
             ),
         );
     }
@@ -230,7 +237,7 @@ fn matches(matches: &Match, path: &Path<'_>, problems: &mut Problems) {
         } else if value.contains(['?', '#']) {
             problems.add(
                 &path,
-                format_args!("{} has a query or fragment; the path is compared without", Shown(value)),
+                format_args!("{} has a query or fragment; the path is compared without them", Shown(value)),
             );
         } else {
             text(value, &path, problems);
@@ -262,7 +269,7 @@ fn methods(methods: &[String], path: &Path<'_>, problems: &mut Problems) {
         let plain = method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-');
         if method.is_empty() || method.len() > LONGEST_NAME || !plain {
             let message =
-                format!("{} is no method; expected one in capitals, such as \"POST\"", Shown(method));
+                format!("{} is not a method; expected one in capitals, such as \"POST\"", Shown(method));
             problems.add(&path.index(index), message);
         }
     }
@@ -275,20 +282,62 @@ fn session_affinity(affinity: &SessionAffinity, path: &Path<'_>, problems: &mut 
     }
     if let Some(cookie) = &affinity.cookie {
         let path = path.field("cookie");
-        token(&cookie.name, "cookie", &path.field("name"), problems);
-        let ttl = cookie.ttl.map_or(0, super::units::Duration::as_millis);
-        if ttl % 1_000 != 0 || ttl > LONGEST_TTL {
-            problems.add(
-                &path.field("ttl"),
-                "expected whole seconds, at most 400 days (9600h): browsers keep none longer",
-            );
-        }
+        self::cookie(cookie, &path, problems);
     }
     if let Some(query) = &affinity.query {
         text(query, &path.field("query"), problems);
     }
     if affinity.source_ip == Some(false) {
-        problems.add(&path.field("source_ip"), "found false, expected true (or no such field)");
+        problems.add(&path.field("source_ip"), "found false, expected true (or leave the field out)");
+    }
+}
+
+fn cookie(cookie: &Cookie, path: &Path<'_>, problems: &mut Problems) {
+    token(&cookie.name, "cookie", &path.field("name"), problems);
+    let ttl = cookie.ttl.map_or(0, super::units::Duration::as_millis);
+    if ttl % 1_000 != 0 || ttl > LONGEST_TTL {
+        problems.add(
+            &path.field("ttl"),
+            "expected whole seconds, at most 400 days (9600h): browsers keep none longer",
+        );
+    }
+    let attributes = [
+        ("same_site", cookie.same_site != SameSite::Lax),
+        ("domain", cookie.domain.is_some()),
+        ("path", cookie.path.is_some()),
+        ("partitioned", cookie.partitioned),
+    ];
+    let is_read_only = cookie.ttl.is_none() && !problems.concern(&path.field("ttl"));
+    if let Some((field, _)) = attributes.iter().find(|(_, given)| is_read_only && *given) {
+        problems.add(&path.field(field), "without ttl the cookie is only read; expected a ttl beside it");
+    }
+    if let Some(domain) = &cookie.domain {
+        let path = path.field("domain");
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'.';
+        if cookie.is_host_only_by_name() {
+            problems.add(&path, "a cookie named __Host-… has none");
+        } else if domain.is_empty() || !domain.bytes().all(plain) || domain.len() > LONGEST_HOST {
+            problems.add(
+                &path,
+                format_args!("{} is not a domain; expected one such as \"example.com\"", Shown(domain)),
+            );
+        }
+    }
+    if let Some(value) = &cookie.path {
+        let path = path.field("path");
+        if !value.starts_with('/') || value.contains(';') || !value.is_ascii() {
+            problems.add(
+                &path,
+                format_args!(
+                    "{} is not a path of a cookie; expected one such as \"/\", without `;`",
+                    Shown(value)
+                ),
+            );
+        } else if cookie.is_host_only_by_name() && value != "/" {
+            problems.add(&path, "a cookie named __Host-… has the path \"/\"");
+        } else {
+            text(value, &path, problems);
+        }
     }
 }
 
@@ -301,10 +350,10 @@ fn labels(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems) {
         if label.len() > LONGEST_NAME || !starts_well || !label.bytes().all(plain) {
             problems.add(
                 &path,
-                "no label's name; expected lower-case letters, digits and _, at most 63, no digit first",
+                "not a label name; expected lower-case letters, digits and _, at most 63, no digit first",
             );
         } else if RESERVED_LABELS.contains(&label.as_str()) {
-            problems.add(&path, "a label the metrics have themselves; expected another name");
+            problems.add(&path, "a label that the metrics already have; expected another name");
         } else if value.contains([';', '\0']) || value.is_empty() || value.chars().any(char::is_control) {
             // `;` separates the labels in the name under which Envoy knows the metric.
             problems
@@ -333,7 +382,10 @@ fn authority(authority: &str, path: &Path<'_>, problems: &mut Problems) {
     if authority.is_empty() || authority.contains(|c: char| c.is_whitespace() || "/*?#@".contains(c)) {
         problems.add(
             path,
-            format_args!("{} is no host name; expected one such as \"models.example.com\"", Shown(authority)),
+            format_args!(
+                "{} is not a host name; expected one such as \"models.example.com\"",
+                Shown(authority)
+            ),
         );
     } else {
         text(authority, path, problems);
@@ -348,8 +400,10 @@ fn name(name: &str, path: &Path<'_>, problems: &mut Problems) {
     } else if name.len() > LONGEST_NAME {
         problems.add(path, format_args!("{} characters are over the limit of {LONGEST_NAME}", name.len()));
     } else if !name.bytes().all(plain) {
-        problems
-            .add(path, format_args!("{} is no name; expected lower-case letters, digits and -", Shown(name)));
+        problems.add(
+            path,
+            format_args!("{} is not a valid name; expected lower-case letters, digits and -", Shown(name)),
+        );
     }
 }
 
@@ -357,7 +411,7 @@ fn name(name: &str, path: &Path<'_>, problems: &mut Problems) {
 fn header_name(name: &str, path: &Path<'_>, problems: &mut Problems) {
     if name.starts_with(':') {
         problems.add(path, "a pseudo-header; expected a header (match has authority, path and methods)");
-    } else if INTERNAL_HEADERS.iter().any(|internal| name.eq_ignore_ascii_case(internal)) {
+    } else if header::ALL.iter().any(|own| name.eq_ignore_ascii_case(own)) {
         problems.add(path, "a header the filter uses itself; expected another");
     } else {
         token(name, "header", path, problems);
@@ -372,7 +426,7 @@ fn token(name: &str, what: impl Display, path: &Path<'_>, problems: &mut Problem
     } else if name.len() > LONGEST_NAME {
         problems.add(path, format_args!("{} characters are over the limit of {LONGEST_NAME}", name.len()));
     } else if !name.bytes().all(plain) {
-        problems.add(path, format_args!("{} is no name of a {what}", Shown(name)));
+        problems.add(path, format_args!("{} is not a valid name of a {what}", Shown(name)));
     }
 }
 

@@ -49,8 +49,10 @@ fn blue_green(rollout: &Rollout, sides: &BlueGreen, path: &Path<'_>, problems: &
         [("bake", sides.bake.is_some()), ("auto_rollback_window", sides.auto_rollback_window.is_some())]
     {
         if given && rollout.analysis.is_none() {
-            problems
-                .add(&path.field(field), "without `analysis` nobody judges; expected `analysis` beside it");
+            problems.add(
+                &path.field(field),
+                "nothing is judged without `analysis`; expected `analysis` beside it",
+            );
         }
     }
     let too_short = |duration: Duration| duration.as_millis() < SHORTEST;
@@ -108,7 +110,7 @@ fn steps(rollout: &Rollout, steps: &[Step], path: &Path<'_>, problems: &mut Prob
             if candidate < before {
                 problems.add(
                     &path,
-                    format_args!("{candidate} is below the {before} of an earlier step; expected weights that do not go down"),
+                    format_args!("{candidate} is below the {before} of an earlier step; expected weights that never decrease"),
                 );
             }
             before = candidate;
@@ -155,13 +157,13 @@ fn set_weight(
             for (version, share) in shares {
                 let path = path.field(version);
                 if *version == rollout.stable {
-                    problems.add(&path, "stable gets what the others leave; expected other versions only");
+                    problems.add(&path, "stable gets the rest; expected other versions only");
                 } else if rollout.versions.contains_key(version) {
                     weights.insert(version.clone(), *share);
                 } else {
                     let names = known(rollout.versions.keys().map(String::as_str));
                     problems
-                        .add(&path, format_args!("{} is no version; known here: {names}", Shown(version)));
+                        .add(&path, format_args!("unknown version {}; known here: {names}", Shown(version)));
                 }
             }
         }
@@ -229,13 +231,13 @@ fn error_when(when: &ErrorWhen, path: &Path<'_>, problems: &mut Problems) {
     let statuses = path.field("status");
     at_most(when.status.len(), &statuses, problems);
     for (index, status) in when.status.iter().enumerate() {
-        let class = matches!(status.as_bytes(), [b'1'..=b'5', b'x', b'x']);
-        let exact = status.len() == 3 && status.parse().is_ok_and(|code: u16| (100..600).contains(&code));
+        let class = matches!(status.as_bytes(), [b'0'..=b'9', b'x', b'x']);
+        let exact = status.len() == 3 && status.bytes().all(|digit| digit.is_ascii_digit());
         if !class && !exact {
             problems.add(
                 &statuses.index(index),
                 format_args!(
-                    "{} is no status; expected one such as 503, or a class such as 5xx",
+                    "{} is not a status; expected one such as 503, or a class such as 5xx",
                     Shown(status)
                 ),
             );
@@ -247,7 +249,7 @@ fn error_when(when: &ErrorWhen, path: &Path<'_>, problems: &mut Problems) {
         if !(1..=16).contains(&status.get()) {
             problems.add(
                 &grpc.index(index),
-                format_args!("{} is no error of gRPC; expected 1 to 16", status.get()),
+                format_args!("{} is not a gRPC error; expected 1 to 16", status.get()),
             );
         }
     }
@@ -262,7 +264,7 @@ fn metric(metric: &Metric, path: &Path<'_>, problems: &mut Problems) {
         let names = known(catalog::names().into_iter());
         problems.add(
             &path.field("name"),
-            format_args!("{} is no metric; known here: {names}", Shown(&metric.name)),
+            format_args!("unknown metric {}; known here: {names}", Shown(&metric.name)),
         );
     }
     let kind = signal.map_or(Kind::Event, |signal| signal.kind);
@@ -281,7 +283,8 @@ fn metric(metric: &Metric, path: &Path<'_>, problems: &mut Problems) {
         if kind == Kind::Event {
             within(max, 1e-6, 0.999, &path.field("max"), problems);
         } else {
-            problems.add(&path.field("max"), format_args!("a rate's bound; {} has none", metric.name));
+            problems
+                .add(&path.field("max"), format_args!("a bound of a rate; {} is not a rate", metric.name));
         }
     }
     if let Some(quantiles) = &metric.quantiles {
@@ -297,7 +300,7 @@ fn metric(metric: &Metric, path: &Path<'_>, problems: &mut Problems) {
             let path = path.index(index);
             within(*quantile, 0.01, 0.9999, &path, problems);
             if quantiles.iter().take(index).any(|earlier| earlier >= quantile) {
-                problems.add(&path, format_args!("{quantile} is not above the one before"));
+                problems.add(&path, format_args!("{quantile} is not above the previous one"));
             }
         }
     }
@@ -312,7 +315,7 @@ fn promote_when(promote: &PromoteWhen, path: &Path<'_>, problems: &mut Problems)
     if margin.times <= 1.0 && margin.or_points <= 0.0 {
         problems.add(
             &path,
-            "allows nothing, which no number of requests proves; expected times over 1, or or_points over 0",
+            "allows no difference, which no number of requests can prove; expected times over 1, or or_points over 0",
         );
     }
 }

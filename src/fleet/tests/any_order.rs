@@ -159,7 +159,7 @@ fn nothing() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
     fn whatever_happens_in_whatever_order_nothing_is_lost_or_counted_twice(

@@ -4,6 +4,7 @@ use crate::analysis::look::Look;
 use crate::analysis::users::tests::hash;
 use crate::config;
 use crate::model::{Draw, Pair, UserHash};
+use crate::rollout::event::Action;
 use crate::signal::catalog::{self, LATENCY};
 use crate::signal::observed::Observed;
 use crate::telemetry::ledger::{Ledger, Ticket};
@@ -151,6 +152,47 @@ fn the_counts_of_all_workers_are_judged_together_and_once() {
     assert_eq!(record.run.judge.reading(), judged);
     let events = advance(&mut record, &[&one, &two], 104, at(104 * SECOND));
     assert_eq!((events.len(), record.run.phase), (1, Phase::Failed), "{events:?}");
+}
+
+/// A step of three ticks, in each of which one of the candidate's requests is found to be served by another cluster,
+/// or by the candidate.
+#[test]
+fn a_step_does_not_end_while_other_clusters_serve() {
+    let config = config::check(&json!({"rollouts": [{
+        "name": "r", "release": "1", "stable": "blue", "candidate": "green",
+        "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}},
+        "steps": [{"set_weight": 50}, {"pause": {"duration": "3s", "min_requests": 10}}],
+        "analysis": {"metrics": [{"name": "error_rate"}]},
+    }]}));
+    let (mut record, _) = Record::begin(Program::new(&config.unwrap().rollouts[0]), at(0));
+    let assignment = record.assignments.last().unwrap().0;
+    let mut worker = Worker::default();
+    let mut tell = |tick: u64, looked_at: u64, elsewhere: bool| {
+        worker.tick(tick, assignment, (0, 20), (0, 20));
+        for _ in 0..looked_at {
+            let ticket = worker.arrive(tick, assignment, Side::Candidate);
+            worker.ledger.find_served(&ticket, elsewhere);
+            worker.end(ticket, 1_000_000, false);
+        }
+        let events = advance(&mut record, &[&worker], tick + 1, at((tick + 1) * SECOND));
+        let actions = events.iter().map(|event| event.action).collect::<Vec<_>>();
+        (actions, record.run.reason.clone(), record.run.judge.step_requests())
+    };
+    let waits = "the step waits: another cluster serves a version's requests; Envoy's routes do not obey";
+    let mut told = Vec::new();
+    for tick in 1..8 {
+        let (actions, reason, requests) = tell(tick, 1, true);
+        told.extend(actions);
+        assert_eq!((reason.as_str(), requests), (waits, 0), "tick {tick}");
+    }
+    assert_eq!(told, [Action::Alarm], "once");
+    // A tick in which nobody has looked does not clear anybody.
+    assert_eq!(tell(8, 0, false).1, waits);
+    let mut told = Vec::new();
+    for tick in 9..14 {
+        told.extend(tell(tick, 1, false).0);
+    }
+    assert_eq!(told, [Action::Succeed]);
 }
 
 #[test]

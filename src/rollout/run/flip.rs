@@ -219,7 +219,8 @@ impl Turn<'_> {
         }
         let is_candidate = self.run.active.is_candidate;
         let finding = say::watched(self.program, &window, is_candidate, analysis.rules.threshold);
-        let sentence = say::since_the_flip(self.program, &window, is_candidate, &finding);
+        let act = analysis.policy.act(self.run.phase);
+        let sentence = say::since_the_flip(self.program, &window, is_candidate, (&finding, act));
         let (action, message) = self.short_of_going_back(&sentence).unwrap_or_else(|| {
             self.take_back(Phase::Failed, sentence.clone());
             if !is_candidate {
@@ -286,13 +287,11 @@ impl Turn<'_> {
     /// Obeys a person who wants the candidate to have everything, or the window to be over.
     pub(super) fn promote_side(&mut self) -> Result<(), Refused> {
         if self.program.candidate.is_none() {
-            return Err(Refused("the rollout has no candidate that could be promoted".into()));
+            return Err(Refused("the rollout has no candidate to promote".into()));
         }
         if self.run.active.is_candidate && self.run.phase != Phase::Paused {
             let label = self.run.phase.label();
-            return Err(Refused(format!(
-                "the rollout is {label}; the candidate has all the traffic already"
-            )));
+            return Err(Refused(format!("the rollout is {label}; the candidate already has all traffic")));
         }
         self.flip_by_hand(true)
     }

@@ -24,7 +24,7 @@ impl Turn<'_> {
 
     fn abort(&mut self) {
         if self.run.phase != Phase::Aborted || self.is_pinned() {
-            self.take_back(Phase::Aborted, "aborted by a person".into());
+            self.take_back(Phase::Aborted, "aborted by command".into());
             self.happen(Actor::User, Action::Abort, say::taken_back(self.program, "aborted"));
         }
     }
@@ -35,7 +35,7 @@ impl Turn<'_> {
             return self.promote_side();
         }
         let moves = matches!(self.run.phase, Phase::Progressing | Phase::Paused);
-        self.unless(!moves, "; only a progressing or paused one can be promoted")?;
+        self.unless(!moves, "; only a progressing or paused rollout can be promoted")?;
         self.release();
         self.run.position = if full { self.program.steps.len() } else { self.next() };
         self.advance(Actor::User);
@@ -46,8 +46,8 @@ impl Turn<'_> {
         match self.run.phase {
             Phase::Paused => Ok(()),
             phase => {
-                self.unless(phase != Phase::Progressing, "; only a progressing one can be paused")?;
-                self.hold(Held::Person, "paused by a person".into());
+                self.unless(phase != Phase::Progressing, "; only a progressing rollout can be paused")?;
+                self.hold(Held::Person, "paused by command".into());
                 self.happen(Actor::User, Action::Pause, self.run.reason.clone());
                 Ok(())
             }
@@ -55,12 +55,12 @@ impl Turn<'_> {
     }
 
     fn resume(&mut self) -> Result<(), Refused> {
-        self.unless(self.run.phase != Phase::Paused, "; only a paused one can be resumed")?;
+        self.unless(self.run.phase != Phase::Paused, "; only a paused rollout can be resumed")?;
         self.unless(self.run.held.is_none(), " at a step that waits for a promotion; promote it")?;
         if let Some(why) = self.flaw_of_resuming() {
             self.unless(true, &why)?;
         }
-        let mut message = "resumed by a person".to_owned();
+        let mut message = "resumed by command".to_owned();
         if self.release() {
             message = format!("{message}, as attempt {}", self.run.attempt);
         }
@@ -78,7 +78,7 @@ impl Turn<'_> {
 
     fn retry(&mut self) -> Result<(), Refused> {
         let is_taken_back = self.run.phase.is_taken_back();
-        self.unless(!is_taken_back, "; only an aborted or failed one can be retried")?;
+        self.unless(!is_taken_back, "; only an aborted or failed rollout can be retried")?;
         self.next_attempt();
         self.begin_attempt(Actor::User, Action::Retry);
         Ok(())
@@ -86,13 +86,13 @@ impl Turn<'_> {
 
     /// Refuses what a pin does not let happen.
     pub(super) fn unless_pinned(&self) -> Result<(), Refused> {
-        self.unless(self.is_pinned(), " and pinned; a pin is removed by configuration")
+        self.unless(self.is_pinned(), " and pinned; remove the pin in the configuration")
     }
 
     /// Refuses traffic to a candidate that has been taken back.
     pub(super) fn unless_taken_back(&self) -> Result<(), Refused> {
         let is_taken_back = self.run.phase.is_taken_back();
-        self.unless(is_taken_back, "; retry it before the candidate gets traffic again")
+        self.unless(is_taken_back, "; the candidate gets no traffic until a retry")
     }
 
     /// Refuses a command when `applies`, with the phase and `why`.

@@ -49,16 +49,16 @@ impl Turn<'_> {
             (self.run.waited, self.run.resumed_at) = (0, 0);
             self.change(match &program.pin {
                 Some(pin) => format!("all traffic is pinned to {pin}"),
-                None => "the pin is gone; the step starts anew".into(),
+                None => "the pin is removed; the step starts over".into(),
             });
         }
         if let Some(rules) = program.rules() {
             for redefined in self.run.judge.redefine(rules) {
                 self.change(match redefined {
                     Redefined::Restarted(metric) => {
-                        format!("{metric} is defined anew and starts without evidence")
+                        format!("{metric} is redefined and starts without evidence")
                     }
-                    Redefined::Removed(metric) => format!("{metric} is judged no more"),
+                    Redefined::Removed(metric) => format!("{metric} is no longer judged"),
                 });
             }
         }
@@ -73,7 +73,7 @@ impl Turn<'_> {
         }
         if before.unit() != program.unit() && !self.run.phase.is_taken_back() {
             self.begin_step();
-            self.change(format!("{} are judged by now, and the step starts anew", program.unit().label()));
+            self.change(format!("{} are judged from now on; the step starts over", program.unit().label()));
         }
         if before.blue_green != program.blue_green && self.run.phase == Phase::Progressing {
             self.go_on_watching();
@@ -104,7 +104,7 @@ impl Turn<'_> {
         let is_candidate = self.run.active.is_candidate;
         self.run.active.redefine(self.now);
         if was_watched {
-            let message = "errors are defined anew; the watch after the flip is over".to_owned();
+            let message = "errors are redefined; the watch after the flip has ended".to_owned();
             self.happen(Actor::Config, Action::Alarm, message);
             self.flip(is_candidate, Actor::Config);
         }
@@ -115,7 +115,9 @@ impl Turn<'_> {
         let program = self.program;
         if self.run.phase.is_taken_back() {
             let label = self.run.phase.label();
-            let message = format!("another course is configured, but the run is {label}");
+            let message = format!(
+                "new steps or weights are configured but ignored: the run is {label} (retry, or push a new release)"
+            );
             return self.happen(Actor::Config, Action::Alarm, message);
         }
         if program.blue_green.is_none() {
@@ -132,7 +134,7 @@ impl Turn<'_> {
         let weight = self.run.candidate_weight(program);
         self.run.position = program.position_of(weight);
         if self.run.held == Some(Held::Weights) {
-            return self.change("the steps are others; the weights stay as a person has set them".into());
+            return self.change("the steps have changed; the weights set by command are kept".into());
         }
         self.walk_new_steps(weight);
     }
@@ -154,7 +156,7 @@ impl Turn<'_> {
     /// Blue/green where there was another course.
     fn enter_sides(&mut self) {
         let before = self.program.shares(&self.run.in_force);
-        self.change("it is blue/green by now".into());
+        self.change("the rollout is now blue/green".into());
         self.run.held = None;
         self.run.reason.clear();
         self.begin_sides(Actor::Config);
@@ -173,7 +175,9 @@ impl Turn<'_> {
         self.run.weights.clone_from(&self.program.weights);
         self.begin_step();
         let is_bake = self.program.blue_green.is_some();
-        self.change(if is_bake { "the bake is gone" } else { "weights are configured anew" }.into());
+        self.change(
+            if is_bake { "the bake is removed" } else { "the configured weights apply again" }.into(),
+        );
     }
 
     /// Goes on in other steps, where the candidate had `weight`.
@@ -184,7 +188,7 @@ impl Turn<'_> {
         let place = self.run.position.saturating_add(1).min(program.steps.len());
         let reached = self.run.candidate_weight(program);
         self.change(format!(
-            "the steps are others; it goes on at {reached}, from step {place} of {}",
+            "the steps have changed; continuing at {reached} from step {place} of {}",
             program.steps.len()
         ));
         if self.run.held.is_some() {
@@ -196,7 +200,7 @@ impl Turn<'_> {
         };
         if begins_above {
             self.begin_step();
-            let reason = format!("the new steps begin above the {weight} it was at");
+            let reason = format!("the new steps begin above the current {weight}");
             self.hold(Held::Steps, reason.clone());
             self.happen(Actor::Config, Action::Pause, reason);
         } else {

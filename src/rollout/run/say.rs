@@ -1,6 +1,7 @@
-//! Sentences for people who are woken at night.
+//! The sentences of reasons and events: what a person reads first when a rollout has changed.
 
 use super::super::event::{Finding, Of};
+use super::super::policy::Act;
 use super::super::program::{Pause, Program, Step};
 use super::Run;
 use crate::analysis::judge::Judge;
@@ -31,19 +32,19 @@ pub(super) fn begun(program: &Program, attempt: u32, bakes: bool) -> String {
         let (active, other) = sides(program, program.is_candidate_active());
         let begun = format!("release {release}, attempt {attempt}");
         return if bakes {
-            format!("{begun}: {candidate} is baked beside {active}")
+            format!("{begun}: {candidate} bakes beside {active}")
         } else {
-            format!("{begun}: all to {active}, {other} stands by")
+            format!("{begun}: all traffic to {active}, {other} on standby")
         };
     }
     match (&program.candidate, program.steps.len()) {
         (Some(candidate), steps @ 1..) => {
-            format!("release {release}, attempt {attempt}: {candidate} begins, in {steps} steps")
+            format!("release {release}, attempt {attempt}: rolling out {candidate} in {steps} steps")
         }
         (Some(candidate), 0) => {
-            format!("release {release}, attempt {attempt}: {candidate} beside {}", program.stable)
+            format!("release {release}, attempt {attempt}: {candidate} runs beside {}", program.stable)
         }
-        (None, _) => format!("release {release}: all to {}", program.stable),
+        (None, _) => format!("release {release}: all traffic to {}", program.stable),
     }
 }
 
@@ -52,20 +53,29 @@ pub(super) fn step(program: &Program, position: usize, weight: Share) -> String 
     let share = format!("{} at {weight}", candidate(program));
     let place = if program.blue_green.is_some() { "bake".to_owned() } else { place };
     match program.steps.get(position) {
-        Some(Step::Pause(Pause::Person)) => format!("{place}: {share}, until somebody promotes"),
+        Some(Step::Pause(Pause::Person)) => format!("{place}: {share}, until it is promoted"),
         Some(Step::Pause(Pause::Until { duration, requests: 0 })) => {
             format!("{place}: {share} for {}", Seconds(*duration))
         }
         Some(Step::Pause(Pause::Until { duration, requests })) => {
             let unit = program.unit().label();
-            format!("{place}: {share} for {} and {requests} of its {unit}", Seconds(*duration))
+            format!("{place}: {share} for {} and {requests} {unit}", Seconds(*duration))
         }
         _ => format!("{place}: {share}"),
     }
 }
 
+pub(super) fn elsewhere(program: &Program, side: Side) -> String {
+    let (candidate, stable) = sides(program, true);
+    let version = if side == Side::Candidate { candidate } else { stable };
+    format!(
+        "requests for {version} are served by another cluster than its own, or by none: Envoy's routes do not obey, so nothing follows \
+         from these requests"
+    )
+}
+
 pub(super) fn succeeded(program: &Program) -> String {
-    format!("{} has all the traffic that was {}'s", candidate(program), program.stable)
+    format!("{} has taken over all of {}'s traffic", candidate(program), program.stable)
 }
 
 pub(super) fn taken_back(program: &Program, what: &str) -> String {
@@ -74,7 +84,7 @@ pub(super) fn taken_back(program: &Program, what: &str) -> String {
 
 pub(super) fn flipped(program: &Program, to_candidate: bool) -> String {
     let (new, old) = sides(program, to_candidate);
-    format!("all traffic goes from {old} to {new}")
+    format!("all traffic moved from {old} to {new}")
 }
 
 /// `is_candidate`: that side was found worse.
@@ -85,13 +95,13 @@ pub(super) fn went_back(program: &Program, is_candidate: bool) -> String {
 
 /// Of a flip back to stable that was found worse: the candidate answers.
 pub(super) fn what_abort_would_do(program: &Program) -> String {
-    format!("{} keeps all the traffic, and abort would send it to {}", candidate(program), program.stable)
+    format!("{} keeps all traffic; abort would send it to {}", candidate(program), program.stable)
 }
 
 pub(super) fn watching(program: &Program, is_candidate: bool, bound: f64, duration: u64) -> String {
     let (new, old) = sides(program, is_candidate);
     format!(
-        "{new} is watched for {}: back to {old} if clearly over {} of its {} fail",
+        "{new} is watched for {}: it is rolled back to {old} if clearly more than {} of its {} fail",
         Seconds(duration),
         Rate(bound),
         program.unit().label()
@@ -103,31 +113,34 @@ pub(super) fn not_watched(program: &Program, is_candidate: bool, why: NotJudged,
     let why = match why {
         NotJudged::TooFew => {
             let unit = program.unit().label();
-            format!("of {old} only {} {unit} were judged before it, 1000 are needed", before.units)
+            format!(
+                "only {} of {old}'s {unit} were judged before the flip, and 1000 are needed",
+                before.units
+            )
         }
         NotJudged::TooMany => {
-            format!("{} failed before it", Of(before, program.unit()))
+            format!("{} failed before the flip", Of(before, program.unit()))
         }
     };
-    format!("{new} is not watched after the flip, nothing goes back by itself: {why}")
+    format!("{new} is not watched after the flip, so there is no automatic rollback: {why}")
 }
 
 pub(super) fn bake_ended(program: &Program) -> String {
-    format!("the bake is over, {} keeps all the traffic", program.stable)
+    format!("the bake is over; {} keeps all traffic", program.stable)
 }
 
 /// Of what is done while a pin decides.
 pub(super) fn once_unpinned(message: String, is_pinned: bool) -> String {
-    if is_pinned { format!("once the pin is gone: {message}") } else { message }
+    if is_pinned { format!("once the pin is removed: {message}") } else { message }
 }
 
 /// The candidate was found worse by what it answered before it lost its traffic.
 pub(super) fn gone_already(program: &Program, sentence: &str) -> String {
-    format!("{} has no traffic any more; before, {sentence}", candidate(program))
+    format!("{} no longer has traffic; before that, {sentence}", candidate(program))
 }
 
 pub(super) fn stays(program: &Program, is_candidate: bool) -> String {
-    if is_candidate { succeeded(program) } else { format!("{} keeps all the traffic", program.stable) }
+    if is_candidate { succeeded(program) } else { format!("{} keeps all traffic", program.stable) }
 }
 
 /// What was seen of a side that is watched.
@@ -149,18 +162,16 @@ pub(super) fn since_the_flip(
     program: &Program,
     window: &Window,
     is_candidate: bool,
-    finding: &Finding,
+    (finding, act): (&Finding, Act),
 ) -> String {
     let (new, old) = sides(program, is_candidate);
     let of = |arm: Arm| Of(arm, program.unit());
     format!(
-        "since the flip {} failed at {new}, before it {} at {old}, and {} are allowed; the odds that this is no chance \
-         are {}, {} is the limit",
+        "since the flip, {} failed on {new}; before it, {} on {old}; at most {} may fail; {}",
         of(window.since),
         of(window.before),
         Rate(window.bound),
-        Odds(finding.value),
-        Odds(finding.threshold)
+        EvidenceAgainst { name: new, finding, act }
     )
 }
 
@@ -171,8 +182,8 @@ pub(super) fn no_side(program: &Program, active: &str) -> String {
 
 pub(super) fn split(program: &Program) -> String {
     format!(
-        "{} does not get the share of {} that its weight says; something besides the weights decides who goes where, \
-         and no step ends until that is gone",
+        "{} is getting a different share of {} than its weight; something other than the weights decides which \
+         version answers, and no step ends until that is fixed",
         candidate(program),
         program.unit().label()
     )
@@ -180,7 +191,7 @@ pub(super) fn split(program: &Program) -> String {
 
 pub(super) fn overdue(program: &Program, run: &Run) -> String {
     format!(
-        "step {} of {} has not ended within {}: {} of {}'s {} were judged",
+        "step {} of {} did not finish within {}: {} of {}'s {} were judged",
         run.position.saturating_add(1),
         program.steps.len(),
         Seconds(run.waited),
@@ -195,6 +206,23 @@ pub(super) fn held_back(program: &Program, run: &Run) -> String {
     format!("{place} of {} is held back: {}", candidate(program), run.reason)
 }
 
+/// The evidence of a finding: `evidence against green: 130 to 1 (it is rolled back at 100 to 1)`. `act`: what the
+/// finding leads to.
+struct EvidenceAgainst<'a> {
+    name: &'a str,
+    finding: &'a Finding,
+    act: Act,
+}
+
+impl std::fmt::Display for EvidenceAgainst<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { name, finding, act } = self;
+        let at = if *act == Act::Rollback { "it is rolled back at" } else { "threshold" };
+        let (value, threshold) = (Odds(finding.value), Odds(finding.threshold));
+        write!(f, "evidence against {name}: {value} ({at} {threshold})")
+    }
+}
+
 /// What the judge goes by when it accuses, and what exactly that is, in words. `tick`: the one under way.
 pub(super) fn finding(judge: &Judge, rules: &Rules, tick: u64) -> (Finding, String) {
     let strongest = judge.strongest(tick);
@@ -203,9 +231,9 @@ pub(super) fn finding(judge: &Judge, rules: &Rules, tick: u64) -> (Finding, Stri
         Some((Measure::Quantile(quantile), _)) => {
             let edges = strongest.and_then(|strongest| strongest.edges);
             let edge = edges.map_or(0.0, |edges| histogram::milliseconds(edges.candidate));
-            format!("{name}: slower than {edge:.0} ms, beyond stable's {quantile} quantile")
+            format!("{name}: slower than {edge:.0} ms, stable's {quantile} quantile")
         }
-        Some((_, Against::Bound { max })) => format!("{name}: more than {}", Rate(max)),
+        Some((_, Against::Bound { max })) => format!("{name}: over {}", Rate(max)),
         _ => name.to_owned(),
     };
     let finding = Finding {
@@ -220,20 +248,16 @@ pub(super) fn finding(judge: &Judge, rules: &Rules, tick: u64) -> (Finding, Stri
 }
 
 /// The sentence of a finding, which is about `what`.
-pub(super) fn accusation(program: &Program, finding: &Finding, what: &str) -> String {
+pub(super) fn accusation(program: &Program, finding: &Finding, what: &str, act: Act) -> String {
     let (name, stable) = (candidate(program), &program.stable);
     let seen = |side: Side| Seen(finding, side);
     let mine = seen(Side::Candidate);
     let what = if finding.is_absolute {
-        format!("{name} has more than it may ({what}): {mine}")
+        format!("{name} exceeds its limit ({what}): {mine}")
     } else {
         format!("{name} is worse than {stable} ({what}): {mine} against {}", seen(Side::Stable))
     };
-    format!(
-        "{what}; the odds that this is no chance are {}, {} is the limit",
-        Odds(finding.value),
-        Odds(finding.threshold)
-    )
+    format!("{what}; {}", EvidenceAgainst { name, finding, act })
 }
 
 /// What was seen of a side: `9 of 12 requests (75 %)`, or `a mean of 0.42 over 12 requests`.
@@ -257,11 +281,11 @@ impl std::fmt::Display for Seen<'_> {
 pub(super) fn tripped(program: &Program, seen: &Table, weight: Share) -> String {
     let (name, stable) = (candidate(program), &program.stable);
     let theirs = match seen.stable.units {
-        0 => format!("{stable} gets none"),
-        _ => format!("{stable} is well: {}", Of(seen.stable, Unit::Requests)),
+        0 => format!("{stable} gets no requests"),
+        _ => format!("{stable} is healthy: {} failed", Of(seen.stable, Unit::Requests)),
     };
     format!(
-        "at {weight} the circuit breaker has seen {} errors of {name} in a row on one worker, while {theirs}",
+        "at {weight} the circuit breaker saw {} consecutive errors from {name} on one worker, while {theirs}",
         seen.candidate.events
     )
 }

@@ -87,7 +87,7 @@ fn a_healthy_candidate_walks_its_steps() {
     let program = steps();
     let (mut run, events) = Run::begin(&program, at(0));
     assert_eq!(events.iter().map(|event| event.action).collect::<Vec<_>>(), [Action::Start, Action::Step]);
-    assert_eq!(events[1].message, "step 3 of 7: green at 5 % for 10 s and 20 of its requests");
+    assert_eq!(events[1].message, "step 3 of 7: green at 5 % for 10 s and 20 requests");
     assert_eq!(
         (run.phase, run.position, run.mirror, green(&run)),
         (Phase::Progressing, 2, Some(Share::new(5_000)), 500)
@@ -99,7 +99,7 @@ fn a_healthy_candidate_walks_its_steps() {
         assert_eq!(second(&mut run, &program, now, 0, 1), [], "{now}");
     }
     let events = second(&mut run, &program, 13, 0, 10);
-    assert_eq!(events[0].message, "step 5 of 7: green at 25 %, until somebody promotes");
+    assert_eq!(events[0].message, "step 5 of 7: green at 25 %, until it is promoted");
     assert_eq!(events[0].from, of([("blue", 9_500), ("green", 500)]));
     assert_eq!(events[0].to, of([("blue", 7_500), ("green", 2_500)]));
     assert_eq!((run.phase, green(&run)), (Phase::Paused, 2_500));
@@ -117,7 +117,7 @@ fn a_healthy_candidate_walks_its_steps() {
         assert_eq!(second(&mut run, &program, now, 0, 5), []);
     }
     let events = second(&mut run, &program, 160, 0, 5);
-    assert_eq!(events[0].message, "green has all the traffic that was blue's");
+    assert_eq!(events[0].message, "green has taken over all of blue's traffic");
     assert_eq!(run.phase, Phase::Succeeded);
     assert_eq!(run.in_force(), &of([("green", 9_000), ("red", 1_000)]));
 }
@@ -147,11 +147,12 @@ fn a_failing_candidate_is_taken_back_and_the_event_says_why() {
     assert_eq!(table(evidence.samples).candidate.events, seen);
     let start = format!(
         "green is rolled back, its traffic goes to blue: at 5 % green is worse than blue (error_rate): {seen} of {seen} requests \
-         (100.0 %) against 1 of {} requests ({:.1} %); the odds that this is no chance are ",
+         (100.0 %) against 1 of {} requests ({:.1} %); evidence against green: ",
         19 * seen,
         100.0 / (19 * seen) as f64
     );
     assert!(event.message.starts_with(&start), "{}", event.message);
+    assert!(event.message.ends_with(" to 1 (it is rolled back at 100 to 1)"), "{}", event.message);
     // It stays so until somebody retries.
     assert!(run.command(&program, Command::Promote { full: false }, at(now)).is_err());
     assert!(run.command(&program, Command::Resume, at(now)).is_err());
@@ -195,7 +196,7 @@ fn a_step_that_cannot_end_pauses() {
     assert_eq!(events.len(), 1);
     assert_eq!(
         events[0].message,
-        "step 3 of 7 has not ended within 60 min: 0 of green's requests were judged"
+        "step 3 of 7 did not finish within 60 min: 0 of green's requests were judged"
     );
     assert_eq!(run.phase, Phase::Paused);
     run.command(&program, Command::Resume, at(3_600)).unwrap();
@@ -248,7 +249,7 @@ fn pushes_change_what_differs_and_nothing_else() {
         other(json!([{"set_weight": 1}, {"pause": {}}, {"set_weight": 5}, {"pause": {"duration": "20s"}}]));
     let mut moved = run.clone();
     let events = moved.push(&before, &same, at(10));
-    assert_eq!(events[0].message, "the steps are others; it goes on at 5 %, from step 4 of 4");
+    assert_eq!(events[0].message, "the steps have changed; continuing at 5 % from step 4 of 4");
     assert_eq!((green(&moved), moved.position, moved.phase), (500, 3, Phase::Progressing));
     assert_eq!(moved.judge.reading(), judged, "the evidence stays");
     let lower =
@@ -258,7 +259,7 @@ fn pushes_change_what_differs_and_nothing_else() {
     let none = other(json!([{"set_weight": 50}, {"pause": {}}]));
     // All above: nobody moves it up but a person.
     let events = moved.push(&lower, &none, at(10));
-    assert_eq!(events[1].message, "the new steps begin above the 2 % it was at");
+    assert_eq!(events[1].message, "the new steps begin above the current 2 %");
     assert_eq!((green(&moved), moved.position, moved.phase), (0, 0, Phase::Paused));
     moved.command(&none, Command::Promote { full: false }, at(10)).unwrap();
     assert_eq!((green(&moved), moved.position), (5_000, 1));
@@ -359,11 +360,7 @@ fn a_step_at_100_percent_ends_without_stable() {
         run.tick(&program, &[], at(now + 1));
     }
     assert_eq!(run.phase, Phase::Failed);
-    assert!(
-        run.reason.contains("green has more than it may (error_rate.max: more than 5.00 %)"),
-        "{}",
-        run.reason
-    );
+    assert!(run.reason.contains("green exceeds its limit (error_rate.max: over 5.00 %)"), "{}", run.reason);
 }
 
 #[test]
@@ -396,7 +393,10 @@ fn weights_from_outside_are_followed_and_an_abort_is_final() {
     run.command(&at_weight(10), Command::Abort, at(2)).unwrap();
     assert_eq!(run.command(&at_weight(10), Command::Abort, at(2)), Ok(vec![]), "again: nothing");
     let events = run.push(&at_weight(10), &at_weight(20), at(3));
-    assert_eq!(events[0].message, "another course is configured, but the run is aborted");
+    assert_eq!(
+        events[0].message,
+        "new steps or weights are configured but ignored: the run is aborted (retry, or push a new release)"
+    );
     assert_eq!(green(&run), 0);
     run.command(&at_weight(20), Command::Retry, at(4)).unwrap();
     assert_eq!((green(&run), run.attempt), (2_000, 2));

@@ -20,7 +20,7 @@ impl Turn<'_> {
             && !self.run.tripped
             && trip.assignment == self.run.assignment(self.program);
         let Some(limit) = limit.filter(|_| applies) else {
-            return Err(Refused("the circuit breaker is about what is over".into()));
+            return Err(Refused("the circuit breaker's report is out of date and was ignored".into()));
         };
         self.run.tripped = true;
         let finding = Finding {

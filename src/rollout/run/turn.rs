@@ -2,7 +2,7 @@
 
 use super::{Held, Now, Phase, Run, say};
 use crate::analysis::tick::Tick;
-use crate::model::{Share, Shares, shares};
+use crate::model::{Pair, Share, Shares, shares};
 use crate::rollout::event::{Action, Actor, Event, Finding};
 use crate::rollout::program::{Pause, Program, Step};
 use crate::rollout::waits::Waits;
@@ -33,6 +33,7 @@ impl<'a> Turn<'a> {
         if self.is_pinned() {
             return;
         }
+        self.look_at_routes();
         self.judge(open);
         self.judge_active_side(open);
         if self.run.phase == Phase::Progressing {
@@ -59,6 +60,7 @@ impl<'a> Turn<'a> {
         self.run.position = 0;
         self.run.mirror = None;
         self.run.held = None;
+        (self.run.elsewhere, self.run.elsewhere_told) = (Pair::default(), false);
         self.run.reason.clear();
         self.run.weights.clone_from(&self.program.weights);
         if let Some(rules) = self.program.rules() {

@@ -17,6 +17,9 @@ impl Run {
     pub(super) fn waits(&self, program: &Program, waited: u64) -> Option<Waits> {
         let Some(Step::Pause(pause)) = program.steps.get(self.position) else { return None };
         let Pause::Until { duration, requests } = pause else { return Some(Waits::Promotion) };
+        if self.is_elsewhere().is_some() {
+            return Some(Waits::Routes);
+        }
         if waited < *duration {
             return Some(Waits::Time);
         }
@@ -54,6 +57,15 @@ impl Run {
 }
 
 impl Turn<'_> {
+    /// Tells that Envoy's routes do not obey, once until they do again.
+    pub(super) fn look_at_routes(&mut self) {
+        let side = self.run.is_elsewhere();
+        let was_told = std::mem::replace(&mut self.run.elsewhere_told, side.is_some());
+        if let Some(side) = side.filter(|_| !was_told) {
+            self.happen(Actor::Auto, Action::Alarm, say::elsewhere(self.program, side));
+        }
+    }
+
     /// Acts on the evidence, in whatever phase: once for each time it crosses the threshold.
     pub(super) fn judge(&mut self, open: &[(Tick, usize)]) {
         let Some(analysis) = &self.program.analysis else { return };
@@ -73,12 +85,14 @@ impl Turn<'_> {
             return;
         }
         let (finding, what) = say::finding(&judge, &analysis.rules, self.now.tick);
-        let mut sentence = say::accusation(self.program, &finding, &what);
+        // All was flipped back before this was known: what is watched now is the other side.
+        let is_gone = self.program.blue_green.is_some() && self.run.candidate_share(self.program).is_none();
+        let act = if is_gone { Act::Alarm } else { analysis.policy.act(self.run.phase) };
+        let mut sentence = say::accusation(self.program, &finding, &what, act);
         if split_crossed {
-            sentence.push_str("; the split is not what it should be");
+            sentence.push_str("; the traffic split does not match the weights");
         }
-        if self.program.blue_green.is_some() && self.run.candidate_share(self.program).is_none() {
-            // All has been flipped back before this was known: what is watched now is the other side.
+        if is_gone {
             return self.find(Action::Alarm, say::gone_already(self.program, &sentence), finding);
         }
         let weight = self.run.candidate_weight(self.program);
@@ -97,7 +111,7 @@ impl Turn<'_> {
     /// What an accusation leads to; `None`: a rollback, which is up to the caller.
     pub(super) fn short_of_going_back(&mut self, sentence: &str) -> Option<(Action, String)> {
         match self.program.analysis.as_ref()?.policy.act(self.run.phase) {
-            Act::WouldAct => Some((Action::Alarm, format!("would act, but for dry_run: {sentence}"))),
+            Act::WouldAct => Some((Action::Alarm, format!("not acted on (dry_run): {sentence}"))),
             Act::Alarm => Some((Action::Alarm, sentence.to_owned())),
             Act::Pause => {
                 self.hold(Held::Judge, sentence.to_owned());

@@ -20,12 +20,10 @@ impl Run {
         for (version, share) in weights {
             let name = Shown(version);
             if *version == program.stable {
-                return Some(format!(
-                    "{name}: stable gets what the others leave; expected other versions only"
-                ));
+                return Some(format!("{name}: stable gets the rest; expected other versions only"));
             }
             if !program.versions.contains(version) {
-                return Some(format!("{name} is no version; known here: {}", program.versions.join(", ")));
+                return Some(format!("unknown version {name}; known here: {}", program.versions.join(", ")));
             }
             sum = sum.saturating_add(share.basis_points().into());
         }
@@ -36,7 +34,7 @@ impl Run {
         }
         let percent = f64::from(sum) / 100.0;
         let is_over = sum > Share::ALL.basis_points().into();
-        is_over.then(|| format!("with what the other versions have the sum {percent} is over 100"))
+        is_over.then(|| format!("together with the other versions the sum {percent} is over 100"))
     }
 }
 
@@ -101,14 +99,11 @@ impl Turn<'_> {
             if weight != before {
                 self.run.position = program.position_of(weight);
             }
-            self.hold(Held::Weights, "paused at weights that a person has set".into());
+            self.hold(Held::Weights, "paused at weights set by command".into());
         }
         self.begin_step();
-        let message = if walks {
-            "a person has set weights, and the run is paused"
-        } else {
-            "a person has set weights"
-        };
+        let message =
+            if walks { "weights set by command; the run is paused" } else { "weights set by command" };
         self.happen(Actor::User, Action::Change, message.into());
         Ok(())
     }
@@ -135,13 +130,13 @@ mod tests {
         let (mut run, _) = Run::begin(&program, at(0));
         let events = set(&mut run, &program, &[("green", 3_000)]).unwrap();
         assert_eq!((events[0].actor, events[0].action), (Actor::User, Action::Change));
-        assert_eq!(events[0].message, "a person has set weights, and the run is paused");
+        assert_eq!(events[0].message, "weights set by command; the run is paused");
         assert_eq!(
             (events[0].from.get("green"), events[0].to.get("green")),
             (Some(&Share::new(500)), Some(&Share::new(3_000)))
         );
         assert_eq!((run.phase, green(&run), run.position), (Phase::Paused, 3_000, 4));
-        assert_eq!(run.reason, "paused at weights that a person has set");
+        assert_eq!(run.reason, "paused at weights set by command");
         assert_eq!(set(&mut run, &program, &[("green", 3_000)]), Ok(vec![]), "again: nothing");
         // Time does not move it, other steps leave the weights alone.
         assert_eq!((1..100).flat_map(|now| run.tick(&program, &[], at(now))).count(), 0);
@@ -220,7 +215,7 @@ mod tests {
         let five = at_weight(5);
         let (mut run, _) = Run::begin(&five, at(0));
         let events = set(&mut run, &five, &[("green", 2_000), ("red", 1)]).unwrap();
-        assert_eq!(events[0].message, "a person has set weights");
+        assert_eq!(events[0].message, "weights set by command");
         assert_eq!((run.phase, run.in_force().len()), (Phase::Steady, 2));
         let labelled = Program { mirror: Some(Share::new(1)), ..five.clone() };
         run.push(&five, &labelled, at(1));
@@ -237,7 +232,7 @@ mod tests {
             assert!(set(&mut run, &program, wrong).is_err(), "{wrong:?}");
         }
         run.command(&program, Command::Abort, at(0)).unwrap();
-        let why = "the rollout is aborted; retry it before the candidate gets traffic again";
+        let why = "the rollout is aborted; the candidate gets no traffic until a retry";
         assert_eq!(set(&mut run, &program, &[("green", 1)]), Err(Refused(why.into())));
         set(&mut run, &program, &[("green", 0), ("red", 100)]).unwrap();
         assert_eq!((run.phase, run.in_force().get("red")), (Phase::Aborted, Some(&Share::new(100))));

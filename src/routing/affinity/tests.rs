@@ -8,7 +8,8 @@ fn affinity(settings: Value) -> Affinity {
 }
 
 fn key(settings: Value, request: &Sample) -> Option<String> {
-    let key = affinity(settings).key(&Facts::new(request))?;
+    let facts = Facts::new(request);
+    let key = affinity(settings).key(&facts)?;
     Some(String::from_utf8_lossy(&key).into_owned())
 }
 
@@ -31,6 +32,8 @@ fn cookies_are_found_among_others() {
         ("a=b;uid=u1", Some("u1")),
         ("uid=\"u1\"", Some("u1")),
         ("uid=u1; uid=u2", Some("u1")),
+        ("uid=; uid=u2", Some("u2")),
+        ("uid=\"\"; uid=u2", Some("u2")),
         ("uid==u=1", Some("=u=1")),
         ("xuid=u1", None),
         ("uid", None),
@@ -42,6 +45,59 @@ fn cookies_are_found_among_others() {
     for (cookies, expected) in rows {
         let request = Sample::new("GET", "h", "/").with(&[("cookie", cookies)]);
         assert_eq!(key(json!({"cookie": {"name": "uid"}}), &request).as_deref(), expected, "{cookies}");
+    }
+}
+
+#[test]
+fn a_cookie_is_found_in_any_line() {
+    let of = |lines: &[&str]| {
+        let lines: Vec<_> = lines.iter().map(|line| ("cookie", *line)).collect();
+        let request = Sample::new("GET", "h", "/").with(&lines);
+        (key(json!({"cookie": {"name": "uid"}}), &request), request.reads())
+    };
+    let found = |lines: &[&str]| of(lines).0;
+    assert_eq!(found(&["theme=dark", "uid=u1"]).as_deref(), Some("u1"));
+    assert_eq!(found(&["theme=dark", "a=b", "uid=; uid=u1", "uid=u2"]).as_deref(), Some("u1"));
+    assert_eq!(found(&["uid=", "uid=u1"]).as_deref(), Some("u1"));
+    assert_eq!(found(&["", "uid=u1"]).as_deref(), Some("u1"));
+    assert_eq!(found(&["uid=u1", "uid=u2"]).as_deref(), Some("u1"), "the first");
+    assert_eq!(found(&["theme=dark", "uid="]), None);
+    // All headers are dear: they are read only for a client whose first line lacks the cookie.
+    assert_eq!(of(&["uid=u1", "a=b"]).1, ["cookie"]);
+    assert_eq!(of(&[]).1, ["cookie"]);
+    assert_eq!(of(&["a=b"]).1, ["cookie", "all of cookie"]);
+}
+
+#[test]
+fn an_answer_is_shared_where_it_says_so() {
+    let shared =
+        |lines: &[&str]| is_shared(&lines.iter().map(|line| line.as_bytes().to_vec()).collect::<Vec<_>>());
+    let yes: [&[&str]; 8] = [
+        &["public"],
+        &["max-age=60, Public"],
+        &["s-maxage=60"],
+        &["S-MaxAge = 60"],
+        &["max-age=31536000,immutable"],
+        &["no-cache", "public"],
+        &["public, private=\"x-user\""],
+        &["immutable,,"],
+    ];
+    for lines in yes {
+        assert!(shared(lines), "{lines:?}");
+    }
+    let no: [&[&str]; 9] = [
+        &[],
+        &[""],
+        &["max-age=60"],
+        &["no-cache"],
+        &["private, max-age=60, immutable"],
+        &["immutable", "private"],
+        &["public, No-Store"],
+        &["publicity, x-public"],
+        &["x=\"public\""],
+    ];
+    for lines in no {
+        assert!(!shared(lines), "{lines:?}");
     }
 }
 
@@ -102,12 +158,46 @@ fn only_a_cookie_with_a_ttl_is_issued() {
     assert_eq!(issued("0s", false).unwrap(), "uid=abc; Path=/; HttpOnly; SameSite=Lax");
 }
 
+#[test]
+fn a_cookie_has_the_attributes_that_are_configured() {
+    let issued = |fields: Value| {
+        let mut cookie = json!({"name": "uid", "ttl": "1h"});
+        cookie.as_object_mut().unwrap().extend(fields.as_object().cloned().unwrap());
+        affinity(json!({"cookie": cookie})).issued().map(|cookie| cookie.set("abc", false)).unwrap()
+    };
+    let rows = [
+        (json!({"same_site": "strict"}), "uid=abc; Path=/; Max-Age=3600; HttpOnly; SameSite=Strict"),
+        (json!({"same_site": "none"}), "uid=abc; Path=/; Max-Age=3600; HttpOnly; SameSite=None; Secure"),
+        (
+            json!({"domain": "example.com", "path": "/v2"}),
+            "uid=abc; Path=/v2; Domain=example.com; Max-Age=3600; HttpOnly; SameSite=Lax",
+        ),
+        (
+            json!({"partitioned": true}),
+            "uid=abc; Path=/; Max-Age=3600; HttpOnly; SameSite=Lax; Partitioned; Secure",
+        ),
+        (
+            json!({"name": "__Host-uid"}),
+            "__Host-uid=abc; Path=/; Max-Age=3600; HttpOnly; SameSite=Lax; Secure",
+        ),
+        (
+            json!({"name": "__Secure-uid"}),
+            "__Secure-uid=abc; Path=/; Max-Age=3600; HttpOnly; SameSite=Lax; Secure",
+        ),
+    ];
+    for (fields, expected) in rows {
+        assert_eq!(issued(fields), expected);
+    }
+}
+
 proptest! {
     #[test]
     fn hostile_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
         let mut request = Sample::default();
         request.set("cookie", &bytes);
+        request.set("cookie", &bytes);
         request.set(":path", &bytes);
+        let _ = is_shared(&[bytes.clone()]);
         let _ = affinity(json!({"cookie": {"name": "uid"}})).key(&Facts::new(&request));
         let _ = affinity(json!({"query": "u"})).key(&Facts::new(&request));
         let _ = host(&bytes);

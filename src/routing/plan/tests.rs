@@ -51,6 +51,27 @@ fn without_a_split_all_goes_to_stable() {
 }
 
 #[test]
+fn a_plan_reads_all_headers_at_once_when_it_may_read_two() {
+    for (rollout, several) in [
+        (json!({}), false),
+        (json!({"weights": {"green": 50}}), false),
+        (json!({"match": {"prefix": "/a"}}), false),
+        (json!({"match": {"methods": ["POST"]}}), false),
+        (json!({"session_affinity": {"header": "x-user"}}), false),
+        (json!({"match": {"prefix": "/a"}, "session_affinity": {"query": "user"}}), false),
+        (json!({"match": {"prefix": "/a"}, "session_affinity": {"header": "x-user"}}), true),
+        (json!({"match": {"prefix": "/a"}, "session_affinity": {"cookie": {"name": "c"}}}), true),
+        (json!({"match": {"prefix": "/a"}, "override": {"header": "x-version"}}), true),
+        (json!({"match": {"authority": ["h"], "prefix": "/a"}}), true),
+        (json!({"match": {"prefix": "/a", "headers": [{"name": "x", "exact": "y"}]}}), true),
+        (json!({"mirror": {"to": "green", "percent": 1}}), true),
+    ] {
+        let shown = rollout.to_string();
+        assert_eq!(plan(rollout).reads_several_headers, several, "{shown}");
+    }
+}
+
+#[test]
 fn blue_green_sends_all_to_the_active_side() {
     assert_eq!(weights(&plan(json!({"blue_green": {}})))[0], ("blue", 10_000));
     let flipped = plan(json!({"blue_green": {"active": "green"}}));
@@ -179,6 +200,54 @@ fn what_stable_answers_is_mirrored_and_users_stay_mirrored() {
     // Which users are mirrored is independent of which are stable's.
     let share = f64::from(both) / f64::from(stable);
     assert!((0.26..0.34).contains(&share), "{both} of {stable}, expected 30 % ± 4 sd");
+}
+
+#[test]
+fn only_bodies_that_envoy_can_hold_are_mirrored() {
+    let mirrored = |fields: Value, request: Sample| {
+        let plan = plan(json!({"mirror": fields}));
+        let (_, decision) = plan.route(&request, &mut Rng::with_seed(1)).expect("a rollout");
+        decision.mirror.map(|mirror| mirror.result)
+    };
+    let all = || json!({"to": "amber", "methods": ["GET", "POST"]});
+    let post = |length: &str| Sample::new("POST", "h", "/").with(&[("content-length", length)]).with_body();
+    for (length, result) in [
+        ("0", MirrorResult::Sent),
+        ("262144", MirrorResult::Sent),
+        ("262145", MirrorResult::SkippedTooLarge),
+        ("99999999999999999999", MirrorResult::SkippedUnknownLength),
+        ("-1", MirrorResult::SkippedUnknownLength),
+        ("", MirrorResult::SkippedUnknownLength),
+    ] {
+        assert_eq!(mirrored(all(), post(length)), Some(result), "{length}");
+    }
+    let chunked = Sample::new("POST", "h", "/").with_body();
+    assert_eq!(mirrored(all(), chunked), Some(MirrorResult::SkippedUnknownLength));
+    assert_eq!(mirrored(all(), Sample::new("GET", "h", "/")), Some(MirrorResult::Sent), "without a body");
+    let small = json!({"to": "amber", "methods": ["POST"], "max_body": "1KiB"});
+    assert_eq!(mirrored(small.clone(), post("1024")), Some(MirrorResult::Sent));
+    assert_eq!(mirrored(small, post("1025")), Some(MirrorResult::SkippedTooLarge));
+}
+
+#[test]
+fn copies_of_another_envoy_are_nobodys_where_they_are_trusted() {
+    let decided = |trusts: bool, headers: &[(&str, &str)]| {
+        let plan = plan(json!({
+            "trust_shadow_header": trusts, "candidate": "green", "weights": {"green": 50}, "analysis": {},
+            "mirror": {"to": "amber"}, "override": {"header": "x-changeover"},
+            "session_affinity": {"cookie": {"name": "uid", "ttl": "1h"}},
+        }));
+        let request = Sample::new("GET", "h", "/").with(headers);
+        let (_, decision) = plan.route(&request, &mut Rng::with_seed(1)).expect("a rollout");
+        (decision.is_copy, decision.evidence.is_some(), decision.mirror.is_some(), decision.cookie.is_some())
+    };
+    let copy = [("x-changeover-shadow", "amber"), ("x-changeover", "never")];
+    let own = [("x-changeover", "never")];
+    assert_eq!(decided(true, &copy), (true, false, false, false));
+    assert_eq!(decided(true, &own), (false, false, true, true));
+    assert_eq!(decided(false, &copy), (false, false, true, true), "a client may have written it");
+    assert_eq!(decided(true, &[("x-changeover-shadow", "")]), (true, false, false, false), "by weight");
+    assert!(decided(true, &[]).1);
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn the_warning_names_both() {
         warnings(&config(&[json!({"path": "/x"}), json!({}), json!({"prefix": "/a"})])).lines().collect();
     assert_eq!(
         lines,
-        ["rollouts[2].match: no request gets here: rollouts[1] (\"r1\") takes all that it matches"]
+        ["rollouts[2].match: unreachable: rollouts[1] (\"r1\") takes every request that it matches"]
     );
 }
 

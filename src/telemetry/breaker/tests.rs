@@ -4,6 +4,8 @@ use proptest::prelude::*;
 use super::*;
 
 const LIMIT: u64 = 20;
+/// Minutes of traffic that each outage is tried in.
+const MINUTES: usize = 8;
 const MS: u64 = 1_000_000;
 
 fn draw(assignment: u64, side: Side, user: Option<u64>) -> Draw {
@@ -225,10 +227,10 @@ fn minute(weight: f64, rng: &mut Rng, outage: fn(Side, &mut Rng) -> Option<u64>)
 
 fn trips(weight: f64, outage: fn(Side, &mut Rng) -> Option<u64>) -> usize {
     let mut rng = Rng::with_seed(7);
-    (0..20).filter(|_| !minute(weight, &mut rng, outage).trips.is_empty()).count()
+    (0..MINUTES).filter(|_| !minute(weight, &mut rng, outage).trips.is_empty()).count()
 }
 
-/// Eight outages of two and a half seconds in each of twenty minutes.
+/// Eight outages of two and a half seconds in each minute.
 #[test]
 fn common_outages_do_not_trip_it_at_any_weight() {
     for weight in [0.05, 0.5, 0.95] {
@@ -247,7 +249,7 @@ fn common_outages_do_not_trip_it_at_any_weight() {
 fn a_candidate_that_is_gone_trips_it_at_every_weight() {
     for weight in [0.05, 0.5, 0.95] {
         let refuses = |side, _: &mut Rng| (side == Side::Candidate).then_some(MS);
-        assert_eq!(trips(weight, refuses), 20, "{weight}");
+        assert_eq!(trips(weight, refuses), MINUTES, "{weight}");
     }
 }
 

@@ -20,6 +20,8 @@ pub(crate) enum Raw {
     Garbage,
     /// Says nothing.
     Silent,
+    /// Accepts, and leaves whatever comes where it is.
+    NeverReads,
     /// Sends back whatever comes (the far end of a CONNECT tunnel).
     Echo,
 }
@@ -60,6 +62,10 @@ async fn misbehave(mut stream: TcpStream, behaviour: Raw) {
         let _ = tokio::io::copy(&mut read, &mut write).await;
         return;
     }
+    if let Raw::NeverReads = behaviour {
+        tokio::time::sleep(10 * DEADLINE).await;
+        return;
+    }
     let mut request = [0; 4096];
     let _ = stream.read(&mut request).await;
     let _ = match behaviour {
@@ -67,7 +73,7 @@ async fn misbehave(mut stream: TcpStream, behaviour: Raw) {
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nthe beginning").await
         }
         Raw::Garbage => stream.write_all(b"\x00\xff\x13garbage\r\n\r\n").await,
-        Raw::CloseBeforeHeaders | Raw::Echo => Ok(()),
+        Raw::CloseBeforeHeaders | Raw::Echo | Raw::NeverReads => Ok(()),
         Raw::Silent => {
             tokio::time::sleep(2 * DEADLINE).await;
             Ok(())

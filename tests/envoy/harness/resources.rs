@@ -20,7 +20,7 @@ pub(crate) fn resource(file: &str, kind: &str) -> Value {
 
 /// YAML inside a text field.
 pub(crate) fn yaml_in(text: &Value) -> Value {
-    serde_saphyr::from_str(text.as_str().expect("a text")).expect("YAML")
+    serde_saphyr::from_str(text.as_str().expect("a string")).expect("YAML")
 }
 
 /// Merges as protobuf does: messages field by field, lists by appending, anything else by replacing.

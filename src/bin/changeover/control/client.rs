@@ -14,6 +14,11 @@ const MOST_ANSWER: u64 = 64 << 20;
 /// A command is answered within a second and a bit.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How often a question is asked that the API has no time for.
+const RETRIES: u32 = 20;
+/// The longest that an answer may have it wait before it asks again.
+const LONGEST_WAIT: u64 = 30;
+
 /// Why there is no answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Failure {
@@ -81,6 +86,18 @@ impl Client {
     }
 
     fn send(&self, method: &str, path: &str, body: &str) -> Result<String, Failure> {
+        for _ in 0..RETRIES {
+            let (response, answer) = self.send_once(method, path, body)?;
+            if response.status().is_success() {
+                return Ok(answer);
+            }
+            let Some(seconds) = retry_after(&response) else { return Err(self.refused(&response, &answer)) };
+            std::thread::sleep(Duration::from_secs(seconds));
+        }
+        Err(Failure::Refused("the API answers too many questions at present; try again later".into()))
+    }
+
+    fn send_once(&self, method: &str, path: &str, body: &str) -> Result<(Response<Body>, String), Failure> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.endpoint));
         if !body.is_empty() {
             request = request.header("content-type", "application/json");
@@ -89,18 +106,18 @@ impl Client {
             request = request.header("authorization", authorization);
         }
         let request = request.body(body.to_owned()).map_err(|error| {
-            Failure::Unreachable(format!("no request to {} with this token: {error}", self.endpoint))
+            Failure::Unreachable(format!("cannot send this token to {}: {error}", self.endpoint))
         })?;
         let mut response = self.agent.run(request).map_err(|error| self.unreachable(&error, method))?;
         let body = response.body_mut().with_config().limit(MOST_ANSWER).read_to_string();
         let body = body.map_err(|error| self.unreachable(&error, method))?;
-        if response.status().is_success() { Ok(body) } else { Err(self.refused(&response, &body)) }
+        Ok((response, body))
     }
 
     fn unreachable(&self, error: &ureq::Error, method: &str) -> Failure {
         if let ("POST", ureq::Error::Timeout(_)) = (method, error) {
             return Failure::Unreachable(format!(
-                "{}: no answer within {} s; the change may have been made all the same: ask for the status",
+                "{}: no answer within {} s; the change may still have been made: check the status",
                 self.endpoint,
                 PATIENCE.as_secs()
             ));
@@ -124,7 +141,7 @@ impl Client {
         let problem: Option<Problem> = serde_json::from_str(body).ok();
         match (status, problem) {
             (401, _) if self.authorization.is_none() => Failure::Unreachable(format!(
-                "{}: a token is wanted: --token-file FILE, or CHANGEOVER_TOKEN",
+                "{}: a token is required: --token-file FILE, or CHANGEOVER_TOKEN",
                 self.endpoint
             )),
             (401, _) => Failure::Unreachable(format!(
@@ -135,13 +152,19 @@ impl Client {
             (403, Some(problem)) => Failure::Unreachable(format!("{}: {}", self.endpoint, problem.detail)),
             (_, Some(problem)) => Failure::Refused(problem.detail),
             (503, None) => Failure::Unreachable(format!(
-                "{}: Envoy answers 503 there, Changeover does not: its filter has failed, or was refused. Envoy's log says why",
+                "{}: Envoy itself answered 503: Changeover's filter has failed or its configuration was refused; see Envoy's log",
                 self.endpoint
             )),
             (_, None) => Failure::Unreachable(format!(
-                "{}: status {status} from something that is not Changeover's API. Another address: --endpoint URL",
+                "{}: status {status}: this is not Changeover's API; set its address with --endpoint URL",
                 self.endpoint
             )),
         }
     }
+}
+
+/// The seconds after which to ask again, when the API has no time now.
+fn retry_after(response: &Response<Body>) -> Option<u64> {
+    let seconds = response.headers().get("retry-after").filter(|_| response.status() == 429)?;
+    seconds.to_str().ok()?.parse().ok().filter(|seconds| *seconds <= LONGEST_WAIT)
 }

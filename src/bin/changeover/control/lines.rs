@@ -77,7 +77,7 @@ impl Changes {
             known.insert(rollout.name.clone(), steady);
         }
         if !self.json {
-            self.known.keys().for_each(|name| line(format!("{}  {name}  is there no more", now())));
+            self.known.keys().for_each(|name| line(format!("{}  {name}  is gone", now())));
         }
         self.known = known;
         text

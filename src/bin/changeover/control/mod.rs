@@ -25,26 +25,26 @@ use terminal::Reader;
 use text::Line;
 use watch::Subject;
 
-/// Where the control listener is unless somebody says where.
+/// The control listener's default address.
 const ENDPOINT: &str = "http://127.0.0.1:9911";
 /// What `weight` does, at length.
-const WEIGHT: &str = "Set versions' shares of the traffic; stable gets what is left\n\nBeside steps it pauses the \
-                      rollout; `resume` keeps the shares where a step waits there, `promote` takes the next one";
+const WEIGHT: &str = "Set versions' shares of the traffic; stable gets the rest\n\nA rollout with steps is \
+                      paused; `resume` keeps the shares if a step waits there, `promote` takes the next step";
 /// What the exit status of a command means.
-const DONE: &str = "Exit status: 0 done, 1 refused, 2 the control listener cannot be asked.";
+const DONE: &str = "Exit status: 0 done, 1 refused, 2 the control listener cannot be reached.";
 
-/// What may be asked.
+/// The commands of the control API.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Show where a rollout stands, or all of them
+    /// Show the state of one rollout, or of all
     ///
-    /// Exit status: 0 all is well, 1 one is failed or aborted, or there is none of that name, 2 the control listener
-    /// cannot be asked.
+    /// Exit status: 0 all is well, 1 a rollout is failed or aborted, or none has that name, 2 the control listener cannot
+    /// be reached.
     Status {
         /// Absent: all rollouts
         #[arg(value_parser = name)]
         rollout: Option<String>,
-        /// Go on looking, until Ctrl-C: a picture that is drawn over, or, where no terminal is, a line for each change
+        /// Keep watching until Ctrl-C: redraws the screen, or prints one line per change when output is not a terminal
         #[arg(long)]
         watch: bool,
         #[command(flatten)]
@@ -52,11 +52,11 @@ pub(crate) enum Command {
     },
     /// Show what happened to a rollout, newest first
     ///
-    /// Exit status: 0 done, 1 there is none of that name, 2 the control listener cannot be asked.
+    /// Exit status: 0 done, 1 no rollout has that name, 2 the control listener cannot be reached.
     Events {
         #[command(flatten)]
         target: Target,
-        /// Go on looking, until Ctrl-C: what was, what is, oldest first
+        /// Keep watching until Ctrl-C: prints past and new events, oldest first
         #[arg(long)]
         watch: bool,
     },
@@ -64,7 +64,7 @@ pub(crate) enum Command {
     Promote {
         #[command(flatten)]
         target: Target,
-        /// Give the candidate everything at once
+        /// Skip all remaining steps: all traffic to the candidate
         #[arg(long)]
         full: bool,
     },
@@ -88,7 +88,7 @@ pub(crate) enum Command {
     Switch {
         #[command(flatten)]
         target: Target,
-        /// The version that is to answer
+        /// The version to send all traffic to
         #[arg(value_parser = version)]
         version: String,
     },
@@ -267,7 +267,7 @@ fn show<T: DeserializeOwned>(
 
 fn read<T: DeserializeOwned>(answer: &str) -> Result<T, Failure> {
     serde_json::from_str(answer)
-        .map_err(|error| Failure::Unreachable(format!("the answer is not what this version reads: {error}")))
+        .map_err(|error| Failure::Unreachable(format!("this version cannot read the answer: {error}")))
 }
 
 fn client(connection: &Connection) -> Result<Client, Failure> {

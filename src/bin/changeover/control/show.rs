@@ -30,7 +30,7 @@ pub(super) fn rollouts(rollouts: &[Rollout], width: Option<usize>) -> Vec<Line> 
             plain(&step(rollout).unwrap_or_default()),
             plain(&shares(&rollout.weights)),
             plain(&shares(&rollout.observed_share)),
-            plain(&rollout.evidence.last().map(odds).unwrap_or_default()),
+            plain(&rollout.evidence.last().map(evidence).unwrap_or_default()),
             plain(&rollout.release),
         ];
         table.row(cells, &rollout.reason);
@@ -53,7 +53,7 @@ pub(super) fn rollout(rollout: &Rollout, width: Option<usize>) -> Vec<Line> {
     text("revision", &rollout.revision.to_string(), width, &mut lines);
     let workers: Vec<String> = rollout.missing_workers.iter().map(ToString::to_string).collect();
     if !workers.is_empty() {
-        let missing = format!("not confirmed yet by worker {}; ask for the status again", workers.join(", "));
+        let missing = format!("not yet confirmed by worker {}; check the status again", workers.join(", "));
         text("missing", &missing, width, &mut lines);
     }
     let columns = width.unwrap_or(USUAL).min(WIDE);
@@ -176,8 +176,8 @@ pub(super) fn step(rollout: &Rollout) -> Option<String> {
     (step.count > 0).then(|| format!("{} of {}", step.index.saturating_add(1).min(step.count), step.count))
 }
 
-/// How far the evidence is on its way to the threshold.
-fn odds(all: &Evidence) -> String {
+/// The evidence and its threshold.
+fn evidence(all: &Evidence) -> String {
     match (all.log10_e, all.threshold) {
         (Some(value), Some(threshold)) => format!("{value:.2} of {threshold:.2}"),
         _ => String::new(),

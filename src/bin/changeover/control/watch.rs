@@ -190,11 +190,11 @@ pub(super) fn picture(
         (_, rollouts) => show::rollouts(rollouts, Some(width)),
     };
     let foot = match lost {
-        None => vec![Line::new(Tone::Faint, &format!("{now}, looks once a second, Ctrl-C ends"))],
+        None => vec![Line::new(Tone::Faint, &format!("{now}, refreshed once a second, Ctrl-C to quit"))],
         Some((failure, since)) => {
             let text = failure.to_string();
             let what = text.lines().next().unwrap_or_default();
-            let since = format!("✗ nothing new for {} s, still trying: ", since.as_secs());
+            let since = format!("✗ no answer for {} s, retrying: ", since.as_secs());
             vec![Line::new(Tone::Bad, &since).and(Tone::Plain, what)]
         }
     };
@@ -210,7 +210,7 @@ pub(super) fn picture(
         let shown = room.saturating_sub(1);
         let more = lines.len().saturating_sub(shown);
         lines.truncate(shown);
-        lines.push(Line::new(Tone::Faint, &format!("… {more} more lines in a higher window")));
+        lines.push(Line::new(Tone::Faint, &format!("… {more} more lines: enlarge the window")));
     }
     lines.push(Line::default());
     lines.extend(foot);

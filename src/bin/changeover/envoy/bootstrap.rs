@@ -25,7 +25,7 @@ pub(crate) fn check(
         findings.warning(
             &address,
             format_args!(
-                "the admin interface listens on {host}: whoever reaches it can stop Envoy; expected 127.0.0.1"
+                "the admin interface listens on {host}: any client that reaches it can stop Envoy; expected 127.0.0.1"
             ),
         );
     }
@@ -95,7 +95,7 @@ fn labels(bootstrap: &Node<'_>, configs: &[&Config], findings: &mut Findings) {
         findings.error(
             bootstrap,
             format_args!(
-                "stats_config.stats_tags lacks {}: those labels would stay glued to the metrics' names; copy them from envoy/stats-tags.yaml",
+                "stats_config.stats_tags lacks {}: those labels would stay part of the metrics' names; copy them from envoy/stats-tags.yaml",
                 missing.join(", ")
             ),
         );
@@ -145,7 +145,7 @@ mod tests {
             let rules = TAGS.lines().filter_map(|line| line.split_once("{tag_name: ")?.1.split_once(','));
             for (label, _) in rules {
                 let told = format!(
-                    "f: stats_config.stats_tags lacks {label}: those labels would stay glued to the metrics' names; copy \
+                    "f: stats_config.stats_tags lacks {label}: those labels would stay part of the metrics' names; copy \
                      them from envoy/stats-tags.yaml"
                 );
                 let is_wanted = own.contains(&label) || !others.contains(&label);

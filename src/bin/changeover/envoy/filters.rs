@@ -58,7 +58,7 @@ pub(crate) fn configuration(plugin: &Node<'_>) -> Result<Value, String> {
     if any.is("google.protobuf.StringValue") {
         return match value {
             Some(Value::String(text)) => document::read(text.as_bytes()),
-            _ => Err("the StringValue's `value` is no text; expected JSON in quotes".into()),
+            _ => Err("the StringValue's `value` is not a string; expected JSON in quotes".into()),
         };
     }
     if any.is("google.protobuf.BytesValue") {

@@ -47,7 +47,7 @@ fn same_vm(first: &Node<'_>, other: &Node<'_>, findings: &mut Findings) {
     if vm_id(first) != vm_id(other) {
         findings.error(
             other,
-            format_args!("its vm_id differs from that of {first}: the two would not know of each other; expected the same"),
+            format_args!("its vm_id differs from that of {first}: the two filters would not see each other; expected the same"),
         );
     }
     let code = |plugin: &Node<'_>| plugin.at(&["vm_config", "code"]).map(|code| code.value.clone());

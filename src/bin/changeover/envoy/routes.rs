@@ -127,7 +127,7 @@ fn ordinary_route(rollout: &Rollout, host: &Node<'_>, findings: &mut Findings) {
     if rollout.candidate.as_ref().and_then(of) == Some(cluster) {
         findings.warning(
             &action,
-            format_args!("the ordinary route leads to {cluster:?}, the candidate of rollout {:?}: right only while its release is being finished", rollout.name),
+            format_args!("the ordinary route leads to {cluster:?}, the candidate of rollout {:?}: correct only while its release is being finished", rollout.name),
         );
     } else {
         let stable = of(&rollout.stable).unwrap_or_default();
@@ -190,25 +190,34 @@ fn seconds(text: &str) -> Option<f64> {
     text.strip_suffix('s')?.parse().ok()
 }
 
-/// Envoy's mirror policy on the routes of a virtual host.
+/// Envoy's mirror policy on the routes of a virtual host: on the one that requests take when the filter names a shadow.
 fn mirror(host: &Node<'_>, config: &Node<'_>, findings: &mut Findings) {
-    for route in host.list("routes") {
-        let Some(action) = route.field("route") else { continue };
-        // Other routes may be about other services.
-        if !is_chosen(&route) && !is_last_resort(&route) {
-            continue;
-        }
-        let policies = action.list("request_mirror_policies");
-        let Some(policy) = policies.iter().find(|policy| policy.text("cluster_header") == Some(MIRROR))
-        else {
-            findings.error(
-                &action,
-                format_args!("nothing would be mirrored from here; expected `request_mirror_policies` with `cluster_header: {MIRROR}`"),
-            );
+    let routes = host.list("routes");
+    let chosen = || routes.iter().filter(|route| is_chosen(route));
+    for route in chosen() {
+        let own = asks_for_mirror(route);
+        let Some(policy) = mirror_policy(route).filter(|_| own != Some(false)) else {
+            // Where both kinds of requests come, the routes above are the ones that take some away.
+            let others = chosen().take_while(|other| own == Some(false) || !std::ptr::eq(*other, route));
+            let another = others
+                .filter(|other| asks_for_mirror(other) != Some(false) && takes_paths_of(other, route))
+                .any(|other| mirror_policy(other).is_some());
+            if own == Some(true) || !another {
+                findings.error(
+                    route,
+                    format_args!("nothing would be mirrored from here; expected a route of its own for requests with {MIRROR}, and in it `request_mirror_policies` with `cluster_header: {MIRROR}`"),
+                );
+            }
             continue;
         };
-        mutations(policy, findings);
-        for place in [&route, host, config] {
+        if own.is_none() {
+            findings.warning(
+                route,
+                format_args!("its mirror policy costs every request, copied or not; expected a route of its own for requests with {MIRROR}"),
+            );
+        }
+        mutations(&policy, findings);
+        for place in [route, host, config] {
             let removed = place.value.get("request_headers_to_remove").and_then(|list| list.as_array());
             if removed.into_iter().flatten().any(|header| header == MIRROR) {
                 findings.error(
@@ -220,9 +229,26 @@ fn mirror(host: &Node<'_>, config: &Node<'_>, findings: &mut Findings) {
     }
 }
 
-fn is_last_resort(route: &Node<'_>) -> bool {
-    let matches = route.field("match");
-    !asks_for_header(route) && matches.is_some_and(|matches| matches.text("prefix") == Some("/"))
+fn mirror_policy<'a>(route: &Node<'a>) -> Option<Node<'a>> {
+    let policies = route.field("route")?.list("request_mirror_policies");
+    policies.into_iter().find(|policy| policy.text("cluster_header") == Some(MIRROR))
+}
+
+/// Whether a route takes only requests with the mirror's header, or only those without; `None`: both.
+fn asks_for_mirror(route: &Node<'_>) -> Option<bool> {
+    let matches = route.field("match")?;
+    let header = matches.list("headers").into_iter().find(|header| header.text("name") == Some(MIRROR))?;
+    let is_set = |name: &str| header.value.get(name) == Some(&true.into());
+    Some(header.value.get("present_match") != Some(&false.into()) && !is_set("invert_match"))
+}
+
+/// Whether a route takes the paths that another one takes.
+fn takes_paths_of(route: &Node<'_>, other: &Node<'_>) -> bool {
+    let prefix = route.field("match").and_then(|matches| matches.text("prefix"));
+    let paths = other.field("match").and_then(|matches| {
+        ["prefix", "path_separated_prefix", "path"].into_iter().find_map(|name| matches.text(name))
+    });
+    prefix.is_some_and(|prefix| paths.is_some_and(|paths| paths.starts_with(prefix)))
 }
 
 fn mutations(policy: &Node<'_>, findings: &mut Findings) {

@@ -80,7 +80,7 @@ impl Line {
         for (field, name) in weights.chain(self.versions.keys().map(|name| ("versions", name))) {
             if !program.versions.contains(name) {
                 let known = program.versions.join(", ");
-                return Err(format!("{field}.{name}: no version; known here: {known}"));
+                return Err(format!("{field}.{name}: unknown version; known here: {known}"));
             }
         }
         let others = self.weights.iter().filter(|(name, _)| **name != program.stable);
@@ -109,7 +109,7 @@ impl Line {
 fn share(weights: &Shares, candidate: &str) -> Result<Option<f64>, String> {
     let hundredths = |share: Share| u32::from(share.basis_points());
     let others: u32 = weights.values().copied().map(hundredths).sum();
-    let stable = hundredths(Share::ALL).checked_sub(others).ok_or("weights: together over 100")?;
+    let stable = hundredths(Share::ALL).checked_sub(others).ok_or("weights: the sum is over 100")?;
     let candidate = hundredths(weights.get(candidate).copied().unwrap_or_default());
     let both = candidate.saturating_add(stable);
     Ok((candidate > 0).then(|| f64::from(candidate) / f64::from(both)))
@@ -156,7 +156,7 @@ impl Version {
                     users.events.push((*test, *count));
                 }
                 None if self.requests > 0 => {
-                    return Err(format!("events: {name} is missing, which is judged"));
+                    return Err(format!("events: {name} is judged but missing"));
                 }
                 None => {}
             }
@@ -164,7 +164,7 @@ impl Version {
         }
         let foreign = self.events.keys().find(|name| !known.contains(name) && is_quantile(name));
         if let Some(foreign) = foreign {
-            return Err(format!("events.{foreign}: no such quantile is judged"));
+            return Err(format!("events.{foreign}: this quantile is not judged"));
         }
         users.first_requests = match self.events.get(FIRST_REQUESTS) {
             Some(Events::OfUnits(events, units)) if events <= units => Arm { events: *events, units: *units },
@@ -196,7 +196,7 @@ impl Version {
             Some(Events::OfUnits(events, units)) => Arm { events: *events, units: *units },
             // A misspelt name would otherwise look like a version that never has the event.
             None if self.requests > 0 && is_judged => {
-                return Err(format!("events: {name} is missing, which is judged"));
+                return Err(format!("events: {name} is judged but missing"));
             }
             None => Arm { events: 0, units: self.requests },
         };
@@ -214,7 +214,7 @@ impl Version {
         let Some(buckets) = buckets else {
             let is_missing = self.requests > 0 && is_judged;
             return if is_missing {
-                Err(format!("{name}_ms is missing, which is judged"))
+                Err(format!("{name}_ms is judged but missing"))
             } else {
                 Ok(Some(Histogram::default()))
             };
@@ -247,7 +247,7 @@ fn bucket(edge: Option<f64>) -> Result<usize, String> {
         Some(bucket) if distance(&bucket) <= ROUNDED => Ok(bucket),
         nearest => {
             let nearest = histogram::milliseconds(nearest.unwrap_or_default());
-            Err(format!("{edge} is no bucket's edge; the nearest is {}", (nearest * 100.0).round() / 100.0))
+            Err(format!("{edge} is not a bucket edge; the nearest is {}", (nearest * 100.0).round() / 100.0))
         }
     }
 }

@@ -152,13 +152,13 @@ fn first_events_of_users_are_judged_by_the_known_share() {
     };
     assert_eq!(
         problem(&config, &line(r#""latency:0.9": 1, "latency:0.99": 0"#)),
-        "f:1: versions.green.events: latency:0.999 is missing, which is judged"
+        "f:1: versions.green.events: latency:0.999 is judged but missing"
     );
     let all = r#""latency:0.9": 1, "latency:0.99": 0, "latency:0.999": 0"#;
     assert!(answers(&mut replay(&config), &line(all)).0.contains("\"latency\""));
     assert_eq!(
         problem(&config, &line(&format!(r#"{all}, "latency:0.5": 1"#))),
-        "f:1: versions.green.events.latency:0.5: no such quantile is judged"
+        "f:1: versions.green.events.latency:0.5: this quantile is not judged"
     );
 }
 
@@ -219,18 +219,18 @@ fn errors_name_file_line_and_field() {
         ),
         (
             &good.replace("\"green\": 5", "\"grey\": 5"),
-            "f:1: weights.grey: no version; known here: blue, green, red",
+            "f:1: weights.grey: unknown version; known here: blue, green, red",
         ),
         (
             &good.replace("\"green\": {\"req", "\"grey\": {\"req"),
-            "f:1: versions.grey: no version; known here: blue, green, red",
+            "f:1: versions.grey: unknown version; known here: blue, green, red",
         ),
-        (&good.replace("\"green\": 5", "\"green\": 60, \"red\": 50"), "f:1: weights: together over 100"),
+        (&good.replace("\"green\": 5", "\"green\": 60, \"red\": 50"), "f:1: weights: the sum is over 100"),
         (&good.replace("\"green\": 5", "\"green\": 500"), "f:1: 500 is over 100 at column "),
         (&tick(7, 6), "f:1: versions.green.events.error_rate: 6 is over the 5 it is counted among"),
         (
             &good.replace("\"error_rate\": 0", "\"error_rat\": 0"),
-            "f:1: versions.green.events: error_rate is missing, which is judged",
+            "f:1: versions.green.events: error_rate is judged but missing",
         ),
         (
             &good.replace("\"error_rate\": 0", "\"error_rate\": [0]"),
@@ -244,14 +244,14 @@ fn errors_name_file_line_and_field() {
     }
     let by_latency = CONFIG.replace("{name: error_rate}", BY_LATENCY);
     let rows = [
-        ("", "f:1: versions.green.latency_ms is missing, which is judged"),
+        ("", "f:1: versions.green.latency_ms is judged but missing"),
         (
             ", \"latency_ms\": [[4, 1], [5, 3]]",
-            "f:1: versions.green.latency_ms[1]: 5 is no bucket's edge; the nearest is 4.76",
+            "f:1: versions.green.latency_ms[1]: 5 is not a bucket edge; the nearest is 4.76",
         ),
         (
             ", \"latency_ms\": [[0, 3]]",
-            "f:1: versions.green.latency_ms[0]: 0 is no bucket's edge; the nearest is 1",
+            "f:1: versions.green.latency_ms[0]: 0 is not a bucket edge; the nearest is 1",
         ),
         (
             ", \"latency_ms\": [[4, 3], [null, 3]]",

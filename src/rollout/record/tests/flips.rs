@@ -61,7 +61,7 @@ fn a_retry_that_flips_is_watched_and_does_not_speak_of_a_bake() {
     users(&mut record, 104, Side::Stable, 0..2_000, |_| true);
     assert_eq!(record.run.phase, Phase::Failed);
     let events = record.command(Command::Retry, at(105 * SECOND)).unwrap();
-    assert_eq!(events[0].message, "release 1, attempt 2: all to blue, green stands by");
+    assert_eq!(events[0].message, "release 1, attempt 2: all traffic to blue, green on standby");
 }
 
 #[test]
@@ -71,8 +71,8 @@ fn users_are_not_counted_twice_before_a_flip() {
     switch(&mut record, "blue", 101);
     users(&mut record, 102, Side::Stable, 0..600, |_| false);
     switch(&mut record, "green", 103);
-    let expected = "green is not watched after the flip, nothing goes back by itself: of blue only 600 users were judged \
-                    before it, 1000 are needed";
+    let expected = "green is not watched after the flip, so there is no automatic rollback: only 600 of blue's users were judged \
+                    before the flip, and 1000 are needed";
     assert_eq!((record.run.reason.as_str(), record.run.phase), (expected, Phase::Succeeded));
 }
 
@@ -99,7 +99,7 @@ fn a_flip_under_a_pin_says_that_it_waits() {
     };
     let (mut record, _) = Record::begin(with("blue"), at(100 * SECOND));
     let events = record.push(&with("green"), at(102 * SECOND));
-    assert_eq!(events[0].message, "once the pin is gone: all traffic goes from blue to green");
+    assert_eq!(events[0].message, "once the pin is removed: all traffic moved from blue to green");
     assert_eq!(events[0].from, events[0].to);
 }
 
@@ -121,7 +121,7 @@ fn what_closes_after_a_flip_back_ends_no_watch() {
     switch(&mut record, "blue", 105);
     slow.into_iter().for_each(|ticket| worker.end(ticket, 2 * SECOND, true));
     let events = advance(&mut record, &[&worker], 106, at(106 * SECOND));
-    let begin = "green has no traffic any more; before, green has more than it may (error_rate.max: more than 5.00 %): 300 of";
+    let begin = "green no longer has traffic; before that, green exceeds its limit (error_rate.max: over 5.00 %): 300 of";
     assert!(events[0].message.starts_with(begin), "{}", events[0].message);
     assert_eq!(record.run.phase, Phase::Progressing);
     assert!(record.run.window_lasts(&record.program).is_some(), "blue is watched");

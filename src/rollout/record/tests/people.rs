@@ -157,6 +157,6 @@ fn affinity_that_comes_by_a_push_begins_the_step_anew() {
     worker.tick(101, record.head("r").assignment, (0, 500), (0, 9_500));
     advance(&mut record, &[&worker], 102, at(102 * SECOND));
     let events = record.push(&with(true), at(103 * SECOND));
-    assert_eq!(events.last().unwrap().message, "users are judged by now, and the step starts anew");
+    assert_eq!(events.last().unwrap().message, "users are judged from now on; the step starts over");
     assert_eq!(record.run.judge.step_requests(), 0, "its 500 requests were no users");
 }

@@ -178,7 +178,9 @@ fn the_window_counts_users() {
     assert_eq!((record.run.phase, record.closed_through), (Phase::Failed, 109), "{events:?}");
     let reason = &record.run.reason;
     assert!(
-        reason.contains("31 of 32 users (96.9 %) failed at green, before it 6 of 1200 users (0.5 %)"),
+        reason.contains(
+            "31 of 32 users (96.9 %) failed on green; before it, 6 of 1200 users (0.5 %) on blue; "
+        ),
         "{reason}"
     );
     worker.end(waiting, SECOND, false);

@@ -80,11 +80,11 @@ fn a_good_side_is_baked_and_flipped() {
     assert_eq!((world.run.phase, green(&world.run)), (Phase::Progressing, 1_000));
     let events = world.seconds(10, 0, 0);
     assert_eq!(actions(&events), [Action::Flip]);
-    assert_eq!(events[0].message, "all traffic goes from blue to green");
+    assert_eq!(events[0].message, "all traffic moved from blue to green");
     assert_eq!(events[0].from, of([("blue", 9_000), ("green", 1_000)]));
     assert_eq!(events[0].to, of([("green", 10_000)]));
     assert_eq!((world.run.phase, green(&world.run)), (Phase::Progressing, 10_000));
-    let reason = "green is watched for 30 s: back to blue if clearly over 1.26 % of its requests fail";
+    let reason = "green is watched for 30 s: it is rolled back to blue if clearly more than 1.26 % of its requests fail";
     assert_eq!(world.run.reason, reason);
     assert_eq!((world.run.window_lasts(&world.program), world.run.waited(at(world.now))), (Some(30_000), 0));
     let events = world.seconds(30, 0, 0);
@@ -93,7 +93,7 @@ fn a_good_side_is_baked_and_flipped() {
         world.run.window().is_some_and(|value| value < 10.0)
             && world.run.window_lasts(&world.program).is_none()
     );
-    assert_eq!(events[0].message, "green has all the traffic that was blue's");
+    assert_eq!(events[0].message, "green has taken over all of blue's traffic");
     assert_eq!(world.seconds(60, 0, 100), [], "nobody watches any more");
 }
 
@@ -104,7 +104,9 @@ fn a_bad_side_is_stopped_in_the_bake() {
     assert_eq!(actions(&events), [Action::Rollback]);
     assert_eq!((world.run.phase, green(&world.run)), (Phase::Failed, 0));
     assert!(
-        world.refused(Command::Switch { active: "green".into() }).starts_with("the rollout is failed; retry")
+        world
+            .refused(Command::Switch { active: "green".into() })
+            .starts_with("the rollout is failed; the candidate gets no traffic")
     );
     assert!(world.refused(Command::Promote { full: true }).contains("retry"));
     // Another attempt bakes again.
@@ -127,7 +129,7 @@ fn a_side_that_turns_bad_goes_back_by_itself() {
         assert_eq!(actions(&events), [Action::Rollback], "{to}");
         let all_back = of([(back, 10_000)]);
         assert_eq!((world.run.phase, &events[0].to), (Phase::Failed, &all_back));
-        let start = format!("{to} is rolled back, all traffic goes to {back}: since the flip ");
+        let start = format!("{to} is rolled back, all traffic goes to {back}: since the flip, ");
         assert!(events[0].message.starts_with(&start), "{}", events[0].message);
         let finding = events[0].evidence.as_ref().unwrap();
         assert_eq!(finding.rule, "error_rate.window");
@@ -137,7 +139,7 @@ fn a_side_that_turns_bad_goes_back_by_itself() {
         assert!((last.log10() - finding.value).abs() < 1e-9, "{last}");
         world.seconds(5, 0, 0);
         assert_eq!((world.run.window(), world.run.window_lasts(&world.program)), (Some(last), None));
-        let what_abort_does = "; green keeps all the traffic, and abort would send it to blue";
+        let what_abort_does = "; green keeps all traffic; abort would send it to blue";
         assert_eq!(world.run.reason.ends_with(what_abort_does), back == "green", "{}", world.run.reason);
         assert!(events[0].message.ends_with(&world.run.reason));
         let mut again = World { program: world.program.clone(), run: world.run.clone(), now: world.now };
@@ -190,14 +192,14 @@ fn nobody_is_judged_by_too_little() {
     assert_eq!(actions(&events), [Action::Flip, Action::Alarm, Action::Succeed]);
     assert_eq!(
         events[1].message,
-        "green is not watched after the flip, nothing goes back by itself: of blue only 800 requests were judged \
-         before it, 1000 are needed"
+        "green is not watched after the flip, so there is no automatic rollback: only 800 of blue's requests were \
+         judged before the flip, and 1000 are needed"
     );
     assert_eq!(world.seconds(60, 0, 100), []);
     // Nor by a side that fails nearly always.
     let events = world.switch("blue");
     assert!(
-        events[1].message.contains("11800 of 11800 requests (100.0 %) failed before it"),
+        events[1].message.contains("11800 of 11800 requests (100.0 %) failed before the flip"),
         "{}",
         events[1].message
     );
@@ -230,7 +232,7 @@ fn the_sides_evidence_is_kept_apart() {
     assert_eq!(world.run.window(), Some(1.0));
     world.now += 1;
     let events = world.seconds(30, 0, 0);
-    assert_eq!(events[0].message, "blue keeps all the traffic");
+    assert_eq!(events[0].message, "blue keeps all traffic");
     assert_eq!(world.run.phase, Phase::Steady);
 }
 
@@ -241,7 +243,7 @@ fn a_person_flips_at_once_and_back_by_the_same_command() {
     world.second(0, 0);
     let events = world.switch("blue");
     assert_eq!((actions(&events), green(&world.run)), (vec![Action::Change], 0));
-    assert_eq!(events[0].message, "the bake is over, blue keeps all the traffic");
+    assert_eq!(events[0].message, "the bake is over; blue keeps all traffic");
     assert_eq!((world.run.phase, world.switch("blue")), (Phase::Steady, vec![]));
     assert_eq!(world.seconds(60, 0, 0), []);
     let mut world = World::of(baked());
@@ -251,7 +253,7 @@ fn a_person_flips_at_once_and_back_by_the_same_command() {
         [Action::Flip, Action::Alarm, Action::Succeed]
     );
     assert_eq!(green(&world.run), 10_000);
-    let why = "the rollout is succeeded; the candidate has all the traffic already";
+    let why = "the rollout is succeeded; the candidate already has all traffic";
     assert_eq!(world.refused(Command::Promote { full: false }), why);
     assert_eq!(world.switch("green"), []);
     let events = world.switch("blue");
@@ -345,7 +347,7 @@ fn a_bake_follows_the_configuration() {
     world.command(Command::Resume);
     assert_eq!((green(&world.run), world.run.phase), (2_000, Phase::Progressing));
     let events = world.push(blue_green(&json!({})));
-    assert_eq!(events[0].message, "the bake is gone");
+    assert_eq!(events[0].message, "the bake is removed");
     assert_eq!((green(&world.run), world.run.phase), (0, Phase::Steady));
 }
 
@@ -412,7 +414,7 @@ fn another_definition_of_an_error_ends_the_watch_and_says_so() {
         "analysis": {"metrics": [{"name": "error_rate"}], "deadline": "1s"},
     })));
     let said = |message: &str| events.iter().any(|event| event.message == message);
-    assert!(said("errors are defined anew; the watch after the flip is over"), "{events:?}");
+    assert!(said("errors are redefined; the watch after the flip has ended"), "{events:?}");
     assert_eq!((world.run.phase, world.run.window()), (Phase::Succeeded, None));
 }
 

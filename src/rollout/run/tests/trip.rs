@@ -27,8 +27,8 @@ fn the_run_fails_and_says_what_was_seen() {
     assert_eq!((event.action, event.actor), (Action::Rollback, Actor::Auto));
     assert_eq!(
         event.message,
-        "green is rolled back, its traffic goes to blue: at 5 % the circuit breaker has seen 20 errors of green in a \
-         row on one worker, while blue is well: 1 of 380 requests (0.3 %)"
+        "green is rolled back, its traffic goes to blue: at 5 % the circuit breaker saw 20 consecutive errors \
+         from green on one worker, while blue is healthy: 1 of 380 requests (0.3 %) failed"
     );
     let finding = event.evidence.as_ref().unwrap();
     assert_eq!((finding.rule.as_str(), finding.value, finding.threshold), ("circuit_breaker", 20.0, 20.0));

@@ -2,6 +2,8 @@ mod server;
 mod watch;
 
 use super::*;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use changeover::config::schema::Control;
 use changeover::control::request::Request;
 use changeover::control::response::Response;
@@ -45,7 +47,7 @@ fn open() -> String {
 fn all_rollouts_are_shown_in_a_table() {
     let expected = "\
 ROLLOUT  PHASE        STEP    WEIGHTS                 OBSERVED                EVIDENCE      RELEASE       REASON
-steps    progressing  2 of 4  blue 95, green 5        blue 94.34, green 5.66  0.23 of 2.00  2026-11-24.1  the step waits for its time
+steps    progressing  2 of 4  blue 95, green 5        blue 94.34, green 5.66  0.23 of 2.00  2026-11-24.1  the step waits for its duration to pass
 still    steady               blue 99.75, green 0.25                                        2026-11-24.1
 ";
     assert_eq!(text(&open(), &["status"]), expected);
@@ -59,7 +61,7 @@ fn one_rollout_is_shown_in_full() {
 rollout   steps
 release   2026-11-24.1, attempt 1
 phase     progressing
-reason    the step waits for its time
+reason    the step waits for its duration to pass
 steps     ✓ 5 %  ▶ 1h  · 50 %  · promotion
 step      2 of 4, 1s of 1h  █░░░░░░░░░░░░░░░░░░░
 mirror    12.5 %
@@ -98,7 +100,7 @@ fn commands_are_obeyed_and_their_events_shown() {
     assert_eq!(phase(&["promote", "steps", "--full"]), "succeeded");
     assert_eq!(phase(&["abort", "steps"]), "aborted");
     let aborted = changeover(&endpoint, &["status", "steps"]).expect("an answer");
-    assert!(aborted.bad && aborted.text.contains("reason    aborted by a person"), "{}", aborted.text);
+    assert!(aborted.bad && aborted.text.contains("reason    aborted by command"), "{}", aborted.text);
     assert!(changeover(&endpoint, &["status"]).expect("an answer").bad);
     assert!(!changeover(&endpoint, &["status", "still"]).expect("an answer").bad);
     assert_eq!(phase(&["retry", "steps"]), "progressing");
@@ -154,7 +156,7 @@ fn what_the_api_refuses_is_said_with_status_1() {
     assert!(message.ends_with("\"r8\", … (changeover status lists all)"), "{message}");
     assert_eq!(
         failure(&endpoint, &["retry", "steps"]),
-        (1, "the rollout is progressing; only an aborted or failed one can be retried".into())
+        (1, "the rollout is progressing; only an aborted or failed rollout can be retried".into())
     );
 }
 
@@ -163,7 +165,7 @@ fn workers_that_have_not_confirmed_are_named() {
     let endpoint = serve(rollouts(), &Control::default(), &[1, 3]);
     let shown = changeover(&endpoint, &["abort", "steps"]).expect("an answer");
     assert!(
-        shown.text.contains("missing   not confirmed yet by worker 1, 3; ask for the status again\n"),
+        shown.text.contains("missing   not yet confirmed by worker 1, 3; check the status again\n"),
         "{}",
         shown.text
     );
@@ -187,7 +189,14 @@ fn every_page_is_asked_for() {
     let many = (0..1_001).fold(Rollouts::default(), |all, n| all.with(&format!("r{n:04}"), &json!({})));
     let endpoint = serve(many, &Control::default(), &[]);
     assert_eq!(text(&endpoint, &["status"]).lines().count(), 1_002);
-    assert_eq!(text(&endpoint, &["status", "--json"]).lines().count(), 2);
+    assert_eq!(text(&endpoint, &["status", "--json"]).lines().count(), 11);
+    // What the API has no time for is asked again.
+    let asked = AtomicUsize::new(0);
+    let busy = listen(move |_| match asked.fetch_add(1, Ordering::Relaxed) {
+        0 | 1 => Response { headers: vec![("retry-after", "0".into())], ..answer(429, "{}") },
+        _ => answer(200, r#"{"rollouts": [], "next": null}"#),
+    });
+    assert_eq!(text(&busy, &["status"]), "no rollouts\n");
     // Somebody who never ends is left.
     let endless = listen(|_| answer(200, r#"{"rollouts": [], "next": "a"}"#));
     assert_eq!(text(&endless, &["status"]), "no rollouts\n");
@@ -213,7 +222,7 @@ fn the_token_comes_from_a_file_or_the_environment() {
     let wrong = "the token is not the one in the configuration, where `control.token_sha256` is the right one's SHA-256 \
                  (tr -d '\\n' < FILE | sha256sum)";
     assert_eq!(with(&write("wrong", "guess")), refused(wrong));
-    let wanted = "a token is wanted: --token-file FILE, or CHANGEOVER_TOKEN";
+    let wanted = "a token is required: --token-file FILE, or CHANGEOVER_TOKEN";
     assert_eq!(with(&write("empty", "\n")), refused(wanted));
     assert_eq!(with(&write("odd", "a\nb")).expect_err("no header's value").exit_status(), 2);
     let missing = directory.path().join("missing");
@@ -246,7 +255,7 @@ Another address: --endpoint URL, or CHANGEOVER_ENDPOINT";
         (
             2,
             format!(
-                "{bypassed}: Envoy answers 503 there, Changeover does not: its filter has failed, or was refused. Envoy's log says why"
+                "{bypassed}: Envoy itself answered 503: Changeover's filter has failed or its configuration was refused; see Envoy's log"
             )
         )
     );
@@ -255,15 +264,13 @@ Another address: --endpoint URL, or CHANGEOVER_ENDPOINT";
         failure(&other, &["abort", "steps"]),
         (
             2,
-            format!(
-                "{other}: status 404 from something that is not Changeover's API. Another address: --endpoint URL"
-            )
+            format!("{other}: status 404: this is not Changeover's API; set its address with --endpoint URL")
         )
     );
     let odd = listen(|_| answer(200, "{}"));
     let (status, message) = failure(&odd, &["status", "steps"]);
     assert!(
-        status == 2 && message.starts_with("the answer is not what this version reads: missing field"),
+        status == 2 && message.starts_with("this version cannot read the answer: missing field"),
         "{message}"
     );
     let (status, message) = failure("https://127.0.0.1:9911", &["status"]);
@@ -282,7 +289,7 @@ fn the_token_goes_nowhere_else() {
     });
     let (status, message) = failure(&redirecting, &["status"]);
     assert_eq!(status, 2);
-    assert!(message.contains("status 307 from something that is not Changeover's API"), "{message}");
+    assert!(message.contains("status 307: this is not Changeover's API"), "{message}");
 }
 
 #[test]

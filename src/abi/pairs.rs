@@ -1,0 +1,84 @@
+//! Headers as the ABI has them: their number, the sizes of names and values, then names and values, each with a NUL behind
+//! it. All numbers are 32 bits, the lowest first.
+
+/// Writes headers as pairs.
+#[must_use]
+pub fn write(headers: &[(&str, String)]) -> Vec<u8> {
+    let size = |text: &str| u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes();
+    let mut bytes = u32::try_from(headers.len()).unwrap_or(u32::MAX).to_le_bytes().to_vec();
+    for (name, value) in headers {
+        bytes.extend([size(name), size(value)].concat());
+    }
+    for text in headers.iter().flat_map(|(name, value)| [*name, value]) {
+        bytes.extend(text.as_bytes());
+        bytes.push(0);
+    }
+    bytes
+}
+
+/// The values of the headers with that name, in order. `pairs` that are cut off have those that are there as a whole.
+pub fn values<'a>(pairs: &'a [u8], name: &str) -> impl Iterator<Item = &'a [u8]> {
+    let (count, rest) = number(pairs).unwrap_or_default();
+    let sizes_end = count.saturating_mul(8);
+    let (mut sizes, mut texts) = rest.split_at_checked(sizes_end).unwrap_or_default();
+    std::iter::from_fn(move || {
+        loop {
+            let (name_size, rest) = number(sizes)?;
+            let (value_size, rest) = number(rest)?;
+            sizes = rest;
+            let found = text(&mut texts, name_size)?;
+            let value = text(&mut texts, value_size)?;
+            if found == name.as_bytes() {
+                return Some(value);
+            }
+        }
+    })
+}
+
+/// Takes a number from the beginning.
+fn number(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let (number, rest) = bytes.split_first_chunk()?;
+    Some((usize::try_from(u32::from_le_bytes(*number)).ok()?, rest))
+}
+
+/// Takes a text of that size, and the NUL behind it, from the beginning.
+fn text<'a>(bytes: &mut &'a [u8], size: usize) -> Option<&'a [u8]> {
+    let (text, rest) = bytes.split_at_checked(size)?;
+    *bytes = rest.get(1..)?;
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{values, write};
+
+    fn all<'a>(pairs: &'a [u8], name: &str) -> Vec<&'a [u8]> {
+        values(pairs, name).collect()
+    }
+
+    #[test]
+    fn values_are_found_by_name_in_order() {
+        let header = |name: &'static str, value: &str| (name, value.to_owned());
+        let pairs = write(&[
+            header(":path", "/a"),
+            header("cookie", "a=1"),
+            header("x", ""),
+            header("cookie", "b=2"),
+        ]);
+        assert_eq!(all(&pairs, ":path"), [b"/a"]);
+        assert_eq!(all(&pairs, "cookie"), [b"a=1", b"b=2"]);
+        assert_eq!(all(&pairs, "x"), [b""]);
+        assert_eq!(all(&pairs, "cooki"), [b""; 0]);
+    }
+
+    #[test]
+    fn bytes_that_are_no_pairs_have_no_values() {
+        let whole = write(&[("a", "b".to_owned()), ("c", "d".to_owned())]);
+        for end in 0..whole.len() {
+            assert!(all(&whole[..end], "c").is_empty(), "{end} bytes");
+        }
+        for sizes in [[0xff_u8; 12], [1; 12]] {
+            assert!(all(&sizes, "a").is_empty());
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Memory for what Envoy returns.
+//!
+//! A host call that returns bytes asks for memory through the export below, writes into it, and tells address and size. It
+//! asks once, and the caller takes the memory before it makes another call: so there is one piece at a time, and a request
+//! reads everything into the same one.
+
+#![allow(unsafe_code)] // the name of the export
+
+use std::cell::Cell;
+use std::ops::Deref;
+
+/// The largest memory that is kept for the next call.
+const LARGEST_KEPT: usize = 16 << 10;
+
+thread_local! {
+    /// What the host call in progress has asked for.
+    static ASKED_FOR: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    /// What the next one gets.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+// SAFETY: the host's name for it; nothing else in the module has that name.
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
+    let mut memory = SPARE.take();
+    memory.clear();
+    memory.resize(size, 0);
+    let address = memory.as_mut_ptr();
+    ASKED_FOR.set(memory);
+    address
+}
+
+/// What the host call that has just returned has written.
+pub(super) fn written(size: usize) -> Bytes {
+    let mut memory = ASKED_FOR.take();
+    memory.truncate(size);
+    Bytes(memory)
+}
+
+/// Bytes from Envoy. Their memory is used again.
+pub(super) struct Bytes(Vec<u8>);
+
+impl Bytes {
+    /// Keeps them.
+    pub(super) fn into_vec(mut self) -> Vec<u8> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Bytes {
+    fn drop(&mut self) {
+        if (1..=LARGEST_KEPT).contains(&self.0.capacity()) {
+            SPARE.set(std::mem::take(&mut self.0));
+        }
+    }
+}
