@@ -22,6 +22,8 @@ ENVOY        := target/envoy/$(ENVOY_VERSION)/envoy/_bin/envoy
 BINDGEN      := target/tools/bin/wasm-bindgen-test-runner
 # The version of wasm-bindgen in Cargo.lock: the test runner must be the same.
 BINDGEN_VERSION = $(shell sed -n '/^name = "wasm-bindgen"$$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)
+# Named, so that instrumentation stays out of build scripts.
+FUZZ_TRIPLE  := $(shell rustc --print host-tuple)
 VERSION      := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 # What changeover_info shows; a build from an archive knows no commit.
 export CHANGEOVER_COMMIT := $(shell git describe --always --dirty --abbrev=12 --exclude '*' 2>/dev/null || echo unknown)
@@ -32,7 +34,7 @@ BASELINE     := target/baseline/$(shell git rev-parse --verify --short=12 '$(BAS
 endif
 
 # Everything that decides what the module is.
-SOURCES := Cargo.toml Cargo.lock rust-toolchain.toml $(shell find src -name '*.rs' -not -path 'src/bin/*')
+SOURCES := Cargo.toml Cargo.lock rust-toolchain.toml $(shell find src crates -name '*.rs' -not -path 'src/bin/*' -not -path '*/tests/*')
 
 ##@ Use
 .PHONY: help build image image-cli demo
@@ -52,10 +54,11 @@ demo: $(WASM) $(ENVOY) target/venv/.ready ## All of it on a real Envoy: canary, 
 	@target/venv/bin/python examples/demo/demo.py --envoy $(ENVOY) $(if $(KEEP),--keep)
 
 ##@ Work on it
-.PHONY: test test-unit test-node test-judge test-envoy test-long test-oldest test-matrix test-crds test-openapi test-examples test-compose simulate bench lint fmt schema cli-docs clean
+.PHONY: test test-unit test-node test-judge test-envoy test-long test-oldest test-matrix test-crds test-openapi test-examples test-compose simulate bench fuzz lint fmt schema cli-docs clean
 test: lint test-unit test-node test-judge test-crds test-examples test-envoy test-long test-oldest test-openapi test-compose ## Everything: lints, unit tests, wasm32 under Node, the judge, examples, real Envoys
 
 test-unit: target/.wasm32 ## The pure core and the command line, natively
+	cargo test --quiet --package json-sieve
 	cargo test --quiet --lib --bins --test node --test cli --test structure
 
 test-node: $(BINDGEN) target/.wasm32 ## The pure core on wasm32, under Node
@@ -97,16 +100,29 @@ test-compose: $(WASM) $(CLI) ## The command line's image, and the compose exampl
 bench: $(WASM) $(IDLE) $(ENVOY) $(BASELINE) ## What the filter costs (ROUNDS=30: more of them; BASE=commit: beside another build)
 	ROUNDS=$(ROUNDS) BASELINE=$(BASELINE) cargo bench --quiet --bench envoy
 
+# libFuzzer by its instrumentation alone, without a sanitizer, which needs no nightly toolchain: there is no unsafe code
+# that one could find something in.
+FUZZ_TARGETS := reader open_inference tf_serving openai json
+fuzz: ## Fuzz the reader and every protocol with libFuzzer, SECONDS=60 each (needs a C++ compiler)
+	$(PYTHON) tools/fuzz-seeds.py
+	RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	  -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	  -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1" \
+	  cargo build --quiet --release --manifest-path fuzz/Cargo.toml --target-dir target/fuzz --target $(FUZZ_TRIPLE)
+	for target in $(FUZZ_TARGETS); do mkdir -p fuzz/artifacts && target/fuzz/$(FUZZ_TRIPLE)/release/$$target \
+	  -max_total_time=$(or $(SECONDS),60) -max_len=65536 -rss_limit_mb=512 -artifact_prefix=fuzz/artifacts/$$target- \
+	  -print_final_stats=1 -verbosity=0 fuzz/corpus/$$target || exit 1; done
+
 lint: target/.wasm32 ## Formatting and clippy, warnings denied, for every target
-	cargo fmt --check
-	cargo clippy --quiet --all-targets -- --deny warnings
+	cargo fmt --all --check
+	cargo clippy --quiet --workspace --all-targets -- --deny warnings
 	cargo clippy --quiet --lib --target $(TRIPLE) -- --deny warnings
 	cargo clippy --quiet --lib --target $(TRIPLE) --features test-build -- --deny warnings
 	cargo clippy --quiet --example idle --target $(TRIPLE) --features envoy -- --deny warnings
 	$(PYTHON) tools/check-licences.py
 
 fmt: ## Format the code
-	cargo fmt
+	cargo fmt --all
 
 schema: ## Write docs/schema.json anew
 	cargo run --quiet -- schema > target/schema.json

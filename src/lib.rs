@@ -4,6 +4,7 @@
 //!
 //! * [`model`]: the words that all use;
 //! * [`signal`]: what can be observed of a request, and what is counted of it;
+//! * [`payload`]: bodies, read while they pass → what was seen of a message;
 //! * [`config`]: Envoy's forms of a configuration → typed fields → a valid configuration;
 //! * [`analysis`]: what was counted → how sure one can be that the candidate is worse;
 //! * [`telemetry`]: how a request's end is judged, and the ledger that counts it;
@@ -28,6 +29,7 @@ pub mod fleet;
 #[cfg(all(feature = "envoy", target_arch = "wasm32"))]
 mod host;
 pub mod model;
+pub mod payload;
 pub mod rollout;
 pub mod routing;
 pub mod signal;

@@ -53,32 +53,20 @@ impl<T> Contexts<T> {
     /// The context with that number.
     #[must_use]
     pub fn get(&self, number: u32) -> Option<&T> {
-        let mut at = self.first(number);
-        while let Some(entry) = self.entries.get(at) {
-            if entry.number == number {
-                return Some(&entry.context);
-            }
-            at = entry.next;
-        }
-        None
+        let (_, at) = self.find(number)?;
+        self.entries.get(at).map(|entry| &entry.context)
     }
 
     /// The context with that number.
     #[must_use]
     pub fn get_mut(&mut self, number: u32) -> Option<&mut T> {
-        let mut at = self.first(number);
-        while self.entries.get(at).is_some_and(|entry| entry.number != number) {
-            at = self.entries.get(at).map_or(END, |entry| entry.next);
-        }
+        let (_, at) = self.find(number)?;
         self.entries.get_mut(at).map(|entry| &mut entry.context)
     }
 
     /// Takes a context out.
     pub fn remove(&mut self, number: u32) -> Option<T> {
-        let (mut before, mut at) = (END, self.first(number));
-        while self.entries.get(at)?.number != number {
-            (before, at) = (at, self.entries.get(at)?.next);
-        }
+        let (before, at) = self.find(number)?;
         let entry = self.entries.try_remove(at)?;
         let chain = self.chain(number);
         match self.entries.get_mut(before) {
@@ -88,14 +76,21 @@ impl<T> Contexts<T> {
         Some(entry.context)
     }
 
+    /// The entry with that number, and the one before it in its chain.
+    fn find(&self, number: u32) -> Option<(usize, usize)> {
+        let (mut before, mut at) = (END, self.chains.get(self.chain(number)).copied()?);
+        loop {
+            let entry = self.entries.get(at)?;
+            if entry.number == number {
+                return Some((before, at));
+            }
+            (before, at) = (at, entry.next);
+        }
+    }
+
     /// The position of a number's chain.
     fn chain(&self, number: u32) -> usize {
         usize::try_from(number).unwrap_or(0) & self.chains.len().wrapping_sub(1)
-    }
-
-    /// The first entry of a number's chain.
-    fn first(&self, number: u32) -> usize {
-        self.chains.get(self.chain(number)).copied().unwrap_or(END)
     }
 
     /// Puts an entry at the beginning of its chain.
@@ -154,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn contexts_whose_numbers_end_alike_are_told_apart() {
+    fn contexts_whose_numbers_end_alike_are_distinct() {
         let mut contexts = Contexts::new();
         let numbers = [7, 7 + 64, 7 + 4_096, 7 + (1 << 31)];
         numbers.into_iter().for_each(|number| contexts.insert(number, number));

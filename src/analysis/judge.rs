@@ -245,6 +245,8 @@ impl Judge {
         })
     }
 
+    /// L rises with x_c and falls with x_s. So an open tick gives at least the evidence that it gives if all pending
+    /// requests of stable have the event and none of the candidate's: E after any later outcome is no smaller.
     fn at_least_of_requests(&self, open: &[(Tick, usize)], rules: &Rules) -> Self {
         let mut ahead = self.clone();
         let mut most = self.clone();
@@ -333,7 +335,8 @@ impl Judge {
         }
     }
 
-    /// How sure one can be at present that the candidate is worse.
+    /// The evidence that the candidate is worse: an e-value by metric, and their average. An average of e-values is an
+    /// e-value, however they depend on each other. A metric that was removed (`retired`) counts as R(t).
     #[must_use]
     #[allow(clippy::cast_precision_loss)] // a handful
     pub fn reading(&self) -> Reading {

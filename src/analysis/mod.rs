@@ -1,7 +1,7 @@
 //! The judge: from what each tick counted to how sure one can be that the candidate is worse, or no worse.
 //!
 //! An *event* is anything that a request either has or has not: it failed, it took longer than an edge. Every test here
-//! is anytime-valid: it may be looked at after each tick, for ever, and the chance that it ever accuses a healthy
+//! is anytime-valid: it may be looked at after each tick, for ever, and the probability that it ever rolls back a healthy
 //! candidate stays below what was allowed. `docs/analysis.md` explains it in plain words.
 //!
 //! * [`judge`]: all metrics of a release together, and what follows;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::UserHash;
 
-/// Users that a set knows exactly: 512 KiB.
+/// The number of users that a set stores exactly: 512 KiB.
 pub const MOST_EXACT: usize = 65_536;
 /// Users that join before the bulk is written anew.
 const MOST_RECENT: usize = 512;

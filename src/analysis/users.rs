@@ -2,7 +2,7 @@
 //!
 //! The version is then drawn once for all requests of a user, and a user whose requests always fail would be hundreds
 //! of failures on one side. So of everything that can happen to a user only the first time in a run counts: which
-//! version the user had at that moment is a coin toss with known odds, whoever the user is and however often they
+//! version the user had at that moment is a random draw with a known probability, for every user and however often they
 //! come. Source: `docs/analysis.md`, "Users".
 
 use super::test::Test;

@@ -1,7 +1,7 @@
 //! After a flip: does the new side fail clearly more often than the old one did before?
 //!
 //! The old side gets no requests any more, so there is nothing to compare with at the same time, only with the
-//! past. That cannot tell an outage of both sides from a bad release, and `docs/analysis.md` says so.
+//! past. That cannot distinguish an outage of both sides from a bad release; see `docs/analysis.md`.
 
 use serde::{Deserialize, Serialize};
 
@@ -200,7 +200,7 @@ mod tests {
 
     /// Half of 1 %, at the very bound; a side that is as good as the old one is far below.
     #[test]
-    fn a_side_that_does_what_is_allowed_is_hardly_ever_accused() {
+    fn a_side_at_its_bound_is_rarely_rolled_back() {
         let mut rng = Rng::with_seed(1);
         let window = Window::open(arm(30, 3_000)).unwrap();
         let accused =
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_pending_is_no_failure_until_the_tick_is_closed() {
+    fn a_pending_request_is_not_a_failure_until_the_tick_is_closed() {
         let mut counts = ended((2, 10));
         open(&mut counts, 4, 3);
         let tick = Tick { counts: Pair::new(counts, ended((0, 0))), ..Tick::default() };
@@ -237,7 +237,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_was_counted_gives_a_rate(events: u64, requests: u64) {
+        fn any_counts_give_a_rate(events: u64, requests: u64) {
             let before = arm(events.min(requests), requests);
             if let Ok(mut window) = Window::open(before) {
                 prop_assert!((0.01..HIGHEST_BOUND).contains(&window.bound), "{}", window.bound);

@@ -1,8 +1,8 @@
 //! A document into typed values, finding everything that is wrong at once.
 //!
-//! serde stops at the first error and does not say where it stood. This deserializer knows the path it is
+//! serde stops at the first error and does not say where it was. This deserializer keeps the path it is
 //! at, and [`read`] leaves out what was found wrong and reads again until nothing new is found. It also
-//! knows what Envoy's YAML loader does to values: a fraction arrives as a string, a bare `no` as a boolean.
+//! undoes what Envoy's YAML loader does to values: a fraction arrives as a string, a bare `no` as a boolean.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -14,7 +14,7 @@ use serde_json::{Map, Value, map};
 use super::report::{Path, Problems, Shown};
 
 /// Reads `value`, which stands at `path`, into a `T` whose fields all have defaults. What cannot be read is
-/// left at its default and told to `problems`.
+/// left at its default and added to `problems`.
 pub(super) fn read<T: de::DeserializeOwned + Default>(
     value: &Value,
     path: &Path<'_>,
@@ -49,7 +49,7 @@ struct Told {
 }
 
 impl Error {
-    /// The error of something inside `path`: the innermost place that knows itself wins.
+    /// The error of something inside `path`: the innermost known place wins.
     fn at(mut self, path: &Path<'_>) -> Self {
         self.0.path.get_or_insert_with(|| path.to_string());
         self
@@ -170,7 +170,7 @@ impl<'de> Deserializer<'de> for Node<'_> {
         }
     }
 
-    /// A text, or a whole number in a text's place (`release: 20261124`). Not a boolean: nobody means one.
+    /// A text, or a whole number in a text's place (`release: 20261124`). Not a boolean, which is never meant.
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.value {
             Value::String(text) => visitor.visit_str(text),
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn what_envoy_makes_of_values_is_undone() {
+    fn values_that_envoy_retyped_are_restored() {
         let (read, problems) = sample(
             &json!({"name": 20261124, "share": "1.19", "flag": true, "mode": "random", "list": [{"text": "no"}]}),
         );

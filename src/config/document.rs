@@ -20,7 +20,7 @@ pub fn read(bytes: &[u8]) -> Result<Value, String> {
         Err(error) => error,
     };
     protobuf::decode_struct(bytes).map_err(|malformed| {
-        // Whichever form was meant, its error is told.
+        // The error is that of the form that was meant.
         if bytes.trim_ascii_start().starts_with(b"{") {
             format!("the configuration is not valid JSON: {json}")
         } else {

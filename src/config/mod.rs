@@ -51,7 +51,7 @@ pub fn check(document: &Value) -> Result<Config, Problems> {
     if problems.is_empty() { Ok(config) } else { Err(problems) }
 }
 
-/// 48 bits that tell configurations apart: what `changeover_config_hash` shows and `changeover check` prints.
+/// 48 bits that distinguish configurations: what `changeover_config_hash` shows and `changeover check` prints.
 ///
 /// They depend on what the configuration says, not on how it is written: neither on the order of its keys,
 /// nor on the form in which Envoy delivers it, nor on `5` or `"5.0"`. 48 bits are exact in a double.

@@ -103,7 +103,7 @@ fn list(bytes: &[u8], depth: u8) -> Result<Vec<Value>, Malformed> {
     Ok(values)
 }
 
-/// A `Struct` knows doubles only; whole ones become integers again, as they were written.
+/// A `Struct` has only doubles; whole ones become integers again, as they were written.
 #[allow(clippy::cast_possible_truncation)] // the range is checked before
 fn number(double: f64) -> Result<Value, Malformed> {
     const EXACT: f64 = 9_007_199_254_740_992.0; // 2^53: from here on doubles skip integers

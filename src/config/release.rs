@@ -21,7 +21,7 @@ pub struct Step {
     pub set_weight: Option<SetWeight>,
     /// The mirror's share, from here on.
     pub set_mirror: Option<SetMirror>,
-    /// Wait: for a time, for requests, or (`{}`) until somebody promotes.
+    /// Wait: for a time, for requests, or (`{}`) until a person promotes.
     pub pause: Option<Pause>,
 }
 
@@ -77,7 +77,7 @@ pub struct SetMirror {
     pub percent: Option<Percent>,
 }
 
-/// What a step waits for. All that is given holds; nothing given: until somebody promotes.
+/// What a step waits for. All given conditions must hold; without any, until a person promotes.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
@@ -199,7 +199,7 @@ pub enum OnFailure {
     /// The candidate's share goes back to stable.
     #[default]
     Abort,
-    /// The release stops where it is, until somebody decides.
+    /// The release is paused at its step until a person decides.
     Pause,
     /// An event says so.
     Alarm,

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A place in a configuration, such as `rollouts[0].weights.green`.
 ///
-/// A chain of borrowed segments: it costs nothing until somebody prints it.
+/// A chain of borrowed segments: it costs nothing until it is printed.
 #[derive(Clone, Copy, Debug)]
 pub enum Path<'a> {
     /// The whole document.
@@ -98,7 +98,7 @@ impl Problems {
     /// everywhere must not fill Envoy's log.
     pub const MOST: usize = 100;
 
-    /// Notes a finding. A field is complained about once: what follows from a first mistake is no news.
+    /// Notes a finding. Only the first finding about a field is kept: others follow from it.
     pub fn add(&mut self, path: &Path<'_>, message: impl fmt::Display) {
         self.add_at(path.to_string(), message.to_string());
     }

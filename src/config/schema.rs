@@ -36,7 +36,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads a document. What is wrong is told to `problems` and left at its default.
+    /// Reads a document. Errors are added to `problems`, and their fields keep the default.
     ///
     /// Each rollout is read on its own, so that one full of mistakes costs no second reading of the others.
     #[must_use]
@@ -74,7 +74,7 @@ impl Config {
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 pub struct Control {
-    /// The SHA-256 of the token that every call but `/healthz` must carry. Absent: whoever reaches the listener
+    /// The SHA-256 of the token that every call but `/healthz` must carry. Absent: every client that reaches the listener
     /// may use it.
     pub token_sha256: Option<Sha256>,
     /// Host names besides loopback's under which the listener may be called. Without a port they match every port.
@@ -115,13 +115,13 @@ pub struct Rollout {
     pub blue_green: Option<BlueGreen>,
     /// Compares the candidate with stable, and takes the release back when it is worse.
     pub analysis: Option<Analysis>,
-    /// Copies requests that stable answers to a version whose answers nobody waits for: shadow mode.
+    /// Copies requests that stable answers to a version whose answers are discarded: shadow mode.
     pub mirror: Option<Mirror>,
     /// Requests with `x-changeover-shadow` are another Envoy's copies: they get a version, and are neither counted nor
     /// judged nor mirrored. Only where no client can send the header.
     #[serde(skip_serializing_if = "std::ops::Not::not")] // other configurations keep their hash
     pub trust_shadow_header: bool,
-    /// Where `x-changeover-version` tells the version that serves a request.
+    /// Where `x-changeover-version` is set to the version that serves a request.
     pub version_header: VersionHeader,
     /// Further labels of the rollout's metrics. Each name needs a rule in the bootstrap's `stats_tags`.
     pub labels: BTreeMap<String, String>,
@@ -181,7 +181,7 @@ pub struct SessionAffinity {
     pub cookie: Option<Cookie>,
     /// The value of this query parameter.
     pub query: Option<String>,
-    /// The client's address as Envoy knows it, without the port (`true`).
+    /// The client's address as Envoy determines it, without the port (`true`).
     pub source_ip: Option<bool>,
     /// Where requests go that do not carry it.
     pub when_missing: WhenMissing,
@@ -196,7 +196,7 @@ pub struct Cookie {
     /// The cookie's name.
     pub name: String,
     /// Issue the cookie, with a random id, to a client that has none; it lives this long (`0s`: until the
-    /// browser closes). Absent: the cookie is somebody else's, and only read.
+    /// browser closes). Absent: the cookie is set by another party, and only read.
     pub ttl: Option<Duration>,
     /// Which requests from other sites carry the issued cookie.
     #[serde(skip_serializing_if = "SameSite::is_lax")] // other configurations keep their hash
@@ -349,7 +349,7 @@ pub enum MirrorMode {
     FireAndForget,
 }
 
-/// Where `x-changeover-version` tells the version that serves a request.
+/// Where `x-changeover-version` is set to the version that serves a request.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]

@@ -57,7 +57,7 @@ fn a_configuration_without_mistakes_is_taken() {
 
 /// One line per rule: the field, what is put there, the message.
 #[test]
-fn every_mistake_is_told_with_its_place_and_remedy() {
+fn every_mistake_is_reported_with_its_place_and_remedy() {
     let long = "x".repeat(64);
     let many_versions: Value = (0..17).map(|n| (format!("v{n}"), json!({"cluster": "c"}))).collect();
     let blue_green = json!({"active": "red"});
@@ -302,7 +302,7 @@ fn every_mistake_is_told_with_its_place_and_remedy() {
 }
 
 #[test]
-fn mistakes_in_blue_green_are_told_with_their_places() {
+fn mistakes_in_blue_green_are_reported_with_their_places() {
     let mut right = with("/weights", Value::Null);
     right["session_affinity"] = Value::Null;
     right["blue_green"] =
@@ -379,7 +379,7 @@ fn moving() -> Value {
 }
 
 #[test]
-fn mistakes_in_steps_and_analysis_are_told_with_their_places() {
+fn mistakes_in_steps_and_analysis_are_reported_with_their_places() {
     assert_eq!(problems_of(&[moving()]), [""; 0]);
     let rows: Vec<(&str, Value, &str)> = vec![
         ("/steps", json!([]), "steps: empty; expected at least one step, such as `set_weight: 5`"),
@@ -560,7 +560,7 @@ fn mistakes_in_steps_and_analysis_are_told_with_their_places() {
 }
 
 #[test]
-fn mistakes_in_several_places_are_told_together() {
+fn mistakes_in_several_places_are_reported_together() {
     let mut broken = with("/weights/green", json!(120));
     broken["stabel"] = json!("blue");
     broken["match"]["headers"][0]["exakt"] = json!("acme");
@@ -658,7 +658,7 @@ fn the_hash_is_that_of_the_text_that_serde_json_writes() {
 }
 
 #[test]
-fn the_hash_is_of_what_is_said_not_of_how() {
+fn the_hash_depends_on_the_meaning_not_on_the_form() {
     let hash_of = |document: &Value| hash(&check(document).expect("a valid configuration"));
     let one = json!({"rollouts": [good()]});
     let mut same = one.clone();

@@ -36,13 +36,13 @@ impl Access {
         let Some((scheme, token)) = authorization.and_then(|value| value.split_at_checked(7)) else {
             return false;
         };
-        // In constant time: how long it takes tells nothing about the digest.
+        // In constant time, so that timing reveals nothing about the digest.
         let is_right = hmac_sha256::Hash::verify(token.trim_ascii(), wanted.as_bytes());
         scheme.eq_ignore_ascii_case(b"bearer ") && is_right
     }
 }
 
-/// Whether a script on a page of another origin sent the request. Browsers tell; other clients have no pages.
+/// Whether a script on a page of another origin sent the request. Browsers send `Origin`; other clients have no pages.
 pub(super) fn is_foreign(origin: Option<&[u8]>, authority: &[u8]) -> bool {
     origin.is_some_and(|origin| {
         let own = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));

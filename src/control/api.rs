@@ -263,7 +263,7 @@ fn revisions(if_match: &[u8]) -> Result<Option<Vec<u64>>, Response> {
     if text == "*" {
         return Ok(None);
     }
-    // What is no revision matches none; a tag with a comma in it falls apart into what is none either.
+    // A tag that is not a revision matches none; neither do the parts of a tag that contains a comma.
     let revision = |tag: &str| {
         let digits = tag.trim().strip_prefix('"')?.strip_suffix('"')?;
         digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?

@@ -1,7 +1,7 @@
 //! The HTTP API by which people and pipelines look at rollouts and command them. `docs/api.md` describes it.
 //!
 //! Envoy serves it on a listener of its own, whose filter has nothing but `control` in its configuration. All of
-//! it is pure: the shell hands over a request and the rollouts it knows, and gets an answer, or a change to make.
+//! it is pure: the shell passes a request and the known rollouts, and gets an answer, or a change to make.
 //!
 //! * [`request`]: what the shell has read of a request;
 //! * `access`: who may ask;

@@ -1,4 +1,4 @@
-//! What is known of a request. All of it comes from whoever reached the listener: nothing is trusted here.
+//! The data of a request. All of it comes from the client, so none of it is trusted.
 
 /// Bytes of a body that are read. The largest that means something is a few dozen.
 pub const MOST_BODY: usize = 4_096;
@@ -40,7 +40,7 @@ impl Request {
         encoding.is_some_and(|encoding| !encoding.trim_ascii().eq_ignore_ascii_case(b"identity"))
     }
 
-    /// The path and the query; `None` when they are no text.
+    /// The path and the query; `None` if they are not UTF-8.
     pub(super) fn path_and_query(&self) -> Option<(&str, &str)> {
         let path = str::from_utf8(&self.path).ok()?;
         Some(path.split_once('?').unwrap_or((path, "")))

@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn every_day_has_its_date_and_they_are_in_order() {
         let mut before = String::new();
-        // To the end of 2100, which is no leap year while 2000 was one.
+        // To the end of 2100, which is not a leap year, unlike 2000.
         for day in 0..47_847 {
             let text = rfc3339(day * DAY);
             assert!(text > before, "{before} {text}");

@@ -382,7 +382,7 @@ fn evidence(record: &Record) -> Vec<Evidence> {
     evidence
 }
 
-/// A logarithm to three decimals, which is more than anybody reads; JSON has no infinite ones.
+/// A logarithm to three decimals, which suffices for reading. JSON has no infinite numbers.
 fn shown(logarithm: f64) -> Option<f64> {
     logarithm.is_finite().then(|| (logarithm * 1_000.0).round() / 1_000.0)
 }

@@ -59,7 +59,7 @@ struct Led {
     /// Where it stands in the configurations in use: the configuration, and the rollout in it.
     at: (usize, usize),
     record: Option<Cached<Record>>,
-    /// As workers were last told to route; `None`: not by this VM.
+    /// The head that this VM last published; `None` if it has published none.
     told: Option<Head>,
     gauges: Gauges,
     /// The gauges that exist, as shared data has them; `None`: another VM may have written them.
@@ -277,7 +277,7 @@ impl Leader {
 
 impl Led {
     /// Takes over where the rollout stands in the configurations in use. Returns what becomes of its gauges when they
-    /// have other labels by now.
+    /// have changed their labels.
     fn configure(&mut self, rollout: &Rollout, at: (usize, usize)) -> Vec<Effect> {
         self.at = at;
         if self.rollout.name == rollout.name && self.rollout.labels == rollout.labels {
@@ -375,7 +375,7 @@ impl Led {
         Some(record)
     }
 
-    /// Its head, when workers must route differently than they were told.
+    /// Its head, if workers must route differently than by the last one.
     fn news(&self) -> Option<Head> {
         let head = self.record.as_ref()?.value.head(&self.rollout.name);
         self.told.as_ref().is_none_or(|told| !told.routes_like(&head)).then_some(head)

@@ -23,8 +23,10 @@ thread_local! {
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
     let mut memory = SPARE.take();
-    memory.clear();
-    memory.resize(size, 0);
+    // What it held before is overwritten.
+    if memory.len() < size {
+        memory.resize(size, 0);
+    }
     let address = memory.as_mut_ptr();
     ASKED_FOR.set(memory);
     address
@@ -32,18 +34,22 @@ extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
 
 /// What the host call that has just returned has written.
 pub(super) fn written(size: usize) -> Bytes {
-    let mut memory = ASKED_FOR.take();
-    memory.truncate(size);
-    Bytes(memory)
+    Bytes { memory: ASKED_FOR.take(), size }
 }
 
 /// Bytes from Envoy. Their memory is used again.
-pub(super) struct Bytes(Vec<u8>);
+pub(super) struct Bytes {
+    memory: Vec<u8>,
+    /// How many there are; what is behind them is left from before.
+    size: usize,
+}
 
 impl Bytes {
     /// Keeps them.
     pub(super) fn into_vec(mut self) -> Vec<u8> {
-        std::mem::take(&mut self.0)
+        let mut memory = std::mem::take(&mut self.memory);
+        memory.truncate(self.size);
+        memory
     }
 }
 
@@ -51,14 +57,14 @@ impl Deref for Bytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.0
+        self.memory.get(..self.size).unwrap_or_default()
     }
 }
 
 impl Drop for Bytes {
     fn drop(&mut self) {
-        if (1..=LARGEST_KEPT).contains(&self.0.capacity()) {
-            SPARE.set(std::mem::take(&mut self.0));
+        if (1..=LARGEST_KEPT).contains(&self.memory.len()) {
+            SPARE.set(std::mem::take(&mut self.memory));
         }
     }
 }

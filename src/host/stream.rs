@@ -45,7 +45,7 @@ struct Routed {
     body_ended: bool,
     served: Served,
     set_cookie: Option<String>,
-    /// Set when the request tells something about the candidate or stable.
+    /// Set if the request is evidence about the candidate or stable.
     judged: Option<Judged>,
 }
 
@@ -104,7 +104,7 @@ impl Stream {
         Self { vm, slot, routed: None }
     }
 
-    /// Decides where the request goes and tells Envoy's routes. `None`: it is not followed.
+    /// Decides where the request goes and sets the header for Envoy's routes. `None`: it is not followed.
     fn route(&self, loaded: &Rc<Loaded>, request: &CurrentRequest) -> Option<Routed> {
         let (rollout, decision) = self.vm.draw(|rng| loaded.plan.route(request, rng))?;
         let settings = loaded.plan.rollouts().get(rollout)?;
@@ -335,7 +335,7 @@ impl Routed {
     }
 }
 
-/// What Envoy knows about the end of the request. Each property costs a copy: those that few requests need
+/// Envoy's data about the end of the request. Each property costs a copy: those that few requests need
 /// are asked for last.
 fn how_it_ended(may_be_grpc: bool) -> End {
     let mut end = End {
@@ -358,7 +358,7 @@ fn grpc_status() -> Option<u64> {
     let is_answer = || {
         calls::header(Headers::Response, "content-type").is_some_and(|content_type| is_grpc(&content_type))
     };
-    // Envoy's property is there for every answer; it knows what a missing or unreadable status means.
+    // Envoy's property is there for every answer; it covers a missing or unreadable status.
     if told.is_some() || is_answer() { calls::property_u64("response\0grpc_status") } else { None }
 }
 

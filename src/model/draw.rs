@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Side;
 
 /// Identifies what decides which user gets which version: release, attempt, versions and weights. Requests are
-/// counted by it, so that those of another cohort or of other weights are no evidence. A hash: it does not rise.
+/// counted by it, so that requests of another cohort or of other weights are not evidence. A hash: it does not rise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Assignment(pub u64);
 

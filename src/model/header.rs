@@ -6,7 +6,7 @@ pub const CLUSTER: &str = "x-changeover-cluster";
 pub const MIRROR: &str = "x-changeover-mirror";
 /// It marks a copy.
 pub const SHADOW: &str = "x-changeover-shadow";
-/// It tells the version.
+/// Contains the version.
 pub const VERSION: &str = "x-changeover-version";
 
 /// All of them.

@@ -107,7 +107,7 @@ impl Actor {
 /// What the judge, or a circuit breaker, saw.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
-    /// The metric that accuses most.
+    /// The metric with the most evidence.
     pub rule: String,
     /// Whether it is about a fixed bound, and not about stable.
     pub is_absolute: bool,

@@ -27,9 +27,9 @@ impl Phase {
     pub const ALL: [Self; 6] =
         [Self::Steady, Self::Progressing, Self::Paused, Self::Succeeded, Self::Aborted, Self::Failed];
 
-    /// Whether the candidate has been taken back, by a person or by the judge.
+    /// Whether the candidate has been rolled back, by a person or by the judge.
     #[must_use]
-    pub fn is_taken_back(self) -> bool {
+    pub fn is_rolled_back(self) -> bool {
         matches!(self, Self::Aborted | Self::Failed)
     }
 

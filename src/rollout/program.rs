@@ -194,7 +194,7 @@ impl Program {
 }
 
 impl Analysis {
-    /// `is_watched`, `has_steps`: what else may accuse the candidate, with which it shares the chance of a false alarm.
+    /// `is_watched`, `has_steps`: the other tests of the candidate, with which it shares the probability of a false alarm.
     fn new(config: &release::Analysis, unit: Unit, is_watched: bool, has_steps: bool) -> Self {
         let is_bounded = config.metrics.iter().any(|metric| metric.max.is_some());
         let processes = if is_watched && (has_steps || is_bounded) { 2 } else { 1 };

@@ -165,14 +165,14 @@ impl Record {
         Ok(events)
     }
 
-    /// What was counted so far is no evidence of what begins now.
+    /// Forgets the assignments so far: their counts are not evidence about the new attempt.
     fn begin_attempt(&mut self, clock: Clock) {
         self.assignments.clear();
         self.since = clock.tick();
     }
 
-    /// Time goes on: judges what can be judged. `entries` are those of all workers, in the order of their
-    /// ticks; of ticks before `known_before` every worker has told all arrivals.
+    /// Judges the ticks that can be judged now. `entries` are those of all workers, in the order of their
+    /// ticks; all arrivals of ticks before `known_before` are reported by every worker.
     pub fn advance(&mut self, entries: &[&Entry], known_before: u64, clock: Clock) -> Vec<Event> {
         let open = self.close_ticks(entries, known_before, clock);
         let events = self.run.tick(&self.program, &open, clock.now());
@@ -185,7 +185,7 @@ impl Record {
     fn close_ticks(&mut self, entries: &[&Entry], known_before: u64, clock: Clock) -> Vec<(Tick, usize)> {
         let deadline = self.program.rules().map_or(0, |rules| rules.deadline);
         let patience = deadline.saturating_add(GRACE.saturating_mul(clock.length));
-        // Of open requests nobody knows more than what was told last: by now they may have ended.
+        // Open requests are known as of the last report; they may have ended since.
         let told = Clock { uptime: clock.uptime.min(known_before.saturating_mul(clock.length)), ..clock };
         let mut open = Vec::new();
         let judged = self.closed_through;
@@ -199,12 +199,12 @@ impl Record {
             let known = number < known_before;
             let overdue = clock.since(number) >= patience;
             if !known && !overdue {
-                break; // somebody may still tell of it
+                break; // a worker may still report it
             }
             let mut tick = self.merge(number, &entries);
             let ended = tick.counts.iter().all(|(_, counts)| counts.open == 0);
             if overdue && !ended && age < deadline {
-                (tick.share, tick.void) = (None, true); // what became of its open requests nobody has told: it says nothing
+                (tick.share, tick.void) = (None, true); // the outcome of its open requests is unknown: it is no evidence
             }
             if open.is_empty() && (ended || age >= deadline || overdue) {
                 self.run.close(&self.program, &tick, clock.now());
@@ -296,7 +296,7 @@ impl Record {
             weights: run.in_force().clone(),
             attempt: run.attempt,
             pinned: run.is_pinned(&self.program),
-            candidate_on_request: !run.phase.is_taken_back(),
+            candidate_on_request: !run.phase.is_rolled_back(),
             mirrors: run.may_mirror(&self.program),
             mirror: run.mirror,
         }

@@ -212,7 +212,7 @@ impl Run {
     /// Whether requests are mirrored, as far as the run decides.
     #[must_use]
     pub fn may_mirror(&self, program: &Program) -> bool {
-        !self.is_pinned(program) && !self.phase.is_taken_back()
+        !self.is_pinned(program) && !self.phase.is_rolled_back()
     }
 
     /// The mirror's share at present; `None` without a mirror.

@@ -1,4 +1,4 @@
-//! What identifies a user, so that he keeps his version.
+//! What identifies a user, so that they keep their version.
 
 use std::borrow::Cow;
 
@@ -23,7 +23,7 @@ pub struct Affinity {
 pub enum User<'p, 'r> {
     /// Somebody with this key.
     Known(Cow<'r, [u8]>),
-    /// Somebody who gets this cookie with this id, which is his key from now on.
+    /// A new user, who gets this cookie with this id, which is their key from now on.
     New(&'p Cookie, String),
     /// Nobody in particular: each request is drawn on its own.
     Nobody,

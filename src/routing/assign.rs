@@ -3,7 +3,7 @@
 //! It is a promise to users, the same on every worker and proxy and in every version of this software:
 //! `docs/assignment.md` describes it, `docs/assignment-vectors.json` pins it. A key is hashed into one of
 //! 10,000 buckets; the buckets are divided among the versions so that a version that grows takes buckets
-//! from stable and, as long as there are at most two versions besides stable, from nobody else.
+//! from stable and, with at most two versions besides stable, from no other version.
 
 use siphasher::sip::SipHasher24;
 
@@ -18,7 +18,7 @@ pub struct Salt(SipHasher24);
 
 impl Salt {
     /// The hash for a salt: SipHash-2-4 whose 128-bit key is made of the salt by SipHash-2-4 under the keys
-    /// (0, 0) and (0, 1). A keyed hash, so that nobody finds keys for a bucket without trying.
+    /// (0, 0) and (0, 1). A keyed hash, so that keys for a bucket can be found only by trying.
     #[must_use]
     pub fn new(salt: &str) -> Self {
         let half = |n| SipHasher24::new_with_keys(0, n).hash(salt.as_bytes());

@@ -1,7 +1,7 @@
 //! Which rollout a request belongs to: the first in the configuration whose conditions hold.
 //!
 //! Compiled into look-ups by authority and path, so that a thousand rollouts cost about what one does.
-//! Rollouts with the same authority and path are told apart one after the other, by method and headers.
+//! Rollouts with the same authority and path are tried one after another, by method and headers.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;

@@ -1,4 +1,4 @@
-//! Which requests are copied to a shadow: a version that answers, and whose answers nobody waits for.
+//! Which requests are copied to a shadow: a version whose answers are discarded.
 
 use super::request::{Facts, Request};
 use crate::config::schema;

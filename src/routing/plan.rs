@@ -32,9 +32,9 @@ pub struct Rollout {
     pub labels: Vec<(String, String)>,
     /// The versions, stable first, then by name.
     pub versions: Vec<Version>,
-    /// Whether the version is told on the request.
+    /// Whether the version is set as a header of the request.
     pub tells_upstream: bool,
-    /// Whether the version is told on the response.
+    /// Whether the version is set as a header of the response.
     pub tells_client: bool,
     /// Whether a request that says so is another Envoy's copy.
     pub trusts_shadow_header: bool,
@@ -63,7 +63,7 @@ pub struct Version {
 /// What decides at present who gets which version.
 struct InForce {
     pinned: Option<usize>,
-    /// Whether a client that asks for the candidate gets it: not once it has been taken back.
+    /// Whether a client that asks for the candidate gets it: not after a rollback.
     candidate_on_request: bool,
     salt: Salt,
     /// Names users for the judge, independently of their buckets.
@@ -86,10 +86,10 @@ pub struct Decision<'a> {
     pub cookie: Option<(&'a Cookie, String)>,
     /// Set when the request was drawn for the shadow.
     pub mirror: Option<Mirrored>,
-    /// The request is another Envoy's copy: nobody's, and nobody waits for its answer.
+    /// The request is another Envoy's copy: it counts for no version, and its answer is discarded.
     pub is_copy: bool,
-    /// Set when the request tells something about the candidate or about stable. Overridden and pinned
-    /// requests tell nothing, nor do those without a user where users are judged.
+    /// Set if the request is evidence about the candidate or stable. Overridden and pinned
+    /// requests are not, nor are those without a user where users are judged.
     pub evidence: Option<Draw>,
 }
 
@@ -149,7 +149,7 @@ impl Rollout {
         let program = Program::new(config);
         let mirror =
             config.mirror.as_ref().and_then(|mirror| Some(Mirror::new(mirror, position(&mirror.to)?)));
-        // Until somebody tells how far it is: as at the beginning of its first attempt.
+        // Until its state is known: as at the beginning of its first attempt.
         let (begun, _) = Record::begin(program.clone(), Clock::default());
         let in_force = InForce::new(&program, &versions, mirror.as_ref(), &begun.head(&config.name));
         Self {
@@ -334,7 +334,7 @@ impl InForce {
     }
 
     fn version_of(&self, bucket: u16) -> usize {
-        // The split knows the versions besides stable, which come behind it.
+        // The split has the versions besides stable, which come after it.
         self.split.version(bucket).map_or(STABLE, |rank| rank.saturating_add(1))
     }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
-/// What the host tells about a request. Each call costs a crossing into Envoy and a copy, so each is made
+/// The host's data about a request. Each call costs a crossing into Envoy and a copy, so each is made
 /// only when the configuration needs it, and [`Facts`] makes it once.
 pub trait Request {
     /// The first value of a header, or of a pseudo-header such as `:path`; `None` when it is absent. Any bytes.
@@ -15,7 +15,7 @@ pub trait Request {
     /// Whether something follows the headers.
     fn has_body(&self) -> bool;
 
-    /// The client's address as Envoy knows it, `ip:port` or a path. Any bytes.
+    /// The client's address as Envoy determines it, `ip:port` or a path. Any bytes.
     fn source_address(&self) -> Option<Cow<'_, [u8]>>;
 }
 

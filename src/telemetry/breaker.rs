@@ -1,6 +1,6 @@
 //! A candidate that fails altogether, noticed between two requests instead of after the tick.
 //!
-//! Each worker counts for itself how many of the candidate's answers in a row were errors. That alone would accuse the
+//! Each worker counts how many of the candidate's answers in a row were errors. That alone would trip on the
 //! candidate in every outage that both versions share. So the breaker trips only if stable is healthy: it answered well
 //! a request that arrived after half of the errors were known. (Half: the first error may have preceded a common
 //! outage.) No answer is not health.
@@ -58,7 +58,7 @@ enum Stable {
     Silent,
     /// A good answer.
     Well,
-    /// Errors alone, or as many in a row as accuse a candidate.
+    /// Only errors, or as many in a row as trip the breaker for a candidate.
     Failing,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Counting by arrival matters: a version whose answers come later than the other's would otherwise be
 //! compared with what happened at another time. A request that outlives its tick's closing is counted by
-//! the metrics, but is no evidence.
+//! the metrics, but is not evidence.
 
 use std::collections::VecDeque;
 

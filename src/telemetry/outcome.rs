@@ -1,4 +1,4 @@
-//! How a request ended, from what Envoy knows at its end.
+//! How a request ended, from Envoy's state at its end.
 //!
 //! The status does not decide: an answer cut off in its middle and an answer whose client hung up both have
 //! status 200, and Envoy itself answers 503 for upstreams that do not. Envoy's response flags come first.
@@ -347,10 +347,10 @@ impl End {
     }
 }
 
-/// Which cluster has served a request, as far as somebody has looked.
+/// The cluster that served a request, as far as it was looked up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Served {
-    /// Nobody has looked.
+    /// It was not looked up.
     #[default]
     Unknown,
     /// The version's.
@@ -452,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_cluster_has_served_is_nobodys_answer() {
+    fn an_answer_of_another_cluster_counts_for_no_version() {
         use Outcome::{Aborted, Elsewhere, Error, Ok};
         for outcome in [Ok, Error, Aborted] {
             assert_eq!(Served::by(Some(b"b"), "green").outcome(outcome), Elsewhere);

@@ -1,4 +1,4 @@
-//! The names under which Envoy knows the metrics: `name;label=value;…`.
+//! The names of the metrics in Envoy: `name;label=value;…`.
 //!
 //! The `stats_tags` of `envoy/stats-tags.yaml` turn them into Prometheus' labels. `;` separates, because it
 //! is in none of the values; a dot would be in some, a build's version for one.

@@ -136,19 +136,22 @@ fn on_a_terminal(endpoint: &str, line: &str) -> String {
 #[test]
 fn a_terminal_gets_a_picture_that_ends_by_itself_in_order() {
     let endpoint = endpoint();
-    let watch = |environment: &str| {
+    let watch = &|environment: &str| {
         let command = format!(
             "{environment} timeout --foreground --signal=INT 2.5 changeover status recommender --watch"
         );
         on_a_terminal(&endpoint, &command)
     };
-    let shown = watch("");
+    // At once: each takes as long as it is watched.
+    let [shown, plain, dumb] = std::thread::scope(|scope| {
+        ["", "NO_COLOR=1", "TERM=dumb"]
+            .map(|environment| scope.spawn(move || watch(environment)))
+            .map(|watching| watching.join().expect("a picture"))
+    });
     assert!(shown.matches("\u{1b}[?25l").count() >= 2, "drawn more than once: {shown:?}");
     assert!(shown.ends_with("\u{1b}[?25h"), "the cursor is back: {shown:?}");
     assert!(shown.contains("\u{1b}[1mrecommender\u{1b}[0m"), "{shown:?}");
-    let plain = watch("NO_COLOR=1");
     assert!(plain.contains("\u{1b}[?25l") && !plain.contains("\u{1b}[1m"), "still in place: {plain:?}");
-    let dumb = watch("TERM=dumb");
     assert!(!dumb.contains('\u{1b}') && dumb.lines().count() == 1, "{dumb:?}");
 }
 

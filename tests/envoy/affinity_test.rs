@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use crate::harness::*;
-use crate::{between, blue_and_green};
 use changeover::config;
 use changeover::routing::plan::Plan;
 

@@ -1,9 +1,7 @@
 //! Blue/green: a side is baked, flipped to, watched, and goes back by itself.
 
-use crate::control_test::{JSON, call, known};
+use crate::harness::control::{JSON, call, known};
 use crate::harness::*;
-use crate::rollout_test::{events, wait_for_event};
-use crate::{between, blue_and_green};
 use serde_json::Value;
 
 fn blue_green(fields: &str) -> Config {
@@ -34,10 +32,6 @@ async fn meanwhile(running: &Running, requests: u64, upstream: &Upstream) -> u64
     let (sent, before) = (running.sent(), upstream.count());
     wait_for("more load", async || (running.sent() > sent + requests).then_some(())).await;
     upstream.count() - before
-}
-
-fn actions(envoy: &Envoy) -> Vec<String> {
-    events(envoy).iter().filter_map(|event| Some(event["action"].as_str()?.to_owned())).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,10 +5,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::control_test::{get, known, post};
+use crate::harness::control::{get, known, post};
 use crate::harness::*;
-use crate::rollout_test::{actions, events, wait_for_event};
-use crate::{between, blue_and_green};
 
 const WORKERS: u32 = 4;
 const LIMIT: u64 = 20;
@@ -88,7 +86,7 @@ async fn it_is_off_unless_configured() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_is_cut_off_when_both_refuse() {
+async fn no_version_is_cut_off_when_both_refuse() {
     for weight in [5, 50, 95] {
         let clusters = [("blue", nobody()), ("green", nobody())];
         let setup = Setup::shipped(breaking(weight, "")).clusters(&clusters);
@@ -102,7 +100,7 @@ async fn nobody_is_cut_off_when_both_refuse() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_is_cut_off_in_an_outage_of_both() {
+async fn no_version_is_cut_off_in_an_outage_of_both() {
     for weight in [5, 50] {
         let (blue, green) = blue_and_green().await;
         let envoy = between(&blue, &green, breaking(weight, "")).workers(WORKERS).start().await;
@@ -159,7 +157,7 @@ async fn each_attempt_counts_from_its_first_error() {
 
 /// One worker finds out, by errors on a connection of its own; the others need none to know.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_other_workers_are_told_at_once() {
+async fn the_other_workers_follow_at_once() {
     let (blue, green) = blue_and_green().await;
     green.set(Behaviour::Status(503));
     let envoy = between(&blue, &green, breaking(30, "")).control().workers(WORKERS).start().await;

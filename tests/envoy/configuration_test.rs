@@ -1,7 +1,6 @@
 //! Every form in which Envoy delivers a configuration, static and by ECDS, gives the same one.
 
 use crate::harness::*;
-use crate::{between, between_ecds, blue_and_green};
 
 /// A split of 12.5 %, as Envoy's YAML loader types it in many ways: fractions become texts, whole numbers doubles,
 /// `no` would be a boolean unless quoted, and a release of digits is a number.
@@ -53,7 +52,7 @@ async fn values_that_yaml_reads_as_booleans_are_refused_with_the_remedy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_configuration_is_refused() {
+async fn values_that_are_not_configurations_are_refused() {
     let (blue, green) = blue_and_green().await;
     for (config, reason) in [
         (Config::Json("rollouts: []".into()), "neither JSON nor a google.protobuf.Struct"),

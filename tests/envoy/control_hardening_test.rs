@@ -7,20 +7,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::control_test::{call, get, known, post};
+use crate::harness::control::{JSON, at_half, call, get, known, post};
 use crate::harness::*;
-use crate::{between, blue_and_green};
 
-const JSON: (&str, &[u8]) = ("content-type", b"application/json");
 const TOKEN: &str = "the token of this test";
 const DIGEST: &str = "8fa3240e2b35087c7af572fcba6867b1631d945676fdaab8072538a2e335df8c";
 
-fn at_half() -> Config {
-    Config::rollout("steps: [{set_weight: 50}, {pause: {}}, {set_weight: 75}, {pause: {duration: 1h}}]")
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn who_has_no_token_learns_and_changes_nothing() {
+async fn a_client_without_the_token_reads_and_changes_nothing() {
     let (blue, green) = blue_and_green().await;
     let envoy = between(&blue, &green, at_half()).control_with_token(DIGEST).workers(2).start().await;
     let right = format!("Bearer {TOKEN}");
@@ -84,7 +78,7 @@ async fn raw(envoy: &Envoy, bytes: &[u8]) -> u16 {
 type Row<'a> = (u16, &'a str, &'a str, Vec<(&'a str, &'a [u8])>, &'a str);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_with_a_request_is_told_and_changes_nothing() {
+async fn a_wrong_request_is_explained_and_changes_nothing() {
     let (blue, green) = blue_and_green().await;
     let envoy = between(&blue, &green, at_half()).control().workers(2).start().await;
     let rollout = known(&envoy).await;

@@ -1,48 +1,8 @@
-//! The control listener: people look at rollouts and command them, and every worker obeys before they are told so.
+//! The control listener: rollouts are shown and commanded, and a command is answered once every worker follows it.
 
+use crate::harness::control::{JSON, at_half, call, get, known, post};
 use crate::harness::*;
-use crate::{between, between_ecds, blue_and_green};
-use serde_json::{Value, json};
-
-pub(crate) const JSON: (&str, &[u8]) = ("content-type", b"application/json");
-
-/// What the control listener answers.
-pub(crate) async fn call(
-    envoy: &Envoy,
-    method: &str,
-    path: &str,
-    headers: &[(&str, &[u8])],
-    body: &str,
-) -> (u16, Value) {
-    let mut connection =
-        Connection::open(envoy.address_of("changeover-control")).await.expect("a connection");
-    let headers = [&[(":authority", &b"localhost"[..])], headers].concat();
-    let answer = connection.send(request(method, path, &headers, body.to_owned())).await.expect("an answer");
-    let body = serde_json::from_slice(&answer.body).unwrap_or(Value::Null);
-    (answer.status.as_u16(), body)
-}
-
-pub(crate) async fn get(envoy: &Envoy, path: &str) -> (u16, Value) {
-    call(envoy, "GET", path, &[], "").await
-}
-
-pub(crate) async fn post(envoy: &Envoy, path: &str) -> (u16, Value) {
-    call(envoy, "POST", path, &[JSON], "").await
-}
-
-/// Half of the traffic on green, until somebody promotes.
-fn at_half() -> Config {
-    Config::rollout("steps: [{set_weight: 50}, {pause: {}}, {set_weight: 75}, {pause: {duration: 1h}}]")
-}
-
-/// Waits until the rollout is known.
-pub(crate) async fn known(envoy: &Envoy) -> Value {
-    wait_for("the rollout", async || {
-        let (status, rollout) = get(envoy, "/v1/rollouts/digits").await;
-        (status == 200).then_some(rollout)
-    })
-    .await
-}
+use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rollouts_and_events_are_shown() {

@@ -117,7 +117,7 @@ fn route(rule: &Value) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_follow_the_filter() {
-    let (blue, green) = crate::blue_and_green().await;
+    let (blue, green) = blue_and_green().await;
     let envoy = gateway(&blue, &green, &Module::served().await, &filter()["config"], &rules()).start().await;
     let mut connection = Connection::open(envoy.address()).await.expect("a connection");
     for (value, version) in [("always", "green"), ("never", "blue")] {
@@ -143,7 +143,7 @@ async fn all_goes_to_stable(envoy: &Envoy) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_configuration_that_is_refused_means_stable() {
-    let (blue, green) = crate::blue_and_green().await;
+    let (blue, green) = blue_and_green().await;
     let mut config = filter()["config"].take();
     config["rollouts"][0]["weights"] = json!({"green": 120});
     let envoy = gateway(&blue, &green, &Module::served().await, &config, &rules()).start().await;
@@ -153,7 +153,7 @@ async fn a_first_configuration_that_is_refused_means_stable() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_module_that_cannot_be_fetched_means_stable() {
-    let (blue, green) = crate::blue_and_green().await;
+    let (blue, green) = blue_and_green().await;
     let module = Module { sha256: "0".repeat(64), ..Module::served().await };
     let envoy = gateway(&blue, &green, &module, &filter()["config"], &rules()).start().await;
     all_goes_to_stable(&envoy).await;
@@ -196,7 +196,7 @@ impl Listeners {
 /// What the file's comments say about changes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_reaches_new_connections_and_a_refused_one_changes_nothing() {
-    let (blue, green) = crate::blue_and_green().await;
+    let (blue, green) = blue_and_green().await;
     let config = |field: &str, value: Value| {
         let mut config = filter()["config"].take();
         config["rollouts"][0][field] = value;
@@ -232,7 +232,7 @@ async fn a_change_reaches_new_connections_and_a_refused_one_changes_nothing() {
 /// Why the file has no mirror.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mirror_by_the_gateway_api_copies_credentials_and_marks_nothing() {
-    let (blue, green) = crate::blue_and_green().await;
+    let (blue, green) = blue_and_green().await;
     let mut config = filter()["config"].take();
     config["rollouts"][0]["mirror"] = json!({"to": "green"});
     let mut rules = rules();

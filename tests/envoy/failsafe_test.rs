@@ -1,7 +1,6 @@
 //! A filter that is missing, refused or failed means "stable", never an error.
 
 use crate::harness::*;
-use crate::{between, between_ecds, blue_and_green};
 
 /// What a client tries that wants to choose its cluster.
 const FORGED: [(&str, &[u8]); 2] = [("x-changeover-cluster", b"green"), ("x-changeover-mirror", b"green")];
@@ -101,7 +100,7 @@ async fn after_a_trap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_ships_has_no_trap() {
+async fn the_shipped_module_has_no_trap() {
     let (blue, green) = blue_and_green().await;
     let envoy = between(&blue, &green, Config::rollout("pin: green")).start().await;
     let mut connection = Connection::open(envoy.address()).await.expect("a connection");

@@ -47,7 +47,7 @@ async fn a_gate_holds_answers_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bootstrap_that_is_refused_is_told() {
+async fn a_refused_bootstrap_is_reported() {
     let blue = Upstream::start("blue").await;
     let setup = Setup::plain().clusters(&[("blue", blue.address())]);
     let log = setup.edit(|bootstrap| bootstrap["unheard_of"] = serde_json::json!(1)).start_refused().await;

@@ -1,7 +1,6 @@
 //! Bytes a client may send: the filter changes nothing about what plain Envoy does with them, and lives on.
 
 use crate::harness::*;
-use crate::{between, blue_and_green};
 use hyper::header::HeaderMap;
 
 /// A request and what is hostile about it.

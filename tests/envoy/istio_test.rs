@@ -96,7 +96,7 @@ fn patch(manager: &mut Value) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_follow_the_filter() {
-    let (blue, green) = crate::blue_and_green().await;
+    let (blue, green) = blue_and_green().await;
     let envoy = gateway(&blue, &green, &plugin_config()).start().await;
     let mut connection = Connection::open(envoy.address()).await.expect("a connection");
     for (path, asked, upstream, version) in [
@@ -117,7 +117,7 @@ async fn requests_follow_the_filter() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_mirror_copies_marked_and_without_credentials() {
-    let (blue, green) = crate::blue_and_green().await;
+    let (blue, green) = blue_and_green().await;
     let mut config = plugin_config();
     config["rollouts"][0]["mirror"] = json!({"to": "green", "methods": ["POST"]});
     let envoy = gateway(&blue, &green, &config).start().await;
@@ -138,7 +138,7 @@ async fn the_mirror_copies_marked_and_without_credentials() {
 /// The agent of Istio's proxy puts a filter that allows everything in the place of one that it cannot fetch.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_module_that_cannot_be_fetched_means_stable() {
-    let (blue, green) = crate::blue_and_green().await;
+    let (blue, green) = blue_and_green().await;
     let allow = json!({
         "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
         "rules_stat_prefix": "wasm-default-allow",
@@ -155,7 +155,7 @@ async fn a_module_that_cannot_be_fetched_means_stable() {
 /// The trap that the file's comments name: Istio sets no `default_config`.
 #[tokio::test(flavor = "multi_thread")]
 async fn until_there_is_a_good_configuration_the_gateway_answers_500() {
-    let (blue, green) = crate::blue_and_green().await;
+    let (blue, green) = blue_and_green().await;
     let mut config = plugin_config();
     config["rollouts"][0]["weights"] = json!({"green": 120});
     let envoy = gateway(&blue, &green, &config).start().await;

@@ -35,20 +35,3 @@ mod scale_test;
 mod shipped_test;
 mod telemetry_test;
 mod users_test;
-
-use harness::{Config, Setup, Upstream};
-
-/// Two upstreams, `blue` (the stable version's) and `green`.
-async fn blue_and_green() -> (Upstream, Upstream) {
-    (Upstream::start("blue").await, Upstream::start("green").await)
-}
-
-/// An Envoy between clients and the two, configured in its bootstrap.
-fn between(blue: &Upstream, green: &Upstream, config: Config) -> Setup {
-    Setup::shipped(config).clusters(&[("blue", blue.address()), ("green", green.address())])
-}
-
-/// The same, configured by ECDS.
-fn between_ecds(blue: &Upstream, green: &Upstream, config: Config) -> Setup {
-    Setup::shipped_ecds(config).clusters(&[("blue", blue.address()), ("green", green.address())])
-}

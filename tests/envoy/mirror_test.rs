@@ -1,7 +1,6 @@
 //! Shadow mode: what stable answers is copied, and the shadow changes nothing for anybody.
 
 use crate::harness::*;
-use crate::{between, blue_and_green};
 
 /// Requests that were drawn for the shadow, by what became of them.
 async fn mirrored(envoy: &Envoy, result: &str) -> f64 {
@@ -9,7 +8,7 @@ async fn mirrored(envoy: &Envoy, result: &str) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_shadow_gets_what_was_asked_for() {
+async fn the_shadow_gets_the_request() {
     let (blue, green) = blue_and_green().await;
     let config = "weights: {green: 10}, mirror: {to: green, percent: 25, methods: [POST]}";
     let envoy = between(&blue, &green, Config::rollout(config)).workers(2).start().await;
@@ -99,7 +98,7 @@ async fn users_stay_mirrored_and_tunnels_are_not() {
 
 /// Envoy's mirror hands a shadow's back-pressure on to the client: only what its buffers hold is copied.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_shadow_that_never_reads_holds_nobody_up() {
+async fn a_shadow_that_never_reads_blocks_no_request() {
     let blue = Upstream::start("blue").await;
     let shadow = RawUpstream::start(Raw::NeverReads).await;
     let setup = Setup::shipped(Config::rollout("mirror: {to: green, methods: [POST]}"))

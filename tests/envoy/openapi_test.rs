@@ -2,9 +2,8 @@
 
 use std::process::Command;
 
-use crate::control_test::{call, known};
+use crate::harness::control::{call, known};
 use crate::harness::*;
-use crate::{between, blue_and_green};
 
 const DOCUMENT: &str = include_str!("../../docs/openapi.yaml");
 

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::harness::*;
-use crate::{between, blue_and_green};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -71,7 +70,7 @@ async fn grpc() {
 
 /// A client's `content-type` says what it sends. What it gets is the version's to say.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_client_sends_makes_no_answer_one_of_grpc() {
+async fn the_request_does_not_make_an_answer_a_grpc_answer() {
     let (blue, green) = blue_and_green().await;
     let envoy = between(&blue, &green, all_to_green()).start().await;
     let asks: [(&str, Behaviour); 5] = [

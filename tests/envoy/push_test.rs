@@ -1,7 +1,6 @@
 //! Configuration pushes under load: nothing is lost, nobody lags behind.
 
 use crate::harness::*;
-use crate::{between_ecds, blue_and_green};
 
 fn active(side: &str) -> Config {
     Config::rollout(&format!("blue_green: {{active: {side}}}"))

@@ -7,7 +7,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::harness::*;
-use crate::{between, between_ecds, blue_and_green, control_test};
 use serde_json::json;
 
 /// At 5 %, until somebody promotes, under this analysis.
@@ -20,25 +19,6 @@ const ERRORS_ONLY: &str = "{metrics: [{name: error_rate}]}";
 /// 200 requests a second, over enough connections that slow answers do not hold it up.
 fn load(envoy: &Envoy) -> Load {
     Load::to(envoy.address()).connections(64).per_second(200.0)
-}
-
-/// The lines of Envoy's log that tell events, as JSON.
-pub(crate) fn events(envoy: &Envoy) -> Vec<serde_json::Value> {
-    let log = envoy.log();
-    let lines = log.lines().filter_map(|line| line.split_once("changeover: {")).map(|(_, rest)| rest);
-    lines.filter_map(|rest| serde_json::from_str(&format!("{{{rest}")).ok()).collect()
-}
-
-/// What has happened so far.
-pub(crate) fn actions(envoy: &Envoy) -> Vec<String> {
-    events(envoy).iter().filter_map(|event| Some(event["action"].as_str()?.to_owned())).collect()
-}
-
-pub(crate) async fn wait_for_event(envoy: &Envoy, action: &str) -> serde_json::Value {
-    wait_for(&format!("the event {action}"), async || {
-        events(envoy).into_iter().find(|event| event["action"] == action)
-    })
-    .await
 }
 
 /// A signal of the test build: a row of the catalogue and the line that observes it, nothing else.
@@ -61,7 +41,7 @@ async fn a_candidate_with_more_events_of_another_signal_is_rolled_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_candidate_that_always_fails_is_taken_back_at_once() {
+async fn a_candidate_that_always_fails_is_rolled_back_at_once() {
     let (blue, green) = blue_and_green().await;
     blue.set(Behaviour::OneIn(333, Box::new(Behaviour::Delay(Duration::from_millis(3_500)))));
     let envoy = between(&blue, &green, at_five_percent(ERRORS_ONLY)).workers(4).start().await;
@@ -104,7 +84,7 @@ async fn a_candidate_that_always_fails_is_taken_back_at_once() {
 
 /// The ordinary route stands first and takes everything: what was decided is not what happens.
 #[tokio::test(flavor = "multi_thread")]
-async fn routes_that_do_not_obey_promote_nobody() {
+async fn routes_that_ignore_the_filter_promote_no_candidate() {
     let (blue, green) = blue_and_green().await;
     let fields = "steps: [{set_weight: 50}, {pause: {duration: 2s}}], analysis: {promote_when: {}}, version_header: {response: true}";
     let envoy = between(&blue, &green, Config::rollout(fields))
@@ -124,7 +104,7 @@ async fn routes_that_do_not_obey_promote_nobody() {
         (envoy.metrics().await.sum("changeover_requests_total", &elsewhere) > 800.0).then_some(())
     })
     .await;
-    let (_, shown) = control_test::get(&envoy, "/v1/rollouts/digits").await;
+    let (_, shown) = control::get(&envoy, "/v1/rollouts/digits").await;
     assert_eq!(shown["phase"], "progressing");
     let reason = shown["reason"].as_str().expect("a sentence");
     assert!(reason.starts_with("the step waits: another cluster serves"), "{reason}");
@@ -141,7 +121,7 @@ async fn routes_that_do_not_obey_promote_nobody() {
 
 /// A route that answers itself is no version's answer, and neither is another filter's refusal.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_no_cluster_has_served_is_no_versions_answer() {
+async fn an_answer_without_a_cluster_counts_for_no_version() {
     let (blue, green) = blue_and_green().await;
     let config = || Config::rollout("pin: green, version_header: {response: true}");
     let direct = between(&blue, &green, config()).edit_routes(|routes| {
@@ -196,7 +176,7 @@ async fn a_slow_upload_is_not_the_versions_failure() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_candidate_with_five_points_more_errors_is_taken_back() {
+async fn a_candidate_with_five_points_more_errors_is_rolled_back() {
     let (blue, green) = blue_and_green().await;
     blue.set(Behaviour::OneIn(100, Box::new(Behaviour::Status(503))));
     green.set(Behaviour::OneIn(16, Box::new(Behaviour::Status(503))));
@@ -210,7 +190,7 @@ async fn a_candidate_with_five_points_more_errors_is_taken_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_healthy_candidate_walks_to_the_end_and_nobody_goes_back() {
+async fn a_healthy_candidate_finishes_without_a_rollback() {
     const USERS: u64 = 500;
     let (blue, green) = blue_and_green().await;
     let config = |pause: u32| {
@@ -274,7 +254,7 @@ async fn both_take_30_ms(blue: &Upstream, green: &Upstream) -> (Envoy, Running) 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_candidate_is_taken_back_by_its_latency() {
+async fn a_slow_candidate_is_rolled_back_by_its_latency() {
     let (blue, green) = blue_and_green().await;
     let (envoy, running) = both_take_30_ms(&blue, &green).await;
     green.set(Behaviour::Delay(Duration::from_millis(75)));
@@ -286,7 +266,7 @@ async fn a_slow_candidate_is_taken_back_by_its_latency() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_common_slowdown_accuses_nobody() {
+async fn a_common_slowdown_causes_no_finding() {
     let (blue, green) = blue_and_green().await;
     let (envoy, running) = both_take_30_ms(&blue, &green).await;
     for upstream in [&blue, &green] {
@@ -299,7 +279,7 @@ async fn a_common_slowdown_accuses_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_candidate_that_never_answers_is_taken_back() {
+async fn a_candidate_that_never_answers_is_rolled_back() {
     let blue = Upstream::start("blue").await;
     let green = Upstream::start_with("green", Behaviour::Gate).await;
     let config = at_five_percent("{deadline: 1s, metrics: [{name: error_rate}]}");
@@ -333,12 +313,12 @@ async fn a_common_outage(late: fn(Upstream, Upstream) -> [Upstream; 2]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_common_outage_accuses_nobody() {
+async fn a_common_outage_causes_no_rollback() {
     a_common_outage(|blue, green| [blue, green]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_common_outage_that_stable_tells_later_accuses_nobody() {
+async fn a_common_outage_known_later_of_stable_causes_no_rollback() {
     a_common_outage(|blue, green| [green, blue]).await;
 }
 

@@ -1,7 +1,6 @@
 //! Weights, matches, overrides: where requests go.
 
 use crate::harness::*;
-use crate::{between, blue_and_green};
 use serde_json::json;
 
 type Headers<'a> = &'a [(&'a str, &'a [u8])];
@@ -140,7 +139,7 @@ async fn stable_is_chosen_by_header_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_version_is_told_where_asked_and_internal_headers_stay_inside() {
+async fn version_headers_are_set_as_configured_and_internal_headers_stay_inside() {
     let (blue, green) = blue_and_green().await;
     let config = Config::rollout("pin: green, version_header: {request: true, response: true}");
     let envoy = between(&blue, &green, config).start().await;

@@ -3,7 +3,6 @@
 use serde_json::Value;
 
 use crate::harness::*;
-use crate::{between, blue_and_green, control_test};
 
 fn rollouts(count: usize) -> Config {
     let rollout =
@@ -29,7 +28,7 @@ async fn shown(envoy: &Envoy) -> Vec<Value> {
     let (mut all, mut path) = (Vec::new(), "/v1/rollouts".to_owned());
     loop {
         let mut page = wait_for("a page that the worker has time for", async || {
-            let (status, page) = control_test::get(envoy, &path).await;
+            let (status, page) = control::get(envoy, &path).await;
             assert!(matches!(status, 200 | 429), "{status}");
             (status == 200).then_some(page)
         })

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use crate::harness::*;
-use crate::{between, between_ecds, blue_and_green};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -130,7 +129,7 @@ fn expect(class: &str, outcome: &str) -> (String, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn failures_of_the_upstream_are_errors_whatever_the_status() {
+async fn failures_of_the_upstream_are_errors_with_any_status() {
     let cases = [
         (Raw::CloseBeforeHeaders, ("5xx", "error")),
         (Raw::CloseInBody, ("2xx", "error")),
@@ -169,7 +168,7 @@ async fn a_timeout_in_the_body_is_an_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_of_the_upstream_are_told_from_envoys_own() {
+async fn answers_of_the_upstream_are_distinguished_from_envoys_own() {
     let cases = [(404, ("4xx", "ok")), (500, ("5xx", "error")), (302, ("3xx", "ok")), (429, ("4xx", "ok"))];
     for (status, (class, outcome)) in cases {
         let (blue, green) = blue_and_green().await;
@@ -271,7 +270,7 @@ async fn a_grpc_request_that_envoy_refuses_is_nobodys_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn counters_survive_pushes_and_gauges_of_what_is_gone_are_zero() {
+async fn counters_survive_pushes_and_gauges_of_removed_versions_are_zero() {
     let (blue, green) = blue_and_green().await;
     let config = |rollouts: &[String]| Config::Struct(format!("{{rollouts: [{}]}}", rollouts.join(", ")));
     let first = Config::blue_green("first", "match: {prefix: /first}, weights: {green: 25}");

@@ -3,7 +3,6 @@
 //! `make test-long`: real traffic of ten minutes, compressed into one.
 
 use crate::harness::*;
-use crate::{between, blue_and_green};
 
 const USERS: usize = 2_000;
 /// Users who always fail, whichever version they have.
@@ -100,7 +99,7 @@ fn is_in(phase: &str, seed: u64, metrics: &Metrics) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a minute of load: make test-long"]
-async fn users_who_always_fail_take_nobody_back() {
+async fn users_who_always_fail_do_not_cause_a_rollback() {
     for seeds in batches() {
         let (blue, green) = blue_and_green().await;
         for upstream in [&blue, &green] {
@@ -139,7 +138,7 @@ async fn users_who_always_fail_take_nobody_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a minute of load: make test-long"]
-async fn a_candidate_that_fails_a_fifth_is_taken_back_from_its_users() {
+async fn a_candidate_that_fails_a_fifth_of_its_users_is_rolled_back() {
     for seeds in batches() {
         let (blue, green) = blue_and_green().await;
         blue.set(Behaviour::AsAsked(Box::new(Behaviour::Status(200))));

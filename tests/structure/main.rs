@@ -11,9 +11,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use uses::{Module, modules};
 
 /// Folders from the bottom to the top: each may use those before it.
-const ORDER: [&str; 11] = [
+const ORDER: [&str; 12] = [
     "model",
     "signal",
+    "payload",
     "config",
     "analysis",
     "telemetry",

@@ -206,7 +206,7 @@ fn edges_come_from_before_and_apply_to_what_begins_afterwards() {
 }
 
 #[test]
-fn a_common_slowdown_accuses_nobody() {
+fn a_common_slowdown_causes_no_finding() {
     let rules = rules(&[metric("latency")]);
     let mut judge = judge(&rules);
     for number in 1..=60 {
@@ -282,7 +282,7 @@ fn ticks_that_saw_two_weights_and_idle_ones_do_not_count() {
 }
 
 #[test]
-fn who_has_not_answered_by_the_deadline_has_failed() {
+fn a_request_without_an_answer_by_the_deadline_has_failed() {
     let rules = rules(&[metric("error_rate")]);
     let mut judge = judge(&rules);
     let mut silent = tick(1, (0, 20), (0, 180));
@@ -342,7 +342,7 @@ fn valued(number: u64, candidate: f64, stable: f64) -> Tick {
 }
 
 #[test]
-fn a_mean_that_moves_on_both_sides_accuses_no_one_and_one_that_moves_on_the_candidate_does() {
+fn a_mean_that_moves_only_on_the_candidate_is_a_finding() {
     for (moved, direction) in [(0.5, Direction::Up), (0.1, Direction::Down)] {
         let rules = rules(&[metric("test.mean")]);
         let mut judge = judge(&rules);
@@ -391,9 +391,9 @@ fn a_signal_that_was_not_observed_is_not_judged() {
 }
 
 proptest! {
-    /// Judging open ticks early never accuses more than waiting for their end, whatever that is.
+    /// Judging open ticks early never gives more evidence than waiting for their end, whatever it is.
     #[test]
-    fn what_is_certain_early_stays_certain(
+    fn early_evidence_never_exceeds_the_final_evidence(
         closed in prop::collection::vec((0..3_u64, 0..10_u64, 0..5_u64), 0..10),
         open in prop::collection::vec((0..4_u64, 0..4_u64, 0..5_u64, 0..20_u64, prop::array::uniform3(0.0..1.0_f64)), 1..5),
     ) {

@@ -36,7 +36,7 @@ fn adapt(schema: &mut Value) {
     }
 }
 
-/// Every field has a default so that reading goes on behind an error; an empty one tells an editor nothing.
+/// Every field has a default so that reading continues after an error; an empty one is useless to an editor.
 fn leave_out_empty_default(fields: &mut Map<String, Value>) {
     let says_nothing = |default: &Value| match default {
         Value::Null => true,

@@ -7,7 +7,7 @@ use crate::envoy::filters;
 use crate::envoy::{self, Findings, Node};
 use crate::{kubernetes, yaml};
 
-/// All configurations of a file; what is wrong with them, and no more, is told to `findings`.
+/// All configurations of a file; only errors in them are added to `findings`.
 pub(crate) fn configurations(file: &str, text: &str, findings: &mut Findings) -> Vec<Config> {
     let documents = match yaml::read(text) {
         Ok(documents) => documents,

@@ -1,4 +1,4 @@
-//! What a configuration must obey beyond its types. Everything wrong is told, not only the first thing.
+//! The rules of a configuration beyond its types. All errors are reported, not only the first.
 
 mod release;
 
@@ -20,7 +20,7 @@ pub const MOST_VERSIONS: usize = 16;
 pub const MOST_RULES: usize = 16;
 /// Bytes of a name: a rollout's, a version's, a label's.
 pub const LONGEST_NAME: usize = 63;
-/// Bytes of a text that is no name: a release, a path, a header's value, a cluster.
+/// Bytes of a text that is not a name: a release, a path, a header's value, a cluster.
 pub const LONGEST_TEXT: usize = 1_024;
 /// What a mirror copies at most of a request.
 const LARGEST_BODY: Size = Size::kib(64 * 1_024);
@@ -295,7 +295,7 @@ fn session_affinity(affinity: &SessionAffinity, path: &Path<'_>, problems: &mut 
 fn cookie(cookie: &Cookie, path: &Path<'_>, problems: &mut Problems) {
     token(&cookie.name, "cookie", &path.field("name"), problems);
     let ttl = cookie.ttl.map_or(0, super::units::Duration::as_millis);
-    if ttl % 1_000 != 0 || ttl > LONGEST_TTL {
+    if !ttl.is_multiple_of(1_000) || ttl > LONGEST_TTL {
         problems.add(
             &path.field("ttl"),
             "expected whole seconds, at most 400 days (9600h): browsers keep none longer",
@@ -355,7 +355,7 @@ fn labels(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems) {
         } else if RESERVED_LABELS.contains(&label.as_str()) {
             problems.add(&path, "a label that the metrics already have; expected another name");
         } else if value.contains([';', '\0']) || value.is_empty() || value.chars().any(char::is_control) {
-            // `;` separates the labels in the name under which Envoy knows the metric.
+            // `;` separates the labels in Envoy's name of the metric.
             problems
                 .add(&path, format_args!("{} is empty or holds `;` or a control character", Shown(value)));
         } else if value.len() > LONGEST_NAME {

@@ -162,7 +162,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
-    fn whatever_happens_in_whatever_order_nothing_is_lost_or_counted_twice(
+    fn nothing_is_lost_or_counted_twice_in_any_order(
         deeds in prop::collection::vec(deed(), 1..60),
     ) {
         let mut world = World::new();

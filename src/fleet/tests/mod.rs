@@ -211,7 +211,7 @@ impl<F: FnOnce(&mut Memory)> Shared for Racing<'_, F> {
 }
 
 #[test]
-fn what_all_workers_have_counted_is_judged_once() {
+fn the_counts_of_all_workers_are_judged_once() {
     let mut fleet = Fleet::new(4, &configuration(&[("r", waiting())]));
     for second in 0..10 {
         for worker in 1..4 {

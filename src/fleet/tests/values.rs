@@ -31,7 +31,7 @@ fn a_damaged_value_heals_and_stops_nothing() {
                 fleet.request(2, Side::Stable, false);
                 fleet.second();
             }
-            // A number in the future is believed where it cannot be told from a real one; anything else is replaced.
+            // A number in the future is accepted where it cannot be distinguished from a real one; anything else is replaced.
             let record = record(&fleet.shared, "r").unwrap_or_else(|| panic!("{key}, damage {damage}"));
             if damage < 3 {
                 let share = Share::ALL.percent() / 2.0;

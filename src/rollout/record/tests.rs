@@ -186,7 +186,7 @@ fn a_step_does_not_end_while_other_clusters_serve() {
         assert_eq!((reason.as_str(), requests), (waits, 0), "tick {tick}");
     }
     assert_eq!(told, [Action::Alarm], "once");
-    // A tick in which nobody has looked does not clear anybody.
+    // A tick without a look at the clusters does not clear the finding.
     assert_eq!(tell(8, 0, false).1, waits);
     let mut told = Vec::new();
     for tick in 9..14 {
@@ -209,7 +209,7 @@ fn a_worker_that_is_silent_stalls_nothing() {
     advance(&mut record, &[&well], 100, at(108 * SECOND));
     assert_eq!(record.closed_through, 100);
     let judged = record.run.judge.reading();
-    // What it tells afterwards about that tick comes too late.
+    // Its later report about that tick comes too late.
     advance(&mut record, &[&well, &silent], 108, at(108 * SECOND));
     assert_eq!(record.run.judge.reading(), judged);
 }
@@ -239,12 +239,12 @@ fn a_tick_stays_open_until_its_requests_end_or_the_deadline() {
 }
 
 #[test]
-fn an_answer_that_nobody_has_told_of_yet_is_not_late() {
+fn an_answer_that_is_not_reported_yet_is_not_late() {
     let (mut record, assignment) = begun();
     let mut worker = Worker::default();
     worker.tick(100, assignment, (0, 0), (0, 95));
     let slow: Vec<_> = (0..5).map(|_| worker.arrive(100, assignment, Side::Candidate)).collect();
-    // The report is from the tick before: of the last second of the deadline it does not tell.
+    // The report is from the tick before: it does not cover the last second of the deadline.
     advance(&mut record, &[&worker], 105, at(106 * SECOND + SECOND / 2));
     assert_eq!(record.closed_through, 99);
     for ticket in slow {
@@ -282,7 +282,7 @@ fn open_ticks_take_a_candidate_back_without_waiting_for_stable() {
 fn requests_of_another_assignment_are_no_evidence() {
     let (mut record, assignment) = begun();
     let mut worker = Worker::default();
-    // Both assignments in one tick, then one that nobody knows.
+    // Both assignments in one tick, then an unknown one.
     worker.tick(100, assignment, (5, 5), (0, 95));
     worker.tick(100, unknown(assignment, 1), (0, 1), (0, 1));
     worker.tick(101, unknown(assignment, 2), (5, 5), (0, 95));
@@ -308,7 +308,7 @@ fn requests_of_another_assignment_are_no_evidence() {
 
 /// After a flip each side is known by what came while it answered, alone and under one assignment.
 #[test]
-fn a_tick_tells_of_a_side_only_if_it_had_one_assignment() {
+fn a_tick_counts_for_a_side_only_if_it_had_one_assignment() {
     let config = config::check(&json!({"rollouts": [{
         "name": "r", "release": "1", "stable": "blue", "candidate": "green",
         "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}},
@@ -323,7 +323,7 @@ fn a_tick_tells_of_a_side_only_if_it_had_one_assignment() {
     let switch = || Command::Switch { active: "green".into() };
     record.command(switch(), at(102 * SECOND)).unwrap();
     assert_eq!(record.run.window(), Some(1.0), "1,200 requests were judged");
-    // One worker has not followed yet, another tells of an assignment that nobody knows.
+    // One worker has not followed yet, another reports an unknown assignment.
     let at_green = record.head("r").assignment;
     worker.tick(103, at_blue, (0, 0), (0, 50));
     worker.tick(103, at_green, (50, 50), (0, 0));
@@ -338,7 +338,7 @@ fn a_tick_tells_of_a_side_only_if_it_had_one_assignment() {
 
 /// Another candidate of the same release does not inherit what the one before has done.
 #[test]
-fn what_another_candidate_did_is_no_evidence() {
+fn requests_of_another_candidate_are_not_evidence() {
     let (mut record, assignment) = begun();
     let mut worker = Worker::default();
     for tick in 100..103 {
@@ -350,9 +350,9 @@ fn what_another_candidate_did_is_no_evidence() {
     assert_eq!((record.run.phase, record.run.judge.reading().all), (Phase::Progressing, 1.0));
 }
 
-/// A worker that stops telling leaves requests open of which nobody knows how they ended.
+/// A worker that stops reporting leaves requests open whose outcome is unknown.
 #[test]
-fn what_nobody_tells_of_is_no_failure() {
+fn an_unreported_outcome_is_not_a_failure() {
     let (mut record, assignment) = begun();
     let mut worker = Worker::default();
     worker.tick(100, assignment, (0, 0), (0, 95));
@@ -390,7 +390,7 @@ fn a_clock_that_goes_back_or_jumps_judges_nothing_twice() {
 
 /// The candidate fails in the last seconds of a step, which close in the next one.
 #[test]
-fn what_is_told_is_what_was_seen() {
+fn events_have_the_observed_counts() {
     let (mut record, assignment) = begun();
     let mut worker = Worker::default();
     let mut slow = Vec::new();

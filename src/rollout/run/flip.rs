@@ -55,7 +55,7 @@ impl Active {
         }
     }
 
-    /// The window after the open tick that accuses most.
+    /// The window after the open tick with the most evidence.
     fn at_least(&self, window: &Window, open: &[(Tick, usize)], firsts: &[Firsts]) -> Window {
         let (mut ahead, mut most) = (window.clone(), window.clone());
         for (nth, (tick, age)) in open.iter().enumerate() {

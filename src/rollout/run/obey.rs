@@ -77,8 +77,8 @@ impl Turn<'_> {
     }
 
     fn retry(&mut self) -> Result<(), Refused> {
-        let is_taken_back = self.run.phase.is_taken_back();
-        self.unless(!is_taken_back, "; only an aborted or failed rollout can be retried")?;
+        let is_rolled_back = self.run.phase.is_rolled_back();
+        self.unless(!is_rolled_back, "; only an aborted or failed rollout can be retried")?;
         self.next_attempt();
         self.begin_attempt(Actor::User, Action::Retry);
         Ok(())
@@ -89,10 +89,10 @@ impl Turn<'_> {
         self.unless(self.is_pinned(), " and pinned; remove the pin in the configuration")
     }
 
-    /// Refuses traffic to a candidate that has been taken back.
+    /// Refuses traffic to a candidate that has been rolled back.
     pub(super) fn unless_taken_back(&self) -> Result<(), Refused> {
-        let is_taken_back = self.run.phase.is_taken_back();
-        self.unless(is_taken_back, "; the candidate gets no traffic until a retry")
+        let is_rolled_back = self.run.phase.is_rolled_back();
+        self.unless(is_rolled_back, "; the candidate gets no traffic until a retry")
     }
 
     /// Refuses a command when `applies`, with the phase and `why`.

@@ -71,7 +71,7 @@ impl Turn<'_> {
         if errors(before) != errors(program) {
             self.redefine_errors();
         }
-        if before.unit() != program.unit() && !self.run.phase.is_taken_back() {
+        if before.unit() != program.unit() && !self.run.phase.is_rolled_back() {
             self.begin_step();
             self.change(format!("{} are judged from now on; the step starts over", program.unit().label()));
         }
@@ -98,7 +98,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Another answer counts as an error: what was counted so far is no evidence of it.
+    /// Other answers count as errors now: earlier counts are not evidence about them.
     fn redefine_errors(&mut self) {
         let was_watched = self.run.active.window.is_some();
         let is_candidate = self.run.active.is_candidate;
@@ -113,7 +113,7 @@ impl Turn<'_> {
     /// Other steps, or other weights from outside.
     fn push_course(&mut self, before: &Program) {
         let program = self.program;
-        if self.run.phase.is_taken_back() {
+        if self.run.phase.is_rolled_back() {
             let label = self.run.phase.label();
             let message = format!(
                 "new steps or weights are configured but ignored: the run is {label} (retry, or push a new release)"

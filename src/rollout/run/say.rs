@@ -223,7 +223,7 @@ impl std::fmt::Display for EvidenceAgainst<'_> {
     }
 }
 
-/// What the judge goes by when it accuses, and what exactly that is, in words. `tick`: the one under way.
+/// The judge's finding, and its description in words. `tick`: the current one.
 pub(super) fn finding(judge: &Judge, rules: &Rules, tick: u64) -> (Finding, String) {
     let strongest = judge.strongest(tick);
     let name = strongest.map_or("", |strongest| strongest.metric);

@@ -83,7 +83,7 @@ fn second(run: &mut Run, program: &Program, now: u64, errors: u64, requests: u64
 }
 
 #[test]
-fn a_healthy_candidate_walks_its_steps() {
+fn a_healthy_candidate_takes_its_steps() {
     let program = steps();
     let (mut run, events) = Run::begin(&program, at(0));
     assert_eq!(events.iter().map(|event| event.action).collect::<Vec<_>>(), [Action::Start, Action::Step]);
@@ -123,7 +123,7 @@ fn a_healthy_candidate_walks_its_steps() {
 }
 
 #[test]
-fn a_failing_candidate_is_taken_back_and_the_event_says_why() {
+fn a_failing_candidate_is_rolled_back_and_the_event_says_why() {
     let program = steps();
     let (mut run, _) = Run::begin(&program, at(0));
     let mut now = 0;
@@ -153,7 +153,7 @@ fn a_failing_candidate_is_taken_back_and_the_event_says_why() {
     );
     assert!(event.message.starts_with(&start), "{}", event.message);
     assert!(event.message.ends_with(" to 1 (it is rolled back at 100 to 1)"), "{}", event.message);
-    // It stays so until somebody retries.
+    // It stays so until a retry.
     assert!(run.command(&program, Command::Promote { full: false }, at(now)).is_err());
     assert!(run.command(&program, Command::Resume, at(now)).is_err());
     let events = run.command(&program, Command::Retry, at(now)).unwrap();
@@ -165,7 +165,7 @@ fn a_failing_candidate_is_taken_back_and_the_event_says_why() {
 }
 
 #[test]
-fn a_release_that_must_not_be_taken_back_pauses_or_alarms_once() {
+fn a_release_that_must_not_be_rolled_back_pauses_or_alarms_once() {
     for (on_failure, dry_run, phase, action) in [
         ("pause", false, Phase::Paused, Action::Pause),
         ("alarm", false, Phase::Progressing, Action::Alarm),
@@ -257,7 +257,7 @@ fn pushes_change_what_differs_and_nothing_else() {
     moved.push(&same, &lower, at(10));
     assert_eq!((green(&moved), moved.position), (200, 1));
     let none = other(json!([{"set_weight": 50}, {"pause": {}}]));
-    // All above: nobody moves it up but a person.
+    // All steps are above it: only a command moves it up.
     let events = moved.push(&lower, &none, at(10));
     assert_eq!(events[1].message, "the new steps begin above the current 2 %");
     assert_eq!((green(&moved), moved.position, moved.phase), (0, 0, Phase::Paused));
@@ -287,7 +287,7 @@ fn steps_that_go_leave_what_is_configured_instead() {
 }
 
 #[test]
-fn what_is_known_is_acted_on_as_it_is_configured_now() {
+fn a_finding_is_acted_on_by_the_current_configuration() {
     let with = |on_failure: &str| {
         program(&json!({
             "steps": [{"set_weight": 5}, {"pause": {"duration": "1h"}}],
@@ -309,7 +309,7 @@ fn what_is_known_is_acted_on_as_it_is_configured_now() {
 }
 
 #[test]
-fn whoever_promotes_past_an_accusation_begins_another_attempt() {
+fn promoting_past_a_finding_begins_another_attempt() {
     let program = program(&json!({
         "steps": [{"set_weight": 5}, {"pause": {"duration": "1h"}}, {"set_weight": 50}, {"pause": {}}],
         "analysis": {"metrics": [{"name": "error_rate"}], "on_failure": "pause"},
@@ -319,7 +319,7 @@ fn whoever_promotes_past_an_accusation_begins_another_attempt() {
     assert_eq!(run.phase, Phase::Paused);
     run.command(&program, Command::Promote { full: false }, at(31)).unwrap();
     assert_eq!((green(&run), run.attempt, run.judge.reading().all), (5_000, 2, 1.0));
-    // A person's own pause is no accusation.
+    // A pause by command is not a finding.
     let (mut run, _) = Run::begin(&program, at(0));
     run.command(&program, Command::Pause, at(1)).unwrap();
     run.command(&program, Command::Resume, at(2)).unwrap();
@@ -447,7 +447,7 @@ fn programs() -> Vec<Program> {
 
 proptest! {
     #[test]
-    fn whatever_happens_the_rules_hold(inputs in prop::collection::vec(input(), 1..80)) {
+    fn the_rules_hold_for_any_inputs(inputs in prop::collection::vec(input(), 1..80)) {
         let programs = programs();
         let mut program = &programs[5];
         let (mut run, _) = Run::begin(program, at(10));
@@ -510,7 +510,7 @@ proptest! {
                 prop_assert_eq!(&first.from, &program_before.shares(before.in_force()));
                 prop_assert_eq!(&last.to, &program.shares(run.in_force()));
             }
-            // What changed the weights is told.
+            // An event reports each change of the weights.
             prop_assert!(!events.is_empty() || run.in_force() == before.in_force());
         }
     }

@@ -16,7 +16,7 @@ impl Turn<'_> {
     pub(super) fn trip(&mut self, trip: &Trip) -> Result<(), Refused> {
         let limit = self.program.analysis.as_ref().and_then(|analysis| analysis.breaker);
         let applies = !self.is_pinned()
-            && !self.run.phase.is_taken_back()
+            && !self.run.phase.is_rolled_back()
             && !self.run.tripped
             && trip.assignment == self.run.assignment(self.program);
         let Some(limit) = limit.filter(|_| applies) else {

@@ -69,8 +69,8 @@ impl Turn<'_> {
     /// Acts on the evidence, in whatever phase: once for each time it crosses the threshold.
     pub(super) fn judge(&mut self, open: &[(Tick, usize)]) {
         let Some(analysis) = &self.program.analysis else { return };
-        if self.run.phase.is_taken_back() {
-            return; // the candidate has been taken back already
+        if self.run.phase.is_rolled_back() {
+            return; // the candidate has been rolled back already
         }
         let split_crossed = self.run.judge.split() >= SPLIT_THRESHOLD;
         if split_crossed && !self.run.split_crossed {

@@ -85,8 +85,8 @@ impl Turn<'_> {
         if wanted.is_some_and(|weight| !weight.is_none()) {
             self.unless_taken_back()?;
         }
-        let is_taken_back = self.run.phase.is_taken_back();
-        let walks = !program.steps.is_empty() && program.candidate.is_some() && !is_taken_back;
+        let is_rolled_back = self.run.phase.is_rolled_back();
+        let walks = !program.steps.is_empty() && program.candidate.is_some() && !is_rolled_back;
         let present = |name: &String| self.run.weights.get(name).copied().unwrap_or_default();
         let is_known = weights.iter().all(|(name, share)| present(name) == *share);
         if is_known && (!walks || self.run.held == Some(Held::Weights)) {
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_accused_begins_another_attempt() {
+    fn a_weight_after_a_finding_begins_another_attempt() {
         let program = steps();
         let (mut run, _) = Run::begin(&program, at(0));
         turn(&program, &mut run).hold(Held::Judge, "accused".into());
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused() {
+    fn impossible_weights_are_refused() {
         let program = program(&json!({"weights": {"green": 5, "red": 50}}));
         let (mut run, _) = Run::begin(&program, at(0));
         for wrong in [&[][..], &[("blue", 1)], &[("purple", 1)], &[("green", 5_001)], &[("red", 9_501)]] {

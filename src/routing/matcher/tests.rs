@@ -92,7 +92,7 @@ fn headers_are_compared_by_their_first_value() {
 }
 
 #[test]
-fn only_what_a_rule_asks_for_is_read() {
+fn only_headers_in_rules_are_read() {
     let request = Sample::new("GET", "h", "/");
     assert_eq!(find(&[json!({})], &request), Some(0));
     assert_eq!(request.reads(), [""; 0]);

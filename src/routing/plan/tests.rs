@@ -152,7 +152,7 @@ fn without_affinity_each_request_is_drawn() {
 }
 
 #[test]
-fn another_release_draws_other_users_and_finishing_moves_nobody() {
+fn another_release_draws_other_users_and_finishing_moves_none() {
     let of = |changes: Value| {
         let mut all = json!({"weights": {"green": 20}, "session_affinity": {"header": "x-user"}});
         all.as_object_mut().unwrap().extend(changes.as_object().cloned().unwrap());
@@ -172,7 +172,7 @@ fn another_release_draws_other_users_and_finishing_moves_nobody() {
 }
 
 #[test]
-fn what_stable_answers_is_mirrored_and_users_stay_mirrored() {
+fn requests_of_stable_are_mirrored_and_users_stay_mirrored() {
     let plan = plan(json!({
         "weights": {"green": 50}, "session_affinity": {"header": "x-user"},
         "mirror": {"to": "amber", "percent": 30, "methods": ["POST"]},
@@ -267,7 +267,7 @@ fn a_pin_stops_the_mirror_and_an_override_to_stable_does_not() {
 }
 
 #[test]
-fn a_rollout_follows_what_it_is_told() {
+fn a_rollout_follows_its_head() {
     let plan = plan(json!({
         "steps": [{"set_weight": 5}, {"pause": {}}], "override": {"header": "x-changeover"},
         "mirror": {"to": "amber"}, "analysis": {},
@@ -292,7 +292,7 @@ fn a_rollout_follows_what_it_is_told() {
         Some(Draw { assignment: rollout.assignment(), side: Side::Candidate, user: None })
     );
     assert_eq!(route(&[("x-changeover", "never")]).evidence, None, "an override tells nothing");
-    // Taken back, the candidate is nobody's, not even who asks for it; nothing is mirrored.
+    // After a rollback no request gets the candidate, not even by override; nothing is mirrored.
     record.command(crate::rollout::command::Command::Abort, Clock::default()).unwrap();
     rollout.follow(&record.head("r"));
     for asked in ["always", "green"] {
@@ -302,7 +302,7 @@ fn a_rollout_follows_what_it_is_told() {
     assert_eq!(route(&[("x-changeover", "amber")]).version, 1);
 }
 
-/// Where users are judged, requests without one are nobody's evidence, however they are drawn.
+/// Where users are judged, requests without one are not evidence, however they are drawn.
 #[test]
 fn evidence_of_users_names_them() {
     let plan = plan(json!({

@@ -70,7 +70,7 @@ fn a_request_counts_in_the_tick_of_its_arrival() {
     assert_eq!((stable.requests, stable.open, stable.unanswered, errors(stable)), (1, 0, 0, 1));
     assert_eq!(durations(stable).total(), 1);
     assert_eq!(entries[1].counts.stable.requests, 1);
-    // What is judged is forgotten, and what ends afterwards is no evidence.
+    // Judged ticks are forgotten, and requests that end afterwards are not evidence.
     ledger.forget_through(7);
     end(&mut ledger, first, 9_000 * MS, true);
     end(&mut ledger, third, MS, false);

@@ -4,7 +4,9 @@
 
 mod admin;
 mod client;
+pub(crate) mod control;
 mod envoy;
+mod events;
 mod load;
 mod raw;
 mod resources;
@@ -16,11 +18,12 @@ use std::time::{Duration, Instant};
 pub(crate) use admin::Metrics;
 pub(crate) use client::{Answer, Connection, get, https_get, request};
 pub(crate) use envoy::{Envoy, binary};
+pub(crate) use events::{actions, events, wait_for_event};
 pub(crate) use load::{Load, Running, Tally, assert_share};
 pub(crate) use raw::{Raw, RawUpstream, raw_exchange};
 pub(crate) use resources::{documents, merge, resource, yaml_in};
-pub(crate) use setup::{Config, Setup, read_yaml};
-pub(crate) use upstream::{Behaviour, Upstream};
+pub(crate) use setup::{Config, Setup, between, between_ecds, read_yaml};
+pub(crate) use upstream::{Behaviour, Upstream, blue_and_green};
 
 /// How long anything may take on a busy machine before it counts as never.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::envoy::Envoy;
+use super::upstream::Upstream;
 
 /// The top of the repository.
 pub(super) fn root() -> &'static Path {
@@ -379,4 +380,14 @@ fn replace(text: &str, placeholder: &str, config: &Config) -> String {
     let mut quoted = String::new();
     write!(quoted, "{}", Value::from(placeholder)).expect("a String takes all");
     text.replace(&quoted, &config.yaml())
+}
+
+/// An Envoy between clients and the two upstreams, configured in its bootstrap.
+pub(crate) fn between(blue: &Upstream, green: &Upstream, config: Config) -> Setup {
+    Setup::shipped(config).clusters(&[("blue", blue.address()), ("green", green.address())])
+}
+
+/// An Envoy between clients and the two upstreams, configured by ECDS.
+pub(crate) fn between_ecds(blue: &Upstream, green: &Upstream, config: Config) -> Setup {
+    Setup::shipped_ecds(config).clusters(&[("blue", blue.address()), ("green", green.address())])
 }

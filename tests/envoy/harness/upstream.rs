@@ -283,3 +283,8 @@ fn grpc(status: &'static str, messages: usize) -> Response<Body> {
 fn full(body: impl Into<Bytes>) -> Body {
     Full::new(body.into()).map_err(|never| match never {}).boxed_unsync()
 }
+
+/// Two upstreams, `blue` (the stable version's) and `green`.
+pub(crate) async fn blue_and_green() -> (Upstream, Upstream) {
+    (Upstream::start("blue").await, Upstream::start("green").await)
+}

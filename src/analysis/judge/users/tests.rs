@@ -172,7 +172,7 @@ fn a_fixed_bound_is_judged_by_each_users_first_request() {
     let open = tick(50, 0.05, came((5_000..5_100).map(failed)), came((6_000..7_900).map(outcome)));
     let ahead = judge.at_least(&[(open, 0)], &rules);
     assert!(ahead.reading().metrics[1] > 100.0);
-    // And people are told of all of this step.
+    // And the finding shows the counts of the whole step.
     let seen = seen(ahead.metrics[1].tests[0].seen);
     assert_eq!(seen.candidate, Arm { events: 4 + 25, units: 100 + 100 });
 }
@@ -203,7 +203,7 @@ fn slow_answers_count_beyond_the_edge_of_each_version() {
     assert!(well.reading().all <= before, "on stable that would have been the second time as well");
     judge.close(&tick(1, 0.05, slow(1, edges.candidate + 1), Counts::of(DEFAULT)), &rules, 2);
     assert!(judge.reading().all > 1.0);
-    // Whoever has waited longer than that is slow already; on stable everybody who waits may become so.
+    // A user who has waited longer than that is slow already; on stable each user who waits may become slow.
     let waiting = |side: &mut Counts, user: u64| {
         side.requests += 1;
         side.open += 1;
@@ -221,7 +221,7 @@ fn slow_answers_count_beyond_the_edge_of_each_version() {
 
 /// Its users are spared, so that those who fail for the first time are more and more often its own.
 #[test]
-fn a_better_candidate_is_not_accused_of_being_the_last_to_fail() {
+fn a_better_candidate_is_not_rolled_back_for_its_last_users() {
     let rules = rules(&["error_rate"]);
     for seed in 1..=5 {
         let mut rng = fastrand::Rng::with_seed(seed);
@@ -274,7 +274,7 @@ fn of_visits(number: u64, visits: &[Visit], closed: bool) -> Tick {
 
 proptest! {
     #[test]
-    fn what_is_certain_early_stays_certain(closed in ticks(), open in ticks()) {
+    fn early_evidence_never_exceeds_the_final_evidence(closed in ticks(), open in ticks()) {
         let rules = rules(&["error_rate"]);
         let mut judge = judge(&rules);
         let mut number = 0;

@@ -40,7 +40,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Self::Refused(message) | Self::Unreachable(message)) = self;
-        // Much of it was said by whoever listens there.
+        // Much of it comes from the server.
         f.write_str(&text::harmless(message))
     }
 }

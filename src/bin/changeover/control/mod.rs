@@ -318,7 +318,7 @@ fn share(text: &str) -> Result<(String, Number), String> {
         || "expected a version and its share in percent, such as green=10 or green=0.25".to_owned();
     let (version, share) = text.split_once('=').ok_or_else(expected)?;
     let version = name(version).map_err(|_| expected())?;
-    // As it is written: what a share may be, the API knows.
+    // Passed on as written: the API validates shares.
     let share = share.parse().map_err(|_| expected())?;
     Ok((version, share))
 }

@@ -12,7 +12,7 @@ use super::text::{Line, Tone, wrap};
 pub(super) const NAME: usize = 10;
 /// Columns beyond which bars grow no longer.
 const WIDE: usize = 120;
-/// What bars are drawn for where nobody says.
+/// The default width for bars.
 const USUAL: usize = 80;
 
 /// One row for each rollout.
@@ -108,7 +108,7 @@ pub(super) fn last_events(events: &[Event], most: usize) -> Vec<Line> {
     events.iter().take(most).map(line).collect()
 }
 
-/// Whether somebody should look at a rollout.
+/// Whether a rollout needs attention.
 pub(super) fn is_bad(rollout: &Rollout) -> bool {
     matches!(rollout.phase, Phase::Failed | Phase::Aborted)
 }

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, stdout};
 
 use anstyle_query::{clicolor, clicolor_force, no_color, term_supports_color};
 
-/// How to write for whoever reads.
+/// How to write for the reader: a terminal or a program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Reader {
     /// Columns to fit in; `None` for a program or a file, where lines are as long as they like.
@@ -38,7 +38,7 @@ fn shows_tones(is_terminal: bool) -> bool {
     clicolor_force() || (is_terminal && clicolor().unwrap_or(true) && term_supports_color())
 }
 
-/// Columns and lines of the terminal by now.
+/// The terminal's current columns and lines.
 pub(super) fn size() -> (usize, usize) {
     terminal_size::terminal_size_of(stdout())
         .map(|(width, height)| (usize::from(width.0), usize::from(height.0)))

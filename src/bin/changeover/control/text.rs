@@ -23,7 +23,7 @@ pub(super) enum Tone {
     Faint,
     /// It went well.
     Good,
-    /// It waits for somebody.
+    /// It waits for a person.
     Held,
     /// It went wrong.
     Bad,

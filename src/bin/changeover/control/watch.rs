@@ -19,7 +19,7 @@ use super::{pages, read, show, with_known_names};
 const INTERVAL: Duration = Duration::from_secs(1);
 /// In which a change of the terminal's size is noticed.
 const SOON: Duration = Duration::from_millis(100);
-/// More of them tell the same story at greater length.
+/// More of them would add length and no information.
 const MOST_EVENTS: usize = 8;
 
 /// What was seen at one look.
@@ -44,7 +44,7 @@ pub(super) enum Subject {
     Events(String),
 }
 
-/// Watches until somebody ends it; returns what was seen last.
+/// Watches until it is interrupted; returns the last state.
 ///
 /// # Errors
 /// The first look failed, or the last one has.

@@ -13,7 +13,7 @@ pub(crate) fn check(
     clusters: &BTreeSet<&str>,
     findings: &mut Findings,
 ) {
-    // With CDS nobody but Envoy knows all clusters.
+    // With CDS only Envoy has all clusters.
     if bootstrap.at(&["dynamic_resources", "cds_config"]).is_none() {
         known_clusters(bootstrap, configs, clusters, findings);
     }
@@ -139,7 +139,7 @@ mod tests {
             ("blue_green: {}", vec![]),
             ("analysis: {}, weights: {g: 5}", vec!["metric", "phase"]),
         ];
-        // All other rules of the snippet are for everybody.
+        // All other rules of the snippet are always needed.
         let others = ["metric", "phase", "pipeline", "result", "stage"];
         for (fields, own) in rows {
             let rules = TAGS.lines().filter_map(|line| line.split_once("{tag_name: ")?.1.split_once(','));

@@ -1,4 +1,4 @@
-//! The control listener: where it is, what is behind its filter, and whether somebody needs one.
+//! The control listener: where it is, what is behind its filter, and whether one is needed.
 
 use std::fmt;
 
@@ -71,7 +71,7 @@ pub(crate) fn is_in(document: &Node<'_>) -> bool {
     found
 }
 
-/// Warns of what waits for a promotion, where there is no control listener: nobody can promote it.
+/// Warns of steps that wait for a promotion if there is no control listener to promote by.
 pub(crate) fn is_missing<'a>(
     place: &dyn fmt::Display,
     configs: impl IntoIterator<Item = &'a Config>,

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Node;
 
-/// What somebody who runs this module has in one of its names.
+/// A filter that runs this module has this text in one of its names.
 pub(crate) const NAME: &str = "changeover";
 const WASM: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";
 
@@ -15,7 +15,7 @@ const WASM: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";
 pub(crate) struct Filter<'a> {
     /// The `PluginConfig`.
     pub(crate) plugin: Node<'a>,
-    /// Its configuration; `None` when it is not valid, which has been told already.
+    /// Its configuration; `None` when it is not valid, which has been reported already.
     pub(crate) config: Option<Config>,
     /// Whether it is meant for the control listener, valid or not.
     pub(crate) is_control: bool,
@@ -34,7 +34,7 @@ pub(crate) fn plugin<'a>(typed_config: &Node<'a>) -> Option<Node<'a>> {
         plugin.at(&["vm_config", "code", "local"]).and_then(|code| code.text("filename")),
         plugin.at(&["vm_config", "code", "remote", "http_uri"]).and_then(|code| code.text("uri")),
     ];
-    // Envoy's YAML does not say what a module is; somebody who runs this one names it somewhere.
+    // Envoy's YAML does not identify a module; it is recognized by its names.
     names.into_iter().flatten().any(|name| name.contains(NAME)).then_some(plugin)
 }
 

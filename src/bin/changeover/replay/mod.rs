@@ -110,14 +110,14 @@ struct Replay {
 }
 
 impl Replay {
-    /// `None` when nobody is judged.
+    /// `None` if nothing is judged.
     fn new(program: Program) -> Option<Self> {
         program.candidate.as_ref()?;
         let rules = program.rules()?.clone();
         Some(Self { program, rules, judge: Judge::default(), before: None, rollback_was_due: false })
     }
 
-    /// Answers each line of a recording as it comes; ends early when nobody reads the answers any more.
+    /// Answers each line of a recording as it comes; ends early when the output is closed.
     fn all(&mut self, file: &str, recording: impl BufRead, answers: &mut impl Write) -> Result<(), String> {
         for (number, line) in (1_u64..).zip(recording.lines()) {
             let line = line.map_err(|error| format!("{file}:{number}: {error}"))?;

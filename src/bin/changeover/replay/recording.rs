@@ -51,7 +51,7 @@ enum Events {
 pub(super) fn read(line: &str) -> Result<Line, String> {
     serde_json::from_str(line).map_err(|error| {
         let message = error.to_string();
-        // Its line is always the first: which one of the file it is, only the caller knows.
+        // Its line is always the first: the caller knows its number in the file.
         let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
         format!("{message} at column {}", error.column())
     })

@@ -12,7 +12,7 @@ fn the_file_in_the_repository_is_this_schema() {
     );
 }
 
-/// Whether a schema accepts a value. It knows the keywords that ours has, and of texts' forms nothing.
+/// Whether a schema accepts a value. It supports the keywords that ours uses, but no formats of strings.
 fn accepts(root: &Value, schema: &Value, value: &Value) -> bool {
     let schemas = |list: &Value| list.as_array().expect("a list").clone();
     let is = |name: &Value| match name.as_str().expect("a type's name") {

@@ -1,4 +1,4 @@
-//! Blue/green, from what workers tell: who was judged before a flip, and what is told of it.
+//! Blue/green, from the workers' reports: which side was judged before a flip, and which events follow.
 
 use super::*;
 
@@ -105,7 +105,7 @@ fn a_flip_under_a_pin_says_that_it_waits() {
 
 /// A person has flipped back already when the last seconds of green close.
 #[test]
-fn what_closes_after_a_flip_back_ends_no_watch() {
+fn ticks_that_close_after_a_flip_back_end_no_watch() {
     let mut fields = watching();
     fields["analysis"]["metrics"][0]["max"] = 0.05.into();
     fields.as_object_mut().unwrap().insert("session_affinity".into(), serde_json::Value::Null);

@@ -12,7 +12,7 @@ fn come(worker: &mut Worker, tick: u64, assignment: Assignment, times: u64) {
 }
 
 #[test]
-fn whoever_comes_again_has_not_failed() {
+fn a_user_that_returns_has_not_failed() {
     let (mut record, assignment) = begun_with_users(&json!({
         "steps": [{"set_weight": 50}, {"pause": {}}],
         "analysis": {"metrics": [{"name": "error_rate", "max": 0.02}]},
@@ -24,7 +24,7 @@ fn whoever_comes_again_has_not_failed() {
 }
 
 #[test]
-fn whoever_comes_again_proves_nothing() {
+fn a_user_that_returns_is_not_proof() {
     let (mut record, assignment) = begun_with_users(&json!({
         "steps": [{"set_weight": 50}, {"pause": {}}],
         "analysis": {"metrics": [{"name": "error_rate"}], "promote_when": {}, "on_failure": "alarm"},
@@ -44,7 +44,7 @@ fn whoever_comes_again_proves_nothing() {
 
 /// A page that loads four things at once: one answer of each user counts, not the worst.
 #[test]
-fn of_several_workers_one_tells_of_a_user() {
+fn one_of_several_workers_reports_a_user() {
     let mut taken_back = 0;
     for seed in 0..10 {
         let mut rng = fastrand::Rng::with_seed(seed);
@@ -68,7 +68,7 @@ fn of_several_workers_one_tells_of_a_user() {
     assert!(taken_back <= 1, "{taken_back} of 10, at half of what is allowed");
 }
 
-/// Users of a third version, whom nobody notes there, come to stable for the first time.
+/// Users of a third version, who are not recorded there, come to stable for the first time.
 #[test]
 fn a_third_version_that_shrinks_is_no_mismatch() {
     let config = with_users(&json!({

@@ -41,7 +41,7 @@ fn a_user_who_always_fails_is_one_failure() {
 }
 
 #[test]
-fn whoever_has_failed_on_stable_fails_on_the_candidate_for_the_second_time() {
+fn a_stable_user_that_failed_does_not_count_again_on_the_candidate() {
     let (mut record, assignment) = begun();
     let mut worker = Worker::default();
     (0..50).for_each(|user| worker.visit(100, assignment, Side::Stable, user, true));
@@ -59,7 +59,7 @@ fn whoever_has_failed_on_stable_fails_on_the_candidate_for_the_second_time() {
 /// Both versions are down; stable says so late. Users who wait for stable move to the candidate, and seem to
 /// fail there first.
 #[test]
-fn while_a_tick_of_other_weights_is_open_nobody_is_accused() {
+fn an_open_tick_of_other_weights_defers_findings() {
     let (mut record, assignment) = begun();
     let mut worker = Worker::default();
     let waiting: Vec<_> =
@@ -79,7 +79,7 @@ fn while_a_tick_of_other_weights_is_open_nobody_is_accused() {
 }
 
 #[test]
-fn whoever_waits_at_the_deadline_has_failed() {
+fn a_user_that_waits_at_the_deadline_has_failed() {
     let (mut record, assignment) = begun();
     let mut worker = Worker::default();
     let mut waiting: Vec<_> =
@@ -113,7 +113,7 @@ fn a_retry_draws_and_counts_anew() {
 
 /// A tick under two assignments says nothing; but what has happened in it does not happen for the first time later.
 #[test]
-fn what_happened_in_a_tick_that_says_nothing_has_happened() {
+fn events_in_a_void_tick_do_not_count_again() {
     let (mut record, before) = begun();
     let mut worker = Worker::default();
     record.command(Command::Promote { full: false }, at(101 * SECOND)).unwrap();
@@ -130,7 +130,7 @@ fn what_happened_in_a_tick_that_says_nothing_has_happened() {
 
 /// More users than stand in the record itself; another VM goes on with it.
 #[test]
-fn whoever_leads_next_knows_who_has_failed() {
+fn the_next_leader_keeps_the_users_that_failed() {
     let mut shelf = Memory::default();
     let (mut record, assignment) = begun();
     let mut worker = Worker::default();

@@ -167,7 +167,7 @@ fn bake_and_window_have_one_false_alarm_together() {
 }
 
 #[test]
-fn what_is_certain_of_open_ticks_goes_back_at_once() {
+fn certain_evidence_of_open_ticks_rolls_back_at_once() {
     let mut world = World::of(watched());
     world.seconds(10, 0, 0);
     world.switch("green");
@@ -179,13 +179,13 @@ fn what_is_certain_of_open_ticks_goes_back_at_once() {
     let mut healthy = world.run.clone();
     let events = world.run.tick(&world.program, &[(tick.clone(), 0)], at(world.now));
     assert_eq!(actions(&events), [Action::Rollback]);
-    // What is pending is no failure.
+    // A pending request is not a failure.
     errors(&mut tick.counts.candidate).events = 0;
     assert_eq!(healthy.tick(&world.program, &[(tick, 0)], at(world.now)), []);
 }
 
 #[test]
-fn nobody_is_judged_by_too_little() {
+fn a_side_with_too_few_requests_is_not_judged() {
     let mut world = World::of(watched());
     world.seconds(4, 0, 0);
     let events = world.switch("green");
@@ -238,7 +238,7 @@ fn the_sides_evidence_is_kept_apart() {
 
 #[test]
 fn a_person_flips_at_once_and_back_by_the_same_command() {
-    // Blue is active already: whoever wants that wants no bake that ends it.
+    // Blue is active already: switching to it ends the bake.
     let mut world = World::of(baked());
     world.second(0, 0);
     let events = world.switch("blue");
@@ -352,7 +352,7 @@ fn a_bake_follows_the_configuration() {
 }
 
 #[test]
-fn what_ticks_that_are_open_accused_of_stays_to_be_seen() {
+fn the_evidence_of_open_ticks_stays_shown() {
     let mut world = World::of(watched());
     world.seconds(10, 0, 0);
     world.switch("green");
@@ -419,7 +419,7 @@ fn another_definition_of_an_error_ends_the_watch_and_says_so() {
 }
 
 #[test]
-fn a_release_that_begins_with_its_candidate_is_watched_by_nobody() {
+fn a_release_that_begins_with_its_candidate_is_not_watched() {
     let mut world = World::of(watched());
     world.seconds(20, 0, 0);
     let next = blue_green(&json!({"active": "green", "auto_rollback_window": "30s"}));

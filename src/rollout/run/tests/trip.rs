@@ -42,7 +42,7 @@ fn the_run_fails_and_says_what_was_seen() {
 }
 
 #[test]
-fn what_is_over_trips_nothing() {
+fn errors_of_an_old_assignment_do_not_trip() {
     let program = breaking(&json!({}));
     let (mut run, _) = Run::begin(&program, at(0));
     let before = trip(&run, &program);
@@ -58,7 +58,7 @@ fn what_is_over_trips_nothing() {
 }
 
 #[test]
-fn a_paused_run_is_taken_back_and_a_pinned_one_is_not() {
+fn a_paused_run_is_rolled_back_and_a_pinned_one_is_not() {
     let program = breaking(&json!({}));
     let (mut run, _) = Run::begin(&program, at(0));
     assert_eq!(run.phase, Phase::Paused);
@@ -83,7 +83,7 @@ fn without_a_breaker_nothing_trips() {
 }
 
 #[test]
-fn what_else_is_configured_is_done_once_an_attempt() {
+fn other_failure_actions_happen_once_an_attempt() {
     for (more, action, phase) in [
         (json!({"dry_run": true}), Action::Alarm, Phase::Progressing),
         (json!({"on_failure": "alarm"}), Action::Alarm, Phase::Progressing),

@@ -11,7 +11,7 @@ use clap::Parser;
 use serde_json::{Value, json};
 use server::{Rollouts, listen, serve};
 
-/// Asks as somebody at a terminal does.
+/// Runs a command as at a terminal.
 fn changeover(endpoint: &str, arguments: &[&str]) -> Result<Shown, Failure> {
     let all = [&["changeover"], arguments, &["--endpoint", endpoint]].concat();
     match crate::Arguments::try_parse_from(all).expect("valid arguments").command {

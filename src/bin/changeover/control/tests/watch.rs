@@ -112,7 +112,7 @@ fn an_endpoint_that_goes_away_is_told_in_place() {
     assert_eq!(result, Ok(again.rollouts));
 }
 
-/// Lines for a program, what it is told besides, and what was returned.
+/// Lines for a program, its messages on standard error, and the result.
 fn listed(
     json: bool,
     first: Seen,
@@ -177,7 +177,7 @@ fn events_are_told_once_and_in_their_order() {
     assert_eq!(told(news.lines(&earlier)), ["start", "step"]);
     assert_eq!(news.lines(&earlier), "");
     assert_eq!(told(news.lines(&all)), ["step", "rollback"]);
-    // Another Envoy, which knows nothing of the first one's.
+    // Another Envoy, without the first one's events.
     let mut other = earlier.clone();
     other.events.iter_mut().for_each(|event| event.time = "2026-11-26T00:00:00.000Z".into());
     assert_eq!(told(news.lines(&other)), ["start", "step"]);

@@ -1,0 +1,145 @@
+//! Finding the next byte that matters, eight bytes at a time.
+//!
+//! A word of eight bytes is tested with plain integer arithmetic, which is fast on wasm32 without SIMD and needs no
+//! unsafe code. The lowest bit set in each mask is exact; bits above it may be wrong, so only the lowest is used.
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGHS: u64 = 0x8080_8080_8080_8080;
+
+/// A mask whose lowest set bit is the high bit of the first byte that is zero.
+#[inline(always)]
+fn zero(word: u64) -> u64 {
+    word.wrapping_sub(ONES) & !word & HIGHS
+}
+
+#[inline(always)]
+fn equal(word: u64, byte: u8) -> u64 {
+    zero(word ^ ONES.wrapping_mul(byte as u64))
+}
+
+/// Bytes below `0x20`: control characters, which text must not hold unescaped.
+#[inline(always)]
+fn control(word: u64) -> u64 {
+    word.wrapping_sub(ONES.wrapping_mul(0x20)) & !word & HIGHS
+}
+
+#[inline(always)]
+fn is_continuation(byte: u8) -> bool {
+    byte & 0xc0 == 0x80
+}
+
+/// How many of the bytes begin a character, when they are UTF-8.
+#[inline(always)]
+fn begins(word: u64) -> u64 {
+    let continuations = (word >> 7) & !(word >> 6) & ONES;
+    8_u64.wrapping_sub(continuations.count_ones() as u64)
+}
+
+#[inline(always)]
+fn first(mask: u64) -> usize {
+    (mask.trailing_zeros() / 8) as usize
+}
+
+/// The position of the first quote, bracket or brace; the length when there is none.
+#[inline]
+pub(crate) fn structure(bytes: &[u8]) -> usize {
+    let mut rest = bytes;
+    let mut at = 0_usize;
+    while let Some((head, tail)) = rest.split_first_chunk::<8>() {
+        let word = u64::from_le_bytes(*head);
+        // `[` and `{`, `]` and `}` differ by this bit; no other byte becomes one of the two.
+        let folded = word | ONES.wrapping_mul(0x20);
+        let mask = equal(word, b'"') | equal(folded, b'{') | equal(folded, b'}');
+        if mask != 0 {
+            return at.wrapping_add(first(mask));
+        }
+        rest = tail;
+        at = at.wrapping_add(8);
+    }
+    let found = rest.iter().position(|byte| matches!(byte, b'"' | b'[' | b']' | b'{' | b'}'));
+    at.wrapping_add(found.unwrap_or(rest.len()))
+}
+
+/// The position of the first quote or backslash; the length when there is none.
+#[inline]
+pub(crate) fn quote(bytes: &[u8]) -> usize {
+    let mut rest = bytes;
+    let mut at = 0_usize;
+    while let Some((head, tail)) = rest.split_first_chunk::<8>() {
+        let word = u64::from_le_bytes(*head);
+        let mask = equal(word, b'"') | equal(word, b'\\');
+        if mask != 0 {
+            return at.wrapping_add(first(mask));
+        }
+        rest = tail;
+        at = at.wrapping_add(8);
+    }
+    let found = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'));
+    at.wrapping_add(found.unwrap_or(rest.len()))
+}
+
+/// The position of the first quote, backslash or control character (the length when there is none), and how many
+/// characters begin before it.
+#[inline]
+pub(crate) fn text(bytes: &[u8]) -> (usize, u64) {
+    let mut rest = bytes;
+    let mut at = 0_usize;
+    let mut characters = 0_u64;
+    while let Some((head, tail)) = rest.split_first_chunk::<8>() {
+        let word = u64::from_le_bytes(*head);
+        if equal(word, b'"') | equal(word, b'\\') | control(word) != 0 {
+            break;
+        }
+        characters = characters.wrapping_add(begins(word));
+        rest = tail;
+        at = at.wrapping_add(8);
+    }
+    for byte in rest {
+        if matches!(byte, b'"' | b'\\' | 0..=0x1f) {
+            break;
+        }
+        characters = characters.wrapping_add(!is_continuation(*byte) as u64);
+        at = at.wrapping_add(1);
+    }
+    (at, characters)
+}
+
+/// Whether a byte ends a number or a literal.
+#[inline(always)]
+pub(crate) fn delimits(byte: u8) -> bool {
+    matches!(byte, b',' | b']' | b'}' | b' ' | b'\n' | b'\r' | b'\t' | b':' | b'"' | b'[' | b'{')
+}
+
+#[inline(always)]
+pub(crate) fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\n' | b'\r' | b'\t')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Bytes among which those that matter are frequent.
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        let byte = prop_oneof![
+            3 => any::<u8>(),
+            1 => proptest::sample::select(b"\"\\[]{}\x00\x1f\x20\x7f\x80\xc3\xff\x5a\x7a\x02\x22".to_vec()),
+            8 => proptest::sample::select(b"0123456789,. eE-".to_vec()),
+        ];
+        proptest::collection::vec(byte, 0..64)
+    }
+
+    proptest! {
+        #[test]
+        fn words_find_what_bytes_find(bytes in bytes()) {
+            let position = |wanted: &dyn Fn(&u8) -> bool| bytes.iter().position(wanted).unwrap_or(bytes.len());
+            prop_assert_eq!(structure(&bytes), position(&|byte| b"\"[]{}".contains(byte)));
+            prop_assert_eq!(quote(&bytes), position(&|byte| b"\"\\".contains(byte)));
+            let (length, characters) = text(&bytes);
+            prop_assert_eq!(length, position(&|byte| *byte < 0x20 || b"\"\\".contains(byte)));
+            let begin = bytes[..length].iter().filter(|byte| **byte & 0xc0 != 0x80).count();
+            prop_assert_eq!(characters, begin as u64);
+        }
+    }
+}

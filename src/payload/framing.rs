@@ -1,0 +1,263 @@
+//! Bodies of several messages: server-sent events and gRPC.
+
+/// What a stream of events consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// The next bytes of an event's data.
+    Data(&'a [u8]),
+    /// The event ends.
+    End,
+    /// The event `[DONE]`, by which OpenAI's protocol ends a stream.
+    Done,
+}
+
+const DONE: &[u8] = b"[DONE]";
+const DATA: &[u8] = b"data";
+
+/// Divides `text/event-stream` into events, as the HTML standard has it. Only `data` matters; other fields and comments
+/// are skipped.
+#[derive(Debug, Default)]
+pub struct Events {
+    line: Line,
+    /// The last byte was a carriage return: a line feed behind it belongs to it.
+    returned: bool,
+    /// So many bytes of the event are those of `[DONE]`, and nothing else came.
+    done: usize,
+    /// The event has data.
+    begun: bool,
+    /// Data was handed on.
+    told: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    /// In a field's name; so many bytes are those of `data`.
+    Name(usize),
+    /// Behind the colon: a space there is left out.
+    Space,
+    Data,
+    Skipped,
+}
+
+impl Default for Line {
+    fn default() -> Line {
+        Line::Name(0)
+    }
+}
+
+impl Events {
+    /// Divides the next bytes.
+    pub fn read(&mut self, mut bytes: &[u8], take: &mut dyn FnMut(Piece<'_>)) {
+        while let Some((&byte, rest)) = bytes.split_first() {
+            let returned = std::mem::take(&mut self.returned);
+            if byte == b'\n' && returned {
+                bytes = rest;
+                continue;
+            }
+            if matches!(byte, b'\r' | b'\n') {
+                self.returned = byte == b'\r';
+                bytes = rest;
+                self.line_ends(take);
+                continue;
+            }
+            match self.line {
+                Line::Name(matched) => {
+                    bytes = rest;
+                    self.line = match byte {
+                        b':' if matched == DATA.len() => self.data_begins(take),
+                        byte if DATA.get(matched) == Some(&byte) => Line::Name(matched.saturating_add(1)),
+                        _ => Line::Skipped,
+                    };
+                }
+                Line::Space => {
+                    self.line = Line::Data;
+                    if byte == b' ' {
+                        bytes = rest;
+                    }
+                }
+                Line::Data | Line::Skipped => {
+                    let length = bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
+                    let (run, rest) =
+                        bytes.split_at_checked(length.unwrap_or(bytes.len())).unwrap_or_default();
+                    bytes = rest;
+                    if self.line == Line::Data {
+                        self.data(run, take);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The stream ends. An event without its empty line counts; whether its document is complete is for its reader to say.
+    pub fn finish(&mut self, take: &mut dyn FnMut(Piece<'_>)) {
+        self.event_ends(take);
+        *self = Events::default();
+    }
+
+    /// Several lines of data are one text with line feeds.
+    fn data_begins(&mut self, take: &mut dyn FnMut(Piece<'_>)) -> Line {
+        if std::mem::replace(&mut self.begun, true) {
+            self.data(b"\n", take);
+        }
+        Line::Space
+    }
+
+    fn data(&mut self, mut run: &[u8], take: &mut dyn FnMut(Piece<'_>)) {
+        while !self.told {
+            let Some((byte, rest)) = run.split_first() else { return };
+            if DONE.get(self.done) == Some(byte) {
+                self.done = self.done.saturating_add(1);
+                run = rest;
+            } else {
+                self.told = true;
+                take(Piece::Data(DONE.get(..self.done).unwrap_or_default()));
+            }
+        }
+        if !run.is_empty() {
+            take(Piece::Data(run));
+        }
+    }
+
+    fn line_ends(&mut self, take: &mut dyn FnMut(Piece<'_>)) {
+        // An empty line ends the event; a field without a colon has no value.
+        if self.line == Line::Name(0) {
+            self.event_ends(take);
+        }
+        self.line = Line::default();
+    }
+
+    fn event_ends(&mut self, take: &mut dyn FnMut(Piece<'_>)) {
+        if self.told {
+            take(Piece::End);
+        } else if self.done == DONE.len() {
+            take(Piece::Done);
+        } else if self.begun && self.done > 0 {
+            take(Piece::Data(DONE.get(..self.done).unwrap_or_default()));
+            take(Piece::End);
+        }
+        (self.done, self.begun, self.told) = (0, false, false);
+    }
+}
+
+/// Messages of gRPC: five bytes of flag and length, then the message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Grpc {
+    /// Messages that were begun.
+    pub messages: u64,
+    /// Bytes of all, as they were announced.
+    pub bytes: u64,
+    /// Bytes of the longest.
+    pub longest: u64,
+    /// Messages that are compressed.
+    pub compressed: u64,
+    /// So many bytes of a prefix, and the length they say.
+    prefix: (u8, u32),
+    /// Bytes of the message that are still to come.
+    left: u64,
+}
+
+impl Grpc {
+    /// Counts the messages in the next bytes. False when they are not gRPC: a flag that is neither 0 nor 1.
+    pub fn read(&mut self, mut bytes: &[u8]) -> bool {
+        while !bytes.is_empty() {
+            if self.left > 0 {
+                let skipped = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
+                self.left = self.left.saturating_sub(skipped as u64);
+                bytes = bytes.get(skipped..).unwrap_or_default();
+                continue;
+            }
+            let Some((&byte, rest)) = bytes.split_first() else { break };
+            bytes = rest;
+            match self.prefix {
+                (0, _) if byte > 1 => return false,
+                (0, _) => {
+                    self.compressed = self.compressed.saturating_add(u64::from(byte));
+                    self.prefix = (1, 0);
+                }
+                (4, high) => {
+                    self.left = u64::from(high << 8 | u32::from(byte));
+                    self.messages = self.messages.saturating_add(1);
+                    self.bytes = self.bytes.saturating_add(self.left);
+                    self.longest = self.longest.max(self.left);
+                    self.prefix = (0, 0);
+                }
+                (at, high) => self.prefix = (at.saturating_add(1), high << 8 | u32::from(byte)),
+            }
+        }
+        true
+    }
+
+    /// Whether the body may end here.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.left == 0 && self.prefix.0 == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn events<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> Vec<String> {
+        let mut found = vec![String::new()];
+        let mut events = Events::default();
+        let mut take = |piece: Piece<'_>| match piece {
+            Piece::Data(bytes) => found.last_mut().unwrap().push_str(std::str::from_utf8(bytes).unwrap()),
+            Piece::End => found.push(String::new()),
+            Piece::Done => {
+                assert_eq!(found.last().unwrap(), "");
+                found.insert(found.len() - 1, "DONE".to_owned());
+            }
+        };
+        for chunk in chunks {
+            events.read(chunk, &mut take);
+        }
+        events.finish(&mut take);
+        assert_eq!(found.pop(), Some(String::new()));
+        found
+    }
+
+    #[test]
+    fn a_stream_is_divided_into_events_however_it_is_split() {
+        let cases: [(&str, &[&str]); 12] = [
+            ("data: {\"a\":1}\n\ndata: [DONE]\n\n", &["{\"a\":1}", "DONE"]),
+            ("data:{}\r\n\r\ndata:  x\r\r", &["{}", " x"]),
+            (": comment\nevent: e\nid: 1\ndata: a\nretry: 5\n\n", &["a"]),
+            ("data: a\ndata: b\ndata\ndata:\n\n", &["a\nb\n"]),
+            ("data: [DONE] \n\n", &["[DONE] "]),
+            ("data: [DO\n\ndata: [1]\n\n", &["[DO", "[1]"]),
+            ("data: [DONE]\ndata: x\n\n", &["[DONE]\nx"]),
+            ("datax: a\n\ndat: b\n\ndata\n\ndata:\n\n\n\n", &[]),
+            ("data: a", &["a"]),
+            ("data: [DONE]", &["DONE"]),
+            ("\n\n\r\n", &[]),
+            ("data: [DONE]\r\n\r\ndata: a\r\n\r\n", &["DONE", "a"]),
+        ];
+        for (stream, expected) in cases {
+            for at in 0..=stream.len() {
+                let (head, tail) = stream.split_at(at);
+                assert_eq!(
+                    events([head.as_bytes(), tail.as_bytes()].into_iter()),
+                    expected,
+                    "{stream:?} at {at}"
+                );
+            }
+            assert_eq!(events(stream.as_bytes().chunks(1)), expected, "{stream:?} byte by byte");
+        }
+    }
+
+    #[test]
+    fn grpc_messages_are_counted_however_they_are_split() {
+        let body = [&[0, 0, 0, 0, 3][..], b"abc", &[1, 0, 0, 1, 0], &[7; 256], &[0, 0, 0, 0, 0]].concat();
+        for step in 1..body.len() {
+            let mut grpc = Grpc::default();
+            assert!(body.chunks(step).all(|chunk| grpc.read(chunk)));
+            assert_eq!((grpc.messages, grpc.bytes, grpc.longest, grpc.compressed), (3, 259, 256, 1));
+            assert!(grpc.is_complete());
+        }
+        let mut grpc = Grpc::default();
+        assert!(grpc.read(&body[..7]) && !grpc.is_complete());
+        assert!(!Grpc::default().read(b"{}"));
+        assert!(Grpc::default().read(&[0, 255, 255, 255, 255, 1]));
+    }
+}

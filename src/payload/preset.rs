@@ -1,0 +1,94 @@
+//! What is wanted of messages: a protocol and configured pointers, compiled once.
+
+use std::rc::Rc;
+
+use json_sieve::{Plan, PlanError, Slot};
+
+use super::fields::{Fields, Wanted};
+use super::protocol::{Direction, Limits, Protocol, Reads};
+
+/// What is wanted of all messages of one direction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// Where things stand.
+    pub protocol: Protocol,
+    /// Requests or answers.
+    pub direction: Direction,
+    /// Pointers beside those of the protocol.
+    pub fields: Vec<Wanted>,
+    /// Texts that count as missing, beside the empty one and `NaN`.
+    pub null_values: Vec<String>,
+    /// How much of a body is read, in bytes, uncompressed.
+    pub max_body: u64,
+    /// How many elements of a tensor are read.
+    pub max_elements: u64,
+}
+
+impl Spec {
+    /// A protocol's own values, of up to 1 MiB and 1,024 elements per tensor.
+    #[must_use]
+    pub fn new(protocol: Protocol, direction: Direction) -> Spec {
+        Spec {
+            protocol,
+            direction,
+            fields: Vec::new(),
+            null_values: Vec::new(),
+            max_body: 1 << 20,
+            max_elements: 1024,
+        }
+    }
+}
+
+/// A compiled [`Spec`].
+#[derive(Debug)]
+pub struct Preset {
+    protocol: Protocol,
+    direction: Direction,
+    pub(crate) plan: Plan,
+    /// Slots of the protocol; those of the fields follow.
+    pub(crate) own: Slot,
+    pub(crate) fields: Fields,
+    pub(crate) missing: Rc<[Box<[u8]>]>,
+    pub(crate) max_body: u64,
+    max_elements: u64,
+}
+
+impl Preset {
+    /// Compiles.
+    ///
+    /// # Errors
+    /// A field's pointer that is none, with its place among the fields; or too many of them, without a place.
+    pub fn new(spec: &Spec) -> Result<Preset, (Option<usize>, PlanError)> {
+        use json_sieve::Want;
+        for (at, field) in spec.fields.iter().enumerate() {
+            Plan::new([(field.pointer.as_str(), Want::Value)]).map_err(|error| (Some(at), error))?;
+        }
+        let mut pointers = spec.protocol.pointers(spec.direction);
+        let own = Slot::try_from(pointers.len()).map_err(|_| (None, PlanError::TooMany))?;
+        let fields = Fields::new(&spec.fields, &mut pointers);
+        let missing = spec.null_values.iter().map(String::as_str).chain(["NaN"]);
+        let plan = Plan::new(pointers.iter().map(|(pointer, want)| (pointer.as_str(), *want)))
+            .map_err(|error| (None, error))?
+            .missing(missing.clone())
+            .max_elements(spec.max_elements);
+        Ok(Preset {
+            protocol: spec.protocol,
+            direction: spec.direction,
+            plan,
+            own,
+            fields,
+            missing: missing.map(|text| Box::from(text.as_bytes())).collect(),
+            max_body: spec.max_body,
+            max_elements: spec.max_elements,
+        })
+    }
+
+    pub(crate) fn reads(&self) -> Box<dyn Reads> {
+        self.protocol
+            .reads(self.direction, Limits { max_elements: self.max_elements, missing: &self.missing })
+    }
+
+    pub(crate) fn has_binary_data(&self) -> bool {
+        self.protocol == Protocol::OpenInference
+    }
+}

@@ -1,0 +1,127 @@
+//! Configured pointers.
+
+use json_sieve::{PlanError, Scalar};
+
+use super::{read_json, read_message, recorded};
+use crate::payload::fields::Wanted;
+use crate::payload::preset::{Preset, Spec};
+use crate::payload::protocol::{Direction, Protocol};
+use crate::payload::summary::{Field, Outcome};
+
+fn spec(protocol: Protocol, pointers: &[&str]) -> Spec {
+    let wanted = |pointer: &&str| Wanted { pointer: (*pointer).to_owned(), categories: Vec::new() };
+    Spec { fields: pointers.iter().map(wanted).collect(), ..Spec::new(protocol, Direction::Output) }
+}
+
+/// Places, and of them those that hold nothing.
+fn missing(pointer: &str, document: &str) -> (u64, u64) {
+    let summary = read_json(&spec(Protocol::Json, &[pointer]), document);
+    assert_eq!(summary.outcome, Outcome::Read);
+    let elements = &summary.seen.fields[0].elements;
+    (elements.count, elements.missing)
+}
+
+#[test]
+fn what_does_not_stand_at_a_pointer_is_missing() {
+    for (document, expected) in [
+        (r#"{"user":{"age":3}}"#, (1, 0)),
+        (r#"{"user":{"age":null}}"#, (1, 1)),
+        (r#"{"user":{"age":""}}"#, (1, 1)),
+        (r#"{"user":{"age":"NaN"}}"#, (1, 1)),
+        (r#"{"user":{"age":NaN}}"#, (1, 1)),
+        (r#"{"user":{"age":[]}}"#, (1, 1)),
+        (r#"{"user":{"age":[0]}}"#, (1, 0)),
+        (r#"{"user":{"age":false}}"#, (1, 0)),
+        (r#"{"user":{}}"#, (1, 1)),
+        (r#"{"user":3}"#, (1, 1)),
+        ("[]", (1, 1)),
+    ] {
+        assert_eq!(missing("/user/age", document), expected, "{document}");
+    }
+}
+
+#[test]
+fn every_element_must_have_the_value() {
+    for (document, expected) in [
+        (r#"{"items":[{"p":1},{"q":1},{"p":null},3]}"#, (4, 3)),
+        (r#"{"items":[{"p":1}]}"#, (1, 0)),
+        (r#"{"items":[]}"#, (0, 0)),
+        (r#"{"items":null}"#, (1, 1)),
+        ("{}", (1, 1)),
+    ] {
+        assert_eq!(missing("/items/*/p", document), expected, "{document}");
+    }
+    assert_eq!(missing("/*", "[1,null,3]"), (3, 1));
+    assert_eq!(missing("/a/*", r#"{"a":[null]}"#), (1, 1));
+}
+
+#[test]
+fn values_have_statistics_and_the_first_is_kept() {
+    let summary = read_json(&spec(Protocol::Json, &["/s/*", "/label"]), r#"{"s":[0.5,0.25],"label":"cät"}"#);
+    let [scores, label] = &summary.seen.fields[..] else { panic!() };
+    let numbers = scores.elements.numbers;
+    assert_eq!((numbers.count, numbers.sum, numbers.min, numbers.max), (2, 0.75, 0.25, 0.5));
+    assert_eq!(label.elements.first, Some(Scalar::Text("cät".as_bytes().into())));
+    assert_eq!(label.elements.characters, 3);
+}
+
+#[test]
+fn unseen_categories_are_counted() {
+    let country = |document: &str| {
+        let categories = vec!["de".to_owned(), "fr".to_owned(), "7".to_owned()];
+        let wanted = Wanted { pointer: "/c".to_owned(), categories };
+        let spec = Spec { fields: vec![wanted], ..Spec::new(Protocol::Json, Direction::Input) };
+        read_json(&spec, document).seen.fields[0].unseen
+    };
+    assert_eq!(country(r#"{"c":"de"}"#), 0);
+    assert_eq!(country(r#"{"c":7.0}"#), 0);
+    assert_eq!(country(r#"{"c":"d"}"#), 1);
+    assert_eq!(country(r#"{"c":8}"#), 1);
+    assert_eq!(country(r#"{"c":{}}"#), 1);
+    assert_eq!(country(r#"{"c":null}"#), 0);
+    assert_eq!(country("{}"), 0);
+}
+
+#[test]
+fn fields_stand_beside_a_protocol_and_decide_what_is_null() {
+    let pointers = ["/outputs/0/data/0", "/outputs/1/data/*", "/model_version"];
+    let message = recorded("mlserver-answer-nan-as-null.response");
+    let summary = read_message(&spec(Protocol::OpenInference, &pointers), &message);
+    let first: Vec<_> =
+        summary.seen.fields.iter().map(|field| field.elements.first.clone().unwrap()).collect();
+    let text = |text: &str| Scalar::Text(text.as_bytes().into());
+    assert_eq!(first, [Scalar::Number(0.25), text("cat"), text("v2")]);
+    assert_eq!(summary.seen.tensors.len(), 2);
+    assert_eq!(summary.is_null(), Some(true));
+    let summary = read_message(&spec(Protocol::OpenInference, &pointers[..1]), &message);
+    assert_eq!(summary.is_null(), Some(false));
+}
+
+#[test]
+fn a_pointer_into_a_tensor_finds_binary_data_too() {
+    let pointers = ["/outputs/0/data/0", "/outputs/1/data/*", "/outputs/2/data/0"];
+    let summary = read_message(
+        &spec(Protocol::OpenInference, &pointers),
+        &recorded("triton-default-binary-strings.response"),
+    );
+    let [label, proba, name] = &summary.seen.fields[..] else { panic!() };
+    assert_eq!((label.elements.first.clone(), label.elements.count), (Some(Scalar::Number(3.0)), 1));
+    assert_eq!((proba.elements.count, proba.elements.missing), (20, 0));
+    assert_eq!(name.elements.first, Some(Scalar::Text(b"digit-3"[..].into())));
+    assert_eq!(summary.is_null(), Some(false));
+}
+
+#[test]
+fn of_a_body_that_was_not_read_nothing_is_missing() {
+    let summary = read_json(&spec(Protocol::Json, &["/a"]), r#"{"b":"#);
+    assert_eq!((summary.outcome, &summary.seen.fields[0]), (Outcome::Truncated, &Field::default()));
+}
+
+#[test]
+fn a_wrong_pointer_is_named_by_its_place() {
+    let error = Preset::new(&spec(Protocol::Json, &["/a", "b"])).unwrap_err();
+    assert_eq!(error, (Some(1), PlanError::Pointer));
+    let many: Vec<String> = (0..300).map(|at| format!("/{at}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert_eq!(Preset::new(&spec(Protocol::Json, &many)).unwrap_err(), (None, PlanError::TooMany));
+}

@@ -1,0 +1,37 @@
+#!/usr/bin/env python3
+"""Writes the recorded messages as seeds for fuzzing: fuzz/corpus/TARGET/NAME, in the form of fuzz/src/lib.rs."""
+import pathlib
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PROTOCOLS = {"open_inference": ("mlserver", "triton", "kserve-v2"), "tf_serving": ("kserve-v1",), "openai": ("vllm",)}
+
+
+def body_and_headers(recorded):
+    head, _, body = recorded.partition(b"\r\n\r\n")
+    lines = [line.partition(b": ") for line in head.lower().split(b"\r\n")]
+    headers = {name.decode(): value.decode() for name, _, value in lines}
+    if headers.get("transfer-encoding") == "chunked":
+        whole = b""
+        while body:
+            size, _, body = body.partition(b"\r\n")
+            whole, body = whole + body[:int(size, 16)], body[int(size, 16) + 2:]
+        body = whole
+    return headers, body
+
+
+def main():
+    for file in sorted((ROOT / "tests/fixtures/payload").glob("*.http")):
+        headers, body = body_and_headers(file.read_bytes())
+        kind = 1 if ".request." in file.name else 0
+        kind |= {"gzip": 2, "deflate": 4}.get(headers.get("content-encoding"), 0)
+        kind |= 8 if headers.get("content-type", "").startswith("text/event-stream") else 0
+        kind |= 32 if "inference-header-content-length" in headers else 0
+        for target, prefixes in (PROTOCOLS | {"json": ("",), "reader": ("",)}).items():
+            if file.name.startswith(prefixes):
+                folder = ROOT / "fuzz/corpus" / target
+                folder.mkdir(parents=True, exist_ok=True)
+                head = bytes([40]) if target == "reader" else bytes([kind, 40])
+                (folder / file.stem).write_bytes(head + body)
+
+
+main()
