@@ -64,6 +64,15 @@ impl Crowd {
         CAUTION * (self.variance + of_sample).sqrt()
     }
 
+    /// The parts of both versions' users that are among `spent`; `None`: the candidate has none.
+    #[must_use]
+    pub fn parts(&self, spent: &Self) -> Option<Pair<f64>> {
+        let part = |spent: f64, all: f64| if all > 0.0 { (spent / all).clamp(0.0, 1.0) } else { 0.0 };
+        let Pair { candidate, stable } = self.users;
+        let parts = Pair::new(part(spent.users.candidate, candidate), part(spent.users.stable, stable));
+        (candidate > 0.0).then_some(parts)
+    }
+
     /// The probability that a first event is the candidate's when these are all users, and `spent` are those who have
     /// had the event: that of the share, corrected by the parts of both versions' users who are left, and never below
     /// the share. `more` of stable's users may have had the event besides.

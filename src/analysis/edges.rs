@@ -4,12 +4,19 @@
 //! it is counted by. Source: `docs/analysis.md`, "Latency".
 
 use crate::model::Pair;
-use crate::signal::histogram::{PER_OCTAVE, bucket, nearest_edge};
+use crate::signal::histogram::{EDGES, PER_OCTAVE, bucket, milliseconds, nearest_edge};
 
 /// How many buckets a tolerated ratio of durations is: round(4 log2 `tolerate`).
 #[must_use]
 pub fn tolerated_buckets(tolerate: f64) -> usize {
     nearest_edge(tolerate * (0.5 / PER_OCTAVE).exp2())
+}
+
+/// How many buckets beyond an edge it takes to be so many milliseconds beyond it.
+#[must_use]
+pub fn buckets_of(edge: usize, more: f64) -> usize {
+    let wanted = milliseconds(edge) + more - 1e-9;
+    (edge..EDGES).take_while(|beyond| milliseconds(*beyond) < wanted).count()
 }
 
 /// The two edges that a quantile is compared at: stable's own, and the candidate's, the tolerated number of buckets
@@ -37,6 +44,16 @@ mod tests {
         let rows = [(1.0, 0), (1.05, 0), (1.19, 1), (1.41, 2), (1.5, 2), (2.0, 4), (4.0, 8)];
         for (tolerate, buckets) in rows {
             assert_eq!(tolerated_buckets(tolerate), buckets, "{tolerate}");
+        }
+    }
+
+    #[test]
+    fn a_tolerated_difference_is_as_many_buckets_as_it_takes() {
+        // Edges at 4, 16, 32 and 1,024 ms.
+        let rows =
+            [(8, 0.0, 0), (8, 25.0, 12), (16, 25.0, 6), (20, 25.0, 4), (40, 25.0, 1), (EDGES, 25.0, 0)];
+        for (edge, more, buckets) in rows {
+            assert_eq!(buckets_of(edge, more), buckets, "{edge}");
         }
     }
 

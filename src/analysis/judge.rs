@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::at_risk::Crowd;
-use super::edges::{Edges, edges, tolerated_buckets};
+use super::edges::{Edges, buckets_of, edges, tolerated_buckets};
 use super::evidence::{self, Evidence, RATIOS, SPLITS, rest};
+use super::kernel::ratio::Table;
 use super::look::{Certainty, Look};
 use super::promotion::NoWorse;
 use super::rules::{ERRORS, MetricRule, Rules};
@@ -14,13 +15,18 @@ use super::test::{Against, Test};
 use super::tick::{Tick, View};
 use super::user_set::UserSet;
 use super::users::Firsts;
-use crate::model::{Pair, Unit, real};
-use crate::signal::catalog::SignalId;
-use crate::signal::histogram::Histogram;
+use super::warm_up::{WarmUp, Warmth};
+use super::window;
+use crate::model::{Arm, Pair, Side, Unit, real};
+use crate::signal::catalog::{self, SignalId};
+use crate::signal::histogram::{Histogram, least};
 use crate::signal::sums::Sums;
 use crate::signal::tally::Tally;
 
 mod users;
+
+/// ln 20: that more of the candidate's requests fail is chance in one case of twenty, or fewer.
+const LN_CHANCE: f64 = 2.995_732_273_553_991;
 
 /// While evidence against the candidate is above this, no step ends.
 const SUSPICIOUS: f64 = 10.0;
@@ -31,11 +37,15 @@ pub struct Judge {
     /// Ticks of the attempt that counted.
     ticks: u64,
     metrics: Vec<MetricState>,
-    /// Metrics that were removed during the attempt: they stay in the average, with nothing found.
+    /// Metrics that were removed during the attempt: they stay in the average, with nothing found. Besides errors.
     retired: u32,
+    /// The same of errors.
+    retired_errors: u32,
     /// How long stable took, over the whole run, by signal.
     stable_durations: Vec<(SignalId, Histogram)>,
     split: Evidence<SPLITS>,
+    /// How warm the candidate is.
+    warmth: Warmth,
     /// Users that have come, where users are judged.
     newcomers: users::Newcomers,
     /// What the step has shown.
@@ -61,6 +71,8 @@ struct TestState {
     seen: Look,
     /// Of a mean: the values of all ticks so far.
     past: Pair<Sums>,
+    /// Whether it could have been judged in this run: there was something to compare.
+    heard: bool,
     /// The users that have had the event in this run, where users are judged.
     users: UserSet,
     /// How many they are, by version.
@@ -75,8 +87,12 @@ struct Step {
     basis: u64,
     /// Whether a tick of it has counted.
     has_counted: bool,
-    /// Requests (or users) that were judged.
+    /// Requests that ended with an answer or an error, or were given up, and those of them that went wrong.
+    wrong: Table,
+    /// Requests (or users) that came.
     units: Pair<u64>,
+    /// The candidate's that ended with an answer or an error.
+    answered: u64,
     errors: NoWorse,
 }
 
@@ -92,10 +108,28 @@ pub enum Redefined {
 /// How sure one can be that the candidate is worse.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
-    /// The average of all metrics' e-values: what decides.
+    /// The average of all metrics' e-values, in which errors have half: what decides.
     pub all: f64,
     /// The e-value of each metric, in the rules' order.
     pub metrics: Vec<f64>,
+}
+
+/// A metric that could not be judged yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unheard<'a> {
+    /// Its name.
+    pub metric: &'a str,
+    /// Of a duration without an edge: how many of stable's there are, and how many are needed.
+    pub durations: Option<(u64, u64)>,
+}
+
+impl std::fmt::Display for Unheard<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.durations {
+            Some((known, needed)) => write!(f, "{}: {known} of {needed} stable requests", self.metric),
+            None => write!(f, "{}: no second yet with requests of both versions", self.metric),
+        }
+    }
 }
 
 /// The test with the most evidence.
@@ -136,7 +170,8 @@ impl Judge {
             (self.step.basis, self.step.errors) = (basis, NoWorse::default());
         }
         for gone in old {
-            self.retired = self.retired.saturating_add(1);
+            let retired = if is_errors(&gone) { &mut self.retired_errors } else { &mut self.retired };
+            *retired = retired.saturating_add(1);
             changes.push(Redefined::Removed(gone.name));
         }
         changes
@@ -176,11 +211,20 @@ impl Judge {
     /// [`Judge::close`] where it is known already what the tick shows of users (`firsts`), as in a recording.
     pub fn close_with(&mut self, tick: &Tick, firsts: Option<&Firsts>, rules: &Rules, next_tick: u64) {
         self.note_stable_durations(tick);
+        let spared = self.spared(tick, rules);
+        let is_judged = spared.is_none_or(|warm_up| !warm_up.is_of_all);
+        let is_of_step = tick.number >= self.step.from && is_judged;
+        if tick.compared_at().is_some() && is_of_step {
+            let wrong = |side| window::counted(tick, None, side, View::Closed);
+            let tick = Pair::new(wrong(Side::Candidate), wrong(Side::Stable));
+            let Pair { candidate, stable } = self.step.wrong;
+            self.step.wrong = Pair::new(candidate.plus(tick.candidate), stable.plus(tick.stable));
+        }
         if let Some(firsts) = firsts {
-            self.close_users(tick, firsts, rules);
+            self.close_users(tick, firsts, rules, spared);
         } else if tick.compared_at().is_some() {
-            self.add(tick, View::Closed);
-            if tick.number >= self.step.from {
+            self.add(tick, View::Closed, spared);
+            if is_of_step {
                 self.count_step(tick, rules);
             }
         }
@@ -196,18 +240,19 @@ impl Judge {
             return Cow::Borrowed(self);
         }
         Cow::Owned(match rules.unit {
-            Unit::Requests => self.at_least_of_requests(open),
-            Unit::Users => self.at_least_of_users(open),
+            Unit::Requests => self.at_least_of_requests(open, rules),
+            Unit::Users => self.at_least_of_users(open, rules),
         })
     }
 
     /// L rises with x_c and falls with x_s. So an open tick gives at least the evidence that it gives if all pending
     /// requests of stable have the event and none of the candidate's: E after any later outcome is no smaller.
-    fn at_least_of_requests(&self, open: &[(Tick, usize)]) -> Self {
+    fn at_least_of_requests(&self, open: &[(Tick, usize)], rules: &Rules) -> Self {
         let mut ahead = self.clone();
         let mut most = self.clone();
         for (tick, age) in open.iter().filter(|(tick, _)| tick.compared_at().is_some()) {
-            ahead.add(tick, View::Open { age: *age });
+            let spared = ahead.spared(tick, rules);
+            ahead.add(tick, View::Open { age: *age }, spared);
             if ahead.reading().all > most.reading().all {
                 most.clone_from(&ahead);
             }
@@ -222,11 +267,22 @@ impl Judge {
         self.place_edges(rules, next_tick, true);
     }
 
+    /// What spares the candidate in the next tick, if it is cold.
+    fn spared(&mut self, tick: &Tick, rules: &Rules) -> Option<WarmUp> {
+        self.warmth.meet(tick, &rules.warm_up).then_some(rules.warm_up)
+    }
+
     /// Adds a tick to the evidence.
-    fn add(&mut self, tick: &Tick, view: View) {
+    fn add(&mut self, tick: &Tick, view: View, spared: Option<WarmUp>) {
         self.count_tick(tick);
         let ticks = self.ticks;
-        self.tests_mut().for_each(|test| test.add(ticks, tick, view));
+        for state in self.tests_mut() {
+            if spared.is_some_and(|warm_up| warm_up.spares(&state.test)) {
+                state.pass_over(ticks);
+            } else {
+                state.add(ticks, tick, view);
+            }
+        }
         if let (View::Closed, Some(share)) = (view, tick.share) {
             let requests = tick.counts.as_ref().map(|counts| counts.requests);
             self.split.add(self.ticks, evidence::mismatch(requests.candidate, requests.total(), share));
@@ -236,10 +292,12 @@ impl Judge {
     fn count_step(&mut self, tick: &Tick, rules: &Rules) {
         let requests = tick.counts.as_ref().map(|counts| counts.requests);
         self.step.units = self.step.units.plus(requests);
+        let silent = tick.counts.candidate.silent;
+        self.step.answered = self.step.answered.saturating_add(requests.candidate.saturating_sub(silent));
         if let Some(promotion) = rules.promotion
             && let Certainty::Certain(Look::Events(table)) = Look::at(tick, &ERRORS, None, View::Closed)
         {
-            self.step.errors.add(&table, promotion.margin);
+            self.step.errors.add(&tick.answers_of(table), promotion.margin);
         }
     }
 
@@ -259,7 +317,7 @@ impl Judge {
     fn place_edges(&mut self, rules: &Rules, next_tick: u64, anew: bool) {
         let durations = &self.stable_durations;
         for state in self.metrics.iter_mut().flat_map(|metric| &mut metric.tests) {
-            let (Some(quantile), Against::Stable { tolerate, .. }) =
+            let (Some(quantile), Against::Stable { tolerate, or_milliseconds, .. }) =
                 (state.test.quantile(), state.test.against)
             else {
                 continue;
@@ -269,7 +327,9 @@ impl Judge {
                 && (anew || state.edges.is_empty())
                 && durations.can_place(quantile)
             {
-                let edges = edges(durations.edge(quantile), tolerated_buckets(tolerate), rules.deadline);
+                let edge = durations.edge(quantile);
+                let tolerated = tolerated_buckets(tolerate).max(buckets_of(edge, or_milliseconds));
+                let edges = edges(edge, tolerated, rules.deadline);
                 state.place(next_tick, edges);
             }
         }
@@ -285,9 +345,19 @@ impl Judge {
             tests / metric.tests.len().max(1) as f64
         };
         let metrics: Vec<f64> = self.metrics.iter().map(of).collect();
-        let count = metrics.len() as f64 + f64::from(self.retired);
-        let sum = metrics.iter().sum::<f64>() + f64::from(self.retired) * rest(self.ticks);
-        Reading { all: if count > 0.0 { sum / count } else { 1.0 }, metrics }
+        // Weights fall when a metric comes and stay when one goes: no change of metrics raises the average.
+        let mean = |errors: bool, retired: u32| {
+            let values = self.metrics.iter().zip(&metrics).filter(|(metric, _)| is_errors(metric) == errors);
+            let (sum, count) = values.fold((0.0, 0.0), |(sum, count), (_, value)| (sum + value, count + 1.0));
+            let (sum, count) = (sum + f64::from(retired) * rest(self.ticks), count + f64::from(retired));
+            (count > 0.0).then_some(sum / count)
+        };
+        let all = match (mean(true, self.retired_errors), mean(false, self.retired)) {
+            (Some(errors), Some(others)) => f64::midpoint(errors, others),
+            (Some(all), None) | (None, Some(all)) => all,
+            (None, None) => 1.0,
+        };
+        Reading { all, metrics }
     }
 
     /// The e-value of the split being another than it should.
@@ -296,10 +366,10 @@ impl Judge {
         self.split.value(self.ticks)
     }
 
-    /// The candidate's requests (or users) that were judged in this step.
+    /// The candidate's requests (or users) of this step that ended with an answer or an error.
     #[must_use]
     pub fn step_requests(&self) -> u64 {
-        self.step.units.candidate
+        self.step.answered
     }
 
     /// The candidate's share of both versions' requests (or users) in this step; `None` before there are any.
@@ -326,6 +396,42 @@ impl Judge {
     #[must_use]
     pub fn is_proven(&self, rules: &Rules) -> bool {
         rules.promotion.is_none_or(|promotion| self.no_worse() >= promotion.threshold)
+    }
+
+    /// Whether clearly more of the candidate's requests of this step went wrong than of stable's. Far less than it takes
+    /// to roll back: it is enough for not going on, which is cheap.
+    #[must_use]
+    pub fn fails_more(&self) -> bool {
+        let Pair { candidate, stable } = self.step.wrong;
+        let rate = |arm: Arm| if arm.units > 0 { real(arm.events) / real(arm.units) } else { 0.0 };
+        let (mine, theirs) = (rate(candidate), rate(stable));
+        let wrong = candidate.events.saturating_add(stable.events);
+        if !is_clearly_more(mine, theirs) {
+            return false;
+        }
+        // The chance that as many of them are the candidate's, if versions make no difference (Chernoff).
+        let part = real(candidate.events) / real(wrong);
+        let expected = real(candidate.units) / real(candidate.units.saturating_add(stable.units));
+        real(wrong) * window::divergence(part, expected) >= LN_CHANCE && !self.are_users_alike()
+    }
+
+    /// Whether as many of stable's users as of the candidate's have failed: a busy one may make the difference between
+    /// requests.
+    fn are_users_alike(&self) -> bool {
+        let errors = self.tests().find(|state| state.test.signal == ERRORS.signal && !state.test.is_bound());
+        errors.is_some_and(|errors| self.newcomers.are_alike(&errors.spent))
+    }
+
+    /// The first metric that could not be judged in this run so far, and what it lacks.
+    #[must_use]
+    pub fn unheard(&self) -> Option<Unheard<'_>> {
+        let metric = self.metrics.iter().find(|metric| !metric.tests.iter().any(|test| test.heard))?;
+        let quantiles = metric.tests.iter().filter(|test| test.edges.is_empty());
+        let lowest = quantiles.filter_map(|test| test.test.quantile()).min_by(f64::total_cmp);
+        let signal = metric.tests.first().map(|test| test.test.signal);
+        let durations = self.stable_durations.iter().find(|(known, _)| Some(*known) == signal);
+        let durations = durations.map_or(0, |(_, durations)| durations.total());
+        Some(Unheard { metric: &metric.name, durations: lowest.map(|quantile| (durations, least(quantile))) })
     }
 
     /// Whether something looks like a regression: too much to go on, too little to take the candidate back.
@@ -359,6 +465,16 @@ impl Judge {
     }
 }
 
+/// Whether a rate is clearly above another: more than twice as high, and more than a point.
+fn is_clearly_more(rate: f64, than: f64) -> bool {
+    rate > (2.0 * than).max(than + 0.01)
+}
+
+/// Whether a metric is the one of errors: half of the average, however many others there are.
+fn is_errors(metric: &MetricState) -> bool {
+    metric.name == catalog::ERROR_RATE.name
+}
+
 impl MetricState {
     fn new(rule: &MetricRule) -> Self {
         let tests = rule.tests.iter().map(|test| TestState::new(*test)).collect();
@@ -374,6 +490,7 @@ impl TestState {
             edges: Vec::new(),
             seen: Look::default(),
             past: Pair::default(),
+            heard: false,
             users: UserSet::default(),
             spent: Crowd::default(),
         }
@@ -385,6 +502,8 @@ impl TestState {
             Certainty::Certain(look) => {
                 self.evidence.add(t, look.ln_likelihoods(&self.test, self.past));
                 self.seen = self.seen.plus(look);
+                let units = look.units();
+                self.hear(tick, units.candidate > 0 && (self.test.is_bound() || units.stable > 0));
                 if let Look::Means(sums) = look {
                     self.past = Pair::new(
                         self.past.candidate.plus(sums.candidate),
@@ -395,6 +514,16 @@ impl TestState {
             // What is certain then is only what is left for regressions to come.
             Certainty::Open => self.evidence = Evidence::default(),
         }
+    }
+
+    /// Tick `t` shows nothing.
+    fn pass_over(&mut self, t: u64) {
+        self.evidence.add(t, [0.0; RATIOS.len()]);
+    }
+
+    /// Notes that it could be judged by a tick in which there was something to `compare`.
+    fn hear(&mut self, tick: &Tick, compare: bool) {
+        self.heard |= compare && (self.test.quantile().is_none() || self.edges_of(tick.number).is_some());
     }
 
     /// The newest edges that were known when the tick began.

@@ -61,7 +61,19 @@ impl Look {
             return Certainty::Certain(Self::Means(sums));
         }
         let arm = |side| arm(signal, (&tick.counts[side], tallies[side]), (side, edges), view);
-        Certainty::Certain(Self::Events(Pair::new(arm(Side::Candidate), arm(Side::Stable))))
+        let table = Pair::new(arm(Side::Candidate), arm(Side::Stable));
+        // A bound is on answers. Between versions all requests are compared: who waits for an answer depends on it.
+        let is_of_answers = test.is_bound() && test.signal == catalog::ERROR_RATE.id;
+        Certainty::Certain(Self::Events(if is_of_answers { tick.answers_of(table) } else { table }))
+    }
+
+    /// How many requests, users or values it is of.
+    #[must_use]
+    pub fn units(&self) -> Pair<u64> {
+        match self {
+            Self::Events(table) => table.map(|arm| arm.units),
+            Self::Means(sums) => sums.map(|sums| sums.count),
+        }
     }
 
     /// Both together; of different kinds the newer one.
@@ -84,7 +96,7 @@ impl Look {
     pub fn ln_likelihoods(&self, test: &Test, past: Pair<Sums>) -> [f64; RATIOS.len()] {
         match (self, test.against) {
             (Self::Events(table), Against::Bound { max }) => evidence::over_bound(&table.candidate, max),
-            (Self::Events(table), Against::Stable { tolerate, direction }) => {
+            (Self::Events(table), Against::Stable { tolerate, direction, .. }) => {
                 // The edges of a quantile have the tolerance in them.
                 let tolerate = if test.quantile().is_some() { 1.0 } else { tolerate };
                 match direction {
@@ -94,7 +106,7 @@ impl Look {
                     }
                 }
             }
-            (Self::Means(sums), Against::Stable { tolerate, direction }) => {
+            (Self::Means(sums), Against::Stable { tolerate, direction, .. }) => {
                 let expected = past.map(|sums| Moments::from(sums).expected());
                 let tick = sums.map(Moments::from);
                 LAMBDAS.map(|lambda| mean::differs(tick, expected, lambda, tolerate, direction))
@@ -126,6 +138,7 @@ fn arm(
         View::Closed => match signal.overdue {
             Overdue::Event => pending,
             Overdue::EventUnlessAnswered => counts.unanswered,
+            Overdue::NoEvent => 0,
             Overdue::LeftOut => return settled,
         },
         // The worst case for an accusation.

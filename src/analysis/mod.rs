@@ -13,6 +13,7 @@
 //! * [`evidence`]: ticks added up, over many suspected regressions and over when they may have begun;
 //! * [`edges`]: the edges that make events of durations;
 //! * [`promotion`]: the opposite question, whether the candidate is no worse than a margin;
+//! * [`warm_up`]: the beginning of a candidate, which is not judged;
 //! * [`window`]: after a flip, the new side beside what the old one was before;
 //! * [`users`]: users instead of requests, where a user keeps their version;
 //! * [`at_risk`]: users that can still have an event for the first time;
@@ -32,4 +33,5 @@ pub mod test;
 pub mod tick;
 pub mod user_set;
 pub mod users;
+pub mod warm_up;
 pub mod window;

@@ -34,6 +34,8 @@ pub enum Against {
     Stable {
         /// How many times stable's value is tolerated: at least 1. Of durations it is a ratio of times.
         tolerate: f64,
+        /// Of durations: so many milliseconds more than stable's are tolerated as well.
+        or_milliseconds: f64,
         /// Which difference counts against the candidate.
         direction: Direction,
     },

@@ -1,5 +1,6 @@
 //! One tick: the requests that *arrived* in it, and what became of them so far.
 
+use super::kernel::ratio::Table;
 use crate::model::{Assignment, Pair};
 use crate::signal::tally::Counts;
 
@@ -38,6 +39,13 @@ impl Tick {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.counts.candidate.requests == 0 && self.counts.stable.requests == 0
+    }
+
+    /// A table of the tick's requests without those that ended with neither an answer nor an error.
+    #[must_use]
+    pub fn answers_of(&self, requests: Table) -> Table {
+        let Pair { candidate, stable } = &self.counts;
+        Pair::new(candidate.without_silent(requests.candidate), stable.without_silent(requests.stable))
     }
 
     /// The candidate's share of a tick that compares the versions; `None`: it does not.

@@ -26,7 +26,9 @@ pub struct Firsts {
     pub newcomers: Pair<u64>,
     /// Users that come for the first time in the step, and those of them whose first request failed.
     pub requests: Pair<Arm>,
-    /// Each user in the last two stands for so many: a power of two.
+    /// Users that come for the first time in the step and gave up.
+    pub given_up: Pair<u64>,
+    /// Each user in the last three stands for so many: a power of two.
     pub scale: u64,
 }
 

@@ -6,12 +6,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::evidence::{self, Evidence, RATIOS};
-use super::rules::ERRORS;
 use super::tick::{Tick, View};
 use super::users::Firsts;
 use crate::model::{Arm, Side, real};
 use crate::signal::catalog;
-use crate::signal::tally::Tally;
 
 /// Requests that the old side must have answered: from fewer nothing useful follows.
 const LEAST_REQUESTS: u64 = 1_000;
@@ -50,19 +48,21 @@ pub fn metric() -> String {
 }
 
 /// What a tick counts of one side alone: its requests, or where users are judged (`firsts`) each user's first one.
+/// One that its client gave up counts as failed; on both sides of a flip, so that impatience alone accuses no side.
 /// Pending requests of an open tick have not failed: the worst case for an accusation.
 #[must_use]
 pub fn counted(tick: &Tick, firsts: Option<&Firsts>, side: Side, view: View) -> Arm {
-    if let Some(firsts) = firsts {
-        return firsts.requests[side];
-    }
-    let counts = &tick.counts[side];
-    let failed = match counts.tally(ERRORS.signal) {
-        Some(Tally::Event(arm)) => arm.events,
-        _ => 0,
+    let (answers, given_up) = match firsts {
+        Some(firsts) => (firsts.requests[side], firsts.given_up[side]),
+        None => {
+            let counts = &tick.counts[side];
+            let late = if view == View::Closed { counts.unanswered } else { 0 };
+            let failed = counts.events(&catalog::ERROR_RATE).saturating_add(late);
+            let requests = Arm { events: failed, units: counts.requests };
+            (counts.without_silent(requests), counts.events(&catalog::UNANSWERED))
+        }
     };
-    let late = if view == View::Closed { counts.unanswered } else { 0 };
-    Arm { events: failed.saturating_add(late), units: counts.requests }
+    answers.plus(Arm { events: given_up, units: given_up })
 }
 
 impl Window {
@@ -123,8 +123,9 @@ fn upper_bound(of: Arm) -> f64 {
     high
 }
 
-/// The Kullback-Leibler divergence of the rate `other` from the rate `rate`, for 0 ≤ rate ≤ other ≤ 1.
-fn divergence(rate: f64, other: f64) -> f64 {
+/// The Kullback-Leibler divergence of the rate `other` from the rate `rate`, both between 0 and 1.
+#[must_use]
+pub fn divergence(rate: f64, other: f64) -> f64 {
     let events = if rate > 0.0 { rate * (rate / other).ln() } else { 0.0 };
     let others = if rate < 1.0 { (1.0 - rate) * ((-rate).ln_1p() - (-other).ln_1p()) } else { 0.0 };
     events + others

@@ -107,6 +107,12 @@ pub struct Analysis {
     pub dry_run: bool,
     /// What a step must show before it ends. Absent: only that the candidate was not found worse.
     pub promote_when: Option<PromoteWhen>,
+    /// Requests of a candidate that begins, or comes back after five minutes without any, that are counted and not
+    /// judged. Absent: the first 50 are not judged by latency.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warm_up: Option<WarmUp>,
+    /// Whether a step may end before the candidate has answered a request in it and every metric could be judged.
+    pub no_data: NoData,
     /// A step that cannot end by then pauses the release. Steps that wait for a person have none.
     pub progress_deadline: Option<Duration>,
     /// Acts between two requests on a candidate that fails altogether. Absent: the judge alone acts.
@@ -135,6 +141,8 @@ impl Default for Analysis {
             on_failure: OnFailure::default(),
             dry_run: false,
             promote_when: None,
+            warm_up: None,
+            no_data: NoData::default(),
             progress_deadline: None,
             circuit_breaker: None,
         }
@@ -164,7 +172,7 @@ impl Default for ErrorWhen {
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["name"])))]
 pub struct Metric {
-    /// `error_rate` or `latency`.
+    /// What is compared, such as `error_rate`, `unanswered` or `client_error_rate`.
     #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("enum" = catalog::names())))]
     pub name: String,
     /// How many times stable's value is tolerated: 1 unless given, for latency 1.19.
@@ -173,6 +181,10 @@ pub struct Metric {
     /// A fixed bound for the candidate's rate besides, from 0 to 1. Not for latency.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max: Option<f64>,
+    /// For latency: so many milliseconds more than stable are fine, where that is more than `tolerate` allows: 25 unless
+    /// given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub or_milliseconds: Option<f64>,
     /// For latency: the quantiles that are compared, 0.5, 0.9 and 0.99 unless given; with session affinity 0.9,
     /// 0.99 and 0.999.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -191,6 +203,29 @@ pub enum OnFailure {
     Pause,
     /// An event says so.
     Alarm,
+}
+
+/// How long a candidate is not judged: until all that is given has passed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+pub struct WarmUp {
+    /// So many of its requests.
+    pub requests: Option<Count>,
+    /// So long after the first of them.
+    pub duration: Option<Duration>,
+}
+
+/// What follows for a step from having nothing to judge by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+pub enum NoData {
+    /// It waits.
+    #[default]
+    Hold,
+    /// It ends all the same.
+    Proceed,
 }
 
 /// What a step must show before it ends.

@@ -496,7 +496,7 @@ fn mistakes_in_steps_and_analysis_are_reported_with_their_places() {
         (
             "/analysis/metrics/0/name",
             json!("errors"),
-            "analysis.metrics[0].name: unknown metric \"errors\"; known here: \"error_rate\", \"latency\"",
+            "analysis.metrics[0].name: unknown metric \"errors\"; known here: \"error_rate\", \"latency\", \"unanswered\", \"client_error_rate\"",
         ),
         (
             "/analysis/metrics/1",
@@ -572,7 +572,7 @@ fn mistakes_in_steps_and_analysis_are_reported_with_their_places() {
         (
             "/analysis/alpha",
             json!(0.01),
-            "analysis.alpha: unknown field; known here: false_alarm, deadline, error_when, metrics, on_failure, dry_run, promote_when, progress_deadline, circuit_breaker",
+            "analysis.alpha: unknown field; known here: false_alarm, deadline, error_when, metrics, on_failure, dry_run, promote_when, warm_up, no_data, progress_deadline, circuit_breaker",
         ),
     ];
     for (field, value, expected) in rows {

@@ -13,6 +13,7 @@ use crate::rollout::change::{Change, NotChanged};
 use crate::rollout::record::Clock;
 use crate::routing::plan::{Plan, Rollout};
 use crate::telemetry::ledger::Ticket;
+use crate::telemetry::outcome::Outcome;
 use crate::telemetry::tracked::Tracked;
 
 /// One VM with at most one configuration.
@@ -155,9 +156,9 @@ impl Vm {
 }
 
 impl Request {
-    /// It has ended after so many nanoseconds, and has failed or not.
-    pub fn end(self, nanoseconds: u64, failed: bool) {
-        self.tracked.end(self.ticket, nanoseconds, failed);
+    /// It has ended after so many nanoseconds.
+    pub fn end(self, nanoseconds: u64, outcome: Outcome) {
+        self.tracked.end(self.ticket, nanoseconds, outcome);
     }
 }
 
@@ -188,7 +189,7 @@ impl Envoy {
     pub fn requests(&mut self, rollout: usize, side: Side, failed: u64, all: u64) {
         for nth in 0..all {
             if let Some(request) = self.vm.arrive(rollout, side, None, self.now) {
-                request.end(1_000_000, nth < failed);
+                request.end(1_000_000, Outcome::answered(nth < failed));
             }
         }
     }

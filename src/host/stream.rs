@@ -205,7 +205,7 @@ impl Stream {
         {
             let mut ledger = tracked.ledger.borrow_mut();
             ledger.answer(ticket);
-            if streams() {
+            if !end_of_stream && streams() {
                 ledger.observe(ticket, &catalog::LATENCY, Observed::Duration(nanoseconds_since(asked)));
             }
             #[cfg(feature = "test-build")]
@@ -273,13 +273,13 @@ impl Stream {
         if let (Some(Judged { ticket: Some(ticket), draw }), Some(tracked), Some(rollout)) =
             (routed.judged, tracked, rollout)
         {
-            let failed = outcome == Outcome::Error;
+            let failed = matches!(outcome, Outcome::Error | Outcome::Unanswered);
             if routed.served != Served::Unknown {
                 tracked.ledger.borrow_mut().find_served(&ticket, outcome == Outcome::Elsewhere);
             }
-            tracked.end(ticket, answered.saturating_sub(asked), failed);
+            tracked.end(ticket, answered.saturating_sub(asked), end.shown(outcome));
             let limit = rollout.program.analysis.as_ref().and_then(|analysis| analysis.breaker);
-            if let Some(limit) = limit.filter(|_| matches!(outcome, Outcome::Ok | Outcome::Error)) {
+            if let Some(limit) = limit.filter(|_| failed || outcome == Outcome::Ok) {
                 let request = Ended { draw, failed, begun: asked, ended: now };
                 let trip = tracked.breaker.borrow_mut().end(limit, &request, || rollout.in_force());
                 if trip.is_some_and(|trip| self.vm.trip(&rollout.name, trip)) {

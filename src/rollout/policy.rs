@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::phase::Phase;
-use crate::config::release::OnFailure;
+use crate::config::release::{NoData, OnFailure};
 
 /// What the configuration wants done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +12,8 @@ pub struct Policy {
     pub on_failure: OnFailure,
     /// Only an event reports what would happen.
     pub dry_run: bool,
+    /// What follows for a step from having nothing to judge by.
+    pub no_data: NoData,
 }
 
 /// What is done.
@@ -37,6 +39,12 @@ impl Policy {
             (false, OnFailure::Pause) if matches!(phase, Phase::Progressing | Phase::Paused) => Act::Pause,
             (false, OnFailure::Pause | OnFailure::Alarm) => Act::Alarm,
         }
+    }
+
+    /// Whether a step waits for something to judge by.
+    #[must_use]
+    pub fn waits_for_data(self) -> bool {
+        self.holds_steps() && self.no_data == NoData::Hold
     }
 
     /// Whether a step waits while something speaks against the candidate.

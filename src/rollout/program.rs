@@ -201,7 +201,11 @@ impl Analysis {
         let breaker = config.circuit_breaker.and_then(|breaker| breaker.consecutive_errors);
         Self {
             rules: Rules::new(config, unit, processes),
-            policy: Policy { on_failure: config.on_failure, dry_run: config.dry_run },
+            policy: Policy {
+                on_failure: config.on_failure,
+                dry_run: config.dry_run,
+                no_data: config.no_data,
+            },
             progress_deadline: config.progress_deadline.map(Duration::as_millis),
             breaker: breaker.map(Count::get),
         }

@@ -89,7 +89,9 @@ pub struct Run {
     crossed: bool,
     /// The same for the split.
     split_crossed: bool,
-    /// The versions whose requests other clusters serve, and whether an event has reported it.
+    /// What it had waited when something began to speak against the candidate, and whether that was reported.
+    held_back_from: Option<(u64, bool)>,
+    /// Which versions' requests other clusters serve, and whether that has been told.
     elsewhere: Pair<bool>,
     elsewhere_told: bool,
     /// Whether a circuit breaker has been acted on in this attempt.

@@ -3,7 +3,7 @@
 use crate::model::Unit;
 
 /// What the present step still waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Waits {
     /// A person who promotes.
     Promotion,
@@ -17,14 +17,26 @@ pub enum Waits {
     Split,
     /// Nothing looks like a regression.
     Suspicion,
+    /// The candidate's requests fail no more often than stable's, whatever that is worth.
+    Failures,
     /// Proof that the candidate is within the margin.
     Proof,
+    /// An answer of the candidate, or an error.
+    Answer,
+    /// A metric that could not be judged yet: what it lacks.
+    Metric(String),
 }
 
 impl Waits {
+    /// Whether something speaks against the candidate.
+    #[must_use]
+    pub fn is_against_candidate(&self) -> bool {
+        matches!(self, Self::Suspicion | Self::Failures)
+    }
+
     /// The sentence that people read.
     #[must_use]
-    pub fn sentence(self) -> &'static str {
+    pub fn sentence(&self) -> String {
         match self {
             Self::Promotion => "the step waits for a promotion",
             Self::Routes => {
@@ -35,7 +47,13 @@ impl Waits {
             Self::Units(Unit::Users) => "the step waits for more of the candidate's users",
             Self::Split => "the step waits: the candidate is getting a different share than its weight",
             Self::Suspicion => "the step waits: there is evidence against the candidate",
+            Self::Failures => "the step waits: more of the candidate's requests fail than of stable's",
             Self::Proof => "the step waits for proof that the candidate is no worse than allowed",
+            Self::Answer => "the step waits for an answer of the candidate",
+            Self::Metric(unheard) => {
+                return format!("the step waits until every metric can be judged: {unheard}");
+            }
         }
+        .to_owned()
     }
 }

@@ -64,6 +64,8 @@ pub enum Overdue {
     Event,
     /// As one with the event if no answer has begun, otherwise as one without.
     EventUnlessAnswered,
+    /// As one without the event.
+    NoEvent,
     /// It is left out.
     LeftOut,
 }
@@ -88,6 +90,28 @@ pub const LATENCY: Signal = Signal {
     settles: Settles::AtEnd,
     overdue: Overdue::Event,
     phrase: "took longer",
+};
+
+/// The client left before the answer began.
+pub const UNANSWERED: Signal = Signal {
+    id: SignalId(3),
+    name: "unanswered",
+    kind: Kind::Event,
+    among: Among::Every,
+    settles: Settles::AtEnd,
+    overdue: Overdue::NoEvent, // it has failed by then
+    phrase: "were given up",
+};
+
+/// The version answered that the client is wrong: 4xx, or a gRPC status that is no error.
+pub const CLIENT_ERROR_RATE: Signal = Signal {
+    id: SignalId(4),
+    name: "client_error_rate",
+    kind: Kind::Event,
+    among: Among::Answered,
+    settles: Settles::AtEnd,
+    overdue: Overdue::LeftOut,
+    phrase: "were answered with a client error",
 };
 
 /// A yes/no signal of test builds: the answer carries the header `x-test-event`.
@@ -115,10 +139,10 @@ pub const TEST_MEAN: Signal = Signal {
 };
 
 /// All signals that can be configured.
-pub const ALL: &[&Signal] = &[&ERROR_RATE, &LATENCY];
+pub const ALL: &[&Signal] = &[&ERROR_RATE, &LATENCY, &UNANSWERED, &CLIENT_ERROR_RATE];
 
 /// The metrics that are compared unless the configuration names some.
-pub const DEFAULT: &[&Signal] = &[&ERROR_RATE, &LATENCY];
+pub const DEFAULT: &[&Signal] = ALL;
 
 /// Signals of test builds.
 #[cfg(any(test, feature = "test-build"))]

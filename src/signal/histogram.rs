@@ -100,11 +100,18 @@ impl Histogram {
         edges.min_by(order).map_or(0, |(edge, _)| edge)
     }
 
-    /// Whether there are enough durations to place the edge of a quantile: a hundred beyond it.
+    /// Whether there are enough durations to place the edge of a quantile.
     #[must_use]
     pub fn can_place(&self, quantile: f64) -> bool {
-        real(self.total()) >= 100.0 / (1.0 - quantile) - 1e-6
+        self.total() >= least(quantile)
     }
+}
+
+/// How many durations it takes to place the edge of a quantile: a hundred are beyond it.
+#[must_use]
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates
+pub fn least(quantile: f64) -> u64 {
+    (100.0 / (1.0 - quantile) - 1e-6).ceil() as u64
 }
 
 #[cfg(test)]

@@ -72,6 +72,8 @@ pub struct Counts {
     pub open: u64,
     /// Of those that are open: without response headers yet.
     pub unanswered: u64,
+    /// Of those that have ended: with neither an answer nor an error of the version. They say nothing for it.
+    pub silent: u64,
     /// Of a sample of the requests, which has the first ones of each worker: how many were served by another cluster than
     /// their version's.
     pub elsewhere: Arm,
@@ -113,6 +115,21 @@ impl Counts {
         }
     }
 
+    /// How many requests had a yes/no signal's event; 0 when it was not observed.
+    #[must_use]
+    pub fn events(&self, signal: &Signal) -> u64 {
+        match self.tally(signal.id) {
+            Some(Tally::Event(arm)) => arm.events,
+            _ => 0,
+        }
+    }
+
+    /// The version's answers and errors among `units`, which are some of its requests.
+    #[must_use]
+    pub fn without_silent(&self, units: Arm) -> Arm {
+        Arm { units: units.units.saturating_sub(self.silent).max(units.events), ..units }
+    }
+
     /// Whether no user with an event had to be left out.
     #[must_use]
     pub fn has_all_users(&self) -> bool {
@@ -137,6 +154,7 @@ impl Counts {
         self.requests = self.requests.saturating_add(other.requests);
         self.open = self.open.saturating_add(other.open);
         self.unanswered = self.unanswered.saturating_add(other.unanswered);
+        self.silent = self.silent.saturating_add(other.silent);
         self.elsewhere = self.elsewhere.plus(other.elsewhere);
         if let Some(others) = &other.users {
             self.users.get_or_insert_default().merge(others);
@@ -170,6 +188,10 @@ pub enum First {
     Unanswered = 2,
     /// It failed.
     Failed = 3,
+    /// Its client left before an answer.
+    GivenUp = 4,
+    /// It has ended without a word of the version: refused on the way, or left in the middle of the answer.
+    Void = 5,
 }
 
 impl Users {
@@ -195,6 +217,21 @@ impl Users {
         self.waiting.merge(&other.waiting);
         for (signal, sample) in &other.signals {
             self.sample_mut(*signal).into_iter().for_each(|mine| mine.merge(sample));
+        }
+    }
+}
+
+impl First {
+    /// What a number stands for.
+    #[must_use]
+    pub fn of(number: u8) -> Self {
+        match number {
+            0 => Self::Well,
+            1 => Self::Answered,
+            2 => Self::Unanswered,
+            3 => Self::Failed,
+            4 => Self::GivenUp,
+            _ => Self::Void,
         }
     }
 }

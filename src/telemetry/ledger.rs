@@ -9,8 +9,9 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 use slab::Slab;
 
+use super::outcome::{Outcome, Shown};
 use crate::model::{Assignment, Draw, Pair};
-use crate::signal::catalog::{ERROR_RATE, LATENCY, Signal};
+use crate::signal::catalog::{CLIENT_ERROR_RATE, ERROR_RATE, LATENCY, Signal, UNANSWERED};
 use crate::signal::histogram;
 use crate::signal::observed::Observed;
 use crate::signal::sample::{Watch, is_in};
@@ -56,7 +57,6 @@ struct Open {
     draw: Draw,
     is_answered: bool,
     is_timed: bool,
-    has_failed: bool,
     /// It is the first one of its user in the tick.
     is_first: bool,
 }
@@ -92,8 +92,7 @@ impl Ledger {
             let counts = Pair::new(Counts::of(&self.signals), Counts::of(&self.signals));
             self.entries.push_back(Entry { tick, assignment, counts });
         }
-        let mut open =
-            Open { tick, draw, is_answered: false, is_timed: false, has_failed: false, is_first: false };
+        let mut open = Open { tick, draw, is_answered: false, is_timed: false, is_first: false };
         let level = self.watch.level;
         if let Some(counts) = counts_of(&mut self.entries, &open) {
             counts.requests = counts.requests.saturating_add(1);
@@ -128,8 +127,6 @@ impl Ledger {
         let Some(counts) = counts_of(&mut self.entries, open) else { return };
         let Some(tally) = counts.tally_mut(signal.id) else { return };
         tally.add(observed);
-        let has_failed = signal.id == ERROR_RATE.id && observed == Observed::Event(true);
-        open.has_failed |= has_failed;
         let (Some(user), Some(users)) = (open.draw.user, &mut counts.users) else { return };
         let number = match observed {
             Observed::Event(true) => Some(0),
@@ -153,15 +150,32 @@ impl Ledger {
         }
     }
 
-    /// The request has ended. All that is to be observed of it has been.
-    pub fn end(&mut self, ticket: Ticket) {
+    /// The request has ended after so many nanoseconds. What else is to be observed of it has been.
+    pub fn end(&mut self, ticket: Ticket, nanoseconds: u64, shown: impl Into<Shown>) {
+        let Shown { outcome, client_error } = shown.into();
+        // Leaving is how a client ends a stream, whose latency was known when it began.
+        let streams = self.open.get(ticket.0).is_some_and(|open| open.is_timed);
+        let outcome = if streams && outcome == Outcome::Aborted { Outcome::Ok } else { outcome };
+        self.observe(&ticket, &LATENCY, Observed::Duration(nanoseconds));
+        self.observe(&ticket, &ERROR_RATE, Observed::Event(outcome == Outcome::Error));
+        if matches!(outcome, Outcome::Ok | Outcome::Error) {
+            self.observe(&ticket, &CLIENT_ERROR_RATE, Observed::Event(client_error));
+        }
+        self.observe(&ticket, &UNANSWERED, Observed::Event(outcome == Outcome::Unanswered));
         let Some(open) = self.open.try_remove(ticket.0) else { return };
         if let Some(counts) = counts_of(&mut self.entries, &open) {
             counts.open = counts.open.saturating_sub(1);
             if !open.is_answered {
                 counts.unanswered = counts.unanswered.saturating_sub(1);
             }
-            open.becomes(if open.has_failed { First::Failed } else { First::Well }, counts);
+            let first = match outcome {
+                Outcome::Ok => First::Well,
+                Outcome::Error => First::Failed,
+                Outcome::Unanswered => First::GivenUp,
+                Outcome::Aborted | Outcome::Elsewhere => First::Void,
+            };
+            counts.silent = counts.silent.saturating_add(u64::from(first >= First::GivenUp));
+            open.becomes(first, counts);
         }
     }
 

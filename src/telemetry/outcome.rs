@@ -12,7 +12,10 @@ pub enum Outcome {
     Ok,
     /// The version failed: 5xx, no answer, an answer cut off.
     Error,
-    /// The client left, or Envoy or another filter refused the request: nothing is known about the version.
+    /// The client left before an answer began. It may have been impatient, or the version may hang.
+    Unanswered,
+    /// Envoy or another filter refused the request, or its client left in the middle of the answer: nothing is known
+    /// about the version.
     Aborted,
     /// Another cluster than the version's has served the request, or none.
     Elsewhere,
@@ -20,7 +23,14 @@ pub enum Outcome {
 
 impl Outcome {
     /// All outcomes, in the order of their [`Outcome::index`].
-    pub const ALL: [Outcome; 4] = [Outcome::Ok, Outcome::Error, Outcome::Aborted, Outcome::Elsewhere];
+    pub const ALL: [Outcome; 5] =
+        [Outcome::Ok, Outcome::Error, Outcome::Unanswered, Outcome::Aborted, Outcome::Elsewhere];
+
+    /// How a request ended that the version has answered, well or not.
+    #[must_use]
+    pub fn answered(failed: bool) -> Self {
+        if failed { Self::Error } else { Self::Ok }
+    }
 
     /// The value of the label `outcome`.
     #[must_use]
@@ -28,6 +38,7 @@ impl Outcome {
         match self {
             Outcome::Ok => "ok",
             Outcome::Error => "error",
+            Outcome::Unanswered => "unanswered",
             Outcome::Aborted => "aborted",
             Outcome::Elsewhere => "elsewhere",
         }
@@ -37,6 +48,22 @@ impl Outcome {
     #[must_use]
     pub fn index(self) -> usize {
         self as usize
+    }
+}
+
+/// What a request's end shows of the version that served it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The version answered that the client is wrong.
+    pub client_error: bool,
+}
+
+impl From<Outcome> for Shown {
+    /// Without a client error.
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, client_error: false }
     }
 }
 
@@ -160,6 +187,7 @@ mod flag {
     pub(super) const UPSTREAM_CONNECTION_TERMINATION: u64 = 1 << 6;
     pub(super) const UPSTREAM_OVERFLOW: u64 = 1 << 7;
     pub(super) const DELAY_INJECTED: u64 = 1 << 9;
+    pub(super) const DOWNSTREAM_CONNECTION_TERMINATION: u64 = 1 << 14;
     pub(super) const UPSTREAM_RETRY_LIMIT_EXCEEDED: u64 = 1 << 15;
     pub(super) const STREAM_IDLE_TIMEOUT: u64 = 1 << 16;
     pub(super) const UPSTREAM_MAX_STREAM_DURATION_REACHED: u64 = 1 << 19;
@@ -167,6 +195,7 @@ mod flag {
     pub(super) const UPSTREAM_PROTOCOL_ERROR: u64 = 1 << 23;
     pub(super) const NO_CLUSTER_FOUND: u64 = 1 << 24;
     pub(super) const DNS_RESOLUTION_FAILED: u64 = 1 << 26;
+    pub(super) const DOWNSTREAM_REMOTE_RESET: u64 = 1 << 28;
 }
 
 const UPSTREAM_FAILED: u64 = flag::NO_HEALTHY_UPSTREAM
@@ -183,6 +212,9 @@ const UPSTREAM_FAILED: u64 = flag::NO_HEALTHY_UPSTREAM
 
 /// A filter held the request back, or retries were used up (of a 409, it may be): the answer says how it went.
 const SAYS_NOTHING: u64 = flag::DELAY_INJECTED | flag::UPSTREAM_RETRY_LIMIT_EXCEEDED;
+
+/// The client left.
+const LEFT: u64 = flag::DOWNSTREAM_CONNECTION_TERMINATION | flag::DOWNSTREAM_REMOTE_RESET;
 
 /// The stream took too long as a whole: the version's failure, unless it was the client who sent too slowly.
 const TOO_LONG: u64 = flag::STREAM_IDLE_TIMEOUT | flag::DURATION_TIMEOUT;
@@ -262,14 +294,11 @@ pub struct End {
 
 impl End {
     /// How the request ended, if these answers are failures; `from_upstream` is asked when flags and status
-    /// leave open whether the version or Envoy itself gave such an answer.
+    /// leave open whether the version, Envoy or another filter gave such an answer.
     pub fn outcome(&self, failures: &Failures, from_upstream: impl FnOnce() -> bool) -> Outcome {
         let has = |flags: u64| self.flags & flags != 0;
         let class = Class::of(self.status);
-        // Redirects and refusals, which other filters and routes give as well.
-        let of_anybody = matches!(class, Class::Redirection | Class::ClientError);
-        let server_error = class == Class::ServerError;
-        // A number that is not an HTTP status is not an answer.
+        // What is no status of HTTP is no answer.
         let failure = class == Class::Other || self.status.is_some_and(|status| failures.has_status(status));
         if self.tunnel && matches!(self.status, Some(101 | 200..=299)) {
             // Once open, hanging up and idling are how a tunnel ends, on either side.
@@ -282,24 +311,39 @@ impl End {
         if has(TOO_LONG) {
             return if self.status == Some(REQUEST_TIMEOUT) { Outcome::Aborted } else { Outcome::Error };
         }
-        if has(!SAYS_NOTHING) {
-            // The client left, or what else has a flag: refusals: rate limit, authorization, fault injection, overload.
+        if has(!SAYS_NOTHING & !LEFT) {
+            // Refusals have flags: rate limit, authorization, fault injection, overload.
             return Outcome::Aborted;
         }
-        if let Some(status) = self.grpc_status.filter(|status| *status != 0) {
-            return match failures.has_grpc(status) {
-                false => Outcome::Ok,
-                true if from_upstream() => Outcome::Error,
-                true => Outcome::Aborted,
-            };
+        if class == Class::None {
+            return Outcome::Unanswered;
         }
-        match class {
-            Class::None => Outcome::Aborted,
-            _ if !(server_error || failure || of_anybody) => Outcome::Ok,
-            _ if !from_upstream() => Outcome::Aborted,
-            _ if failure => Outcome::Error,
-            _ => Outcome::Ok,
+        if has(LEFT) {
+            return Outcome::Aborted;
         }
+        let grpc_failure = self.grpc_status.filter(|status| *status != 0);
+        // A filter's denial has no flag, but a status (docs/metrics.md).
+        let may_be_denied =
+            grpc_failure.is_some() || failure || !matches!(class, Class::Informational | Class::Success);
+        if may_be_denied && !from_upstream() {
+            return Outcome::Aborted;
+        }
+        Outcome::answered(match grpc_failure {
+            Some(status) => failures.has_grpc(status),
+            None => failure,
+        })
+    }
+}
+
+impl End {
+    /// What the end shows when it is this outcome.
+    #[must_use]
+    pub fn shown(&self, outcome: Outcome) -> Shown {
+        let refused = match self.grpc_status {
+            Some(status) => status != 0,
+            None => Class::of(self.status) == Class::ClientError,
+        };
+        Shown { outcome, client_error: refused && outcome == Outcome::Ok }
     }
 }
 
@@ -375,7 +419,7 @@ mod tests {
     /// Seen on a live Envoy, row by row.
     #[test]
     fn envoys_table() {
-        use Outcome::{Aborted, Error, Ok};
+        use Outcome::{Aborted, Error, Ok, Unanswered};
         let rows = [
             ("upstream 200", end(200, 0), true, Ok),
             ("upstream 404", end(404, 0), true, Ok),
@@ -391,9 +435,13 @@ mod tests {
             ("timeout in the body", end(200, 4), false, Error),
             ("upstream dies in the body", end(200, 8_388_608), false, Error),
             ("unknown cluster", end(503, 16_777_216), false, Error),
-            ("client leaves before headers", end(0, 16_384), false, Aborted),
+            ("client leaves before headers", end(0, 16_384), false, Unanswered),
             ("client leaves in the body", end(200, 16_384), false, Aborted),
             ("HTTP/2 client resets", end(200, 268_435_456), false, Aborted),
+            ("HTTP/2 client resets before headers", end(0, 268_435_456), false, Unanswered),
+            ("denied by a filter", end(403, 0), false, Aborted),
+            ("redirected by a filter", end(302, 0), false, Aborted),
+            ("rate limited before there is a status", end(0, 1 << 11), false, Aborted),
             ("no healthy upstream", end(503, 2), false, Error),
             ("garbage instead of HTTP", end(502, 8_388_608), false, Error),
             ("circuit breaker of the cluster", end(503, 128), false, Error),
@@ -407,7 +455,7 @@ mod tests {
             ("fault injected", end(503, 1 << 10), false, Aborted),
             ("delayed by a filter, upstream 404", end(404, 1 << 9), true, Ok),
             ("delayed by a filter, upstream 503", end(503, 1 << 9), true, Error),
-            ("delayed by a filter, the client leaves", end(0, (1 << 9) + 16_384), false, Aborted),
+            ("delayed by a filter, the client leaves", end(0, (1 << 9) + 16_384), false, Unanswered),
             ("bad request line", end(400, 262_144), false, Aborted),
             ("timeout, then the client leaves", end(200, 4 + 16_384), false, Error),
         ];
@@ -474,6 +522,20 @@ mod tests {
         for failure in [2, 4, 13, 14, 15] {
             assert_eq!(grpc(failure), Outcome::Error);
         }
+        let denial = End { grpc_status: Some(7), ..end(200, 0) };
+        assert_eq!(denial.outcome(&Failures::default(), || false), Outcome::Aborted, "by a filter");
+    }
+
+    #[test]
+    fn an_answer_that_the_client_is_wrong_is_shown() {
+        let shown = |end: End| end.shown(end.outcome(&Failures::default(), || true)).client_error;
+        for status in [401, 403, 404, 429] {
+            assert!(shown(end(status, 0)), "{status}");
+        }
+        let grpc = |status| End { grpc_status: Some(status), ..end(200, 0) };
+        assert!(shown(grpc(5)) && shown(grpc(12)) && !shown(grpc(0)));
+        assert!(!shown(grpc(14)) && !shown(end(503, 0)), "an error");
+        assert!(!shown(end(404, 1 << 11)) && !shown(end(302, 0)) && !shown(end(200, 0)));
     }
 
     #[test]

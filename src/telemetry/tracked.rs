@@ -4,8 +4,7 @@ use std::cell::RefCell;
 
 use super::breaker::Breaker;
 use super::ledger::{Ledger, Ticket};
-use crate::signal::catalog;
-use crate::signal::observed::Observed;
+use super::outcome::Shown;
 
 /// What one worker counts of one rollout. Streams and the tick share it.
 #[derive(Debug, Default)]
@@ -17,11 +16,8 @@ pub struct Tracked {
 }
 
 impl Tracked {
-    /// A request has ended after so many nanoseconds, and has failed or not.
-    pub fn end(&self, ticket: Ticket, nanoseconds: u64, failed: bool) {
-        let mut ledger = self.ledger.borrow_mut();
-        ledger.observe(&ticket, &catalog::LATENCY, Observed::Duration(nanoseconds));
-        ledger.observe(&ticket, &catalog::ERROR_RATE, Observed::Event(failed));
-        ledger.end(ticket);
+    /// A request has ended after so many nanoseconds.
+    pub fn end(&self, ticket: Ticket, nanoseconds: u64, shown: impl Into<Shown>) {
+        self.ledger.borrow_mut().end(ticket, nanoseconds, shown);
     }
 }

@@ -22,6 +22,7 @@ mod envoy_gateway_test;
 mod failsafe_test;
 mod harness;
 mod harness_test;
+mod holds_test;
 mod hostile_test;
 mod istio_test;
 mod mirror_test;

@@ -12,6 +12,7 @@ use changeover::rollout::change::Change;
 use changeover::rollout::command::Command;
 use changeover::rollout::event::Action;
 use changeover::rollout::record::Clock;
+use changeover::telemetry::outcome::Outcome as Ended;
 use fastrand::Rng;
 
 use crate::people::{People, Person};
@@ -140,8 +141,9 @@ impl Envoy {
         };
         let side = if person.bucket < worker.weight { Side::Candidate } else { Side::Stable };
         let arrival = tick * SECOND + offset;
-        let (duration, failed) = weather.answer(person, side, arrival, rng);
-        worker.take(arrival, (side, person.name), duration, failed);
+        let (duration, outcome) = weather.answer(person, side, arrival, rng);
+        worker.take(arrival, (side, person.name), duration, outcome);
+        let failed = outcome == Ended::Error;
         let table = self.ticks.last_mut().expect("a tick is under way");
         table[side].count(failed && !person.has_failed);
         person.has_failed |= failed;
@@ -178,7 +180,7 @@ impl Envoy {
 struct Pending {
     request: Request,
     duration: u64,
-    failed: bool,
+    outcome: Ended,
 }
 
 struct Worker {
@@ -201,23 +203,23 @@ impl Worker {
         worker
     }
 
-    fn take(&mut self, arrival: u64, who: (Side, Option<UserHash>), duration: u64, failed: bool) {
+    fn take(&mut self, arrival: u64, who: (Side, Option<UserHash>), duration: u64, outcome: Ended) {
         let ((side, user), tick) = (who, arrival / SECOND);
         let request = self.vm.arrive(0, side, user, clock(FIRST * SECOND + arrival)).expect("it is judged");
         // Between two reports nothing is looked at: what ends before the next one may as well end at once.
         let next = tick + u64::from(arrival - tick * SECOND >= self.phase);
         let report = (arrival + duration).saturating_sub(self.phase).div_ceil(SECOND);
         if report <= next {
-            request.end(duration, failed);
+            request.end(duration, outcome);
         } else {
-            self.pending[report as usize % AHEAD].push(Pending { request, duration, failed });
+            self.pending[report as usize % AHEAD].push(Pending { request, duration, outcome });
         }
     }
 
     fn report(&mut self, shared: &mut Memory, tick: u64, now: Clock) {
-        for Pending { request, duration, failed } in std::mem::take(&mut self.pending[tick as usize % AHEAD])
+        for Pending { request, duration, outcome } in std::mem::take(&mut self.pending[tick as usize % AHEAD])
         {
-            request.end(duration, failed);
+            request.end(duration, outcome);
         }
         self.vm.report(shared, now);
         self.reported = FIRST + tick;

@@ -24,6 +24,7 @@ pub(crate) const PLAIN: World = World {
     rate: Rate::Constant(0.01),
     outages: Outages::None,
     late: Late::Nobody,
+    impatient: 0.0,
     worse: None,
 };
 pub(crate) const RAMP: &[f64] = &[1.0, 5.0, 25.0, 50.0];
@@ -57,7 +58,8 @@ pub(crate) type Situation = (&'static str, World, &'static [&'static str]);
 pub(crate) fn simulate(effort: &Effort) -> bool {
     let errors: &[&str] = &["error_rate"];
     let defaults: &[&str] = &["error_rate", "latency"];
-    let situations: [Situation; 13] = [
+    let all: &[&str] = &["error_rate", "latency", "unanswered", "client_error_rate"];
+    let situations: [Situation; 15] = [
         ("5 %, 1 % of requests fail", PLAIN, errors),
         ("the same, judged by errors and latency", PLAIN, defaults),
         ("failures walk between 0.2 % and 5 %", World { rate: Rate::Walks(0.002, 0.05), ..PLAIN }, errors),
@@ -98,6 +100,12 @@ pub(crate) fn simulate(effort: &Effort) -> bool {
             "0.3 % of all answers do, by errors and latency",
             World { late: Late::EverybodysTail, ..PLAIN },
             defaults,
+        ),
+        ("30 % of clients give up, by all", World { impatient: 0.3, ..PLAIN }, all),
+        (
+            "the same, in a ramp, answers of one in 300 slow",
+            World { impatient: 0.3, late: Late::EverybodysTail, weights: RAMP, ..PLAIN },
+            all,
         ),
     ];
     table("request by request", 1, &situations, effort.healthy_runs)

@@ -19,7 +19,7 @@ pub(crate) fn healthy(effort: &Effort) -> bool {
     traps::table("of users, request by request", 500, &situations(), effort.healthy_runs_of_users)
 }
 
-fn situations() -> [Situation; 19] {
+fn situations() -> [Situation; 20] {
     const ERRORS: &[&str] = &["error_rate"];
     const DEFAULTS: &[&str] = &["error_rate", "latency"];
     const FEW_USERS: World = World { users: FEW, ..PLAIN };
@@ -86,6 +86,11 @@ fn situations() -> [Situation; 19] {
             "2,000 users, the same, 0.3 % of stable's answers slow",
             World { late: Late::StablesTail, ..STEPS },
             ERRORS,
+        ),
+        (
+            "2,000 users, 30 % of clients give up, by all",
+            World { impatient: 0.3, ..FEW_USERS },
+            &["error_rate", "latency", "unanswered", "client_error_rate"],
         ),
     ]
 }

@@ -1,6 +1,7 @@
 //! What happens to requests: how often both versions fail, when they are down, and how late they answer.
 
 use changeover::model::Side;
+use changeover::telemetry::outcome::Outcome;
 use fastrand::Rng;
 
 use crate::draw::{DURATION_BITS, durations};
@@ -72,6 +73,8 @@ pub(crate) struct World {
     pub(crate) rate: Rate,
     pub(crate) outages: Outages,
     pub(crate) late: Late,
+    /// The part of requests whose clients give up before an answer, whichever version they come to.
+    pub(crate) impatient: f64,
     /// From which tick on the candidate is worse.
     pub(crate) worse: Option<(u64, Worse)>,
 }
@@ -126,8 +129,8 @@ impl<'a> Weather<'a> {
         }
     }
 
-    /// What comes of a request: how many nanoseconds later it ends, and whether it has failed.
-    pub(crate) fn answer(&self, person: &Person, side: Side, arrival: u64, rng: &mut Rng) -> (u64, bool) {
+    /// What comes of a request: how many nanoseconds later it ends, and how.
+    pub(crate) fn answer(&self, person: &Person, side: Side, arrival: u64, rng: &mut Rng) -> (u64, Outcome) {
         let bits = rng.u64(..);
         let mut duration = self.durations[(bits >> (64 - DURATION_BITS)) as usize];
         duration = (duration as f64 * person.pace) as u64;
@@ -143,7 +146,10 @@ impl<'a> Weather<'a> {
             }
             _ => {}
         }
-        (duration, failed)
+        if self.world.impatient > 0.0 && rng.f64() < self.world.impatient {
+            return (rng.u64(0..duration.max(1)), Outcome::Unanswered);
+        }
+        (duration, Outcome::answered(failed))
     }
 
     /// How often somebody's requests fail.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::analysis::test::Direction;
-use crate::config::release::{Analysis, Metric};
+use crate::config::release::{Analysis, Metric, WarmUp};
 use crate::signal::catalog::TEST_MEAN;
 use crate::signal::histogram::bucket;
 use crate::signal::observed::Observed;
@@ -10,12 +10,21 @@ use crate::signal::tally::tests::{self as counts, durations, ended, open};
 use proptest::prelude::*;
 use serde_json::Value;
 
+const MS: u64 = 1_000_000;
+
 fn rules(metrics: &[Metric]) -> Rules {
-    Rules::new(&Analysis { metrics: metrics.to_vec(), ..Analysis::default() }, Unit::Requests, 1)
+    Rules::new(&Analysis { metrics: metrics.to_vec(), ..judged_at_once() }, Unit::Requests, 1)
 }
 
+/// Without a warm-up.
+fn judged_at_once() -> Analysis {
+    let warm_up = Some(WarmUp { requests: Some(0.into()), duration: None });
+    Analysis { warm_up, ..Analysis::default() }
+}
+
+/// Without a tolerated difference.
 fn metric(name: &str) -> Metric {
-    Metric { name: name.into(), ..Metric::default() }
+    Metric { name: name.into(), or_milliseconds: Some(0.0), ..Metric::default() }
 }
 
 fn judge(rules: &Rules) -> Judge {
@@ -63,7 +72,8 @@ fn open_ticks_are_judged_in_their_worst_case() {
         .collect();
     let mut ahead = judge.clone();
     for ((tick, age), expected) in early.iter().zip(vectors["e_low"].as_array().unwrap()) {
-        ahead.add(tick, View::Open { age: *age });
+        let spared = ahead.spared(tick, &rules);
+        ahead.add(tick, View::Open { age: *age }, spared);
         close(ahead.reading().all, expected);
     }
     assert_eq!(*judge.at_least(&early, &rules), ahead, "here the last tick accuses most");
@@ -95,6 +105,40 @@ fn metrics_share_the_false_alarms_by_their_average() {
     let reading = judge.reading();
     assert!((reading.all - f64::midpoint(reading.metrics[0], reading.metrics[1])).abs() < 1e-6);
     assert!((reading.metrics[1] - 1.0).abs() < 1e-12, "no durations, no evidence: {reading:?}");
+}
+
+#[test]
+fn errors_have_half_however_many_other_metrics_there_are() {
+    let all = [metric("error_rate"), metric("latency"), metric("unanswered")];
+    let mut judge = judge(&rules(&all));
+    for number in 1..=3 {
+        judge.close(&tick(number, (5, 5), (1, 95)), &rules(&all), number + 1);
+    }
+    let reading = judge.reading();
+    let [errors, others @ ..] = reading.metrics.as_slice() else { panic!("{reading:?}") };
+    let expected = errors / 2.0 + others.iter().sum::<f64>() / 4.0;
+    assert!((reading.all - expected).abs() < 1e-6, "{reading:?}");
+}
+
+/// A push would be another chance for a false alarm.
+#[test]
+fn no_change_of_metrics_raises_the_evidence() {
+    let names = ["error_rate", "latency", "unanswered"];
+    let mut rng = fastrand::Rng::with_seed(3);
+    for _ in 0..300 {
+        let mut some =
+            || -> Vec<Metric> { names.iter().filter(|_| rng.bool()).map(|name| metric(name)).collect() };
+        let (one, two, three) = (some(), some(), some());
+        let mut judge = judge(&rules(&one));
+        for number in 1..=5 {
+            judge.close(&tick(number, (rng.u64(0..3), 5), (1, 95)), &rules(&one), number + 1);
+        }
+        for next in [two, three, one] {
+            let before = judge.reading().all;
+            judge.redefine(&rules(&next));
+            assert!(judge.reading().all <= before + 1e-9, "{next:?}: {before} {:?}", judge.reading());
+        }
+    }
 }
 
 #[test]
@@ -174,6 +218,57 @@ fn a_common_slowdown_causes_no_finding() {
     assert!(judge.reading().all < 1.0);
 }
 
+/// Its first answers take 200 ms instead of 4.
+#[test]
+fn a_cold_candidate_is_not_accused_of_being_slow() {
+    let latency = || vec![Metric { name: "latency".into(), ..Metric::default() }];
+    for (warm_up, is_accused) in [(None, false), (judged_at_once().warm_up, true)] {
+        let rules =
+            Rules::new(&Analysis { metrics: latency(), warm_up, ..Analysis::default() }, Unit::Requests, 1);
+        let mut judge = judge(&rules);
+        let timed = |number: u64, slow: bool| {
+            let mut tick = tick(number, (0, 10), (0, 190));
+            durations(&mut tick.counts.stable).add(bucket(4 * MS), 190);
+            durations(&mut tick.counts.candidate).add(bucket(if slow { 200 } else { 4 } * MS), 10);
+            tick
+        };
+        // Stable alone at first.
+        let mut alone = timed(1, false);
+        alone.counts.candidate = ended((0, 0));
+        alone.share = None;
+        (1..=100).for_each(|number| {
+            judge.close(&Tick { number, ..alone.clone() }, &rules, number + 1);
+        });
+        for number in 101..=105 {
+            judge.close(&timed(number, true), &rules, number + 1);
+        }
+        let found = judge.reading().all;
+        assert_eq!(found > 100.0, is_accused, "{found}");
+        // Slow for longer than that, it is found.
+        for number in 106..=140 {
+            judge.close(&timed(number, true), &rules, number + 1);
+        }
+        assert!(judge.reading().all > 100.0);
+    }
+}
+
+#[test]
+fn a_configured_warm_up_spares_the_candidate_everything() {
+    let warm_up = Some(WarmUp { requests: Some(20.into()), duration: None });
+    let analysis = Analysis { metrics: vec![metric("error_rate")], warm_up, ..Analysis::default() };
+    let rules = Rules::new(&analysis, Unit::Requests, 1);
+    let mut judge = judge(&rules);
+    for number in 1..=4 {
+        judge.close(&tick(number, (5, 5), (0, 95)), &rules, number + 1);
+    }
+    assert!(judge.reading().all < 2.0 && !judge.fails_more());
+    assert_eq!(judge.step_requests(), 0);
+    for number in 5..=6 {
+        judge.close(&tick(number, (5, 5), (0, 95)), &rules, number + 1);
+    }
+    assert!(judge.reading().all > rules.threshold && judge.fails_more());
+}
+
 #[test]
 fn ticks_that_saw_two_weights_and_idle_ones_do_not_count() {
     let rules = rules(&[metric("error_rate")]);
@@ -181,6 +276,7 @@ fn ticks_that_saw_two_weights_and_idle_ones_do_not_count() {
     let before = judge.clone();
     judge.close(&Tick { share: None, ..tick(1, (5, 5), (0, 95)) }, &rules, 2);
     judge.close(&tick(2, (0, 0), (0, 0)), &rules, 3);
+    judge.warmth.clone_from(&before.warmth);
     assert_eq!(judge, before);
     assert_eq!(judge.step_requests(), 0);
 }
@@ -260,7 +356,10 @@ fn a_mean_that_moves_only_on_the_candidate_is_a_finding() {
         }
         assert!(judge.reading().all > rules.threshold, "{:?}", judge.reading());
         let strongest = judge.strongest(211).unwrap();
-        assert_eq!(strongest.test.against, Against::Stable { tolerate: 1.0, direction });
+        assert_eq!(
+            strongest.test.against,
+            Against::Stable { tolerate: 1.0, or_milliseconds: 0.0, direction }
+        );
         let Look::Means(seen) = strongest.seen else { panic!("{:?}", strongest.seen) };
         assert_eq!((seen.candidate.count, seen.stable.count), (21_000, 21_000));
     }

@@ -1,6 +1,6 @@
 //! The judge of users: each event of each user counts once in a run.
 
-use super::{Judge, Look, Step, TestState};
+use super::{Judge, Look, Step, TestState, is_clearly_more};
 use crate::analysis::at_risk::Crowd;
 use crate::analysis::edges::Edges;
 use crate::analysis::evidence::{self, Evidence, RATIOS};
@@ -9,6 +9,7 @@ use crate::analysis::test::{Against, Test};
 use crate::analysis::tick::{Tick, View};
 use crate::analysis::user_set::{MOST_EXACT, Shelf, UserSet};
 use crate::analysis::users::{First, Firsts};
+use crate::analysis::warm_up::WarmUp;
 use crate::model::{Arm, Pair, Side, UserHash};
 use crate::signal::catalog::{self, Kind, Overdue};
 use crate::signal::sample::{Watch, is_in};
@@ -27,7 +28,13 @@ impl Judge {
     }
 
     /// Takes over a closed tick of users.
-    pub(super) fn close_users(&mut self, tick: &Tick, firsts: &Firsts, rules: &Rules) {
+    pub(super) fn close_users(
+        &mut self,
+        tick: &Tick,
+        firsts: &Firsts,
+        rules: &Rules,
+        spared: Option<WarmUp>,
+    ) {
         let Some(share) = tick.compared_at() else {
             return self.tests_mut().for_each(|state| state.spent.add(firsts.of(&state.test).spent));
         };
@@ -36,16 +43,22 @@ impl Judge {
         for state in self.tests_mut() {
             let First { events, spent } = firsts.of(&state.test);
             state.spent.move_to(share);
+            if spared.is_some_and(|warm_up| warm_up.spares(&state.test)) {
+                state.pass_over(ticks);
+                state.spent.add(spent);
+                continue;
+            }
             let odds = users.odds(&state.spent, 0);
             state.evidence.add(ticks, ln_likelihoods(&state.test, events, firsts, odds));
             state.spent.add(spent);
             state.see(events, firsts);
+            state.hear(tick, tick.counts.candidate.requests > 0);
         }
         let newcomers = firsts.newcomers;
         if !self.newcomers.with_strangers {
             self.split.add(ticks, evidence::mismatch(newcomers.candidate, newcomers.total(), share));
         }
-        if self.is_in_step(tick) {
+        if self.is_in_step(tick) && spared.is_none_or(|warm_up| !warm_up.is_of_all) {
             self.step.count_users(firsts, rules);
         }
     }
@@ -78,7 +91,7 @@ impl Judge {
     ///
     /// with `pending` those of stable's users that may still have the event. And a user whose request fails on stable
     /// may have moved to the candidate meanwhile, so the block ends where the assignment changes.
-    pub(super) fn at_least_of_users(&self, open: &[(Tick, usize)]) -> Self {
+    pub(super) fn at_least_of_users(&self, open: &[(Tick, usize)], rules: &Rules) -> Self {
         let mut most = self.clone();
         let Some((first, _)) = open.first() else { return most };
         let is_of_block = |(tick, _): &&(Tick, usize)| {
@@ -91,11 +104,18 @@ impl Judge {
         let begins = self.ticks.saturating_add(1);
         let mut ahead = self.clone();
         let mut blocks: Vec<Block> = self.tests().map(|_| Block::default()).collect();
+        // Who has the event while the candidate is cold has it no more for the first time.
+        let mut spared = None;
         for ((tick, age), firsts) in open.iter().take_while(is_of_block).zip(&firsts) {
+            spared = spared.or(ahead.spared(tick, rules));
             let (Some(share), view) = (tick.compared_at(), View::Open { age: *age }) else { continue };
             ahead.count_tick(tick);
             let ticks = ahead.ticks;
             for ((state, closed), block) in ahead.tests_mut().zip(self.tests()).zip(&mut blocks) {
+                if spared.is_some_and(|warm_up| warm_up.spares(&state.test)) {
+                    state.pass_over(ticks);
+                    continue;
+                }
                 let events = state.meet(tick, view).events;
                 state.see(events, firsts);
                 if state.test.is_bound() {
@@ -285,7 +305,7 @@ fn each_with_event(
             let is_late = |(_, first): &(UserHash, u8)| match signal.overdue {
                 Overdue::Event => true,
                 Overdue::EventUnlessAnswered => *first == tally::First::Unanswered as u8,
-                Overdue::LeftOut => false,
+                Overdue::NoEvent | Overdue::LeftOut => false,
             };
             if view == View::Closed {
                 users.waiting.after(level).filter(is_late).for_each(|(user, _)| visit(user, true));
@@ -339,6 +359,11 @@ impl Default for Newcomers {
 }
 
 impl Newcomers {
+    /// Whether of the candidate's users no larger part than of stable's is among `spent`.
+    pub(super) fn are_alike(&self, spent: &Crowd) -> bool {
+        self.all.parts(spent).is_some_and(|parts| !is_clearly_more(parts.candidate, parts.stable))
+    }
+
     /// Begins a step.
     pub(super) fn begin_step(&mut self) {
         self.of_step = UserSet::exact();
@@ -351,15 +376,21 @@ impl Newcomers {
         self.halve(level);
         let mut firsts =
             Firsts { scale: 1_u64.checked_shl(level.into()).unwrap_or(u64::MAX), ..Firsts::default() };
-        let failed = if view == View::Closed { tally::First::Unanswered } else { tally::First::Failed } as u8;
         for (side, counts) in tick.counts.iter() {
             let Some(users) = &counts.users else { continue };
             for (user, first) in users.seen.after(level) {
                 if self.of_run.insert(user) {
                     firsts.newcomers.count(side);
                 }
-                if in_step && self.of_step.insert(user) {
-                    firsts.requests[side].count(first >= failed);
+                let first = tally::First::of(first);
+                // A request that never got to the version leaves the user new.
+                if !in_step || first == tally::First::Void || !self.of_step.insert(user) {
+                    continue;
+                }
+                match first {
+                    tally::First::GivenUp => firsts.given_up.count(side),
+                    tally::First::Unanswered => firsts.requests[side].count(view == View::Closed),
+                    first => firsts.requests[side].count(first == tally::First::Failed),
                 }
             }
         }
@@ -382,7 +413,9 @@ impl Newcomers {
 
 impl Step {
     fn count_users(&mut self, firsts: &Firsts, rules: &Rules) {
-        self.units = self.units.plus(firsts.all_requests().map(|arm| arm.units));
+        let answered = firsts.all_requests().map(|arm| arm.units);
+        self.units = self.units.plus(answered).plus(firsts.given_up.times(firsts.scale));
+        self.answered = self.answered.saturating_add(answered.candidate);
         if let Some(promotion) = rules.promotion {
             self.errors.add(&firsts.requests, promotion.margin);
         }

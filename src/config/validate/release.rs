@@ -171,6 +171,11 @@ fn set_weight(
     total(weights, &rollout.stable, path, problems);
 }
 
+/// Requests that are not judged at most.
+const MOST_WARM_UP_REQUESTS: u64 = 1_000_000;
+/// Milliseconds that are not judged at most.
+const MOST_WARM_UP: u64 = 3_600_000;
+
 fn analysis(analysis: &Analysis, path: &Path<'_>, problems: &mut Problems) {
     within(analysis.false_alarm, 1e-9, 0.5, &path.field("false_alarm"), problems);
     let deadline = analysis.deadline.as_millis();
@@ -201,6 +206,18 @@ fn analysis(analysis: &Analysis, path: &Path<'_>, problems: &mut Problems) {
     }
     if analysis.progress_deadline.is_some_and(|deadline| deadline.as_millis() < SHORTEST) {
         problems.add(&path.field("progress_deadline"), "expected at least 1s");
+    }
+    if let Some(warm_up) = &analysis.warm_up {
+        let path = path.field("warm_up");
+        if warm_up.requests.is_none() && warm_up.duration.is_none() {
+            problems.add(&path, "says nothing; expected requests, duration or both");
+        }
+        if warm_up.requests.is_some_and(|requests| requests.get() > MOST_WARM_UP_REQUESTS) {
+            problems.add(&path.field("requests"), format_args!("expected at most {MOST_WARM_UP_REQUESTS}"));
+        }
+        if warm_up.duration.is_some_and(|duration| duration.as_millis() > MOST_WARM_UP) {
+            problems.add(&path.field("duration"), "expected at most 1h");
+        }
     }
     if let Some(breaker) = &analysis.circuit_breaker
         && !breaker.consecutive_errors.is_some_and(|errors| CONSECUTIVE_ERRORS.contains(&errors.get()))
@@ -253,6 +270,14 @@ fn metric(metric: &Metric, path: &Path<'_>, problems: &mut Problems) {
     let kind = signal.map_or(Kind::Event, |signal| signal.kind);
     if let Some(tolerate) = metric.tolerate {
         within(tolerate, 1.0, 100.0, &path.field("tolerate"), problems);
+    }
+    if let Some(more) = metric.or_milliseconds {
+        let path = path.field("or_milliseconds");
+        within(more, 0.0, 3_600_000.0, &path, problems);
+        if kind != Kind::Duration {
+            problems
+                .add(&path, format_args!("a tolerated difference of durations; {} has none", metric.name));
+        }
     }
     if let Some(max) = metric.max {
         if kind == Kind::Event {

@@ -5,6 +5,7 @@ use super::*;
 use crate::fleet::shared::FORM;
 use crate::model::UserHash;
 use crate::rollout::event::Event;
+use crate::telemetry::outcome::Outcome;
 use siphasher::sip::SipHasher24;
 
 /// An Envoy in which everything has happened that is written down in a way of its own.
@@ -35,7 +36,7 @@ fn eventful() -> Memory {
                 let clock = fleet.clock();
                 let request = fleet.vms[1].arrive(rollout, side, user, clock).unwrap();
                 let fails = side == Side::Candidate && (rollout == 0 || nth % (4 + second) == 0);
-                request.end(1_000_000 << (nth % 12), fails);
+                request.end(1_000_000 << (nth % 12), Outcome::answered(fails));
             }
         }
         fleet.second();

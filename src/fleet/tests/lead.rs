@@ -1,6 +1,7 @@
 //! Which VM leads, and what becomes of one that is late.
 
 use super::*;
+use crate::telemetry::outcome::Outcome;
 
 /// The VM that leads.
 fn leader(fleet: &Fleet) -> VmId {
@@ -72,7 +73,7 @@ fn a_pass_in_pieces_does_what_one_pass_does() {
                 for side in Side::BOTH {
                     let clock = fleet.clock();
                     let request = fleet.vms[1].arrive(rollout, side, None, clock).unwrap();
-                    request.end(1_000_000, second % 3 == 0 && side == Side::Candidate);
+                    request.end(1_000_000, Outcome::answered(second % 3 == 0 && side == Side::Candidate));
                 }
             }
             fleet.now += TICK;

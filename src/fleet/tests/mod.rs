@@ -16,6 +16,7 @@ use crate::rollout::change::{Change, NotChanged};
 use crate::rollout::command::Command;
 use crate::rollout::phase::Phase;
 use crate::rollout::record::Clock;
+use crate::telemetry::outcome::Outcome;
 use crate::telemetry::series::Gauge;
 use serde_json::{Value, json};
 
@@ -98,7 +99,7 @@ impl Fleet {
     fn request(&mut self, vm: usize, side: Side, failed: bool) {
         let clock = self.clock();
         if let Some(request) = self.vms[vm].arrive(0, side, None, clock) {
-            request.end(1_000_000, failed);
+            request.end(1_000_000, Outcome::answered(failed));
         }
     }
 

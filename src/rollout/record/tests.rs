@@ -3,16 +3,18 @@ use crate::analysis::kernel::ratio::Table;
 use crate::analysis::look::Look;
 use crate::analysis::users::tests::hash;
 use crate::config;
-use crate::model::{Draw, UserHash};
+use crate::model::{Draw, Pair, UserHash};
 use crate::rollout::event::Action;
-use crate::signal::catalog::{self, ERROR_RATE, LATENCY};
+use crate::signal::catalog::{self, LATENCY};
 use crate::signal::observed::Observed;
 use crate::telemetry::ledger::{Ledger, Ticket};
+use crate::telemetry::outcome::Outcome;
 use serde_json::json;
 
 mod any_order;
 mod flips;
 mod people;
+mod silence;
 mod users;
 
 const SECOND: u64 = 1_000_000_000;
@@ -83,9 +85,7 @@ impl Worker {
     }
 
     fn end(&mut self, ticket: Ticket, nanoseconds: u64, failed: bool) {
-        self.ledger.observe(&ticket, &LATENCY, Observed::Duration(nanoseconds));
-        self.ledger.observe(&ticket, &ERROR_RATE, Observed::Event(failed));
-        self.ledger.end(ticket);
+        self.ledger.end(ticket, nanoseconds, Outcome::answered(failed));
     }
 }
 

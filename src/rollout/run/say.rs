@@ -201,6 +201,11 @@ pub(super) fn overdue(program: &Program, run: &Run) -> String {
     )
 }
 
+pub(super) fn held_back(program: &Program, run: &Run) -> String {
+    let place = format!("step {} of {}", run.position.saturating_add(1), program.steps.len());
+    format!("{place} of {} is held back: {}", candidate(program), run.reason)
+}
+
 /// The evidence of a finding: `evidence against green: 130 to 1 (it is rolled back at 100 to 1)`. `act`: what the
 /// finding leads to.
 struct EvidenceAgainst<'a> {

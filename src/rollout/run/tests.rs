@@ -8,6 +8,7 @@ use crate::signal::tally::tests::ended;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+mod holds;
 mod trip;
 
 /// The program of a rollout with these fields.

@@ -42,7 +42,8 @@ impl<'a> Turn<'a> {
         if self.run.phase == Phase::Progressing && !self.wait_for_window() {
             match self.run.waits(self.program, self.run.waited) {
                 Some(waits) => {
-                    waits.sentence().clone_into(&mut self.run.reason);
+                    self.run.reason = waits.sentence();
+                    self.alarm_when_held_back(&waits);
                     self.stop_when_overdue();
                 }
                 None => {
@@ -124,6 +125,7 @@ impl<'a> Turn<'a> {
 
     pub(super) fn begin_step(&mut self) {
         (self.run.waited, self.run.resumed_at) = (0, 0);
+        self.run.held_back_from = None;
         self.run.last_uptime = self.now.uptime;
         if let Some(rules) = self.program.rules() {
             self.run.judge.begin_step(rules, self.now.tick.saturating_add(1));
@@ -160,7 +162,7 @@ impl<'a> Turn<'a> {
         let step = self.program.steps.get(self.run.position);
         if matches!(step, Some(Step::Pause(Pause::Person))) {
             self.run.phase = Phase::Paused;
-            Waits::Promotion.sentence().clone_into(&mut self.run.reason);
+            self.run.reason = Waits::Promotion.sentence();
         } else {
             self.run.phase = Phase::Progressing;
             self.run.reason.clear();

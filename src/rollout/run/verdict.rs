@@ -9,6 +9,9 @@ use crate::rollout::policy::Act;
 use crate::rollout::program::{Pause, Program, Step};
 use crate::rollout::waits::Waits;
 
+/// Milliseconds that a step is held back by what speaks against the candidate before an alarm says so.
+const HELD_BACK: u64 = 600_000;
+
 impl Run {
     /// What the present step still waits for when it has waited so many milliseconds; `None`: nothing.
     pub(super) fn waits(&self, program: &Program, waited: u64) -> Option<Waits> {
@@ -30,11 +33,26 @@ impl Run {
             Some(Waits::Split)
         } else if self.judge.is_suspicious() {
             Some(Waits::Suspicion)
+        } else if compared && self.judge.fails_more() {
+            Some(Waits::Failures)
         } else if compared && !self.judge.is_proven(&analysis.rules) {
             Some(Waits::Proof)
+        } else if analysis.policy.waits_for_data() {
+            self.waits_for_data(compared)
         } else {
             None
         }
+    }
+}
+
+impl Run {
+    /// What has to be seen before nothing speaks against the candidate.
+    fn waits_for_data(&self, compared: bool) -> Option<Waits> {
+        if self.judge.step_requests() == 0 {
+            return Some(Waits::Answer);
+        }
+        let unheard = self.judge.unheard().filter(|_| compared)?;
+        Some(Waits::Metric(unheard.to_string()))
     }
 }
 
@@ -100,6 +118,19 @@ impl Turn<'_> {
                 Some((Action::Pause, sentence.to_owned()))
             }
             Act::Rollback => None,
+        }
+    }
+
+    /// Reports once that something has held the step back for long.
+    pub(super) fn alarm_when_held_back(&mut self, waits: &Waits) {
+        if !waits.is_against_candidate() {
+            self.run.held_back_from = None;
+            return;
+        }
+        let (from, alarmed) = *self.run.held_back_from.get_or_insert((self.run.waited, false));
+        if !alarmed && self.run.waited.saturating_sub(from) >= HELD_BACK {
+            self.run.held_back_from = Some((from, true));
+            self.happen(Actor::Auto, Action::Alarm, say::held_back(self.program, self.run));
         }
     }
 

@@ -17,9 +17,7 @@ fn draw(side: Side, user: Option<u64>) -> Draw {
 }
 
 fn end(ledger: &mut Ledger, ticket: Ticket, nanoseconds: u64, failed: bool) {
-    ledger.observe(&ticket, &LATENCY, Observed::Duration(nanoseconds));
-    ledger.observe(&ticket, &ERROR_RATE, Observed::Event(failed));
-    ledger.end(ticket);
+    ledger.end(ticket, nanoseconds, Outcome::answered(failed));
 }
 
 fn errors(counts: &Counts) -> u64 {
@@ -99,7 +97,7 @@ fn a_signal_counts_from_the_next_tick_on_and_only_while_it_is_wanted() {
     let observe = |ledger: &mut Ledger, tick: u64| {
         let ticket = ledger.arrive(tick, draw(Side::Candidate, None));
         ledger.observe(&ticket, &catalog::TEST_EVENT, Observed::Event(true));
-        ledger.end(ticket);
+        end(ledger, ticket, MS, false);
         let entries = ledger.entries(u64::MAX);
         entries.last().unwrap().counts.candidate.tally(catalog::TEST_EVENT.id).cloned()
     };
@@ -185,4 +183,28 @@ fn ticks_that_are_never_judged_are_bounded() {
         ledger.arrive(tick, draw(Side::Stable, None));
     }
     assert_eq!((ledger.entries(u64::MAX).len(), ledger.take_dropped()), (MOST_ENTRIES, 744));
+}
+
+/// What became of it decides what it is a proof of.
+#[test]
+fn only_answers_and_errors_say_something_for_the_version() {
+    let mut ledger = ledger();
+    let outcomes = [Outcome::Ok, Outcome::Error, Outcome::Unanswered, Outcome::Aborted];
+    for (user, outcome) in (0..).zip(outcomes) {
+        let ticket = ledger.arrive(1, draw(Side::Candidate, Some(user)));
+        ledger.end(ticket, MS, outcome);
+    }
+    let stream = ledger.arrive(1, draw(Side::Candidate, Some(4)));
+    ledger.answer(&stream);
+    ledger.observe(&stream, &LATENCY, Observed::Duration(MS));
+    ledger.end(stream, 60_000 * MS, Outcome::Aborted);
+    let entry = ledger.entries(u64::MAX).remove(0);
+    let counts = &entry.counts.candidate;
+    assert_eq!((counts.requests, counts.open, counts.silent), (5, 0, 2));
+    assert_eq!((errors(counts), counts.events(&UNANSWERED)), (1, 1));
+    let mut firsts: Vec<First> =
+        counts.users.as_ref().unwrap().seen.after(0).map(|(_, first)| First::of(first)).collect();
+    firsts.sort_unstable();
+    let expected = [First::Well, First::Well, First::Failed, First::GivenUp, First::Void];
+    assert_eq!(firsts, expected, "a stream that its client leaves was answered");
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::analysis::users::tests::hash;
-use crate::config::release::{Analysis, Metric};
+use crate::config::release::{Analysis, Metric, WarmUp};
 use crate::model::Unit;
 use crate::signal::catalog::{DEFAULT, ERROR_RATE, LATENCY};
 use crate::signal::histogram::bucket;
@@ -11,9 +11,11 @@ use proptest::prelude::*;
 const MS: u64 = 1_000_000;
 
 fn rules(metrics: &[&str]) -> Rules {
-    let metric = |name: &&str| Metric { name: (*name).into(), ..Metric::default() };
+    let metric =
+        |name: &&str| Metric { name: (*name).into(), or_milliseconds: Some(0.0), ..Metric::default() };
     let metrics = metrics.iter().map(metric).collect();
-    Rules::new(&Analysis { metrics, ..Analysis::default() }, Unit::Users, 1)
+    let warm_up = Some(WarmUp { requests: Some(0.into()), duration: None });
+    Rules::new(&Analysis { metrics, warm_up, ..Analysis::default() }, Unit::Users, 1)
 }
 
 fn judge(rules: &Rules) -> Judge {

@@ -114,9 +114,7 @@ impl Replay {
     fn new(program: Program) -> Option<Self> {
         program.candidate.as_ref()?;
         let rules = program.rules()?.clone();
-        let mut judge = Judge::default();
-        judge.redefine(&rules);
-        Some(Self { program, rules, judge, before: None, rollback_was_due: false })
+        Some(Self { program, rules, judge: Judge::default(), before: None, rollback_was_due: false })
     }
 
     /// Answers each line of a recording as it comes; ends early when the output is closed.
@@ -137,6 +135,11 @@ impl Replay {
     /// Judges a tick; answers a line for each metric and one for all.
     fn line(&mut self, line: &str) -> Result<String, String> {
         let line = recording::read(line)?;
+        if self.before.is_none() {
+            line.keep_recorded(&mut self.rules);
+            self.judge = Judge::default();
+            self.judge.redefine(&self.rules);
+        }
         let (tick, firsts, weights) = line.tick(&self.program, &self.rules)?;
         match &self.before {
             Some((before, _)) if tick.number <= *before => {

@@ -9,7 +9,7 @@ use changeover::analysis::users::{First, Firsts};
 use changeover::config::units::Percent;
 use changeover::model::{Arm, Pair, Share, Shares, Side, Unit};
 use changeover::rollout::program::Program;
-use changeover::signal::catalog::{self, Kind, LATENCY, Signal};
+use changeover::signal::catalog::{self, ERROR_RATE, Kind, LATENCY, Signal};
 use changeover::signal::histogram::{self, Histogram};
 use changeover::signal::tally::{Counts, Tally};
 use serde::Deserialize;
@@ -58,6 +58,17 @@ pub(super) fn read(line: &str) -> Result<Line, String> {
 }
 
 impl Line {
+    /// Takes metrics out that the recording does not have: it may be older than their signals.
+    pub(super) fn keep_recorded(&self, rules: &mut Rules) {
+        let is_event = |name: &str| self.versions.values().any(|version| version.events.contains_key(name));
+        let is_recorded = |test: &Test| {
+            let signal = catalog::by_id(test.signal);
+            [ERROR_RATE.id, LATENCY.id].contains(&test.signal)
+                || signal.is_some_and(|signal| is_event(signal.name))
+        };
+        rules.metrics.retain(|metric| metric.tests.iter().all(is_recorded));
+    }
+
     /// The tick as the judge wants it, what it shows of users where they are judged, and the weights of the versions
     /// besides stable.
     pub(super) fn tick(
@@ -124,6 +135,7 @@ fn firsts_of(rules: &Rules, users: &Pair<UsersOf>) -> Firsts {
         events: rules.tests().map(|test| (*test, first(test))).collect(),
         newcomers: Pair::default(),
         requests: users.as_ref().map(|users| users.first_requests),
+        given_up: Pair::default(),
         scale: 1,
     }
 }

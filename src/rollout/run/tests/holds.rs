@@ -1,0 +1,154 @@
+//! What holds a step that nothing strong enough for a rollback speaks against.
+
+use super::*;
+use crate::signal::tally::tests::durations;
+
+/// A pause of a second at 5 % with this analysis, then another.
+fn short_steps(analysis: &Value) -> Program {
+    program(&json!({
+        "steps": [{"set_weight": 5}, {"pause": {"duration": "1s"}}, {"set_weight": 50}, {"pause": {"duration": "1s"}}],
+        "analysis": analysis,
+    }))
+}
+
+fn errors_only() -> Value {
+    json!({"metrics": [{"name": "error_rate"}]})
+}
+
+/// A second in which both versions have (wrong, requests).
+fn second_of(
+    run: &mut Run,
+    program: &Program,
+    now: u64,
+    candidate: (u64, u64),
+    stable: (u64, u64),
+) -> Vec<Event> {
+    let counts = Pair::new(ended(candidate), ended(stable));
+    let tick = Tick { number: now - 1, share: run.candidate_share(program), counts, ..Tick::default() };
+    run.close(program, &tick, at(now));
+    run.tick(program, &[], at(now))
+}
+
+#[test]
+fn a_step_without_an_answer_of_the_candidate_does_not_end() {
+    let program = short_steps(&json!({}));
+    let (mut run, _) = Run::begin(&program, at(0));
+    for now in 1..=50_000 {
+        assert_eq!(run.tick(&program, &[], at(now)), [], "a quiet night");
+    }
+    assert_eq!((run.phase, green(&run)), (Phase::Progressing, 500));
+    assert_eq!(run.reason, "the step waits for an answer of the candidate");
+    let proceed = short_steps(&json!({"no_data": "proceed"}));
+    let (mut run, _) = Run::begin(&proceed, at(0));
+    (1..=10).for_each(|now| drop(run.tick(&proceed, &[], at(now))));
+    assert_eq!(run.phase, Phase::Succeeded, "where that is configured");
+}
+
+#[test]
+fn a_step_waits_until_every_metric_could_be_judged_and_says_for_what() {
+    let program = short_steps(&json!({"metrics": [{"name": "error_rate"}, {"name": "latency"}]}));
+    let (mut run, _) = Run::begin(&program, at(0));
+    second_of(&mut run, &program, 1, (0, 1), (0, 0));
+    second_of(&mut run, &program, 2, (0, 0), (0, 0));
+    assert_eq!(
+        run.reason,
+        "the step waits until every metric can be judged: error_rate: no second yet with requests of both versions"
+    );
+    for now in 3..=5 {
+        let mut counts = Pair::new(ended((0, 5)), ended((0, 66)));
+        durations(&mut counts.stable).add(20, 66);
+        durations(&mut counts.candidate).add(20, 5);
+        run.close(&program, &Tick { number: now - 1, share: Some(0.05), counts, ..Tick::default() }, at(now));
+        run.tick(&program, &[], at(now));
+    }
+    assert_eq!(
+        run.reason,
+        "the step waits until every metric can be judged: latency: 198 of 200 stable requests"
+    );
+    for now in 6..=14 {
+        let mut counts = Pair::new(ended((0, 5)), ended((0, 66)));
+        durations(&mut counts.stable).add(20, 66);
+        durations(&mut counts.candidate).add(20, 5);
+        run.close(&program, &Tick { number: now - 1, share: Some(0.05), counts, ..Tick::default() }, at(now));
+        run.tick(&program, &[], at(now));
+    }
+    assert_eq!(green(&run), 5_000);
+}
+
+#[test]
+fn a_step_does_not_end_while_the_candidate_fails_clearly_more_often() {
+    let program = short_steps(&errors_only());
+    let (mut run, _) = Run::begin(&program, at(0));
+    // At even shares, five of five against none of five say too little for a rollback.
+    run.command(&program, Command::Promote { full: false }, at(0)).unwrap();
+    assert_eq!(green(&run), 5_000);
+    let mut alarms = 0;
+    for now in 1..=700 {
+        let failing = if now == 2 { (5, 5) } else { (0, 0) };
+        let events = second_of(&mut run, &program, now, failing, (0, failing.1));
+        alarms += events.iter().filter(|event| event.action == Action::Alarm).count();
+    }
+    assert_eq!((run.phase, run.judge.is_suspicious()), (Phase::Progressing, false));
+    assert_eq!(run.reason, "the step waits: more of the candidate's requests fail than of stable's");
+    assert_eq!(alarms, 1, "it has waited for long");
+    // Good answers outweigh them.
+    (701..=715).for_each(|now| drop(second_of(&mut run, &program, now, (0, 40), (0, 40))));
+    assert_eq!(run.phase, Phase::Succeeded, "{}", run.reason);
+}
+
+#[test]
+fn a_candidate_that_fails_as_often_as_stable_is_not_held_back() {
+    let program = short_steps(&errors_only());
+    let mut rng = fastrand::Rng::with_seed(1);
+    let held = (0..200).filter(|_| {
+        let (mut run, _) = Run::begin(&program, at(0));
+        let mut wrong = |requests: u64| (0..requests).filter(|_| rng.u8(..100) < 2).count() as u64;
+        for now in 1..=10 {
+            let (candidate, stable) = ((wrong(50), 50), (wrong(950), 950));
+            second_of(&mut run, &program, now, candidate, stable);
+        }
+        green(&run) == 500
+    });
+    let held = held.count();
+    assert!(held <= 2, "{held} of 200 were still held back after 500 requests");
+}
+
+proptest! {
+    #[test]
+    fn no_order_of_events_promotes_a_candidate_without_an_answer(
+        seconds in prop::collection::vec((0..40_u64, 0..40_u64, 0..3_u64, 1..20_u64), 1..60),
+        promote_when in any::<bool>(),
+        pause in prop::option::of(1..3_u64),
+    ) {
+        let mut analysis = errors_only();
+        if promote_when {
+            analysis["promote_when"] = json!({});
+        }
+        let mut wait = json!({"duration": "1s"});
+        if let Some(requests) = pause {
+            wait["min_requests"] = json!(requests);
+        }
+        let program = program(&json!({
+            "steps": [{"set_weight": 5}, {"pause": wait}, {"set_weight": 50}, {"pause": wait}],
+            "analysis": analysis,
+        }));
+        let (mut run, _) = Run::begin(&program, at(0));
+        let mut now = 0;
+        for (requests, of_stable, failed, elapsed) in seconds {
+            now += elapsed;
+            // All of the candidate's requests are given up, refused, or still open.
+            let mut candidate = ended((0, requests));
+            candidate.silent = requests;
+            let counts = Pair::new(candidate, ended((failed.min(of_stable), of_stable)));
+            let share = run.candidate_share(&program);
+            run.close(&program, &Tick { number: now, share, counts, ..Tick::default() }, at(now));
+            match failed {
+                0 => drop(run.command(&program, Command::Pause, at(now))),
+                1 => drop(run.command(&program, Command::Resume, at(now))),
+                _ => drop(run.push(&program, &program, at(now))),
+            }
+            run.tick(&program, &[], at(now + 1));
+            prop_assert!(green(&run) <= 500, "{}", run.reason);
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What must not be promoted: a candidate that hangs, is silent, or answers something else than stable.
+
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use crate::control_test::{get, known};
+use crate::harness::*;
+use crate::rollout_test::wait_for_event;
+use crate::{between, blue_and_green};
+
+/// The rollout, once its reason begins so.
+async fn wait_for_reason(envoy: &Envoy, reason: &str) -> serde_json::Value {
+    wait_for(reason, async || {
+        let rollout = get(envoy, "/v1/rollouts/digits").await.1;
+        rollout["reason"].as_str().is_some_and(|found| found.starts_with(reason)).then_some(rollout)
+    })
+    .await
+}
+
+/// A client that leaves once its request has come to an upstream that does not answer, or is answered.
+async fn impatient(address: std::net::SocketAddr) {
+    let Ok(mut stream) = TcpStream::connect(address).await else { return };
+    let request = b"GET / HTTP/1.1\r\nhost: models.example.com\r\nconnection: close\r\n\r\n";
+    if stream.write_all(request).await.is_ok() {
+        let mut answer = Vec::new();
+        let read = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut answer);
+        drop(tokio::time::timeout(Duration::from_millis(300), read).await);
+    }
+}
+
+/// Clients leave long before the deadline.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_that_hangs_is_rolled_back_although_its_clients_leave() {
+    let (blue, green) = blue_and_green().await;
+    green.set(Behaviour::Gate);
+    let config = Config::rollout(
+        "steps: [{set_weight: 50}, {pause: {duration: 1s, min_requests: 5}}, {set_weight: 75}, {pause: {}}], analysis: {}",
+    );
+    let envoy = between(&blue, &green, config).control().workers(2).start().await;
+    let address = envoy.address();
+    let clients = tokio::spawn(async move {
+        loop {
+            let clients: Vec<_> = (0..8).map(|_| tokio::spawn(impatient(address))).collect();
+            for client in clients {
+                client.await.expect("a client");
+            }
+        }
+    });
+    let event = wait_for_event(&envoy, "rollback").await;
+    clients.abort();
+    assert_eq!(event["rule"], "unanswered", "{event}");
+    let metrics = envoy.metrics().await;
+    let of = |version| {
+        metrics.sum("changeover_requests_total", &[("version", version), ("outcome", "unanswered")])
+    };
+    assert!(of("green") > 0.0 && of("blue") == 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_waits_for_data_and_says_which() {
+    let (blue, green) = blue_and_green().await;
+    let config = Config::rollout(
+        "steps: [{set_weight: 50}, {pause: {duration: 1s}}, {set_weight: 75}, {pause: {}}], analysis: {}",
+    );
+    let envoy = between(&blue, &green, config).control().start().await;
+    known(&envoy).await;
+    let rollout = wait_for_reason(&envoy, "the step waits for an answer of the candidate").await;
+    assert_eq!(rollout["weights"]["green"], 50, "{rollout}");
+    Load::to(envoy.address()).send(60).await.assert_all_ok();
+    let rollout = wait_for_reason(&envoy, "the step waits until every metric can be judged: latency: ").await;
+    assert!(
+        rollout["reason"].as_str().is_some_and(|reason| reason.ends_with(" of 200 stable requests")),
+        "{rollout}"
+    );
+    let running = Load::to(envoy.address()).connections(16).per_second(300.0).start();
+    wait_for("the next step", async || {
+        (get(&envoy, "/v1/rollouts/digits").await.1["weights"]["green"] == 75).then_some(())
+    })
+    .await;
+    running.stop().await.assert_all_ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_that_answers_404_to_everything_is_rolled_back() {
+    let (blue, green) = blue_and_green().await;
+    green.set(Behaviour::Status(404));
+    blue.set(Behaviour::OneIn(5, Box::new(Behaviour::Status(404))));
+    let config = Config::rollout("steps: [{set_weight: 20}, {pause: {}}], analysis: {promote_when: {}}");
+    let envoy = between(&blue, &green, config).start().await;
+    let running = Load::to(envoy.address()).connections(16).per_second(200.0).start();
+    let event = wait_for_event(&envoy, "rollback").await;
+    assert_eq!(event["rule"], "client_error_rate", "{event}");
+    running.stop().await;
+}
+
+/// Nobody's answers: a filter behind ours gave them.
+#[tokio::test(flavor = "multi_thread")]
+async fn denials_of_filters_behind_are_no_answers() {
+    let (blue, green) = blue_and_green().await;
+    let rbac = serde_json::json!({
+        "name": "envoy.filters.http.rbac",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
+            "rules": {"action": "DENY", "policies": {"all": {"permissions": [{"any": true}], "principals": [{"any": true}]}}},
+        },
+    });
+    let setup = between(&blue, &green, Config::rollout("weights: {green: 50}"))
+        .edit_hcm(|hcm| hcm["http_filters"].as_array_mut().expect("filters").insert(1, rbac));
+    let envoy = setup.start().await;
+    let tally = Load::to(envoy.address()).send(20).await;
+    assert_eq!(tally.by_status.get(&403), Some(&20), "{:?}", tally.by_status);
+    let aborted = wait_for("twenty requests", async || {
+        let metrics = envoy.metrics().await;
+        (metrics.sum("changeover_requests_total", &[]) >= 20.0)
+            .then(|| metrics.sum("changeover_requests_total", &[("outcome", "aborted")]))
+    });
+    assert_eq!(aborted.await, 20.0);
+}
