@@ -5,10 +5,8 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::control_test::{get, known};
+use crate::harness::control::{get, known};
 use crate::harness::*;
-use crate::rollout_test::wait_for_event;
-use crate::{between, blue_and_green};
 
 /// The rollout, once its reason begins so.
 async fn wait_for_reason(envoy: &Envoy, reason: &str) -> serde_json::Value {

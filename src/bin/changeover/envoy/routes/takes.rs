@@ -47,38 +47,23 @@ impl Requests<'_> {
     }
 
     fn path(&self, matches: &Node<'_>) -> Takes {
-        let fold = |text: &str| match matches.value.get("case_sensitive") {
-            Some(Value::Bool(false)) => text.to_ascii_lowercase(),
-            _ => text.to_owned(),
-        };
-        let (own, is_whole) = match self.matches.path_rule() {
-            PathRule::Exact(path) => (fold(path), true),
-            PathRule::Prefix(prefix) => (fold(prefix), false),
-            PathRule::Any => ("/".to_owned(), false),
-        };
-        let below =
-            |wanted: &str| if !is_whole && wanted.starts_with(&own) { Takes::Some } else { Takes::None };
-        let prefix = |wanted: &str| if own.starts_with(wanted) { Takes::All } else { below(wanted) };
-        let exact = |wanted: &str| if is_whole && own == wanted { Takes::All } else { below(wanted) };
-        let text = |field| matches.text(field).map(fold);
-        if let Some(wanted) = text("prefix") {
-            prefix(&wanted)
-        } else if let Some(wanted) = text("path") {
-            exact(&wanted)
-        } else if let Some(wanted) = text("path_separated_prefix") {
-            // The prefix itself, and what follows it behind a slash.
-            exact(&wanted).min(prefix(&format!("{wanted}/")))
-        } else if let Some(regex) = matches.field("safe_regex").and_then(|regex| regex.text("regex")) {
-            match regex.strip_suffix(".*") {
-                Some(head) if is_literal(head) => prefix(head),
-                None if is_literal(regex) => exact(regex),
-                _ => Takes::Unclear,
-            }
-        } else if matches.field("connect_matcher").is_some() {
+        if matches.field("connect_matcher").is_some() {
             let connects = self.matches.methods.iter().any(|method| method == "CONNECT");
-            if connects { Takes::Unclear } else { Takes::None }
-        } else {
-            Takes::Unclear
+            return if connects { Takes::Unclear } else { Takes::None };
+        }
+        match self.matches.path_rule() {
+            PathRule::Exact(path) => path_taken(matches, path, true),
+            PathRule::Prefix(prefix) => path_taken(matches, prefix, false),
+            PathRule::SeparatedPrefix(prefix) => {
+                let itself = path_taken(matches, prefix, true);
+                let below = path_taken(matches, &format!("{prefix}/"), false);
+                if itself == below || [itself, below].contains(&Takes::Unclear) {
+                    itself.min(below)
+                } else {
+                    Takes::Some
+                }
+            }
+            PathRule::Any => path_taken(matches, "/", false),
         }
     }
 
@@ -106,6 +91,35 @@ impl Requests<'_> {
                 }
             }
         }
+    }
+}
+
+/// How many requests a route's path takes: of those with exactly this path, or of those whose path begins with it.
+fn path_taken(matches: &Node<'_>, own: &str, is_whole: bool) -> Takes {
+    let fold = |text: &str| match matches.value.get("case_sensitive") {
+        Some(Value::Bool(false)) => text.to_ascii_lowercase(),
+        _ => text.to_owned(),
+    };
+    let own = fold(own);
+    let below = |wanted: &str| if !is_whole && wanted.starts_with(&own) { Takes::Some } else { Takes::None };
+    let prefix = |wanted: &str| if own.starts_with(wanted) { Takes::All } else { below(wanted) };
+    let exact = |wanted: &str| if is_whole && own == wanted { Takes::All } else { below(wanted) };
+    let text = |field| matches.text(field).map(fold);
+    if let Some(wanted) = text("prefix") {
+        prefix(&wanted)
+    } else if let Some(wanted) = text("path") {
+        exact(&wanted)
+    } else if let Some(wanted) = text("path_separated_prefix") {
+        // The prefix itself, and what follows it behind a slash.
+        exact(&wanted).min(prefix(&format!("{wanted}/")))
+    } else if let Some(regex) = matches.field("safe_regex").and_then(|regex| regex.text("regex")) {
+        match regex.strip_suffix(".*") {
+            Some(head) if is_literal(head) => prefix(head),
+            None if is_literal(regex) => exact(regex),
+            _ => Takes::Unclear,
+        }
+    } else {
+        Takes::Unclear
     }
 }
 
