@@ -113,7 +113,10 @@ impl Replay {
     /// `None` if nothing is judged.
     fn new(program: Program) -> Option<Self> {
         program.candidate.as_ref()?;
-        let rules = program.rules()?.clone();
+        let mut rules = program.rules()?.clone();
+        if !rules.warm_up.is_of_all {
+            rules.warm_up.requests = 0; // a recording may begin anywhere
+        }
         Some(Self { program, rules, judge: Judge::default(), before: None, rollback_was_due: false })
     }
 

@@ -11,7 +11,7 @@ rollouts:
   steps: [{set_weight: 5}, {pause: {}}]
   analysis: {metrics: [{name: error_rate}]}
 ";
-const BY_LATENCY: &str = "{name: latency, quantiles: [0.5], tolerate: 1}";
+const BY_LATENCY: &str = "{name: latency, or_milliseconds: 0, quantiles: [0.5], tolerate: 1}";
 
 fn replay(config: &str) -> Replay {
     let mut findings = Findings::default();
