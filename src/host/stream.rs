@@ -12,6 +12,7 @@ use crate::abi::pairs;
 use crate::fleet::member::TICK;
 use crate::model::{Draw, header};
 use crate::routing::affinity::is_shared;
+use crate::routing::mirror::Mirrored;
 use crate::routing::request::Request;
 use crate::signal::catalog;
 use crate::signal::observed::Observed;
@@ -91,10 +92,13 @@ impl Request for CurrentRequest {
 }
 
 impl CurrentRequest {
-    /// Removes a header, if it is there: any change has Envoy choose the route again.
-    fn forget(&self, name: &str) {
-        if self.header(name).is_some() {
-            calls::remove_header(Headers::Request, name);
+    /// Sets a header of the filter's own, or removes what a client has left, or this request's earlier pass before an
+    /// internal redirect. What is not there is not removed: any change has Envoy choose the route again.
+    fn put(&self, name: &str, value: Option<&str>) {
+        match value {
+            Some(value) => calls::set_header(Headers::Request, name, value),
+            None if self.header(name).is_some() => calls::remove_header(Headers::Request, name),
+            None => {}
         }
     }
 }
@@ -106,25 +110,27 @@ impl Stream {
 
     /// Decides where the request goes and sets the header for Envoy's routes. `None`: it is not followed.
     fn route(&self, loaded: &Rc<Loaded>, request: &CurrentRequest) -> Option<Routed> {
-        let (rollout, decision) = self.vm.draw(|rng| loaded.plan.route(request, rng))?;
-        let settings = loaded.plan.rollouts().get(rollout)?;
-        let version = settings.versions.get(decision.version)?;
-        calls::set_header(Headers::Request, header::CLUSTER, &version.cluster);
-        if settings.tells_upstream {
-            calls::set_header(Headers::Request, header::VERSION, &version.name);
-        }
+        let drawn = self.vm.draw(|rng| loaded.plan.route(request, rng));
+        let settings = drawn.as_ref().and_then(|(rollout, _)| loaded.plan.rollouts().get(*rollout));
+        let version_at = |at: usize| settings.and_then(|settings| settings.versions.get(at));
+        let version = drawn.as_ref().and_then(|(_, decision)| version_at(decision.version));
+        request.put(header::CLUSTER, version.map(|version| version.cluster.as_str()));
+        let told = version.filter(|_| settings.is_some_and(|settings| settings.tells_upstream));
+        request.put(header::VERSION, told.map(|version| version.name.as_str()));
+        let mirrored = drawn.as_ref().and_then(|(_, decision)| decision.mirror.as_ref());
+        let is_sent = |mirrored: &&Mirrored| mirrored.result == MirrorResult::Sent;
+        let shadow = mirrored.filter(is_sent).and_then(|mirrored| version_at(mirrored.to));
+        request.put(header::MIRROR, shadow.map(|shadow| shadow.cluster.as_str()));
+        let (rollout, decision) = drawn?;
+        version?;
         if decision.is_copy {
             return None;
         }
-        request.forget(header::SHADOW);
-        if let Some(mirrored) = decision.mirror {
-            if let (MirrorResult::Sent, Some(shadow)) = (mirrored.result, settings.versions.get(mirrored.to))
-            {
-                calls::set_header(Headers::Request, header::MIRROR, &shadow.cluster);
-            }
-            if let Some(shadow) = loaded.series(rollout, mirrored.to) {
-                shadow.count_mirrored(mirrored.result);
-            }
+        request.put(header::SHADOW, None);
+        if let Some(mirrored) = decision.mirror
+            && let Some(shadow) = loaded.series(rollout, mirrored.to)
+        {
+            shadow.count_mirrored(mirrored.result);
         }
         let set_cookie = decision.cookie.map(|(cookie, id)| {
             let secure =
@@ -164,8 +170,6 @@ impl Stream {
             reads_all_headers: loaded.as_ref().is_some_and(|loaded| loaded.plan.reads_several_headers),
             headers: OnceCell::new(),
         };
-        // Left by a client, or by this request's earlier pass before an internal redirect.
-        [header::CLUSTER, header::MIRROR, header::VERSION].into_iter().for_each(|name| request.forget(name));
         self.routed = loaded.and_then(|loaded| self.route(&loaded, &request));
         if let Some(routed) = self.routed.as_mut().filter(|_| end_of_stream) {
             routed.ask(routed.begun);
@@ -189,9 +193,10 @@ impl Stream {
     }
 
     pub(super) fn on_response_headers(&mut self, end_of_stream: bool) {
-        // An upstream's own words about versions and routes are not the filter's.
-        header::ALL.into_iter().for_each(|name| calls::remove_header(Headers::Response, name));
-        let Some(routed) = &mut self.routed else { return };
+        let Some(routed) = &mut self.routed else {
+            calls::remove_header(Headers::Response, header::VERSION);
+            return;
+        };
         routed.may_be_grpc = end_of_stream;
         if end_of_stream {
             routed.answered = Some(calls::uptime());
@@ -221,11 +226,13 @@ impl Stream {
         }
         routed.look_who_serves(asked / TICK);
         let rollout = routed.loaded.plan.rollouts().get(routed.rollout);
-        if let Some(rollout) = rollout.filter(|rollout| rollout.tells_client)
-            && let Some(version) = rollout.versions.get(routed.version)
-            && !matches!(routed.served, Served::ByAnother | Served::ByNone)
-        {
-            calls::set_header(Headers::Response, header::VERSION, &version.name);
+        let told = rollout.filter(|rollout| {
+            rollout.tells_client && !matches!(routed.served, Served::ByAnother | Served::ByNone)
+        });
+        match told.and_then(|rollout| rollout.versions.get(routed.version)) {
+            Some(version) => calls::set_header(Headers::Response, header::VERSION, &version.name),
+            // What an upstream says of versions is not the filter's.
+            None => calls::remove_header(Headers::Response, header::VERSION),
         }
     }
 
