@@ -4,6 +4,7 @@
 //! status 200, and Envoy itself answers 503 for upstreams that do not. Envoy's response flags come first.
 
 use crate::config::release::ErrorWhen;
+use crate::signal::catalog;
 
 /// How a request ended, as far as the version that served it is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +39,7 @@ impl Outcome {
         match self {
             Outcome::Ok => "ok",
             Outcome::Error => "error",
-            Outcome::Unanswered => "unanswered",
+            Outcome::Unanswered => catalog::UNANSWERED.name,
             Outcome::Aborted => "aborted",
             Outcome::Elsewhere => "elsewhere",
         }
