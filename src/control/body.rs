@@ -73,7 +73,7 @@ fn is_nested(value: &Value) -> bool {
     value.is_object() || value.is_array()
 }
 
-/// The colons between names and values in valid JSON.
+/// The colons between names and values in valid JSON. A reader of its own that sees both fields costs the module 5 KB.
 fn colons(json: &[u8]) -> usize {
     let (mut count, mut in_text, mut is_escaped) = (0_usize, false, false);
     for byte in json {

@@ -210,14 +210,14 @@ async fn a_wrong_request_is_explained_and_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_thousand_five_hundred_rollouts_come_in_three_pages() {
+async fn two_hundred_and_fifty_rollouts_come_in_three_pages() {
     let (blue, green) = blue_and_green().await;
     let rollout = |n: usize| Config::blue_green(&format!("r{n}"), &format!("match: {{prefix: /m{n}/}}"));
-    let all = (0..2_500).map(rollout).collect::<Vec<_>>().join(", ");
+    let all = (0..250).map(rollout).collect::<Vec<_>>().join(", ");
     let envoy =
         between(&blue, &green, Config::Struct(format!("{{rollouts: [{all}]}}"))).control().start().await;
     wait_for("the rollouts", async || {
-        let (_, page) = get(&envoy, "/v1/rollouts?after=r998").await;
+        let (_, page) = get(&envoy, "/v1/rollouts?after=r98").await;
         page["rollouts"].as_array().is_some_and(|rollouts| !rollouts.is_empty()).then_some(())
     })
     .await;
@@ -232,13 +232,13 @@ async fn two_thousand_five_hundred_rollouts_come_in_three_pages() {
         assert_eq!(Some(next), names.last().map(String::as_str));
         path = format!("/v1/rollouts?after={next}");
     }
-    assert_eq!(sizes, [1_000, 1_000, 500]);
+    assert_eq!(sizes, [100, 100, 50]);
     assert!(names.is_sorted());
-    let expected: BTreeSet<String> = (0..2_500).map(|n| format!("r{n}")).collect();
+    let expected: BTreeSet<String> = (0..250).map(|n| format!("r{n}")).collect();
     assert_eq!(names.into_iter().collect::<BTreeSet<_>>(), expected, "each once");
     // Names that are not there are places in the order all the same.
-    let (_, rest) = get(&envoy, "/v1/rollouts?after=r9989").await;
-    assert_eq!((&rest["rollouts"][0]["name"], &rest["next"]), (&json!("r999"), &Value::Null), "{rest}");
+    let (_, rest) = get(&envoy, "/v1/rollouts?after=r989").await;
+    assert_eq!((&rest["rollouts"][0]["name"], &rest["next"]), (&json!("r99"), &Value::Null), "{rest}");
     let (_, none) = get(&envoy, "/v1/rollouts?after=zzz").await;
     assert_eq!(none, json!({"rollouts": [], "next": null}));
 }
