@@ -54,12 +54,15 @@ demo: $(WASM) $(ENVOY) target/venv/.ready ## All of it on a real Envoy: canary, 
 	@target/venv/bin/python examples/demo/demo.py --envoy $(ENVOY) $(if $(KEEP),--keep)
 
 ##@ Work on it
-.PHONY: test test-unit test-node test-judge test-envoy test-long test-oldest test-matrix test-crds test-openapi test-examples test-compose simulate bench fuzz lint fmt schema cli-docs clean
-test: lint test-unit test-node test-judge test-crds test-examples test-envoy test-long test-oldest test-openapi test-compose ## Everything: lints, unit tests, wasm32 under Node, the judge, examples, real Envoys
+.PHONY: test test-unit test-cli test-node test-judge test-envoy test-long test-oldest test-matrix test-crds test-openapi test-examples test-compose simulate bench fuzz lint fmt schema cli-docs clean
+test: lint test-unit test-cli test-node test-judge test-crds test-examples test-envoy test-long test-oldest test-openapi test-compose ## Everything: lints, unit tests, wasm32 under Node, the judge, examples, real Envoys
 
-test-unit: target/.wasm32 ## The pure core and the command line, natively
+test-unit: target/.wasm32 ## The pure core and the command line, natively: under 10 s once built
 	cargo test --quiet --package json-sieve
-	cargo test --quiet --lib --bins --test node --test cli --test structure
+	cargo test --quiet --lib --bins --test node --test structure
+
+test-cli: ## The command line in a shell, and what docs/cli.md shows
+	cargo test --quiet --test cli
 
 test-node: $(BINDGEN) target/.wasm32 ## The pure core on wasm32, under Node
 	CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=$(CURDIR)/$(BINDGEN) \

@@ -11,7 +11,7 @@ use super::client::{Client, Failure};
 use super::{pages, read, with_known_names};
 
 /// How often it looks.
-const INTERVAL: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = if cfg!(test) { Duration::from_millis(10) } else { Duration::from_secs(1) };
 
 /// What to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -6,12 +6,9 @@ pub(crate) mod takes;
 mod walk;
 
 use changeover::config::schema::Config;
+pub(crate) use changeover::model::header::{CLUSTER, MIRROR, SHADOW};
 
 use super::{Findings, Node};
-
-pub(crate) const CLUSTER: &str = "x-changeover-cluster";
-pub(crate) const MIRROR: &str = "x-changeover-mirror";
-pub(crate) const SHADOW: &str = "x-changeover-shadow";
 
 /// Checks a connection manager whose filter has this configuration (`None`: it comes from elsewhere), with the
 /// route configurations that its RDS may name.
