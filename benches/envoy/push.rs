@@ -1,11 +1,9 @@
-//! How long a push of 1,000 rollouts holds up a worker.
+//! What a push of 1,000 rollouts costs a worker, and how long requests wait for it.
 //!
-//! A push gives each worker a new root context, in its own thread, between two events: for as long as that takes,
-//! the worker's requests wait. That time is the CPU its thread uses from the push until it shows the new
-//! configuration, less what its light load uses in the same time anyway. It is the thread's own, so neither the
-//! main thread, which works on the YAML in the meantime, nor anybody else on the machine adds to it.
-//!
-//! As a check from outside, a client notes its slowest answer meanwhile: that holds whatever else delays it.
+//! A worker reads a push at once and compiles it in pieces, between which requests are served. Its cost is the CPU that
+//! the worker's thread uses from the push until it shows the new configuration, less what its light load uses in the
+//! same time anyway. How long requests wait is a client's slowest answer meanwhile: that includes whatever else delays
+//! it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -24,11 +22,11 @@ const PUSHES: usize = 10;
 /// Between two requests of the client.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// What one push did to the worker.
+/// What one push cost.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Push {
     /// CPU of the worker's thread, in milliseconds.
-    pub(crate) held: f64,
+    pub(crate) cpu: f64,
     /// The client's slowest answer, in milliseconds.
     pub(crate) slowest_answer: f64,
 }
@@ -67,7 +65,7 @@ pub(crate) async fn measure(cpus: &Cpus) -> Vec<Push> {
         hash = envoy.wait_for_hash_other_than(Some(hash)).await;
         let used = (worker(&envoy) - cpu).as_secs_f64();
         pushes.push(Push {
-            held: (used - usual * begun.elapsed().as_secs_f64()) * 1e3,
+            cpu: (used - usual * begun.elapsed().as_secs_f64()) * 1e3,
             #[allow(clippy::cast_precision_loss)] // far below 2^52
             slowest_answer: slowest.load(Ordering::Relaxed) as f64 / 1e6,
         });

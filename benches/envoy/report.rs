@@ -70,12 +70,12 @@ pub(crate) fn targets(variants: &[Variant], samples: &[Vec<Sample>], pushes: &[P
         target("CPU per request of (d) beside (g): at most 1.03", &ratio, |value| value <= 1.03);
         narrow(&ratio, 0.08);
     }
-    let held = pushes.iter().map(|push| push.held).fold(0.0, f64::max);
+    let cpu = pushes.iter().map(|push| push.cpu).fold(0.0, f64::max);
     let slowest = pushes.iter().map(|push| push.slowest_answer).fold(0.0, f64::max);
     println!(
-        "{} a push of 1,000 rollouts holds a worker up for at most 50 ms: {held:.1} ms in the worst of {} \
-         (slowest answer meanwhile: {slowest:.1} ms)",
-        mark(held <= 50.0),
+        "{} an answer takes at most 50 ms while 1,000 rollouts are pushed: {slowest:.1} ms in the worst of {} \
+         (CPU of the worker for a push: {cpu:.1} ms)",
+        mark(slowest <= 50.0),
         pushes.len()
     );
 }

@@ -54,8 +54,11 @@ fn a_leader_that_sleeps_in_the_middle_goes_on_with_nothing() {
     }
     assert_ne!(leader(&fleet), fleet.vms[0].member.id());
     let before: Vec<_> = ["r", "s", "t"].map(|name| fleet.record(name)).into();
+    let lead = fleet.shared.read(&shared::key("lead"));
+    fleet.now += 1;
     fleet.lead(0);
     assert!(!fleet.vms[0].member.is_busy());
+    assert_eq!(fleet.shared.read(&shared::key("lead")), lead, "another VM's lead is not renewed");
     assert_eq!(["r", "s", "t"].map(|name| fleet.record(name)).to_vec(), before);
     assert_eq!(fleet.judged(), 5);
 }
