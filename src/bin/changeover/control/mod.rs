@@ -17,6 +17,7 @@ use std::process::ExitCode;
 
 use changeover::control::view::{Journal, Page, Rollout};
 use changeover::rollout::command;
+use changeover::rollout::phase::Phase;
 use clap::{Args, Subcommand};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Number, Value};
@@ -84,7 +85,16 @@ pub(crate) enum Command {
         full: bool,
     },
     #[command(about = command::ABORT.summary, after_long_help = DONE)]
-    Abort(Target),
+    Abort {
+        /// The rollout's name
+        #[arg(value_parser = name, required_unless_present = "all", conflicts_with = "all")]
+        rollout: Option<String>,
+        /// Abort every rollout that is progressing or paused
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        connection: Connection,
+    },
     #[command(about = command::PAUSE.summary, after_long_help = DONE)]
     Pause(Target),
     #[command(about = command::RESUME.summary, after_long_help = DONE)]
@@ -196,7 +206,11 @@ fn ask(command: &Command, reader: Reader) -> Result<Shown, Failure> {
         Command::Promote { target, full } => {
             (target, &command::PROMOTE, if *full { r#"{"full":true}"#.into() } else { "{}".into() })
         }
-        Command::Abort(target) => (target, &command::ABORT, "{}".into()),
+        Command::Abort { rollout: Some(rollout), connection, .. } => {
+            let answer = send(&client(connection)?, rollout, &command::ABORT, "{}")?;
+            return show(&answer, connection, reader, show::rollout, |_| false);
+        }
+        Command::Abort { rollout: None, connection, .. } => return abort_all(connection, reader),
         Command::Pause(target) => (target, &command::PAUSE, "{}".into()),
         Command::Resume(target) => (target, &command::RESUME, "{}".into()),
         Command::Retry(target) => (target, &command::RETRY, "{}".into()),
@@ -205,10 +219,40 @@ fn ask(command: &Command, reader: Reader) -> Result<Shown, Failure> {
             (target, &command::SWITCH, serde_json::json!({"active": version}).to_string())
         }
     };
-    let client = client(&target.connection)?;
-    let answer = client.post(&format!("/v1/rollouts/{}/{}", target.rollout, verb.name), &body);
-    let answer = answer.map_err(|failure| with_known_names(&client, &target.rollout, failure))?;
+    let answer = send(&client(&target.connection)?, &target.rollout, verb, &body)?;
     show(&answer, &target.connection, reader, show::rollout, |_| false)
+}
+
+/// Sends a command to a rollout.
+fn send(client: &Client, rollout: &str, verb: &command::Verb, body: &str) -> Result<String, Failure> {
+    let answer = client.post(&format!("/v1/rollouts/{rollout}/{}", verb.name), body);
+    answer.map_err(|failure| with_known_names(client, rollout, failure))
+}
+
+/// Aborts every rollout that is progressing or paused. One that is refused does not stop the others.
+fn abort_all(connection: &Connection, reader: Reader) -> Result<Shown, Failure> {
+    let client = client(connection)?;
+    let mut all = Shown::default();
+    let moving = |rollout: &Rollout| matches!(rollout.phase, Phase::Progressing | Phase::Paused);
+    for rollout in pages(&client)?.0.into_iter().filter(moving) {
+        let answer = send(&client, &rollout.name, &command::ABORT, "{}");
+        match answer.and_then(|answer| show(&answer, connection, reader, show::rollout, |_| false)) {
+            Ok(shown) => {
+                if !all.text.is_empty() && !connection.json {
+                    all.text.push('\n');
+                }
+                all.text.push_str(&shown.text);
+            }
+            Err(failure) => {
+                eprintln!("{}: {failure}", rollout.name);
+                all.bad = true;
+            }
+        }
+    }
+    if all == Shown::default() && !connection.json {
+        all.text.push_str("no rollout is progressing or paused\n");
+    }
+    Ok(all)
 }
 
 fn status(rollout: &str, connection: &Connection, reader: Reader) -> Result<Shown, Failure> {

@@ -119,6 +119,35 @@ fn commands_are_obeyed_and_their_events_shown() {
 }
 
 #[test]
+fn abort_all_takes_back_what_moves_and_goes_on_after_a_refusal() {
+    let endpoint = open();
+    let aborted = changeover(&endpoint, &["abort", "--all"]).expect("an answer");
+    assert!(aborted.text.starts_with("rollout   steps\n") && !aborted.bad, "{}", aborted.text);
+    assert!(aborted.text.contains("phase     aborted\n"), "{}", aborted.text);
+    assert!(!aborted.text.contains("still"), "a steady rollout is left alone: {}", aborted.text);
+    assert_eq!(text(&endpoint, &["abort", "--all"]), "no rollout is progressing or paused\n");
+    assert_eq!(text(&endpoint, &["abort", "--all", "--json"]), "");
+
+    let one = text(&open(), &["status", "steps", "--json"]);
+    let rollout: Value = serde_json::from_str(&one).expect("JSON");
+    let named = |name: &str| {
+        let mut rollout = rollout.clone();
+        rollout["name"] = name.into();
+        rollout
+    };
+    let mut page: Value = serde_json::from_str(&text(&open(), &["status", "--json"])).expect("JSON");
+    page["rollouts"] = json!([named("a"), named("b")]);
+    let (page, b) = (page.to_string(), named("b").to_string());
+    let endpoint = listen(move |request| match request.path.as_slice() {
+        b"/v1/rollouts/a/abort" => answer(409, r#"{"title": "no", "status": 409, "detail": "not now"}"#),
+        b"/v1/rollouts/b/abort" => answer(200, &b),
+        _ => answer(200, &page),
+    });
+    let partly = changeover(&endpoint, &["abort", "--all"]).expect("an answer");
+    assert!(partly.bad && partly.text.starts_with("rollout   b\n"), "{}", partly.text);
+}
+
+#[test]
 fn shares_and_sides_are_sent_as_the_api_wants_them() {
     let rollout = text(&open(), &["status", "steps", "--json"]);
     let (sender, sent) = std::sync::mpsc::channel();
@@ -314,6 +343,7 @@ fn arguments_that_mean_something_else_are_refused() {
         &["status", "a/b"][..],
         &["abort"],
         &["abort", ".."],
+        &["abort", "a", "--all"],
         &["abort", "a?x"],
         &["abort", ""],
         &["events"],
