@@ -111,6 +111,17 @@ fn every_command_is_in_the_documentation() {
 }
 
 #[test]
+fn an_abort_says_what_a_restart_of_envoy_does() {
+    let endpoint = endpoint();
+    let said = |line: &str| text(&run(&endpoint, line).stderr);
+    let hint = "recommender: a restart of Envoy begins the release again; `pin: blue` in its configuration prevents that\n";
+    assert_eq!(said("changeover abort recommender --json"), hint);
+    assert_eq!(said("changeover abort ranker"), "", "what does not move by itself begins nothing");
+    assert_eq!(said("changeover retry recommender"), "");
+    assert_eq!(said("changeover abort --all"), hint);
+}
+
+#[test]
 fn a_program_that_watches_gets_a_line_for_each_change() {
     let endpoint = endpoint();
     let mut watch = shell(&endpoint, "exec changeover status recommender --watch --json");

@@ -26,6 +26,8 @@ pub(super) enum Failure {
     Refused(String),
     /// The API was not reached, or would not talk to us.
     Unreachable(String),
+    /// The API knows no rollout at all: Envoy may have just started.
+    NotYet(String),
 }
 
 impl Failure {
@@ -33,13 +35,14 @@ impl Failure {
         match self {
             Self::Refused(_) => 1,
             Self::Unreachable(_) => 2,
+            Self::NotYet(_) => 3,
         }
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Refused(message) | Self::Unreachable(message)) = self;
+        let (Self::Refused(message) | Self::Unreachable(message) | Self::NotYet(message)) = self;
         // Much of it comes from the server.
         f.write_str(&text::harmless(message))
     }

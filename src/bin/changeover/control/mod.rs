@@ -32,6 +32,8 @@ const ENDPOINT: &str = "http://127.0.0.1:9911";
 /// What `weight` does, at length.
 const WEIGHT: &str = "Set versions' shares of the traffic; stable gets the rest\n\nA rollout with steps is \
                       paused; `resume` keeps the shares if a step waits there, `promote` takes the next step";
+/// Said where the API knows no rollout at all.
+const NOT_YET: &str = "not known yet: Envoy has just started, or its configuration has no rollout";
 /// What the exit status of a command means.
 const DONE: &str = "Exit status: 0 done, 1 refused, 2 the control listener cannot be reached.";
 
@@ -41,7 +43,7 @@ pub(crate) enum Command {
     /// Show the state of one rollout, or of all
     ///
     /// Exit status: 0 all is well, 1 a rollout is failed or aborted, or none has that name, 2 the control listener cannot
-    /// be reached.
+    /// be reached, 3 no rollout is known yet.
     Status {
         /// Absent: all rollouts
         #[arg(value_parser = name)]
@@ -208,6 +210,7 @@ fn ask(command: &Command, reader: Reader) -> Result<Shown, Failure> {
         }
         Command::Abort { rollout: Some(rollout), connection, .. } => {
             let answer = send(&client(connection)?, rollout, &command::ABORT, "{}")?;
+            say_what_a_restart_does(&read(&answer)?);
             return show(&answer, connection, reader, show::rollout, |_| false);
         }
         Command::Abort { rollout: None, connection, .. } => return abort_all(connection, reader),
@@ -229,6 +232,16 @@ fn send(client: &Client, rollout: &str, verb: &command::Verb, body: &str) -> Res
     answer.map_err(|failure| with_known_names(client, rollout, failure))
 }
 
+/// An abort is of the running Envoy: after a restart the configuration counts alone.
+fn say_what_a_restart_does(rollout: &Rollout) {
+    if !rollout.steps.is_empty() && !rollout.pinned {
+        let Rollout { name, stable, .. } = rollout;
+        eprintln!(
+            "{name}: a restart of Envoy begins the release again; `pin: {stable}` in its configuration prevents that"
+        );
+    }
+}
+
 /// Aborts every rollout that is progressing or paused. One that is refused does not stop the others.
 fn abort_all(connection: &Connection, reader: Reader) -> Result<Shown, Failure> {
     let client = client(connection)?;
@@ -236,6 +249,7 @@ fn abort_all(connection: &Connection, reader: Reader) -> Result<Shown, Failure> 
     let moving = |rollout: &Rollout| matches!(rollout.phase, Phase::Progressing | Phase::Paused);
     for rollout in pages(&client)?.0.into_iter().filter(moving) {
         let answer = send(&client, &rollout.name, &command::ABORT, "{}");
+        answer.iter().for_each(|_| say_what_a_restart_does(&rollout));
         match answer.and_then(|answer| show(&answer, connection, reader, show::rollout, |_| false)) {
             Ok(shown) => {
                 if !all.text.is_empty() && !connection.json {
@@ -272,6 +286,9 @@ fn events(target: &Target, reader: Reader) -> Result<Shown, Failure> {
 
 fn all(connection: &Connection, reader: Reader) -> Result<Shown, Failure> {
     let (rollouts, answers) = pages(&client(connection)?)?;
+    if rollouts.is_empty() && !connection.json {
+        return Err(Failure::NotYet(NOT_YET.into()));
+    }
     let text = if connection.json {
         answers
     } else {
@@ -312,10 +329,10 @@ fn with_known_names(client: &Client, rollout: &str, failure: Failure) -> Failure
     let names: Vec<String> =
         rollouts.iter().take(MOST_NAMES).map(|known| format!("\"{}\"", known.name)).collect();
     let more = if rollouts.len() > MOST_NAMES { ", … (changeover status lists all)" } else { "" };
-    Failure::Refused(match names.as_slice() {
-        [] => format!("{why}; none is known here"),
-        names => format!("{why}; known here: {}{more}", names.join(", ")),
-    })
+    if names.is_empty() {
+        return Failure::NotYet(format!("\"{rollout}\": {NOT_YET}"));
+    }
+    Failure::Refused(format!("{why}; known here: {}{more}", names.join(", ")))
 }
 
 /// The body of `weight`.

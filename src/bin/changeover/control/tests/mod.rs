@@ -53,7 +53,7 @@ still    steady               blue 99.75, green 0.25                            
 ";
     assert_eq!(text(&open(), &["status"]), expected);
     let none = serve(Rollouts::default(), &Control::default(), &[]);
-    assert_eq!(text(&none, &["status"]), "no rollouts\n");
+    assert_eq!(failure(&none, &["status"]), (3, NOT_YET.into()));
 }
 
 #[test]
@@ -179,8 +179,10 @@ fn what_the_api_refuses_is_said_with_status_1() {
         assert_eq!(failure(&endpoint, arguments), (1, nobody.into()));
     }
     let none = serve(Rollouts::default(), &Control::default(), &[]);
-    let nobody = "there is no rollout \"nobody\"; none is known here";
-    assert_eq!(failure(&none, &["status", "nobody"]), (1, nobody.into()));
+    for arguments in [&["status", "nobody"][..], &["abort", "nobody"]] {
+        assert_eq!(failure(&none, arguments), (3, format!("\"nobody\": {NOT_YET}")));
+    }
+    assert_eq!(text(&none, &["status", "--json"]), "{\"rollouts\":[],\"next\":null}\n");
     let many = (0..11).fold(Rollouts::default(), |all, n| all.with(&format!("r{n}"), &json!({})));
     let (_, message) = failure(&serve(many, &Control::default(), &[]), &["status", "nobody"]);
     assert!(message.ends_with("\"r8\", … (changeover status lists all)"), "{message}");
@@ -226,10 +228,10 @@ fn every_page_is_asked_for() {
         0 | 1 => Response { headers: vec![("retry-after", "0".into())], ..answer(429, "{}") },
         _ => answer(200, r#"{"rollouts": [], "next": null}"#),
     });
-    assert_eq!(text(&busy, &["status"]), "no rollouts\n");
+    assert_eq!(failure(&busy, &["status"]), (3, NOT_YET.into()));
     // Somebody who never ends is left.
     let endless = listen(|_| answer(200, r#"{"rollouts": [], "next": "a"}"#));
-    assert_eq!(text(&endless, &["status"]), "no rollouts\n");
+    assert_eq!(failure(&endless, &["status"]), (3, NOT_YET.into()));
 }
 
 fn answer(status: u16, body: &str) -> Response {
