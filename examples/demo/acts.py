@@ -179,7 +179,7 @@ class Demo:
         failed = sum(load.failed.values())
         show.say(f"{failed:,} of {len(load.all()):,} requests failed; to the judge that is {len(crowd.BROKEN)} users, once each")
         others = [user for user, count in load.failed.items() if count and user not in crowd.BROKEN]
-        self.promises.keep(failed > 0 and not others, "nobody else's request failed, and nobody was taken back for it", others)
+        self.promises.keep(failed > 0 and not others, "no other request failed, and no version was rolled back for it", others)
         self.note("good release", load.all(), may_fail=True)
 
         show.say("the next release: svm is stable now, and logreg, the candidate, fails from the first step on:")

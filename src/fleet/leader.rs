@@ -338,9 +338,9 @@ impl Led {
         } else if was_known {
             return false;
         }
-        let (rollout, key) = (&self.rollout, gauges_key(&self.rollout.name));
+        let rollout = &self.rollout;
         if self.existing.is_none() {
-            let existing = shared::read(shared, &key).unwrap_or_default();
+            let existing = shared::read(shared, &gauges_key(&rollout.name)).unwrap_or_default();
             (self.existing, self.gauges) = (Some(existing), Gauges::taken_over(existing));
         }
         let gauges = self.gauges.update(&record.value).into_iter();
@@ -349,9 +349,9 @@ impl Led {
             gauge,
             value,
         }));
-        let existing = Some(self.gauges.existing());
-        if existing != self.existing && shared::write(shared, &key, &self.gauges.existing()) {
-            self.existing = existing;
+        let existing = self.gauges.existing();
+        if self.existing != Some(existing) && shared::write(shared, &gauges_key(&rollout.name), &existing) {
+            self.existing = Some(existing);
         }
         true
     }

@@ -55,14 +55,25 @@ fn with_root<T: Default>(context: u32, call: impl FnOnce(&mut Root) -> T) -> T {
     })
 }
 
-/// Hands a callback to a request that goes on whatever it does.
-fn with_request(context: u32, call: impl FnOnce(&mut Stream)) -> Action {
-    with(context, |context| {
-        if let Context::Request(stream) = context {
-            call(stream);
+/// Hands a callback to a request: one to a rollout goes on whatever it does, one to the API may wait for its answer.
+fn with_stream(
+    context: u32,
+    request: impl FnOnce(&mut Stream),
+    control: impl FnOnce(&mut ControlStream) -> Action,
+) -> Action {
+    with(context, |context| match context {
+        Context::Request(stream) => {
+            request(stream);
+            Action::Continue
         }
-    });
-    Action::Continue
+        Context::Control(stream) => control(stream),
+        Context::Root(_) => Action::Continue,
+    })
+}
+
+/// Hands a callback about an answer to its request.
+fn with_request(context: u32, call: impl FnOnce(&mut Stream)) -> Action {
+    with_stream(context, call, |_| Action::Continue)
 }
 
 #[unsafe(no_mangle)]
@@ -97,38 +108,25 @@ extern "C" fn proxy_on_queue_ready(context: u32, queue: u32) {
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_request_headers(context: u32, _: usize, end_of_stream: bool) -> Action {
-    with(context, |context| match context {
-        Context::Request(stream) => {
-            stream.on_request_headers(end_of_stream);
-            Action::Continue
-        }
-        Context::Control(stream) => stream.on_request_headers(end_of_stream),
-        Context::Root(_) => Action::Continue,
-    })
+    with_stream(
+        context,
+        |stream| stream.on_request_headers(end_of_stream),
+        |control| control.on_request_headers(end_of_stream),
+    )
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_request_body(context: u32, size: usize, end_of_stream: bool) -> Action {
-    with(context, |context| match context {
-        Context::Request(stream) => {
-            stream.on_request_body(size, end_of_stream);
-            Action::Continue
-        }
-        Context::Control(stream) => stream.on_request_body(size, end_of_stream),
-        Context::Root(_) => Action::Continue,
-    })
+    with_stream(
+        context,
+        |stream| stream.on_request_body(size, end_of_stream),
+        |control| control.on_request_body(size, end_of_stream),
+    )
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_request_trailers(context: u32, _: usize) -> Action {
-    with(context, |context| match context {
-        Context::Request(stream) => {
-            stream.on_request_trailers();
-            Action::Continue
-        }
-        Context::Control(stream) => stream.on_request_trailers(),
-        Context::Root(_) => Action::Continue,
-    })
+    with_stream(context, Stream::on_request_trailers, ControlStream::on_request_trailers)
 }
 
 #[unsafe(no_mangle)]

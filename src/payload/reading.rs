@@ -146,7 +146,7 @@ impl Reading {
     }
 
     /// How many events so far carried text, reasoning, a refusal or a tool call: the first one is the time to the first
-    /// token. 0 for what is no stream of events.
+    /// token. 0 where the answer is not an event stream.
     #[must_use]
     pub fn token_events(&self) -> u64 {
         self.body.documents.seen.stream.map_or(0, |stream| stream.token_events)

@@ -299,7 +299,7 @@ impl End {
     pub fn outcome(&self, failures: &Failures, from_upstream: impl FnOnce() -> bool) -> Outcome {
         let has = |flags: u64| self.flags & flags != 0;
         let class = Class::of(self.status);
-        // What is no status of HTTP is no answer.
+        // HTTP has no such status, so it is not an answer.
         let failure = class == Class::Other || self.status.is_some_and(|status| failures.has_status(status));
         if self.tunnel && matches!(self.status, Some(101 | 200..=299)) {
             // Once open, hanging up and idling are how a tunnel ends, on either side.

@@ -93,7 +93,7 @@ async fn a_candidate_that_answers_404_to_everything_is_rolled_back() {
     running.stop().await;
 }
 
-/// Nobody's answers: a filter behind ours gave them.
+/// Answers of a filter behind ours: they are not the version's.
 #[tokio::test(flavor = "multi_thread")]
 async fn denials_of_filters_behind_are_no_answers() {
     let (blue, green) = blue_and_green().await;

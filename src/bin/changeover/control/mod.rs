@@ -320,9 +320,16 @@ fn pages(client: &Client) -> Result<(Vec<Rollout>, String), Failure> {
 
 /// Where a rollout's name is refused, adds those that there are.
 fn with_known_names(client: &Client, rollout: &str, failure: Failure) -> Failure {
-    const MOST_NAMES: usize = 10;
     let Failure::Refused(why) = failure else { return failure };
-    let Ok((rollouts, _)) = pages(client) else { return Failure::Refused(why) };
+    match pages(client) {
+        Ok((rollouts, _)) => with_names(&rollouts, rollout, why),
+        Err(_) => Failure::Refused(why),
+    }
+}
+
+/// The same, where those that there are have been asked for.
+fn with_names(rollouts: &[Rollout], rollout: &str, why: String) -> Failure {
+    const MOST_NAMES: usize = 10;
     if rollouts.iter().any(|known| known.name == rollout) {
         return Failure::Refused(why);
     }

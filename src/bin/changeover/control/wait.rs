@@ -8,7 +8,7 @@ use changeover::rollout::phase::Phase;
 use clap::ValueEnum;
 
 use super::client::{Client, Failure};
-use super::{pages, read, with_known_names};
+use super::{pages, read, with_names};
 
 /// How often it looks.
 const INTERVAL: Duration = if cfg!(test) { Duration::from_millis(10) } else { Duration::from_secs(1) };
@@ -86,12 +86,10 @@ pub(super) fn run(
                 }
                 was_reached = true;
             }
-            Err(refused @ Failure::Refused(_)) => {
-                if !pages(client)?.0.is_empty() {
-                    return Err(with_known_names(client, rollout, refused));
-                }
-                was_reached = true;
-            }
+            Err(Failure::Refused(why)) => match with_names(&pages(client)?.0, rollout, why) {
+                Failure::NotYet(_) => was_reached = true,
+                refused => return Err(refused),
+            },
             Err(unreachable) if !was_reached => return Err(unreachable),
             Err(_) => {}
         }
