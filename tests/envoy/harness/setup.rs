@@ -233,10 +233,15 @@ impl Setup {
 
     /// The same, for those who have the token of this digest.
     pub(crate) fn control_with_token(self, sha256: &str) -> Self {
+        self.control_with(json!({"token_sha256": sha256}))
+    }
+
+    /// The same, with this configuration.
+    pub(crate) fn control_with(self, control: Value) -> Self {
         self.control().edit(|bootstrap| {
             let plugin = "/static_resources/listeners/1/filter_chains/0/filters/0/typed_config/http_filters/0/typed_config/config";
             let plugin = bootstrap.pointer_mut(plugin).expect("the filter");
-            plugin["configuration"]["value"] = json!({"control": {"token_sha256": sha256}});
+            plugin["configuration"]["value"] = json!({"control": control});
         })
     }
 
