@@ -151,6 +151,10 @@ pub struct Rollout {
     pub trust_shadow_header: bool,
     /// Where `x-changeover-version` is set to the version that serves a request.
     pub version_header: VersionHeader,
+    /// Whether each request's rollout, release, attempt and version, and what decided it, are in Envoy's filter state
+    /// `wasm.changeover`, for access logs and spans.
+    #[serde(skip_serializing_if = "std::ops::Not::not")] // other configurations keep their hash
+    pub log: bool,
     /// Further labels of the rollout's metrics. Each name needs a rule in the bootstrap's `stats_tags`.
     pub labels: BTreeMap<String, String>,
 }

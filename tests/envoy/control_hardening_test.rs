@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::harness::control::{JSON, at_half, call, get, known, post};
-use crate::harness::events::wait_for_event;
+use crate::harness::wait_for_event;
 use crate::harness::*;
 
 const TOKEN: &str = "the token of this test";
