@@ -18,7 +18,7 @@ use crate::rollout::change::{Change, NotChanged};
 use crate::rollout::command::Command;
 use crate::rollout::record::{Clock, Record};
 use crate::routing::plan::Rollout;
-use crate::signal::catalog::Signal;
+use crate::signal::catalog::SignalId;
 use crate::telemetry::breaker::Trip;
 use crate::telemetry::series;
 use crate::telemetry::tracked::Tracked;
@@ -149,7 +149,7 @@ impl Member {
     }
 
     /// What is counted of a rollout, from now on with these signals.
-    pub fn tracked(&mut self, rollout: &str, signals: Vec<&'static Signal>) -> Rc<Tracked> {
+    pub fn tracked(&mut self, rollout: &str, signals: Vec<SignalId>) -> Rc<Tracked> {
         let tracked = match self.tracked.get(rollout) {
             Some(tracked) => Rc::clone(tracked),
             None => Rc::clone(self.tracked.entry(rollout.to_owned()).or_default()),

@@ -1,5 +1,6 @@
 //! The rules of a configuration beyond its types. All errors are reported, not only the first.
 
+mod payload;
 mod release;
 
 use std::collections::BTreeMap;
@@ -130,6 +131,9 @@ fn validate_rollout(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems)
         if mirror.to.is_empty() {
             problems.add(&path.field("to"), "missing; expected the name of a version");
         }
+    }
+    if let Some(payload) = &rollout.payload {
+        payload::payload(payload, &path.field("payload"), problems);
     }
     labels(rollout, &path.field("labels"), problems);
 }
