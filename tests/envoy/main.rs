@@ -29,6 +29,7 @@ mod mirror_test;
 mod openapi_test;
 mod protocols_test;
 mod push_test;
+mod ready_test;
 mod rollout_test;
 mod routing_test;
 mod scale_test;
