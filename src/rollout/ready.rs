@@ -5,7 +5,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::run::Now;
 use crate::config::release;
 use crate::config::units::Count;
 
@@ -82,16 +81,16 @@ pub struct Answer {
 }
 
 impl Readiness {
-    /// Whether it is time for a question.
-    pub(super) fn is_to_ask(&self, now: Now) -> bool {
+    /// Whether it is time for a question; `uptime`: milliseconds of a clock that all VMs share.
+    pub(super) fn is_to_ask(&self, uptime: u64) -> bool {
         // By the distance, for the clock may go back.
-        let since = now.uptime.abs_diff(self.asked);
+        let since = uptime.abs_diff(self.asked);
         since >= if self.is_open { LOST } else { BETWEEN_QUESTIONS }
     }
 
     /// Asks. Returns when, which goes with the answer.
-    pub(super) fn ask(&mut self, now: Now) -> u64 {
-        (self.asked, self.is_open) = (now.uptime, true);
+    pub(super) fn ask(&mut self, uptime: u64) -> u64 {
+        (self.asked, self.is_open) = (uptime, true);
         self.asked
     }
 
@@ -133,10 +132,6 @@ mod tests {
         Ready::new(&config, "green")
     }
 
-    fn at(uptime: u64) -> Now {
-        Now { uptime, ..Now::default() }
-    }
-
     fn answer(asked: u64, status: u64) -> Answer {
         Answer { asked, said: Said::Status(status) }
     }
@@ -150,12 +145,12 @@ mod tests {
     fn answers_count_in_a_row() {
         let mut readiness = Readiness::default();
         for (second, status, successes) in [(1, 200, 1), (2, 503, 0), (3, 200, 1), (4, 200, 2)] {
-            let asked = readiness.ask(at(second * 1_000));
+            let asked = readiness.ask(second * 1_000);
             readiness.hear(&ready(), answer(asked, status));
             assert_eq!(readiness.successes, successes, "{second}");
         }
         assert!(readiness.is_enough(&ready()));
-        let asked = readiness.ask(at(5_000));
+        let asked = readiness.ask(5_000);
         readiness.hear(&ready(), Answer { asked, said: Said::NoAnswer });
         assert!(!readiness.is_enough(&ready()));
     }
@@ -163,14 +158,14 @@ mod tests {
     #[test]
     fn one_question_is_open_at_a_time_until_it_is_lost() {
         let mut readiness = Readiness::default();
-        assert!(readiness.is_to_ask(at(1_000)), "the first at once");
-        let asked = readiness.ask(at(1_000));
-        assert!(!readiness.is_to_ask(at(7_999)));
-        assert!(readiness.is_to_ask(at(8_000)), "lost");
+        assert!(readiness.is_to_ask(1_000), "the first at once");
+        let asked = readiness.ask(1_000);
+        assert!(!readiness.is_to_ask(7_999));
+        assert!(readiness.is_to_ask(8_000), "lost");
         readiness.hear(&ready(), answer(asked, 503));
-        assert!(!readiness.is_to_ask(at(1_899)));
-        assert!(readiness.is_to_ask(at(1_900)));
-        assert!(readiness.is_to_ask(at(0)), "also when the clock has gone back by as much");
+        assert!(!readiness.is_to_ask(1_899));
+        assert!(readiness.is_to_ask(1_900));
+        assert!(readiness.is_to_ask(0), "also when the clock has gone back by as much");
     }
 
     #[test]
@@ -178,10 +173,10 @@ mod tests {
         let mut readiness = Readiness::default();
         let must = "/ready must answer 200 2 times in a row";
         assert_eq!(readiness.missing(&ready()), format!("{must}; it has not answered yet"));
-        let asked = readiness.ask(at(1_000));
+        let asked = readiness.ask(1_000);
         readiness.hear(&ready(), answer(asked, 503));
         assert_eq!(readiness.missing(&ready()), format!("{must}; 0 so far, the last answer was 503"));
-        let asked = readiness.ask(at(2_000));
+        let asked = readiness.ask(2_000);
         readiness.hear(&ready(), Answer { asked, said: Said::NoAnswer });
         assert_eq!(readiness.missing(&ready()), format!("{must}; the last question was not answered"));
     }
@@ -194,8 +189,8 @@ mod tests {
         ) {
             let (mut readiness, mut row) = (Readiness::default(), 0);
             for (uptime, asks, is_good, late_by) in inputs {
-                if asks && readiness.is_to_ask(at(uptime)) {
-                    readiness.ask(at(uptime));
+                if asks && readiness.is_to_ask(uptime) {
+                    readiness.ask(uptime);
                     continue;
                 }
                 let is_last = readiness.is_open && late_by == 0;

@@ -203,14 +203,14 @@ impl Run {
     /// Whether the candidate is to be asked by `now` whether it is ready.
     #[must_use]
     pub fn is_to_ask(&self, program: &Program, now: Now) -> bool {
-        self.awaits_ready(program).is_some() && self.readiness.is_to_ask(now)
+        self.awaits_ready(program).is_some() && self.readiness.is_to_ask(now.uptime)
     }
 
     /// Asks the candidate whether it is ready, if it is time. Returns what is asked, and the time that goes with the
     /// answer.
     pub fn ask<'a>(&mut self, program: &'a Program, now: Now) -> Option<(&'a Ready, u64)> {
-        let ready = self.awaits_ready(program).filter(|_| self.readiness.is_to_ask(now))?;
-        Some((ready, self.readiness.ask(now)))
+        let ready = self.awaits_ready(program).filter(|_| self.readiness.is_to_ask(now.uptime))?;
+        Some((ready, self.readiness.ask(now.uptime)))
     }
 
     /// Takes over what the candidate has answered.
