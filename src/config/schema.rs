@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::de;
 use super::payload::Payload;
-use super::release::{Analysis, Step};
+use super::release::{Analysis, Ready, Step};
 use super::report::{Path, Problems, Shown};
 use super::units::{Duration, Percent, Sha256, Size};
 use crate::model::Share;
@@ -112,6 +112,10 @@ pub struct Rollout {
     pub weights: Option<BTreeMap<String, Percent>>,
     /// A canary that moves by itself, step by step.
     pub steps: Option<Vec<Step>>,
+    /// Beside `steps`: for so long after the last one the candidate is watched, and all goes back to stable when it fails
+    /// clearly more often than stable did.
+    #[serde(skip_serializing_if = "Option::is_none")] // other configurations keep their hash
+    pub auto_rollback_window: Option<Duration>,
     /// All traffic to one of two versions, flipped at once.
     pub blue_green: Option<BlueGreen>,
     /// Compares the candidate with stable, and takes the release back when it is worse.
@@ -302,6 +306,9 @@ pub struct BlueGreen {
     /// more often than that did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auto_rollback_window: Option<Duration>,
+    /// The candidate bakes, and gets all traffic, only when it is ready. Not the stable version, and not when Envoy starts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready: Option<Ready>,
 }
 
 /// The candidate's trial before the flip.

@@ -82,6 +82,18 @@ mod imports {
         pub(super) fn proxy_enqueue_shared_queue(queue: u32, value: *const u8, value_size: usize) -> u32;
         pub(super) fn proxy_dequeue_shared_queue(queue: u32, data: *mut *mut u8, size: *mut usize) -> u32;
         pub(super) fn proxy_set_effective_context(context: u32) -> u32;
+        pub(super) fn proxy_http_call(
+            cluster: *const u8,
+            cluster_size: usize,
+            headers: *const u8,
+            headers_size: usize,
+            body: *const u8,
+            body_size: usize,
+            trailers: *const u8,
+            trailers_size: usize,
+            timeout: u32,
+            token: *mut u32,
+        ) -> u32;
         pub(super) fn proxy_send_local_response(
             status: u32,
             details: *const u8,
@@ -115,6 +127,8 @@ pub(super) enum Headers {
     Response = 2,
     /// Those behind the response's body.
     ResponseTrailers = 3,
+    /// Those of the answer to a callout, while it is being handled.
+    CalloutResponse = 6,
 }
 
 /// A kind of metric.
@@ -227,9 +241,9 @@ pub(super) fn headers(map: Headers) -> Option<Bytes> {
     (!all.is_empty()).then_some(all)
 }
 
-/// The response's status, as it stands in its headers; also when the request has ended.
-pub(super) fn status() -> Option<u64> {
-    std::str::from_utf8(&header(Headers::Response, ":status")?).ok()?.parse().ok()
+/// A response's status, as it stands in its headers; also when the request has ended.
+pub(super) fn status(map: Headers) -> Option<u64> {
+    std::str::from_utf8(&header(map, ":status")?).ok()?.parse().ok()
 }
 
 /// Sets a header to one value, whatever it had.
@@ -365,6 +379,28 @@ pub(super) fn dequeue(queue: u32) -> Option<Bytes> {
 pub(super) fn set_context(context: u32) -> bool {
     // SAFETY: no memory is shared.
     unsafe { imports::proxy_set_effective_context(context) == OK }
+}
+
+/// Asks an upstream of Envoy's, for the root of the context that calls are about. Returns the number that goes with the
+/// answer; `None` where Envoy does not even try, as for a cluster that it does not know.
+pub(super) fn http_call(cluster: &str, headers: &[(&str, String)], timeout: u32) -> Option<u32> {
+    let (headers, mut token) = (pairs::write(headers), 0);
+    // SAFETY: the host reads the texts before it returns, and writes one u32; what has no bytes is not read.
+    let status = unsafe {
+        imports::proxy_http_call(
+            cluster.as_ptr(),
+            cluster.len(),
+            headers.as_ptr(),
+            headers.len(),
+            std::ptr::null(),
+            0,
+            std::ptr::null(),
+            0,
+            timeout,
+            &mut token,
+        )
+    };
+    (status == OK).then_some(token)
 }
 
 /// Answers the request of the context that calls are about, in Envoy's name.

@@ -368,7 +368,7 @@ impl Routed {
     /// The end of a request that was answered so that nothing is left to ask. The status comes from a header: the
     /// first property that a request reads costs Envoy as much as three headers.
     fn ended_plainly(&self) -> Option<End> {
-        let status = if self.body_ended { calls::status() } else { None };
+        let status = if self.body_ended { calls::status(Headers::Response) } else { None };
         is_plainly_ok(status, self.response_bytes).then_some(End { status, ..End::default() })
     }
 }

@@ -315,11 +315,20 @@ impl Vm {
         is_settled
     }
 
+    /// The answer to a callout of this VM has come, or comes no more.
+    pub(super) fn answered(&self, token: u32, status: Option<u64>) {
+        if let Some((rollout, answer)) = self.effects.answered(token, status) {
+            self.member.borrow_mut().hear(&rollout, answer);
+        }
+    }
+
     /// Does what the protocol wants done; what can wait, while there is `time`. `context` is the one that calls are about,
     /// and stays it.
     fn do_all(&self, loaded: &[Rc<Loaded>], context: u32, effects: Vec<Effect>, time: &dyn Fn() -> bool) {
         for effect in effects {
-            self.effects.perform(context, effect);
+            if let Some((rollout, answer)) = self.effects.perform(context, effect) {
+                self.member.borrow_mut().hear(&rollout, answer);
+            }
         }
         self.effects.go_on(time);
         if self.effects.weights_have_changed() {

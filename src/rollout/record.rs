@@ -8,6 +8,7 @@ use super::command::{Command, Refused};
 use super::event::Event;
 use super::phase::Phase;
 use super::program::Program;
+use super::ready::{Answer, Ready};
 use super::run::{Now, Run};
 use crate::analysis::tick::Tick;
 use crate::analysis::user_set::{Shelf, UserSet};
@@ -267,6 +268,23 @@ impl Record {
     #[must_use]
     pub fn is_due(&self, clock: Clock) -> bool {
         self.run.is_due(&self.program, clock.now())
+    }
+
+    /// Whether its candidate is to be asked whether it is ready.
+    #[must_use]
+    pub fn is_to_ask(&self, clock: Clock) -> bool {
+        self.run.is_to_ask(&self.program, clock.now())
+    }
+
+    /// Asks the candidate of this rollout, if it is time.
+    pub fn ask(&mut self, clock: Clock) -> Option<(Ready, u64)> {
+        let (ready, asked) = self.run.ask(&self.program, clock.now())?;
+        Some((ready.clone(), asked))
+    }
+
+    /// Takes over what the candidate has answered.
+    pub fn hear(&mut self, answer: Answer) {
+        self.run.hear(&self.program, answer);
     }
 
     /// The names of what it has on the shelf.

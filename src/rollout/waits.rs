@@ -7,6 +7,8 @@ use crate::model::Unit;
 pub enum Waits {
     /// A person who promotes.
     Promotion,
+    /// The candidate is ready: what is missing.
+    Ready(String),
     /// Envoy's routes send requests to the versions that they were drawn for.
     Routes,
     /// Its time.
@@ -41,6 +43,9 @@ impl Waits {
     pub fn sentence(&self) -> String {
         match self {
             Self::Promotion => "the step waits for a promotion",
+            Self::Ready(missing) => {
+                return format!("waiting until the candidate is ready: {missing}");
+            }
             Self::Routes => {
                 "the step waits: another cluster serves a version's requests; Envoy's routes do not obey"
             }

@@ -30,6 +30,7 @@ mod openapi_test;
 mod payload_test;
 mod protocols_test;
 mod push_test;
+mod ready_test;
 mod rollout_test;
 mod routing_test;
 mod scale_test;
