@@ -32,7 +32,7 @@ const LONGEST_HOST: usize = 253;
 const LONGEST_TTL: u64 = 400 * 24 * 3_600_000;
 
 /// Labels the metrics have themselves, now or by their contract.
-const RESERVED_LABELS: [&str; 16] = [
+const RESERVED_LABELS: [&str; 17] = [
     "rollout",
     "version",
     "class",
@@ -47,6 +47,7 @@ const RESERVED_LABELS: [&str; 16] = [
     "result",
     "field",
     "kind",
+    "label",
     "what",
     "le",
 ];
