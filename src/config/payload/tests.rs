@@ -76,7 +76,7 @@ fn mistakes_are_reported_with_their_places_and_remedies() {
         (
             "/payload/input/categories/~1user~1country",
             json!([]),
-            "payload.input.categories./user/country: 0 categories; expected 1 to 64",
+            "payload.input.categories[\"/user/country\"]: 0 categories; expected 1 to 64",
         ),
         ("/payload/output/labels", json!(33), "payload.output.labels: 33 is out of range; expected 1 to 32"),
         ("/payload/output/labels", json!([]), "payload.output.labels: 0 labels; expected 1 to 32"),
