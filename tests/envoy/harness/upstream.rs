@@ -51,6 +51,8 @@ pub(crate) enum Behaviour {
     Upgrade,
     /// Accepts an upgrade and hangs up.
     UpgradeAndClose,
+    /// Accepts an upgrade, says `hello` and hangs up.
+    UpgradeAndGreet,
 }
 
 /// A request as an upstream saw it.
@@ -193,7 +195,7 @@ async fn respond(state: &Arc<State>, behaviour: Behaviour, request: Request<Inco
             remember(Bytes::new());
             return Response::new(body.boxed_unsync());
         }
-        Behaviour::Upgrade | Behaviour::UpgradeAndClose => {
+        Behaviour::Upgrade | Behaviour::UpgradeAndClose | Behaviour::UpgradeAndGreet => {
             remember(Bytes::new());
             let upgrade = hyper::upgrade::on(Request::from_parts(parts, body));
             tokio::spawn(async move {
@@ -202,6 +204,10 @@ async fn respond(state: &Arc<State>, behaviour: Behaviour, request: Request<Inco
                     return;
                 }
                 let (mut read, mut write) = tokio::io::split(TokioIo::new(upgraded));
+                if let Behaviour::UpgradeAndGreet = behaviour {
+                    let _ = tokio::io::AsyncWriteExt::write_all(&mut write, b"hello").await;
+                    return;
+                }
                 let _ = tokio::io::copy(&mut read, &mut write).await;
             });
             let mut response = Response::new(full(""));
@@ -256,6 +262,7 @@ async fn respond(state: &Arc<State>, behaviour: Behaviour, request: Request<Inco
         Behaviour::Echo
         | Behaviour::Upgrade
         | Behaviour::UpgradeAndClose
+        | Behaviour::UpgradeAndGreet
         | Behaviour::OneIn(..)
         | Behaviour::AsAsked(..) => {
             panic!("answered above")
