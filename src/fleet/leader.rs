@@ -351,7 +351,7 @@ impl Led {
     ) -> bool {
         let was_known = self.record.is_some();
         if !was_known {
-            self.record = self.open(shared, configured, clock, effects);
+            self.record = self.open(shared, configured, (&mut *rng, clock), effects);
         }
         let Some(record) = &mut self.record else { return false };
         let is_pushed = configured.loaded_at > record.value.configured_at;
@@ -418,7 +418,7 @@ impl Led {
         &self,
         shared: &mut impl Shared,
         configured: Configured<'_>,
-        clock: Clock,
+        (rng, clock): (&mut Rng, Clock),
         effects: &mut Vec<Effect>,
     ) -> Option<Cached<Record>> {
         let key = record_key(&self.rollout.name);
@@ -427,6 +427,7 @@ impl Led {
         }
         let (mut record, events) = Record::begin(configured.program.clone(), clock);
         record.configured_at = configured.loaded_at;
+        record.secret = [rng.u64(1..), rng.u64(..)];
         let record = Cached::create(shared, &key, record)?;
         happened(shared, &self.rollout, events, effects);
         Some(record)

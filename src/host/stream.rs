@@ -276,7 +276,8 @@ impl Stream {
     pub(super) fn on_log(self) {
         let Some(mut routed) = self.routed else { return };
         let may_be_grpc = routed.may_be_grpc || routed.response_bytes == 0;
-        let end = routed.ended_plainly().unwrap_or_else(|| how_it_ended(may_be_grpc));
+        let (sent, ended) = (routed.response_bytes > 0, routed.answered.is_some());
+        let end = routed.ended_plainly().unwrap_or_else(|| how_it_ended(may_be_grpc, sent, ended));
         let now = calls::uptime();
         let answered = routed.answered.unwrap_or(now);
         let asked = match routed.asked {
@@ -375,17 +376,19 @@ impl Routed {
 
 /// Envoy's data about the end of the request. Each property costs a copy: those that few requests need
 /// are asked for last.
-fn how_it_ended(may_be_grpc: bool) -> End {
+fn how_it_ended(may_be_grpc: bool, sent: bool, ended: bool) -> End {
     let mut end = End {
         status: calls::property_u64("response\0code"),
         flags: calls::property_u64("response\0flags").unwrap_or(0),
+        sent,
+        ended,
         ..End::default()
     };
     if may_be_grpc {
         end.grpc_status = grpc_status();
     }
     let asked_to_connect = || calls::property("request\0method").is_some_and(|method| *method == *b"CONNECT");
-    end.tunnel = end.status == Some(101) || (end.flags != 0 && asked_to_connect());
+    end.tunnel = end.status == Some(101) || ((end.flags != 0 || !sent) && asked_to_connect());
     end
 }
 

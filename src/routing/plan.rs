@@ -105,8 +105,9 @@ struct InForce {
     /// Whether a client that asks for the candidate gets it: not after a rollback.
     candidate_on_request: bool,
     salt: Salt,
-    /// Names users for the judge, independently of their buckets.
-    names: Option<Salt>,
+    /// Names users for the judge, independently of their buckets; 0: nothing is known of them yet.
+    user_key: [u64; 2],
+    names: Salt,
     split: Split,
     /// By version.
     weights: Vec<Share>,
@@ -227,7 +228,8 @@ impl Rollout {
     pub fn follow(&self, head: &Head) -> bool {
         let is_news = {
             let in_force = self.in_force.borrow();
-            (in_force.assignment, in_force.revision) != (head.assignment, head.revision)
+            (in_force.assignment, in_force.revision, in_force.user_key)
+                != (head.assignment, head.revision, head.user_key)
         };
         if head.program != self.fingerprint {
             return false;
@@ -355,11 +357,16 @@ impl Rollout {
 
     /// What a request that was drawn says.
     fn evidence(&self, version: usize, user: &User<'_, '_>, in_force: &InForce) -> Option<Draw> {
-        let user = match (&in_force.names, user) {
-            (Some(names), User::Known(key)) => Some(UserHash(names.hash(key))),
-            (Some(names), User::New(_, id)) => Some(UserHash(names.hash(id.as_bytes()))),
-            (None, User::Known(_) | User::New(..) | User::Nobody) => None,
-            (Some(_), User::Nobody) | (_, User::Missing) => return None,
+        let judges_users = self.program.unit() == Unit::Users;
+        if judges_users && in_force.user_key == [0; 2] {
+            return None; // the leader has not drawn the key yet
+        }
+        let named = |key: &[u8]| judges_users.then(|| UserHash(in_force.names.hash(key)));
+        let user = match user {
+            User::Known(key) => named(key),
+            User::New(_, id) => named(id.as_bytes()),
+            User::Nobody if !judges_users => None,
+            User::Nobody | User::Missing => return None,
         };
         Some(Draw { assignment: in_force.assignment, side: self.side(version)?, user })
     }
@@ -420,7 +427,8 @@ impl InForce {
             mirror: mirror
                 .filter(|_| head.mirrors)
                 .map(|mirror| (head.mirror.unwrap_or(mirror.share()), Salt::new(&format!("{salt}\0mirror")))),
-            names: (program.unit() == Unit::Users).then(|| Salt::new(&format!("{salt}\0user"))),
+            user_key: head.user_key,
+            names: Salt::with_key(head.user_key),
             salt: Salt::new(&salt),
             weights: [left].into_iter().chain(others).collect(),
             assignment: head.assignment,

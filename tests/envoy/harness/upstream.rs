@@ -53,6 +53,8 @@ pub(crate) enum Behaviour {
     Upgrade,
     /// Accepts an upgrade and hangs up.
     UpgradeAndClose,
+    /// Accepts an upgrade, says `hello` and hangs up.
+    UpgradeAndGreet,
 }
 
 type MakesAnswer = dyn Fn(u64, &Seen) -> Made + Send + Sync;
@@ -242,7 +244,7 @@ async fn respond(
             remember(Bytes::new());
             return Response::new(body.boxed_unsync());
         }
-        Behaviour::Upgrade | Behaviour::UpgradeAndClose => {
+        Behaviour::Upgrade | Behaviour::UpgradeAndClose | Behaviour::UpgradeAndGreet => {
             remember(Bytes::new());
             let upgrade = hyper::upgrade::on(Request::from_parts(parts, body));
             tokio::spawn(async move {
@@ -251,6 +253,10 @@ async fn respond(
                     return;
                 }
                 let (mut read, mut write) = tokio::io::split(TokioIo::new(upgraded));
+                if let Behaviour::UpgradeAndGreet = behaviour {
+                    let _ = tokio::io::AsyncWriteExt::write_all(&mut write, b"hello").await;
+                    return;
+                }
                 let _ = tokio::io::copy(&mut read, &mut write).await;
             });
             let mut response = Response::new(full(""));
@@ -311,6 +317,7 @@ async fn respond(
         | Behaviour::Made(_)
         | Behaviour::Upgrade
         | Behaviour::UpgradeAndClose
+        | Behaviour::UpgradeAndGreet
         | Behaviour::OneIn(..)
         | Behaviour::AsAsked(..) => {
             panic!("answered above")
