@@ -30,13 +30,16 @@ fn length(length: f64) -> Observed {
     Observed::Mean(Scale::Logarithmic.fraction(length).unwrap())
 }
 
+/// A request: its user, whether it fails, and what is observed of it.
+type Seen = (Option<u64>, bool, Vec<(SignalId, Observed)>);
+
 /// Seconds of 40 requests, half of them the candidate's, as long as the run goes on. `of`: what is observed of a side's
 /// nth request, and its user.
 fn live(
     record: &mut Record,
     assignment: Assignment,
     seconds: std::ops::Range<u64>,
-    of: &dyn Fn(Side, u64) -> (Option<u64>, bool, Vec<(SignalId, Observed)>),
+    of: &dyn Fn(Side, u64) -> Seen,
 ) -> Vec<Event> {
     let signals = record.run.judge.watch();
     let mut events = Vec::new();
@@ -168,7 +171,7 @@ fn requests_that_differ_void_the_verdict_until_a_retry() {
             let is_long = side == Side::Candidate;
             let size = if is_long { 4_000.0 } else { 40.0 } + (nth % 7) as f64;
             // Nothing fails until the difference is known.
-            let fails = nth > 2_100 && is_long && nth % 3 == 0;
+            let fails = nth > 2_100 && is_long && nth.is_multiple_of(3);
             (of_users.then(|| user_of(side, nth)), fails, vec![(id, length(size))])
         };
         let events = live(&mut record, assignment, 100..160, &biased);
