@@ -106,7 +106,7 @@ bench: $(WASM) $(IDLE) $(ENVOY) $(BASELINE) ## What the filter costs (ROUNDS=30:
 
 # libFuzzer by its instrumentation alone, without a sanitizer, which needs no nightly toolchain: there is no unsafe code
 # that one could find something in.
-FUZZ_TARGETS := reader open_inference tf_serving openai json
+FUZZ_TARGETS := reader open_inference tf_serving openai json pair
 fuzz: ## Fuzz the reader and every protocol with libFuzzer, SECONDS=60 each (needs a C++ compiler)
 	$(PYTHON) tools/fuzz-seeds.py
 	RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
