@@ -236,8 +236,8 @@ fn the_control_listener_is_checked() {
             "address: 127.0.0.1, port_value: 9911",
             "address: 0.0.0.0, port_value: 9911",
             vec![format!(
-                "f0: {LISTENER}.address.socket_address: warning: the control listener is on 0.0.0.0: whoever reaches it \
-                 commands the rollouts, over plain HTTP; expected 127.0.0.1"
+                "f0: {LISTENER}.address.socket_address: warning: the control listener is on 0.0.0.0: every client that \
+                 reaches it can command the rollouts, over plain HTTP; expected 127.0.0.1"
             )],
         ),
         ("address: 127.0.0.1, port_value: 9911", "address: \"::1\", port_value: 9911", vec![]),
@@ -293,12 +293,12 @@ fn the_control_listener_is_checked() {
 fn who_waits_for_a_promotion_needs_a_control_listener() {
     let alone = moving(&without_control(BOOTSTRAP));
     let needed = "f0: warning: rollouts [\"digits\"] have a step that waits for a promotion (`pause: {}`), and there is no \
-                  control listener: nobody could promote them; copy it from envoy/control.yaml";
+                  control listener: the rollouts could not be promoted; copy it from envoy/control.yaml";
     assert_eq!(findings(&[&alone]).0.last().map(String::as_str), Some(needed));
     assert!(!findings(&[&alone]).1, "it works until then");
     assert_eq!(complaints(&[&alone, CONTROL]), [""; 0], "it comes from another file");
     assert_eq!(complaints(&[&alone.replace("{pause: {}}", "{pause: {duration: 1h}}")]), [""; 0]);
-    // Listeners that nobody but Envoy knows, and filters whose configuration nobody but Envoy knows.
+    // Listeners and configurations that only the running Envoy has.
     assert_eq!(complaints(&[&format!("{alone}dynamic_resources: {{lds_config: {{ads: {{}}}}}}\n")]), [""; 0]);
     let blue_green = "blue_green: {active: logreg}";
     assert!(ECDS.contains(blue_green));

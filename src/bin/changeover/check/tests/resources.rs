@@ -27,7 +27,7 @@ fn configurations_in_kubernetes_resources_are_checked() {
 }
 
 #[test]
-fn who_waits_for_a_promotion_is_told_that_nobody_can() {
+fn a_step_that_waits_for_a_promotion_is_reported_where_there_is_no_control_listener() {
     let steps = "steps: [{set_weight: 5}, {pause: {}}]";
     for (file, place) in [
         (ISTIO, "WasmPlugin/changeover: spec.pluginConfig"),
