@@ -181,7 +181,7 @@ fn the_patches_for_istio_are_looked_at_closely() {
          expected `response_headers_to_remove: [x-changeover-cluster, x-changeover-mirror, x-changeover-shadow]`"
     );
     assert!(ISTIO.contains(removal));
-    assert_eq!(complaints(&[&ISTIO.replace(removal, "")]), [warning.clone()]);
+    assert_eq!(complaints(&[&ISTIO.replace(removal, "")]), std::slice::from_ref(&warning));
     assert_eq!(complaints(&[&ISTIO.replacen(removal, "", 1)]), [warning], "one of the two routes");
     let around = "  configPatches:\n  - {applyTo: VIRTUAL_HOST, patch: {operation: MERGE, value: {response_headers_to_remove: [x-changeover-cluster, x-changeover-mirror, x-changeover-shadow]}}}\n";
     let by_host = ISTIO.replace(removal, "").replace("  configPatches:\n", around);
