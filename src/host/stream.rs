@@ -17,7 +17,8 @@ use crate::routing::request::Request;
 use crate::signal::catalog;
 use crate::signal::observed::Observed;
 use crate::telemetry::breaker::Ended;
-use crate::telemetry::ledger::Ticket;
+use crate::telemetry::latency::Times;
+use crate::telemetry::ledger::{Ledger, Ticket};
 use crate::telemetry::outcome::{Class, End, MirrorResult, Outcome, Served, is_plainly_ok};
 
 /// One request, from its headers to its end.
@@ -211,7 +212,9 @@ impl Stream {
             let mut ledger = tracked.ledger.borrow_mut();
             ledger.answer(ticket);
             if !end_of_stream && streams() {
-                ledger.observe(ticket, &catalog::LATENCY, Observed::Duration(nanoseconds_since(asked)));
+                let nanoseconds =
+                    latency(Times { begun: routed.begun, asked, answered: calls::uptime() }, &ledger);
+                ledger.observe(ticket, &catalog::LATENCY, Observed::Duration(nanoseconds));
             }
             #[cfg(feature = "test-build")]
             {
@@ -282,10 +285,12 @@ impl Stream {
             (routed.judged, tracked, rollout)
         {
             let failed = matches!(outcome, Outcome::Error | Outcome::Unanswered);
+            let times = Times { begun: routed.begun, asked, answered };
+            let latency = latency(times, &tracked.ledger.borrow());
             if routed.served != Served::Unknown {
                 tracked.ledger.borrow_mut().find_served(&ticket, outcome == Outcome::Elsewhere);
             }
-            tracked.end(ticket, answered.saturating_sub(asked), end.shown(outcome));
+            tracked.end(ticket, latency, end.shown(outcome));
             let limit = rollout.program.analysis.as_ref().and_then(|analysis| analysis.breaker);
             if let Some(limit) = limit.filter(|_| failed || outcome == Outcome::Ok) {
                 let request = Ended { draw, failed, begun: asked, ended: now };
@@ -377,8 +382,12 @@ fn all_values(map: Headers, name: &str) -> Vec<Vec<u8>> {
     all.iter().flat_map(|all| pairs::values(all, name)).map(<[u8]>::to_vec).collect()
 }
 
-fn nanoseconds_since(begun: u64) -> u64 {
-    calls::uptime().saturating_sub(begun)
+/// Nanoseconds that the version took, where they are judged.
+fn latency(times: Times, ledger: &Ledger) -> u64 {
+    times.latency(|| {
+        let is_judged = ledger.counts(&catalog::LATENCY);
+        is_judged.then(|| calls::property_u64("upstream\0cx_pool_ready_duration"))?
+    })
 }
 
 /// Whether the answer whose headers have come goes on for as long as it likes: its time is to its headers.

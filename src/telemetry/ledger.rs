@@ -82,6 +82,12 @@ impl Ledger {
         self.signals = signals;
     }
 
+    /// Whether observations of a signal count.
+    #[must_use]
+    pub fn counts(&self, signal: &Signal) -> bool {
+        self.signals.iter().any(|known| known.id == signal.id)
+    }
+
     /// So many ticks are counted together from now on, under the number of the last one of them.
     pub fn count_together(&mut self, ticks: u64) {
         self.together = ticks;

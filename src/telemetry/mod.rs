@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod breaker;
+pub mod latency;
 pub mod ledger;
 pub mod outcome;
 pub mod series;
