@@ -223,6 +223,22 @@ pub struct Metric {
     /// 0.99 and 0.999.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quantiles: Option<Vec<f64>>,
+    /// Which difference from stable counts against the candidate, where more is not always worse. Absent: both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub direction: Option<Direction>,
+}
+
+/// Which difference from stable counts against the candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+pub enum Direction {
+    /// More.
+    Up,
+    /// Less.
+    Down,
+    /// Both.
+    Both,
 }
 
 /// What happens when the candidate is worse.

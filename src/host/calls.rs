@@ -139,8 +139,14 @@ pub(super) enum Metric {
     Histogram = 2,
 }
 
-/// Among the ABI's buffers: the request's body.
-const REQUEST_BODY: u32 = 0;
+/// Among the ABI's buffers: a body.
+#[derive(Clone, Copy)]
+pub(super) enum Body {
+    /// The request's.
+    Request = 0,
+    /// The response's.
+    Response = 1,
+}
 /// The plugin's configuration.
 const PLUGIN_CONFIGURATION: u32 = 7;
 /// WASI's clock that neither jumps nor goes back.
@@ -212,10 +218,10 @@ pub(super) fn plugin_configuration() -> Option<Bytes> {
     })
 }
 
-/// So many bytes from the beginning of the request's body, as far as it has come and Envoy holds it.
-pub(super) fn request_body(size: usize) -> Option<Bytes> {
+/// So many bytes from a place in what Envoy holds of a body: where it is not held back, the piece that has come.
+pub(super) fn body(body: Body, start: usize, size: usize) -> Option<Bytes> {
     // SAFETY: the host writes a pointer and a size.
-    bytes(|data, length| unsafe { imports::proxy_get_buffer_bytes(REQUEST_BODY, 0, size, data, length) })
+    bytes(|data, length| unsafe { imports::proxy_get_buffer_bytes(body as u32, start, size, data, length) })
 }
 
 /// The first value of a header; its name in lower case.

@@ -5,6 +5,7 @@
 //! they share within one VM. [`effects`] executes what the protocol of [`crate::fleet`] wants done, over [`shared`] and
 //! [`notices`]. [`callouts`] asks candidates. [`metrics`] has a request's own series.
 
+mod bodies;
 mod callouts;
 mod calls;
 mod control;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::rc::Rc;
 
+use super::bodies::Bodies;
 use super::calls::{self, Headers};
 use super::memory::Bytes;
 use super::metrics::{Facts, Series};
@@ -13,12 +14,14 @@ use crate::fleet::member::TICK;
 use crate::model::{Draw, header};
 use crate::routing::affinity::is_shared;
 use crate::routing::mirror::Mirrored;
+use crate::routing::plan;
 use crate::routing::request::Request;
 use crate::signal::catalog;
 use crate::signal::observed::Observed;
 use crate::telemetry::breaker::Ended;
 use crate::telemetry::latency::Times;
-use crate::telemetry::ledger::{Ledger, Ticket};
+use crate::telemetry::ledger::Ticket;
+use crate::telemetry::load_report;
 use crate::telemetry::outcome::{Class, End, MirrorResult, Outcome, Served, is_plainly_ok};
 
 /// One request, from its headers to its end.
@@ -46,9 +49,22 @@ struct Routed {
     /// The response has passed as a whole, and ended with its body.
     body_ended: bool,
     served: Served,
+    /// Set if the bodies are read.
+    bodies: Option<Box<Bodies>>,
+    /// Set if the model server is asked for its load.
+    load: Option<LoadAsked>,
     set_cookie: Option<String>,
     /// Set if the request is evidence about the candidate or stable.
     judged: Option<Judged>,
+}
+
+/// Who has asked a model server for its load.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LoadAsked {
+    /// The client, which gets the report as well.
+    ByClient,
+    /// The filter.
+    ByFilter,
 }
 
 /// A request that is counted for the judge.
@@ -104,6 +120,18 @@ impl CurrentRequest {
     }
 }
 
+impl CurrentRequest {
+    /// Asks the model server for its load, unless the client does.
+    fn ask_for_load(&self) -> LoadAsked {
+        let (name, form) = load_report::ASK;
+        if self.header(name).is_some() {
+            return LoadAsked::ByClient;
+        }
+        calls::set_header(Headers::Request, name, form);
+        LoadAsked::ByFilter
+    }
+}
+
 impl Stream {
     pub(super) fn new(vm: &'static Vm, slot: Rc<Slot>) -> Self {
         Self { vm, slot, routed: None }
@@ -116,6 +144,7 @@ impl Stream {
         let version_at = |at: usize| settings.and_then(|settings| settings.versions.get(at));
         let version = drawn.as_ref().and_then(|(_, decision)| version_at(decision.version));
         request.put(header::CLUSTER, version.map(|version| version.cluster.as_str()));
+        let load = settings.filter(|settings| settings.asks_for_load).map(|_| request.ask_for_load());
         let told = version.filter(|_| settings.is_some_and(|settings| settings.tells_upstream));
         request.put(header::VERSION, told.map(|version| version.name.as_str()));
         let mirrored = drawn.as_ref().and_then(|(_, decision)| decision.mirror.as_ref());
@@ -138,6 +167,8 @@ impl Stream {
                 calls::header(Headers::Request, ":scheme").is_some_and(|scheme| *scheme == *b"https");
             cookie.set(&id, secure)
         });
+        let reader = settings.and_then(plan::Rollout::reader).filter(|_| decision.is_read);
+        let bodies = reader.and_then(|reader| Bodies::begin(reader, request, &self.vm.inflaters));
         let judged = decision.evidence.map(|draw| Judged { draw, ticket: None });
         self.vm.serve();
         loaded.show_weights(rollout);
@@ -154,6 +185,8 @@ impl Stream {
             may_be_grpc: false,
             body_ended: false,
             served: Served::Unknown,
+            bodies,
+            load,
             set_cookie,
         })
     }
@@ -180,6 +213,9 @@ impl Stream {
     pub(super) fn on_request_body(&mut self, size: usize, end_of_stream: bool) {
         if let Some(routed) = &mut self.routed {
             routed.request_bytes = routed.request_bytes.saturating_add(size as u64);
+            if let Some(bodies) = &mut routed.bodies {
+                bodies.read_request(size);
+            }
         }
         if end_of_stream {
             self.on_request_trailers();
@@ -212,14 +248,13 @@ impl Stream {
             let mut ledger = tracked.ledger.borrow_mut();
             ledger.answer(ticket);
             if !end_of_stream && streams() {
-                let nanoseconds =
-                    latency(Times { begun: routed.begun, asked, answered: calls::uptime() }, &ledger);
-                ledger.observe(ticket, &catalog::LATENCY, Observed::Duration(nanoseconds));
+                let nanoseconds = latency(Times { begun: routed.begun, asked, answered: calls::uptime() });
+                ledger.observe(ticket, catalog::LATENCY.id, Observed::Duration(nanoseconds));
             }
             #[cfg(feature = "test-build")]
             {
                 let has_event = calls::header(Headers::Response, "x-test-event").is_some();
-                ledger.observe(ticket, &catalog::TEST_EVENT, Observed::Event(has_event));
+                ledger.observe(ticket, catalog::TEST_EVENT.id, Observed::Event(has_event));
             }
         }
         if let Some(cookie) = routed.set_cookie.take()
@@ -227,7 +262,13 @@ impl Stream {
         {
             calls::add_header(Headers::Response, "set-cookie", &cookie);
         }
+        if let Some(bodies) = &mut routed.bodies
+            && let Some(reader) = routed.loaded.reader(routed.rollout)
+        {
+            bodies.answer(reader, &self.vm.inflaters);
+        }
         routed.look_who_serves(asked / TICK);
+        routed.show_load(Headers::Response);
         let rollout = routed.loaded.plan.rollouts().get(routed.rollout);
         let told = rollout.filter(|rollout| {
             rollout.tells_client && !matches!(routed.served, Served::ByAnother | Served::ByNone)
@@ -243,6 +284,9 @@ impl Stream {
         if let Some(routed) = &mut self.routed {
             routed.body_ended = end_of_stream;
             routed.response_bytes = routed.response_bytes.saturating_add(size as u64);
+            if let Some(bodies) = &mut routed.bodies {
+                bodies.read_answer(size);
+            }
             if end_of_stream {
                 routed.answered = Some(calls::uptime());
             }
@@ -253,6 +297,7 @@ impl Stream {
         if let Some(routed) = &mut self.routed {
             routed.may_be_grpc = true;
             routed.answered = Some(calls::uptime());
+            routed.show_load(Headers::ResponseTrailers);
         }
     }
 
@@ -281,12 +326,22 @@ impl Stream {
         let outcome = routed.served.outcome(outcome);
         let nanoseconds = now.saturating_sub(routed.begun);
         let tracked = routed.loaded.tracked(routed.rollout);
+        let read =
+            routed.bodies.take().map(|bodies| bodies.finish((asked, answered), outcome == Outcome::Ok));
+        let read = read.as_ref().zip(routed.loaded.reader(routed.rollout));
+        if let (Some(Judged { ticket: Some(ticket), .. }), Some(tracked), Some((exchange, reader))) =
+            (&routed.judged, tracked, read)
+        {
+            let mut ledger = tracked.ledger.borrow_mut();
+            for (signal, observed) in reader.observations(exchange) {
+                ledger.observe(ticket, signal, observed);
+            }
+        }
         if let (Some(Judged { ticket: Some(ticket), draw }), Some(tracked), Some(rollout)) =
             (routed.judged, tracked, rollout)
         {
             let failed = matches!(outcome, Outcome::Error | Outcome::Unanswered);
-            let times = Times { begun: routed.begun, asked, answered };
-            let latency = latency(times, &tracked.ledger.borrow());
+            let latency = latency(Times { begun: routed.begun, asked, answered });
             if routed.served != Served::Unknown {
                 tracked.ledger.borrow_mut().find_served(&ticket, outcome == Outcome::Elsewhere);
             }
@@ -308,6 +363,9 @@ impl Stream {
             request_bytes: routed.request_bytes,
             response_bytes: routed.response_bytes,
         });
+        if let Some((exchange, reader)) = read {
+            series.show_figures(exchange, reader);
+        }
     }
 }
 
@@ -337,6 +395,24 @@ impl Routed {
         let cluster = calls::property("xds\0cluster_name");
         self.served = Served::by(cluster.as_deref(), self.version, &known);
         series.note_served(tick, self.served, cluster);
+    }
+
+    /// Shows what the model server reports of its load, if it was asked and does. A client that has not asked does not get
+    /// it.
+    fn show_load(&self, headers: Headers) {
+        let Some(asked) = self.load else { return };
+        let Some(series) = self.loaded.series(self.rollout, self.version) else { return };
+        let is_own = !matches!(self.served, Served::ByAnother | Served::ByNone);
+        let mut is_shown = !is_own;
+        for name in load_report::HEADERS {
+            let Some(report) = calls::header(headers, name) else { continue };
+            if !std::mem::replace(&mut is_shown, true) {
+                load_report::read(name, &report, |metric, value| series.show_load(metric, value));
+            }
+            if asked == LoadAsked::ByFilter {
+                calls::remove_header(headers, name);
+            }
+        }
     }
 
     /// The end of a request that was answered so that nothing is left to ask. The status comes from a header: the
@@ -382,12 +458,9 @@ fn all_values(map: Headers, name: &str) -> Vec<Vec<u8>> {
     all.iter().flat_map(|all| pairs::values(all, name)).map(<[u8]>::to_vec).collect()
 }
 
-/// Nanoseconds that the version took, where they are judged.
-fn latency(times: Times, ledger: &Ledger) -> u64 {
-    times.latency(|| {
-        let is_judged = ledger.counts(&catalog::LATENCY);
-        is_judged.then(|| calls::property_u64("upstream\0cx_pool_ready_duration"))?
-    })
+/// Nanoseconds that the version took.
+fn latency(times: Times) -> u64 {
+    times.latency(|| calls::property_u64("upstream\0cx_pool_ready_duration"))
 }
 
 /// Whether the answer whose headers have come goes on for as long as it likes: its time is to its headers.

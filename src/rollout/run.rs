@@ -92,6 +92,8 @@ pub struct Run {
     crossed: bool,
     /// The same for the split.
     split_crossed: bool,
+    /// The versions were found to get different requests: nothing that is found in this attempt is acted on.
+    inputs_differ: bool,
     /// What it had waited when something began to speak against the candidate, and whether that was reported.
     held_back_from: Option<(u64, bool)>,
     /// Which versions' requests other clusters serve, and whether that has been told.

@@ -17,6 +17,8 @@ pub enum Waits {
     Units(Unit),
     /// The candidate gets the share that its weight is.
     Split,
+    /// The versions get the same requests; they were found not to.
+    Inputs,
     /// Nothing looks like a regression.
     Suspicion,
     /// The candidate's requests fail no more often than stable's, whatever that is worth.
@@ -51,6 +53,9 @@ impl Waits {
             Self::Units(Unit::Requests) => "the step waits for more of the candidate's requests",
             Self::Units(Unit::Users) => "the step waits for more of the candidate's users",
             Self::Split => "the step waits: the candidate is getting a different share than its weight",
+            Self::Inputs => {
+                "the step waits: the versions get different requests, so that nothing follows from comparing them"
+            }
             Self::Suspicion => "the step waits: there is evidence against the candidate",
             Self::Failures => "the step waits: more of the candidate's requests fail than of stable's",
             Self::Proof => "the step waits for proof that the candidate is no worse than allowed",

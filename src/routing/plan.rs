@@ -17,6 +17,7 @@ use crate::rollout::program::Program;
 use crate::rollout::record::{Clock, Head, Record};
 use crate::telemetry::breaker;
 use crate::telemetry::outcome::Failures;
+use crate::telemetry::reader::Reader;
 
 /// All rollouts of a filter.
 pub struct Plan {
@@ -40,6 +41,8 @@ pub struct Rollout {
     pub tells_client: bool,
     /// Whether a request that says so is another Envoy's copy.
     pub trusts_shadow_header: bool,
+    /// Whether model servers are asked for their load.
+    pub asks_for_load: bool,
     /// Which answers are failures of the version that gave them.
     pub failures: Failures,
     /// What it is to do.
@@ -50,6 +53,8 @@ pub struct Rollout {
     overrides: Overrides,
     affinity: Option<Affinity>,
     mirror: Option<Mirror>,
+    /// How bodies are read, and whose where it is not everybody's.
+    reader: Option<(Reader, Option<Salt>)>,
     /// Replaced whenever the rollout moves.
     in_force: RefCell<InForce>,
 }
@@ -123,6 +128,8 @@ pub struct Decision<'a> {
     pub cookie: Option<(&'a Cookie, String)>,
     /// Set when the request was drawn for the shadow.
     pub mirror: Option<Mirrored>,
+    /// The bodies of the request and its answer are read.
+    pub is_read: bool,
     /// The request is another Envoy's copy: it counts for no version, and its answer is discarded.
     pub is_copy: bool,
     /// Set if the request is evidence about the candidate or stable. Overridden and pinned
@@ -189,16 +196,26 @@ impl Rollout {
         // Until its state is known: as at the beginning of its first attempt.
         let (begun, _) = Record::begin(program.clone(), Clock::default());
         let in_force = InForce::new(&program, &versions, mirror.as_ref(), &begun.head(&config.name));
+        let reader =
+            config.payload.as_ref().and_then(|payload| Reader::new(payload, config.analysis.as_ref()));
+        let cohort = |reader: &Reader| {
+            (reader.sample != Share::ALL).then(|| Salt::new(&format!("{}\0payload", program.release)))
+        };
         Self {
             name: config.name.clone(),
             labels: config.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
             tells_upstream: config.version_header.request,
             tells_client: config.version_header.response,
             trusts_shadow_header: config.trust_shadow_header,
+            asks_for_load: config.server_load,
             candidate: config.candidate.as_ref().and_then(position),
             overrides: Overrides::new(config.overrides.as_ref()),
             affinity: config.session_affinity.as_ref().and_then(Affinity::new),
             mirror,
+            reader: reader.map(|reader| {
+                let cohort = cohort(&reader);
+                (reader, cohort)
+            }),
             in_force: RefCell::new(in_force),
             failures: config
                 .analysis
@@ -258,15 +275,22 @@ impl Rollout {
     fn assign<R: Request>(&self, facts: &Facts<'_, R>, rng: &mut Rng) -> Decision<'_> {
         let in_force = self.in_force.borrow();
         let is_copy = self.trusts_shadow_header && facts.request().header(header::SHADOW).is_some();
-        let silently = |version| Decision { version, cookie: None, mirror: None, is_copy, evidence: None };
+        let silently = |version, is_read| Decision {
+            version,
+            cookie: None,
+            mirror: None,
+            is_read,
+            is_copy,
+            evidence: None,
+        };
         if let Some(pinned) = in_force.pinned {
-            return silently(pinned);
+            return silently(pinned, self.is_sampled(&self.user(facts, rng, self.samples_bodies()), rng));
         }
         let overridden = self.overridden(facts, in_force.candidate_on_request);
         if let (Some(version), None) = (overridden, in_force.mirror) {
-            return silently(version);
+            return silently(version, self.is_sampled(&self.user(facts, rng, self.samples_bodies()), rng));
         }
-        let user = self.affinity.as_ref().map_or(User::Nobody, |affinity| affinity.user(facts, rng));
+        let user = self.user(facts, rng, true);
         let version = overridden.unwrap_or_else(|| match &user {
             User::Known(key) => in_force.version_of(in_force.salt.bucket(key)),
             User::New(_, id) => in_force.version_of(in_force.salt.bucket(id.as_bytes())),
@@ -274,8 +298,9 @@ impl Rollout {
             User::Missing => STABLE,
         });
         if is_copy {
-            return silently(version);
+            return silently(version, false);
         }
+        let is_read = self.is_sampled(&user, rng);
         let mirror = match (&self.mirror, in_force.mirror) {
             (Some(mirror), Some((share, salt))) if version == STABLE => {
                 let bucket = match &user {
@@ -292,7 +317,45 @@ impl Rollout {
             User::New(cookie, id) => Some((cookie, id)),
             _ => None,
         };
-        Decision { version, cookie, mirror, is_copy, evidence }
+        Decision { version, cookie, mirror, is_read, is_copy, evidence }
+    }
+
+    /// The request's user, where that matters.
+    fn user<'p, 'r, R: Request>(
+        &'p self,
+        facts: &'r Facts<'_, R>,
+        rng: &mut Rng,
+        matters: bool,
+    ) -> User<'p, 'r> {
+        let affinity = self.affinity.as_ref().filter(|_| matters);
+        affinity.map_or(User::Nobody, |affinity| affinity.user(facts, rng))
+    }
+
+    /// Whether bodies are read of some requests, and not of others.
+    fn samples_bodies(&self) -> bool {
+        self.reader.as_ref().is_some_and(|(_, cohort)| cohort.is_some())
+    }
+
+    /// Whether the bodies of a user's request and its answer are read.
+    fn is_sampled(&self, user: &User<'_, '_>, rng: &mut Rng) -> bool {
+        match &self.reader {
+            None => false,
+            Some((_, None)) => true,
+            Some((reader, Some(cohort))) => {
+                let bucket = match user {
+                    User::Known(key) => cohort.bucket(key),
+                    User::New(_, id) => cohort.bucket(id.as_bytes()),
+                    User::Nobody | User::Missing => to_bucket(rng.u64(..)),
+                };
+                bucket < reader.sample.basis_points()
+            }
+        }
+    }
+
+    /// How bodies are read, if they are.
+    #[must_use]
+    pub fn reader(&self) -> Option<&Reader> {
+        self.reader.as_ref().map(|(reader, _)| reader)
     }
 
     /// What a request that was drawn says.

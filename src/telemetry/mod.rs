@@ -3,8 +3,11 @@
 #![forbid(unsafe_code)]
 
 pub mod breaker;
+pub mod figure;
 pub mod latency;
 pub mod ledger;
+pub mod load_report;
 pub mod outcome;
+pub mod reader;
 pub mod series;
 pub mod tracked;

@@ -27,6 +27,7 @@ mod hostile_test;
 mod istio_test;
 mod mirror_test;
 mod openapi_test;
+mod payload_test;
 mod protocols_test;
 mod push_test;
 mod ready_test;

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::{at_most, authority, exactly_one, text, total};
+use crate::config::payload::Payload;
 use crate::config::release::{Analysis, ErrorWhen, Metric, PromoteWhen, Ready, SetWeight, Step};
 use crate::config::report::{Path, Problems, Shown};
 use crate::config::schema::{BlueGreen, Rollout, known};
 use crate::config::units::{Duration, Percent};
 use crate::model::Share;
-use crate::signal::catalog::{self, Kind};
+use crate::signal::catalog::{self, Differs, Kind};
 
 /// Steps of one rollout.
 const MOST_STEPS: usize = 64;
@@ -55,7 +56,7 @@ pub(super) fn release(rollout: &Rollout, path: &Path<'_>, problems: &mut Problem
     window(rollout, rollout.auto_rollback_window, path, problems);
     if let Some(rules) = &rollout.analysis {
         let path = path.field("analysis");
-        analysis(rules, &path, problems);
+        analysis(rules, rollout.payload.as_ref(), &path, problems);
     }
 }
 
@@ -231,7 +232,7 @@ const MOST_WARM_UP_REQUESTS: u64 = 1_000_000;
 /// Milliseconds that are not judged at most.
 const MOST_WARM_UP: u64 = 3_600_000;
 
-fn analysis(analysis: &Analysis, path: &Path<'_>, problems: &mut Problems) {
+fn analysis(analysis: &Analysis, payload: Option<&Payload>, path: &Path<'_>, problems: &mut Problems) {
     within(analysis.false_alarm, 1e-9, 0.5, &path.field("false_alarm"), problems);
     let deadline = analysis.deadline.as_millis();
     if !DEADLINES.contains(&deadline) {
@@ -249,7 +250,7 @@ fn analysis(analysis: &Analysis, path: &Path<'_>, problems: &mut Problems) {
     at_most(analysis.metrics.len(), &metrics, problems);
     for (index, rule) in analysis.metrics.iter().enumerate() {
         let path = metrics.index(index);
-        metric(rule, &path, problems);
+        metric(rule, payload, &path, problems);
         let earlier = analysis.metrics.iter().take(index).position(|earlier| earlier.name == rule.name);
         if let Some(earlier) = earlier {
             problems
@@ -310,19 +311,27 @@ fn error_when(when: &ErrorWhen, path: &Path<'_>, problems: &mut Problems) {
     }
 }
 
-fn metric(metric: &Metric, path: &Path<'_>, problems: &mut Problems) {
-    let signal = catalog::by_name(&metric.name);
+fn metric(metric: &Metric, payload: Option<&Payload>, path: &Path<'_>, problems: &mut Problems) {
+    let named = catalog::named(&metric.name);
+    let signal = named.map(|named| named.signal);
     if metric.name.is_empty() {
         let names = catalog::names().join(" or ");
         problems.add(&path.field("name"), format_args!("missing or empty; expected {names}"));
     } else if signal.is_none() {
-        let names = known(catalog::names().into_iter());
+        let names = catalog::names();
+        let names = known(names.iter().map(String::as_str));
         problems.add(
             &path.field("name"),
             format_args!("unknown metric {}; known here: {names}", Shown(&metric.name)),
         );
     }
     let kind = signal.map_or(Kind::Event, |signal| signal.kind);
+    if let Some(named) = named.filter(|named| named.signal.among.reads_bodies()) {
+        super::payload::can_observe(&named, payload, &path.field("name"), problems);
+    }
+    if metric.direction.is_some() && signal.is_some_and(|signal| signal.differs == Differs::Up) {
+        problems.add(&path.field("direction"), format_args!("more of {} is always worse", metric.name));
+    }
     if let Some(tolerate) = metric.tolerate {
         within(tolerate, 1.0, 100.0, &path.field("tolerate"), problems);
     }
@@ -335,7 +344,10 @@ fn metric(metric: &Metric, path: &Path<'_>, problems: &mut Problems) {
         }
     }
     if let Some(max) = metric.max {
-        if kind == Kind::Event {
+        if signal.is_some_and(|signal| signal.differs == Differs::Inputs) {
+            let message = "a bound for the candidate; what it compares are requests";
+            problems.add(&path.field("max"), message);
+        } else if kind == Kind::Event {
             within(max, 1e-6, 0.999, &path.field("max"), problems);
         } else {
             problems
@@ -347,7 +359,7 @@ fn metric(metric: &Metric, path: &Path<'_>, problems: &mut Problems) {
         if kind != Kind::Duration {
             let durations = catalog::ALL.iter().filter(|signal| signal.kind == Kind::Duration);
             let durations: Vec<&str> = durations.map(|signal| signal.name).collect();
-            problems.add(&path, format_args!("only {} has quantiles", durations.join(" or ")));
+            problems.add(&path, format_args!("only durations have quantiles: {}", durations.join(", ")));
         } else if quantiles.is_empty() || quantiles.len() > MOST_QUANTILES {
             problems.add(&path, format_args!("{} entries; expected 1 to {MOST_QUANTILES}", quantiles.len()));
         }

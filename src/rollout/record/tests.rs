@@ -12,6 +12,7 @@ use crate::telemetry::outcome::Outcome;
 use serde_json::json;
 
 mod any_order;
+mod bodies;
 mod flips;
 mod people;
 mod silence;
@@ -41,7 +42,7 @@ struct Worker {
 impl Default for Worker {
     fn default() -> Self {
         let mut ledger = Ledger::default();
-        ledger.count_signals(catalog::DEFAULT.to_vec());
+        ledger.count_signals(catalog::ids(catalog::DEFAULT));
         Self { ledger }
     }
 }

@@ -13,6 +13,7 @@ use crate::analysis::test::{Against, Measure};
 use crate::analysis::window::{self, NotJudged, Window};
 use crate::config::report::Shown;
 use crate::model::{Arm, Pair, Share, Side, Unit};
+use crate::signal::catalog::{self, Kind, Scale};
 use crate::signal::histogram;
 use crate::signal::sums::Sums;
 
@@ -213,6 +214,21 @@ pub(super) fn split(program: &Program) -> String {
     )
 }
 
+/// The versions get different requests.
+pub(super) fn inputs(program: &Program, judge: &Judge, tick: u64) -> String {
+    let (candidate, stable) = sides(program, true);
+    let strongest = judge.strongest_of_inputs(tick);
+    let metric = strongest.map_or("", |strongest| strongest.metric);
+    let samples = strongest.map(|strongest| strongest.seen).unwrap_or_default();
+    let seen = |side: Side| Seen { samples, side, metric, unit: program.unit() };
+    format!(
+        "{candidate} gets other requests than {stable} ({metric}): {} against {}; something other than the weights decides \
+         which requests it gets, so nothing that is found about it in this attempt is acted on, and no step ends",
+        seen(Side::Candidate),
+        seen(Side::Stable)
+    )
+}
+
 pub(super) fn overdue(program: &Program, run: &Run) -> String {
     format!(
         "step {} of {} did not finish within {}: {} of {}'s {} were judged",
@@ -274,7 +290,10 @@ pub(super) fn finding(judge: &Judge, rules: &Rules, tick: u64) -> (Finding, Stri
 /// The sentence of a finding, which is about `what`.
 pub(super) fn accusation(program: &Program, finding: &Finding, what: &str, act: Act) -> String {
     let (name, stable) = (candidate(program), &program.stable);
-    let seen = |side: Side| Seen(finding, side);
+    let seen = |side: Side| {
+        let Finding { rule, samples, unit, .. } = finding;
+        Seen { samples: *samples, side, metric: rule, unit: *unit }
+    };
     let mine = seen(Side::Candidate);
     let what = if finding.is_absolute {
         format!("{name} exceeds its limit ({what}): {mine}")
@@ -285,17 +304,28 @@ pub(super) fn accusation(program: &Program, finding: &Finding, what: &str, act: 
 }
 
 /// What was seen of a side: `9 of 12 requests (75 %)`, or `a mean of 0.42 over 12 requests`.
-struct Seen<'a>(&'a Finding, Side);
+struct Seen<'a> {
+    samples: Look,
+    side: Side,
+    metric: &'a str,
+    unit: Unit,
+}
 
 impl std::fmt::Display for Seen<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self(finding, side) = self;
-        match finding.samples {
-            Look::Events(table) => Of(table[*side], finding.unit).fmt(f),
+        let Self { samples, side, metric, unit } = self;
+        match samples {
+            Look::Events(table) => Of(table[*side], *unit).fmt(f),
             Look::Means(sums) => {
-                let sums: Sums = sums[*side];
-                let mean = sums.mean().unwrap_or_default();
-                write!(f, "a mean of {mean:.3} over {} {}", sums.count, finding.unit.label())
+                let Sums { count, .. } = sums[*side];
+                let (mean, unit) = (sums[*side].mean().unwrap_or_default(), unit.label());
+                match catalog::named(metric).map(|named| named.signal.kind) {
+                    Some(Kind::Mean(Scale::Logarithmic)) => {
+                        let mean = Scale::Logarithmic.value(mean);
+                        write!(f, "a geometric mean of {mean:.1} over {count} {unit}")
+                    }
+                    _ => write!(f, "a mean of {mean:.3} over {count} {unit}"),
+                }
             }
         }
     }

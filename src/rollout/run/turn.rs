@@ -166,6 +166,7 @@ impl<'a> Turn<'a> {
     pub(super) fn next_attempt(&mut self) {
         self.run.attempt = self.run.attempt.saturating_add(1);
         (self.run.crossed, self.run.split_crossed, self.run.tripped) = (false, false, false);
+        self.run.inputs_differ = false;
         self.run.active.retry(self.program.unit());
         if let Some(rules) = self.program.rules() {
             self.run.judge.retry(rules, self.now.tick.saturating_add(1));

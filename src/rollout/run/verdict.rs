@@ -35,6 +35,8 @@ impl Run {
         let compared = self.candidate_share(program).is_some_and(|share| share < 1.0);
         if self.judge.split() >= SPLIT_THRESHOLD {
             Some(Waits::Split)
+        } else if self.inputs_differ {
+            Some(Waits::Inputs)
         } else if self.judge.is_suspicious() {
             Some(Waits::Suspicion)
         } else if compared && self.judge.fails_more() {
@@ -88,6 +90,7 @@ impl Turn<'_> {
             self.happen(Actor::Auto, Action::Alarm, say::split(self.program));
         }
         self.run.split_crossed = split_crossed;
+        self.look_at_inputs();
 
         let judge = self.run.judge.at_least(open, &analysis.rules);
         let crossed = judge.reading().all >= analysis.rules.threshold;
@@ -97,8 +100,9 @@ impl Turn<'_> {
         }
         let (finding, what) = say::finding(&judge, &analysis.rules, self.now.tick);
         // All was flipped back before this was known: what is watched now is the other side.
+        let is_void = self.run.inputs_differ;
         let is_gone = self.program.blue_green && self.run.candidate_share(self.program).is_none();
-        let act = if is_gone { Act::Alarm } else { analysis.policy.act(self.run.phase) };
+        let act = if is_gone || is_void { Act::Alarm } else { analysis.policy.act(self.run.phase) };
         let mut sentence = say::accusation(self.program, &finding, &what, act);
         if split_crossed {
             sentence.push_str("; the traffic split does not match the weights");
@@ -107,7 +111,22 @@ impl Turn<'_> {
             return self.find(Action::Alarm, say::gone_already(self.program, &sentence), finding);
         }
         let weight = self.run.candidate_weight(self.program);
+        if is_void {
+            let message =
+                format!("not acted on, since the versions get different requests: at {weight} {sentence}");
+            return self.find(Action::Alarm, message, finding);
+        }
         self.act_on(finding, format!("at {weight} {sentence}"));
+    }
+
+    /// Reports once in an attempt that the versions get different requests.
+    fn look_at_inputs(&mut self) {
+        if self.run.inputs_differ || self.run.judge.inputs() < SPLIT_THRESHOLD {
+            return;
+        }
+        self.run.inputs_differ = true;
+        let message = say::inputs(self.program, &self.run.judge, self.now.tick);
+        self.happen(Actor::Auto, Action::Alarm, message);
     }
 
     /// Does what is configured for a candidate that is found worse. `sentence` says why.

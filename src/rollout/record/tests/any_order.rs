@@ -36,7 +36,7 @@ fn second(
             if rng.bool() {
                 worker.ledger.answer(&ticket);
                 if rng.bool() {
-                    worker.ledger.observe(&ticket, &LATENCY, Observed::Duration(1_000_000));
+                    worker.ledger.observe(&ticket, LATENCY.id, Observed::Duration(1_000_000));
                 }
             }
             open.push(ticket);
