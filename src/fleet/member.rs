@@ -360,7 +360,7 @@ impl Member {
         clock: Clock,
         time: &dyn Fn() -> bool,
     ) -> (bool, Vec<Effect>) {
-        let change = Change { rollout: rollout.to_owned(), command: Command::Trip(trip), if_match: None };
+        let change = Change::new(rollout, Command::Trip(trip));
         let mut effects = Vec::new();
         let tripped = self.command(shared, plans, &change, clock, &mut effects);
         if tripped.is_ok() {

@@ -24,6 +24,9 @@ use crate::telemetry::ledger::Ticket;
 use crate::telemetry::load_report;
 use crate::telemetry::outcome::{Class, End, MirrorResult, Outcome, Served, is_plainly_ok};
 
+/// The filter state `wasm.changeover`: what access logs say of a request.
+const LOG_ENTRY: &str = "changeover";
+
 /// One request, from its headers to its end.
 pub(super) struct Stream {
     vm: &'static Vm,
@@ -153,6 +156,9 @@ impl Stream {
         request.put(header::MIRROR, shadow.map(|shadow| shadow.cluster.as_str()));
         let (rollout, decision) = drawn?;
         version?;
+        if let Some(entry) = settings.and_then(|settings| settings.log_entry(decision.version, decision.by)) {
+            calls::set_property(LOG_ENTRY, &entry);
+        }
         if decision.is_copy {
             return None;
         }

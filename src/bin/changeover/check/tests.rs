@@ -276,7 +276,7 @@ fn the_control_listener_is_checked() {
             "control: {}",
             "control: {token: secret}",
             vec![format!(
-                "f0: {HCM}.http_filters[0].typed_config.config: control.token: unknown field; known here: token_sha256, hosts"
+                "f0: {HCM}.http_filters[0].typed_config.config: control.token: unknown field; known here: token_sha256, tokens, hosts"
             )],
         ),
     ];
