@@ -537,7 +537,7 @@ fn mistakes_in_steps_and_analysis_are_reported_with_their_places() {
             json!(1),
             "analysis.false_alarm: 1 is out of range; expected 0.000000001 to 0.5",
         ),
-        ("/analysis/deadline", json!("2m"), "analysis.deadline: expected a duration from 100ms to 1m"),
+        ("/analysis/deadline", json!("2h"), "analysis.deadline: expected a duration from 100ms to 1h"),
         (
             "/analysis/error_when/status/0",
             json!("axx"),
