@@ -21,7 +21,7 @@ use crate::signal::observed::Observed;
 use crate::telemetry::breaker::Ended;
 use crate::telemetry::ledger::Ticket;
 use crate::telemetry::load_report;
-use crate::telemetry::outcome::{Class, End, MirrorResult, Outcome, Served, is_plainly_ok};
+use crate::telemetry::outcome::{self, Class, End, MirrorResult, Outcome, Served, is_plainly_ok};
 
 /// One request, from its headers to its end.
 pub(super) struct Stream {
@@ -234,9 +234,6 @@ impl Stream {
             return;
         };
         routed.may_be_grpc = end_of_stream;
-        if end_of_stream {
-            routed.answered = Some(calls::uptime());
-        }
         let asked = match routed.asked {
             Some(asked) => asked,
             None => routed.ask(calls::uptime()),
@@ -247,13 +244,16 @@ impl Stream {
             let mut ledger = tracked.ledger.borrow_mut();
             ledger.answer(ticket);
             if !end_of_stream && streams() {
-                ledger.observe(ticket, catalog::LATENCY.id, Observed::Duration(nanoseconds_since(asked)));
+                ledger.begin_stream(ticket, calls::uptime().saturating_sub(asked));
             }
             #[cfg(feature = "test-build")]
             {
                 let has_event = calls::header(Headers::Response, "x-test-event").is_some();
                 ledger.observe(ticket, catalog::TEST_EVENT.id, Observed::Event(has_event));
             }
+        }
+        if end_of_stream {
+            routed.pass_answer();
         }
         if let Some(cookie) = routed.set_cookie.take()
             && !is_shared(&all_values(Headers::Response, "cache-control"))
@@ -286,7 +286,7 @@ impl Stream {
                 bodies.read_answer(size);
             }
             if end_of_stream {
-                routed.answered = Some(calls::uptime());
+                routed.pass_answer();
             }
         }
     }
@@ -294,7 +294,7 @@ impl Stream {
     pub(super) fn on_response_trailers(&mut self) {
         if let Some(routed) = &mut self.routed {
             routed.may_be_grpc = true;
-            routed.answered = Some(calls::uptime());
+            routed.pass_answer();
             routed.show_load(Headers::ResponseTrailers);
         }
     }
@@ -316,8 +316,9 @@ impl Stream {
                 routed.begun
             }
         };
-        let from_upstream =
-            || calls::property("response\0code_details").is_some_and(|details| *details == *b"via_upstream");
+        let from_upstream = || {
+            calls::property("response\0code_details").is_some_and(|details| outcome::is_by_upstream(&details))
+        };
         let rollout = routed.loaded.plan.rollouts().get(routed.rollout);
         let outcome =
             rollout.map_or(Outcome::Aborted, |rollout| end.outcome(&rollout.failures, from_upstream));
@@ -379,6 +380,18 @@ impl Routed {
             *ticket = Some(tracked.ledger.borrow_mut().arrive(now / TICK, *draw));
         }
         now
+    }
+
+    /// The answer has passed as a whole: the version's time is over, although the client may read for long.
+    fn pass_answer(&mut self) {
+        let now = calls::uptime();
+        self.answered = Some(now);
+        if let (Some(Judged { ticket: Some(ticket), .. }), Some(asked), Some(tracked)) =
+            (&self.judged, self.asked, self.loaded.tracked(self.rollout))
+        {
+            let latency = Observed::Duration(now.saturating_sub(asked));
+            tracked.ledger.borrow_mut().observe(ticket, catalog::LATENCY.id, latency);
+        }
     }
 
     /// Looks, of a sample of requests, whether the version that was decided for serves them.
@@ -453,10 +466,6 @@ fn grpc_status() -> Option<u64> {
 fn all_values(map: Headers, name: &str) -> Vec<Vec<u8>> {
     let all = calls::headers(map);
     all.iter().flat_map(|all| pairs::values(all, name)).map(<[u8]>::to_vec).collect()
-}
-
-fn nanoseconds_since(begun: u64) -> u64 {
-    calls::uptime().saturating_sub(begun)
 }
 
 /// Whether the answer whose headers have come goes on for as long as it likes: its time is to its headers.

@@ -26,6 +26,7 @@ mod gauges;
 mod lead;
 mod races;
 mod ready;
+mod time;
 mod values;
 
 fn configuration(rollouts: &[(&str, Value)]) -> Config {
