@@ -16,7 +16,6 @@ pub(super) fn push(run: &mut Run, before: &Program, program: &Program, now: Now)
     if !before.is_same_run(program) {
         return begin_another(run, before, program, now);
     }
-    run.count_time(before, now);
     let mut turn = Turn::new(program, run, now);
     turn.push(before);
     turn.finish()
