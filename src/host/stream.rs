@@ -19,9 +19,13 @@ use crate::routing::request::Request;
 use crate::signal::catalog;
 use crate::signal::observed::Observed;
 use crate::telemetry::breaker::Ended;
+use crate::telemetry::latency::Times;
 use crate::telemetry::ledger::Ticket;
 use crate::telemetry::load_report;
 use crate::telemetry::outcome::{self, Class, End, MirrorResult, Outcome, Served, is_plainly_ok};
+
+/// The filter state `wasm.changeover`: what access logs say of a request.
+const LOG_ENTRY: &str = "changeover";
 
 /// One request, from its headers to its end.
 pub(super) struct Stream {
@@ -152,6 +156,9 @@ impl Stream {
         request.put(header::MIRROR, shadow.map(|shadow| shadow.cluster.as_str()));
         let (rollout, decision) = drawn?;
         version?;
+        if let Some(entry) = settings.and_then(|settings| settings.log_entry(decision.version, decision.by)) {
+            calls::set_property(LOG_ENTRY, &entry);
+        }
         if decision.is_copy {
             return None;
         }
@@ -244,7 +251,8 @@ impl Stream {
             let mut ledger = tracked.ledger.borrow_mut();
             ledger.answer(ticket);
             if !end_of_stream && streams() {
-                ledger.begin_stream(ticket, calls::uptime().saturating_sub(asked));
+                let times = Times { begun: routed.begun, asked, answered: calls::uptime() };
+                ledger.begin_stream(ticket, latency(times));
             }
             #[cfg(feature = "test-build")]
             {
@@ -340,10 +348,15 @@ impl Stream {
             (routed.judged, tracked, rollout)
         {
             let failed = matches!(outcome, Outcome::Error | Outcome::Unanswered);
+            // Where the answer has passed as a whole its latency is counted already.
+            let latency = match routed.answered {
+                Some(_) => answered.saturating_sub(asked),
+                None => latency(Times { begun: routed.begun, asked, answered }),
+            };
             if routed.served != Served::Unknown {
                 tracked.ledger.borrow_mut().find_served(&ticket, outcome == Outcome::Elsewhere);
             }
-            tracked.end(ticket, answered.saturating_sub(asked), end.shown(outcome));
+            tracked.end(ticket, latency, end.shown(outcome));
             let limit = rollout.program.analysis.as_ref().and_then(|analysis| analysis.breaker);
             if let Some(limit) = limit.filter(|_| failed || outcome == Outcome::Ok) {
                 let request = Ended { draw, failed, begun: asked, ended: now };
@@ -389,7 +402,8 @@ impl Routed {
         if let (Some(Judged { ticket: Some(ticket), .. }), Some(asked), Some(tracked)) =
             (&self.judged, self.asked, self.loaded.tracked(self.rollout))
         {
-            let latency = Observed::Duration(now.saturating_sub(asked));
+            let times = Times { begun: self.begun, asked, answered: now };
+            let latency = Observed::Duration(latency(times));
             tracked.ledger.borrow_mut().observe(ticket, catalog::LATENCY.id, latency);
         }
     }
@@ -466,6 +480,11 @@ fn grpc_status() -> Option<u64> {
 fn all_values(map: Headers, name: &str) -> Vec<Vec<u8>> {
     let all = calls::headers(map);
     all.iter().flat_map(|all| pairs::values(all, name)).map(<[u8]>::to_vec).collect()
+}
+
+/// Nanoseconds that the version took.
+fn latency(times: Times) -> u64 {
+    times.latency(|| calls::property_u64("upstream\0cx_pool_ready_duration"))
 }
 
 /// Whether the answer whose headers have come goes on for as long as it likes: its time is to its headers.
