@@ -97,7 +97,7 @@ fn a_push_at_any_moment_of_an_abort_does_not_lose_it() {
         fleet.load(2, &next);
         let now = fleet.clock();
         let mut leader = std::mem::replace(&mut fleet.vms[0], Vm::new(9));
-        let change = Change { rollout: "r".into(), command: Command::Abort, if_match: None };
+        let change = Change::new("r", Command::Abort);
         let mut racing = Racing {
             memory: &mut fleet.shared,
             left: nth,
