@@ -130,6 +130,7 @@ fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
 fn the_addresses_of_a_name_are_several_envoys_unless_they_are_of_one_machine() {
     let loopback = distinct(addresses(&["[::1]:9911", "127.0.0.1:9911"]));
     assert_eq!(loopback.len(), 1, "localhost is one");
+    assert_eq!(distinct(addresses(&["127.0.0.1:9911", "127.0.1.1:9911"])).len(), 1);
     let both = distinct(addresses(&["[2001:db8::1]:1", "10.0.0.2:1", "10.0.0.1:1", "10.0.0.1:1"]));
     assert_eq!(both, addresses(&["10.0.0.1:1", "10.0.0.2:1"]));
     let new = addresses(&["[2001:db8::1]:1", "[2001:db8::2]:1"]);
