@@ -28,6 +28,7 @@ mod lead;
 mod races;
 mod ready;
 mod slow;
+mod time;
 mod trips;
 mod values;
 
