@@ -35,6 +35,7 @@ pub mod report;
 pub mod shared;
 pub mod shelf;
 pub mod simulated;
+pub mod store;
 
 use crate::rollout::record::Record;
 use crate::routing::plan::Plan;

@@ -165,6 +165,13 @@ impl Record {
         Ok(events)
     }
 
+    /// Goes on by another clock, whose ticks have other numbers: what was counted by the one before is forgotten.
+    pub fn change_clock(&mut self, clock: Clock) {
+        self.closed_through = clock.tick().saturating_sub(1);
+        self.begin_attempt(clock);
+        self.note_assignment();
+    }
+
     /// Forgets the assignments so far: their counts are not evidence about the new attempt.
     fn begin_attempt(&mut self, clock: Clock) {
         self.assignments.clear();
@@ -174,7 +181,18 @@ impl Record {
     /// Judges the ticks that can be judged now. `entries` are those of all workers, in the order of their
     /// ticks; all arrivals of ticks before `known_before` are reported by every worker.
     pub fn advance(&mut self, entries: &[&Entry], known_before: u64, clock: Clock) -> Vec<Event> {
-        let open = self.close_ticks(entries, known_before, clock);
+        self.advance_by(entries.len(), entries, known_before, clock)
+    }
+
+    /// The same with entries of a whole fleet, one for each tick and assignment: each is evidence of its own, for an Envoy
+    /// that follows late must not void what the others have counted.
+    pub fn advance_blocks(&mut self, entries: &[&Entry], known_before: u64, clock: Clock) -> Vec<Event> {
+        self.advance_by(1, entries, known_before, clock)
+    }
+
+    /// `size`: how many entries of a tick are judged as one.
+    fn advance_by(&mut self, size: usize, entries: &[&Entry], known_before: u64, clock: Clock) -> Vec<Event> {
+        let open = self.close_ticks(size.max(1), entries, known_before, clock);
         let events = self.run.tick(&self.program, &open, clock.now());
         self.note_assignment();
         events
@@ -182,7 +200,13 @@ impl Record {
 
     /// Closes the ticks that can be, and returns those that have ended and are still open, with the bucket of
     /// the age that their open requests have at least.
-    fn close_ticks(&mut self, entries: &[&Entry], known_before: u64, clock: Clock) -> Vec<(Tick, usize)> {
+    fn close_ticks(
+        &mut self,
+        size: usize,
+        entries: &[&Entry],
+        known_before: u64,
+        clock: Clock,
+    ) -> Vec<(Tick, usize)> {
         let deadline = self.program.rules().map_or(0, |rules| rules.deadline);
         let patience = deadline.saturating_add(GRACE.saturating_mul(clock.length));
         // Open requests are known as of the last report; they may have ended since.
@@ -201,16 +225,19 @@ impl Record {
             if !known && !overdue {
                 break; // a worker may still report it
             }
-            let mut tick = self.merge(number, &entries);
-            let ended = tick.counts.iter().all(|(_, counts)| counts.open == 0);
+            let mut ticks: Vec<Tick> =
+                entries.chunks(size).map(|entries| self.merge(number, entries)).collect();
+            let has_ended = |tick: &Tick| tick.counts.iter().all(|(_, counts)| counts.open == 0);
+            let ended = ticks.iter().all(has_ended);
             if overdue && !ended && age < deadline {
-                (tick.share, tick.void) = (None, true); // the outcome of its open requests is unknown: it is no evidence
+                // The outcome of its open requests is unknown: it is no evidence.
+                ticks.iter_mut().for_each(|tick| (tick.share, tick.void) = (None, true));
             }
             if open.is_empty() && (ended || age >= deadline || overdue) {
-                self.run.close(&self.program, &tick, clock.now());
+                ticks.iter().for_each(|tick| self.run.close(&self.program, tick, clock.now()));
                 self.closed_through = number;
             } else if known {
-                open.push((tick, histogram::bucket(age)));
+                open.extend(ticks.into_iter().map(|tick| (tick, histogram::bucket(age))));
             } else {
                 break;
             }
@@ -255,6 +282,12 @@ impl Record {
             self.assignments.drain(..surplus);
             self.assignments.push((assignment, self.run.candidate_share(&self.program)));
         }
+    }
+
+    /// Whether the candidate has been taken back.
+    #[must_use]
+    pub fn is_taken_back(&self) -> bool {
+        self.run.phase.is_rolled_back()
     }
 
     /// What has to be reported of users.
