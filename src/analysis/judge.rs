@@ -58,6 +58,8 @@ struct MetricState {
     name: String,
     definition: u64,
     tests: Vec<TestState>,
+    /// Whether it compares the versions' requests.
+    is_of_inputs: bool,
 }
 
 /// The evidence of one test.
@@ -170,6 +172,10 @@ impl Judge {
             (self.step.basis, self.step.errors) = (basis, NoWorse::default());
         }
         for gone in old {
+            if gone.is_of_inputs {
+                changes.push(Redefined::Removed(gone.name));
+                continue;
+            }
             let retired = if is_errors(&gone) { &mut self.retired_errors } else { &mut self.retired };
             *retired = retired.saturating_add(1);
             changes.push(Redefined::Removed(gone.name));
@@ -338,16 +344,12 @@ impl Judge {
     /// The evidence that the candidate is worse: an e-value by metric, and their average. An average of e-values is an
     /// e-value, however they depend on each other. A metric that was removed (`retired`) counts as R(t).
     #[must_use]
-    #[allow(clippy::cast_precision_loss)] // a handful
     pub fn reading(&self) -> Reading {
-        let of = |metric: &MetricState| {
-            let tests: f64 = metric.tests.iter().map(|test| test.evidence.value(self.ticks)).sum();
-            tests / metric.tests.len().max(1) as f64
-        };
-        let metrics: Vec<f64> = self.metrics.iter().map(of).collect();
+        let metrics: Vec<f64> = self.metrics.iter().map(|metric| metric.value(self.ticks)).collect();
         // Weights fall when a metric comes and stay when one goes: no change of metrics raises the average.
         let mean = |errors: bool, retired: u32| {
-            let values = self.metrics.iter().zip(&metrics).filter(|(metric, _)| is_errors(metric) == errors);
+            let judged = self.metrics.iter().zip(&metrics).filter(|(metric, _)| !metric.is_of_inputs);
+            let values = judged.filter(|(metric, _)| is_errors(metric) == errors);
             let (sum, count) = values.fold((0.0, 0.0), |(sum, count), (_, value)| (sum + value, count + 1.0));
             let (sum, count) = (sum + f64::from(retired) * rest(self.ticks), count + f64::from(retired));
             (count > 0.0).then_some(sum / count)
@@ -358,6 +360,16 @@ impl Judge {
             (None, None) => 1.0,
         };
         Reading { all, metrics }
+    }
+
+    /// The e-value of the versions getting different requests: the average of the metrics that compare those; 1 without
+    /// any.
+    #[must_use]
+    pub fn inputs(&self) -> f64 {
+        let metrics = self.metrics.iter().filter(|metric| metric.is_of_inputs);
+        let (sum, count) =
+            metrics.fold((0.0, 0.0), |(sum, count), metric| (sum + metric.value(self.ticks), count + 1.0));
+        if count > 0.0 { sum / count } else { 1.0 }
     }
 
     /// The e-value of the split being another than it should.
@@ -438,14 +450,25 @@ impl Judge {
     #[must_use]
     pub fn is_suspicious(&self) -> bool {
         let reading = self.reading();
-        reading.all > SUSPICIOUS || reading.metrics.iter().any(|value| *value > SUSPICIOUS)
+        let mut judged = self.metrics.iter().zip(&reading.metrics).filter(|(metric, _)| !metric.is_of_inputs);
+        reading.all > SUSPICIOUS || judged.any(|(_, value)| *value > SUSPICIOUS)
+    }
+
+    /// The metric with the most evidence among those that compare the versions' requests.
+    #[must_use]
+    pub fn strongest_of_inputs(&self, tick: u64) -> Option<Strongest<'_>> {
+        self.strongest_among(tick, true)
     }
 
     /// The test with the most evidence; its edges are those for ticks from `tick` on. `None` without metrics.
     #[must_use]
     pub fn strongest(&self, tick: u64) -> Option<Strongest<'_>> {
-        let tests =
-            self.metrics.iter().flat_map(|metric| metric.tests.iter().map(move |test| (metric, test)));
+        self.strongest_among(tick, false)
+    }
+
+    fn strongest_among(&self, tick: u64, of_inputs: bool) -> Option<Strongest<'_>> {
+        let metrics = self.metrics.iter().filter(|metric| metric.is_of_inputs == of_inputs);
+        let tests = metrics.flat_map(|metric| metric.tests.iter().map(move |test| (metric, test)));
         let value = |test: &TestState| test.evidence.value(self.ticks);
         let (metric, state) = tests.max_by(|one, other| value(one.1).total_cmp(&value(other.1)))?;
         Some(Strongest {
@@ -476,9 +499,16 @@ fn is_errors(metric: &MetricState) -> bool {
 }
 
 impl MetricState {
+    /// The average of its tests' e-values after tick `t`.
+    #[allow(clippy::cast_precision_loss)] // a handful
+    fn value(&self, t: u64) -> f64 {
+        let tests: f64 = self.tests.iter().map(|test| test.evidence.value(t)).sum();
+        tests / self.tests.len().max(1) as f64
+    }
+
     fn new(rule: &MetricRule) -> Self {
         let tests = rule.tests.iter().map(|test| TestState::new(*test)).collect();
-        Self { name: rule.name.clone(), definition: rule.definition, tests }
+        Self { name: rule.name.clone(), definition: rule.definition, tests, is_of_inputs: rule.is_of_inputs }
     }
 }
 
@@ -504,15 +534,18 @@ impl TestState {
                 self.seen = self.seen.plus(look);
                 let units = look.units();
                 self.hear(tick, units.candidate > 0 && (self.test.is_bound() || units.stable > 0));
-                if let Look::Means(sums) = look {
-                    self.past = Pair::new(
-                        self.past.candidate.plus(sums.candidate),
-                        self.past.stable.plus(sums.stable),
-                    );
-                }
+                self.remember(look);
             }
             // What is certain then is only what is left for regressions to come.
             Certainty::Open => self.evidence = Evidence::default(),
+        }
+    }
+
+    /// Notes the values of a tick: they lead to expect those of the next.
+    fn remember(&mut self, look: Look) {
+        if let Look::Means(sums) = look {
+            let Pair { candidate, stable } = self.past;
+            self.past = Pair::new(candidate.plus(sums.candidate), stable.plus(sums.stable));
         }
     }
 

@@ -4,12 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use super::edges::Edges;
 use super::evidence::{self, RATIOS};
-use super::kernel::mean::{self, LAMBDAS, Moments};
+use super::kernel::mean::{self, LAMBDAS, Moments, Tolerated};
 use super::kernel::ratio::Table;
-use super::test::{Against, Direction, Test};
+use super::test::{Against, Direction, Measure, Test};
 use super::tick::{Tick, View};
 use crate::model::{Arm, Pair, Side};
-use crate::signal::catalog::{self, Among, Kind, Overdue, Signal};
+use crate::signal::catalog::{self, Among, Kind, Overdue, Scale, Signal};
 use crate::signal::sums::Sums;
 use crate::signal::tally::{Counts, Tally};
 
@@ -49,7 +49,7 @@ impl Look {
             return Certainty::Certain(Self::default()); // what was not observed shows nothing
         };
         let tallies = Pair::new(candidate, stable);
-        if signal.kind == Kind::Mean {
+        if matches!(signal.kind, Kind::Mean(_)) {
             let is_pending = |side: Side| tick.counts[side].pending(signal, tallies[side]) > 0;
             if view != View::Closed && Side::BOTH.into_iter().any(is_pending) {
                 return Certainty::Open;
@@ -59,6 +59,10 @@ impl Look {
                 Tally::Event(_) | Tally::Duration(_) => Sums::default(),
             });
             return Certainty::Certain(Self::Means(sums));
+        }
+        // The worst case is another one where less of the candidate's counts against it.
+        if view != View::Closed && test.is_of_less() {
+            return Certainty::Open;
         }
         let arm = |side| arm(signal, (&tick.counts[side], tallies[side]), (side, edges), view);
         let table = Pair::new(arm(Side::Candidate), arm(Side::Stable));
@@ -109,7 +113,11 @@ impl Look {
             (Self::Means(sums), Against::Stable { tolerate, direction, .. }) => {
                 let expected = past.map(|sums| Moments::from(sums).expected());
                 let tick = sums.map(Moments::from);
-                LAMBDAS.map(|lambda| mean::differs(tick, expected, lambda, tolerate, direction))
+                let tolerated = match test.measure {
+                    Measure::Mean { logarithmic: true } => Tolerated::Difference(Scale::difference(tolerate)),
+                    _ => Tolerated::Times(tolerate),
+                };
+                LAMBDAS.map(|lambda| mean::differs(tick, expected, lambda, tolerated, direction))
             }
             (Self::Means(_), Against::Bound { .. }) => [0.0; RATIOS.len()],
         }

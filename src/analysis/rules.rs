@@ -6,9 +6,9 @@ use siphasher::sip::SipHasher24;
 use super::promotion::Margin;
 use super::test::{Against, Direction, Measure, Test};
 use super::warm_up::WarmUp;
-use crate::config::release::{Analysis, Metric};
+use crate::config::release::{self, Analysis, Metric};
 use crate::model::Unit;
-use crate::signal::catalog::{self, Kind, Signal};
+use crate::signal::catalog::{self, Differs, Kind, Named, Scale, SignalId};
 
 /// Quantiles of a duration that are compared unless the configuration names some.
 const QUANTILES: [f64; 3] = [0.5, 0.9, 0.99];
@@ -60,6 +60,9 @@ pub struct MetricRule {
     pub definition: u64,
     /// What is tested.
     pub tests: Vec<Test>,
+    /// Whether it compares the versions' requests: a difference says nothing about the candidate, and voids what else is
+    /// found.
+    pub is_of_inputs: bool,
 }
 
 impl Rules {
@@ -94,13 +97,11 @@ impl Rules {
     /// The signals that have to be observed. Those of the default metrics always are: a metric that is configured
     /// later then has stable's past already.
     #[must_use]
-    pub fn signals(&self) -> Vec<&'static Signal> {
-        let mut signals = catalog::DEFAULT.to_vec();
+    pub fn signals(&self) -> Vec<SignalId> {
+        let mut signals = catalog::ids(catalog::DEFAULT);
         for test in self.tests() {
-            if let Some(signal) = catalog::by_id(test.signal)
-                && !signals.iter().any(|known| known.id == signal.id)
-            {
-                signals.push(signal);
+            if !signals.contains(&test.signal) {
+                signals.push(test.signal);
             }
         }
         signals
@@ -120,34 +121,40 @@ fn fingerprint(definition: &str) -> u64 {
 
 /// A metric's rules: those against stable, and with `max` one against the bound, which counts as another metric.
 fn metric_rules(metric: &Metric, analysis: &Analysis, unit: Unit) -> Vec<MetricRule> {
-    let Some(signal) = catalog::by_name(&metric.name) else { return Vec::new() }; // the validation has refused it
+    let Some(named) = catalog::named(&metric.name) else { return Vec::new() }; // the validation has refused it
     let rule = |name: String, tests: Vec<Test>| {
         // Everything that decides what an event is. `Debug` of plain numbers does not change between builds of
         // one version, and a new version of this software is a new process.
         let definition = format!("{unit:?} {tests:?} {:?} {:?}", analysis.deadline, analysis.error_when);
-        MetricRule { name, definition: fingerprint(&definition), tests }
+        let is_of_inputs = named.signal.differs == Differs::Inputs;
+        MetricRule { name, definition: fingerprint(&definition), tests, is_of_inputs }
     };
-    let compared = rule(signal.name.into(), compared_with_stable(signal, metric, unit));
+    let compared = rule(metric.name.clone(), compared_with_stable(&named, metric, unit));
     let bounded = metric.max.map(|max| {
-        let test = Test { signal: signal.id, measure: Measure::Rate, against: Against::Bound { max } };
-        rule(format!("{}.max", signal.name), vec![test])
+        let test = Test { signal: named.id, measure: Measure::Rate, against: Against::Bound { max } };
+        rule(format!("{}.max", metric.name), vec![test])
     });
     [compared].into_iter().chain(bounded).collect()
 }
 
-fn compared_with_stable(signal: &Signal, metric: &Metric, unit: Unit) -> Vec<Test> {
+fn compared_with_stable(named: &Named<'_>, metric: &Metric, unit: Unit) -> Vec<Test> {
+    let signal = named.signal;
     let or_milliseconds = match signal.kind {
         Kind::Duration => metric.or_milliseconds.unwrap_or(OR_MILLISECONDS),
-        Kind::Event | Kind::Mean => 0.0,
+        Kind::Event | Kind::Mean(_) => 0.0,
     };
     let test = |measure, tolerate, direction| Test {
-        signal: signal.id,
+        signal: named.id,
         measure,
         against: Against::Stable { tolerate, or_milliseconds, direction },
     };
     let tolerate = metric.tolerate;
+    let of_each = |measure| {
+        let of = |direction: &Direction| test(measure, tolerate.unwrap_or(1.0), *direction);
+        directions(signal.differs, metric.direction).iter().map(of).collect()
+    };
     match signal.kind {
-        Kind::Event => vec![test(Measure::Rate, tolerate.unwrap_or(1.0), Direction::Up)],
+        Kind::Event => of_each(Measure::Rate),
         Kind::Duration => {
             let usual = if unit == Unit::Users { &QUANTILES_OF_USERS } else { &QUANTILES };
             let quantiles = metric.quantiles.as_deref().unwrap_or(usual);
@@ -155,8 +162,15 @@ fn compared_with_stable(signal: &Signal, metric: &Metric, unit: Unit) -> Vec<Tes
             let of = |quantile: &f64| test(Measure::Quantile(*quantile), tolerate, Direction::Up);
             quantiles.iter().map(of).collect()
         }
-        Kind::Mean => [Direction::Up, Direction::Down]
-            .map(|direction| test(Measure::Mean, tolerate.unwrap_or(1.0), direction))
-            .into(),
+        Kind::Mean(scale) => of_each(Measure::Mean { logarithmic: scale == Scale::Logarithmic }),
+    }
+}
+
+/// The directions in which a difference counts.
+fn directions(differs: Differs, configured: Option<release::Direction>) -> &'static [Direction] {
+    match (differs, configured) {
+        (Differs::Up, _) | (_, Some(release::Direction::Up)) => &[Direction::Up],
+        (_, Some(release::Direction::Down)) => &[Direction::Down],
+        (Differs::Both | Differs::Inputs, _) => &[Direction::Up, Direction::Down],
     }
 }

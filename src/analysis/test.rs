@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 pub use super::kernel::mean::Direction;
-use crate::signal::catalog::SignalId;
+use crate::signal::catalog::{self, SignalId};
 
 /// One test of one signal.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,8 +23,11 @@ pub enum Measure {
     Rate,
     /// How often a duration is beyond this quantile (between 0 and 1) of stable's.
     Quantile(f64),
-    /// The mean of values.
-    Mean,
+    /// The mean of values, on a logarithmic scale if so.
+    Mean {
+        /// Whether the scale is logarithmic: what is tolerated is then a ratio of geometric means.
+        logarithmic: bool,
+    },
 }
 
 /// What the candidate is compared with.
@@ -53,12 +56,25 @@ impl Test {
         matches!(self.against, Against::Bound { .. })
     }
 
+    /// Whether less of the candidate's counts against it.
+    #[must_use]
+    pub fn is_of_less(&self) -> bool {
+        matches!(self.against, Against::Stable { direction: Direction::Down, .. })
+    }
+
+    /// Whether of each user the first observation of its signal counts, and not the first one with an event.
+    #[must_use]
+    pub fn is_of_first_observations(&self) -> bool {
+        let is_mean = matches!(self.measure, Measure::Mean { .. });
+        is_mean || self.is_bound() && self.signal != catalog::ERROR_RATE.id
+    }
+
     /// The quantile of stable's durations that it looks at.
     #[must_use]
     pub fn quantile(&self) -> Option<f64> {
         match self.measure {
             Measure::Quantile(quantile) => Some(quantile),
-            Measure::Rate | Measure::Mean => None,
+            Measure::Rate | Measure::Mean { .. } => None,
         }
     }
 }

@@ -5,16 +5,19 @@
 //! version the user had at that moment is a random draw with a known probability, for every user and however often they
 //! come. Source: `docs/analysis.md`, "Users".
 
+use super::look::Look;
 use super::test::Test;
 use crate::model::{Arm, Pair};
 
 /// Users for whom a test's event has happened, and cannot happen for the first time again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct First {
     /// Those for whom it counts.
     pub events: Pair<u64>,
     /// All of them: a candidate's answer that is tolerated uses its user up, too.
     pub spent: Pair<u64>,
+    /// Of a test of first observations: those observations.
+    pub observed: Look,
 }
 
 /// What a tick shows of users, each event of each user only the first time.

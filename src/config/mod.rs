@@ -9,6 +9,7 @@
 mod de;
 pub mod document;
 pub mod one_of;
+pub mod payload;
 pub mod protobuf;
 pub mod release;
 pub mod report;

@@ -1,6 +1,6 @@
 //! Fields of which exactly one is to be given, as the enum that they are: decided here, for validation and compilation.
 
-use super::release::{Pause, SetMirror, SetWeight, Step};
+use super::release::{Pause, Ready, SetMirror, SetWeight, Step};
 use super::schema::{Cookie, HeaderRule, Match, SessionAffinity};
 
 /// What a rule asks of a header's first value.
@@ -67,11 +67,13 @@ pub enum StepAction<'a> {
     SetMirror(&'a SetMirror),
     /// It waits.
     Pause(&'a Pause),
+    /// It waits until the candidate is ready.
+    Ready(&'a Ready),
 }
 
 impl Step {
     /// The fields of which one is given.
-    pub(super) const ONE_OF: &'static [&'static str] = &["set_weight", "set_mirror", "pause"];
+    pub(super) const ONE_OF: &'static [&'static str] = &["set_weight", "set_mirror", "pause", "ready"];
 
     /// What the step does; `None` if that is not exactly one thing.
     #[must_use]
@@ -80,6 +82,7 @@ impl Step {
             self.set_weight.as_ref().map(StepAction::SetWeight),
             self.set_mirror.as_ref().map(StepAction::SetMirror),
             self.pause.as_ref().map(StepAction::Pause),
+            self.ready.as_ref().map(StepAction::Ready),
         ])
     }
 }

@@ -23,6 +23,9 @@ pub struct Step {
     pub set_mirror: Option<SetMirror>,
     /// Wait: for a time, for requests, or (`{}`) until a person promotes.
     pub pause: Option<Pause>,
+    /// Wait until the candidate is ready, asked by HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")] // other configurations keep their hash
+    pub ready: Option<Ready>,
 }
 
 /// A step's weights.
@@ -86,6 +89,37 @@ pub struct Pause {
     pub duration: Option<Duration>,
     /// Until so many of the candidate's requests (with session affinity: users) have been judged in this step.
     pub min_requests: Option<Count>,
+}
+
+/// When the candidate is ready. Envoy itself asks its cluster, once a second, with `GET`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["path"])))]
+pub struct Ready {
+    /// The path that is asked, such as `/v2/health/ready`.
+    pub path: String,
+    /// The host name that is asked for. Absent: the name of the candidate's cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authority: Option<String>,
+    /// The status of a candidate that is ready.
+    pub expect: Count,
+    /// So many answers in a row must have it.
+    pub successes: Count,
+    /// A candidate that is not ready by then pauses the release.
+    pub timeout: Duration,
+}
+
+impl Default for Ready {
+    fn default() -> Self {
+        Self {
+            path: String::new(),
+            authority: None,
+            expect: 200.into(),
+            successes: 3.into(),
+            timeout: Duration::from_millis(15 * 60_000),
+        }
+    }
 }
 
 /// Compares the candidate with stable, and takes the release back when it is worse.
@@ -189,6 +223,22 @@ pub struct Metric {
     /// 0.99 and 0.999.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quantiles: Option<Vec<f64>>,
+    /// Which difference from stable counts against the candidate, where more is not always worse. Absent: both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub direction: Option<Direction>,
+}
+
+/// Which difference from stable counts against the candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+pub enum Direction {
+    /// More.
+    Up,
+    /// Less.
+    Down,
+    /// Both.
+    Both,
 }
 
 /// What happens when the candidate is worse.

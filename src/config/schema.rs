@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::de;
-use super::release::{Analysis, Step};
+use super::payload::Payload;
+use super::release::{Analysis, Ready, Step};
 use super::report::{Path, Problems, Shown};
 use super::units::{Duration, Percent, Sha256, Size};
 use crate::model::Share;
@@ -111,12 +112,19 @@ pub struct Rollout {
     pub weights: Option<BTreeMap<String, Percent>>,
     /// A canary that moves by itself, step by step.
     pub steps: Option<Vec<Step>>,
+    /// Beside `steps`: for so long after the last one the candidate is watched, and all goes back to stable when it fails
+    /// clearly more often than stable did.
+    #[serde(skip_serializing_if = "Option::is_none")] // other configurations keep their hash
+    pub auto_rollback_window: Option<Duration>,
     /// All traffic to one of two versions, flipped at once.
     pub blue_green: Option<BlueGreen>,
     /// Compares the candidate with stable, and takes the release back when it is worse.
     pub analysis: Option<Analysis>,
     /// Copies requests that stable answers to a version whose answers are discarded: shadow mode.
     pub mirror: Option<Mirror>,
+    /// Reads the bodies of requests and answers while they pass.
+    #[serde(skip_serializing_if = "Option::is_none")] // other configurations keep their hash
+    pub payload: Option<Payload>,
     /// Requests with `x-changeover-shadow` are another Envoy's copies: they get a version, and are neither counted nor
     /// judged nor mirrored. Only where no client can send the header.
     #[serde(skip_serializing_if = "std::ops::Not::not")] // other configurations keep their hash
@@ -298,6 +306,9 @@ pub struct BlueGreen {
     /// more often than that did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auto_rollback_window: Option<Duration>,
+    /// The candidate bakes, and gets all traffic, only when it is ready. Not the stable version, and not when Envoy starts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready: Option<Ready>,
 }
 
 /// The candidate's trial before the flip.

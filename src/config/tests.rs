@@ -401,17 +401,77 @@ fn moving() -> Value {
 }
 
 #[test]
+fn a_watch_after_the_last_step_needs_steps_and_analysis() {
+    let watched = |without: &str| {
+        let mut rollout = moving();
+        rollout["auto_rollback_window"] = json!("10m");
+        rollout.as_object_mut().unwrap().remove(without);
+        problems_of(&[rollout])
+    };
+    assert_eq!(watched("nothing"), [""; 0]);
+    assert_eq!(
+        watched("steps"),
+        [
+            "rollouts[0].auto_rollback_window: without `steps` there is no last step to watch after; expected it beside `steps`, or in `blue_green`"
+        ]
+    );
+    let unjudged = "rollouts[0].auto_rollback_window: nothing is judged without `analysis`; expected `analysis` beside it";
+    assert!(watched("analysis").contains(&unjudged.to_owned()));
+}
+
+#[test]
 fn mistakes_in_steps_and_analysis_are_reported_with_their_places() {
     assert_eq!(problems_of(&[moving()]), [""; 0]);
     let rows: Vec<(&str, Value, &str)> = vec![
         ("/steps", json!([]), "steps: empty; expected at least one step, such as `set_weight: 5`"),
         ("/steps", Value::from(vec![json!({"pause": {}}); 65]), "steps: 65 entries are over the limit of 64"),
-        ("/steps/1", json!({}), "steps[1]: expected exactly one of set_weight, set_mirror, pause"),
+        ("/steps/1", json!({}), "steps[1]: expected exactly one of set_weight, set_mirror, pause, ready"),
         (
             "/steps/1",
             json!({"pause": {}, "set_weight": 1}),
-            "steps[1]: expected exactly one of set_weight, set_mirror, pause",
+            "steps[1]: expected exactly one of set_weight, set_mirror, pause, ready",
         ),
+        (
+            "/steps/1",
+            json!({"ready": {"path": "v2/ready"}}),
+            "steps[1].ready.path: \"v2/ready\" is not a path; expected one such as \"/v2/health/ready\"",
+        ),
+        (
+            "/steps/1",
+            json!({"ready": {"path": "/a b"}}),
+            "steps[1].ready.path: \"/a b\" is not a path; expected one such as \"/v2/health/ready\"",
+        ),
+        (
+            "/steps/1",
+            json!({"ready": {}}),
+            "steps[1].ready.path: \"\" is not a path; expected one such as \"/v2/health/ready\"",
+        ),
+        (
+            "/steps/1",
+            json!({"ready": {"path": "/", "authority": "bücher.example"}}),
+            "steps[1].ready.authority: \"bücher.example\" is not a host name in ASCII",
+        ),
+        (
+            "/steps/1",
+            json!({"ready": {"path": "/", "expect": 503}}),
+            "steps[1].ready.expect: expected a status from 200 to 499: Envoy itself answers 503 for a version that is not there",
+        ),
+        (
+            "/steps/1",
+            json!({"ready": {"path": "/", "successes": 0}}),
+            "steps[1].ready.successes: expected 1 to 100",
+        ),
+        (
+            "/steps/1",
+            json!({"ready": {"path": "/", "timeout": "2d"}}),
+            "steps[1].ready.timeout: found the string \"2d\", expected a duration such as 500ms, 30s, 10m or 1h30m",
+        ),
+        (
+            "/steps/1",
+            json!({"ready": {"path": "/", "timeout": "25h"}}),
+            "steps[1].ready.timeout: expected a duration from 1s to 24h",
+        ),
+        ("/auto_rollback_window", json!("10ms"), "auto_rollback_window: expected at least 1s"),
         ("/steps/2/set_weight", json!(120), "steps[2].set_weight: 120 is over 100"),
         (
             "/steps/2/set_weight",
@@ -496,7 +556,7 @@ fn mistakes_in_steps_and_analysis_are_reported_with_their_places() {
         (
             "/analysis/metrics/0/name",
             json!("errors"),
-            "analysis.metrics[0].name: unknown metric \"errors\"; known here: \"error_rate\", \"latency\", \"unanswered\", \"client_error_rate\"",
+            "analysis.metrics[0].name: unknown metric \"errors\"; known here: \"error_rate\", \"latency\", \"unanswered\", \"client_error_rate\", \"output.null\", \"output.error_object\", \"output.label:<label>\", \"output.truncated\", \"output.length\", \"output.tokens\", \"output.value\", \"output.confidence\", \"latency.first_token\", \"latency.per_token\", \"input.missing:<field>\", \"input.length\", \"input.unseen:<field>\"",
         ),
         (
             "/analysis/metrics/1",
@@ -521,7 +581,7 @@ fn mistakes_in_steps_and_analysis_are_reported_with_their_places() {
         (
             "/analysis/metrics/0/quantiles",
             json!([0.5]),
-            "analysis.metrics[0].quantiles: only latency has quantiles",
+            "analysis.metrics[0].quantiles: only durations have quantiles: latency, latency.first_token, latency.per_token",
         ),
         (
             "/analysis/metrics/1/quantiles",
@@ -594,7 +654,7 @@ fn mistakes_in_several_places_are_reported_together() {
         [
             "rollouts[0].match.headers[0].exakt: unknown field; known here: name, exact, prefix, present",
             "rollouts[0].session_affinity.header: found the boolean true, expected a string: put it in quotes (YAML reads yes, no, on, off, y, n as booleans)",
-            "rollouts[0].stabel: unknown field; known here: name, release, match, versions, stable, candidate, pin, session_affinity, override, weights, steps, blue_green, analysis, mirror, trust_shadow_header, version_header, labels",
+            "rollouts[0].stabel: unknown field; known here: name, release, match, versions, stable, candidate, pin, session_affinity, override, weights, steps, auto_rollback_window, blue_green, analysis, mirror, payload, trust_shadow_header, version_header, labels",
             "rollouts[0].version_header: found a list, expected a map with the fields request, response",
             "rollouts[0].weights.green: 120 is over 100",
             "rollouts[1].versions.b.cluster: missing or empty",

@@ -61,7 +61,7 @@ pub struct Rollout {
     /// All steps as configured; a bake counts as two.
     #[serde(default)]
     pub steps: Vec<Planned>,
-    /// The watch after a flip; `null` when there is none.
+    /// The watch after a flip or the last step; `null` when there is none.
     #[serde(default)]
     pub watch: Option<Watch>,
     /// The shares in force, for every version.
@@ -74,8 +74,8 @@ pub struct Rollout {
     pub observed_share: Shares,
     /// The mirror's share; `null` without a mirror.
     pub mirror: Option<Percent>,
-    /// The evidence so far. `all` decides: the average of the other metrics; after a flip, the larger of that
-    /// average and the watch.
+    /// The evidence so far. `all` decides: the average of the other metrics; after a flip or the last step, the larger of
+    /// that average and the watch.
     pub evidence: Vec<Evidence>,
     /// Workers that have not yet confirmed this state; only in the answer to a command.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -98,7 +98,7 @@ pub struct Step {
     pub requests: u64,
 }
 
-/// Progress of the watch after a flip.
+/// Progress of the watch after a flip or the last step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct Watch {
@@ -125,6 +125,17 @@ pub enum Planned {
         /// Requests; where users are judged, distinct users.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         min_requests: Option<u64>,
+    },
+    /// Waits until the candidate answers `successes` questions in a row with the status `expect`.
+    Ready {
+        /// The path that is asked.
+        path: String,
+        /// The status.
+        expect: u64,
+        /// So many answers.
+        successes: u64,
+        /// Milliseconds after which the release is paused.
+        timeout_ms: u64,
     },
 }
 
@@ -270,6 +281,12 @@ impl Planned {
                 let min_requests = (*requests > 0).then_some(*requests);
                 Self::Pause { duration_ms: Some(*duration), min_requests }
             }
+            program::Step::Ready(ready) => Self::Ready {
+                path: ready.path.clone(),
+                expect: ready.expect,
+                successes: ready.successes,
+                timeout_ms: ready.timeout,
+            },
         }
     }
 }

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::presence::VmId;
 use crate::rollout::event::Event;
+use crate::rollout::ready::Ready;
 use crate::rollout::record::Record;
 use crate::telemetry::series::{Gauge, Rollout};
 
@@ -46,6 +47,19 @@ pub enum Effect {
     Gone(usize),
     /// Answer a stream that waits for a change.
     Answer(Answer),
+    /// Ask a candidate whether it is ready.
+    Ask(Question),
+}
+
+/// A question to a candidate. Its answer goes to [`Member::hear`](super::member::Member::hear).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Question {
+    /// The rollout's name.
+    pub rollout: String,
+    /// What is asked, and where.
+    pub ready: Ready,
+    /// When it was asked: goes with the answer.
+    pub asked: u64,
 }
 
 /// The answer to a change: what became of the rollout, and whether all workers follow.

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use fastrand::Rng;
 
-use super::effect::Effect;
+use super::effect::{Effect, Question};
 use super::gauges::{Existing, Gauges};
 use super::heads::{self, Closed, Names};
 use super::lead::{Fitness, Lead};
@@ -19,6 +19,7 @@ use super::shelf::{self, Shelf};
 use super::{InUse, commands, journal, record_key};
 use crate::rollout::event::Event;
 use crate::rollout::program::Program;
+use crate::rollout::ready::Answer;
 use crate::rollout::record::{Clock, Head, Record};
 use crate::routing::plan::Rollout;
 use crate::telemetry::ledger::Entry;
@@ -26,6 +27,8 @@ use crate::telemetry::series;
 
 /// Rollouts that do not move between two looks at the clock.
 const IDLE_BETWEEN_LOOKS: usize = 64;
+/// Candidates that are asked in one pass whether they are ready.
+const MOST_QUESTIONS: usize = 64;
 
 /// What leading needs to remember from pass to pass.
 #[derive(Default)]
@@ -50,6 +53,8 @@ pub(super) struct Leader {
     looked: u64,
     /// When it was last written which rollouts are named.
     named: u64,
+    /// The first rollout whose candidate may be asked in the next pass: those before had their turn.
+    ask_from: usize,
 }
 
 /// One rollout.
@@ -64,6 +69,8 @@ struct Led {
     gauges: Gauges,
     /// The gauges that exist, as shared data has them; `None`: another VM may have written them.
     existing: Option<Existing>,
+    /// What its candidate has answered since the last pass.
+    heard: Option<Answer>,
 }
 
 /// All rollouts taken once.
@@ -72,6 +79,33 @@ struct Pass {
     /// The rollout that comes next.
     next: usize,
     closed: Vec<Closed>,
+    questions: Questions,
+}
+
+/// Which candidates may be asked in a pass whether they are ready: so many, and in the next one those that follow.
+struct Questions {
+    /// The first rollout whose turn it is.
+    from: usize,
+    /// How many may still be asked.
+    left: usize,
+    /// The rollout behind the last one that was looked at while some could be asked.
+    end: usize,
+}
+
+impl Questions {
+    /// What the rollout before `next` may ask: to be lowered when it does.
+    fn of(&mut self, next: usize) -> Option<&mut usize> {
+        if self.left == 0 || next <= self.from {
+            return None;
+        }
+        self.end = next;
+        Some(&mut self.left)
+    }
+
+    /// Where the next pass begins to ask.
+    fn next_from(&self) -> usize {
+        if self.left == 0 { self.end } else { 0 }
+    }
 }
 
 /// A rollout as a configuration in use has it.
@@ -157,7 +191,8 @@ impl Leader {
         self.heed_commands(shared, clock);
         let alive = presence::alive(shared, clock.uptime);
         let reports = Merged::of(report::lately(shared, &alive, clock.tick()));
-        self.pass = Some(Pass { reports, next: 0, closed: Vec::new() });
+        let questions = Questions { from: self.ask_from, left: MOST_QUESTIONS, end: 0 };
+        self.pass = Some(Pass { reports, next: 0, closed: Vec::new(), questions });
     }
 
     /// Goes on with the pass while there is `time`. Returns the version of the heads when workers must route
@@ -178,7 +213,8 @@ impl Leader {
             let Some(configured) = configured(plans, led.at) else { continue };
             let entries = pass.reports.take(&led.rollout.name);
             let known_before = pass.reports.known_before;
-            let moved = led.step(shared, configured, (&entries, known_before), (&mut *rng, clock), effects);
+            let input = (entries.as_slice(), known_before, pass.questions.of(pass.next));
+            let moved = led.step(shared, configured, input, (&mut *rng, clock), effects);
             if !entries.is_empty()
                 && let Some(record) = &led.record
             {
@@ -202,6 +238,7 @@ impl Leader {
         }
         let told = if changed.is_empty() { None } else { Some(heads::note(shared, &changed)) };
         if is_over {
+            self.ask_from = pass.questions.next_from();
             heads::write_closed(shared, &pass.closed);
             self.end_pass(shared, clock);
         } else {
@@ -250,6 +287,13 @@ impl Leader {
             }
         }
         self.gone.extend(old.into_values().flat_map(|mut led| led.end()));
+    }
+
+    /// Keeps what a candidate has answered until the next pass. One that is not led here any more is asked again.
+    pub(super) fn hear(&mut self, rollout: &str, answer: Answer) {
+        if let Some(led) = self.by_name.get(rollout).and_then(|at| self.led.get_mut(*at)) {
+            led.heard = Some(answer);
+        }
     }
 
     /// What is remembered is from another time: another VM has led meanwhile.
@@ -301,17 +345,23 @@ impl Led {
         &mut self,
         shared: &mut impl Shared,
         configured: Configured<'_>,
-        (entries, known_before): (&[Entry], u64),
+        (entries, known_before, questions): (&[Entry], u64, Option<&mut usize>),
         (rng, clock): (&mut Rng, Clock),
         effects: &mut Vec<Effect>,
     ) -> bool {
         let was_known = self.record.is_some();
         if !was_known {
-            self.record = self.open(shared, configured, clock, effects);
+            self.record = self.open(shared, configured, (&mut *rng, clock), effects);
         }
         let Some(record) = &mut self.record else { return false };
         let is_pushed = configured.loaded_at > record.value.configured_at;
-        if is_pushed || !entries.is_empty() || record.value.is_due(clock) {
+        // Before a push: it is the answer to what was asked by then.
+        if let Some(answer) = self.heard {
+            record.value.hear(answer);
+        }
+        let questions = questions.filter(|_| record.value.is_to_ask(clock));
+        let moves = is_pushed || !entries.is_empty() || self.heard.is_some() || record.value.is_due(clock);
+        if moves || questions.is_some() {
             let key = record_key(&self.rollout.name);
             let shelved = shelf::named_by(&record.value);
             let losses = record.value.run.judge.losses();
@@ -320,12 +370,19 @@ impl Led {
             let mut events = configure(&mut record.value, configured.program, configured.loaded_at, clock);
             let entries: Vec<&Entry> = entries.iter().collect();
             events.extend(record.value.advance(&entries, known_before, clock));
+            let asked = questions.and_then(|left| Some((left, record.value.ask(clock)?)));
             record.value.put(&mut shelf);
             let written = shelf.written();
             let stored = record.store(shared, &key);
             // Lost to a command: the same ticks are judged again in the next pass.
             shelf::sweep(shared, if stored.is_ok() { &shelved } else { &written }, &record.value);
             if stored.is_ok() {
+                self.heard = None;
+                if let Some((left, (ready, asked))) = asked {
+                    *left = left.saturating_sub(1);
+                    let rollout = self.rollout.name.clone();
+                    effects.push(Effect::Ask(Question { rollout, ready, asked }));
+                }
                 let now = record.value.run.judge.losses();
                 let dropped = [
                     ("users_of_run", now.0.saturating_sub(losses.0)),
@@ -361,7 +418,7 @@ impl Led {
         &self,
         shared: &mut impl Shared,
         configured: Configured<'_>,
-        clock: Clock,
+        (rng, clock): (&mut Rng, Clock),
         effects: &mut Vec<Effect>,
     ) -> Option<Cached<Record>> {
         let key = record_key(&self.rollout.name);
@@ -370,6 +427,7 @@ impl Led {
         }
         let (mut record, events) = Record::begin(configured.program.clone(), clock);
         record.configured_at = configured.loaded_at;
+        record.secret = [rng.u64(1..), rng.u64(..)];
         let record = Cached::create(shared, &key, record)?;
         happened(shared, &self.rollout, events, effects);
         Some(record)

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use fastrand::Rng;
 
-use super::effect::{Answer, Effect};
+use super::effect::{self, Effect};
 use super::heads;
 use super::lead::Fitness;
 use super::leader::{self, Leader};
@@ -16,9 +16,10 @@ use super::shelf;
 use super::{InUse, commands, confirm, record_key};
 use crate::rollout::change::{Change, NotChanged};
 use crate::rollout::command::Command;
+use crate::rollout::ready::Answer;
 use crate::rollout::record::{Clock, Record};
 use crate::routing::plan::Rollout;
-use crate::signal::catalog::Signal;
+use crate::signal::catalog::SignalId;
 use crate::telemetry::breaker::Trip;
 use crate::telemetry::series;
 use crate::telemetry::tracked::Tracked;
@@ -149,7 +150,7 @@ impl Member {
     }
 
     /// What is counted of a rollout, from now on with these signals.
-    pub fn tracked(&mut self, rollout: &str, signals: Vec<&'static Signal>) -> Rc<Tracked> {
+    pub fn tracked(&mut self, rollout: &str, signals: Vec<SignalId>) -> Rc<Tracked> {
         let tracked = match self.tracked.get(rollout) {
             Some(tracked) => Rc::clone(tracked),
             None => Rc::clone(self.tracked.entry(rollout.to_owned()).or_default()),
@@ -388,6 +389,11 @@ impl Member {
         effects
     }
 
+    /// A candidate has answered whether it is ready, or has not.
+    pub fn hear(&mut self, rollout: &str, answer: Answer) {
+        self.leader.hear(rollout, answer);
+    }
+
     /// A stream is gone.
     pub fn forget(&mut self, stream: u32) {
         self.waiting.retain(|waiting| waiting.stream != stream);
@@ -490,7 +496,7 @@ impl Member {
                 continue;
             }
             let Waiting { stream, rollout, record, .. } = change;
-            effects.push(Effect::Answer(Answer { stream, rollout, record, missing }));
+            effects.push(Effect::Answer(effect::Answer { stream, rollout, record, missing }));
         }
     }
 }

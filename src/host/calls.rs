@@ -82,6 +82,18 @@ mod imports {
         pub(super) fn proxy_enqueue_shared_queue(queue: u32, value: *const u8, value_size: usize) -> u32;
         pub(super) fn proxy_dequeue_shared_queue(queue: u32, data: *mut *mut u8, size: *mut usize) -> u32;
         pub(super) fn proxy_set_effective_context(context: u32) -> u32;
+        pub(super) fn proxy_http_call(
+            cluster: *const u8,
+            cluster_size: usize,
+            headers: *const u8,
+            headers_size: usize,
+            body: *const u8,
+            body_size: usize,
+            trailers: *const u8,
+            trailers_size: usize,
+            timeout: u32,
+            token: *mut u32,
+        ) -> u32;
         pub(super) fn proxy_send_local_response(
             status: u32,
             details: *const u8,
@@ -115,6 +127,8 @@ pub(super) enum Headers {
     Response = 2,
     /// Those behind the response's body.
     ResponseTrailers = 3,
+    /// Those of the answer to a callout, while it is being handled.
+    CalloutResponse = 6,
 }
 
 /// A kind of metric.
@@ -125,8 +139,14 @@ pub(super) enum Metric {
     Histogram = 2,
 }
 
-/// Among the ABI's buffers: the request's body.
-const REQUEST_BODY: u32 = 0;
+/// Among the ABI's buffers: a body.
+#[derive(Clone, Copy)]
+pub(super) enum Body {
+    /// The request's.
+    Request = 0,
+    /// The response's.
+    Response = 1,
+}
 /// The plugin's configuration.
 const PLUGIN_CONFIGURATION: u32 = 7;
 /// WASI's clock that neither jumps nor goes back.
@@ -198,10 +218,10 @@ pub(super) fn plugin_configuration() -> Option<Bytes> {
     })
 }
 
-/// So many bytes from the beginning of the request's body, as far as it has come and Envoy holds it.
-pub(super) fn request_body(size: usize) -> Option<Bytes> {
+/// So many bytes from a place in what Envoy holds of a body: where it is not held back, the piece that has come.
+pub(super) fn body(body: Body, start: usize, size: usize) -> Option<Bytes> {
     // SAFETY: the host writes a pointer and a size.
-    bytes(|data, length| unsafe { imports::proxy_get_buffer_bytes(REQUEST_BODY, 0, size, data, length) })
+    bytes(|data, length| unsafe { imports::proxy_get_buffer_bytes(body as u32, start, size, data, length) })
 }
 
 /// The first value of a header; its name in lower case.
@@ -221,9 +241,9 @@ pub(super) fn headers(map: Headers) -> Option<Bytes> {
     (!all.is_empty()).then_some(all)
 }
 
-/// The response's status, as it stands in its headers; also when the request has ended.
-pub(super) fn status() -> Option<u64> {
-    std::str::from_utf8(&header(Headers::Response, ":status")?).ok()?.parse().ok()
+/// A response's status, as it stands in its headers; also when the request has ended.
+pub(super) fn status(map: Headers) -> Option<u64> {
+    std::str::from_utf8(&header(map, ":status")?).ok()?.parse().ok()
 }
 
 /// Sets a header to one value, whatever it had.
@@ -359,6 +379,28 @@ pub(super) fn dequeue(queue: u32) -> Option<Bytes> {
 pub(super) fn set_context(context: u32) -> bool {
     // SAFETY: no memory is shared.
     unsafe { imports::proxy_set_effective_context(context) == OK }
+}
+
+/// Asks an upstream of Envoy's, for the root of the context that calls are about. Returns the number that goes with the
+/// answer; `None` where Envoy does not even try, as for a cluster that it does not know.
+pub(super) fn http_call(cluster: &str, headers: &[(&str, String)], timeout: u32) -> Option<u32> {
+    let (headers, mut token) = (pairs::write(headers), 0);
+    // SAFETY: the host reads the texts before it returns, and writes one u32; what has no bytes is not read.
+    let status = unsafe {
+        imports::proxy_http_call(
+            cluster.as_ptr(),
+            cluster.len(),
+            headers.as_ptr(),
+            headers.len(),
+            std::ptr::null(),
+            0,
+            std::ptr::null(),
+            0,
+            timeout,
+            &mut token,
+        )
+    };
+    (status == OK).then_some(token)
 }
 
 /// Answers the request of the context that calls are about, in Envoy's name.

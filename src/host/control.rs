@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::calls::{self, Headers};
+use super::calls::{self, Body, Headers};
 use super::memory::Bytes;
 use super::shared::{Kv, clock};
 use super::vm::Vm;
@@ -37,7 +37,7 @@ impl ControlStream {
     }
 
     fn answer_with_body(&mut self) {
-        let body = calls::request_body(MOST_BODY.saturating_add(1));
+        let body = calls::body(Body::Request, 0, MOST_BODY.saturating_add(1));
         self.request.body = body.map(Bytes::into_vec).unwrap_or_default();
         self.answer();
     }

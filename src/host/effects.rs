@@ -4,12 +4,14 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
+use super::callouts::Callouts;
 use super::calls::{self, Metric};
 use super::notices;
 use super::shared::clock;
 use crate::control::{api, view};
 use crate::fleet::effect::{Answer, Effect};
 use crate::rollout::event::{Action, Event};
+use crate::rollout::ready;
 use crate::telemetry::series::{self, Gauge, Rollout};
 
 /// Gauges that are set between two looks at the clock.
@@ -26,6 +28,7 @@ pub(super) struct Effects {
     known: RefCell<HashMap<Rc<Rollout>, HashMap<Gauge, Known>>>,
     /// Whether the weights in force may have changed.
     weights: Cell<bool>,
+    callouts: Callouts,
 }
 
 /// A gauge that this VM sets.
@@ -38,8 +41,9 @@ struct Known {
 }
 
 impl Effects {
-    /// Does one thing, or notes it. `context` is the one that calls are about, and stays it.
-    pub(super) fn perform(&self, context: u32, effect: Effect) {
+    /// Does one thing, or notes it. `context` is the one that calls are about, and stays it. Returns what is known at once:
+    /// the rollout whose candidate could not be asked, and that as its answer.
+    pub(super) fn perform(&self, context: u32, effect: Effect) -> Option<(String, ready::Answer)> {
         match effect {
             Effect::Wake { vm, reply_to } => notices::send(vm, reply_to),
             Effect::Routes => self.show_weights(),
@@ -68,7 +72,14 @@ impl Effects {
                     calls::set_context(context);
                 }
             }
+            Effect::Ask(question) => return self.callouts.ask(question).err(),
         }
+        None
+    }
+
+    /// The rollout that a callout was about, and the answer that has come; `status`: none if none did.
+    pub(super) fn answered(&self, token: u32, status: Option<u64>) -> Option<(String, ready::Answer)> {
+        self.callouts.answered(token, status)
     }
 
     /// The weights in force may have changed.

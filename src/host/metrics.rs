@@ -7,11 +7,16 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use json_sieve::Scalar;
+
 use super::calls::{self, Metric};
 use super::memory::Bytes;
 use crate::model::Share;
+use crate::payload::exchange::{Exchange, is_label};
 use crate::routing::plan::Rollout;
+use crate::telemetry::figure::{self, About, Label};
 use crate::telemetry::outcome::{Class, MirrorResult, Outcome, Served};
+use crate::telemetry::reader::{KnownLabels, Reader};
 use crate::telemetry::series::Owner;
 
 /// A metric that is defined when it is first used.
@@ -29,6 +34,9 @@ impl Lazy {
     }
 }
 
+/// Ids of a metric, by the value of its label.
+type Ids = Vec<(Box<str>, u32)>;
+
 /// The series of one version of one rollout.
 pub(super) struct Series {
     owner: Owner,
@@ -42,6 +50,8 @@ pub(super) struct Series {
     response_bytes: Lazy,
     /// Of the version as the shadow.
     mirror_requests: [Lazy; MirrorResult::ALL.len()],
+    /// Of figures about bodies: the ids of those that were shown, by what they are about and their label's value.
+    figures: RefCell<BTreeMap<About, Ids>>,
     weight: Lazy,
     /// The weight in force in this VM, where it is shown: 0 once no configuration names the version any more.
     weight_in_force: Cell<u64>,
@@ -67,6 +77,7 @@ impl Series {
             request_bytes: Lazy::default(),
             response_bytes: Lazy::default(),
             mirror_requests: Default::default(),
+            figures: RefCell::default(),
             weight: Lazy::default(),
             weight_in_force: Cell::new(0),
         }
@@ -115,6 +126,60 @@ impl Series {
             let id = requests.id(Metric::Counter, || self.owner.mirror_requests(result));
             id.into_iter().for_each(calls::increment);
         }
+    }
+
+    /// Shows the figures of an exchange whose bodies were read.
+    pub(super) fn show_figures(&self, exchange: &Exchange, reader: &Reader) {
+        let mut figures = self.figures.borrow_mut();
+        let of = (&reader.places, reader.labels.is_some());
+        figure::each(exchange, of, |about, label, value| {
+            let known = figures.entry(about).or_default();
+            let (_, is_histogram, _) = about.metric();
+            let id = match label {
+                Label::None => self.figure(about, "", known),
+                Label::Known(value) => self.figure(about, value, known),
+                Label::Answer(label) => self.figure_of_label(label, reader.labels.as_ref(), known),
+            };
+            match id {
+                Some((id, _)) if is_histogram => calls::record(id, value),
+                // A counter appears with its first figure, also if that is 0.
+                Some((id, is_new)) if value > 0 || is_new => calls::add(id, value),
+                _ => {}
+            }
+        });
+    }
+
+    /// The id of a figure, and whether it was defined just now.
+    fn figure(&self, about: About, value: &str, known: &mut Ids) -> Option<(u32, bool)> {
+        if let Some((_, id)) = known.iter().find(|(known, _)| **known == *value) {
+            return Some((*id, false));
+        }
+        let (_, is_histogram, _) = about.metric();
+        let kind = if is_histogram { Metric::Histogram } else { Metric::Counter };
+        let id = calls::define_metric(kind, &self.owner.figure(about, value))?;
+        known.push((value.into(), id));
+        Some((id, true))
+    }
+
+    /// The same of an answer's label, or of all others.
+    fn figure_of_label(
+        &self,
+        label: &Scalar,
+        labels: Option<&KnownLabels>,
+        known: &mut Ids,
+    ) -> Option<(u32, bool)> {
+        if let Some((_, id)) = known.iter().find(|(known, _)| is_label(label, known)) {
+            return Some((*id, false));
+        }
+        let text = figure::label_text(label);
+        let is_counted = match labels? {
+            KnownLabels::These(these) => these.iter().any(|known| is_label(label, known)),
+            KnownLabels::First(most) => {
+                let seen = known.iter().filter(|(known, _)| **known != *figure::OTHER).count();
+                seen < *most || known.iter().any(|(known, _)| **known == *text)
+            }
+        };
+        self.figure(About::Labels, if is_counted { &text } else { figure::OTHER }, known)
     }
 
     /// Shows the weight in force from now on.

@@ -3,8 +3,10 @@
 //! [`exports`] has what Envoy calls, [`calls`] what Envoy is asked, [`memory`] where it writes answers: the only files with
 //! unsafe code. [`root`] takes configurations, [`stream`] follows requests, [`control`] answers the API, [`vm`] holds what
 //! they share within one VM. [`effects`] executes what the protocol of [`crate::fleet`] wants done, over [`shared`] and
-//! [`notices`]. [`metrics`] has a request's own series.
+//! [`notices`]. [`callouts`] asks candidates. [`metrics`] has a request's own series.
 
+mod bodies;
+mod callouts;
 mod calls;
 mod control;
 mod effects;

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::calls::Headers;
 use super::memory::Bytes;
 use super::vm::{Slot, Vm};
 use super::{calls, log};
@@ -64,6 +65,12 @@ impl Root {
 
     pub(super) fn on_queue_ready(&mut self, queue: u32) {
         self.vm.look_again(self.id, queue);
+    }
+
+    /// The answer to a callout; without headers when none came.
+    pub(super) fn on_http_call_response(&mut self, token: u32, is_answered: bool) {
+        let status = if is_answered { calls::status(Headers::CalloutResponse) } else { None };
+        self.vm.answered(token, status);
     }
 
     /// It is replaced, or removed.

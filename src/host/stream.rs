@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::rc::Rc;
 
+use super::bodies::Bodies;
 use super::calls::{self, Headers};
 use super::memory::Bytes;
 use super::metrics::{Facts, Series};
@@ -13,6 +14,7 @@ use crate::fleet::member::TICK;
 use crate::model::{Draw, header};
 use crate::routing::affinity::is_shared;
 use crate::routing::mirror::Mirrored;
+use crate::routing::plan;
 use crate::routing::request::Request;
 use crate::signal::catalog;
 use crate::signal::observed::Observed;
@@ -45,6 +47,8 @@ struct Routed {
     /// The response has passed as a whole, and ended with its body.
     body_ended: bool,
     served: Served,
+    /// Set if the bodies are read.
+    bodies: Option<Box<Bodies>>,
     set_cookie: Option<String>,
     /// Set if the request is evidence about the candidate or stable.
     judged: Option<Judged>,
@@ -137,6 +141,8 @@ impl Stream {
                 calls::header(Headers::Request, ":scheme").is_some_and(|scheme| *scheme == *b"https");
             cookie.set(&id, secure)
         });
+        let reader = settings.and_then(plan::Rollout::reader).filter(|_| decision.is_read);
+        let bodies = reader.and_then(|reader| Bodies::begin(reader, request, &self.vm.inflaters));
         let judged = decision.evidence.map(|draw| Judged { draw, ticket: None });
         self.vm.serve();
         loaded.show_weights(rollout);
@@ -153,6 +159,7 @@ impl Stream {
             may_be_grpc: false,
             body_ended: false,
             served: Served::Unknown,
+            bodies,
             set_cookie,
         })
     }
@@ -179,6 +186,9 @@ impl Stream {
     pub(super) fn on_request_body(&mut self, size: usize, end_of_stream: bool) {
         if let Some(routed) = &mut self.routed {
             routed.request_bytes = routed.request_bytes.saturating_add(size as u64);
+            if let Some(bodies) = &mut routed.bodies {
+                bodies.read_request(size);
+            }
         }
         if end_of_stream {
             self.on_request_trailers();
@@ -211,18 +221,23 @@ impl Stream {
             let mut ledger = tracked.ledger.borrow_mut();
             ledger.answer(ticket);
             if !end_of_stream && streams() {
-                ledger.observe(ticket, &catalog::LATENCY, Observed::Duration(nanoseconds_since(asked)));
+                ledger.observe(ticket, catalog::LATENCY.id, Observed::Duration(nanoseconds_since(asked)));
             }
             #[cfg(feature = "test-build")]
             {
                 let has_event = calls::header(Headers::Response, "x-test-event").is_some();
-                ledger.observe(ticket, &catalog::TEST_EVENT, Observed::Event(has_event));
+                ledger.observe(ticket, catalog::TEST_EVENT.id, Observed::Event(has_event));
             }
         }
         if let Some(cookie) = routed.set_cookie.take()
             && !is_shared(&all_values(Headers::Response, "cache-control"))
         {
             calls::add_header(Headers::Response, "set-cookie", &cookie);
+        }
+        if let Some(bodies) = &mut routed.bodies
+            && let Some(reader) = routed.loaded.reader(routed.rollout)
+        {
+            bodies.answer(reader, &self.vm.inflaters);
         }
         routed.look_who_serves(asked / TICK);
         let rollout = routed.loaded.plan.rollouts().get(routed.rollout);
@@ -240,6 +255,9 @@ impl Stream {
         if let Some(routed) = &mut self.routed {
             routed.body_ended = end_of_stream;
             routed.response_bytes = routed.response_bytes.saturating_add(size as u64);
+            if let Some(bodies) = &mut routed.bodies {
+                bodies.read_answer(size);
+            }
             if end_of_stream {
                 routed.answered = Some(calls::uptime());
             }
@@ -258,7 +276,8 @@ impl Stream {
     pub(super) fn on_log(self) {
         let Some(mut routed) = self.routed else { return };
         let may_be_grpc = routed.may_be_grpc || routed.response_bytes == 0;
-        let end = routed.ended_plainly().unwrap_or_else(|| how_it_ended(may_be_grpc));
+        let (sent, ended) = (routed.response_bytes > 0, routed.answered.is_some());
+        let end = routed.ended_plainly().unwrap_or_else(|| how_it_ended(may_be_grpc, sent, ended));
         let now = calls::uptime();
         let answered = routed.answered.unwrap_or(now);
         let asked = match routed.asked {
@@ -277,6 +296,17 @@ impl Stream {
         let outcome = routed.served.outcome(outcome);
         let nanoseconds = now.saturating_sub(routed.begun);
         let tracked = routed.loaded.tracked(routed.rollout);
+        let read =
+            routed.bodies.take().map(|bodies| bodies.finish((asked, answered), outcome == Outcome::Ok));
+        let read = read.as_ref().zip(routed.loaded.reader(routed.rollout));
+        if let (Some(Judged { ticket: Some(ticket), .. }), Some(tracked), Some((exchange, reader))) =
+            (&routed.judged, tracked, read)
+        {
+            let mut ledger = tracked.ledger.borrow_mut();
+            for (signal, observed) in reader.observations(exchange) {
+                ledger.observe(ticket, signal, observed);
+            }
+        }
         if let (Some(Judged { ticket: Some(ticket), draw }), Some(tracked), Some(rollout)) =
             (routed.judged, tracked, rollout)
         {
@@ -302,6 +332,9 @@ impl Stream {
             request_bytes: routed.request_bytes,
             response_bytes: routed.response_bytes,
         });
+        if let Some((exchange, reader)) = read {
+            series.show_figures(exchange, reader);
+        }
     }
 }
 
@@ -336,24 +369,26 @@ impl Routed {
     /// The end of a request that was answered so that nothing is left to ask. The status comes from a header: the
     /// first property that a request reads costs Envoy as much as three headers.
     fn ended_plainly(&self) -> Option<End> {
-        let status = if self.body_ended { calls::status() } else { None };
+        let status = if self.body_ended { calls::status(Headers::Response) } else { None };
         is_plainly_ok(status, self.response_bytes).then_some(End { status, ..End::default() })
     }
 }
 
 /// Envoy's data about the end of the request. Each property costs a copy: those that few requests need
 /// are asked for last.
-fn how_it_ended(may_be_grpc: bool) -> End {
+fn how_it_ended(may_be_grpc: bool, sent: bool, ended: bool) -> End {
     let mut end = End {
         status: calls::property_u64("response\0code"),
         flags: calls::property_u64("response\0flags").unwrap_or(0),
+        sent,
+        ended,
         ..End::default()
     };
     if may_be_grpc {
         end.grpc_status = grpc_status();
     }
     let asked_to_connect = || calls::property("request\0method").is_some_and(|method| *method == *b"CONNECT");
-    end.tunnel = end.status == Some(101) || (end.flags != 0 && asked_to_connect());
+    end.tunnel = end.status == Some(101) || ((end.flags != 0 || !sent) && asked_to_connect());
     end
 }
 

@@ -21,15 +21,20 @@ use crate::fleet::effect::Effect;
 use crate::fleet::member::{Changed, Member};
 use crate::fleet::presence::VmId;
 use crate::model::Share;
+use crate::payload::encoding::Inflaters;
 use crate::rollout::change::{Change, NotChanged};
 use crate::routing::plan::{Plan, Rollout};
 use crate::routing::shadowing;
 use crate::telemetry::breaker::Trip;
+use crate::telemetry::reader::Reader;
 use crate::telemetry::series;
 use crate::telemetry::tracked::Tracked;
 
 /// Nanoseconds after which a callback leaves the rest to the next one: requests of the same worker wait meanwhile.
 const LONGEST_CALLBACK: u64 = 2_000_000;
+
+/// Compressed bodies that are read at once: about 43 KB each.
+const MOST_INFLATERS: u32 = 64;
 
 /// A configuration in use.
 pub(super) struct Loaded {
@@ -51,6 +56,11 @@ impl Loaded {
     /// The series of a version.
     pub(super) fn series(&self, rollout: usize, version: usize) -> Option<&Series> {
         self.series.get(rollout)?.get(version).map(Rc::as_ref)
+    }
+
+    /// How bodies of a rollout are read, if they are.
+    pub(super) fn reader(&self, rollout: usize) -> Option<&Reader> {
+        self.plan.rollouts().get(rollout)?.reader()
     }
 
     /// What is counted of a rollout that is judged.
@@ -153,6 +163,8 @@ pub(super) struct Vm {
     pub(super) notices: Notices,
     rng: RefCell<Rng>,
     registry: Registry,
+    /// Compressed bodies that are being read.
+    pub(super) inflaters: Inflaters,
     /// A handful: one for each listener that is configured differently.
     slots: RefCell<Vec<(PluginId, Weak<Slot>)>>,
     /// Configurations that are being compiled, at most one of each slot.
@@ -172,6 +184,7 @@ impl Vm {
                 notices: Notices::default(),
                 rng: RefCell::new(Rng::with_seed(calls::entropy())),
                 registry: Registry::default(),
+                inflaters: Inflaters::new(MOST_INFLATERS),
                 slots: RefCell::default(),
                 loading: RefCell::default(),
                 config_hash: Cell::new(None),
@@ -302,11 +315,20 @@ impl Vm {
         is_settled
     }
 
+    /// The answer to a callout of this VM has come, or comes no more.
+    pub(super) fn answered(&self, token: u32, status: Option<u64>) {
+        if let Some((rollout, answer)) = self.effects.answered(token, status) {
+            self.member.borrow_mut().hear(&rollout, answer);
+        }
+    }
+
     /// Does what the protocol wants done; what can wait, while there is `time`. `context` is the one that calls are about,
     /// and stays it.
     fn do_all(&self, loaded: &[Rc<Loaded>], context: u32, effects: Vec<Effect>, time: &dyn Fn() -> bool) {
         for effect in effects {
-            self.effects.perform(context, effect);
+            if let Some((rollout, answer)) = self.effects.perform(context, effect) {
+                self.member.borrow_mut().hear(&rollout, answer);
+            }
         }
         self.effects.go_on(time);
         if self.effects.weights_have_changed() {

@@ -15,11 +15,13 @@
 //! * [`framing`]: events of a stream, messages of gRPC;
 //! * [`protocol`]: where things stand in the protocols of model servers;
 //! * [`fields`]: JSON pointers of the configuration;
-//! * [`summary`]: what was seen.
+//! * [`summary`]: what was seen of one message;
+//! * [`exchange`]: what was seen of a request and its answer, as figures and observations.
 
 #![forbid(unsafe_code)]
 
 pub mod encoding;
+pub mod exchange;
 pub mod fields;
 pub mod framing;
 pub mod head;

@@ -17,7 +17,6 @@ use super::summary::{Outcome, Seen, Stream, Summary};
 pub const SLICE: usize = 64 * 1024;
 
 /// The reading of one message. Holds no byte of the body.
-#[derive(Debug)]
 pub struct Reading {
     decoder: Option<Decoder>,
     body: Body,
@@ -29,7 +28,6 @@ pub struct Reading {
 }
 
 /// A body, decoded.
-#[derive(Debug)]
 struct Body {
     framing: Frames,
     documents: Documents,
@@ -50,7 +48,6 @@ enum Frames {
 type Malformed = bool;
 
 /// Documents, one after the other.
-#[derive(Debug)]
 struct Documents {
     preset: Rc<Preset>,
     reader: Reader,

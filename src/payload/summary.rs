@@ -255,6 +255,21 @@ pub enum Finish {
     Other,
 }
 
+impl Finish {
+    /// Its value of the label `result`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+            Self::ToolCalls => "tool_calls",
+            Self::ContentFilter => "content_filter",
+            Self::Error => "error",
+            Self::Other => "other",
+        }
+    }
+}
+
 /// Tokens as the server counted them. In a stream the last count is the whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -325,9 +340,10 @@ impl Summary {
         })
     }
 
-    /// Whether a choice ended at the limit of tokens.
+    /// Whether a choice ended at the limit of tokens; `None` without choices.
     #[must_use]
-    pub fn is_cut(&self) -> bool {
-        self.seen.choices.iter().any(|choice| choice.finish == Some(Finish::Length))
+    pub fn is_cut(&self) -> Option<bool> {
+        let choices = &self.seen.choices;
+        (!choices.is_empty()).then(|| choices.iter().any(|choice| choice.finish == Some(Finish::Length)))
     }
 }

@@ -8,6 +8,7 @@
 //! * [`phase`]: where a run is in its life;
 //! * [`policy`]: what is done about a candidate that is found worse;
 //! * [`waits`]: what a step waits for;
+//! * [`ready`]: whether the candidate is ready;
 //! * [`event`]: what happened, for people and machines.
 
 #![forbid(unsafe_code)]
@@ -18,6 +19,7 @@ pub mod event;
 pub mod phase;
 pub mod policy;
 pub mod program;
+pub mod ready;
 pub mod record;
 pub mod run;
 pub mod waits;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher24;
 
 use super::policy::Policy;
+use super::ready::Ready;
 use crate::analysis::rules::Rules;
 use crate::config::one_of::StepAction;
 use crate::config::release::{self, SetWeight};
@@ -28,21 +29,18 @@ pub struct Program {
     pub weights: Shares,
     /// The steps, when it moves by itself; a bake is two.
     pub steps: Vec<Step>,
-    /// Set where one of two sides has all the traffic.
-    pub blue_green: Option<BlueGreen>,
+    /// Whether one of two sides has all the traffic.
+    pub blue_green: bool,
+    /// Milliseconds that the version which has got all traffic is watched: after a flip, or after the last step.
+    pub window: Option<u64>,
+    /// When the candidate is ready to get all traffic by a flip. Steps have steps of their own for that.
+    pub ready: Option<Ready>,
     /// All traffic to this version.
     pub pin: Option<String>,
     /// The mirror's share, until a step sets another; `None` without a mirror.
     pub mirror: Option<Share>,
     /// How the candidate is judged, if it is.
     pub analysis: Option<Analysis>,
-}
-
-/// One of two sides has all the traffic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BlueGreen {
-    /// Milliseconds that a new side is watched after a flip.
-    pub window: Option<u64>,
 }
 
 /// One step.
@@ -54,6 +52,16 @@ pub enum Step {
     Mirror(Share),
     /// Waits.
     Pause(Pause),
+    /// Waits until the candidate is ready.
+    Ready(Ready),
+}
+
+impl Step {
+    /// Whether the run stays there, until what it waits for has come.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        matches!(self, Self::Pause(_) | Self::Ready(_))
+    }
 }
 
 /// What a step waits for.
@@ -88,18 +96,20 @@ impl Program {
     #[must_use]
     pub fn new(config: &schema::Rollout) -> Self {
         let candidate = config.candidate.clone().filter(|candidate| *candidate != config.stable);
+        let cluster = candidate.as_ref().and_then(|name| Some(config.versions.get(name)?.cluster.as_str()));
         let mut steps: Vec<Step> = Vec::new();
         let configured = config.steps.iter().flatten();
-        steps.extend(configured.filter_map(|of| step(of, candidate.as_ref(), &config.stable)));
+        steps.extend(configured.filter_map(|of| step(of, candidate.as_ref().zip(cluster), &config.stable)));
         let sides = config.blue_green.as_ref();
-        let bake = sides.and_then(|sides| bake(sides.bake.as_ref()?, candidate.clone()?));
-        steps.extend(bake.into_iter().flatten());
-        let blue_green =
-            sides.map(|sides| BlueGreen { window: sides.auto_rollback_window.map(Duration::as_millis) });
+        let ready = sides.and_then(|sides| Some(Ready::new(sides.ready.as_ref()?, cluster?)));
+        if let Some(bake) = sides.and_then(|sides| bake(sides.bake.as_ref()?, candidate.clone()?)) {
+            steps.extend(ready.clone().map(Step::Ready));
+            steps.extend(bake);
+        }
+        let window = config.auto_rollback_window.or_else(|| sides?.auto_rollback_window);
         let analysis = config.analysis.as_ref().map(|analysis| {
             let unit = if config.session_affinity.is_some() { Unit::Users } else { Unit::Requests };
-            let is_watched = blue_green.is_some_and(|sides| sides.window.is_some());
-            Analysis::new(analysis, unit, is_watched, !steps.is_empty())
+            Analysis::new(analysis, unit, window.is_some(), !steps.is_empty())
         });
         Self {
             release: config.release.clone().unwrap_or_else(|| config.name.clone()),
@@ -107,7 +117,9 @@ impl Program {
             versions: config.versions.keys().cloned().collect(),
             weights: from_outside(config),
             steps,
-            blue_green,
+            blue_green: sides.is_some(),
+            window: window.map(Duration::as_millis),
+            ready,
             pin: config.pin.clone(),
             mirror: config.mirror.as_ref().map(|mirror| mirror.percent.0),
             analysis,
@@ -228,10 +240,11 @@ fn from_outside(config: &schema::Rollout) -> Shares {
     }
 }
 
-fn step(config: &release::Step, candidate: Option<&String>, stable: &str) -> Option<Step> {
+/// `candidate`: its name and its cluster.
+fn step(config: &release::Step, candidate: Option<(&String, &str)>, stable: &str) -> Option<Step> {
     Some(match config.action()? {
         StepAction::SetWeight(SetWeight::Candidate(percent)) => {
-            Step::Weights(shares(candidate.into_iter().map(|name| (name.clone(), percent.0))))
+            Step::Weights(shares(candidate.into_iter().map(|(name, _)| (name.clone(), percent.0))))
         }
         StepAction::SetWeight(SetWeight::Versions(weights)) => Step::Weights(others(weights, stable)),
         StepAction::SetMirror(mirror) => Step::Mirror(mirror.percent?.0),
@@ -242,6 +255,7 @@ fn step(config: &release::Step, candidate: Option<&String>, stable: &str) -> Opt
                 requests: requests.map_or(0, Count::get),
             },
         }),
+        StepAction::Ready(ready) => Step::Ready(Ready::new(ready, candidate?.1)),
     })
 }
 

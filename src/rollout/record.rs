@@ -2,16 +2,20 @@
 //!
 //! Workers publish reports; the leader takes them over here. Ticks are judged in order, each once.
 
+use std::hash::{Hash, Hasher};
+
 use serde::{Deserialize, Serialize};
+use siphasher::sip::SipHasher24;
 
 use super::command::{Command, Refused};
 use super::event::Event;
 use super::phase::Phase;
 use super::program::Program;
+use super::ready::{Answer, Ready};
 use super::run::{Now, Run};
 use crate::analysis::tick::Tick;
 use crate::analysis::user_set::{Shelf, UserSet};
-use crate::model::{Assignment, Share, Shares, Side};
+use crate::model::{Assignment, Share, Shares, Side, Unit};
 use crate::signal::histogram;
 use crate::signal::sample::Watch;
 use crate::telemetry::ledger::Entry;
@@ -66,6 +70,8 @@ pub struct Record {
     pub fingerprint: u64,
     /// Where it stands.
     pub run: Run,
+    /// Drawn when the rollout is first seen: from it each attempt has the key of the hash that names its users. 0 until then.
+    pub secret: [u64; 2],
     /// When the program was loaded, by the clock that all workers share: an older one changes nothing any more.
     pub configured_at: u64,
     /// Ticks up to this one have been judged, or were before its time.
@@ -91,6 +97,9 @@ pub struct Head {
     pub weights: Shares,
     /// The attempt, which draws the cohort.
     pub attempt: u32,
+    /// The key of the hash that names users for the judge; 0: there is none yet. No client knows it, so none can choose the
+    /// users that remain when they are sampled.
+    pub user_key: [u64; 2],
     /// Whether the pin decides.
     pub pinned: bool,
     /// Whether a client that asks for the candidate gets it.
@@ -105,7 +114,7 @@ impl Head {
     /// Whether both send requests the same way.
     #[must_use]
     pub fn routes_like(&self, other: &Self) -> bool {
-        self.assignment == other.assignment
+        (self.assignment, self.user_key) == (other.assignment, other.user_key)
             && self.program == other.program
             && (self.pinned, self.candidate_on_request) == (other.pinned, other.candidate_on_request)
             && (self.mirrors, self.mirror) == (other.mirrors, other.mirror)
@@ -126,6 +135,7 @@ impl Record {
             program,
             fingerprint,
             run,
+            secret: [0; 2],
             configured_at: 0,
             closed_through,
             since: 0,
@@ -170,6 +180,19 @@ impl Record {
         self.closed_through = clock.tick().saturating_sub(1);
         self.begin_attempt(clock);
         self.note_assignment();
+    }
+
+    /// The present attempt's key of the hash that names users.
+    fn user_key(&self) -> [u64; 2] {
+        let [a, b] = self.secret;
+        if self.secret == [0; 2] || self.program.unit() != Unit::Users {
+            return [0; 2];
+        }
+        [0_u8, 1].map(|half| {
+            let mut hasher = SipHasher24::new_with_keys(a, b);
+            (&self.program.release, self.run.attempt, half).hash(&mut hasher);
+            hasher.finish()
+        })
     }
 
     /// Forgets the assignments so far: their counts are not evidence about the new attempt.
@@ -302,6 +325,23 @@ impl Record {
         self.run.is_due(&self.program, clock.now())
     }
 
+    /// Whether its candidate is to be asked whether it is ready.
+    #[must_use]
+    pub fn is_to_ask(&self, clock: Clock) -> bool {
+        self.run.is_to_ask(&self.program, clock.now())
+    }
+
+    /// Asks the candidate of this rollout, if it is time.
+    pub fn ask(&mut self, clock: Clock) -> Option<(Ready, u64)> {
+        let (ready, asked) = self.run.ask(&self.program, clock.now())?;
+        Some((ready.clone(), asked))
+    }
+
+    /// Takes over what the candidate has answered.
+    pub fn hear(&mut self, answer: Answer) {
+        self.run.hear(&self.program, answer);
+    }
+
     /// The names of what it has on the shelf.
     pub fn shelved(&self) -> impl Iterator<Item = u64> {
         self.run.judge.user_sets().map(UserSet::name).filter(|name| *name != 0)
@@ -328,6 +368,7 @@ impl Record {
             assignment: run.assignment(&self.program),
             weights: run.in_force().clone(),
             attempt: run.attempt,
+            user_key: self.user_key(),
             pinned: run.is_pinned(&self.program),
             candidate_on_request: !run.phase.is_rolled_back(),
             mirrors: run.may_mirror(&self.program),

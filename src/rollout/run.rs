@@ -12,7 +12,8 @@ use siphasher::sip::SipHasher24;
 use super::command::{Command, Refused};
 use super::event::{Action, Actor, Event};
 use super::phase::Phase;
-use super::program::Program;
+use super::program::{Program, Step};
+use super::ready::{Answer, Readiness, Ready};
 use crate::analysis::judge::Judge;
 use crate::analysis::tick::Tick;
 use crate::model::{Assignment, Pair, Share, Shares, Side};
@@ -71,6 +72,8 @@ pub struct Run {
     pub mirror: Option<Share>,
     /// What the judge has found.
     pub judge: Judge,
+    /// What the candidate has answered to the question whether it is ready.
+    readiness: Readiness,
     /// Shares of the versions besides stable as steps, pushes and people have set them.
     weights: Shares,
     /// The shares that follow, with a pin and without versions that are gone.
@@ -89,6 +92,8 @@ pub struct Run {
     crossed: bool,
     /// The same for the split.
     split_crossed: bool,
+    /// The versions were found to get different requests: nothing that is found in this attempt is acted on.
+    inputs_differ: bool,
     /// What it had waited when something began to speak against the candidate, and whether that was reported.
     held_back_from: Option<(u64, bool)>,
     /// Which versions' requests other clusters serve, and whether that has been told.
@@ -129,10 +134,8 @@ impl Run {
     #[must_use]
     pub fn flaw(&self, program: &Program, command: &Command) -> Option<String> {
         match command {
-            Command::Weight(weights) if program.blue_green.is_none() => {
-                self.flaw_of_weights(program, weights)
-            }
-            Command::Switch { active } if program.blue_green.is_some() => flip::flaw_of_side(program, active),
+            Command::Weight(weights) if !program.blue_green => self.flaw_of_weights(program, weights),
+            Command::Switch { active } if program.blue_green => flip::flaw_of_side(program, active),
             _ => None,
         }
     }
@@ -144,7 +147,7 @@ impl Run {
                 self.elsewhere[side] = counts.elsewhere.events > 0;
             }
             let firsts = self.judge.close(tick, rules, now.tick.saturating_add(1));
-            if program.blue_green.is_some() {
+            if program.blue_green || program.window.is_some() {
                 self.active.close(tick, firsts.as_ref());
             }
         }
@@ -180,12 +183,43 @@ impl Run {
         if let Some(window) = self.window_lasts(program) {
             return waited >= window || self.elapsed(now) >= COUNTED;
         }
-        let deadline = program.analysis.as_ref().and_then(|analysis| analysis.progress_deadline);
-        let is_overdue = deadline.is_some_and(|deadline| waited.saturating_sub(self.resumed_at) >= deadline);
+        let is_overdue = self.is_overdue(program, waited);
         // What has been waited for so far is over; then it goes on, or waits for something else.
         let waits = self.waits(program, waited);
         let waits_for_another = waits.is_none_or(|waits| waits.sentence() != self.reason);
         waits_for_another || is_overdue || self.elapsed(now) >= COUNTED
+    }
+
+    /// What the candidate must answer for the run to go on, while it waits for that.
+    fn awaits_ready<'a>(&self, program: &'a Program) -> Option<&'a Ready> {
+        if self.phase != Phase::Progressing || self.is_pinned(program) {
+            return None;
+        }
+        match program.steps.get(self.position) {
+            _ if self.active.awaits_ready => program.ready.as_ref(),
+            Some(Step::Ready(ready)) => Some(ready),
+            _ => None,
+        }
+    }
+
+    /// Whether the candidate is to be asked by `now` whether it is ready.
+    #[must_use]
+    pub fn is_to_ask(&self, program: &Program, now: Now) -> bool {
+        self.awaits_ready(program).is_some() && self.readiness.is_to_ask(now.uptime)
+    }
+
+    /// Asks the candidate whether it is ready, if it is time. Returns what is asked, and the time that goes with the
+    /// answer.
+    pub fn ask<'a>(&mut self, program: &'a Program, now: Now) -> Option<(&'a Ready, u64)> {
+        let ready = self.awaits_ready(program).filter(|_| self.readiness.is_to_ask(now.uptime))?;
+        Some((ready, self.readiness.ask(now.uptime)))
+    }
+
+    /// Takes over what the candidate has answered.
+    pub fn hear(&mut self, program: &Program, answer: Answer) {
+        if let Some(ready) = self.awaits_ready(program) {
+            self.readiness.hear(ready, answer);
+        }
     }
 
     /// Shares of the versions besides stable at present, a pin included.

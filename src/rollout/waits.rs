@@ -7,6 +7,8 @@ use crate::model::Unit;
 pub enum Waits {
     /// A person who promotes.
     Promotion,
+    /// The candidate is ready: what is missing.
+    Ready(String),
     /// Envoy's routes send requests to the versions that they were drawn for.
     Routes,
     /// Its time.
@@ -15,6 +17,8 @@ pub enum Waits {
     Units(Unit),
     /// The candidate gets the share that its weight is.
     Split,
+    /// The versions get the same requests; they were found not to.
+    Inputs,
     /// Nothing looks like a regression.
     Suspicion,
     /// The candidate's requests fail no more often than stable's, whatever that is worth.
@@ -39,6 +43,9 @@ impl Waits {
     pub fn sentence(&self) -> String {
         match self {
             Self::Promotion => "the step waits for a promotion",
+            Self::Ready(missing) => {
+                return format!("waiting until the candidate is ready: {missing}");
+            }
             Self::Routes => {
                 "the step waits: another cluster serves a version's requests; Envoy's routes do not obey"
             }
@@ -46,6 +53,9 @@ impl Waits {
             Self::Units(Unit::Requests) => "the step waits for more of the candidate's requests",
             Self::Units(Unit::Users) => "the step waits for more of the candidate's users",
             Self::Split => "the step waits: the candidate is getting a different share than its weight",
+            Self::Inputs => {
+                "the step waits: the versions get different requests, so that nothing follows from comparing them"
+            }
             Self::Suspicion => "the step waits: there is evidence against the candidate",
             Self::Failures => "the step waits: more of the candidate's requests fail than of stable's",
             Self::Proof => "the step waits for proof that the candidate is no worse than allowed",

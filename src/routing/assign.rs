@@ -25,6 +25,12 @@ impl Salt {
         Self(SipHasher24::new_with_keys(half(0), half(1)))
     }
 
+    /// The hash with this key.
+    #[must_use]
+    pub fn with_key([a, b]: [u64; 2]) -> Self {
+        Self(SipHasher24::new_with_keys(a, b))
+    }
+
     /// The bucket of a user's key.
     #[must_use]
     pub fn bucket(&self, key: &[u8]) -> u16 {

@@ -17,6 +17,7 @@ use crate::rollout::program::Program;
 use crate::rollout::record::{Clock, Head, Record};
 use crate::telemetry::breaker;
 use crate::telemetry::outcome::Failures;
+use crate::telemetry::reader::Reader;
 
 /// All rollouts of a filter.
 pub struct Plan {
@@ -50,6 +51,8 @@ pub struct Rollout {
     overrides: Overrides,
     affinity: Option<Affinity>,
     mirror: Option<Mirror>,
+    /// How bodies are read, and whose where it is not everybody's.
+    reader: Option<(Reader, Option<Salt>)>,
     /// Replaced whenever the rollout moves.
     in_force: RefCell<InForce>,
 }
@@ -102,8 +105,9 @@ struct InForce {
     /// Whether a client that asks for the candidate gets it: not after a rollback.
     candidate_on_request: bool,
     salt: Salt,
-    /// Names users for the judge, independently of their buckets.
-    names: Option<Salt>,
+    /// Names users for the judge, independently of their buckets; 0: nothing is known of them yet.
+    user_key: [u64; 2],
+    names: Salt,
     split: Split,
     /// By version.
     weights: Vec<Share>,
@@ -122,6 +126,8 @@ pub struct Decision<'a> {
     pub cookie: Option<(&'a Cookie, String)>,
     /// Set when the request was drawn for the shadow.
     pub mirror: Option<Mirrored>,
+    /// The bodies of the request and its answer are read.
+    pub is_read: bool,
     /// The request is another Envoy's copy: it counts for no version, and its answer is discarded.
     pub is_copy: bool,
     /// Set if the request is evidence about the candidate or stable. Overridden and pinned
@@ -188,6 +194,11 @@ impl Rollout {
         // Until its state is known: as at the beginning of its first attempt.
         let (begun, _) = Record::begin(program.clone(), Clock::default());
         let in_force = InForce::new(&program, &versions, mirror.as_ref(), &begun.head(&config.name));
+        let reader =
+            config.payload.as_ref().and_then(|payload| Reader::new(payload, config.analysis.as_ref()));
+        let cohort = |reader: &Reader| {
+            (reader.sample != Share::ALL).then(|| Salt::new(&format!("{}\0payload", program.release)))
+        };
         Self {
             name: config.name.clone(),
             labels: config.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
@@ -198,6 +209,10 @@ impl Rollout {
             overrides: Overrides::new(config.overrides.as_ref()),
             affinity: config.session_affinity.as_ref().and_then(Affinity::new),
             mirror,
+            reader: reader.map(|reader| {
+                let cohort = cohort(&reader);
+                (reader, cohort)
+            }),
             in_force: RefCell::new(in_force),
             failures: config
                 .analysis
@@ -213,7 +228,8 @@ impl Rollout {
     pub fn follow(&self, head: &Head) -> bool {
         let is_news = {
             let in_force = self.in_force.borrow();
-            (in_force.assignment, in_force.revision) != (head.assignment, head.revision)
+            (in_force.assignment, in_force.revision, in_force.user_key)
+                != (head.assignment, head.revision, head.user_key)
         };
         if head.program != self.fingerprint {
             return false;
@@ -256,15 +272,22 @@ impl Rollout {
     fn assign<R: Request>(&self, facts: &Facts<'_, R>, rng: &mut Rng) -> Decision<'_> {
         let in_force = self.in_force.borrow();
         let is_copy = self.trusts_shadow_header && facts.request().header(header::SHADOW).is_some();
-        let silently = |version| Decision { version, cookie: None, mirror: None, is_copy, evidence: None };
+        let silently = |version, is_read| Decision {
+            version,
+            cookie: None,
+            mirror: None,
+            is_read,
+            is_copy,
+            evidence: None,
+        };
         if let Some(pinned) = in_force.pinned {
-            return silently(pinned);
+            return silently(pinned, self.is_sampled(&self.user(facts, rng, self.samples_bodies()), rng));
         }
         let overridden = self.overridden(facts, in_force.candidate_on_request);
         if let (Some(version), None) = (overridden, in_force.mirror) {
-            return silently(version);
+            return silently(version, self.is_sampled(&self.user(facts, rng, self.samples_bodies()), rng));
         }
-        let user = self.affinity.as_ref().map_or(User::Nobody, |affinity| affinity.user(facts, rng));
+        let user = self.user(facts, rng, true);
         let version = overridden.unwrap_or_else(|| match &user {
             User::Known(key) => in_force.version_of(in_force.salt.bucket(key)),
             User::New(_, id) => in_force.version_of(in_force.salt.bucket(id.as_bytes())),
@@ -272,8 +295,9 @@ impl Rollout {
             User::Missing => STABLE,
         });
         if is_copy {
-            return silently(version);
+            return silently(version, false);
         }
+        let is_read = self.is_sampled(&user, rng);
         let mirror = match (&self.mirror, in_force.mirror) {
             (Some(mirror), Some((share, salt))) if version == STABLE => {
                 let bucket = match &user {
@@ -290,16 +314,59 @@ impl Rollout {
             User::New(cookie, id) => Some((cookie, id)),
             _ => None,
         };
-        Decision { version, cookie, mirror, is_copy, evidence }
+        Decision { version, cookie, mirror, is_read, is_copy, evidence }
+    }
+
+    /// The request's user, where that matters.
+    fn user<'p, 'r, R: Request>(
+        &'p self,
+        facts: &'r Facts<'_, R>,
+        rng: &mut Rng,
+        matters: bool,
+    ) -> User<'p, 'r> {
+        let affinity = self.affinity.as_ref().filter(|_| matters);
+        affinity.map_or(User::Nobody, |affinity| affinity.user(facts, rng))
+    }
+
+    /// Whether bodies are read of some requests, and not of others.
+    fn samples_bodies(&self) -> bool {
+        self.reader.as_ref().is_some_and(|(_, cohort)| cohort.is_some())
+    }
+
+    /// Whether the bodies of a user's request and its answer are read.
+    fn is_sampled(&self, user: &User<'_, '_>, rng: &mut Rng) -> bool {
+        match &self.reader {
+            None => false,
+            Some((_, None)) => true,
+            Some((reader, Some(cohort))) => {
+                let bucket = match user {
+                    User::Known(key) => cohort.bucket(key),
+                    User::New(_, id) => cohort.bucket(id.as_bytes()),
+                    User::Nobody | User::Missing => to_bucket(rng.u64(..)),
+                };
+                bucket < reader.sample.basis_points()
+            }
+        }
+    }
+
+    /// How bodies are read, if they are.
+    #[must_use]
+    pub fn reader(&self) -> Option<&Reader> {
+        self.reader.as_ref().map(|(reader, _)| reader)
     }
 
     /// What a request that was drawn says.
     fn evidence(&self, version: usize, user: &User<'_, '_>, in_force: &InForce) -> Option<Draw> {
-        let user = match (&in_force.names, user) {
-            (Some(names), User::Known(key)) => Some(UserHash(names.hash(key))),
-            (Some(names), User::New(_, id)) => Some(UserHash(names.hash(id.as_bytes()))),
-            (None, User::Known(_) | User::New(..) | User::Nobody) => None,
-            (Some(_), User::Nobody) | (_, User::Missing) => return None,
+        let judges_users = self.program.unit() == Unit::Users;
+        if judges_users && in_force.user_key == [0; 2] {
+            return None; // the leader has not drawn the key yet
+        }
+        let named = |key: &[u8]| judges_users.then(|| UserHash(in_force.names.hash(key)));
+        let user = match user {
+            User::Known(key) => named(key),
+            User::New(_, id) => named(id.as_bytes()),
+            User::Nobody if !judges_users => None,
+            User::Nobody | User::Missing => return None,
         };
         Some(Draw { assignment: in_force.assignment, side: self.side(version)?, user })
     }
@@ -360,7 +427,8 @@ impl InForce {
             mirror: mirror
                 .filter(|_| head.mirrors)
                 .map(|mirror| (head.mirror.unwrap_or(mirror.share()), Salt::new(&format!("{salt}\0mirror")))),
-            names: (program.unit() == Unit::Users).then(|| Salt::new(&format!("{salt}\0user"))),
+            user_key: head.user_key,
+            names: Salt::with_key(head.user_key),
             salt: Salt::new(&salt),
             weights: [left].into_iter().chain(others).collect(),
             assignment: head.assignment,

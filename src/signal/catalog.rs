@@ -4,6 +4,9 @@
 //! observes it.
 
 use serde::{Deserialize, Serialize};
+use siphasher::sip::SipHasher24;
+
+use super::sums::Fraction;
 
 /// A signal's row.
 #[derive(Debug, PartialEq, Eq)]
@@ -12,21 +15,39 @@ pub struct Signal {
     pub id: SignalId,
     /// Its name in configurations, events, metrics and the API.
     pub name: &'static str,
+    /// What stands behind the name and a colon, such as the field of `input.missing:/user/age`; `None`: nothing does.
+    pub parameter: Option<&'static str>,
     /// What an observation is.
     pub kind: Kind,
+    /// Which difference between the versions counts.
+    pub differs: Differs,
     /// The requests that it is observed among.
     pub among: Among,
     /// When it is observed.
     pub settles: Settles,
     /// What a request counts as that has not settled at the deadline.
     pub overdue: Overdue,
-    /// What a unit with the event did, in a sentence: "8 of 81 requests failed".
-    pub phrase: &'static str,
 }
 
-/// A signal's number.
+/// A signal's number: its row's, and what tells its parameters apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct SignalId(pub u8);
+pub struct SignalId {
+    row: u8,
+    /// A hash of the parameter; 0 without one.
+    of: u32,
+}
+
+impl SignalId {
+    const fn row(row: u8) -> Self {
+        Self { row, of: 0 }
+    }
+
+    /// The row's number with a parameter.
+    #[allow(clippy::cast_possible_truncation)] // any 32 bits tell apart
+    fn with(self, parameter: &str) -> Self {
+        Self { of: (SipHasher24::new().hash(parameter.as_bytes()) as u32).max(1), ..self }
+    }
+}
 
 /// What an observation is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +57,59 @@ pub enum Kind {
     /// A length of time. Compared as events: longer than a quantile of stable's.
     Duration,
     /// A value between 0 and 1. Compared by its mean.
-    Mean,
+    Mean(Scale),
+}
+
+/// How a value becomes one between 0 and 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scale {
+    /// It is one.
+    Linear,
+    /// A count x ≥ 0 on a logarithmic scale: ln(1 + x) / ln(1 + 2^20). The mean stands for the geometric mean, which a few
+    /// very large values hardly move.
+    Logarithmic,
+}
+
+impl Scale {
+    /// ln(1 + 2^20).
+    const LN_MOST: f64 = 13.862_944_573_676_936;
+
+    /// A value on the scale: what lies outside of it is at its end. `None` for what is not a number.
+    #[must_use]
+    pub fn fraction(self, value: f64) -> Option<Fraction> {
+        match self {
+            Self::Linear => Fraction::new(value),
+            Self::Logarithmic => {
+                Fraction::new(value.max(0.0).ln_1p() / Self::LN_MOST).filter(|_| !value.is_nan())
+            }
+        }
+    }
+
+    /// The value that a mean of fractions stands for.
+    #[must_use]
+    pub fn value(self, mean: f64) -> f64 {
+        match self {
+            Self::Linear => mean,
+            Self::Logarithmic => (mean * Self::LN_MOST).exp_m1(),
+        }
+    }
+
+    /// So many times as much, as a difference on the logarithmic scale.
+    #[must_use]
+    pub fn difference(times: f64) -> f64 {
+        times.ln() / Self::LN_MOST
+    }
+}
+
+/// Which difference between the versions counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Differs {
+    /// More on the candidate counts against it.
+    Up,
+    /// More or less on the candidate counts against it.
+    Both,
+    /// Any difference means that the versions get different requests: nothing can be said about the candidate.
+    Inputs,
 }
 
 /// The requests that a signal is observed among: its denominator.
@@ -46,6 +119,18 @@ pub enum Among {
     Every,
     /// Requests that the version has answered.
     Answered,
+    /// Requests whose body was read.
+    ReadRequests,
+    /// Requests that the version has answered well, with an answer whose body was read.
+    ReadAnswers,
+}
+
+impl Among {
+    /// Whether bodies have to be read for it.
+    #[must_use]
+    pub fn reads_bodies(self) -> bool {
+        matches!(self, Self::ReadRequests | Self::ReadAnswers)
+    }
 }
 
 /// When a signal is observed: until then a request is pending, and anything may come of it.
@@ -72,77 +157,169 @@ pub enum Overdue {
 
 /// The request failed.
 pub const ERROR_RATE: Signal = Signal {
-    id: SignalId(1),
+    id: SignalId::row(1),
     name: "error_rate",
+    parameter: None,
     kind: Kind::Event,
+    differs: Differs::Up,
     among: Among::Every,
     settles: Settles::AtEnd,
     overdue: Overdue::EventUnlessAnswered,
-    phrase: "failed",
 };
 
 /// How long the answer took; of a streamed answer, until it began.
 pub const LATENCY: Signal = Signal {
-    id: SignalId(2),
+    id: SignalId::row(2),
     name: "latency",
+    parameter: None,
     kind: Kind::Duration,
+    differs: Differs::Up,
     among: Among::Every,
     settles: Settles::AtEnd,
     overdue: Overdue::Event,
-    phrase: "took longer",
 };
 
 /// The client left before the answer began.
 pub const UNANSWERED: Signal = Signal {
-    id: SignalId(3),
+    id: SignalId::row(3),
     name: "unanswered",
+    parameter: None,
     kind: Kind::Event,
+    differs: Differs::Up,
     among: Among::Every,
     settles: Settles::AtEnd,
     overdue: Overdue::NoEvent, // it has failed by then
-    phrase: "were given up",
 };
 
 /// The version answered that the client is wrong: 4xx, or a gRPC status that is no error.
 pub const CLIENT_ERROR_RATE: Signal = Signal {
-    id: SignalId(4),
+    id: SignalId::row(4),
     name: "client_error_rate",
+    parameter: None,
     kind: Kind::Event,
+    differs: Differs::Up,
     among: Among::Answered,
     settles: Settles::AtEnd,
     overdue: Overdue::LeftOut,
-    phrase: "were answered with a client error",
 };
+
+/// An answer without a value: null, empty, not a number, missing, or a configured text.
+pub const OUTPUT_NULL: Signal = of_answers(10, "output.null", Kind::Event, Differs::Up);
+
+/// An error inside an answer whose status is good.
+pub const OUTPUT_ERROR_OBJECT: Signal = of_answers(11, "output.error_object", Kind::Event, Differs::Up);
+
+/// An answer with this label.
+pub const OUTPUT_LABEL: Signal =
+    Signal { parameter: Some("label"), ..of_answers(12, "output.label", Kind::Event, Differs::Both) };
+
+/// An answer that ended at a limit of tokens.
+pub const OUTPUT_TRUNCATED: Signal = of_answers(13, "output.truncated", Kind::Event, Differs::Up);
+
+/// How long an answer is: characters of text, or elements.
+pub const OUTPUT_LENGTH: Signal =
+    of_answers(14, "output.length", Kind::Mean(Scale::Logarithmic), Differs::Both);
+
+/// Tokens of an answer, as the server counted them.
+pub const OUTPUT_TOKENS: Signal =
+    of_answers(15, "output.tokens", Kind::Mean(Scale::Logarithmic), Differs::Both);
+
+/// The value of an answer, as a part of its configured range.
+pub const OUTPUT_VALUE: Signal = of_answers(16, "output.value", Kind::Mean(Scale::Linear), Differs::Both);
+
+/// The confidence of an answer.
+pub const OUTPUT_CONFIDENCE: Signal =
+    of_answers(17, "output.confidence", Kind::Mean(Scale::Linear), Differs::Both);
+
+/// From the request's end to the first event of a streamed answer that carries text.
+pub const FIRST_TOKEN: Signal = of_answers(18, "latency.first_token", Kind::Duration, Differs::Up);
+
+/// From the first token of a streamed answer to its last, by token.
+pub const PER_TOKEN: Signal = of_answers(19, "latency.per_token", Kind::Duration, Differs::Up);
+
+/// A request in which a field is missing.
+pub const INPUT_MISSING: Signal =
+    Signal { parameter: Some("field"), ..of_requests(20, "input.missing", Kind::Event) };
+
+/// How long a request is: characters of text, elements, or tokens.
+pub const INPUT_LENGTH: Signal = of_requests(21, "input.length", Kind::Mean(Scale::Logarithmic));
+
+/// A request in which a field has none of its configured categories.
+pub const INPUT_UNSEEN: Signal =
+    Signal { parameter: Some("field"), ..of_requests(22, "input.unseen", Kind::Event) };
+
+const fn of_answers(row: u8, name: &'static str, kind: Kind, differs: Differs) -> Signal {
+    Signal {
+        id: SignalId::row(row),
+        name,
+        parameter: None,
+        kind,
+        differs,
+        among: Among::ReadAnswers,
+        settles: Settles::AtEnd,
+        overdue: Overdue::LeftOut,
+    }
+}
+
+const fn of_requests(row: u8, name: &'static str, kind: Kind) -> Signal {
+    Signal { among: Among::ReadRequests, ..of_answers(row, name, kind, Differs::Inputs) }
+}
 
 /// A yes/no signal of test builds: the answer carries the header `x-test-event`.
 #[cfg(any(test, feature = "test-build"))]
 pub const TEST_EVENT: Signal = Signal {
-    id: SignalId(255),
+    id: SignalId::row(255),
     name: "test.event",
+    parameter: None,
     kind: Kind::Event,
+    differs: Differs::Up,
     among: Among::Answered,
     settles: Settles::AtHeaders,
     overdue: Overdue::LeftOut,
-    phrase: "carried x-test-event",
 };
 
 /// A bounded mean of test builds.
 #[cfg(any(test, feature = "test-build"))]
 pub const TEST_MEAN: Signal = Signal {
-    id: SignalId(254),
+    id: SignalId::row(254),
     name: "test.mean",
-    kind: Kind::Mean,
+    parameter: None,
+    kind: Kind::Mean(Scale::Linear),
+    differs: Differs::Both,
     among: Among::Answered,
     settles: Settles::AtEnd,
     overdue: Overdue::LeftOut,
-    phrase: "had a value",
 };
 
 /// All signals that can be configured.
-pub const ALL: &[&Signal] = &[&ERROR_RATE, &LATENCY, &UNANSWERED, &CLIENT_ERROR_RATE];
+pub const ALL: &[&Signal] = &[
+    &ERROR_RATE,
+    &LATENCY,
+    &UNANSWERED,
+    &CLIENT_ERROR_RATE,
+    &OUTPUT_NULL,
+    &OUTPUT_ERROR_OBJECT,
+    &OUTPUT_LABEL,
+    &OUTPUT_TRUNCATED,
+    &OUTPUT_LENGTH,
+    &OUTPUT_TOKENS,
+    &OUTPUT_VALUE,
+    &OUTPUT_CONFIDENCE,
+    &FIRST_TOKEN,
+    &PER_TOKEN,
+    &INPUT_MISSING,
+    &INPUT_LENGTH,
+    &INPUT_UNSEEN,
+];
 
 /// The metrics that are compared unless the configuration names some.
-pub const DEFAULT: &[&Signal] = ALL;
+pub const DEFAULT: &[&Signal] = &[&ERROR_RATE, &LATENCY, &UNANSWERED, &CLIENT_ERROR_RATE];
+
+/// The numbers of rows without a parameter.
+#[must_use]
+pub fn ids(signals: &[&Signal]) -> Vec<SignalId> {
+    signals.iter().map(|signal| signal.id).collect()
+}
 
 /// Signals of test builds.
 #[cfg(any(test, feature = "test-build"))]
@@ -150,22 +327,48 @@ const OF_TESTS: &[&Signal] = &[&TEST_EVENT, &TEST_MEAN];
 #[cfg(not(any(test, feature = "test-build")))]
 const OF_TESTS: &[&Signal] = &[];
 
-/// The names of all signals that can be configured.
-#[must_use]
-pub fn names() -> Vec<&'static str> {
-    ALL.iter().map(|signal| signal.name).collect()
+/// A signal as a configuration names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Named<'a> {
+    /// Its row.
+    pub signal: &'static Signal,
+    /// Its number, with the parameter in it.
+    pub id: SignalId,
+    /// The parameter.
+    pub parameter: Option<&'a str>,
 }
 
-/// The signal of that name.
+/// The names of all signals that can be configured; parameters as `output.label:<label>`.
 #[must_use]
-pub fn by_name(name: &str) -> Option<&'static Signal> {
-    ALL.iter().chain(OF_TESTS).find(|signal| signal.name == name).copied()
+pub fn names() -> Vec<String> {
+    let name = |signal: &&Signal| match signal.parameter {
+        Some(parameter) => format!("{}:<{parameter}>", signal.name),
+        None => signal.name.to_owned(),
+    };
+    ALL.iter().map(name).collect()
 }
 
-/// The signal with that number.
+/// The signal of that name. A row with a parameter has no name without one.
+#[must_use]
+pub fn named(name: &str) -> Option<Named<'_>> {
+    let (row, parameter) = match name.split_once(':') {
+        Some((row, parameter)) => (row, Some(parameter)),
+        None => (name, None),
+    };
+    let signal = ALL.iter().chain(OF_TESTS).find(|signal| signal.name == row).copied()?;
+    match (signal.parameter, parameter) {
+        (None, None) => Some(Named { signal, id: signal.id, parameter: None }),
+        (Some(_), Some(given)) if !given.is_empty() => {
+            Some(Named { signal, id: signal.id.with(given), parameter })
+        }
+        _ => None,
+    }
+}
+
+/// The row of that number.
 #[must_use]
 pub fn by_id(id: SignalId) -> Option<&'static Signal> {
-    ALL.iter().chain(OF_TESTS).find(|signal| signal.id == id).copied()
+    ALL.iter().chain(OF_TESTS).find(|signal| signal.id.row == id.row).copied()
 }
 
 #[cfg(test)]
@@ -175,8 +378,35 @@ mod tests {
     #[test]
     fn names_and_numbers_are_unique() {
         for signal in ALL.iter().chain(OF_TESTS) {
-            assert_eq!(by_name(signal.name), Some(*signal));
-            assert_eq!(by_id(signal.id), Some(*signal));
+            let name = match signal.parameter {
+                Some(_) => format!("{}:x:y", signal.name),
+                None => signal.name.to_owned(),
+            };
+            let named = named(&name).unwrap();
+            assert_eq!((named.signal, named.parameter), (*signal, signal.parameter.map(|_| "x:y")));
+            assert_eq!(by_id(named.id), Some(*signal));
+        }
+    }
+
+    #[test]
+    fn counts_on_a_logarithmic_scale_come_back_and_never_leave_it() {
+        let scale = Scale::Logarithmic;
+        for count in [0.0, 1.0, 20.0, 1_000.0, 1_048_576.0] {
+            let back = scale.value(scale.fraction(count).unwrap().value());
+            assert!((back - count).abs() <= 2e-4 * (1.0 + count), "{count}: {back}");
+        }
+        assert_eq!(scale.fraction(f64::INFINITY), Fraction::new(1.0));
+        assert_eq!(scale.fraction(-1.0), Fraction::new(0.0));
+        assert_eq!((scale.fraction(f64::NAN), Scale::Linear.fraction(f64::NAN)), (None, None));
+        let twice = Scale::difference(2.0);
+        assert!((scale.value(0.4 + twice) / scale.value(0.4) - 2.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn a_parameter_belongs_to_the_number_and_is_there_exactly_where_the_row_has_one() {
+        assert_ne!(named("output.label:cat").unwrap().id, named("output.label:dog").unwrap().id);
+        for name in ["output.label", "output.label:", "output.null:x", "error_rate:", "", ":"] {
+            assert_eq!(named(name), None, "{name}");
         }
     }
 }

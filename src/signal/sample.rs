@@ -119,6 +119,8 @@ pub struct Watch {
     pub level: u8,
     /// Of durations, by signal: those in a bucket beyond this edge, the lowest of stable's that are judged.
     pub slow: Vec<(SignalId, u8)>,
+    /// Signals of which each user's first observation is reported.
+    pub firsts: Vec<SignalId>,
 }
 
 impl Watch {

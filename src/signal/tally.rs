@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::catalog::{Among, Kind, Settles, Signal, SignalId};
+use super::catalog::{self, Among, Kind, Settles, Signal, SignalId};
 use super::histogram::{self, Histogram};
 use super::observed::Observed;
 use super::sample::Sample;
@@ -27,7 +27,7 @@ impl Tally {
         match kind {
             Kind::Event => Self::Event(Arm::default()),
             Kind::Duration => Self::Duration(Box::default()),
-            Kind::Mean => Self::Mean(Sums::default()),
+            Kind::Mean(_) => Self::Mean(Sums::default()),
         }
     }
 
@@ -86,8 +86,9 @@ pub struct Counts {
 impl Counts {
     /// Nothing yet, of these signals.
     #[must_use]
-    pub fn of(signals: &[&Signal]) -> Self {
-        let tallies = signals.iter().map(|signal| (signal.id, Tally::new(signal.kind))).collect();
+    pub fn of(signals: &[SignalId]) -> Self {
+        let rows = signals.iter().filter_map(|id| Some((*id, catalog::by_id(*id)?)));
+        let tallies = rows.map(|(id, signal)| (id, Tally::new(signal.kind))).collect();
         Self { tallies, ..Self::default() }
     }
 
@@ -108,10 +109,10 @@ impl Counts {
         match (signal.among, signal.settles) {
             (Among::Every, _) => match signal.kind {
                 Kind::Duration => self.requests.saturating_sub(tally.settled()),
-                Kind::Event | Kind::Mean => self.open,
+                Kind::Event | Kind::Mean(_) => self.open,
             },
             (Among::Answered, Settles::AtHeaders) => self.unanswered,
-            (Among::Answered, Settles::AtEnd) => self.open,
+            (Among::Answered | Among::ReadRequests | Among::ReadAnswers, _) => self.open,
         }
     }
 
@@ -174,6 +175,10 @@ pub struct Users {
     ///
     /// [`Watch`]: super::sample::Watch
     pub signals: Vec<(SignalId, Sample)>,
+    /// By signal that [`Watch`] asks for: users with an observation, and their first one, an [`Observed::number`].
+    ///
+    /// [`Watch`]: super::sample::Watch
+    pub firsts: Vec<(SignalId, Sample)>,
 }
 
 /// What became of a user's first request, as the number that a [`Sample`] keeps.
@@ -198,15 +203,23 @@ impl Users {
     /// The sample of a signal.
     #[must_use]
     pub fn sample(&self, signal: SignalId) -> Option<&Sample> {
-        self.signals.iter().find(|(known, _)| *known == signal).map(|(_, sample)| sample)
+        of(&self.signals, signal)
     }
 
     /// The same, to be changed; begun if there is none.
     pub fn sample_mut(&mut self, signal: SignalId) -> Option<&mut Sample> {
-        if self.sample(signal).is_none() {
-            self.signals.push((signal, Sample::default()));
-        }
-        self.signals.iter_mut().find(|(known, _)| *known == signal).map(|(_, sample)| sample)
+        of_mut(&mut self.signals, signal)
+    }
+
+    /// The first observations of a signal, by user.
+    #[must_use]
+    pub fn firsts_of(&self, signal: SignalId) -> Option<&Sample> {
+        of(&self.firsts, signal)
+    }
+
+    /// The same, to be changed; begun if there is none.
+    pub fn firsts_mut(&mut self, signal: SignalId) -> Option<&mut Sample> {
+        of_mut(&mut self.firsts, signal)
     }
 
     /// Adds what another worker counted.
@@ -218,7 +231,21 @@ impl Users {
         for (signal, sample) in &other.signals {
             self.sample_mut(*signal).into_iter().for_each(|mine| mine.merge(sample));
         }
+        for (signal, sample) in &other.firsts {
+            self.firsts_mut(*signal).into_iter().for_each(|mine| mine.join_all(sample));
+        }
     }
+}
+
+fn of(samples: &[(SignalId, Sample)], signal: SignalId) -> Option<&Sample> {
+    samples.iter().find(|(known, _)| *known == signal).map(|(_, sample)| sample)
+}
+
+fn of_mut(samples: &mut Vec<(SignalId, Sample)>, signal: SignalId) -> Option<&mut Sample> {
+    if of(samples, signal).is_none() {
+        samples.push((signal, Sample::default()));
+    }
+    samples.iter_mut().find(|(known, _)| *known == signal).map(|(_, sample)| sample)
 }
 
 impl First {
@@ -239,11 +266,11 @@ impl First {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::signal::catalog::{self, ERROR_RATE, LATENCY};
+    use crate::signal::catalog::{ERROR_RATE, LATENCY};
 
     /// A side's requests, all ended, of which so many failed.
     pub(crate) fn ended((failed, requests): (u64, u64)) -> Counts {
-        let mut counts = Counts { requests, ..Counts::of(catalog::DEFAULT) };
+        let mut counts = Counts { requests, ..Counts::of(&catalog::ids(catalog::DEFAULT)) };
         *errors(&mut counts) = Arm { events: failed, units: requests };
         counts
     }
@@ -278,7 +305,7 @@ pub(crate) mod tests {
         counts.merge(&ended((1, 5)));
         counts.merge(&ended((2, 5)));
         assert_eq!((counts.requests, *errors(&mut counts)), (10, Arm { events: 3, units: 10 }));
-        let without = Counts { requests: 5, ..Counts::of(&[&LATENCY]) };
+        let without = Counts { requests: 5, ..Counts::of(&[LATENCY.id]) };
         counts.merge(&without);
         assert_eq!((counts.requests, counts.tally(ERROR_RATE.id)), (15, None));
         assert!(counts.tally(LATENCY.id).is_some());

@@ -11,7 +11,7 @@ use slab::Slab;
 
 use super::outcome::{Outcome, Shown};
 use crate::model::{Assignment, Draw, Pair};
-use crate::signal::catalog::{CLIENT_ERROR_RATE, ERROR_RATE, LATENCY, Signal, UNANSWERED};
+use crate::signal::catalog::{CLIENT_ERROR_RATE, ERROR_RATE, LATENCY, SignalId, UNANSWERED};
 use crate::signal::histogram;
 use crate::signal::observed::Observed;
 use crate::signal::sample::{Watch, is_in};
@@ -40,7 +40,8 @@ impl Entry {
     fn is_halved(&self, watched: u8) -> bool {
         let users = self.counts.iter().filter_map(|(_, counts)| counts.users.as_ref());
         let mut halved = users.map(|users| {
-            users.seen.level() > watched || users.signals.iter().any(|(_, sample)| sample.level() > 0)
+            let mut samples = users.signals.iter().chain(&users.firsts);
+            users.seen.level() > watched || samples.any(|(_, sample)| sample.level() > 0)
         });
         halved.any(|is_halved| is_halved)
     }
@@ -65,7 +66,7 @@ struct Open {
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     /// What is counted from now on.
-    signals: Vec<&'static Signal>,
+    signals: Vec<SignalId>,
     entries: VecDeque<Entry>,
     /// By ticket.
     open: Slab<Open>,
@@ -76,7 +77,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// Observations of these signals count from now on; of a tick under way they do not.
-    pub fn count_signals(&mut self, signals: Vec<&'static Signal>) {
+    pub fn count_signals(&mut self, signals: Vec<SignalId>) {
         self.signals = signals;
     }
 
@@ -119,25 +120,30 @@ impl Ledger {
 
     /// Counts an observation of a request. One of a signal that is not counted is ignored, and so is a second latency:
     /// that of a streamed answer is known when it begins.
-    pub fn observe(&mut self, ticket: &Ticket, signal: &Signal, observed: Observed) {
+    pub fn observe(&mut self, ticket: &Ticket, signal: SignalId, observed: Observed) {
         let Some(open) = self.open.get_mut(ticket.0) else { return };
-        if signal.id == LATENCY.id && std::mem::replace(&mut open.is_timed, true) {
+        if signal == LATENCY.id && std::mem::replace(&mut open.is_timed, true) {
             return;
         }
         let Some(counts) = counts_of(&mut self.entries, open) else { return };
-        let Some(tally) = counts.tally_mut(signal.id) else { return };
+        let Some(tally) = counts.tally_mut(signal) else { return };
         tally.add(observed);
         let (Some(user), Some(users)) = (open.draw.user, &mut counts.users) else { return };
+        if self.watch.firsts.contains(&signal)
+            && let (Some(number), Some(sample)) = (observed.number(), users.firsts_mut(signal))
+        {
+            sample.join(user, number);
+        }
         let number = match observed {
             Observed::Event(true) => Some(0),
             Observed::Duration(nanoseconds) => {
                 let bucket = histogram::bucket(nanoseconds);
-                let slow = self.watch.slow(signal.id).unwrap_or(histogram::BUCKETS);
+                let slow = self.watch.slow(signal).unwrap_or(histogram::BUCKETS);
                 (bucket > slow).then(|| u8::try_from(bucket).unwrap_or(u8::MAX))
             }
             Observed::Event(false) | Observed::Mean(_) => None,
         };
-        if let (Some(number), Some(sample)) = (number, users.sample_mut(signal.id)) {
+        if let (Some(number), Some(sample)) = (number, users.sample_mut(signal)) {
             sample.note(user, number);
         }
     }
@@ -156,12 +162,12 @@ impl Ledger {
         // Leaving is how a client ends a stream, whose latency was known when it began.
         let streams = self.open.get(ticket.0).is_some_and(|open| open.is_timed);
         let outcome = if streams && outcome == Outcome::Aborted { Outcome::Ok } else { outcome };
-        self.observe(&ticket, &LATENCY, Observed::Duration(nanoseconds));
-        self.observe(&ticket, &ERROR_RATE, Observed::Event(outcome == Outcome::Error));
+        self.observe(&ticket, LATENCY.id, Observed::Duration(nanoseconds));
+        self.observe(&ticket, ERROR_RATE.id, Observed::Event(outcome == Outcome::Error));
         if matches!(outcome, Outcome::Ok | Outcome::Error) {
-            self.observe(&ticket, &CLIENT_ERROR_RATE, Observed::Event(client_error));
+            self.observe(&ticket, CLIENT_ERROR_RATE.id, Observed::Event(client_error));
         }
-        self.observe(&ticket, &UNANSWERED, Observed::Event(outcome == Outcome::Unanswered));
+        self.observe(&ticket, UNANSWERED.id, Observed::Event(outcome == Outcome::Unanswered));
         let Some(open) = self.open.try_remove(ticket.0) else { return };
         if let Some(counts) = counts_of(&mut self.entries, &open) {
             counts.open = counts.open.saturating_sub(1);

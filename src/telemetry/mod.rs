@@ -3,7 +3,9 @@
 #![forbid(unsafe_code)]
 
 pub mod breaker;
+pub mod figure;
 pub mod ledger;
 pub mod outcome;
+pub mod reader;
 pub mod series;
 pub mod tracked;

@@ -13,7 +13,8 @@ pub enum Outcome {
     Ok,
     /// The version failed: 5xx, no answer, an answer cut off.
     Error,
-    /// The client left before an answer began. It may have been impatient, or the version may hang.
+    /// The client left before an answer began, or the version closed a tunnel before it sent anything. The client may have
+    /// been the cause, or the version may hang.
     Unanswered,
     /// Envoy or another filter refused the request, or its client left in the middle of the answer: nothing is known
     /// about the version.
@@ -291,6 +292,10 @@ pub struct End {
     pub grpc_status: Option<u64>,
     /// The request asked for a tunnel (an upgrade or CONNECT): hanging up is how it ends well.
     pub tunnel: bool,
+    /// Behind the headers of the answer bytes have come.
+    pub sent: bool,
+    /// The answer has ended, and not only stopped.
+    pub ended: bool,
 }
 
 impl End {
@@ -303,8 +308,14 @@ impl End {
         let failure = class == Class::Other || self.status.is_some_and(|status| failures.has_status(status));
         if self.tunnel && matches!(self.status, Some(101 | 200..=299)) {
             // Once open, hanging up and idling are how a tunnel ends, on either side.
-            let failed = UPSTREAM_FAILED & !flag::UPSTREAM_CONNECTION_TERMINATION;
-            return if has(failed) { Outcome::Error } else { Outcome::Ok };
+            let closed = flag::UPSTREAM_CONNECTION_TERMINATION;
+            return if has(UPSTREAM_FAILED & !closed) {
+                Outcome::Error
+            } else if !self.sent && !has(LEFT) && (self.ended || has(closed)) {
+                Outcome::Unanswered
+            } else {
+                Outcome::Ok
+            };
         }
         if has(UPSTREAM_FAILED) {
             return Outcome::Error;
@@ -502,14 +513,29 @@ mod tests {
 
     #[test]
     fn tunnels_end_by_hanging_up() {
-        let tunnel =
-            |status, flags| End { tunnel: true, ..end(status, flags) }.outcome(&Failures::default(), || true);
+        let tunnel = |status, flags| {
+            End { tunnel: true, sent: true, ..end(status, flags) }.outcome(&Failures::default(), || true)
+        };
         assert_eq!(tunnel(101, 16_384), Outcome::Ok);
         assert_eq!(tunnel(200, 16_384), Outcome::Ok);
         assert_eq!(tunnel(101, 64), Outcome::Ok, "the other side hung up");
         assert_eq!(tunnel(101, 65_536), Outcome::Ok, "nobody said anything for long");
         assert_eq!(tunnel(101, 16), Outcome::Error, "the other side reset it");
         assert_eq!(tunnel(503, 0), Outcome::Error);
+    }
+
+    #[test]
+    fn a_tunnel_that_the_version_closes_before_it_sent_anything_is_unanswered() {
+        let silent = |status, flags, ended| {
+            End { tunnel: true, ended, ..end(status, flags) }.outcome(&Failures::default(), || true)
+        };
+        assert_eq!(silent(101, 64, false), Outcome::Unanswered, "its connection was closed");
+        assert_eq!(silent(200, 64, false), Outcome::Unanswered);
+        assert_eq!(silent(101, 0, true), Outcome::Unanswered, "its stream has ended");
+        assert_eq!(silent(101, 16_384, false), Outcome::Ok, "the client left");
+        assert_eq!(silent(101, 16_384 | 64, true), Outcome::Ok, "the client left first");
+        assert_eq!(silent(101, 65_536, false), Outcome::Ok, "nothing was said on either side");
+        assert_eq!(silent(101, 16, true), Outcome::Error, "it was reset");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! The `stats_tags` of `envoy/stats-tags.yaml` turn them into Prometheus' labels. `;` separates, because it
 //! is in none of the values; a dot would be in some, a build's version for one.
 
+use super::figure::About;
 use super::outcome::{Class, MirrorResult, Outcome};
 
 /// Whose series they are: everything of a name behind the metric's own part.
@@ -59,6 +60,13 @@ impl Owner {
     pub fn mirror_requests(&self, result: MirrorResult) -> String {
         let result = result.label();
         format!("changeover_mirror_requests_total{};result={result}{}", self.rollout_and_version, self.labels)
+    }
+
+    /// The series of a figure about bodies, whose label has this value.
+    #[must_use]
+    pub fn figure(&self, about: About, value: &str) -> String {
+        let (name, _, label) = about.metric();
+        format!("{name}{}{label}{value}{}", self.rollout_and_version, self.labels)
     }
 
     fn named(&self, metric: &str) -> String {

@@ -116,3 +116,43 @@ async fn denials_of_filters_behind_are_no_answers() {
     });
     assert_eq!(aborted.await, 20.0);
 }
+
+/// A client that opens a tunnel, waits for a word, and leaves.
+async fn listen(address: std::net::SocketAddr) {
+    let Ok(mut stream) = TcpStream::connect(address).await else { return };
+    let head =
+        b"GET /ws HTTP/1.1\r\nhost: models.example.com\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+                 sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    if stream.write_all(head).await.is_ok() {
+        let mut answer = Vec::new();
+        let read = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut answer);
+        drop(tokio::time::timeout(Duration::from_millis(200), read).await);
+    }
+}
+
+/// Every handshake succeeds, and no tunnel is of any use.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_that_drops_its_tunnels_at_once_is_rolled_back() {
+    let (blue, green) = blue_and_green().await;
+    blue.set(Behaviour::Upgrade);
+    green.set(Behaviour::UpgradeAndClose);
+    let config = Config::rollout("steps: [{set_weight: 50}, {pause: {}}], analysis: {}");
+    let envoy = between(&blue, &green, config).workers(2).start().await;
+    let address = envoy.address();
+    let clients = tokio::spawn(async move {
+        loop {
+            let clients: Vec<_> = (0..8).map(|_| tokio::spawn(listen(address))).collect();
+            for client in clients {
+                client.await.expect("a client");
+            }
+        }
+    });
+    let event = wait_for_event(&envoy, "rollback").await;
+    clients.abort();
+    assert_eq!(event["rule"], "unanswered", "{event}");
+    let metrics = envoy.metrics().await;
+    let of = |version| {
+        metrics.sum("changeover_requests_total", &[("version", version), ("outcome", "unanswered")])
+    };
+    assert!(of("green") > 0.0 && of("blue") == 0.0);
+}

@@ -153,10 +153,16 @@ async fn websocket_upgrades() {
     drop(stream);
     assert_counted(&envoy, "green", "1xx", "ok", 1.0).await;
     // The other side may hang up first.
-    green.set(Behaviour::UpgradeAndClose);
+    green.set(Behaviour::UpgradeAndGreet);
+    let mut stream = open_raw(&envoy, head).await;
+    read_until(&mut stream, "hello").await;
+    assert_counted(&envoy, "green", "1xx", "ok", 2.0).await;
+    // A client that leaves before anything was said proves nothing against the version.
+    green.set(Behaviour::Upgrade);
     let mut stream = open_raw(&envoy, head).await;
     read_until(&mut stream, "\r\n\r\n").await;
-    assert_counted(&envoy, "green", "1xx", "ok", 2.0).await;
+    drop(stream);
+    assert_counted(&envoy, "green", "1xx", "ok", 3.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

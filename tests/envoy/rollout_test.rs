@@ -443,3 +443,33 @@ async fn on_two_listeners(root_id: &str) {
     one.stop().await;
     two.stop().await;
 }
+
+/// Stable has no traffic any more: the candidate is compared with what stable did before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_that_breaks_after_the_last_step_is_rolled_back() {
+    let (blue, green) = blue_and_green().await;
+    let config = Config::rollout(
+        "steps: [{set_weight: 50}, {pause: {duration: 1s, min_requests: 1200}}], auto_rollback_window: 10m, \
+         analysis: {metrics: [{name: error_rate}]}",
+    );
+    let envoy = between(&blue, &green, config).control().workers(2).start().await;
+    let running = Load::to(envoy.address()).connections(32).per_second(500.0).start();
+    wait_for("the watch", async || {
+        let rollout = control::get(&envoy, "/v1/rollouts/digits").await.1;
+        (!rollout["watch"].is_null()).then_some(rollout)
+    })
+    .await;
+    let (before, healthy) = (blue.count(), green.count());
+    wait_for("requests to the candidate", async || (green.count() > healthy + 300).then_some(())).await;
+    assert!(actions(&envoy).iter().all(|action| action != "rollback"));
+    assert!(blue.count() <= before + 50, "stable has no traffic any more");
+    green.set(Behaviour::Status(500));
+    let event = wait_for_event(&envoy, "rollback").await;
+    assert_eq!(event["rule"], "error_rate.window", "{event}");
+    let message = event["message"].as_str().expect("a sentence");
+    assert!(message.contains("since the last step"), "{message}");
+    let sent = running.sent();
+    wait_for("more load", async || (running.sent() > sent + 300).then_some(())).await;
+    running.stop().await;
+    assert_eq!(control::get(&envoy, "/v1/rollouts/digits").await.1["phase"], "failed");
+}

@@ -13,7 +13,7 @@ super::everywhere! {
 mod run {
     use changeover::analysis::evidence::{Evidence, comparison, first_events, onset, rest};
     use changeover::analysis::judge::Judge;
-    use changeover::analysis::kernel::mean::{Direction, Moments, differs};
+    use changeover::analysis::kernel::mean::{Direction, Moments, Tolerated, differs};
     use changeover::analysis::kernel::ratio::{Table, beyond_bound, beyond_margin, more_often};
     use changeover::analysis::kernel::split::split;
     use changeover::analysis::promotion;
@@ -134,7 +134,7 @@ mod run {
             };
             let tick = Pair::new(moments('c'), moments('s'));
             let expected = Pair::new(real(&case, "mu_c"), real(&case, "mu_s"));
-            let found = differs(tick, expected, real(&case, "lam"), 1.0, Direction::Up);
+            let found = differs(tick, expected, real(&case, "lam"), Tolerated::Times(1.0), Direction::Up);
             assert_close(found, real(&case, "ln_increment"), &case);
         }
     }
@@ -166,7 +166,7 @@ mod run {
         for (row, number) in rows("closed").iter().zip(1..) {
             let (mut tick, Pair { candidate, stable: all }, _) = tick(number, row);
             let events = Pair::new(candidate, all - candidate);
-            let events = vec![(ERRORS, First { events, spent: events })];
+            let events = vec![(ERRORS, First { events, spent: events, ..First::default() })];
             tick.counts.stable.requests = 1;
             let firsts = Firsts { events, ..Firsts::default() };
             judge.close_with(&tick, Some(&firsts), &rules, number + 1);

@@ -331,7 +331,7 @@ fn a_step_must_show_it_by_itself() {
 /// A tick at 50 % in which each side has a hundred values, half of them a little below the mean and half above.
 fn valued(number: u64, candidate: f64, stable: f64) -> Tick {
     let counts = |mean: f64| {
-        let mut counts = Counts { requests: 100, ..Counts::of(&[&TEST_MEAN]) };
+        let mut counts = Counts { requests: 100, ..Counts::of(&[TEST_MEAN.id]) };
         for nth in 0..100 {
             let value = Fraction::new(mean + if nth % 2 == 0 { 0.05 } else { -0.05 }).unwrap();
             counts.tally_mut(TEST_MEAN.id).unwrap().add(Observed::Mean(value));

@@ -5,14 +5,16 @@ use crate::analysis::at_risk::Crowd;
 use crate::analysis::edges::Edges;
 use crate::analysis::evidence::{self, Evidence, RATIOS};
 use crate::analysis::rules::Rules;
-use crate::analysis::test::{Against, Test};
+use crate::analysis::test::{Against, Direction, Test};
 use crate::analysis::tick::{Tick, View};
 use crate::analysis::user_set::{MOST_EXACT, Shelf, UserSet};
 use crate::analysis::users::{First, Firsts};
 use crate::analysis::warm_up::WarmUp;
 use crate::model::{Arm, Pair, Side, UserHash};
 use crate::signal::catalog::{self, Kind, Overdue};
+use crate::signal::observed;
 use crate::signal::sample::{Watch, is_in};
+use crate::signal::sums::Sums;
 use crate::signal::tally::{self, Counts, Users};
 
 impl Judge {
@@ -41,7 +43,11 @@ impl Judge {
         self.count_tick(tick);
         let (ticks, users) = (self.ticks, self.newcomers.all);
         for state in self.tests_mut() {
-            let First { events, spent } = firsts.of(&state.test);
+            let First { events, spent, observed } = firsts.of(&state.test);
+            if state.test.is_of_first_observations() {
+                state.add_observed(ticks, tick, observed, spared);
+                continue;
+            }
             state.spent.move_to(share);
             if spared.is_some_and(|warm_up| warm_up.spares(&state.test)) {
                 state.pass_over(ticks);
@@ -116,6 +122,11 @@ impl Judge {
                     state.pass_over(ticks);
                     continue;
                 }
+                if state.test.is_of_first_observations() || state.test.is_of_less() {
+                    // What is certain then is only what is left for regressions to come.
+                    state.evidence = Evidence::default();
+                    continue;
+                }
                 let events = state.meet(tick, view).events;
                 state.see(events, firsts);
                 if state.test.is_bound() {
@@ -156,15 +167,18 @@ impl Judge {
     /// What first requests of a step have shown is shown anew by the same users in the next one: it does not add up.
     pub(super) fn forget_first_requests(&mut self) {
         for state in self.tests_mut().filter(|state| state.test.is_bound()) {
-            state.evidence = Evidence::default();
+            (state.evidence, state.users) = (Evidence::default(), UserSet::default());
         }
     }
 
     /// What workers have to report of users.
     #[must_use]
     pub fn watch(&self) -> Watch {
-        let mut watch = Watch { level: self.newcomers.level, slow: Vec::new() };
+        let mut watch = Watch { level: self.newcomers.level, ..Watch::default() };
         for state in self.tests() {
+            if state.test.is_of_first_observations() && !watch.firsts.contains(&state.test.signal) {
+                watch.firsts.push(state.test.signal);
+            }
             let Some(lowest) = state.edges_in_use().map(|edges| edges.stable).min() else { continue };
             let lowest = u8::try_from(lowest).unwrap_or(u8::MAX);
             match watch.slow.iter_mut().find(|(signal, _)| *signal == state.test.signal) {
@@ -228,6 +242,9 @@ impl Block {
 impl TestState {
     /// Notes the users that have had the test's event in a tick. Returns those of them that had it for the first time.
     fn meet(&mut self, tick: &Tick, view: View) -> First {
+        if self.test.is_of_first_observations() {
+            return First { observed: self.meet_observed(tick), ..First::default() };
+        }
         let mut first = First::default();
         let edges = self.edges_of(tick.number);
         let level = level(&self.test, tick);
@@ -244,6 +261,35 @@ impl TestState {
             });
         }
         first
+    }
+
+    /// Notes the users of whom a tick has the first observation. Returns those observations.
+    fn meet_observed(&mut self, tick: &Tick) -> Look {
+        let (mut sums, mut arms) = (Pair::<Sums>::default(), Pair::<Arm>::default());
+        let samples = tick.counts.as_ref().map(|counts| counts.users.as_ref()?.firsts_of(self.test.signal));
+        let levels = samples.iter().filter_map(|(_, sample)| Some(sample.as_ref()?.level()));
+        let level = levels.max().unwrap_or_default();
+        for (side, sample) in samples.iter() {
+            for (user, number) in sample.iter().flat_map(|sample| sample.after(level)) {
+                if self.users.insert(user) {
+                    sums[side].add(observed::value_of(number));
+                    arms[side].count(number > 0);
+                }
+            }
+        }
+        if self.test.is_bound() { Look::Events(arms) } else { Look::Means(sums) }
+    }
+
+    /// Adds a tick's first observations.
+    fn add_observed(&mut self, t: u64, tick: &Tick, look: Look, spared: Option<WarmUp>) {
+        if spared.is_some_and(|warm_up| warm_up.spares(&self.test)) {
+            return self.pass_over(t);
+        }
+        self.evidence.add(t, look.ln_likelihoods(&self.test, self.past));
+        self.seen = self.seen.plus(look);
+        let units = look.units();
+        self.hear(tick, units.candidate > 0 && (self.test.is_bound() || units.stable > 0));
+        self.remember(look);
     }
 
     /// Adds a tick's users to what was seen, and those of them whose first event it was.
@@ -266,9 +312,14 @@ impl TestState {
 /// What a tick's first events show, each of which was the candidate's with the probability `odds`.
 fn ln_likelihoods(test: &Test, events: Pair<u64>, firsts: &Firsts, odds: f64) -> [f64; RATIOS.len()] {
     match test.against {
-        Against::Stable { tolerate, .. } => {
+        Against::Stable { tolerate, direction, .. } => {
             let tolerate = if test.quantile().is_some() { 1.0 } else { tolerate };
-            evidence::first_events(events.candidate, events.total(), odds, tolerate)
+            match direction {
+                Direction::Up => evidence::first_events(events.candidate, events.total(), odds, tolerate),
+                Direction::Down => {
+                    evidence::first_events(events.stable, events.total(), 1.0 - odds, tolerate)
+                }
+            }
         }
         Against::Bound { max } => evidence::over_bound(&firsts.requests.candidate, max),
     }
@@ -313,6 +364,7 @@ fn each_with_event(
         }
         (Kind::Duration, Some(edges)) => {
             let edge = edges[side];
+            let waiting = || users.waiting.after(level).filter(|_| signal.overdue != Overdue::LeftOut);
             let beyond = |edge: usize| listed().filter(move |(_, bucket)| usize::from(*bucket) > edge);
             beyond(edge).for_each(|(user, _)| visit(user, true));
             // Who waits is beyond every edge below the request's age; no edge is beyond the deadline. Whether the
@@ -322,11 +374,11 @@ fn each_with_event(
                 View::Open { age } => age > edge,
             };
             if view == View::Closed || side == Side::Candidate {
-                users.waiting.after(level).for_each(|(user, _)| visit(user, late));
+                waiting().for_each(|(user, _)| visit(user, late));
             }
             beyond(edges.stable).for_each(|(user, _)| visit(user, false));
         }
-        (Kind::Duration | Kind::Mean, _) => {}
+        (Kind::Duration | Kind::Mean(_), _) => {}
     }
 }
 

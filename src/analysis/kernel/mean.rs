@@ -49,29 +49,43 @@ impl Moments {
     }
 }
 
-/// "The candidate's mean is more than `tolerate` (≥ 1) times stable's", or less than stable's divided by it, at the
-/// strength `lambda`. `expected`: the means that earlier ticks lead to expect; any will do, near ones find more.
+/// How far the candidate's mean may be from stable's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Tolerated {
+    /// So many times stable's, or stable's divided by it: at least 1.
+    Times(f64),
+    /// So much more or less: at least 0.
+    Difference(f64),
+}
+
+/// "The candidate's mean is higher than stable's by more than is tolerated", or lower, at the strength `lambda`.
+/// `expected`: the means that earlier ticks lead to expect; any will do, near ones find more.
 #[must_use]
 pub fn differs(
     tick: Pair<Moments>,
     expected: Pair<f64>,
     lambda: f64,
-    tolerate: f64,
+    tolerated: Tolerated,
     direction: Direction,
 ) -> f64 {
     let Pair { candidate, stable } = tick;
     if candidate.count == 0.0 || stable.count == 0.0 {
         return 0.0;
     }
-    let (sign, tolerated) = match direction {
-        Direction::Up => (1.0, tolerate),
-        Direction::Down => (-1.0, tolerate.recip()),
+    let (times, difference) = match tolerated {
+        Tolerated::Times(times) => (times, 0.0),
+        Tolerated::Difference(difference) => (1.0, difference),
+    };
+    let (sign, times) = match direction {
+        Direction::Up => (1.0, times),
+        Direction::Down => (-1.0, times.recip()),
     };
     // With this factor the means cancel at the boundary of what is tolerated.
-    let factor = candidate.count / stable.count * tolerated;
+    let factor = candidate.count / stable.count * times;
     let ours = lambda / factor.max(1.0);
     let theirs = ours * factor;
     sign * (ours * candidate.sum - theirs * stable.sum)
+        - ours * candidate.count * difference
         - psi(ours) * candidate.spread(expected.candidate)
         - psi(theirs) * stable.spread(expected.stable)
 }
@@ -85,6 +99,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const SAME: Tolerated = Tolerated::Times(1.0);
+
     fn moments(values: &[f64]) -> Moments {
         Moments {
             count: values.len() as f64,
@@ -97,12 +113,15 @@ mod tests {
     fn equal_ticks_show_little_and_different_ones_much() {
         let (low, high) = (moments(&[0.2; 50]), moments(&[0.8; 50]));
         let expected = Pair::new(0.5, 0.2);
-        let up = |tick| differs(tick, expected, 0.35, 1.0, Direction::Up);
+        let up = |tick| differs(tick, expected, 0.35, SAME, Direction::Up);
         assert!(up(Pair::new(low, low)) < 0.0);
         assert!(up(Pair::new(high, low)) > 3.0);
-        assert!(differs(Pair::new(high, low), expected, 0.35, 1.0, Direction::Down) < -10.0);
-        assert!(differs(Pair::new(low, high), Pair::new(0.2, 0.8), 0.35, 1.0, Direction::Down) > 3.0);
-        assert!(differs(Pair::new(high, low), expected, 0.35, 4.0, Direction::Up) <= 0.0, "tolerated");
+        assert!(differs(Pair::new(high, low), expected, 0.35, SAME, Direction::Down) < -10.0);
+        assert!(differs(Pair::new(low, high), Pair::new(0.2, 0.8), 0.35, SAME, Direction::Down) > 3.0);
+        assert!(differs(Pair::new(high, low), expected, 0.35, Tolerated::Times(4.0), Direction::Up) <= 0.0);
+        let sixty = Tolerated::Difference(0.6);
+        assert!(differs(Pair::new(high, low), expected, 0.35, sixty, Direction::Up) <= 0.0);
+        assert!(differs(Pair::new(low, high), expected, 0.35, sixty, Direction::Down) <= 0.0);
         assert!(up(Pair::new(Moments::default(), low)).abs() < 1e-12);
     }
 
@@ -117,10 +136,18 @@ mod tests {
             expected in (0.0..1.0_f64, 0.0..1.0_f64),
             lambda in prop::sample::select(&LAMBDAS[..]),
             is_up: bool,
+            by_times: bool,
         ) {
             let direction = if is_up { Direction::Up } else { Direction::Down };
-            let candidates_mean = if is_up { (mean * tolerate).min(1.0) } else { mean / tolerate };
-            // At 1 nothing is left to exceed; the boundary is then not reached, which only lowers the expectation.
+            let difference = (tolerate - 1.0) / 3.0;
+            let (tolerated, boundary) = match (by_times, is_up) {
+                (true, true) => (Tolerated::Times(tolerate), mean * tolerate),
+                (true, false) => (Tolerated::Times(tolerate), mean / tolerate),
+                (false, true) => (Tolerated::Difference(difference), mean + difference),
+                (false, false) => (Tolerated::Difference(difference), mean - difference),
+            };
+            let candidates_mean = boundary.clamp(0.0, 1.0);
+            // At an end nothing is left to exceed; the boundary is then not reached, which only lowers the expectation.
             let mut expectation = 0.0;
             for outcome in 0..1_u32 << (nc + ns) {
                 let ones = |from: u32, count: u32| (from..from + count).filter(|bit| outcome >> bit & 1 == 1).count();
@@ -134,7 +161,7 @@ mod tests {
                     moments(&values)
                 };
                 let tick = Pair::new(values(nc, xc), values(ns, xs));
-                let ln = differs(tick, Pair::new(expected.0, expected.1), lambda, tolerate, direction);
+                let ln = differs(tick, Pair::new(expected.0, expected.1), lambda, tolerated, direction);
                 expectation += probability(nc, xc, candidates_mean) * probability(ns, xs, mean) * ln.exp();
             }
             prop_assert!(expectation <= 1.0 + 1e-9, "{expectation}");

@@ -1,5 +1,6 @@
 //! The rules of a configuration beyond its types. All errors are reported, not only the first.
 
+mod payload;
 mod release;
 
 use std::collections::BTreeMap;
@@ -31,7 +32,7 @@ const LONGEST_HOST: usize = 253;
 const LONGEST_TTL: u64 = 400 * 24 * 3_600_000;
 
 /// Labels the metrics have themselves, now or by their contract.
-const RESERVED_LABELS: [&str; 16] = [
+const RESERVED_LABELS: [&str; 17] = [
     "rollout",
     "version",
     "class",
@@ -46,6 +47,7 @@ const RESERVED_LABELS: [&str; 16] = [
     "result",
     "field",
     "kind",
+    "label",
     "what",
     "le",
 ];
@@ -130,6 +132,9 @@ fn validate_rollout(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems)
         if mirror.to.is_empty() {
             problems.add(&path.field("to"), "missing; expected the name of a version");
         }
+    }
+    if let Some(payload) = &rollout.payload {
+        payload::payload(payload, &path.field("payload"), problems);
     }
     labels(rollout, &path.field("labels"), problems);
 }

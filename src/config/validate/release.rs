@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::{at_most, exactly_one, total};
-use crate::config::release::{Analysis, ErrorWhen, Metric, PromoteWhen, SetWeight, Step};
+use super::{at_most, authority, exactly_one, text, total};
+use crate::config::payload::Payload;
+use crate::config::release::{Analysis, ErrorWhen, Metric, PromoteWhen, Ready, SetWeight, Step};
 use crate::config::report::{Path, Problems, Shown};
 use crate::config::schema::{BlueGreen, Rollout, known};
 use crate::config::units::{Duration, Percent};
 use crate::model::Share;
-use crate::signal::catalog::{self, Kind};
+use crate::signal::catalog::{self, Differs, Kind};
 
 /// Steps of one rollout.
 const MOST_STEPS: usize = 64;
@@ -19,6 +20,14 @@ const DEADLINES: std::ops::RangeInclusive<u64> = 100..=60_000;
 
 /// Milliseconds that a progress deadline, a bake or a window must have.
 const SHORTEST: u64 = 1_000;
+/// What is wrong with what only a judge can do, without one.
+const NOT_JUDGED: &str = "nothing is judged without `analysis`; expected `analysis` beside it";
+/// Statuses of a candidate that is ready: those that Envoy does not give when it reaches no upstream.
+const READY_STATUSES: std::ops::RangeInclusive<u64> = 200..=499;
+/// Answers in a row of a candidate that is ready.
+const SUCCESSES: std::ops::RangeInclusive<u64> = 1..=100;
+/// Milliseconds in which a candidate must be ready.
+const READY_TIMEOUTS: std::ops::RangeInclusive<u64> = 1_000..=86_400_000;
 /// Errors in a row that trip a circuit breaker: a single one says nothing.
 const CONSECUTIVE_ERRORS: std::ops::RangeInclusive<u64> = 2..=10_000;
 
@@ -38,27 +47,71 @@ pub(super) fn release(rollout: &Rollout, path: &Path<'_>, problems: &mut Problem
     if let Some(sides) = &rollout.blue_green {
         blue_green(rollout, sides, &path.field("blue_green"), problems);
     }
+    if rollout.auto_rollback_window.is_some() && rollout.steps.is_none() {
+        problems.add(
+            &path.field("auto_rollback_window"),
+            "without `steps` there is no last step to watch after; expected it beside `steps`, or in `blue_green`",
+        );
+    }
+    window(rollout, rollout.auto_rollback_window, path, problems);
     if let Some(rules) = &rollout.analysis {
         let path = path.field("analysis");
-        analysis(rules, &path, problems);
+        analysis(rules, rollout.payload.as_ref(), &path, problems);
+    }
+}
+
+/// A candidate that is watched is judged, and for some time.
+fn window(rollout: &Rollout, window: Option<Duration>, path: &Path<'_>, problems: &mut Problems) {
+    let path = path.field("auto_rollback_window");
+    if window.is_some() && rollout.analysis.is_none() {
+        problems.add(&path, NOT_JUDGED);
+    }
+    if window.is_some_and(|window| window.as_millis() < SHORTEST) {
+        problems.add(&path, "expected at least 1s");
+    }
+}
+
+fn ready(ready: &Ready, path: &Path<'_>, problems: &mut Problems) {
+    let field = path.field("path");
+    let is_printable = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+    if !ready.path.starts_with('/') || ready.path.contains('#') || !is_printable(&ready.path) {
+        let found = Shown(&ready.path);
+        problems
+            .add(&field, format_args!("{found} is not a path; expected one such as \"/v2/health/ready\""));
+    } else {
+        text(&ready.path, &field, problems);
+    }
+    if let Some(host) = &ready.authority {
+        let path = path.field("authority");
+        if is_printable(host) {
+            authority(host, &path, problems);
+        } else {
+            problems.add(&path, format_args!("{} is not a host name in ASCII", Shown(host)));
+        }
+    }
+    if !READY_STATUSES.contains(&ready.expect.get()) {
+        problems.add(
+            &path.field("expect"),
+            "expected a status from 200 to 499: Envoy itself answers 503 for a version that is not there",
+        );
+    }
+    if !SUCCESSES.contains(&ready.successes.get()) {
+        problems.add(&path.field("successes"), "expected 1 to 100");
+    }
+    if !READY_TIMEOUTS.contains(&ready.timeout.as_millis()) {
+        problems.add(&path.field("timeout"), "expected a duration from 1s to 24h");
     }
 }
 
 fn blue_green(rollout: &Rollout, sides: &BlueGreen, path: &Path<'_>, problems: &mut Problems) {
-    for (field, given) in
-        [("bake", sides.bake.is_some()), ("auto_rollback_window", sides.auto_rollback_window.is_some())]
-    {
-        if given && rollout.analysis.is_none() {
-            problems.add(
-                &path.field(field),
-                "nothing is judged without `analysis`; expected `analysis` beside it",
-            );
-        }
+    if sides.bake.is_some() && rollout.analysis.is_none() {
+        problems.add(&path.field("bake"), NOT_JUDGED);
+    }
+    window(rollout, sides.auto_rollback_window, path, problems);
+    if let Some(when) = &sides.ready {
+        ready(when, &path.field("ready"), problems);
     }
     let too_short = |duration: Duration| duration.as_millis() < SHORTEST;
-    if sides.auto_rollback_window.is_some_and(too_short) {
-        problems.add(&path.field("auto_rollback_window"), "expected at least 1s");
-    }
     let Some(bake) = &sides.bake else { return };
     let path = path.field("bake");
     match bake.weight.map(|weight| weight.0) {
@@ -123,6 +176,9 @@ fn steps(rollout: &Rollout, steps: &[Step], path: &Path<'_>, problems: &mut Prob
                 problems.add(&path, "the rollout has no `mirror` whose share it could set");
             }
         }
+        if let Some(when) = &step.ready {
+            ready(when, &path.field("ready"), problems);
+        }
         if let Some(duration) = step.pause.as_ref().and_then(|pause| pause.duration) {
             can_end(rollout, duration, &path.field("pause"), problems);
         }
@@ -176,7 +232,7 @@ const MOST_WARM_UP_REQUESTS: u64 = 1_000_000;
 /// Milliseconds that are not judged at most.
 const MOST_WARM_UP: u64 = 3_600_000;
 
-fn analysis(analysis: &Analysis, path: &Path<'_>, problems: &mut Problems) {
+fn analysis(analysis: &Analysis, payload: Option<&Payload>, path: &Path<'_>, problems: &mut Problems) {
     within(analysis.false_alarm, 1e-9, 0.5, &path.field("false_alarm"), problems);
     let deadline = analysis.deadline.as_millis();
     if !DEADLINES.contains(&deadline) {
@@ -194,7 +250,7 @@ fn analysis(analysis: &Analysis, path: &Path<'_>, problems: &mut Problems) {
     at_most(analysis.metrics.len(), &metrics, problems);
     for (index, rule) in analysis.metrics.iter().enumerate() {
         let path = metrics.index(index);
-        metric(rule, &path, problems);
+        metric(rule, payload, &path, problems);
         let earlier = analysis.metrics.iter().take(index).position(|earlier| earlier.name == rule.name);
         if let Some(earlier) = earlier {
             problems
@@ -255,19 +311,27 @@ fn error_when(when: &ErrorWhen, path: &Path<'_>, problems: &mut Problems) {
     }
 }
 
-fn metric(metric: &Metric, path: &Path<'_>, problems: &mut Problems) {
-    let signal = catalog::by_name(&metric.name);
+fn metric(metric: &Metric, payload: Option<&Payload>, path: &Path<'_>, problems: &mut Problems) {
+    let named = catalog::named(&metric.name);
+    let signal = named.map(|named| named.signal);
     if metric.name.is_empty() {
         let names = catalog::names().join(" or ");
         problems.add(&path.field("name"), format_args!("missing or empty; expected {names}"));
     } else if signal.is_none() {
-        let names = known(catalog::names().into_iter());
+        let names = catalog::names();
+        let names = known(names.iter().map(String::as_str));
         problems.add(
             &path.field("name"),
             format_args!("unknown metric {}; known here: {names}", Shown(&metric.name)),
         );
     }
     let kind = signal.map_or(Kind::Event, |signal| signal.kind);
+    if let Some(named) = named.filter(|named| named.signal.among.reads_bodies()) {
+        super::payload::can_observe(&named, payload, &path.field("name"), problems);
+    }
+    if metric.direction.is_some() && signal.is_some_and(|signal| signal.differs == Differs::Up) {
+        problems.add(&path.field("direction"), format_args!("more of {} is always worse", metric.name));
+    }
     if let Some(tolerate) = metric.tolerate {
         within(tolerate, 1.0, 100.0, &path.field("tolerate"), problems);
     }
@@ -280,7 +344,10 @@ fn metric(metric: &Metric, path: &Path<'_>, problems: &mut Problems) {
         }
     }
     if let Some(max) = metric.max {
-        if kind == Kind::Event {
+        if signal.is_some_and(|signal| signal.differs == Differs::Inputs) {
+            let message = "a bound for the candidate; what it compares are requests";
+            problems.add(&path.field("max"), message);
+        } else if kind == Kind::Event {
             within(max, 1e-6, 0.999, &path.field("max"), problems);
         } else {
             problems
@@ -292,7 +359,7 @@ fn metric(metric: &Metric, path: &Path<'_>, problems: &mut Problems) {
         if kind != Kind::Duration {
             let durations = catalog::ALL.iter().filter(|signal| signal.kind == Kind::Duration);
             let durations: Vec<&str> = durations.map(|signal| signal.name).collect();
-            problems.add(&path, format_args!("only {} has quantiles", durations.join(" or ")));
+            problems.add(&path, format_args!("only durations have quantiles: {}", durations.join(", ")));
         } else if quantiles.is_empty() || quantiles.len() > MOST_QUANTILES {
             problems.add(&path, format_args!("{} entries; expected 1 to {MOST_QUANTILES}", quantiles.len()));
         }

@@ -677,7 +677,11 @@ impl Member {
             let new = match (&known.current, advanced) {
                 (Some(mine), _) if known.is_unstored => mine.clone(),
                 (Some(mine), Some((generation, new))) if mine.generation == generation => new,
-                (None, _) if revision == 0 => known.begin(now.clock),
+                (None, _) if revision == 0 => {
+                    let mut new = known.begin(now.clock);
+                    new.record.secret = [self.rng.u64(1..), self.rng.u64(..)];
+                    new
+                }
                 _ => continue,
             };
             let (key, value) = (self.record_key(name, known.run), new.encode());

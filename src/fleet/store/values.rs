@@ -229,6 +229,7 @@ impl Standing {
             candidate_on_request: !self.is_taken_back,
             mirrors: self.mirrors,
             mirror: None,
+            user_key: [0; 2],
         }
     }
 }

@@ -144,3 +144,25 @@ fn a_failure_to_write_is_no_lead() {
     ));
     assert_eq!(record(&refusing, "r"), Some(before));
 }
+
+#[test]
+fn the_key_that_names_users_is_drawn_once_and_stays_with_another_leader() {
+    let users = json!({
+        "session_affinity": {"header": "x-user"}, "steps": [{"set_weight": 50}, {"pause": {}}], "analysis": {},
+    });
+    let config = configuration(&[("r", users), ("s", waiting())]);
+    let mut fleet = Fleet::new(3, &config);
+    let key = |fleet: &Fleet| fleet.record("r").head("r").user_key;
+    let drawn = key(&fleet);
+    assert_ne!(drawn, [0; 2]);
+    assert_ne!(fleet.record("r").secret, fleet.record("s").secret);
+    assert_eq!(fleet.record("s").head("s").user_key, [0; 2], "it has no users");
+    fleet.vms.remove(0);
+    for _ in 0..6 {
+        fleet.second();
+    }
+    assert_eq!(key(&fleet), drawn);
+    fleet.command(0, Command::Abort).unwrap();
+    fleet.command(0, Command::Retry).unwrap();
+    assert_ne!(key(&fleet), drawn);
+}

@@ -25,6 +25,7 @@ mod forms;
 mod gauges;
 mod lead;
 mod races;
+mod ready;
 mod values;
 
 fn configuration(rollouts: &[(&str, Value)]) -> Config {

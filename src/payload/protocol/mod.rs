@@ -6,18 +6,24 @@ mod tensor_data;
 mod tf_serving;
 
 use json_sieve::{Event, Slot, Want};
+use serde::{Deserialize, Serialize};
 
 use super::summary::Seen;
 
 /// A protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub enum Protocol {
     /// Open Inference v2 over HTTP: KServe, MLServer, Triton, Seldon.
     OpenInference,
-    /// TensorFlow Serving; also KServe v1, Vertex AI, and SageMaker where it takes `instances`.
+    /// TensorFlow Serving; also KServe v1 and Vertex AI.
     TfServing,
     /// OpenAI: chat, completions and responses, streamed or not.
+    #[serde(rename = "openai")]
     OpenAi,
+    /// SageMaker's JSON, which is that of TensorFlow Serving.
+    Sagemaker,
     /// Configured pointers only.
     Json,
 }
@@ -35,7 +41,7 @@ pub enum Direction {
 pub(crate) type Pointers = Vec<(String, Want)>;
 
 /// Reads one message of a protocol.
-pub(crate) trait Reads: std::fmt::Debug {
+pub(crate) trait Reads {
     /// Takes what stands at a slot of the protocol.
     fn event(&mut self, slot: Slot, event: Event<'_>, seen: &mut Seen);
 
@@ -65,7 +71,7 @@ impl Protocol {
     pub(crate) fn pointers(self, direction: Direction) -> Pointers {
         match (self, direction) {
             (Protocol::OpenInference, direction) => open_inference::pointers(direction),
-            (Protocol::TfServing, direction) => tf_serving::pointers(direction),
+            (Protocol::TfServing | Protocol::Sagemaker, direction) => tf_serving::pointers(direction),
             (Protocol::OpenAi, Direction::Input) => openai::request::pointers(),
             (Protocol::OpenAi, Direction::Output) => openai::answer::pointers(),
             (Protocol::Json, _) => Vec::new(),
@@ -76,7 +82,7 @@ impl Protocol {
     pub(crate) fn reads(self, direction: Direction, limits: Limits<'_>) -> Box<dyn Reads> {
         match (self, direction) {
             (Protocol::OpenInference, _) => Box::new(open_inference::OpenInference::new(limits)),
-            (Protocol::TfServing, _) => Box::new(tf_serving::TfServing::new(direction)),
+            (Protocol::TfServing | Protocol::Sagemaker, _) => Box::new(tf_serving::TfServing::new(direction)),
             (Protocol::OpenAi, Direction::Input) => Box::new(openai::request::Request::default()),
             (Protocol::OpenAi, Direction::Output) => Box::new(openai::answer::Answer::default()),
             (Protocol::Json, _) => Box::new(Json),

@@ -41,7 +41,7 @@ struct Worker {
 impl Default for Worker {
     fn default() -> Self {
         let mut ledger = Ledger::default();
-        ledger.count_signals(catalog::DEFAULT.to_vec());
+        ledger.count_signals(catalog::ids(catalog::DEFAULT));
         Self { ledger }
     }
 }

@@ -1,5 +1,5 @@
 //! Blue/green: one of two sides has all the traffic, and the side changes at once. After a flip the new side is watched
-//! for a while, the *window*.
+//! for a while, the *window*; so is the candidate after the last step, when it has got all traffic.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,7 @@ use crate::model::{Arm, Share, Shares, Side, Unit, shares};
 use crate::rollout::command::Refused;
 use crate::rollout::event::{Action, Actor};
 use crate::rollout::program::Program;
+use crate::rollout::ready::Readiness;
 
 /// The side that answers, and what it has done since when.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -20,10 +21,12 @@ pub(super) struct Active {
     pub(super) is_candidate: bool,
     /// Whether this attempt has seen a flip: no bake begins by itself any more.
     pub(super) has_flipped: bool,
+    /// Whether all traffic goes to the candidate as soon as it is ready.
+    pub(super) awaits_ready: bool,
     /// Ticks before this one belong to the time before the flip, also when they close later.
-    from: u64,
+    pub(super) from: u64,
     /// What it has answered since it is active.
-    answered: Arm,
+    pub(super) answered: Arm,
     /// Whether users that have been counted in it are new again: with the next ones it starts anew.
     starts_anew: bool,
     /// Open while the side is watched.
@@ -71,7 +74,7 @@ impl Active {
 
     /// Nothing is held against the side any more.
     pub(super) fn retry(&mut self, unit: Unit) {
-        self.crossed = false;
+        (self.crossed, self.closed_at) = (false, None);
         self.expect_known_users(unit);
         self.window = self.window.as_ref().map(Window::anew);
     }
@@ -79,6 +82,16 @@ impl Active {
     /// Another step or attempt takes all users for new, where they are judged: they would count twice.
     pub(super) fn expect_known_users(&mut self, unit: Unit) {
         self.starts_anew |= unit == Unit::Users;
+    }
+
+    /// Another side answers from now on, or the same one.
+    pub(super) fn turn_to(&mut self, to_candidate: bool) {
+        if self.is_candidate != to_candidate {
+            self.answered = Arm::default();
+        }
+        self.is_candidate = to_candidate;
+        (self.crossed, self.awaits_ready) = (false, false);
+        self.end();
     }
 
     /// Ends the watch. Returns whether there was one.
@@ -107,7 +120,7 @@ impl Run {
     #[must_use]
     pub fn window_lasts(&self, program: &Program) -> Option<u64> {
         self.active.window.as_ref()?;
-        Some(program.blue_green.and_then(|sides| sides.window).unwrap_or(0))
+        Some(program.window.unwrap_or(0))
     }
 }
 
@@ -120,7 +133,7 @@ impl Turn<'_> {
         let bakes = !flips && !to_candidate && !self.program.steps.is_empty();
         self.happen(actor, action, say::begun(self.program, self.run.attempt, bakes));
         if flips {
-            return self.flip(to_candidate, actor);
+            return self.flip_when_ready(to_candidate, actor);
         }
         self.begin_sides(actor);
     }
@@ -139,6 +152,29 @@ impl Turn<'_> {
         self.begin_step();
     }
 
+    /// Sends all traffic to a side; to the candidate once it is ready, where that is configured.
+    pub(super) fn flip_when_ready(&mut self, to_candidate: bool, actor: Actor) {
+        let waits = to_candidate && !self.run.active.is_candidate && self.program.ready.is_some();
+        if !waits {
+            return self.flip(to_candidate, actor);
+        }
+        if self.run.active.awaits_ready && self.run.phase == Phase::Progressing {
+            return;
+        }
+        (self.run.active.awaits_ready, self.run.held) = (true, None);
+        self.wait_for_ready();
+        self.begin_step();
+        let message = say::once_unpinned(say::flips_when_ready(self.program), self.is_pinned());
+        self.happen(actor, Action::Step, message);
+    }
+
+    /// The flip waits, as a step does.
+    pub(super) fn wait_for_ready(&mut self) {
+        self.run.phase = Phase::Progressing;
+        self.run.reason.clear();
+        self.run.readiness = Readiness::default();
+    }
+
     /// Sends all traffic to a side, and watches it where that is configured.
     pub(super) fn flip(&mut self, to_candidate: bool, actor: Actor) {
         if self.run.active.is_candidate == to_candidate {
@@ -155,9 +191,15 @@ impl Turn<'_> {
         let message = say::once_unpinned(say::flipped(self.program, to_candidate), self.is_pinned());
         self.happen(actor, Action::Flip, message);
         self.settle(); // this event shows from where to where, not one that follows
-        if self.program.blue_green.is_none_or(|sides| sides.window.is_none()) {
+        self.watch(before, actor);
+    }
+
+    /// Watches the side that has got all traffic, where that is configured. `before`: what the other one has done.
+    pub(super) fn watch(&mut self, before: Arm, actor: Actor) {
+        if self.program.window.is_none() {
             return self.end_window(actor);
         }
+        self.run.active.closed_at = None;
         match Window::open(before) {
             Ok(window) => {
                 self.run.active.window = Some(window);
@@ -182,18 +224,13 @@ impl Turn<'_> {
     pub(super) fn turn_to(&mut self, to_candidate: bool) {
         let candidate = self.program.candidate.clone().filter(|_| to_candidate);
         self.run.weights = candidate.map_or(Shares::new(), |name| shares([(name, Share::ALL)]));
-        let active = &mut self.run.active;
-        if active.is_candidate != to_candidate {
-            active.answered = Arm::default();
-        }
-        active.is_candidate = to_candidate;
-        active.end();
-        active.crossed = false;
+        self.run.active.turn_to(to_candidate);
     }
 
     /// The side that answers is not watched any more, or was not to be.
-    fn end_window(&mut self, actor: Actor) {
+    pub(super) fn end_window(&mut self, actor: Actor) {
         let was_watched = self.run.active.end();
+        self.run.active.awaits_ready = false;
         let is_candidate = self.run.active.is_candidate;
         self.run.held = None;
         self.run.reason.clear();
@@ -256,7 +293,7 @@ impl Turn<'_> {
 
     /// Obeys a person who wants another side.
     pub(super) fn switch(&mut self, active: &str) -> Result<(), Refused> {
-        if self.program.blue_green.is_none() {
+        if !self.program.blue_green {
             return Err(Refused("the rollout has no blue_green, so there is nothing to switch".into()));
         }
         if let Some(flaw) = flaw_of_side(self.program, active) {
@@ -264,23 +301,25 @@ impl Turn<'_> {
         }
         let to_candidate = active != self.program.stable;
         if self.run.active.is_candidate == to_candidate && !self.is_pinned() {
-            self.end_bake();
+            self.stay_with_stable(Actor::User);
             return Ok(());
         }
-        self.flip_by_hand(to_candidate)
+        self.flip_by_hand(to_candidate, false)
     }
 
-    /// A person has chosen the side that answers already: no bake flips to the other one.
-    fn end_bake(&mut self) {
-        let bakes = !self.run.active.is_candidate && self.run.position < self.program.steps.len();
-        if bakes && matches!(self.run.phase, Phase::Progressing | Phase::Paused) {
+    /// The side that answers already is wanted: neither a bake nor a flip that waits goes to the other one.
+    pub(super) fn stay_with_stable(&mut self, actor: Actor) {
+        let active = &self.run.active;
+        let awaited = active.awaits_ready;
+        let bakes = !active.is_candidate && self.run.position < self.program.steps.len();
+        if (awaited || bakes) && matches!(self.run.phase, Phase::Progressing | Phase::Paused) {
             self.turn_to(false);
             self.run.active.has_flipped = true;
             self.run.position = self.program.steps.len();
             self.begin_step();
             (self.run.phase, self.run.held) = (Phase::Steady, None);
             self.run.reason.clear();
-            self.happen(Actor::User, Action::Change, say::bake_ended(self.program));
+            self.happen(actor, Action::Change, say::stays_with_stable(self.program, awaited));
         }
     }
 
@@ -293,16 +332,23 @@ impl Turn<'_> {
             let label = self.run.phase.label();
             return Err(Refused(format!("the rollout is {label}; the candidate already has all traffic")));
         }
-        self.flip_by_hand(true)
+        // What waits for the candidate to be ready already is not made to wait again.
+        let skips = self.run.active.awaits_ready || self.run.awaits_ready(self.program).is_some();
+        self.flip_by_hand(true, skips)
     }
 
-    fn flip_by_hand(&mut self, to_candidate: bool) -> Result<(), Refused> {
+    /// `at_once`: whether the candidate is ready or not.
+    fn flip_by_hand(&mut self, to_candidate: bool, at_once: bool) -> Result<(), Refused> {
         self.unless_pinned()?;
         if to_candidate {
             self.unless_taken_back()?;
         }
         self.release();
-        self.flip(to_candidate, Actor::User);
+        if at_once {
+            self.flip(to_candidate, Actor::User);
+        } else {
+            self.flip_when_ready(to_candidate, Actor::User);
+        }
         Ok(())
     }
 }

@@ -4,7 +4,6 @@ use super::turn::Turn;
 use super::{Held, Phase, say};
 use crate::rollout::command::{Command, Refused};
 use crate::rollout::event::{Action, Actor};
-use crate::rollout::program::Step;
 
 impl Turn<'_> {
     /// Obeys a command.
@@ -31,7 +30,7 @@ impl Turn<'_> {
 
     fn promote(&mut self, full: bool) -> Result<(), Refused> {
         self.unless_pinned()?;
-        if self.program.blue_green.is_some() {
+        if self.program.blue_green {
             return self.promote_side();
         }
         let moves = matches!(self.run.phase, Phase::Progressing | Phase::Paused);
@@ -70,7 +69,8 @@ impl Turn<'_> {
             return Ok(());
         }
         match self.program.steps.get(self.run.position) {
-            Some(Step::Pause(_)) => self.wait(),
+            _ if self.run.active.awaits_ready => self.wait_for_ready(),
+            Some(step) if step.waits() => self.wait(),
             _ => self.advance(Actor::User),
         }
         Ok(())

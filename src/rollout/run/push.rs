@@ -2,12 +2,13 @@
 
 use super::flip::Active;
 use super::turn::Turn;
-use super::{Held, Now, Phase, Run};
+use super::{Held, Now, Phase, Run, say};
 use crate::analysis::judge::Redefined;
 use crate::analysis::window::NotJudged;
 use crate::model::{Arm, Share};
 use crate::rollout::event::{Action, Actor, Event};
 use crate::rollout::program::{Program, Step};
+use crate::rollout::ready::Readiness;
 
 /// Has a run go on under `program`; `before` is the one so far. Another release, stable or candidate begins another
 /// run.
@@ -47,6 +48,7 @@ impl Turn<'_> {
         if before.pin != program.pin {
             self.run.pin_beaten = false;
             (self.run.waited, self.run.resumed_at) = (0, 0);
+            self.run.readiness = Readiness::default();
             self.change(match &program.pin {
                 Some(pin) => format!("all traffic is pinned to {pin}"),
                 None => "the pin is removed; the step starts over".into(),
@@ -75,12 +77,13 @@ impl Turn<'_> {
             self.begin_step();
             self.change(format!("{} are judged from now on; the step starts over", program.unit().label()));
         }
-        if before.blue_green != program.blue_green && self.run.phase == Phase::Progressing {
+        if before.ready != program.ready {
+            self.run.readiness = Readiness::default();
+        }
+        if before.window != program.window && self.run.phase == Phase::Progressing {
             self.go_on_watching();
         }
-        let course = |program: &Program| {
-            (program.steps.clone(), program.weights.clone(), program.blue_green.is_some())
-        };
+        let course = |program: &Program| (program.steps.clone(), program.weights.clone(), program.blue_green);
         if course(before) != course(program) {
             self.push_course(before);
         }
@@ -92,8 +95,7 @@ impl Turn<'_> {
 
     /// A release that begins with its candidate: what was there before has answered nothing in this run.
     fn begin_at_candidate(&mut self) {
-        let is_watched = self.program.blue_green.is_some_and(|sides| sides.window.is_some());
-        if is_watched && self.run.active.is_candidate {
+        if self.program.window.is_some() && self.run.active.is_candidate {
             self.run.reason = self.not_watched(NotJudged::TooFew, Arm::default(), Actor::Config);
         }
     }
@@ -104,7 +106,8 @@ impl Turn<'_> {
         let is_candidate = self.run.active.is_candidate;
         self.run.active.redefine(self.now);
         if was_watched {
-            let message = "errors are redefined; the watch after the flip has ended".to_owned();
+            let message =
+                format!("errors are redefined; the watch after {} has ended", say::since(self.program));
             self.happen(Actor::Config, Action::Alarm, message);
             self.flip(is_candidate, Actor::Config);
         }
@@ -120,15 +123,15 @@ impl Turn<'_> {
             );
             return self.happen(Actor::Config, Action::Alarm, message);
         }
-        if program.blue_green.is_none() {
+        if before.blue_green && !program.blue_green {
             self.run.active = Active::default();
-        } else if self.push_side(before) {
+        } else if program.blue_green && self.push_side(before) {
             return;
         }
         if program.steps.is_empty() || program.candidate.is_none() {
             return self.leave_steps();
         }
-        if self.run.phase == Phase::Succeeded {
+        if self.run.phase == Phase::Succeeded || self.run.active.window.is_some() {
             return; // there is nothing left to walk
         }
         let weight = self.run.candidate_weight(program);
@@ -142,12 +145,14 @@ impl Turn<'_> {
     /// Another side is configured. Returns whether that is all there is to do.
     fn push_side(&mut self, before: &Program) -> bool {
         let to_candidate = self.program.is_candidate_active();
-        if before.blue_green.is_none() {
+        if !before.blue_green {
             self.enter_sides();
             return true;
         }
         if before.is_candidate_active() != to_candidate && self.run.active.is_candidate != to_candidate {
-            self.flip(to_candidate, Actor::Config);
+            self.flip_when_ready(to_candidate, Actor::Config);
+        } else if before.is_candidate_active() && !to_candidate && self.run.active.awaits_ready {
+            self.stay_with_stable(Actor::Config);
         }
         let active = &self.run.active;
         active.has_flipped || active.is_candidate || before.steps == self.program.steps
@@ -157,6 +162,7 @@ impl Turn<'_> {
     fn enter_sides(&mut self) {
         let before = self.program.shares(&self.run.in_force);
         self.change("the rollout is now blue/green".into());
+        self.run.active = Active::default();
         self.run.held = None;
         self.run.reason.clear();
         self.begin_sides(Actor::Config);
@@ -168,13 +174,16 @@ impl Turn<'_> {
 
     /// The weights come from outside again.
     fn leave_steps(&mut self) {
+        if !self.program.blue_green {
+            self.run.active = Active::default();
+        }
         self.run.phase = Phase::Steady;
         self.run.held = None;
         self.run.reason.clear();
         (self.run.position, self.run.mirror) = (0, None);
         self.run.weights.clone_from(&self.program.weights);
         self.begin_step();
-        let is_bake = self.program.blue_green.is_some();
+        let is_bake = self.program.blue_green;
         self.change(
             if is_bake { "the bake is removed" } else { "the configured weights apply again" }.into(),
         );

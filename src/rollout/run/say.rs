@@ -3,6 +3,7 @@
 use super::super::event::{Finding, Of};
 use super::super::policy::Act;
 use super::super::program::{Pause, Program, Step};
+use super::super::ready::Ready;
 use super::Run;
 use crate::analysis::judge::Judge;
 use crate::analysis::kernel::ratio::Table;
@@ -12,6 +13,7 @@ use crate::analysis::test::{Against, Measure};
 use crate::analysis::window::{self, NotJudged, Window};
 use crate::config::report::Shown;
 use crate::model::{Arm, Pair, Share, Side, Unit};
+use crate::signal::catalog::{self, Kind, Scale};
 use crate::signal::histogram;
 use crate::signal::sums::Sums;
 
@@ -28,7 +30,7 @@ fn sides(program: &Program, is_candidate: bool) -> (&str, &str) {
 /// `bakes`: with blue/green it begins with the bake.
 pub(super) fn begun(program: &Program, attempt: u32, bakes: bool) -> String {
     let release = &program.release;
-    if let (Some(candidate), Some(_)) = (&program.candidate, program.blue_green) {
+    if let (Some(candidate), true) = (&program.candidate, program.blue_green) {
         let (active, other) = sides(program, program.is_candidate_active());
         let begun = format!("release {release}, attempt {attempt}");
         return if bakes {
@@ -51,7 +53,7 @@ pub(super) fn begun(program: &Program, attempt: u32, bakes: bool) -> String {
 pub(super) fn step(program: &Program, position: usize, weight: Share) -> String {
     let place = format!("step {} of {}", position.saturating_add(1), program.steps.len());
     let share = format!("{} at {weight}", candidate(program));
-    let place = if program.blue_green.is_some() { "bake".to_owned() } else { place };
+    let place = if program.blue_green { "bake".to_owned() } else { place };
     match program.steps.get(position) {
         Some(Step::Pause(Pause::Person)) => format!("{place}: {share}, until it is promoted"),
         Some(Step::Pause(Pause::Until { duration, requests: 0 })) => {
@@ -60,6 +62,9 @@ pub(super) fn step(program: &Program, position: usize, weight: Share) -> String 
         Some(Step::Pause(Pause::Until { duration, requests })) => {
             let unit = program.unit().label();
             format!("{place}: {share} for {} and {requests} {unit}", Seconds(*duration))
+        }
+        Some(Step::Ready(Ready { path, expect, .. })) => {
+            format!("{place}: {share}, until it is ready ({path} answers {expect})")
         }
         _ => format!("{place}: {share}"),
     }
@@ -108,25 +113,44 @@ pub(super) fn watching(program: &Program, is_candidate: bool, bound: f64, durati
     )
 }
 
+/// What gave a side all traffic.
+pub(super) fn since(program: &Program) -> &'static str {
+    if program.blue_green { "the flip" } else { "the last step" }
+}
+
 pub(super) fn not_watched(program: &Program, is_candidate: bool, why: NotJudged, before: Arm) -> String {
     let (new, old) = sides(program, is_candidate);
+    let since = since(program);
     let why = match why {
         NotJudged::TooFew => {
             let unit = program.unit().label();
-            format!(
-                "only {} of {old}'s {unit} were judged before the flip, and 1000 are needed",
-                before.units
-            )
+            format!("only {} of {old}'s {unit} were judged before {since}, and 1000 are needed", before.units)
         }
         NotJudged::TooMany => {
-            format!("{} failed before the flip", Of(before, program.unit()))
+            format!("{} failed before {since}", Of(before, program.unit()))
         }
     };
-    format!("{new} is not watched after the flip, so there is no automatic rollback: {why}")
+    format!("{new} is not watched after {since}, so there is no automatic rollback: {why}")
 }
 
-pub(super) fn bake_ended(program: &Program) -> String {
-    format!("the bake is over; {} keeps all traffic", program.stable)
+/// `awaited`: a flip to the candidate waited for it to be ready; otherwise it was baking.
+pub(super) fn stays_with_stable(program: &Program, awaited: bool) -> String {
+    let over = if awaited { "the flip is called off" } else { "the bake is over" };
+    format!("{over}; {} keeps all traffic", program.stable)
+}
+
+pub(super) fn flips_when_ready(program: &Program) -> String {
+    let candidate = candidate(program);
+    format!("all traffic moves from {} to {candidate} once {candidate} is ready", program.stable)
+}
+
+pub(super) fn not_ready(program: &Program, run: &Run, ready: &Ready) -> String {
+    let candidate = candidate(program);
+    format!(
+        "{candidate} did not become ready within {}: {}; resume asks again, promote goes on without",
+        Seconds(ready.timeout),
+        run.readiness.missing(ready)
+    )
 }
 
 /// Of what is done while a pin decides.
@@ -166,8 +190,9 @@ pub(super) fn since_the_flip(
 ) -> String {
     let (new, old) = sides(program, is_candidate);
     let of = |arm: Arm| Of(arm, program.unit());
+    let since = since(program);
     format!(
-        "since the flip, {} failed on {new}; before it, {} on {old}; at most {} may fail; {}",
+        "since {since}, {} failed on {new}; before it, {} on {old}; at most {} may fail; {}",
         of(window.since),
         of(window.before),
         Rate(window.bound),
@@ -186,6 +211,21 @@ pub(super) fn split(program: &Program) -> String {
          version answers, and no step ends until that is fixed",
         candidate(program),
         program.unit().label()
+    )
+}
+
+/// The versions get different requests.
+pub(super) fn inputs(program: &Program, judge: &Judge, tick: u64) -> String {
+    let (candidate, stable) = sides(program, true);
+    let strongest = judge.strongest_of_inputs(tick);
+    let metric = strongest.map_or("", |strongest| strongest.metric);
+    let samples = strongest.map(|strongest| strongest.seen).unwrap_or_default();
+    let seen = |side: Side| Seen { samples, side, metric, unit: program.unit() };
+    format!(
+        "{candidate} gets other requests than {stable} ({metric}): {} against {}; something other than the weights decides \
+         which requests it gets, so nothing that is found about it in this attempt is acted on, and no step ends",
+        seen(Side::Candidate),
+        seen(Side::Stable)
     )
 }
 
@@ -250,7 +290,10 @@ pub(super) fn finding(judge: &Judge, rules: &Rules, tick: u64) -> (Finding, Stri
 /// The sentence of a finding, which is about `what`.
 pub(super) fn accusation(program: &Program, finding: &Finding, what: &str, act: Act) -> String {
     let (name, stable) = (candidate(program), &program.stable);
-    let seen = |side: Side| Seen(finding, side);
+    let seen = |side: Side| {
+        let Finding { rule, samples, unit, .. } = finding;
+        Seen { samples: *samples, side, metric: rule, unit: *unit }
+    };
     let mine = seen(Side::Candidate);
     let what = if finding.is_absolute {
         format!("{name} exceeds its limit ({what}): {mine}")
@@ -261,17 +304,28 @@ pub(super) fn accusation(program: &Program, finding: &Finding, what: &str, act: 
 }
 
 /// What was seen of a side: `9 of 12 requests (75 %)`, or `a mean of 0.42 over 12 requests`.
-struct Seen<'a>(&'a Finding, Side);
+struct Seen<'a> {
+    samples: Look,
+    side: Side,
+    metric: &'a str,
+    unit: Unit,
+}
 
 impl std::fmt::Display for Seen<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self(finding, side) = self;
-        match finding.samples {
-            Look::Events(table) => Of(table[*side], finding.unit).fmt(f),
+        let Self { samples, side, metric, unit } = self;
+        match samples {
+            Look::Events(table) => Of(table[*side], *unit).fmt(f),
             Look::Means(sums) => {
-                let sums: Sums = sums[*side];
-                let mean = sums.mean().unwrap_or_default();
-                write!(f, "a mean of {mean:.3} over {} {}", sums.count, finding.unit.label())
+                let Sums { count, .. } = sums[*side];
+                let (mean, unit) = (sums[*side].mean().unwrap_or_default(), unit.label());
+                match catalog::named(metric).map(|named| named.signal.kind) {
+                    Some(Kind::Mean(Scale::Logarithmic)) => {
+                        let mean = Scale::Logarithmic.value(mean);
+                        write!(f, "a geometric mean of {mean:.1} over {count} {unit}")
+                    }
+                    _ => write!(f, "a mean of {mean:.3} over {count} {unit}"),
+                }
             }
         }
     }

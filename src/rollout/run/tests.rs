@@ -9,7 +9,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 mod holds;
+mod ready;
 mod trip;
+mod watch;
 
 /// The program of a rollout with these fields.
 pub(super) fn program(fields: &Value) -> Program {
@@ -480,7 +482,7 @@ proptest! {
                     let weight = |run: &Run, program: &Program| {
                         program.candidate.as_ref().and_then(|name| run.in_force().get(name)).copied().unwrap_or_default()
                     };
-                    let walks = programs[which].blue_green.is_none() && !programs[which].steps.is_empty();
+                    let walks = !programs[which].blue_green && !programs[which].steps.is_empty();
                     if same && walks && programs[which].pin.is_none() && program.pin.is_none() {
                         let (was, is) = (weight(&before, program), weight(&run, &programs[which]));
                         prop_assert!(is <= was || was.is_none(), "a push of steps moves nobody up: {} → {}", was, is);

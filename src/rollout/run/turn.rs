@@ -5,6 +5,7 @@ use crate::analysis::tick::Tick;
 use crate::model::{Pair, Share, Shares, shares};
 use crate::rollout::event::{Action, Actor, Event, Finding};
 use crate::rollout::program::{Pause, Program, Step};
+use crate::rollout::ready::Readiness;
 use crate::rollout::waits::Waits;
 
 /// A run while it takes one input: a tick, a command, a push.
@@ -48,8 +49,12 @@ impl<'a> Turn<'a> {
                 }
                 None => {
                     self.run.reason.clear();
-                    self.run.position = self.next();
-                    self.advance(Actor::Auto);
+                    if self.run.active.awaits_ready {
+                        self.flip(true, Actor::Auto);
+                    } else {
+                        self.run.position = self.next();
+                        self.advance(Actor::Auto);
+                    }
                 }
             }
         }
@@ -66,7 +71,7 @@ impl<'a> Turn<'a> {
         if let Some(rules) = self.program.rules() {
             self.run.judge.redefine(rules);
         }
-        if self.program.blue_green.is_some() {
+        if self.program.blue_green {
             return self.begin_with_side(actor, action);
         }
         let moves = !self.program.steps.is_empty() && self.program.candidate.is_some();
@@ -82,7 +87,7 @@ impl<'a> Turn<'a> {
     /// The position behind the step that waits. Other steps are taken when the run gets to them.
     pub(super) fn next(&self) -> usize {
         match self.program.steps.get(self.run.position) {
-            Some(Step::Pause(_)) => self.run.position.saturating_add(1),
+            Some(step) if step.waits() => self.run.position.saturating_add(1),
             _ => self.run.position,
         }
     }
@@ -93,7 +98,7 @@ impl<'a> Turn<'a> {
             match step {
                 Step::Weights(weights) => self.take_weights(weights),
                 Step::Mirror(share) => self.run.mirror = Some(*share),
-                Step::Pause(_) => {
+                Step::Pause(_) | Step::Ready(_) => {
                     self.wait();
                     self.begin_step();
                     let weight = self.run.candidate_weight(self.program);
@@ -107,8 +112,11 @@ impl<'a> Turn<'a> {
     }
 
     fn succeed(&mut self, actor: Actor) {
-        if self.program.blue_green.is_some() {
+        if self.program.blue_green {
             return self.flip(true, actor);
+        }
+        if self.run.active.is_candidate {
+            return self.end_window(actor);
         }
         self.run.position = self.program.steps.len();
         if let Some(candidate) = &self.program.candidate {
@@ -116,11 +124,16 @@ impl<'a> Turn<'a> {
             let rest = Share::rest(others.map(|(_, share)| *share));
             self.run.weights.insert(candidate.clone(), rest);
         }
-        self.run.phase = Phase::Succeeded;
         self.run.held = None;
-        self.run.reason.clear();
+        let before = self.run.active.answered;
+        self.run.active.turn_to(true);
+        self.run.active.from = self.now.tick.saturating_add(1);
         self.begin_step();
-        self.happen(actor, Action::Succeed, say::succeeded(self.program));
+        if self.program.window.is_some() {
+            self.happen(actor, Action::Step, say::succeeded(self.program));
+            self.settle(); // this event shows from where to where, not one that follows
+        }
+        self.watch(before, actor);
     }
 
     pub(super) fn begin_step(&mut self) {
@@ -135,8 +148,10 @@ impl<'a> Turn<'a> {
 
     /// The candidate's share to stable; without a candidate everything.
     pub(super) fn take_back(&mut self, phase: Phase, reason: String) {
-        if self.program.blue_green.is_some() {
+        if self.program.blue_green {
             self.turn_to(false);
+        } else {
+            self.run.active.turn_to(false);
         }
         match &self.program.candidate {
             Some(candidate) => drop(self.run.weights.insert(candidate.clone(), Share::NONE)),
@@ -151,6 +166,7 @@ impl<'a> Turn<'a> {
     pub(super) fn next_attempt(&mut self) {
         self.run.attempt = self.run.attempt.saturating_add(1);
         (self.run.crossed, self.run.split_crossed, self.run.tripped) = (false, false, false);
+        self.run.inputs_differ = false;
         self.run.active.retry(self.program.unit());
         if let Some(rules) = self.program.rules() {
             self.run.judge.retry(rules, self.now.tick.saturating_add(1));
@@ -166,6 +182,8 @@ impl<'a> Turn<'a> {
         } else {
             self.run.phase = Phase::Progressing;
             self.run.reason.clear();
+            // What was answered before says nothing about now.
+            self.run.readiness = Readiness::default();
         }
     }
 

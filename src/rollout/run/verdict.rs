@@ -15,6 +15,10 @@ const HELD_BACK: u64 = 600_000;
 impl Run {
     /// What the present step still waits for when it has waited so many milliseconds; `None`: nothing.
     pub(super) fn waits(&self, program: &Program, waited: u64) -> Option<Waits> {
+        if let Some(ready) = self.awaits_ready(program) {
+            let missing = || Waits::Ready(self.readiness.missing(ready));
+            return (!self.readiness.is_enough(ready)).then(missing);
+        }
         let Some(Step::Pause(pause)) = program.steps.get(self.position) else { return None };
         let Pause::Until { duration, requests } = pause else { return Some(Waits::Promotion) };
         if self.is_elsewhere().is_some() {
@@ -31,6 +35,8 @@ impl Run {
         let compared = self.candidate_share(program).is_some_and(|share| share < 1.0);
         if self.judge.split() >= SPLIT_THRESHOLD {
             Some(Waits::Split)
+        } else if self.inputs_differ {
+            Some(Waits::Inputs)
         } else if self.judge.is_suspicious() {
             Some(Waits::Suspicion)
         } else if compared && self.judge.fails_more() {
@@ -46,6 +52,13 @@ impl Run {
 }
 
 impl Run {
+    /// Whether what it waits for should have come when it has waited so many milliseconds.
+    pub(super) fn is_overdue(&self, program: &Program, waited: u64) -> bool {
+        let of_analysis = || program.analysis.as_ref()?.progress_deadline;
+        let deadline = self.awaits_ready(program).map(|ready| ready.timeout).or_else(of_analysis);
+        deadline.is_some_and(|deadline| waited.saturating_sub(self.resumed_at) >= deadline)
+    }
+
     /// What has to be seen before nothing speaks against the candidate.
     fn waits_for_data(&self, compared: bool) -> Option<Waits> {
         if self.judge.step_requests() == 0 {
@@ -77,6 +90,7 @@ impl Turn<'_> {
             self.happen(Actor::Auto, Action::Alarm, say::split(self.program));
         }
         self.run.split_crossed = split_crossed;
+        self.look_at_inputs();
 
         let judge = self.run.judge.at_least(open, &analysis.rules);
         let crossed = judge.reading().all >= analysis.rules.threshold;
@@ -86,8 +100,9 @@ impl Turn<'_> {
         }
         let (finding, what) = say::finding(&judge, &analysis.rules, self.now.tick);
         // All was flipped back before this was known: what is watched now is the other side.
-        let is_gone = self.program.blue_green.is_some() && self.run.candidate_share(self.program).is_none();
-        let act = if is_gone { Act::Alarm } else { analysis.policy.act(self.run.phase) };
+        let is_void = self.run.inputs_differ;
+        let is_gone = self.program.blue_green && self.run.candidate_share(self.program).is_none();
+        let act = if is_gone || is_void { Act::Alarm } else { analysis.policy.act(self.run.phase) };
         let mut sentence = say::accusation(self.program, &finding, &what, act);
         if split_crossed {
             sentence.push_str("; the traffic split does not match the weights");
@@ -96,7 +111,22 @@ impl Turn<'_> {
             return self.find(Action::Alarm, say::gone_already(self.program, &sentence), finding);
         }
         let weight = self.run.candidate_weight(self.program);
+        if is_void {
+            let message =
+                format!("not acted on, since the versions get different requests: at {weight} {sentence}");
+            return self.find(Action::Alarm, message, finding);
+        }
         self.act_on(finding, format!("at {weight} {sentence}"));
+    }
+
+    /// Reports once in an attempt that the versions get different requests.
+    fn look_at_inputs(&mut self) {
+        if self.run.inputs_differ || self.run.judge.inputs() < SPLIT_THRESHOLD {
+            return;
+        }
+        self.run.inputs_differ = true;
+        let message = say::inputs(self.program, &self.run.judge, self.now.tick);
+        self.happen(Actor::Auto, Action::Alarm, message);
     }
 
     /// Does what is configured for a candidate that is found worse. `sentence` says why.
@@ -136,10 +166,12 @@ impl Turn<'_> {
 
     /// Stops a step that has not ended in time.
     pub(super) fn stop_when_overdue(&mut self) {
-        let deadline = self.program.analysis.as_ref().and_then(|analysis| analysis.progress_deadline);
-        let waited = self.run.waited.saturating_sub(self.run.resumed_at);
-        if deadline.is_some_and(|deadline| waited >= deadline) {
-            self.hold(Held::Deadline, say::overdue(self.program, self.run));
+        if self.run.is_overdue(self.program, self.run.waited) {
+            let reason = match self.run.awaits_ready(self.program) {
+                Some(ready) => say::not_ready(self.program, self.run, ready),
+                None => say::overdue(self.program, self.run),
+            };
+            self.hold(Held::Deadline, reason);
             self.happen(Actor::Auto, Action::Pause, self.run.reason.clone());
         }
     }

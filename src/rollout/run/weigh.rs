@@ -57,8 +57,8 @@ impl Turn<'_> {
         let (program, run) = (self.program, &*self.run);
         // The judge may have stopped it anew at such weights.
         let may_be_set = matches!(run.held, Some(Held::Weights | Held::Judge));
-        let waits = matches!(program.steps.get(run.position), Some(Step::Pause(_)));
-        if !may_be_set || waits || program.blue_green.is_some() {
+        let waits = program.steps.get(run.position).is_some_and(Step::waits);
+        if !may_be_set || waits || program.blue_green {
             return None;
         }
         let mut next = run.clone();
@@ -71,7 +71,7 @@ impl Turn<'_> {
     /// Obeys a person who sets weights: beside steps the run then waits for a person too.
     pub(super) fn weigh(&mut self, weights: Shares) -> Result<(), Refused> {
         let program = self.program;
-        if program.blue_green.is_some() {
+        if program.blue_green {
             return Err(Refused(
                 "a blue_green rollout has no weights to set; switch sends all traffic to a side".into(),
             ));
@@ -99,6 +99,7 @@ impl Turn<'_> {
             if weight != before {
                 self.run.position = program.position_of(weight);
             }
+            self.run.active.turn_to(false);
             self.hold(Held::Weights, "paused at weights set by command".into());
         }
         self.begin_step();

@@ -252,7 +252,8 @@ fn copies_of_another_envoy_are_nobodys_where_they_are_trusted() {
             "mirror": {"to": "amber"}, "override": {"header": "x-changeover"},
             "session_affinity": {"cookie": {"name": "uid", "ttl": "1h"}},
         }));
-        let request = Sample::new("GET", "h", "/").with(headers);
+        let (rollout, request) = (&plan.rollouts()[0], Sample::new("GET", "h", "/").with(headers));
+        rollout.follow(&known(rollout, [1, 2]).head("r"));
         let (_, decision) = plan.route(&request, &mut Rng::with_seed(1)).expect("a rollout");
         (decision.is_copy, decision.evidence.is_some(), decision.mirror.is_some(), decision.cookie.is_some())
     };
@@ -317,6 +318,56 @@ fn a_rollout_follows_its_head() {
     assert_eq!(route(&[("x-changeover", "amber")]).version, 1);
 }
 
+/// A rollout as the leader has begun it, with this secret.
+fn known(rollout: &Rollout, secret: [u64; 2]) -> Record {
+    let (mut record, _) = Record::begin(rollout.program.clone(), Clock::default());
+    record.secret = secret;
+    record
+}
+
+/// Whoever knows all that is configured cannot know which users remain in a sample.
+#[test]
+fn the_names_of_users_are_the_attempts_own_and_known_to_no_client() {
+    let fields = json!({
+        "steps": [{"set_weight": 50}, {"pause": {}}], "analysis": {}, "session_affinity": {"header": "x-user"},
+    });
+    let (plan, other) = (plan(fields.clone()), self::plan(fields));
+    let name = |plan: &Plan, user: u32| {
+        let request = request().with(&[("x-user", &user.to_string())]);
+        let (_, decision) = plan.route(&request, &mut Rng::with_seed(3)).expect("a rollout");
+        (decision.version, decision.evidence.map(|draw| draw.user.expect("a user")))
+    };
+    let all = |plan: &Plan| (0..100).map(|user| name(plan, user)).collect::<Vec<_>>();
+    let before = all(&plan);
+    assert!(
+        before.iter().all(|(_, name)| name.is_none()),
+        "nothing is judged until the leader has drawn the key"
+    );
+    let rollout = |plan: &'_ Plan, record: &Record| assert!(plan.rollouts()[0].follow(&record.head("r")));
+    let mut record = known(&plan.rollouts()[0], [1, 2]);
+    rollout(&plan, &record);
+    let first = all(&plan);
+    rollout(&other, &record);
+    assert_eq!(all(&other), first, "on every worker the same");
+    rollout(&other, &known(&plan.rollouts()[0], [1, 3]));
+    let (others, versions) = (all(&other), |all: &[(usize, Option<UserHash>)]| {
+        all.iter().map(|(version, _)| *version).collect::<Vec<_>>()
+    });
+    assert_eq!(
+        (versions(&others), versions(&before)),
+        (versions(&first), versions(&first)),
+        "the cohort is a promise"
+    );
+    assert!(first.iter().zip(&others).all(|(one, two)| one.1 != two.1));
+    record.command(crate::rollout::command::Command::Abort, Clock::default()).unwrap();
+    record.command(crate::rollout::command::Command::Retry, Clock::default()).unwrap();
+    rollout(&plan, &record);
+    assert!(
+        all(&plan).iter().zip(&first).all(|(one, two)| one.1.is_some() && one.1 != two.1),
+        "another attempt"
+    );
+}
+
 /// Where users are judged, requests without one are not evidence, however they are drawn.
 #[test]
 fn evidence_of_users_names_them() {
@@ -325,6 +376,7 @@ fn evidence_of_users_names_them() {
         "session_affinity": {"header": "x-user", "when_missing": "random"},
     }));
     let rollout = &plan.rollouts()[0];
+    rollout.follow(&known(rollout, [1, 2]).head("r"));
     let evidence = |headers: &[(&str, &str)]| {
         let (_, decision) = plan.route(&request().with(headers), &mut Rng::with_seed(3)).expect("a rollout");
         decision.evidence
@@ -344,12 +396,6 @@ fn evidence_of_users_names_them() {
     for headers in [&[][..], &[("x-user", "")], &[("x-user", "7"), ("x-changeover", "green")]] {
         assert_eq!(evidence(headers), None, "{headers:?}");
     }
-    let (mut record, _) = Record::begin(rollout.program.clone(), Clock::default());
-    for command in [crate::rollout::command::Command::Abort, crate::rollout::command::Command::Retry] {
-        record.command(command, Clock::default()).unwrap();
-    }
-    rollout.follow(&record.head("r"));
-    assert_ne!(evidence(&[("x-user", "0")]).expect("evidence").user, Some(names[0]), "another attempt");
 }
 
 #[test]

@@ -8,7 +8,7 @@ const ONE: Assignment = Assignment(1);
 
 fn ledger() -> Ledger {
     let mut ledger = Ledger::default();
-    ledger.count_signals(catalog::DEFAULT.to_vec());
+    ledger.count_signals(catalog::ids(catalog::DEFAULT));
     ledger
 }
 
@@ -85,7 +85,7 @@ fn a_streamed_answer_is_timed_once_at_its_beginning() {
     let mut ledger = ledger();
     let ticket = ledger.arrive(1, draw(Side::Candidate, None));
     ledger.answer(&ticket);
-    ledger.observe(&ticket, &LATENCY, Observed::Duration(5 * MS));
+    ledger.observe(&ticket, LATENCY.id, Observed::Duration(5 * MS));
     end(&mut ledger, ticket, 60_000 * MS, false);
     let durations = durations(&ledger.entries(u64::MAX)[0].counts.candidate);
     assert_eq!((durations.total(), durations.beyond(histogram::bucket(5 * MS))), (1, 0));
@@ -96,17 +96,17 @@ fn a_signal_counts_from_the_next_tick_on_and_only_while_it_is_wanted() {
     let mut ledger = ledger();
     let observe = |ledger: &mut Ledger, tick: u64| {
         let ticket = ledger.arrive(tick, draw(Side::Candidate, None));
-        ledger.observe(&ticket, &catalog::TEST_EVENT, Observed::Event(true));
+        ledger.observe(&ticket, catalog::TEST_EVENT.id, Observed::Event(true));
         end(ledger, ticket, MS, false);
         let entries = ledger.entries(u64::MAX);
         entries.last().unwrap().counts.candidate.tally(catalog::TEST_EVENT.id).cloned()
     };
     assert_eq!(observe(&mut ledger, 1), None);
-    ledger.count_signals(vec![&ERROR_RATE, &catalog::TEST_EVENT]);
+    ledger.count_signals(vec![ERROR_RATE.id, catalog::TEST_EVENT.id]);
     assert_eq!(observe(&mut ledger, 1), None, "the tick has begun without it");
     let counted = observe(&mut ledger, 2).expect("counted");
     assert_eq!(counted.settled(), 1);
-    ledger.count_signals(vec![&ERROR_RATE]);
+    ledger.count_signals(vec![ERROR_RATE.id]);
     assert_eq!(observe(&mut ledger, 3), None);
 }
 
@@ -148,7 +148,7 @@ fn slow_answers_are_reported_beyond_the_edge_that_is_watched() {
     };
     slow(&mut ledger, 10, 60_000);
     let edge = histogram::bucket(100 * MS) as u8;
-    ledger.watch(&Watch { level: 0, slow: vec![(LATENCY.id, edge)] });
+    ledger.watch(&Watch { slow: vec![(LATENCY.id, edge)], ..Watch::default() });
     (11..14).zip([100, 101 + 19, 800]).for_each(|(user, ms)| slow(&mut ledger, user, ms));
     slow(&mut ledger, 13, 200);
     let entries = ledger.entries(2);
@@ -166,7 +166,7 @@ fn waiting_users_are_reported_when_the_tick_is_over() {
     let waiting = ledger.arrive(1, draw(Side::Candidate, Some(11)));
     let streaming = ledger.arrive(1, draw(Side::Candidate, Some(12)));
     ledger.answer(&streaming);
-    ledger.observe(&streaming, &LATENCY, Observed::Duration(MS));
+    ledger.observe(&streaming, LATENCY.id, Observed::Duration(MS));
     let reported = |ledger: &Ledger, under_way: u64| {
         pairs(&users(&ledger.entries(under_way)[0].counts.candidate).waiting)
     };
@@ -196,7 +196,7 @@ fn only_answers_and_errors_say_something_for_the_version() {
     }
     let stream = ledger.arrive(1, draw(Side::Candidate, Some(4)));
     ledger.answer(&stream);
-    ledger.observe(&stream, &LATENCY, Observed::Duration(MS));
+    ledger.observe(&stream, LATENCY.id, Observed::Duration(MS));
     ledger.end(stream, 60_000 * MS, Outcome::Aborted);
     let entry = ledger.entries(u64::MAX).remove(0);
     let counts = &entry.counts.candidate;

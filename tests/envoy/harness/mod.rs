@@ -23,7 +23,7 @@ pub(crate) use load::{Load, Running, Tally, assert_share};
 pub(crate) use raw::{Raw, RawUpstream, raw_exchange};
 pub(crate) use resources::{documents, merge, resource, yaml_in};
 pub(crate) use setup::{Config, Setup, between, between_ecds, read_yaml};
-pub(crate) use upstream::{Behaviour, Upstream, blue_and_green};
+pub(crate) use upstream::{Behaviour, Made, Make, Seen, Upstream, blue_and_green};
 
 /// How long anything may take on a busy machine before it counts as never.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);

@@ -29,6 +29,8 @@ pub(crate) enum Behaviour {
     Status(u16),
     /// 200 with this body and these headers.
     Body(Bytes, Vec<(&'static str, &'static str)>),
+    /// What a function makes of the request and its number, from 1.
+    Made(Make),
     /// 302 with these headers.
     Redirect(Vec<(&'static str, &'static str)>),
     /// 200, but not before the gate is opened ([`Upstream::open_gate`]).
@@ -51,6 +53,51 @@ pub(crate) enum Behaviour {
     Upgrade,
     /// Accepts an upgrade and hangs up.
     UpgradeAndClose,
+    /// Accepts an upgrade, says `hello` and hangs up.
+    UpgradeAndGreet,
+}
+
+type MakesAnswer = dyn Fn(u64, &Seen) -> Made + Send + Sync;
+
+/// Makes answers.
+#[derive(Clone)]
+pub(crate) struct Make(Arc<MakesAnswer>);
+
+impl Make {
+    pub(crate) fn by(make: impl Fn(u64, &Seen) -> Made + Send + Sync + 'static) -> Behaviour {
+        Behaviour::Made(Self(Arc::new(make)))
+    }
+}
+
+impl std::fmt::Debug for Make {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Make")
+    }
+}
+
+/// An answer that was made.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Made {
+    /// 200 unless given.
+    pub(crate) status: Option<u16>,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    /// The body, each piece by itself.
+    pub(crate) pieces: Vec<Bytes>,
+}
+
+impl Made {
+    /// 200 with this JSON.
+    pub(crate) fn json(body: impl Into<Bytes>) -> Self {
+        let headers = vec![("content-type", "application/json".to_owned())];
+        Self { status: None, headers, pieces: vec![body.into()] }
+    }
+
+    /// 200 with these server-sent events.
+    pub(crate) fn events(events: impl IntoIterator<Item = String>) -> Self {
+        let headers = vec![("content-type", "text/event-stream".to_owned())];
+        let pieces = events.into_iter().map(|event| format!("data: {event}\n\n").into()).collect();
+        Self { status: None, headers, pieces }
+    }
 }
 
 /// A request as an upstream saw it.
@@ -174,12 +221,16 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     if let Behaviour::OneIn(every, then) = behaviour {
         behaviour = if count.is_multiple_of(every) { *then } else { Behaviour::Status(200) };
     }
-    let mut response = respond(&state, behaviour, request).await;
+    let mut response = respond(&state, behaviour, (count, request)).await;
     response.headers_mut().insert("x-upstream", HeaderValue::from_static(state.name));
     Ok(response)
 }
 
-async fn respond(state: &Arc<State>, behaviour: Behaviour, request: Request<Incoming>) -> Response<Body> {
+async fn respond(
+    state: &Arc<State>,
+    behaviour: Behaviour,
+    (count, request): (u64, Request<Incoming>),
+) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let remember = |body: Bytes| {
         let mut seen = state.seen.lock().expect("no panic");
@@ -193,7 +244,7 @@ async fn respond(state: &Arc<State>, behaviour: Behaviour, request: Request<Inco
             remember(Bytes::new());
             return Response::new(body.boxed_unsync());
         }
-        Behaviour::Upgrade | Behaviour::UpgradeAndClose => {
+        Behaviour::Upgrade | Behaviour::UpgradeAndClose | Behaviour::UpgradeAndGreet => {
             remember(Bytes::new());
             let upgrade = hyper::upgrade::on(Request::from_parts(parts, body));
             tokio::spawn(async move {
@@ -202,6 +253,10 @@ async fn respond(state: &Arc<State>, behaviour: Behaviour, request: Request<Inco
                     return;
                 }
                 let (mut read, mut write) = tokio::io::split(TokioIo::new(upgraded));
+                if let Behaviour::UpgradeAndGreet = behaviour {
+                    let _ = tokio::io::AsyncWriteExt::write_all(&mut write, b"hello").await;
+                    return;
+                }
                 let _ = tokio::io::copy(&mut read, &mut write).await;
             });
             let mut response = Response::new(full(""));
@@ -212,7 +267,12 @@ async fn respond(state: &Arc<State>, behaviour: Behaviour, request: Request<Inco
         }
         _ => {}
     }
-    remember(body.collect().await.map(|body| body.to_bytes()).unwrap_or_default());
+    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    if let Behaviour::Made(make) = &behaviour {
+        let (method, target) = (parts.method.to_string(), parts.uri.to_string());
+        return made(make.0(count, &Seen { method, target, headers: parts.headers, body }));
+    }
+    remember(body);
     match behaviour {
         Behaviour::Status(status) => {
             let mut response = Response::new(full(state.name));
@@ -254,13 +314,27 @@ async fn respond(state: &Arc<State>, behaviour: Behaviour, request: Request<Inco
         }
         Behaviour::Grpc { status, messages } => grpc(status, messages),
         Behaviour::Echo
+        | Behaviour::Made(_)
         | Behaviour::Upgrade
         | Behaviour::UpgradeAndClose
+        | Behaviour::UpgradeAndGreet
         | Behaviour::OneIn(..)
         | Behaviour::AsAsked(..) => {
             panic!("answered above")
         }
     }
+}
+
+fn made(made: Made) -> Response<Body> {
+    let Made { status, headers, pieces } = made;
+    let pieces = pieces.into_iter().map(|piece| Ok(Frame::data(piece)));
+    let mut response =
+        Response::new(StreamBody::new(stream::iter(pieces.collect::<Vec<_>>())).boxed_unsync());
+    *response.status_mut() = StatusCode::from_u16(status.unwrap_or(200)).expect("a status");
+    for (name, value) in headers {
+        response.headers_mut().append(name, value.parse().expect("a value"));
+    }
+    response
 }
 
 fn grpc(status: &'static str, messages: usize) -> Response<Body> {

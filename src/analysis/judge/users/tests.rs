@@ -2,7 +2,7 @@ use super::*;
 use crate::analysis::users::tests::hash;
 use crate::config::release::{Analysis, Metric, WarmUp};
 use crate::model::Unit;
-use crate::signal::catalog::{DEFAULT, ERROR_RATE, LATENCY};
+use crate::signal::catalog::{DEFAULT, ERROR_RATE, LATENCY, ids};
 use crate::signal::histogram::bucket;
 use crate::signal::tally::First as Outcome;
 use crate::signal::tally::tests::{durations, ended};
@@ -27,7 +27,7 @@ fn judge(rules: &Rules) -> Judge {
 
 /// A tick's users of one version: each with what came of the first request.
 fn came(users: impl Iterator<Item = (u64, Outcome)>) -> Counts {
-    let mut counts = Counts::of(DEFAULT);
+    let mut counts = Counts::of(&ids(DEFAULT));
     let all = counts.users.get_or_insert_default();
     for (user, outcome) in users {
         all.seen.note(hash(user), outcome as u8);
@@ -183,7 +183,7 @@ fn slow_answers_count_beyond_the_edge_of_each_version() {
     let mut judge = judge(&rules);
     let mut stable = ended((0, 2_000));
     durations(&mut stable).add(bucket(100 * MS), 2_000);
-    judge.close(&tick(0, 0.05, Counts::of(DEFAULT), stable), &rules, 1);
+    judge.close(&tick(0, 0.05, Counts::of(&ids(DEFAULT)), stable), &rules, 1);
     let edges = judge.metrics[0].tests[0].edges_of(1).expect("enough for the quantile 0.9");
     assert_eq!((edges.candidate, judge.watch().slow(LATENCY.id)), (edges.stable + 1, Some(edges.stable)));
     let slow = |user: u64, bucket: usize| {
@@ -193,15 +193,15 @@ fn slow_answers_count_beyond_the_edge_of_each_version() {
         counts
     };
     let mut beside = judge.clone();
-    beside.close(&tick(1, 0.05, Counts::of(DEFAULT), slow(1, edges.candidate)), &rules, 2);
+    beside.close(&tick(1, 0.05, Counts::of(&ids(DEFAULT)), slow(1, edges.candidate)), &rules, 2);
     assert!(beside.reading().all < 1.0, "on stable that is slow: one that speaks for the candidate");
     let mut well = judge.clone();
-    well.close(&tick(1, 0.05, slow(1, edges.candidate), Counts::of(DEFAULT)), &rules, 2);
+    well.close(&tick(1, 0.05, slow(1, edges.candidate), Counts::of(&ids(DEFAULT))), &rules, 2);
     assert!(well.reading().all <= 1.0, "tolerated");
     let before = well.reading().all;
-    well.close(&tick(2, 0.05, slow(1, edges.candidate + 1), Counts::of(DEFAULT)), &rules, 3);
+    well.close(&tick(2, 0.05, slow(1, edges.candidate + 1), Counts::of(&ids(DEFAULT))), &rules, 3);
     assert!(well.reading().all <= before, "on stable that would have been the second time as well");
-    judge.close(&tick(1, 0.05, slow(1, edges.candidate + 1), Counts::of(DEFAULT)), &rules, 2);
+    judge.close(&tick(1, 0.05, slow(1, edges.candidate + 1), Counts::of(&ids(DEFAULT))), &rules, 2);
     assert!(judge.reading().all > 1.0);
     // A user who has waited longer than that is slow already; on stable each user who waits may become slow.
     let waiting = |side: &mut Counts, user: u64| {
@@ -209,7 +209,7 @@ fn slow_answers_count_beyond_the_edge_of_each_version() {
         side.open += 1;
         side.users.get_or_insert_default().waiting.note(hash(user), Outcome::Unanswered as u8);
     };
-    let mut open = tick(2, 0.05, Counts::of(DEFAULT), Counts::of(DEFAULT));
+    let mut open = tick(2, 0.05, Counts::of(&ids(DEFAULT)), Counts::of(&ids(DEFAULT)));
     waiting(&mut open.counts.candidate, 2);
     let now = judge.reading().all;
     let at_least = |open: &Tick, age: usize| judge.at_least(&[(open.clone(), age)], &rules).reading().all;
@@ -255,7 +255,7 @@ fn ticks() -> impl Strategy<Value = Vec<Vec<Visit>>> {
 
 /// A tick of visits; users below 6 of 60 have the candidate. `closed`: what was open has ended.
 fn of_visits(number: u64, visits: &[Visit], closed: bool) -> Tick {
-    let mut tick = tick(number, 0.1, Counts::of(DEFAULT), Counts::of(DEFAULT));
+    let mut tick = tick(number, 0.1, Counts::of(&ids(DEFAULT)), Counts::of(&ids(DEFAULT)));
     for (user, outcome, fails) in visits {
         let counts = if *user < 6 { &mut tick.counts.candidate } else { &mut tick.counts.stable };
         let users = counts.users.get_or_insert_default();

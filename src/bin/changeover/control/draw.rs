@@ -44,6 +44,7 @@ fn planned(step: &Planned, rollout: &Rollout) -> String {
             }
         }
         Planned::SetMirror(share) => format!("mirror {}", percent(share.0)),
+        Planned::Ready { .. } => "ready".into(),
         Planned::Pause { duration_ms: None, min_requests: None } => "promotion".into(),
         Planned::Pause { duration_ms, min_requests } => {
             let duration = duration_ms.filter(|milliseconds| *milliseconds > 0).map(duration);
@@ -85,6 +86,9 @@ pub(super) fn present(rollout: &Rollout) -> Vec<Line> {
         if let [_, Some((_, requests, of))] = parts {
             said = format!("{said}, {requests} of {of} {}", units(rollout, of));
         }
+    }
+    if let (true, Some(Planned::Ready { timeout_ms, .. })) = (waits, rollout.steps.get(rollout.step.index)) {
+        said = format!("{said}, {} of at most {}", duration(rollout.step.waited_ms), duration(*timeout_ms));
     }
     vec![Line::new(Tone::Plain, &said).and_line(line)]
 }

@@ -75,6 +75,15 @@ fn labels(bootstrap: &Node<'_>, configs: &[&Config], findings: &mut Findings) {
         if rollout.mirror.is_some() {
             wanted.insert("result");
         }
+        if let Some(payload) = &rollout.payload {
+            wanted.extend(["kind", "result"]);
+            if !payload.input.fields.is_empty() || !payload.input.categories.is_empty() {
+                wanted.insert("field");
+            }
+            if payload.output.labels.is_some() {
+                wanted.insert("label");
+            }
+        }
         if rollout.analysis.is_some() {
             wanted.extend(["metric", "phase"]);
         }
@@ -137,10 +146,15 @@ mod tests {
             ("steps: [{set_weight: 5}, {pause: {}}]", vec!["phase"]),
             ("blue_green: {bake: {weight: 5, duration: 1m}}, analysis: {}", vec!["metric", "phase"]),
             ("blue_green: {}", vec![]),
+            ("payload: {protocol: openai}", vec!["kind", "result"]),
+            (
+                "payload: {protocol: json, input: {fields: [/a]}, output: {value: /b, labels: 4}}",
+                vec!["field", "kind", "label", "result"],
+            ),
             ("analysis: {}, weights: {g: 5}", vec!["metric", "phase"]),
         ];
         // All other rules of the snippet are always needed.
-        let others = ["metric", "phase", "pipeline", "result", "stage"];
+        let others = ["field", "kind", "label", "metric", "phase", "pipeline", "result", "stage"];
         for (fields, own) in rows {
             let rules = TAGS.lines().filter_map(|line| line.split_once("{tag_name: ")?.1.split_once(','));
             for (label, _) in rules {

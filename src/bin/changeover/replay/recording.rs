@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use changeover::analysis::rules::Rules;
+use changeover::analysis::rules::{MetricRule, Rules};
 use changeover::analysis::test::{Measure, Test};
 use changeover::analysis::tick::Tick;
 use changeover::analysis::users::{First, Firsts};
 use changeover::config::units::Percent;
 use changeover::model::{Arm, Pair, Share, Shares, Side, Unit};
 use changeover::rollout::program::Program;
-use changeover::signal::catalog::{self, ERROR_RATE, Kind, LATENCY, Signal};
+use changeover::signal::catalog::{self, ERROR_RATE, Kind, LATENCY, Signal, SignalId};
 use changeover::signal::histogram::{self, Histogram};
 use changeover::signal::tally::{Counts, Tally};
 use serde::Deserialize;
@@ -61,12 +61,11 @@ impl Line {
     /// Takes metrics out that the recording does not have: it may be older than their signals.
     pub(super) fn keep_recorded(&self, rules: &mut Rules) {
         let is_event = |name: &str| self.versions.values().any(|version| version.events.contains_key(name));
-        let is_recorded = |test: &Test| {
-            let signal = catalog::by_id(test.signal);
-            [ERROR_RATE.id, LATENCY.id].contains(&test.signal)
-                || signal.is_some_and(|signal| is_event(signal.name))
+        let is_recorded = |metric: &MetricRule| {
+            let is_request = |test: &Test| [ERROR_RATE.id, LATENCY.id].contains(&test.signal);
+            metric.tests.iter().all(is_request) || is_event(signal_name(metric))
         };
-        rules.metrics.retain(|metric| metric.tests.iter().all(is_recorded));
+        rules.metrics.retain(is_recorded);
     }
 
     /// The tick as the judge wants it, what it shows of users where they are judged, and the weights of the versions
@@ -129,7 +128,7 @@ fn firsts_of(rules: &Rules, users: &Pair<UsersOf>) -> Firsts {
     };
     let first = |test: &Test| {
         let events = Pair::new(of(Side::Candidate, test), of(Side::Stable, test));
-        First { events, spent: events }
+        First { events, spent: events, ..First::default() }
     };
     Firsts {
         events: rules.tests().map(|test| (*test, first(test))).collect(),
@@ -146,10 +145,10 @@ impl Version {
         let mut users = UsersOf::default();
         let mut known = vec![FIRST_REQUESTS.to_owned()];
         for test in rules.tests().filter(|test| !test.is_bound()) {
-            let Some(signal) = catalog::by_id(test.signal) else { continue };
+            let Some(signal) = name_of(rules, test.signal) else { continue };
             let name = match test.measure {
-                Measure::Quantile(quantile) => format!("{}:{quantile}", signal.name),
-                Measure::Rate | Measure::Mean => signal.name.to_owned(),
+                Measure::Quantile(quantile) => format!("{signal}:{quantile}"),
+                Measure::Rate | Measure::Mean { .. } => signal.to_owned(),
             };
             match self.events.get(&name) {
                 Some(Events::OfRequests(count) | Events::OfUnits(count, _)) => {
@@ -178,19 +177,19 @@ impl Version {
     fn counts(self, rules: &Rules) -> Result<Counts, String> {
         let mut counts = Counts { requests: self.requests, ..Counts::default() };
         for signal in rules.signals() {
-            let is_judged = rules.tests().any(|test| test.signal == signal.id);
-            let tally = match signal.kind {
-                Kind::Event => self.events_of(signal, is_judged)?.map(Tally::Event),
-                Kind::Duration => self.durations_of(signal, is_judged)?.map(|of| Tally::Duration(of.into())),
-                Kind::Mean => None,
+            let is_judged = rules.tests().any(|test| test.signal == signal);
+            let (Some(row), Some(name)) = (catalog::by_id(signal), name_of(rules, signal)) else { continue };
+            let tally = match row.kind {
+                Kind::Event => self.events_of(name, is_judged)?.map(Tally::Event),
+                Kind::Duration => self.durations_of(row, is_judged)?.map(|of| Tally::Duration(of.into())),
+                Kind::Mean(_) => None,
             };
-            counts.tallies.extend(tally.map(|tally| (signal.id, tally)));
+            counts.tallies.extend(tally.map(|tally| (signal, tally)));
         }
         Ok(counts)
     }
 
-    fn events_of(&self, signal: &Signal, is_judged: bool) -> Result<Option<Arm>, String> {
-        let name = signal.name;
+    fn events_of(&self, name: &str, is_judged: bool) -> Result<Option<Arm>, String> {
         let arm = match self.events.get(name) {
             Some(Events::OfRequests(events)) => Arm { events: *events, units: self.requests },
             Some(Events::OfUnits(events, units)) => Arm { events: *events, units: *units },
@@ -232,10 +231,22 @@ impl Version {
     }
 }
 
+/// The name of a metric's signal: the metric's own, or in front of its `.max`.
+fn signal_name(metric: &MetricRule) -> &str {
+    metric.name.strip_suffix(".max").unwrap_or(&metric.name)
+}
+
+/// A signal's name, with its parameter.
+fn name_of(rules: &Rules, signal: SignalId) -> Option<&str> {
+    let is_of = |metric: &&MetricRule| metric.tests.iter().any(|test| test.signal == signal);
+    let judged = rules.metrics.iter().find(is_of).map(signal_name);
+    judged.or_else(|| Some(catalog::by_id(signal)?.name))
+}
+
 /// Whether events of a quantile are meant, such as `latency:0.9`.
 fn is_quantile(name: &str) -> bool {
-    let signal = name.split_once(':').and_then(|(signal, _)| catalog::by_name(signal));
-    signal.is_some_and(|signal| signal.kind == Kind::Duration)
+    let named = name.rsplit_once(':').and_then(|(signal, _)| catalog::named(signal));
+    named.is_some_and(|named| named.signal.kind == Kind::Duration)
 }
 
 /// The bucket that ends with an edge; without one, the last.

@@ -36,7 +36,7 @@ fn second(
             if rng.bool() {
                 worker.ledger.answer(&ticket);
                 if rng.bool() {
-                    worker.ledger.observe(&ticket, &LATENCY, Observed::Duration(1_000_000));
+                    worker.ledger.observe(&ticket, LATENCY.id, Observed::Duration(1_000_000));
                 }
             }
             open.push(ticket);
@@ -60,7 +60,7 @@ fn check(record: &Record, events: &[Event]) {
     assert!(run.judge.reading().all.is_finite());
     assert!(run.phase != Phase::Paused || !run.reason.is_empty());
     let all_to_green = run.in_force().get("green") == Some(&Share::ALL);
-    let is_flipped = run.phase == Phase::Succeeded && record.program.blue_green.is_some();
+    let is_flipped = run.phase == Phase::Succeeded && record.program.blue_green;
     assert!(!is_flipped || all_to_green || record.program.pin.is_some());
 }
 

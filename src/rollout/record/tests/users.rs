@@ -87,7 +87,7 @@ fn a_user_that_waits_at_the_deadline_has_failed() {
     waiting.push(worker.arrive_from(101, assignment, Side::Stable, 9));
     let streaming = worker.arrive_from(101, assignment, Side::Candidate, 10);
     worker.ledger.answer(&streaming);
-    worker.ledger.observe(&streaming, &LATENCY, Observed::Duration(1_000_000));
+    worker.ledger.observe(&streaming, LATENCY.id, Observed::Duration(1_000_000));
     advance(&mut record, &[&worker], 106, at(106 * SECOND));
     assert_eq!((record.closed_through, record.run.phase), (99, Phase::Paused));
     advance(&mut record, &[&worker], 108, at(108 * SECOND));

@@ -1,0 +1,90 @@
+//! Reads the bodies of a request and its answer while they pass.
+
+use super::calls::{self, Body, Headers};
+use crate::payload::encoding::Inflaters;
+use crate::payload::exchange::Exchange;
+use crate::payload::head::Head;
+use crate::payload::reading::{Reading, SLICE};
+use crate::routing::request::Request;
+use crate::telemetry::reader::Reader;
+
+/// Headers that say how a body is to be read.
+const HEADERS: [&str; 3] = ["content-type", "content-encoding", "inference-header-content-length"];
+
+/// What has been read of a request and its answer.
+pub(super) struct Bodies {
+    input: Reading,
+    /// Of an answer with a good status, once its headers have come.
+    output: Option<Reading>,
+    /// When the first event of the answer that carries text came, in nanoseconds.
+    first_token: Option<u64>,
+}
+
+impl Bodies {
+    /// Begins with the request's headers. `None` for a tunnel, whose bytes are no body.
+    pub(super) fn begin(reader: &Reader, request: &impl Request, inflaters: &Inflaters) -> Option<Box<Self>> {
+        let is_tunnel = request.header("upgrade").is_some()
+            || request.header(":method").is_some_and(|method| *method == *b"CONNECT");
+        if is_tunnel {
+            return None;
+        }
+        let [content_type, encoding, json_length] = HEADERS.map(|name| request.header(name));
+        let head = Head::new(content_type.as_deref(), encoding.as_deref(), json_length.as_deref());
+        let input = Reading::new(&reader.input, &head, inflaters);
+        Some(Box::new(Self { input, output: None, first_token: None }))
+    }
+
+    /// The next bytes of the request.
+    pub(super) fn read_request(&mut self, size: usize) {
+        read(&mut self.input, Body::Request, size);
+    }
+
+    /// The answer's headers have come.
+    pub(super) fn answer(&mut self, reader: &Reader, inflaters: &Inflaters) {
+        if !calls::status().is_some_and(|status| (200..300).contains(&status)) {
+            return;
+        }
+        let [content_type, encoding, json_length] =
+            HEADERS.map(|name| calls::header(Headers::Response, name));
+        let head = Head::new(content_type.as_deref(), encoding.as_deref(), json_length.as_deref());
+        self.output = Some(Reading::new(&reader.output, &head, inflaters));
+    }
+
+    /// The next bytes of the answer.
+    pub(super) fn read_answer(&mut self, size: usize) {
+        let Some(output) = &mut self.output else { return };
+        read(output, Body::Response, size);
+        if self.first_token.is_none() && output.token_events() > 0 {
+            self.first_token = Some(calls::uptime());
+        }
+    }
+
+    /// All has been read. The request had come as a whole when it was `asked`, the answer when it was `answered`;
+    /// `is_good`: it is the version's, and nothing of it is missing because the client left.
+    pub(super) fn finish(self, (asked, answered): (u64, u64), is_good: bool) -> Exchange {
+        let first_token = self.first_token.filter(|_| is_good);
+        Exchange {
+            input: Some(self.input.finish()),
+            output: self.output.filter(|_| is_good).map(Reading::finish),
+            first_token: first_token.map(|first| first.saturating_sub(asked)),
+            generated: first_token.map_or(0, |first| answered.saturating_sub(first)),
+        }
+    }
+}
+
+/// Reads what Envoy has of a body, in slices.
+fn read(reading: &mut Reading, body: Body, size: usize) {
+    let mut at = 0;
+    while at < size {
+        if !reading.wants_bytes() {
+            return reading.skip(size.saturating_sub(at) as u64);
+        }
+        let Some(slice) =
+            calls::body(body, at, SLICE.min(size.saturating_sub(at))).filter(|slice| !slice.is_empty())
+        else {
+            return reading.skip(size.saturating_sub(at) as u64);
+        };
+        reading.read(&slice);
+        at = at.saturating_add(slice.len());
+    }
+}

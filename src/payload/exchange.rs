@@ -1,0 +1,269 @@
+//! A request and its answer: what of their summaries is a figure or an observation.
+
+use json_sieve::{Elements, Scalar};
+
+use super::summary::{Choice, Outcome, Seen, Summary, Tensor};
+use crate::model::real;
+use crate::signal::catalog::{self, Kind, Named};
+use crate::signal::observed::Observed;
+
+/// Where the configured values stand among a summary's fields.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Places {
+    /// Of requests: whose length is theirs; `None`: the protocol's own.
+    pub length: Option<usize>,
+    /// Of requests: fields that may be missing, by pointer.
+    pub fields: Vec<(String, usize)>,
+    /// Of requests: fields with categories, by pointer.
+    pub categories: Vec<(String, usize)>,
+    /// Of answers: their value; `None`: the first element of the first tensor.
+    pub value: Option<usize>,
+    /// Of answers: their confidence.
+    pub confidence: Option<usize>,
+    /// The least and the most that values are expected to be.
+    pub range: (f64, f64),
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        let (fields, categories) = (Vec::new(), Vec::new());
+        Self { length: None, fields, categories, value: None, confidence: None, range: (0.0, 1.0) }
+    }
+}
+
+/// What is known of a request and its answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Exchange {
+    /// The request, unless it was not sampled.
+    pub input: Option<Summary>,
+    /// The answer, if it was a good one.
+    pub output: Option<Summary>,
+    /// Nanoseconds from the request's end to the first event of the answer that carries text.
+    pub first_token: Option<u64>,
+    /// Nanoseconds from there to the answer's end.
+    pub generated: u64,
+}
+
+/// What a signal looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Whether the answer is null.
+    Null,
+    /// Whether it is an error object.
+    ErrorObject,
+    /// Whether its value is this label.
+    Label(String),
+    /// Whether it was cut at the limit of tokens.
+    Truncated,
+    /// Its length.
+    OutputLength,
+    /// Its tokens.
+    OutputTokens,
+    /// Its value.
+    Value,
+    /// Its confidence.
+    Confidence,
+    /// The time to its first token.
+    FirstToken,
+    /// The time for each of its tokens.
+    PerToken,
+    /// Whether a field of the request is missing, by its place.
+    Missing(usize),
+    /// The request's length.
+    InputLength,
+    /// Whether a field of the request has an unknown category, by its place.
+    Unseen(usize),
+}
+
+/// What a signal would need to be observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lacks {
+    /// The parameter is none of the configured fields.
+    Field,
+    /// The parameter is no field with categories.
+    Categories,
+    /// A pointer to the confidence.
+    Confidence,
+}
+
+impl Source {
+    /// What a signal of bodies looks at; `None`: it is not about bodies.
+    ///
+    /// # Errors
+    /// It cannot be observed with these places.
+    pub fn of(named: &Named<'_>, places: &Places) -> Option<Result<Self, Lacks>> {
+        let parameter = named.parameter.unwrap_or_default();
+        let at = |known: &[(String, usize)]| {
+            known.iter().find(|(pointer, _)| pointer == parameter).map(|(_, at)| *at)
+        };
+        let id = named.signal.id;
+        Some(Ok(match () {
+            () if id == catalog::OUTPUT_NULL.id => Self::Null,
+            () if id == catalog::OUTPUT_ERROR_OBJECT.id => Self::ErrorObject,
+            () if id == catalog::OUTPUT_LABEL.id => Self::Label(parameter.to_owned()),
+            () if id == catalog::OUTPUT_TRUNCATED.id => Self::Truncated,
+            () if id == catalog::OUTPUT_LENGTH.id => Self::OutputLength,
+            () if id == catalog::OUTPUT_TOKENS.id => Self::OutputTokens,
+            () if id == catalog::OUTPUT_VALUE.id => Self::Value,
+            () if id == catalog::OUTPUT_CONFIDENCE.id => match places.confidence {
+                Some(_) => Self::Confidence,
+                None => return Some(Err(Lacks::Confidence)),
+            },
+            () if id == catalog::FIRST_TOKEN.id => Self::FirstToken,
+            () if id == catalog::PER_TOKEN.id => Self::PerToken,
+            () if id == catalog::INPUT_MISSING.id => match at(&places.fields) {
+                Some(at) => Self::Missing(at),
+                None => return Some(Err(Lacks::Field)),
+            },
+            () if id == catalog::INPUT_LENGTH.id => Self::InputLength,
+            () if id == catalog::INPUT_UNSEEN.id => match at(&places.categories) {
+                Some(at) => Self::Unseen(at),
+                None => return Some(Err(Lacks::Categories)),
+            },
+            () => return None,
+        }))
+    }
+}
+
+impl Exchange {
+    /// What a signal observes here; `None`: nothing, for the body does not show it.
+    #[must_use]
+    pub fn observe(&self, source: &Source, places: &Places) -> Option<Observed> {
+        let scale = |signal: &catalog::Signal, value: f64| match signal.kind {
+            Kind::Mean(scale) => scale.fraction(value).map(Observed::Mean),
+            Kind::Event | Kind::Duration => None,
+        };
+        let output = self.output.as_ref();
+        let field = |at: usize| self.input.as_ref().filter(|input| input.is_read())?.seen.fields.get(at);
+        Some(match source {
+            Source::Null => Observed::Event(output?.is_null()?),
+            Source::ErrorObject => {
+                Observed::Event(output.filter(|output| output.is_understood())?.is_error())
+            }
+            Source::Label(label) => Observed::Event(is_label(label_of(output?, places)?, label)),
+            Source::Truncated => Observed::Event(self.good()?.is_cut()?),
+            Source::OutputLength => {
+                scale(&catalog::OUTPUT_LENGTH, real(output_length(self.good()?, places)?))?
+            }
+            Source::OutputTokens => scale(&catalog::OUTPUT_TOKENS, real(self.good()?.seen.usage.output?))?,
+            Source::Value => scale(&catalog::OUTPUT_VALUE, value_of(output?, places)?)?,
+            Source::Confidence => scale(&catalog::OUTPUT_CONFIDENCE, confidence_of(output?, places)?)?,
+            Source::FirstToken => Observed::Duration(self.first_token?),
+            Source::PerToken => Observed::Duration(self.per_token()?),
+            Source::Missing(at) => Observed::Event(field(*at)?.elements.missing > 0),
+            Source::InputLength => {
+                scale(&catalog::INPUT_LENGTH, real(input_length(self.input.as_ref()?, places)?))?
+            }
+            Source::Unseen(at) => Observed::Event(field(*at)?.unseen > 0),
+        })
+    }
+
+    /// Nanoseconds for each token after the first; of an answer whose server does not count its tokens, for each event
+    /// with text.
+    #[must_use]
+    pub fn per_token(&self) -> Option<u64> {
+        let seen = &self.good()?.seen;
+        self.first_token?;
+        let tokens = seen.usage.output.or(seen.stream.map(|stream| stream.token_events))?;
+        self.generated.checked_div(tokens.checked_sub(1)?)
+    }
+
+    /// The answer, if it was read to its end and is no error.
+    fn good(&self) -> Option<&Summary> {
+        self.output.as_ref().filter(|output| output.is_read() && !output.is_error())
+    }
+}
+
+impl Summary {
+    /// Whether its content says whether it is an error: it was read to its end, or to where it broke off.
+    #[must_use]
+    pub fn is_understood(&self) -> bool {
+        matches!(self.outcome, Outcome::Read | Outcome::Truncated) || self.seen.error
+    }
+}
+
+/// How long a request is: characters of the text at the configured pointer, or how many values stand there; without one
+/// what the protocol has: characters or tokens of the prompt, or elements of all tensors.
+#[must_use]
+pub fn input_length(input: &Summary, places: &Places) -> Option<u64> {
+    let seen = &input.seen;
+    match (places.length, seen.prompt) {
+        _ if !input.is_read() => None,
+        (Some(at), _) => Some(length(&seen.fields.get(at)?.elements)),
+        (None, Some(prompt)) if prompt.characters == 0 => Some(prompt.tokens),
+        (None, Some(prompt)) => Some(prompt.characters),
+        (None, None) => elements(seen),
+    }
+}
+
+/// How long an answer is: characters of its choices, or of its value's text; otherwise elements of all tensors.
+#[must_use]
+pub fn output_length(output: &Summary, places: &Places) -> Option<u64> {
+    let seen = &output.seen;
+    if !seen.choices.is_empty() {
+        let characters = |choice: &Choice| choice.characters;
+        return Some(seen.choices.iter().map(characters).fold(0, u64::saturating_add));
+    }
+    match places.value.and_then(|at| seen.fields.get(at)) {
+        Some(field) => Some(length(&field.elements)),
+        None => elements(seen),
+    }
+}
+
+fn length(elements: &Elements) -> u64 {
+    if elements.texts > 0 { elements.characters } else { elements.count.saturating_sub(elements.missing) }
+}
+
+fn elements(seen: &Seen) -> Option<u64> {
+    let all = seen.tensors.iter().map(Tensor::len);
+    (!seen.tensors.is_empty()).then(|| all.fold(0, u64::saturating_add))
+}
+
+/// The first value of an answer that was read and is no error.
+fn first(output: &Summary, at: Option<usize>) -> Option<&Scalar> {
+    if !output.is_read() || output.is_error() {
+        return None;
+    }
+    let elements = match at {
+        Some(at) => &output.seen.fields.get(at)?.elements,
+        None => output.seen.tensors.first()?.elements.as_ref()?,
+    };
+    elements.first.as_ref()
+}
+
+/// The value of an answer as its label: a text, a whole number, or a truth value.
+#[must_use]
+pub fn label_of<'a>(output: &'a Summary, places: &Places) -> Option<&'a Scalar> {
+    first(output, places.value).filter(|scalar| !matches!(scalar, Scalar::Null))
+}
+
+/// Whether a value is this label: numbers as numbers, so that `4` is `4.0`.
+#[must_use]
+pub fn is_label(value: &Scalar, label: &str) -> bool {
+    match value {
+        Scalar::Null => false,
+        Scalar::Bool(value) => label == if *value { "true" } else { "false" },
+        Scalar::Number(number) => label.parse::<f64>().is_ok_and(|label| label == *number),
+        Scalar::Text(text) => **text == *label.as_bytes(),
+    }
+}
+
+/// The value of an answer as a part of the configured range.
+#[must_use]
+pub fn value_of(output: &Summary, places: &Places) -> Option<f64> {
+    let (least, most) = places.range;
+    number(first(output, places.value)?).map(|value| (value - least) / (most - least))
+}
+
+/// The confidence of an answer.
+#[must_use]
+pub fn confidence_of(output: &Summary, places: &Places) -> Option<f64> {
+    number(first(output, Some(places.confidence?))?)
+}
+
+fn number(scalar: &Scalar) -> Option<f64> {
+    match scalar {
+        Scalar::Number(number) => Some(*number),
+        Scalar::Null | Scalar::Bool(_) | Scalar::Text(_) => None,
+    }
+}

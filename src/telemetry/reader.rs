@@ -1,0 +1,72 @@
+//! What is read of a rollout's messages, compiled from its configuration.
+
+use std::rc::Rc;
+
+use crate::config::payload::{Labels, Payload};
+use crate::config::release::Analysis;
+use crate::config::units::Count;
+use crate::model::Share;
+use crate::payload::exchange::{Exchange, Places, Source};
+use crate::payload::preset::Preset;
+use crate::signal::catalog::{self, SignalId};
+use crate::signal::observed::Observed;
+
+/// What is read of a rollout's messages.
+#[derive(Debug)]
+pub struct Reader {
+    /// How requests are read.
+    pub input: Rc<Preset>,
+    /// How answers are read.
+    pub output: Rc<Preset>,
+    /// Where the configured values stand.
+    pub places: Places,
+    /// The share of requests that are read.
+    pub sample: Share,
+    /// Answers are counted by their value.
+    pub labels: Option<KnownLabels>,
+    signals: Vec<(SignalId, Source)>,
+}
+
+/// The labels that answers are counted by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KnownLabels {
+    /// So many, the first ones seen.
+    First(usize),
+    /// These.
+    These(Vec<String>),
+}
+
+impl Reader {
+    /// Compiles a valid configuration.
+    #[must_use]
+    pub fn new(config: &Payload, analysis: Option<&Analysis>) -> Option<Self> {
+        let protocol = config.protocol?;
+        let places = config.places(protocol);
+        let preset = |spec| Preset::new(&spec).ok().map(Rc::new);
+        let source = |name: &str| {
+            let named = catalog::named(name)?;
+            Some((named.id, Source::of(&named, &places)?.ok()?))
+        };
+        let metrics = analysis.into_iter().flat_map(|analysis| &analysis.metrics);
+        let signals = metrics.filter_map(|metric| source(&metric.name)).collect();
+        let labels = config.output.labels.as_ref().map(|labels| match labels {
+            Labels::First(count) => KnownLabels::First(usize::try_from(Count::get(*count)).unwrap_or(0)),
+            Labels::These(these) => KnownLabels::These(these.clone()),
+        });
+        Some(Self {
+            input: preset(config.of_requests(protocol))?,
+            output: preset(config.of_answers(protocol))?,
+            sample: config.sample.0,
+            labels,
+            signals,
+            places,
+        })
+    }
+
+    /// What an exchange shows of the signals that are judged.
+    pub fn observations(&self, exchange: &Exchange) -> impl Iterator<Item = (SignalId, Observed)> {
+        let observe =
+            |(id, source): &(SignalId, Source)| Some((*id, exchange.observe(source, &self.places)?));
+        self.signals.iter().filter_map(observe)
+    }
+}

@@ -1,0 +1,335 @@
+//! What goes in and what comes out: figures are what clients and model servers counted, and releases depend on them.
+
+use std::io::Write as _;
+use std::sync::{Arc, Mutex};
+
+use crate::harness::*;
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+/// A request of the nth user: some lack their age, some come from an unknown country.
+fn asked(number: u64) -> Value {
+    let country = ["de", "fr", "atlantis"][number as usize % 3];
+    let mut user = json!({"country": country});
+    if !number.is_multiple_of(5) {
+        user["age"] = json!(number % 90);
+    }
+    json!({"text": "ä".repeat(number as usize % 40), "user": user})
+}
+
+/// What the nth request is answered: every 25th null.
+fn answered(number: u64) -> Value {
+    let label = match number % 25 {
+        0 => Value::Null,
+        n if n < 15 => json!("cat"),
+        n if n < 20 => json!("dog"),
+        _ => json!("a;b"),
+    };
+    json!({"predictions": [label], "confidence": (number % 100) as f64 / 100.0})
+}
+
+/// gzip of some bytes.
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let deflated = miniz_oxide::deflate::compress_to_vec(bytes, 6);
+    let mut all = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
+    all.write_all(&deflated).unwrap();
+    all.extend([0; 8]); // checksum and length, which are not verified
+    all
+}
+
+const FIGURES: &str = "payload: {protocol: json, \
+     input: {fields: [/user/age], length: /text, categories: {/user/country: [de, fr]}}, \
+     output: {value: /predictions/0, labels: 2, confidence: /confidence}}";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn figures_are_what_clients_sent_and_models_answered() {
+    const REQUESTS: u64 = 2_000;
+    let (blue, green) = blue_and_green().await;
+    let answers = Arc::new(Mutex::new(Vec::new()));
+    for upstream in [&blue, &green] {
+        let answers = Arc::clone(&answers);
+        upstream.set(Make::by(move |_, seen| {
+            let number: u64 = seen.headers["x-number"].to_str().unwrap().parse().unwrap();
+            let answer = answered(number);
+            answers.lock().unwrap().push(answer.clone());
+            // Half of all bodies are compressed, both ways.
+            if number.is_multiple_of(2) {
+                return Made::json(answer.to_string());
+            }
+            let mut made = Made::json(gzip(answer.to_string().as_bytes()));
+            made.headers.push(("content-encoding", "gzip".into()));
+            made
+        }));
+    }
+    let config = Config::rollout(&format!("weights: {{green: 50}}, {FIGURES}"));
+    let envoy = between(&blue, &green, config).workers(4).start().await;
+    let load = Load::to(envoy.address()).each(|number| {
+        let name = number.to_string();
+        let body = asked(number).to_string().into_bytes();
+        let headers: &[(&str, &[u8])] = &[("x-number", name.as_bytes()), ("content-encoding", b"gzip")];
+        if number % 2 == 0 {
+            request("POST", "/", headers, gzip(&body))
+        } else {
+            request("POST", "/", &headers[..1], body)
+        }
+    });
+    load.send(REQUESTS).await.assert_all_ok();
+
+    let metrics = wait_for("all histograms", async || {
+        let metrics = envoy.metrics().await;
+        (metrics.sum("changeover_request_bytes_count", &[]) == REQUESTS as f64).then_some(metrics)
+    })
+    .await;
+    let asked: Vec<Value> = (0..REQUESTS).map(asked).collect();
+    let answers = answers.lock().unwrap().clone();
+    assert_eq!(answers.len() as u64, REQUESTS);
+    let count =
+        |of: &[Value], is: &dyn Fn(&Value) -> bool| of.iter().filter(|value| is(value)).count() as f64;
+    let sum = |name: &str, labels: &[(&str, &str)]| metrics.sum(name, labels);
+    let (input, output) = (("kind", "input"), ("kind", "output"));
+    for kind in [input, output] {
+        assert_eq!(sum("changeover_payload_total", &[kind, ("result", "read")]), REQUESTS as f64);
+        assert_eq!(sum("changeover_payload_total", &[kind]), REQUESTS as f64, "nothing else");
+    }
+    let bytes: usize = asked.iter().map(|asked| asked.to_string().len()).sum();
+    assert_eq!(sum("changeover_payload_read_bytes_total", &[input]), bytes as f64);
+    let characters: usize = asked.iter().map(|asked| asked["text"].as_str().unwrap().chars().count()).sum();
+    assert_eq!(sum("changeover_input_length_total", &[]), characters as f64);
+    assert_eq!(sum("changeover_input_length_count", &[]), REQUESTS as f64);
+    let age = ("field", "/user/age");
+    assert_eq!(sum("changeover_input_values_total", &[age]), REQUESTS as f64);
+    assert_eq!(
+        sum("changeover_input_missing_total", &[age]),
+        count(&asked, &|asked| asked["user"].get("age").is_none())
+    );
+    assert_eq!(
+        sum("changeover_input_unseen_total", &[("field", "/user/country")]),
+        count(&asked, &|asked| asked["user"]["country"] == "atlantis")
+    );
+
+    assert_eq!(sum("changeover_output_answers_total", &[]), REQUESTS as f64);
+    let is_null = |answer: &Value| answer["predictions"][0].is_null();
+    assert_eq!(sum("changeover_output_null_total", &[]), count(&answers, &is_null));
+    for upstream in [("blue", &blue), ("green", &green)] {
+        let of = sum("changeover_output_answers_total", &[("version", upstream.0)]);
+        assert_eq!(of, upstream.1.count() as f64, "{}", upstream.0);
+    }
+    // Two labels are counted, the first that each worker saw; which ones depends on the order.
+    let labelled = sum("changeover_output_labels_total", &[]);
+    assert_eq!(labelled, REQUESTS as f64 - count(&answers, &is_null));
+    let of_label = |label: &str| sum("changeover_output_labels_total", &[("label", label)]);
+    let cats = count(&answers, &|answer| answer["predictions"][0] == "cat");
+    assert!(of_label("cat") <= cats && of_label("other") > 0.0, "{} of {cats}", of_label("cat"));
+    assert_eq!(of_label("cat") + of_label("dog") + of_label("a_b") + of_label("other"), labelled);
+    let thousandths: f64 =
+        answers.iter().map(|answer| (answer["confidence"].as_f64().unwrap() * 1_000.0).round()).sum();
+    assert_eq!(sum("changeover_output_confidence_thousandths_total", &[]), thousandths);
+    assert_eq!(sum("changeover_output_confidence_thousandths_count", &[]), REQUESTS as f64);
+}
+
+/// An event of a chat's stream.
+fn chunk(delta: Value, finish: Option<&str>) -> String {
+    json!({"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
+        .to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_of_tokens_are_read_to_their_end() {
+    let (blue, green) = blue_and_green().await;
+    blue.set(Make::by(|count, _| {
+        let begin = [chunk(json!({"role": "assistant", "content": ""}), None)];
+        let text = (0..10).map(|_| chunk(json!({"content": "word "}), None));
+        let usage =
+            json!({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 12}}).to_string();
+        let ends: Vec<String> = match count % 4 {
+            0 => vec![chunk(json!({}), Some("stop")), usage, "[DONE]".into()],
+            1 => vec![chunk(json!({}), Some("length")), usage, "[DONE]".into()],
+            // As vLLM fails in the middle of a stream, with status 200.
+            2 => vec![json!({"error": {"message": "EngineCore", "code": 500}}).to_string(), "[DONE]".into()],
+            // As Ollama ends: by nothing.
+            _ => vec![],
+        };
+        Made::events(begin.into_iter().chain(text).chain(ends))
+    }));
+    let config = Config::rollout("payload: {protocol: openai}");
+    let envoy = between(&blue, &green, config).start().await;
+    let load = Load::to(envoy.address()).each(|_| {
+        let body = json!({"messages": [{"role": "user", "content": "How are you?"}], "stream": true});
+        request("POST", "/v1/chat/completions", &[("content-type", b"application/json")], body.to_string())
+    });
+    load.send(400).await.assert_all_ok();
+    let metrics = wait_for("all histograms", async || {
+        let metrics = envoy.metrics().await;
+        (metrics.sum("changeover_request_bytes_count", &[]) == 400.0).then_some(metrics)
+    })
+    .await;
+    let expected = [
+        ("changeover_input_length_total", 400.0 * 12.0),
+        ("changeover_output_answers_total", 400.0),
+        ("changeover_output_error_objects_total", 200.0),
+        ("changeover_output_truncated_total", 100.0),
+        ("changeover_output_tokens_total", 200.0 * 12.0),
+        ("changeover_input_tokens_total", 200.0 * 7.0),
+        ("changeover_output_length_total", 200.0 * 50.0),
+        ("changeover_output_first_token_milliseconds_count", 400.0),
+        ("changeover_output_per_token_microseconds_count", 200.0),
+    ];
+    for (name, value) in expected {
+        assert_eq!(metrics.sum(name, &[]), value, "{name}");
+    }
+    for (result, value) in [("stop", 100.0), ("length", 100.0), ("none", 200.0)] {
+        assert_eq!(metrics.sum("changeover_output_choices_total", &[("result", result)]), value, "{result}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_byte_of_any_body_changes() {
+    let (blue, green) = blue_and_green().await;
+    blue.set(Behaviour::Echo);
+    let config = Config::rollout("payload: {protocol: open_inference, max_body: 64KiB}");
+    let envoy = between(&blue, &green, config).start().await;
+    let mut rng = fastrand::Rng::with_seed(1);
+    let mut bodies: Vec<Vec<u8>> = vec![
+        vec![],
+        b"{".to_vec(),
+        b"\xef\xbb\xbf{}".to_vec(),
+        format!("{{\"inputs\": [{{\"data\": {}", "[".repeat(50_000)).into_bytes(),
+        format!(
+            "{{\"inputs\":[{{\"name\":\"x\",\"shape\":[200000],\"data\":[{}0]}}]}}",
+            "0.25,".repeat(200_000)
+        )
+        .into_bytes(),
+        (0..3_000_000).map(|_| rng.u8(..)).collect(),
+        gzip(&vec![b' '; 20_000_000]),
+        gzip(b"{}")[..12].to_vec(),
+    ];
+    let document = asked(39).to_string().into_bytes();
+    for _ in 0..200 {
+        let mut mutated = document.clone();
+        for _ in 0..rng.usize(1..4) {
+            let at = rng.usize(0..mutated.len());
+            mutated[at] = rng.u8(..);
+        }
+        mutated.truncate(rng.usize(1..=document.len()));
+        bodies.push(mutated);
+    }
+    let types: [&[u8]; 4] = [b"application/json", b"text/event-stream", b"application/grpc", b"text/plain"];
+    for http2 in [false, true] {
+        for (number, body) in bodies.iter().enumerate() {
+            let mut connection = if http2 {
+                Connection::open_http2(envoy.address()).await.unwrap()
+            } else {
+                Connection::open(envoy.address()).await.unwrap()
+            };
+            let mut headers: Vec<(&str, &[u8])> =
+                vec![("content-type", types[if number < 8 { 0 } else { number % 4 }])];
+            if body.starts_with(&[0x1f, 0x8b]) {
+                headers = vec![("content-encoding", b"gzip")];
+            } else if number % 5 == 0 {
+                headers.push(("inference-header-content-length", b"17"));
+            }
+            let answer = connection.send(request("POST", "/", &headers, Bytes::from(body.clone()))).await;
+            let answer = answer.unwrap_or_else(|error| panic!("body {number}, HTTP/2 {http2}: {error}"));
+            assert_eq!((answer.status.as_u16(), answer.body.len()), (200, body.len()), "body {number}");
+            assert!(answer.body == *body, "body {number}");
+        }
+    }
+    let metrics = envoy.metrics().await;
+    let results = ["read", "empty", "truncated", "too_large", "malformed", "too_complex", "skipped_type"];
+    for result in results {
+        let count = metrics.sum("changeover_payload_total", &[("kind", "input"), ("result", result)]);
+        assert!(count > 0.0, "{result}");
+    }
+    let all = metrics.sum("changeover_payload_total", &[("kind", "input")]);
+    assert_eq!(all, 2.0 * bodies.len() as f64);
+}
+
+/// Users keep their part of the sample, and what is not sampled is not read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sample_is_of_users() {
+    let (blue, green) = blue_and_green().await;
+    let config = Config::rollout(
+        "session_affinity: {header: x-user}, payload: {protocol: json, sample: 25, input: {length: /text}}",
+    );
+    let envoy = between(&blue, &green, config).start().await;
+    let load = Load::to(envoy.address()).each(|number| {
+        let user = (number % 500).to_string();
+        request("POST", "/", &[("x-user", user.as_bytes())], "{\"text\": \"\"}")
+    });
+    load.send(2_000).await.assert_all_ok();
+    let read = envoy.metrics().await.sum("changeover_payload_total", &[("kind", "input")]);
+    assert_eq!(read % 4.0, 0.0, "each user came four times");
+    assert_share(read as u64 / 4, 500, 0.25);
+}
+
+/// A release at 50 % that judges these metrics.
+fn judged(metrics: &str, payload: &str) -> Config {
+    Config::rollout(&format!(
+        "steps: [{{set_weight: 50}}, {{pause: {{}}}}], payload: {payload}, analysis: {{metrics: [{metrics}]}}"
+    ))
+}
+
+fn answer(value: Value) -> Made {
+    Made::json(json!({"predictions": [value]}).to_string())
+}
+
+/// How the versions answer the nth request.
+type Answers = (fn(u64) -> Made, fn(u64) -> Made);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_whose_answers_are_worse_is_rolled_back_for_it() {
+    const PLAIN: &str = "{protocol: tf_serving}";
+    let cases: [(&str, &str, &str, Answers, &str); 4] = [
+        (
+            "nulls",
+            "{name: error_rate}, {name: output.null}",
+            PLAIN,
+            (|_| answer(json!(1.0)), |n| answer(if n % 33 == 0 { Value::Null } else { json!(1.0) })),
+            "green is worse than blue (output.null): ",
+        ),
+        (
+            "labels",
+            "{name: error_rate}, {name: \"output.label:spam\"}",
+            PLAIN,
+            (
+                |n| answer(json!(if n % 2 == 0 { "spam" } else { "ham" })),
+                |n| answer(json!(if n % 4 == 0 { "spam" } else { "ham" })),
+            ),
+            "green is worse than blue (output.label:spam): ",
+        ),
+        (
+            "truncated",
+            "{name: error_rate}, {name: output.truncated}",
+            "{protocol: openai}",
+            (|n| completion(20, n % 10 == 0), |n| completion(20, n % 5 == 0)),
+            "green is worse than blue (output.truncated): ",
+        ),
+        (
+            "wordy",
+            "{name: error_rate}, {name: output.tokens}",
+            "{protocol: openai}",
+            (|n| completion(20 + n % 30, false), |n| completion(40 + n % 60, false)),
+            "green is worse than blue (output.tokens): a geometric mean of ",
+        ),
+    ];
+    for (what, metrics, payload, (of_blue, of_green), sentence) in cases {
+        let (blue, green) = blue_and_green().await;
+        blue.set(Make::by(move |count, _| of_blue(count)));
+        green.set(Make::by(move |count, _| of_green(count)));
+        let envoy = between(&blue, &green, judged(metrics, payload)).workers(2).start().await;
+        let load = Load::to(envoy.address()).per_second(800.0).start();
+        let event = wait_for_event(&envoy, "rollback").await;
+        load.stop().await.assert_all_ok();
+        let message = event["message"].as_str().unwrap();
+        assert!(message.contains(sentence), "{what}: {message}");
+    }
+}
+
+/// A completion of so many tokens, cut at its end or not.
+fn completion(tokens: u64, is_cut: bool) -> Made {
+    let message = json!({"role": "assistant", "content": "word ".repeat(tokens as usize)});
+    let choice =
+        json!({"index": 0, "message": message, "finish_reason": if is_cut { "length" } else { "stop" }});
+    let usage = json!({"prompt_tokens": 5, "completion_tokens": tokens});
+    Made::json(json!({"choices": [choice], "usage": usage}).to_string())
+}
