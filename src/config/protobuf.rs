@@ -45,9 +45,10 @@ pub fn decode_struct(bytes: &[u8]) -> Result<Value, Malformed> {
 }
 
 /// One field: its number and what it carries.
-struct Field<'a>(u64, Payload<'a>);
+pub(crate) struct Field<'a>(pub(crate) u64, pub(crate) Payload<'a>);
 
-enum Payload<'a> {
+/// What a field carries.
+pub(crate) enum Payload<'a> {
     Varint(u64),
     Fixed64([u8; 8]),
     Bytes(&'a [u8]),
@@ -117,7 +118,8 @@ fn utf8(bytes: &[u8]) -> Result<String, Malformed> {
     std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| Malformed::Text)
 }
 
-fn each_field<'a>(
+/// Hands all fields of a message to `visit`, in order.
+pub(crate) fn each_field<'a>(
     mut bytes: &'a [u8],
     mut visit: impl FnMut(Field<'a>) -> Result<(), Malformed>,
 ) -> Result<(), Malformed> {

@@ -34,24 +34,37 @@ pub struct Clock {
     pub uptime: u64,
     /// Milliseconds since the epoch, for people.
     pub time: u64,
+    /// Whether ticks are counted by `time`: Envoys that share a rollout have no other clock in common.
+    pub is_shared: bool,
 }
 
 impl Clock {
     /// The tick that is under way.
     #[must_use]
     pub fn tick(&self) -> u64 {
-        self.uptime.checked_div(self.length).unwrap_or(0)
+        self.counted().checked_div(self.length).unwrap_or(0)
     }
 
     /// Nanoseconds since that tick began.
     #[must_use]
     pub fn into_tick(&self) -> u64 {
-        self.uptime.checked_rem(self.length).unwrap_or(0)
+        self.counted().checked_rem(self.length).unwrap_or(0)
+    }
+
+    /// Nanoseconds of the clock by which ticks are counted.
+    fn counted(&self) -> u64 {
+        if self.is_shared { self.time.saturating_mul(1_000_000) } else { self.uptime }
+    }
+
+    /// Nanoseconds from the end of a tick to the present, or to the beginning of the tick `told` if that was before.
+    fn until(&self, told: u64, tick: u64) -> u64 {
+        let end = tick.saturating_add(1).saturating_mul(self.length);
+        self.counted().min(told.saturating_mul(self.length)).saturating_sub(end)
     }
 
     /// Nanoseconds since a tick ended.
     fn since(&self, tick: u64) -> u64 {
-        self.uptime.saturating_sub(tick.saturating_add(1).saturating_mul(self.length))
+        self.counted().saturating_sub(tick.saturating_add(1).saturating_mul(self.length))
     }
 
     /// The present as a run wants it.
@@ -232,8 +245,6 @@ impl Record {
     ) -> Vec<(Tick, usize)> {
         let deadline = self.program.rules().map_or(0, |rules| rules.deadline);
         let patience = deadline.saturating_add(GRACE.saturating_mul(clock.length));
-        // Open requests are known as of the last report; they may have ended since.
-        let told = Clock { uptime: clock.uptime.min(known_before.saturating_mul(clock.length)), ..clock };
         let mut open = Vec::new();
         let judged = self.closed_through;
         let mut rest = entries.iter().skip_while(|entry| entry.tick <= judged).peekable();
@@ -242,7 +253,8 @@ impl Record {
             while let Some(entry) = rest.next_if(|entry| entry.tick == number) {
                 entries.push(*entry);
             }
-            let age = told.since(number);
+            // Open requests are known as of the last report; they may have ended since.
+            let age = clock.until(known_before, number);
             let known = number < known_before;
             let overdue = clock.since(number) >= patience;
             if !known && !overdue {
@@ -305,6 +317,19 @@ impl Record {
             self.assignments.drain(..surplus);
             self.assignments.push((assignment, self.run.candidate_share(&self.program)));
         }
+    }
+
+    /// As it is stored for other Envoys: without what only this one's clock can tell.
+    #[must_use]
+    pub fn at_rest(&self) -> Self {
+        let mut record = Self { configured_at: 0, ..self.clone() };
+        record.run.count_from(0);
+        record
+    }
+
+    /// Goes on here, as of now.
+    pub fn wake(&mut self, clock: Clock) {
+        self.run.count_from(clock.now().uptime);
     }
 
     /// Whether the candidate has been taken back.

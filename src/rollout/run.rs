@@ -168,6 +168,11 @@ impl Run {
         self.waited.saturating_add(elapsed)
     }
 
+    /// Counts time from here on, in milliseconds of the clock that does not jump.
+    pub(super) fn count_from(&mut self, uptime: u64) {
+        self.last_uptime = uptime;
+    }
+
     /// Milliseconds since time was last counted.
     fn elapsed(&self, now: Now) -> u64 {
         now.uptime.saturating_sub(self.last_uptime).min(MOST_ELAPSED)

@@ -88,7 +88,10 @@ impl Known {
         self.revision = Some(revision);
         (self.foreign, self.is_unreadable) = (None, false);
         match read {
-            Read::Whole(stored) => self.adopt(*stored, clock),
+            Read::Whole(mut stored) => {
+                stored.record.wake(clock);
+                self.adopt(*stored, clock);
+            }
             Read::Foreign(standing) => {
                 self.foreign = Some(standing);
                 self.is_unstored = false;
@@ -195,6 +198,7 @@ impl Known {
         if let Some(mut record) = self.before.clone() {
             record.change_clock(clock);
             record.push(&program, clock);
+            record.wake(clock);
             return Stored { record, ..Stored::default() };
         }
         let (record, events) = Record::begin(program, clock);

@@ -5,7 +5,6 @@ use std::rc::Rc;
 
 use fastrand::Rng;
 
-use super::Time;
 use super::call::{Answer, Call, Failure, Item, Range};
 use super::known::Known;
 use super::pool::{BEAT_EVERY, GONE, Heard, MOST_MEMBERS, Pool, blocks};
@@ -38,6 +37,8 @@ const STALE: u64 = 2_000_000_000;
 const MOST_RECORDS: usize = 40;
 /// Bytes in one call, of etcd's 1.5 MiB.
 const MOST_BYTES: usize = 768 << 10;
+/// Ticks by which two clocks differ that do not count from the same time.
+const OTHER_CLOCK: u64 = 30 * 24 * 3_600;
 /// Ticks of each rollout that a member tells.
 const MOST_TOLD: usize = 60;
 
@@ -92,6 +93,8 @@ pub struct Member {
     next_read: u64,
     /// When the store last answered, and milliseconds since the epoch then.
     heard: Option<(u64, u64)>,
+    /// When it was first asked.
+    began: u64,
     failure: Option<Failure>,
     configured: Configured,
     is_configured_told: bool,
@@ -163,6 +166,7 @@ impl Member {
             read_all: None,
             next_read: 0,
             heard: None,
+            began: u64::MAX,
             failure: None,
             configured: Configured::default(),
             is_configured_told: false,
@@ -209,6 +213,7 @@ impl Member {
         &mut self,
         programs: impl Iterator<Item = (&'p str, &'p Program)>,
         before: impl Fn(&str) -> Option<Record>,
+        clock: Clock,
     ) {
         let mut old = std::mem::take(&mut self.known);
         self.configured = Configured { version: crate::VERSION.to_owned(), programs: Vec::new() };
@@ -220,9 +225,19 @@ impl Member {
                     Known { program: new.program, fingerprint: new.fingerprint, shown: None, ..known }
                 }
                 _ => {
-                    let record = before(name).filter(|record| values::run_of(&record.program) == new.run);
                     self.read_all = None;
-                    Known { before: record, ..new }
+                    let record = before(name).filter(|record| values::run_of(&record.program) == new.run);
+                    match record {
+                        // Another VM of this Envoy has led it, and may not have come to write what it knew.
+                        Some(record) if record.closed_through.abs_diff(clock.tick()) < OTHER_CLOCK => {
+                            if record.is_taken_back() {
+                                new.announced = Some(record.run.revision);
+                                new.current = Some(Stored { record, ..Stored::default() });
+                            }
+                        }
+                        record => new.before = record,
+                    }
+                    new
                 }
             };
             self.known.insert(name.to_owned(), new);
@@ -240,15 +255,15 @@ impl Member {
     ///
     /// # Errors
     /// It was not made.
-    pub fn command(&mut self, change: &Change, now: Time) -> Result<Vec<Event>, NotChanged> {
+    pub fn command(&mut self, change: &Change, clock: Clock) -> Result<Vec<Event>, NotChanged> {
         let id = self.rng.u64(1..);
         let known = self.known.get_mut(&change.rollout).ok_or(NotChanged::Unknown)?;
-        known.change(id, change, now.clock)
+        known.change(id, change, clock)
     }
 
     /// What was reported here at this tick. Returns what this member finds on its own, where the store is away.
-    pub fn tell(&mut self, known_before: u64, rollouts: Vec<(String, Vec<Entry>)>, now: Time) {
-        let mut told = Told { time: now.clock.time, known_before, rollouts: Vec::new() };
+    pub fn tell(&mut self, known_before: u64, rollouts: Vec<(String, Vec<Entry>)>, clock: Clock) {
+        let mut told = Told { time: clock.time, known_before, rollouts: Vec::new() };
         for (rollout, entries) in rollouts {
             let judged = self.record(&rollout).map_or(0, |record| record.closed_through);
             let mut entries: Vec<Entry> = blocks(&entries);
@@ -260,32 +275,31 @@ impl Member {
             }
         }
         self.told = told;
-        let elapsed = now.elapsed.saturating_sub(self.told_at);
+        let elapsed = clock.uptime.saturating_sub(self.told_at);
         // A little less than a period: ticks come when they come.
-        let is_time = elapsed.saturating_add(now.clock.length / 4) >= self.settings.period;
+        let is_time = elapsed.saturating_add(clock.length / 4) >= self.settings.period;
         let is_idle = self.told.rollouts.is_empty();
         self.is_told_due |= if is_idle && self.was_idle { elapsed >= BEAT_EVERY } else { is_time };
         if self.is_told_due && self.leads {
-            self.next_round = now.elapsed.saturating_add(ROUND_AFTER);
+            self.next_round = clock.uptime.saturating_add(ROUND_AFTER);
         }
-        if self.is_away(now) { self.judge_alone(now) } else { self.end_alone() }
+        if self.is_away(clock) { self.judge_alone(clock) } else { self.end_alone() }
     }
 
     /// Whether the store has not answered for so long that this member acts on its own.
     #[must_use]
-    pub fn is_away(&self, now: Time) -> bool {
+    pub fn is_away(&self, clock: Clock) -> bool {
         let patience = self.settings.period.saturating_mul(PATIENCE).saturating_add(GRACE);
-        self.heard.is_none_or(|(at, _)| now.elapsed.saturating_sub(at) > patience)
+        self.heard.is_none_or(|(at, _)| clock.uptime.saturating_sub(at) > patience)
     }
 
     /// Whether the store has not answered for so long that stable is to serve.
     #[must_use]
-    pub fn is_stale(&self, now: Time) -> bool {
-        let silence = self.heard.map_or(0, |(at, _)| now.elapsed.saturating_sub(at));
-        self.settings.stale_after.is_some_and(|stale_after| silence > stale_after)
+    pub fn is_stale(&self, clock: Clock) -> bool {
+        self.settings.stale_after.is_some_and(|stale_after| self.age(clock) > stale_after)
     }
 
-    fn judge_alone(&mut self, now: Time) {
+    fn judge_alone(&mut self, clock: Clock) {
         let members = self.lead.members.iter().filter(|member| member.left_out.is_none()).count();
         let told = &self.told;
         for (rollout, entries) in &told.rollouts {
@@ -296,7 +310,7 @@ impl Member {
                 continue;
             }
             let entries: Vec<&Entry> = entries.iter().collect();
-            let found = known.alone.judge(&mine.record, members, (&entries, told.known_before), now.clock);
+            let found = known.alone.judge(&mine.record, members, (&entries, told.known_before), clock);
             if let Some((record, event)) = found {
                 known.take_back(record, event);
             }
@@ -340,6 +354,17 @@ impl Member {
         news
     }
 
+    /// Hands out everything once more.
+    pub fn show_all(&mut self) {
+        self.known.values_mut().for_each(|known| known.shown = None);
+    }
+
+    /// Nanoseconds since the store last answered; since it was first asked if it never did.
+    #[must_use]
+    pub fn age(&self, clock: Clock) -> u64 {
+        clock.uptime.saturating_sub(self.heard.map_or(self.began, |(at, _)| at))
+    }
+
     /// Events up to this revision are known here already.
     pub fn announced(&mut self, rollout: &str) {
         if let Some(known) = self.known.get_mut(rollout) {
@@ -349,67 +374,68 @@ impl Member {
     }
 
     /// The call that is due, if none is under way. What comes of it goes to [`Member::answer`].
-    pub fn poll_call(&mut self, now: Time) -> Option<Call> {
+    pub fn poll_call(&mut self, clock: Clock) -> Option<Call> {
+        self.began = self.began.min(clock.uptime);
         if let Some(flight) = &self.flight {
-            if now.elapsed.saturating_sub(flight.since) < LOST && flight.since <= now.elapsed {
+            if clock.uptime.saturating_sub(flight.since) < LOST && flight.since <= clock.uptime {
                 return None;
             }
-            self.answer(Answer::Failed(Failure::Timeout), now);
+            self.answer(Answer::Failed(Failure::Timeout), clock);
         }
-        let (call, kind) = self.writing(now).or_else(|| self.reading(now))?;
-        self.flight = Some(Flight { since: now.elapsed, kind });
+        let (call, kind) = self.writing(clock).or_else(|| self.reading(clock))?;
+        self.flight = Some(Flight { since: clock.uptime, kind });
         Some(call)
     }
 
     /// Nanoseconds until a call may be due.
     #[must_use]
-    pub fn next_call(&self, now: Time) -> u64 {
+    pub fn next_call(&self, clock: Clock) -> u64 {
         if self.flight.is_some() {
             READ_EVERY
         } else {
-            self.next_read.saturating_sub(now.elapsed).min(READ_EVERY)
+            self.next_read.saturating_sub(clock.uptime).min(READ_EVERY)
         }
     }
 
     /// What became of the call that was under way.
-    pub fn answer(&mut self, answer: Answer, now: Time) {
+    pub fn answer(&mut self, answer: Answer, clock: Clock) {
         let Some(flight) = self.flight.take() else { return };
         match answer {
             Answer::Failed(failure) => {
                 self.failure = Some(failure);
                 self.stop_leading_until_read();
                 // At once would be a storm, later would be late.
-                self.next_read = now.elapsed.saturating_add(READ_EVERY);
+                self.next_read = clock.uptime.saturating_add(READ_EVERY);
                 if let Kind::Read { told: true, .. } = flight.kind {
                     self.is_told_due = true;
                 }
             }
             Answer::Refused => {
-                self.note_heard(now);
+                self.note_heard(clock);
                 self.stop_leading_until_read();
-                self.next_read = now.elapsed;
+                self.next_read = clock.uptime;
             }
             Answer::Done { revision, items } => {
                 self.failure = None;
                 match flight.kind {
                     Kind::Read { all, round, told, configured } => {
                         if told {
-                            (self.told_at, self.was_idle) = (now.elapsed, self.told.rollouts.is_empty());
+                            (self.told_at, self.was_idle) = (clock.uptime, self.told.rollouts.is_empty());
                         }
                         self.is_configured_told |= configured;
-                        self.has_read((revision, items), (all, round), now);
+                        self.has_read((revision, items), (all, round), clock);
                     }
-                    Kind::Write { records, lead } => self.has_written(revision, records, lead, now),
+                    Kind::Write { records, lead } => self.has_written(revision, records, lead, clock),
                 }
             }
         }
     }
 
-    fn note_heard(&mut self, now: Time) {
-        if self.is_away(now) && self.heard.is_some() {
-            self.hold(now);
+    fn note_heard(&mut self, clock: Clock) {
+        if self.is_away(clock) && self.heard.is_some() {
+            self.hold(clock);
         }
-        self.heard = Some((now.elapsed, now.clock.time));
+        self.heard = Some((clock.uptime, clock.time));
     }
 
     /// What was decided may be wrong by now: everything is read before anything is decided.
@@ -417,9 +443,9 @@ impl Member {
         (self.read_all, self.round, self.lead_since) = (None, None, None);
     }
 
-    fn hold(&mut self, now: Time) {
+    fn hold(&mut self, clock: Clock) {
         let grace = GRACE.saturating_add(self.settings.period);
-        self.hold_until = now.elapsed.saturating_add(grace);
+        self.hold_until = clock.uptime.saturating_add(grace);
     }
 
     fn key(&self, rest: &str) -> String {
@@ -430,21 +456,21 @@ impl Member {
         self.key(&format!("r/{rollout}/{run:016x}"))
     }
 
-    fn reading(&mut self, now: Time) -> Option<(Call, Kind)> {
-        let round = self.leads && now.elapsed >= self.next_round;
-        let is_due = now.elapsed >= self.next_read
-            || self.next_read.saturating_sub(now.elapsed) > LOST
+    fn reading(&mut self, clock: Clock) -> Option<(Call, Kind)> {
+        let round = self.leads && clock.uptime >= self.next_round;
+        let is_due = clock.uptime >= self.next_read
+            || self.next_read.saturating_sub(clock.uptime) > LOST
             || (self.failure.is_none() && (self.is_told_due || round));
         if !is_due {
             return None;
         }
-        let is_old = |at: u64| now.elapsed.saturating_sub(at) >= READ_ALL_EVERY || at > now.elapsed;
+        let is_old = |at: u64| clock.uptime.saturating_sub(at) >= READ_ALL_EVERY || at > clock.uptime;
         let all = self.read_all.is_none_or(is_old);
         let newer_than = if all { 0 } else { self.seen };
         let mut call = Call::default();
         let told = std::mem::take(&mut self.is_told_due) && !self.known.is_empty();
         if told {
-            self.told.time = now.clock.time;
+            self.told.time = clock.time;
             call.put.push((self.key(&format!("m/{}", self.life.name())), values::encode(&self.told)));
         }
         let configured = !self.is_configured_told && !self.known.is_empty();
@@ -464,44 +490,49 @@ impl Member {
             if is_missing {
                 call.read.push(prefix("u/", 0));
             }
-            self.next_round = now.elapsed.saturating_add(self.settings.period);
+            self.next_round = clock.uptime.saturating_add(self.settings.period);
         }
-        self.next_read = now.elapsed.saturating_add(READ_EVERY);
+        self.next_read = clock.uptime.saturating_add(READ_EVERY);
         Some((call, Kind::Read { all, round, told, configured }))
     }
 
-    fn has_read(&mut self, (revision, items): (u64, Vec<Vec<Item>>), (all, round): (bool, bool), now: Time) {
+    fn has_read(
+        &mut self,
+        (revision, items): (u64, Vec<Vec<Item>>),
+        (all, round): (bool, bool),
+        clock: Clock,
+    ) {
         if revision < self.seen {
             // The store was restored: what is newer than this says nothing.
-            (self.seen, self.configurations_seen, self.next_read) = (0, 0, now.elapsed);
+            (self.seen, self.configurations_seen, self.next_read) = (0, 0, clock.uptime);
             self.stop_leading_until_read();
             self.known.values_mut().for_each(|known| known.revision = None);
             self.lead_revision = None;
             return;
         }
-        self.note_heard(now);
+        self.note_heard(clock);
         let mut items = items.into_iter();
-        self.read_records(items.next().unwrap_or_default(), all, now);
-        self.read_lead(items.next().unwrap_or_default(), all, now);
+        self.read_records(items.next().unwrap_or_default(), all, clock);
+        self.read_lead(items.next().unwrap_or_default(), all, clock);
         self.seen = revision;
         if all {
-            self.read_all = Some(now.elapsed);
+            self.read_all = Some(clock.uptime);
         }
         if round {
             let reports = items.next().unwrap_or_default();
-            self.read_members(reports, items.next().unwrap_or_default(), now);
+            self.read_members(reports, items.next().unwrap_or_default(), clock);
             self.configurations_seen = revision;
             for item in items.next().unwrap_or_default() {
                 let name = item.key.rsplit('/').next().and_then(Life::of);
                 name.into_iter().for_each(|name| drop(self.shelf.insert(name.0, item.value.clone())));
             }
             if self.leads {
-                self.make_round(now);
+                self.make_round(clock);
             }
         }
     }
 
-    fn read_records(&mut self, items: Vec<Item>, all: bool, now: Time) {
+    fn read_records(&mut self, items: Vec<Item>, all: bool, clock: Clock) {
         let prefix = self.key("r/");
         let mut found: HashMap<String, Item> = HashMap::new();
         for item in items {
@@ -517,7 +548,7 @@ impl Member {
         for (rollout, known) in &mut self.known {
             match found.remove(rollout) {
                 Some(item) if all || known.revision != Some(item.revision) || known.is_unstored => {
-                    known.read(Stored::decode(&item.value), item.revision, now.clock);
+                    known.read(Stored::decode(&item.value), item.revision, clock);
                 }
                 Some(_) => {}
                 None if all => known.miss(),
@@ -526,18 +557,18 @@ impl Member {
         }
     }
 
-    fn read_lead(&mut self, items: Vec<Item>, all: bool, now: Time) {
+    fn read_lead(&mut self, items: Vec<Item>, all: bool, clock: Clock) {
         match items.into_iter().next() {
             Some(item) => {
                 let lead: Option<Lead> = values::decode(&item.value);
                 if self.lead_revision != Some(item.revision) {
-                    (self.lead_revision, self.lead_since) = (Some(item.revision), Some(now.elapsed));
+                    (self.lead_revision, self.lead_since) = (Some(item.revision), Some(clock.uptime));
                 }
                 self.lead_is_foreign = values::is_foreign(&item.value);
                 let was_leading = self.leads;
                 self.leads = lead.as_ref().is_some_and(|lead| lead.life == self.life);
                 if self.leads && !was_leading {
-                    self.hold(now);
+                    self.hold(clock);
                 }
                 self.lead = lead.unwrap_or_default();
             }
@@ -547,10 +578,10 @@ impl Member {
             }
             None => {}
         }
-        self.lead_since.get_or_insert(now.elapsed);
+        self.lead_since.get_or_insert(clock.uptime);
     }
 
-    fn read_members(&mut self, reports: Vec<Item>, configurations: Vec<Item>, now: Time) {
+    fn read_members(&mut self, reports: Vec<Item>, configurations: Vec<Item>, clock: Clock) {
         let life_of = |item: &Item| item.key.rsplit('/').next().and_then(Life::of);
         for item in configurations {
             if let (Some(life), Some(configured)) = (life_of(&item), values::decode(&item.value)) {
@@ -567,8 +598,8 @@ impl Member {
                 let time = told.as_ref().map(|told| i64::try_from(told.time).unwrap_or(0));
                 // Of one that was there before it is not known when it was written.
                 let time = time.filter(|_| heard.revision != 0 || self.configurations_seen != 0);
-                let ahead = time.map(|time| time.saturating_sub_unsigned(now.clock.time));
-                *heard = Heard { revision: item.revision, at: now.elapsed, ahead, told, configured: None };
+                let ahead = time.map(|time| time.saturating_sub_unsigned(clock.time));
+                *heard = Heard { revision: item.revision, at: clock.uptime, ahead, told, configured: None };
             }
         }
         self.members.retain(|life, _| present.contains(life));
@@ -596,9 +627,9 @@ impl Member {
     }
 
     /// Judges what all have counted.
-    fn make_round(&mut self, now: Time) {
-        let mut pool = Pool::of(&self.members, &self.lead, self.settings.period, now);
-        let is_held = pool.is_blind || now.elapsed < self.hold_until;
+    fn make_round(&mut self, clock: Clock) {
+        let mut pool = Pool::of(&self.members, &self.lead, self.settings.period, clock);
+        let is_held = pool.is_blind || clock.uptime < self.hold_until;
         let mut lead = Lead {
             life: self.life,
             beat: self.lead.beat.saturating_add(1),
@@ -609,11 +640,11 @@ impl Member {
             lead.floor = lead.floor.max(pool.known_before);
         }
         self.lead.members.clone_from(&lead.members);
-        let mut round = Round { at: now.elapsed, records: BTreeMap::new(), lead };
+        let mut round = Round { at: clock.uptime, records: BTreeMap::new(), lead };
         let names: Vec<String> = if is_held { Vec::new() } else { self.known.keys().cloned().collect() };
         for name in names {
             let entries = pool.take(&name);
-            if let Some(advanced) = self.advance(&name, &entries, pool.known_before, pool.clock, now) {
+            if let Some(advanced) = self.advance(&name, &entries, pool.known_before, (pool.clock, clock)) {
                 round.records.insert(name, advanced);
             }
         }
@@ -625,8 +656,7 @@ impl Member {
         name: &str,
         entries: &[Entry],
         known_before: u64,
-        fleet: Clock,
-        now: Time,
+        (fleet, clock): (Clock, Clock),
     ) -> Option<(u64, Stored)> {
         let known = self.known.get(name)?;
         let mine = known.current.as_ref().filter(|_| !known.is_unstored && known.foreign.is_none())?;
@@ -642,7 +672,7 @@ impl Member {
         let entries: Vec<&Entry> = entries.iter().collect();
         events.extend(new.record.advance_blocks(&entries, known_before, fleet));
         new.record.put(&mut shelf);
-        let is_time = now.elapsed.saturating_sub(known.written) >= WRITE_EVIDENCE_EVERY;
+        let is_time = clock.uptime.saturating_sub(known.written) >= WRITE_EVIDENCE_EVERY;
         let is_routed_alike = new.record.head(name).routes_like(&mine.record.head(name));
         if new.record == mine.record || (events.is_empty() && !is_time && is_routed_alike && !is_pushed) {
             // What was not written is judged again from the same counts, with the same result.
@@ -657,10 +687,11 @@ impl Member {
         Some((generation, new))
     }
 
-    fn writing(&mut self, now: Time) -> Option<(Call, Kind)> {
+    fn writing(&mut self, clock: Clock) -> Option<(Call, Kind)> {
         // Before anything is written, everything is read.
         self.read_all?;
-        let is_stale = |round: &Round| now.elapsed.saturating_sub(round.at) > STALE || round.at > now.elapsed;
+        let is_stale =
+            |round: &Round| clock.uptime.saturating_sub(round.at) > STALE || round.at > clock.uptime;
         if self.round.as_ref().is_some_and(is_stale) {
             (self.round, self.read_all) = (None, None);
             return None;
@@ -678,7 +709,7 @@ impl Member {
                 (Some(mine), _) if known.is_unstored => mine.clone(),
                 (Some(mine), Some((generation, new))) if mine.generation == generation => new,
                 (None, _) if revision == 0 => {
-                    let mut new = known.begin(now.clock);
+                    let mut new = known.begin(clock);
                     new.record.secret = [self.rng.u64(1..), self.rng.u64(..)];
                     new
                 }
@@ -706,10 +737,10 @@ impl Member {
                 call.when.push((self.key("lead"), revision));
                 if !is_rest {
                     lead = Some(round.lead.clone());
-                    call.delete = self.leftovers(now);
+                    call.delete = self.leftovers(clock);
                 }
             }
-        } else if self.may_take_the_lead(now) {
+        } else if self.may_take_the_lead(clock) {
             call.when.push((self.key("lead"), self.lead_revision.unwrap_or(0)));
             let beat = self.lead.beat.saturating_add(1);
             lead = Some(Lead { life: self.life, beat, ..self.lead.clone() });
@@ -724,7 +755,7 @@ impl Member {
         Some((call, Kind::Write { records, lead }))
     }
 
-    fn may_take_the_lead(&self, now: Time) -> bool {
+    fn may_take_the_lead(&self, clock: Clock) -> bool {
         let is_able = !self.known.is_empty() && !self.known.values().any(|known| known.foreign.is_some());
         let Some(revision) = self.lead_revision.filter(|_| is_able) else { return false };
         let patience = if self.lead_is_foreign {
@@ -732,14 +763,14 @@ impl Member {
         } else {
             self.settings.period.saturating_mul(PATIENCE).saturating_add(self.jitter)
         };
-        let silence = self.lead_since.map_or(0, |since| now.elapsed.saturating_sub(since));
+        let silence = self.lead_since.map_or(0, |since| clock.uptime.saturating_sub(since));
         revision == 0 || silence >= patience
     }
 
     /// Keys that nobody needs any more: of members that are gone, and of sets of users that were replaced.
-    fn leftovers(&mut self, now: Time) -> Vec<String> {
+    fn leftovers(&mut self, clock: Clock) -> Vec<String> {
         const MOST: usize = 16;
-        let gone = self.members.iter().filter(|(_, heard)| now.elapsed.saturating_sub(heard.at) > GONE);
+        let gone = self.members.iter().filter(|(_, heard)| clock.uptime.saturating_sub(heard.at) > GONE);
         let gone: Vec<Life> =
             gone.map(|(life, _)| *life).filter(|life| *life != self.life).take(MOST).collect();
         let mut keys = Vec::new();
@@ -758,9 +789,9 @@ impl Member {
         revision: u64,
         records: Vec<(String, Stored, usize)>,
         lead: Option<Lead>,
-        now: Time,
+        clock: Clock,
     ) {
-        self.note_heard(now);
+        self.note_heard(clock);
         for (name, stored, changes) in records {
             let Some(known) = self.known.get_mut(&name) else { continue };
             let before: Vec<u64> = known.current.iter().flat_map(|mine| mine.record.shelved()).collect();
@@ -772,7 +803,7 @@ impl Member {
             // What was changed while it was under way is changed in it as well.
             let later = known.changes.split_off(changes.min(known.changes.len()));
             known.changes.clear();
-            (known.revision, known.written, known.is_unstored) = (Some(revision), now.elapsed, false);
+            (known.revision, known.written, known.is_unstored) = (Some(revision), clock.uptime, false);
             let taken_back = known.current.take().filter(|mine| {
                 later.is_empty()
                     && mine.record.is_taken_back()
@@ -785,22 +816,22 @@ impl Member {
                 (known.current, known.is_unstored) = (Some(mine), true);
             }
             for one in later {
-                let _ = known.change(one.id, &one.change, now.clock); // it may not fit any more
+                let _ = known.change(one.id, &one.change, clock); // it may not fit any more
             }
         }
         if let Some(lead) = lead {
             if !self.leads {
                 // The first one of a fleet has nobody to wait for.
                 if lead.floor > 0 {
-                    self.hold(now);
+                    self.hold(clock);
                 }
-                (self.leads, self.next_round) = (true, now.elapsed);
+                (self.leads, self.next_round) = (true, clock.uptime);
                 self.members.clear();
                 self.configurations.clear();
                 self.configurations_seen = 0;
             }
             self.lead = lead;
-            self.lead_since = Some(now.elapsed);
+            self.lead_since = Some(clock.uptime);
             self.lead_is_foreign = false;
             self.lead_revision = Some(revision);
         }
@@ -808,7 +839,7 @@ impl Member {
 
     /// What people see of it.
     #[must_use]
-    pub fn view(&self, now: Time) -> View {
+    pub fn view(&self, clock: Clock) -> View {
         let names = |is: fn(&Known) -> bool| {
             self.known
                 .iter()
@@ -821,7 +852,7 @@ impl Member {
             life: self.life,
             fleet: self.settings.fleet.clone(),
             heard: self.heard.map_or(0, |(_, time)| time),
-            is_away: self.is_away(now),
+            is_away: self.is_away(clock),
             failure: self.failure,
             unreadable: names(|known| known.is_unreadable),
             foreign: names(|known| known.foreign.is_some()),

@@ -24,6 +24,7 @@
 
 pub mod alone;
 pub mod call;
+pub mod etcd;
 pub mod known;
 pub mod member;
 pub mod memory;
@@ -31,17 +32,6 @@ pub mod pool;
 pub mod simulated;
 pub mod values;
 pub mod view;
-
-use crate::rollout::record::Clock;
-
-/// What time it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Time {
-    /// By the clock that the fleet's ticks are counted by, which people set.
-    pub clock: Clock,
-    /// Nanoseconds of a clock that nobody sets: how long something takes.
-    pub elapsed: u64,
-}
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::Time;
 use super::values::{Configured, Lead, LeftOut, Life, Seen, Told};
 use crate::model::{Assignment, Side};
 use crate::rollout::record::Clock;
@@ -24,7 +23,7 @@ pub const MOST_MEMBERS: usize = 512;
 pub struct Heard {
     /// The revision of its report.
     pub revision: u64,
-    /// When that was first seen, in nanoseconds of the leader's clock that nobody sets.
+    /// When that was first seen, by the leader's clock that does not jump.
     pub at: u64,
     /// Milliseconds by which its clock was ahead then; `None`: it may have been written at any time before.
     pub ahead: Option<i64>,
@@ -51,13 +50,12 @@ pub struct Pool {
 impl Pool {
     /// Adds up what was heard, as far as it is counted. `last`: the lead as it was last written.
     #[must_use]
-    pub fn of(heard: &BTreeMap<Life, Heard>, last: &Lead, period: u64, now: Time) -> Self {
-        let clock = now.clock;
+    pub fn of(heard: &BTreeMap<Life, Heard>, last: &Lead, period: u64, clock: Clock) -> Self {
         let patience = period.saturating_mul(SILENT).saturating_add(clock.length);
         let is_idle = |heard: &Heard| heard.told.as_ref().is_some_and(|told| told.rollouts.is_empty());
         let is_silent = |heard: &Heard| {
             let rarely = if is_idle(heard) { BEAT_EVERY } else { 0 };
-            now.elapsed.saturating_sub(heard.at) > patience.saturating_add(rarely)
+            clock.uptime.saturating_sub(heard.at) > patience.saturating_add(rarely)
         };
         let heard_lately = heard.values().filter(|one| !is_silent(one));
         let mut clocks: Vec<i64> = heard_lately.filter_map(|one| one.ahead).collect();
@@ -133,10 +131,5 @@ pub fn blocks(entries: &[Entry]) -> Vec<Entry> {
 
 /// A clock that is so many milliseconds ahead of another.
 fn shifted(clock: Clock, ahead: i64) -> Clock {
-    let nanoseconds = ahead.saturating_mul(1_000_000);
-    Clock {
-        uptime: clock.uptime.saturating_add_signed(nanoseconds),
-        time: clock.time.saturating_add_signed(ahead),
-        ..clock
-    }
+    Clock { time: clock.time.saturating_add_signed(ahead), ..clock }
 }

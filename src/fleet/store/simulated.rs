@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::Time;
 use super::call::{Answer, Call};
 use super::member::{Counts, Member, Settings};
 use super::values::Life;
@@ -47,35 +46,34 @@ pub struct Envoy {
     /// What happened, as it was told here.
     pub events: Vec<Event>,
     ticked: u64,
+    started: u64,
 }
 
 impl Envoy {
     /// An Envoy that has just started.
     #[must_use]
-    pub fn start(seed: u64, settings: &Settings, programs: &[(String, Program)]) -> Self {
+    pub fn start((seed, started): (u64, u64), settings: &Settings, programs: &[(String, Program)]) -> Self {
         let life = Life(fastrand::Rng::with_seed(seed).u64(1..));
         let mut member = Member::new(life, settings.clone(), seed);
-        member.configure(programs.iter().map(|(name, program)| (name.as_str(), program)), |_| None);
+        member.configure(
+            programs.iter().map(|(name, program)| (name.as_str(), program)),
+            |_| None,
+            Clock::default(),
+        );
         let mut routed = BTreeMap::new();
         for (name, program) in programs {
             let mut ledger = Ledger::default();
             ledger.count_signals(program.rules().map(|rules| rules.signals()).unwrap_or_default());
             routed.insert(name.clone(), Routed { ledger, ..Routed::default() });
         }
-        Self { member, ahead: 0, routed, events: Vec::new(), ticked: 0 }
+        Self { member, ahead: 0, routed, events: Vec::new(), ticked: 0, started }
     }
 
-    /// Its own time.
+    /// Its own time. What does not jump began at its own start.
     #[must_use]
     pub fn clock(&self, now: u64) -> Clock {
-        let uptime = now.saturating_add_signed(self.ahead);
-        Clock { length: TICK, uptime, time: uptime / 1_000_000 }
-    }
-
-    /// The same, and how long things take.
-    #[must_use]
-    pub fn time(&self, now: u64) -> Time {
-        Time { clock: self.clock(now), elapsed: now }
+        let time = now.saturating_add_signed(self.ahead) / 1_000_000;
+        Clock { length: TICK, uptime: now.saturating_sub(self.started), time, is_shared: true }
     }
 
     /// A request that is answered at once.
@@ -100,16 +98,16 @@ impl Envoy {
                     told.push((name.clone(), routed.ledger.entries(clock.tick())));
                 }
             }
-            self.member.tell(clock.tick(), told, self.time(now));
+            self.member.tell(clock.tick(), told, self.clock(now));
         }
-        let call = self.member.poll_call(self.time(now));
+        let call = self.member.poll_call(self.clock(now));
         self.follow();
         call
     }
 
     /// An answer has come.
     pub fn answer(&mut self, answer: Answer, now: u64) {
-        self.member.answer(answer, self.time(now));
+        self.member.answer(answer, self.clock(now));
         self.follow();
     }
 

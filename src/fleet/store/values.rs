@@ -187,7 +187,8 @@ impl Stored {
     }
 
     fn body(&self) -> Vec<u8> {
-        postcard::to_allocvec(self).unwrap_or_default()
+        let at_rest = (self.generation, self.record.at_rest(), &self.events, &self.made);
+        postcard::to_allocvec(&at_rest).unwrap_or_default()
     }
 
     /// As it stands in the store: first what every version of this software reads.

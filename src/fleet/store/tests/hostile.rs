@@ -145,7 +145,7 @@ fn look(world: &World, watched: &mut Watched, seed: u64) {
             "seed {seed}: member {nth} goes back to attempt {}",
             routed.attempt
         );
-        let is_cut_off = envoy.member.is_away(envoy.time(world.now)) && routed.attempt == attempt;
+        let is_cut_off = envoy.member.is_away(envoy.clock(world.now)) && routed.attempt == attempt;
         // Commands of the moment raise it; in this test they may while the store is away.
         let by_command = routed.position > watched.before[nth].2;
         assert!(

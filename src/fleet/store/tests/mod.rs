@@ -13,6 +13,7 @@ use crate::rollout::change::{Change, NotChanged};
 use crate::rollout::command::Command;
 use crate::rollout::phase::Phase;
 use crate::rollout::program::Program;
+use crate::rollout::record::Clock;
 use serde_json::{Value, json};
 
 mod hostile;
@@ -97,7 +98,7 @@ impl World {
 
     fn start(&mut self) -> Envoy {
         self.seed += 1;
-        Envoy::start(self.seed, &settings(), &self.programs)
+        Envoy::start((self.seed, self.now.saturating_sub(self.seed * TICK / 7)), &settings(), &self.programs)
     }
 
     /// A process is killed, and another one started.
@@ -152,7 +153,7 @@ impl World {
 
     fn command(&mut self, nth: usize, command: Command) -> Result<(), NotChanged> {
         let change = Change { rollout: "r".into(), command, if_match: None };
-        let clock = self.envoys[nth].time(self.now);
+        let clock = self.envoys[nth].clock(self.now);
         let changed = self.envoys[nth].member.command(&change, clock).map(drop);
         self.envoys[nth].follow();
         changed

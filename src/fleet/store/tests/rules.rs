@@ -257,7 +257,7 @@ fn garbage_is_replaced_by_who_knows_and_else_stable_serves() {
     (0..2).for_each(|nth| world.restart(nth));
     world.pass(5 * SECOND);
     assert_eq!(world.shares(), [0, 0], "nobody knows: it does not begin anew by itself");
-    let view = world.envoys[0].member.view(world.envoys[0].time(world.now));
+    let view = world.envoys[0].member.view(world.envoys[0].clock(world.now));
     assert_eq!(view.unreadable, ["r"]);
     assert!(view.problems()[0].contains("cannot be read"));
 }
@@ -277,7 +277,7 @@ fn another_version_is_obeyed_and_its_record_left_alone() {
     world.pass(20 * SECOND);
     assert_eq!(world.store.values[&key].0, foreign);
     assert_eq!(world.shares(), [700, 700]);
-    let view = world.envoys[0].member.view(world.envoys[0].time(world.now));
+    let view = world.envoys[0].member.view(world.envoys[0].clock(world.now));
     assert_eq!(view.foreign, ["r"]);
 }
 
@@ -291,7 +291,7 @@ fn a_member_whose_clock_is_off_is_named_and_left_out() {
     }
     world.pass(8 * SECOND);
     assert_eq!(world.stored().unwrap().record.run.judge.step_requests(), 30);
-    let view = world.envoys[0].member.view(world.envoys[0].time(world.now));
+    let view = world.envoys[0].member.view(world.envoys[0].clock(world.now));
     let problems = view.problems();
     assert!(problems.iter().any(|problem| problem.contains("ms ahead")), "{problems:?}");
     // A leader whose own clock is ahead closes nothing that the others still count.
@@ -307,7 +307,7 @@ fn a_configuration_that_most_members_have_counts() {
     }));
     let load = |world: &mut World, nth: usize| {
         let program = changed.clone();
-        world.envoys[nth].member.configure([("r", &program)].into_iter(), |_| None);
+        world.envoys[nth].member.configure([("r", &program)].into_iter(), |_| None, Clock::default());
     };
     load(&mut world, 0);
     world.pass(8 * SECOND);
@@ -328,7 +328,7 @@ fn a_release_that_comes_back_finds_its_verdict() {
     let second = program(&json!({"release": "2", "steps": [{"set_weight": 20}, {"pause": {}}]}));
     let load = |world: &mut World, program: &Program| {
         for nth in 0..2 {
-            world.envoys[nth].member.configure([("r", program)].into_iter(), |_| None);
+            world.envoys[nth].member.configure([("r", program)].into_iter(), |_| None, Clock::default());
         }
         world.pass(2 * SECOND);
     };
@@ -344,7 +344,7 @@ fn a_full_store_harms_nothing_and_is_named() {
     world.store.is_full = true;
     world.pass(10 * SECOND);
     assert_eq!(world.shares(), [5_000; 2]);
-    let view = world.envoys[0].member.view(world.envoys[0].time(world.now));
+    let view = world.envoys[0].member.view(world.envoys[0].clock(world.now));
     assert_eq!(view.failure, Some(Failure::Full));
     assert!(view.is_away);
     world.store.is_full = false;
