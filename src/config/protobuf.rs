@@ -1,10 +1,11 @@
 //! `google.protobuf.Struct` from its wire format: the form in which Envoy hands YAML to a module.
 //!
-//! Three small message types do not justify a protobuf library in the module. Unknown fields are skipped,
-//! of a repeated single field the last one counts, both as the wire format demands.
-//! Source: <https://protobuf.dev/programming-guides/encoding/> and `google/protobuf/struct.proto`.
+//! Unknown fields are skipped, of a repeated single field the last one counts, both as the wire format demands.
+//! Source: `google/protobuf/struct.proto`.
 
 use serde_json::{Map, Number, Value};
+
+use crate::model::wire::{self, Payload, each_field};
 
 /// How deep structures may nest: far more than a configuration needs, far less than the stack holds.
 const DEEPEST: u8 = 64;
@@ -22,6 +23,15 @@ pub enum Malformed {
     Number,
     /// Nested deeper than any configuration.
     Depth,
+}
+
+impl From<wire::Malformed> for Malformed {
+    fn from(malformed: wire::Malformed) -> Self {
+        match malformed {
+            wire::Malformed::Truncated => Self::Truncated,
+            wire::Malformed::Wire => Self::Wire,
+        }
+    }
 }
 
 impl std::fmt::Display for Malformed {
@@ -44,33 +54,22 @@ pub fn decode_struct(bytes: &[u8]) -> Result<Value, Malformed> {
     structure(bytes, DEEPEST).map(Value::Object)
 }
 
-/// One field: its number and what it carries.
-pub(crate) struct Field<'a>(pub(crate) u64, pub(crate) Payload<'a>);
-
-/// What a field carries.
-pub(crate) enum Payload<'a> {
-    Varint(u64),
-    Fixed64([u8; 8]),
-    Bytes(&'a [u8]),
-    Fixed32,
-}
-
 fn structure(bytes: &[u8], depth: u8) -> Result<Map<String, Value>, Malformed> {
     let mut map = Map::new();
-    each_field(bytes, |field| {
-        if let Field(1, Payload::Bytes(entry)) = field {
+    each_field(bytes, |number, payload| {
+        if let (1, Payload::Bytes(entry)) = (number, payload) {
             let (mut key, mut value) = (String::new(), Value::Null);
-            each_field(entry, |field| {
-                match field {
-                    Field(1, Payload::Bytes(text)) => key = utf8(text)?,
-                    Field(2, Payload::Bytes(message)) => value = self::value(message, depth)?,
+            each_field(entry, |number, payload| {
+                match (number, payload) {
+                    (1, Payload::Bytes(text)) => key = utf8(text)?,
+                    (2, Payload::Bytes(message)) => value = self::value(message, depth)?,
                     _ => {}
                 }
-                Ok(())
+                Ok::<_, Malformed>(())
             })?;
             map.insert(key, value);
         }
-        Ok(())
+        Ok::<_, Malformed>(())
     })?;
     Ok(map)
 }
@@ -78,28 +77,28 @@ fn structure(bytes: &[u8], depth: u8) -> Result<Map<String, Value>, Malformed> {
 fn value(bytes: &[u8], depth: u8) -> Result<Value, Malformed> {
     let below = || depth.checked_sub(1).ok_or(Malformed::Depth);
     let mut value = Value::Null;
-    each_field(bytes, |field| {
-        match field {
-            Field(1, Payload::Varint(_)) => value = Value::Null,
-            Field(2, Payload::Fixed64(bits)) => value = number(f64::from_le_bytes(bits))?,
-            Field(3, Payload::Bytes(text)) => value = Value::String(utf8(text)?),
-            Field(4, Payload::Varint(bit)) => value = Value::Bool(bit != 0),
-            Field(5, Payload::Bytes(message)) => value = Value::Object(structure(message, below()?)?),
-            Field(6, Payload::Bytes(message)) => value = Value::Array(list(message, below()?)?),
+    each_field(bytes, |number, payload| {
+        match (number, payload) {
+            (1, Payload::Varint(_)) => value = Value::Null,
+            (2, Payload::Fixed64(bits)) => value = self::number(f64::from_le_bytes(bits))?,
+            (3, Payload::Bytes(text)) => value = Value::String(utf8(text)?),
+            (4, Payload::Varint(bit)) => value = Value::Bool(bit != 0),
+            (5, Payload::Bytes(message)) => value = Value::Object(structure(message, below()?)?),
+            (6, Payload::Bytes(message)) => value = Value::Array(list(message, below()?)?),
             _ => {}
         }
-        Ok(())
+        Ok::<_, Malformed>(())
     })?;
     Ok(value)
 }
 
 fn list(bytes: &[u8], depth: u8) -> Result<Vec<Value>, Malformed> {
     let mut values = Vec::new();
-    each_field(bytes, |field| {
-        if let Field(1, Payload::Bytes(message)) = field {
+    each_field(bytes, |number, payload| {
+        if let (1, Payload::Bytes(message)) = (number, payload) {
             values.push(value(message, depth)?);
         }
-        Ok(())
+        Ok::<_, Malformed>(())
     })?;
     Ok(values)
 }
@@ -116,55 +115,6 @@ fn number(double: f64) -> Result<Value, Malformed> {
 
 fn utf8(bytes: &[u8]) -> Result<String, Malformed> {
     std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| Malformed::Text)
-}
-
-/// Hands all fields of a message to `visit`, in order.
-pub(crate) fn each_field<'a>(
-    mut bytes: &'a [u8],
-    mut visit: impl FnMut(Field<'a>) -> Result<(), Malformed>,
-) -> Result<(), Malformed> {
-    while !bytes.is_empty() {
-        let tag = varint(&mut bytes)?;
-        let payload = match tag & 7 {
-            0 => Payload::Varint(varint(&mut bytes)?),
-            1 => Payload::Fixed64(fixed(&mut bytes)?),
-            2 => {
-                let length = usize::try_from(varint(&mut bytes)?).map_err(|_| Malformed::Truncated)?;
-                let (head, rest) = bytes.split_at_checked(length).ok_or(Malformed::Truncated)?;
-                bytes = rest;
-                Payload::Bytes(head)
-            }
-            5 => {
-                fixed::<4>(&mut bytes)?;
-                Payload::Fixed32
-            }
-            _ => return Err(Malformed::Wire),
-        };
-        match tag >> 3 {
-            0 => return Err(Malformed::Wire), // field numbers start at 1
-            number => visit(Field(number, payload))?,
-        }
-    }
-    Ok(())
-}
-
-fn varint(bytes: &mut &[u8]) -> Result<u64, Malformed> {
-    let mut value = 0_u64;
-    for shift in (0..64).step_by(7) {
-        let (&byte, rest) = bytes.split_first().ok_or(Malformed::Truncated)?;
-        *bytes = rest;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            return Ok(value);
-        }
-    }
-    Err(Malformed::Wire)
-}
-
-fn fixed<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], Malformed> {
-    let (head, rest) = bytes.split_first_chunk::<N>().ok_or(Malformed::Truncated)?;
-    *bytes = rest;
-    Ok(*head)
 }
 
 #[cfg(test)]

@@ -164,6 +164,9 @@ pub struct Rollout {
     /// Reads the bodies of requests and answers while they pass.
     #[serde(skip_serializing_if = "Option::is_none")] // other configurations keep their hash
     pub payload: Option<Payload>,
+    /// Asks model servers to report their load (ORCA), and shows it as `changeover_server_load`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")] // other configurations keep their hash
+    pub server_load: bool,
     /// Requests with `x-changeover-shadow` are another Envoy's copies: they get a version, and are neither counted nor
     /// judged nor mirrored. Only where no client can send the header.
     #[serde(skip_serializing_if = "std::ops::Not::not")] // other configurations keep their hash

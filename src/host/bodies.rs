@@ -41,7 +41,7 @@ impl Bodies {
 
     /// The answer's headers have come.
     pub(super) fn answer(&mut self, reader: &Reader, inflaters: &Inflaters) {
-        if !calls::status().is_some_and(|status| (200..300).contains(&status)) {
+        if !calls::status(Headers::Response).is_some_and(|status| (200..300).contains(&status)) {
             return;
         }
         let [content_type, encoding, json_length] =

@@ -15,6 +15,7 @@ use crate::model::Share;
 use crate::payload::exchange::{Exchange, is_label};
 use crate::routing::plan::Rollout;
 use crate::telemetry::figure::{self, About, Label};
+use crate::telemetry::load_report;
 use crate::telemetry::outcome::{Class, MirrorResult, Outcome, Served};
 use crate::telemetry::reader::{KnownLabels, Reader};
 use crate::telemetry::series::Owner;
@@ -52,6 +53,8 @@ pub(super) struct Series {
     mirror_requests: [Lazy; MirrorResult::ALL.len()],
     /// Of figures about bodies: the ids of those that were shown, by what they are about and their label's value.
     figures: RefCell<BTreeMap<About, Ids>>,
+    /// The model server's own load: gauges by the metric's name.
+    server_load: RefCell<Ids>,
     weight: Lazy,
     /// The weight in force in this VM, where it is shown: 0 once no configuration names the version any more.
     weight_in_force: Cell<u64>,
@@ -78,6 +81,7 @@ impl Series {
             response_bytes: Lazy::default(),
             mirror_requests: Default::default(),
             figures: RefCell::default(),
+            server_load: RefCell::default(),
             weight: Lazy::default(),
             weight_in_force: Cell::new(0),
         }
@@ -147,6 +151,24 @@ impl Series {
                 _ => {}
             }
         });
+    }
+
+    /// Shows what a model server reports of its load, in thousandths.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates; it is not negative
+    pub(super) fn show_load(&self, metric: &str, value: f64) {
+        let mut known = self.server_load.borrow_mut();
+        let id = known.iter().find(|(name, _)| **name == *metric).map(|(_, id)| *id);
+        let id = match id {
+            None if known.len() < load_report::MOST => {
+                let id = calls::define_metric(Metric::Gauge, &self.owner.server_load(metric));
+                known.extend(id.map(|id| (metric.into(), id)));
+                id
+            }
+            id => id,
+        };
+        if let Some(id) = id {
+            calls::record(id, (value * 1_000.0).round() as u64);
+        }
     }
 
     /// The id of a figure, and whether it was defined just now.

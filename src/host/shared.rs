@@ -42,10 +42,5 @@ impl Shared for Kv {
 /// The time.
 pub(super) fn clock() -> Clock {
     let is_shared = SHARES_CLOCK.get();
-    Clock {
-        length: TICK,
-        uptime: calls::uptime(),
-        time: calls::now() / 1_000_000,
-        is_shared,
-    }
+    Clock { length: TICK, uptime: calls::uptime(), time: calls::now() / 1_000_000, is_shared }
 }

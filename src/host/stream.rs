@@ -20,6 +20,7 @@ use crate::signal::catalog;
 use crate::signal::observed::Observed;
 use crate::telemetry::breaker::Ended;
 use crate::telemetry::ledger::Ticket;
+use crate::telemetry::load_report;
 use crate::telemetry::outcome::{Class, End, MirrorResult, Outcome, Served, is_plainly_ok};
 
 /// One request, from its headers to its end.
@@ -49,9 +50,20 @@ struct Routed {
     served: Served,
     /// Set if the bodies are read.
     bodies: Option<Box<Bodies>>,
+    /// Set if the model server is asked for its load.
+    load: Option<LoadAsked>,
     set_cookie: Option<String>,
     /// Set if the request is evidence about the candidate or stable.
     judged: Option<Judged>,
+}
+
+/// Who has asked a model server for its load.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LoadAsked {
+    /// The client, which gets the report as well.
+    ByClient,
+    /// The filter.
+    ByFilter,
 }
 
 /// A request that is counted for the judge.
@@ -107,6 +119,18 @@ impl CurrentRequest {
     }
 }
 
+impl CurrentRequest {
+    /// Asks the model server for its load, unless the client does.
+    fn ask_for_load(&self) -> LoadAsked {
+        let (name, form) = load_report::ASK;
+        if self.header(name).is_some() {
+            return LoadAsked::ByClient;
+        }
+        calls::set_header(Headers::Request, name, form);
+        LoadAsked::ByFilter
+    }
+}
+
 impl Stream {
     pub(super) fn new(vm: &'static Vm, slot: Rc<Slot>) -> Self {
         Self { vm, slot, routed: None }
@@ -119,6 +143,7 @@ impl Stream {
         let version_at = |at: usize| settings.and_then(|settings| settings.versions.get(at));
         let version = drawn.as_ref().and_then(|(_, decision)| version_at(decision.version));
         request.put(header::CLUSTER, version.map(|version| version.cluster.as_str()));
+        let load = settings.filter(|settings| settings.asks_for_load).map(|_| request.ask_for_load());
         let told = version.filter(|_| settings.is_some_and(|settings| settings.tells_upstream));
         request.put(header::VERSION, told.map(|version| version.name.as_str()));
         let mirrored = drawn.as_ref().and_then(|(_, decision)| decision.mirror.as_ref());
@@ -160,6 +185,7 @@ impl Stream {
             body_ended: false,
             served: Served::Unknown,
             bodies,
+            load,
             set_cookie,
         })
     }
@@ -240,6 +266,7 @@ impl Stream {
             bodies.answer(reader, &self.vm.inflaters);
         }
         routed.look_who_serves(tick_at(asked));
+        routed.show_load(Headers::Response);
         let rollout = routed.loaded.plan.rollouts().get(routed.rollout);
         let told = rollout.filter(|rollout| {
             rollout.tells_client && !matches!(routed.served, Served::ByAnother | Served::ByNone)
@@ -268,6 +295,7 @@ impl Stream {
         if let Some(routed) = &mut self.routed {
             routed.may_be_grpc = true;
             routed.answered = Some(calls::uptime());
+            routed.show_load(Headers::ResponseTrailers);
         }
     }
 
@@ -364,6 +392,24 @@ impl Routed {
         let cluster = calls::property("xds\0cluster_name");
         self.served = Served::by(cluster.as_deref(), self.version, &known);
         series.note_served(tick, self.served, cluster);
+    }
+
+    /// Shows what the model server reports of its load, if it was asked and does. A client that has not asked does not get
+    /// it.
+    fn show_load(&self, headers: Headers) {
+        let Some(asked) = self.load else { return };
+        let Some(series) = self.loaded.series(self.rollout, self.version) else { return };
+        let is_own = !matches!(self.served, Served::ByAnother | Served::ByNone);
+        let mut is_shown = !is_own;
+        for name in load_report::HEADERS {
+            let Some(report) = calls::header(headers, name) else { continue };
+            if !std::mem::replace(&mut is_shown, true) {
+                load_report::read(name, &report, |metric, value| series.show_load(metric, value));
+            }
+            if asked == LoadAsked::ByFilter {
+                calls::remove_header(headers, name);
+            }
+        }
     }
 
     /// The end of a request that was answered so that nothing is left to ask. The status comes from a header: the

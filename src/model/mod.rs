@@ -4,7 +4,8 @@
 //! * [`Arm`]: how often a yes/no event happened on one side;
 //! * [`Share`], [`Shares`]: parts of the traffic;
 //! * [`Assignment`], [`UserHash`], [`Draw`]: which version a request was given, under what, and to which user;
-//! * [`Unit`]: what counts once.
+//! * [`Unit`]: what counts once;
+//! * [`wire`]: messages of Protocol Buffers.
 
 #![forbid(unsafe_code)]
 
@@ -13,6 +14,7 @@ pub mod header;
 mod share;
 mod side;
 mod unit;
+pub mod wire;
 
 pub use draw::{Assignment, Draw, UserHash};
 pub use share::{Share, Shares, shares};

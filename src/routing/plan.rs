@@ -41,6 +41,8 @@ pub struct Rollout {
     pub tells_client: bool,
     /// Whether a request that says so is another Envoy's copy.
     pub trusts_shadow_header: bool,
+    /// Whether model servers are asked for their load.
+    pub asks_for_load: bool,
     /// Which answers are failures of the version that gave them.
     pub failures: Failures,
     /// What it is to do.
@@ -205,6 +207,7 @@ impl Rollout {
             tells_upstream: config.version_header.request,
             tells_client: config.version_header.response,
             trusts_shadow_header: config.trust_shadow_header,
+            asks_for_load: config.server_load,
             candidate: config.candidate.as_ref().and_then(position),
             overrides: Overrides::new(config.overrides.as_ref()),
             affinity: config.session_affinity.as_ref().and_then(Affinity::new),

@@ -5,6 +5,7 @@
 pub mod breaker;
 pub mod figure;
 pub mod ledger;
+pub mod load_report;
 pub mod outcome;
 pub mod reader;
 pub mod series;

@@ -69,6 +69,12 @@ impl Owner {
         format!("{name}{}{label}{value}{}", self.rollout_and_version, self.labels)
     }
 
+    /// `changeover_server_load`: a metric of the model server's own report, in thousandths. A gauge.
+    #[must_use]
+    pub fn server_load(&self, metric: &str) -> String {
+        format!("changeover_server_load{};metric={metric}{}", self.rollout_and_version, self.labels)
+    }
+
     fn named(&self, metric: &str) -> String {
         format!("{metric}{}{}", self.rollout_and_version, self.labels)
     }

@@ -333,3 +333,77 @@ fn completion(tokens: u64, is_cut: bool) -> Made {
     let usage = json!({"prompt_tokens": 5, "completion_tokens": tokens});
     Made::json(json!({"choices": [choice], "usage": usage}).to_string())
 }
+
+/// The report of vLLM, which servers send only when they are asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_report_their_load_to_the_filter_alone() {
+    let (blue, green) = blue_and_green().await;
+    let report = "TEXT named_metrics.kv_cache_usage_perc=0.25,cpu_utilization=1.5";
+    blue.set(Make::by(move |_, seen| {
+        let mut made = Made::json("{}");
+        if seen.headers.get("endpoint-load-metrics-format").is_some_and(|format| format == "text") {
+            made.headers.push(("endpoint-load-metrics", report.to_owned()));
+        }
+        made
+    }));
+    let envoy = between(&blue, &green, Config::rollout("server_load: true")).start().await;
+    let mut connection = Connection::open(envoy.address()).await.unwrap();
+    let answer = connection.send(request("GET", "/", &[], "")).await.unwrap();
+    assert_eq!(answer.header("endpoint-load-metrics"), None, "the client has not asked");
+    let asked: &[(&str, &[u8])] = &[("endpoint-load-metrics-format", b"text")];
+    let answer = connection.send(request("GET", "/", asked, "")).await.unwrap();
+    assert_eq!(answer.header("endpoint-load-metrics"), Some(report));
+    let metrics = envoy.metrics().await;
+    let load = |metric| metrics.sum("changeover_server_load", &[("version", "blue"), ("metric", metric)]);
+    assert_eq!((load("named_metrics.kv_cache_usage_perc"), load("cpu_utilization")), (250.0, 1_500.0));
+}
+
+/// A rule in front of the filter sends a tenant, with longer requests, to the candidate: here by the user that requests
+/// name. Long requests fail more often, on either version.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_something_else_routes_voids_the_verdict() {
+    let (blue, green) = blue_and_green().await;
+    for upstream in [&blue, &green] {
+        upstream.set(Make::by(|count, seen| {
+            let fails = seen.body.len() > 1_000 && count.is_multiple_of(4);
+            Made { status: fails.then_some(503), ..Made::json("{}") }
+        }));
+    }
+    let config = Config::rollout(
+        "session_affinity: {header: x-user}, steps: [{set_weight: 50}, {pause: {}}], \
+         payload: {protocol: json, input: {length: /text}}, \
+         analysis: {metrics: [{name: error_rate}, {name: input.length}]}",
+    );
+    let envoy = between(&blue, &green, config).start().await;
+    // The candidate has the lower half of the buckets.
+    let salt = changeover::routing::assign::Salt::new("1");
+    let is_candidates = move |user: &str| salt.bucket(user.as_bytes()) < 5_000;
+    let load = Load::to(envoy.address()).per_second(400.0).each(move |number| {
+        let is_tenant = number.is_multiple_of(3);
+        let mut user = number.to_string();
+        while is_tenant && !is_candidates(&user) {
+            user.push('t');
+        }
+        let text = "x".repeat(if is_tenant { 2_000 } else { 20 });
+        request("POST", "/", &[("x-user", user.as_bytes())], json!({"text": text}).to_string())
+    });
+    let load = load.start();
+    let event = wait_for_event(&envoy, "alarm").await;
+    let message = event["message"].as_str().unwrap();
+    assert!(
+        message.contains("green gets other requests than blue (input.length): a geometric mean of")
+            || message.contains("a different share of users than its weight"),
+        "{message}"
+    );
+    let void = wait_for("the verdict that is not acted on", async || {
+        let said = |event: &Value| {
+            event["message"].as_str().unwrap().starts_with("not acted on, since the versions")
+        };
+        events(&envoy).into_iter().find(said)
+    })
+    .await;
+    assert_eq!(void["action"], "alarm");
+    load.stop().await;
+    assert_eq!(actions(&envoy).iter().filter(|action| *action == "rollback").count(), 0);
+    assert!(green.count() > 0);
+}

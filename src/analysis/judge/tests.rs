@@ -1,6 +1,6 @@
 use super::*;
 use crate::analysis::test::Direction;
-use crate::config::release::{Analysis, Metric, WarmUp};
+use crate::config::release::{self, Analysis, Metric, WarmUp};
 use crate::signal::catalog::TEST_MEAN;
 use crate::signal::histogram::bucket;
 use crate::signal::observed::Observed;
@@ -426,4 +426,28 @@ proptest! {
         }
         prop_assert!(certain <= most * (1.0 + 1e-9), "{} before, {} after", certain, most);
     }
+}
+
+/// Whether less of the candidate's has an event is open while its requests are.
+#[test]
+fn less_than_stable_is_not_judged_while_requests_are_pending() {
+    let label = catalog::named("output.label:spam").unwrap().id;
+    let less = Metric { direction: Some(release::Direction::Down), ..metric("output.label:spam") };
+    let rules = rules(&[less]);
+    let mut judge = judge(&rules);
+    let spam = |number, mine: u64, theirs: u64| {
+        let counts = |spam: u64| {
+            let mut counts = Counts { requests: 50, ..Counts::of(&[label]) };
+            (0..50).for_each(|nth| counts.tally_mut(label).unwrap().add(Observed::Event(nth < spam)));
+            counts
+        };
+        Tick { number, share: Some(0.5), counts: Pair::new(counts(mine), counts(theirs)), ..Tick::default() }
+    };
+    judge.close(&spam(1, 20, 20), &rules, 2);
+    let mut open = spam(2, 0, 20);
+    open.counts.candidate.open = 30;
+    open.counts.candidate.requests += 30;
+    assert_eq!(judge.at_least(&[(open, 0)], &rules).reading(), judge.reading());
+    judge.close(&spam(2, 0, 20), &rules, 3);
+    assert!(judge.reading().all > rules.threshold, "{:?}", judge.reading());
 }

@@ -37,6 +37,10 @@ impl Leader {
                 told.push((led.rollout.name.clone(), entries));
             }
         }
+        for led in &mut self.led {
+            let heard = led.heard.take();
+            heard.into_iter().for_each(|answer| joined.member.hear(&led.rollout.name, answer));
+        }
         let reported: Vec<String> = told.iter().map(|(name, _)| name.clone()).collect();
         joined.member.tell(pass.reports.known_before, told, clock);
         let has_changed = self.follow_fleet(shared, plans, joined, clock, effects);
@@ -69,6 +73,7 @@ impl Leader {
         if std::mem::replace(&mut joined.is_stale, is_stale) != is_stale {
             joined.member.show_all();
         }
+        effects.extend(joined.member.poll_questions().into_iter().map(Effect::Ask));
         let mut changed = Vec::new();
         for news in joined.member.poll_news() {
             if let Some(name) = self.take_over_news(shared, plans, news, is_stale, clock, effects) {

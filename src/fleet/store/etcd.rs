@@ -4,7 +4,7 @@
 //! Sources: `etcdserverpb/rpc.proto` and `mvccpb/kv.proto` of etcd 3.4 to 3.6, `envoy/config/core/v3/grpc_service.proto`.
 
 use super::call::{Answer, Call, Failure, Item, Range};
-use crate::config::protobuf::{Field, Malformed, Payload, each_field};
+use crate::model::wire::{Malformed, Payload, each_field};
 
 /// The service and its method.
 pub const SERVICE: &str = "etcdserverpb.KV";
@@ -85,17 +85,17 @@ pub fn decode(call: &Call, message: &[u8]) -> Answer {
 
 fn answer(call: &Call, message: &[u8]) -> Result<Answer, Malformed> {
     let (mut revision, mut succeeded, mut items) = (None, false, Vec::new());
-    each_field(message, |field| {
-        match field {
-            Field(1, Payload::Bytes(header)) => each_field(header, |field| {
-                if let Field(3, Payload::Varint(number)) = field {
-                    revision = Some(number);
+    each_field(message, |number, payload| {
+        match (number, payload) {
+            (1, Payload::Bytes(header)) => each_field(header, |number, payload| {
+                if let (3, Payload::Varint(of)) = (number, payload) {
+                    revision = Some(of);
                 }
                 Ok(())
             })?,
-            Field(2, Payload::Varint(bit)) => succeeded = bit != 0,
-            Field(3, Payload::Bytes(operation)) => each_field(operation, |field| {
-                if let Field(1, Payload::Bytes(range)) = field {
+            (2, Payload::Varint(bit)) => succeeded = bit != 0,
+            (3, Payload::Bytes(operation)) => each_field(operation, |number, payload| {
+                if let (1, Payload::Bytes(range)) = (number, payload) {
                     items.push(found(range)?);
                 }
                 Ok(())
@@ -116,14 +116,14 @@ fn answer(call: &Call, message: &[u8]) -> Result<Answer, Malformed> {
 /// `RangeResponse`.
 fn found(message: &[u8]) -> Result<Vec<Item>, Malformed> {
     let mut items = Vec::new();
-    each_field(message, |field| {
-        if let Field(2, Payload::Bytes(pair)) = field {
+    each_field(message, |number, payload| {
+        if let (2, Payload::Bytes(pair)) = (number, payload) {
             let mut item = Item { key: String::new(), value: Vec::new(), revision: 0 };
-            each_field(pair, |field| {
-                match field {
-                    Field(1, Payload::Bytes(key)) => item.key = String::from_utf8_lossy(key).into_owned(),
-                    Field(3, Payload::Varint(revision)) => item.revision = revision,
-                    Field(5, Payload::Bytes(value)) => item.value = value.to_vec(),
+            each_field(pair, |number, payload| {
+                match (number, payload) {
+                    (1, Payload::Bytes(key)) => item.key = String::from_utf8_lossy(key).into_owned(),
+                    (3, Payload::Varint(revision)) => item.revision = revision,
+                    (5, Payload::Bytes(value)) => item.value = value.to_vec(),
                     _ => {}
                 }
                 Ok(())

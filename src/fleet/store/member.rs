@@ -11,9 +11,11 @@ use super::pool::{BEAT_EVERY, GONE, Heard, MOST_MEMBERS, Pool, blocks};
 use super::values::{self, Configured, KEPT_EVENTS, Lead, Life, Standing, Stored, Told};
 use super::view::View;
 use crate::analysis::user_set;
+use crate::fleet::effect::Question;
 use crate::rollout::change::{Change, NotChanged};
 use crate::rollout::event::Event;
 use crate::rollout::program::Program;
+use crate::rollout::ready;
 use crate::rollout::record::{Clock, Record};
 use crate::telemetry::ledger::Entry;
 
@@ -122,6 +124,9 @@ pub struct Member {
     configurations_seen: u64,
     next_round: u64,
     round: Option<Round>,
+    /// What candidates have answered whether they are ready, and what is to be asked once it is written.
+    heard_ready: BTreeMap<String, ready::Answer>,
+    asked: Vec<Question>,
 }
 
 /// What was decided by a leader, and not written yet.
@@ -186,6 +191,8 @@ impl Member {
             configurations_seen: 0,
             next_round: 0,
             round: None,
+            heard_ready: BTreeMap::new(),
+            asked: Vec::new(),
         }
     }
 
@@ -352,6 +359,20 @@ impl Member {
             news.push(News { rollout: rollout.clone(), counts, events, is_history: from.is_none() });
         }
         news
+    }
+
+    /// A candidate has answered whether it is ready, or has not.
+    pub fn hear(&mut self, rollout: &str, answer: ready::Answer) {
+        self.heard_ready.insert(rollout.to_owned(), answer);
+    }
+
+    /// What candidates are to be asked.
+    pub fn poll_questions(&mut self) -> Vec<Question> {
+        if self.round.is_some() || self.flight.is_some() {
+            Vec::new()
+        } else {
+            std::mem::take(&mut self.asked)
+        }
     }
 
     /// Hands out everything once more.
@@ -660,27 +681,34 @@ impl Member {
     ) -> Option<(u64, Stored)> {
         let known = self.known.get(name)?;
         let mine = known.current.as_ref().filter(|_| !known.is_unstored && known.foreign.is_none())?;
+        let heard = self.heard_ready.remove(name);
         let is_pushed = mine.record.fingerprint != known.fingerprint
             && self.majority(name, known.run, mine.record.fingerprint) == known.fingerprint;
-        if !is_pushed && entries.is_empty() && !mine.record.is_due(fleet) {
+        let asks = mine.record.is_to_ask(fleet);
+        if !is_pushed && entries.is_empty() && heard.is_none() && !asks && !mine.record.is_due(fleet) {
             return None;
         }
         let mut new = mine.clone();
+        heard.into_iter().for_each(|answer| new.record.hear(answer));
         let mut shelf = Shelf { bulks: &mut self.shelf, rng: &mut self.rng };
         new.record.fetch(&shelf);
         let mut events = if is_pushed { new.record.push(&known.program, fleet) } else { Vec::new() };
         let entries: Vec<&Entry> = entries.iter().collect();
         events.extend(new.record.advance_blocks(&entries, known_before, fleet));
+        let question = new.record.ask(fleet);
         new.record.put(&mut shelf);
+        let must_be_written = is_pushed || heard.is_some() || question.is_some();
         let is_time = clock.uptime.saturating_sub(known.written) >= WRITE_EVIDENCE_EVERY;
         let is_routed_alike = new.record.head(name).routes_like(&mine.record.head(name));
-        if new.record == mine.record || (events.is_empty() && !is_time && is_routed_alike && !is_pushed) {
+        if new.record == mine.record || (events.is_empty() && !is_time && is_routed_alike && !must_be_written)
+        {
             // What was not written is judged again from the same counts, with the same result.
             let kept: Vec<u64> = mine.record.shelved().collect();
             let dropped = new.record.shelved().filter(|name| !kept.contains(name)).collect::<Vec<_>>();
             dropped.iter().for_each(|name| drop(self.shelf.remove(name)));
             return None;
         }
+        self.asked.extend(question.map(|(ready, asked)| Question { rollout: name.to_owned(), ready, asked }));
         let generation = mine.generation;
         new.generation = generation.saturating_add(1);
         new.add(events);

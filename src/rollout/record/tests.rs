@@ -12,6 +12,7 @@ use crate::telemetry::outcome::Outcome;
 use serde_json::json;
 
 mod any_order;
+mod bodies;
 mod flips;
 mod people;
 mod silence;

@@ -1,6 +1,7 @@
 use super::*;
 use crate::model::{Side, UserHash};
 use crate::signal::catalog;
+use crate::signal::sums::Fraction;
 use crate::signal::tally::{Tally, Users};
 
 const MS: u64 = 1_000_000;
@@ -118,6 +119,38 @@ fn two_assignments_within_a_tick_are_counted_apart() {
     }
     let entries = ledger.entries(u64::MAX);
     assert_eq!(entries.iter().map(|entry| entry.counts.stable.requests).collect::<Vec<_>>(), [2, 1]);
+}
+
+#[test]
+fn of_each_user_the_first_observation_stays_on_a_worker_and_between_workers() {
+    let observed = |signal: SignalId, sides: &[(u64, Observed)]| {
+        let mut ledger = ledger();
+        ledger.count_signals(vec![catalog::TEST_EVENT.id, catalog::TEST_MEAN.id]);
+        ledger.watch(&Watch {
+            firsts: vec![catalog::TEST_EVENT.id, catalog::TEST_MEAN.id],
+            ..Watch::default()
+        });
+        for (user, observed) in sides {
+            let ticket = ledger.arrive(1, draw(Side::Candidate, Some(*user)));
+            ledger.observe(&ticket, signal, *observed);
+        }
+        ledger.entries(u64::MAX).remove(0).counts.candidate
+    };
+    let numbers = |counts: &Counts, signal| -> Vec<(u64, u8)> {
+        let users = counts.users.as_ref().unwrap();
+        users.firsts_of(signal).unwrap().after(0).map(|(user, number)| (user.0, number)).collect()
+    };
+    let event = |has| Observed::Event(has);
+    let mean = |value| Observed::Mean(Fraction::new(value).unwrap());
+    let signal = catalog::TEST_EVENT.id;
+    let one = observed(signal, &[(1, event(false)), (1, event(true)), (2, event(true)), (2, event(false))]);
+    assert_eq!(numbers(&one, signal), [(1, 0), (2, 1)]);
+    let mut merged = one.clone();
+    merged.merge(&observed(signal, &[(1, event(true)), (3, event(true))]));
+    assert_eq!(numbers(&merged, signal), [(1, 0), (2, 1), (3, 1)]);
+    let signal = catalog::TEST_MEAN.id;
+    let values = observed(signal, &[(1, mean(0.0)), (1, mean(1.0)), (2, mean(1.0)), (2, mean(0.5))]);
+    assert_eq!(numbers(&values, signal), [(1, 0), (2, 255)]);
 }
 
 #[test]
