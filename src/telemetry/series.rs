@@ -122,7 +122,7 @@ pub fn fleet_members() -> String {
 /// `changeover_store_errors_total`: calls to the store that have failed. A counter.
 #[must_use]
 pub fn store_errors(reason: &str) -> String {
-    format!("changeover_store_errors_total;reason={reason}")
+    format!("changeover_store_errors_total;result={reason}")
 }
 
 /// A gauge of a rollout.

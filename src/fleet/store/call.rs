@@ -72,7 +72,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// The value of the label `reason`.
+    /// The value of the label `result`.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
