@@ -170,12 +170,18 @@ impl Member {
             StoreAnswer::Failed(failure) => Some(Effect::StoreFailed(failure.label())),
             StoreAnswer::Done { .. } | StoreAnswer::Refused => None,
         };
+        let before = (joined.member.is_away(clock), joined.member.failure());
         joined.member.answer(answer, clock);
+        let has_changed = before != (joined.member.is_away(clock), joined.member.failure());
         let mut effects = self.follow_fleet(shared, plans, clock, time);
+        if let (Some(joined), true) = (&mut self.joined, has_changed) {
+            self.leader.show_fleet(shared, joined, clock, &mut effects);
+        }
         effects.extend(failed);
         effects
     }
 
+    #[inline(never)] // in the module once
     fn follow_fleet(
         &mut self,
         shared: &mut impl Shared,

@@ -92,7 +92,7 @@ async fn another_envoy_leads_when_one_is_gone_and_judges_what_all_count() {
     let (blue, green) = blue_and_green().await;
     let etcd = Etcd::start().await;
     let judged = "steps: [{set_weight: 50}, {pause: {}}], \
-                  analysis: {circuit_breaker: false, metrics: [{name: error_rate}]}";
+                  analysis: {metrics: [{name: error_rate}]}";
     let mut envoys = fleet(3, &blue, &green, &etcd, judged).await;
     let leader = wait_for_leader(&envoys.iter().collect::<Vec<_>>()).await;
     drop(envoys.remove(leader));
@@ -130,7 +130,10 @@ async fn a_store_that_is_away_leaves_the_weights_and_an_abort_is_written_later()
     assert_eq!(post(&envoys[0], "/v1/rollouts/digits/abort").await.0, 200);
     wait_for_share(&envoys[0], 0.0).await;
     assert_eq!(rollout(&envoys[1]).await["weights"]["green"], 50);
-    assert_eq!(fleet_of(&envoys[0]).await["unstored"], serde_json::json!(["digits"]));
+    wait_for("the abort to be named", async || {
+        (fleet_of(&envoys[0]).await["unstored"] == serde_json::json!(["digits"])).then_some(())
+    })
+    .await;
     let metrics = envoys[0].metrics().await;
     assert!(metrics.sum("changeover_store_age_seconds", &[]) >= 4.0);
     assert!(metrics.sum("changeover_store_errors_total", &[("result", "unreachable")]) > 0.0);
@@ -190,6 +193,7 @@ async fn a_full_store_is_named_and_harms_no_request() {
     let envoy = start(&blue, &green, &[etcd.address()], config(WAITING)).await;
     control::known(&envoy).await;
     let load = Load::to(envoy.address()).per_second(50.0).start();
+    etcd.fill();
     wait_for("a sentence about the full store", async || {
         let fleet = fleet_of(&envoy).await;
         fleet["problems"][0].as_str().is_some_and(|problem| problem.contains("is full")).then_some(())

@@ -161,6 +161,7 @@ impl Known {
     ///
     /// # Errors
     /// It was not made.
+    #[inline(never)] // in the module once
     pub fn change(&mut self, id: u64, change: &Change, clock: Clock) -> Result<Vec<Event>, NotChanged> {
         let mine = self.current.as_mut().ok_or(NotChanged::Unknown)?;
         let mut record = mine.record.clone();

@@ -300,6 +300,12 @@ impl Member {
         self.heard.is_none_or(|(at, _)| clock.uptime.saturating_sub(at) > patience)
     }
 
+    /// What was wrong with the last call.
+    #[must_use]
+    pub fn failure(&self) -> Option<Failure> {
+        self.failure
+    }
+
     /// Whether the store has not answered for so long that stable is to serve.
     #[must_use]
     pub fn is_stale(&self, clock: Clock) -> bool {
@@ -648,6 +654,7 @@ impl Member {
     }
 
     /// Judges what all have counted.
+    #[inline(never)] // in the module once
     fn make_round(&mut self, clock: Clock) {
         let mut pool = Pool::of(&self.members, &self.lead, self.settings.period, clock);
         let is_held = pool.is_blind || clock.uptime < self.hold_until;

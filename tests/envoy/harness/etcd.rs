@@ -104,6 +104,18 @@ impl Etcd {
         text(&output.stdout)
     }
 
+    /// Writes until it takes no more.
+    pub(crate) fn fill(&self) {
+        let value = "x".repeat(100_000);
+        let takes_more = |_: &u32| {
+            let mut put = Command::new(program("etcdctl"));
+            let put =
+                put.env("ETCDCTL_API", "3").args(["--endpoints", &self.client.to_string(), "put", "junk"]);
+            put.arg(&value).output().expect("etcdctl runs").status.success()
+        };
+        assert!((0..100).take_while(takes_more).count() < 100, "it is never full");
+    }
+
     /// Keeps what is stored now under a name.
     pub(crate) fn save(&self, name: &str) {
         self.ctl(&["snapshot", "save", name]);
