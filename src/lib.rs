@@ -5,6 +5,7 @@
 //! * [`model`]: the words that all use;
 //! * [`signal`]: what can be observed of a request, and what is counted of it;
 //! * [`payload`]: bodies, read while they pass → what was seen of a message;
+//! * [`compare`]: two answers to one request → where they differ;
 //! * [`config`]: Envoy's forms of a configuration → typed fields → a valid configuration;
 //! * [`analysis`]: what was counted → how sure one can be that the candidate is worse;
 //! * [`telemetry`]: how a request's end is judged, and the ledger that counts it;
@@ -23,6 +24,7 @@
 
 pub mod abi;
 pub mod analysis;
+pub mod compare;
 pub mod config;
 pub mod control;
 pub mod fleet;

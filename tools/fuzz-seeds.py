@@ -32,6 +32,11 @@ def main():
                 folder.mkdir(parents=True, exist_ok=True)
                 head = bytes([40]) if target == "reader" else bytes([kind, 40])
                 (folder / file.stem).write_bytes(head + body)
+        # A pair of the same answer.
+        if ".response." in file.name:
+            folder = ROOT / "fuzz/corpus/pair"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / file.stem).write_bytes(bytes([kind & 8 and 16, 128]) + body + body)
 
 
 main()

@@ -3,6 +3,11 @@
 
 use std::rc::Rc;
 
+use changeover::compare::diff::{Kind, LONGEST_VALUE, MOST_PLACES};
+use changeover::compare::pointer::Pointer;
+use changeover::compare::settings::Settings;
+use changeover::compare::totals::Totals;
+use changeover::compare::{Answer, Compared, compare};
 use changeover::payload::encoding::Inflaters;
 use changeover::payload::fields::Wanted;
 use changeover::payload::head::{Encoding, Framing, Head};
@@ -106,4 +111,46 @@ impl std::ops::Deref for Text {
     fn deref(&self) -> &Summary {
         &self.summary
     }
+}
+
+/// Two bytes that say how to compare and where to split, then two answers.
+pub fn pair(input: &[u8]) {
+    let [how, split, both @ ..] = input else { return };
+    let pointers = |from: &[&str]| from.iter().map(|text| Pointer::new(text).unwrap()).collect::<Vec<_>>();
+    let settings = Settings {
+        ignore: pointers(if how & 1 == 0 { &[] } else { &["/id", "/a/*", "/*/b/0"] }),
+        unordered: pointers(if how & 2 == 0 { &[] } else { &["", "/a", "/*/*"] }),
+        label: (how & 4 != 0).then(|| Pointer::new("/outputs/0/data/0").unwrap()),
+        keeps_values: how & 8 != 0,
+        redact: pointers(&["/a"]),
+        ..Settings::default()
+    };
+    let content_type: &[u8] = if how & 16 == 0 { b"application/json" } else { b"text/event-stream" };
+    let answer = |body: &[u8]| Answer { status: 200, content_type: content_type.to_vec(), body: body.to_vec() };
+    let (one, other) = both.split_at(both.len() * usize::from(*split) / 255);
+    let (one, other) = (answer(one), answer(other));
+    for same in [&one, &other] {
+        let compared = compare(&settings, same, same);
+        assert!(compared.agrees && compared.found.is_empty(), "{compared:?}");
+    }
+    let (there, back) = (compare(&settings, &one, &other), compare(&settings, &other, &one));
+    assert_eq!((there.agrees, there.found.overflow), (back.agrees, back.found.overflow));
+    assert_eq!(there.found.apart, back.found.apart);
+    if there.found.overflow == 0 {
+        let kinds = |compared: &Compared, reversed: bool| {
+            let places = compared.found.places.iter();
+            let kind = |kind: Kind| if reversed { kind.reversed() } else { kind };
+            let mut kinds: Vec<_> = places.map(|place| (place.path.clone(), kind(place.kind), place.count)).collect();
+            kinds.sort();
+            kinds
+        };
+        assert_eq!(kinds(&there, false), kinds(&back, true));
+    }
+    for place in &there.found.places {
+        assert!(place.path.len() <= 128);
+        assert!(place.values.iter().all(|(one, other)| one.len() <= LONGEST_VALUE && other.len() <= LONGEST_VALUE));
+    }
+    let mut totals = Totals::default();
+    totals.count(Some(&there));
+    assert!(totals.places.len() <= MOST_PLACES);
 }

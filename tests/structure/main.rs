@@ -11,10 +11,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use uses::{Module, modules};
 
 /// Folders from the bottom to the top: each may use those before it.
-const ORDER: [&str; 12] = [
+const ORDER: [&str; 13] = [
     "model",
     "signal",
     "payload",
+    "compare",
     "config",
     "analysis",
     "telemetry",

@@ -5,8 +5,13 @@
 //!
 //! * [`ratio`]: an event happens more often on the candidate;
 //! * [`split`]: a part of the units is larger than it should be;
-//! * [`mean`]: the mean of bounded values is higher on the candidate.
+//! * [`mean`]: the mean of bounded values is higher on the candidate;
+//! * [`paired`]: pairs differ more often than stable differs from itself.
+//!
+//! [`agreement`] is the interval of a share, at every moment.
 
+pub mod agreement;
 pub mod mean;
+pub mod paired;
 pub mod ratio;
 pub mod split;

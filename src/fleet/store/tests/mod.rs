@@ -152,7 +152,12 @@ impl World {
     }
 
     fn command(&mut self, nth: usize, command: Command) -> Result<(), NotChanged> {
-        let change = Change { rollout: "r".into(), command, if_match: None };
+        let change = Change {
+            rollout: "r".into(),
+            command,
+            if_match: None,
+            origin: crate::rollout::event::Origin::default(),
+        };
         let clock = self.envoys[nth].clock(self.now);
         let changed = self.envoys[nth].member.command(&change, clock).map(drop);
         self.envoys[nth].follow();

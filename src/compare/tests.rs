@@ -1,0 +1,293 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::diff::{Kind, MOST_PLACES, Place};
+use super::label::Confusion;
+use super::number::Tolerance;
+use super::pointer::Pointer;
+use super::settings::Settings;
+use super::totals::Totals;
+use super::{Answer, Compared, compare};
+
+fn json_answer(body: impl ToString) -> Answer {
+    Answer { status: 200, content_type: b"application/json".to_vec(), body: body.to_string().into_bytes() }
+}
+
+fn pointer(text: &str) -> Pointer {
+    Pointer::new(text).unwrap()
+}
+
+fn places(compared: &Compared) -> Vec<(&str, Kind, u64)> {
+    compared.found.places.iter().map(|place| (place.path.as_str(), place.kind, place.count)).collect()
+}
+
+fn differences(one: &Value, other: &Value) -> Vec<(String, Kind, u64)> {
+    let compared = compare(&Settings::default(), &json_answer(one), &json_answer(other));
+    assert_eq!(compared.agrees, compared.found.is_empty());
+    places(&compared).into_iter().map(|(path, kind, count)| (path.to_owned(), kind, count)).collect()
+}
+
+#[test]
+fn documents_differ_where_and_how_they_do() {
+    let cases = [
+        (json!({"a": 1}), json!({"a": 1.0}), vec![]),
+        (json!(1_000_000), json!(1_000_500), vec![]),
+        (json!(1_000_000), json!(1_002_000), vec![("", Kind::Value, 1)]),
+        (json!(0), json!(1e-7), vec![]),
+        (
+            json!({"a": "x", "b": true}),
+            json!({"a": "y", "b": false}),
+            vec![("/a", Kind::Value, 1), ("/b", Kind::Value, 1)],
+        ),
+        (json!([1, 2, 3]), json!([1, 5, 6]), vec![("/*", Kind::Value, 2)]),
+        (json!([1, 2, 3]), json!([1, 2]), vec![("", Kind::Length, 1)]),
+        (json!({"a": "1"}), json!({"a": 1}), vec![("/a", Kind::Type, 1)]),
+        (json!({"a": null}), json!({}), vec![("/a", Kind::Null, 1)]),
+        (json!({"a": null}), json!({"a": 0}), vec![("/a", Kind::Null, 1)]),
+        (json!({"a": 1}), json!({"b": 1}), vec![("/a", Kind::Missing, 1), ("/b", Kind::Extra, 1)]),
+        (json!({"a/b": [{"~": 1}]}), json!({"a/b": [{"~": 9}]}), vec![("/a~1b/*/~0", Kind::Value, 1)]),
+    ];
+    for (one, other, expected) in cases {
+        let expected: Vec<_> =
+            expected.into_iter().map(|(path, kind, count)| (path.to_owned(), kind, count)).collect();
+        assert_eq!(differences(&one, &other), expected, "{one} against {other}");
+    }
+}
+
+#[test]
+fn whole_numbers_are_told_apart_where_doubles_are_not() {
+    let exact = Settings { tolerance: Tolerance { relative: 0.0, absolute: 0.0 }, ..Settings::default() };
+    let (one, other) = (json_answer("9007199254740993"), json_answer("9007199254740992"));
+    assert!(!compare(&exact, &one, &other).agrees);
+    assert!(compare(&exact, &one, &one).agrees);
+    assert!(compare(&Settings::default(), &one, &other).agrees);
+}
+
+#[test]
+fn what_is_ignored_or_has_no_order_makes_no_difference() {
+    let settings = Settings {
+        ignore: ["/id", "/items/*/at", "/pair/0"].map(pointer).to_vec(),
+        unordered: ["/items", "/items/*/tags"].map(pointer).to_vec(),
+        ..Settings::default()
+    };
+    let one =
+        json!({"id": 1, "items": [{"at": 1, "tags": ["a", "b"]}, {"at": 2, "tags": []}], "pair": [1, 2]});
+    let other = json!({"items": [{"at": 3, "tags": []}, {"at": 4, "tags": ["b", "a"]}], "pair": [5, 2]});
+    let same = compare(&settings, &json_answer(&one), &json_answer(&other));
+    assert!(same.agrees, "{same:?}");
+    let other = json!({"items": [{"tags": []}, {"tags": ["b", "c"]}], "pair": [5, 3]});
+    let differs = compare(&settings, &json_answer(&one), &json_answer(&other));
+    assert_eq!(places(&differs), [("/items/*/tags/*", Kind::Value, 2), ("/pair/*", Kind::Value, 1)]);
+}
+
+#[test]
+fn status_type_and_emptiness_are_always_compared() {
+    let good = json_answer("{}");
+    let kinds = |other: &Answer| -> Vec<Kind> {
+        let compared = compare(&Settings::default(), &good, other);
+        compared.found.places.iter().map(|place| place.kind).collect()
+    };
+    assert_eq!(kinds(&Answer { status: 204, ..good.clone() }), [], "of the same class");
+    assert_eq!(kinds(&Answer { status: 400, ..good.clone() }), [Kind::Status]);
+    let utf8 = b"Application/JSON; charset=utf-8".to_vec();
+    assert_eq!(kinds(&Answer { content_type: utf8, ..good.clone() }), []);
+    let html = Answer { content_type: b"text/html".to_vec(), ..good.clone() };
+    assert_eq!(kinds(&html), [Kind::ContentType, Kind::Body]);
+    assert_eq!(kinds(&Answer { body: Vec::new(), ..good.clone() }), [Kind::Empty]);
+    assert_eq!(kinds(&json_answer("{")), [Kind::Body], "only one is JSON");
+    assert!(compare(&Settings::default(), &html, &html).agrees);
+}
+
+#[test]
+fn with_a_label_the_pair_agrees_when_its_labels_do() {
+    let settings = Settings { label: Some(pointer("/outputs/0/data/0")), ..Settings::default() };
+    let answer = |label: Value, id: u32| json_answer(json!({"id": id, "outputs": [{"data": [label]}]}));
+    let pair = |one, other| compare(&settings, &answer(one, 1), &answer(other, 2));
+    let same = pair(json!(4), json!(4.0));
+    assert!(same.agrees && !same.found.is_empty(), "the rest is counted, and does not decide");
+    assert_eq!(same.labels.unwrap().names, ("4".to_owned(), "4".to_owned()));
+    let differs = pair(json!(4), json!(9));
+    assert!(!differs.agrees);
+    let mut totals = Totals::default();
+    totals.count(Some(&differs));
+    assert_eq!(totals.confusion.cells().collect::<Vec<_>>(), [("4", "9", 1)]);
+    assert!(!pair(json!("x"), json!(null)).agrees, "no label is no other's");
+    let none = pair(json!(null), json!(null));
+    assert!(none.labels.is_none() && !none.agrees, "without labels all of it decides");
+    let error = compare(&settings, &answer(json!(4), 1), &Answer { status: 500, ..answer(json!(4), 1) });
+    assert!(!error.agrees, "an error has no label");
+}
+
+#[test]
+fn texts_and_ranked_lists_are_alike_in_part() {
+    let settings = Settings { label: Some(pointer("/x")), ..Settings::default() };
+    let labels = |one: Value, other: Value| {
+        let answer = |x: Value| json_answer(json!({"x": x}));
+        compare(&settings, &answer(one), &answer(other)).labels.unwrap()
+    };
+    let texts = labels(json!("Yes,  it is"), json!("yes, it is"));
+    assert!(!texts.agree && texts.likeness.unwrap().normalised);
+    assert_eq!(texts.likeness.unwrap().f1, 1.0);
+    let lists = labels(json!([1, 2, 3]), json!([1, 9]));
+    assert!(lists.agree);
+    assert!((lists.overlap.unwrap() - 1.0 / 3.0).abs() < 1e-12);
+}
+
+#[test]
+fn a_streamed_answer_is_compared_by_what_it_adds_up_to() {
+    let settings = Settings { label: Some(pointer("/choices/0/message/content")), ..Settings::default() };
+    let stream = |body: &str| Answer {
+        status: 200,
+        content_type: b"text/event-stream".to_vec(),
+        body: body.as_bytes().to_vec(),
+    };
+    let event = |text: &str| {
+        format!(r#"data: {{"id": 1, "choices": [{{"index": 0, "delta": {{"content": "{text}"}}}}]}}"#)
+    };
+    let stop = "data: {\"choices\": [{\"delta\": {}, \"finish_reason\": \"stop\"}]}\n\ndata: [DONE]\n\n";
+    let one = stream(&format!("{}\n\n{}\n\n{stop}", event("Par"), event("is")));
+    let other = stream(&format!("{}\r\n\r\n{stop}", event("Paris")));
+    assert!(compare(&settings, &one, &other).agrees);
+    let cut = compare(&settings, &one, &stream(&event("Paris")));
+    assert_eq!(places(&cut), [("/choices/*/finish_reason", Kind::Null, 1)]);
+    let foreign = stream("event: x\ndata: {\"a\": 1}\n\ndata: two\ndata: lines\n\n");
+    assert_eq!(differences_of(&foreign, &foreign), []);
+    let changed = stream("data: {\"a\": 2}\n\ndata: two\ndata: lines\n\n");
+    assert_eq!(differences_of(&foreign, &changed), [("/events/*/a".to_owned(), Kind::Value, 1)]);
+}
+
+fn differences_of(one: &Answer, other: &Answer) -> Vec<(String, Kind, u64)> {
+    let compared = compare(&Settings::default(), one, other);
+    places(&compared).into_iter().map(|(path, kind, count)| (path.to_owned(), kind, count)).collect()
+}
+
+#[test]
+fn places_and_labels_are_bounded() {
+    let wide = |value: u32| -> Value {
+        (0..200).map(|field| (format!("f{field:03}"), json!(value))).collect::<serde_json::Map<_, _>>().into()
+    };
+    let compared = compare(&Settings::default(), &json_answer(wide(1)), &json_answer(wide(2)));
+    assert_eq!((compared.found.places.len(), compared.found.overflow), (MOST_PLACES, 136));
+    let mut totals = Totals::default();
+    totals.count(Some(&compared));
+    let other = compare(&Settings::default(), &json_answer(json!({"g": 1})), &json_answer(json!({"g": 2})));
+    totals.count(Some(&other));
+    assert_eq!((totals.places.len(), totals.overflow), (MOST_PLACES, 137));
+    let mut confusion = Confusion::default();
+    (0..100).for_each(|label| confusion.count(&label.to_string(), &label.to_string(), true, 1));
+    let others: Vec<_> = confusion.cells().filter(|(one, ..)| *one == Confusion::OTHER).collect();
+    assert_eq!(others, [(Confusion::OTHER, Confusion::OTHER, 84)]);
+    assert_eq!(confusion.agreement().unwrap().observed, 1.0);
+    let long = json!({"x".repeat(10_000): {"y".repeat(10_000): 1}});
+    let path =
+        &compare(&Settings::default(), &json_answer(&long), &json_answer(json!({}))).found.places[0].path;
+    assert!(path.len() <= 128);
+}
+
+#[test]
+fn values_are_kept_where_asked_for_cut_and_redacted() {
+    let settings = Settings {
+        keeps_values: true,
+        redact: ["/user", "/list/0/name"].map(pointer).to_vec(),
+        ..Settings::default()
+    };
+    let one = json!({"user": {"mail": "a"}, "list": [{"name": "b", "n": 1}], "long": "é".repeat(500), "gone": {"secret": 1}});
+    let other = json!({"user": {"mail": "c"}, "list": [{"name": "d", "n": 2}], "long": "x"});
+    let compared = compare(&settings, &json_answer(&one), &json_answer(&other));
+    let values = |path: &str| {
+        let place: &Place = compared.found.places.iter().find(|place| place.path == path).unwrap();
+        place.values.clone().unwrap()
+    };
+    let redacted = ("(redacted)".to_owned(), "(redacted)".to_owned());
+    assert_eq!(values("/user/mail"), redacted);
+    assert_eq!(values("/list/*/name"), redacted);
+    assert_eq!(values("/list/*/n"), ("1".to_owned(), "2".to_owned()));
+    assert_eq!(values("/gone"), ("{1 fields}".to_owned(), "(absent)".to_owned()), "not what is inside");
+    assert!(values("/long").0.len() <= 256);
+    let none = compare(&Settings::default(), &json_answer(&one), &json_answer(&other));
+    assert!(none.found.places.iter().all(|place| place.values.is_none()));
+}
+
+#[test]
+fn pointers_that_are_none_are_refused() {
+    for wrong in ["a", "/a~", "/~2", &"/a".repeat(33)] {
+        assert!(Pointer::new(wrong).is_err(), "{wrong}");
+    }
+    assert!(pointer("/a/*").is_pattern() && !pointer("/a/~1").is_pattern());
+}
+
+fn documents() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        (-3_i32..3).prop_map(Value::from),
+        (-2.0..2.0_f64).prop_map(Value::from),
+        "[ab]{0,2}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 40, 5, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            prop::collection::btree_map("[abc]", inner, 0..4)
+                .prop_map(|fields| fields.into_iter().collect::<serde_json::Map<_, _>>().into()),
+        ]
+    })
+}
+
+fn any_settings() -> impl Strategy<Value = Settings> {
+    let pointers = || {
+        let pointer = prop::sample::select(vec!["", "/a", "/*", "/a/*", "/b/0", "/*/*", "/a/b/c"]);
+        prop::collection::vec(pointer.prop_map(|text| Pointer::new(text).unwrap()), 0..3)
+    };
+    let label = prop::option::of(prop::sample::select(vec!["/a", "/0", ""]));
+    (pointers(), pointers(), label, any::<bool>()).prop_map(|(ignore, unordered, label, keeps_values)| {
+        Settings {
+            ignore,
+            unordered,
+            label: label.map(|text| Pointer::new(text).unwrap()),
+            keeps_values,
+            ..Settings::default()
+        }
+    })
+}
+
+proptest! {
+    #[test]
+    fn every_document_equals_itself(document in documents(), settings in any_settings()) {
+        let answer = json_answer(document);
+        let compared = compare(&settings, &answer, &answer);
+        prop_assert!(compared.agrees && compared.found.is_empty(), "{compared:?}");
+    }
+
+    #[test]
+    fn kinds_are_symmetric(one in documents(), other in documents(), settings in any_settings()) {
+        let (one, other) = (json_answer(one), json_answer(other));
+        let sorted = |compared: &Compared, reversed: bool| {
+            let kind = |kind: Kind| if reversed { kind.reversed() } else { kind };
+            let places = compared.found.places.iter();
+            let mut places: Vec<_> = places.map(|place| (place.path.clone(), kind(place.kind), place.count)).collect();
+            places.sort();
+            (places, compared.agrees, compared.found.apart.clone())
+        };
+        let (there, back) = (compare(&settings, &one, &other), compare(&settings, &other, &one));
+        prop_assert_eq!(sorted(&there, false), sorted(&back, true));
+    }
+
+    #[test]
+    fn totals_of_parts_are_the_totals_of_all(pairs in prop::collection::vec((documents(), documents()), 0..6), at in 0_usize..6) {
+        let settings = Settings { label: Some(pointer("/a")), ..Settings::default() };
+        let compared: Vec<Compared> =
+            pairs.iter().map(|(one, other)| compare(&settings, &json_answer(one), &json_answer(other))).collect();
+        let total = |pairs: &[Compared]| {
+            let mut totals = Totals::default();
+            pairs.iter().for_each(|pair| totals.count(Some(pair)));
+            totals
+        };
+        let (first, second) = compared.split_at(at.min(compared.len()));
+        let mut sum = total(first);
+        sum.add(&total(second));
+        let whole = total(&compared);
+        prop_assert_eq!((sum.compared, sum.matched, &sum.places, &sum.apart), (whole.compared, whole.matched, &whole.places, &whole.apart));
+        prop_assert_eq!(sum.confusion.agreement(), whole.confusion.agreement());
+    }
+}
