@@ -162,7 +162,9 @@ impl Stream {
         if decision.is_copy {
             return None;
         }
-        request.put(header::SHADOW, None);
+        if !loaded.plan.trusts_shadow_header {
+            request.put(header::SHADOW, None);
+        }
         if let Some(mirrored) = decision.mirror
             && let Some(shadow) = loaded.series(rollout, mirrored.to)
         {
