@@ -671,7 +671,7 @@ fn the_document_itself_may_be_wrong() {
     assert_eq!(first(json!({"rollouts": {}})), ["rollouts: expected a list of rollouts"]);
     assert_eq!(
         first(json!({"rollouts": [], "tick": "1s"})),
-        ["tick: unknown field; known here: rollouts, control"]
+        ["tick: unknown field; known here: rollouts, control, store"]
     );
     let crowd: Vec<Value> = (0..4_097).map(|_| good()).collect();
     assert_eq!(problems_of(&crowd), ["rollouts: 4097 rollouts are over the limit of 4096"]);
