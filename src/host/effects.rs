@@ -90,7 +90,9 @@ impl Effects {
             Effect::Problem(problem) => ::log::warn!("{problem}"),
             Effect::Solved => ::log::info!("the fleet has no problems any more"),
             Effect::Gone(worker) => {
-                ::log::warn!("worker {worker} no longer answers: its VM has failed, or Envoy is stopping it");
+                ::log::warn!(
+                    "worker {worker} no longer answers: its VM has failed, Envoy is stopping it, or it gets no CPU"
+                );
                 let gauge = calls::define_metric(Metric::Gauge, &series::config_hash(worker));
                 gauge.into_iter().for_each(|gauge| calls::record(gauge, 0));
             }
