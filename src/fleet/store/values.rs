@@ -231,6 +231,7 @@ impl Standing {
             mirrors: self.mirrors,
             mirror: None,
             user_key: [0; 2],
+            configured_at: 0,
         }
     }
 }
