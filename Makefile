@@ -54,8 +54,8 @@ demo: $(WASM) $(ENVOY) target/venv/.ready ## All of it on a real Envoy: canary, 
 	@target/venv/bin/python examples/demo/demo.py --envoy $(ENVOY) $(if $(KEEP),--keep)
 
 ##@ Work on it
-.PHONY: test test-unit test-cli test-node test-judge test-envoy test-long test-oldest test-matrix test-crds test-openapi test-examples test-compose simulate bench fuzz lint fmt schema cli-docs clean
-test: lint test-unit test-cli test-node test-judge test-crds test-examples test-envoy test-long test-oldest test-openapi test-compose ## Everything: lints, unit tests, wasm32 under Node, the judge, examples, real Envoys
+.PHONY: test test-unit test-cli test-node test-judge test-envoy test-long test-oldest test-matrix test-crds test-openapi test-clients test-examples test-compose simulate bench fuzz lint fmt schema cli-docs clean
+test: lint test-unit test-cli test-node test-judge test-crds test-examples test-envoy test-long test-oldest test-openapi test-clients test-compose ## Everything: lints, unit tests, wasm32 under Node, the judge, examples, real Envoys
 
 test-unit: target/.wasm32 ## The pure core and the command line, natively: under 10 s once built
 	cargo test --quiet --package json-sieve
@@ -93,6 +93,9 @@ test-crds: target/crds/.ready ## The files for Istio and Envoy Gateway: every fi
 
 test-openapi: $(WASM) $(TEST_BUILD) $(ENVOY) target/openapi/.ready ## docs/openapi.yaml, put to the API in a real Envoy by schemathesis
 	cargo test --quiet --test envoy -- --ignored openapi_test
+
+test-clients: $(WASM) $(TEST_BUILD) $(ENVOY) target/clients/.ready ## Payload metrics beside what MLServer, an Open Inference client and the openai client count
+	cargo test --quiet --test envoy -- --ignored clients_test
 
 test-examples: target/venv/.ready ## The example model servers and the demo's own parts
 	for folder in models demo; do target/venv/bin/python -m unittest discover --start-directory examples/$$folder || exit 1; done
@@ -190,6 +193,11 @@ target/crds/.ready: tests/crds/requirements.txt
 target/openapi/.ready: tests/openapi/requirements.txt
 	@echo "Installing schemathesis into target/openapi"
 	@$(PYTHON) -m venv target/openapi && target/openapi/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+target/clients/.ready: tests/clients/requirements.txt examples/payload-metrics/requirements.txt
+	@echo "Installing MLServer and clients of model servers into target/clients"
+	@$(PYTHON) -m venv target/clients && target/clients/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 $(BINDGEN): Cargo.lock

@@ -244,6 +244,65 @@ async fn no_byte_of_any_body_changes() {
     assert_eq!(all, 2.0 * bodies.len() as f64);
 }
 
+/// A recorded message: its headers by lower-case name, and its body.
+fn recorded(name: &str) -> (Vec<(String, String)>, Bytes) {
+    let path = format!("{}/tests/fixtures/payload/{name}.http", env!("CARGO_MANIFEST_DIR"));
+    let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("headers");
+    let head = String::from_utf8(bytes[..end].to_vec()).expect("text");
+    let headers = head.lines().filter_map(|line| line.split_once(": "));
+    let headers = headers.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect();
+    (headers, Bytes::from(bytes).slice(end + 4..))
+}
+
+/// TensorFlow Serving's form, as KServe and its clients exchanged it.
+#[tokio::test(flavor = "multi_thread")]
+async fn recorded_requests_and_answers_count_as_what_they_hold() {
+    const TIMES: f64 = 5.0;
+    const NAMES: [&str; 4] = ["kserve-v1", "kserve-v1-400-nan", "kserve-v1-400-truncated", "kserve-v1-500"];
+    let (blue, green) = blue_and_green().await;
+    blue.set(Make::by(|_, seen| {
+        let name = seen.headers["x-name"].to_str().unwrap();
+        let (_, body) = recorded(&format!("{name}.response"));
+        let status = name.split('-').find_map(|part| part.parse().ok());
+        Made { status, ..Made::json(body) }
+    }));
+    let fields =
+        "payload: {protocol: tf_serving, input: {fields: [/instances/*/*]}, output: {labels: [\"0\"]}}";
+    let envoy = between(&blue, &green, Config::rollout(fields)).start().await;
+    for name in NAMES.repeat(TIMES as usize) {
+        let (headers, body) = recorded(&format!("{name}.request"));
+        let kept =
+            headers.iter().filter(|(name, _)| name.starts_with("content-t") || name == "accept-encoding");
+        let mut headers: Vec<(&str, &[u8])> =
+            kept.map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        headers.push(("x-name", name.as_bytes()));
+        let mut connection = Connection::open(envoy.address()).await.unwrap();
+        let answer = connection.send(request("POST", "/v1/models/digits:predict", &headers, body)).await;
+        assert_eq!(answer.unwrap().body, recorded(&format!("{name}.response")).1);
+    }
+    let metrics = wait_for("all histograms", async || {
+        let metrics = envoy.metrics().await;
+        (metrics.sum("changeover_request_bytes_count", &[]) == 4.0 * TIMES).then_some(metrics)
+    })
+    .await;
+    // Two images of 64 pixels; one with a NaN; half a document; two numbers.
+    let expected: [(&str, &[(&str, &str)], f64); 8] = [
+        ("changeover_input_length_total", &[], 128.0 + 64.0 + 2.0),
+        ("changeover_input_values_total", &[("field", "/instances/*/*")], 128.0 + 64.0 + 2.0),
+        ("changeover_input_missing_total", &[("field", "/instances/*/*")], 1.0),
+        ("changeover_payload_total", &[("kind", "input"), ("result", "truncated")], 1.0),
+        ("changeover_payload_total", &[("kind", "input"), ("result", "read")], 3.0),
+        // What failed is no answer.
+        ("changeover_output_answers_total", &[], 1.0),
+        ("changeover_output_length_total", &[], 2.0),
+        ("changeover_output_labels_total", &[("label", "0")], 1.0),
+    ];
+    for (name, labels, each) in expected {
+        assert_eq!(metrics.sum(name, labels), each * TIMES, "{name} {labels:?}");
+    }
+}
+
 /// Users keep their part of the sample, and what is not sampled is not read.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sample_is_of_users() {
