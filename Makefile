@@ -14,6 +14,8 @@ export ENVOY_VERSION
 WASM         := target/changeover.wasm
 TEST_BUILD   := target/changeover-test.wasm
 IDLE         := target/idle.wasm
+FETCH        := target/fetch.wasm
+CLOCK        := target/clock.wasm
 TRIPLE       := wasm32-unknown-unknown
 # The command line's binary for its image: static, so that it runs on any Linux and in an empty image.
 CLI          := target/cli/changeover
@@ -103,8 +105,8 @@ test-examples: target/venv/.ready ## The example model servers and the demo's ow
 test-compose: $(WASM) $(CLI) ## The command line's image, and the compose examples word by word as their READMEs say (needs docker)
 	$(PYTHON) tests/compose/run.py
 
-bench: $(WASM) $(IDLE) $(ENVOY) $(BASELINE) ## What the filter costs (ROUNDS=30: more of them; BASE=commit: beside another build)
-	ROUNDS=$(ROUNDS) BASELINE=$(BASELINE) cargo bench --quiet --bench envoy
+bench: $(WASM) $(IDLE) $(FETCH) $(CLOCK) $(ENVOY) $(BASELINE) ## What the filter costs (ROUNDS=30: more of them; BASE=commit: beside another build; ONLY=bodies: payloads alone)
+	ROUNDS=$(ROUNDS) BASELINE=$(BASELINE) ONLY=$(ONLY) cargo bench --quiet --bench envoy
 
 # libFuzzer by its instrumentation alone, without a sanitizer, which needs no nightly toolchain: there is no unsafe code
 # that one could find something in.
@@ -124,7 +126,8 @@ lint: target/.wasm32 ## Formatting and clippy, warnings denied, for every target
 	cargo clippy --quiet --workspace --all-targets -- --deny warnings
 	cargo clippy --quiet --lib --target $(TRIPLE) -- --deny warnings
 	cargo clippy --quiet --lib --target $(TRIPLE) --features test-build -- --deny warnings
-	cargo clippy --quiet --example idle --target $(TRIPLE) --features envoy -- --deny warnings
+	cargo clippy --quiet --example idle --example fetch --target $(TRIPLE) --features envoy -- --deny warnings
+	cargo clippy --quiet --example clock --no-default-features --target $(TRIPLE) -- --deny warnings
 	$(PYTHON) tools/check-licences.py
 
 fmt: ## Format the code
@@ -161,6 +164,15 @@ $(TEST_BUILD): $(SOURCES) | target/.wasm32
 $(IDLE): benches/idle/lib.rs Cargo.toml Cargo.lock rust-toolchain.toml | target/.wasm32
 	cargo rustc --quiet --example idle --features envoy --target $(TRIPLE) --release
 	@cp target/$(TRIPLE)/release/examples/idle.wasm $@
+
+# A filter that fetches bodies and drops them, and the reader under the sandbox's clock: for `make bench` as well.
+$(FETCH): benches/fetch/lib.rs Cargo.toml Cargo.lock rust-toolchain.toml | target/.wasm32
+	cargo rustc --quiet --example fetch --features envoy --target $(TRIPLE) --release
+	@cp target/$(TRIPLE)/release/examples/fetch.wasm $@
+
+$(CLOCK): $(SOURCES) benches/clock/lib.rs | target/.wasm32
+	cargo rustc --quiet --example clock --no-default-features --target $(TRIPLE) --release
+	@cp target/$(TRIPLE)/release/examples/clock.wasm $@
 
 # A commit's module, built as that commit builds it. An archive, for a worktree would have to be forgotten again.
 target/baseline/%.wasm:

@@ -466,3 +466,52 @@ async fn a_tenant_that_something_else_routes_voids_the_verdict() {
     assert_eq!(actions(&envoy).iter().filter(|action| *action == "rollback").count(), 0);
     assert!(green.count() > 0);
 }
+
+/// The most memory that a process has had, in megabytes.
+fn peak_megabytes(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+}
+
+/// Bodies far larger than `max_body`, and than what Envoy buffers.
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_of_100_megabytes_pass_unchanged_and_are_not_held() {
+    const MEGABYTES: usize = 100;
+    let (blue, green) = blue_and_green().await;
+    blue.set(Behaviour::Echo);
+    let number = |n: usize| format!("{}.{},", n % 17, n * 7_919 % 10_000);
+    let mut tensor = b"{\"inputs\":[{\"name\":\"x\",\"shape\":[1,20000000],\"data\":[".to_vec();
+    let piece: String = (0..150_000).map(number).collect();
+    while tensor.len() < MEGABYTES << 20 {
+        tensor.extend_from_slice(piece.as_bytes());
+    }
+    tensor.extend_from_slice(b"0]}],\"outputs\":[{\"name\":\"y\",\"shape\":[1],\"data\":[1]}]}");
+    let text = format!("{{\"outputs\":[{{\"data\":[\"{}\"]}}]}}", "wörter ".repeat((MEGABYTES << 20) / 8));
+    for http2 in [false, true] {
+        let config = Config::rollout("payload: {protocol: open_inference, max_body: 64MiB}");
+        let envoy = between(&blue, &green, config).start().await;
+        let mut before = None;
+        for body in [Bytes::from_static(b"{}"), tensor.clone().into(), text.clone().into()] {
+            let mut connection = if http2 {
+                Connection::open_http2(envoy.address()).await.unwrap()
+            } else {
+                Connection::open(envoy.address()).await.unwrap()
+            };
+            let headers: &[(&str, &[u8])] = &[("content-type", b"application/json")];
+            let answer = connection.send(request("POST", "/", headers, body.clone())).await.unwrap();
+            assert_eq!(answer.status, 200);
+            assert!(answer.body == body, "HTTP/2 {http2}, {} bytes", body.len());
+            before.get_or_insert(peak_megabytes(envoy.id()));
+        }
+        let grown = peak_megabytes(envoy.id()) - before.unwrap();
+        assert!(grown < MEGABYTES as u64 / 2, "HTTP/2 {http2}: {grown} MB");
+        let metrics = envoy.metrics().await;
+        for kind in ["input", "output"] {
+            let labels = [("kind", kind), ("result", "too_large")];
+            assert_eq!(metrics.sum("changeover_payload_total", &labels), 2.0, "{kind}");
+        }
+        let read = metrics.sum("changeover_payload_read_bytes_total", &[("kind", "input")]);
+        assert_eq!(read, f64::from(2 * (64 << 20) + 2));
+    }
+}
