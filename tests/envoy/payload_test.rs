@@ -255,6 +255,9 @@ fn recorded(name: &str) -> (Vec<(String, String)>, Bytes) {
     (headers, Bytes::from(bytes).slice(end + 4..))
 }
 
+/// A metric, its labels, and its value for each of the requests.
+type Expected = (&'static str, &'static [(&'static str, &'static str)], f64);
+
 /// TensorFlow Serving's form, as KServe and its clients exchanged it.
 #[tokio::test(flavor = "multi_thread")]
 async fn recorded_requests_and_answers_count_as_what_they_hold() {
@@ -287,7 +290,7 @@ async fn recorded_requests_and_answers_count_as_what_they_hold() {
     })
     .await;
     // Two images of 64 pixels; one with a NaN; half a document; two numbers.
-    let expected: [(&str, &[(&str, &str)], f64); 8] = [
+    let expected: [Expected; 8] = [
         ("changeover_input_length_total", &[], 128.0 + 64.0 + 2.0),
         ("changeover_input_values_total", &[("field", "/instances/*/*")], 128.0 + 64.0 + 2.0),
         ("changeover_input_missing_total", &[("field", "/instances/*/*")], 1.0),
