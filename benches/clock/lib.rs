@@ -46,12 +46,14 @@ impl RootContext for Root {
         let mut rng = Rng::with_seed(1);
         let json = Head::default();
         let events = Head { framing: Framing::Events, ..json };
-        let kinds: [(&str, Protocol, Direction, Head, fn(&mut Rng) -> (String, f64)); 5] = [
+        let kinds: [(&str, Protocol, Direction, Head, fn(&mut Rng) -> (String, f64)); 7] = [
             ("skipping, per byte", Protocol::OpenInference, Direction::Input, json, skipped),
             ("text, per byte", Protocol::OpenAi, Direction::Input, json, text),
             ("short numbers, each", Protocol::OpenInference, Direction::Input, json, short_numbers),
             ("long numbers, each", Protocol::OpenInference, Direction::Input, json, long_numbers),
             ("events of a stream, each", Protocol::OpenAi, Direction::Output, events, stream),
+            ("tensors of 8 numbers, each", Protocol::OpenInference, Direction::Input, json, small_tensor),
+            ("chats of a sentence, each", Protocol::OpenAi, Direction::Input, json, small_chat),
         ];
         for (name, protocol, direction, head, document) in kinds {
             // Nothing is left out by a limit: what is named is what is read.
@@ -122,6 +124,16 @@ fn short_numbers(rng: &mut Rng) -> (String, f64) {
 fn long_numbers(rng: &mut Rng) -> (String, f64) {
     let numbers: Vec<String> = (0..8_192).map(|_| rng.f64().to_string()).collect();
     (tensor(&numbers), 8_192.0)
+}
+
+/// What a message costs beside its bytes.
+fn small_tensor(rng: &mut Rng) -> (String, f64) {
+    let numbers: Vec<String> = (0..8).map(|_| format!("{}", f64::from(rng.u8(..17)) / 16.0)).collect();
+    (tensor(&numbers), 1.0)
+}
+
+fn small_chat(rng: &mut Rng) -> (String, f64) {
+    (format!("{{\"messages\": [{{\"role\": \"user\", \"content\": \"{}\"}}]}}", words(rng, 8)), 1.0)
 }
 
 fn tensor(numbers: &[String]) -> String {

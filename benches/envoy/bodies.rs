@@ -27,6 +27,8 @@ const SLICE: Duration = Duration::from_millis(120);
 /// Of each variant with each kind of documents.
 const TURNS: usize = 4;
 const EVENTS: usize = 200;
+/// What benches/clock measures.
+const CLOCKED: usize = 7;
 
 /// The variants, in their order in samples.
 pub(crate) const VARIANTS: [&str; 4] =
@@ -287,8 +289,8 @@ pub(crate) async fn clock(cpus: &Cpus) -> Vec<(String, f64)> {
             Some((figure["what"].as_str()?.to_owned(), figure["nanoseconds"].as_f64()?))
         });
         // In the order in which they were measured: each VM says so, and they say the same.
-        let figures: Vec<(String, f64)> = figures.take(5).collect();
-        (figures.len() == 5).then_some(figures)
+        let figures: Vec<(String, f64)> = figures.take(CLOCKED).collect();
+        (figures.len() == CLOCKED).then_some(figures)
     })
     .await
 }
