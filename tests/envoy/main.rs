@@ -16,6 +16,7 @@ mod access_log_test;
 mod affinity_test;
 mod blue_green_test;
 mod breaker_test;
+mod clients_test;
 mod configuration_test;
 mod control_hardening_test;
 mod control_test;
