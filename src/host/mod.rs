@@ -16,6 +16,7 @@ mod memory;
 mod metrics;
 mod notices;
 mod root;
+mod shadow;
 mod shared;
 mod stream;
 mod vm;

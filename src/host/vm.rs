@@ -14,6 +14,7 @@ use super::effects::Effects;
 use super::log;
 use super::metrics::{Registry, Series};
 use super::notices::{self, Notices};
+use super::shadow::Shadows;
 use super::shared::{Kv, clock};
 use crate::config::{self, schema::Config};
 use crate::fleet::InUse;
@@ -165,6 +166,8 @@ pub(super) struct Vm {
     registry: Registry,
     /// Compressed bodies that are being read.
     pub(super) inflaters: Inflaters,
+    /// What is sent to shadows, to be compared.
+    pub(super) shadows: Shadows,
     /// A handful: one for each listener that is configured differently.
     slots: RefCell<Vec<(PluginId, Weak<Slot>)>>,
     /// Configurations that are being compiled, at most one of each slot.
@@ -185,6 +188,7 @@ impl Vm {
                 rng: RefCell::new(Rng::with_seed(calls::entropy())),
                 registry: Registry::default(),
                 inflaters: Inflaters::new(MOST_INFLATERS),
+                shadows: Shadows::default(),
                 slots: RefCell::default(),
                 loading: RefCell::default(),
                 config_hash: Cell::new(None),
@@ -261,6 +265,9 @@ impl Vm {
         let done = self.member.borrow_mut().tick(&mut Kv, &in_use(&loaded), clock(), &time);
         self.show_presence(&loaded, before);
         self.do_all(&loaded, root, done, &time);
+        self.shadows.forget_overdue();
+        self.shadows.send(root, &time);
+        self.registry.show_compared(&time);
         let took = calls::uptime().saturating_sub(began);
         ::log::debug!("tick {} took {} us", clock().tick(), took / 1_000);
         let member = self.member.borrow();
@@ -276,6 +283,11 @@ impl Vm {
         let (loaded, waiting, time) = (self.loaded(), notices::take(queue), time());
         let done = self.member.borrow_mut().look_again(&mut Kv, &in_use(&loaded), clock(), &waiting, &time);
         self.do_all(&loaded, root, done, &time);
+    }
+
+    /// Sends what was copied for shadows, from a callback of this root.
+    pub(super) fn send_to_shadows(&self, root: u32) {
+        self.shadows.send(root, &time());
     }
 
     /// Makes a change.

@@ -6,6 +6,7 @@ pub mod breaker;
 pub mod figure;
 pub mod ledger;
 pub mod load_report;
+pub mod mirrored;
 pub mod outcome;
 pub mod reader;
 pub mod series;

@@ -15,6 +15,7 @@
 mod affinity_test;
 mod blue_green_test;
 mod breaker_test;
+mod compare_test;
 mod configuration_test;
 mod control_hardening_test;
 mod control_test;
