@@ -268,8 +268,14 @@ async fn a_shadow_that_fails_is_told_apart_and_hurts_nobody() {
 async fn sums_hold_across_pushes_and_a_killed_shadow() {
     let (blue, green) = blue_and_green().await;
     blue.set(classifier(0));
-    green.set(classifier(1));
     let envoy = between_ecds(&blue, &green, Config::rollout(COMPARES)).workers(2).start().await;
+    // What waits for the shadow ends with the root that has sent it.
+    green.set(Behaviour::Gate);
+    Load::to(envoy.address()).each(ask).send(20).await.assert_all_ok();
+    wait_for("copies", async || (green.count() == 20).then_some(())).await;
+    envoy.push(&Config::rollout(&COMPARES.replace("timeout: 2s", "timeout: 9s"))).await;
+    assert_eq!(settled(&envoy, 20).await["cancelled"], 20);
+    green.set(classifier(1));
     let load = Load::to(envoy.address()).each(ask).per_second(1_000.0).start();
     for round in 0..5_u32 {
         let reached = 300 * u64::from(round + 1);
@@ -277,12 +283,14 @@ async fn sums_hold_across_pushes_and_a_killed_shadow() {
         let timeout = format!("timeout: {}s", 3 + round);
         envoy.push(&Config::rollout(&COMPARES.replace("timeout: 2s", &timeout))).await;
     }
+    // Its connections end with their next answer, and nobody listens for others.
+    green.set(Behaviour::Body("{}".into(), vec![("connection", "close")]));
     drop(green);
     let reached = load.sent() + 500;
     wait_for("requests", async || (load.sent() >= reached).then_some(())).await;
     let tally = load.stop().await;
     tally.assert_all_ok();
     assert_eq!(tally.from("blue"), tally.total());
-    let results = settled(&envoy, tally.total()).await;
+    let results = settled(&envoy, 20 + tally.total()).await;
     assert!(results["failed"] >= 1 && results["matched"] > 100, "{results:?}");
 }
