@@ -352,7 +352,7 @@ impl Stream {
         let outcome = routed.served.outcome(outcome);
         if let Some(copy) = routed.copy.take() {
             let is_answered = ended && (end.flags == 0 || from_upstream());
-            self.vm.shadows.end(copy, is_answered);
+            self.vm.shadows.end(*copy, is_answered);
         }
         let nanoseconds = now.saturating_sub(routed.begun);
         let tracked = routed.loaded.tracked(routed.rollout);
