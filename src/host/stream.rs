@@ -167,7 +167,9 @@ impl Stream {
         if decision.is_copy {
             return None;
         }
-        request.put(header::SHADOW, None);
+        if !loaded.plan.trusts_shadow_header {
+            request.put(header::SHADOW, None);
+        }
         let mut copy = None;
         if let Some(mirrored) = decision.mirror {
             if compares && is_sent(&&mirrored) {
