@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use super::calls::{self, Body, Headers};
+use super::loaded::Loaded;
 use super::memory::Bytes;
-use super::vm::Loaded;
 use crate::abi::pairs;
 use crate::compare::{self, Answer, Compared};
 use crate::model::header;
