@@ -3,34 +3,48 @@
 
 /// Writes headers as pairs.
 #[must_use]
-pub fn write(headers: &[(&str, String)]) -> Vec<u8> {
-    let size = |text: &str| u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes();
+pub fn write<N: AsRef<[u8]>, V: AsRef<[u8]>>(headers: &[(N, V)]) -> Vec<u8> {
+    let size = |text: &[u8]| u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes();
     let mut bytes = u32::try_from(headers.len()).unwrap_or(u32::MAX).to_le_bytes().to_vec();
     for (name, value) in headers {
-        bytes.extend([size(name), size(value)].concat());
+        bytes.extend([size(name.as_ref()), size(value.as_ref())].concat());
     }
-    for text in headers.iter().flat_map(|(name, value)| [*name, value]) {
-        bytes.extend(text.as_bytes());
+    for text in headers.iter().flat_map(|(name, value)| [name.as_ref(), value.as_ref()]) {
+        bytes.extend(text);
         bytes.push(0);
     }
     bytes
 }
 
+/// All headers, names and values, in order. `pairs` that are cut off have those that are there as a whole.
+pub fn all(pairs: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    places(pairs).filter_map(|(texts, at, name_size, value_size)| {
+        let (name, rest) = texts.get(at..)?.split_at_checked(name_size)?;
+        Some((name, rest.get(1..)?.get(..value_size)?))
+    })
+}
+
 /// The values of the headers with that name, in order. `pairs` that are cut off have those that are there as a whole.
 pub fn values<'a>(pairs: &'a [u8], name: &str) -> impl Iterator<Item = &'a [u8]> {
-    let (count, sizes) = pairs.split_first_chunk().unwrap_or((&[0; 4], &[]));
-    let (sizes, texts) = sizes.split_at_checked(number(*count).saturating_mul(8)).unwrap_or_default();
-    let mut at = 0_usize;
-    let headers = sizes.as_chunks().0.iter().map(move |[a, b, c, d, e, f, g, h]| {
-        let (name_size, value_size) = (number([*a, *b, *c, *d]), number([*e, *f, *g, *h]));
-        let header = (at, name_size, value_size);
-        at = at.saturating_add(name_size).saturating_add(value_size).saturating_add(2);
-        header
-    });
-    headers.filter(|(_, name_size, _)| *name_size == name.len()).filter_map(|(at, name_size, value_size)| {
+    // Most names are told apart by their length.
+    let as_long = places(pairs).filter(|(_, _, name_size, _)| *name_size == name.len());
+    as_long.filter_map(|(texts, at, name_size, value_size)| {
         let (found, rest) = texts.get(at..)?.split_at_checked(name_size)?;
         let value = rest.get(1..)?.get(..value_size)?;
         (found == name.as_bytes()).then_some(value)
+    })
+}
+
+/// Where headers stand: all texts, then for each the place of its name, and the sizes of name and value.
+fn places(pairs: &[u8]) -> impl Iterator<Item = (&[u8], usize, usize, usize)> {
+    let (count, sizes) = pairs.split_first_chunk().unwrap_or((&[0; 4], &[]));
+    let (sizes, texts) = sizes.split_at_checked(number(*count).saturating_mul(8)).unwrap_or_default();
+    let mut at = 0_usize;
+    sizes.as_chunks().0.iter().map(move |[a, b, c, d, e, f, g, h]| {
+        let (name_size, value_size) = (number([*a, *b, *c, *d]), number([*e, *f, *g, *h]));
+        let header = (texts, at, name_size, value_size);
+        at = at.saturating_add(name_size).saturating_add(value_size).saturating_add(2);
+        header
     })
 }
 
@@ -41,6 +55,10 @@ fn number(bytes: [u8; 4]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::{values, write};
+
+    fn everything(pairs: &[u8]) -> Vec<(&[u8], &[u8])> {
+        super::all(pairs).collect()
+    }
 
     fn all<'a>(pairs: &'a [u8], name: &str) -> Vec<&'a [u8]> {
         values(pairs, name).collect()
@@ -59,6 +77,7 @@ mod tests {
         assert_eq!(all(&pairs, "cookie"), [b"a=1", b"b=2"]);
         assert_eq!(all(&pairs, "x"), [b""]);
         assert_eq!(all(&pairs, "cooki"), [b""; 0]);
+        assert_eq!(write(&everything(&pairs)), pairs);
     }
 
     #[test]
@@ -66,6 +85,7 @@ mod tests {
         let whole = write(&[("a", "b".to_owned()), ("c", "d".to_owned())]);
         for end in 0..whole.len() - 1 {
             assert!(all(&whole[..end], "c").is_empty(), "{end} bytes");
+            assert!(everything(&whole[..end]).len() < 2, "{end} bytes");
         }
         for sizes in [[0xff_u8; 12], [1; 12]] {
             assert!(all(&sizes, "a").is_empty());

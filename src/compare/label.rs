@@ -94,7 +94,8 @@ fn name(label: Option<&Value>) -> String {
         Some(Value::String(text)) => cut(text, LONGEST_LABEL).to_owned(),
         // A whole number has one name, however it is written.
         Some(Value::Number(number)) if whole(number).is_none() => match number.as_f64() {
-            Some(real) if real.fract() == 0.0 => format!("{real:.0}"),
+            #[allow(clippy::cast_possible_truncation)] // within what doubles hold exactly
+            Some(real) if real.fract() == 0.0 && real.abs() < 9e15 => (real as i64).to_string(),
             _ => number.to_string(),
         },
         Some(other) => other.to_string(),

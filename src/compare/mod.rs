@@ -66,6 +66,15 @@ pub struct Compared {
     pub bytes: (u64, u64),
 }
 
+/// What is said of an answer of the shadow that is too long to be held: that it is not stable's, which was held.
+#[must_use]
+pub fn too_large(settings: &Settings, stable: &Answer, length: usize) -> Compared {
+    let mut found = Found::new(settings.keeps_values);
+    let own = stable.body.len();
+    found.add("", Kind::TooLarge, || (format!("{own} bytes"), format!("{length} bytes")));
+    Compared { agrees: false, found, labels: None, bytes: (own as u64, length as u64) }
+}
+
 /// Compares stable's answer with the shadow's.
 #[must_use]
 pub fn compare(settings: &Settings, stable: &Answer, shadow: &Answer) -> Compared {

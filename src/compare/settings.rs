@@ -30,12 +30,14 @@ impl Settings {
             pointer.remove(document);
         }
         // What stands deeper comes first: the order of an array depends on what is in it.
-        let mut unordered: Vec<&Pointer> = self.unordered.iter().collect();
-        unordered.sort_by_key(|pointer| std::cmp::Reverse(pointer.depth()));
-        for pointer in unordered {
+        let deepest = self.unordered.iter().map(Pointer::depth).max().unwrap_or(0);
+        let by_depth = (0..=deepest)
+            .rev()
+            .flat_map(|depth| self.unordered.iter().filter(move |pointer| pointer.depth() == depth));
+        for pointer in by_depth {
             pointer.each(document, &mut |value| {
                 if let Value::Array(elements) = value {
-                    elements.sort_by(in_order);
+                    elements.sort_unstable_by(in_order);
                 }
             });
         }

@@ -11,11 +11,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::compare::Compare;
 use super::de;
 use super::payload::Payload;
 use super::release::{Analysis, Ready, Step};
 use super::report::{Path, Problems, Shown};
-use super::units::{Duration, Percent, Sha256, Size};
+use super::units::{Count, Duration, Percent, Sha256, Size};
 use crate::model::Share;
 
 /// The configuration of one filter.
@@ -411,11 +412,38 @@ pub struct Mirror {
     pub percent: Percent,
     /// The methods that are mirrored. By default those that change nothing; models are asked by POST.
     pub methods: Vec<String>,
-    /// Requests with a longer body are not copied, nor are those that do not say how long it is.
+    /// Requests with a longer body are not copied. In `fire_and_forget` those that do not say how long it is are not either;
+    /// in `compare` answers with a longer body are not compared.
     #[serde(skip_serializing_if = "is_default_body")] // other configurations keep their hash
     pub max_body: Size,
     /// Who copies.
     pub mode: MirrorMode,
+    /// In `compare`: requests that each worker may have sent to the shadow at once. 64 unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_in_flight: Option<Count>,
+    /// In `compare`: what each worker may hold of requests and answers. 16 MiB unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<Size>,
+    /// In `compare`: the shadow is waited for so long. 5 s unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+    /// In `compare`: headers that the copy gets, in place of the request's.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub set_headers: BTreeMap<String, String>,
+    /// In `compare`: the copy keeps `cookie`, `authorization` and other credentials.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub forward_credentials: bool,
+    /// In `compare`: how the two answers are compared. Absent: all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compare: Option<Compare>,
+}
+
+impl Mirror {
+    /// What each worker may hold of requests and answers.
+    #[must_use]
+    pub fn max_bytes(&self) -> Size {
+        self.max_bytes.unwrap_or(Size::kib(16 * 1_024))
+    }
 }
 
 /// Bytes of a body that is copied: a quarter of what Envoy buffers of a connection.
@@ -433,6 +461,12 @@ impl Default for Mirror {
             methods: vec!["GET".into(), "HEAD".into()],
             max_body: DEFAULT_BODY,
             mode: MirrorMode::default(),
+            max_in_flight: None,
+            max_bytes: None,
+            timeout: None,
+            set_headers: BTreeMap::new(),
+            forward_credentials: false,
+            compare: None,
         }
     }
 }
@@ -445,6 +479,8 @@ pub enum MirrorMode {
     /// Envoy itself, by the route's `request_mirror_policies`; the answer is thrown away.
     #[default]
     FireAndForget,
+    /// The filter, once stable has answered; it compares the two answers.
+    Compare,
 }
 
 /// Where `x-changeover-version` is set to the version that serves a request.

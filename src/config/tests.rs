@@ -302,6 +302,56 @@ fn every_mistake_is_reported_with_its_place_and_remedy() {
             "labels.Stage: not a label name; expected lower-case letters, digits and _, at most 63, no digit first",
         ),
         (
+            "/mirror",
+            json!({"to": "green", "max_in_flight": 5}),
+            "mirror.max_in_flight: needs `mode: compare`; in fire_and_forget it is Envoy that copies",
+        ),
+        (
+            "/mirror",
+            json!({"to": "green", "compare": {}}),
+            "mirror.compare: needs `mode: compare`; in fire_and_forget it is Envoy that copies",
+        ),
+        (
+            "/mirror",
+            json!({"to": "green", "mode": "compare", "max_in_flight": 0}),
+            "mirror.max_in_flight: expected 1 to 1024",
+        ),
+        (
+            "/mirror",
+            json!({"to": "green", "mode": "compare", "max_bytes": "100KiB"}),
+            "mirror.max_body: 256KiB is over max_bytes (100KiB)",
+        ),
+        (
+            "/mirror",
+            json!({"to": "green", "mode": "compare", "max_bytes": "1024MiB"}),
+            "mirror.max_bytes: 1024MiB is out of range; expected 1B to 256MiB",
+        ),
+        (
+            "/mirror",
+            json!({"to": "green", "mode": "compare", "timeout": "1ms"}),
+            "mirror.timeout: expected a duration from 10ms to 5m",
+        ),
+        (
+            "/mirror",
+            json!({"to": "green", "mode": "compare", "set_headers": {"Host": "a"}}),
+            "mirror.set_headers.Host: Envoy's own to set; expected another header",
+        ),
+        (
+            "/mirror",
+            json!({"to": "green", "mode": "compare", "compare": {"ignore": ["id"]}}),
+            "mirror.compare.ignore[0]: \"id\" is no JSON pointer; expected it to begin with `/`",
+        ),
+        (
+            "/mirror",
+            json!({"to": "green", "mode": "compare", "compare": {"label": "/a/*"}}),
+            "mirror.compare.label: \"/a/*\" stands for several places; expected one without `*`",
+        ),
+        (
+            "/mirror",
+            json!({"to": "green", "mode": "compare", "compare": {"tolerance": {"relative": 2}}}),
+            "mirror.compare.tolerance.relative: 2 is out of range; expected 0 to 1",
+        ),
+        (
             "/labels/rollout",
             json!("a"),
             "labels.rollout: a label that the metrics already have; expected another name",

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use super::calls;
+use crate::abi::pairs;
 use crate::fleet::effect::Question;
 use crate::rollout::ready::{Answer, PATIENCE, Said};
 
@@ -28,7 +29,7 @@ impl Callouts {
             ("user-agent", "changeover".to_owned()),
         ];
         let timeout = u32::try_from(PATIENCE).unwrap_or(u32::MAX);
-        let Some(token) = calls::http_call(&ready.cluster, &headers, timeout) else {
+        let Some(token) = calls::http_call(&ready.cluster, &pairs::write(&headers), &[], timeout) else {
             return Err((rollout, Answer { asked, said: Said::NoAnswer }));
         };
         let mut open = self.open.borrow_mut();

@@ -166,6 +166,8 @@ pub(super) enum Body {
     Request = 0,
     /// The response's.
     Response = 1,
+    /// That of the answer to a callout, while it is being handled.
+    Callout = 4,
 }
 /// The answer to a call of gRPC.
 const GRPC_ANSWER: u32 = 5;
@@ -453,10 +455,11 @@ pub(super) fn set_context(context: u32) -> bool {
     unsafe { imports::proxy_set_effective_context(context) == OK }
 }
 
-/// Asks an upstream of Envoy's, for the root of the context that calls are about. Returns the number that goes with the
-/// answer; `None` where Envoy does not even try, as for a cluster that it does not know.
-pub(super) fn http_call(cluster: &str, headers: &[(&str, String)], timeout: u32) -> Option<u32> {
-    let (headers, mut token) = (pairs::write(headers), 0);
+/// Asks an upstream of Envoy's, for the root of the context that calls are about, with headers as [`pairs::write`] writes
+/// them. Returns the number that goes with the answer; `None` where Envoy does not even try, as for a cluster that it does
+/// not know.
+pub(super) fn http_call(cluster: &str, headers: &[u8], body: &[u8], timeout: u32) -> Option<u32> {
+    let mut token = 0;
     // SAFETY: the host reads the texts before it returns, and writes one u32; what has no bytes is not read.
     let status = unsafe {
         imports::proxy_http_call(
@@ -464,8 +467,8 @@ pub(super) fn http_call(cluster: &str, headers: &[(&str, String)], timeout: u32)
             cluster.len(),
             headers.as_ptr(),
             headers.len(),
-            std::ptr::null(),
-            0,
+            body.as_ptr(),
+            body.len(),
             std::ptr::null(),
             0,
             timeout,

@@ -107,8 +107,8 @@ extern "C" fn proxy_on_queue_ready(context: u32, queue: u32) {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn proxy_on_http_call_response(context: u32, token: u32, headers: usize, _: usize, _: usize) {
-    with_root(context, |root| root.on_http_call_response(token, headers > 0));
+extern "C" fn proxy_on_http_call_response(context: u32, token: u32, headers: usize, body: usize, _: usize) {
+    with_root(context, |root| root.on_http_call_response(token, (headers > 0).then_some(body)));
 }
 
 /// A call of gRPC has brought a message.

@@ -11,11 +11,14 @@ use json_sieve::Scalar;
 
 use super::calls::{self, Metric};
 use super::memory::Bytes;
+use crate::compare::Compared;
+use crate::compare::totals::Totals;
 use crate::model::Share;
 use crate::payload::exchange::{Exchange, is_label};
 use crate::routing::plan::Rollout;
 use crate::telemetry::figure::{self, About, Label};
 use crate::telemetry::load_report;
+use crate::telemetry::mirrored;
 use crate::telemetry::outcome::{Class, MirrorResult, Outcome, Served};
 use crate::telemetry::reader::{KnownLabels, Reader};
 use crate::telemetry::series::Owner;
@@ -51,6 +54,10 @@ pub(super) struct Series {
     response_bytes: Lazy,
     /// Of the version as the shadow.
     mirror_requests: [Lazy; MirrorResult::ALL.len()],
+    /// Of compared pairs: what they add up to, and the counters that show it.
+    compared: RefCell<Totals>,
+    compared_shown: RefCell<Vec<Shown>>,
+    has_compared: Cell<bool>,
     /// Of figures about bodies: the ids of those that were shown, by what they are about and their label's value.
     figures: RefCell<BTreeMap<About, Ids>>,
     /// The model server's own load: gauges by the metric's name.
@@ -58,6 +65,14 @@ pub(super) struct Series {
     weight: Lazy,
     /// The weight in force in this VM, where it is shown: 0 once no configuration names the version any more.
     weight_in_force: Cell<u64>,
+}
+
+/// A counter of compared pairs.
+struct Shown {
+    about: mirrored::About,
+    labels: String,
+    id: u32,
+    value: u64,
 }
 
 /// What is recorded of a request.
@@ -80,6 +95,9 @@ impl Series {
             request_bytes: Lazy::default(),
             response_bytes: Lazy::default(),
             mirror_requests: Default::default(),
+            compared: RefCell::default(),
+            compared_shown: RefCell::default(),
+            has_compared: Cell::new(false),
             figures: RefCell::default(),
             server_load: RefCell::default(),
             weight: Lazy::default(),
@@ -129,6 +147,36 @@ impl Series {
         if let Some(requests) = self.mirror_requests.get(result.index()) {
             let id = requests.id(Metric::Counter, || self.owner.mirror_requests(result));
             id.into_iter().for_each(calls::increment);
+        }
+    }
+
+    /// Counts a pair of which this is the shadow's; `None`: it gave no answer. It is shown at the next tick.
+    pub(super) fn note_compared(&self, pair: Option<&Compared>) {
+        self.compared.borrow_mut().count(pair);
+        self.has_compared.set(true);
+    }
+
+    /// Shows what was compared, while there is `time`. What is left comes with the next tick.
+    fn show_compared(&self, time: &dyn Fn() -> bool) {
+        if !self.has_compared.take() {
+            return;
+        }
+        let mut all = self.compared_shown.borrow_mut();
+        for (about, labels, value) in mirrored::figures(&self.compared.borrow()) {
+            let known = all.iter_mut().find(|shown| shown.about == about && shown.labels == labels);
+            if let Some(shown) = known {
+                if value > shown.value {
+                    calls::add(shown.id, value.saturating_sub(shown.value));
+                    shown.value = value;
+                }
+            } else if !time() {
+                self.has_compared.set(true);
+            } else if let Some(id) =
+                calls::define_metric(Metric::Counter, &self.owner.compared(about, &labels))
+            {
+                calls::add(id, value);
+                all.push(Shown { about, labels, id, value });
+            }
         }
     }
 
@@ -233,6 +281,11 @@ impl Registry {
         };
         let owners = rollout.versions.iter().map(|v| Owner::new(&rollout.name, &v.name, &rollout.labels));
         owners.map(series).collect()
+    }
+
+    /// Shows what was compared with the answers of shadows, while there is `time`.
+    pub(super) fn show_compared(&self, time: &dyn Fn() -> bool) {
+        self.series.borrow().values().for_each(|series| series.show_compared(time));
     }
 
     /// Takes the weights in force over into the gauges that are shown: `in_force` names them all, and what

@@ -64,12 +64,19 @@ impl Root {
     }
 
     pub(super) fn on_queue_ready(&mut self, queue: u32) {
-        self.vm.look_again(self.id, queue);
+        if self.vm.shadows.is_woken_by(queue) {
+            self.vm.send_to_shadows(self.id);
+        } else {
+            self.vm.look_again(self.id, queue);
+        }
     }
 
-    /// The answer to a callout; without headers when none came.
-    pub(super) fn on_http_call_response(&mut self, token: u32, is_answered: bool) {
-        let status = if is_answered { calls::status(Headers::CalloutResponse) } else { None };
+    /// The answer to a callout, with a body of so many bytes; `None`: none came, and there are no headers to ask for.
+    pub(super) fn on_http_call_response(&mut self, token: u32, body: Option<usize>) {
+        if self.vm.shadows.answered(token, body, &self.vm.inflaters) {
+            return;
+        }
+        let status = body.and_then(|_| calls::status(Headers::CalloutResponse));
         self.vm.answered(token, status);
     }
 
@@ -88,6 +95,7 @@ impl Root {
         // Envoy's timer would go on without a root to call.
         calls::set_tick_period(0);
         self.vm.notices.leave(self.id);
+        self.vm.shadows.leave(self.id);
         self.vm.left(self.id);
     }
 }

@@ -6,10 +6,12 @@ use std::rc::Rc;
 
 use super::bodies::Bodies;
 use super::calls::{self, Headers};
+use super::loaded::Loaded;
 use super::memory::Bytes;
 use super::metrics::{Facts, Series};
+use super::shadow::Copied;
 use super::shared::tick_at;
-use super::vm::{Loaded, Slot, Vm};
+use super::vm::{Slot, Vm};
 use crate::abi::pairs;
 use crate::model::{Draw, header};
 use crate::routing::affinity::is_shared;
@@ -54,6 +56,8 @@ struct Routed {
     served: Served,
     /// Set if the bodies are read.
     bodies: Option<Box<Bodies>>,
+    /// Set if the request is copied, to be sent to a shadow.
+    copy: Option<Box<Copied>>,
     /// Set if the model server is asked for its load.
     load: Option<LoadAsked>,
     set_cookie: Option<String>,
@@ -152,7 +156,9 @@ impl Stream {
         request.put(header::VERSION, told.map(|version| version.name.as_str()));
         let mirrored = drawn.as_ref().and_then(|(_, decision)| decision.mirror.as_ref());
         let is_sent = |mirrored: &&Mirrored| mirrored.result == MirrorResult::Sent;
-        let shadow = mirrored.filter(is_sent).and_then(|mirrored| version_at(mirrored.to));
+        let compares = settings.is_some_and(|settings| settings.comparison().is_some());
+        let copied_by_envoy = mirrored.filter(is_sent).filter(|_| !compares);
+        let shadow = copied_by_envoy.and_then(|mirrored| version_at(mirrored.to));
         request.put(header::MIRROR, shadow.map(|shadow| shadow.cluster.as_str()));
         let (rollout, decision) = drawn?;
         version?;
@@ -165,10 +171,13 @@ impl Stream {
         if !loaded.plan.trusts_shadow_header {
             request.put(header::SHADOW, None);
         }
-        if let Some(mirrored) = decision.mirror
-            && let Some(shadow) = loaded.series(rollout, mirrored.to)
-        {
-            shadow.count_mirrored(mirrored.result);
+        let mut copy = None;
+        if let Some(mirrored) = decision.mirror {
+            if compares && is_sent(&&mirrored) {
+                copy = self.vm.shadows.copy(loaded, rollout, mirrored.to);
+            } else if let Some(shadow) = loaded.series(rollout, mirrored.to) {
+                shadow.count_mirrored(mirrored.result);
+            }
         }
         let set_cookie = decision.cookie.map(|(cookie, id)| {
             let secure =
@@ -194,6 +203,7 @@ impl Stream {
             body_ended: false,
             served: Served::Unknown,
             bodies,
+            copy,
             load,
             set_cookie,
         })
@@ -215,6 +225,7 @@ impl Stream {
         self.routed = loaded.and_then(|loaded| self.route(&loaded, &request));
         if let Some(routed) = self.routed.as_mut().filter(|_| end_of_stream) {
             routed.ask(routed.begun);
+            routed.copy.iter_mut().for_each(|copy| copy.end_request());
         }
     }
 
@@ -223,6 +234,9 @@ impl Stream {
             routed.request_bytes = routed.request_bytes.saturating_add(size as u64);
             if let Some(bodies) = &mut routed.bodies {
                 bodies.read_request(size);
+            }
+            if let Some(copy) = &mut routed.copy {
+                copy.read_request(size);
             }
         }
         if end_of_stream {
@@ -234,6 +248,7 @@ impl Stream {
     pub(super) fn on_request_trailers(&mut self) {
         if let Some(routed) = &mut self.routed {
             routed.ask(calls::uptime());
+            routed.copy.iter_mut().for_each(|copy| copy.end_request());
         }
     }
 
@@ -275,6 +290,9 @@ impl Stream {
         {
             bodies.answer(reader, &self.vm.inflaters);
         }
+        if let Some(copy) = &mut routed.copy {
+            copy.answer(&self.vm.inflaters);
+        }
         routed.look_who_serves(tick_at(asked));
         routed.show_load(Headers::Response);
         let rollout = routed.loaded.plan.rollouts().get(routed.rollout);
@@ -294,6 +312,9 @@ impl Stream {
             routed.response_bytes = routed.response_bytes.saturating_add(size as u64);
             if let Some(bodies) = &mut routed.bodies {
                 bodies.read_answer(size);
+            }
+            if let Some(copy) = &mut routed.copy {
+                copy.read_answer(size);
             }
             if end_of_stream {
                 routed.pass_answer();
@@ -333,6 +354,10 @@ impl Stream {
         let outcome =
             rollout.map_or(Outcome::Aborted, |rollout| end.outcome(&rollout.failures, from_upstream));
         let outcome = routed.served.outcome(outcome);
+        if let Some(copy) = routed.copy.take() {
+            let is_answered = ended && (end.flags == 0 || from_upstream());
+            self.vm.shadows.end(*copy, is_answered);
+        }
         let nanoseconds = now.saturating_sub(routed.begun);
         let tracked = routed.loaded.tracked(routed.rollout);
         let read =

@@ -11,9 +11,11 @@ use fastrand::Rng;
 
 use super::calls::{self, Metric};
 use super::effects::Effects;
+use super::loaded::Loaded;
 use super::log;
 use super::metrics::{Registry, Series};
 use super::notices::{self, Notices};
+use super::shadow::Shadows;
 use super::shared::{Kv, agree_on_clock, clock};
 use super::store::Store;
 use crate::config::{self, schema::Config};
@@ -23,13 +25,11 @@ use crate::fleet::member::{Changed, Member};
 use crate::fleet::presence::VmId;
 use crate::fleet::store::call::Answer;
 use crate::fleet::store::member::Settings;
-use crate::model::Share;
 use crate::payload::encoding::Inflaters;
 use crate::rollout::change::{Change, NotChanged};
 use crate::routing::plan::{Plan, Rollout};
 use crate::routing::shadowing;
 use crate::telemetry::breaker::Trip;
-use crate::telemetry::reader::Reader;
 use crate::telemetry::series;
 use crate::telemetry::tracked::Tracked;
 
@@ -38,56 +38,6 @@ const LONGEST_CALLBACK: u64 = 2_000_000;
 
 /// Compressed bodies that are read at once: about 43 KB each.
 const MOST_INFLATERS: u32 = 64;
-
-/// A configuration in use.
-pub(super) struct Loaded {
-    pub(super) plan: Plan,
-    hash: u64,
-    /// When it was loaded, by the clock that all VMs share.
-    loaded_at: u64,
-    /// By rollout: what is counted for the judge, where there is one.
-    tracked: Vec<Option<Rc<Tracked>>>,
-    /// By rollout and version.
-    series: Vec<Vec<Rc<Series>>>,
-    /// By rollout: whether a request has come, and its weights are shown.
-    seen: Vec<Cell<bool>>,
-    /// What its warnings are made of, until they are logged.
-    unlogged: RefCell<Option<Config>>,
-}
-
-impl Loaded {
-    /// The series of a version.
-    pub(super) fn series(&self, rollout: usize, version: usize) -> Option<&Series> {
-        self.series.get(rollout)?.get(version).map(Rc::as_ref)
-    }
-
-    /// How bodies of a rollout are read, if they are.
-    pub(super) fn reader(&self, rollout: usize) -> Option<&Reader> {
-        self.plan.rollouts().get(rollout)?.reader()
-    }
-
-    /// What is counted of a rollout that is judged.
-    pub(super) fn tracked(&self, rollout: usize) -> Option<&Tracked> {
-        self.tracked.get(rollout)?.as_deref()
-    }
-
-    /// Shows a rollout's weights from its first request on.
-    pub(super) fn show_weights(&self, rollout: usize) {
-        if self.seen.get(rollout).is_none_or(|seen| seen.replace(true)) {
-            return;
-        }
-        if let (Some(series), Some(rollout)) = (self.series.get(rollout), self.plan.rollouts().get(rollout)) {
-            series.iter().zip(rollout.weights()).for_each(|(series, weight)| series.show_weight(weight));
-        }
-    }
-
-    /// The series of the rollouts that are shown, with their weights in force.
-    fn weights(&self) -> impl Iterator<Item = (&Rc<Series>, Share)> {
-        let rollouts = self.plan.rollouts().iter().zip(&self.series).zip(&self.seen);
-        let shown = rollouts.filter(|(_, seen)| seen.get());
-        shown.flat_map(|((rollout, series), _)| series.iter().zip(rollout.weights()))
-    }
-}
 
 /// A configuration that is being compiled. With thousands of rollouts that takes longer than requests should wait.
 struct Loading {
@@ -172,6 +122,8 @@ pub(super) struct Vm {
     registry: Registry,
     /// Compressed bodies that are being read.
     pub(super) inflaters: Inflaters,
+    /// What is sent to shadows, to be compared.
+    pub(super) shadows: Shadows,
     /// A handful: one for each listener that is configured differently.
     slots: RefCell<Vec<(PluginId, Weak<Slot>)>>,
     /// Configurations that are being compiled, at most one of each slot.
@@ -193,6 +145,7 @@ impl Vm {
                 rng: RefCell::new(Rng::with_seed(calls::entropy())),
                 registry: Registry::default(),
                 inflaters: Inflaters::new(MOST_INFLATERS),
+                shadows: Shadows::default(),
                 slots: RefCell::default(),
                 loading: RefCell::default(),
                 config_hash: Cell::new(None),
@@ -286,6 +239,9 @@ impl Vm {
         let done = self.member.borrow_mut().tick(&mut Kv, &in_use(&loaded), clock(), &time);
         self.show_presence(&loaded, before);
         self.do_all(&loaded, root, done, &time);
+        self.shadows.forget_overdue();
+        self.shadows.send(root, &time);
+        self.registry.show_compared(&time);
         self.call_store(root);
         let took = calls::uptime().saturating_sub(began);
         ::log::debug!("tick {} took {} us", clock().tick(), took / 1_000);
@@ -337,6 +293,11 @@ impl Vm {
         let (loaded, time) = (self.loaded(), time());
         let done = self.member.borrow_mut().answered(&mut Kv, &in_use(&loaded), answer, clock(), &time);
         self.do_all(&loaded, root, done, &time);
+    }
+
+    /// Sends what was copied for shadows, from a callback of this root.
+    pub(super) fn send_to_shadows(&self, root: u32) {
+        self.shadows.send(root, &time());
     }
 
     /// Makes a change.

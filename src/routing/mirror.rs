@@ -1,8 +1,9 @@
-//! Which requests are copied to a shadow: a version whose answers are discarded.
+//! Which requests are copied to a shadow: a version whose answers reach no client.
 
 use super::request::{Facts, Request};
-use crate::config::schema;
-use crate::model::Share;
+use crate::compare::settings::Settings;
+use crate::config::schema::{self, MirrorMode};
+use crate::model::{Share, header};
 use crate::telemetry::outcome::MirrorResult;
 
 /// A rollout's mirror, compiled.
@@ -14,6 +15,67 @@ pub(super) struct Mirror {
     methods: Vec<Vec<u8>>,
     /// Bytes of a body that is copied, at most.
     max_body: u64,
+    /// How answers are compared, if they are.
+    comparison: Option<Comparison>,
+}
+
+/// How the filter copies requests and compares answers.
+#[derive(Debug)]
+pub struct Comparison {
+    /// How two answers are compared.
+    pub settings: Settings,
+    /// Bytes of a body that is held, at most: a request's, stable's answer's, the shadow's.
+    pub max_body: usize,
+    /// Requests that a worker may have sent to the shadow at once.
+    pub max_in_flight: usize,
+    /// Bytes that a worker may hold.
+    pub max_bytes: usize,
+    /// Milliseconds that the shadow is waited for.
+    pub timeout: u32,
+    /// Headers that copies get, with names in lower case.
+    pub set_headers: Vec<(String, String)>,
+    /// Whether copies keep credentials.
+    pub forwards_credentials: bool,
+}
+
+impl Comparison {
+    fn new(config: &schema::Mirror) -> Self {
+        let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let headers = config.set_headers.iter();
+        Self {
+            settings: config.compare.clone().unwrap_or_default().settings(),
+            max_body: size(config.max_body.bytes()),
+            max_in_flight: config.max_in_flight.map_or(64, |most| size(most.get())),
+            max_bytes: size(config.max_bytes().bytes()),
+            timeout: config.timeout.map_or(5_000, |time| u32::try_from(time.as_millis()).unwrap_or(u32::MAX)),
+            set_headers: headers.map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect(),
+            forwards_credentials: config.forward_credentials,
+        }
+    }
+
+    /// Whether a copy has the header of a request, by its name in lower case. Not what is between two hops, what Envoy sets
+    /// itself or obeys, what the filter uses, what an answer's encoding depends on, or credentials.
+    #[must_use]
+    pub fn keeps(&self, name: &[u8]) -> bool {
+        const HOPS: [&[u8]; 10] = [
+            b"accept-encoding",
+            b"connection",
+            b"content-length",
+            b"expect",
+            b"keep-alive",
+            b"proxy-connection",
+            b"te",
+            b"trailer",
+            b"transfer-encoding",
+            b"upgrade",
+        ];
+        const CREDENTIALS: [&[u8]; 5] =
+            [b"api-key", b"authorization", b"cookie", b"proxy-authorization", b"x-api-key"];
+        let is_own = name.starts_with(b"x-envoy-") || header::ALL.iter().any(|own| own.as_bytes() == name);
+        let is_set = self.set_headers.iter().any(|(set, _)| set.as_bytes() == name);
+        let is_secret = !self.forwards_credentials && CREDENTIALS.contains(&name);
+        !(is_own || is_set || is_secret || HOPS.contains(&name))
+    }
 }
 
 /// A request that was drawn for the shadow.
@@ -34,6 +96,7 @@ impl Mirror {
             to,
             share: config.percent.0,
             max_body: config.max_body.bytes(),
+            comparison: (config.mode == MirrorMode::Compare).then(|| Comparison::new(config)),
             methods: config.methods.iter().map(|method| method.clone().into_bytes()).collect(),
         }
     }
@@ -43,7 +106,13 @@ impl Mirror {
         self.share
     }
 
-    /// What becomes of a request that was drawn.
+    /// How answers are compared, if they are.
+    pub(super) fn comparison(&self) -> Option<&Comparison> {
+        self.comparison.as_ref()
+    }
+
+    /// What becomes of a request that was drawn. One that is to be compared is sent once stable has answered, if nothing
+    /// prevents that.
     pub(super) fn decide<R: Request>(&self, facts: &Facts<'_, R>) -> Mirrored {
         let result = if facts.method() == b"CONNECT" || facts.request().header("upgrade").is_some() {
             MirrorResult::SkippedUpgrade
@@ -64,6 +133,8 @@ impl Mirror {
         let length = facts.request().header("content-length");
         let length = length.and_then(|length| std::str::from_utf8(&length).ok()?.parse::<u64>().ok());
         match length {
+            // The filter sees how long it is.
+            None if self.comparison.is_some() => MirrorResult::Sent,
             None => MirrorResult::SkippedUnknownLength,
             Some(length) if length > self.max_body => MirrorResult::SkippedTooLarge,
             Some(_) => MirrorResult::Sent,

@@ -10,7 +10,7 @@ use super::affinity::{Affinity, Cookie, User, cookie_of};
 use super::assign::{Salt, Split, to_bucket};
 use super::log::{self, By};
 use super::matcher::Matcher;
-use super::mirror::{Mirror, Mirrored};
+use super::mirror::{Comparison, Mirror, Mirrored};
 use super::request::{Facts, Request};
 use crate::config::schema::{self, Config};
 use crate::model::{Assignment, Draw, Share, Side, Unit, UserHash, header};
@@ -395,6 +395,12 @@ impl Rollout {
                 bucket < reader.sample.basis_points()
             }
         }
+    }
+
+    /// How the shadow's answers are compared, if they are.
+    #[must_use]
+    pub fn comparison(&self) -> Option<&Comparison> {
+        self.mirror.as_ref()?.comparison()
     }
 
     /// How bodies are read, if they are.

@@ -7,6 +7,7 @@ pub mod figure;
 pub mod latency;
 pub mod ledger;
 pub mod load_report;
+pub mod mirrored;
 pub mod outcome;
 pub mod reader;
 pub mod series;

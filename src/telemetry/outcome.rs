@@ -135,11 +135,20 @@ impl Class {
     }
 }
 
-/// What becomes of a request that was drawn for the shadow.
+/// What becomes of a request that was drawn for the shadow. Each is sent or skipped; what is sent to be compared matches,
+/// differs, fails or is cancelled besides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MirrorResult {
     /// Envoy is asked to copy it.
     Sent,
+    /// The two answers agree.
+    Matched,
+    /// The two answers differ.
+    Differed,
+    /// The shadow gave no answer of its own.
+    Failed,
+    /// The shadow's answer was no longer waited for, because a configuration took the place of the one that had sent it.
+    Cancelled,
     /// Its method is not mirrored.
     SkippedMethod,
     /// It opens a tunnel, which has no copy.
@@ -148,16 +157,35 @@ pub enum MirrorResult {
     SkippedTooLarge,
     /// It does not say how long its body is.
     SkippedUnknownLength,
+    /// To be compared: too many wait for the shadow.
+    SkippedInFlight,
+    /// To be compared: too many bytes are held.
+    SkippedMemory,
+    /// To be compared: stable's answer is encoded.
+    SkippedEncoding,
+    /// To be compared: stable's answer did not come as a whole.
+    SkippedUnanswered,
+    /// To be compared: Envoy has no such cluster, or refuses the request.
+    SkippedRefused,
 }
 
 impl MirrorResult {
     /// All results, in the order of their [`MirrorResult::index`].
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 14] = [
         Self::Sent,
+        Self::Matched,
+        Self::Differed,
+        Self::Failed,
+        Self::Cancelled,
         Self::SkippedMethod,
         Self::SkippedUpgrade,
         Self::SkippedTooLarge,
         Self::SkippedUnknownLength,
+        Self::SkippedInFlight,
+        Self::SkippedMemory,
+        Self::SkippedEncoding,
+        Self::SkippedUnanswered,
+        Self::SkippedRefused,
     ];
 
     /// The value of the label `result`.
@@ -165,10 +193,19 @@ impl MirrorResult {
     pub fn label(self) -> &'static str {
         match self {
             Self::Sent => "sent",
+            Self::Matched => "matched",
+            Self::Differed => "differed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
             Self::SkippedMethod => "skipped_method",
             Self::SkippedUpgrade => "skipped_upgrade",
             Self::SkippedTooLarge => "skipped_too_large",
             Self::SkippedUnknownLength => "skipped_unknown_length",
+            Self::SkippedInFlight => "skipped_in_flight",
+            Self::SkippedMemory => "skipped_memory",
+            Self::SkippedEncoding => "skipped_encoding",
+            Self::SkippedUnanswered => "skipped_unanswered",
+            Self::SkippedRefused => "skipped_refused",
         }
     }
 

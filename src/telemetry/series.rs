@@ -4,6 +4,7 @@
 //! is in none of the values; a dot would be in some, a build's version for one.
 
 use super::figure::About;
+use super::mirrored;
 use super::outcome::{Class, MirrorResult, Outcome};
 
 /// Whose series they are: everything of a name behind the metric's own part.
@@ -73,6 +74,12 @@ impl Owner {
     #[must_use]
     pub fn server_load(&self, metric: &str) -> String {
         format!("changeover_server_load{};metric={metric}{}", self.rollout_and_version, self.labels)
+    }
+
+    /// The series of what compared pairs add up to, with labels as they stand behind a name. Counters.
+    #[must_use]
+    pub fn compared(&self, about: mirrored::About, labels: &str) -> String {
+        format!("{}{}{labels}{}", about.metric(), self.rollout_and_version, self.labels)
     }
 
     fn named(&self, metric: &str) -> String {

@@ -17,6 +17,7 @@ mod affinity_test;
 mod blue_green_test;
 mod breaker_test;
 mod clients_test;
+mod compare_test;
 mod configuration_test;
 mod control_hardening_test;
 mod control_test;

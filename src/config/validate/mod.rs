@@ -1,5 +1,6 @@
 //! The rules of a configuration beyond its types. All errors are reported, not only the first.
 
+mod mirror;
 mod payload;
 mod release;
 
@@ -32,7 +33,7 @@ const LONGEST_HOST: usize = 253;
 const LONGEST_TTL: u64 = 400 * 24 * 3_600_000;
 
 /// Labels the metrics have themselves, now or by their contract.
-const RESERVED_LABELS: [&str; 17] = [
+const RESERVED_LABELS: [&str; 18] = [
     "rollout",
     "version",
     "class",
@@ -48,6 +49,7 @@ const RESERVED_LABELS: [&str; 17] = [
     "field",
     "kind",
     "label",
+    "shadow",
     "what",
     "le",
 ];
@@ -184,15 +186,7 @@ fn validate_rollout(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems)
         self::overrides(overrides, &path.field("override"), problems);
     }
     if let Some(mirror) = &rollout.mirror {
-        let path = path.field("mirror");
-        methods(&mirror.methods, &path.field("methods"), problems);
-        if mirror.max_body > LARGEST_BODY {
-            let message = format!("{} is over the limit of {LARGEST_BODY}", mirror.max_body);
-            problems.add(&path.field("max_body"), message);
-        }
-        if mirror.to.is_empty() {
-            problems.add(&path.field("to"), "missing; expected the name of a version");
-        }
+        self::mirror::mirror(mirror, &path.field("mirror"), problems);
     }
     if let Some(payload) = &rollout.payload {
         payload::payload(payload, &path.field("payload"), problems);

@@ -388,7 +388,7 @@ fn promote_when(promote: &PromoteWhen, path: &Path<'_>, problems: &mut Problems)
 }
 
 /// Checks that a number lies between two others, inclusive.
-fn within(number: f64, least: f64, most: f64, path: &Path<'_>, problems: &mut Problems) {
+pub(super) fn within(number: f64, least: f64, most: f64, path: &Path<'_>, problems: &mut Problems) {
     if !(least..=most).contains(&number) {
         problems.add(path, format_args!("{number} is out of range; expected {least} to {most}"));
     }

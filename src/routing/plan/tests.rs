@@ -246,6 +246,39 @@ fn only_bodies_that_envoy_can_hold_are_mirrored() {
 }
 
 #[test]
+fn a_filter_that_copies_itself_sees_how_long_a_body_is_and_keeps_secrets() {
+    let plan = plan(json!({"mirror": {
+        "to": "green", "mode": "compare", "methods": ["POST"], "max_body": "1KiB",
+        "set_headers": {"X-Team": "a"},
+    }}));
+    let decide = |request: Sample| {
+        let (_, decision) = plan.route(&request, &mut Rng::with_seed(1)).unwrap();
+        decision.mirror.map(|mirrored| mirrored.result)
+    };
+    let with_length =
+        |length: &str| Sample::new("POST", "h", "/").with(&[("content-length", length)]).with_body();
+    assert_eq!(decide(Sample::new("POST", "h", "/").with_body()), Some(MirrorResult::Sent), "chunked");
+    assert_eq!(decide(with_length("1025")), Some(MirrorResult::SkippedTooLarge));
+    let comparison = plan.rollouts()[0].comparison().unwrap();
+    for kept in [&b"x-request-id"[..], b"traceparent", b":path", b"x-other", b"x-changeover-other"] {
+        assert!(comparison.keeps(kept), "{}", String::from_utf8_lossy(kept));
+    }
+    let left_out: [&[u8]; 8] = [
+        b"cookie",
+        b"authorization",
+        b"x-api-key",
+        b"content-length",
+        b"accept-encoding",
+        b"x-envoy-retry-on",
+        b"x-changeover-cluster",
+        b"x-team",
+    ];
+    for left_out in left_out {
+        assert!(!comparison.keeps(left_out), "{}", String::from_utf8_lossy(left_out));
+    }
+}
+
+#[test]
 fn copies_of_another_envoy_are_nobodys_where_they_are_trusted() {
     let decided = |trusts: bool, headers: &[(&str, &str)]| {
         let plan = plan(json!({

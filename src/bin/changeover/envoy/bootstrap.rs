@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use changeover::config::schema::Config;
+use changeover::config::schema::{Config, MirrorMode};
 
 use super::{Findings, Node, is_loopback};
 
@@ -72,8 +72,14 @@ fn labels(bootstrap: &Node<'_>, configs: &[&Config], findings: &mut Findings) {
     let mut wanted = BTreeSet::from(LABELS);
     for rollout in configs.iter().flat_map(|config| &config.rollouts) {
         wanted.extend(rollout.labels.keys().map(String::as_str));
-        if rollout.mirror.is_some() {
+        if let Some(mirror) = &rollout.mirror {
             wanted.insert("result");
+            if mirror.mode == MirrorMode::Compare {
+                wanted.extend(["field", "kind"]);
+                if mirror.compare.as_ref().is_some_and(|compare| compare.label.is_some()) {
+                    wanted.extend(["label", "shadow"]);
+                }
+            }
         }
         if let Some(payload) = &rollout.payload {
             wanted.extend(["kind", "result"]);
@@ -142,6 +148,11 @@ mod tests {
         let rows = [
             ("weights: {g: 5}", vec![]),
             ("mirror: {to: g}", vec!["result"]),
+            ("mirror: {to: g, mode: compare, compare: {}}", vec!["field", "kind", "result"]),
+            (
+                "mirror: {to: g, mode: compare, compare: {label: /a}}",
+                vec!["field", "kind", "label", "result", "shadow"],
+            ),
             ("labels: {pipeline: shop, stage: ranking}", vec!["pipeline", "stage"]),
             ("steps: [{set_weight: 5}, {pause: {}}]", vec!["phase"]),
             ("blue_green: {bake: {weight: 5, duration: 1m}}, analysis: {}", vec!["metric", "phase"]),
@@ -154,7 +165,7 @@ mod tests {
             ("analysis: {}, weights: {g: 5}", vec!["metric", "phase"]),
         ];
         // All other rules of the snippet are always needed.
-        let others = ["field", "kind", "label", "metric", "phase", "pipeline", "result", "stage"];
+        let others = ["field", "kind", "label", "metric", "phase", "pipeline", "result", "shadow", "stage"];
         for (fields, own) in rows {
             let rules = TAGS.lines().filter_map(|line| line.split_once("{tag_name: ")?.1.split_once(','));
             for (label, _) in rules {

@@ -5,7 +5,7 @@ mod settings;
 pub(crate) mod takes;
 mod walk;
 
-use changeover::config::schema::Config;
+use changeover::config::schema::{Config, MirrorMode, Rollout};
 pub(crate) use changeover::model::header::{CLUSTER, MIRROR, SHADOW};
 
 use super::{Findings, Node};
@@ -44,7 +44,7 @@ pub(crate) fn check(
     for rollout in config.into_iter().flat_map(|config| &config.rollouts) {
         walk::check(rollout, &routes, findings);
     }
-    if config.is_some_and(|config| config.rollouts.iter().any(|rollout| rollout.mirror.is_some())) {
+    if config.is_some_and(|config| config.rollouts.iter().any(is_copied_by_envoy)) {
         hosts.iter().filter(|host| obeys_somewhere(host)).for_each(|host| mirror(host, &routes, findings));
     }
 }
@@ -115,6 +115,11 @@ fn obeys_somewhere(host: &Node<'_>) -> bool {
         let exact = route.field("route").is_some_and(|action| action.text("cluster").is_some());
         follows_header(route) || (asks_for_header(route) && exact)
     })
+}
+
+/// Whether Envoy copies a rollout's requests. Where the filter does, no route has a part in it.
+fn is_copied_by_envoy(rollout: &Rollout) -> bool {
+    rollout.mirror.as_ref().is_some_and(|mirror| mirror.mode == MirrorMode::FireAndForget)
 }
 
 /// The filter's headers on an upstream's answer are for no client: the routes remove them, the virtual host or the whole.

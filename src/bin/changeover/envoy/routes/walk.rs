@@ -4,7 +4,7 @@
 use changeover::config::schema::Rollout;
 
 use super::takes::{Requests, Takes};
-use super::{CLUSTER, Findings, Node, follows_header, hosts, obeys_somewhere, settings};
+use super::{CLUSTER, Findings, Node, follows_header, hosts, is_copied_by_envoy, obeys_somewhere, settings};
 
 /// Checks where the requests of a rollout end.
 pub(super) fn check(rollout: &Rollout, routes: &Node<'_>, findings: &mut Findings) {
@@ -110,7 +110,8 @@ fn leads(route: &Node<'_>, cluster: &str, header: Option<&str>) -> Leads {
 
 /// What the filter may write into the header of copies: nothing, or the cluster of the shadow.
 fn shadows(rollout: &Rollout) -> impl Iterator<Item = Option<&str>> {
-    let shadow = rollout.mirror.as_ref().map(|mirror| Some(cluster_of(rollout, &mirror.to)));
+    let mirror = rollout.mirror.as_ref().filter(|_| is_copied_by_envoy(rollout));
+    let shadow = mirror.map(|mirror| Some(cluster_of(rollout, &mirror.to)));
     std::iter::once(None).chain(shadow)
 }
 

@@ -1,0 +1,61 @@
+//! How the shadow's answers are compared with stable's.
+
+#[cfg(not(target_arch = "wasm32"))]
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::compare::number;
+use crate::compare::pointer::Pointer;
+use crate::compare::settings::Settings;
+
+/// How two answers are compared.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+pub struct Compare {
+    /// JSON pointers to what is not compared, such as `/id`; `*` for every element of an array or field of an object.
+    pub ignore: Vec<String>,
+    /// JSON pointers to arrays whose order does not matter.
+    pub unordered: Vec<String>,
+    /// Which numbers are the same.
+    pub tolerance: Tolerance,
+    /// A JSON pointer to the label: a class, a ranked list of them, or a text. With it a pair agrees when its labels do.
+    pub label: Option<String>,
+}
+
+/// Which numbers are the same: those that either of the two allows.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+pub struct Tolerance {
+    /// Their difference, as a part of the larger one.
+    pub relative: f64,
+    /// Their difference.
+    pub absolute: f64,
+}
+
+impl Default for Tolerance {
+    fn default() -> Self {
+        let number::Tolerance { relative, absolute } = number::Tolerance::default();
+        Self { relative, absolute }
+    }
+}
+
+impl Compare {
+    /// How answers are compared; what is no pointer, and so no part of a valid configuration, is left out.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        let pointers = |texts: &[String]| texts.iter().filter_map(|text| Pointer::new(text).ok()).collect();
+        Settings {
+            ignore: pointers(&self.ignore),
+            unordered: pointers(&self.unordered),
+            tolerance: number::Tolerance {
+                relative: self.tolerance.relative,
+                absolute: self.tolerance.absolute,
+            },
+            label: self.label.as_deref().and_then(|label| Pointer::new(label).ok()),
+            keeps_values: false,
+            redact: Vec::new(),
+        }
+    }
+}

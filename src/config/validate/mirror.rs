@@ -1,0 +1,116 @@
+//! What a mirror must obey beyond its types.
+
+use super::release::within;
+use super::{LARGEST_BODY, LONGEST_TEXT, at_most, bounded, header_name, methods};
+use crate::compare::pointer::Pointer;
+use crate::config::compare::Compare;
+use crate::config::report::{Path, Problems, Shown};
+use crate::config::schema::{Mirror, MirrorMode};
+use crate::config::units::Size;
+
+/// Requests that a worker may have sent to the shadow at once.
+const MOST_IN_FLIGHT: u64 = 1_024;
+/// What a worker may hold of requests and answers.
+const MOST_BYTES: Size = Size::kib(256 * 1_024);
+/// Headers that say how a message is transferred.
+const FRAMING: [&str; 5] = ["connection", "content-length", "host", "transfer-encoding", "upgrade"];
+/// Milliseconds that the shadow is waited for.
+const TIMEOUTS: std::ops::RangeInclusive<u64> = 10..=300_000;
+
+pub(super) fn mirror(mirror: &Mirror, path: &Path<'_>, problems: &mut Problems) {
+    methods(&mirror.methods, &path.field("methods"), problems);
+    if mirror.max_body > LARGEST_BODY {
+        let message = format!("{} is over the limit of {LARGEST_BODY}", mirror.max_body);
+        problems.add(&path.field("max_body"), message);
+    }
+    if mirror.to.is_empty() {
+        problems.add(&path.field("to"), "missing; expected the name of a version");
+    }
+    match mirror.mode {
+        MirrorMode::FireAndForget => only_copies(mirror, path, problems),
+        MirrorMode::Compare => compares(mirror, path, problems),
+    }
+}
+
+/// What only a filter that compares can do.
+fn only_copies(mirror: &Mirror, path: &Path<'_>, problems: &mut Problems) {
+    let given = [
+        ("max_in_flight", mirror.max_in_flight.is_some()),
+        ("max_bytes", mirror.max_bytes.is_some()),
+        ("timeout", mirror.timeout.is_some()),
+        ("set_headers", !mirror.set_headers.is_empty()),
+        ("forward_credentials", mirror.forward_credentials),
+        ("compare", mirror.compare.is_some()),
+    ];
+    for (field, _) in given.into_iter().filter(|(_, given)| *given) {
+        problems.add(&path.field(field), "needs `mode: compare`; in fire_and_forget it is Envoy that copies");
+    }
+}
+
+fn compares(mirror: &Mirror, path: &Path<'_>, problems: &mut Problems) {
+    let max_bytes = mirror.max_bytes();
+    if mirror.max_bytes.is_some() && (max_bytes == Size::kib(0) || max_bytes > MOST_BYTES) {
+        problems.add(
+            &path.field("max_bytes"),
+            format_args!("{max_bytes} is out of range; expected 1B to {MOST_BYTES}"),
+        );
+    } else if mirror.max_body > max_bytes {
+        let found = mirror.max_body;
+        problems.add(&path.field("max_body"), format_args!("{found} is over max_bytes ({max_bytes})"));
+    }
+    if mirror.max_in_flight.is_some_and(|most| !(1..=MOST_IN_FLIGHT).contains(&most.get())) {
+        problems.add(&path.field("max_in_flight"), format_args!("expected 1 to {MOST_IN_FLIGHT}"));
+    }
+    if mirror.timeout.is_some_and(|timeout| !TIMEOUTS.contains(&timeout.as_millis())) {
+        problems.add(&path.field("timeout"), "expected a duration from 10ms to 5m");
+    }
+    let headers = path.field("set_headers");
+    at_most(mirror.set_headers.len(), &headers, problems);
+    for (name, value) in &mirror.set_headers {
+        let path = headers.field(name);
+        header_name(name, &path, problems);
+        bounded(value, &path, problems);
+        if FRAMING.iter().any(|known| name.eq_ignore_ascii_case(known)) {
+            problems.add(&path, "Envoy's own to set; expected another header");
+        }
+    }
+    if let Some(compare) = &mirror.compare {
+        self::compare(compare, &path.field("compare"), problems);
+    }
+}
+
+fn compare(compare: &Compare, path: &Path<'_>, problems: &mut Problems) {
+    for (field, pointers) in [("ignore", &compare.ignore), ("unordered", &compare.unordered)] {
+        let path = path.field(field);
+        at_most(pointers.len(), &path, problems);
+        for (index, text) in pointers.iter().enumerate() {
+            pointer(text, &path.index(index), problems);
+        }
+    }
+    if let Some(label) = &compare.label {
+        let path = path.field("label");
+        if pointer(label, &path, problems).is_some_and(|pointer| pointer.is_pattern()) {
+            problems.add(
+                &path,
+                format_args!("{} stands for several places; expected one without `*`", Shown(label)),
+            );
+        }
+    }
+    let tolerance = path.field("tolerance");
+    within(compare.tolerance.relative, 0.0, 1.0, &tolerance.field("relative"), problems);
+    within(compare.tolerance.absolute, 0.0, 1e300, &tolerance.field("absolute"), problems);
+}
+
+fn pointer(text: &str, path: &Path<'_>, problems: &mut Problems) -> Option<Pointer> {
+    if text.len() > LONGEST_TEXT {
+        problems.add(path, format_args!("{} bytes; expected at most {LONGEST_TEXT}", text.len()));
+        return None;
+    }
+    match Pointer::new(text) {
+        Ok(pointer) => Some(pointer),
+        Err(message) => {
+            problems.add(path, format_args!("{} {message}", Shown(text)));
+            None
+        }
+    }
+}

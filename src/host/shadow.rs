@@ -1,0 +1,410 @@
+//! Sends requests to a shadow a second time, once stable has answered them, and compares the two answers.
+//!
+//! A stream copies what passes ([`Copied`]) and leaves the copy here when it ends. A root sends it: the answer to a callout
+//! comes back to the root that made it, and the stream is gone by then. The stream wakes a root by a queue of this VM.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use super::calls::{self, Body, Headers};
+use super::loaded::Loaded;
+use super::memory::Bytes;
+use crate::abi::pairs;
+use crate::compare::{self, Answer, Compared};
+use crate::model::header;
+use crate::payload::encoding::{Decoder, Inflaters};
+use crate::payload::head::Head;
+use crate::routing::mirror::Comparison;
+use crate::telemetry::outcome::MirrorResult;
+
+/// Statuses by which Envoy, or a proxy behind it, says that a server did not answer.
+const NO_ANSWER: std::ops::RangeInclusive<u64> = 502..=504;
+/// Nanoseconds behind the timeout after which an answer is not waited for any more: Envoy ends callouts by itself.
+const GRACE: u64 = 10_000_000_000;
+
+/// What one VM has to do with shadows.
+#[derive(Default)]
+pub(super) struct Shadows {
+    /// To be sent, oldest first.
+    waiting: RefCell<VecDeque<Pair>>,
+    /// Sent, by the number that Envoy gave the callout.
+    open: RefCell<BTreeMap<u32, Open>>,
+    /// Bytes that all copies hold.
+    held: Rc<Cell<usize>>,
+    /// The queue that wakes a root, once there was something to send.
+    queue: Cell<Option<u32>>,
+}
+
+/// The shadow of one rollout, as one configuration has it.
+#[derive(Clone)]
+struct Shadow {
+    loaded: Rc<Loaded>,
+    rollout: usize,
+    version: usize,
+}
+
+impl Shadow {
+    fn comparison(&self) -> Option<&Comparison> {
+        self.loaded.plan.rollouts().get(self.rollout)?.comparison()
+    }
+
+    fn cluster(&self) -> Option<&str> {
+        let versions = &self.loaded.plan.rollouts().get(self.rollout)?.versions;
+        versions.get(self.version).map(|version| version.cluster.as_str())
+    }
+
+    fn count(&self, result: MirrorResult) {
+        let series = self.loaded.series(self.rollout, self.version);
+        series.into_iter().for_each(|series| series.count_mirrored(result));
+    }
+}
+
+/// Bytes that a copy holds, as long as it does.
+struct Held {
+    all: Rc<Cell<usize>>,
+    own: usize,
+}
+
+impl Held {
+    /// Makes room for more, if all copies of the worker then hold `most` at most.
+    fn add(&mut self, bytes: usize, most: usize) -> bool {
+        let all = self.all.get().saturating_add(bytes);
+        if all > most {
+            return false;
+        }
+        self.all.set(all);
+        self.own = self.own.saturating_add(bytes);
+        true
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.all.set(self.all.get().saturating_sub(self.own));
+    }
+}
+
+/// What is copied of a request and of stable's answer, while they pass.
+pub(super) struct Copied {
+    pair: Pair,
+    decoder: Option<Decoder>,
+    /// The request has come as a whole.
+    has_request: bool,
+    /// Why nothing is copied any more.
+    skipped: Option<MirrorResult>,
+}
+
+/// A request, and stable's answer to it.
+struct Pair {
+    shadow: Shadow,
+    /// Headers, as the ABI has them.
+    headers: Vec<u8>,
+    body: Vec<u8>,
+    stable: Answer,
+    held: Held,
+}
+
+/// A copy that was sent.
+struct Open {
+    shadow: Shadow,
+    stable: Answer,
+    /// The root whose callout it is: with it, it ends unanswered.
+    root: u32,
+    /// When it is no longer waited for, in nanoseconds.
+    until: u64,
+    _held: Held,
+}
+
+impl Copied {
+    /// The next bytes of the request.
+    pub(super) fn read_request(&mut self, size: usize) {
+        if self.skipped.is_none() {
+            self.skipped = self.pair.read_request(size).err();
+        }
+        self.let_go();
+    }
+
+    /// The request has come as a whole.
+    pub(super) fn end_request(&mut self) {
+        self.has_request = true;
+    }
+
+    /// The headers of stable's answer have come.
+    pub(super) fn answer(&mut self, inflaters: &Inflaters) {
+        let header = |name| calls::header(Headers::Response, name);
+        self.pair.stable.status = calls::status(Headers::Response).unwrap_or_default();
+        self.pair.stable.content_type = header("content-type").map(Bytes::into_vec).unwrap_or_default();
+        let encoding = header("content-encoding");
+        match Decoder::new(Head::new(None, encoding.as_deref(), None).encoding, inflaters) {
+            Ok(decoder) => self.decoder = Some(decoder),
+            Err(_) => self.skipped = self.skipped.or(Some(MirrorResult::SkippedEncoding)),
+        }
+        self.let_go();
+    }
+
+    /// The next bytes of stable's answer.
+    pub(super) fn read_answer(&mut self, size: usize) {
+        if self.skipped.is_none()
+            && let Some(decoder) = &mut self.decoder
+        {
+            self.skipped = self.pair.read_answer(size, decoder).err();
+        }
+        self.let_go();
+    }
+
+    /// What is not sent need not be held.
+    fn let_go(&mut self) {
+        if self.skipped.is_some() {
+            self.pair.headers = Vec::new();
+            self.pair.body = Vec::new();
+            self.pair.stable.body = Vec::new();
+            self.decoder = None;
+            self.pair.held = Held { all: Rc::clone(&self.pair.held.all), own: 0 };
+        }
+    }
+}
+
+impl Pair {
+    /// Copies the request's next bytes.
+    fn read_request(&mut self, size: usize) -> Result<(), MirrorResult> {
+        let comparison = self.shadow.comparison().ok_or(MirrorResult::SkippedRefused)?;
+        if self.body.len().saturating_add(size) > comparison.max_body {
+            return Err(MirrorResult::SkippedTooLarge);
+        }
+        if !self.held.add(size, comparison.max_bytes) {
+            return Err(MirrorResult::SkippedMemory);
+        }
+        let piece = calls::body(Body::Request, 0, size);
+        let piece = piece.filter(|piece| piece.len() == size).ok_or(MirrorResult::SkippedRefused)?;
+        self.body.extend_from_slice(&piece);
+        Ok(())
+    }
+
+    /// Copies the next bytes of stable's answer.
+    fn read_answer(&mut self, size: usize, decoder: &mut Decoder) -> Result<(), MirrorResult> {
+        let comparison = self.shadow.comparison().ok_or(MirrorResult::SkippedRefused)?;
+        if size > comparison.max_body {
+            return Err(MirrorResult::SkippedTooLarge);
+        }
+        let piece = calls::body(Body::Response, 0, size);
+        let piece = piece.filter(|piece| piece.len() == size).ok_or(MirrorResult::SkippedRefused)?;
+        let (body, held, mut result) = (&mut self.stable.body, &mut self.held, Ok(()));
+        let decoded = decoder.decode(&piece, &mut |bytes| {
+            if body.len().saturating_add(bytes.len()) > comparison.max_body {
+                result = Err(MirrorResult::SkippedTooLarge);
+            } else if !held.add(bytes.len(), comparison.max_bytes) {
+                result = Err(MirrorResult::SkippedMemory);
+            } else {
+                body.extend_from_slice(bytes);
+            }
+            result.is_ok()
+        });
+        result.and(decoded.map_err(|_| MirrorResult::SkippedEncoding))
+    }
+}
+
+impl Shadows {
+    /// Begins to copy a request that was drawn for a shadow, while its headers are there. `None`: it is not sent, and that is
+    /// counted.
+    pub(super) fn copy(&self, loaded: &Rc<Loaded>, rollout: usize, version: usize) -> Option<Box<Copied>> {
+        let shadow = Shadow { loaded: Rc::clone(loaded), rollout, version };
+        match self.begin(shadow.clone()) {
+            Ok(copy) => Some(Box::new(copy)),
+            Err(skipped) => {
+                shadow.count(skipped);
+                None
+            }
+        }
+    }
+
+    fn begin(&self, shadow: Shadow) -> Result<Copied, MirrorResult> {
+        let comparison = shadow.comparison().ok_or(MirrorResult::SkippedRefused)?;
+        self.has_room(comparison)?;
+        let headers = shadow.headers().ok_or(MirrorResult::SkippedRefused)?;
+        let mut held = Held { all: Rc::clone(&self.held), own: 0 };
+        if !held.add(headers.len(), comparison.max_bytes) {
+            return Err(MirrorResult::SkippedMemory);
+        }
+        let pair = Pair { shadow, headers, body: Vec::new(), stable: Answer::default(), held };
+        Ok(Copied { pair, decoder: None, has_request: false, skipped: None })
+    }
+
+    /// Whether one more may wait for the shadow.
+    fn has_room(&self, comparison: &Comparison) -> Result<(), MirrorResult> {
+        let under_way = self.open.borrow().len().saturating_add(self.waiting.borrow().len());
+        if under_way < comparison.max_in_flight { Ok(()) } else { Err(MirrorResult::SkippedInFlight) }
+    }
+
+    /// The request has ended; `is_answered`: by stable, and both have passed as a whole. What is to be sent wakes a root of
+    /// this VM, which Envoy calls by and by.
+    pub(super) fn end(&self, copy: Copied, is_answered: bool) {
+        let Copied { pair, decoder, has_request, skipped } = copy;
+        // A body without a byte has no decoder to ask.
+        let is_whole = decoder.is_none_or(|decoder| pair.stable.body.is_empty() || decoder.is_complete());
+        let skipped = match skipped {
+            Some(skipped) => Err(skipped),
+            None if !is_answered || !has_request => Err(MirrorResult::SkippedUnanswered),
+            None if !is_whole => Err(MirrorResult::SkippedEncoding),
+            None => pair.shadow.comparison().ok_or(MirrorResult::SkippedRefused),
+        };
+        if let Err(skipped) = skipped.and_then(|comparison| self.has_room(comparison)) {
+            return pair.shadow.count(skipped);
+        }
+        let is_first = self.waiting.borrow().is_empty();
+        self.waiting.borrow_mut().push_back(pair);
+        if is_first {
+            self.wake();
+        }
+    }
+
+    /// Has Envoy call the root of the context that calls are about.
+    fn wake(&self) {
+        let Some(queue) = calls::register_queue(&self.queue_name()) else { return };
+        self.queue.set(Some(queue));
+        calls::enqueue(queue, b"");
+    }
+
+    /// A name that no other VM has: where this VM's state lies, and a number that it drew.
+    fn queue_name(&self) -> String {
+        thread_local! {
+            static NUMBER: u64 = calls::entropy();
+        }
+        crate::fleet::shared::key(&format!("shadows.{:x}", NUMBER.with(|number| *number)))
+    }
+
+    /// Whether it is this queue that wakes a root; it is emptied.
+    pub(super) fn is_woken_by(&self, queue: u32) -> bool {
+        let is_own = self.queue.get() == Some(queue);
+        while is_own && calls::dequeue(queue).is_some() {}
+        is_own
+    }
+
+    /// Sends what waits, from a callback of `root`, while there is `time`.
+    pub(super) fn send(&self, root: u32, time: &dyn Fn() -> bool) {
+        loop {
+            let Some(pair) = self.waiting.borrow_mut().pop_front() else { return };
+            self.send_one(root, pair);
+            if !time() {
+                break;
+            }
+        }
+        if !self.waiting.borrow().is_empty() {
+            self.wake();
+        }
+    }
+
+    fn send_one(&self, root: u32, pair: Pair) {
+        let Pair { shadow, headers, body, stable, held } = pair;
+        let timeout = shadow.comparison().map_or(1, |comparison| comparison.timeout);
+        let sent = shadow.cluster().and_then(|cluster| calls::http_call(cluster, &headers, &body, timeout));
+        let Some(token) = sent else { return shadow.count(MirrorResult::SkippedRefused) };
+        shadow.count(MirrorResult::Sent);
+        let until = calls::uptime().saturating_add(u64::from(timeout).saturating_mul(1_000_000));
+        let until = until.saturating_add(GRACE);
+        self.open.borrow_mut().insert(token, Open { shadow, stable, root, until, _held: held });
+    }
+
+    /// The answer to a callout has come, with a body of so many bytes; or none comes any more. Returns whether it was one of
+    /// a shadow.
+    pub(super) fn answered(&self, token: u32, body: Option<usize>, inflaters: &Inflaters) -> bool {
+        let Some(open) = self.open.borrow_mut().remove(&token) else { return false };
+        let compared = body.and_then(|size| open.compare(size, inflaters));
+        open.shadow.count(match &compared {
+            None => MirrorResult::Failed,
+            Some(compared) if compared.agrees => MirrorResult::Matched,
+            Some(_) => MirrorResult::Differed,
+        });
+        let series = open.shadow.loaded.series(open.shadow.rollout, open.shadow.version);
+        series.into_iter().for_each(|series| series.note_compared(compared.as_ref()));
+        true
+    }
+
+    /// A root goes: Envoy drops its callouts.
+    pub(super) fn leave(&self, root: u32) {
+        self.cancel(|open| open.root == root);
+    }
+
+    /// Gives up what Envoy should have ended by now.
+    pub(super) fn forget_overdue(&self) {
+        if !self.open.borrow().is_empty() {
+            let now = calls::uptime();
+            self.cancel(|open| open.until < now);
+        }
+    }
+
+    fn cancel(&self, ends: impl Fn(&Open) -> bool) {
+        self.open.borrow_mut().retain(|_, open| {
+            let ends = ends(open);
+            if ends {
+                open.shadow.count(MirrorResult::Cancelled);
+            }
+            !ends
+        });
+    }
+}
+
+impl Shadow {
+    /// The headers of the request that Envoy is showing, as the shadow gets them.
+    fn headers(&self) -> Option<Vec<u8>> {
+        let rollout = self.loaded.plan.rollouts().get(self.rollout)?;
+        let (comparison, version) = (rollout.comparison()?, rollout.versions.get(self.version)?);
+        let all = calls::headers(Headers::Request)?;
+        let is_kept = |(name, _): &(&[u8], &[u8])| comparison.keeps(name);
+        let mut headers: Vec<(&[u8], &[u8])> = pairs::all(&all).filter(is_kept).collect();
+        headers.push((header::SHADOW.as_bytes(), version.cluster.as_bytes()));
+        if rollout.tells_upstream {
+            headers.push((header::VERSION.as_bytes(), version.name.as_bytes()));
+        }
+        let set = comparison.set_headers.iter();
+        headers.extend(set.map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+        Some(pairs::write(&headers))
+    }
+}
+
+impl Open {
+    /// Compares the answer that Envoy is showing; `None`: it is not one of the shadow.
+    fn compare(&self, size: usize, inflaters: &Inflaters) -> Option<Compared> {
+        let comparison = self.shadow.comparison()?;
+        let header = |name| calls::header(Headers::CalloutResponse, name);
+        let status = calls::status(Headers::CalloutResponse)?;
+        // Answers of a server have the time that it took; also from a server that cannot answer for another one's sake.
+        let is_made_up = header("x-envoy-upstream-service-time").is_none() && status >= 500;
+        if is_made_up || (NO_ANSWER.contains(&status) && self.stable.status != status) {
+            return None;
+        }
+        if size > comparison.max_body {
+            return Some(compare::too_large(&comparison.settings, &self.stable, size));
+        }
+        let content_type = header("content-type").map(Bytes::into_vec).unwrap_or_default();
+        let encoding = Head::new(None, header("content-encoding").as_deref(), None).encoding;
+        let body = calls::body(Body::Callout, 0, size).map(Bytes::into_vec).unwrap_or_default();
+        let Some(body) = decoded(body, encoding, comparison.max_body, inflaters) else {
+            return Some(compare::too_large(&comparison.settings, &self.stable, size));
+        };
+        Some(compare::compare(&comparison.settings, &self.stable, &Answer { status, content_type, body }))
+    }
+}
+
+/// A body without its encoding; as it is, if that cannot be undone. `None`: it is too large.
+fn decoded(
+    body: Vec<u8>,
+    encoding: crate::payload::head::Encoding,
+    most: usize,
+    inflaters: &Inflaters,
+) -> Option<Vec<u8>> {
+    let Ok(mut decoder) = Decoder::new(encoding, inflaters) else { return Some(body) };
+    let (mut plain, mut fits) = (Vec::new(), true);
+    let result = decoder.decode(&body, &mut |bytes| {
+        fits = plain.len().saturating_add(bytes.len()) <= most;
+        if fits {
+            plain.extend_from_slice(bytes);
+        }
+        fits
+    });
+    match result {
+        _ if !fits => None,
+        Ok(()) if decoder.is_complete() || body.is_empty() => Some(plain),
+        _ => Some(body),
+    }
+}

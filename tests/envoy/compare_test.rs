@@ -1,0 +1,296 @@
+//! Shadow mode that compares: what stable answers is sent to the shadow a second time, and no client notices.
+
+use std::collections::BTreeMap;
+
+use crate::harness::*;
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+const COMPARES: &str = "mirror: {to: green, mode: compare, methods: [POST], timeout: 2s, \
+     compare: {label: /outputs/0/data/0, ignore: [/model]}}";
+
+/// Requests that were drawn for the shadow, by what became of them.
+async fn results(envoy: &Envoy) -> BTreeMap<String, u64> {
+    let metrics = envoy.metrics().await;
+    let series = metrics.series("changeover_mirror_requests_total");
+    series.map(|series| (series.labels["result"].clone(), series.value as u64)).collect()
+}
+
+/// Waits until nothing is under way, and checks that what was sent adds up.
+async fn settled(envoy: &Envoy, drawn: u64) -> BTreeMap<String, u64> {
+    let ends = ["matched", "differed", "failed", "cancelled"];
+    wait_for("every copy to end", async || {
+        let results = results(envoy).await;
+        let of = |result: &str| results.get(result).copied().unwrap_or(0);
+        let skipped: u64 =
+            results.iter().filter(|(name, _)| name.starts_with("skipped")).map(|(_, n)| n).sum();
+        let ended: u64 = ends.iter().map(|result| of(result)).sum();
+        (of("sent") + skipped == drawn && of("sent") == ended).then_some(results)
+    })
+    .await
+}
+
+/// What a classifier of ten classes makes of the nth image.
+fn digit(number: u64, model: u64) -> u64 {
+    if number.is_multiple_of(7) && model == 1 { (number + 5) % 10 } else { number % 10 }
+}
+
+fn classifier(model: u64) -> Behaviour {
+    Make::by(move |_, seen| {
+        let asked: Value = serde_json::from_slice(&seen.body).unwrap();
+        let label = digit(asked["n"].as_u64().unwrap(), model);
+        Made::json(json!({"model": model, "outputs": [{"data": [label]}]}).to_string())
+    })
+}
+
+fn ask(number: u64) -> hyper::Request<http_body_util::Full<Bytes>> {
+    request("POST", "/v2/models/digits/infer?a=1", &[], json!({"n": number}).to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agreement_and_confusion_are_what_the_same_requests_give_offline() {
+    const REQUESTS: u64 = 2_000;
+    for workers in [1, 4] {
+        let (blue, green) = blue_and_green().await;
+        blue.set(classifier(0));
+        green.set(classifier(1));
+        let config = COMPARES.replace("timeout: 2s", "timeout: 20s, max_in_flight: 1024");
+        let envoy = between(&blue, &green, Config::rollout(&config)).workers(workers).start().await;
+        let tally = Load::to(envoy.address()).each(ask).send(REQUESTS).await;
+        tally.assert_all_ok();
+        assert_eq!((tally.from("blue"), blue.count()), (REQUESTS, REQUESTS), "no client has seen the shadow");
+        let numbers: Vec<u64> = {
+            let results = settled(&envoy, REQUESTS).await;
+            assert_eq!((results["sent"], green.count()), (REQUESTS, REQUESTS));
+            ["matched", "differed"].map(|result| results[result]).to_vec()
+        };
+        // Numbers of requests are 0 to REQUESTS − 1 or 1 to REQUESTS: what the shadow saw is what counts.
+        let mut cells: BTreeMap<(u64, u64), u64> = BTreeMap::new();
+        for number in 0..REQUESTS {
+            *cells.entry((digit(number, 0), digit(number, 1))).or_default() += 1;
+        }
+        let same: u64 = cells.iter().filter(|((one, other), _)| one == other).map(|(_, n)| n).sum();
+        assert_eq!(numbers, [same, REQUESTS - same], "{workers} workers");
+        wait_for("the confusion matrix", async || {
+            let metrics = envoy.metrics().await;
+            let shown: BTreeMap<(u64, u64), u64> = metrics
+                .series("changeover_mirror_labels_total")
+                .map(|series| {
+                    let label = |name: &str| series.labels[name].parse().unwrap();
+                    ((label("label"), label("shadow")), series.value as u64)
+                })
+                .collect();
+            (shown == cells).then_some(())
+        })
+        .await;
+        let differs = [("field", "/outputs/*/data/*"), ("kind", "value")];
+        assert_eq!(
+            envoy.metrics().await.sum("changeover_mirror_fields_total", &differs),
+            (REQUESTS - same) as f64
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shadow_gets_the_request_without_credentials() {
+    let (blue, green) = blue_and_green().await;
+    let mirror = |more: &str| format!("mirror: {{to: green, mode: compare, methods: [POST]{more}}}");
+    let headers: [(&str, &[u8]); 9] = [
+        ("cookie", b"uid=1"),
+        ("authorization", b"Bearer secret"),
+        ("x-api-key", b"secret"),
+        ("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        ("x-changeover-mirror", b"forged"),
+        ("x-envoy-upstream-rq-timeout-ms", b"1"),
+        ("accept-encoding", b"gzip"),
+        ("x-other", b"kept"),
+        ("x-team", b"client"),
+    ];
+    let envoy = between_ecds(&blue, &green, Config::rollout(&mirror(", set_headers: {X-Team: ranking}")))
+        .start()
+        .await;
+    let mut connection = Connection::open(envoy.address()).await.expect("a connection");
+    let body = vec![b'x'; 100_000];
+    let sent = connection.send(request("POST", "/a/b?c=d", &headers, body)).await.expect("an answer");
+    assert_eq!(sent.upstream(), "blue");
+    settled(&envoy, 1).await;
+    let (original, copy) = (blue.take_seen().remove(0), green.take_seen().remove(0));
+    assert_eq!((copy.method.as_str(), copy.target.as_str()), ("POST", "/a/b?c=d"));
+    assert!(copy.body == original.body && copy.body.len() == 100_000);
+    for header in ["host", "x-request-id", "traceparent", "x-other", "content-length"] {
+        assert_eq!(copy.headers.get(header), original.headers.get(header), "{header}");
+    }
+    assert_eq!(
+        (&copy.headers["x-changeover-shadow"], &copy.headers["x-team"]),
+        (&"green".parse().unwrap(), &"ranking".parse().unwrap())
+    );
+    for header in [
+        "cookie",
+        "authorization",
+        "x-api-key",
+        "accept-encoding",
+        "x-changeover-mirror",
+        "x-changeover-cluster",
+    ] {
+        assert_eq!(copy.headers.get(header), None, "{header} on the copy");
+    }
+    assert_eq!(original.headers["authorization"], "Bearer secret");
+    assert_eq!(original.headers.get("x-changeover-mirror"), None, "Envoy copies nothing");
+    envoy.push(&Config::rollout(&mirror(", forward_credentials: true"))).await;
+    connection.send(request("POST", "/", &headers, "")).await.expect("an answer");
+    settled(&envoy, 2).await;
+    let copy = green.take_seen().pop().unwrap();
+    assert_eq!(
+        (&copy.headers["cookie"], &copy.headers["authorization"]),
+        (&"uid=1".parse().unwrap(), &"Bearer secret".parse().unwrap())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_fit_is_skipped_and_counted() {
+    let (blue, green) = blue_and_green().await;
+    let config = "mirror: {to: green, mode: compare, methods: [POST], max_body: 10KiB, max_in_flight: 2, timeout: 20s}";
+    let envoy = between(&blue, &green, Config::rollout(config)).start().await;
+    let mut connection = Connection::open(envoy.address()).await.expect("a connection");
+    let mut send = async |method: &str, body: Vec<u8>| {
+        connection.send(request(method, "/", &[], body)).await.expect("an answer")
+    };
+    send("GET", Vec::new()).await;
+    send("POST", vec![b'x'; 10 * 1_024 + 1]).await;
+    send("POST", vec![b'x'; 10 * 1_024]).await;
+    let results = settled(&envoy, 3).await;
+    assert_eq!((results["skipped_method"], results["skipped_too_large"], results["sent"]), (1, 1, 1));
+    // The length of a chunked body is seen.
+    let chunked = |size: usize| {
+        let head = "POST / HTTP/1.1\r\nhost: h\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
+        format!("{head}{size:x}\r\n{}\r\n0\r\n\r\n", "x".repeat(size))
+    };
+    for size in [1, 10 * 1_024, 10 * 1_024 + 1] {
+        let answer = raw_exchange(envoy.address(), chunked(size).as_bytes()).await;
+        assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+    }
+    let results = settled(&envoy, 6).await;
+    assert_eq!((results["skipped_too_large"], results["sent"]), (2, 3));
+    // Stable's answers: too long, in an encoding that is not read, in one that is, none at all.
+    blue.set(Behaviour::Body(vec![b'x'; 20_000].into(), Vec::new()));
+    send("POST", Vec::new()).await;
+    blue.set(Behaviour::Body("x".into(), vec![("content-encoding", "br")]));
+    send("POST", Vec::new()).await;
+    let results = settled(&envoy, 8).await;
+    assert_eq!((results["skipped_too_large"], results["skipped_encoding"]), (3, 1));
+    // Two wait for the shadow: no third one.
+    blue.set(Behaviour::Status(200));
+    green.set(Behaviour::Gate);
+    for _ in 0..5 {
+        send("POST", Vec::new()).await;
+    }
+    wait_for("what finds no room", async || {
+        (results_of(&envoy, "skipped_in_flight").await == 3).then_some(())
+    })
+    .await;
+    green.open_gate();
+    settled(&envoy, 13).await;
+}
+
+async fn results_of(envoy: &Envoy, result: &str) -> u64 {
+    results(envoy).await.get(result).copied().unwrap_or(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_are_held_are_bounded_and_given_back() {
+    let (blue, green) = blue_and_green().await;
+    let config = "mirror: {to: green, mode: compare, methods: [POST], max_body: 40KiB, max_bytes: 100KiB, timeout: 20s}";
+    let envoy = between(&blue, &green, Config::rollout(config)).start().await;
+    let mut connection = Connection::open(envoy.address()).await.expect("a connection");
+    let large = || request("POST", "/", &[], vec![b'x'; 40 * 1_024]);
+    green.set(Behaviour::Gate);
+    for _ in 0..4 {
+        connection.send(large()).await.expect("an answer");
+    }
+    wait_for("two to be skipped", async || (results_of(&envoy, "skipped_memory").await == 2).then_some(()))
+        .await;
+    green.open_gate();
+    assert_eq!(settled(&envoy, 4).await["sent"], 2);
+    // There is room again, and again.
+    for number in 1..=4 {
+        connection.send(large()).await.expect("an answer");
+        assert_eq!(settled(&envoy, 4 + number).await["sent"], 2 + number);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shadow_that_fails_is_told_apart_and_hurts_nobody() {
+    let blue = Upstream::start("blue").await;
+    blue.set(classifier(0));
+    let config = || Config::rollout(&COMPARES.replace("timeout: 2s", "timeout: 300ms"));
+    let check = async |address, failed: bool| {
+        let setup = Setup::shipped(config()).clusters(&[("blue", blue.address()), ("green", address)]);
+        let envoy = setup.workers(2).start().await;
+        let tally = Load::to(envoy.address()).each(ask).send(300).await;
+        tally.assert_all_ok();
+        assert_eq!(tally.from("blue"), 300);
+        let results = settled(&envoy, 300).await;
+        let of = |result: &str| results.get(result).copied().unwrap_or(0);
+        let expected = if failed { "failed" } else { "differed" };
+        assert_eq!(of(expected), of("sent"), "{results:?}");
+        envoy
+    };
+    for behaviour in [Raw::Silent, Raw::CloseBeforeHeaders, Raw::CloseInBody, Raw::Garbage, Raw::NeverReads] {
+        check(RawUpstream::start(behaviour).await.address(), true).await;
+    }
+    let closed = RawUpstream::start(Raw::Garbage).await.address();
+    check(closed, true).await;
+    let green = Upstream::start("green").await;
+    for (behaviour, failed) in [
+        (Behaviour::Status(503), true),
+        (Behaviour::Delay(std::time::Duration::from_secs(3)), true),
+        (Behaviour::Status(500), false),
+        (Behaviour::Body(vec![b'x'; 300 << 10].into(), Vec::new()), false),
+        (Behaviour::Body("{".into(), vec![("content-type", "application/json")]), false),
+    ] {
+        green.set(behaviour);
+        check(green.address(), failed).await;
+    }
+    // More than Envoy can hold of an answer: no answer.
+    green.set(Behaviour::Body(vec![b'x'; 40 << 20].into(), Vec::new()));
+    let envoy = Setup::shipped(Config::rollout(COMPARES))
+        .clusters(&[("blue", blue.address()), ("green", green.address())]);
+    let envoy = envoy.start().await;
+    Load::to(envoy.address()).each(ask).send(3).await.assert_all_ok();
+    assert_eq!(settled(&envoy, 3).await["failed"], 3);
+    // A cluster that is not there is asked for nothing.
+    let envoy = Setup::shipped(config()).clusters(&[("blue", blue.address())]).start().await;
+    Load::to(envoy.address()).each(ask).send(50).await.assert_all_ok();
+    assert_eq!(settled(&envoy, 50).await["skipped_refused"], 50);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sums_hold_across_pushes_and_a_killed_shadow() {
+    let (blue, green) = blue_and_green().await;
+    blue.set(classifier(0));
+    let envoy = between_ecds(&blue, &green, Config::rollout(COMPARES)).workers(2).start().await;
+    // What waits for the shadow ends with the root that has sent it.
+    green.set(Behaviour::Gate);
+    Load::to(envoy.address()).each(ask).send(20).await.assert_all_ok();
+    wait_for("copies", async || (green.count() == 20).then_some(())).await;
+    envoy.push(&Config::rollout(&COMPARES.replace("timeout: 2s", "timeout: 9s"))).await;
+    assert_eq!(settled(&envoy, 20).await["cancelled"], 20);
+    green.set(classifier(1));
+    let load = Load::to(envoy.address()).each(ask).per_second(1_000.0).start();
+    for round in 0..5_u32 {
+        let reached = 300 * u64::from(round + 1);
+        wait_for("requests", async || (load.sent() >= reached).then_some(())).await;
+        let timeout = format!("timeout: {}s", 3 + round);
+        envoy.push(&Config::rollout(&COMPARES.replace("timeout: 2s", &timeout))).await;
+    }
+    // Its connections end with their next answer, and nobody listens for others.
+    green.set(Behaviour::Body("{}".into(), vec![("connection", "close")]));
+    drop(green);
+    let reached = load.sent() + 500;
+    wait_for("requests", async || (load.sent() >= reached).then_some(())).await;
+    let tally = load.stop().await;
+    tally.assert_all_ok();
+    assert_eq!(tally.from("blue"), tally.total());
+    let results = settled(&envoy, 20 + tally.total()).await;
+    assert!(results["failed"] >= 1 && results["matched"] > 100, "{results:?}");
+}
