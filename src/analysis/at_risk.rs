@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_sample_the_last_few_are_not_known() {
+    fn the_last_few_users_of_a_sample_are_unknown() {
         let mut all = crowd(0, 0, 0.05);
         all.add_sampled(Pair { candidate: 1_000, stable: 19_200 }, 16);
         // In truth they were 19,000, and 100 of them are left.

@@ -192,7 +192,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_makes_it_anything_but_a_number(ticks in prop::collection::vec(prop::array::uniform8(any::<f64>()), 0..20)) {
+        fn evidence_is_a_number_whatever_the_ticks(ticks in prop::collection::vec(prop::array::uniform8(any::<f64>()), 0..20)) {
             let mut evidence = Evidence::<8>::default();
             for (ln, t) in ticks.into_iter().zip(1..) {
                 evidence.add(t, ln);

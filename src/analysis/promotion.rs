@@ -113,7 +113,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_makes_it_anything_but_a_number(ticks in prop::collection::vec(((0..50_u64, 50..5_000_u64), (0..50_u64, 50..5_000_u64)), 0..30), times in 1.0..10.0_f64, points in 0.0..0.9_f64) {
+        fn evidence_for_promotion_is_a_number_whatever_the_ticks(ticks in prop::collection::vec(((0..50_u64, 50..5_000_u64), (0..50_u64, 50..5_000_u64)), 0..30), times in 1.0..10.0_f64, points in 0.0..0.9_f64) {
             let mut evidence = NoWorse::default();
             for (candidate, stable) in ticks {
                 evidence.add(&Table::of(candidate, stable), Margin { times, points });

@@ -16,37 +16,46 @@ use crate::telemetry::series::Gauge;
 pub struct Gauges {
     /// The program that the positions follow from.
     program: Option<u64>,
+    existing: Existing,
     kinds: Vec<Gauge>,
     /// As they were last set; `None`: another VM has set them, to what is unknown.
     values: Vec<Option<u64>>,
 }
 
-/// Which gauges of a rollout exist: a bit for each position.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Existing(u64);
+/// Which gauges of a rollout exist, for the VM that leads next.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Existing {
+    /// A bit for each position.
+    bits: u64,
+    /// What identifies the positions: the candidate, stable and the metrics; empty without a judge.
+    names: Vec<String>,
+}
 
 #[cfg(test)]
 impl Existing {
-    /// All of them.
-    pub(super) const ALL: Self = Self(u64::MAX);
+    /// All of a rollout's.
+    pub(super) fn all(record: &Record) -> Self {
+        Self { bits: u64::MAX, names: names(record) }
+    }
 }
 
 impl Gauges {
     /// Gauges that another VM has set so far.
     #[must_use]
     pub fn taken_over(existing: Existing) -> Self {
-        let value = |position: u32| if existing.0 >> position & 1 == 1 { None } else { Some(0) };
-        Self { values: (0..u64::BITS).map(value).collect(), ..Self::default() }
+        let kinds = kinds_of(&existing.names);
+        let value = |position: u32| {
+            let exists = existing.bits.checked_shr(position).is_some_and(|bits| bits & 1 == 1);
+            if exists { None } else { Some(0) }
+        };
+        let values = (0..).zip(&kinds).map(|(position, _)| value(position)).collect();
+        Self { program: None, existing, kinds, values }
     }
 
     /// Which gauges exist.
     #[must_use]
-    pub fn existing(&self) -> Existing {
-        let exists = |(position, value): (u32, &Option<u64>)| match value {
-            Some(0) => 0,
-            _ => 1_u64.checked_shl(position).unwrap_or(0),
-        };
-        Existing((0..).zip(&self.values).map(exists).fold(0, |bits, bit| bits | bit))
+    pub fn existing(&self) -> &Existing {
+        &self.existing
     }
 
     /// Takes a rollout's state over. Returns the gauges that have another value, with it.
@@ -56,18 +65,15 @@ impl Gauges {
         if self.program != Some(program) {
             // Other positions: what is not at the same place any more is over.
             let kinds = kinds(record);
-            if self.program.is_some() {
-                let over = self.kinds.iter().zip(&self.values).enumerate();
-                let over =
-                    over.filter(|(at, (kind, value))| **value != Some(0) && kinds.get(*at) != Some(kind));
-                changed.extend(over.map(|(_, (kind, _))| (kind.clone(), 0)));
-                let kept = |(at, kind): (usize, &Gauge)| match (self.kinds.get(at), self.values.get(at)) {
-                    (Some(known), Some(value)) if known == kind => *value,
-                    _ => Some(0),
-                };
-                self.values = kinds.iter().enumerate().map(kept).collect();
-            }
-            (self.program, self.kinds) = (Some(program), kinds);
+            let over = self.kinds.iter().zip(&self.values).enumerate();
+            let over = over.filter(|(at, (kind, value))| **value != Some(0) && kinds.get(*at) != Some(kind));
+            changed.extend(over.map(|(_, (kind, _))| (kind.clone(), 0)));
+            let kept = |(at, kind): (usize, &Gauge)| match (self.kinds.get(at), self.values.get(at)) {
+                (Some(known), Some(value)) if known == kind => *value,
+                _ => Some(0),
+            };
+            self.values = kinds.iter().enumerate().map(kept).collect();
+            (self.program, self.kinds, self.existing.names) = (Some(program), kinds, names(record));
         }
         self.values.resize(self.kinds.len(), Some(0));
         let threshold = self.kinds.iter().position(|kind| *kind == Gauge::EvidenceThreshold);
@@ -78,6 +84,11 @@ impl Gauges {
                 changed.push((kind.clone(), value));
             }
         }
+        let exists = |(position, value): (u32, &Option<u64>)| match value {
+            Some(0) => 0,
+            _ => 1_u64.checked_shl(position).unwrap_or(0),
+        };
+        self.existing.bits = (0..).zip(&self.values).map(exists).fold(0, |bits, bit| bits | bit);
         changed
     }
 
@@ -89,21 +100,31 @@ impl Gauges {
     }
 }
 
-/// The gauges of a rollout, by position: a fixed number of them first.
+/// The gauges of a rollout, by position.
 fn kinds(record: &Record) -> Vec<Gauge> {
     let program = &record.program;
-    if program.rules().is_none() && program.steps.is_empty() {
-        return Vec::new();
-    }
+    if program.rules().is_none() && program.steps.is_empty() { Vec::new() } else { kinds_of(&names(record)) }
+}
+
+/// What tells the gauges of one program from those of another.
+fn names(record: &Record) -> Vec<String> {
+    let program = &record.program;
+    let Some(rules) = program.rules() else { return Vec::new() };
+    let versions = [program.candidate.clone().unwrap_or_default(), program.stable.clone()];
+    versions.into_iter().chain(rules.metrics.iter().map(|metric| metric.name.clone())).collect()
+}
+
+/// The gauges of a rollout whose names these are: a fixed number of them first.
+fn kinds_of(names: &[String]) -> Vec<Gauge> {
     let mut kinds: Vec<Gauge> = Phase::ALL.map(|phase| Gauge::Phase(phase.label())).into();
     kinds.push(Gauge::Step);
-    let Some(rules) = program.rules() else { return kinds };
+    let [candidate, stable, metrics @ ..] = names else { return kinds };
     kinds.push(Gauge::Evidence("all".into()));
     kinds.push(Gauge::Evidence(window::metric()));
     kinds.push(Gauge::EvidenceThreshold);
-    kinds.push(Gauge::ObservedShare(program.candidate.clone().unwrap_or_default()));
-    kinds.push(Gauge::ObservedShare(program.stable.clone()));
-    kinds.extend(rules.metrics.iter().map(|metric| Gauge::Evidence(metric.name.clone())));
+    kinds.push(Gauge::ObservedShare(candidate.clone()));
+    kinds.push(Gauge::ObservedShare(stable.clone()));
+    kinds.extend(metrics.iter().cloned().map(Gauge::Evidence));
     kinds
 }
 

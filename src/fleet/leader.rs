@@ -406,8 +406,8 @@ impl Led {
         let Some(record) = &self.record else { return };
         let rollout = &self.rollout;
         if self.existing.is_none() {
-            let existing = shared::read(shared, &gauges_key(&rollout.name)).unwrap_or_default();
-            (self.existing, self.gauges) = (Some(existing), Gauges::taken_over(existing));
+            let existing: Existing = shared::read(shared, &gauges_key(&rollout.name)).unwrap_or_default();
+            (self.existing, self.gauges) = (Some(existing.clone()), Gauges::taken_over(existing));
         }
         let gauges = self.gauges.update(&record.value).into_iter();
         effects.extend(gauges.map(|(gauge, value)| Effect::Gauge {
@@ -416,8 +416,10 @@ impl Led {
             value,
         }));
         let existing = self.gauges.existing();
-        if self.existing != Some(existing) && shared::write(shared, &gauges_key(&rollout.name), &existing) {
-            self.existing = Some(existing);
+        if self.existing.as_ref() != Some(existing)
+            && shared::write(shared, &gauges_key(&rollout.name), existing)
+        {
+            self.existing = Some(existing.clone());
         }
     }
 

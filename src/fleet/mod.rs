@@ -6,7 +6,7 @@
 //! compare-and-swap, and a VM may be slow or gone at any time:
 //!
 //! * a record is replaced only by a VM that has read its latest form, so two leaders do no harm;
-//! * a tick is judged once, for the record that has its counts says so itself;
+//! * a tick is judged once, for the record stores both its counts and that they are in it;
 //! * a notice may be lost, for each VM looks again at its next tick.
 //!
 //! * [`shared`], [`memory`]: what the VMs share, and the form in which it is written;

@@ -64,7 +64,7 @@ struct Known {
 }
 
 impl Effects {
-    /// Does one thing, or notes it. `context` is the one that calls are about, and stays it. Returns what is known at once:
+    /// Does one thing, or notes it. Calls are about `context`, before and afterwards. Returns what is known at once:
     /// the rollout whose candidate could not be asked, and that as its answer.
     pub(super) fn perform(&self, context: u32, effect: Effect) -> Option<(String, ready::Answer)> {
         match effect {

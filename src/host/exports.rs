@@ -161,7 +161,7 @@ extern "C" fn proxy_on_response_trailers(context: u32, _: usize) -> Action {
     with_request(context, Stream::on_response_trailers)
 }
 
-/// The last that a stream hears.
+/// The last callback of a stream.
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_log(context: u32) {
     match CONTEXTS.with_borrow_mut(|contexts| contexts.remove(context)) {

@@ -344,8 +344,8 @@ impl Vm {
         }
     }
 
-    /// Does what the protocol wants done; what can wait, while there is `time`. `context` is the one that calls are about,
-    /// and stays it.
+    /// Does what the protocol wants done; what can wait, while there is `time`. Calls are about
+    /// `context`, before and afterwards.
     fn do_all(&self, loaded: &[Rc<Loaded>], context: u32, effects: Vec<Effect>, time: &dyn Fn() -> bool) {
         for effect in effects {
             if let Some((rollout, answer)) = self.effects.perform(context, effect) {

@@ -1,10 +1,10 @@
 //! Headers of the filter's own. None of them passes from a client or an upstream.
 
-/// By it Envoy's routes learn of the chosen cluster.
+/// Names the chosen cluster for Envoy's routes.
 pub const CLUSTER: &str = "x-changeover-cluster";
-/// By it Envoy's mirror policy learns of the shadow's cluster.
+/// Names the shadow's cluster for Envoy's mirror policy.
 pub const MIRROR: &str = "x-changeover-mirror";
-/// It marks a copy.
+/// Marks a copy.
 pub const SHADOW: &str = "x-changeover-shadow";
 /// Contains the version.
 pub const VERSION: &str = "x-changeover-version";

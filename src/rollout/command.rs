@@ -32,7 +32,7 @@ pub enum Command {
     Trip(Trip),
 }
 
-/// Why a command is not obeyed: it does not fit the phase.
+/// Why a command is refused: it does not fit the phase.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused(pub String);
 

@@ -47,7 +47,7 @@ impl Waits {
                 return format!("waiting until the candidate is ready: {missing}");
             }
             Self::Routes => {
-                "the step waits: another cluster serves a version's requests; Envoy's routes do not obey"
+                "the step waits: another cluster serves a version's requests; Envoy's routes ignore the filter's choice"
             }
             Self::Time => "the step waits for its duration to pass",
             Self::Units(Unit::Requests) => "the step waits for more of the candidate's requests",

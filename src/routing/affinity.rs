@@ -24,8 +24,8 @@ pub enum User<'p, 'r> {
     Known(Cow<'r, [u8]>),
     /// A new user, who gets this cookie with this id, which is their key from now on.
     New(&'p Cookie, String),
-    /// Nobody in particular: each request is drawn on its own.
-    Nobody,
+    /// No user is named: each request is drawn on its own.
+    Anonymous,
     /// Somebody without the key: stable's.
     Missing,
 }
@@ -108,7 +108,7 @@ impl Affinity {
         match self.issued() {
             // The id that the client will come back with decides now already.
             Some(cookie) => User::New(cookie, format!("{:032x}", rng.u128(..))),
-            None if self.random_when_missing => User::Nobody,
+            None if self.random_when_missing => User::Anonymous,
             None => User::Missing,
         }
     }

@@ -334,12 +334,12 @@ impl Rollout {
         let version = overridden.unwrap_or_else(|| match &user {
             User::Known(key) => in_force.version_of(in_force.salt.bucket(key)),
             User::New(_, id) => in_force.version_of(in_force.salt.bucket(id.as_bytes())),
-            User::Nobody => in_force.version_of(to_bucket(rng.u64(..))),
+            User::Anonymous => in_force.version_of(to_bucket(rng.u64(..))),
             User::Missing => STABLE,
         });
         let by = match &user {
             _ if overridden.is_some() => By::Override,
-            User::Nobody => By::Weight,
+            User::Anonymous => By::Weight,
             User::Known(_) | User::New(..) | User::Missing => By::Affinity,
         };
         if is_copy {
@@ -351,7 +351,7 @@ impl Rollout {
                 let bucket = match &user {
                     User::Known(key) => salt.bucket(key),
                     User::New(_, id) => salt.bucket(id.as_bytes()),
-                    User::Nobody | User::Missing => to_bucket(rng.u64(..)),
+                    User::Anonymous | User::Missing => to_bucket(rng.u64(..)),
                 };
                 (bucket < share.basis_points()).then(|| mirror.decide(facts))
             }
@@ -373,7 +373,7 @@ impl Rollout {
         matters: bool,
     ) -> User<'p, 'r> {
         let affinity = self.affinity.as_ref().filter(|_| matters);
-        affinity.map_or(User::Nobody, |affinity| affinity.user(facts, rng))
+        affinity.map_or(User::Anonymous, |affinity| affinity.user(facts, rng))
     }
 
     /// Whether bodies are read of some requests, and not of others.
@@ -390,7 +390,7 @@ impl Rollout {
                 let bucket = match user {
                     User::Known(key) => cohort.bucket(key),
                     User::New(_, id) => cohort.bucket(id.as_bytes()),
-                    User::Nobody | User::Missing => to_bucket(rng.u64(..)),
+                    User::Anonymous | User::Missing => to_bucket(rng.u64(..)),
                 };
                 bucket < reader.sample.basis_points()
             }
@@ -419,8 +419,8 @@ impl Rollout {
         let user = match user {
             User::Known(key) => named(key),
             User::New(_, id) => named(id.as_bytes()),
-            User::Nobody if !judges_users => None,
-            User::Nobody | User::Missing => return None,
+            User::Anonymous if !judges_users => None,
+            User::Anonymous | User::Missing => return None,
         };
         Some(Draw { assignment: in_force.assignment, side: self.side(version)?, user })
     }

@@ -426,7 +426,7 @@ impl Served {
             known.iter().any(|(own, last)| own.as_bytes() == served || own.as_bytes() == last);
         let serves_another =
             || known.iter().enumerate().any(|(other, (_, last))| other != version && last == served);
-        // Of two versions with one cluster it is stable's: what does not obey goes there.
+        // Of two versions with one cluster it is stable's: requests that ignore the choice go there.
         if names_are_clusters || (version != 0 && serves_another()) {
             Self::ByAnother
         } else {
@@ -536,7 +536,7 @@ mod tests {
     }
 
     #[test]
-    fn who_serves_is_told_by_the_clusters_names() {
+    fn the_serving_version_follows_from_the_clusters_name() {
         const STABLE: usize = 0;
         const CANDIDATE: usize = 1;
         let by = |served: &str, version, last: [&str; 2]| {

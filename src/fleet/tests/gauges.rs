@@ -12,8 +12,9 @@ pub(super) fn shown(fleet: &Fleet, rollout: &str) -> HashMap<Gauge, u64> {
 /// What should be shown of a rollout. What the judge has found stays, once it is shown.
 pub(super) fn expected(fleet: &Fleet, rollout: &str) -> HashMap<Gauge, u64> {
     let judge_is_shown = shown(fleet, rollout).contains_key(&Gauge::EvidenceThreshold);
-    let existing = if judge_is_shown { Existing::ALL } else { Existing::default() };
-    let values = Gauges::taken_over(existing).update(&fleet.record(rollout));
+    let record = fleet.record(rollout);
+    let existing = if judge_is_shown { Existing::all(&record) } else { Existing::default() };
+    let values = Gauges::taken_over(existing).update(&record);
     values.into_iter().filter(|(_, value)| *value > 0).collect()
 }
 
@@ -82,10 +83,38 @@ fn gauges_of_other_labels_and_metrics_go_to_0() {
 fn existing_gauges_are_bits_by_position() {
     let fleet = Fleet::new(1, &configuration(&[("r", waiting())]));
     let mut gauges = Gauges::default();
-    assert_eq!(gauges.existing(), Existing::default());
+    assert_eq!(*gauges.existing(), Existing::default());
     gauges.update(&fleet.record("r"));
-    let mut other = Gauges::taken_over(gauges.existing());
+    let mut other = Gauges::taken_over(gauges.existing().clone());
     assert_eq!(other.existing(), gauges.existing());
     let set: HashMap<Gauge, u64> = other.update(&fleet.record("r")).into_iter().collect();
     assert_eq!(set, expected(&fleet, "r"), "what exists is set again, whatever it was");
+}
+
+#[test]
+fn gauges_of_a_former_candidate_go_to_0_also_when_the_vms_are_replaced_together_with_a_push() {
+    let mut rollout = waiting();
+    rollout["versions"] =
+        json!({"blue": {"cluster": "b"}, "green": {"cluster": "g"}, "red": {"cluster": "r"}});
+    let mut next = rollout.clone();
+    (next["candidate"], next["release"]) = ("red".into(), "2".into());
+    let next = configuration(&[("r", next)]);
+    for are_replaced in [false, true] {
+        let mut fleet = Fleet::new(2, &configuration(&[("r", rollout.clone())]));
+        for side in Side::BOTH {
+            (0..100).for_each(|_| fleet.request(1, side, false));
+        }
+        (0..4).for_each(|_| drop(fleet.second()));
+        let of = |fleet: &Fleet, version: &str| {
+            fleet.gauges.get(&("r".to_owned(), Gauge::ObservedShare(version.into()))).copied()
+        };
+        assert_eq!(of(&fleet, "green"), Some(5_000));
+        if are_replaced {
+            fleet.vms = (70..72).map(Vm::new).collect();
+        }
+        (0..2).for_each(|vm| fleet.load(vm, &next));
+        (0..30).for_each(|_| drop(fleet.second()));
+        assert_eq!(fleet.record("r").program.candidate.as_deref(), Some("red"));
+        assert_eq!(of(&fleet, "green"), Some(0), "VMs replaced: {are_replaced}");
+    }
 }

@@ -119,7 +119,7 @@ fn a_push_at_any_moment_of_an_abort_does_not_lose_it() {
 }
 
 #[test]
-fn of_two_commands_at_once_both_are_obeyed() {
+fn two_commands_at_once_both_take_effect() {
     let mut fleet = Fleet::new(3, &configuration(&[("r", waiting())]));
     for nth in 0..8 {
         let now = fleet.clock();

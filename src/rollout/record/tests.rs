@@ -179,7 +179,7 @@ fn a_step_does_not_end_while_other_clusters_serve() {
         let actions = events.iter().map(|event| event.action).collect::<Vec<_>>();
         (actions, record.run.reason.clone(), record.run.judge.step_requests())
     };
-    let waits = "the step waits: another cluster serves a version's requests; Envoy's routes do not obey";
+    let waits = "the step waits: another cluster serves a version's requests; Envoy's routes ignore the filter's choice";
     let mut told = Vec::new();
     for tick in 1..8 {
         let (actions, reason, requests) = tell(tick, 1, true);

@@ -258,7 +258,7 @@ impl Turn<'_> {
         let finding = say::watched(self.program, &window, is_candidate, analysis.rules.threshold);
         let act = analysis.policy.act(self.run.phase);
         let sentence = say::since_the_flip(self.program, &window, is_candidate, (&finding, act));
-        let (action, message) = self.short_of_going_back(&sentence).unwrap_or_else(|| {
+        let (action, message) = self.short_of_going_back(act, &sentence).unwrap_or_else(|| {
             self.take_back(Phase::Failed, sentence.clone());
             if !is_candidate {
                 self.turn_to(true); // the candidate is the side that was good

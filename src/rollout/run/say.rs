@@ -74,7 +74,7 @@ pub(super) fn elsewhere(program: &Program, side: Side) -> String {
     let (candidate, stable) = sides(program, true);
     let version = if side == Side::Candidate { candidate } else { stable };
     format!(
-        "requests for {version} are served by another cluster than its own, or by none: Envoy's routes do not obey, so nothing follows \
+        "requests for {version} are served by another cluster than its own, or by none: Envoy's routes ignore the filter's choice, so nothing follows \
          from these requests"
     )
 }
@@ -258,7 +258,7 @@ impl std::fmt::Display for EvidenceAgainst<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { name, finding, act } = self;
         let at = if *act == Act::Rollback { "it is rolled back at" } else { "threshold" };
-        let (value, threshold) = (Odds(finding.value), Odds(finding.threshold));
+        let (value, threshold) = (EValue(finding.value), EValue(finding.threshold));
         write!(f, "evidence against {name}: {value} ({at} {threshold})")
     }
 }
@@ -344,10 +344,10 @@ pub(super) fn tripped(program: &Program, seen: &Table, weight: Share) -> String 
     )
 }
 
-/// Odds to one, given as their decimal logarithm.
-struct Odds(f64);
+/// An e-value, given as its decimal logarithm.
+struct EValue(f64);
 
-impl std::fmt::Display for Odds {
+impl std::fmt::Display for EValue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.0 < 6.0 {
             // Not powf, which would be in the module for this alone.

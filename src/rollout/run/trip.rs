@@ -14,12 +14,13 @@ const RULE: &str = "circuit_breaker";
 impl Turn<'_> {
     /// A worker's breaker has tripped. Acts once in an attempt: every worker comes here, and comes again.
     pub(super) fn trip(&mut self, trip: &Trip) -> Result<(), Refused> {
-        let limit = self.program.analysis.as_ref().and_then(|analysis| analysis.breaker);
+        let analysis = self.program.analysis.as_ref();
+        let configured = analysis.and_then(|analysis| Some((analysis.breaker?, analysis.policy)));
         let applies = !self.is_pinned()
             && !self.run.phase.is_rolled_back()
             && !self.run.tripped
             && trip.assignment == self.run.assignment(self.program);
-        let Some(limit) = limit.filter(|_| applies) else {
+        let Some((limit, policy)) = configured.filter(|_| applies) else {
             return Err(Refused("the circuit breaker's report is out of date and was ignored".into()));
         };
         self.run.tripped = true;
@@ -32,7 +33,8 @@ impl Turn<'_> {
             unit: Unit::Requests,
         };
         let weight = self.run.candidate_weight(self.program);
-        self.act_on(finding, say::tripped(self.program, &trip.seen, weight));
+        let act = policy.act(self.run.phase);
+        self.act_on(act, finding, say::tripped(self.program, &trip.seen, weight));
         Ok(())
     }
 }

@@ -70,7 +70,7 @@ impl Run {
 }
 
 impl Turn<'_> {
-    /// Tells that Envoy's routes do not obey, once until they do again.
+    /// Tells that Envoy's routes ignore the filter's choice, once until they follow it again.
     pub(super) fn look_at_routes(&mut self) {
         let side = self.run.is_elsewhere();
         let was_told = std::mem::replace(&mut self.run.elsewhere_told, side.is_some());
@@ -121,7 +121,7 @@ impl Turn<'_> {
                 format!("not acted on, since the versions get different requests: at {weight} {sentence}");
             return self.find(Action::Alarm, message, finding);
         }
-        self.act_on(finding, format!("at {weight} {sentence}"));
+        self.act_on(act, finding, format!("at {weight} {sentence}"));
     }
 
     /// Reports once in an attempt that the versions get different requests.
@@ -135,8 +135,8 @@ impl Turn<'_> {
     }
 
     /// Does what is configured for a candidate that is found worse. `sentence` says why.
-    pub(super) fn act_on(&mut self, finding: Finding, sentence: String) {
-        let (action, message) = self.short_of_going_back(&sentence).unwrap_or_else(|| {
+    pub(super) fn act_on(&mut self, act: Act, finding: Finding, sentence: String) {
+        let (action, message) = self.short_of_going_back(act, &sentence).unwrap_or_else(|| {
             self.take_back(Phase::Failed, sentence.clone());
             (Action::Rollback, format!("{}: {sentence}", say::taken_back(self.program, "rolled back")))
         });
@@ -144,8 +144,8 @@ impl Turn<'_> {
     }
 
     /// What an accusation leads to; `None`: a rollback, which is up to the caller.
-    pub(super) fn short_of_going_back(&mut self, sentence: &str) -> Option<(Action, String)> {
-        match self.program.analysis.as_ref()?.policy.act(self.run.phase) {
+    pub(super) fn short_of_going_back(&mut self, act: Act, sentence: &str) -> Option<(Action, String)> {
+        match act {
             Act::WouldAct => Some((Action::Alarm, format!("not acted on (dry_run): {sentence}"))),
             Act::Alarm => Some((Action::Alarm, sentence.to_owned())),
             Act::Pause => {

@@ -26,7 +26,7 @@ fn the_warning_names_both() {
 }
 
 #[test]
-fn what_contains_what() {
+fn a_match_contains_another_that_is_narrower() {
     let rows = [
         (json!({"prefix": "/a"}), json!({"prefix": "/a/b"}), true),
         (json!({"prefix": "/a"}), json!({"path": "/a"}), true),

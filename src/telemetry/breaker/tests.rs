@@ -99,7 +99,7 @@ fn a_good_answer_ends_the_row() {
 }
 
 #[test]
-fn it_waits_for_stables_word() {
+fn a_breaker_waits_for_a_good_answer_of_stable() {
     let mut world = World::new();
     world.green(true, 5 * LIMIT);
     assert_eq!(world.trips, [], "nobody knows how stable is");
@@ -108,7 +108,7 @@ fn it_waits_for_stables_word() {
 }
 
 #[test]
-fn where_stable_gets_nothing_errors_suffice() {
+fn a_breaker_trips_on_errors_alone_where_stable_gets_no_requests() {
     let mut world = World::new();
     world.in_force.stable_serves = false;
     world.green(true, LIMIT - 1);
