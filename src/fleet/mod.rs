@@ -22,6 +22,7 @@
 
 pub mod commands;
 pub mod confirm;
+pub mod differences;
 pub mod effect;
 pub mod gauges;
 pub mod heads;

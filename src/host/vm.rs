@@ -42,7 +42,7 @@ pub(super) struct Loaded {
     pub(super) plan: Plan,
     hash: u64,
     /// When it was loaded, by the clock that all VMs share.
-    loaded_at: u64,
+    pub(super) loaded_at: u64,
     /// By rollout: what is counted for the judge, where there is one.
     tracked: Vec<Option<Rc<Tracked>>>,
     /// By rollout and version.
@@ -267,6 +267,7 @@ impl Vm {
         self.do_all(&loaded, root, done, &time);
         self.shadows.forget_overdue();
         self.shadows.send(root, &time);
+        self.shadows.report(&time);
         self.registry.show_compared(&time);
         let took = calls::uptime().saturating_sub(began);
         ::log::debug!("tick {} took {} us", clock().tick(), took / 1_000);

@@ -294,3 +294,27 @@ async fn sums_hold_across_pushes_and_a_killed_shadow() {
     let results = settled(&envoy, 20 + tally.total()).await;
     assert!(results["failed"] >= 1 && results["matched"] > 100, "{results:?}");
 }
+
+/// `make test-long`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes a minute and a quarter"]
+async fn a_minute_of_a_shadow_that_fails_now_and_then_leaves_memory_as_it_was() {
+    let (blue, green) = blue_and_green().await;
+    blue.set(classifier(0));
+    green.set(Make::by(|number, seen| {
+        let asked: Value = serde_json::from_slice(&seen.body).unwrap();
+        let label = digit(asked["n"].as_u64().unwrap(), 1);
+        let status = number.is_multiple_of(100).then_some(503);
+        Made { status, ..Made::json(json!({"outputs": [{"data": [label]}]}).to_string()) }
+    }));
+    let envoy = between(&blue, &green, Config::rollout(COMPARES)).workers(2).start().await;
+    let load = || Load::to(envoy.address()).each(ask).per_second(500.0);
+    load().send(7_500).await.assert_all_ok();
+    let before = envoy.resident_kilobytes();
+    load().send(30_000).await.assert_all_ok();
+    let after = envoy.resident_kilobytes();
+    let results = settled(&envoy, 37_500).await;
+    println!("{before} KB after a quarter of a minute, {after} KB a minute later; {results:?}");
+    assert!(after <= before + before / 20, "{before} KB became {after} KB");
+    assert_eq!((green.count(), results["sent"] / 100), (results["sent"], results["failed"]));
+}

@@ -1,6 +1,7 @@
 //! `changeover status`, `events`, and the commands: what people ask of a running Envoy, over its control listener.
 
 mod client;
+mod compared;
 mod draw;
 mod lines;
 mod screen;
@@ -64,6 +65,10 @@ pub(crate) enum Command {
         #[arg(long)]
         watch: bool,
     },
+    /// Show how often a shadow agrees with stable, and where it does not
+    ///
+    /// Exit status: 0 done, 1 no rollout has that name, 2 the control listener cannot be reached.
+    Differences(Target),
     /// Wait until a rollout has succeeded, is paused, or has failed
     ///
     /// Exit status: 0 it is there, 1 there is none of that name, 2 the control listener cannot be asked, 3 it has ended
@@ -205,6 +210,7 @@ fn ask(command: &Command, reader: Reader) -> Result<Shown, Failure> {
             return Ok(Shown::default());
         }
         Command::Events { target, .. } => return events(target, reader),
+        Command::Differences(target) => return differences(target, reader),
         Command::Promote { target, full } => {
             (target, &command::PROMOTE, if *full { r#"{"full":true}"#.into() } else { "{}".into() })
         }
@@ -282,6 +288,13 @@ fn events(target: &Target, reader: Reader) -> Result<Shown, Failure> {
     let answer = answer.map_err(|failure| with_known_names(&client, &target.rollout, failure))?;
     let lines = |journal: &Journal, width| show::events(&journal.events, width);
     show(&answer, &target.connection, reader, lines, |_| false)
+}
+
+fn differences(target: &Target, reader: Reader) -> Result<Shown, Failure> {
+    let client = client(&target.connection)?;
+    let answer = client.get(&format!("/v1/rollouts/{}/differences", target.rollout));
+    let answer = answer.map_err(|failure| with_known_names(&client, &target.rollout, failure))?;
+    show(&answer, &target.connection, reader, compared::lines, |_| false)
 }
 
 fn all(connection: &Connection, reader: Reader) -> Result<Shown, Failure> {
