@@ -48,6 +48,7 @@ async fn main() {
         Variant::Changeover,
         Variant::Thousand,
         Variant::Judged,
+        Variant::Logged,
     ];
     variants.extend(baseline.clone().map(Variant::Baseline));
 

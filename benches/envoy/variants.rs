@@ -23,7 +23,9 @@ pub(crate) enum Variant {
     Thousand,
     /// (f) As (d), and users are judged.
     Judged,
-    /// (g) As (d), by another build of the module.
+    /// (g) As (d), with what is decided in Envoy's filter state (`log: true`).
+    Logged,
+    /// (h) As (d), by another build of the module.
     Baseline(String),
 }
 
@@ -36,13 +38,14 @@ impl Variant {
             Self::Changeover => "(d) Changeover",
             Self::Thousand => "(e) Changeover, 1,000 rollouts",
             Self::Judged => "(f) Changeover, users judged",
-            Self::Baseline(_) => "(g) Changeover, the baseline",
+            Self::Logged => "(g) Changeover, log: true",
+            Self::Baseline(_) => "(h) Changeover, the baseline",
         }
     }
 
     /// Whether its filter counts requests.
     pub(crate) fn counts(&self) -> bool {
-        matches!(self, Self::Changeover | Self::Thousand | Self::Judged | Self::Baseline(_))
+        matches!(self, Self::Changeover | Self::Thousand | Self::Judged | Self::Logged | Self::Baseline(_))
     }
 
     /// The Envoy to start.
@@ -52,6 +55,7 @@ impl Variant {
             Self::Changeover => Setup::shipped(one_rollout()),
             Self::Thousand => Setup::shipped(thousand_rollouts("2026-11-24.1")),
             Self::Judged => Setup::shipped(judged_rollout()),
+            Self::Logged => Setup::shipped(logged_rollout()),
             Self::Baseline(module) => Setup::shipped(one_rollout()).module(module),
         };
         let setup = common(setup, upstreams);
@@ -59,7 +63,7 @@ impl Variant {
             Self::Native => replaced(setup, "benches/envoy/native.yaml"),
             Self::Idle => replaced(replaced(setup, "benches/envoy/native.yaml"), "benches/envoy/idle.yaml"),
             Self::Lua => replaced(setup, "benches/envoy/lua.yaml"),
-            Self::Changeover | Self::Thousand | Self::Judged | Self::Baseline(_) => setup,
+            Self::Changeover | Self::Thousand | Self::Judged | Self::Logged | Self::Baseline(_) => setup,
         }
     }
 }
@@ -89,6 +93,13 @@ fn judged_rollout() -> Config {
     rollout["steps"] = json!([{"set_weight": weight}, {"pause": {}}]);
     rollout["analysis"] = json!({});
     rollout.as_object_mut().expect("a rollout").remove("weights");
+    Config::Struct(config.to_string())
+}
+
+/// The same with its decisions in the filter state. No access log reads them: that is Envoy's own.
+fn logged_rollout() -> Config {
+    let mut config = read_yaml("benches/envoy/changeover.yaml");
+    config["rollouts"][0]["log"] = json!(true);
     Config::Struct(config.to_string())
 }
 

@@ -20,6 +20,10 @@ WALK = (
     "{set_weight: 50}, {pause: {duration: 1s}}]\n"
     "            analysis: {error_when: {status: [5xx, 400]}, metrics: [{name: error_rate}]}"
 )
+# The same, with answers that are read.
+WALK_WITH_PAYLOAD = WALK.replace("{name: error_rate}", "{name: error_rate}, {name: output.null}") + (
+    "\n            payload: {protocol: open_inference}"
+)
 
 
 def percentile(values, share):
@@ -148,9 +152,9 @@ class Demo:
         lines = re.findall(r"changeover: (\{.*\})$", self.running.log(), re.M)
         return [event for event in map(json.loads, lines) if event["release"] == release]
 
-    def walk(self, release, candidate, last):
-        """Starts a release and tells its events until the last one."""
-        self.push(WALK, release, candidate)
+    def walk(self, release, candidate, last, fields=WALK):
+        """Starts a release and shows its events until the last one, which it returns."""
+        self.push(fields, release, candidate)
         told = 0
 
         def ended():
@@ -163,6 +167,7 @@ class Demo:
 
         event = processes.wait_for(f"the release to {last}", ended)
         self.promises.keep(event["action"] == last, f"the release ended with: {last}", event["action"])
+        return event
 
     def releases(self):
         show.heading("A release that moves by itself: forward when all is well, back when it is not")
@@ -198,6 +203,29 @@ class Demo:
         # At some 1,200 requests a second a tick has 60 of the candidate's: those of one are enough to know.
         self.promises.keep(0 < failed <= 200, "the candidate was taken back within three seconds' requests", failed)
         self.note("bad release", answers, may_fail=True)
+        self.nulls(crowd)
+
+    def nulls(self, crowd):
+        show.say("the third release: logreg answers with status 200 again, but what it answers is null")
+        show.say("pushed with `payload: {protocol: open_inference}`, and `output.null` among the metrics:")
+        self.running.misbehave("logreg", null_percent=100)
+        with client.Load(self.images, crowd=crowd) as load:
+            load.wait_for_more(50)
+            event = self.walk("nulls", "logreg", "rollback", WALK_WITH_PAYLOAD)
+            load.wait_for_requests_in_flight()
+            load.wait_for_more(200)
+            well = all(answer.label is not None for answer in load.newest(100) if answer.status == 200)
+        self.running.misbehave("logreg", null_percent=0)
+        answers = load.all()
+        nulls = sum(answer.status == 200 and answer.label is None for answer in answers)
+        failed = sum(answer.status not in (200, 400) for answer in answers)
+        show.say(f"{nulls} null answers of logreg reached clients, of {len(answers):,} in all; {failed} requests failed")
+        self.promises.keep("(output.null)" in event["message"] and failed == 0, "it was taken back for its answers alone")
+        self.promises.keep(well, "after that no answer was null")
+        self.promises.keep(0 < nulls <= 400, "the candidate was taken back within four seconds' requests", nulls)
+        self.note("null release", answers, may_fail=True)
+        counted = counters.nulls(self.running.series())
+        self.promises.keep(counted == nulls, "the filter counted the null answers that clients got", counted)
 
     def hash_in_use(self):
         """The one configuration that all workers use, if there is one."""

@@ -43,6 +43,11 @@ def mirrored(series):
     )
 
 
+def nulls(series):
+    """Answers without a value that the filter has counted."""
+    return sum(int(value) for name, _, value in series if name == "changeover_output_null_total")
+
+
 def hashes(series):
     """{worker: the hash of the configuration it uses}."""
     return {labels["worker"]: int(value) for name, labels, value in series if name == "changeover_config_hash"}

@@ -20,6 +20,8 @@ changeover_requests_total{rollout="digits",version="svm",class="5xx",outcome="er
 changeover_requests_total{rollout="digits",version="logreg",class="2xx",outcome="ok"} 20
 changeover_mirror_requests_total{rollout="digits",version="svm",result="sent"} 3
 changeover_mirror_requests_total{rollout="digits",version="svm",result="skipped_method"} 4
+changeover_output_null_total{rollout="digits",version="svm"} 2
+changeover_output_null_total{rollout="digits",version="logreg"} 1
 changeover_config_hash{worker="0"} 281474976710655
 changeover_config_hash{worker="1"} 7
 up 1
@@ -40,7 +42,8 @@ class CountersTest(unittest.TestCase):
         self.assertEqual(counters.requests_by_version(series), {"svm": 6, "logreg": 20})
         self.assertEqual(counters.hashes(series), {"0": 281474976710655, "1": 7})
         self.assertEqual(counters.mirrored(series), 3)
-        self.assertEqual(len(series), 8)
+        self.assertEqual(counters.nulls(series), 3)
+        self.assertEqual(len(series), 10)
 
     def test_labels_with_quotes(self):
         self.assertEqual(counters.parse('m{a="x\\"y",b="1,2"} 3')[0][1], {"a": 'x\\"y', "b": "1,2"})

@@ -587,7 +587,7 @@ fn mistakes_in_steps_and_analysis_are_reported_with_their_places() {
             json!(1),
             "analysis.false_alarm: 1 is out of range; expected 0.000000001 to 0.5",
         ),
-        ("/analysis/deadline", json!("2m"), "analysis.deadline: expected a duration from 100ms to 1m"),
+        ("/analysis/deadline", json!("2h"), "analysis.deadline: expected a duration from 100ms to 1h"),
         (
             "/analysis/error_when/status/0",
             json!("axx"),
@@ -704,7 +704,7 @@ fn mistakes_in_several_places_are_reported_together() {
         [
             "rollouts[0].match.headers[0].exakt: unknown field; known here: name, exact, prefix, present",
             "rollouts[0].session_affinity.header: found the boolean true, expected a string: put it in quotes (YAML reads yes, no, on, off, y, n as booleans)",
-            "rollouts[0].stabel: unknown field; known here: name, release, match, versions, stable, candidate, pin, session_affinity, override, weights, steps, auto_rollback_window, blue_green, analysis, mirror, payload, server_load, trust_shadow_header, version_header, labels",
+            "rollouts[0].stabel: unknown field; known here: name, release, match, versions, stable, candidate, pin, session_affinity, override, weights, steps, auto_rollback_window, blue_green, analysis, mirror, payload, server_load, trust_shadow_header, version_header, log, labels",
             "rollouts[0].version_header: found a list, expected a map with the fields request, response",
             "rollouts[0].weights.green: 120 is over 100",
             "rollouts[1].versions.b.cluster: missing or empty",
@@ -732,14 +732,18 @@ fn the_control_listener_has_a_configuration_of_its_own() {
     const DIGEST: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
     for control in [
         json!({}),
+        json!({"tokens": [{"name": "deploy", "sha256": DIGEST, "rights": "write"}]}),
         json!({"token_sha256": DIGEST, "hosts": ["control.example.com", "10.0.0.1:9911", "[2001:db8::1]"]}),
     ] {
         assert!(check(&json!({"control": control})).is_ok());
         assert!(check(&json!({"control": control, "rollouts": []})).is_ok());
     }
     let rows = [
-        (json!(null), "control: found nothing (null), expected a map with the fields token_sha256, hosts"),
-        (json!({"token": "x"}), "control.token: unknown field; known here: token_sha256, hosts"),
+        (
+            json!(null),
+            "control: found nothing (null), expected a map with the fields token_sha256, tokens, hosts",
+        ),
+        (json!({"token": "x"}), "control.token: unknown field; known here: token_sha256, tokens, hosts"),
         (
             json!({"token_sha256": "hunter2"}),
             "control.token_sha256: not a SHA-256; expected 64 hexadecimal digits, as sha256sum prints them",
@@ -751,6 +755,33 @@ fn the_control_listener_has_a_configuration_of_its_own() {
         (
             json!({"hosts": ["*"]}),
             "control.hosts[0]: \"*\" is not a host name; expected one such as \"models.example.com\"",
+        ),
+        (
+            json!({"tokens": [{"name": "A b", "sha256": DIGEST, "rights": "read"}]}),
+            "control.tokens[0].name: \"A b\" is not a valid name; expected lower-case letters, digits and -",
+        ),
+        (
+            json!({"tokens": [{"name": "a", "rights": "read"}]}),
+            "control.tokens[0].sha256: missing; expected the token's SHA-256",
+        ),
+        (
+            json!({"tokens": [{"name": "a", "sha256": "hunter2", "rights": "read"}]}),
+            "control.tokens[0].sha256: not a SHA-256; expected 64 hexadecimal digits, as sha256sum prints them",
+        ),
+        (
+            json!({"tokens": [{"name": "a", "sha256": DIGEST}]}),
+            "control.tokens[0].rights: missing; expected read or write",
+        ),
+        (
+            json!({"token_sha256": DIGEST, "tokens": [{"name": "a", "sha256": DIGEST, "rights": "write"}]}),
+            "control.tokens[0].sha256: the digest of token_sha256 or of another token; expected one of its own",
+        ),
+        (
+            json!({"tokens": [
+                {"name": "a", "sha256": DIGEST, "rights": "write"},
+                {"name": "a", "sha256": DIGEST.replace('e', "f"), "rights": "read"},
+            ]}),
+            "control.tokens[1].name: \"a\" is already the name of tokens[0]; expected a unique name",
         ),
         (json!({"hosts": vec!["a"; 17]}), "control.hosts: 17 entries are over the limit of 16"),
     ];

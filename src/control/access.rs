@@ -6,19 +6,41 @@
 
 use std::net::Ipv4Addr;
 
-use crate::config::schema::Control;
+use crate::config::schema::{Control, Rights};
 use crate::config::units::Sha256;
 
 /// Who may ask.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Access {
-    token: Option<Sha256>,
+    tokens: Vec<Token>,
     hosts: Vec<String>,
+}
+
+/// A token that is accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Token {
+    digest: Sha256,
+    caller: Caller,
+}
+
+/// What is known of a client that may ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Caller {
+    /// The name of its token.
+    pub(super) token: Option<String>,
+    /// Whether it may give commands.
+    pub(super) may_write: bool,
 }
 
 impl Access {
     pub(super) fn new(control: &Control) -> Self {
-        Self { token: control.token_sha256, hosts: control.hosts.clone() }
+        let nameless = control.token_sha256.map(|digest| Token { digest, caller: Caller::ANONYMOUS });
+        let named = control.tokens.iter().filter_map(|token| {
+            let caller =
+                Caller { token: Some(token.name.clone()), may_write: token.rights == Some(Rights::Write) };
+            Some(Token { digest: token.sha256?, caller })
+        });
+        Self { tokens: nameless.into_iter().chain(named).collect(), hosts: control.hosts.clone() }
     }
 
     /// Whether a request was sent to a name under which this listener is known.
@@ -30,16 +52,23 @@ impl Access {
         is_loopback(host) || self.hosts.iter().any(is_configured)
     }
 
-    /// Whether a request carries the token, where one is wanted.
-    pub(super) fn has_token(&self, authorization: Option<&[u8]>) -> bool {
-        let Some(wanted) = &self.token else { return true };
-        let Some((scheme, token)) = authorization.and_then(|value| value.split_at_checked(7)) else {
-            return false;
-        };
-        // In constant time, so that timing reveals nothing about the digest.
-        let is_right = hmac_sha256::Hash::verify(token.trim_ascii(), wanted.as_bytes());
-        scheme.eq_ignore_ascii_case(b"bearer ") && is_right
+    /// The client by its token; `None` if a token is wanted and it carries none of those.
+    pub(super) fn caller(&self, authorization: Option<&[u8]>) -> Option<Caller> {
+        if self.tokens.is_empty() {
+            return Some(Caller::ANONYMOUS);
+        }
+        let (scheme, token) = authorization?.split_at_checked(7)?;
+        // In constant time, so that timing reveals nothing about the digests.
+        let is_right =
+            |known: &&Token| hmac_sha256::Hash::verify(token.trim_ascii(), known.digest.as_bytes());
+        let known = self.tokens.iter().find(is_right)?;
+        scheme.eq_ignore_ascii_case(b"bearer ").then(|| known.caller.clone())
     }
+}
+
+impl Caller {
+    /// One without a name, which may do everything.
+    const ANONYMOUS: Self = Self { token: None, may_write: true };
 }
 
 /// Whether a script on a page of another origin sent the request. Browsers send `Origin`; other clients have no pages.
@@ -68,7 +97,7 @@ mod tests {
     use super::*;
 
     fn access(hosts: &[&str]) -> Access {
-        Access { token: None, hosts: hosts.iter().map(ToString::to_string).collect() }
+        Access { tokens: Vec::new(), hosts: hosts.iter().map(ToString::to_string).collect() }
     }
 
     #[test]
@@ -148,7 +177,7 @@ mod tests {
         );
         let access = Access::new(&control.unwrap());
         for right in ["Bearer secret", "bearer secret", "BEARER  secret "] {
-            assert!(access.has_token(Some(right.as_bytes())), "{right}");
+            assert!(access.caller(Some(right.as_bytes())) == Some(Caller::ANONYMOUS), "{right}");
         }
         for wrong in [
             "",
@@ -160,11 +189,35 @@ mod tests {
             "secret",
             "Bearersecret",
         ] {
-            assert!(!access.has_token(Some(wrong.as_bytes())), "{wrong}");
+            assert_eq!(access.caller(Some(wrong.as_bytes())), None, "{wrong}");
         }
-        assert!(!access.has_token(None));
+        assert_eq!(access.caller(None), None);
         let long = Access::new(&serde_json::from_value(serde_json::json!({"token_sha256": "2f8ab27c794db6afcc4f795f819f1d1c0d90fe357d0584cb0c38710838013aa5"})).unwrap());
-        assert!(long.has_token(Some(format!("Bearer {}", "0123456789abcdef".repeat(16)).as_bytes())));
-        assert!(Access::default().has_token(None), "none is wanted");
+        let token = format!("Bearer {}", "0123456789abcdef".repeat(16));
+        assert_eq!(long.caller(Some(token.as_bytes())), Some(Caller::ANONYMOUS));
+        assert_eq!(Access::default().caller(None), Some(Caller::ANONYMOUS), "none is wanted");
+    }
+
+    #[test]
+    fn a_token_gives_its_name_and_its_rights() {
+        let digest = |token: &str| {
+            let digest = hmac_sha256::Hash::hash(token.as_bytes());
+            digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        };
+        let control = serde_json::json!({
+            "token_sha256": digest("nameless"),
+            "tokens": [
+                {"name": "pipeline", "sha256": digest("writes"), "rights": "write"},
+                {"name": "dashboard", "sha256": digest("reads"), "rights": "read"},
+            ],
+        });
+        let access = Access::new(&serde_json::from_value(control).unwrap());
+        let caller = |token: &str| access.caller(Some(format!("Bearer {token}").as_bytes()));
+        let named = |name: &str, may_write| Some(Caller { token: Some(name.into()), may_write });
+        assert_eq!(caller("nameless"), Some(Caller::ANONYMOUS));
+        assert_eq!(caller("writes"), named("pipeline", true));
+        assert_eq!(caller("reads"), named("dashboard", false));
+        assert_eq!((caller("pipeline"), caller(""), access.caller(None)), (None, None, None));
+        assert_eq!(access.caller(Some(b"Basic writes")), None);
     }
 }

@@ -3,7 +3,7 @@
 //! A command is not carried out here: the shell does that, under compare-and-swap, and comes back with what came of
 //! it. Whatever ends in a problem has changed nothing.
 
-use super::access::{Access, is_foreign};
+use super::access::{Access, Caller, is_foreign};
 use super::allowance::Allowance;
 use super::body;
 use super::differences::Differences;
@@ -15,7 +15,8 @@ use crate::config::schema;
 use crate::fleet::shared::Shared;
 use crate::fleet::{self, differences, journal};
 use crate::rollout::change::{Change, NotChanged};
-use crate::rollout::command::{Command, Refused, Takes, VERBS, Verb};
+use crate::rollout::command::{Refused, VERBS, Verb};
+use crate::rollout::event::Origin;
 use crate::rollout::record::Record;
 use crate::rollout::run::Now;
 
@@ -61,7 +62,8 @@ impl Api {
         }
         let asked = request.path_and_query().and_then(|(path, query)| Some((Resource::at(path)?, query)));
         let is_open = matches!(asked, Some((Resource::Health, _)));
-        if !is_open && !self.access.has_token(request.authorization.as_deref()) {
+        let caller = self.access.caller(request.authorization.as_deref());
+        if !is_open && caller.is_none() {
             return Err(Response::problem(401, "expected `authorization: Bearer` with the token")
                 .with("www-authenticate", "Bearer"));
         }
@@ -72,7 +74,9 @@ impl Api {
             return Err(Response::problem(413, format!("the body is over {MOST_BODY} bytes")));
         }
         match resource {
-            Resource::Command(name, verb) => command(request, query, name, verb, shared).map(Handled::Change),
+            Resource::Command(name, verb) => {
+                command((request, caller), query, name, verb, shared).map(Handled::Change)
+            }
             Resource::Health => {
                 looks(request)?;
                 no_parameters(query)?;
@@ -203,7 +207,7 @@ fn look(
 
 /// Reads a request that changes something.
 fn command(
-    request: &Request,
+    (request, caller): (&Request, Option<Caller>),
     query: &str,
     name: &str,
     verb: &Verb,
@@ -215,6 +219,15 @@ fn command(
     if is_foreign(request.origin.as_deref(), &request.authority) {
         return Err(Response::problem(403, "pages of another origin may not change anything"));
     }
+    let token = match caller {
+        Some(Caller { may_write: true, token }) => token,
+        _ => {
+            return Err(Response::problem(
+                403,
+                "this token may look and change nothing: its rights are `read`",
+            ));
+        }
+    };
     if !request.is_json() {
         return Err(Response::problem(415, "expected `content-type: application/json`"));
     }
@@ -223,18 +236,13 @@ fn command(
         return Err(problem.with("accept-encoding", "identity"));
     }
     no_parameters(query)?;
-    let command = match verb.takes {
-        Takes::Nothing(make) => body::empty(&request.body).map(|()| make())?,
-        Takes::Full => Command::Promote { full: body::full(&request.body)? },
-        Takes::Shares => Command::Weight(body::shares(&request.body)?),
-        Takes::Active => Command::Switch { active: body::active(&request.body)? },
-    };
+    let (command, reason) = body::command(verb.takes, &request.body)?;
     let if_match = request.if_match.as_deref().map_or(Ok(None), revisions)?;
     let record = fleet::record(shared, name).ok_or_else(|| no_such_rollout(name))?;
     if let Some(flaw) = record.run.flaw(&record.program, &command) {
         return Err(Response::problem(422, flaw));
     }
-    Ok(Change { rollout: name.to_owned(), command, if_match })
+    Ok(Change { rollout: name.to_owned(), command, if_match, origin: Origin { token, reason } })
 }
 
 /// The rollouts by name, from the first one after `after`.

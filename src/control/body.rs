@@ -6,52 +6,78 @@ use super::response::Response;
 use crate::config::report::Shown;
 use crate::config::units::Percent;
 use crate::model::Shares;
+use crate::rollout::command::{Command, Takes};
+use crate::rollout::event::LONGEST_REASON;
 
-/// The only field that a body may have, if it has one.
-fn only<'a>(
-    known: &str,
-    fields: &'a Map<String, Value>,
-    expected: &str,
-) -> Result<Option<&'a Value>, Response> {
-    match fields.get(known) {
-        found if fields.len() == usize::from(found.is_some()) => Ok(found),
-        _ => Err(Response::problem(422, expected)),
-    }
+/// The command in a body, and the reason that is given with it.
+pub(super) fn command(takes: Takes, body: &[u8]) -> Result<(Command, Option<String>), Response> {
+    let expected = match takes {
+        Takes::Nothing(_) => "expected no body, or {}; `reason` may stand in it",
+        Takes::Full => "expected no body, {} or {\"full\": true}; `reason` may stand beside it",
+        Takes::Shares => {
+            "expected shares of versions in percent, such as {\"green\": 10}; `reason` may stand beside them"
+        }
+        Takes::Active => {
+            "expected {\"active\": \"…\"} with the name of the version to send all traffic to; `reason` may stand beside it"
+        }
+    };
+    let mut fields = fields(body, expected)?;
+    // The share of a version of that name is a number.
+    let is_share = matches!(takes, Takes::Shares) && fields.get("reason").is_some_and(Value::is_number);
+    let reason = if is_share { None } else { reason(fields.remove("reason"))? };
+    let wrong = || Response::problem(422, expected);
+    let command = match takes {
+        Takes::Nothing(make) if fields.is_empty() => make(),
+        Takes::Nothing(_) => return Err(wrong()),
+        Takes::Full => {
+            let full = only("full", &fields).ok_or_else(wrong)?.map_or(Some(false), Value::as_bool);
+            Command::Promote { full: full.ok_or_else(wrong)? }
+        }
+        Takes::Shares => Command::Weight(shares(&fields)?),
+        Takes::Active => {
+            let active = only("active", &fields).flatten().and_then(Value::as_str);
+            Command::Switch { active: active.ok_or_else(wrong)?.to_owned() }
+        }
+    };
+    Ok((command, reason))
 }
 
-/// `{"full": true}`, or not.
-pub(super) fn full(body: &[u8]) -> Result<bool, Response> {
-    let expected = "expected no body, {} or {\"full\": true}";
-    let fields = fields(body, expected)?;
-    let full = only("full", &fields, expected)?.map_or(Some(false), Value::as_bool);
-    full.ok_or_else(|| Response::problem(422, expected))
+/// Reads a reason; an empty one is none.
+fn reason(value: Option<Value>) -> Result<Option<String>, Response> {
+    let problem = |why: String| Err(Response::problem(422, format!("reason: {why}")));
+    let text = match value {
+        None => return Ok(None),
+        Some(Value::String(text)) => text,
+        Some(_) => return problem("expected a string".into()),
+    };
+    let length = text.chars().count();
+    // The two separators end a line for some readers of the log.
+    let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    if length > LONGEST_REASON {
+        return problem(format!("{length} characters are over the limit of {LONGEST_REASON}"));
+    }
+    if text.contains(breaks) {
+        return problem(format!("{} holds a control character or a line separator", Shown(&text)));
+    }
+    Ok((!text.is_empty()).then_some(text))
+}
+
+/// The only field that there may be; `None` if there is another.
+fn only<'a>(known: &str, fields: &'a Map<String, Value>) -> Option<Option<&'a Value>> {
+    let found = fields.get(known);
+    (fields.len() == usize::from(found.is_some())).then_some(found)
 }
 
 /// Shares of versions, in percent.
-pub(super) fn shares(body: &[u8]) -> Result<Shares, Response> {
+fn shares(fields: &Map<String, Value>) -> Result<Shares, Response> {
     let mut shares = Shares::new();
-    for (version, value) in &fields(body, "expected shares of versions in percent, such as {\"green\": 10}")?
-    {
+    for (version, value) in fields {
         let share = value.as_f64().ok_or_else(|| "expected a share in percent, such as 10".to_owned());
         let percent = share.and_then(Percent::new);
         let percent = percent.map_err(|why| Response::problem(422, format!("{}: {why}", Shown(version))))?;
         shares.insert(version.clone(), percent.0);
     }
     Ok(shares)
-}
-
-/// The name of the side in `{"active": "green"}`.
-pub(super) fn active(body: &[u8]) -> Result<String, Response> {
-    let expected = "expected {\"active\": \"…\"} with the name of the version to send all traffic to";
-    let fields = fields(body, expected)?;
-    let active = only("active", &fields, expected)?.and_then(Value::as_str);
-    active.map(str::to_owned).ok_or_else(|| Response::problem(422, expected))
-}
-
-/// Refuses a body with anything in it.
-pub(super) fn empty(body: &[u8]) -> Result<(), Response> {
-    let expected = "expected no body, or {}";
-    if fields(body, expected)?.is_empty() { Ok(()) } else { Err(Response::problem(422, expected)) }
 }
 
 /// The fields of a body; an empty one has none. `expected` is said when it is anything else.
@@ -108,6 +134,45 @@ mod tests {
             assert!(fields(body.as_bytes(), "").is_ok(), "{body}");
         }
         let nested = fields(br#"{"full": {"a": 1}}"#, "").expect("for the field's reader to refuse");
-        assert!(full(br#"{"full": {"a": 1}}"#).is_err() && nested.len() == 1);
+        assert!(command(Takes::Full, br#"{"full": {"a": 1}}"#).is_err() && nested.len() == 1);
+    }
+
+    #[test]
+    fn every_command_takes_a_reason() {
+        let reason = |takes, body: &str| command(takes, body.as_bytes()).map(|(_, reason)| reason);
+        let nothing = Takes::Nothing(|| Command::Abort);
+        let given = Ok(Some("p99 of „search“ doubled".to_owned()));
+        assert_eq!(reason(nothing, r#"{"reason": "p99 of „search“ doubled"}"#), given);
+        assert_eq!(reason(Takes::Full, r#"{"full": true, "reason": "p99 of „search“ doubled"}"#), given);
+        assert_eq!(reason(Takes::Shares, r#"{"green": 1, "reason": "p99 of „search“ doubled"}"#), given);
+        assert_eq!(reason(Takes::Active, r#"{"active": "g", "reason": "p99 of „search“ doubled"}"#), given);
+        for none in ["", "{}", r#"{"reason": ""}"#] {
+            assert_eq!(reason(nothing, none), Ok(None), "{none}");
+        }
+        let (shares, none) = command(Takes::Shares, br#"{"reason": 10}"#).expect("a share of that version");
+        assert_eq!(
+            (shares.clone(), none),
+            (Command::Weight([("reason".into(), Percent::new(10.0).unwrap().0)].into()), None),
+            "{shares:?}"
+        );
+    }
+
+    #[test]
+    fn a_reason_is_short_and_on_one_line() {
+        let problem = |reason: Value| {
+            let body = serde_json::json!({"reason": reason}).to_string();
+            command(Takes::Nothing(|| Command::Abort), body.as_bytes()).map_err(|problem| problem.body)
+        };
+        for wrong in ["a\nb", "a\u{1b}[2J", "\0", "a\u{85}", "a\u{2028}b", "\u{2029}", "\u{7f}"] {
+            let body = problem(wrong.into()).expect_err(wrong);
+            assert!(body.contains("reason: ") && body.contains("holds a control character"), "{body}");
+        }
+        assert!(problem("ä".repeat(256).into()).is_ok());
+        let body = problem("ä".repeat(257).into()).expect_err("too long");
+        assert!(body.contains("reason: 257 characters are over the limit of 256"), "{body}");
+        for wrong in [Value::Null, 1.into(), true.into(), serde_json::json!(["a"])] {
+            let body = problem(wrong).expect_err("no text");
+            assert!(body.contains("reason: expected a string"), "{body}");
+        }
     }
 }

@@ -181,6 +181,12 @@ pub struct Event {
     pub attempt: u32,
     /// What caused it.
     pub actor: Actor,
+    /// The name of the token that came with the command; `null` for a token without a name, and for other causes.
+    #[serde(default)]
+    pub token: Option<String>,
+    /// The reason that came with the command.
+    #[serde(default)]
+    pub reason: Option<String>,
     /// What was done.
     pub action: Action,
     /// The metric with the most evidence against the candidate, if the judge caused the event; or `circuit_breaker`.
@@ -302,6 +308,8 @@ impl Event {
             release: event.release.clone(),
             attempt: event.attempt,
             actor: event.actor,
+            token: event.origin.token.clone(),
+            reason: event.origin.reason.clone(),
             action: event.action,
             rule: finding.map(|finding| finding.rule.clone()),
             value: finding.and_then(|finding| shown(finding.value)),

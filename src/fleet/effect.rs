@@ -25,7 +25,7 @@ pub enum Effect {
         /// The rollout.
         rollout: Rc<Rollout>,
         /// What happened.
-        event: Event,
+        event: Box<Event>,
     },
     /// A gauge of a rollout has another value.
     Gauge {

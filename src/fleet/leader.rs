@@ -468,7 +468,8 @@ pub(super) fn happened(
     }
     let count = journal::add(shared, &rollout.name, &events);
     effects.extend((count > 0).then_some(Effect::Dropped { what: "events", count }));
-    effects.extend(events.into_iter().map(|event| Effect::Happened { rollout: Rc::clone(rollout), event }));
+    let happened = |event| Effect::Happened { rollout: Rc::clone(rollout), event: Box::new(event) };
+    effects.extend(events.into_iter().map(happened));
 }
 
 /// Deletes everything about a rollout.

@@ -14,12 +14,12 @@ use super::report::{self, Report};
 use super::shared::{Cached, Shared};
 use super::shelf;
 use super::{InUse, commands, confirm, record_key};
+use crate::analysis::rules::Rules;
 use crate::rollout::change::{Change, NotChanged};
 use crate::rollout::command::Command;
 use crate::rollout::ready::Answer;
 use crate::rollout::record::{Clock, Record};
 use crate::routing::plan::Rollout;
-use crate::signal::catalog::SignalId;
 use crate::telemetry::breaker::Trip;
 use crate::telemetry::series;
 use crate::telemetry::tracked::Tracked;
@@ -43,6 +43,9 @@ const FOLLOWED_BETWEEN_LOOKS: usize = 32;
 const ANSWER_AGAIN: u64 = 50_000_000;
 /// Nanoseconds after which a change is answered although a worker has not confirmed it.
 const PATIENCE: u64 = 1_000_000_000;
+/// Ticks that may be open until the deadline: with a longer one several are counted together, so that memory and work
+/// are the same for all deadlines.
+const MOST_OPEN: u64 = 60;
 /// How often a command that another change overtakes is tried again.
 const TRIES: usize = 16;
 
@@ -149,13 +152,16 @@ impl Member {
         self.catching_up = Some(CatchUp::default());
     }
 
-    /// What is counted of a rollout, from now on with these signals.
-    pub fn tracked(&mut self, rollout: &str, signals: Vec<SignalId>) -> Rc<Tracked> {
+    /// What is counted of a rollout, from now on as these rules want it.
+    pub fn tracked(&mut self, rollout: &str, rules: &Rules) -> Rc<Tracked> {
         let tracked = match self.tracked.get(rollout) {
             Some(tracked) => Rc::clone(tracked),
             None => Rc::clone(self.tracked.entry(rollout.to_owned()).or_default()),
         };
-        tracked.ledger.borrow_mut().count_signals(signals);
+        let mut ledger = tracked.ledger.borrow_mut();
+        ledger.count_signals(rules.signals());
+        ledger.count_together(rules.deadline.div_ceil(TICK.saturating_mul(MOST_OPEN)).max(1));
+        drop(ledger);
         tracked
     }
 
@@ -354,7 +360,7 @@ impl Member {
         clock: Clock,
         time: &dyn Fn() -> bool,
     ) -> (bool, Vec<Effect>) {
-        let change = Change { rollout: rollout.to_owned(), command: Command::Trip(trip), if_match: None };
+        let change = Change::new(rollout, Command::Trip(trip));
         let mut effects = Vec::new();
         let tripped = self.command(shared, plans, &change, clock, &mut effects);
         if tripped.is_ok() {

@@ -45,7 +45,7 @@ impl Vm {
         plan.rollouts().iter().for_each(|rollout| self.member.place(shared, rollout, clock.uptime, clock));
         let mut judged = |rollout: &Rollout| {
             let rules = rollout.program.rules()?;
-            Some(self.member.tracked(&rollout.name, rules.signals()))
+            Some(self.member.tracked(&rollout.name, rules))
         };
         self.tracked = plan.rollouts().iter().map(&mut judged).collect();
         (self.plan, self.loaded_at) = (Some(plan), clock.uptime);

@@ -54,6 +54,12 @@ mod imports {
             data: *mut *mut u8,
             size: *mut usize,
         ) -> u32;
+        pub(super) fn proxy_set_property(
+            path: *const u8,
+            path_size: usize,
+            value: *const u8,
+            value_size: usize,
+        ) -> u32;
         pub(super) fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
         pub(super) fn proxy_increment_metric(id: u32, by: i64) -> u32;
         pub(super) fn proxy_record_metric(id: u32, value: u64) -> u32;
@@ -286,6 +292,12 @@ pub(super) fn remove_header(map: Headers, name: &str) {
 pub(super) fn property(path: &str) -> Option<Bytes> {
     // SAFETY: the host reads the path, and writes a pointer and a size.
     bytes(|data, size| unsafe { imports::proxy_get_property(path.as_ptr(), path.len(), data, size) })
+}
+
+/// Sets a property of the request: Envoy keeps it in its filter state as `wasm.` and the name.
+pub(super) fn set_property(name: &str, value: &str) {
+    // SAFETY: the host copies name and value before it returns.
+    unsafe { imports::proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) };
 }
 
 /// A property that is a number.

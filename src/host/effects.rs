@@ -22,7 +22,7 @@ const KNOWN_BETWEEN_LOOKS: usize = 64;
 #[derive(Default)]
 pub(super) struct Effects {
     /// Events to be logged and counted, in order.
-    events: RefCell<VecDeque<(Rc<Rollout>, Event)>>,
+    events: RefCell<VecDeque<(Rc<Rollout>, Box<Event>)>>,
     /// Gauges to be set, in order, each once.
     gauges: RefCell<VecDeque<(Rc<Rollout>, Gauge)>>,
     known: RefCell<HashMap<Rc<Rollout>, HashMap<Gauge, Known>>>,

@@ -243,8 +243,8 @@ impl Shadows {
 
     /// The request has ended; `is_answered`: by stable, and both have passed as a whole. What is to be sent wakes a root of
     /// this VM, which Envoy calls by and by.
-    pub(super) fn end(&self, copy: Box<Copied>, is_answered: bool) {
-        let Copied { pair, decoder, has_request, skipped } = *copy;
+    pub(super) fn end(&self, copy: Copied, is_answered: bool) {
+        let Copied { pair, decoder, has_request, skipped } = copy;
         // A body without a byte has no decoder to ask.
         let is_whole = decoder.is_none_or(|decoder| pair.stable.body.is_empty() || decoder.is_complete());
         let skipped = match skipped {

@@ -20,9 +20,13 @@ use crate::routing::request::Request;
 use crate::signal::catalog;
 use crate::signal::observed::Observed;
 use crate::telemetry::breaker::Ended;
+use crate::telemetry::latency::Times;
 use crate::telemetry::ledger::Ticket;
 use crate::telemetry::load_report;
 use crate::telemetry::outcome::{Class, End, MirrorResult, Outcome, Served, is_plainly_ok};
+
+/// The filter state `wasm.changeover`: what access logs say of a request.
+const LOG_ENTRY: &str = "changeover";
 
 /// One request, from its headers to its end.
 pub(super) struct Stream {
@@ -157,6 +161,9 @@ impl Stream {
         request.put(header::MIRROR, shadow.map(|shadow| shadow.cluster.as_str()));
         let (rollout, decision) = drawn?;
         version?;
+        if let Some(entry) = settings.and_then(|settings| settings.log_entry(decision.version, decision.by)) {
+            calls::set_property(LOG_ENTRY, &entry);
+        }
         if decision.is_copy {
             return None;
         }
@@ -261,7 +268,8 @@ impl Stream {
             let mut ledger = tracked.ledger.borrow_mut();
             ledger.answer(ticket);
             if !end_of_stream && streams() {
-                ledger.observe(ticket, catalog::LATENCY.id, Observed::Duration(nanoseconds_since(asked)));
+                let nanoseconds = latency(Times { begun: routed.begun, asked, answered: calls::uptime() });
+                ledger.observe(ticket, catalog::LATENCY.id, Observed::Duration(nanoseconds));
             }
             #[cfg(feature = "test-build")]
             {
@@ -344,7 +352,7 @@ impl Stream {
         let outcome = routed.served.outcome(outcome);
         if let Some(copy) = routed.copy.take() {
             let is_answered = ended && (end.flags == 0 || from_upstream());
-            self.vm.shadows.end(copy, is_answered);
+            self.vm.shadows.end(*copy, is_answered);
         }
         let nanoseconds = now.saturating_sub(routed.begun);
         let tracked = routed.loaded.tracked(routed.rollout);
@@ -363,10 +371,11 @@ impl Stream {
             (routed.judged, tracked, rollout)
         {
             let failed = matches!(outcome, Outcome::Error | Outcome::Unanswered);
+            let latency = latency(Times { begun: routed.begun, asked, answered });
             if routed.served != Served::Unknown {
                 tracked.ledger.borrow_mut().find_served(&ticket, outcome == Outcome::Elsewhere);
             }
-            tracked.end(ticket, answered.saturating_sub(asked), end.shown(outcome));
+            tracked.end(ticket, latency, end.shown(outcome));
             let limit = rollout.program.analysis.as_ref().and_then(|analysis| analysis.breaker);
             if let Some(limit) = limit.filter(|_| failed || outcome == Outcome::Ok) {
                 let request = Ended { draw, failed, begun: asked, ended: now };
@@ -479,8 +488,9 @@ fn all_values(map: Headers, name: &str) -> Vec<Vec<u8>> {
     all.iter().flat_map(|all| pairs::values(all, name)).map(<[u8]>::to_vec).collect()
 }
 
-fn nanoseconds_since(begun: u64) -> u64 {
-    calls::uptime().saturating_sub(begun)
+/// Nanoseconds that the version took.
+fn latency(times: Times) -> u64 {
+    times.latency(|| calls::property_u64("upstream\0cx_pool_ready_duration"))
 }
 
 /// Whether the answer whose headers have come goes on for as long as it likes: its time is to its headers.

@@ -118,7 +118,7 @@ impl Loading {
         let rollout = Rollout::new(configured);
         member.place(&Kv, &rollout, self.loaded_at, clock());
         let rules = rollout.program.rules();
-        self.tracked.push(rules.map(|rules| member.tracked(&rollout.name, rules.signals())));
+        self.tracked.push(rules.map(|rules| member.tracked(&rollout.name, rules)));
         self.series.push(registry.of(&rollout));
         self.rollouts.push(rollout);
         true

@@ -1,7 +1,7 @@
 //! A command to one rollout, by a person or by a circuit breaker.
 
 use super::command::{Command, Refused};
-use super::event::Event;
+use super::event::{Actor, Event, Origin};
 use super::record::{Clock, Record};
 
 /// A command to one rollout.
@@ -13,6 +13,8 @@ pub struct Change {
     pub command: Command,
     /// Only if it is still at one of these revisions.
     pub if_match: Option<Vec<u64>>,
+    /// Who gave it, and why.
+    pub origin: Origin,
 }
 
 /// Why a change was not made.
@@ -29,6 +31,12 @@ pub enum NotChanged {
 }
 
 impl Change {
+    /// A command that applies at any revision, and says neither who gave it nor why.
+    #[must_use]
+    pub fn new(rollout: &str, command: Command) -> Self {
+        Self { rollout: rollout.to_owned(), command, if_match: None, origin: Origin::default() }
+    }
+
     /// Makes the change.
     ///
     /// # Errors
@@ -38,6 +46,10 @@ impl Change {
         if self.if_match.as_ref().is_some_and(|wanted| !wanted.contains(&revision)) {
             return Err(NotChanged::OtherRevision(revision));
         }
-        record.command(self.command.clone(), clock).map_err(NotChanged::Refused)
+        let mut events = record.command(self.command.clone(), clock).map_err(NotChanged::Refused)?;
+        for event in events.iter_mut().filter(|event| event.actor == Actor::User) {
+            event.origin.clone_from(&self.origin);
+        }
+        Ok(events)
     }
 }

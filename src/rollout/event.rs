@@ -18,6 +18,8 @@ pub struct Event {
     pub attempt: u32,
     /// What caused it.
     pub actor: Actor,
+    /// Who gave the command that caused it, and why; empty for other causes.
+    pub origin: Origin,
     /// What was done.
     pub action: Action,
     /// What the judge saw, where it was the reason.
@@ -29,6 +31,18 @@ pub struct Event {
     /// The event in one sentence.
     pub message: String,
 }
+
+/// Who gave a command, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The name of the token that came with it, if that has one.
+    pub token: Option<String>,
+    /// The reason that came with it: at most [`LONGEST_REASON`] characters, no control characters.
+    pub reason: Option<String>,
+}
+
+/// The characters that a reason may have: each event keeps it, and all workers share the events.
+pub const LONGEST_REASON: usize = 256;
 
 /// What caused an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

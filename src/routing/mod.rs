@@ -6,6 +6,7 @@ pub mod affinity;
 pub mod assign;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod log;
 pub mod matcher;
 pub mod mirror;
 mod paths;

@@ -8,6 +8,7 @@ use fastrand::Rng;
 
 use super::affinity::{Affinity, Cookie, User, cookie_of};
 use super::assign::{Salt, Split, to_bucket};
+use super::log::{self, By};
 use super::matcher::Matcher;
 use super::mirror::{Comparison, Mirror, Mirrored};
 use super::request::{Facts, Request};
@@ -50,6 +51,8 @@ pub struct Rollout {
     /// Tells its program from others.
     fingerprint: u64,
     candidate: Option<usize>,
+    /// Whether what is decided about a request is logged.
+    logs: bool,
     overrides: Overrides,
     affinity: Option<Affinity>,
     mirror: Option<Mirror>,
@@ -117,6 +120,8 @@ struct InForce {
     mirror: Option<(Share, Salt)>,
     assignment: Assignment,
     revision: u64,
+    /// What access logs say of the attempt; `None`: nothing.
+    logged: Option<String>,
 }
 
 /// Where a request goes.
@@ -124,6 +129,8 @@ struct InForce {
 pub struct Decision<'a> {
     /// The version's position in the rollout's versions.
     pub version: usize,
+    /// What decided it.
+    pub by: By,
     /// A cookie to issue, and the id in it.
     pub cookie: Option<(&'a Cookie, String)>,
     /// Set when the request was drawn for the shadow.
@@ -195,7 +202,9 @@ impl Rollout {
             config.mirror.as_ref().and_then(|mirror| Some(Mirror::new(mirror, position(&mirror.to)?)));
         // Until its state is known: as at the beginning of its first attempt.
         let (begun, _) = Record::begin(program.clone(), Clock::default());
-        let in_force = InForce::new(&program, &versions, mirror.as_ref(), &begun.head(&config.name));
+        let head = begun.head(&config.name);
+        let in_force =
+            InForce::new(&program, &versions, mirror.as_ref(), &head).logged(config.log, &program, &head);
         let reader =
             config.payload.as_ref().and_then(|payload| Reader::new(payload, config.analysis.as_ref()));
         let cohort = |reader: &Reader| {
@@ -209,6 +218,7 @@ impl Rollout {
             trusts_shadow_header: config.trust_shadow_header,
             asks_for_load: config.server_load,
             candidate: config.candidate.as_ref().and_then(position),
+            logs: config.log,
             overrides: Overrides::new(config.overrides.as_ref()),
             affinity: config.session_affinity.as_ref().and_then(Affinity::new),
             mirror,
@@ -238,7 +248,8 @@ impl Rollout {
             return false;
         }
         if is_news {
-            self.in_force.replace(InForce::new(&self.program, &self.versions, self.mirror.as_ref(), head));
+            let in_force = InForce::new(&self.program, &self.versions, self.mirror.as_ref(), head);
+            self.in_force.replace(in_force.logged(self.logs, &self.program, head));
         }
         true
     }
@@ -263,6 +274,16 @@ impl Rollout {
         self.in_force.borrow().weights.clone()
     }
 
+    /// What access logs say of a request; `None` unless they are to say something.
+    #[must_use]
+    pub fn log_entry(&self, version: usize, by: By) -> Option<String> {
+        if !self.logs {
+            return None;
+        }
+        let in_force = self.in_force.borrow();
+        Some(log::of_request(in_force.logged.as_ref()?, &self.versions.get(version)?.name, by))
+    }
+
     /// The headers that may be asked for, some more than once.
     fn headers(&self) -> impl Iterator<Item = &str> {
         let mirror: &[&str] = if self.mirror.is_some() { &Mirror::HEADERS } else { &[] };
@@ -275,8 +296,9 @@ impl Rollout {
     fn assign<R: Request>(&self, facts: &Facts<'_, R>, rng: &mut Rng) -> Decision<'_> {
         let in_force = self.in_force.borrow();
         let is_copy = self.trusts_shadow_header && facts.request().header(header::SHADOW).is_some();
-        let silently = |version, is_read| Decision {
+        let silently = |version, by, is_read| Decision {
             version,
+            by,
             cookie: None,
             mirror: None,
             is_read,
@@ -284,11 +306,19 @@ impl Rollout {
             evidence: None,
         };
         if let Some(pinned) = in_force.pinned {
-            return silently(pinned, self.is_sampled(&self.user(facts, rng, self.samples_bodies()), rng));
+            return silently(
+                pinned,
+                By::Pin,
+                self.is_sampled(&self.user(facts, rng, self.samples_bodies()), rng),
+            );
         }
         let overridden = self.overridden(facts, in_force.candidate_on_request);
         if let (Some(version), None) = (overridden, in_force.mirror) {
-            return silently(version, self.is_sampled(&self.user(facts, rng, self.samples_bodies()), rng));
+            return silently(
+                version,
+                By::Override,
+                self.is_sampled(&self.user(facts, rng, self.samples_bodies()), rng),
+            );
         }
         let user = self.user(facts, rng, true);
         let version = overridden.unwrap_or_else(|| match &user {
@@ -297,8 +327,13 @@ impl Rollout {
             User::Nobody => in_force.version_of(to_bucket(rng.u64(..))),
             User::Missing => STABLE,
         });
+        let by = match &user {
+            _ if overridden.is_some() => By::Override,
+            User::Nobody => By::Weight,
+            User::Known(_) | User::New(..) | User::Missing => By::Affinity,
+        };
         if is_copy {
-            return silently(version, false);
+            return silently(version, by, false);
         }
         let is_read = self.is_sampled(&user, rng);
         let mirror = match (&self.mirror, in_force.mirror) {
@@ -317,7 +352,7 @@ impl Rollout {
             User::New(cookie, id) => Some((cookie, id)),
             _ => None,
         };
-        Decision { version, cookie, mirror, is_read, is_copy, evidence }
+        Decision { version, by, cookie, mirror, is_read, is_copy, evidence }
     }
 
     /// The request's user, where that matters.
@@ -442,7 +477,13 @@ impl InForce {
             weights: [left].into_iter().chain(others).collect(),
             assignment: head.assignment,
             revision: head.revision,
+            logged: None,
         }
+    }
+
+    /// The same with what access logs say, if they are to.
+    fn logged(self, logs: bool, program: &Program, head: &Head) -> Self {
+        Self { logged: logs.then(|| log::of_attempt(&head.name, program, head.attempt)), ..self }
     }
 
     fn version_of(&self, bucket: u16) -> usize {

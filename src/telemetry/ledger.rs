@@ -67,6 +67,8 @@ struct Open {
 pub struct Ledger {
     /// What is counted from now on.
     signals: Vec<SignalId>,
+    /// How many ticks are counted together from now on; 0 and 1: none.
+    together: u64,
     entries: VecDeque<Entry>,
     /// By ticket.
     open: Slab<Open>,
@@ -81,8 +83,15 @@ impl Ledger {
         self.signals = signals;
     }
 
+    /// So many ticks are counted together from now on, under the number of the last one of them.
+    pub fn count_together(&mut self, ticks: u64) {
+        self.together = ticks;
+    }
+
     /// Counts a request that arrives.
     pub fn arrive(&mut self, tick: u64, draw: Draw) -> Ticket {
+        let into = tick.checked_rem(self.together).unwrap_or(0);
+        let tick = tick.saturating_sub(into).saturating_add(self.together.saturating_sub(1));
         let Draw { assignment, user, .. } = draw;
         let newest = self.entries.back().is_some_and(|entry| entry.is(tick, assignment));
         if !newest && !self.entries.iter().any(|entry| entry.is(tick, assignment)) {

@@ -4,6 +4,7 @@
 
 pub mod breaker;
 pub mod figure;
+pub mod latency;
 pub mod ledger;
 pub mod load_report;
 pub mod mirrored;

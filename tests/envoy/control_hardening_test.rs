@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::harness::control::{JSON, at_half, call, get, known, post};
+use crate::harness::wait_for_event;
 use crate::harness::*;
 
 const TOKEN: &str = "the token of this test";
@@ -64,6 +65,39 @@ async fn a_client_without_the_token_reads_and_changes_nothing() {
     // The configuration that everybody may look at has the digest, and nowhere the token.
     let dump = envoy.admin("/config_dump").await;
     assert!(dump.contains(DIGEST) && !dump.contains(TOKEN), "{dump}");
+}
+
+/// The reason comes to one worker, and the events are shown by all of them and logged.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_is_logged_with_its_token_and_reason_and_a_token_to_read_commands_nothing() {
+    let (blue, green) = blue_and_green().await;
+    let tokens = json!({"tokens": [
+        {"name": "deploy", "sha256": DIGEST, "rights": "write"},
+        {"name": "dashboard", "sha256": "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b", "rights": "read"},
+    ]});
+    let envoy = between(&blue, &green, at_half()).control_with(tokens).workers(2).start().await;
+    let right = format!("Bearer {TOKEN}");
+    let deploy: (&str, &[u8]) = ("authorization", right.as_bytes());
+    let dashboard: (&str, &[u8]) = ("authorization", b"Bearer secret");
+    let rollout = wait_for("the rollout", async || {
+        let (status, rollout) = call(&envoy, "GET", "/v1/rollouts/digits", &[dashboard], "").await;
+        (status == 200).then_some(rollout)
+    })
+    .await;
+    let (abort, reason) = ("/v1/rollouts/digits/abort", r#"{"reason": "p99 has doubled \u00b7 #4711"}"#);
+    let (status, problem) = call(&envoy, "POST", abort, &[JSON, dashboard], reason).await;
+    assert_eq!(status, 403, "{problem}");
+    let (_, now) = call(&envoy, "GET", "/v1/rollouts/digits", &[dashboard], "").await;
+    assert_eq!(now["revision"], rollout["revision"], "nothing was changed");
+    assert_eq!(call(&envoy, "POST", abort, &[JSON, deploy], reason).await.0, 200);
+    let logged = wait_for_event(&envoy, "abort").await;
+    let told = |event: &Value| [&event["actor"], &event["token"], &event["reason"]].map(Value::clone);
+    let wanted = [json!("user"), json!("deploy"), json!("p99 has doubled \u{b7} #4711")];
+    assert_eq!(told(&logged), wanted);
+    for _ in 0..8 {
+        let (_, journal) = call(&envoy, "GET", "/v1/rollouts/digits/events", &[dashboard], "").await;
+        assert_eq!(told(&journal["events"][0]), wanted, "{journal}");
+    }
 }
 
 /// A request as bytes, over a connection of its own: the status of the answer.
@@ -140,6 +174,9 @@ async fn a_wrong_request_is_explained_and_changes_nothing() {
         (422, "POST", weight, plain.clone(), "{\"purple\": 1}"),
         (422, "POST", switch, plain.clone(), "{}"),
         (422, "POST", switch, plain.clone(), "{\"active\": 1}"),
+        (422, "POST", abort, plain.clone(), "{\"reason\": 1}"),
+        (422, "POST", abort, plain.clone(), "{\"reason\": \"a\\nb\"}"),
+        (422, "POST", abort, plain.clone(), "{\"reason\": \"a\", \"reason\": \"b\"}"),
         (422, "POST", "/v1/rollouts/digits/abort?force=1", plain.clone(), ""),
         (422, "GET", "/v1/rollouts/digits?x", plain.clone(), ""),
         (422, "GET", "/v1/rollouts?before=digits", plain.clone(), ""),

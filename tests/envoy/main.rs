@@ -12,6 +12,7 @@
     clippy::arithmetic_side_effects
 )]
 
+mod access_log_test;
 mod affinity_test;
 mod blue_green_test;
 mod breaker_test;

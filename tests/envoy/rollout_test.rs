@@ -473,3 +473,36 @@ async fn a_candidate_that_breaks_after_the_last_step_is_rolled_back() {
     running.stop().await;
     assert_eq!(control::get(&envoy, "/v1/rollouts/digits").await.1["phase"], "failed");
 }
+
+/// One connection to green, for which requests wait: as long as making one may take that is not green's, longer it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_wait_for_a_connection_is_not_the_versions_latency() {
+    let (blue, green) = blue_and_green().await;
+    let config = || {
+        Config::rollout(
+            "steps: [{set_weight: 50}, {pause: {}}], analysis: {metrics: [{name: latency, quantiles: [0.5]}], warm_up: {requests: 0}}",
+        )
+    };
+    let one_connection = |bootstrap: &mut serde_json::Value| {
+        bootstrap["static_resources"]["clusters"][1]["circuit_breakers"] =
+            json!({"thresholds": [{"max_connections": 1}]});
+    };
+    // Five clients: where an answer takes 20 ms, a request waits for 80 ms at most.
+    for upstream in [&blue, &green] {
+        upstream.set(Behaviour::Delay(Duration::from_millis(20)));
+    }
+    let envoy = between(&blue, &green, config()).edit(one_connection).workers(1).start().await;
+    let running = Load::to(envoy.address()).connections(5).start();
+    wait_for("judged requests", async || (blue.count() >= 400).then_some(())).await;
+    running.stop().await.assert_all_ok();
+    let waited = envoy.stat("cluster.green.upstream_cx_overflow").await;
+    assert!(waited > 50, "{waited} requests had to wait");
+    assert!(actions(&envoy).iter().all(|action| action != "rollback"), "{:?}", events(&envoy));
+    drop(envoy);
+
+    let envoy = between(&blue, &green, config()).edit(one_connection).workers(1).start().await;
+    let running = Load::to(envoy.address()).connections(24).start();
+    let event = wait_for_event(&envoy, "rollback").await;
+    assert_eq!(event["rule"], "latency", "{event}");
+    running.stop().await;
+}

@@ -123,7 +123,7 @@ impl Envoy {
 
     fn promote(&mut self, tick: u64) {
         let command = Command::Promote { full: false };
-        let change = Change { rollout: "r".into(), command, if_match: None };
+        let change = Change::new("r", command);
         let promoted = self.main.command(&mut self.shared, &change, clock((FIRST + tick) * SECOND));
         promoted.expect("every step but the last can be promoted");
     }

@@ -103,7 +103,7 @@ fn check(files: &[(String, String)]) -> Findings {
         envoys.iter().map(|(file, document)| Node::document(file, document)).collect();
     let bootstraps = documents.iter().filter(|document| is_bootstrap(document)).count();
     if bootstraps > 1 {
-        // Several Envoys: which of the other files belong to which, nobody can tell.
+        // Several Envoys: the other files may belong to any of them.
         documents.iter().for_each(|document| check_envoy(std::slice::from_ref(document), &mut findings));
     } else if !documents.is_empty() {
         check_envoy(&documents, &mut findings);
@@ -141,7 +141,7 @@ fn check_configuration(
 
 /// Checks the configurations in Kubernetes resources, and the resources around them, all together.
 fn check_resources(resources: &[(String, Value)], findings: &mut Findings) {
-    let told = findings.lines.len();
+    let before = findings.lines.len();
     let set: Vec<Node<'_>> = resources
         .iter()
         .flat_map(|(place, resource)| kubernetes::expand(Node::document(place, resource)))
@@ -161,7 +161,7 @@ fn check_resources(resources: &[(String, Value)], findings: &mut Findings) {
     if !has_control {
         configs.iter().for_each(|(place, config)| envoy::control::is_missing(place, [config], findings));
     }
-    if findings.lines.len() == told {
+    if findings.lines.len() == before {
         for (place, _) in resources {
             let file = place.split(": ").next().unwrap_or_default();
             findings.note(&file, "nothing to check: no changeover filter in its Kubernetes resources");
@@ -265,7 +265,7 @@ fn check_envoy(documents: &[Node<'_>], findings: &mut Findings) {
     let configs: Vec<&Config> = checked.iter().filter_map(|filter| filter.config.as_ref()).collect();
     for bootstrap in documents.iter().filter(|document| found && is_bootstrap(document)) {
         envoy::bootstrap::check(bootstrap, &configs, &parts.clusters, findings);
-        // With LDS nobody but Envoy knows all listeners.
+        // With LDS only the running Envoy has all listeners.
         let no_control = all_known
             && bootstrap.at(&["dynamic_resources", "lds_config"]).is_none()
             && !checked.iter().any(|filter| filter.is_control);

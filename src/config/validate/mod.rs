@@ -61,6 +61,7 @@ pub fn validate(config: &Config, problems: &mut Problems) {
         if !config.rollouts.is_empty() {
             problems.add(&path, "beside rollouts; expected it alone, in the filter of a listener of its own");
         }
+        tokens(control, &path.field("tokens"), problems);
         hosts(control, &path.field("hosts"), problems);
     }
     let path = Path::Root.field("rollouts");
@@ -84,6 +85,37 @@ pub fn validate(config: &Config, problems: &mut Problems) {
                     Shown(&rollout.name)
                 ),
             );
+        }
+    }
+}
+
+fn tokens(control: &Control, path: &Path<'_>, problems: &mut Problems) {
+    at_most(control.tokens.len(), path, problems);
+    for (index, token) in control.tokens.iter().enumerate().take(MOST_RULES) {
+        let path = path.index(index);
+        name(&token.name, &path.field("name"), problems);
+        let earlier = control.tokens.get(..index).unwrap_or_default();
+        if let Some(first) = earlier.iter().position(|other| other.name == token.name) {
+            problems.add(
+                &path.field("name"),
+                format_args!(
+                    "{} is already the name of tokens[{first}]; expected a unique name",
+                    Shown(&token.name)
+                ),
+            );
+        }
+        let digest = path.field("sha256");
+        // What was refused for its form is not missing.
+        if token.sha256.is_none() && !problems.concern(&digest) {
+            problems.add(&digest, "missing; expected the token's SHA-256");
+        }
+        let is_same = |other: &super::schema::Token| other.sha256.is_some() && other.sha256 == token.sha256;
+        if earlier.iter().any(is_same) || (token.sha256.is_some() && token.sha256 == control.token_sha256) {
+            problems.add(&digest, "the digest of token_sha256 or of another token; expected one of its own");
+        }
+        let rights = path.field("rights");
+        if token.rights.is_none() && !problems.concern(&rights) {
+            problems.add(&rights, "missing; expected read or write");
         }
     }
 }

@@ -15,8 +15,8 @@ use crate::signal::catalog::{self, Differs, Kind};
 const MOST_STEPS: usize = 64;
 /// Quantiles of one metric.
 const MOST_QUANTILES: usize = 5;
-/// Milliseconds that a deadline may have: every request until then is remembered.
-const DEADLINES: std::ops::RangeInclusive<u64> = 100..=60_000;
+/// Milliseconds that a deadline may have.
+const DEADLINES: std::ops::RangeInclusive<u64> = 100..=3_600_000;
 
 /// Milliseconds that a progress deadline, a bake or a window must have.
 const SHORTEST: u64 = 1_000;
@@ -236,7 +236,7 @@ fn analysis(analysis: &Analysis, payload: Option<&Payload>, path: &Path<'_>, pro
     within(analysis.false_alarm, 1e-9, 0.5, &path.field("false_alarm"), problems);
     let deadline = analysis.deadline.as_millis();
     if !DEADLINES.contains(&deadline) {
-        problems.add(&path.field("deadline"), "expected a duration from 100ms to 1m");
+        problems.add(&path.field("deadline"), "expected a duration from 100ms to 1h");
     }
     error_when(&analysis.error_when, &path.field("error_when"), problems);
     let metrics = path.field("metrics");

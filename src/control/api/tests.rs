@@ -162,11 +162,11 @@ fn events_are_shown_newest_first() {
         response.body,
         concat!(
             r#"{"events":[{"time":"2025-11-24T22:15:00.250Z","rollout":"steps","release":"1","attempt":1,"#,
-            r#""actor":"config","action":"step","rule":"error_rate","value":2.346,"threshold":2.0,"#,
+            r#""actor":"config","token":null,"reason":null,"action":"step","rule":"error_rate","value":2.346,"threshold":2.0,"#,
             r#""samples":{"unit":"requests","candidate":{"events":9,"units":10},"stable":{"events":1,"units":200}},"#,
             r#""from":{"blue":100},"to":{"blue":95,"green":5},"message":"step 2 of 4: green at 5 % for 60 min"},"#,
             r#"{"time":"2025-11-24T22:15:00.250Z","rollout":"steps","release":"1","attempt":1,"actor":"config","#,
-            r#""action":"start","rule":null,"value":null,"threshold":null,"samples":null,"from":{"blue":100},"#,
+            r#""token":null,"reason":null,"action":"start","rule":null,"value":null,"threshold":null,"samples":null,"from":{"blue":100},"#,
             r#""to":{"blue":100},"message":"release 1, attempt 1: rolling out green in 4 steps"}]}"#,
         )
     );
@@ -524,6 +524,64 @@ fn everything_but_health_wants_the_token() {
         let configured = Request { authority: b"control.example.com".into(), ..request };
         assert_ne!(envoy.serve(&api, &configured).status, 403);
     }
+}
+
+#[test]
+fn commands_leave_their_token_and_reason_in_their_events_alone() {
+    let control = json!({"tokens": [
+        {"name": "deploy", "sha256": "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b", "rights": "write"},
+    ]});
+    let (api, mut envoy) = (Api::new(&serde_json::from_value(control).unwrap()), Asked::new());
+    let with = |token: &str, request: Request| Request { authorization: Some(token.into()), ..request };
+    let abort = post("/v1/rollouts/steps/abort", r#"{"reason": "p99 doubled"}"#);
+    assert_eq!(envoy.serve(&api, &with("Bearer secret", abort)).status, 200);
+    let retry = post("/v1/rollouts/steps/retry", "");
+    assert_eq!(envoy.serve(&api, &with("Bearer secret", retry)).status, 200);
+    envoy.0.tick();
+    let answer = envoy.serve(&api, &with("Bearer secret", get("/v1/rollouts/steps/events")));
+    let events: Journal = serde_json::from_str(&answer.body).unwrap();
+    let told: Vec<_> = events
+        .events
+        .iter()
+        .rev()
+        .map(|event| {
+            (event.actor.label(), event.action.label(), event.token.as_deref(), event.reason.as_deref())
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("config", "start", None, None),
+            ("config", "step", None, None),
+            ("user", "abort", Some("deploy"), Some("p99 doubled")),
+            ("user", "retry", Some("deploy"), None),
+            ("user", "step", Some("deploy"), None),
+        ]
+    );
+}
+
+#[test]
+fn a_token_to_read_changes_nothing() {
+    let control = json!({"tokens": [
+        {"name": "dashboard", "sha256": "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b", "rights": "read"},
+    ]});
+    let (api, mut envoy) = (Api::new(&serde_json::from_value(control).unwrap()), Asked::new());
+    let mut serve = |request: Request| {
+        envoy.serve(&api, &Request { authorization: Some(b"Bearer secret".into()), ..request })
+    };
+    for path in ["/v1/rollouts", "/v1/rollouts/steps", "/v1/rollouts/steps/events"] {
+        assert_eq!(serve(get(path)).status, 200, "{path}");
+    }
+    for verb in VERBS {
+        let refused = serve(post(&format!("/v1/rollouts/steps/{}", verb.name), ""));
+        let (status, detail) = problem(&refused);
+        assert!(
+            status == 403 && detail.contains("its rights are `read`"),
+            "{}: {status} {detail}",
+            verb.name
+        );
+    }
+    assert_eq!(envoy.record("steps").run.revision, 2, "nothing has changed");
 }
 
 fn bytes(words: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {

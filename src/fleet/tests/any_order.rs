@@ -115,7 +115,7 @@ impl World {
                 effects = rival.lead(shared, clock);
                 return;
             }
-            let change = Change { rollout: "r".into(), command: command(what), if_match: None };
+            let change = Change::new("r", command(what));
             changed = rival.command(shared, &change, clock).ok();
         });
         self.fleet.vms[other] = rival;

@@ -47,7 +47,7 @@ fn eventful() -> Memory {
     let open = fleet.vms[1].arrive(1, Side::Stable, Some(UserHash(7)), clock);
     fleet.now += TICK;
     fleet.report(1);
-    let change = Change { rollout: "sides".into(), command: Command::Abort, if_match: None };
+    let change = Change::new("sides", Command::Abort);
     fleet.vms[1].command(&mut fleet.shared, &change, at(fleet.now)).unwrap();
     drop(open);
     fleet.shared

@@ -135,11 +135,7 @@ fn a_failure_to_write_is_no_lead() {
     let effects = fleet.vms[0].tick(&mut refusing, at(now.uptime + TICK / 2));
     assert_eq!(effects, [], "nothing has happened that is not written");
     assert!(matches!(
-        fleet.vms[0].command(
-            &mut refusing,
-            &Change { rollout: "r".into(), command: Command::Abort, if_match: None },
-            now
-        ),
+        fleet.vms[0].command(&mut refusing, &Change::new("r", Command::Abort), now),
         Err(NotChanged::Busy)
     ));
     assert_eq!(record(&refusing, "r"), Some(before));

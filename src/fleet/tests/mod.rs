@@ -26,6 +26,7 @@ mod gauges;
 mod lead;
 mod races;
 mod ready;
+mod slow;
 mod values;
 
 fn configuration(rollouts: &[(&str, Value)]) -> Config {
@@ -125,7 +126,7 @@ impl Fleet {
     }
 
     fn command(&mut self, vm: usize, command: Command) -> Result<Changed, NotChanged> {
-        let change = Change { rollout: "r".into(), command, if_match: None };
+        let change = Change::new("r", command);
         let (changed, effects) = self.vms[vm].command(&mut self.shared, &change, at(self.now))?;
         self.perform(effects);
         Ok(changed)
@@ -307,7 +308,7 @@ fn a_worker_that_follows_many_heads_in_pieces_confirms_them_when_it_has_followed
         configuration(&named)
     };
     let mut fleet = Fleet::new(2, &many(10));
-    let change = Change { rollout: "r699".into(), command: Command::Promote { full: true }, if_match: None };
+    let change = Change::new("r699", Command::Promote { full: true });
     // The log of changes has forgotten what the worker followed last.
     let changed: Vec<String> = (0..700).map(|nth| format!("r{nth}")).collect();
     heads::note(&mut fleet.shared, &changed);

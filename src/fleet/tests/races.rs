@@ -16,7 +16,7 @@ fn an_abort_at_any_moment_of_a_pass_is_not_lost() {
         let now = fleet.clock();
         let mut worker = std::mem::replace(&mut fleet.vms[1], Vm::new(9));
         let abort = |shared: &mut Memory| {
-            let change = Change { rollout: "r".into(), command: Command::Abort, if_match: None };
+            let change = Change::new("r", Command::Abort);
             worker.command(shared, &change, now).expect("an abort is always accepted");
         };
         raced += usize::from(fleet.lead_against(0, nth, abort));
@@ -89,7 +89,7 @@ fn of_two_commands_at_once_both_are_obeyed() {
         let now = fleet.clock();
         let mut other = std::mem::replace(&mut fleet.vms[2], Vm::new(9));
         let revision = fleet.record("r").run.revision;
-        let command = |command| Change { rollout: "r".into(), command, if_match: None };
+        let command = |command| Change::new("r", command);
         let mut racing = Racing {
             memory: &mut fleet.shared,
             left: nth,

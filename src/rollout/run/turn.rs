@@ -3,7 +3,7 @@
 use super::{Held, Now, Phase, Run, say};
 use crate::analysis::tick::Tick;
 use crate::model::{Pair, Share, Shares, shares};
-use crate::rollout::event::{Action, Actor, Event, Finding};
+use crate::rollout::event::{Action, Actor, Event, Finding, Origin};
 use crate::rollout::program::{Pause, Program, Step};
 use crate::rollout::ready::Readiness;
 use crate::rollout::waits::Waits;
@@ -217,6 +217,7 @@ impl<'a> Turn<'a> {
             release: self.program.release.clone(),
             attempt: self.run.attempt,
             actor,
+            origin: Origin::default(),
             action,
             evidence: None,
             from: before.clone(),

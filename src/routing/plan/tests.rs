@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::check;
+use crate::rollout::command::Command;
 use crate::routing::fixture::Sample;
 use crate::telemetry::outcome::MirrorResult;
 use serde_json::{Value, json};
@@ -448,4 +449,45 @@ fn another_attempt_draws_another_cohort() {
     rollout.follow(&record.head("r"));
     let both = first.iter().zip(cohort()).filter(|(first, second)| **first && *second).count();
     assert!((45..=115).contains(&both), "{both} of 2,000 in both cohorts, expected 80");
+}
+
+#[test]
+fn a_log_entry_says_what_decided_and_follows_the_attempt() {
+    let fields = json!({
+        "log": true, "override": {"header": "x-changeover"}, "session_affinity": {"header": "x-user", "when_missing": "random"},
+        "steps": [{"set_weight": 50}, {"pause": {}}], "analysis": {},
+    });
+    let plan = plan(fields.clone());
+    let entry = |plan: &Plan, headers: &[(&str, &str)]| {
+        let request = request().with(headers);
+        let (rollout, decision) = plan.route(&request, &mut Rng::with_seed(7)).expect("a rollout");
+        plan.rollouts()[rollout].log_entry(decision.version, decision.by)
+    };
+    let by = |headers: &[(&str, &str)]| {
+        let entry = entry(&plan, headers).expect("an entry");
+        entry.rsplit_once("by=").expect("what decided").1.to_owned()
+    };
+    assert_eq!(by(&[]), "weight");
+    assert_eq!(by(&[("x-user", "u1")]), "affinity");
+    assert_eq!(by(&[("x-user", "u1"), ("x-changeover", "always")]), "override");
+    assert_eq!(by(&[("x-changeover", "purple")]), "weight", "no version of that name");
+    let always = [("x-changeover", "always")];
+    assert_eq!(
+        entry(&plan, &always).as_deref(),
+        Some("rollout=r release=1 attempt=1 version=green by=override")
+    );
+    let rollout = &plan.rollouts()[0];
+    let (mut record, _) = Record::begin(rollout.program.clone(), Clock::default());
+    for command in [Command::Abort, Command::Retry] {
+        record.command(command, Clock::default()).expect("it fits");
+    }
+    assert!(rollout.follow(&record.head("r")));
+    assert_eq!(
+        entry(&plan, &always).as_deref(),
+        Some("rollout=r release=1 attempt=2 version=green by=override")
+    );
+
+    let mut silent = fields;
+    silent["log"] = false.into();
+    assert_eq!(entry(&self::plan(silent), &always), None);
 }

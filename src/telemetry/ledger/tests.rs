@@ -241,3 +241,22 @@ fn only_answers_and_errors_say_something_for_the_version() {
     let expected = [First::Well, First::Well, First::Failed, First::GivenUp, First::Void];
     assert_eq!(firsts, expected, "a stream that its client leaves was answered");
 }
+
+#[test]
+fn ticks_that_are_counted_together_have_the_number_of_their_last_one() {
+    let mut ledger = ledger();
+    ledger.count_together(10);
+    for tick in [99, 100, 104, 109, 110] {
+        let ticket = ledger.arrive(tick, draw(Side::Stable, None));
+        ledger.end(ticket, MS, Outcome::Ok);
+    }
+    let counted = |ledger: &Ledger| {
+        let entries = ledger.entries(u64::MAX).into_iter();
+        entries.map(|entry| (entry.tick, entry.counts.stable.requests)).collect::<Vec<_>>()
+    };
+    assert_eq!(counted(&ledger), [(99, 1), (109, 3), (119, 1)]);
+    ledger.forget_through(109);
+    ledger.count_together(1);
+    ledger.arrive(111, draw(Side::Stable, None));
+    assert_eq!(counted(&ledger), [(119, 1), (111, 1)]);
+}

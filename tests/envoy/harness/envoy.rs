@@ -57,7 +57,7 @@ impl Envoy {
             .arg("--admin-address-path")
             .arg(dir.path().join("admin"))
             .args(["--concurrency", &workers.to_string(), "--disable-hot-restart", "--log-level", "warning"])
-            .args(["--component-log-level", "wasm:info,config:info"])
+            .args(["--component-log-level", "wasm:info,config:info", "--file-flush-interval-msec", "100"])
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log"))
             .stderr(log)

@@ -70,6 +70,8 @@ pub(crate) struct Setup {
     cpus: Option<String>,
     ecds_file: bool,
     module: PathBuf,
+    /// The shipped access log, of which most tests want nothing.
+    access_log: Value,
 }
 
 impl Setup {
@@ -104,6 +106,8 @@ impl Setup {
         let listeners = bootstrap["static_resources"]["listeners"].as_array_mut().expect("listeners");
         listeners.truncate(1); // a test that wants the control listener says so
         listeners[0]["address"]["socket_address"]["port_value"] = json!(0);
+        let hcm = &mut listeners[0]["filter_chains"][0]["filters"][0]["typed_config"];
+        let access_log = hcm.as_object_mut().and_then(|hcm| hcm.remove("access_log")).unwrap_or_default();
         bootstrap["stats_flush_interval"] = json!("0.2s"); // histograms show up with the flush
         let module = root().join("target/changeover.wasm");
         Self {
@@ -115,6 +119,7 @@ impl Setup {
             cpus: None,
             ecds_file: true,
             module,
+            access_log,
         }
     }
 
@@ -138,6 +143,17 @@ impl Setup {
                 }
             }
         })
+    }
+
+    /// With the shipped access log, written to this file.
+    pub(crate) fn access_log(mut self, file: &Path) -> Self {
+        let mut log = self.access_log.take();
+        let logger = &mut log[0]["typed_config"];
+        assert!(logger["log_format"].is_object(), "the shipped access log");
+        logger["@type"] = json!("type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog");
+        logger["path"] = json!(file);
+        self.hcm()["access_log"] = log;
+        self
     }
 
     /// All upstreams speak HTTP/2 (gRPC does).
@@ -233,10 +249,15 @@ impl Setup {
 
     /// The same, for those who have the token of this digest.
     pub(crate) fn control_with_token(self, sha256: &str) -> Self {
+        self.control_with(json!({"token_sha256": sha256}))
+    }
+
+    /// The same, with this configuration.
+    pub(crate) fn control_with(self, control: Value) -> Self {
         self.control().edit(|bootstrap| {
             let plugin = "/static_resources/listeners/1/filter_chains/0/filters/0/typed_config/http_filters/0/typed_config/config";
             let plugin = bootstrap.pointer_mut(plugin).expect("the filter");
-            plugin["configuration"]["value"] = json!({"control": {"token_sha256": sha256}});
+            plugin["configuration"]["value"] = json!({"control": control});
         })
     }
 

@@ -131,6 +131,8 @@ fn whatever_is_missing_around_the_filter_is_told() {
         (&mirrored, "                  - {name: x-changeover-mirror, present_match: true}\n", "", vec![error(&format!("{ROUTES}.routes[1]"), "warning: its mirror policy costs every request, copied or not; expected a route of its own for requests with x-changeover-mirror")]),
         (&mirrored, "                  - {name: x-changeover-mirror, present_match: false}\n", "", vec![error(&format!("{ROUTES}.routes[0]"), nothing)]),
         (&mirrored, "request_headers_to_remove: [x-changeover-cluster]", "request_headers_to_remove: [x-changeover-cluster, x-changeover-mirror]", vec![error(&format!("{ROUTES}.routes[1]"), "request_headers_to_remove has x-changeover-mirror, which switches the mirror off; expected it without")]),
+        (BOOTSTRAP, "response_headers_to_remove: [x-changeover-cluster, x-changeover-mirror, x-changeover-shadow]", "ignored: 1", vec![error(ROUTES, "warning: an upstream's own x-changeover-cluster, x-changeover-mirror, x-changeover-shadow would reach clients; expected `response_headers_to_remove: [x-changeover-cluster, x-changeover-mirror, x-changeover-shadow]`")]),
+        (BOOTSTRAP, "response_headers_to_remove: [x-changeover-cluster, x-changeover-mirror,", "response_headers_to_remove: [X-Changeover-Cluster,", vec![error(ROUTES, "warning: an upstream's own x-changeover-mirror would reach clients; expected `response_headers_to_remove: [x-changeover-mirror]`")]),
         (&mirrored, "domains: [\"*\"]", "domains: [\"*\"]\n              request_headers_to_remove: [x-changeover-mirror]", vec![error(ROUTES, "request_headers_to_remove has x-changeover-mirror, which switches the mirror off; expected it without")]),
         (&mirrored, "          route_config:\n", "          route_config:\n            request_headers_to_remove: [x-changeover-mirror]\n", vec![error(&format!("{MANAGER}.route_config"), "request_headers_to_remove has x-changeover-mirror, which switches the mirror off; expected it without")]),
         (BY_ECDS, "              default_config:\n", "              ignored:\n", vec![error(&format!("{MANAGER}.http_filters[0].config_discovery"), "default_config is missing: every request would get 500 until the first good configuration; expected an envoy.filters.http.header_mutation that changes nothing")]),
@@ -234,8 +236,8 @@ fn the_control_listener_is_checked() {
             "address: 127.0.0.1, port_value: 9911",
             "address: 0.0.0.0, port_value: 9911",
             vec![format!(
-                "f0: {LISTENER}.address.socket_address: warning: the control listener is on 0.0.0.0: whoever reaches it \
-                 commands the rollouts, over plain HTTP; expected 127.0.0.1"
+                "f0: {LISTENER}.address.socket_address: warning: the control listener is on 0.0.0.0: every client that \
+                 reaches it can command the rollouts, over plain HTTP; expected 127.0.0.1"
             )],
         ),
         ("address: 127.0.0.1, port_value: 9911", "address: \"::1\", port_value: 9911", vec![]),
@@ -276,7 +278,7 @@ fn the_control_listener_is_checked() {
             "control: {}",
             "control: {token: secret}",
             vec![format!(
-                "f0: {HCM}.http_filters[0].typed_config.config: control.token: unknown field; known here: token_sha256, hosts"
+                "f0: {HCM}.http_filters[0].typed_config.config: control.token: unknown field; known here: token_sha256, tokens, hosts"
             )],
         ),
     ];
@@ -291,12 +293,12 @@ fn the_control_listener_is_checked() {
 fn who_waits_for_a_promotion_needs_a_control_listener() {
     let alone = moving(&without_control(BOOTSTRAP));
     let needed = "f0: warning: rollouts [\"digits\"] have a step that waits for a promotion (`pause: {}`), and there is no \
-                  control listener: nobody could promote them; copy it from envoy/control.yaml";
+                  control listener: the rollouts could not be promoted; copy it from envoy/control.yaml";
     assert_eq!(findings(&[&alone]).0.last().map(String::as_str), Some(needed));
     assert!(!findings(&[&alone]).1, "it works until then");
     assert_eq!(complaints(&[&alone, CONTROL]), [""; 0], "it comes from another file");
     assert_eq!(complaints(&[&alone.replace("{pause: {}}", "{pause: {duration: 1h}}")]), [""; 0]);
-    // Listeners that nobody but Envoy knows, and filters whose configuration nobody but Envoy knows.
+    // Listeners and configurations that only the running Envoy has.
     assert_eq!(complaints(&[&format!("{alone}dynamic_resources: {{lds_config: {{ads: {{}}}}}}\n")]), [""; 0]);
     let blue_green = "blue_green: {active: logreg}";
     assert!(ECDS.contains(blue_green));

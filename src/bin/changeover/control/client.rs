@@ -1,10 +1,11 @@
 //! Speaks HTTP to the control listener.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use changeover::control::response::Problem;
-use ureq::http::{Request, Response};
+use ureq::http::{Request, Response, Uri};
 use ureq::{Agent, Body};
 
 use super::text;
@@ -49,9 +50,13 @@ impl fmt::Display for Failure {
 }
 
 /// A control listener.
+#[derive(Clone)]
 pub(super) struct Client {
     agent: Agent,
+    /// Where it is asked.
     endpoint: String,
+    /// The name under which it is called, where the endpoint is one of the name's addresses.
+    host: Option<String>,
     authorization: Option<String>,
 }
 
@@ -74,8 +79,40 @@ impl Client {
         Ok(Self {
             agent: config.into(),
             endpoint: endpoint.trim_end_matches('/').to_owned(),
+            host: None,
             authorization: token.map(|token| format!("Bearer {token}")),
         })
+    }
+
+    /// One client for each address of the endpoint's name. An address that is no name, and a name that cannot be resolved,
+    /// is one.
+    pub(super) fn for_each_address(self) -> Vec<Self> {
+        let Ok(uri) = self.endpoint.parse::<Uri>() else { return vec![self] };
+        let addresses = uri.authority().map(|authority| {
+            (authority.host(), authority.port_u16().unwrap_or(80)).to_socket_addrs().map(Iterator::collect)
+        });
+        let Some(Ok(addresses)) = addresses else { return vec![self] };
+        self.at(&uri, distinct(addresses))
+    }
+
+    /// A client for each of the addresses; itself if there are not several.
+    pub(super) fn at(self, uri: &Uri, addresses: Vec<SocketAddr>) -> Vec<Self> {
+        if addresses.len() < 2 {
+            return vec![self];
+        }
+        let path = uri.path().trim_end_matches('/');
+        let host = uri.authority().map(ToString::to_string);
+        let at = |address| Self {
+            endpoint: format!("http://{address}{path}"),
+            host: host.clone(),
+            ..self.clone()
+        };
+        addresses.into_iter().map(at).collect()
+    }
+
+    /// Where it is asked.
+    pub(super) fn endpoint(&self) -> &str {
+        &self.endpoint
     }
 
     /// The answer to a question.
@@ -104,6 +141,9 @@ impl Client {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.endpoint));
         if !body.is_empty() {
             request = request.header("content-type", "application/json");
+        }
+        if let Some(host) = &self.host {
+            request = request.header("host", host);
         }
         if let Some(authorization) = &self.authorization {
             request = request.header("authorization", authorization);
@@ -148,8 +188,8 @@ impl Client {
                 self.endpoint
             )),
             (401, _) => Failure::Unreachable(format!(
-                "{}: the token is not the one in the configuration, where `control.token_sha256` is the right one's \
-                 SHA-256 (tr -d '\\n' < FILE | sha256sum)",
+                "{}: the token is none of those in the configuration, where `control.token_sha256` and `control.tokens` \
+                 have their SHA-256 (tr -d '\\n' < FILE | sha256sum)",
                 self.endpoint
             )),
             (403, Some(problem)) => Failure::Unreachable(format!("{}: {}", self.endpoint, problem.detail)),
@@ -164,6 +204,21 @@ impl Client {
             )),
         }
     }
+}
+
+/// The addresses that may be different Envoys: those of loopback are one. A machine with addresses of both kinds is named by
+/// its older one.
+pub(super) fn distinct(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let is_v4 = |address: &SocketAddr| matches!(address.ip(), IpAddr::V4(_));
+    if addresses.iter().all(|address| address.ip().is_loopback()) {
+        addresses.truncate(1);
+    }
+    if addresses.iter().any(is_v4) {
+        addresses.retain(is_v4);
+    }
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
 }
 
 /// The seconds after which to ask again, when the API has no time now.

@@ -4,6 +4,7 @@ mod client;
 mod compared;
 mod draw;
 mod lines;
+mod many;
 mod screen;
 mod show;
 mod table;
@@ -16,7 +17,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use changeover::control::view::{Journal, Page, Rollout};
+use changeover::control::differences::Differences;
+use changeover::control::view::{Event, Journal, Page, Rollout};
 use changeover::rollout::command;
 use changeover::rollout::phase::Phase;
 use clap::{Args, Subcommand};
@@ -25,7 +27,6 @@ use serde_json::{Map, Number, Value};
 
 use client::{Client, Failure};
 use terminal::Reader;
-use text::Line;
 use watch::Subject;
 
 /// The control listener's default address.
@@ -35,16 +36,18 @@ const WEIGHT: &str = "Set versions' shares of the traffic; stable gets the rest\
                       paused; `resume` keeps the shares if a step waits there, `promote` takes the next step";
 /// Said where the API knows no rollout at all.
 const NOT_YET: &str = "not known yet: Envoy has just started, or its configuration has no rollout";
+/// Said where there is nothing to abort.
+const NONE_MOVES: &str = "no rollout is progressing or paused\n";
 /// What the exit status of a command means.
-const DONE: &str = "Exit status: 0 done, 1 refused, 2 the control listener cannot be reached.";
+const DONE: &str = "Exit status: 0 done, 1 refused, or by one of several endpoints, 2 the control listener cannot be reached.";
 
 /// The commands of the control API.
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Show the state of one rollout, or of all
     ///
-    /// Exit status: 0 all is well, 1 a rollout is failed or aborted, or none has that name, 2 the control listener cannot
-    /// be reached, 3 no rollout is known yet.
+    /// Exit status: 0 all is well, 1 a rollout is failed or aborted, or none has that name, or one of several endpoints
+    /// cannot be reached, 2 the control listener cannot be reached, 3 no rollout is known yet.
     Status {
         /// Absent: all rollouts
         #[arg(value_parser = name)]
@@ -57,7 +60,8 @@ pub(crate) enum Command {
     },
     /// Show what happened to a rollout, newest first
     ///
-    /// Exit status: 0 done, 1 no rollout has that name, 2 the control listener cannot be reached.
+    /// Exit status: 0 done, 1 no rollout has that name, or one of several endpoints cannot be reached, 2 the control listener
+    /// cannot be reached.
     Events {
         #[command(flatten)]
         target: Target,
@@ -71,8 +75,10 @@ pub(crate) enum Command {
     Differences(Target),
     /// Wait until a rollout has succeeded, is paused, or has failed
     ///
-    /// Exit status: 0 it is there, 1 there is none of that name, 2 the control listener cannot be asked, 3 it has ended
-    /// otherwise, 4 the time is over.
+    /// With several endpoints until it is there at all of them, or cannot get there any more at one.
+    ///
+    /// Exit status: 0 it is there, 1 there is none of that name, or one of several endpoints cannot be asked, 2 the control
+    /// listener cannot be asked, 3 it has ended otherwise, 4 the time is over.
     Wait {
         #[command(flatten)]
         target: Target,
@@ -86,7 +92,7 @@ pub(crate) enum Command {
     #[command(about = command::PROMOTE.summary, after_long_help = DONE)]
     Promote {
         #[command(flatten)]
-        target: Target,
+        order: Order,
         /// Skip all remaining steps: all traffic to the candidate
         #[arg(long)]
         full: bool,
@@ -101,17 +107,19 @@ pub(crate) enum Command {
         all: bool,
         #[command(flatten)]
         connection: Connection,
+        #[command(flatten)]
+        why: Why,
     },
     #[command(about = command::PAUSE.summary, after_long_help = DONE)]
-    Pause(Target),
+    Pause(Order),
     #[command(about = command::RESUME.summary, after_long_help = DONE)]
-    Resume(Target),
+    Resume(Order),
     #[command(about = command::RETRY.summary, after_long_help = DONE)]
-    Retry(Target),
+    Retry(Order),
     #[command(about = command::WEIGHT.summary, long_about = WEIGHT, after_long_help = DONE)]
     Weight {
         #[command(flatten)]
-        target: Target,
+        order: Order,
         /// A version's share in percent, such as green=10; versions that are not named keep theirs
         #[arg(required = true, value_name = "VERSION=PERCENT", value_parser = share)]
         shares: Vec<(String, Number)>,
@@ -119,7 +127,7 @@ pub(crate) enum Command {
     #[command(about = command::SWITCH.summary, after_long_help = DONE)]
     Switch {
         #[command(flatten)]
-        target: Target,
+        order: Order,
         /// The version to send all traffic to
         #[arg(value_parser = version)]
         version: String,
@@ -136,12 +144,29 @@ pub(crate) struct Target {
     connection: Connection,
 }
 
+/// A command to a rollout.
+#[derive(Args)]
+pub(crate) struct Order {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    why: Why,
+}
+
+/// Why a command is given.
+#[derive(Args)]
+pub(crate) struct Why {
+    /// Why, for the rollout's events and Envoy's log: at most 256 characters
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
 /// How to reach the control listener.
 #[derive(Args)]
 pub(crate) struct Connection {
-    /// The control listener
-    #[arg(long, value_name = "URL", env = "CHANGEOVER_ENDPOINT", default_value = ENDPOINT)]
-    endpoint: String,
+    /// The control listener; several of them repeated, or behind commas. A name with several addresses is several
+    #[arg(long = "endpoint", value_name = "URL", env = "CHANGEOVER_ENDPOINT", default_value = ENDPOINT, value_delimiter = ',')]
+    endpoints: Vec<String>,
     /// A file with the token; without it the token is CHANGEOVER_TOKEN
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -150,25 +175,41 @@ pub(crate) struct Connection {
     json: bool,
 }
 
-/// What there is to show, and whether something is wrong with it.
+/// What one Envoy has answered.
+#[derive(Debug)]
+struct Answer {
+    /// As it came, one answer a line.
+    raw: String,
+    content: Content,
+    /// Whether something is wrong with it.
+    bad: bool,
+}
+
+#[derive(Debug)]
+enum Content {
+    /// All rollouts.
+    List(Vec<Rollout>),
+    Rollout(Box<Rollout>),
+    /// The rollouts that a command was sent to.
+    Commanded(Vec<Rollout>),
+    Events(Vec<Event>),
+    Differences(Box<Differences>),
+}
+
+/// What there is to show, and the exit status.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Shown {
     text: String,
-    bad: bool,
+    status: u8,
 }
 
 /// Asks, shows the answer, and says by the exit status what came of it.
 pub(crate) fn run(command: &Command) -> ExitCode {
-    let reader = Reader::of_stdout();
-    let answered = match command {
-        Command::Wait { target, wanted, timeout } => wait(target, *wanted, *timeout, reader),
-        command => ask(command, reader).map(|shown| (u8::from(shown.bad), shown)),
-    };
-    match answered {
-        Ok((status, shown)) => {
+    match ask(command, Reader::of_stdout()) {
+        Ok(shown) => {
             // A reader that closes the pipe early has seen what it wanted.
             let _ = std::io::stdout().write_all(shown.text.as_bytes());
-            ExitCode::from(status)
+            ExitCode::from(shown.status)
         }
         Err(failure) => {
             eprintln!("{failure}");
@@ -177,64 +218,125 @@ pub(crate) fn run(command: &Command) -> ExitCode {
     }
 }
 
-/// Waits, and shows where the rollout is then; the exit status comes first.
-fn wait(
-    target: &Target,
-    wanted: wait::Wanted,
-    timeout: std::time::Duration,
-    reader: Reader,
-) -> Result<(u8, Shown), Failure> {
-    let client = client(&target.connection)?;
-    let (ending, answer) = wait::run(&client, &target.rollout, wanted, timeout)?;
-    let shown = answer.map(|answer| show(&answer, &target.connection, reader, show::rollout, |_| false));
-    Ok((ending.exit_status(), shown.transpose()?.unwrap_or_default()))
-}
-
 fn ask(command: &Command, reader: Reader) -> Result<Shown, Failure> {
-    let (target, verb, body) = match command {
-        Command::Status { rollout, watch: true, connection } => {
+    let connection = command.connection();
+    let mut clients = clients(connection)?;
+    if clients.len() > 1 {
+        return many::ask(clients, command, reader);
+    }
+    let Some(client) = clients.pop() else { return Err(Failure::Unreachable("no endpoint".into())) };
+    match command {
+        Command::Status { rollout, watch: true, .. } => {
             let subject = rollout.clone().map_or(Subject::All, Subject::Rollout);
-            let rollouts = watch::run(client(connection)?, subject, connection.json, reader)?;
-            return Ok(Shown { text: String::new(), bad: rollouts.iter().any(show::is_bad) });
-        }
-        Command::Status { rollout: Some(rollout), connection, .. } => {
-            return status(rollout, connection, reader);
-        }
-        Command::Status { rollout: None, connection, .. } => return all(connection, reader),
-        Command::Wait { target, wanted, timeout } => {
-            return wait(target, *wanted, *timeout, reader).map(|(_, shown)| shown);
+            let rollouts = watch::run(client, subject, connection.json, reader)?;
+            Ok(Shown { text: String::new(), status: rollouts.iter().any(show::is_bad).into() })
         }
         Command::Events { target, watch: true } => {
             let subject = Subject::Events(target.rollout.clone());
-            watch::run(client(&target.connection)?, subject, target.connection.json, reader)?;
-            return Ok(Shown::default());
+            watch::run(client, subject, connection.json, reader)?;
+            Ok(Shown::default())
         }
-        Command::Events { target, .. } => return events(target, reader),
-        Command::Differences(target) => return differences(target, reader),
-        Command::Promote { target, full } => {
-            (target, &command::PROMOTE, if *full { r#"{"full":true}"#.into() } else { "{}".into() })
+        Command::Wait { target, wanted, timeout } => {
+            let (ending, answer) = wait::run(&client, &target.rollout, *wanted, *timeout)?;
+            let answer = answer.map(rollout).transpose()?;
+            let shown = answer.map(|answer| shown(&answer, connection, reader));
+            Ok(Shown { status: ending.exit_status(), ..shown.unwrap_or_default() })
         }
-        Command::Abort { rollout: Some(rollout), connection, .. } => {
-            let answer = send(&client(connection)?, rollout, &command::ABORT, "{}")?;
-            say_what_a_restart_does(&read(&answer)?);
-            return show(&answer, connection, reader, show::rollout, |_| false);
+        command => Ok(shown(&answer(command, &client)?, connection, reader)),
+    }
+}
+
+/// The answer of one Envoy to a question or a command.
+fn answer(command: &Command, client: &Client) -> Result<Answer, Failure> {
+    let (order, verb, fields) = match command {
+        Command::Status { rollout: Some(name), .. }
+        | Command::Wait { target: Target { rollout: name, .. }, .. } => {
+            let answer = client.get(&format!("/v1/rollouts/{name}"));
+            let answer = rollout(answer.map_err(|failure| with_known_names(client, name, failure))?)?;
+            let bad = matches!(&answer.content, Content::Rollout(rollout) if show::is_bad(rollout));
+            return Ok(Answer { bad, ..answer });
         }
-        Command::Abort { rollout: None, connection, .. } => return abort_all(connection, reader),
-        Command::Pause(target) => (target, &command::PAUSE, "{}".into()),
-        Command::Resume(target) => (target, &command::RESUME, "{}".into()),
-        Command::Retry(target) => (target, &command::RETRY, "{}".into()),
-        Command::Weight { target, shares } => (target, &command::WEIGHT, weights(shares)?),
-        Command::Switch { target, version } => {
-            (target, &command::SWITCH, serde_json::json!({"active": version}).to_string())
+        Command::Status { rollout: None, connection, .. } => return all(client, connection),
+        Command::Events { target, .. } => return events(client, &target.rollout),
+        Command::Differences(target) => return differences(client, &target.rollout),
+        Command::Abort { rollout: None, why, .. } => return abort_all(client, why),
+        Command::Abort { rollout: Some(name), why, .. } => {
+            let sent = rollout(send(client, name, &command::ABORT, why.body(Map::new())?)?)?;
+            if let Content::Rollout(rollout) = &sent.content {
+                say_what_a_restart_does(rollout);
+            }
+            return Ok(sent);
+        }
+        Command::Promote { order, full } => {
+            let full = full.then(|| ("full".to_owned(), Value::Bool(true)));
+            (order, &command::PROMOTE, full.into_iter().collect())
+        }
+        Command::Pause(order) => (order, &command::PAUSE, Map::new()),
+        Command::Resume(order) => (order, &command::RESUME, Map::new()),
+        Command::Retry(order) => (order, &command::RETRY, Map::new()),
+        Command::Weight { order, shares } => (order, &command::WEIGHT, weights(shares)?),
+        Command::Switch { order, version } => {
+            let active = ("active".to_owned(), Value::from(version.as_str()));
+            (order, &command::SWITCH, std::iter::once(active).collect())
         }
     };
-    let answer = send(&client(&target.connection)?, &target.rollout, verb, &body)?;
-    show(&answer, &target.connection, reader, show::rollout, |_| false)
+    rollout(send(client, &order.target.rollout, verb, order.why.body(fields)?)?)
+}
+
+/// An answer that is a rollout.
+fn rollout(answer: String) -> Result<Answer, Failure> {
+    let rollout = Box::new(read(&answer)?);
+    Ok(Answer { raw: answer + "\n", content: Content::Rollout(rollout), bad: false })
+}
+
+/// What a person or a program gets to see of an answer.
+fn shown(answer: &Answer, connection: &Connection, reader: Reader) -> Shown {
+    let text = match &answer.content {
+        _ if connection.json => answer.raw.clone(),
+        Content::List(rollouts) => text::write(&show::rollouts(rollouts, reader.width), reader.tones),
+        Content::Rollout(rollout) => text::write(&show::rollout(rollout, reader.width), reader.tones),
+        Content::Commanded(rollouts) if rollouts.is_empty() && !answer.bad => NONE_MOVES.to_owned(),
+        Content::Commanded(rollouts) => {
+            let one = |rollout| text::write(&show::rollout(rollout, reader.width), reader.tones);
+            rollouts.iter().map(one).collect::<Vec<_>>().join("\n")
+        }
+        Content::Events(events) => text::write(&show::events(events, reader.width), reader.tones),
+        Content::Differences(found) => text::write(&compared::lines(found, reader.width), reader.tones),
+    };
+    Shown { text, status: answer.bad.into() }
+}
+
+impl Command {
+    fn connection(&self) -> &Connection {
+        match self {
+            Self::Status { connection, .. } | Self::Abort { connection, .. } => connection,
+            Self::Differences(target) | Self::Events { target, .. } | Self::Wait { target, .. } => {
+                &target.connection
+            }
+            Self::Pause(order) | Self::Resume(order) | Self::Retry(order) => &order.target.connection,
+            Self::Promote { order, .. } | Self::Weight { order, .. } | Self::Switch { order, .. } => {
+                &order.target.connection
+            }
+        }
+    }
+}
+
+impl Why {
+    /// The body of a command with these fields.
+    fn body(&self, mut fields: Map<String, Value>) -> Result<String, Failure> {
+        if let Some(reason) = &self.reason
+            && fields.insert("reason".into(), reason.as_str().into()).is_some()
+        {
+            let message = "a share of a version named `reason` and a reason do not fit into one command";
+            return Err(Failure::Unreachable(message.into()));
+        }
+        Ok(Value::Object(fields).to_string())
+    }
 }
 
 /// Sends a command to a rollout.
-fn send(client: &Client, rollout: &str, verb: &command::Verb, body: &str) -> Result<String, Failure> {
-    let answer = client.post(&format!("/v1/rollouts/{rollout}/{}", verb.name), body);
+fn send(client: &Client, rollout: &str, verb: &command::Verb, body: String) -> Result<String, Failure> {
+    let answer = client.post(&format!("/v1/rollouts/{rollout}/{}", verb.name), &body);
     answer.map_err(|failure| with_known_names(client, rollout, failure))
 }
 
@@ -249,65 +351,47 @@ fn say_what_a_restart_does(rollout: &Rollout) {
 }
 
 /// Aborts every rollout that is progressing or paused. One that is refused does not stop the others.
-fn abort_all(connection: &Connection, reader: Reader) -> Result<Shown, Failure> {
-    let client = client(connection)?;
-    let mut all = Shown::default();
+fn abort_all(client: &Client, why: &Why) -> Result<Answer, Failure> {
+    let (mut raw, mut aborted, mut bad) = (String::new(), Vec::new(), false);
     let moving = |rollout: &Rollout| matches!(rollout.phase, Phase::Progressing | Phase::Paused);
-    for rollout in pages(&client)?.0.into_iter().filter(moving) {
-        let answer = send(&client, &rollout.name, &command::ABORT, "{}");
-        answer.iter().for_each(|_| say_what_a_restart_does(&rollout));
-        match answer.and_then(|answer| show(&answer, connection, reader, show::rollout, |_| false)) {
-            Ok(shown) => {
-                if !all.text.is_empty() && !connection.json {
-                    all.text.push('\n');
-                }
-                all.text.push_str(&shown.text);
+    for found in pages(client)?.0.into_iter().filter(moving) {
+        let sent = send(client, &found.name, &command::ABORT, why.body(Map::new())?);
+        match sent.and_then(|answer| Ok((read(&answer)?, answer))) {
+            Ok((rollout, answer)) => {
+                say_what_a_restart_does(&rollout);
+                raw = raw + &answer + "\n";
+                aborted.push(rollout);
             }
             Err(failure) => {
-                eprintln!("{}: {failure}", rollout.name);
-                all.bad = true;
+                eprintln!("{}: {failure}", found.name);
+                bad = true;
             }
         }
     }
-    if all == Shown::default() && !connection.json {
-        all.text.push_str("no rollout is progressing or paused\n");
-    }
-    Ok(all)
+    Ok(Answer { raw, content: Content::Commanded(aborted), bad })
 }
 
-fn status(rollout: &str, connection: &Connection, reader: Reader) -> Result<Shown, Failure> {
-    let client = client(connection)?;
-    let answer = client.get(&format!("/v1/rollouts/{rollout}"));
-    let answer = answer.map_err(|failure| with_known_names(&client, rollout, failure))?;
-    show(&answer, connection, reader, show::rollout, show::is_bad)
+fn events(client: &Client, rollout: &str) -> Result<Answer, Failure> {
+    let answer = client.get(&format!("/v1/rollouts/{rollout}/events"));
+    let answer = answer.map_err(|failure| with_known_names(client, rollout, failure))?;
+    let journal: Journal = read(&answer)?;
+    Ok(Answer { raw: answer + "\n", content: Content::Events(journal.events), bad: false })
 }
 
-fn events(target: &Target, reader: Reader) -> Result<Shown, Failure> {
-    let client = client(&target.connection)?;
-    let answer = client.get(&format!("/v1/rollouts/{}/events", target.rollout));
-    let answer = answer.map_err(|failure| with_known_names(&client, &target.rollout, failure))?;
-    let lines = |journal: &Journal, width| show::events(&journal.events, width);
-    show(&answer, &target.connection, reader, lines, |_| false)
+fn differences(client: &Client, rollout: &str) -> Result<Answer, Failure> {
+    let answer = client.get(&format!("/v1/rollouts/{rollout}/differences"));
+    let answer = answer.map_err(|failure| with_known_names(client, rollout, failure))?;
+    let found = Box::new(read(&answer)?);
+    Ok(Answer { raw: answer + "\n", content: Content::Differences(found), bad: false })
 }
 
-fn differences(target: &Target, reader: Reader) -> Result<Shown, Failure> {
-    let client = client(&target.connection)?;
-    let answer = client.get(&format!("/v1/rollouts/{}/differences", target.rollout));
-    let answer = answer.map_err(|failure| with_known_names(&client, &target.rollout, failure))?;
-    show(&answer, &target.connection, reader, compared::lines, |_| false)
-}
-
-fn all(connection: &Connection, reader: Reader) -> Result<Shown, Failure> {
-    let (rollouts, answers) = pages(&client(connection)?)?;
+fn all(client: &Client, connection: &Connection) -> Result<Answer, Failure> {
+    let (rollouts, raw) = pages(client)?;
     if rollouts.is_empty() && !connection.json {
         return Err(Failure::NotYet(NOT_YET.into()));
     }
-    let text = if connection.json {
-        answers
-    } else {
-        text::write(&show::rollouts(&rollouts, reader.width), reader.tones)
-    };
-    Ok(Shown { text, bad: rollouts.iter().any(show::is_bad) })
+    let bad = rollouts.iter().any(show::is_bad);
+    Ok(Answer { raw, content: Content::List(rollouts), bad })
 }
 
 /// All rollouts, page by page, and the answers as they came, one a line.
@@ -356,30 +440,14 @@ fn with_names(rollouts: &[Rollout], rollout: &str, why: String) -> Failure {
 }
 
 /// The body of `weight`.
-fn weights(shares: &[(String, Number)]) -> Result<String, Failure> {
+fn weights(shares: &[(String, Number)]) -> Result<Map<String, Value>, Failure> {
     let mut body = Map::new();
     for (version, share) in shares {
         if body.insert(version.clone(), Value::Number(share.clone())).is_some() {
             return Err(Failure::Unreachable(format!("{version} is named twice")));
         }
     }
-    Ok(Value::Object(body).to_string())
-}
-
-fn show<T: DeserializeOwned>(
-    answer: &str,
-    connection: &Connection,
-    reader: Reader,
-    human: impl Fn(&T, Option<usize>) -> Vec<Line>,
-    bad: impl Fn(&T) -> bool,
-) -> Result<Shown, Failure> {
-    let value: T = read(answer)?;
-    let text = if connection.json {
-        format!("{answer}\n")
-    } else {
-        text::write(&human(&value, reader.width), reader.tones)
-    };
-    Ok(Shown { text, bad: bad(&value) })
+    Ok(body)
 }
 
 fn read<T: DeserializeOwned>(answer: &str) -> Result<T, Failure> {
@@ -387,9 +455,14 @@ fn read<T: DeserializeOwned>(answer: &str) -> Result<T, Failure> {
         .map_err(|error| Failure::Unreachable(format!("this version cannot read the answer: {error}")))
 }
 
-fn client(connection: &Connection) -> Result<Client, Failure> {
+/// A client for each control listener.
+fn clients(connection: &Connection) -> Result<Vec<Client>, Failure> {
     let token = token(connection.token_file.as_deref(), std::env::var("CHANGEOVER_TOKEN").ok())?;
-    Client::new(endpoint(&connection.endpoint), token.as_deref())
+    let mut clients = Vec::new();
+    for given in &connection.endpoints {
+        clients.extend(Client::new(endpoint(given), token.as_deref())?.for_each_address());
+    }
+    Ok(clients)
 }
 
 /// The endpoint: an empty variable in the environment says nothing.

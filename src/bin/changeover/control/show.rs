@@ -20,22 +20,42 @@ pub(super) fn rollouts(rollouts: &[Rollout], width: Option<usize>) -> Vec<Line> 
     if rollouts.is_empty() {
         return vec![Line::new(Tone::Plain, "no rollouts")];
     }
-    let head = ["rollout", "phase", "step", "weights", "observed", "evidence", "release"];
-    let mut table = Table::new(&head, "reason", &["observed", "release"]);
+    let mut table = Table::new(&HEAD, "reason", &["observed", "release"]);
     for rollout in rollouts {
-        let plain = |text: &str| Line::new(Tone::Plain, text);
-        let cells = vec![
-            Line::new(Tone::Strong, &rollout.name),
-            phase(rollout),
-            plain(&step(rollout).unwrap_or_default()),
-            plain(&shares(&rollout.weights)),
-            plain(&shares(&rollout.observed_share)),
-            plain(&rollout.evidence.last().map(evidence).unwrap_or_default()),
-            plain(&rollout.release),
-        ];
+        table.row(cells(rollout), &rollout.reason);
+    }
+    table.lines(width)
+}
+
+/// One row for each rollout of each Envoy: those of one name one below the other.
+pub(super) fn side_by_side(found: &[(&str, &Rollout)], width: Option<usize>) -> Vec<Line> {
+    let mut head = HEAD.to_vec();
+    head.insert(1, "endpoint");
+    let mut table = Table::new(&head, "reason", &["observed", "release"]);
+    let mut found = found.to_vec();
+    found.sort_by_key(|(_, rollout)| &rollout.name); // stable: by endpoint as they were given
+    for (endpoint, rollout) in found {
+        let mut cells = cells(rollout);
+        cells.insert(1, Line::new(Tone::Plain, endpoint));
         table.row(cells, &rollout.reason);
     }
     table.lines(width)
+}
+
+/// The columns of rollouts.
+const HEAD: [&str; 7] = ["rollout", "phase", "step", "weights", "observed", "evidence", "release"];
+
+fn cells(rollout: &Rollout) -> Vec<Line> {
+    let plain = |text: &str| Line::new(Tone::Plain, text);
+    vec![
+        Line::new(Tone::Strong, &rollout.name),
+        phase(rollout),
+        plain(&step(rollout).unwrap_or_default()),
+        plain(&shares(&rollout.weights)),
+        plain(&shares(&rollout.observed_share)),
+        plain(&rollout.evidence.last().map(evidence).unwrap_or_default()),
+        plain(&rollout.release),
+    ]
 }
 
 /// All about one rollout.
@@ -80,6 +100,10 @@ pub(super) fn events(events: &[Event], width: Option<usize>) -> Vec<Line> {
             .and(Tone::Plain, &format!("  {:<6}  ", event.actor.label()))
             .and_line(action(event).padded(8))
             .and(Tone::Plain, &format!("  {}, attempt {}", event.release, event.attempt));
+        let head = match &event.token {
+            Some(token) => head.and(Tone::Plain, &format!(", by {token}")),
+            None => head,
+        };
         lines.push(match width {
             Some(width) => head.cut(width),
             None => head,
@@ -89,7 +113,8 @@ pub(super) fn events(events: &[Event], width: Option<usize>) -> Vec<Line> {
         } else {
             format!("{} → {}", shares(&event.from), shares(&event.to))
         };
-        for said in [change, event.message.clone()] {
+        let reason = event.reason.as_ref().map(|reason| format!("reason: {reason}")).unwrap_or_default();
+        for said in [change, event.message.clone(), reason] {
             let said = wrap(&said, width.map_or(usize::MAX, |width| width.saturating_sub(4)));
             lines.extend(said.iter().map(|said| Line::new(Tone::Plain, "    ").and(Tone::Plain, said)));
         }

@@ -30,7 +30,7 @@ pub(crate) fn address(listener: &Node<'_>, findings: &mut Findings) {
             findings.warning(
                 &address,
                 format_args!(
-                    "the control listener is on {host}: whoever reaches it commands the rollouts, over plain HTTP; \
+                    "the control listener is on {host}: every client that reaches it can command the rollouts, over plain HTTP; \
                      expected 127.0.0.1"
                 ),
             );
@@ -85,7 +85,7 @@ pub(crate) fn is_missing<'a>(
             place,
             format_args!(
                 "rollouts {waiting:?} have a step that waits for a promotion (`pause: {{}}`), and there is no control \
-                 listener: nobody could promote them; copy it from envoy/control.yaml"
+                 listener: the rollouts could not be promoted; copy it from envoy/control.yaml"
             ),
         );
     }

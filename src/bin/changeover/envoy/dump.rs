@@ -1,8 +1,8 @@
-//! What a running Envoy prints at `/config_dump`, and egctl in its name: the same configuration under other keys.
+//! What a running Envoy prints at `/config_dump`, and egctl for it: the same configuration under other keys.
 
 use serde_json::{Map, Value, json};
 
-/// How deeply egctl buries a dump: under a namespace, a pod and a field.
+/// How deeply egctl nests a dump: under a namespace, a pod and a field.
 const DEPTH: usize = 4;
 
 /// The documents that make up the dumps in a document, as they would stand in files; `None` when it has none.

@@ -17,7 +17,7 @@ pub(crate) struct Filter<'a> {
     pub(crate) plugin: Node<'a>,
     /// Its configuration; `None` when it is not valid, which has been reported already.
     pub(crate) config: Option<Config>,
-    /// Whether it is meant for the control listener, valid or not.
+    /// Whether it is the control listener's, valid or not.
     pub(crate) is_control: bool,
 }
 
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn somebody_elses_filter_is_none_of_ours() {
+    fn another_module_is_passed_over() {
         let filter = json!({"@type": format!("type.googleapis.com/{WASM}"), "config": {"name": "other"}});
         assert!(plugin(&Node::document("f", &filter)).is_none());
     }

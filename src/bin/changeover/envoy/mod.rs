@@ -1,7 +1,7 @@
 //! Changeover's filters inside Envoy's YAML, and what they need around them.
 //!
-//! Envoy's configuration is large, and most of it is none of our business: what is not known here is passed
-//! over, never complained about.
+//! Fields that are unknown here are passed over without a message: most of Envoy's configuration has nothing to do with
+//! Changeover.
 
 pub(crate) mod bootstrap;
 pub(crate) mod control;

@@ -37,6 +37,10 @@ pub(crate) fn check(
         );
         return;
     }
+    hosts
+        .iter()
+        .filter(|host| obeys_somewhere(host))
+        .for_each(|host| upstreams_headers(host, &routes, findings));
     for rollout in config.into_iter().flat_map(|config| &config.rollouts) {
         walk::check(rollout, &routes, findings);
     }
@@ -118,6 +122,39 @@ fn is_copied_by_envoy(rollout: &Rollout) -> bool {
     rollout.mirror.as_ref().is_some_and(|mirror| mirror.mode == MirrorMode::FireAndForget)
 }
 
+/// The filter's headers on an upstream's answer are for no client: the routes remove them, the virtual host or the whole.
+fn upstreams_headers(host: &Node<'_>, config: &Node<'_>, findings: &mut Findings) {
+    let above = [removed_from_answers(config), removed_from_answers(host)].concat();
+    let routes = host.list("routes");
+    let forwarding = routes.iter().filter(|route| route.field("route").is_some());
+    let missing = |header: &&str| {
+        let removes = |removed: &[&str]| removed.iter().any(|name| name.eq_ignore_ascii_case(header));
+        !removes(&above) && forwarding.clone().any(|route| !removes(&removed_from_answers(route)))
+    };
+    warn_of_answers(host, [CLUSTER, MIRROR, SHADOW].into_iter().filter(missing), findings);
+}
+
+/// Warns of headers on an upstream's answer that are not removed.
+pub(crate) fn warn_of_answers<'h>(
+    place: &Node<'_>,
+    missing: impl Iterator<Item = &'h str>,
+    findings: &mut Findings,
+) {
+    let missing = missing.collect::<Vec<_>>().join(", ");
+    if !missing.is_empty() {
+        findings.warning(
+            place,
+            format_args!("an upstream's own {missing} would reach clients; expected `response_headers_to_remove: [{missing}]`"),
+        );
+    }
+}
+
+/// The headers that a route, a virtual host or a route configuration removes from answers.
+pub(crate) fn removed_from_answers<'a>(place: &Node<'a>) -> Vec<&'a str> {
+    let list = place.value.get("response_headers_to_remove").and_then(|list| list.as_array());
+    list.into_iter().flatten().filter_map(|header| header.as_str()).collect()
+}
+
 /// Envoy's mirror policy on the routes of a virtual host: on the one that requests take when the filter names a shadow.
 fn mirror(host: &Node<'_>, config: &Node<'_>, findings: &mut Findings) {
     let routes = host.list("routes");
@@ -157,7 +194,7 @@ fn mirror(host: &Node<'_>, config: &Node<'_>, findings: &mut Findings) {
     }
 }
 
-fn mirror_policy<'a>(route: &Node<'a>) -> Option<Node<'a>> {
+pub(crate) fn mirror_policy<'a>(route: &Node<'a>) -> Option<Node<'a>> {
     let policies = route.field("route")?.list("request_mirror_policies");
     policies.into_iter().find(|policy| policy.text("cluster_header") == Some(MIRROR))
 }

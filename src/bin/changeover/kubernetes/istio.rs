@@ -4,7 +4,7 @@ use changeover::config::schema::{Config, Rollout};
 
 use super::of_kind;
 use crate::envoy::routes::takes::{Requests, Takes};
-use crate::envoy::routes::{self, CLUSTER};
+use crate::envoy::routes::{self, CLUSTER, MIRROR, SHADOW};
 use crate::envoy::{Findings, Node};
 
 /// Checks the resources around a filter.
@@ -31,9 +31,12 @@ pub(super) fn check(filter: &Node<'_>, config: &Config, set: &[Node<'_>], findin
         .collect();
     for (patch, _) in &obeying {
         let operation = patch.field("patch").and_then(|patch| patch.text("operation")).unwrap_or_default();
-        if patch.text("applyTo") != Some("HTTP_ROUTE")
-            || !matches!(operation, "INSERT_FIRST" | "INSERT_BEFORE")
-        {
+        // In a virtual host of its own the routes stand as they are written.
+        let is_first = match patch.text("applyTo") {
+            Some("VIRTUAL_HOST") => operation == "ADD",
+            _ => matches!(operation, "INSERT_FIRST" | "INSERT_BEFORE"),
+        };
+        if !is_first {
             findings.error(
                 *patch,
                 format_args!(
@@ -44,6 +47,8 @@ pub(super) fn check(filter: &Node<'_>, config: &Config, set: &[Node<'_>], findin
         }
         ordinary(patch, config, set, findings);
     }
+    answers(filter, &patches, &obeying, findings);
+    mirrors(filter, config, &obeying, findings);
     for rollout in &config.rollouts {
         for (version, settings) in &rollout.versions {
             let requests =
@@ -59,6 +64,41 @@ pub(super) fn check(filter: &Node<'_>, config: &Config, set: &[Node<'_>], findin
                 );
             }
         }
+    }
+}
+
+/// The filter's headers on an upstream's answer: removed by the added routes, or by a patch of what is around them.
+fn answers(
+    filter: &Node<'_>,
+    patches: &[Node<'_>],
+    obeying: &[(&Node<'_>, Node<'_>)],
+    findings: &mut Findings,
+) {
+    let around = patches.iter().filter(|patch| patch.text("applyTo") != Some("HTTP_ROUTE"));
+    let around: Vec<&str> = around
+        .filter_map(|patch| patch.at(&["patch", "value"]))
+        .flat_map(|value| routes::removed_from_answers(&value))
+        .collect();
+    let missing = |header: &&str| {
+        let removes = |removed: &[&str]| removed.iter().any(|name| name.eq_ignore_ascii_case(header));
+        !removes(&around) && obeying.iter().any(|(_, route)| !removes(&routes::removed_from_answers(route)))
+    };
+    routes::warn_of_answers(filter, [CLUSTER, MIRROR, SHADOW].into_iter().filter(missing), findings);
+}
+
+/// Envoy copies requests only on a route with a policy for it.
+fn mirrors(filter: &Node<'_>, config: &Config, obeying: &[(&Node<'_>, Node<'_>)], findings: &mut Findings) {
+    let mirrored = config.rollouts.iter().find(|rollout| rollout.mirror.is_some());
+    let has_policy = |(_, route): &(&Node<'_>, Node<'_>)| routes::mirror_policy(route).is_some();
+    if let Some(rollout) = mirrored.filter(|_| !obeying.iter().any(has_policy)) {
+        findings.error(
+            filter,
+            format_args!(
+                "nothing of rollout {:?} would be mirrored: no patch adds a route with `request_mirror_policies` and \
+                 `cluster_header: {MIRROR}` in it; expected the mirror route of envoy/istio.yaml",
+                rollout.name
+            ),
+        );
     }
 }
 

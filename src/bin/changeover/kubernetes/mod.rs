@@ -24,7 +24,7 @@ pub(crate) fn label(resource: &Value) -> String {
     format!("{}/{}", text(resource.get("kind")), text(resource.pointer("/metadata/name")))
 }
 
-/// The configurations of our filters in a resource; tells what is wrong around them.
+/// The configurations of our filters in a resource; reports what is wrong around them.
 pub(crate) fn configurations<'a>(resource: &Node<'a>, findings: &mut Findings) -> Vec<Node<'a>> {
     let group = resource.text("apiVersion").and_then(|version| version.split('/').next());
     match (group, resource.text("kind")) {
@@ -103,7 +103,7 @@ fn name<'a>(resource: &Node<'a>) -> Option<&'a str> {
     resource.field("metadata")?.text("name")
 }
 
-/// Nothing says what a module is; somebody who runs this one names it somewhere.
+/// No field identifies a module; it is recognized by its names.
 fn is_ours(names: &[Option<&str>]) -> bool {
     names.iter().flatten().any(|name| name.contains(NAME))
 }

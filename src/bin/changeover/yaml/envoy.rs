@@ -1,5 +1,5 @@
 //! YAML as Envoy's loader types it (`ValueUtil::loadFromYaml`, on yaml-cpp): booleans, 32-bit integers, else text. `<<` is
-//! an ordinary key, and of a key that is given twice the last value counts.
+//! an ordinary key, and of duplicate keys the last one counts.
 
 use serde_json::Value;
 

@@ -11,7 +11,7 @@ use super::tree::{Kind, Tree};
 ///
 /// # Errors
 ///
-/// What it refuses: keys that have no JSON form, infinities, merging what is no map.
+/// What it refuses: keys that have no JSON form, infinities, and a merge of anything other than a map.
 pub(super) fn value(tree: &Tree) -> Result<Value, String> {
     match &tree.kind {
         Kind::Scalar(text, plain) => scalar(text, *plain, tree.tag.as_deref()),
@@ -50,7 +50,7 @@ fn merge(tree: &Tree, into: &mut Map<String, Value>) -> Result<(), String> {
             Ok(())
         }
         Kind::List(list) => list.iter().try_for_each(|tree| merge(tree, into)),
-        Kind::Scalar(..) => Err("`<<` merges what is no map".into()),
+        Kind::Scalar(..) => Err("`<<` merges a value that is not a map; expected a map".into()),
     }
 }
 

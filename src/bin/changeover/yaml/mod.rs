@@ -38,7 +38,7 @@ pub(crate) fn read(text: &str) -> Result<Vec<Value>, String> {
     tree::read(text)?.iter().map(|tree| Ok(Reader::of(tree)?.1)).collect()
 }
 
-/// Plain values whose type may surprise, and keys that are given twice, by what each is.
+/// Describes the plain values whose type may surprise, and the duplicate keys.
 pub(crate) fn ambiguous(file: &str, text: &str) -> Vec<String> {
     let mut found = Vec::new();
     if is_json(file) {
@@ -86,7 +86,7 @@ impl Reader {
                     let Kind::Scalar(name, _) = &key.kind else { continue };
                     let place = if place.is_empty() { name.clone() } else { format!("{place}.{name}") };
                     if !seen.insert(name) {
-                        found.push(format!("{place}: it is given twice; the last one counts"));
+                        found.push(format!("{place}: duplicate key; the last one counts"));
                     }
                     self.look_at(tree, &place, found);
                 }
@@ -145,7 +145,7 @@ mod tests {
                 "a.b[1]: Envoy reads no as the boolean false; put it in quotes if it is a string",
                 "c: Envoy reads 0123 as the octal number 83; put it in quotes if it is a string",
                 "h: Envoy reads 0x1f as the number 31; put it in quotes if it is a string",
-                "a: it is given twice; the last one counts",
+                "a: duplicate key; the last one counts",
             ]
         );
         let text = "{apiVersion: v1, kind: A, a: 1.0, b: 72225e2, c: 1_000, d: 5, e: on}";

@@ -27,7 +27,7 @@ fn configurations_in_kubernetes_resources_are_checked() {
 }
 
 #[test]
-fn who_waits_for_a_promotion_is_told_that_nobody_can() {
+fn a_step_that_waits_for_a_promotion_is_reported_where_there_is_no_control_listener() {
     let steps = "steps: [{set_weight: 5}, {pause: {}}]";
     for (file, place) in [
         (ISTIO, "WasmPlugin/changeover: spec.pluginConfig"),
@@ -169,4 +169,49 @@ fn what_stands_around_the_filter_is_checked_in_all_files_together() {
         "  wasm: {failStrategy: FAIL_OPEN, pluginName: changeover}\n",
     );
     assert!(findings(&[&spec]).0[0].contains("spec.wasm: pluginConfig is missing"));
+}
+
+/// What is replaced in the shipped file for Istio, by what, and what is said about it.
+#[test]
+fn the_patches_for_istio_are_looked_at_closely() {
+    let place = "f0: WasmPlugin/changeover";
+    let removal = "        response_headers_to_remove: [x-changeover-cluster, x-changeover-mirror, x-changeover-shadow]   # a server's own\n";
+    let warning = format!(
+        "{place}: warning: an upstream's own x-changeover-cluster, x-changeover-mirror, x-changeover-shadow would reach clients; \
+         expected `response_headers_to_remove: [x-changeover-cluster, x-changeover-mirror, x-changeover-shadow]`"
+    );
+    assert!(ISTIO.contains(removal));
+    assert_eq!(complaints(&[&ISTIO.replace(removal, "")]), std::slice::from_ref(&warning));
+    assert_eq!(complaints(&[&ISTIO.replacen(removal, "", 1)]), [warning], "one of the two routes");
+    let around = "  configPatches:\n  - {applyTo: VIRTUAL_HOST, patch: {operation: MERGE, value: {response_headers_to_remove: [x-changeover-cluster, x-changeover-mirror, x-changeover-shadow]}}}\n";
+    let by_host = ISTIO.replace(removal, "").replace("  configPatches:\n", around);
+    assert_eq!(complaints(&[&by_host]), [""; 0]);
+
+    let mirrored = ISTIO.replace("weights: {green: 5}", "mirror: {to: green}");
+    assert_eq!(complaints(&[&mirrored]), [""; 0]);
+    let nothing = format!(
+        "{place}: nothing of rollout \"recommender\" would be mirrored: no patch adds a route with `request_mirror_policies` and \
+         `cluster_header: x-changeover-mirror` in it; expected the mirror route of envoy/istio.yaml"
+    );
+    assert_eq!(complaints(&[&mirrored.replace("request_mirror_policies:", "hash_policy:")]), [nothing]);
+
+    // A virtual host of its own brings its routes in their order.
+    let host = serde_json::json!({
+        "apiVersion": "networking.istio.io/v1alpha3", "kind": "EnvoyFilter",
+        "spec": {"configPatches": [{"applyTo": "VIRTUAL_HOST", "patch": {"operation": "ADD", "value": {
+            "name": "models", "domains": ["models.example.com"],
+            "response_headers_to_remove": ["x-changeover-cluster", "x-changeover-mirror", "x-changeover-shadow"],
+            "routes": [
+                {"match": {"prefix": "/", "headers": [{"name": "x-changeover-cluster", "present_match": true}]},
+                 "route": {"cluster_header": "x-changeover-cluster"}},
+            ],
+        }}}]},
+    });
+    let with_host = format!("{ISTIO}\n---\n{host}\n");
+    assert_eq!(complaints(&[&with_host]), [""; 0]);
+    let merged = complaints(&[&with_host.replace(r#""operation":"ADD""#, r#""operation":"MERGE""#)]);
+    assert!(
+        merged.len() == 1 && merged[0].contains("would stand below the ordinary one (MERGE)"),
+        "{merged:?}"
+    );
 }

@@ -1,3 +1,4 @@
+mod many;
 mod server;
 mod wait;
 mod watch;
@@ -101,9 +102,9 @@ fn commands_are_obeyed_and_their_events_shown() {
     assert_eq!(phase(&["promote", "steps", "--full"]), "succeeded");
     assert_eq!(phase(&["abort", "steps"]), "aborted");
     let aborted = changeover(&endpoint, &["status", "steps"]).expect("an answer");
-    assert!(aborted.bad && aborted.text.contains("reason    aborted by command"), "{}", aborted.text);
-    assert!(changeover(&endpoint, &["status"]).expect("an answer").bad);
-    assert!(!changeover(&endpoint, &["status", "still"]).expect("an answer").bad);
+    assert!(aborted.status == 1 && aborted.text.contains("reason    aborted by command"), "{}", aborted.text);
+    assert_eq!(changeover(&endpoint, &["status"]).expect("an answer").status, 1);
+    assert_eq!(changeover(&endpoint, &["status", "still"]).expect("an answer").status, 0);
     assert_eq!(phase(&["retry", "steps"]), "progressing");
     let events = text(&endpoint, &["events", "steps"]);
     let lines: Vec<&str> = events.lines().collect();
@@ -119,10 +120,28 @@ fn commands_are_obeyed_and_their_events_shown() {
 }
 
 #[test]
+fn events_show_who_gave_a_command_and_why() {
+    let endpoint = open();
+    text(&endpoint, &["abort", "steps", "--reason", "p99 has doubled"]);
+    let events = text(&endpoint, &["events", "steps"]);
+    let told: Vec<&str> = events.lines().take(4).collect();
+    assert_eq!(told.last(), Some(&"    reason: p99 has doubled"), "{events}");
+    let long = failure(&endpoint, &["retry", "steps", "--reason", &"x".repeat(257)]);
+    assert_eq!(long, (1, "reason: 257 characters are over the limit of 256".into()));
+    let mut event: Value =
+        serde_json::from_str(&text(&endpoint, &["events", "steps", "--json"])).expect("JSON");
+    assert_eq!(event["events"][0]["reason"], "p99 has doubled");
+    event["events"][0]["token"] = "deploy".into();
+    let named = listen(move |_| answer(200, &event.to_string()));
+    let events = text(&named, &["events", "steps"]);
+    assert!(events.lines().next().is_some_and(|head| head.ends_with("attempt 1, by deploy")), "{events}");
+}
+
+#[test]
 fn abort_all_takes_back_what_moves_and_goes_on_after_a_refusal() {
     let endpoint = open();
     let aborted = changeover(&endpoint, &["abort", "--all"]).expect("an answer");
-    assert!(aborted.text.starts_with("rollout   steps\n") && !aborted.bad, "{}", aborted.text);
+    assert!(aborted.text.starts_with("rollout   steps\n") && aborted.status == 0, "{}", aborted.text);
     assert!(aborted.text.contains("phase     aborted\n"), "{}", aborted.text);
     assert!(!aborted.text.contains("still"), "a steady rollout is left alone: {}", aborted.text);
     assert_eq!(text(&endpoint, &["abort", "--all"]), "no rollout is progressing or paused\n");
@@ -144,7 +163,7 @@ fn abort_all_takes_back_what_moves_and_goes_on_after_a_refusal() {
         _ => answer(200, &page),
     });
     let partly = changeover(&endpoint, &["abort", "--all"]).expect("an answer");
-    assert!(partly.bad && partly.text.starts_with("rollout   b\n"), "{}", partly.text);
+    assert!(partly.status == 1 && partly.text.starts_with("rollout   b\n"), "{}", partly.text);
 }
 
 #[test]
@@ -160,6 +179,9 @@ fn shares_and_sides_are_sent_as_the_api_wants_them() {
         (&["weight", "steps", "green=0.25", "red=5"], "weight", r#"{"green":0.25,"red":5}"#),
         (&["switch", "steps", "green"], "switch", r#"{"active":"green"}"#),
         (&["promote", "steps", "--full"], "promote", r#"{"full":true}"#),
+        (&["abort", "steps", "--reason", "p99 doubled"], "abort", r#"{"reason":"p99 doubled"}"#),
+        (&["pause", "steps", "--reason", "a \"b\""], "pause", r#"{"reason":"a \"b\""}"#),
+        (&["weight", "steps", "green=1", "--reason", "x"], "weight", r#"{"green":1,"reason":"x"}"#),
     ] {
         assert!(text(&endpoint, arguments).starts_with("rollout   steps\n"));
         let (path, sent) = sent.recv().expect("it was sent");
@@ -168,6 +190,8 @@ fn shares_and_sides_are_sent_as_the_api_wants_them() {
     }
     let twice = failure(&endpoint, &["weight", "steps", "green=10", "green=20"]);
     assert_eq!(twice, (2, "green is named twice".into()));
+    let both = failure(&endpoint, &["weight", "steps", "reason=10", "--reason", "x"]);
+    assert!(both.0 == 2 && both.1.contains("do not fit into one command"), "{both:?}");
     assert!(sent.try_recv().is_err(), "nothing was sent");
 }
 
@@ -201,7 +225,7 @@ fn workers_that_have_not_confirmed_are_named() {
         "{}",
         shown.text
     );
-    assert!(!shown.bad, "it was obeyed");
+    assert_eq!(shown.status, 0, "it was obeyed");
 }
 
 #[test]
@@ -251,8 +275,8 @@ fn the_token_comes_from_a_file_or_the_environment() {
     let with = |file: &str| changeover(&endpoint, &["abort", "steps", "--token-file", file]);
     assert!(with(&write("right", "secret\n")).is_ok());
     let refused = |message: &str| Err(Failure::Unreachable(format!("{endpoint}: {message}")));
-    let wrong = "the token is not the one in the configuration, where `control.token_sha256` is the right one's SHA-256 \
-                 (tr -d '\\n' < FILE | sha256sum)";
+    let wrong = "the token is none of those in the configuration, where `control.token_sha256` and `control.tokens` have their \
+                 SHA-256 (tr -d '\\n' < FILE | sha256sum)";
     assert_eq!(with(&write("wrong", "guess")), refused(wrong));
     let wanted = "a token is required: --token-file FILE, or CHANGEOVER_TOKEN";
     assert_eq!(with(&write("empty", "\n")), refused(wanted));

@@ -1,0 +1,172 @@
+//! Several control listeners at once: the same question to all of them, and their answers side by side.
+
+use std::sync::mpsc;
+use std::thread;
+
+use changeover::control::view::{Event, Rollout};
+use serde_json::json;
+
+use super::client::{Client, Failure};
+use super::compared;
+use super::terminal::Reader;
+use super::text;
+use super::wait;
+use super::{Answer, Command, Content, NONE_MOVES, Shown, answer, rollout, show};
+
+/// An answer, or why there is none, and where it is from.
+type Told = (String, Result<Answer, Failure>);
+
+/// Asks all of them at the same time. The exit status is 0 if all have answered and all is well; where
+/// none has answered, it is that of one alone.
+///
+/// # Errors
+/// The command is for one alone.
+pub(super) fn ask(clients: Vec<Client>, command: &Command, reader: Reader) -> Result<Shown, Failure> {
+    let told = match command {
+        Command::Status { watch: true, .. } | Command::Events { watch: true, .. } => {
+            return Err(Failure::Unreachable(
+                "--watch takes one endpoint, and a name with one address".into(),
+            ));
+        }
+        Command::Wait { target, wanted, timeout } => {
+            let (status, told) = wait_for_all(clients, &target.rollout, *wanted, *timeout)?;
+            let (text, _) = told_text(&told, command, reader);
+            return Ok(Shown { text, status });
+        }
+        command => ask_all(&clients, command),
+    };
+    let (text, all_well) = told_text(&told, command, reader);
+    let failures: Vec<&Failure> = told.iter().filter_map(|(_, told)| told.as_ref().err()).collect();
+    let status = match failures.iter().map(|failure| failure.exit_status()).min() {
+        Some(status) if failures.len() == told.len() => status,
+        _ => (!all_well).into(),
+    };
+    Ok(Shown { text, status })
+}
+
+fn ask_all(clients: &[Client], command: &Command) -> Vec<Told> {
+    thread::scope(|scope| {
+        let ask = |client| scope.spawn(move || answer(command, client));
+        let asked: Vec<_> = clients.iter().map(ask).collect();
+        let answers = asked.into_iter().map(|asked| {
+            asked.join().unwrap_or_else(|_| Err(Failure::Unreachable("the question failed".into())))
+        });
+        clients.iter().map(|client| client.endpoint().to_owned()).zip(answers).collect()
+    })
+}
+
+/// Waits until a rollout is where it is wanted at all of them. Ends with the first one that cannot get there any more.
+fn wait_for_all(
+    clients: Vec<Client>,
+    name: &str,
+    wanted: wait::Wanted,
+    timeout: std::time::Duration,
+) -> Result<(u8, Vec<Told>), Failure> {
+    let (sender, endings) = mpsc::channel();
+    for client in clients {
+        let (sender, name) = (sender.clone(), name.to_owned());
+        // Those that still wait when one has failed end with the program.
+        thread::spawn(move || {
+            let ending = wait::run(&client, &name, wanted, timeout);
+            let _ = sender.send((client.endpoint().to_owned(), ending)); // nobody may wait for it any more
+        });
+    }
+    drop(sender);
+    let mut told = Vec::new();
+    for (endpoint, ending) in endings {
+        let status = match ending {
+            Err(failure) => {
+                told.push((endpoint, Err(failure)));
+                1
+            }
+            Ok((ending, last)) => {
+                if let Some(last) = last {
+                    told.push((endpoint, rollout(last)));
+                } else {
+                    told.push((endpoint, Err(Failure::NotYet("no answer until the time was over".into()))));
+                }
+                ending.exit_status()
+            }
+        };
+        if status != 0 {
+            return Ok((status, told));
+        }
+    }
+    Ok((0, told))
+}
+
+/// What they have told, and whether all have answered and all is well. Those that have not are named on standard error.
+fn told_text(told: &[Told], command: &Command, reader: Reader) -> (String, bool) {
+    let mut all_well = true;
+    for (endpoint, told) in told {
+        match told {
+            Ok(answer) => all_well &= !answer.bad,
+            Err(failure) => {
+                all_well = false;
+                let message = failure.to_string();
+                let what = message.lines().next().unwrap_or_default();
+                let what = what
+                    .strip_prefix(endpoint.as_str())
+                    .and_then(|what| what.strip_prefix(": "))
+                    .unwrap_or(what);
+                eprintln!("{endpoint}: {what}");
+            }
+        }
+    }
+    let text = if command.connection().json { lines(told) } else { side_by_side(told, reader) };
+    (text, all_well)
+}
+
+/// A line of JSON for each answer, and for each that is missing.
+fn lines(told: &[Told]) -> String {
+    let mut text = String::new();
+    for (endpoint, told) in told {
+        match told {
+            Ok(answer) => {
+                for line in answer.raw.lines() {
+                    text.push_str(&format!("{{\"endpoint\":{},\"answer\":{line}}}\n", json!(endpoint)));
+                }
+            }
+            Err(failure) => {
+                text.push_str(&json!({"endpoint": endpoint, "error": failure.to_string()}).to_string());
+                text.push('\n');
+            }
+        }
+    }
+    text
+}
+
+fn side_by_side(told: &[Told], reader: Reader) -> String {
+    let mut rollouts: Vec<(&str, &Rollout)> = Vec::new();
+    let mut journals: Vec<(&str, &[Event])> = Vec::new();
+    let mut sections: Vec<String> = Vec::new();
+    let mut commanded = false;
+    for (endpoint, answer) in told.iter().filter_map(|(endpoint, told)| Some((endpoint, told.as_ref().ok()?)))
+    {
+        match &answer.content {
+            Content::List(found) => rollouts.extend(found.iter().map(|rollout| (endpoint.as_str(), rollout))),
+            Content::Commanded(found) => {
+                commanded = true;
+                rollouts.extend(found.iter().map(|rollout| (endpoint.as_str(), rollout)));
+            }
+            Content::Rollout(rollout) => rollouts.push((endpoint, rollout)),
+            Content::Events(events) => journals.push((endpoint, events)),
+            Content::Differences(found) => {
+                let found = text::write(&compared::lines(found, reader.width), reader.tones);
+                sections.push(format!("{endpoint}\n{found}"));
+            }
+        }
+    }
+    if !rollouts.is_empty() {
+        return text::write(&show::side_by_side(&rollouts, reader.width), reader.tones);
+    }
+    let journal = |(endpoint, events): &(&str, &[Event])| {
+        format!("{endpoint}\n{}", text::write(&show::events(events, reader.width), reader.tones))
+    };
+    sections.extend(journals.iter().map(journal));
+    let mut text = sections.join("\n");
+    if commanded {
+        text.push_str(NONE_MOVES);
+    }
+    text
+}

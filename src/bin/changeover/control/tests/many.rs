@@ -1,0 +1,158 @@
+//! Several endpoints at once.
+
+use std::net::SocketAddr;
+
+use super::super::client::distinct;
+use super::*;
+
+/// An address at which nothing listens.
+const NOWHERE: &str = "http://127.0.0.1:1";
+
+fn other() -> String {
+    let weights = json!({"weights": {"green": 10}});
+    serve(Rollouts::default().with("steps", &weights).with("alone", &weights), &Control::default(), &[])
+}
+
+/// Runs a command with these endpoints.
+fn at(endpoints: &[&str], arguments: &[&str]) -> Shown {
+    let given = endpoints.iter().flat_map(|endpoint| ["--endpoint", endpoint]);
+    let all: Vec<&str> = ["changeover"].into_iter().chain(arguments.iter().copied()).chain(given).collect();
+    match crate::Arguments::try_parse_from(all).expect("valid arguments").command {
+        crate::Command::Control(command) => ask(&command, Reader::default()).expect("answers"),
+        _ => panic!("no command about rollouts"),
+    }
+}
+
+/// The first, second and third column of a table's rows.
+fn rows(text: &str) -> Vec<[String; 3]> {
+    let row = |line: &str| {
+        let mut words = line.split_whitespace().map(ToOwned::to_owned);
+        [(); 3].map(|()| words.next().unwrap_or_default())
+    };
+    text.lines().skip(1).map(row).collect()
+}
+
+#[test]
+fn rollouts_of_one_name_are_shown_one_below_the_other() {
+    let (one, two) = (open(), other());
+    let shown = at(&[&one, &two], &["status"]);
+    let row = |name: &str, endpoint: &str, phase: &str| [name, endpoint, phase].map(ToOwned::to_owned);
+    let wanted = [
+        row("alone", &two, "steady"),
+        row("steps", &one, "progressing"),
+        row("steps", &two, "steady"),
+        row("still", &one, "steady"),
+    ];
+    assert_eq!((rows(&shown.text), shown.status), (wanted.to_vec(), 0), "{}", shown.text);
+    let shown = at(&[&format!("{two},{one}")], &["status", "steps"]);
+    assert_eq!(rows(&shown.text), [row("steps", &two, "steady"), row("steps", &one, "progressing")]);
+}
+
+#[test]
+fn a_command_is_given_to_all_and_a_silent_one_is_status_1() {
+    let (one, two) = (open(), open());
+    let shown = at(&[&one, NOWHERE, &two], &["abort", "steps"]);
+    let phases: Vec<String> = rows(&shown.text).into_iter().map(|[_, _, phase]| phase).collect();
+    assert_eq!((phases, shown.status), (vec!["aborted".to_owned(); 2], 1), "{}", shown.text);
+    assert_eq!(at(&[&one, &two], &["retry", "steps"]).status, 0);
+    assert_eq!(at(&[&one, &two], &["retry", "steps"]).status, 1, "both refuse it");
+    assert_eq!(at(&[&one, &other()], &["promote", "steps"]).status, 1, "one refuses it");
+    assert_eq!(at(&[NOWHERE, NOWHERE], &["status"]).status, 2, "none answers");
+    let none = serve(Rollouts::default(), &Control::default(), &[]);
+    assert_eq!(at(&[&none, &none], &["status"]).status, 3, "none knows any");
+    assert_eq!(at(&[&none, &one], &["status"]).status, 1, "one knows none");
+}
+
+#[test]
+fn all_that_moves_is_aborted_at_each() {
+    let (one, two) = (open(), open());
+    let shown = at(&[&one, &two], &["abort", "--all"]);
+    assert_eq!((rows(&shown.text).len(), shown.status), (2, 0), "{}", shown.text);
+    let again = at(&[&one, &two], &["abort", "--all"]);
+    assert_eq!((again.text.as_str(), again.status), (NONE_MOVES, 0));
+}
+
+#[test]
+fn programs_get_a_line_for_each_endpoint() {
+    let one = open();
+    let shown = at(&[&one, NOWHERE], &["status", "still", "--json"]);
+    let lines: Vec<Value> =
+        shown.text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!((lines.len(), shown.status), (2, 1), "{}", shown.text);
+    assert_eq!((&lines[0]["endpoint"], &lines[0]["answer"]["name"]), (&json!(one), &json!("still")));
+    assert_eq!(lines[1]["endpoint"], NOWHERE);
+    assert!(
+        lines[1]["error"].as_str().is_some_and(|error| error.contains("Connection refused")),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn events_stand_below_their_endpoint() {
+    let (one, two) = (open(), open());
+    let text = at(&[&one, &two], &["events", "steps"]).text;
+    assert!(text.starts_with(&format!("{one}\n2025-11-24")), "{text}");
+    assert!(text.contains(&format!("\n\n{two}\n2025-11-24")), "{text}");
+}
+
+#[test]
+fn waiting_ends_when_all_are_there_or_one_cannot_be() {
+    let (one, two) = (open(), open());
+    let wait = |endpoints: &[&str], wanted: &str, timeout: &str| {
+        at(endpoints, &["wait", "steps", "--for", wanted, "--timeout", timeout]).status
+    };
+    assert_eq!(at(&[&one], &["pause", "steps"]).status, 0);
+    assert_eq!(wait(&[&one, &two], "paused", "0s"), 4, "one of them is not");
+    assert_eq!(wait(&[&one, NOWHERE], "succeeded", "2h"), 1, "one is silent");
+    assert_eq!(at(&[&two], &["pause", "steps"]).status, 0);
+    assert_eq!(wait(&[&one, &two], "paused", "2h"), 0);
+    assert_eq!(at(&[&two], &["abort", "steps"]).status, 0);
+    assert_eq!(wait(&[&one, &two], "succeeded", "2h"), 3, "one has ended otherwise");
+}
+
+#[test]
+fn only_one_can_be_watched() {
+    let (one, two) = (open(), open());
+    let all = ["changeover", "status", "--watch", "--endpoint", &one, "--endpoint", &two];
+    let command = match crate::Arguments::try_parse_from(all).expect("valid arguments").command {
+        crate::Command::Control(command) => command,
+        _ => panic!("no command about rollouts"),
+    };
+    let failure = ask(&command, Reader::default()).expect_err("two endpoints");
+    assert_eq!((failure.exit_status(), failure.to_string().contains("one endpoint")), (2, true));
+}
+
+fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+    texts.iter().map(|text| text.parse().expect("an address")).collect()
+}
+
+#[test]
+fn the_addresses_of_a_name_are_several_envoys_unless_they_are_of_one_machine() {
+    let loopback = distinct(addresses(&["[::1]:9911", "127.0.0.1:9911"]));
+    assert_eq!(loopback.len(), 1, "localhost is one");
+    assert_eq!(distinct(addresses(&["127.0.0.1:9911", "127.0.1.1:9911"])).len(), 1);
+    let both = distinct(addresses(&["[2001:db8::1]:1", "10.0.0.2:1", "10.0.0.1:1", "10.0.0.1:1"]));
+    assert_eq!(both, addresses(&["10.0.0.1:1", "10.0.0.2:1"]));
+    let new = addresses(&["[2001:db8::1]:1", "[2001:db8::2]:1"]);
+    assert_eq!(distinct(new.clone()), new);
+}
+
+#[test]
+fn each_address_is_asked_under_the_name() {
+    let servers = [(); 2].map(|()| {
+        listen(|request| {
+            let host = String::from_utf8_lossy(&request.authority).into_owned();
+            let path = String::from_utf8_lossy(&request.path).into_owned();
+            Response { status: 200, headers: Vec::new(), body: host + &path }
+        })
+    });
+    let sockets = servers.map(|server| server.trim_start_matches("http://").parse().expect("an address"));
+    let uri = "http://gateway.example.com:9911/proxied".parse().expect("a URL");
+    let client = Client::new("http://gateway.example.com:9911/proxied/", None).expect("a client");
+    let clients = client.at(&uri, sockets.to_vec());
+    for (client, socket) in clients.iter().zip(sockets) {
+        assert_eq!(client.endpoint(), format!("http://{socket}/proxied"));
+        assert_eq!(client.get("/x"), Ok("gateway.example.com:9911/proxied/x".into()));
+    }
+    assert_eq!(clients.len(), 2);
+}
