@@ -165,7 +165,7 @@ mod tests {
             ("analysis: {}, weights: {g: 5}", vec!["metric", "phase"]),
         ];
         // All other rules of the snippet are always needed.
-        let others = ["field", "kind", "label", "metric", "phase", "pipeline", "result", "stage"];
+        let others = ["field", "kind", "label", "metric", "phase", "pipeline", "result", "shadow", "stage"];
         for (fields, own) in rows {
             let rules = TAGS.lines().filter_map(|line| line.split_once("{tag_name: ")?.1.split_once(','));
             for (label, _) in rules {
