@@ -362,6 +362,19 @@ impl Judge {
         Reading { all, metrics }
     }
 
+    /// Whether metrics compare the versions' requests.
+    #[must_use]
+    pub fn compares_inputs(&self) -> bool {
+        self.metrics.iter().any(|metric| metric.is_of_inputs)
+    }
+
+    /// Whether every such metric could be judged in this run, and nothing looks as if the requests differed.
+    #[must_use]
+    pub fn inputs_look_alike(&self) -> bool {
+        let mut inputs = self.metrics.iter().filter(|metric| metric.is_of_inputs);
+        inputs.all(|metric| metric.tests.iter().any(|test| test.heard)) && self.inputs() <= SUSPICIOUS
+    }
+
     /// The e-value of the versions getting different requests: the average of the metrics that compare those; 1 without
     /// any.
     #[must_use]

@@ -135,6 +135,7 @@ pub fn divergence(rate: f64, other: f64) -> f64 {
 mod tests {
     use super::*;
     use crate::model::Pair;
+    use crate::signal::tally::Tally;
     use crate::signal::tally::tests::{ended, open};
     use fastrand::Rng;
     use proptest::prelude::*;
@@ -233,6 +234,17 @@ mod tests {
         let mut window = Window::open(arm(0, 1_000)).unwrap();
         window.add(arm(0, 0));
         assert_eq!(window, window.anew(), "nothing came");
+    }
+
+    #[test]
+    fn a_request_whose_client_gave_it_up_counts_as_failed() {
+        let mut counts = ended((1, 10));
+        counts.silent = 3;
+        *counts.tally_mut(catalog::UNANSWERED.id).unwrap() = Tally::Event(arm(3, 10));
+        let tick = Tick { counts: Pair::new(counts, ended((0, 0))), ..Tick::default() };
+        for view in [View::Closed, View::Open { age: 3 }] {
+            assert_eq!(counted(&tick, None, Side::Candidate, view), arm(4, 10));
+        }
     }
 
     proptest! {

@@ -43,7 +43,7 @@ pub enum Effect {
         /// How many.
         count: u64,
     },
-    /// A worker no longer answers: its VM has failed, or Envoy is stopping it.
+    /// A worker no longer answers: its VM has failed, Envoy is stopping it, or it gets no CPU.
     Gone(usize),
     /// Answer a stream that waits for a change.
     Answer(Answer),

@@ -79,8 +79,8 @@ impl Log {
 /// Writes a head. Workers do not look at it before its change is [noted](note).
 pub fn write(shared: &mut impl Shared, head: &Head) {
     shared::update::<Head>(shared, &head_key(&head.name), |known| match known {
-        // Another VM may have written a later one meanwhile.
-        Some(known) if known.revision > head.revision && known.program == head.program => None,
+        // Another VM may have written a later one meanwhile, also one of a later configuration.
+        Some(known) if known.is_later_than(head) => None,
         _ => Some(head.clone()),
     });
 }

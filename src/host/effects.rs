@@ -60,7 +60,9 @@ impl Effects {
                 metric.into_iter().for_each(|metric| calls::add(metric, count));
             }
             Effect::Gone(worker) => {
-                ::log::warn!("worker {worker} no longer answers: its VM has failed, or Envoy is stopping it");
+                ::log::warn!(
+                    "worker {worker} no longer answers: its VM has failed, Envoy is stopping it, or it gets no CPU"
+                );
                 let gauge = calls::define_metric(Metric::Gauge, &series::config_hash(worker));
                 gauge.into_iter().for_each(|gauge| calls::record(gauge, 0));
             }

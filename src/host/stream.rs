@@ -23,7 +23,7 @@ use crate::telemetry::breaker::Ended;
 use crate::telemetry::latency::Times;
 use crate::telemetry::ledger::Ticket;
 use crate::telemetry::load_report;
-use crate::telemetry::outcome::{Class, End, MirrorResult, Outcome, Served, is_plainly_ok};
+use crate::telemetry::outcome::{self, Class, End, MirrorResult, Outcome, Served, is_plainly_ok};
 
 /// The filter state `wasm.changeover`: what access logs say of a request.
 const LOG_ENTRY: &str = "changeover";
@@ -167,7 +167,9 @@ impl Stream {
         if decision.is_copy {
             return None;
         }
-        request.put(header::SHADOW, None);
+        if !loaded.plan.trusts_shadow_header {
+            request.put(header::SHADOW, None);
+        }
         let mut copy = None;
         if let Some(mirrored) = decision.mirror {
             if compares && is_sent(&&mirrored) {
@@ -255,9 +257,6 @@ impl Stream {
             return;
         };
         routed.may_be_grpc = end_of_stream;
-        if end_of_stream {
-            routed.answered = Some(calls::uptime());
-        }
         let asked = match routed.asked {
             Some(asked) => asked,
             None => routed.ask(calls::uptime()),
@@ -268,14 +267,17 @@ impl Stream {
             let mut ledger = tracked.ledger.borrow_mut();
             ledger.answer(ticket);
             if !end_of_stream && streams() {
-                let nanoseconds = latency(Times { begun: routed.begun, asked, answered: calls::uptime() });
-                ledger.observe(ticket, catalog::LATENCY.id, Observed::Duration(nanoseconds));
+                let times = Times { begun: routed.begun, asked, answered: calls::uptime() };
+                ledger.begin_stream(ticket, latency(times));
             }
             #[cfg(feature = "test-build")]
             {
                 let has_event = calls::header(Headers::Response, "x-test-event").is_some();
                 ledger.observe(ticket, catalog::TEST_EVENT.id, Observed::Event(has_event));
             }
+        }
+        if end_of_stream {
+            routed.pass_answer();
         }
         if let Some(cookie) = routed.set_cookie.take()
             && !is_shared(&all_values(Headers::Response, "cache-control"))
@@ -314,7 +316,7 @@ impl Stream {
                 copy.read_answer(size);
             }
             if end_of_stream {
-                routed.answered = Some(calls::uptime());
+                routed.pass_answer();
             }
         }
     }
@@ -322,7 +324,7 @@ impl Stream {
     pub(super) fn on_response_trailers(&mut self) {
         if let Some(routed) = &mut self.routed {
             routed.may_be_grpc = true;
-            routed.answered = Some(calls::uptime());
+            routed.pass_answer();
             routed.show_load(Headers::ResponseTrailers);
         }
     }
@@ -344,8 +346,9 @@ impl Stream {
                 routed.begun
             }
         };
-        let from_upstream =
-            || calls::property("response\0code_details").is_some_and(|details| *details == *b"via_upstream");
+        let from_upstream = || {
+            calls::property("response\0code_details").is_some_and(|details| outcome::is_by_upstream(&details))
+        };
         let rollout = routed.loaded.plan.rollouts().get(routed.rollout);
         let outcome =
             rollout.map_or(Outcome::Aborted, |rollout| end.outcome(&rollout.failures, from_upstream));
@@ -371,7 +374,11 @@ impl Stream {
             (routed.judged, tracked, rollout)
         {
             let failed = matches!(outcome, Outcome::Error | Outcome::Unanswered);
-            let latency = latency(Times { begun: routed.begun, asked, answered });
+            // Where the answer has passed as a whole its latency is counted already.
+            let latency = match routed.answered {
+                Some(_) => answered.saturating_sub(asked),
+                None => latency(Times { begun: routed.begun, asked, answered }),
+            };
             if routed.served != Served::Unknown {
                 tracked.ledger.borrow_mut().find_served(&ticket, outcome == Outcome::Elsewhere);
             }
@@ -412,6 +419,19 @@ impl Routed {
             *ticket = Some(tracked.ledger.borrow_mut().arrive(now / TICK, *draw));
         }
         now
+    }
+
+    /// The answer has passed as a whole: the version's time is over, although the client may read for long.
+    fn pass_answer(&mut self) {
+        let now = calls::uptime();
+        self.answered = Some(now);
+        if let (Some(Judged { ticket: Some(ticket), .. }), Some(asked), Some(tracked)) =
+            (&self.judged, self.asked, self.loaded.tracked(self.rollout))
+        {
+            let times = Times { begun: self.begun, asked, answered: now };
+            let latency = Observed::Duration(latency(times));
+            tracked.ledger.borrow_mut().observe(ticket, catalog::LATENCY.id, latency);
+        }
     }
 
     /// Looks, of a sample of requests, whether the version that was decided for serves them.

@@ -13,6 +13,7 @@ use crate::config::release::{self, SetWeight};
 use crate::config::schema;
 use crate::config::units::{Count, Duration, Percent};
 use crate::model::{Share, Shares, Unit, shares};
+use crate::payload::protocol::Protocol;
 
 /// What a rollout is to do.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -100,8 +101,16 @@ impl Program {
         let mut steps: Vec<Step> = Vec::new();
         let configured = config.steps.iter().flatten();
         steps.extend(configured.filter_map(|of| step(of, candidate.as_ref().zip(cluster), &config.stable)));
+        let by_protocol =
+            by_protocol(config).zip(cluster).map(|(ready, cluster)| Ready::new(&ready, cluster));
+        if !steps.is_empty() && !steps.iter().any(|step| matches!(step, Step::Ready(_))) {
+            steps.splice(..0, by_protocol.clone().map(Step::Ready));
+        }
         let sides = config.blue_green.as_ref();
-        let ready = sides.and_then(|sides| Some(Ready::new(sides.ready.as_ref()?, cluster?)));
+        let ready = sides.and_then(|sides| match &sides.ready {
+            Some(ready) => Some(Ready::new(ready, cluster?)),
+            None => by_protocol,
+        });
         if let Some(bake) = sides.and_then(|sides| bake(sides.bake.as_ref()?, candidate.clone()?)) {
             steps.extend(ready.clone().map(Step::Ready));
             steps.extend(bake);
@@ -238,6 +247,13 @@ fn from_outside(config: &schema::Rollout) -> Shares {
         (None, Some(active)) if *active != config.stable => shares([(active.clone(), Share::ALL)]),
         _ => Shares::new(),
     }
+}
+
+/// When a version is ready whose protocol says how that is asked.
+fn by_protocol(config: &schema::Rollout) -> Option<release::Ready> {
+    let protocol = config.payload.as_ref()?.protocol?;
+    let path = (protocol == Protocol::OpenInference).then(|| "/v2/health/ready".to_owned())?;
+    Some(release::Ready { path, ..release::Ready::default() })
 }
 
 /// `candidate`: its name and its cluster.

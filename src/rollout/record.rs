@@ -87,7 +87,9 @@ pub struct Record {
 pub struct Head {
     /// Its name.
     pub name: String,
-    /// Of two heads the one with the higher revision is the newer.
+    /// When the record's program was loaded.
+    pub configured_at: u64,
+    /// Of two heads of one configuration the one with the higher revision is the later.
     pub revision: u64,
     /// The program it follows from.
     pub program: u64,
@@ -111,6 +113,12 @@ pub struct Head {
 }
 
 impl Head {
+    /// Whether the record has come from the other head to this one.
+    #[must_use]
+    pub fn is_later_than(&self, other: &Self) -> bool {
+        (self.configured_at, self.revision) > (other.configured_at, other.revision)
+    }
+
     /// Whether both send requests the same way.
     #[must_use]
     pub fn routes_like(&self, other: &Self) -> bool {
@@ -330,6 +338,7 @@ impl Record {
         let run = &self.run;
         Head {
             name: name.to_owned(),
+            configured_at: self.configured_at,
             revision: run.revision,
             program: self.fingerprint,
             assignment: run.assignment(&self.program),

@@ -168,6 +168,14 @@ impl Run {
         self.waited.saturating_add(elapsed)
     }
 
+    /// Counts the time that has passed: towards the step, if the run waits under this program.
+    fn count_time(&mut self, program: &Program, now: Now) {
+        if self.phase == Phase::Progressing && !self.is_pinned(program) {
+            self.waited = self.waited.saturating_add(self.elapsed(now));
+        }
+        self.last_uptime = now.uptime;
+    }
+
     /// Milliseconds since time was last counted.
     fn elapsed(&self, now: Now) -> u64 {
         now.uptime.saturating_sub(self.last_uptime).min(MOST_ELAPSED)

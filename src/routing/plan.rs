@@ -26,6 +26,9 @@ pub struct Plan {
     rollouts: Vec<Rollout>,
     /// Whether a request may be asked for more than one header: then it is cheaper to read all of them at once.
     pub reads_several_headers: bool,
+    /// Whether a rollout trusts the mark of copies. It stays on requests of the others then: they may come again, after an
+    /// internal redirect, as that rollout's.
+    pub trusts_shadow_header: bool,
 }
 
 /// One rollout. Its versions are stable first, then the others by name; a version is named by its position.
@@ -160,7 +163,8 @@ impl Plan {
             let first = names.next();
             names.any(|name| Some(name) != first)
         };
-        Self { matcher, rollouts, reads_several_headers }
+        let trusts_shadow_header = rollouts.iter().any(|rollout| rollout.trusts_shadow_header);
+        Self { matcher, rollouts, reads_several_headers, trusts_shadow_header }
     }
 
     /// The rollouts, in the configuration's order.

@@ -57,7 +57,10 @@ struct Open {
     tick: u64,
     draw: Draw,
     is_answered: bool,
+    /// Its latency is known.
     is_timed: bool,
+    /// Its answer goes on for as long as it likes.
+    is_streamed: bool,
     /// It is the first one of its user in the tick.
     is_first: bool,
 }
@@ -102,7 +105,8 @@ impl Ledger {
             let counts = Pair::new(Counts::of(&self.signals), Counts::of(&self.signals));
             self.entries.push_back(Entry { tick, assignment, counts });
         }
-        let mut open = Open { tick, draw, is_answered: false, is_timed: false, is_first: false };
+        let mut open =
+            Open { tick, draw, is_answered: false, is_timed: false, is_streamed: false, is_first: false };
         let level = self.watch.level;
         if let Some(counts) = counts_of(&mut self.entries, &open) {
             counts.requests = counts.requests.saturating_add(1);
@@ -127,8 +131,16 @@ impl Ledger {
         }
     }
 
+    /// The answer goes on for as long as it likes: its latency is to its beginning.
+    pub fn begin_stream(&mut self, ticket: &Ticket, nanoseconds: u64) {
+        if let Some(open) = self.open.get_mut(ticket.0) {
+            open.is_streamed = true;
+        }
+        self.observe(ticket, LATENCY.id, Observed::Duration(nanoseconds));
+    }
+
     /// Counts an observation of a request. One of a signal that is not counted is ignored, and so is a second latency:
-    /// that of a streamed answer is known when it begins.
+    /// it is known when the answer has passed as a whole, before its client has received it.
     pub fn observe(&mut self, ticket: &Ticket, signal: SignalId, observed: Observed) {
         let Some(open) = self.open.get_mut(ticket.0) else { return };
         if signal == LATENCY.id && std::mem::replace(&mut open.is_timed, true) {
@@ -168,8 +180,8 @@ impl Ledger {
     /// The request has ended after so many nanoseconds. What else is to be observed of it has been.
     pub fn end(&mut self, ticket: Ticket, nanoseconds: u64, shown: impl Into<Shown>) {
         let Shown { outcome, client_error } = shown.into();
-        // Leaving is how a client ends a stream, whose latency was known when it began.
-        let streams = self.open.get(ticket.0).is_some_and(|open| open.is_timed);
+        // Leaving is how a client ends a stream.
+        let streams = self.open.get(ticket.0).is_some_and(|open| open.is_streamed);
         let outcome = if streams && outcome == Outcome::Aborted { Outcome::Ok } else { outcome };
         self.observe(&ticket, LATENCY.id, Observed::Duration(nanoseconds));
         self.observe(&ticket, ERROR_RATE.id, Observed::Event(outcome == Outcome::Error));

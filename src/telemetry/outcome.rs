@@ -444,6 +444,13 @@ impl Served {
     }
 }
 
+/// Whether the response code's details say that the version answered; of an answer that Envoy follows as an internal
+/// redirect they say so, too.
+#[must_use]
+pub fn is_by_upstream(details: &[u8]) -> bool {
+    details == b"via_upstream" || details == b"internal_redirect"
+}
+
 /// Whether an answer that has passed the filter to its last byte needs no further look at how its request ended:
 /// it is [`Outcome::Ok`]. Most requests end so, and Envoy's flags are dear to read.
 ///

@@ -99,6 +99,26 @@ async fn after_a_trap() {
     .await;
 }
 
+/// With the filter, the API comes back on the worker whose VM has failed.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_trap_and_a_push_the_api_answers_again() {
+    let (blue, green) = blue_and_green().await;
+    let config = |n: u32| Config::rollout(&format!("weights: {{green: 50}}, labels: {{stage: s{n}}}"));
+    let setup = between_ecds(&blue, &green, config(1)).control().module("target/changeover-test.wasm");
+    let envoy = setup.start().await;
+    let mut connection = Connection::open(envoy.address()).await.expect("a connection");
+    let _ = connection.send(request("GET", "/", &[("x-test-trap", b"1")], "")).await;
+    assert_all_go_to_stable(&envoy, &green).await;
+    envoy.push(&config(2)).await;
+    wait_for("the API to answer", async || {
+        (control::post(&envoy, "/v1/rollouts/digits/abort").await.0 == 200).then_some(())
+    })
+    .await;
+    let count = green.count();
+    Load::to(envoy.address()).send(100).await.assert_all_ok();
+    assert_eq!(green.count(), count, "the abort is obeyed");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_shipped_module_has_no_trap() {
     let (blue, green) = blue_and_green().await;

@@ -157,6 +157,33 @@ async fn a_second_envoy_that_trusts_the_mark_does_not_take_copies_for_requests()
     assert_eq!(inner.metrics().await.sum("changeover_requests_total", &[]), 1.0);
 }
 
+/// A copy that comes to a rollout which does not trust the mark is redirected to one that does.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_mark_of_a_copy_stays_where_another_rollout_trusts_it() {
+    let (blue, green) = blue_and_green().await;
+    let send = async |trusts: bool| {
+        let versions = "versions: {blue: {cluster: blue}, green: {cluster: green}}, stable: blue";
+        let config = Config::Struct(format!(
+            "{{rollouts: [{{name: first, match: {{path: /first}}, {versions}}}, \
+             {{name: second, match: {{path: /second}}, {versions}, trust_shadow_header: {trusts}}}]}}"
+        ));
+        let envoy = between(&blue, &green, config)
+            .edit_hcm(|hcm| {
+                let removals = hcm.pointer_mut("/early_header_mutation_extensions/0/typed_config/mutations");
+                let removals = removals.and_then(|removals| removals.as_array_mut()).expect("removals");
+                removals.retain(|removal| removal["remove"] != "x-changeover-shadow");
+            })
+            .start()
+            .await;
+        let mut connection = Connection::open(envoy.address()).await.expect("a connection");
+        let mark: (&str, &[u8]) = ("x-changeover-shadow", b"green");
+        connection.send(request("GET", "/first", &[mark], "")).await.expect("an answer");
+        blue.take_seen().remove(0).headers.contains_key("x-changeover-shadow")
+    };
+    assert!(send(true).await);
+    assert!(!send(false).await, "nobody trusts it: a client may have written it");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shadow_that_fails_changes_nothing() {
     let blue = Upstream::start("blue").await;

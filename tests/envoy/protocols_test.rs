@@ -265,7 +265,8 @@ async fn internal_redirects() {
     wait_for("the requests to be counted", async || {
         let metrics = envoy.metrics().await;
         let of = |rollout, class| {
-            metrics.sum("changeover_requests_total", &[("rollout", rollout), ("class", class)])
+            let labels = [("rollout", rollout), ("class", class), ("outcome", "ok")];
+            metrics.sum("changeover_requests_total", &labels)
         };
         let all = metrics.sum("changeover_requests_total", &[]);
         (of("here", "3xx") == 10.0 && of("there", "2xx") == 10.0 && all == 20.0).then_some(())

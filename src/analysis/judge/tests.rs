@@ -218,6 +218,22 @@ fn a_common_slowdown_causes_no_finding() {
     assert!(judge.reading().all < 1.0);
 }
 
+/// Stable takes 4 ms.
+#[test]
+fn a_difference_in_milliseconds_is_tolerated_beside_the_ratio() {
+    for (or_milliseconds, candidate, is_accused) in
+        [(None, 24, false), (Some(0.0), 24, true), (None, 60, true), (Some(100.0), 60, false)]
+    {
+        let rules = rules(&[Metric { or_milliseconds, ..metric("latency") }]);
+        let mut judge = judge(&rules);
+        for number in 1..=200 {
+            judge.close(&timed(number, (10, candidate), (190, 4)), &rules, number + 1);
+        }
+        let found = judge.reading().all;
+        assert_eq!(found > 100.0, is_accused, "{or_milliseconds:?}, {candidate} ms: {found}");
+    }
+}
+
 /// Its first answers take 200 ms instead of 4.
 #[test]
 fn a_cold_candidate_is_not_accused_of_being_slow() {

@@ -27,6 +27,7 @@ mod lead;
 mod races;
 mod ready;
 mod slow;
+mod time;
 mod values;
 
 fn configuration(rollouts: &[(&str, Value)]) -> Config {

@@ -83,6 +83,42 @@ fn a_push_at_any_moment_of_a_pass_is_followed() {
 }
 
 #[test]
+fn a_push_at_any_moment_of_an_abort_does_not_lose_it() {
+    let mut raced = 0;
+    for nth in 0..MOST_WRITES {
+        let mut fleet = Fleet::new(3, &configuration(&[("r", waiting())]));
+        let mut next = waiting();
+        next["steps"][0]["set_weight"] = 40.into();
+        let next = configuration(&[("r", next)]);
+        fleet.now += TICK;
+        (0..3).for_each(|vm| fleet.report(vm));
+        // The leader and a worker have the push; the worker that obeys the command has not.
+        fleet.load(0, &next);
+        fleet.load(2, &next);
+        let now = fleet.clock();
+        let mut leader = std::mem::replace(&mut fleet.vms[0], Vm::new(9));
+        let change = Change::new("r", Command::Abort);
+        let mut racing = Racing {
+            memory: &mut fleet.shared,
+            left: nth,
+            rival: Some(|shared: &mut Memory| {
+                leader.report(shared, now);
+                leader.lead(shared, now);
+            }),
+        };
+        fleet.vms[1].command(&mut racing, &change, now).expect("an abort is always accepted");
+        raced += u32::from(racing.rival.is_none());
+        fleet.vms[0] = leader;
+        fleet.now += TICK / 10;
+        fleet.load(1, &next);
+        (0..3).for_each(|_| drop(fleet.second()));
+        assert_eq!(fleet.phase(), Phase::Aborted, "before write {nth}");
+        assert!((0..3).all(|vm| fleet.share(vm) == Share::NONE), "before write {nth}");
+    }
+    assert!(raced > 3, "{raced}");
+}
+
+#[test]
 fn of_two_commands_at_once_both_are_obeyed() {
     let mut fleet = Fleet::new(3, &configuration(&[("r", waiting())]));
     for nth in 0..8 {

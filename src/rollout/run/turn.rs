@@ -18,6 +18,7 @@ pub(super) struct Turn<'a> {
 
 impl<'a> Turn<'a> {
     pub(super) fn new(program: &'a Program, run: &'a mut Run, now: Now) -> Self {
+        run.count_time(program, now);
         Self { program, run, now, events: Vec::new() }
     }
 
@@ -29,17 +30,12 @@ impl<'a> Turn<'a> {
 
     /// Time goes on.
     pub(super) fn tick(&mut self, open: &[(Tick, usize)]) {
-        let elapsed = self.run.elapsed(self.now);
-        self.run.last_uptime = self.now.uptime;
         if self.is_pinned() {
             return;
         }
         self.look_at_routes();
         self.judge(open);
         self.judge_active_side(open);
-        if self.run.phase == Phase::Progressing {
-            self.run.waited = self.run.waited.saturating_add(elapsed);
-        }
         if self.run.phase == Phase::Progressing && !self.wait_for_window() {
             match self.run.waits(self.program, self.run.waited) {
                 Some(waits) => {
@@ -139,7 +135,6 @@ impl<'a> Turn<'a> {
     pub(super) fn begin_step(&mut self) {
         (self.run.waited, self.run.resumed_at) = (0, 0);
         self.run.held_back_from = None;
-        self.run.last_uptime = self.now.uptime;
         if let Some(rules) = self.program.rules() {
             self.run.judge.begin_step(rules, self.now.tick.saturating_add(1));
         }

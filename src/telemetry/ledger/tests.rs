@@ -229,7 +229,7 @@ fn only_answers_and_errors_say_something_for_the_version() {
     }
     let stream = ledger.arrive(1, draw(Side::Candidate, Some(4)));
     ledger.answer(&stream);
-    ledger.observe(&stream, LATENCY.id, Observed::Duration(MS));
+    ledger.begin_stream(&stream, MS);
     ledger.end(stream, 60_000 * MS, Outcome::Aborted);
     let entry = ledger.entries(u64::MAX).remove(0);
     let counts = &entry.counts.candidate;

@@ -7,14 +7,22 @@ use super::{Findings, Node};
 
 /// Checks each plugin, and that those that share a VM agree.
 pub(crate) fn check(filters: &[Filter<'_>], findings: &mut Findings) {
-    for Filter { plugin, .. } in filters {
+    for Filter { plugin, is_control, .. } in filters {
         if vm_id(plugin).is_empty() {
             findings.error(
                 plugin,
                 "vm_config.vm_id is missing: the filter would share its data with every plugin that has none; expected a name of its own",
             );
         }
-        if plugin.text("failure_policy") != Some("FAIL_OPEN") {
+        let policy = plugin.text("failure_policy");
+        if *is_control {
+            if policy != Some("FAIL_RELOAD") {
+                findings.warning(
+                    plugin,
+                    "failure_policy is not FAIL_RELOAD: a worker whose VM has failed would not answer the API again until Envoy restarts",
+                );
+            }
+        } else if policy != Some("FAIL_OPEN") {
             findings.error(
                 plugin,
                 "failure_policy is not FAIL_OPEN: a filter that fails would answer 503 to everything instead of leaving requests to stable",

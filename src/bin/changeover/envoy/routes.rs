@@ -216,6 +216,9 @@ fn takes_paths_of(route: &Node<'_>, other: &Node<'_>) -> bool {
     prefix.is_some_and(|prefix| paths.is_some_and(|paths| paths.starts_with(prefix)))
 }
 
+/// Headers in which clients of model servers send their keys.
+const KEYS: [&str; 3] = ["proxy-authorization", "x-api-key", "api-key"];
+
 fn mutations(policy: &Node<'_>, findings: &mut Findings) {
     if policy.value.get("disable_shadow_host_suffix_append") != Some(&true.into()) {
         findings.error(
@@ -234,6 +237,16 @@ fn mutations(policy: &Node<'_>, findings: &mut Findings) {
             findings.error(
                 policy,
                 format_args!("the copy carries {header}; expected a mutation `remove: {header}`"),
+            );
+        }
+    }
+    for header in KEYS {
+        if !mutations.iter().any(|mutation| mutation.text("remove") == Some(header)) {
+            findings.warning(
+                policy,
+                format_args!(
+                    "the copy carries {header} if a client sends it; expected a mutation `remove: {header}`"
+                ),
             );
         }
     }

@@ -196,6 +196,30 @@ fn new_steps_that_ask_first_do_not_move_a_candidate_up() {
 }
 
 #[test]
+fn a_protocol_that_says_how_it_is_asked_has_the_step_by_itself() {
+    let of = |fields: Value| {
+        let program = program(&fields);
+        let first = program.steps.first().cloned();
+        let asks = |step: Option<Step>| match step {
+            Some(Step::Ready(ready)) => Some((ready.path, ready.successes)),
+            _ => None,
+        };
+        (program.steps.len(), asks(first), program.ready.map(|ready| ready.path))
+    };
+    let steps = json!([{"set_weight": 5}, {"pause": {}}]);
+    let open = json!({"protocol": "open_inference"});
+    let path = "/v2/health/ready".to_owned();
+    assert_eq!(of(json!({"steps": steps, "payload": open})), (3, Some((path.clone(), 3)), None));
+    assert_eq!(of(json!({"steps": steps, "payload": {"protocol": "openai"}})), (2, None, None));
+    assert_eq!(of(json!({"weights": {"green": 5}, "payload": open})), (0, None, None));
+    let own = json!([{"set_weight": 5}, {"ready": {"path": "/own"}}, {"pause": {}}]);
+    assert_eq!(of(json!({"steps": own, "payload": open})), (3, None, None), "one's own replaces it");
+    assert_eq!(of(json!({"blue_green": {}, "payload": open})), (0, None, Some(path)));
+    let own = json!({"blue_green": {"ready": {"path": "/own"}}, "payload": open});
+    assert_eq!(of(own), (0, None, Some("/own".into())));
+}
+
+#[test]
 fn a_bake_begins_when_the_candidate_is_ready() {
     let mut world = World::of(sides(&json!({"bake": {"weight": 10, "duration": "5s"}})));
     world.seconds(5);
