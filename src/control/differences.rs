@@ -27,7 +27,7 @@ pub struct Differences {
     pub failed: u64,
     /// The share of pairs that agree; `null` without any.
     pub agreement: Option<Agreement>,
-    /// Where pairs differ, the most frequent first.
+    /// Where pairs differ, in the order in which it was found.
     pub fields: Vec<Field>,
     /// Differences at fields that are not told apart.
     pub other_fields: u64,
@@ -77,7 +77,7 @@ pub struct Labels {
     pub kappa: f64,
     /// Its standard error.
     pub kappa_error: f64,
-    /// The confusion matrix, the most frequent first.
+    /// The confusion matrix, in the order in which it was found.
     pub pairs: Vec<Cell>,
 }
 
@@ -159,11 +159,7 @@ fn fields(totals: &Totals) -> Vec<Field> {
         pairs: place.pairs,
         elements: place.elements,
     };
-    let mut fields: Vec<Field> = totals.places.iter().map(field).collect();
-    fields.sort_unstable_by(|a, b| {
-        b.pairs.cmp(&a.pairs).then_with(|| (&a.field, &a.kind).cmp(&(&b.field, &b.kind)))
-    });
-    fields
+    totals.places.iter().map(field).collect()
 }
 
 fn labels(confusion: &Confusion) -> Option<Labels> {
@@ -173,9 +169,6 @@ fn labels(confusion: &Confusion) -> Option<Labels> {
         shadow: shadow.to_owned(),
         pairs,
     };
-    let mut pairs: Vec<Cell> = confusion.cells().map(cell).collect();
-    pairs.sort_unstable_by(|a, b| {
-        b.pairs.cmp(&a.pairs).then_with(|| (&a.stable, &a.shadow).cmp(&(&b.stable, &b.shadow)))
-    });
+    let pairs = confusion.cells().map(cell).collect();
     Some(Labels { kappa: agreement.kappa, kappa_error: agreement.error, pairs })
 }

@@ -1,6 +1,6 @@
 //! How compared pairs are shown.
 
-use changeover::control::differences::{Differences, Labels};
+use changeover::control::differences::{Cell, Differences, Field, Labels};
 
 use super::table::Table;
 use super::text::{Line, Tone};
@@ -50,7 +50,9 @@ fn fields(differences: &Differences, width: Option<usize>) -> Vec<Line> {
         return Vec::new();
     }
     let mut table = Table::new(&["field", "differs in", "pairs", "elements"], "", &["elements"]);
-    for field in differences.fields.iter().take(ROWS) {
+    let mut fields: Vec<&Field> = differences.fields.iter().collect();
+    fields.sort_by_key(|field| std::cmp::Reverse(field.pairs));
+    for field in fields.into_iter().take(ROWS) {
         let name = if field.field.is_empty() { "(answer)" } else { &field.field };
         let cells = [name, &field.kind, &field.pairs.to_string(), &field.elements.to_string()];
         table.row(cells.iter().map(|cell| Line::new(Tone::Plain, cell)).collect(), "");
@@ -61,12 +63,13 @@ fn fields(differences: &Differences, width: Option<usize>) -> Vec<Line> {
 /// The pairs of labels that are not the same.
 fn labels(differences: &Differences, width: Option<usize>) -> Vec<Line> {
     let Some(labels) = &differences.labels else { return Vec::new() };
-    let mut mistaken = labels.pairs.iter().filter(|cell| cell.stable != cell.shadow).peekable();
-    if mistaken.peek().is_none() {
+    let mut mistaken: Vec<&Cell> = labels.pairs.iter().filter(|cell| cell.stable != cell.shadow).collect();
+    if mistaken.is_empty() {
         return Vec::new();
     }
+    mistaken.sort_by_key(|cell| std::cmp::Reverse(cell.pairs));
     let mut table = Table::new(&["stable", "shadow", "pairs"], "", &[]);
-    for cell in mistaken.take(ROWS) {
+    for cell in mistaken.into_iter().take(ROWS) {
         let cells = [&cell.stable, &cell.shadow, &cell.pairs.to_string()];
         table.row(cells.into_iter().map(|cell| Line::new(Tone::Plain, cell)).collect(), "");
     }
@@ -75,7 +78,7 @@ fn labels(differences: &Differences, width: Option<usize>) -> Vec<Line> {
 
 #[cfg(test)]
 mod tests {
-    use changeover::control::differences::{Agreement, Cell, Field};
+    use changeover::control::differences::Agreement;
 
     use super::super::text::write;
     use super::*;
