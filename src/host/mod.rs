@@ -11,6 +11,7 @@ mod calls;
 mod control;
 mod effects;
 mod exports;
+mod loaded;
 mod log;
 mod memory;
 mod metrics;

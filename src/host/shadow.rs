@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use super::calls::{self, Body, Headers};
+use super::loaded::Loaded;
 use super::memory::Bytes;
 use super::shared::Kv;
-use super::vm::Loaded;
 use crate::abi::pairs;
 use crate::compare::totals::Totals;
 use crate::compare::{self, Answer, Compared};

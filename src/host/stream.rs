@@ -6,10 +6,11 @@ use std::rc::Rc;
 
 use super::bodies::Bodies;
 use super::calls::{self, Headers};
+use super::loaded::Loaded;
 use super::memory::Bytes;
 use super::metrics::{Facts, Series};
 use super::shadow::Copied;
-use super::vm::{Loaded, Slot, Vm};
+use super::vm::{Slot, Vm};
 use crate::abi::pairs;
 use crate::fleet::member::TICK;
 use crate::model::{Draw, header};

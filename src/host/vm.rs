@@ -11,6 +11,7 @@ use fastrand::Rng;
 
 use super::calls::{self, Metric};
 use super::effects::Effects;
+use super::loaded::Loaded;
 use super::log;
 use super::metrics::{Registry, Series};
 use super::notices::{self, Notices};
@@ -21,13 +22,11 @@ use crate::fleet::InUse;
 use crate::fleet::effect::Effect;
 use crate::fleet::member::{Changed, Member};
 use crate::fleet::presence::VmId;
-use crate::model::Share;
 use crate::payload::encoding::Inflaters;
 use crate::rollout::change::{Change, NotChanged};
 use crate::routing::plan::{Plan, Rollout};
 use crate::routing::shadowing;
 use crate::telemetry::breaker::Trip;
-use crate::telemetry::reader::Reader;
 use crate::telemetry::series;
 use crate::telemetry::tracked::Tracked;
 
@@ -36,56 +35,6 @@ const LONGEST_CALLBACK: u64 = 2_000_000;
 
 /// Compressed bodies that are read at once: about 43 KB each.
 const MOST_INFLATERS: u32 = 64;
-
-/// A configuration in use.
-pub(super) struct Loaded {
-    pub(super) plan: Plan,
-    hash: u64,
-    /// When it was loaded, by the clock that all VMs share.
-    pub(super) loaded_at: u64,
-    /// By rollout: what is counted for the judge, where there is one.
-    tracked: Vec<Option<Rc<Tracked>>>,
-    /// By rollout and version.
-    series: Vec<Vec<Rc<Series>>>,
-    /// By rollout: whether a request has come, and its weights are shown.
-    seen: Vec<Cell<bool>>,
-    /// What its warnings are made of, until they are logged.
-    unlogged: RefCell<Option<Config>>,
-}
-
-impl Loaded {
-    /// The series of a version.
-    pub(super) fn series(&self, rollout: usize, version: usize) -> Option<&Series> {
-        self.series.get(rollout)?.get(version).map(Rc::as_ref)
-    }
-
-    /// How bodies of a rollout are read, if they are.
-    pub(super) fn reader(&self, rollout: usize) -> Option<&Reader> {
-        self.plan.rollouts().get(rollout)?.reader()
-    }
-
-    /// What is counted of a rollout that is judged.
-    pub(super) fn tracked(&self, rollout: usize) -> Option<&Tracked> {
-        self.tracked.get(rollout)?.as_deref()
-    }
-
-    /// Shows a rollout's weights from its first request on.
-    pub(super) fn show_weights(&self, rollout: usize) {
-        if self.seen.get(rollout).is_none_or(|seen| seen.replace(true)) {
-            return;
-        }
-        if let (Some(series), Some(rollout)) = (self.series.get(rollout), self.plan.rollouts().get(rollout)) {
-            series.iter().zip(rollout.weights()).for_each(|(series, weight)| series.show_weight(weight));
-        }
-    }
-
-    /// The series of the rollouts that are shown, with their weights in force.
-    fn weights(&self) -> impl Iterator<Item = (&Rc<Series>, Share)> {
-        let rollouts = self.plan.rollouts().iter().zip(&self.series).zip(&self.seen);
-        let shown = rollouts.filter(|(_, seen)| seen.get());
-        shown.flat_map(|((rollout, series), _)| series.iter().zip(rollout.weights()))
-    }
-}
 
 /// A configuration that is being compiled. With thousands of rollouts that takes longer than requests should wait.
 struct Loading {
