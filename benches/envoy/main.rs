@@ -2,7 +2,7 @@
 //!
 //! Envoys that do the same sticky split by different means ([`variants`]) get the same load ([`load`]) before equal
 //! upstreams ([`upstream`]), round after round, in new processes each time ([`round`]). What the rounds say
-//! together is computed in [`stats`] and printed in [`report`]; what a configuration push costs is measured apart
+//! together is computed in [`stats`] and printed in [`report`]; what reading payloads costs is measured apart ([`bodies`]), what a configuration push costs
 //! ([`push`]), and so are starting ([`startup`]) and the ticks of many rollouts ([`ticks`]). It ends well if every answer was good and everybody counted the same, whatever the figures are.
 //!
 //! `ROUNDS=n` sets how many rounds (0: only starting and the ticks), `BASELINE=file` names another build of the module to compare with.
@@ -16,6 +16,7 @@
     clippy::arithmetic_side_effects
 )]
 
+mod bodies;
 mod cpu;
 #[path = "../../tests/envoy/harness/mod.rs"]
 mod harness;
@@ -34,12 +35,22 @@ use cpu::Cpus;
 use variants::Variant;
 
 const ROUNDS: usize = 12;
+/// `ONLY=bodies` measures what reading payloads costs, and nothing else.
+const BODIES: &str = "bodies";
 
 // One thread: load and upstreams never wake each other across CPUs.
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let cpus = Cpus::claim();
     let rounds = setting("ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().expect("ROUNDS is a number"));
+    let mut rng = fastrand::Rng::with_seed(1);
+    if rounds > 0 {
+        report::bodies(&bodies::measure(rounds, &cpus, &mut rng).await);
+        report::clock(&bodies::clock(&cpus).await);
+    }
+    if setting("ONLY").is_some_and(|only| only == BODIES) {
+        return;
+    }
     let baseline = setting("BASELINE");
     let mut variants = vec![
         Variant::Native,
@@ -52,7 +63,6 @@ async fn main() {
     ];
     variants.extend(baseline.clone().map(Variant::Baseline));
 
-    let mut rng = fastrand::Rng::with_seed(1);
     let mut samples = Vec::with_capacity(rounds);
     for number in 1..=rounds {
         let round = round::measure(&variants, &cpus, &mut rng).await;

@@ -1,5 +1,6 @@
 //! What is printed: the figures, what they are beside native Envoy's, and the targets.
 
+use super::bodies::{Bodies, VARIANTS};
 use super::push::Push;
 use super::round::Sample;
 use super::startup::Startup;
@@ -79,6 +80,52 @@ pub(crate) fn targets(variants: &[Variant], samples: &[Vec<Sample>], pushes: &[P
         mark(slowest <= 50.0),
         pushes.len()
     );
+}
+
+/// What reading payloads costs.
+pub(crate) fn bodies(all: &[Bodies]) {
+    // As they stand in the variants.
+    let [idle, fetches, without, payload] = [0, 1, 2, 3];
+    println!(
+        "\nReading payloads, CPU per request in µs\n{:<24}{}",
+        "",
+        VARIANTS.map(|name| format!("{name:<26}")).concat()
+    );
+    for Bodies { kind, samples } in all {
+        let cpu = Figures::of(samples, |sample| sample.cpu_per_request);
+        let cells = (0..VARIANTS.len()).map(|variant| format!("{:<26}", show(&cpu.figure(variant), 1)));
+        println!("{:<24}{}", kind.name, cells.collect::<String>());
+    }
+    println!(
+        "\n{:<24}{:<26}{:<26}{:<26}first byte, with / without",
+        "", "payload adds, µs", "beside fetching", "with / without"
+    );
+    for Bodies { kind, samples } in all {
+        let cpu = Figures::of(samples, |sample| sample.cpu_per_request);
+        let first = Figures::of(samples, |sample| sample.p50);
+        println!(
+            "{:<24}{:<26}{:<26}{:<26}{}",
+            kind.name,
+            show(&cpu.difference(payload, without), 1),
+            show(&cpu.added_each((payload, without), (fetches, idle)), 2),
+            show(&cpu.ratio(payload, without), 3),
+            show(&first.ratio(payload, without), 3)
+        );
+    }
+    for Bodies { kind, samples } in all.iter().filter(|bodies| bodies.kind.name.ends_with(" 1 KB")) {
+        let cpu = Figures::of(samples, |sample| sample.cpu_per_request);
+        let ratio = cpu.added_each((payload, without), (fetches, idle));
+        let what = format!("{}: reading adds at most 2 times what fetching adds", kind.name);
+        target(&what, &ratio, |value| value <= 2.0);
+    }
+}
+
+/// What reading costs by the clock inside the sandbox.
+pub(crate) fn clock(figures: &[(String, f64)]) {
+    println!("\nReading by the clock inside the sandbox, ns");
+    for (what, nanoseconds) in figures {
+        println!("  {what:<30}{nanoseconds:>8.2}");
+    }
 }
 
 /// What starting costs.

@@ -65,6 +65,16 @@ impl Figures {
         self.estimate(|of| (of(variant) - of(base)) / (of(to) - of(base)))
     }
 
+    /// What one variant adds to its base, as a multiple of what another adds to its own.
+    pub(crate) fn added_each(&self, added: (usize, usize), to: (usize, usize)) -> Estimate {
+        self.estimate(|of| (of(added.0) - of(added.1)) / (of(to.0) - of(to.1)))
+    }
+
+    /// The difference of two variants' figures.
+    pub(crate) fn difference(&self, variant: usize, base: usize) -> Estimate {
+        self.estimate(|of| (of(variant) - of(base)) * self.level)
+    }
+
     /// Estimates what `value` computes of the variants' figures.
     fn estimate(&self, value: impl Fn(&dyn Fn(usize) -> f64) -> f64) -> Estimate {
         let over = |rounds: &[usize]| {

@@ -75,7 +75,7 @@ pub(crate) fn common(setup: Setup, upstreams: &[Upstream]) -> Setup {
 }
 
 /// Replaces fields of the HTTP connection manager by those of a file.
-fn replaced(setup: Setup, file: &str) -> Setup {
+pub(crate) fn replaced(setup: Setup, file: &str) -> Setup {
     let Value::Object(fields) = read_yaml(file) else { panic!("{file} has no fields") };
     setup.edit_hcm(|hcm| fields.into_iter().for_each(|(name, value)| hcm[name] = value))
 }

@@ -93,6 +93,9 @@ impl Hashing {
         if let Some(control) = &config.control {
             self.write(br#","control":"#, control);
         }
+        if let Some(store) = &config.store {
+            self.write(br#","store":"#, store);
+        }
         self.hasher.write(b"}");
         self.hasher.finish() & Self::BITS
     }

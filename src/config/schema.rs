@@ -35,6 +35,10 @@ pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")] // other configurations keep their hash
     #[cfg_attr(not(target_arch = "wasm32"), schemars(with = "Control", default))]
     pub control: Option<Control>,
+    /// Where Envoys that share their rollouts meet. Absent: this Envoy decides alone.
+    #[serde(skip_serializing_if = "Option::is_none")] // other configurations keep their hash
+    #[cfg_attr(not(target_arch = "wasm32"), schemars(with = "Store", default))]
+    pub store: Option<Store>,
 }
 
 impl Config {
@@ -48,11 +52,13 @@ impl Config {
             problems.add(&root, "the configuration is not a map; expected at least `rollouts: []`");
             return Self::default();
         };
-        for field in fields.keys().filter(|field| !matches!(field.as_str(), "rollouts" | "control")) {
-            problems.add(&root.field(field), "unknown field; known here: rollouts, control");
+        for field in fields.keys().filter(|field| !matches!(field.as_str(), "rollouts" | "control" | "store"))
+        {
+            problems.add(&root.field(field), "unknown field; known here: rollouts, control, store");
         }
         let control =
             fields.get("control").map(|control| de::read(control, &root.field("control"), problems));
+        let store = fields.get("store").map(|store| de::read(store, &root.field("store"), problems));
         let path = root.field("rollouts");
         let rollouts = match fields.get("rollouts") {
             Some(Value::Array(rollouts)) => rollouts.as_slice(),
@@ -67,7 +73,7 @@ impl Config {
             }
         };
         let read = |(index, rollout)| de::read(rollout, &path.index(index), problems);
-        Self { rollouts: rollouts.iter().enumerate().map(read).collect(), control }
+        Self { rollouts: rollouts.iter().enumerate().map(read).collect(), control, store }
     }
 }
 
@@ -84,6 +90,39 @@ pub struct Control {
     pub tokens: Vec<Token>,
     /// Host names besides loopback's under which the listener may be called. Without a port they match every port.
     pub hosts: Vec<String>,
+}
+
+/// Where Envoys that share their rollouts meet: one release is one release for all of them.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["etcd", "fleet"])))]
+pub struct Store {
+    /// etcd, 3.4 or newer.
+    pub etcd: Etcd,
+    /// The fleet's name: Envoys of one name share their rollouts. Lower-case letters, digits and `-`, at most 63.
+    pub fleet: String,
+    /// Time between two reports of an Envoy, from 1s to 60s. `5s` where many rollouts move at once.
+    pub period: Duration,
+    /// When the store has not answered for so long, stable serves until it does. Absent: the weights stay.
+    pub stale_after: Option<Duration>,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        let (etcd, fleet) = (Etcd::default(), String::new());
+        Self { etcd, fleet, period: Duration::from_millis(1_000), stale_after: None }
+    }
+}
+
+/// etcd, as this Envoy reaches it.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["cluster"])))]
+pub struct Etcd {
+    /// The cluster, which speaks HTTP/2 and has etcd's client ports as endpoints.
+    pub cluster: String,
 }
 
 /// A token of the HTTP API.

@@ -721,7 +721,7 @@ fn the_document_itself_may_be_wrong() {
     assert_eq!(first(json!({"rollouts": {}})), ["rollouts: expected a list of rollouts"]);
     assert_eq!(
         first(json!({"rollouts": [], "tick": "1s"})),
-        ["tick: unknown field; known here: rollouts, control"]
+        ["tick: unknown field; known here: rollouts, control, store"]
     );
     let crowd: Vec<Value> = (0..4_097).map(|_| good()).collect();
     assert_eq!(problems_of(&crowd), ["rollouts: 4097 rollouts are over the limit of 4096"]);
@@ -881,4 +881,28 @@ mod hostile {
             }
         }
     }
+}
+
+#[test]
+fn a_store_says_what_is_wrong_with_it() {
+    let document = |store: Value| json!({"rollouts": [], "store": store});
+    let config = check(&document(json!({"etcd": {"cluster": "etcd"}, "fleet": "shop-eu"})));
+    let store = config.map_err(|problems| problems.lines().collect::<Vec<_>>()).unwrap().store.unwrap();
+    assert_eq!((store.period.as_millis(), store.stale_after), (1_000, None));
+    let wrong = |store: Value| {
+        let problems = check(&document(store)).unwrap_err();
+        problems.lines().collect::<Vec<_>>().join("\n")
+    };
+    let all = wrong(json!({"etcd": {}, "fleet": "Shop", "period": "100ms", "stale_after": "1s", "tls": {}}));
+    for part in [
+        "store.etcd.cluster: missing",
+        "store.fleet: \"Shop\" is not a valid name",
+        "store.period: 100ms is not from 1s to 60s",
+        "store.stale_after: 1s is too short",
+        "store.tls: unknown field",
+    ] {
+        assert!(all.contains(part), "{part} in {all}");
+    }
+    let both = check(&json!({"control": {}, "store": {"etcd": {"cluster": "e"}, "fleet": "f"}}));
+    assert!(both.is_err(), "beside control it does nothing");
 }

@@ -9,11 +9,11 @@ use super::body;
 use super::differences::Differences;
 use super::request::{MOST_BODY, Request};
 use super::response::Response;
-use super::view::{Event, Health, Journal, Page, Rollout};
+use super::view::{Event, Fleet, Health, Journal, Page, Rollout};
 use crate::config::report::Shown;
 use crate::config::schema;
 use crate::fleet::shared::Shared;
-use crate::fleet::{self, differences, journal};
+use crate::fleet::{self, differences, joined, journal};
 use crate::rollout::change::{Change, NotChanged};
 use crate::rollout::command::{Refused, VERBS, Verb};
 use crate::rollout::event::Origin;
@@ -138,12 +138,17 @@ enum State<'a> {
     Rollout(&'a str),
     Events(&'a str),
     Differences(&'a str),
+    /// The Envoys that share them.
+    Fleet,
 }
 
 impl<'a> Resource<'a> {
     fn at(path: &'a str) -> Option<Self> {
         if path == "/healthz" {
             return Some(Self::Health);
+        }
+        if path == "/v1/fleet" {
+            return Some(Self::State(State::Fleet));
         }
         let rest = path.strip_prefix("/v1/rollouts")?;
         if rest.is_empty() {
@@ -181,6 +186,13 @@ fn look(
         State::Rollouts => {
             let page = page(parameter("after", query)?, shared, now);
             Ok((Response::json(200, &page), page.rollouts.len()))
+        }
+        State::Fleet => {
+            no_parameters(query)?;
+            let fleet = joined::view(shared).ok_or_else(|| {
+                Response::problem(404, "no `store` is configured: this Envoy decides alone")
+            })?;
+            Ok((Response::json(200, &Fleet::new(&fleet, now)), 1))
         }
         State::Rollout(name) => {
             no_parameters(query)?;

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::differences::Differences;
 use super::response::Problem;
-use super::view::{Health, Journal, Page};
+use super::view::{Fleet, Health, Journal, Page};
 use crate::rollout::command::VERBS;
 
 #[test]
@@ -21,6 +21,7 @@ fn the_schemas_in_the_documents_are_those_of_the_answers() {
     add::<Page>(&mut generator);
     add::<Journal>(&mut generator);
     add::<Differences>(&mut generator);
+    add::<Fleet>(&mut generator);
     add::<Problem>(&mut generator);
     let wanted = Value::Object(generator.take_definitions(true));
     let text = include_str!("../../docs/openapi.yaml");

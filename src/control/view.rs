@@ -8,6 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::time::rfc3339;
 use crate::analysis::look::Look;
 use crate::analysis::window;
+use crate::fleet::store::values::{Life, Seen};
+use crate::fleet::store::view::View;
 use crate::model::{self, Share, Side, Unit};
 use crate::rollout::event::{self, Action, Actor};
 use crate::rollout::phase::Phase;
@@ -30,6 +32,71 @@ pub struct Page {
     pub rollouts: Vec<Rollout>,
     /// Pass it as `after` to get the next page; `null` on the last one.
     pub next: Option<String>,
+}
+
+/// The Envoys that share their rollouts, as this one sees them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct Fleet {
+    /// The fleet's name.
+    pub name: String,
+    /// This Envoy among its members.
+    pub member: String,
+    /// The member that leads; `null` as long as none is known.
+    pub leader: Option<String>,
+    /// Milliseconds since the store last answered; `null` if it never has.
+    pub store_age_ms: Option<u64>,
+    /// Whether this Envoy acts on its own, because the store does not answer.
+    pub alone: bool,
+    /// What a person should look at, each in one sentence.
+    pub problems: Vec<String>,
+    /// Rollouts that were changed here and not in the store yet.
+    pub unstored: Vec<String>,
+    /// The members as the leader sees them.
+    pub members: Vec<Member>,
+}
+
+/// An Envoy of a fleet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct Member {
+    /// Its name, another one after each start.
+    pub member: String,
+    /// Whether what it counts is used.
+    pub counted: bool,
+    /// Milliseconds by which its clock is ahead of the median.
+    pub clock_ahead_ms: i64,
+    /// Alike for members with the same rollouts; empty as long as it is not known.
+    pub configuration: String,
+    /// The version of Changeover.
+    pub version: String,
+}
+
+impl Fleet {
+    /// Shows a fleet as it is `now`.
+    #[must_use]
+    pub fn new(fleet: &View, now: Now) -> Self {
+        let member = |member: &Seen| Member {
+            member: member.life.name(),
+            counted: member.left_out.is_none(),
+            clock_ahead_ms: member.ahead,
+            configuration: match member.configuration {
+                0 => String::new(),
+                hash => format!("{hash:016x}"),
+            },
+            version: member.version.clone(),
+        };
+        Self {
+            name: fleet.fleet.clone(),
+            member: fleet.life.name(),
+            leader: fleet.leader.map(Life::name),
+            store_age_ms: (fleet.heard > 0).then(|| now.time.saturating_sub(fleet.heard)),
+            alone: fleet.is_away,
+            problems: fleet.problems(),
+            unstored: fleet.unstored.clone(),
+            members: fleet.members.iter().map(member).collect(),
+        }
+    }
 }
 
 /// The state of a rollout.

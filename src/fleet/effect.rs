@@ -45,6 +45,19 @@ pub enum Effect {
     },
     /// A worker no longer answers: its VM has failed, Envoy is stopping it, or it gets no CPU.
     Gone(usize),
+    /// How the Envoy's fleet is.
+    Fleet {
+        /// Seconds since the store last answered.
+        age: u64,
+        /// Members that are counted.
+        members: u64,
+    },
+    /// The store did not do what it was asked, for this reason.
+    StoreFailed(&'static str),
+    /// Something about the fleet that a person should look at, in one sentence.
+    Problem(String),
+    /// Nothing of that kind is left.
+    Solved,
     /// Answer a stream that waits for a change.
     Answer(Answer),
     /// Ask a candidate whether it is ready.

@@ -85,6 +85,11 @@ pub fn write(shared: &mut impl Shared, head: &Head) {
     });
 }
 
+/// Writes a head, whatever was there: the store of a fleet decides.
+pub fn replace(shared: &mut impl Shared, head: &Head) {
+    shared::write(shared, &head_key(&head.name), head);
+}
+
 /// Notes that the heads of these rollouts have changed. Returns the version that all must follow.
 ///
 /// Also when they are as they were: the VM that has written them may have failed before it came to this.

@@ -3,6 +3,8 @@
 //! A *pass* takes all rollouts once. It may be done in pieces, so that no callback takes long; a rollout of which nothing
 //! was reported, and that no time moves, costs next to nothing.
 
+mod joined;
+
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -395,6 +397,13 @@ impl Led {
         } else if was_known {
             return false;
         }
+        self.show(shared, effects);
+        true
+    }
+
+    /// Shows where the rollout stands.
+    fn show(&mut self, shared: &mut impl Shared, effects: &mut Vec<Effect>) {
+        let Some(record) = &self.record else { return };
         let rollout = &self.rollout;
         if self.existing.is_none() {
             let existing = shared::read(shared, &gauges_key(&rollout.name)).unwrap_or_default();
@@ -410,7 +419,6 @@ impl Led {
         if self.existing != Some(existing) && shared::write(shared, &gauges_key(&rollout.name), &existing) {
             self.existing = Some(existing);
         }
-        true
     }
 
     /// The rollout's record, begun if there is none.

@@ -7,12 +7,15 @@ use fastrand::Rng;
 
 use super::effect::{self, Effect};
 use super::heads;
+use super::joined::{self, Joined};
 use super::lead::Fitness;
 use super::leader::{self, Leader};
 use super::presence::{self, VmId};
 use super::report::{self, Report};
 use super::shared::{Cached, Shared};
 use super::shelf;
+use super::store::call::{Answer as StoreAnswer, Call};
+use super::store::member::Settings;
 use super::{InUse, commands, confirm, record_key};
 use crate::analysis::rules::Rules;
 use crate::rollout::change::{Change, NotChanged};
@@ -70,6 +73,9 @@ pub struct Member {
     has_changed: bool,
     leader: Leader,
     waiting: Vec<Waiting>,
+    /// How the fleet is set up that the Envoy belongs to, and this VM's part in it while it leads.
+    fleet: Option<Settings>,
+    joined: Option<Joined>,
 }
 
 /// All heads looked at, in pieces.
@@ -121,7 +127,79 @@ impl Member {
             has_changed: false,
             leader: Leader::default(),
             waiting: Vec::new(),
+            fleet: None,
+            joined: None,
         }
+    }
+
+    /// Joins a fleet, changes to another or leaves it.
+    pub fn join(&mut self, shared: &mut impl Shared, fleet: Option<Settings>) {
+        if self.fleet == fleet {
+            return;
+        }
+        self.joined = None;
+        if fleet.is_some() {
+            joined::prepare(shared);
+            joined::use_shared_clock(shared);
+        } else {
+            joined::forget(shared);
+        }
+        self.fleet = fleet;
+    }
+
+    /// The call to the store that is due.
+    pub fn poll_call(
+        &mut self,
+        shared: &mut impl Shared,
+        plans: &[InUse<'_>],
+        clock: Clock,
+        time: &dyn Fn() -> bool,
+    ) -> (Option<Call>, Vec<Effect>) {
+        let effects = self.follow_fleet(shared, plans, clock, time);
+        (self.joined.as_mut().and_then(|joined| joined.member.poll_call(clock)), effects)
+    }
+
+    /// What became of it.
+    pub fn answered(
+        &mut self,
+        shared: &mut impl Shared,
+        plans: &[InUse<'_>],
+        answer: StoreAnswer,
+        clock: Clock,
+        time: &dyn Fn() -> bool,
+    ) -> Vec<Effect> {
+        let Some(joined) = &mut self.joined else { return Vec::new() };
+        let failed = match answer {
+            StoreAnswer::Failed(failure) => Some(Effect::StoreFailed(failure.label())),
+            StoreAnswer::Done { .. } | StoreAnswer::Refused => None,
+        };
+        let before = (joined.member.is_away(clock), joined.member.failure());
+        joined.member.answer(answer, clock);
+        let has_changed = before != (joined.member.is_away(clock), joined.member.failure());
+        let mut effects = self.follow_fleet(shared, plans, clock, time);
+        if let (Some(joined), true) = (&mut self.joined, has_changed) {
+            self.leader.show_fleet(shared, joined, clock, &mut effects);
+        }
+        effects.extend(failed);
+        effects
+    }
+
+    #[inline(never)] // in the module once
+    fn follow_fleet(
+        &mut self,
+        shared: &mut impl Shared,
+        plans: &[InUse<'_>],
+        clock: Clock,
+        time: &dyn Fn() -> bool,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if let Some(joined) = &mut self.joined
+            && self.leader.follow_fleet(shared, plans, joined, clock, &mut effects)
+        {
+            self.follow_and_confirm(shared, plans, time, &mut effects);
+            self.wake_others(shared, clock, false, &mut effects);
+        }
+        effects
     }
 
     /// The VM's identity.
@@ -267,7 +345,19 @@ impl Member {
             }
             leads
         };
-        if leads && self.leader.go_on(shared, plans, (&mut self.rng, clock), time, &mut effects).is_some() {
+        if !leads {
+            self.joined = None;
+            return effects;
+        }
+        let has_changed = match &self.fleet {
+            None => self.leader.go_on(shared, plans, (&mut self.rng, clock), time, &mut effects).is_some(),
+            Some(settings) => {
+                let seed = self.rng.u64(1..);
+                let joined = self.joined.get_or_insert_with(|| Joined::new(shared, settings, seed));
+                self.leader.pass_joined(shared, plans, joined, clock, &mut effects)
+            }
+        };
+        if has_changed {
             self.follow_and_confirm(shared, plans, time, &mut effects);
             self.wake_others(shared, clock, false, &mut effects);
         }
@@ -284,6 +374,7 @@ impl Member {
         let next =
             if self.led == clock.tick() { clock.length.saturating_add(REPORT_AT) } else { self.leads_at() };
         let wait = next.saturating_sub(now).max(BETWEEN_PIECES);
+        let wait = self.joined.as_ref().map_or(wait, |joined| wait.min(joined.member.next_call(clock)));
         if self.waiting.is_empty() { wait } else { wait.min(ANSWER_AGAIN) }
     }
 
@@ -328,6 +419,10 @@ impl Member {
         let (name, labels) = (change.rollout.clone(), labels.unwrap_or_default());
         let rollout = Rc::new(series::Rollout { name, labels });
         let mut cached = Cached::<Record>::read(shared, &key).ok_or(NotChanged::Unknown)?;
+        if self.fleet.is_some() {
+            joined::refuse_while_away(shared, &cached.value, &change.command, clock)?;
+            joined::leave(shared, change);
+        }
         commands::note(shared, &change.rollout, clock.uptime);
         for _ in 0..TRIES {
             let shelved = shelf::named_by(&cached.value);

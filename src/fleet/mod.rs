@@ -14,6 +14,7 @@
 //! * [`report`]: what each has counted;
 //! * [`heads`], [`confirm`]: how all route, and whether they do;
 //! * [`commands`], [`journal`], [`shelf`]: what was commanded, what happened, and sets that are large;
+//! * [`store`], [`joined`]: the Envoys that share their rollouts, and an Envoy's part in it;
 //! * [`gauges`]: where rollouts stand, in Envoy's statistics;
 //! * [`effect`]: what has to be done outside;
 //! * [`simulated`]: a VM without a host.
@@ -26,6 +27,7 @@ pub mod differences;
 pub mod effect;
 pub mod gauges;
 pub mod heads;
+pub mod joined;
 pub mod journal;
 pub mod lead;
 mod leader;
@@ -36,6 +38,7 @@ pub mod report;
 pub mod shared;
 pub mod shelf;
 pub mod simulated;
+pub mod store;
 
 use crate::rollout::record::Record;
 use crate::routing::plan::Plan;

@@ -21,11 +21,12 @@ pub(super) struct Bodies {
 }
 
 impl Bodies {
-    /// Begins with the request's headers. `None` for a tunnel, whose bytes are no body.
+    /// Begins with the request's headers. `None` for a tunnel, whose bytes are no body, and for a request that asks for no
+    /// inference.
     pub(super) fn begin(reader: &Reader, request: &impl Request, inflaters: &Inflaters) -> Option<Box<Self>> {
         let is_tunnel = request.header("upgrade").is_some()
             || request.header(":method").is_some_and(|method| *method == *b"CONNECT");
-        if is_tunnel {
+        if is_tunnel || !reader.reads_bodiless && !request.has_body() {
             return None;
         }
         let [content_type, encoding, json_length] = HEADERS.map(|name| request.header(name));

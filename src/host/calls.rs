@@ -87,6 +87,20 @@ mod imports {
         ) -> u32;
         pub(super) fn proxy_enqueue_shared_queue(queue: u32, value: *const u8, value_size: usize) -> u32;
         pub(super) fn proxy_dequeue_shared_queue(queue: u32, data: *mut *mut u8, size: *mut usize) -> u32;
+        pub(super) fn proxy_grpc_call(
+            service: *const u8,
+            service_size: usize,
+            service_name: *const u8,
+            service_name_size: usize,
+            method: *const u8,
+            method_size: usize,
+            metadata: *const u8,
+            metadata_size: usize,
+            message: *const u8,
+            message_size: usize,
+            timeout: u32,
+            token: *mut u32,
+        ) -> u32;
         pub(super) fn proxy_set_effective_context(context: u32) -> u32;
         pub(super) fn proxy_http_call(
             cluster: *const u8,
@@ -155,6 +169,8 @@ pub(super) enum Body {
     /// That of the answer to a callout, while it is being handled.
     Callout = 4,
 }
+/// The answer to a call of gRPC.
+const GRPC_ANSWER: u32 = 5;
 /// The plugin's configuration.
 const PLUGIN_CONFIGURATION: u32 = 7;
 /// WASI's clock that neither jumps nor goes back.
@@ -386,6 +402,46 @@ pub(super) fn enqueue(queue: u32, value: &[u8]) {
 pub(super) fn dequeue(queue: u32) -> Option<Bytes> {
     // SAFETY: the host writes a pointer and a size.
     bytes(|data, size| unsafe { imports::proxy_dequeue_shared_queue(queue, data, size) })
+}
+
+/// Makes a call of gRPC from a root, with one message there and one back. Returns its number; `None`: it is not made.
+///
+/// `service` is the message `GrpcService`. `timeout`: milliseconds, not 0.
+pub(super) fn call_grpc(
+    service: &[u8],
+    (name, method): (&str, &str),
+    metadata: &[(&str, &str)],
+    message: &[u8],
+    timeout: u32,
+) -> Option<u32> {
+    let metadata: Vec<(&str, String)> =
+        metadata.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+    let metadata = pairs::write(&metadata);
+    let mut token = 0;
+    // SAFETY: the host reads and copies all texts before it returns, and writes one u32.
+    let status = unsafe {
+        imports::proxy_grpc_call(
+            service.as_ptr(),
+            service.len(),
+            name.as_ptr(),
+            name.len(),
+            method.as_ptr(),
+            method.len(),
+            metadata.as_ptr(),
+            metadata.len(),
+            message.as_ptr(),
+            message.len(),
+            timeout,
+            &mut token,
+        )
+    };
+    (status == OK).then_some(token)
+}
+
+/// The message that a call of gRPC has brought.
+pub(super) fn grpc_answer(size: usize) -> Option<Bytes> {
+    // SAFETY: the host writes a pointer and a size.
+    bytes(|data, length| unsafe { imports::proxy_get_buffer_bytes(GRPC_ANSWER, 0, size, data, length) })
 }
 
 /// Makes further calls about another context, such as a stream that waits, from a root's callback. `false`

@@ -29,6 +29,29 @@ pub(super) struct Effects {
     /// Whether the weights in force may have changed.
     weights: Cell<bool>,
     callouts: Callouts,
+    fleet: Fleet,
+}
+
+/// The gauges of a fleet.
+#[derive(Default)]
+struct Fleet {
+    ids: Cell<Option<[Option<u32>; 2]>>,
+    shown: Cell<Option<[u64; 2]>>,
+}
+
+impl Fleet {
+    fn show(&self, age: u64, members: u64) {
+        let define = || {
+            [series::store_age(), series::fleet_members()]
+                .map(|name| calls::define_metric(Metric::Gauge, &name))
+        };
+        let ids = self.ids.get().unwrap_or_else(define);
+        self.ids.set(Some(ids));
+        if self.shown.replace(Some([age, members])) != Some([age, members]) {
+            let values = ids.into_iter().zip([age, members]);
+            values.for_each(|(id, value)| id.into_iter().for_each(|id| calls::record(id, value)));
+        }
+    }
 }
 
 /// A gauge that this VM sets.
@@ -59,6 +82,13 @@ impl Effects {
                 let metric = calls::define_metric(Metric::Counter, &series::dropped(what));
                 metric.into_iter().for_each(|metric| calls::add(metric, count));
             }
+            Effect::Fleet { age, members } => self.fleet.show(age, members),
+            Effect::StoreFailed(reason) => {
+                let metric = calls::define_metric(Metric::Counter, &series::store_errors(reason));
+                metric.into_iter().for_each(calls::increment);
+            }
+            Effect::Problem(problem) => ::log::warn!("{problem}"),
+            Effect::Solved => ::log::info!("the fleet has no problems any more"),
             Effect::Gone(worker) => {
                 ::log::warn!(
                     "worker {worker} no longer answers: its VM has failed, Envoy is stopping it, or it gets no CPU"

@@ -111,6 +111,18 @@ extern "C" fn proxy_on_http_call_response(context: u32, token: u32, headers: usi
     with_root(context, |root| root.on_http_call_response(token, (headers > 0).then_some(body)));
 }
 
+/// A call of gRPC has brought a message.
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_grpc_receive(context: u32, token: u32, size: usize) {
+    with_root(context, |root| root.on_grpc_receive(token, size));
+}
+
+/// A call of gRPC has failed.
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_grpc_close(context: u32, token: u32, status: u32) {
+    with_root(context, |root| root.on_grpc_close(token, status));
+}
+
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_request_headers(context: u32, _: usize, end_of_stream: bool) -> Action {
     with_stream(

@@ -19,5 +19,6 @@ mod notices;
 mod root;
 mod shadow;
 mod shared;
+mod store;
 mod stream;
 mod vm;

@@ -80,11 +80,22 @@ impl Root {
         self.vm.answered(token, status);
     }
 
+    /// A call of gRPC has brought a message.
+    pub(super) fn on_grpc_receive(&mut self, token: u32, size: usize) {
+        self.vm.received(self.id, token, size);
+    }
+
+    /// A call of gRPC has failed.
+    pub(super) fn on_grpc_close(&mut self, token: u32, status: u32) {
+        self.vm.closed(self.id, token, status);
+    }
+
     /// It is replaced, or removed.
     pub(super) fn on_done(&self) {
         // Envoy's timer would go on without a root to call.
         calls::set_tick_period(0);
         self.vm.notices.leave(self.id);
         self.vm.shadows.leave(self.id);
+        self.vm.left(self.id);
     }
 }

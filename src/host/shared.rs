@@ -1,9 +1,29 @@
 //! What all VMs of this Envoy share: data and a clock.
 
+use std::cell::Cell;
+
 use super::calls;
+use crate::fleet::joined;
 use crate::fleet::member::TICK;
 use crate::fleet::shared::{NotWritten, Shared, Version};
 use crate::rollout::record::Clock;
+
+thread_local! {
+    /// Whether ticks are counted by the clock that all Envoys share.
+    static SHARES_CLOCK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Counts ticks as all VMs of this Envoy do.
+pub(super) fn agree_on_clock() {
+    if !SHARES_CLOCK.get() {
+        SHARES_CLOCK.set(joined::uses_shared_clock(&Kv));
+    }
+}
+
+/// The tick that is under way at a time of [`calls::uptime`], which has just been asked for.
+pub(super) fn tick_at(uptime: u64) -> u64 {
+    if SHARES_CLOCK.get() { clock().tick() } else { uptime / TICK }
+}
 
 /// Envoy's shared data, of all VMs with the same `vm_id`.
 pub(super) struct Kv;
@@ -21,5 +41,6 @@ impl Shared for Kv {
 
 /// The time.
 pub(super) fn clock() -> Clock {
-    Clock { length: TICK, uptime: calls::uptime(), time: calls::now() / 1_000_000 }
+    let is_shared = SHARES_CLOCK.get();
+    Clock { length: TICK, uptime: calls::uptime(), time: calls::now() / 1_000_000, is_shared }
 }

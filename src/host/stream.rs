@@ -10,9 +10,9 @@ use super::loaded::Loaded;
 use super::memory::Bytes;
 use super::metrics::{Facts, Series};
 use super::shadow::Copied;
+use super::shared::tick_at;
 use super::vm::{Slot, Vm};
 use crate::abi::pairs;
-use crate::fleet::member::TICK;
 use crate::model::{Draw, header};
 use crate::routing::affinity::is_shared;
 use crate::routing::mirror::Mirrored;
@@ -293,7 +293,7 @@ impl Stream {
         if let Some(copy) = &mut routed.copy {
             copy.answer(&self.vm.inflaters);
         }
-        routed.look_who_serves(asked / TICK);
+        routed.look_who_serves(tick_at(asked));
         routed.show_load(Headers::Response);
         let rollout = routed.loaded.plan.rollouts().get(routed.rollout);
         let told = rollout.filter(|rollout| {
@@ -417,7 +417,7 @@ impl Routed {
         if let Some(Judged { draw, ticket }) = &mut self.judged
             && let Some(tracked) = self.loaded.tracked(self.rollout)
         {
-            *ticket = Some(tracked.ledger.borrow_mut().arrive(now / TICK, *draw));
+            *ticket = Some(tracked.ledger.borrow_mut().arrive(tick_at(now), *draw));
         }
         now
     }

@@ -16,12 +16,15 @@ use super::log;
 use super::metrics::{Registry, Series};
 use super::notices::{self, Notices};
 use super::shadow::Shadows;
-use super::shared::{Kv, clock};
+use super::shared::{Kv, agree_on_clock, clock};
+use super::store::Store;
 use crate::config::{self, schema::Config};
 use crate::fleet::InUse;
 use crate::fleet::effect::Effect;
 use crate::fleet::member::{Changed, Member};
 use crate::fleet::presence::VmId;
+use crate::fleet::store::call::Answer;
+use crate::fleet::store::member::Settings;
 use crate::payload::encoding::Inflaters;
 use crate::rollout::change::{Change, NotChanged};
 use crate::routing::plan::{Plan, Rollout};
@@ -65,6 +68,9 @@ impl Loading {
         let Some(configured) = self.config.rollouts.get(self.rollouts.len()) else { return false };
         self.hashing.add(configured);
         let rollout = Rollout::new(configured);
+        if self.config.store.is_some() {
+            rollout.wait();
+        }
         member.place(&Kv, &rollout, self.loaded_at, clock());
         let rules = rollout.program.rules();
         self.tracked.push(rules.map(|rules| member.tracked(&rollout.name, rules)));
@@ -111,6 +117,7 @@ pub(super) struct Vm {
     member: RefCell<Member>,
     effects: Effects,
     pub(super) notices: Notices,
+    store: Store,
     rng: RefCell<Rng>,
     registry: Registry,
     /// Compressed bodies that are being read.
@@ -134,6 +141,7 @@ impl Vm {
                 member: RefCell::new(Member::new(calls::entropy())),
                 effects: Effects::default(),
                 notices: Notices::default(),
+                store: Store::default(),
                 rng: RefCell::new(Rng::with_seed(calls::entropy())),
                 registry: Registry::default(),
                 inflaters: Inflaters::new(MOST_INFLATERS),
@@ -171,6 +179,8 @@ impl Vm {
 
     /// Puts a configuration into use: at once if there is none yet or it is small, otherwise while time goes on.
     pub(super) fn load(&self, slot: &Rc<Slot>, config: Config) {
+        self.join(&config);
+        agree_on_clock();
         let mut loading = self.loading.borrow_mut();
         // A newer one replaces one that is not in use yet.
         loading.retain(|loading| !loading.slot.ptr_eq(&Rc::downgrade(slot)));
@@ -178,6 +188,21 @@ impl Vm {
         drop(loading);
         let (is_first, time) = (slot.loaded.borrow().is_none(), time());
         self.go_on_loading(&|| is_first || time());
+    }
+
+    /// Joins the fleet that the newest configuration names.
+    fn join(&self, config: &Config) {
+        let settings = config.store.as_ref().map(|store| {
+            self.store.use_cluster(&store.etcd.cluster);
+            let nanoseconds =
+                |duration: config::units::Duration| duration.as_millis().saturating_mul(1_000_000);
+            Settings {
+                fleet: store.fleet.clone(),
+                period: nanoseconds(store.period),
+                stale_after: store.stale_after.map(nanoseconds),
+            }
+        });
+        self.member.borrow_mut().join(&mut Kv, settings);
     }
 
     /// Compiles configurations while there is `time`. Returns whether some are left.
@@ -218,6 +243,7 @@ impl Vm {
         self.shadows.send(root, &time);
         self.shadows.report(&time);
         self.registry.show_compared(&time);
+        self.call_store(root);
         let took = calls::uptime().saturating_sub(began);
         ::log::debug!("tick {} took {} us", clock().tick(), took / 1_000);
         let member = self.member.borrow();
@@ -232,6 +258,41 @@ impl Vm {
     pub(super) fn look_again(&self, root: u32, queue: u32) {
         let (loaded, waiting, time) = (self.loaded(), notices::take(queue), time());
         let done = self.member.borrow_mut().look_again(&mut Kv, &in_use(&loaded), clock(), &waiting, &time);
+        self.do_all(&loaded, root, done, &time);
+        self.call_store(root);
+    }
+
+    /// Sends the call to the store that is due, from a root's callback.
+    fn call_store(&self, root: u32) {
+        let (loaded, time) = (self.loaded(), time());
+        let (call, done) = self.member.borrow_mut().poll_call(&mut Kv, &in_use(&loaded), clock(), &time);
+        self.do_all(&loaded, root, done, &time);
+        if let Some(answer) = call.and_then(|call| self.store.send(root, call)) {
+            self.store_answered(root, answer);
+        }
+    }
+
+    /// A message of the store has come.
+    pub(super) fn received(&self, root: u32, token: u32, size: usize) {
+        if let Some(answer) = self.store.receive(token, size) {
+            self.store_answered(root, answer);
+            self.call_store(root);
+        }
+    }
+
+    /// A call to the store has failed.
+    pub(super) fn closed(&self, root: u32, token: u32, status: u32) {
+        self.store.close(token, status).into_iter().for_each(|answer| self.store_answered(root, answer));
+    }
+
+    /// A root goes, and the answers to its calls with it.
+    pub(super) fn left(&self, root: u32) {
+        self.store.leave(root).into_iter().for_each(|answer| self.store_answered(root, answer));
+    }
+
+    fn store_answered(&self, root: u32, answer: Answer) {
+        let (loaded, time) = (self.loaded(), time());
+        let done = self.member.borrow_mut().answered(&mut Kv, &in_use(&loaded), answer, clock(), &time);
         self.do_all(&loaded, root, done, &time);
     }
 

@@ -6,7 +6,7 @@ use super::Side;
 
 /// Identifies what decides which user gets which version: release, attempt, versions and weights. Requests are
 /// counted by it, so that requests of another cohort or of other weights are not evidence. A hash: it does not rise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, PartialOrd, Ord)]
 pub struct Assignment(pub u64);
 
 /// The keyed hash of a user's key, under which the judge counts users. It identifies a user within one run only.

@@ -1,11 +1,13 @@
 //! A command to one rollout, by a person or by a circuit breaker.
 
+use serde::{Deserialize, Serialize};
+
 use super::command::{Command, Refused};
 use super::event::{Actor, Event, Origin};
 use super::record::{Clock, Record};
 
 /// A command to one rollout.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// The rollout; it was there a moment ago.
     pub rollout: String,

@@ -1,10 +1,12 @@
 //! What a person, or a circuit breaker, may ask for.
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::Shares;
 use crate::telemetry::breaker::Trip;
 
 /// A command to a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// End this step's waiting; `full`: give the candidate everything at once.
     Promote {

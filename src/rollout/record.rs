@@ -34,24 +34,37 @@ pub struct Clock {
     pub uptime: u64,
     /// Milliseconds since the epoch, for people.
     pub time: u64,
+    /// Whether ticks are counted by `time`: Envoys that share a rollout have no other clock in common.
+    pub is_shared: bool,
 }
 
 impl Clock {
     /// The tick that is under way.
     #[must_use]
     pub fn tick(&self) -> u64 {
-        self.uptime.checked_div(self.length).unwrap_or(0)
+        self.counted().checked_div(self.length).unwrap_or(0)
     }
 
     /// Nanoseconds since that tick began.
     #[must_use]
     pub fn into_tick(&self) -> u64 {
-        self.uptime.checked_rem(self.length).unwrap_or(0)
+        self.counted().checked_rem(self.length).unwrap_or(0)
+    }
+
+    /// Nanoseconds of the clock by which ticks are counted.
+    fn counted(&self) -> u64 {
+        if self.is_shared { self.time.saturating_mul(1_000_000) } else { self.uptime }
+    }
+
+    /// Nanoseconds from the end of a tick to the present, or to the beginning of the tick `told` if that was before.
+    fn until(&self, told: u64, tick: u64) -> u64 {
+        let end = tick.saturating_add(1).saturating_mul(self.length);
+        self.counted().min(told.saturating_mul(self.length)).saturating_sub(end)
     }
 
     /// Nanoseconds since a tick ended.
     fn since(&self, tick: u64) -> u64 {
-        self.uptime.saturating_sub(tick.saturating_add(1).saturating_mul(self.length))
+        self.counted().saturating_sub(tick.saturating_add(1).saturating_mul(self.length))
     }
 
     /// The present as a run wants it.
@@ -183,6 +196,13 @@ impl Record {
         Ok(events)
     }
 
+    /// Goes on by another clock, whose ticks have other numbers: what was counted by the one before is forgotten.
+    pub fn change_clock(&mut self, clock: Clock) {
+        self.closed_through = clock.tick().saturating_sub(1);
+        self.begin_attempt(clock);
+        self.note_assignment();
+    }
+
     /// The present attempt's key of the hash that names users.
     fn user_key(&self) -> [u64; 2] {
         let [a, b] = self.secret;
@@ -205,7 +225,18 @@ impl Record {
     /// Judges the ticks that can be judged now. `entries` are those of all workers, in the order of their
     /// ticks; all arrivals of ticks before `known_before` are reported by every worker.
     pub fn advance(&mut self, entries: &[&Entry], known_before: u64, clock: Clock) -> Vec<Event> {
-        let open = self.close_ticks(entries, known_before, clock);
+        self.advance_by(entries.len(), entries, known_before, clock)
+    }
+
+    /// The same with entries of a whole fleet, one for each tick and assignment: each is evidence of its own, for an Envoy
+    /// that follows late must not void what the others have counted.
+    pub fn advance_blocks(&mut self, entries: &[&Entry], known_before: u64, clock: Clock) -> Vec<Event> {
+        self.advance_by(1, entries, known_before, clock)
+    }
+
+    /// `size`: how many entries of a tick are judged as one.
+    fn advance_by(&mut self, size: usize, entries: &[&Entry], known_before: u64, clock: Clock) -> Vec<Event> {
+        let open = self.close_ticks(size.max(1), entries, known_before, clock);
         let events = self.run.tick(&self.program, &open, clock.now());
         self.note_assignment();
         events
@@ -213,11 +244,15 @@ impl Record {
 
     /// Closes the ticks that can be, and returns those that have ended and are still open, with the bucket of
     /// the age that their open requests have at least.
-    fn close_ticks(&mut self, entries: &[&Entry], known_before: u64, clock: Clock) -> Vec<(Tick, usize)> {
+    fn close_ticks(
+        &mut self,
+        size: usize,
+        entries: &[&Entry],
+        known_before: u64,
+        clock: Clock,
+    ) -> Vec<(Tick, usize)> {
         let deadline = self.program.rules().map_or(0, |rules| rules.deadline);
         let patience = deadline.saturating_add(GRACE.saturating_mul(clock.length));
-        // Open requests are known as of the last report; they may have ended since.
-        let told = Clock { uptime: clock.uptime.min(known_before.saturating_mul(clock.length)), ..clock };
         let mut open = Vec::new();
         let judged = self.closed_through;
         let mut rest = entries.iter().skip_while(|entry| entry.tick <= judged).peekable();
@@ -226,22 +261,26 @@ impl Record {
             while let Some(entry) = rest.next_if(|entry| entry.tick == number) {
                 entries.push(*entry);
             }
-            let age = told.since(number);
+            // Open requests are known as of the last report; they may have ended since.
+            let age = clock.until(known_before, number);
             let known = number < known_before;
             let overdue = clock.since(number) >= patience;
             if !known && !overdue {
                 break; // a worker may still report it
             }
-            let mut tick = self.merge(number, &entries);
-            let ended = tick.counts.iter().all(|(_, counts)| counts.open == 0);
+            let mut ticks: Vec<Tick> =
+                entries.chunks(size).map(|entries| self.merge(number, entries)).collect();
+            let has_ended = |tick: &Tick| tick.counts.iter().all(|(_, counts)| counts.open == 0);
+            let ended = ticks.iter().all(has_ended);
             if overdue && !ended && age < deadline {
-                (tick.share, tick.void) = (None, true); // the outcome of its open requests is unknown: it is no evidence
+                // The outcome of its open requests is unknown: it is no evidence.
+                ticks.iter_mut().for_each(|tick| (tick.share, tick.void) = (None, true));
             }
             if open.is_empty() && (ended || age >= deadline || overdue) {
-                self.run.close(&self.program, &tick, clock.now());
+                ticks.iter().for_each(|tick| self.run.close(&self.program, tick, clock.now()));
                 self.closed_through = number;
             } else if known {
-                open.push((tick, histogram::bucket(age)));
+                open.extend(ticks.into_iter().map(|tick| (tick, histogram::bucket(age))));
             } else {
                 break;
             }
@@ -286,6 +325,25 @@ impl Record {
             self.assignments.drain(..surplus);
             self.assignments.push((assignment, self.run.candidate_share(&self.program)));
         }
+    }
+
+    /// As it is stored for other Envoys: without what only this one's clock can tell.
+    #[must_use]
+    pub fn at_rest(&self) -> Self {
+        let mut record = Self { configured_at: 0, ..self.clone() };
+        record.run.count_from(0);
+        record
+    }
+
+    /// Goes on here, as of now.
+    pub fn wake(&mut self, clock: Clock) {
+        self.run.count_from(clock.now().uptime);
+    }
+
+    /// Whether the candidate has been taken back.
+    #[must_use]
+    pub fn is_taken_back(&self) -> bool {
+        self.run.phase.is_rolled_back()
     }
 
     /// What has to be reported of users.

@@ -168,6 +168,11 @@ impl Run {
         self.waited.saturating_add(elapsed)
     }
 
+    /// Counts time from here on, in milliseconds of the clock that does not jump.
+    pub(super) fn count_from(&mut self, uptime: u64) {
+        self.last_uptime = uptime;
+    }
+
     /// Counts the time that has passed: towards the step, if the run waits under this program.
     fn count_time(&mut self, program: &Program, now: Now) {
         if self.phase == Phase::Progressing && !self.is_pinned(program) {

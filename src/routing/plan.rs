@@ -241,6 +241,12 @@ impl Rollout {
         }
     }
 
+    /// Has stable serve until a head is followed: other Envoys know where the rollout stands.
+    pub fn wait(&self) {
+        let head = Head { program: self.fingerprint, ..Head::default() };
+        self.in_force.replace(InForce::new(&self.program, &self.versions, self.mirror.as_ref(), &head));
+    }
+
     /// Routes as a head says, if that follows from this rollout's own program. Returns whether it does.
     pub fn follow(&self, head: &Head) -> bool {
         let is_news = {

@@ -13,6 +13,8 @@
 //!      good answer of the candidate, or stable recovers first from a common outage
 //! ```
 
+use serde::{Deserialize, Serialize};
+
 use crate::analysis::kernel::ratio::Table;
 use crate::model::{Arm, Assignment, Draw, Pair, Side, UserHash};
 
@@ -42,7 +44,7 @@ pub struct InForce {
 }
 
 /// Why a breaker trips.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trip {
     /// The assignment under which all of it happened.
     pub assignment: Assignment,

@@ -8,6 +8,7 @@ use crate::config::units::Count;
 use crate::model::Share;
 use crate::payload::exchange::{Exchange, Places, Source};
 use crate::payload::preset::Preset;
+use crate::payload::protocol::Protocol;
 use crate::signal::catalog::{self, SignalId};
 use crate::signal::observed::Observed;
 
@@ -18,6 +19,8 @@ pub struct Reader {
     pub input: Rc<Preset>,
     /// How answers are read.
     pub output: Rc<Preset>,
+    /// Whether requests without a body ask for an inference too: those of model servers' protocols ask for something else.
+    pub reads_bodiless: bool,
     /// Where the configured values stand.
     pub places: Places,
     /// The share of requests that are read.
@@ -56,6 +59,7 @@ impl Reader {
         Some(Self {
             input: preset(config.of_requests(protocol))?,
             output: preset(config.of_answers(protocol))?,
+            reads_bodiless: protocol == Protocol::Json,
             sample: config.sample.0,
             labels,
             signals,

@@ -114,6 +114,24 @@ pub fn dropped(what: &str) -> String {
     format!("changeover_dropped_total;what={what}")
 }
 
+/// `changeover_store_age_seconds`: since the store of the fleet last answered. A gauge.
+#[must_use]
+pub fn store_age() -> String {
+    "changeover_store_age_seconds".to_owned()
+}
+
+/// `changeover_fleet_members`: members of the fleet whose counts are used. A gauge.
+#[must_use]
+pub fn fleet_members() -> String {
+    "changeover_fleet_members".to_owned()
+}
+
+/// `changeover_store_errors_total`: calls to the store that have failed. A counter.
+#[must_use]
+pub fn store_errors(reason: &str) -> String {
+    format!("changeover_store_errors_total;result={reason}")
+}
+
 /// A gauge of a rollout.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Gauge {

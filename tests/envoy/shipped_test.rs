@@ -63,7 +63,9 @@ fn envoy_takes_every_bootstrap() {
 fn check_takes_every_file() {
     for file in shipped() {
         let (output, text) = run(Command::new(env!("CARGO_BIN_EXE_changeover")).arg("check").arg(&file));
-        let is_fragment = ["stats-tags.yaml", "routes.yaml"].iter().any(|name| file.ends_with(name));
+        let is_fragment = ["stats-tags.yaml", "routes.yaml", "store/cluster.yaml", "store/sds.yaml"]
+            .iter()
+            .any(|name| file.ends_with(name));
         assert_eq!(output.status.code(), Some(if is_fragment { 3 } else { 0 }), "{text}");
         assert!(!text.contains("warning"), "{text}");
     }
@@ -139,6 +141,7 @@ fn the_stats_tags_are_the_same_everywhere() {
         "examples/canary/envoy.yaml",
         "examples/blue-green/envoy.yaml",
         "examples/shadow/envoy.yaml",
+        "examples/payload-metrics/envoy.yaml",
     ] {
         assert_eq!(tags(file), snippet, "{file}");
     }

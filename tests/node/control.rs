@@ -19,7 +19,7 @@ mod run {
     use serde_json::json;
 
     fn beginning() -> Clock {
-        Clock { length: 1_000_000_000, uptime: u64::MAX / 2, time: 1_764_022_500_250 }
+        Clock { length: 1_000_000_000, uptime: u64::MAX / 2, time: 1_764_022_500_250, is_shared: false }
     }
 
     fn envoy() -> Envoy {

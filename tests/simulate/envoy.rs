@@ -89,7 +89,7 @@ pub(crate) fn run(world: &World, config: &Config, mut rng: Rng) -> Outcome {
 }
 
 fn clock(uptime: u64) -> Clock {
-    Clock { length: SECOND, uptime, time: uptime / 1_000_000 }
+    Clock { length: SECOND, uptime, time: uptime / 1_000_000, is_shared: false }
 }
 
 struct Envoy {

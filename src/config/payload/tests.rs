@@ -167,3 +167,35 @@ fn every_pointer_is_wanted_once_and_found_again() {
     assert_eq!(places.categories, [("/user/age".to_owned(), 0), ("/user/country".to_owned(), 3)]);
     assert_eq!(places.range, (-1.0, 1.0));
 }
+
+/// Each block of YAML in docs/payload.md stands for fields of a rollout.
+#[test]
+fn the_documented_configurations_are_accepted() {
+    let blocks: Vec<&str> = include_str!("../../../docs/payload.md")
+        .split("```yaml\n")
+        .skip(1)
+        .filter_map(|block| block.split("```").next())
+        .collect();
+    let mut protocols = std::collections::BTreeSet::new();
+    for block in blocks {
+        let mut rollout: serde_json::Value = serde_saphyr::from_str(block).unwrap();
+        protocols.insert(rollout["payload"]["protocol"].as_str().unwrap().to_owned());
+        for (name, value) in [
+            ("name", serde_json::json!("m")),
+            ("release", serde_json::json!("1")),
+            ("versions", serde_json::json!({"blue": {"cluster": "blue"}, "green": {"cluster": "green"}})),
+            ("stable", serde_json::json!("blue")),
+            ("candidate", serde_json::json!("green")),
+            ("steps", serde_json::json!([{"set_weight": 5}, {"pause": {}}])),
+        ] {
+            rollout[name] = value;
+        }
+        let checked = crate::config::check(&serde_json::json!({"rollouts": [rollout]}));
+        assert!(
+            checked.is_ok(),
+            "{block}{:?}",
+            checked.err().map(|problems| problems.lines().collect::<Vec<_>>())
+        );
+    }
+    assert_eq!(protocols.len(), 5, "one for each protocol");
+}

@@ -10,7 +10,7 @@ use std::fmt::Display;
 use super::report::{Path, Problems, Shown};
 use super::schema::{
     BlueGreen, Config, Control, Cookie, HeaderRule, Match, Override, Rollout, SameSite, SessionAffinity,
-    known,
+    Store, known,
 };
 use super::units::{Percent, Size};
 use crate::model::{Share, header};
@@ -64,6 +64,9 @@ pub fn validate(config: &Config, problems: &mut Problems) {
         tokens(control, &path.field("tokens"), problems);
         hosts(control, &path.field("hosts"), problems);
     }
+    if let Some(store) = &config.store {
+        validate_store(store, config.control.is_some(), problems);
+    }
     let path = Path::Root.field("rollouts");
     let count = config.rollouts.len();
     if count > MOST_ROLLOUTS {
@@ -86,6 +89,32 @@ pub fn validate(config: &Config, problems: &mut Problems) {
                 ),
             );
         }
+    }
+}
+
+/// Milliseconds of a period.
+const PERIODS: std::ops::RangeInclusive<u64> = 1_000..=60_000;
+
+fn validate_store(store: &Store, beside_control: bool, problems: &mut Problems) {
+    let path = Path::Root.field("store");
+    if beside_control {
+        problems.add(&path, "beside control, where it does nothing; expected it beside rollouts");
+    }
+    name(&store.fleet, &path.field("fleet"), problems);
+    cluster(&store.etcd.cluster, &path.field("etcd").field("cluster"), problems);
+    if !PERIODS.contains(&store.period.as_millis()) {
+        problems.add(&path.field("period"), format_args!("{} is not from 1s to 60s", store.period));
+    }
+    // Before that a member that was cut off has not even noticed.
+    let least = store.period.as_millis().saturating_mul(3).saturating_add(2_000);
+    if let Some(stale_after) = store.stale_after.filter(|stale_after| stale_after.as_millis() <= least) {
+        let path = path.field("stale_after");
+        problems.add(
+            &path,
+            format_args!(
+                "{stale_after} is too short; expected more than {least}ms, three periods and two seconds"
+            ),
+        );
     }
 }
 

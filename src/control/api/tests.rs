@@ -15,7 +15,7 @@ const SECOND: u64 = 1_000_000_000;
 
 /// When rollouts begin: at 2025-11-24T22:15:00.250Z.
 fn beginning() -> Clock {
-    Clock { length: SECOND, uptime: 100 * SECOND, time: 1_764_022_500_250 }
+    Clock { length: SECOND, uptime: 100 * SECOND, time: 1_764_022_500_250, is_shared: false }
 }
 
 fn rollout(name: &str, fields: &Value) -> Value {

@@ -54,7 +54,7 @@ fn waiting() -> Value {
 }
 
 fn at(uptime: u64) -> Clock {
-    Clock { length: TICK, uptime, time: uptime / 1_000_000 }
+    Clock { length: TICK, uptime, time: uptime / 1_000_000, is_shared: false }
 }
 
 /// An Envoy: the main thread's VM first, then the workers'.

@@ -31,7 +31,7 @@ fn program() -> Program {
 }
 
 fn at(nanoseconds: u64) -> Clock {
-    Clock { length: SECOND, uptime: nanoseconds, time: nanoseconds / 1_000_000 }
+    Clock { length: SECOND, uptime: nanoseconds, time: nanoseconds / 1_000_000, is_shared: false }
 }
 
 /// A worker between clients and versions.

@@ -167,6 +167,26 @@ impl Setup {
         self
     }
 
+    /// A cluster for the store, which speaks HTTP/2. Its name is one that aborts Envoy where it is taken for a message.
+    pub(crate) fn store(mut self, endpoints: &[SocketAddr]) -> Self {
+        let endpoint = |address: &SocketAddr| {
+            let address = json!({"address": address.ip().to_string(), "port_value": address.port()});
+            json!({"endpoint": {"address": {"socket_address": address}}})
+        };
+        let endpoints: Vec<Value> = endpoints.iter().map(endpoint).collect();
+        let http2 = json!({"explicit_http_config": {"http2_protocol_options": {}}});
+        let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+        let mut protocol = json!({"@type": format!("type.googleapis.com/{options}")});
+        protocol["explicit_http_config"] = http2["explicit_http_config"].clone();
+        let cluster = json!({
+            "name": "etcd1", "connect_timeout": "0.5s",
+            "typed_extension_protocol_options": {options: protocol},
+            "load_assignment": {"cluster_name": "etcd1", "endpoints": [{"lb_endpoints": endpoints}]},
+        });
+        self.bootstrap["static_resources"]["clusters"].as_array_mut().expect("clusters").push(cluster);
+        self
+    }
+
     /// How many worker threads.
     pub(crate) fn workers(mut self, workers: u32) -> Self {
         self.workers = workers;

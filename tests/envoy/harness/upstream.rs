@@ -327,9 +327,12 @@ async fn respond(
 
 fn made(made: Made) -> Response<Body> {
     let Made { status, headers, pieces } = made;
-    let pieces = pieces.into_iter().map(|piece| Ok(Frame::data(piece)));
-    let mut response =
-        Response::new(StreamBody::new(stream::iter(pieces.collect::<Vec<_>>())).boxed_unsync());
+    // One piece at a time goes to the connection, as a server writes what comes out of a model.
+    let pieces = stream::iter(pieces).then(async |piece| {
+        tokio::task::yield_now().await;
+        Ok(Frame::data(piece))
+    });
+    let mut response = Response::new(StreamBody::new(pieces).boxed_unsync());
     *response.status_mut() = StatusCode::from_u16(status.unwrap_or(200)).expect("a status");
     for (name, value) in headers {
         response.headers_mut().append(name, value.parse().expect("a value"));

@@ -35,7 +35,12 @@ impl Rollouts {
     /// They have begun, and each that is judged has had a tick in which one of the candidate's six requests fails, and
     /// one of stable's hundred.
     fn begin(self) -> Envoy {
-        let clock = Clock { length: 1_000_000_000, uptime: 100_000_000_000, time: 1_764_022_500_250 };
+        let clock = Clock {
+            length: 1_000_000_000,
+            uptime: 100_000_000_000,
+            time: 1_764_022_500_250,
+            is_shared: false,
+        };
         let rollouts = self.0.len();
         let config = config::check(&json!({"rollouts": self.0})).expect("valid rollouts");
         let mut envoy = Envoy::begin(&config, clock);

@@ -1,0 +1,154 @@
+//! What the leading VM of an Envoy does for its fleet, and what the Envoy's other VMs need to know of it.
+
+use serde::{Deserialize, Serialize};
+
+use super::shared::{self, Shared};
+use super::store::call::{Answer, Call};
+use super::store::member::{Member, Settings};
+use super::store::values::Life;
+use super::store::view::View;
+use crate::rollout::change::{Change, NotChanged};
+use crate::rollout::command::{Command, Refused};
+use crate::rollout::record::{Clock, Record};
+
+/// Changes that wait for the leading VM; of more the oldest are lost to the fleet, but for those that take back.
+const MOST_PENDING: usize = 64;
+
+/// The leading VM's part in its Envoy's fleet.
+pub struct Joined {
+    /// The member of the fleet that the Envoy is.
+    pub member: Member,
+    /// When each configuration was loaded that the member has taken over.
+    pub(super) configured: Option<Vec<u64>>,
+    /// Whether stable serves because the store was silent for too long.
+    pub(super) is_stale: bool,
+    /// The problems that were last told.
+    pub(super) told: Vec<String>,
+}
+
+impl Joined {
+    /// The member that this Envoy is: another VM may have led it before. `seed`: random.
+    pub fn new(shared: &mut impl Shared, settings: &Settings, seed: u64) -> Self {
+        let mut life = Life(seed);
+        shared::update::<Life>(shared, &life_key(), |known| {
+            life = known.unwrap_or(Life(seed));
+            Some(life)
+        });
+        let member = Member::new(life, settings.clone(), seed);
+        Self { member, configured: None, is_stale: false, told: Vec::new() }
+    }
+
+    /// The call that is due.
+    pub fn poll_call(&mut self, clock: Clock) -> Option<Call> {
+        self.member.poll_call(clock)
+    }
+
+    /// What became of it.
+    pub fn answer(&mut self, answer: Answer, clock: Clock) {
+        self.member.answer(answer, clock);
+    }
+}
+
+/// A change made by a VM that does not lead, on its way to the one that does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Pending(Change);
+
+/// Prepares what is shared.
+pub fn prepare(shared: &mut impl Shared) {
+    shared::prepare(shared, &pending_key());
+}
+
+/// Leaves a change to the leading VM.
+pub fn leave(shared: &mut impl Shared, change: &Change) {
+    let change = Change { if_match: None, ..change.clone() };
+    shared::update::<Vec<Pending>>(shared, &pending_key(), |pending| {
+        let mut pending = pending.unwrap_or_default();
+        pending.push(Pending(change.clone()));
+        let surplus = pending.len().saturating_sub(MOST_PENDING);
+        pending.drain(..surplus);
+        Some(pending)
+    });
+}
+
+/// Takes the changes that other VMs have left.
+pub fn take(shared: &mut impl Shared) -> Vec<Change> {
+    let mut taken = Vec::new();
+    shared::update::<Vec<Pending>>(shared, &pending_key(), |pending| {
+        taken = pending.unwrap_or_default();
+        (!taken.is_empty()).then(Vec::new)
+    });
+    taken.into_iter().map(|Pending(change)| change).collect()
+}
+
+/// Has ticks be counted by the clock that people set, in all VMs of this Envoy and as long as its process lives.
+pub fn use_shared_clock(shared: &mut impl Shared) {
+    shared::write(shared, &clock_key(), &true);
+}
+
+/// Whether they are.
+pub fn uses_shared_clock(shared: &impl Shared) -> bool {
+    shared::read(shared, &clock_key()).unwrap_or(false)
+}
+
+/// Refuses what may not be done while the store is away: nothing moves up.
+///
+/// # Errors
+/// The store is away, and the command does not take back.
+pub fn refuse_while_away(
+    shared: &impl Shared,
+    record: &Record,
+    command: &Command,
+    clock: Clock,
+) -> Result<(), NotChanged> {
+    let Some(view) = view(shared).filter(|view| view.is_away) else { return Ok(()) };
+    let takes_back = match command {
+        Command::Abort | Command::Pause | Command::Trip(_) => true,
+        Command::Switch { active } => *active == record.program.stable,
+        Command::Weight(weights) => {
+            let in_force = record.run.in_force();
+            weights.iter().all(|(version, share)| in_force.get(version).is_some_and(|now| share <= now))
+        }
+        Command::Promote { .. } | Command::Resume | Command::Retry => false,
+    };
+    if takes_back {
+        return Ok(());
+    }
+    let seconds = clock.time.saturating_sub(view.heard) / 1_000;
+    let since = if view.heard == 0 { "yet".to_owned() } else { format!("for {seconds} s") };
+    Err(NotChanged::Refused(Refused(format!(
+        "the store has not answered {since}; until it does, only what takes back is obeyed: abort, pause, lower weights"
+    ))))
+}
+
+/// The fleet as the leading VM sees it; `None` without one.
+pub fn view(shared: &impl Shared) -> Option<View> {
+    shared::read(shared, &view_key())
+}
+
+/// Shows the fleet to the other VMs.
+pub(super) fn show(shared: &mut impl Shared, view: &View) {
+    shared::write(shared, &view_key(), view);
+}
+
+/// The fleet is left.
+pub(super) fn forget(shared: &mut impl Shared) {
+    if shared.read(&view_key()).is_some_and(|(bytes, _)| !bytes.is_empty()) {
+        shared::erase(shared, &view_key());
+    }
+}
+
+fn life_key() -> String {
+    shared::key("life")
+}
+
+fn pending_key() -> String {
+    shared::key("pending")
+}
+
+fn clock_key() -> String {
+    shared::key("clock")
+}
+
+fn view_key() -> String {
+    shared::key("fleet")
+}

@@ -1,0 +1,75 @@
+//! One member's own judge while the store is away.
+//!
+//! It goes on from the fleet's last evidence with its own counts, and needs as many times more evidence as the fleet has
+//! members: the average of what all of them find on their own is an e-value, so the chance that *any* of them takes a
+//! healthy candidate back stays within `false_alarm`. What it has found is kept over all outages of an attempt, for to
+//! begin anew would be another chance.
+
+use crate::analysis::judge::Judge;
+use crate::rollout::command::Command;
+use crate::rollout::event::{Action, Event};
+use crate::rollout::record::{Clock, Record};
+use crate::telemetry::ledger::Entry;
+
+/// The judge of one rollout.
+#[derive(Clone, Debug, Default)]
+pub struct Alone {
+    /// What was found in earlier outages, and in which attempt.
+    kept: Option<(u32, Judge)>,
+    /// The rollout as it would be with this member's counts alone. It is paused: nothing moves up.
+    fork: Option<Record>,
+}
+
+impl Alone {
+    /// The store is there: the fleet judges again.
+    pub fn end(&mut self) {
+        if let Some(fork) = self.fork.take() {
+            self.kept = Some((fork.run.attempt, fork.run.judge));
+        }
+    }
+
+    /// Judges what this member has counted. Returns the record and what happened when the candidate is taken back.
+    pub fn judge(
+        &mut self,
+        record: &Record,
+        members: usize,
+        (entries, known_before): (&[&Entry], u64),
+        clock: Clock,
+    ) -> Option<(Record, Event)> {
+        if self.fork.as_ref().is_some_and(|fork| fork.run.attempt != record.run.attempt) {
+            self.fork = None;
+        }
+        let fork = match &mut self.fork {
+            Some(fork) => fork,
+            None => self.fork.insert(begin(record, members, self.kept.take(), clock)?),
+        };
+        let events = fork.advance_blocks(entries, known_before, clock);
+        if !fork.is_taken_back() {
+            return None;
+        }
+        let event = events.into_iter().find(|event| event.action == Action::Rollback)?;
+        let fork = self.fork.take()?;
+        let mut taken_back = record.clone();
+        taken_back.run = fork.run;
+        // The fleet has not judged what was judged here, and will.
+        taken_back.run.judge.clone_from(&record.run.judge);
+        Some((taken_back, event))
+    }
+}
+
+/// The fork of a record that is judged; `None`: it is not.
+fn begin(record: &Record, members: usize, kept: Option<(u32, Judge)>, clock: Clock) -> Option<Record> {
+    let mut fork = record.clone();
+    let analysis = fork.program.analysis.as_mut()?;
+    #[allow(clippy::cast_precision_loss)] // hundreds
+    let members = members.max(1) as f64;
+    analysis.rules.threshold *= members;
+    if fork.is_taken_back() {
+        return None;
+    }
+    let _ = fork.command(Command::Pause, clock); // refused where nothing moves
+    if let Some((_, judge)) = kept.filter(|(attempt, _)| *attempt == record.run.attempt) {
+        fork.run.judge = judge;
+    }
+    Some(fork)
+}

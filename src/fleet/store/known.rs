@@ -1,0 +1,210 @@
+//! One rollout of a member: what the store has of it, and what counts here.
+
+use std::cmp::Ordering;
+use std::rc::Rc;
+
+use super::alone::Alone;
+use super::values::{Place, Read, Standing, Stored, run_of};
+use crate::rollout::change::{Change, NotChanged};
+use crate::rollout::event::Event;
+use crate::rollout::program::Program;
+use crate::rollout::record::{Clock, Record};
+
+/// Changes that wait for the store; of more the oldest are only in the record.
+const MOST_CHANGES: usize = 32;
+
+/// A change that was made here.
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// Random.
+    pub id: u64,
+    /// The attempt that it was about.
+    pub attempt: u32,
+    /// The change.
+    pub change: Change,
+}
+
+/// A rollout that this member is configured with.
+#[derive(Debug)]
+pub struct Known {
+    /// What it is to do, as this member is configured.
+    pub program: Rc<Program>,
+    /// The run of the program.
+    pub run: u64,
+    /// The program's fingerprint.
+    pub fingerprint: u64,
+    /// The revision of the store's record; 0: it has none. `None`: the store has not said.
+    pub revision: Option<u64>,
+    /// What counts: the store's record, or what is greater and has yet to be written there.
+    pub current: Option<Stored>,
+    /// The place of the greatest record that the store has had.
+    pub base: Place,
+    /// Whether `current` has yet to be written.
+    pub is_unstored: bool,
+    /// Changes made here since the store's record.
+    pub changes: Vec<Made>,
+    /// Another version of this software writes the record.
+    pub foreign: Option<Standing>,
+    /// The store's record cannot be read.
+    pub is_unreadable: bool,
+    /// What was known of it before there was a store: counted by another clock.
+    pub before: Option<Record>,
+    /// When evidence was last written.
+    pub written: u64,
+    /// The revision up to which events were handed out; `None`: nothing was.
+    pub announced: Option<u64>,
+    /// The standing that was handed out.
+    pub shown: Option<Standing>,
+    /// The judge while the store is away.
+    pub alone: Alone,
+}
+
+impl Known {
+    /// A rollout of which nothing is known.
+    #[must_use]
+    pub fn new(program: Rc<Program>) -> Self {
+        let (run, fingerprint) = (run_of(&program), program.fingerprint());
+        Self {
+            program,
+            run,
+            fingerprint,
+            revision: None,
+            current: None,
+            base: Place::default(),
+            is_unstored: false,
+            changes: Vec::new(),
+            foreign: None,
+            is_unreadable: false,
+            before: None,
+            written: 0,
+            announced: None,
+            shown: None,
+            alone: Alone::default(),
+        }
+    }
+
+    /// Takes over what the store has, at this revision.
+    pub fn read(&mut self, read: Read, revision: u64, clock: Clock) {
+        self.revision = Some(revision);
+        (self.foreign, self.is_unreadable) = (None, false);
+        match read {
+            Read::Whole(mut stored) => {
+                stored.record.wake(clock);
+                self.adopt(*stored, clock);
+            }
+            Read::Foreign(standing) => {
+                self.foreign = Some(standing);
+                self.is_unstored = false;
+            }
+            Read::Unreadable => {
+                // Who knows better writes it anew; who does not waits for another, or for a person.
+                self.is_unreadable = self.current.is_none();
+                self.is_unstored = self.current.is_some();
+            }
+        }
+    }
+
+    /// The store has no record.
+    pub fn miss(&mut self) {
+        self.revision = Some(0);
+        (self.foreign, self.is_unreadable) = (None, false);
+        self.is_unstored = self.current.is_some();
+    }
+
+    fn adopt(&mut self, stored: Stored, clock: Clock) {
+        let place = stored.place();
+        // The store has forgotten: it was restored from a backup.
+        let is_lesser = place < self.base;
+        self.base = self.base.max(place);
+        let Some(mine) = &mut self.current else {
+            self.current = Some(stored);
+            return;
+        };
+        match mine.order(&stored) {
+            Ordering::Equal => {
+                self.is_unstored = false;
+                self.changes.clear();
+            }
+            // A candidate that was taken back stays so, and another attempt owes nothing to the one before.
+            Ordering::Greater
+                if is_lesser
+                    || self.changes.is_empty()
+                    || mine.record.is_taken_back()
+                    || mine.record.run.attempt > stored.record.run.attempt =>
+            {
+                self.is_unstored = true;
+                let revision = stored.record.run.revision;
+                if mine.record.run.revision < revision {
+                    mine.record.run.revision = revision.saturating_add(1);
+                }
+            }
+            Ordering::Greater | Ordering::Less => self.advance(stored, clock),
+        }
+    }
+
+    /// Goes on from a record of the store. What was changed here is changed in it as well.
+    fn advance(&mut self, stored: Stored, clock: Clock) {
+        let changes = std::mem::take(&mut self.changes);
+        self.is_unstored = false;
+        let made = stored.made.clone();
+        self.current = Some(stored);
+        // The store's record may have it already: an answer was lost.
+        for Made { id, attempt, change } in changes.iter().filter(|one| !made.contains(&one.id)) {
+            // Of an older attempt it is over.
+            if self.current.as_ref().is_some_and(|mine| mine.record.run.attempt == *attempt) {
+                let _ = self.change(*id, change, clock); // it may not fit any more
+            }
+        }
+    }
+
+    /// Makes a change here.
+    ///
+    /// # Errors
+    /// It was not made.
+    #[inline(never)] // in the module once
+    pub fn change(&mut self, id: u64, change: &Change, clock: Clock) -> Result<Vec<Event>, NotChanged> {
+        let mine = self.current.as_mut().ok_or(NotChanged::Unknown)?;
+        let mut record = mine.record.clone();
+        let events = change.apply(&mut record, clock)?;
+        if record == mine.record {
+            return Ok(events);
+        }
+        let attempt = mine.record.run.attempt;
+        mine.record = record;
+        mine.generation = mine.generation.saturating_add(1);
+        mine.add(events.clone());
+        mine.made.push(id);
+        let surplus = mine.made.len().saturating_sub(MOST_CHANGES);
+        mine.made.drain(..surplus);
+        self.is_unstored = true;
+        self.changes.push(Made { id, attempt, change: Change { if_match: None, ..change.clone() } });
+        let surplus = self.changes.len().saturating_sub(MOST_CHANGES);
+        self.changes.drain(..surplus);
+        Ok(events)
+    }
+
+    /// What this member found on its own.
+    pub fn take_back(&mut self, record: Record, event: Event) {
+        let Some(mine) = &mut self.current else { return };
+        mine.record = record;
+        mine.generation = mine.generation.saturating_add(1);
+        mine.add(vec![event]);
+        self.is_unstored = true;
+    }
+
+    /// The record with which the rollout begins, once the store has said that there is none.
+    #[must_use]
+    pub fn begin(&self, clock: Clock) -> Stored {
+        let program = Program::clone(&self.program);
+        if let Some(mut record) = self.before.clone() {
+            record.change_clock(clock);
+            record.push(&program, clock);
+            record.wake(clock);
+            return Stored { record, ..Stored::default() };
+        }
+        let (record, events) = Record::begin(program, clock);
+        let mut stored = Stored { record, ..Stored::default() };
+        stored.add(events);
+        stored
+    }
+}

@@ -1,0 +1,917 @@
+//! One member of a fleet, as its leading VM has it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+use fastrand::Rng;
+
+use super::call::{Answer, Call, Failure, Item, Range};
+use super::known::Known;
+use super::pool::{BEAT_EVERY, GONE, Heard, MOST_MEMBERS, Pool, blocks};
+use super::values::{self, Configured, KEPT_EVENTS, Lead, Life, Standing, Stored, Told};
+use super::view::View;
+use crate::analysis::user_set;
+use crate::fleet::effect::Question;
+use crate::rollout::change::{Change, NotChanged};
+use crate::rollout::event::Event;
+use crate::rollout::program::Program;
+use crate::rollout::ready;
+use crate::rollout::record::{Clock, Record};
+use crate::telemetry::ledger::Entry;
+
+/// Nanoseconds between two readings of what others have written.
+const READ_EVERY: u64 = 250_000_000;
+/// Nanoseconds between what members have told and the leader's reading of it.
+const ROUND_AFTER: u64 = 150_000_000;
+/// Nanoseconds after which an answer is not waited for any more: a push may have lost it.
+const LOST: u64 = 8_000_000_000;
+/// Nanoseconds after which everything is read again, and not only what is newer.
+const READ_ALL_EVERY: u64 = 10_000_000_000;
+/// Nanoseconds after which evidence is written although nothing has happened.
+const WRITE_EVIDENCE_EVERY: u64 = 5_000_000_000;
+/// Periods without a sign of who leads after which another member does.
+const PATIENCE: u64 = 3;
+/// Nanoseconds that a new leader, and one that was cut off, waits until all have told what was missed.
+const GRACE: u64 = 2_000_000_000;
+/// Nanoseconds after which a decision that was not written is made again.
+const STALE: u64 = 2_000_000_000;
+/// Records in one call. A transaction of etcd has 128 operations at most, and two for each record.
+const MOST_RECORDS: usize = 40;
+/// Bytes in one call, of etcd's 1.5 MiB.
+const MOST_BYTES: usize = 768 << 10;
+/// Ticks by which two clocks differ that do not count from the same time.
+const OTHER_CLOCK: u64 = 30 * 24 * 3_600;
+/// Ticks of each rollout that a member tells.
+const MOST_TOLD: usize = 60;
+
+/// How a fleet is set up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// The fleet's name.
+    pub fleet: String,
+    /// Nanoseconds between two reports.
+    pub period: u64,
+    /// Nanoseconds without an answer of the store after which stable serves.
+    pub stale_after: Option<u64>,
+}
+
+/// What has become of a rollout.
+#[derive(Clone, Debug, PartialEq)]
+pub struct News {
+    /// The rollout.
+    pub rollout: String,
+    /// What counts from now on.
+    pub counts: Counts,
+    /// What happened, oldest first.
+    pub events: Vec<Event>,
+    /// Whether it happened before this member knew the rollout.
+    pub is_history: bool,
+}
+
+/// How a rollout is routed and counted.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Counts {
+    /// By this record.
+    Record(Box<Record>),
+    /// By what another version of this software has written.
+    Standing(Standing),
+}
+
+/// A member.
+pub struct Member {
+    life: Life,
+    settings: Settings,
+    rng: Rng,
+    known: BTreeMap<String, Known>,
+    /// Sets of users by name, of the records that this member judges.
+    shelf: HashMap<u64, Vec<u8>>,
+    /// Those that no record names any more.
+    unshelved: Vec<u64>,
+    flight: Option<Flight>,
+    /// The revision up to which everything was read, since it was last read in full.
+    seen: u64,
+    /// When everything was last read; `None`: it has to be.
+    read_all: Option<u64>,
+    next_read: u64,
+    /// When the store last answered, and milliseconds since the epoch then.
+    heard: Option<(u64, u64)>,
+    /// When it was first asked.
+    began: u64,
+    failure: Option<Failure>,
+    configured: Configured,
+    is_configured_told: bool,
+    /// What is to be told, and whether that is due.
+    told: Told,
+    is_told_due: bool,
+    /// When something was last told, and whether it was nothing.
+    told_at: u64,
+    was_idle: bool,
+    lead: Lead,
+    /// The revision of the lead; 0: there is none. `None`: the store has not said.
+    lead_revision: Option<u64>,
+    lead_is_foreign: bool,
+    /// Since when it has been seen unchanged.
+    lead_since: Option<u64>,
+    /// Nanoseconds of patience beyond the others', lest all take the lead at once.
+    jitter: u64,
+    leads: bool,
+    /// Until then nothing is closed.
+    hold_until: u64,
+    members: BTreeMap<Life, Heard>,
+    /// What members have, by life, whether they were heard of or not.
+    configurations: BTreeMap<Life, Configured>,
+    /// The revision up to which they were read.
+    configurations_seen: u64,
+    next_round: u64,
+    round: Option<Round>,
+    /// What candidates have answered whether they are ready, and what is to be asked once it is written.
+    heard_ready: BTreeMap<String, ready::Answer>,
+    asked: Vec<Question>,
+}
+
+/// What was decided by a leader, and not written yet.
+#[derive(Debug, Default)]
+struct Round {
+    at: u64,
+    /// What the round has made of rollouts, and of which generation.
+    records: BTreeMap<String, (u64, Stored)>,
+    lead: Lead,
+}
+
+/// A call that is under way.
+#[derive(Debug)]
+struct Flight {
+    since: u64,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// What was read: whether everything, whether for a round, and whether the configuration was told.
+    Read { all: bool, round: bool, told: bool, configured: bool },
+    /// What was written.
+    Write { records: Vec<(String, Stored, usize)>, lead: Option<Lead> },
+}
+
+impl Member {
+    /// A member. `life` and `seed`: random.
+    #[must_use]
+    pub fn new(life: Life, settings: Settings, seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let jitter = rng.u64(..=settings.period.max(1));
+        Self {
+            life,
+            settings,
+            rng,
+            known: BTreeMap::new(),
+            shelf: HashMap::new(),
+            unshelved: Vec::new(),
+            flight: None,
+            seen: 0,
+            read_all: None,
+            next_read: 0,
+            heard: None,
+            began: u64::MAX,
+            failure: None,
+            configured: Configured::default(),
+            is_configured_told: false,
+            told: Told::default(),
+            is_told_due: false,
+            told_at: 0,
+            was_idle: true,
+            lead: Lead::default(),
+            lead_revision: None,
+            lead_is_foreign: false,
+            lead_since: None,
+            jitter,
+            leads: false,
+            hold_until: 0,
+            members: BTreeMap::new(),
+            configurations: BTreeMap::new(),
+            configurations_seen: 0,
+            next_round: 0,
+            round: None,
+            heard_ready: BTreeMap::new(),
+            asked: Vec::new(),
+        }
+    }
+
+    /// How the fleet is set up.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// This member.
+    #[must_use]
+    pub fn life(&self) -> Life {
+        self.life
+    }
+
+    /// Whether it leads.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.leads
+    }
+
+    /// Takes over which rollouts this member is configured with. `before`: what was known of a rollout before there was a
+    /// store.
+    pub fn configure<'p>(
+        &mut self,
+        programs: impl Iterator<Item = (&'p str, &'p Program)>,
+        before: impl Fn(&str) -> Option<Record>,
+        clock: Clock,
+    ) {
+        let mut old = std::mem::take(&mut self.known);
+        self.configured = Configured { version: crate::VERSION.to_owned(), programs: Vec::new() };
+        for (name, program) in programs {
+            let mut new = Known::new(Rc::new(program.clone()));
+            self.configured.programs.push((name.to_owned(), new.run, new.fingerprint));
+            new = match old.remove(name) {
+                Some(known) if known.run == new.run => {
+                    Known { program: new.program, fingerprint: new.fingerprint, shown: None, ..known }
+                }
+                _ => {
+                    self.read_all = None;
+                    let record = before(name).filter(|record| values::run_of(&record.program) == new.run);
+                    match record {
+                        // Another VM of this Envoy has led it, and may not have come to write what it knew.
+                        Some(record) if record.closed_through.abs_diff(clock.tick()) < OTHER_CLOCK => {
+                            if record.is_taken_back() {
+                                new.announced = Some(record.run.revision);
+                                new.current = Some(Stored { record, ..Stored::default() });
+                            }
+                        }
+                        record => new.before = record,
+                    }
+                    new
+                }
+            };
+            self.known.insert(name.to_owned(), new);
+        }
+        (self.is_configured_told, self.round) = (false, None);
+    }
+
+    /// What counts of a rollout.
+    #[must_use]
+    pub fn record(&self, rollout: &str) -> Option<&Record> {
+        self.known.get(rollout)?.current.as_ref().map(|stored| &stored.record)
+    }
+
+    /// Makes a change here, and has it written.
+    ///
+    /// # Errors
+    /// It was not made.
+    pub fn command(&mut self, change: &Change, clock: Clock) -> Result<Vec<Event>, NotChanged> {
+        let id = self.rng.u64(1..);
+        let known = self.known.get_mut(&change.rollout).ok_or(NotChanged::Unknown)?;
+        known.change(id, change, clock)
+    }
+
+    /// What was reported here at this tick. Returns what this member finds on its own, where the store is away.
+    pub fn tell(&mut self, known_before: u64, rollouts: Vec<(String, Vec<Entry>)>, clock: Clock) {
+        let mut told = Told { time: clock.time, known_before, rollouts: Vec::new() };
+        for (rollout, entries) in rollouts {
+            let judged = self.record(&rollout).map_or(0, |record| record.closed_through);
+            let mut entries: Vec<Entry> = blocks(&entries);
+            entries.retain(|entry| entry.tick > judged);
+            let surplus = entries.len().saturating_sub(MOST_TOLD);
+            entries.drain(..surplus);
+            if !entries.is_empty() {
+                told.rollouts.push((rollout, entries));
+            }
+        }
+        self.told = told;
+        let elapsed = clock.uptime.saturating_sub(self.told_at);
+        // A little less than a period: ticks come when they come.
+        let is_time = elapsed.saturating_add(clock.length / 4) >= self.settings.period;
+        let is_idle = self.told.rollouts.is_empty();
+        self.is_told_due |= if is_idle && self.was_idle { elapsed >= BEAT_EVERY } else { is_time };
+        if self.is_told_due && self.leads {
+            self.next_round = clock.uptime.saturating_add(ROUND_AFTER);
+        }
+        if self.is_away(clock) { self.judge_alone(clock) } else { self.end_alone() }
+    }
+
+    /// Whether the store has not answered for so long that this member acts on its own.
+    #[must_use]
+    pub fn is_away(&self, clock: Clock) -> bool {
+        let patience = self.settings.period.saturating_mul(PATIENCE).saturating_add(GRACE);
+        self.heard.is_none_or(|(at, _)| clock.uptime.saturating_sub(at) > patience)
+    }
+
+    /// What was wrong with the last call.
+    #[must_use]
+    pub fn failure(&self) -> Option<Failure> {
+        self.failure
+    }
+
+    /// Whether the store has not answered for so long that stable is to serve.
+    #[must_use]
+    pub fn is_stale(&self, clock: Clock) -> bool {
+        self.settings.stale_after.is_some_and(|stale_after| self.age(clock) > stale_after)
+    }
+
+    fn judge_alone(&mut self, clock: Clock) {
+        let members = self.lead.members.iter().filter(|member| member.left_out.is_none()).count();
+        let told = &self.told;
+        for (rollout, entries) in &told.rollouts {
+            let Some(known) = self.known.get_mut(rollout) else { continue };
+            let Some(mine) = &known.current else { continue };
+            // Where users are judged, who leads has those that have failed already.
+            if mine.record.shelved().any(|name| !self.shelf.contains_key(&name)) || known.foreign.is_some() {
+                continue;
+            }
+            let entries: Vec<&Entry> = entries.iter().collect();
+            let found = known.alone.judge(&mine.record, members, (&entries, told.known_before), clock);
+            if let Some((record, event)) = found {
+                known.take_back(record, event);
+            }
+        }
+    }
+
+    fn end_alone(&mut self) {
+        self.known.values_mut().for_each(|known| known.alone.end());
+    }
+
+    /// What has changed since the last call.
+    pub fn poll_news(&mut self) -> Vec<News> {
+        let mut news = Vec::new();
+        for (rollout, known) in &mut self.known {
+            if let Some(standing) = &known.foreign {
+                if known.shown.as_ref() != Some(standing) {
+                    known.shown = Some(standing.clone());
+                    let counts = Counts::Standing(standing.clone());
+                    news.push(News {
+                        rollout: rollout.clone(),
+                        counts,
+                        events: Vec::new(),
+                        is_history: false,
+                    });
+                }
+                continue;
+            }
+            let Some(stored) = &known.current else { continue };
+            let standing = stored.standing();
+            if known.shown.as_ref() == Some(&standing) {
+                continue;
+            }
+            let from = known.announced;
+            let is_new = |(revision, _): &&(u64, Event)| from.is_none_or(|from| *revision > from);
+            let events = stored.events.iter().filter(is_new).map(|(_, event)| event.clone()).collect();
+            known.announced = Some(standing.revision);
+            known.shown = Some(standing);
+            let counts = Counts::Record(Box::new(stored.record.clone()));
+            news.push(News { rollout: rollout.clone(), counts, events, is_history: from.is_none() });
+        }
+        news
+    }
+
+    /// A candidate has answered whether it is ready, or has not.
+    pub fn hear(&mut self, rollout: &str, answer: ready::Answer) {
+        self.heard_ready.insert(rollout.to_owned(), answer);
+    }
+
+    /// What candidates are to be asked.
+    pub fn poll_questions(&mut self) -> Vec<Question> {
+        if self.round.is_some() || self.flight.is_some() {
+            Vec::new()
+        } else {
+            std::mem::take(&mut self.asked)
+        }
+    }
+
+    /// Hands out everything once more.
+    pub fn show_all(&mut self) {
+        self.known.values_mut().for_each(|known| known.shown = None);
+    }
+
+    /// Nanoseconds since the store last answered; since it was first asked if it never did.
+    #[must_use]
+    pub fn age(&self, clock: Clock) -> u64 {
+        clock.uptime.saturating_sub(self.heard.map_or(self.began, |(at, _)| at))
+    }
+
+    /// Events up to this revision are known here already.
+    pub fn announced(&mut self, rollout: &str) {
+        if let Some(known) = self.known.get_mut(rollout) {
+            let revision = known.current.as_ref().map(|stored| stored.record.run.revision);
+            known.announced = known.announced.max(revision);
+        }
+    }
+
+    /// The call that is due, if none is under way. What comes of it goes to [`Member::answer`].
+    pub fn poll_call(&mut self, clock: Clock) -> Option<Call> {
+        self.began = self.began.min(clock.uptime);
+        if let Some(flight) = &self.flight {
+            if clock.uptime.saturating_sub(flight.since) < LOST && flight.since <= clock.uptime {
+                return None;
+            }
+            self.answer(Answer::Failed(Failure::Timeout), clock);
+        }
+        let (call, kind) = self.writing(clock).or_else(|| self.reading(clock))?;
+        self.flight = Some(Flight { since: clock.uptime, kind });
+        Some(call)
+    }
+
+    /// Nanoseconds until a call may be due.
+    #[must_use]
+    pub fn next_call(&self, clock: Clock) -> u64 {
+        if self.flight.is_some() {
+            READ_EVERY
+        } else {
+            self.next_read.saturating_sub(clock.uptime).min(READ_EVERY)
+        }
+    }
+
+    /// What became of the call that was under way.
+    pub fn answer(&mut self, answer: Answer, clock: Clock) {
+        let Some(flight) = self.flight.take() else { return };
+        match answer {
+            Answer::Failed(failure) => {
+                self.failure = Some(failure);
+                self.stop_leading_until_read();
+                // At once would be a storm, later would be late.
+                self.next_read = clock.uptime.saturating_add(READ_EVERY);
+                if let Kind::Read { told: true, .. } = flight.kind {
+                    self.is_told_due = true;
+                }
+            }
+            Answer::Refused => {
+                self.note_heard(clock);
+                self.stop_leading_until_read();
+                self.next_read = clock.uptime;
+            }
+            Answer::Done { revision, items } => {
+                self.failure = None;
+                match flight.kind {
+                    Kind::Read { all, round, told, configured } => {
+                        if told {
+                            (self.told_at, self.was_idle) = (clock.uptime, self.told.rollouts.is_empty());
+                        }
+                        self.is_configured_told |= configured;
+                        self.has_read((revision, items), (all, round), clock);
+                    }
+                    Kind::Write { records, lead } => self.has_written(revision, records, lead, clock),
+                }
+            }
+        }
+    }
+
+    fn note_heard(&mut self, clock: Clock) {
+        if self.is_away(clock) && self.heard.is_some() {
+            self.hold(clock);
+        }
+        self.heard = Some((clock.uptime, clock.time));
+    }
+
+    /// What was decided may be wrong by now: everything is read before anything is decided.
+    fn stop_leading_until_read(&mut self) {
+        (self.read_all, self.round, self.lead_since) = (None, None, None);
+    }
+
+    fn hold(&mut self, clock: Clock) {
+        let grace = GRACE.saturating_add(self.settings.period);
+        self.hold_until = clock.uptime.saturating_add(grace);
+    }
+
+    fn key(&self, rest: &str) -> String {
+        format!("/changeover/{}/{rest}", self.settings.fleet)
+    }
+
+    fn record_key(&self, rollout: &str, run: u64) -> String {
+        self.key(&format!("r/{rollout}/{run:016x}"))
+    }
+
+    fn reading(&mut self, clock: Clock) -> Option<(Call, Kind)> {
+        let round = self.leads && clock.uptime >= self.next_round;
+        let is_due = clock.uptime >= self.next_read
+            || self.next_read.saturating_sub(clock.uptime) > LOST
+            || (self.failure.is_none() && (self.is_told_due || round));
+        if !is_due {
+            return None;
+        }
+        let is_old = |at: u64| clock.uptime.saturating_sub(at) >= READ_ALL_EVERY || at > clock.uptime;
+        let all = self.read_all.is_none_or(is_old);
+        let newer_than = if all { 0 } else { self.seen };
+        let mut call = Call::default();
+        let told = std::mem::take(&mut self.is_told_due) && !self.known.is_empty();
+        if told {
+            self.told.time = clock.time;
+            call.put.push((self.key(&format!("m/{}", self.life.name())), values::encode(&self.told)));
+        }
+        let configured = !self.is_configured_told && !self.known.is_empty();
+        if configured {
+            let key = self.key(&format!("c/{}", self.life.name()));
+            call.put.push((key, values::encode(&self.configured)));
+        }
+        let prefix = |rest: &str, newer_than| Range { key: self.key(rest), is_prefix: true, newer_than };
+        call.read.push(prefix("r/", newer_than));
+        call.read.push(Range { key: self.key("lead"), is_prefix: false, newer_than });
+        if round {
+            call.read.push(prefix("m/", 0));
+            call.read.push(prefix("c/", self.configurations_seen));
+            let named = self.known.values().filter_map(|known| known.current.as_ref());
+            let is_missing =
+                named.flat_map(|stored| stored.record.shelved()).any(|name| !self.shelf.contains_key(&name));
+            if is_missing {
+                call.read.push(prefix("u/", 0));
+            }
+            self.next_round = clock.uptime.saturating_add(self.settings.period);
+        }
+        self.next_read = clock.uptime.saturating_add(READ_EVERY);
+        Some((call, Kind::Read { all, round, told, configured }))
+    }
+
+    fn has_read(
+        &mut self,
+        (revision, items): (u64, Vec<Vec<Item>>),
+        (all, round): (bool, bool),
+        clock: Clock,
+    ) {
+        if revision < self.seen {
+            // The store was restored: what is newer than this says nothing.
+            (self.seen, self.configurations_seen, self.next_read) = (0, 0, clock.uptime);
+            self.stop_leading_until_read();
+            self.known.values_mut().for_each(|known| known.revision = None);
+            self.lead_revision = None;
+            return;
+        }
+        self.note_heard(clock);
+        let mut items = items.into_iter();
+        self.read_records(items.next().unwrap_or_default(), all, clock);
+        self.read_lead(items.next().unwrap_or_default(), all, clock);
+        self.seen = revision;
+        if all {
+            self.read_all = Some(clock.uptime);
+        }
+        if round {
+            let reports = items.next().unwrap_or_default();
+            self.read_members(reports, items.next().unwrap_or_default(), clock);
+            self.configurations_seen = revision;
+            for item in items.next().unwrap_or_default() {
+                let name = item.key.rsplit('/').next().and_then(Life::of);
+                name.into_iter().for_each(|name| drop(self.shelf.insert(name.0, item.value.clone())));
+            }
+            if self.leads {
+                self.make_round(clock);
+            }
+        }
+    }
+
+    fn read_records(&mut self, items: Vec<Item>, all: bool, clock: Clock) {
+        let prefix = self.key("r/");
+        let mut found: HashMap<String, Item> = HashMap::new();
+        for item in items {
+            let Some((rollout, run)) = item.key.strip_prefix(&prefix).and_then(|rest| rest.split_once('/'))
+            else {
+                continue;
+            };
+            let Some(Life(run)) = Life::of(run) else { continue };
+            if self.known.get(rollout).is_some_and(|known| known.run == run) {
+                found.insert(rollout.to_owned(), item);
+            }
+        }
+        for (rollout, known) in &mut self.known {
+            match found.remove(rollout) {
+                Some(item) if all || known.revision != Some(item.revision) || known.is_unstored => {
+                    known.read(Stored::decode(&item.value), item.revision, clock);
+                }
+                Some(_) => {}
+                None if all => known.miss(),
+                None => {}
+            }
+        }
+    }
+
+    fn read_lead(&mut self, items: Vec<Item>, all: bool, clock: Clock) {
+        match items.into_iter().next() {
+            Some(item) => {
+                let lead: Option<Lead> = values::decode(&item.value);
+                if self.lead_revision != Some(item.revision) {
+                    (self.lead_revision, self.lead_since) = (Some(item.revision), Some(clock.uptime));
+                }
+                self.lead_is_foreign = values::is_foreign(&item.value);
+                let was_leading = self.leads;
+                self.leads = lead.as_ref().is_some_and(|lead| lead.life == self.life);
+                if self.leads && !was_leading {
+                    self.hold(clock);
+                }
+                self.lead = lead.unwrap_or_default();
+            }
+            None if all => {
+                (self.lead_revision, self.leads, self.lead_is_foreign) = (Some(0), false, false);
+                self.lead_since = None;
+            }
+            None => {}
+        }
+        self.lead_since.get_or_insert(clock.uptime);
+    }
+
+    fn read_members(&mut self, reports: Vec<Item>, configurations: Vec<Item>, clock: Clock) {
+        let life_of = |item: &Item| item.key.rsplit('/').next().and_then(Life::of);
+        for item in configurations {
+            if let (Some(life), Some(configured)) = (life_of(&item), values::decode(&item.value)) {
+                self.configurations.insert(life, configured);
+            }
+        }
+        let mut present = Vec::new();
+        for item in reports.into_iter().take(MOST_MEMBERS) {
+            let Some(life) = life_of(&item) else { continue };
+            present.push(life);
+            let heard = self.members.entry(life).or_default();
+            if heard.revision != item.revision {
+                let told: Option<Told> = values::decode(&item.value);
+                let time = told.as_ref().map(|told| i64::try_from(told.time).unwrap_or(0));
+                // Of one that was there before it is not known when it was written.
+                let time = time.filter(|_| heard.revision != 0 || self.configurations_seen != 0);
+                let ahead = time.map(|time| time.saturating_sub_unsigned(clock.time));
+                *heard = Heard { revision: item.revision, at: clock.uptime, ahead, told, configured: None };
+            }
+        }
+        self.members.retain(|life, _| present.contains(life));
+        self.configurations.retain(|life, _| present.contains(life));
+        for (life, heard) in &mut self.members {
+            heard.configured = self.configurations.get(life).cloned();
+        }
+    }
+
+    /// The program of a rollout's run that most members have; of several the one in force, or the greatest.
+    fn majority(&self, rollout: &str, run: u64, in_force: u64) -> u64 {
+        let mut votes: BTreeMap<u64, u64> = BTreeMap::new();
+        for member in &self.lead.members {
+            let programs = self.configurations.get(&member.life).filter(|_| member.left_out.is_none());
+            let program = programs.and_then(|configured| {
+                configured.programs.iter().find(|(name, of, _)| name == rollout && *of == run)
+            });
+            if let Some((_, _, fingerprint)) = program {
+                let votes = votes.entry(*fingerprint).or_default();
+                *votes = votes.saturating_add(1);
+            }
+        }
+        let most = votes.into_iter().max_by_key(|(program, votes)| (*votes, *program == in_force, *program));
+        most.map_or(in_force, |(program, _)| program)
+    }
+
+    /// Judges what all have counted.
+    #[inline(never)] // in the module once
+    fn make_round(&mut self, clock: Clock) {
+        let mut pool = Pool::of(&self.members, &self.lead, self.settings.period, clock);
+        let is_held = pool.is_blind || clock.uptime < self.hold_until;
+        let mut lead = Lead {
+            life: self.life,
+            beat: self.lead.beat.saturating_add(1),
+            floor: self.lead.floor,
+            members: std::mem::take(&mut pool.members),
+        };
+        if !is_held {
+            lead.floor = lead.floor.max(pool.known_before);
+        }
+        self.lead.members.clone_from(&lead.members);
+        let mut round = Round { at: clock.uptime, records: BTreeMap::new(), lead };
+        let names: Vec<String> = if is_held { Vec::new() } else { self.known.keys().cloned().collect() };
+        for name in names {
+            let entries = pool.take(&name);
+            if let Some(advanced) = self.advance(&name, &entries, pool.known_before, (pool.clock, clock)) {
+                round.records.insert(name, advanced);
+            }
+        }
+        self.round = Some(round);
+    }
+
+    fn advance(
+        &mut self,
+        name: &str,
+        entries: &[Entry],
+        known_before: u64,
+        (fleet, clock): (Clock, Clock),
+    ) -> Option<(u64, Stored)> {
+        let known = self.known.get(name)?;
+        let mine = known.current.as_ref().filter(|_| !known.is_unstored && known.foreign.is_none())?;
+        let heard = self.heard_ready.remove(name);
+        let is_pushed = mine.record.fingerprint != known.fingerprint
+            && self.majority(name, known.run, mine.record.fingerprint) == known.fingerprint;
+        let asks = mine.record.is_to_ask(fleet);
+        if !is_pushed && entries.is_empty() && heard.is_none() && !asks && !mine.record.is_due(fleet) {
+            return None;
+        }
+        let mut new = mine.clone();
+        heard.into_iter().for_each(|answer| new.record.hear(answer));
+        let mut shelf = Shelf { bulks: &mut self.shelf, rng: &mut self.rng };
+        new.record.fetch(&shelf);
+        let mut events = if is_pushed { new.record.push(&known.program, fleet) } else { Vec::new() };
+        let entries: Vec<&Entry> = entries.iter().collect();
+        events.extend(new.record.advance_blocks(&entries, known_before, fleet));
+        let question = new.record.ask(fleet);
+        new.record.put(&mut shelf);
+        let must_be_written = is_pushed || heard.is_some() || question.is_some();
+        let is_time = clock.uptime.saturating_sub(known.written) >= WRITE_EVIDENCE_EVERY;
+        let is_routed_alike = new.record.head(name).routes_like(&mine.record.head(name));
+        if new.record == mine.record || (events.is_empty() && !is_time && is_routed_alike && !must_be_written)
+        {
+            // What was not written is judged again from the same counts, with the same result.
+            let kept: Vec<u64> = mine.record.shelved().collect();
+            let dropped = new.record.shelved().filter(|name| !kept.contains(name)).collect::<Vec<_>>();
+            dropped.iter().for_each(|name| drop(self.shelf.remove(name)));
+            return None;
+        }
+        self.asked.extend(question.map(|(ready, asked)| Question { rollout: name.to_owned(), ready, asked }));
+        let generation = mine.generation;
+        new.generation = generation.saturating_add(1);
+        new.add(events);
+        Some((generation, new))
+    }
+
+    fn writing(&mut self, clock: Clock) -> Option<(Call, Kind)> {
+        // Before anything is written, everything is read.
+        self.read_all?;
+        let is_stale =
+            |round: &Round| clock.uptime.saturating_sub(round.at) > STALE || round.at > clock.uptime;
+        if self.round.as_ref().is_some_and(is_stale) {
+            (self.round, self.read_all) = (None, None);
+            return None;
+        }
+        let mut call = Call::default();
+        let (mut records, mut bytes) = (Vec::new(), 0_usize);
+        let mut round = self.round.take();
+        for (name, known) in &self.known {
+            if records.len() >= MOST_RECORDS || bytes >= MOST_BYTES {
+                break;
+            }
+            let Some(revision) = known.revision.filter(|_| known.foreign.is_none()) else { continue };
+            let advanced = round.as_mut().and_then(|round| round.records.remove(name));
+            let new = match (&known.current, advanced) {
+                (Some(mine), _) if known.is_unstored => mine.clone(),
+                (Some(mine), Some((generation, new))) if mine.generation == generation => new,
+                (None, _) if revision == 0 => {
+                    let mut new = known.begin(clock);
+                    new.record.secret = [self.rng.u64(1..), self.rng.u64(..)];
+                    new
+                }
+                _ => continue,
+            };
+            let (key, value) = (self.record_key(name, known.run), new.encode());
+            bytes = bytes.saturating_add(value.len());
+            call.when.push((key.clone(), revision));
+            call.put.push((key, value));
+            let named_before: Vec<u64> =
+                known.current.iter().flat_map(|mine| mine.record.shelved()).collect();
+            for name in new.record.shelved().filter(|name| !named_before.contains(name)) {
+                if let Some(bulk) = self.shelf.get(&name) {
+                    bytes = bytes.saturating_add(bulk.len());
+                    call.put.push((self.key(&format!("u/{name:016x}")), bulk.clone()));
+                }
+            }
+            records.push((name.clone(), new, known.changes.len()));
+        }
+        // What did not fit goes into the next call.
+        let is_rest = round.as_ref().is_some_and(|round| !round.records.is_empty());
+        let mut lead = None;
+        if let (Some(revision), true) = (self.lead_revision, self.leads) {
+            if let Some(round) = &round {
+                call.when.push((self.key("lead"), revision));
+                if !is_rest {
+                    lead = Some(round.lead.clone());
+                    call.delete = self.leftovers(clock);
+                }
+            }
+        } else if self.may_take_the_lead(clock) {
+            call.when.push((self.key("lead"), self.lead_revision.unwrap_or(0)));
+            let beat = self.lead.beat.saturating_add(1);
+            lead = Some(Lead { life: self.life, beat, ..self.lead.clone() });
+        }
+        if let Some(lead) = &lead {
+            call.put.push((self.key("lead"), values::encode(lead)));
+        }
+        self.round = round.filter(|_| is_rest);
+        if call.put.is_empty() {
+            return None;
+        }
+        Some((call, Kind::Write { records, lead }))
+    }
+
+    fn may_take_the_lead(&self, clock: Clock) -> bool {
+        let is_able = !self.known.is_empty() && !self.known.values().any(|known| known.foreign.is_some());
+        let Some(revision) = self.lead_revision.filter(|_| is_able) else { return false };
+        let patience = if self.lead_is_foreign {
+            GONE
+        } else {
+            self.settings.period.saturating_mul(PATIENCE).saturating_add(self.jitter)
+        };
+        let silence = self.lead_since.map_or(0, |since| clock.uptime.saturating_sub(since));
+        revision == 0 || silence >= patience
+    }
+
+    /// Keys that nobody needs any more: of members that are gone, and of sets of users that were replaced.
+    fn leftovers(&mut self, clock: Clock) -> Vec<String> {
+        const MOST: usize = 16;
+        let gone = self.members.iter().filter(|(_, heard)| clock.uptime.saturating_sub(heard.at) > GONE);
+        let gone: Vec<Life> =
+            gone.map(|(life, _)| *life).filter(|life| *life != self.life).take(MOST).collect();
+        let mut keys = Vec::new();
+        for life in gone {
+            keys.push(self.key(&format!("m/{}", life.name())));
+            keys.push(self.key(&format!("c/{}", life.name())));
+        }
+        let rest = self.unshelved.len().saturating_sub(MOST);
+        let unshelved = self.unshelved.split_off(rest);
+        keys.extend(unshelved.into_iter().map(|name| self.key(&format!("u/{name:016x}"))));
+        keys
+    }
+
+    fn has_written(
+        &mut self,
+        revision: u64,
+        records: Vec<(String, Stored, usize)>,
+        lead: Option<Lead>,
+        clock: Clock,
+    ) {
+        self.note_heard(clock);
+        for (name, stored, changes) in records {
+            let Some(known) = self.known.get_mut(&name) else { continue };
+            let before: Vec<u64> = known.current.iter().flat_map(|mine| mine.record.shelved()).collect();
+            let named: Vec<u64> = stored.record.shelved().collect();
+            for name in before.into_iter().filter(|name| !named.contains(name)) {
+                self.shelf.remove(&name);
+                self.unshelved.push(name);
+            }
+            // What was changed while it was under way is changed in it as well.
+            let later = known.changes.split_off(changes.min(known.changes.len()));
+            known.changes.clear();
+            (known.revision, known.written, known.is_unstored) = (Some(revision), clock.uptime, false);
+            let taken_back = known.current.take().filter(|mine| {
+                later.is_empty()
+                    && mine.record.is_taken_back()
+                    && !stored.record.is_taken_back()
+                    && mine.record.run.attempt == stored.record.run.attempt
+            });
+            known.base = known.base.max(stored.place());
+            (known.current, known.before) = (Some(stored), None);
+            if let Some(mine) = taken_back {
+                (known.current, known.is_unstored) = (Some(mine), true);
+            }
+            for one in later {
+                let _ = known.change(one.id, &one.change, clock); // it may not fit any more
+            }
+        }
+        if let Some(lead) = lead {
+            if !self.leads {
+                // The first one of a fleet has nobody to wait for.
+                if lead.floor > 0 {
+                    self.hold(clock);
+                }
+                (self.leads, self.next_round) = (true, clock.uptime);
+                self.members.clear();
+                self.configurations.clear();
+                self.configurations_seen = 0;
+            }
+            self.lead = lead;
+            self.lead_since = Some(clock.uptime);
+            self.lead_is_foreign = false;
+            self.lead_revision = Some(revision);
+        }
+    }
+
+    /// What people see of it.
+    #[must_use]
+    pub fn view(&self, clock: Clock) -> View {
+        let names = |is: fn(&Known) -> bool| {
+            self.known
+                .iter()
+                .filter(|(_, known)| is(known))
+                .map(|(name, _)| name.clone())
+                .take(KEPT_EVENTS)
+                .collect()
+        };
+        View {
+            life: self.life,
+            fleet: self.settings.fleet.clone(),
+            heard: self.heard.map_or(0, |(_, time)| time),
+            is_away: self.is_away(clock),
+            failure: self.failure,
+            unreadable: names(|known| known.is_unreadable),
+            foreign: names(|known| known.foreign.is_some()),
+            unstored: names(|known| known.is_unstored),
+            leader: self.lead_revision.filter(|revision| *revision > 0).map(|_| self.lead.life),
+            members: self.lead.members.clone(),
+        }
+    }
+}
+
+/// The shelf of a member: what it has of the store's sets of users.
+struct Shelf<'a> {
+    bulks: &'a mut HashMap<u64, Vec<u8>>,
+    rng: &'a mut Rng,
+}
+
+impl user_set::Shelf for Shelf<'_> {
+    fn read(&self, name: u64) -> Option<Vec<u8>> {
+        self.bulks.get(&name).cloned()
+    }
+
+    fn write(&mut self, bulk: &[u8]) -> u64 {
+        let name = self.rng.u64(1..);
+        self.bulks.insert(name, bulk.to_vec());
+        name
+    }
+}

@@ -1,0 +1,37 @@
+//! The Envoys of one name share their rollouts through a store. Pure: what a store is asked and what it answers are
+//! values, time is an argument.
+//!
+//! The member of a fleet is an Envoy, and its leading VM speaks for it. Each member writes what it has counted and nobody
+//! has judged. One member leads: it adds up what all have counted, judges, and writes records. All others follow.
+//!
+//! * Counts are added up by the tick in which requests *arrived* and by their assignment, never by when something was
+//!   written or read: whose answers come late depends on the version.
+//! * A record has its evidence and the tick up to which it was judged as one value, and is replaced only by a member that
+//!   has read its latest form. So a leader that dies, sleeps or shares the lead loses and repeats nothing.
+//! * Records have an [order](values::Standing). Nobody follows a lesser one, and who has a greater one writes it back: a
+//!   store may be restored from a backup.
+//! * A call that was not answered may have been carried out. So a member reads before it decides again.
+//!
+//! Keys, all under `/changeover/<fleet>/`:
+//!
+//! | key | value | who writes it |
+//! |---|---|---|
+//! | `m/<member>` | what it has counted and has not been judged | each member, once a period |
+//! | `c/<member>` | which programs it has | each member, after a change |
+//! | `r/<rollout>/<run>` | the record of a release | whoever leads or is commanded |
+//! | `u/<name>` | a set of users that is too large for its record | whoever leads |
+//! | `lead` | who leads, and whose counts are used | whoever leads, once a period |
+
+pub mod alone;
+pub mod call;
+pub mod etcd;
+pub mod known;
+pub mod member;
+pub mod memory;
+pub mod pool;
+pub mod simulated;
+pub mod values;
+pub mod view;
+
+#[cfg(test)]
+mod tests;

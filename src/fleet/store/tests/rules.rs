@@ -1,0 +1,365 @@
+//! One rule at a time.
+
+use super::*;
+use crate::fleet::shared::FORM;
+
+const SECOND: u64 = TICK;
+
+fn waiting_fleet(members: usize) -> World {
+    let mut world = World::new(1, members, &program(&waiting()));
+    world.pass(3 * SECOND);
+    world
+}
+
+#[test]
+fn a_fleet_begins_a_rollout_once_and_one_member_leads() {
+    let world = waiting_fleet(5);
+    assert_eq!(world.shares(), [5_000; 5]);
+    assert_eq!(world.leaders().len(), 1);
+    let begun = world.envoys.iter().filter(|envoy| !envoy.events.is_empty());
+    assert_eq!(begun.count(), 5, "each hears of it");
+    assert_eq!(world.stored().unwrap().events.len(), 2, "a start and a step");
+}
+
+#[test]
+fn a_rollout_waits_at_stable_until_the_store_has_said_that_there_is_none() {
+    let mut world = World::new(1, 2, &program(&waiting()));
+    world.away = world.now + 20 * SECOND;
+    world.pass(19 * SECOND);
+    assert_eq!(world.shares(), [0, 0]);
+    world.pass(3 * SECOND);
+    assert_eq!(world.shares(), [5_000, 5_000]);
+}
+
+#[test]
+fn the_counts_of_all_members_are_judged_once() {
+    let mut world = waiting_fleet(4);
+    for second in 0..20 {
+        for nth in 0..4 {
+            world.pair(nth, false);
+        }
+        if second == 10 {
+            world.loses = Some(3);
+        }
+        world.pass(SECOND);
+    }
+    world.loses = None;
+    world.pass(8 * SECOND);
+    assert_eq!(world.stored().unwrap().record.run.judge.step_requests(), 80);
+}
+
+#[test]
+fn a_candidate_that_fails_is_taken_back_everywhere_by_the_counts_of_all() {
+    let mut world = waiting_fleet(3);
+    let mut seconds = 0;
+    while world.phase() != Phase::Failed {
+        (0..3).for_each(|nth| world.pair(nth, true));
+        world.pass(SECOND);
+        seconds += 1;
+        assert!(seconds < 12, "five failed answers of each are enough");
+    }
+    world.pass(SECOND);
+    assert_eq!(world.shares(), [0; 3]);
+    assert!(world.envoys.iter().all(|envoy| {
+        envoy.events.iter().filter(|event| event.action == crate::rollout::event::Action::Rollback).count()
+            == 1
+    }));
+}
+
+#[test]
+fn a_command_at_one_member_is_obeyed_by_all_within_half_a_second() {
+    let mut world = waiting_fleet(20);
+    let other = (world.leaders()[0] + 1) % 20;
+    world.command(other, Command::Abort).unwrap();
+    assert_eq!(world.share(other), Share::NONE, "at once here");
+    world.pass(500 * MS);
+    assert_eq!(world.shares(), [0; 20]);
+    assert_eq!(world.phase(), Phase::Aborted);
+}
+
+#[test]
+fn commands_at_two_members_at_once_are_both_obeyed() {
+    let mut world = waiting_fleet(3);
+    // The later one is made again in the record that has the earlier one.
+    world.command(0, Command::Promote { full: true }).unwrap();
+    world.command(1, Command::Abort).unwrap();
+    world.pass(2 * SECOND);
+    assert_eq!(world.phase(), Phase::Aborted);
+    assert_eq!(world.shares(), [0; 3]);
+}
+
+#[test]
+fn a_command_whose_answer_is_lost_is_not_obeyed_twice() {
+    let steps = json!({"steps": [
+        {"set_weight": 10}, {"pause": {}}, {"set_weight": 20}, {"pause": {}}, {"set_weight": 30}, {"pause": {}},
+    ]});
+    for lost in 0..12 {
+        let mut world = World::new(lost, 3, &program(&steps));
+        world.pass(3 * SECOND + lost * 50 * MS);
+        world.command(1, Command::Promote { full: false }).unwrap();
+        // It is carried out, and another member builds upon it before the answer is missed.
+        world.loses = Some(2);
+        world.pass(SECOND);
+        world.loses = None;
+        world.pass(3 * SECOND);
+        let promoted =
+            world.stored().unwrap().events.iter().filter(|(_, event)| event.message.contains("20 %")).count();
+        assert!(promoted <= 1, "{promoted} promotions");
+        assert!(world.stored().unwrap().record.run.position <= 3);
+    }
+}
+
+#[test]
+fn another_member_leads_within_five_seconds_and_judges_what_was_told() {
+    let mut world = waiting_fleet(3);
+    for _ in 0..5 {
+        (0..3).for_each(|nth| world.pair(nth, false));
+        world.pass(SECOND);
+    }
+    let dead = world.leaders()[0];
+    world.asleep[dead] = u64::MAX;
+    world.pass(5 * SECOND);
+    let leaders: Vec<usize> = world.leaders().into_iter().filter(|nth| *nth != dead).collect();
+    assert_eq!(leaders.len(), 1);
+    world.pass(12 * SECOND);
+    assert_eq!(world.stored().unwrap().record.run.judge.step_requests(), 15);
+}
+
+#[test]
+fn a_leader_that_sleeps_between_read_and_write_overwrites_nothing() {
+    for sleep in 1..20 {
+        let mut world = waiting_fleet(3);
+        world.pass(sleep * 50 * MS);
+        let leader = world.leaders()[0];
+        (0..3).for_each(|nth| world.pair(nth, false));
+        world.asleep[leader] = world.now + 7 * SECOND;
+        world.pass(6 * SECOND);
+        world.command((leader + 1) % 3, Command::Abort).unwrap();
+        world.pass(5 * SECOND);
+        assert_eq!(world.phase(), Phase::Aborted);
+        assert_eq!(world.shares(), [0; 3]);
+        assert_eq!(world.leaders().len(), 1);
+    }
+}
+
+#[test]
+fn a_restart_of_all_members_goes_on_where_the_rollout_stood() {
+    let mut world = waiting_fleet(3);
+    world.command(0, Command::Promote { full: true }).unwrap();
+    world.pass(2 * SECOND);
+    for nth in 0..3 {
+        world.restart(nth);
+        world.pass(SECOND);
+        assert_eq!(world.share(nth), Share::ALL);
+    }
+    let revision = world.stored().unwrap().record.run.revision;
+    world.pass(10 * SECOND);
+    assert_eq!((world.phase(), world.stored().unwrap().record.run.revision), (Phase::Succeeded, revision));
+}
+
+#[test]
+fn a_store_that_is_away_leaves_weights_and_an_abort_is_written_later() {
+    let mut world = waiting_fleet(3);
+    world.away = world.now + 30 * SECOND;
+    world.pass(10 * SECOND);
+    assert_eq!(world.shares(), [5_000; 3]);
+    world.command(1, Command::Abort).unwrap();
+    world.pass(10 * SECOND);
+    assert_eq!(world.shares(), [5_000, 0, 5_000]);
+    world.pass(13 * SECOND);
+    assert_eq!((world.phase(), world.shares()), (Phase::Aborted, vec![0; 3]));
+}
+
+#[test]
+fn a_member_alone_takes_a_failing_candidate_back_and_needs_more_evidence_than_the_fleet() {
+    let mut needed = Vec::new();
+    for members in [1, 30] {
+        let mut world = waiting_fleet(members);
+        world.pair(0, false);
+        world.pass(3 * SECOND);
+        world.away = u64::MAX;
+        world.pass(6 * SECOND);
+        let mut failed = 0;
+        while world.share(0) != Share::NONE {
+            world.pair(0, true);
+            failed += 1;
+            assert!(failed < 60, "it never takes it back");
+            world.pass(SECOND);
+        }
+        needed.push(failed);
+    }
+    assert!(needed[1] > needed[0], "{needed:?}");
+}
+
+#[test]
+fn what_one_member_found_in_an_outage_is_kept_for_the_next() {
+    let mut world = waiting_fleet(3);
+    let failed_until_taken_back = |world: &mut World, most: u64| {
+        (1..=most).find(|_| {
+            world.pair(0, true);
+            world.pass(SECOND);
+            world.share(0) == Share::NONE
+        })
+    };
+    world.away = world.now + 14 * SECOND;
+    world.pass(6 * SECOND);
+    assert_eq!(failed_until_taken_back(&mut world, 3), None);
+    // The fleet takes it back, or the next outage does with what is known.
+    world.pass(10 * SECOND);
+    world.away = u64::MAX;
+    world.pass(6 * SECOND);
+    let more = failed_until_taken_back(&mut world, 30).unwrap();
+    let mut fresh = waiting_fleet(3);
+    fresh.away = u64::MAX;
+    fresh.pass(6 * SECOND);
+    let all = failed_until_taken_back(&mut fresh, 30).unwrap();
+    assert!(more < all, "{more} more, {all} anew");
+}
+
+#[test]
+fn a_store_restored_from_a_backup_gets_the_abort_back() {
+    let mut world = waiting_fleet(3);
+    let backup = world.store.clone();
+    world.pass(5 * SECOND);
+    world.command(1, Command::Abort).unwrap();
+    world.pass(2 * SECOND);
+    world.store = backup;
+    for _ in 0..60 {
+        world.pass(100 * MS);
+        assert_eq!(world.shares(), [0; 3], "nobody follows a lesser record");
+    }
+    assert_eq!(world.phase(), Phase::Aborted);
+}
+
+#[test]
+fn a_store_that_has_lost_everything_gets_it_back() {
+    let mut world = waiting_fleet(3);
+    world.command(1, Command::Promote { full: true }).unwrap();
+    world.pass(5 * SECOND);
+    world.store = Memory::default();
+    world.pass(5 * SECOND);
+    assert_eq!((world.phase(), world.shares()), (Phase::Succeeded, vec![10_000; 3]));
+}
+
+#[test]
+fn garbage_is_replaced_by_who_knows_and_else_stable_serves() {
+    let mut world = waiting_fleet(2);
+    let key = world.store.values.keys().find(|key| key.contains("/r/")).unwrap().clone();
+    let garble = |world: &mut World| {
+        world.store.revision += 1;
+        let revision = world.store.revision;
+        world.store.values.insert(key.clone(), (b"garbage".to_vec(), revision));
+    };
+    garble(&mut world);
+    world.pass(2 * SECOND);
+    assert_eq!(world.stored().unwrap().record.run.phase, Phase::Paused);
+    garble(&mut world);
+    (0..2).for_each(|nth| world.restart(nth));
+    world.pass(5 * SECOND);
+    assert_eq!(world.shares(), [0, 0], "nobody knows: it does not begin anew by itself");
+    let view = world.envoys[0].member.view(world.envoys[0].clock(world.now));
+    assert_eq!(view.unreadable, ["r"]);
+    assert!(view.problems()[0].contains("cannot be read"));
+}
+
+#[test]
+fn another_version_is_obeyed_and_its_record_left_alone() {
+    let mut world = waiting_fleet(2);
+    let key = world.store.values.keys().find(|key| key.contains("/r/")).unwrap().clone();
+    // The same head, another form behind it.
+    let mut standing = world.stored().unwrap().standing();
+    standing.revision += 1;
+    standing.weights.values_mut().for_each(|share| *share = Share::new(700));
+    let foreign = postcard::to_allocvec(&(1_u8, standing, FORM + 1, [1_u8, 2, 3])).unwrap();
+    world.store.revision += 1;
+    let revision = world.store.revision;
+    world.store.values.insert(key.clone(), (foreign.clone(), revision));
+    world.pass(20 * SECOND);
+    assert_eq!(world.store.values[&key].0, foreign);
+    assert_eq!(world.shares(), [700, 700]);
+    let view = world.envoys[0].member.view(world.envoys[0].clock(world.now));
+    assert_eq!(view.foreign, ["r"]);
+}
+
+#[test]
+fn a_member_whose_clock_is_off_is_named_and_left_out() {
+    let mut world = waiting_fleet(4);
+    world.envoys[2].ahead = 40_000_000_000;
+    for _ in 0..10 {
+        (0..4).for_each(|nth| world.pair(nth, false));
+        world.pass(SECOND);
+    }
+    world.pass(8 * SECOND);
+    assert_eq!(world.stored().unwrap().record.run.judge.step_requests(), 30);
+    let view = world.envoys[0].member.view(world.envoys[0].clock(world.now));
+    let problems = view.problems();
+    assert!(problems.iter().any(|problem| problem.contains("ms ahead")), "{problems:?}");
+    // A leader whose own clock is ahead closes nothing that the others still count.
+    assert!(world.stored().unwrap().record.closed_through <= world.now / TICK);
+}
+
+#[test]
+fn a_configuration_that_most_members_have_counts() {
+    let mut world = waiting_fleet(3);
+    let before = world.stored().unwrap().record.fingerprint;
+    let changed = program(&json!({
+        "steps": [{"set_weight": 50}, {"pause": {}}], "analysis": {"metrics": [{"name": "error_rate"}, {"name": "latency"}]},
+    }));
+    let load = |world: &mut World, nth: usize| {
+        let program = changed.clone();
+        world.envoys[nth].member.configure([("r", &program)].into_iter(), |_| None, Clock::default());
+    };
+    load(&mut world, 0);
+    world.pass(8 * SECOND);
+    assert_eq!(world.stored().unwrap().record.fingerprint, before);
+    load(&mut world, 1);
+    world.pass(8 * SECOND);
+    load(&mut world, 2);
+    world.pass(8 * SECOND);
+    assert_eq!(world.stored().unwrap().record.fingerprint, changed.fingerprint());
+}
+
+#[test]
+fn a_release_that_comes_back_finds_its_verdict() {
+    let mut world = waiting_fleet(2);
+    world.command(0, Command::Abort).unwrap();
+    world.pass(SECOND);
+    let first = world.programs[0].1.clone();
+    let second = program(&json!({"release": "2", "steps": [{"set_weight": 20}, {"pause": {}}]}));
+    let load = |world: &mut World, program: &Program| {
+        for nth in 0..2 {
+            world.envoys[nth].member.configure([("r", program)].into_iter(), |_| None, Clock::default());
+        }
+        world.pass(2 * SECOND);
+    };
+    load(&mut world, &second);
+    assert_eq!(world.shares(), [2_000; 2]);
+    load(&mut world, &first);
+    assert_eq!(world.shares(), [0; 2]);
+}
+
+#[test]
+fn a_full_store_harms_nothing_and_is_named() {
+    let mut world = waiting_fleet(2);
+    world.store.is_full = true;
+    world.pass(10 * SECOND);
+    assert_eq!(world.shares(), [5_000; 2]);
+    let view = world.envoys[0].member.view(world.envoys[0].clock(world.now));
+    assert_eq!(view.failure, Some(Failure::Full));
+    assert!(view.is_away);
+    world.store.is_full = false;
+    world.command(1, Command::Abort).unwrap();
+    world.pass(3 * SECOND);
+    assert_eq!(world.shares(), [0; 2]);
+}
+
+#[test]
+fn members_that_are_gone_leave_no_keys() {
+    let mut world = waiting_fleet(3);
+    let keys = |world: &World| world.store.values.keys().filter(|key| key.contains("/m/")).count();
+    world.restart(0);
+    world.pass(10 * SECOND);
+    assert_eq!(keys(&world), 4);
+    world.pass(70 * SECOND);
+    assert_eq!(keys(&world), 3);
+}

@@ -1,0 +1,62 @@
+//! What people see of a fleet.
+
+use serde::{Deserialize, Serialize};
+
+use super::call::Failure;
+use super::values::{LeftOut, Life, Seen};
+
+/// The fleet as one member sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct View {
+    /// This member.
+    pub life: Life,
+    /// The fleet's name.
+    pub fleet: String,
+    /// When the store last answered, in milliseconds since the epoch; 0: never.
+    pub heard: u64,
+    /// Whether it has not answered for so long that this member acts on its own.
+    pub is_away: bool,
+    /// What is wrong with the store.
+    pub failure: Option<Failure>,
+    /// Rollouts whose records in the store cannot be read.
+    pub unreadable: Vec<String>,
+    /// Rollouts whose records another version of this software writes.
+    pub foreign: Vec<String>,
+    /// Rollouts with changes that the store does not have yet.
+    pub unstored: Vec<String>,
+    /// Who leads.
+    pub leader: Option<Life>,
+    /// The members as the leader sees them.
+    pub members: Vec<Seen>,
+}
+
+impl View {
+    /// What a person should look at, each in one sentence.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        problems.extend(self.failure.map(|failure| failure.sentence().to_owned()));
+        let record = |name: &String, what: &str| format!("the record of {name} in the store {what}");
+        problems.extend(self.unreadable.iter().map(|name| {
+            record(
+                name,
+                "cannot be read, and no member has it: stable serves; delete its key to begin the release anew",
+            )
+        }));
+        problems.extend(self.foreign.iter().map(|name| {
+            record(
+                name,
+                "is another version's of this software: its weights are followed, and nothing is judged here",
+            )
+        }));
+        for member in &self.members {
+            let why = match member.left_out {
+                None | Some(LeftOut::Silent) => continue,
+                Some(LeftOut::Clock) => format!("its clock is {} ms ahead of the others'", member.ahead),
+                Some(LeftOut::Unreadable) => "another version of this software, or garbage".to_owned(),
+            };
+            problems.push(format!("member {} is not counted: {why}", member.life.name()));
+        }
+        problems
+    }
+}

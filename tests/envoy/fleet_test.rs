@@ -1,0 +1,205 @@
+//! Several Envoys that share their rollouts through a real etcd.
+
+use std::net::SocketAddr;
+
+use serde_json::Value;
+
+use crate::harness::control::{get, post};
+use crate::harness::*;
+
+/// A rollout of a fleet.
+fn config(fields: &str) -> Config {
+    let rollout = Config::blue_green("digits", fields);
+    Config::Struct(format!("{{store: {{etcd: {{cluster: etcd1}}, fleet: shop}}, rollouts: [{rollout}]}}"))
+}
+
+/// A rollout that waits for a person at half of the requests.
+const WAITING: &str = "steps: [{set_weight: 50}, {pause: {}}, {set_weight: 75}, {pause: {duration: 1h}}]";
+
+async fn start(blue: &Upstream, green: &Upstream, endpoints: &[SocketAddr], config: Config) -> Envoy {
+    between(blue, green, config).store(endpoints).control().workers(2).start().await
+}
+
+async fn fleet(members: usize, blue: &Upstream, green: &Upstream, etcd: &Etcd, fields: &str) -> Vec<Envoy> {
+    let mut envoys = Vec::new();
+    for _ in 0..members {
+        envoys.push(start(blue, green, &[etcd.address()], config(fields)).await);
+    }
+    for envoy in &envoys {
+        control::known(envoy).await;
+    }
+    envoys
+}
+
+async fn rollout(envoy: &Envoy) -> Value {
+    get(envoy, "/v1/rollouts/digits").await.1
+}
+
+/// Waits until an Envoy gives the candidate this share.
+async fn wait_for_share(envoy: &Envoy, percent: f64) {
+    wait_for(&format!("{percent} % for the candidate"), async || {
+        (rollout(envoy).await["weights"]["green"].as_f64()? == percent).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_is_one_for_all_envoys_and_outlives_each_of_them() {
+    let (blue, green) = blue_and_green().await;
+    let etcd = Etcd::start().await;
+    let mut envoys = fleet(3, &blue, &green, &etcd, WAITING).await;
+    let load = Load::to(envoys[0].address()).per_second(50.0).start();
+    assert_eq!(etcd.keys("/changeover/shop/r/").len(), 1, "one record");
+    // A command at one is obeyed by all.
+    assert_eq!(post(&envoys[1], "/v1/rollouts/digits/promote").await.0, 200);
+    for envoy in &envoys {
+        wait_for_share(envoy, 75.0).await;
+    }
+    let revision = rollout(&envoys[0]).await["revision"].clone();
+    // All are replaced in turn.
+    for nth in [1, 2] {
+        envoys[nth] = start(&blue, &green, &[etcd.address()], config(WAITING)).await;
+        wait_for_share(&envoys[nth], 75.0).await;
+    }
+    assert_eq!(rollout(&envoys[2]).await["revision"], revision, "no step is repeated");
+    assert_eq!(post(&envoys[2], "/v1/rollouts/digits/abort").await.0, 200);
+    for envoy in &envoys {
+        wait_for_share(envoy, 0.0).await;
+    }
+    load.stop().await.assert_all_ok();
+}
+
+async fn fleet_of(envoy: &Envoy) -> Value {
+    get(envoy, "/v1/fleet").await.1
+}
+
+/// Waits until one of these Envoys says that it leads, and returns which.
+async fn wait_for_leader(envoys: &[&Envoy]) -> usize {
+    wait_for("an Envoy that leads", async || {
+        for (nth, envoy) in envoys.iter().enumerate() {
+            let fleet = fleet_of(envoy).await;
+            if fleet["leader"].is_string() && fleet["leader"] == fleet["member"] {
+                return Some(nth);
+            }
+        }
+        None
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_envoy_leads_when_one_is_gone_and_judges_what_all_count() {
+    let (blue, green) = blue_and_green().await;
+    let etcd = Etcd::start().await;
+    let judged = "steps: [{set_weight: 50}, {pause: {}}], \
+                  analysis: {metrics: [{name: error_rate}]}";
+    let mut envoys = fleet(3, &blue, &green, &etcd, judged).await;
+    let leader = wait_for_leader(&envoys.iter().collect::<Vec<_>>()).await;
+    drop(envoys.remove(leader));
+    let left: Vec<&Envoy> = envoys.iter().collect();
+    wait_for_leader(&left).await;
+    green.set(Behaviour::Status(503));
+    let loads: Vec<_> = left.iter().map(|envoy| Load::to(envoy.address()).per_second(15.0).start()).collect();
+    for envoy in &envoys {
+        wait_for_event(envoy, "rollback").await;
+        wait_for_share(envoy, 0.0).await;
+    }
+    for load in loads {
+        assert_eq!(load.stop().await.errors, [""; 0]);
+    }
+    let rollbacks = events(&envoys[0]).iter().filter(|event| event["action"] == "rollback").count();
+    assert_eq!(rollbacks, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_away_leaves_the_weights_and_an_abort_is_written_later() {
+    let (blue, green) = blue_and_green().await;
+    let mut etcd = Etcd::start().await;
+    let envoys = fleet(2, &blue, &green, &etcd, WAITING).await;
+    let load = Load::to(envoys[0].address()).per_second(50.0).start();
+    etcd.kill();
+    wait_for("the Envoys to act on their own", async || {
+        (fleet_of(&envoys[0]).await["alone"] == true && fleet_of(&envoys[1]).await["alone"] == true)
+            .then_some(())
+    })
+    .await;
+    assert_eq!(rollout(&envoys[0]).await["weights"]["green"], 50);
+    let (status, problem) = post(&envoys[0], "/v1/rollouts/digits/promote").await;
+    assert_eq!(status, 409);
+    assert!(problem["detail"].as_str().unwrap_or_default().contains("only what takes back"), "{problem}");
+    assert_eq!(post(&envoys[0], "/v1/rollouts/digits/abort").await.0, 200);
+    wait_for_share(&envoys[0], 0.0).await;
+    assert_eq!(rollout(&envoys[1]).await["weights"]["green"], 50);
+    wait_for("the abort to be named", async || {
+        (fleet_of(&envoys[0]).await["unstored"] == serde_json::json!(["digits"])).then_some(())
+    })
+    .await;
+    let metrics = envoys[0].metrics().await;
+    assert!(metrics.sum("changeover_store_age_seconds", &[]) >= 4.0);
+    assert!(metrics.sum("changeover_store_errors_total", &[("result", "unreachable")]) > 0.0);
+    assert!(envoys[0].log().contains("the store cannot be reached"));
+    etcd.run().await;
+    wait_for_share(&envoys[1], 0.0).await;
+    assert_eq!(rollout(&envoys[1]).await["phase"], "aborted");
+    load.stop().await.assert_all_ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_restored_from_a_backup_gets_the_abort_back_and_the_candidate_nothing() {
+    let (blue, green) = blue_and_green().await;
+    let mut etcd = Etcd::start().await;
+    let envoys = fleet(2, &blue, &green, &etcd, WAITING).await;
+    etcd.save("before");
+    assert_eq!(post(&envoys[0], "/v1/rollouts/digits/abort").await.0, 200);
+    for envoy in &envoys {
+        wait_for_share(envoy, 0.0).await;
+    }
+    let served = green.count();
+    let load = Load::to(envoys[0].address()).per_second(100.0).start();
+    etcd.restore("before").await;
+    // An Envoy that knows nothing follows what was written back.
+    let fresh = wait_for("the abort in the store", async || {
+        let fresh = start(&blue, &green, &[etcd.address()], config(WAITING)).await;
+        control::known(&fresh).await;
+        (rollout(&fresh).await["phase"] == "aborted").then_some(fresh)
+    })
+    .await;
+    assert_eq!(rollout(&fresh).await["weights"]["green"], 0);
+    load.stop().await.assert_all_ok();
+    assert_eq!(green.count(), served);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_endpoints_one_may_be_dead() {
+    let (blue, green) = blue_and_green().await;
+    let etcd = Etcd::start().await;
+    let dead = Upstream::start("dead").await.address();
+    let endpoints = [etcd.address(), SocketAddr::new(dead.ip(), 1)];
+    let envoy = start(&blue, &green, &endpoints, config(WAITING)).await;
+    control::known(&envoy).await;
+    assert_eq!(post(&envoy, "/v1/rollouts/digits/promote").await.0, 200);
+    wait_for_leader(&[&envoy]).await;
+    wait_for("some calls", async || {
+        (envoy.stat("cluster.etcd1.upstream_rq_completed").await > 30).then_some(())
+    })
+    .await;
+    assert_eq!(envoy.metrics().await.sum("changeover_store_errors_total", &[]), 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_store_is_named_and_harms_no_request() {
+    let (blue, green) = blue_and_green().await;
+    let etcd = Etcd::start_with(&["--quota-backend-bytes", "200000"]).await;
+    let envoy = start(&blue, &green, &[etcd.address()], config(WAITING)).await;
+    control::known(&envoy).await;
+    let load = Load::to(envoy.address()).per_second(50.0).start();
+    etcd.fill();
+    wait_for("a sentence about the full store", async || {
+        let fleet = fleet_of(&envoy).await;
+        fleet["problems"][0].as_str().is_some_and(|problem| problem.contains("is full")).then_some(())
+    })
+    .await;
+    assert_eq!(rollout(&envoy).await["weights"]["green"], 50);
+    assert!(envoy.metrics().await.sum("changeover_store_errors_total", &[("result", "full")]) > 0.0);
+    load.stop().await.assert_all_ok();
+}
