@@ -4,7 +4,8 @@
 //! and now and then takes a new one for known: that loses evidence and invents none.
 //!
 //! The bulk of a set is stored apart from the state that is written at each tick, under a name of its own, and is
-//! never changed there: a change writes another bulk under another name.
+//! never changed there: a change writes another bulk under another name. A set whose bulk cannot be read again is
+//! *unknown*: no user is new to it.
 
 use std::sync::Arc;
 
@@ -23,13 +24,15 @@ const BIT: u32 = 21;
 /// 64 bits are enough to choose three. At 65,536 users one new user in 1,300 is taken for known, at 500,000
 /// one in 8.
 const BITS_OF_A_USER: u32 = 3;
+/// The name of a bulk that could not be written: nothing is read under it.
+const UNWRITTEN: u64 = u64::MAX;
 
 /// Where bulks stand.
 pub trait Shelf {
     /// Reads one.
     fn read(&self, name: u64) -> Option<Vec<u8>>;
-    /// Writes a new one. Returns its name, which is not 0.
-    fn write(&mut self, bulk: &[u8]) -> u64;
+    /// Writes a new one. Returns its name, which is not 0; `None` where it was not written.
+    fn write(&mut self, bulk: &[u8]) -> Option<u64>;
 }
 
 /// A set of users.
@@ -62,8 +65,17 @@ impl UserSet {
         Self { is_exact: true, ..Self::default() }
     }
 
-    /// Adds a user. Returns whether the user was not in it.
+    /// Whether users have been in it that cannot be read any more, after [`UserSet::fetch`].
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        self.name != 0 && self.bulk.is_none()
+    }
+
+    /// Adds a user. Returns whether the user was not in it; of an unknown set no user is said to be new.
     pub fn insert(&mut self, user: UserHash) -> bool {
+        if self.is_unknown() {
+            return false;
+        }
         let Err(at) = self.recent.binary_search(&user) else { return false };
         if self.bulk.as_ref().is_some_and(|bulk| bulk.contains(user)) {
             return false;
@@ -80,12 +92,13 @@ impl UserSet {
         true
     }
 
-    /// How many users there are; `None` for a filter, which does not count them.
+    /// How many users there are; `None` for a filter, which does not count them, and for an unknown set.
     #[must_use]
     pub fn len(&self) -> Option<usize> {
         match self.bulk.as_deref() {
             Some(Bulk::Exact(users)) => Some(users.len().saturating_add(self.recent.len())),
             Some(Bulk::Filter(_)) => None,
+            None if self.is_unknown() => None,
             None => Some(self.recent.len()),
         }
     }
@@ -114,15 +127,17 @@ impl UserSet {
 
     /// Gets the bulk from the shelf, unless it is here.
     pub fn fetch(&mut self, shelf: &dyn Shelf) {
-        if self.name != 0 && self.bulk.is_none() {
+        if self.is_unknown() {
             self.bulk = shelf.read(self.name).and_then(|bytes| Bulk::decode(&bytes)).map(Arc::new);
         }
     }
 
-    /// Puts the bulk on the shelf, if it has changed.
+    /// Puts the bulk on the shelf, if it has changed. One that was not written is unknown to other VMs, and is written
+    /// the next time.
     pub fn put(&mut self, shelf: &mut dyn Shelf) {
         if let (Some(bulk), true) = (&self.bulk, self.is_new) {
-            (self.name, self.is_new) = (shelf.write(&bulk.encode()), false);
+            let written = shelf.write(&bulk.encode());
+            (self.name, self.is_new) = (written.unwrap_or(UNWRITTEN), written.is_none());
         }
     }
 }
@@ -220,15 +235,28 @@ pub(crate) mod tests {
     #[derive(Default)]
     pub(crate) struct Memory(pub(crate) HashMap<u64, Vec<u8>>);
 
+    /// A shelf that takes nothing.
+    struct Full;
+
+    impl Shelf for Full {
+        fn read(&self, _: u64) -> Option<Vec<u8>> {
+            None
+        }
+
+        fn write(&mut self, _: &[u8]) -> Option<u64> {
+            None
+        }
+    }
+
     impl Shelf for Memory {
         fn read(&self, name: u64) -> Option<Vec<u8>> {
             self.0.get(&name).cloned()
         }
 
-        fn write(&mut self, bulk: &[u8]) -> u64 {
+        fn write(&mut self, bulk: &[u8]) -> Option<u64> {
             let name = self.0.len() as u64 + 1;
             self.0.insert(name, bulk.to_vec());
-            name
+            Some(name)
         }
     }
 
@@ -281,12 +309,45 @@ pub(crate) mod tests {
     fn a_damaged_bulk_never_panics() {
         for bytes in [&[][..], &[0], &[1], &[2, 3], &[0, 1, 2, 3], &[1; 9]] {
             let mut shelf = Memory::default();
-            let name = shelf.write(bytes);
+            let name = shelf.write(bytes).unwrap();
             let mut set = UserSet { name, ..UserSet::default() };
             set.fetch(&shelf);
             for user in 0..2_000 {
                 set.insert(UserHash(user << 30));
             }
         }
+    }
+
+    /// A set whose users are in the bulk, for the most part.
+    fn large() -> UserSet {
+        let mut set = UserSet::default();
+        (0..600_u64).for_each(|user| assert!(set.insert(UserHash(user << 30))));
+        set
+    }
+
+    #[test]
+    fn no_user_is_new_to_a_set_whose_bulk_is_missing() {
+        let mut set = large();
+        set.put(&mut Memory::default());
+        let mut other = passed_on(&mut set, &mut Memory::default());
+        assert!(other.is_unknown());
+        let again = (0..2_000_u64).filter(|user| other.insert(UserHash(user << 30))).count();
+        assert_eq!(again, 0);
+        assert!(other.is_unknown(), "users that came later do not make it known");
+    }
+
+    #[test]
+    fn a_bulk_that_was_not_written_is_unknown_to_others_and_written_the_next_time() {
+        let (mut set, mut shelf) = (large(), Memory::default());
+        set.put(&mut shelf);
+        (600..1_200_u64).for_each(|user| assert!(set.insert(UserHash(user << 30))));
+        set.put(&mut Full);
+        let bytes = postcard::to_allocvec(&set).unwrap();
+        let mut other: UserSet = postcard::from_bytes(&bytes).unwrap();
+        other.fetch(&shelf);
+        assert!(other.is_unknown(), "the bulk from before lacks users");
+        assert!(!set.is_unknown(), "here it is still known");
+        let other = passed_on(&mut set, &mut shelf);
+        assert_eq!(other.len(), Some(1_200));
     }
 }

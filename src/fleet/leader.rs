@@ -366,9 +366,9 @@ impl Led {
         if moves || questions.is_some() {
             let key = record_key(&self.rollout.name);
             let shelved = shelf::named_by(&record.value);
-            let losses = record.value.run.judge.losses();
             let mut shelf = Shelf::new(shared, rng);
             record.value.fetch(&shelf);
+            let losses = record.value.run.judge.losses();
             let mut events = configure(&mut record.value, configured.program, configured.loaded_at, clock);
             let entries: Vec<&Entry> = entries.iter().collect();
             events.extend(record.value.advance(&entries, known_before, clock));
@@ -430,13 +430,14 @@ impl Led {
         effects: &mut Vec<Effect>,
     ) -> Option<Cached<Record>> {
         let key = record_key(&self.rollout.name);
-        if let Some(record) = Cached::read(shared, &key) {
-            return Some(record);
-        }
+        let version = match Cached::read(shared, &key) {
+            Ok(record) => return Some(record),
+            Err(version) => version,
+        };
         let (mut record, events) = Record::begin(configured.program.clone(), clock);
         record.configured_at = configured.loaded_at;
         record.secret = [rng.u64(1..), rng.u64(..)];
-        let record = Cached::create(shared, &key, record)?;
+        let record = Cached::create(shared, &key, record, version)?;
         happened(shared, &self.rollout, events, effects);
         Some(record)
     }

@@ -1,6 +1,6 @@
 //! One VM's part.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::rc::Rc;
 
 use fastrand::Rng;
@@ -49,6 +49,8 @@ const PATIENCE: u64 = 1_000_000_000;
 /// Ticks that may be open until the deadline: with a longer one several are counted together, so that memory and work
 /// are the same for all deadlines.
 const MOST_OPEN: u64 = 60;
+/// Rollouts that may be behind while the others are confirmed: with more, a configuration is about to come or go.
+const MOST_BEHIND: usize = 32;
 /// How often a command that another change overtakes is tried again.
 const TRIES: usize = 16;
 
@@ -64,6 +66,8 @@ pub struct Member {
     tracked: BTreeMap<String, Rc<Tracked>>,
     /// The version of the heads that is followed.
     following: u64,
+    /// The rollouts that do not follow their head: some plan has another program of them.
+    behind: BTreeSet<String>,
     /// Any head may have changed, and not all have been looked at.
     catching_up: Option<CatchUp>,
     /// The last tick that was reported, and the last in which it was tried to lead.
@@ -85,8 +89,8 @@ struct CatchUp {
     version: u64,
     /// The rollout that comes next, of all in use.
     next: usize,
-    /// Some rollouts do not follow their head, for their plan is older or newer.
-    some_do_not: bool,
+    /// Those of them so far that do not follow their head.
+    behind: BTreeSet<String>,
 }
 
 /// A change that has been made and waits for the workers to follow.
@@ -121,6 +125,7 @@ impl Member {
             serves: false,
             tracked: BTreeMap::new(),
             following: 0,
+            behind: BTreeSet::new(),
             catching_up: None,
             reported: 0,
             led: 0,
@@ -240,6 +245,7 @@ impl Member {
         ledger.count_signals(rules.signals());
         ledger.count_together(rules.deadline.div_ceil(TICK.saturating_mul(MOST_OPEN)).max(1));
         drop(ledger);
+        tracked.breaker.borrow_mut().wake();
         tracked
     }
 
@@ -418,12 +424,11 @@ impl Member {
         let labels = configured.and_then(|in_use| Some(in_use.plan.rollout(&change.rollout)?.labels.clone()));
         let (name, labels) = (change.rollout.clone(), labels.unwrap_or_default());
         let rollout = Rc::new(series::Rollout { name, labels });
-        let mut cached = Cached::<Record>::read(shared, &key).ok_or(NotChanged::Unknown)?;
+        let mut cached = Cached::<Record>::read(shared, &key).map_err(|_| NotChanged::Unknown)?;
         if self.fleet.is_some() {
             joined::refuse_while_away(shared, &cached.value, &change.command, clock)?;
-            joined::leave(shared, change);
         }
-        commands::note(shared, &change.rollout, clock.uptime);
+        let mut is_noted = false;
         for _ in 0..TRIES {
             let shelved = shelf::named_by(&cached.value);
             let record = &mut cached.value;
@@ -433,6 +438,13 @@ impl Member {
                     None => Vec::new(),
                 });
             events.extend(change.apply(record, clock)?);
+            // Only what is stored: what is noted has the leader read the record again.
+            if !std::mem::replace(&mut is_noted, true) {
+                if self.fleet.is_some() {
+                    joined::leave(shared, change);
+                }
+                commands::note(shared, &change.rollout, clock.uptime);
+            }
             if cached.store(shared, &key).is_ok() {
                 let record = cached.value;
                 shelf::sweep(shared, &shelved, &record);
@@ -463,7 +475,7 @@ impl Member {
         }
         // Also when it was refused: another worker may have been first, whose notice is on its way.
         self.follow_and_confirm(shared, plans, time, &mut effects);
-        (!matches!(tripped, Err(NotChanged::Busy)), effects)
+        (matches!(tripped, Ok(_) | Err(NotChanged::Refused(_))), effects)
     }
 
     /// Has all VMs follow a change, and answers the stream when they do.
@@ -538,32 +550,39 @@ impl Member {
         effects.push(Effect::Routes);
         let log = heads::log(shared);
         let rollouts = || plans.iter().flat_map(|in_use| in_use.plan.rollouts());
-        let follow =
+        let follows =
             |rollout: &Rollout| heads::read(shared, &rollout.name).is_none_or(|head| rollout.follow(&head));
         let looked_at = self.catching_up.as_ref().map_or(self.following, |catching_up| catching_up.version);
-        let all = match log.since(looked_at) {
-            Some(changed) => {
-                let changed: HashSet<&str> = changed.into_iter().collect();
-                let changed = rollouts().filter(|rollout| changed.contains(rollout.name.as_str()));
-                changed.fold(true, |all, rollout| follow(rollout) & all)
+        let changed = log.since(looked_at);
+        if changed.is_none() {
+            self.catching_up = Some(CatchUp::default());
+        }
+        let changed: HashSet<&str> = changed.into_iter().flatten().collect();
+        let behind =
+            self.catching_up.as_mut().map_or(&mut self.behind, |catching_up| &mut catching_up.behind);
+        behind.retain(|rollout| !changed.contains(rollout.as_str()));
+        for rollout in rollouts().filter(|rollout| changed.contains(rollout.name.as_str())) {
+            if !follows(rollout) {
+                behind.insert(rollout.name.clone());
             }
-            None => {
-                self.catching_up = Some(CatchUp::default());
-                true
-            }
-        };
+        }
         if let Some(catching_up) = &mut self.catching_up {
-            (catching_up.version, catching_up.some_do_not) = (log.version, catching_up.some_do_not || !all);
+            catching_up.version = log.version;
             for rollout in rollouts().skip(catching_up.next) {
-                catching_up.some_do_not |= !follow(rollout);
+                if !follows(rollout) {
+                    catching_up.behind.insert(rollout.name.clone());
+                }
                 catching_up.next = catching_up.next.saturating_add(1);
                 if catching_up.next.is_multiple_of(FOLLOWED_BETWEEN_LOOKS) && !time() {
                     return;
                 }
             }
         }
+        if let Some(CatchUp { behind, .. }) = self.catching_up.take() {
+            self.behind = behind;
+        }
         // Otherwise the same changes are looked at again the next time.
-        if all && self.catching_up.take().is_none_or(|catching_up| !catching_up.some_do_not) {
+        if self.behind.len() <= MOST_BEHIND {
             self.following = log.version;
         }
     }
@@ -577,7 +596,7 @@ impl Member {
     ) {
         self.follow(shared, plans, time, effects);
         if let Some(number) = self.number {
-            confirm::followed(shared, number, self.id, self.following);
+            confirm::followed(shared, number, self.id, self.following, &self.behind);
         }
     }
 
@@ -591,7 +610,7 @@ impl Member {
     fn answer(&mut self, shared: &impl Shared, clock: Clock, effects: &mut Vec<Effect>) {
         let waiting = std::mem::take(&mut self.waiting);
         for change in waiting {
-            let missing = confirm::lagging(shared, change.version, clock.uptime);
+            let missing = confirm::lagging(shared, &change.rollout, change.version, clock.uptime);
             if !missing.is_empty() && clock.uptime < change.deadline {
                 self.waiting.push(change);
                 continue;

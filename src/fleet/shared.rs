@@ -15,8 +15,7 @@ pub trait Shared {
     /// The value of a key, and its version. `None` when there is none.
     fn read(&self, key: &str) -> Option<(Vec<u8>, Version)>;
 
-    /// Replaces a value that still has this version. A key that was never written takes any value, whatever the version:
-    /// of two first writers the last one wins.
+    /// Replaces a value that still has this version. A key that was never written takes any value, whatever the version.
     ///
     /// # Errors
     /// It was not written.
@@ -30,6 +29,8 @@ pub struct Version(pub u32);
 impl Version {
     /// Replaces whatever is there.
     pub const ANY: Self = Self(0);
+    /// That of a key that was never written: no value has it, so of several first writers one wins.
+    pub const ABSENT: Self = Self(u32::MAX);
 }
 
 /// Why a value was not written.
@@ -102,16 +103,20 @@ pub struct Cached<T> {
 }
 
 impl<T: Serialize + DeserializeOwned> Cached<T> {
-    /// Reads it; `None` when there is none, or none that can be read.
-    pub fn read(shared: &impl Shared, key: &str) -> Option<Self> {
-        let (bytes, _) = shared.read(key)?;
-        Some(Self { value: postcard::from_bytes(&bytes).ok()?, bytes })
+    /// Reads it.
+    ///
+    /// # Errors
+    /// There is none, or none that can be read. The version is what [`Cached::create`] wants.
+    pub fn read(shared: &impl Shared, key: &str) -> Result<Self, Version> {
+        let (bytes, version) = shared.read(key).ok_or(Version::ABSENT)?;
+        let value = postcard::from_bytes(&bytes).map_err(|_| version)?;
+        Ok(Self { value, bytes })
     }
 
-    /// Writes one that was not there. `None`: it could not be written.
-    pub fn create(shared: &mut impl Shared, key: &str, value: T) -> Option<Self> {
+    /// Writes one where none was read at this version. `None`: it was not written, for another VM may have been first.
+    pub fn create(shared: &mut impl Shared, key: &str, value: T, version: Version) -> Option<Self> {
         let bytes = postcard::to_allocvec(&value).ok()?;
-        shared.swap(key, &bytes, Version::ANY).ok()?;
+        shared.swap(key, &bytes, version).ok()?;
         Some(Self { value, bytes })
     }
 

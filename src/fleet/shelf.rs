@@ -18,11 +18,11 @@ impl<S: Shared> user_set::Shelf for Shelf<'_, S> {
         Some(self.shared.read(&key(name))?.0)
     }
 
-    fn write(&mut self, bulk: &[u8]) -> u64 {
+    fn write(&mut self, bulk: &[u8]) -> Option<u64> {
         let name = self.rng.u64(1..);
-        let _ = self.shared.swap(&key(name), bulk, Version::ANY); // a bulk that is missing loses evidence, no more
+        self.shared.swap(&key(name), bulk, Version::ABSENT).ok()?;
         self.written.push(name);
-        name
+        Some(name)
     }
 }
 

@@ -179,7 +179,11 @@ const MONOTONIC: u32 = 1;
 /// Calls a function that returns bytes: it writes their address and size.
 fn bytes(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Option<Bytes> {
     let (mut address, mut size) = (std::ptr::null_mut(), 0);
-    (call(&mut address, &mut size) == OK).then(|| memory::written(size))
+    if call(&mut address, &mut size) != OK {
+        memory::discard();
+        return None;
+    }
+    memory::written(address, size)
 }
 
 /// Writes a line to Envoy's log.
@@ -261,7 +265,7 @@ pub(super) fn header(map: Headers, name: &str) -> Option<Bytes> {
 pub(super) fn headers(map: Headers) -> Option<Bytes> {
     // SAFETY: the host writes a pointer and a size.
     let all = bytes(|data, size| unsafe { imports::proxy_get_header_map_pairs(map as u32, data, size) })?;
-    // Nothing stands for too many as well.
+    // Envoy also returns no bytes where there are too many headers.
     (!all.is_empty()).then_some(all)
 }
 

@@ -1,8 +1,8 @@
 //! Memory for what Envoy returns.
 //!
-//! A host call that returns bytes asks for memory through the export below, writes into it, and tells address and size. It
-//! asks once, and the caller takes the memory before it makes another call: so there is one piece at a time, and a request
-//! reads everything into the same one.
+//! A host call that returns bytes asks for memory through the export below, writes into it, and returns its address and
+//! size. The caller takes the memory before it makes another call. Envoy asks once in a call, so a request reads everything
+//! into the same piece; a host that asks more than once gets further pieces, and all are kept until the call returns.
 
 #![allow(unsafe_code)] // the name of the export
 
@@ -13,8 +13,10 @@ use std::ops::Deref;
 const LARGEST_KEPT: usize = 16 << 10;
 
 thread_local! {
-    /// What the host call in progress has asked for.
+    /// What the host call in progress has asked for last.
     static ASKED_FOR: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    /// What it has asked for before that.
+    static EARLIER: Cell<Vec<Vec<u8>>> = const { Cell::new(Vec::new()) };
     /// What the next one gets.
     static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
@@ -28,13 +30,30 @@ extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
         memory.resize(size, 0);
     }
     let address = memory.as_mut_ptr();
-    ASKED_FOR.set(memory);
+    let before = ASKED_FOR.replace(memory);
+    if !before.is_empty() {
+        let mut earlier = EARLIER.take();
+        earlier.push(before);
+        EARLIER.set(earlier);
+    }
     address
 }
 
-/// What the host call that has just returned has written.
-pub(super) fn written(size: usize) -> Bytes {
-    Bytes { memory: ASKED_FOR.take(), size }
+/// What the host call that has just returned has written to this address. `None`: it has not asked for that much there.
+pub(super) fn written(address: *const u8, size: usize) -> Option<Bytes> {
+    let (last, earlier) = (ASKED_FOR.take(), EARLIER.take());
+    if size == 0 {
+        return Some(Bytes { memory: last, size });
+    }
+    let pieces = std::iter::once(last).chain(earlier);
+    let memory = pieces.filter(|piece| piece.len() >= size).find(|piece| piece.as_ptr() == address)?;
+    Some(Bytes { memory, size })
+}
+
+/// Forgets what a host call has asked for that has failed.
+pub(super) fn discard() {
+    drop(Bytes { memory: ASKED_FOR.take(), size: 0 });
+    EARLIER.take();
 }
 
 /// Bytes from Envoy. Their memory is used again.

@@ -389,7 +389,7 @@ impl Stream {
                 let request = Ended { draw, failed, begun: asked, ended: now };
                 let trip = tracked.breaker.borrow_mut().end(limit, &request, || rollout.in_force());
                 if trip.is_some_and(|trip| self.vm.trip(&rollout.name, trip)) {
-                    tracked.breaker.borrow_mut().rest();
+                    tracked.breaker.borrow_mut().rest(rollout.in_force().assignment);
                 }
             }
         }

@@ -71,6 +71,8 @@ pub struct Breaker {
     row: Option<Row>,
     /// The assignment of the newest row.
     assignment: Assignment,
+    /// It has tripped under this assignment, and that was acted on or refused.
+    rests: bool,
     /// Requests begun before this fell into a common outage and are ignored.
     not_before: u64,
     /// Stable's errors in a row.
@@ -108,9 +110,15 @@ impl Breaker {
         }
     }
 
-    /// What was counted has been acted on: the next errors count from the first.
-    pub fn rest(&mut self) {
-        self.row = None;
+    /// A trip was acted on or refused, and this assignment is in force since. Another trip under the same one would be
+    /// refused, so the breaker rests until another assignment or configuration.
+    pub fn rest(&mut self, in_force: Assignment) {
+        (self.row, self.rests) = (None, self.assignment == in_force);
+    }
+
+    /// Another configuration is in use: what was refused may be acted on now.
+    pub fn wake(&mut self) {
+        self.rests = false;
     }
 
     fn candidate_failed(&mut self, limit: u64, request: &Ended, in_force: InForce) -> Option<Trip> {
@@ -120,7 +128,7 @@ impl Breaker {
         if self.assignment != in_force.assignment {
             *self = Self { assignment: in_force.assignment, ..Self::default() };
         }
-        if request.begun < self.not_before {
+        if self.rests || request.begun < self.not_before {
             return None;
         }
         let row = self.row.get_or_insert_with(|| Row { first: request.ended, ..Row::default() });

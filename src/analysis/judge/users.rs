@@ -41,9 +41,13 @@ impl Judge {
             return self.tests_mut().for_each(|state| state.spent.add(firsts.of(&state.test).spent));
         };
         self.count_tick(tick);
-        let (ticks, users) = (self.ticks, self.newcomers.all);
+        let (ticks, users, known) = (self.ticks, self.newcomers.all, self.newcomers.known());
         for state in self.tests_mut() {
             let First { events, spent, observed } = firsts.of(&state.test);
+            if !state.tells_firsts(known) {
+                state.pass_over(ticks);
+                continue;
+            }
             if state.test.is_of_first_observations() {
                 state.add_observed(ticks, tick, observed, spared);
                 continue;
@@ -61,7 +65,7 @@ impl Judge {
             state.hear(tick, tick.counts.candidate.requests > 0);
         }
         let newcomers = firsts.newcomers;
-        if !self.newcomers.with_strangers {
+        if !self.newcomers.with_strangers && known.of_run {
             self.split.add(ticks, evidence::mismatch(newcomers.candidate, newcomers.total(), share));
         }
         if self.is_in_step(tick) && spared.is_none_or(|warm_up| !warm_up.is_of_all) {
@@ -107,10 +111,11 @@ impl Judge {
         };
         let firsts = self.first_requests(open);
         let crowd = self.worst_crowd(first.share, &firsts);
+        let known = self.newcomers.known();
         let begins = self.ticks.saturating_add(1);
         let mut ahead = self.clone();
         let mut blocks: Vec<Block> = self.tests().map(|_| Block::default()).collect();
-        // Who has the event while the candidate is cold has it no more for the first time.
+        // A user who has the event while the candidate is cold cannot have it for the first time later.
         let mut spared = None;
         for ((tick, age), firsts) in open.iter().take_while(is_of_block).zip(&firsts) {
             spared = spared.or(ahead.spared(tick, rules));
@@ -118,7 +123,8 @@ impl Judge {
             ahead.count_tick(tick);
             let ticks = ahead.ticks;
             for ((state, closed), block) in ahead.tests_mut().zip(self.tests()).zip(&mut blocks) {
-                if spared.is_some_and(|warm_up| warm_up.spares(&state.test)) {
+                let is_spared = spared.is_some_and(|warm_up| warm_up.spares(&state.test));
+                if is_spared || !state.tells_firsts(known) {
                     state.pass_over(ticks);
                     continue;
                 }
@@ -240,6 +246,15 @@ impl Block {
 }
 
 impl TestState {
+    /// Whether it is known who is new to it: what cannot be read again must not count a second time.
+    fn tells_firsts(&self, newcomers: Known) -> bool {
+        if self.test.is_of_first_observations() {
+            return !self.users.is_unknown();
+        }
+        // A bound is on the first requests of a step; the others compare with the users that have not had the event yet.
+        if self.test.is_bound() { newcomers.of_step } else { newcomers.of_run && !self.users.is_unknown() }
+    }
+
     /// Notes the users that have had the test's event in a tick. Returns those of them that had it for the first time.
     fn meet(&mut self, tick: &Tick, view: View) -> First {
         if self.test.is_of_first_observations() {
@@ -410,7 +425,18 @@ impl Default for Newcomers {
     }
 }
 
+/// Whether it is known who has come already.
+#[derive(Clone, Copy)]
+struct Known {
+    of_run: bool,
+    of_step: bool,
+}
+
 impl Newcomers {
+    fn known(&self) -> Known {
+        Known { of_run: !self.of_run.is_unknown(), of_step: !self.of_step.is_unknown() }
+    }
+
     /// Whether of the candidate's users no larger part than of stable's is among `spent`.
     pub(super) fn are_alike(&self, spent: &Crowd) -> bool {
         self.all.parts(spent).is_some_and(|parts| !is_clearly_more(parts.candidate, parts.stable))

@@ -4,7 +4,7 @@ use super::{InUse, Leader, configured, happened, heads, journal, record_key, sha
 use crate::fleet::effect::Effect;
 use crate::fleet::heads::Closed;
 use crate::fleet::joined::{self, Joined};
-use crate::fleet::shared::{Cached, Shared};
+use crate::fleet::shared::{Cached, Shared, Version};
 use crate::fleet::store::member::{Counts, News};
 use crate::model::{Assignment, Shares};
 use crate::rollout::record::{Clock, Head, Record};
@@ -103,7 +103,7 @@ impl Leader {
                 record.push(configured.program, clock);
                 record.configured_at = configured.loaded_at;
                 let head = record.head(&news.rollout);
-                led.record = Cached::create(shared, &record_key(&news.rollout), *record);
+                led.record = Cached::create(shared, &record_key(&news.rollout), *record, Version::ANY);
                 led.show(shared, effects);
                 head
             }

@@ -909,9 +909,9 @@ impl user_set::Shelf for Shelf<'_> {
         self.bulks.get(&name).cloned()
     }
 
-    fn write(&mut self, bulk: &[u8]) -> u64 {
+    fn write(&mut self, bulk: &[u8]) -> Option<u64> {
         let name = self.rng.u64(1..);
         self.bulks.insert(name, bulk.to_vec());
-        name
+        Some(name)
     }
 }

@@ -21,6 +21,7 @@ use crate::telemetry::series::Gauge;
 use serde_json::{Value, json};
 
 mod any_order;
+mod follow;
 mod forms;
 mod gauges;
 mod lead;
@@ -28,6 +29,7 @@ mod races;
 mod ready;
 mod slow;
 mod time;
+mod trips;
 mod values;
 
 fn configuration(rollouts: &[(&str, Value)]) -> Config {
@@ -318,14 +320,14 @@ fn a_worker_that_follows_many_heads_in_pieces_confirms_them_when_it_has_followed
     fleet.vms[0].await_followers(&mut fleet.shared, (7, "r699"), changed, clock);
     let version = heads::version(&fleet.shared);
     let mut pieces = 0;
-    while confirm::lagging(&fleet.shared, version, fleet.now).contains(&1) {
+    while confirm::lagging(&fleet.shared, "r699", version, fleet.now).contains(&1) {
         assert!(pieces < 30, "each call follows some");
         fleet.vms[1].look_again_for(&mut fleet.shared, clock, &|| false);
         pieces += 1;
         let last = &fleet.vms[1].rollouts()[699];
         assert_eq!(
             last.weights()[1] == Share::ALL,
-            !confirm::lagging(&fleet.shared, version, fleet.now).contains(&1)
+            !confirm::lagging(&fleet.shared, "r699", version, fleet.now).contains(&1)
         );
     }
     assert!(pieces > 10, "{pieces} pieces");

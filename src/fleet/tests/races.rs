@@ -149,3 +149,30 @@ fn of_two_commands_at_once_both_are_obeyed() {
         fleet.second();
     }
 }
+
+#[test]
+fn a_second_leader_in_the_first_pass_does_not_undo_a_command() {
+    let config = configuration(&[("r", waiting()), ("s", waiting())]);
+    let mut raced = 0;
+    for nth in 0..MOST_WRITES {
+        let mut fleet = Fleet::empty(3);
+        (0..3).for_each(|vm| fleet.load(vm, &config));
+        (0..3).for_each(|vm| fleet.report(vm));
+        let now = fleet.clock();
+        let mut other = std::mem::replace(&mut fleet.vms[1], Vm::new(9));
+        let mut is_aborted = false;
+        let rival = |shared: &mut Memory| {
+            // It takes the lead from a VM that is slow, and leads; then a person aborts.
+            let later = at(now.uptime + 10 * TICK);
+            other.report(shared, later);
+            other.lead(shared, later);
+            other.lead(shared, at(later.uptime + TICK));
+            is_aborted = other.command(shared, &Change::new("r", Command::Abort), later).is_ok();
+        };
+        fleet.lead(0);
+        raced += usize::from(fleet.lead_against(0, nth, rival) && is_aborted);
+        fleet.vms[1] = other;
+        assert!(!is_aborted || fleet.phase() == Phase::Aborted, "before write {nth}");
+    }
+    assert!((1..MOST_WRITES).contains(&raced), "{raced}");
+}

@@ -63,13 +63,28 @@ fn it_trips_at_the_limit_once_stable_is_known_to_be_well() {
     world.green(true, 1);
     let seen = Table::of((20, 20), (1, 5));
     assert_eq!(world.trips, [Trip { assignment: Assignment(1), seen }]);
-    // The next errors count from the first.
-    world.breaker.rest();
-    world.green(true, LIMIT - 1);
-    world.blue(false, 1);
-    assert_eq!(world.trips.len(), 1);
-    world.green(true, 1);
-    assert_eq!(world.trips.len(), 2);
+}
+
+#[test]
+fn a_settled_breaker_rests_until_another_assignment_or_configuration() {
+    let mut world = World::new();
+    let trips = |world: &mut World| {
+        world.green(true, LIMIT);
+        world.blue(false, 1);
+        world.green(true, 2 * LIMIT);
+        std::mem::take(&mut world.trips).len()
+    };
+    assert!(trips(&mut world) > 0);
+    world.breaker.rest(world.in_force.assignment);
+    assert_eq!(trips(&mut world), 0);
+    world.breaker.wake();
+    assert!(trips(&mut world) > 0, "another configuration");
+    world.breaker.rest(world.in_force.assignment);
+    world.in_force.assignment = Assignment(2);
+    assert!(trips(&mut world) > 0, "another assignment");
+    // What was refused for being out of date says nothing about this assignment, should it come back.
+    world.breaker.rest(Assignment(3));
+    assert!(trips(&mut world) > 0, "the worker followed another assignment meanwhile");
 }
 
 #[test]
@@ -292,7 +307,8 @@ proptest! {
                 let users: std::collections::BTreeSet<_> = row.iter().filter_map(|(_, user)| *user).collect();
                 prop_assert!(counted.iter().all(|(_, user)| user.is_none()) || users.len() >= 3);
                 prop_assert_eq!(stables_last, Some(false));
-                breaker.rest();
+                breaker.rest(in_force.assignment);
+                breaker.wake();
                 row.clear();
             }
         }

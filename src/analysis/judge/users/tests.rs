@@ -297,3 +297,30 @@ proptest! {
         prop_assert!(least <= most * (1.0 + 1e-9), "{least} became {most}");
     }
 }
+
+#[test]
+fn a_set_of_users_that_is_lost_is_no_evidence() {
+    use crate::analysis::user_set::tests::Memory;
+    let rules = rules(&["error_rate"]);
+    let mut known = judge(&rules);
+    let failed = |users: std::ops::Range<u64>| came(users.map(|user| (user, Outcome::Failed)));
+    known.close(&tick(0, 0.5, failed(0..600), failed(1_000..1_600)), &rules, 1);
+    let mut shelf = Memory::default();
+    known.put_users(&mut shelf);
+    let passed_on = |shelf: &Memory| {
+        let mut judge: Judge = postcard::from_bytes(&postcard::to_allocvec(&known).unwrap()).unwrap();
+        judge.fetch_users(shelf);
+        judge
+    };
+    // The candidate's users fail again, and some that had not come yet; stable's do not.
+    let later = tick(1, 0.5, failed(0..700), came((1_000..1_100).map(|user| (user, Outcome::Well))));
+    let mut whole = passed_on(&shelf);
+    whole.close(&later, &rules, 2);
+    assert!(whole.reading().all > known.reading().all, "a hundred users are new to it");
+    let mut lost = passed_on(&Memory::default());
+    let at_least = lost.at_least(&[(later.clone(), 0)], &rules);
+    assert_eq!(at_least.reading().all, known.reading().all);
+    lost.close(&later, &rules, 2);
+    assert_eq!(lost.reading().all, known.reading().all);
+    assert!(lost.split() <= known.split());
+}
