@@ -6,13 +6,14 @@
 use super::access::{Access, Caller, is_foreign};
 use super::allowance::Allowance;
 use super::body;
+use super::differences::Differences;
 use super::request::{MOST_BODY, Request};
 use super::response::Response;
 use super::view::{Event, Fleet, Health, Journal, Page, Rollout};
 use crate::config::report::Shown;
 use crate::config::schema;
 use crate::fleet::shared::Shared;
-use crate::fleet::{self, joined, journal};
+use crate::fleet::{self, differences, joined, journal};
 use crate::rollout::change::{Change, NotChanged};
 use crate::rollout::command::{Refused, VERBS, Verb};
 use crate::rollout::event::Origin;
@@ -136,6 +137,7 @@ enum State<'a> {
     Rollouts,
     Rollout(&'a str),
     Events(&'a str),
+    Differences(&'a str),
     /// The Envoys that share them.
     Fleet,
 }
@@ -156,6 +158,9 @@ impl<'a> Resource<'a> {
         let Some((name, what)) = rest.split_once('/') else { return Some(Self::State(State::Rollout(rest))) };
         if what == "events" {
             return Some(Self::State(State::Events(name)));
+        }
+        if what == "differences" {
+            return Some(Self::State(State::Differences(name)));
         }
         let verb = VERBS.into_iter().find(|verb| verb.name == what)?;
         Some(Self::Command(name, verb))
@@ -201,6 +206,13 @@ fn look(
             let events: Vec<Event> = events.iter().rev().map(|event| Event::new(name, event)).collect();
             let shown = events.len();
             Ok((Response::json(200, &Journal { events }), shown))
+        }
+        State::Differences(name) => {
+            no_parameters(query)?;
+            let record = fleet::record(shared, name).ok_or_else(|| no_such_rollout(name))?;
+            let release = &record.program.release;
+            let known = differences::of(shared, name, release);
+            Ok((Response::json(200, &Differences::new(release, known)), 1))
         }
     }
 }

@@ -7,6 +7,7 @@
 //! * `access`: who may ask;
 //! * [`api`]: what is asked, and the answer;
 //! * `body`: what stands in a command's body;
+//! * [`differences`]: compared pairs as the API shows them;
 //! * [`view`]: rollouts and events as the API shows them;
 //! * [`response`]: answers and problems;
 //! * [`time`]: when something happened, as text.
@@ -17,6 +18,7 @@ mod access;
 mod allowance;
 pub mod api;
 mod body;
+pub mod differences;
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod openapi;
 pub mod request;

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
+use super::differences::Differences;
 use super::response::Problem;
 use super::view::{Fleet, Health, Journal, Page};
 use crate::rollout::command::VERBS;
@@ -19,6 +20,7 @@ fn the_schemas_in_the_documents_are_those_of_the_answers() {
     add::<Health>(&mut generator);
     add::<Page>(&mut generator);
     add::<Journal>(&mut generator);
+    add::<Differences>(&mut generator);
     add::<Fleet>(&mut generator);
     add::<Problem>(&mut generator);
     let wanted = Value::Object(generator.take_definitions(true));

@@ -23,6 +23,7 @@
 
 pub mod commands;
 pub mod confirm;
+pub mod differences;
 pub mod effect;
 pub mod gauges;
 pub mod heads;

@@ -10,8 +10,11 @@ use std::rc::Rc;
 use super::calls::{self, Body, Headers};
 use super::loaded::Loaded;
 use super::memory::Bytes;
+use super::shared::Kv;
 use crate::abi::pairs;
+use crate::compare::totals::Totals;
 use crate::compare::{self, Answer, Compared};
+use crate::fleet::differences::{self, Differences};
 use crate::model::header;
 use crate::payload::encoding::{Decoder, Inflaters};
 use crate::payload::head::Head;
@@ -32,6 +35,8 @@ pub(super) struct Shadows {
     open: RefCell<BTreeMap<u32, Open>>,
     /// Bytes that all copies hold.
     held: Rc<Cell<usize>>,
+    /// Counted since the last tick, by rollout and release.
+    counted: RefCell<Vec<(String, Differences)>>,
     /// The queue that wakes a root, once there was something to send.
     queue: Cell<Option<u32>>,
 }
@@ -317,7 +322,45 @@ impl Shadows {
         });
         let series = open.shadow.loaded.series(open.shadow.rollout, open.shadow.version);
         series.into_iter().for_each(|series| series.note_compared(compared.as_ref()));
+        self.count(&open.shadow, compared.as_ref());
         true
+    }
+
+    /// Counts a pair for its release.
+    fn count(&self, shadow: &Shadow, compared: Option<&Compared>) {
+        let Some(rollout) = shadow.loaded.plan.rollouts().get(shadow.rollout) else { return };
+        let Some(version) = rollout.versions.get(shadow.version) else { return };
+        let mut all = self.counted.borrow_mut();
+        let is_it = |(name, counted): &(String, Differences)| {
+            *name == rollout.name
+                && counted.release == rollout.program.release
+                && counted.shadow == version.name
+        };
+        if let Some((_, counted)) = all.iter_mut().find(|known| is_it(known)) {
+            return counted.totals.count(compared);
+        }
+        let mut counted = Differences {
+            release: rollout.program.release.clone(),
+            shadow: version.name.clone(),
+            loaded_at: shadow.loaded.loaded_at,
+            totals: Totals::default(),
+        };
+        counted.totals.count(compared);
+        all.push((rollout.name.clone(), counted));
+    }
+
+    /// Hands what was counted to all VMs, while there is `time`; what is left comes with the next tick.
+    pub(super) fn report(&self, time: &dyn Fn() -> bool) {
+        let mut all = self.counted.borrow_mut();
+        while let Some((rollout, counted)) = all.pop() {
+            if !differences::add(&mut Kv, &rollout, &counted) {
+                all.push((rollout, counted));
+                return;
+            }
+            if !time() {
+                return;
+            }
+        }
     }
 
     /// A root goes: Envoy drops its callouts.

@@ -241,6 +241,7 @@ impl Vm {
         self.do_all(&loaded, root, done, &time);
         self.shadows.forget_overdue();
         self.shadows.send(root, &time);
+        self.shadows.report(&time);
         self.registry.show_compared(&time);
         self.call_store(root);
         let took = calls::uptime().saturating_sub(began);

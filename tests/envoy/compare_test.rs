@@ -55,7 +55,8 @@ async fn agreement_and_confusion_are_what_the_same_requests_give_offline() {
         blue.set(classifier(0));
         green.set(classifier(1));
         let config = COMPARES.replace("timeout: 2s", "timeout: 20s, max_in_flight: 1024");
-        let envoy = between(&blue, &green, Config::rollout(&config)).workers(workers).start().await;
+        let setup = between(&blue, &green, Config::rollout(&config)).workers(workers).control();
+        let envoy = setup.start().await;
         let tally = Load::to(envoy.address()).each(ask).send(REQUESTS).await;
         tally.assert_all_ok();
         assert_eq!((tally.from("blue"), blue.count()), (REQUESTS, REQUESTS), "no client has seen the shadow");
@@ -83,12 +84,49 @@ async fn agreement_and_confusion_are_what_the_same_requests_give_offline() {
             (shown == cells).then_some(())
         })
         .await;
+        // The API adds up what all workers have compared.
+        let found = wait_for("all pairs", async || {
+            let (status, found) = control::get(&envoy, "/v1/rollouts/digits/differences").await;
+            (status == 200 && found["compared"] == REQUESTS).then_some(found)
+        })
+        .await;
+        assert_eq!(
+            (&found["matched"], &found["failed"], &found["shadow"]),
+            (&json!(same), &json!(0), &json!("green"))
+        );
+        let pairs = found["labels"]["pairs"].as_array().unwrap().iter().map(|cell| {
+            let label = |name: &str| cell[name].as_str().unwrap().parse().unwrap();
+            ((label("stable"), label("shadow")), cell["pairs"].as_u64().unwrap())
+        });
+        assert_eq!(pairs.collect::<BTreeMap<(u64, u64), u64>>(), cells);
+        let (observed, chance) = offline(&cells);
+        let real = |value: &Value| value.as_f64().unwrap();
+        assert!(
+            (real(&found["labels"]["kappa"]) - (observed - chance) / (1.0 - chance)).abs() < 1e-12,
+            "{found}"
+        );
+        let agreement = &found["agreement"];
+        assert_eq!(real(&agreement["value"]), observed);
+        assert!(real(&agreement["low"]) < observed && observed < real(&agreement["high"]), "{found}");
+        let field = json!({"field": "/outputs/*/data/*", "kind": "value", "pairs": REQUESTS - same, "elements": REQUESTS - same});
+        assert_eq!(found["fields"], json!([field]));
         let differs = [("field", "/outputs/*/data/*"), ("kind", "value")];
         assert_eq!(
             envoy.metrics().await.sum("changeover_mirror_fields_total", &differs),
             (REQUESTS - same) as f64
         );
     }
+}
+
+/// The share of pairs that agree, and the share that would by chance.
+fn offline(cells: &BTreeMap<(u64, u64), u64>) -> (f64, f64) {
+    let all: u64 = cells.values().sum();
+    let part = |fits: &dyn Fn(&(u64, u64)) -> bool| {
+        let pairs: u64 = cells.iter().filter(|(cell, _)| fits(cell)).map(|(_, pairs)| pairs).sum();
+        pairs as f64 / all as f64
+    };
+    let chance = (0..10).map(|label| part(&|cell| cell.0 == label) * part(&|cell| cell.1 == label)).sum();
+    (part(&|cell| cell.0 == cell.1), chance)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -293,4 +331,28 @@ async fn sums_hold_across_pushes_and_a_killed_shadow() {
     assert_eq!(tally.from("blue"), tally.total());
     let results = settled(&envoy, 20 + tally.total()).await;
     assert!(results["failed"] >= 1 && results["matched"] > 100, "{results:?}");
+}
+
+/// `make test-long`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes a minute and a quarter"]
+async fn a_minute_of_a_shadow_that_fails_now_and_then_leaves_memory_as_it_was() {
+    let (blue, green) = blue_and_green().await;
+    blue.set(classifier(0));
+    green.set(Make::by(|number, seen| {
+        let asked: Value = serde_json::from_slice(&seen.body).unwrap();
+        let label = digit(asked["n"].as_u64().unwrap(), 1);
+        let status = number.is_multiple_of(100).then_some(503);
+        Made { status, ..Made::json(json!({"outputs": [{"data": [label]}]}).to_string()) }
+    }));
+    let envoy = between(&blue, &green, Config::rollout(COMPARES)).workers(2).start().await;
+    let load = || Load::to(envoy.address()).each(ask).per_second(500.0);
+    load().send(7_500).await.assert_all_ok();
+    let before = envoy.resident_kilobytes();
+    load().send(30_000).await.assert_all_ok();
+    let after = envoy.resident_kilobytes();
+    let results = settled(&envoy, 37_500).await;
+    println!("{before} KB after a quarter of a minute, {after} KB a minute later; {results:?}");
+    assert!(after <= before + before / 20, "{before} KB became {after} KB");
+    assert_eq!((green.count(), results["sent"] / 100), (results["sent"], results["failed"]));
 }

@@ -7,6 +7,7 @@ use changeover::control::view::{Event, Rollout};
 use serde_json::json;
 
 use super::client::{Client, Failure};
+use super::compared;
 use super::terminal::Reader;
 use super::text;
 use super::wait;
@@ -138,6 +139,7 @@ fn lines(told: &[Told]) -> String {
 fn side_by_side(told: &[Told], reader: Reader) -> String {
     let mut rollouts: Vec<(&str, &Rollout)> = Vec::new();
     let mut journals: Vec<(&str, &[Event])> = Vec::new();
+    let mut sections: Vec<String> = Vec::new();
     let mut commanded = false;
     for (endpoint, answer) in told.iter().filter_map(|(endpoint, told)| Some((endpoint, told.as_ref().ok()?)))
     {
@@ -149,6 +151,10 @@ fn side_by_side(told: &[Told], reader: Reader) -> String {
             }
             Content::Rollout(rollout) => rollouts.push((endpoint, rollout)),
             Content::Events(events) => journals.push((endpoint, events)),
+            Content::Differences(found) => {
+                let found = text::write(&compared::lines(found, reader.width), reader.tones);
+                sections.push(format!("{endpoint}\n{found}"));
+            }
         }
     }
     if !rollouts.is_empty() {
@@ -157,7 +163,8 @@ fn side_by_side(told: &[Told], reader: Reader) -> String {
     let journal = |(endpoint, events): &(&str, &[Event])| {
         format!("{endpoint}\n{}", text::write(&show::events(events, reader.width), reader.tones))
     };
-    let mut text = journals.iter().map(journal).collect::<Vec<_>>().join("\n");
+    sections.extend(journals.iter().map(journal));
+    let mut text = sections.join("\n");
     if commanded {
         text.push_str(NONE_MOVES);
     }

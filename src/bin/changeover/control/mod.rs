@@ -1,6 +1,7 @@
 //! `changeover status`, `events`, and the commands: what people ask of a running Envoy, over its control listener.
 
 mod client;
+mod compared;
 mod draw;
 mod lines;
 mod many;
@@ -16,6 +17,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use changeover::control::differences::Differences;
 use changeover::control::view::{Event, Journal, Page, Rollout};
 use changeover::rollout::command;
 use changeover::rollout::phase::Phase;
@@ -67,6 +69,10 @@ pub(crate) enum Command {
         #[arg(long)]
         watch: bool,
     },
+    /// Show how often a shadow agrees with stable, and where it does not
+    ///
+    /// Exit status: 0 done, 1 no rollout has that name, 2 the control listener cannot be reached.
+    Differences(Target),
     /// Wait until a rollout has succeeded, is paused, or has failed
     ///
     /// With several endpoints until it is there at all of them, or cannot get there any more at one.
@@ -187,6 +193,7 @@ enum Content {
     /// The rollouts that a command was sent to.
     Commanded(Vec<Rollout>),
     Events(Vec<Event>),
+    Differences(Box<Differences>),
 }
 
 /// What there is to show, and the exit status.
@@ -251,6 +258,7 @@ fn answer(command: &Command, client: &Client) -> Result<Answer, Failure> {
         }
         Command::Status { rollout: None, connection, .. } => return all(client, connection),
         Command::Events { target, .. } => return events(client, &target.rollout),
+        Command::Differences(target) => return differences(client, &target.rollout),
         Command::Abort { rollout: None, why, .. } => return abort_all(client, why),
         Command::Abort { rollout: Some(name), why, .. } => {
             let sent = rollout(send(client, name, &command::ABORT, why.body(Map::new())?)?)?;
@@ -293,6 +301,7 @@ fn shown(answer: &Answer, connection: &Connection, reader: Reader) -> Shown {
             rollouts.iter().map(one).collect::<Vec<_>>().join("\n")
         }
         Content::Events(events) => text::write(&show::events(events, reader.width), reader.tones),
+        Content::Differences(found) => text::write(&compared::lines(found, reader.width), reader.tones),
     };
     Shown { text, status: answer.bad.into() }
 }
@@ -301,7 +310,9 @@ impl Command {
     fn connection(&self) -> &Connection {
         match self {
             Self::Status { connection, .. } | Self::Abort { connection, .. } => connection,
-            Self::Events { target, .. } | Self::Wait { target, .. } => &target.connection,
+            Self::Differences(target) | Self::Events { target, .. } | Self::Wait { target, .. } => {
+                &target.connection
+            }
             Self::Pause(order) | Self::Resume(order) | Self::Retry(order) => &order.target.connection,
             Self::Promote { order, .. } | Self::Weight { order, .. } | Self::Switch { order, .. } => {
                 &order.target.connection
@@ -365,6 +376,13 @@ fn events(client: &Client, rollout: &str) -> Result<Answer, Failure> {
     let answer = answer.map_err(|failure| with_known_names(client, rollout, failure))?;
     let journal: Journal = read(&answer)?;
     Ok(Answer { raw: answer + "\n", content: Content::Events(journal.events), bad: false })
+}
+
+fn differences(client: &Client, rollout: &str) -> Result<Answer, Failure> {
+    let answer = client.get(&format!("/v1/rollouts/{rollout}/differences"));
+    let answer = answer.map_err(|failure| with_known_names(client, rollout, failure))?;
+    let found = Box::new(read(&answer)?);
+    Ok(Answer { raw: answer + "\n", content: Content::Differences(found), bad: false })
 }
 
 fn all(client: &Client, connection: &Connection) -> Result<Answer, Failure> {

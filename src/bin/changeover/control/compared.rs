@@ -1,0 +1,128 @@
+//! How compared pairs are shown.
+
+use changeover::control::differences::{Cell, Differences, Field, Labels};
+
+use super::table::Table;
+use super::text::{Line, Tone};
+
+/// Rows of a table that are shown; `--json` has all.
+const ROWS: usize = 20;
+
+/// What was compared of a release.
+pub(super) fn lines(differences: &Differences, width: Option<usize>) -> Vec<Line> {
+    let Some(shadow) = &differences.shadow else {
+        return vec![Line::new(Tone::Plain, "nothing was compared yet")];
+    };
+    let Differences { release, compared, matched, failed, .. } = differences;
+    let pairs = format!("{release}: {shadow} agrees with stable in {matched} of {compared} pairs");
+    let mut lines = vec![Line::new(Tone::Plain, &pairs)];
+    let mut say = |text: String| lines.push(Line::new(Tone::Plain, &text));
+    if let Some(agreement) = differences.agreement {
+        let [value, low, high] = [agreement.value, agreement.low, agreement.high].map(|share| share * 100.0);
+        say(format!("agreement {value:.1} % [{low:.1}, {high:.1}]"));
+    }
+    if let Some(Labels { kappa, kappa_error, .. }) = differences.labels {
+        say(format!("kappa {kappa:.3}, standard error {kappa_error:.3}"));
+    }
+    if *failed > 0 {
+        say(format!("no answer {failed}"));
+    }
+    if let Some(overlap) = differences.overlap {
+        say(format!("overlap of lists {:.1} %", overlap * 100.0));
+    }
+    if let Some(texts) = differences.texts {
+        say(format!(
+            "same texts but for case and space {:.1} %, token F1 {:.3}",
+            texts.normalised * 100.0,
+            texts.f1
+        ));
+    }
+    if let Some(ratio) = differences.length_ratio {
+        say(format!("length of answers {ratio:.2} times stable's"));
+    }
+    lines.extend(fields(differences, width));
+    lines.extend(labels(differences, width));
+    lines.into_iter().map(|line| if let Some(width) = width { line.cut(width) } else { line }).collect()
+}
+
+fn fields(differences: &Differences, width: Option<usize>) -> Vec<Line> {
+    if differences.fields.is_empty() {
+        return Vec::new();
+    }
+    let mut table = Table::new(&["field", "differs in", "pairs", "elements"], "", &["elements"]);
+    let mut fields: Vec<&Field> = differences.fields.iter().collect();
+    fields.sort_by_key(|field| std::cmp::Reverse(field.pairs));
+    for field in fields.into_iter().take(ROWS) {
+        let name = if field.field.is_empty() { "(answer)" } else { &field.field };
+        let cells = [name, &field.kind, &field.pairs.to_string(), &field.elements.to_string()];
+        table.row(cells.iter().map(|cell| Line::new(Tone::Plain, cell)).collect(), "");
+    }
+    std::iter::once(Line::default()).chain(table.lines(width)).collect()
+}
+
+/// The pairs of labels that are not the same.
+fn labels(differences: &Differences, width: Option<usize>) -> Vec<Line> {
+    let Some(labels) = &differences.labels else { return Vec::new() };
+    let mut mistaken: Vec<&Cell> = labels.pairs.iter().filter(|cell| cell.stable != cell.shadow).collect();
+    if mistaken.is_empty() {
+        return Vec::new();
+    }
+    mistaken.sort_by_key(|cell| std::cmp::Reverse(cell.pairs));
+    let mut table = Table::new(&["stable", "shadow", "pairs"], "", &[]);
+    for cell in mistaken.into_iter().take(ROWS) {
+        let cells = [&cell.stable, &cell.shadow, &cell.pairs.to_string()];
+        table.row(cells.into_iter().map(|cell| Line::new(Tone::Plain, cell)).collect(), "");
+    }
+    std::iter::once(Line::default()).chain(table.lines(width)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use changeover::control::differences::Agreement;
+
+    use super::super::text::write;
+    use super::*;
+
+    #[test]
+    fn agreement_fields_and_mistaken_labels_are_shown() {
+        let cell =
+            |stable: &str, shadow: &str, pairs| Cell { stable: stable.into(), shadow: shadow.into(), pairs };
+        let field =
+            |field: &str, kind: &str| Field { field: field.into(), kind: kind.into(), pairs: 3, elements: 4 };
+        let differences = Differences {
+            release: "2".into(),
+            shadow: Some("green".into()),
+            compared: 2_000,
+            matched: 1_974,
+            failed: 1,
+            agreement: Some(Agreement { value: 0.987, low: 0.984, high: 0.989 }),
+            fields: vec![field("/outputs/*/data/*", "value"), field("", "status")],
+            labels: Some(Labels {
+                kappa: 0.98,
+                kappa_error: 0.01,
+                pairs: vec![cell("4", "4", 1_974), cell("4", "9", 3)],
+            }),
+            ..Differences::default()
+        };
+        let shown = write(&lines(&differences, Some(80)), false);
+        let lines: Vec<&str> = shown.lines().map(str::trim_end).collect();
+        assert_eq!(
+            lines,
+            [
+                "2: green agrees with stable in 1974 of 2000 pairs",
+                "agreement 98.7 % [98.4, 98.9]",
+                "kappa 0.980, standard error 0.010",
+                "no answer 1",
+                "",
+                "FIELD              DIFFERS IN  PAIRS  ELEMENTS",
+                "/outputs/*/data/*  value       3      4",
+                "(answer)           status      3      4",
+                "",
+                "STABLE  SHADOW  PAIRS",
+                "4       9       3",
+            ]
+        );
+        let nothing = write(&super::lines(&Differences::default(), None), false);
+        assert_eq!(nothing.trim_end(), "nothing was compared yet");
+    }
+}

@@ -1,0 +1,174 @@
+//! What the API says of compared pairs.
+
+use serde::{Deserialize, Serialize};
+
+use crate::analysis::kernel::agreement::interval;
+use crate::compare::label::Confusion;
+use crate::compare::totals::Totals;
+use crate::fleet::differences;
+use crate::model::real;
+
+/// The chance that an interval ever misses.
+const MISSES: f64 = 0.05;
+
+/// How often a shadow agrees with stable, and where it does not.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct Differences {
+    /// The release that is being compared.
+    pub release: String,
+    /// The version whose answers were compared with stable's; `null` before the first one.
+    pub shadow: Option<String>,
+    /// Pairs that were compared.
+    pub compared: u64,
+    /// Those that agree.
+    pub matched: u64,
+    /// Requests to which the shadow gave no answer of its own; they are no pairs.
+    pub failed: u64,
+    /// The share of pairs that agree; `null` without any.
+    pub agreement: Option<Agreement>,
+    /// Where pairs differ, in the order in which it was found.
+    pub fields: Vec<Field>,
+    /// Differences at fields that are not told apart.
+    pub other_fields: u64,
+    /// Labels; `null` without any.
+    pub labels: Option<Labels>,
+    /// How far apart numbers are.
+    pub numbers: Numbers,
+    /// The mean part that two ranked lists share; `null` without any.
+    pub overlap: Option<f64>,
+    /// The share of texts that are the same when normalised, and the mean F1 of their tokens; `null` without any.
+    pub texts: Option<Texts>,
+    /// Bytes of the shadow's answers, as a ratio of stable's; `null` without any.
+    pub length_ratio: Option<f64>,
+}
+
+/// A share, and the interval that it lies in: 95 % of all runs never leave it, however often one looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct Agreement {
+    /// What was counted.
+    pub value: f64,
+    /// The interval's lower end.
+    pub low: f64,
+    /// The interval's upper end.
+    pub high: f64,
+}
+
+/// A field in which answers differ.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct Field {
+    /// A JSON pointer with `*` for every element; empty for the whole answer.
+    pub field: String,
+    /// How they differ.
+    pub kind: String,
+    /// In how many pairs.
+    pub pairs: u64,
+    /// In how many elements.
+    pub elements: u64,
+}
+
+/// The labels of pairs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct Labels {
+    /// Cohen's kappa.
+    pub kappa: f64,
+    /// Its standard error.
+    pub kappa_error: f64,
+    /// The confusion matrix, in the order in which it was found.
+    pub pairs: Vec<Cell>,
+}
+
+/// Pairs with these labels.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct Cell {
+    /// Stable's label.
+    pub stable: String,
+    /// The shadow's.
+    pub shadow: String,
+    /// How many pairs.
+    pub pairs: u64,
+}
+
+/// Pairs of numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct Numbers {
+    /// All of them.
+    pub compared: u64,
+    /// Those beyond the tolerance.
+    pub beyond: u64,
+    /// By their relative difference: none; below 1e-8; below 1e-7, 1e-6, … 1; 1 or more.
+    pub by_decade: Vec<u64>,
+}
+
+/// Pairs of texts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct Texts {
+    /// The share that is the same but for case and white space.
+    pub normalised: f64,
+    /// The mean F1 of their tokens.
+    pub f1: f64,
+}
+
+impl Differences {
+    /// What is said of a release; `None`: nothing was compared yet.
+    #[must_use]
+    pub fn new(release: &str, known: Option<differences::Differences>) -> Self {
+        let release = release.to_owned();
+        let Some(known) = known else { return Self { release, ..Self::default() } };
+        let totals = &known.totals;
+        let part = |count: u64, of: u64| real(count) / real(of);
+        let agreement = (totals.compared > 0).then(|| {
+            let (low, high) = interval(totals.matched, totals.compared, MISSES);
+            Agreement { value: part(totals.matched, totals.compared), low, high }
+        });
+        let (texts, same, f1) = totals.texts;
+        let (lists, shared) = totals.overlap;
+        let (stable, shadow) = totals.bytes;
+        Self {
+            release,
+            shadow: Some(known.shadow.clone()),
+            compared: totals.compared,
+            matched: totals.matched,
+            failed: totals.failed,
+            agreement,
+            fields: fields(totals),
+            other_fields: totals.overflow,
+            labels: labels(&totals.confusion),
+            numbers: Numbers {
+                compared: totals.apart.all(),
+                beyond: totals.apart.beyond,
+                by_decade: totals.apart.by_decade.to_vec(),
+            },
+            overlap: (lists > 0).then(|| shared / real(lists)),
+            texts: (texts > 0).then(|| Texts { normalised: part(same, texts), f1: f1 / real(texts) }),
+            length_ratio: (stable > 0).then(|| part(shadow, stable)),
+        }
+    }
+}
+
+fn fields(totals: &Totals) -> Vec<Field> {
+    let field = |place: &crate::compare::totals::PlaceTotal| Field {
+        field: place.path.clone(),
+        kind: place.kind().label().to_owned(),
+        pairs: place.pairs,
+        elements: place.elements,
+    };
+    totals.places.iter().map(field).collect()
+}
+
+fn labels(confusion: &Confusion) -> Option<Labels> {
+    let agreement = confusion.agreement()?;
+    let cell = |(stable, shadow, pairs): (&str, &str, u64)| Cell {
+        stable: stable.to_owned(),
+        shadow: shadow.to_owned(),
+        pairs,
+    };
+    let pairs = confusion.cells().map(cell).collect();
+    Some(Labels { kappa: agreement.kappa, kappa_error: agreement.error, pairs })
+}
