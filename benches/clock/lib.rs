@@ -37,6 +37,9 @@ proxy_wasm::main! {{
     proxy_wasm::set_root_context(|_| Box::new(Root));
 }}
 
+/// Makes a document, and says how many of what is timed it has.
+type Make = fn(&mut Rng) -> (String, f64);
+
 struct Root;
 
 impl Context for Root {}
@@ -46,7 +49,7 @@ impl RootContext for Root {
         let mut rng = Rng::with_seed(1);
         let json = Head::default();
         let events = Head { framing: Framing::Events, ..json };
-        let kinds: [(&str, Protocol, Direction, Head, fn(&mut Rng) -> (String, f64)); 7] = [
+        let kinds: [(&str, Protocol, Direction, Head, Make); 7] = [
             ("skipping, per byte", Protocol::OpenInference, Direction::Input, json, skipped),
             ("text, per byte", Protocol::OpenAi, Direction::Input, json, text),
             ("short numbers, each", Protocol::OpenInference, Direction::Input, json, short_numbers),
