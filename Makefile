@@ -80,7 +80,7 @@ simulate: ## Billions of requests through ledger and judge: false rollbacks, and
 	cargo test --quiet --no-default-features --profile simulate --test simulate -- --full
 
 test-envoy: $(WASM) $(TEST_BUILD) $(ENVOY) $(ETCD) ## The module inside a real Envoy (ENVOY_VERSION=1.36.4: another one; T=name: some of it)
-	cargo test --test envoy -- $(T)
+	cargo test --test envoy -- --test-threads=4 $(T)
 
 test-long: $(WASM) $(TEST_BUILD) $(ENVOY) ## What takes a minute: users' traffic of ten under the judge (SEEDS=20: more of it), a side that turns bad late
 	cargo test --test envoy -- --ignored --nocapture users_test a_minute
