@@ -178,7 +178,7 @@ pub(crate) fn judge(
         });
         let events = table.map(|arm| arm.events);
         // Of users the events are first ones.
-        let first = First { events, spent: events };
+        let first = First { events, spent: events, ..First::default() };
         let firsts = Firsts { events: vec![(rules.metrics[0].tests[0], first)], ..Firsts::default() };
         let firsts = (rules.unit == Unit::Users).then_some(firsts);
         let tick = Tick { number, share: Some(weights[0] / 100.0), counts, ..Tick::default() };
