@@ -379,7 +379,8 @@ async fn a_candidate_whose_answers_are_worse_is_rolled_back_for_it() {
         blue.set(Make::by(move |count, _| of_blue(count)));
         green.set(Make::by(move |count, _| of_green(count)));
         let envoy = between(&blue, &green, judged(metrics, payload)).workers(2).start().await;
-        let load = Load::to(envoy.address()).per_second(800.0).start();
+        let asks = |_| request("POST", "/", &[("content-type", b"application/json")], "{}");
+        let load = Load::to(envoy.address()).per_second(800.0).each(asks).start();
         let event = wait_for_event(&envoy, "rollback").await;
         load.stop().await.assert_all_ok();
         let message = event["message"].as_str().unwrap();
