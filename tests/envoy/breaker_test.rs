@@ -278,6 +278,7 @@ async fn it_pauses_where_that_is_configured_and_says_once_what_it_would_do() {
     green.set(Behaviour::Status(503));
     let pausing = breaking(50, ", on_failure: pause");
     let envoy = between(&blue, &green, pausing).control().workers(2).start().await;
+    wait_for_event(&envoy, "step").await;
     let running = load(&envoy).start();
     wait_for_event(&envoy, "pause").await;
     let rollout = known(&envoy).await;
@@ -294,12 +295,13 @@ async fn it_pauses_where_that_is_configured_and_says_once_what_it_would_do() {
     running.stop().await;
 
     let dry = between(&blue, &green, breaking(50, ", dry_run: true")).workers(2).start().await;
+    wait_for_event(&dry, "step").await;
     let tally = load(&dry).send(1_000).await;
     assert!(tally.failed() > 300, "the candidate keeps its traffic: {}", tally.failed());
     assert_eq!(actions(&dry), ["start", "step", "alarm"]);
     let event = wait_for_event(&dry, "alarm").await;
     let message = event["message"].as_str().expect("a sentence");
-    // More than 20 where the first came before the rollout was known.
+    // More than 20 where several requests end before the trip is obeyed.
     let seen = message.strip_prefix("not acted on (dry_run): at 50 % the circuit breaker saw ");
     let seen = seen.and_then(|rest| rest.split_once(" consecutive errors")?.0.parse::<u64>().ok());
     assert!(seen.is_some_and(|seen| seen >= 20), "{message}");
