@@ -74,7 +74,7 @@ test-node: $(BINDGEN) target/.wasm32 ## The pure core on wasm32, under Node
 
 test-judge: ## The simulation in short, with wider limits
 	cargo test --quiet --no-default-features --profile simulate --test simulate
-	SEEDS=20000 cargo test --quiet --no-default-features --profile simulate --lib no_order_of_events
+	SEEDS=2000 cargo test --quiet --lib no_order_of_events
 
 simulate: ## Billions of requests through ledger and judge: false rollbacks, and how fast a bad candidate is found
 	cargo test --quiet --no-default-features --profile simulate --test simulate -- --full
