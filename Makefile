@@ -198,7 +198,9 @@ $(ENVOY):
 
 $(ETCD):
 	@echo "Fetching etcd from Debian into target/etcd"
-	@mkdir -p target/etcd && cd target/etcd && apt-get download --quiet etcd-server etcd-client && \
+	@mkdir -p target/etcd/lists/partial target/etcd/cache && cd target/etcd && \
+	  apt="apt-get --quiet -o Dir::State::Lists=$$PWD/lists -o Dir::Cache=$$PWD/cache -o APT::Sandbox::User=root" && \
+	  $$apt update && $$apt download etcd-server etcd-client && \
 	  for package in *.deb; do dpkg-deb --extract $$package . || exit 1; done
 	@touch $@
 
