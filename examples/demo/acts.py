@@ -24,6 +24,13 @@ WALK = (
 WALK_WITH_PAYLOAD = WALK.replace("{name: error_rate}", "{name: error_rate}, {name: output.null}") + (
     "\n            payload: {protocol: open_inference}"
 )
+# A release that serves nobody before its answers have proven themselves.
+PROVE = (
+    "mirror: {to: svm, percent: 0, methods: [POST], mode: compare, compare: {label: /outputs/0/data/0}}\n            "
+    "steps: [{set_mirror: {percent: 100}}, {pause: {min_compared: 300, min_agreement: 0.9}}, {set_weight: 50}, "
+    "{pause: {duration: 1s}}]\n            "
+    "analysis: {metrics: [{name: error_rate}, {name: mirror.disagreement, max: 0.1}]}"
+)
 
 
 def percentile(values, share):
@@ -155,6 +162,10 @@ class Demo:
     def walk(self, release, candidate, last, fields=WALK):
         """Starts a release and shows its events until the last one, which it returns."""
         self.push(fields, release, candidate)
+        return self.follow(release, last)
+
+    def follow(self, release, last):
+        """Shows a release's events until the last one, which it returns."""
         told = 0
 
         def ended():
@@ -259,6 +270,48 @@ class Demo:
         # Copies are no requests of clients: they are left out of the comparison.
         self.known = (counters.add(self.known[0], {"svm": received()["svm"]}), self.known[1])
         self.note("shadow", answers)
+
+    def proven(self):
+        show.heading("Shadow first: the filter compares the answers, and a model that is not proven serves nobody")
+        self.prove("proven", "succeed", "svm is the shadow; it takes requests once it agrees with logreg in 90 %, proven:")
+        show.say("the same with another svm, which answers at random:")
+        self.running.misbehave("svm", random_percent=100)
+        answers = self.prove("random", "rollback", "pushed the next release:")
+        self.running.misbehave("svm", random_percent=0)
+        self.promises.keep(
+            all(answer.version == "logreg" for answer in answers), "no client has seen an answer of it",
+        )
+
+    def prove(self, release, last, what):
+        used, sent_before = self.hash_in_use(), counters.mirrored(self.running.series())
+        self.push(PROVE, release)
+        processes.wait_for("the release", lambda: self.new_hash_in_use(used))
+        show.say(what)
+        with client.Load(self.images) as load:
+            event = self.follow(release, last)
+            load.wait_for_requests_in_flight()
+            load.wait_for_more(200)
+            newest = load.newest(50)
+        answers = load.all()
+        served = {"succeed": "svm", "rollback": "logreg"}[last]
+        self.promises.keep(all(answer.version == served for answer in newest), f"{served} has all the traffic")
+        if last == "rollback":
+            rule = event["rule"]
+            self.promises.keep(rule == "mirror.disagreement.max", "it was stopped for its answers alone", rule)
+
+        def copies():
+            return counters.mirrored(self.running.series()) - sent_before
+
+        def arrived():
+            received = counters.subtract(self.running.model_counts(), self.known[0]).get("svm", 0)
+            return received - client.by_version(answers).get("svm", 0)
+
+        same = processes.holds_within(5, lambda: arrived() == copies())
+        self.promises.keep(same, f"svm got {copies()} copies, as many as the filter sent", arrived())
+        # Copies are no requests of clients: they are left out of the comparison.
+        self.known = (counters.add(self.known[0], {"svm": copies()}), self.known[1])
+        self.note(release, answers)
+        return answers
 
     def new_hash_in_use(self, old):
         used = self.hash_in_use()

@@ -46,6 +46,7 @@ def run(arguments):
         demo.blue_green()
         demo.releases()
         demo.shadow()
+        demo.proven()
         demo.summary()
         if promises.broken:
             print(f"\n{len(promises.broken)} promises were broken; logs are in {running.directory}")

@@ -2,9 +2,9 @@
 """A small model server: a classifier of handwritten digits behind the Open Inference Protocol v2.
 
     server.py --model logreg --port 8001
-    server.py --model svm --port 8002 --delay-ms 50 --fail-percent 5 --null-percent 1
+    server.py --model svm --port 8002 --delay-ms 50 --fail-percent 5 --null-percent 1 --random-percent 1
 
-The last three make a version slow, failing or answering nulls; `POST /admin/behaviour` changes them while it
+The last four make a version slow, failing, answering nulls or answering at random; `POST /admin/behaviour` changes them while it
 runs. `GET /stats` tells what it has counted.
 """
 import argparse
@@ -57,6 +57,8 @@ class Model:
         labels, confidence = digits.classify(self.classifier, rows)
         if random.uniform(0, 100) < behaviour["null_percent"]:
             labels = [None] * len(labels)
+        if random.uniform(0, 100) < behaviour["random_percent"]:
+            labels = [random.randrange(10) for _ in labels]
         return 200, protocol.answer(NAME, self.version, request, labels, confidence)
 
 
@@ -162,10 +164,11 @@ def main():
     parser.add_argument("--model", choices=sorted(digits.models()), required=True)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
-    for switch in ("delay-ms", "fail-percent", "null-percent"):
-        parser.add_argument(f"--{switch}", type=float, default=0)
+    switches = ("delay_ms", "fail_percent", "null_percent", "random_percent")
+    for switch in switches:
+        parser.add_argument(f"--{switch.replace('_', '-')}", type=float, default=0)
     arguments = parser.parse_args()
-    behaviour = {switch: getattr(arguments, switch) for switch in ("delay_ms", "fail_percent", "null_percent")}
+    behaviour = {switch: getattr(arguments, switch) for switch in switches}
     server = Server((arguments.host, arguments.port), handler(Model(arguments.model, behaviour)))
     # shutdown() waits for serve_forever(), which the handler interrupts: so from another thread.
     for number in (signal.SIGTERM, signal.SIGINT):

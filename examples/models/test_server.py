@@ -13,7 +13,7 @@ import digits  # noqa: E402
 import protocol  # noqa: E402
 import server  # noqa: E402
 
-CALM = {"delay_ms": 0, "fail_percent": 0, "null_percent": 0}
+CALM = {"delay_ms": 0, "fail_percent": 0, "null_percent": 0, "random_percent": 0}
 INFER = "/v2/models/digits/infer"
 
 
@@ -84,6 +84,9 @@ class ServerTest(unittest.TestCase):
         self.assertEqual(self.call("POST", INFER, request)[0], 500)
         self.call("POST", "/admin/behaviour", {"fail_percent": 0, "null_percent": 100})
         self.assertEqual(self.call("POST", INFER, request)[1]["outputs"][0]["data"], [None, None])
+        self.call("POST", "/admin/behaviour", {"null_percent": 0, "random_percent": 100})
+        drawn = {self.call("POST", INFER, request)[1]["outputs"][0]["data"][0] for _ in range(50)}
+        self.assertTrue(len(drawn) > 3 and drawn <= set(range(10)), drawn)
         for wrong in ({"speed": 1}, {"delay_ms": -1}, {"delay_ms": "x"}, []):
             self.assertEqual(self.call("POST", "/admin/behaviour", wrong)[0], 400, wrong)
 

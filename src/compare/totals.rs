@@ -30,6 +30,8 @@ pub struct Totals {
     pub texts: (u64, u64, f64),
     /// Bytes of stable's answers, and of the shadow's.
     pub bytes: (u64, u64),
+    /// With a baseline: pairs in which only the shadow differs from stable, only stable's copy, and all with both answers.
+    pub beside: (u64, u64, u64),
 }
 
 /// How often pairs differ at a place.
@@ -81,6 +83,25 @@ impl Totals {
         }
     }
 
+    /// Counts a request that stable's copy has answered as well.
+    pub fn count_beside(&mut self, shadow_differs: bool, baseline_differs: bool) {
+        let one = |is: bool| u64::from(is);
+        self.add_beside((
+            one(shadow_differs && !baseline_differs),
+            one(baseline_differs && !shadow_differs),
+            1,
+        ));
+    }
+
+    fn add_beside(&mut self, (shadow, baseline, all): (u64, u64, u64)) {
+        let (known_shadow, known_baseline, known) = self.beside;
+        self.beside = (
+            known_shadow.saturating_add(shadow),
+            known_baseline.saturating_add(baseline),
+            known.saturating_add(all),
+        );
+    }
+
     fn count_place(&mut self, path: &str, kind: u8, (pairs, elements): (u64, u64)) {
         let known = self.places.iter_mut().find(|place| place.kind == kind && place.path == path);
         if let Some(place) = known {
@@ -109,5 +130,6 @@ impl Totals {
         self.texts = (all.saturating_add(more), same.saturating_add(also), sum + further);
         self.bytes.0 = self.bytes.0.saturating_add(other.bytes.0);
         self.bytes.1 = self.bytes.1.saturating_add(other.bytes.1);
+        self.add_beside(other.beside);
     }
 }

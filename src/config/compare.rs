@@ -21,6 +21,10 @@ pub struct Compare {
     pub tolerance: Tolerance,
     /// A JSON pointer to the label: a class, a ranked list of them, or a text. With it a pair agrees when its labels do.
     pub label: Option<String>,
+    /// A second copy of each request goes to stable itself. How often stable differs from itself is what the shadow's
+    /// differences are compared with.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub baseline: bool,
 }
 
 /// Which numbers are the same: those that either of the two allows.

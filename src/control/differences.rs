@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::analysis::kernel::agreement::Agreement;
+use crate::analysis::kernel::paired::mcnemar;
 use crate::compare::label::Confusion;
 use crate::compare::totals::Totals;
 use crate::fleet::differences;
@@ -38,6 +39,29 @@ pub struct Differences {
     pub texts: Option<Texts>,
     /// Bytes of the shadow's answers, as a ratio of stable's; `null` without any.
     pub length_ratio: Option<f64>,
+    /// The same requests answered by stable once more; `null` without `compare.baseline`.
+    #[serde(default)]
+    pub baseline: Option<Baseline>,
+}
+
+/// Stable's answers beside those of its own copy.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct Baseline {
+    /// Pairs of stable's answers and its copy's that were compared.
+    pub compared: u64,
+    /// The share of them that agree.
+    pub agreement: Agreement,
+    /// Requests with all three answers.
+    pub beside: u64,
+    /// Those in which only the shadow differs from stable.
+    pub only_shadow: u64,
+    /// Those in which only stable's copy does.
+    pub only_baseline: u64,
+    /// The logarithm of the e-value that the shadow differs more often than a copy of stable would (McNemar).
+    pub log10_e: f64,
+    /// Where stable differs from its copy.
+    pub fields: Vec<Field>,
 }
 
 /// A field in which answers differ.
@@ -130,8 +154,23 @@ impl Differences {
             overlap: (lists > 0).then(|| shared / real(lists)),
             texts: (texts > 0).then(|| Texts { normalised: part(same, texts), f1: f1 / real(texts) }),
             length_ratio: (stable > 0).then(|| part(shadow, stable)),
+            baseline: baseline(&known),
         }
     }
+}
+
+fn baseline(known: &differences::Differences) -> Option<Baseline> {
+    let differences::Differences { totals, baseline, .. } = known;
+    let (only_shadow, only_baseline, beside) = totals.beside;
+    (baseline.compared > 0).then(|| Baseline {
+        compared: baseline.compared,
+        agreement: Agreement::of(baseline.matched, baseline.compared),
+        beside,
+        only_shadow,
+        only_baseline,
+        log10_e: mcnemar(only_shadow, only_baseline) / std::f64::consts::LN_10,
+        fields: fields(baseline),
+    })
 }
 
 fn fields(totals: &Totals) -> Vec<Field> {

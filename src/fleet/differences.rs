@@ -16,6 +16,8 @@ pub struct Differences {
     pub loaded_at: u64,
     /// What the pairs add up to.
     pub totals: Totals,
+    /// The same of stable's answers and those of its copy.
+    pub baseline: Totals,
 }
 
 /// Adds what one worker has counted. Of two releases the one that was loaded later counts.
@@ -26,6 +28,7 @@ pub fn add(shared: &mut impl Shared, rollout: &str, counted: &Differences) -> bo
         match known {
             Some(mut known) if same(&known) => {
                 known.totals.add(&counted.totals);
+                known.baseline.add(&counted.baseline);
                 known.loaded_at = known.loaded_at.max(counted.loaded_at);
                 Some(known)
             }
@@ -51,7 +54,8 @@ mod tests {
 
     fn counted(release: &str, loaded_at: u64, compared: u64) -> Differences {
         let totals = Totals { compared, ..Totals::default() };
-        Differences { release: release.to_owned(), shadow: "green".to_owned(), loaded_at, totals }
+        let (release, shadow) = (release.to_owned(), "green".to_owned());
+        Differences { release, shadow, loaded_at, totals, baseline: Totals::default() }
     }
 
     #[test]

@@ -19,8 +19,8 @@ use crate::model::{Draw, header};
 use crate::payload::encoding::{Decoder, Inflaters};
 use crate::payload::head::Head;
 use crate::routing::mirror::Comparison;
-use crate::routing::plan::Rollout;
-use crate::signal::catalog;
+use crate::routing::plan::{self, Rollout};
+use crate::signal::catalog::{self, SignalId};
 use crate::telemetry::outcome::MirrorResult;
 
 /// Statuses by which Envoy, or a proxy behind it, says that a server did not answer.
@@ -51,6 +51,8 @@ struct Shadow {
     loaded: Rc<Loaded>,
     rollout: usize,
     version: usize,
+    /// It is stable itself, beside the version.
+    is_baseline: bool,
 }
 
 impl Shadow {
@@ -60,22 +62,28 @@ impl Shadow {
 
     fn cluster(&self) -> Option<&str> {
         let versions = &self.loaded.plan.rollouts().get(self.rollout)?.versions;
-        versions.get(self.version).map(|version| version.cluster.as_str())
+        versions.get(self.serves()).map(|version| version.cluster.as_str())
+    }
+
+    /// The position of the version that gets the copies.
+    fn serves(&self) -> usize {
+        if self.is_baseline { plan::STABLE } else { self.version }
     }
 
     /// Whether it is the same shadow, by the same configuration.
     fn is(&self, other: &Self) -> bool {
         Rc::ptr_eq(&self.loaded, &other.loaded)
             && (self.rollout, self.version) == (other.rollout, other.version)
+            && self.is_baseline == other.is_baseline
     }
 
     /// Counts a pair for the judge, if what was in force for its request still is.
-    fn judge(&self, draw: Draw, compared: &Compared) {
+    fn judge(&self, draw: Draw, signal: SignalId, differs: bool) {
         let rollout = self.loaded.plan.rollouts().get(self.rollout);
         let is_in_force = |rollout: &&Rollout| rollout.assignment() == draw.assignment;
         if let (Some(_), Some(tracked)) = (rollout.filter(is_in_force), self.loaded.tracked(self.rollout)) {
             let mut ledger = tracked.ledger.borrow_mut();
-            ledger.compare(tick_at(calls::uptime()), draw, catalog::MIRROR_DISAGREEMENT.id, !compared.agrees);
+            ledger.compare(tick_at(calls::uptime()), draw, signal, differs);
         }
     }
 
@@ -83,12 +91,13 @@ impl Shadow {
     fn report(&self, totals: &Totals) -> bool {
         let Some(rollout) = self.loaded.plan.rollouts().get(self.rollout) else { return true };
         let Some(version) = rollout.versions.get(self.version) else { return true };
-        let counted = Differences {
+        let mut counted = Differences {
             release: rollout.program.release.clone(),
             shadow: version.name.clone(),
             loaded_at: self.loaded.loaded_at,
-            totals: totals.clone(),
+            ..Differences::default()
         };
+        *(if self.is_baseline { &mut counted.baseline } else { &mut counted.totals }) = totals.clone();
         differences::add(&mut Kv, &rollout.name, &counted)
     }
 
@@ -96,14 +105,14 @@ impl Shadow {
     fn show_agreement(&self) {
         let rollout = self.loaded.plan.rollouts().get(self.rollout);
         let known = rollout.and_then(|rollout| differences::of(&Kv, &rollout.name, &rollout.program.release));
-        let series = self.loaded.series(self.rollout, self.version);
-        if let (Some(series), Some(Differences { totals, .. })) = (series, known) {
-            series.show_agreement(&totals);
+        let series = self.loaded.series(self.rollout, self.serves());
+        if let (Some(series), Some(known)) = (series, known) {
+            series.show_agreement(if self.is_baseline { &known.baseline } else { &known.totals });
         }
     }
 
     fn count(&self, result: MirrorResult) {
-        let series = self.loaded.series(self.rollout, self.version);
+        let series = self.loaded.series(self.rollout, self.serves());
         series.into_iter().for_each(|series| series.count_mirrored(result));
     }
 }
@@ -155,16 +164,23 @@ struct Pair {
     draw: Option<Draw>,
 }
 
+/// A request of which copies were sent.
+struct Asked {
+    stable: Answer,
+    draw: Option<Draw>,
+    /// Whether the shadow's answer differs from stable's, and that of stable's copy; known one after the other.
+    differ: Cell<(Option<bool>, Option<bool>)>,
+    _held: Held,
+}
+
 /// A copy that was sent.
 struct Open {
     shadow: Shadow,
-    stable: Answer,
+    asked: Rc<Asked>,
     /// The root whose callout it is: with it, it ends unanswered.
     root: u32,
     /// When it is no longer waited for, in nanoseconds.
     until: u64,
-    draw: Option<Draw>,
-    _held: Held,
 }
 
 impl Copied {
@@ -264,7 +280,7 @@ impl Shadows {
         (rollout, version): (usize, usize),
         draw: Option<Draw>,
     ) -> Option<Box<Copied>> {
-        let shadow = Shadow { loaded: Rc::clone(loaded), rollout, version };
+        let shadow = Shadow { loaded: Rc::clone(loaded), rollout, version, is_baseline: false };
         match self.begin(shadow.clone(), draw) {
             Ok(copy) => Some(Box::new(copy)),
             Err(skipped) => {
@@ -352,13 +368,35 @@ impl Shadows {
 
     fn send_one(&self, root: u32, pair: Pair) {
         let Pair { shadow, headers, body, stable, held, draw } = pair;
+        let asked = Rc::new(Asked { stable, draw, differ: Cell::default(), _held: held });
+        let baseline = shadow.baseline();
+        if self.send_copy(root, shadow, &asked, (&headers, &body))
+            && let Some(baseline) = baseline
+        {
+            let headers = baseline.addressed(&headers);
+            self.send_copy(root, baseline, &asked, (&headers, &body));
+        }
+    }
+
+    /// Sends a copy. Returns whether Envoy has taken it.
+    fn send_copy(
+        &self,
+        root: u32,
+        shadow: Shadow,
+        asked: &Rc<Asked>,
+        (headers, body): (&[u8], &[u8]),
+    ) -> bool {
         let timeout = shadow.comparison().map_or(1, |comparison| comparison.timeout);
-        let sent = shadow.cluster().and_then(|cluster| calls::http_call(cluster, &headers, &body, timeout));
-        let Some(token) = sent else { return shadow.count(MirrorResult::SkippedRefused) };
+        let sent = shadow.cluster().and_then(|cluster| calls::http_call(cluster, headers, body, timeout));
+        let Some(token) = sent else {
+            shadow.count(MirrorResult::SkippedRefused);
+            return false;
+        };
         shadow.count(MirrorResult::Sent);
         let until = calls::uptime().saturating_add(u64::from(timeout).saturating_mul(1_000_000));
         let until = until.saturating_add(GRACE);
-        self.open.borrow_mut().insert(token, Open { shadow, stable, root, until, draw, _held: held });
+        self.open.borrow_mut().insert(token, Open { shadow, asked: Rc::clone(asked), root, until });
+        true
     }
 
     /// The answer to a callout has come, with a body of so many bytes; or none comes any more. Returns whether it was one of
@@ -371,25 +409,46 @@ impl Shadows {
             Some(compared) if compared.agrees => MirrorResult::Matched,
             Some(_) => MirrorResult::Differed,
         });
-        let series = open.shadow.loaded.series(open.shadow.rollout, open.shadow.version);
+        let series = open.shadow.loaded.series(open.shadow.rollout, open.shadow.serves());
         series.into_iter().for_each(|series| series.note_compared(compared.as_ref()));
-        self.count(&open.shadow, compared.as_ref());
-        if let (Some(draw), Some(compared)) = (open.draw, &compared) {
-            open.shadow.judge(draw, compared);
+        self.count(&open.shadow, |totals| totals.count(compared.as_ref()));
+        if let Some(compared) = &compared {
+            self.judge(&open, !compared.agrees);
         }
         true
     }
 
-    /// Counts a pair for its release.
-    fn count(&self, shadow: &Shadow, compared: Option<&Compared>) {
-        let mut all = self.counted.borrow_mut();
-        let known = all.iter_mut().find(|(known, _)| known.is(shadow));
-        if let Some((_, totals)) = known {
-            return totals.count(compared);
+    /// Counts an answer for the judge: the shadow's at once, and both when both are there.
+    fn judge(&self, Open { shadow, asked, .. }: &Open, differs: bool) {
+        let judge = |signal, differs| {
+            asked.draw.into_iter().for_each(|draw| shadow.judge(draw, signal, differs));
+        };
+        let mut differ = asked.differ.get();
+        if shadow.is_baseline {
+            differ.1 = Some(differs);
+        } else {
+            differ.0 = Some(differs);
+            judge(catalog::MIRROR_DISAGREEMENT.id, differs);
         }
-        let mut totals = Totals::default();
-        totals.count(compared);
-        all.push((shadow.clone(), totals));
+        asked.differ.set(differ);
+        let (Some(shadow_differs), Some(baseline_differs)) = differ else { return };
+        if shadow_differs != baseline_differs {
+            judge(catalog::BESIDE_BASELINE, shadow_differs);
+        }
+        let shadow = Shadow { is_baseline: false, ..shadow.clone() };
+        self.count(&shadow, |totals| totals.count_beside(shadow_differs, baseline_differs));
+    }
+
+    /// Counts something for a shadow's release.
+    fn count(&self, shadow: &Shadow, count: impl FnOnce(&mut Totals)) {
+        let mut all = self.counted.borrow_mut();
+        let at = all.iter().position(|(known, _)| known.is(shadow)).unwrap_or_else(|| {
+            all.push((shadow.clone(), Totals::default()));
+            all.len().saturating_sub(1)
+        });
+        if let Some((_, totals)) = all.get_mut(at) {
+            count(totals);
+        }
     }
 
     /// Hands what was counted to all VMs, while there is `time`; what is left comes with the next tick.
@@ -436,6 +495,31 @@ impl Shadows {
 }
 
 impl Shadow {
+    /// Stable itself, where it gets a copy as well.
+    fn baseline(&self) -> Option<Self> {
+        let baseline = Self { is_baseline: true, ..self.clone() };
+        self.comparison()?.has_baseline.then_some(baseline)
+    }
+
+    /// The same headers of another copy.
+    fn addressed(&self, headers: &[u8]) -> Vec<u8> {
+        let rollout = self.loaded.plan.rollouts().get(self.rollout);
+        let Some(version) = rollout.and_then(|rollout| rollout.versions.get(self.serves())) else {
+            return headers.to_vec();
+        };
+        let of = |(name, value)| {
+            let own = if name == header::SHADOW.as_bytes() {
+                version.cluster.as_bytes()
+            } else if name == header::VERSION.as_bytes() {
+                version.name.as_bytes()
+            } else {
+                value
+            };
+            (name, own)
+        };
+        pairs::write(&pairs::all(headers).map(of).collect::<Vec<(&[u8], &[u8])>>())
+    }
+
     /// The headers of the request that Envoy is showing, as the shadow gets them.
     fn headers(&self) -> Option<Vec<u8>> {
         let rollout = self.loaded.plan.rollouts().get(self.rollout)?;
@@ -461,19 +545,23 @@ impl Open {
         let status = calls::status(Headers::CalloutResponse)?;
         // Answers of a server have the time that it took; also from a server that cannot answer for another one's sake.
         let is_made_up = header("x-envoy-upstream-service-time").is_none() && status >= 500;
-        if is_made_up || (NO_ANSWER.contains(&status) && self.stable.status != status) {
+        if is_made_up || (NO_ANSWER.contains(&status) && self.asked.stable.status != status) {
             return None;
         }
         if size > comparison.max_body {
-            return Some(compare::too_large(&comparison.settings, &self.stable, size));
+            return Some(compare::too_large(&comparison.settings, &self.asked.stable, size));
         }
         let content_type = header("content-type").map(Bytes::into_vec).unwrap_or_default();
         let encoding = Head::new(None, header("content-encoding").as_deref(), None).encoding;
         let body = calls::body(Body::Callout, 0, size).map(Bytes::into_vec).unwrap_or_default();
         let Some(body) = decoded(body, encoding, comparison.max_body, inflaters) else {
-            return Some(compare::too_large(&comparison.settings, &self.stable, size));
+            return Some(compare::too_large(&comparison.settings, &self.asked.stable, size));
         };
-        Some(compare::compare(&comparison.settings, &self.stable, &Answer { status, content_type, body }))
+        Some(compare::compare(
+            &comparison.settings,
+            &self.asked.stable,
+            &Answer { status, content_type, body },
+        ))
     }
 }
 

@@ -188,7 +188,7 @@ impl Plan {
 }
 
 /// Stable's position.
-const STABLE: usize = 0;
+pub const STABLE: usize = 0;
 
 impl Rollout {
     /// Compiles one rollout of a valid configuration.

@@ -434,3 +434,56 @@ async fn a_shadow_that_agrees_goes_on_to_the_canary_when_that_is_proven() {
         .await;
     }
 }
+
+/// Answers at random are noise: stable differs from itself as often as a shadow of the same kind does.
+fn at_random(classes: u64) -> Behaviour {
+    Make::by(move |number, _| {
+        let label = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
+        Made::json(json!({"outputs": [{"data": [label % classes]}]}).to_string())
+    })
+}
+
+const WITH_BASELINE: &str = "mirror: {to: green, mode: compare, methods: [POST], max_in_flight: 1024, \
+     compare: {label: /outputs/0/data/0, baseline: true}}, steps: [{set_weight: 0}, {pause: {}}], \
+     analysis: {metrics: [{name: error_rate}, {name: mirror.disagreement}]}";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shadow_is_judged_by_how_often_stable_differs_from_itself() {
+    let (blue, green) = blue_and_green().await;
+    blue.set(at_random(2));
+    green.set(at_random(2));
+    let envoy = between(&blue, &green, Config::rollout(WITH_BASELINE)).workers(2).control().start().await;
+    let tally = Load::to(envoy.address()).each(ask).per_second(300.0).send(900).await;
+    tally.assert_all_ok();
+    let found = wait_for("all answers", async || {
+        let (_, found) = control::get(&envoy, "/v1/rollouts/digits/differences").await;
+        (found["compared"] == 900 && found["baseline"]["beside"] == 900).then_some(found)
+    })
+    .await;
+    assert_eq!((blue.count(), green.count()), (1_800, 900), "stable gets each request twice");
+    let copies =
+        blue.take_seen().iter().filter(|seen| seen.headers.contains_key("x-changeover-shadow")).count();
+    assert_eq!(copies, 900);
+    let baseline = &found["baseline"];
+    let of = |name: &str| baseline[name].as_u64().unwrap();
+    assert_eq!(of("compared"), 900, "{found}");
+    // Both differ from stable about half of the time; a quarter each, only one does.
+    for count in [of("only_shadow"), of("only_baseline")] {
+        assert_share(count, 900, 0.25);
+    }
+    assert!(baseline["log10_e"].as_f64() < Some(2.0), "{found}");
+    assert!(!actions(&envoy).iter().any(|action| action == "rollback"), "{found}");
+    let copied = envoy.metrics().await;
+    for version in ["blue", "green"] {
+        let sent = [("version", version), ("result", "sent")];
+        assert_eq!(copied.sum("changeover_mirror_requests_total", &sent), 900.0, "{version}");
+    }
+    // Another shadow: it never answers as stable does.
+    green.set(Make::by(|_, _| Made::json(json!({"outputs": [{"data": [7]}]}).to_string())));
+    let load = Load::to(envoy.address()).each(ask).per_second(300.0).start();
+    let event = wait_for_event(&envoy, "rollback").await;
+    assert_eq!(event["rule"], "mirror.disagreement", "{event}");
+    let tally = load.stop().await;
+    tally.assert_all_ok();
+    assert_eq!(tally.from("blue"), tally.total());
+}

@@ -8,6 +8,7 @@
 // A simulation may stop, and computes with numbers of its own.
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+mod agreement;
 mod draw;
 mod envoy;
 mod parallel;
@@ -25,7 +26,8 @@ use std::time::Instant;
 type Part = fn(&Effort) -> bool;
 
 /// All of them; with names as arguments only those.
-const PARTS: [(&str, Part); 5] = [
+const PARTS: [(&str, Part); 6] = [
+    ("agreement", agreement::simulate),
     ("traps", traps::simulate),
     ("users", users::healthy),
     ("speed", speed::simulate),

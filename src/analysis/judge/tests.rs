@@ -1,4 +1,5 @@
 use super::*;
+use crate::analysis::rules;
 use crate::analysis::test::Direction;
 use crate::config::release::{self, Analysis, Metric, WarmUp};
 use crate::signal::catalog::TEST_MEAN;
@@ -471,4 +472,21 @@ fn less_than_stable_is_not_judged_while_requests_are_pending() {
     assert_eq!(judge.at_least(&[(open, 0)], &rules).reading(), judge.reading());
     judge.close(&spam(2, 0, 20), &rules, 3);
     assert!(judge.reading().all > rules.threshold, "{:?}", judge.reading());
+}
+
+#[test]
+fn pairs_beside_a_baseline_are_judged_by_mcnemars_test() {
+    let metrics = vec![Metric { name: "mirror.disagreement".into(), ..Metric::default() }];
+    let analysis = Analysis { metrics, ..judged_at_once() };
+    let rules = Rules::new(&analysis, Unit::Requests, 1, Some(rules::Pairs::WithBaseline));
+    let test = rules.metrics[0].tests[0];
+    for (shadow, baseline) in [(0, 0), (3, 0), (0, 9), (20, 15), (40, 12)] {
+        let arm = Arm { events: shadow, units: shadow + baseline };
+        let ln = Look::Events(Pair::new(arm, Arm::default())).ln_likelihoods(&test, Pair::default());
+        let mean = ln.iter().map(|ln| ln.exp()).sum::<f64>() / 8.0;
+        let expected = crate::analysis::kernel::paired::mcnemar(shadow, baseline).exp();
+        assert!((mean - expected).abs() <= 1e-9 * expected, "{shadow}, {baseline}: {mean}, {expected}");
+    }
+    let alone = Rules::new(&analysis, Unit::Requests, 1, Some(rules::Pairs::Alone));
+    assert!(alone.metrics.is_empty(), "without `max` and baseline there is nothing to test");
 }

@@ -347,12 +347,19 @@ fn metric(metric: &Metric, rollout: &Rollout, path: &Path<'_>, problems: &mut Pr
     if signal.is_some_and(|signal| signal.among == Among::Pairs) {
         if let Err(message) = compares_candidate(rollout) {
             problems.add(&path.field("name"), message);
-        } else if metric.max.is_none() {
-            problems
-                .add(&path.field("max"), "missing; expected the largest share of answers that may differ");
-        }
-        if metric.tolerate.is_some() {
-            problems.add(&path.field("tolerate"), "stable has none of these; expected `max` alone");
+        } else if !has_baseline(rollout) {
+            if metric.max.is_none() {
+                problems.add(
+                    &path.field("max"),
+                    "missing; expected the largest share of answers that may differ",
+                );
+            }
+            if metric.tolerate.is_some() {
+                problems.add(
+                    &path.field("tolerate"),
+                    "of what stable does itself; needs `compare.baseline: true`",
+                );
+            }
         }
     }
     if metric.direction.is_some() && signal.is_some_and(|signal| signal.differs == Differs::Up) {
@@ -412,6 +419,12 @@ fn compares_candidate(rollout: &Rollout) -> Result<(), &'static str> {
         }
         Some(_) => Ok(()),
     }
+}
+
+/// Whether stable is compared with itself.
+fn has_baseline(rollout: &Rollout) -> bool {
+    let compare = rollout.mirror.as_ref().and_then(|mirror| mirror.compare.as_ref());
+    compare.is_some_and(|compare| compare.baseline)
 }
 
 fn promote_when(promote: &PromoteWhen, path: &Path<'_>, problems: &mut Problems) {

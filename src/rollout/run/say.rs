@@ -279,6 +279,9 @@ pub(super) fn finding(judge: &Judge, rules: &Rules, tick: u64) -> (Finding, Stri
             format!("{name}: slower than {edge:.0} ms, stable's {quantile} quantile")
         }
         Some((_, Against::Bound { max })) => format!("{name}: over {}", Rate(max)),
+        Some((_, Against::Copy { .. })) => {
+            format!("{name}: of requests that only it or only a copy of stable answers otherwise than stable")
+        }
         _ => name.to_owned(),
     };
     let finding = Finding {

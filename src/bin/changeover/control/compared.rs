@@ -10,7 +10,7 @@ const ROWS: usize = 20;
 
 /// What was compared of a release.
 pub(super) fn lines(differences: &Differences, width: Option<usize>) -> Vec<Line> {
-    let Some(shadow) = &differences.shadow else {
+    let Some(shadow) = differences.shadow.as_deref() else {
         return vec![Line::new(Tone::Plain, "nothing was compared yet")];
     };
     let Differences { release, compared, matched, failed, .. } = differences;
@@ -38,6 +38,13 @@ pub(super) fn lines(differences: &Differences, width: Option<usize>) -> Vec<Line
     }
     if let Some(ratio) = differences.length_ratio {
         say(format!("length of answers {ratio:.2} times stable's"));
+    }
+    if let Some(baseline) = &differences.baseline {
+        say(format!("stable agrees with itself {}", baseline.agreement));
+        say(format!(
+            "of {} requests with three answers, only {shadow} differs in {}, only stable's copy in {}",
+            baseline.beside, baseline.only_shadow, baseline.only_baseline
+        ));
     }
     lines.extend(fields(differences, width));
     lines.extend(labels(differences, width));
@@ -79,6 +86,8 @@ fn labels(differences: &Differences, width: Option<usize>) -> Vec<Line> {
 mod tests {
     use changeover::analysis::kernel::agreement::Agreement;
 
+    use changeover::control::differences::Baseline;
+
     use super::super::text::write;
     use super::*;
 
@@ -101,6 +110,14 @@ mod tests {
                 kappa_error: 0.01,
                 pairs: vec![cell("4", "4", 1_974), cell("4", "9", 3)],
             }),
+            baseline: Some(Baseline {
+                compared: 1_990,
+                agreement: Agreement { value: 0.995, low: 0.99, high: 0.998 },
+                beside: 1_980,
+                only_shadow: 20,
+                only_baseline: 4,
+                ..Baseline::default()
+            }),
             ..Differences::default()
         };
         let shown = write(&lines(&differences, Some(80)), false);
@@ -112,6 +129,8 @@ mod tests {
                 "agreement 98.7 % [98.4, 98.9]",
                 "kappa 0.980, standard error 0.010",
                 "no answer 1",
+                "stable agrees with itself 99.5 % [99.0, 99.8]",
+                "of 1980 requests with three answers, only green differs in 20, only stable's copy i…",
                 "",
                 "FIELD              DIFFERS IN  PAIRS  ELEMENTS",
                 "/outputs/*/data/*  value       3      4",
