@@ -69,7 +69,7 @@ pub struct Compared {
 /// What is said of an answer of the shadow that is too long to be held: that it is not stable's, which was held.
 #[must_use]
 pub fn too_large(settings: &Settings, stable: &Answer, length: usize) -> Compared {
-    let mut found = Found::new(settings.keeps_values);
+    let mut found = Found::new(settings.samples > 0);
     let own = stable.body.len();
     found.add("", Kind::TooLarge, || (format!("{own} bytes"), format!("{length} bytes")));
     Compared { agrees: false, found, labels: None, bytes: (own as u64, length as u64) }
@@ -78,7 +78,7 @@ pub fn too_large(settings: &Settings, stable: &Answer, length: usize) -> Compare
 /// Compares stable's answer with the shadow's.
 #[must_use]
 pub fn compare(settings: &Settings, stable: &Answer, shadow: &Answer) -> Compared {
-    let mut found = Found::new(settings.keeps_values);
+    let mut found = Found::new(settings.samples > 0);
     let mut labels = None;
     let same_class = stable.status / 100 == shadow.status / 100;
     if !same_class {

@@ -17,8 +17,8 @@ pub struct Settings {
     pub tolerance: Tolerance,
     /// Where the label stands.
     pub label: Option<Pointer>,
-    /// Whether both values of a difference are kept.
-    pub keeps_values: bool,
+    /// How many pairs that differ are kept, with both values of a field.
+    pub samples: usize,
     /// Fields whose values are not kept.
     pub redact: Vec<Pointer>,
 }

@@ -187,7 +187,7 @@ fn places_and_labels_are_bounded() {
 #[test]
 fn values_are_kept_where_asked_for_cut_and_redacted() {
     let settings = Settings {
-        keeps_values: true,
+        samples: 1,
         redact: ["/user", "/list/0/name"].map(pointer).to_vec(),
         ..Settings::default()
     };
@@ -240,14 +240,12 @@ fn any_settings() -> impl Strategy<Value = Settings> {
         prop::collection::vec(pointer.prop_map(|text| Pointer::new(text).unwrap()), 0..3)
     };
     let label = prop::option::of(prop::sample::select(vec!["/a", "/0", ""]));
-    (pointers(), pointers(), label, any::<bool>()).prop_map(|(ignore, unordered, label, keeps_values)| {
-        Settings {
-            ignore,
-            unordered,
-            label: label.map(|text| Pointer::new(text).unwrap()),
-            keeps_values,
-            ..Settings::default()
-        }
+    (pointers(), pointers(), label, 0..2_usize).prop_map(|(ignore, unordered, label, samples)| Settings {
+        ignore,
+        unordered,
+        label: label.map(|text| Pointer::new(text).unwrap()),
+        samples,
+        ..Settings::default()
     })
 }
 
@@ -290,4 +288,30 @@ proptest! {
         prop_assert_eq!((sum.compared, sum.matched, &sum.places, &sum.apart), (whole.compared, whole.matched, &whole.places, &whole.apart));
         prop_assert_eq!(sum.confusion.agreement(), whole.confusion.agreement());
     }
+}
+
+#[test]
+fn the_newest_samples_of_all_workers_are_kept() {
+    let settings = Settings { samples: 3, ..Settings::default() };
+    let mut workers = [Totals::default(), Totals::default()];
+    for time in 0..8_u64 {
+        let pair =
+            compare(&settings, &json_answer(&json!({"n": 1})), &json_answer(&json!({"n": 100 + time})));
+        workers[usize::from(time % 2 == 1)].sample(&pair, time, settings.samples);
+    }
+    let same = compare(&settings, &json_answer(&json!({"n": 1})), &json_answer(&json!({"n": 1})));
+    workers[0].sample(&same, 9, settings.samples);
+    let mut all = Totals::default();
+    workers.iter().for_each(|worker| all.add(worker));
+    let kept: Vec<(u64, &str, &str)> = all
+        .samples
+        .iter()
+        .map(|sample| (sample.time, sample.path.as_str(), sample.values.1.as_str()))
+        .collect();
+    assert_eq!(kept, [(5, "/n", "105"), (6, "/n", "106"), (7, "/n", "107")]);
+    let without = Settings::default();
+    let pair = compare(&without, &json_answer(&json!({"n": 1})), &json_answer(&json!({"n": 2})));
+    let mut none = Totals::default();
+    none.sample(&pair, 1, 0);
+    assert!(none.samples.is_empty());
 }

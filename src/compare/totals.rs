@@ -1,9 +1,11 @@
 //! What many pairs add up to.
 
+use std::collections::VecDeque;
+
 use serde::{Deserialize, Serialize};
 
 use super::Compared;
-use super::diff::{Kind, MOST_PLACES};
+use super::diff::{Kind, MOST_PLACES, Place};
 use super::label::Confusion;
 use super::number::Apart;
 
@@ -32,6 +34,35 @@ pub struct Totals {
     pub bytes: (u64, u64),
     /// With a baseline: pairs in which only the shadow differs from stable, only stable's copy, and all with both answers.
     pub beside: (u64, u64, u64),
+    /// The newest pairs that differ, oldest first, if any are kept.
+    pub samples: VecDeque<Sample>,
+    /// How many are kept.
+    pub most_samples: usize,
+}
+
+/// A pair that differs: the first place where it does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// When they were compared, in milliseconds since the epoch.
+    pub time: u64,
+    /// A JSON pointer with `*` for every element; empty for the whole answer.
+    pub path: String,
+    /// How they differ: the place of a [`Kind`] in [`Kind::ALL`].
+    kind: u8,
+    /// Stable's value and the shadow's, cut.
+    pub values: (String, String),
+}
+
+impl Sample {
+    /// How the values differ.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        kind_of(self.kind)
+    }
+}
+
+fn kind_of(number: u8) -> Kind {
+    Kind::ALL.get(usize::from(number)).copied().unwrap_or(Kind::Value)
 }
 
 /// How often pairs differ at a place.
@@ -51,7 +82,7 @@ impl PlaceTotal {
     /// How pairs differ there.
     #[must_use]
     pub fn kind(&self) -> Kind {
-        Kind::ALL.get(usize::from(self.kind)).copied().unwrap_or(Kind::Value)
+        kind_of(self.kind)
     }
 }
 
@@ -80,6 +111,24 @@ impl Totals {
             let (all, same, sum) = self.texts;
             let same = same.saturating_add(u64::from(alike.normalised));
             self.texts = (all.saturating_add(1), same, sum + alike.f1);
+        }
+    }
+
+    /// Keeps a pair that differs, as one of the newest `most`.
+    pub fn sample(&mut self, pair: &Compared, time: u64, most: usize) {
+        let with_values = |place: &Place| Some((place.path.clone(), place.kind, place.values.clone()?));
+        let first = pair.found.places.iter().find_map(with_values).filter(|_| !pair.agrees);
+        if let Some((path, kind, values)) = first {
+            self.most_samples = most;
+            self.keep(Sample { time, path, kind: kind as u8, values });
+        }
+    }
+
+    fn keep(&mut self, sample: Sample) {
+        let at = self.samples.partition_point(|known| known.time <= sample.time);
+        self.samples.insert(at, sample);
+        while self.samples.len() > self.most_samples {
+            self.samples.pop_front();
         }
     }
 
@@ -131,5 +180,9 @@ impl Totals {
         self.bytes.0 = self.bytes.0.saturating_add(other.bytes.0);
         self.bytes.1 = self.bytes.1.saturating_add(other.bytes.1);
         self.add_beside(other.beside);
+        if other.most_samples > 0 {
+            self.most_samples = other.most_samples;
+        }
+        other.samples.iter().for_each(|sample| self.keep(sample.clone()));
     }
 }

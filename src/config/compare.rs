@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::compare::number;
 use crate::compare::pointer::Pointer;
 use crate::compare::settings::Settings;
+use crate::config::units::Count;
 
 /// How two answers are compared.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -25,6 +26,12 @@ pub struct Compare {
     /// differences are compared with.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub baseline: bool,
+    /// So many of the newest pairs that differ are kept, with both values of a field: what users and models say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub samples: Option<Count>,
+    /// JSON pointers to what samples never show.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub redact: Vec<String>,
 }
 
 /// Which numbers are the same: those that either of the two allows.
@@ -58,8 +65,8 @@ impl Compare {
                 absolute: self.tolerance.absolute,
             },
             label: self.label.as_deref().and_then(|label| Pointer::new(label).ok()),
-            keeps_values: false,
-            redact: Vec::new(),
+            samples: self.samples.map_or(0, |most| usize::try_from(most.get()).unwrap_or(usize::MAX)),
+            redact: pointers(&self.redact),
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::time::rfc3339;
 use crate::analysis::kernel::agreement::Agreement;
 use crate::analysis::kernel::paired::mcnemar;
 use crate::compare::label::Confusion;
-use crate::compare::totals::Totals;
+use crate::compare::totals::{self, Totals};
 use crate::fleet::differences;
 use crate::model::real;
 
@@ -42,6 +43,25 @@ pub struct Differences {
     /// The same requests answered by stable once more; `null` without `compare.baseline`.
     #[serde(default)]
     pub baseline: Option<Baseline>,
+    /// The newest pairs that differ, newest first; empty without `compare.samples`.
+    #[serde(default)]
+    pub samples: Vec<DifferingPair>,
+}
+
+/// A pair that differs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct DifferingPair {
+    /// When it was compared, as RFC 3339 writes it.
+    pub time: String,
+    /// The first field that differs, as a JSON pointer with `*` for every element; empty for the whole answer.
+    pub field: String,
+    /// How it differs.
+    pub kind: String,
+    /// Stable's value, as JSON of at most 256 bytes.
+    pub stable: String,
+    /// The shadow's.
+    pub shadow: String,
 }
 
 /// Stable's answers beside those of its own copy.
@@ -155,7 +175,18 @@ impl Differences {
             texts: (texts > 0).then(|| Texts { normalised: part(same, texts), f1: f1 / real(texts) }),
             length_ratio: (stable > 0).then(|| part(shadow, stable)),
             baseline: baseline(&known),
+            samples: known.totals.samples.iter().rev().map(sample).collect(),
         }
+    }
+}
+
+fn sample(sample: &totals::Sample) -> DifferingPair {
+    DifferingPair {
+        time: rfc3339(sample.time),
+        field: sample.path.clone(),
+        kind: sample.kind().label().to_owned(),
+        stable: sample.values.0.clone(),
+        shadow: sample.values.1.clone(),
     }
 }
 

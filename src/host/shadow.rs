@@ -411,7 +411,13 @@ impl Shadows {
         });
         let series = open.shadow.loaded.series(open.shadow.rollout, open.shadow.serves());
         series.into_iter().for_each(|series| series.note_compared(compared.as_ref()));
-        self.count(&open.shadow, |totals| totals.count(compared.as_ref()));
+        let most = open.shadow.comparison().map_or(0, |comparison| comparison.settings.samples);
+        self.count(&open.shadow, |totals| {
+            totals.count(compared.as_ref());
+            if let (Some(compared), 1..) = (&compared, most) {
+                totals.sample(compared, calls::now() / 1_000_000, most);
+            }
+        });
         if let Some(compared) = &compared {
             self.judge(&open, !compared.agrees);
         }

@@ -444,7 +444,7 @@ fn at_random(classes: u64) -> Behaviour {
 }
 
 const WITH_BASELINE: &str = "mirror: {to: green, mode: compare, methods: [POST], max_in_flight: 1024, \
-     compare: {label: /outputs/0/data/0, baseline: true}}, steps: [{set_weight: 0}, {pause: {}}], \
+     compare: {label: /outputs/0/data/0, baseline: true, samples: 5}}, steps: [{set_weight: 0}, {pause: {}}], \
      analysis: {metrics: [{name: error_rate}, {name: mirror.disagreement}]}";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -470,6 +470,12 @@ async fn a_shadow_is_judged_by_how_often_stable_differs_from_itself() {
     // Both differ from stable about half of the time; a quarter each, only one does.
     for count in [of("only_shadow"), of("only_baseline")] {
         assert_share(count, 900, 0.25);
+    }
+    let samples = found["samples"].as_array().unwrap();
+    assert_eq!(samples.len(), 5, "{found}");
+    for sample in samples {
+        assert_eq!((&sample["field"], &sample["kind"]), (&json!("/outputs/*/data/*"), &json!("value")));
+        assert_ne!(sample["stable"], sample["shadow"], "{sample}");
     }
     assert!(baseline["log10_e"].as_f64() < Some(2.0), "{found}");
     assert!(!actions(&envoy).iter().any(|action| action == "rollback"), "{found}");

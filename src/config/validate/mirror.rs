@@ -14,6 +14,8 @@ const MOST_IN_FLIGHT: u64 = 1_024;
 const MOST_BYTES: Size = Size::kib(256 * 1_024);
 /// Headers that say how a message is transferred.
 const FRAMING: [&str; 5] = ["connection", "content-length", "host", "transfer-encoding", "upgrade"];
+/// Pairs that differ and are kept, each with up to 640 bytes.
+const MOST_SAMPLES: u64 = 50;
 /// Milliseconds that the shadow is waited for.
 const TIMEOUTS: std::ops::RangeInclusive<u64> = 10..=300_000;
 
@@ -80,12 +82,16 @@ fn compares(mirror: &Mirror, path: &Path<'_>, problems: &mut Problems) {
 }
 
 fn compare(compare: &Compare, path: &Path<'_>, problems: &mut Problems) {
-    for (field, pointers) in [("ignore", &compare.ignore), ("unordered", &compare.unordered)] {
+    let lists = [("ignore", &compare.ignore), ("unordered", &compare.unordered), ("redact", &compare.redact)];
+    for (field, pointers) in lists {
         let path = path.field(field);
         at_most(pointers.len(), &path, problems);
         for (index, text) in pointers.iter().enumerate() {
             pointer(text, &path.index(index), problems);
         }
+    }
+    if compare.samples.is_some_and(|most| most.get() > MOST_SAMPLES) {
+        problems.add(&path.field("samples"), format_args!("expected at most {MOST_SAMPLES}"));
     }
     if let Some(label) = &compare.label {
         let path = path.field("label");

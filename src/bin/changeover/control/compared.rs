@@ -48,7 +48,21 @@ pub(super) fn lines(differences: &Differences, width: Option<usize>) -> Vec<Line
     }
     lines.extend(fields(differences, width));
     lines.extend(labels(differences, width));
+    lines.extend(samples(differences, width));
     lines.into_iter().map(|line| if let Some(width) = width { line.cut(width) } else { line }).collect()
+}
+
+fn samples(differences: &Differences, width: Option<usize>) -> Vec<Line> {
+    if differences.samples.is_empty() {
+        return Vec::new();
+    }
+    let mut table = Table::new(&["time", "field", "stable", "shadow"], "", &[]);
+    for sample in differences.samples.iter().take(ROWS) {
+        let field = if sample.field.is_empty() { "(answer)" } else { &sample.field };
+        let cells = [&sample.time, field, &sample.stable, &sample.shadow];
+        table.row(cells.iter().map(|cell| Line::new(Tone::Plain, cell)).collect(), "");
+    }
+    std::iter::once(Line::default()).chain(table.lines(width)).collect()
 }
 
 fn fields(differences: &Differences, width: Option<usize>) -> Vec<Line> {
@@ -86,7 +100,7 @@ fn labels(differences: &Differences, width: Option<usize>) -> Vec<Line> {
 mod tests {
     use changeover::analysis::kernel::agreement::Agreement;
 
-    use changeover::control::differences::Baseline;
+    use changeover::control::differences::{Baseline, DifferingPair};
 
     use super::super::text::write;
     use super::*;
@@ -118,6 +132,13 @@ mod tests {
                 only_baseline: 4,
                 ..Baseline::default()
             }),
+            samples: vec![DifferingPair {
+                time: "2026-11-28T20:00:00Z".into(),
+                field: "/text".into(),
+                kind: "value".into(),
+                stable: "\"a\"".into(),
+                shadow: "\"b\"".into(),
+            }],
             ..Differences::default()
         };
         let shown = write(&lines(&differences, Some(80)), false);
@@ -138,6 +159,9 @@ mod tests {
                 "",
                 "STABLE  SHADOW  PAIRS",
                 "4       9       3",
+                "",
+                "TIME                  FIELD  STABLE  SHADOW",
+                "2026-11-28T20:00:00Z  /text  \"a\"     \"b\"",
             ]
         );
         let nothing = write(&super::lines(&Differences::default(), None), false);
