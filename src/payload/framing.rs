@@ -76,9 +76,7 @@ impl Events {
                     }
                 }
                 Line::Data | Line::Skipped => {
-                    let length = bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
-                    let (run, rest) =
-                        bytes.split_at_checked(length.unwrap_or(bytes.len())).unwrap_or_default();
+                    let (run, rest) = bytes.split_at_checked(json_sieve::line_end(bytes)).unwrap_or_default();
                     bytes = rest;
                     if self.line == Line::Data {
                         self.data(run, take);

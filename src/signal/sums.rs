@@ -39,10 +39,11 @@ impl Sums {
     /// Sums that were recorded, in units of [`Fraction::ONE`] and of its square. `None` where no values add up to them.
     #[must_use]
     pub fn recorded(count: u64, sum: u64, squares: u64) -> Option<Self> {
-        let (wide, one) = (u128::from, u128::from(Fraction::ONE));
-        let is_bounded = wide(sum) <= wide(count) * one && wide(squares) <= wide(sum) * one;
+        let product = |one: u64, other: u64| u128::from(one).wrapping_mul(u128::from(other));
+        let one = u64::from(Fraction::ONE);
+        let is_bounded = u128::from(sum) <= product(count, one) && u128::from(squares) <= product(sum, one);
         // The mean of squares is never below the square of the mean.
-        let is_possible = wide(sum) * wide(sum) <= wide(count) * wide(squares);
+        let is_possible = product(sum, sum) <= product(count, squares);
         (is_bounded && is_possible).then_some(Self { count, sum, squares })
     }
 

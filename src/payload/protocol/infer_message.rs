@@ -193,13 +193,14 @@ impl InferMessage {
                 _ => return Err(Malformed),
             },
             (Step::Length(field), _) => self.field(part, field, value, seen)?,
-            (_, Part::Shape) | (Step::Value(SHAPE), Part::Tensor) => {
-                if self.tensor.shape.len() < MAX_DIMENSIONS {
-                    self.tensor.shape.push(value);
-                }
+            (_, Part::Shape) | (Step::Value(SHAPE), Part::Tensor)
+                if self.tensor.shape.len() < MAX_DIMENSIONS =>
+            {
+                self.tensor.shape.push(value);
             }
             (_, Part::Integers(field)) => {
-                if !self.element(field, value) {
+                let has_room = self.element(field, value);
+                if !has_room {
                     self.step = Step::Skip(end.saturating_sub(self.at));
                 }
             }
