@@ -10,7 +10,7 @@ use changeover::analysis::users::{First, Firsts};
 use changeover::config::units::Percent;
 use changeover::model::{Arm, Pair, Share, Shares, Side, Unit};
 use changeover::rollout::program::Program;
-use changeover::signal::catalog::{self, ERROR_RATE, Kind, LATENCY, Signal, SignalId};
+use changeover::signal::catalog::{self, Among, ERROR_RATE, Kind, LATENCY, Signal, SignalId};
 use changeover::signal::histogram::{self, Histogram};
 use changeover::signal::sums::Sums;
 use changeover::signal::tally::{Counts, Tally};
@@ -180,8 +180,15 @@ impl Version {
     fn users(self, rules: &Rules) -> Result<(Counts, UsersOf), String> {
         let mut users = UsersOf::default();
         let mut known = vec![FIRST_REQUESTS.to_owned()];
+        let mut tallies = Vec::new();
         for test in rules.tests() {
             let Some(signal) = name_of(rules, test.signal) else { continue };
+            if test.is_of_pairs() {
+                let pairs = self.pairs(signal)?;
+                users.observed.push((*test, Observations::Events(pairs)));
+                tallies.push((test.signal, Tally::Event(pairs)));
+                continue;
+            }
             if test.is_of_first_observations() {
                 let observed = match test.is_bound() {
                     true => {
@@ -221,7 +228,7 @@ impl Version {
             return Err(format!("events.{foreign}: this quantile is not judged"));
         }
         users.first_requests = self.users_of(FIRST_REQUESTS)?;
-        Ok((Counts { requests: self.requests, ..Counts::default() }, users))
+        Ok((Counts { requests: self.requests, tallies, ..Counts::default() }, users))
     }
 
     /// The counts.
@@ -231,6 +238,7 @@ impl Version {
             let is_judged = rules.tests().any(|test| test.signal == signal);
             let (Some(row), Some(name)) = (catalog::by_id(signal), name_of(rules, signal)) else { continue };
             let tally = match row.kind {
+                Kind::Event if row.among == Among::Pairs => Some(Tally::Event(self.pairs(name)?)),
                 Kind::Event => self.events_of(name, is_judged)?.map(Tally::Event),
                 Kind::Duration => self.durations_of(row, is_judged)?.map(|of| Tally::Duration(of.into())),
                 Kind::Mean(_) => self.values_of(name, is_judged)?.map(Tally::Mean),
@@ -242,12 +250,21 @@ impl Version {
 
     /// Users, and those of them who had an event; none where it is not recorded.
     fn users_of(&self, name: &str) -> Result<Arm, String> {
+        self.among(name, "[events, users]")
+    }
+
+    /// Pairs of answers that differ, and all that were compared: of the shadow alone, which may have no requests.
+    fn pairs(&self, name: &str) -> Result<Arm, String> {
+        self.among(name, "[different, compared]")
+    }
+
+    fn among(&self, name: &str, expected: &str) -> Result<Arm, String> {
         match self.events.get(name) {
+            None => Ok(Arm::default()),
             Some(Events::OfUnits(events, units)) if events <= units => {
                 Ok(Arm { events: *events, units: *units })
             }
-            Some(_) => Err(format!("events.{name}: expected [events, users]")),
-            None => Ok(Arm::default()),
+            Some(_) => Err(format!("events.{name}: expected {expected}")),
         }
     }
 
