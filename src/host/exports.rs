@@ -15,11 +15,12 @@ use std::rc::Rc;
 use super::control::ControlStream;
 use super::root::Root;
 use super::stream::Stream;
+use super::vm::Vm;
 use crate::abi::Action;
 use crate::abi::contexts::Contexts;
 
 /// What a callback is about.
-enum Context {
+pub(super) enum Context {
     /// One configuration of the plugin.
     Root(Root),
     /// A request to a rollout.
@@ -99,6 +100,7 @@ extern "C" fn proxy_on_configure(context: u32, _: usize) -> bool {
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_tick(context: u32) {
     with_root(context, Root::on_tick);
+    CONTEXTS.with_borrow(|contexts| Vm::current().close_streams(context, contexts));
 }
 
 #[unsafe(no_mangle)]

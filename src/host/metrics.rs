@@ -38,12 +38,17 @@ impl Lazy {
     }
 }
 
+/// What goes on is not closed.
+pub(super) const NEVER: u64 = u64::MAX;
+
 /// Ids of a metric, by the value of its label.
 type Ids = Vec<(Box<str>, u32)>;
 
 /// The series of one version of one rollout.
 pub(super) struct Series {
     owner: Owner,
+    /// When what goes on with the version is closed, for it was taken back; the same for all labels.
+    pub(super) ends_at: Rc<Cell<u64>>,
     /// The tick in which a request was last found to be served by the version.
     served_in: Cell<u64>,
     /// The cluster that served it then.
@@ -85,9 +90,10 @@ pub(super) struct Facts {
 }
 
 impl Series {
-    fn new(owner: Owner) -> Self {
+    fn new(owner: Owner, ends_at: Rc<Cell<u64>>) -> Self {
         Self {
             owner,
+            ends_at,
             served_in: Cell::new(0),
             served_by: RefCell::default(),
             requests: Default::default(),
@@ -277,7 +283,17 @@ impl Registry {
     pub(super) fn of(&self, rollout: &Rollout) -> Vec<Rc<Series>> {
         let mut all = self.series.borrow_mut();
         let series = |owner: Owner| {
-            Rc::clone(all.entry(owner).or_insert_with_key(|owner| Rc::new(Series::new(owner.clone()))))
+            if let Some(known) = all.get(&owner) {
+                return Rc::clone(known);
+            }
+            // The same version with other labels is next to it.
+            let near = all.range(&owner..).next().into_iter().chain(all.range(..&owner).next_back());
+            let mut same = near.filter(|(near, _)| near.is_of_the_version_of(&owner));
+            let ends_at = same.next().map(|(_, series)| Rc::clone(&series.ends_at));
+            let series =
+                Rc::new(Series::new(owner.clone(), ends_at.unwrap_or_else(|| Rc::new(Cell::new(NEVER)))));
+            all.insert(owner, Rc::clone(&series));
+            series
         };
         let owners = rollout.versions.iter().map(|v| Owner::new(&rollout.name, &v.name, &rollout.labels));
         owners.map(series).collect()

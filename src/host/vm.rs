@@ -10,7 +10,9 @@ use std::rc::{Rc, Weak};
 use fastrand::Rng;
 
 use super::calls::{self, Metric};
+use super::drain::Drain;
 use super::effects::Effects;
+use super::exports::Context;
 use super::loaded::Loaded;
 use super::log;
 use super::metrics::{Registry, Series};
@@ -18,6 +20,7 @@ use super::notices::{self, Notices};
 use super::shadow::Shadows;
 use super::shared::{Kv, agree_on_clock, clock};
 use super::store::Store;
+use crate::abi::contexts::Contexts;
 use crate::config::{self, schema::Config};
 use crate::fleet::InUse;
 use crate::fleet::effect::Effect;
@@ -116,6 +119,7 @@ pub(super) struct Vm {
     /// Its part in what the VMs of this Envoy do together.
     member: RefCell<Member>,
     effects: Effects,
+    pub(super) drain: Drain,
     pub(super) notices: Notices,
     store: Store,
     rng: RefCell<Rng>,
@@ -140,6 +144,7 @@ impl Vm {
             static VM: &'static Vm = Box::leak(Box::new(Vm {
                 member: RefCell::new(Member::new(calls::entropy())),
                 effects: Effects::default(),
+                drain: Drain::default(),
                 notices: Notices::default(),
                 store: Store::default(),
                 rng: RefCell::new(Rng::with_seed(calls::entropy())),
@@ -254,6 +259,13 @@ impl Vm {
         })
     }
 
+    /// Closes streams that have gone on for long enough with a version that was taken back.
+    pub(super) fn close_streams(&self, root: u32, contexts: &Contexts<Context>) {
+        if self.drain.go_on(root, contexts, &time()) {
+            calls::set_tick_period(milliseconds(self.member.borrow().between_pieces()));
+        }
+    }
+
     /// Another VM says that there is something new.
     pub(super) fn look_again(&self, root: u32, queue: u32) {
         let (loaded, waiting, time) = (self.loaded(), notices::take(queue), time());
@@ -356,6 +368,7 @@ impl Vm {
         self.effects.go_on(time);
         if self.effects.weights_have_changed() {
             self.registry.set_weights(loaded.iter().flat_map(|loaded| loaded.weights()));
+            self.drain.follow(loaded);
         }
     }
 

@@ -352,6 +352,44 @@ fn a_rollout_follows_its_head() {
     assert_eq!(route(&[("x-changeover", "amber")]).version, 1);
 }
 
+#[test]
+fn a_version_that_was_taken_back_is_drained_and_no_other() {
+    let drained = |changes: Value, commands: &[Command]| {
+        let plan = plan(changes);
+        let rollout = &plan.rollouts()[0];
+        let (mut record, _) = Record::begin(rollout.program.clone(), Clock::default());
+        for command in commands {
+            record.command(command.clone(), Clock::default()).unwrap();
+        }
+        rollout.follow(&record.head("r"));
+        rollout.drained().map(|(version, after)| (rollout.versions[version].name.clone(), after / 1_000_000))
+    };
+    let green = |after| Some(("green".to_owned(), after));
+    let steps = || json!({"steps": [{"set_weight": 5}, {"pause": {}}]});
+    let with = |field: &str, value: &str| {
+        let mut changes = steps();
+        changes[field] = value.into();
+        changes
+    };
+    assert_eq!(drained(steps(), &[]), None);
+    assert_eq!(drained(steps(), &[Command::Promote { full: true }]), None, "stable was left, not taken back");
+    assert_eq!(drained(steps(), &[Command::Abort]), green(30_000));
+    assert_eq!(drained(steps(), &[Command::Promote { full: true }, Command::Abort]), green(30_000));
+    assert_eq!(drained(steps(), &[Command::Abort, Command::Retry]), None);
+    assert_eq!(drained(with("drain", "1h"), &[Command::Abort]), green(3_600_000));
+    assert_eq!(drained(with("drain", "0s"), &[Command::Abort]), None);
+    assert_eq!(drained(with("pin", "blue"), &[]), green(30_000), "a rollback by configuration");
+    assert_eq!(drained(with("pin", "green"), &[]), None, "a promotion by configuration");
+    assert_eq!(drained(with("pin", "amber"), &[]), None);
+}
+
+#[test]
+fn what_waits_for_other_envoys_is_not_drained() {
+    let plan = plan(json!({"weights": {"green": 50}}));
+    plan.rollouts()[0].wait();
+    assert_eq!((weights(&plan)[2].1, plan.rollouts()[0].drained()), (0, None));
+}
+
 /// A rollout as the leader has begun it, with this secret.
 fn known(rollout: &Rollout, secret: [u64; 2]) -> Record {
     let (mut record, _) = Record::begin(rollout.program.clone(), Clock::default());
