@@ -159,7 +159,8 @@ impl Stream {
         let told = version.filter(|_| settings.is_some_and(|settings| settings.tells_upstream));
         request.put(header::VERSION, told.map(|version| version.name.as_str()));
         let mirrored = drawn.as_ref().and_then(|(_, decision)| decision.mirror.as_ref());
-        let is_sent = |mirrored: &&Mirrored| mirrored.result == MirrorResult::Sent;
+        let is_sent =
+            |mirrored: &&Mirrored| matches!(mirrored.result, MirrorResult::Asked | MirrorResult::Sent);
         let compares = settings.is_some_and(|settings| settings.comparison().is_some());
         let copied_by_envoy = mirrored.filter(is_sent).filter(|_| !compares);
         let shadow = copied_by_envoy.and_then(|mirrored| version_at(mirrored.to));

@@ -206,7 +206,7 @@ fn requests_of_stable_are_mirrored_and_users_stay_mirrored() {
         stable += u32::from(version == STABLE);
         both += u32::from(mirror.is_some());
         let Some(mirror) = mirror else { continue };
-        assert_eq!((version, mirror), (STABLE, Mirrored { to: 1, result: MirrorResult::Sent }));
+        assert_eq!((version, mirror), (STABLE, Mirrored { to: 1, result: MirrorResult::Asked }));
         let skipped =
             |method, extra: &[(&str, &str)]| mirrored(method, &user, extra).1.map(|mirror| mirror.result);
         assert_eq!(skipped("GET", &[]), Some(MirrorResult::SkippedMethod));
@@ -228,8 +228,8 @@ fn only_bodies_that_envoy_can_hold_are_mirrored() {
     let all = || json!({"to": "amber", "methods": ["GET", "POST"]});
     let post = |length: &str| Sample::new("POST", "h", "/").with(&[("content-length", length)]).with_body();
     for (length, result) in [
-        ("0", MirrorResult::Sent),
-        ("262144", MirrorResult::Sent),
+        ("0", MirrorResult::Asked),
+        ("262144", MirrorResult::Asked),
         ("262145", MirrorResult::SkippedTooLarge),
         ("99999999999999999999", MirrorResult::SkippedUnknownLength),
         ("-1", MirrorResult::SkippedUnknownLength),
@@ -239,9 +239,9 @@ fn only_bodies_that_envoy_can_hold_are_mirrored() {
     }
     let chunked = Sample::new("POST", "h", "/").with_body();
     assert_eq!(mirrored(all(), chunked), Some(MirrorResult::SkippedUnknownLength));
-    assert_eq!(mirrored(all(), Sample::new("GET", "h", "/")), Some(MirrorResult::Sent), "without a body");
+    assert_eq!(mirrored(all(), Sample::new("GET", "h", "/")), Some(MirrorResult::Asked), "without a body");
     let small = json!({"to": "amber", "methods": ["POST"], "max_body": "1KiB"});
-    assert_eq!(mirrored(small.clone(), post("1024")), Some(MirrorResult::Sent));
+    assert_eq!(mirrored(small.clone(), post("1024")), Some(MirrorResult::Asked));
     assert_eq!(mirrored(small, post("1025")), Some(MirrorResult::SkippedTooLarge));
 }
 
