@@ -10,9 +10,8 @@ use std::rc::{Rc, Weak};
 use fastrand::Rng;
 
 use super::calls::{self, Metric};
-use super::drain::Drain;
+use super::drain::{Drain, Pass};
 use super::effects::Effects;
-use super::exports::Context;
 use super::loaded::Loaded;
 use super::log;
 use super::metrics::{Registry, Series};
@@ -20,7 +19,6 @@ use super::notices::{self, Notices};
 use super::shadow::Shadows;
 use super::shared::{Kv, agree_on_clock, clock};
 use super::store::Store;
-use crate::abi::contexts::Contexts;
 use crate::config::{self, schema::Config};
 use crate::fleet::InUse;
 use crate::fleet::effect::Effect;
@@ -259,9 +257,9 @@ impl Vm {
         })
     }
 
-    /// Closes streams that have gone on for long enough with a version that was taken back.
-    pub(super) fn close_streams(&self, root: u32, contexts: &Contexts<Context>) {
-        if self.drain.go_on(root, contexts, &time()) {
+    /// A pass over the streams that are to be closed is over for this callback.
+    pub(super) fn rest(&self, pass: &Pass, root: u32) {
+        if self.drain.rest(pass, root) {
             calls::set_tick_period(milliseconds(self.member.borrow().between_pieces()));
         }
     }
