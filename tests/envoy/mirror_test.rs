@@ -51,7 +51,7 @@ async fn a_copy_is_marked_and_carries_no_credentials() {
     ];
     let mut connection = Connection::open(envoy.address()).await.expect("a connection");
     let body = vec![b'x'; 100_000];
-    let asked = connection.send(request("POST", "/a/b?c=d", &headers, body)).await.expect("an answer");
+    let sent = connection.send(request("POST", "/a/b?c=d", &headers, body)).await.expect("an answer");
     assert_eq!(sent.upstream(), "blue");
     wait_for("the copy", async || (green.count() == 1).then_some(())).await;
     let (original, copy) = (blue.take_seen().remove(0), green.take_seen().remove(0));
