@@ -15,7 +15,7 @@ use crate::compare::Compared;
 use crate::compare::totals::Totals;
 use crate::model::Share;
 use crate::payload::exchange::{Exchange, is_label};
-use crate::routing::plan::Rollout;
+use crate::routing::plan::{Rollout, Version};
 use crate::telemetry::figure::{self, About, Label};
 use crate::telemetry::load_report;
 use crate::telemetry::mirrored;
@@ -292,21 +292,18 @@ impl Registry {
     /// The series of a rollout's versions.
     pub(super) fn of(&self, rollout: &Rollout) -> Vec<Rc<Series>> {
         let mut all = self.series.borrow_mut();
-        let series = |owner: Owner| {
-            if let Some(known) = all.get(&owner) {
-                return Rc::clone(known);
-            }
-            // The same version with other labels is next to it.
-            let near = all.range(&owner..).next().into_iter().chain(all.range(..&owner).next_back());
-            let mut same = near.filter(|(near, _)| near.is_of_the_version_of(&owner));
-            let ends_at = same.next().map(|(_, series)| Rc::clone(&series.ends_at));
-            let series =
-                Rc::new(Series::new(owner.clone(), ends_at.unwrap_or_else(|| Rc::new(Cell::new(NEVER)))));
-            all.insert(owner, Rc::clone(&series));
-            series
+        let series = |version: &Version| {
+            // Those of one version are neighbours, and the ones without labels come first.
+            let bare = Owner::new(&rollout.name, &version.name, &[]);
+            let first = all.range(&bare..).next().filter(|(first, _)| first.is_of_the_version_of(&bare));
+            let ends_at = first.map(|(_, series)| Rc::clone(&series.ends_at));
+            let ends_at = ends_at.unwrap_or_else(|| Rc::new(Cell::new(NEVER)));
+            let owner = Owner::new(&rollout.name, &version.name, &rollout.labels);
+            Rc::clone(
+                all.entry(owner).or_insert_with_key(|owner| Rc::new(Series::new(owner.clone(), ends_at))),
+            )
         };
-        let owners = rollout.versions.iter().map(|v| Owner::new(&rollout.name, &v.name, &rollout.labels));
-        owners.map(series).collect()
+        rollout.versions.iter().map(series).collect()
     }
 
     /// Shows what was compared with the answers of shadows, while there is `time`.

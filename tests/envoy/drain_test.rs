@@ -105,7 +105,7 @@ async fn an_aborted_version_lets_go_of_its_streams_and_no_other_does() {
     assert_eq!(metrics.sum("changeover_requests_total", &aborted), ended, "{all:?}");
 }
 
-/// Streams began under another configuration than the one that takes their version back.
+/// Streams began under another configuration, with other labels, than the one that takes their version back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pin_to_stable_closes_the_candidates_streams() {
     let (blue, green) = blue_and_green().await;
@@ -113,7 +113,7 @@ async fn a_pin_to_stable_closes_the_candidates_streams() {
         between_ecds(&blue, &green, Config::rollout("drain: 1s, weights: {green: 100}")).start().await;
     green.set(Behaviour::Upgrade);
     let mut socket = open_socket(&envoy, "/", "").await;
-    envoy.push(&Config::rollout("drain: 1s, weights: {green: 100}, pin: blue")).await;
+    envoy.push(&Config::rollout("drain: 1s, weights: {green: 100}, pin: blue, labels: {stage: late}")).await;
     is_closed(&mut socket).await;
 }
 
