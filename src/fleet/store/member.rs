@@ -350,7 +350,8 @@ impl Member {
     pub fn poll_news(&mut self) -> Vec<News> {
         let mut news = Vec::new();
         for (rollout, known) in &mut self.known {
-            if let Some(standing) = &known.foreign {
+            if let Some(standing) = known.foreign.as_ref().filter(|standing| !known.has_taken_back(standing))
+            {
                 if known.shown.as_ref() != Some(standing) {
                     known.shown = Some(standing.clone());
                     let counts = Counts::Standing(standing.clone());
