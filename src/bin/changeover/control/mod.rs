@@ -3,6 +3,7 @@
 mod client;
 mod compared;
 mod draw;
+mod fleet;
 mod lines;
 mod many;
 mod screen;
@@ -242,7 +243,26 @@ fn ask(command: &Command, reader: Reader) -> Result<Shown, Failure> {
             let shown = answer.map(|answer| shown(&answer, connection, reader));
             Ok(Shown { status: ending.exit_status(), ..shown.unwrap_or_default() })
         }
-        command => Ok(shown(&answer(command, &client)?, connection, reader)),
+        command => {
+            let mut shown = shown(&answer(command, &client)?, connection, reader);
+            match command {
+                Command::Status { .. } if !connection.json => {
+                    if let Some(fleet) = fleet::of(&client) {
+                        shown.text += &text::write(&show::fleet(&fleet, reader.width), reader.tones);
+                    }
+                }
+                Command::Status { .. } | Command::Events { .. } | Command::Differences(_) => {}
+                // What is read by programs stays as it is.
+                command => {
+                    if let Some(name) = command.rollout()
+                        && let Some(sentence) = fleet::await_followers(&client, name)
+                    {
+                        eprintln!("{}", text::harmless(&sentence));
+                    }
+                }
+            }
+            Ok(shown)
+        }
     }
 }
 
@@ -316,6 +336,22 @@ impl Command {
             Self::Pause(order) | Self::Resume(order) | Self::Retry(order) => &order.target.connection,
             Self::Promote { order, .. } | Self::Weight { order, .. } | Self::Switch { order, .. } => {
                 &order.target.connection
+            }
+        }
+    }
+}
+
+impl Command {
+    /// The rollout that it is about; `None`: all of them.
+    fn rollout(&self) -> Option<&str> {
+        match self {
+            Self::Status { rollout, .. } | Self::Abort { rollout, .. } => rollout.as_deref(),
+            Self::Differences(target) | Self::Events { target, .. } | Self::Wait { target, .. } => {
+                Some(&target.rollout)
+            }
+            Self::Pause(order) | Self::Resume(order) | Self::Retry(order) => Some(&order.target.rollout),
+            Self::Promote { order, .. } | Self::Weight { order, .. } | Self::Switch { order, .. } => {
+                Some(&order.target.rollout)
             }
         }
     }

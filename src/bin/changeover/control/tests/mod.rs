@@ -1,3 +1,4 @@
+mod fleet;
 mod many;
 mod server;
 mod wait;
