@@ -100,6 +100,10 @@ impl Look {
     pub fn ln_likelihoods(&self, test: &Test, past: Pair<Sums>) -> [f64; RATIOS.len()] {
         match (self, test.against) {
             (Self::Events(table), Against::Bound { max }) => evidence::over_bound(&table.candidate, max),
+            // McNemar's test, at every moment: of pairs with one difference, each is the candidate's with one half.
+            (Self::Events(Table { candidate: Arm { events, units }, .. }), Against::Copy { tolerate }) => {
+                evidence::first_events(*events, *units, 0.5, tolerate)
+            }
             (Self::Events(table), Against::Stable { tolerate, direction, .. }) => {
                 // The edges of a quantile have the tolerance in them.
                 let tolerate = if test.quantile().is_some() { 1.0 } else { tolerate };
@@ -119,7 +123,7 @@ impl Look {
                 };
                 LAMBDAS.map(|lambda| mean::differs(tick, expected, lambda, tolerated, direction))
             }
-            (Self::Means(_), Against::Bound { .. }) => [0.0; RATIOS.len()],
+            (Self::Means(_), Against::Bound { .. } | Against::Copy { .. }) => [0.0; RATIOS.len()],
         }
     }
 }

@@ -123,6 +123,8 @@ pub enum Among {
     ReadRequests,
     /// Requests that the version has answered well, with an answer whose body was read.
     ReadAnswers,
+    /// Requests that stable has answered, and the candidate as its shadow. They count when both answers were compared.
+    Pairs,
 }
 
 impl Among {
@@ -248,6 +250,14 @@ pub const INPUT_LENGTH: Signal = of_requests(21, "input.length", Kind::Mean(Scal
 pub const INPUT_UNSEEN: Signal =
     Signal { parameter: Some("field"), ..of_requests(22, "input.unseen", Kind::Event) };
 
+/// A pair of answers that differ: stable's and the shadow's.
+pub const MIRROR_DISAGREEMENT: Signal =
+    Signal { among: Among::Pairs, ..of_answers(30, "mirror.disagreement", Kind::Event, Differs::Up) };
+
+/// Pairs in which the shadow's answer differs from stable's and that of stable's copy does not, among those in which one of
+/// the two differs.
+pub const BESIDE_BASELINE: SignalId = SignalId { of: 1, ..MIRROR_DISAGREEMENT.id };
+
 const fn of_answers(row: u8, name: &'static str, kind: Kind, differs: Differs) -> Signal {
     Signal {
         id: SignalId::row(row),
@@ -310,6 +320,7 @@ pub const ALL: &[&Signal] = &[
     &INPUT_MISSING,
     &INPUT_LENGTH,
     &INPUT_UNSEEN,
+    &MIRROR_DISAGREEMENT,
 ];
 
 /// The metrics that are compared unless the configuration names some.

@@ -37,23 +37,25 @@ impl Judge {
         rules: &Rules,
         spared: Option<WarmUp>,
     ) {
-        let Some(share) = tick.compared_at() else {
+        if !tick.shows_something() {
             return self.tests_mut().for_each(|state| state.spent.add(firsts.of(&state.test).spent));
-        };
+        }
         self.count_tick(tick);
         let (ticks, users, known) = (self.ticks, self.newcomers.all, self.newcomers.known());
         for state in self.tests_mut() {
             let First { events, spent, observed } = firsts.of(&state.test);
             if !state.tells_firsts(known) {
                 state.pass_over(ticks);
+                state.spent.add(spent);
                 continue;
             }
             if state.test.is_of_first_observations() {
+                let observed = if tick.shows(&state.test) { observed } else { Look::default() };
                 state.add_observed(ticks, tick, observed, spared);
                 continue;
             }
-            state.spent.move_to(share);
-            if spared.is_some_and(|warm_up| warm_up.spares(&state.test)) {
+            tick.compared_at().into_iter().for_each(|share| state.spent.move_to(share));
+            if tick.compared_at().is_none() || spared.is_some_and(|warm_up| warm_up.spares(&state.test)) {
                 state.pass_over(ticks);
                 state.spent.add(spent);
                 continue;
@@ -64,7 +66,7 @@ impl Judge {
             state.see(events, firsts);
             state.hear(tick, tick.counts.candidate.requests > 0);
         }
-        let newcomers = firsts.newcomers;
+        let (Some(share), newcomers) = (tick.compared_at(), firsts.newcomers) else { return };
         if !self.newcomers.with_strangers && known.of_run {
             self.split.add(ticks, evidence::mismatch(newcomers.candidate, newcomers.total(), share));
         }
@@ -337,6 +339,7 @@ fn ln_likelihoods(test: &Test, events: Pair<u64>, firsts: &Firsts, odds: f64) ->
             }
         }
         Against::Bound { max } => evidence::over_bound(&firsts.requests.candidate, max),
+        Against::Copy { .. } => [0.0; RATIOS.len()], // of first observations
     }
 }
 

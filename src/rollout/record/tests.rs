@@ -15,6 +15,7 @@ mod any_order;
 mod bodies;
 mod flips;
 mod people;
+mod shadow;
 mod silence;
 mod users;
 
