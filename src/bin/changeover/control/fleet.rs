@@ -17,6 +17,24 @@ pub(super) fn of(client: &Client) -> Option<Fleet> {
     read(&client.get("/v1/fleet").ok()?).ok()
 }
 
+/// One Envoy of each fleet, the first that answers, and all that belong to none or do not answer: all Envoys of a fleet
+/// obey what one of them is told, and would do it once for each.
+pub(super) fn one_of_each(clients: Vec<Client>) -> Vec<Client> {
+    let fleets: Vec<Option<Fleet>> = std::thread::scope(|scope| {
+        let asked: Vec<_> = clients.iter().map(|client| scope.spawn(move || of(client))).collect();
+        asked.into_iter().map(|asked| asked.join().unwrap_or_default()).collect()
+    });
+    let mut names = Vec::new();
+    let is_first = |fleet: Option<Fleet>| {
+        let Some(fleet) = fleet else { return true };
+        let is_first = !names.contains(&fleet.name);
+        names.push(fleet.name);
+        is_first
+    };
+    let firsts: Vec<bool> = fleets.into_iter().map(is_first).collect();
+    clients.into_iter().zip(firsts).filter_map(|(client, is_first)| is_first.then_some(client)).collect()
+}
+
 /// How a fleet stands, in one sentence, and its problems.
 pub(super) fn sentences(fleet: &Fleet) -> Vec<String> {
     let mut sentences = vec![standing(fleet, &behind(fleet, fleet.revision))];

@@ -222,6 +222,9 @@ pub(crate) fn run(command: &Command) -> ExitCode {
 fn ask(command: &Command, reader: Reader) -> Result<Shown, Failure> {
     let connection = command.connection();
     let mut clients = clients(connection)?;
+    if clients.len() > 1 && command.is_order() {
+        clients = fleet::one_of_each(clients);
+    }
     if clients.len() > 1 {
         return many::ask(clients, command, reader);
     }
@@ -251,15 +254,15 @@ fn ask(command: &Command, reader: Reader) -> Result<Shown, Failure> {
                         shown.text += &text::write(&show::fleet(&fleet, reader.width), reader.tones);
                     }
                 }
-                Command::Status { .. } | Command::Events { .. } | Command::Differences(_) => {}
-                // What is read by programs stays as it is.
-                command => {
+                // What programs read stays as it is.
+                command if command.is_order() => {
                     if let Some(name) = command.rollout()
                         && let Some(sentence) = fleet::await_followers(&client, name)
                     {
                         eprintln!("{}", text::harmless(&sentence));
                     }
                 }
+                _ => {}
             }
             Ok(shown)
         }
@@ -342,6 +345,11 @@ impl Command {
 }
 
 impl Command {
+    /// Whether it changes something.
+    fn is_order(&self) -> bool {
+        !matches!(self, Self::Status { .. } | Self::Events { .. } | Self::Differences(_) | Self::Wait { .. })
+    }
+
     /// The rollout that it is about; `None`: all of them.
     fn rollout(&self) -> Option<&str> {
         match self {

@@ -7,7 +7,7 @@ use changeover::control::view::Fleet;
 use serde_json::{Value, json};
 
 use super::super::client::Client;
-use super::super::fleet::{await_followers, of, sentences};
+use super::super::fleet::{await_followers, of, one_of_each, sentences};
 use super::server::listen;
 
 fn fleet(fields: &Value) -> Value {
@@ -77,4 +77,17 @@ fn a_command_is_waited_for_until_all_members_follow_it() {
 fn without_a_store_nothing_is_said() {
     let endpoint = listen(|_| Response { status: 404, headers: Vec::new(), body: "{}".to_owned() });
     assert!(of(&Client::new(&endpoint, None).unwrap()).is_none());
+}
+
+#[test]
+fn of_each_fleet_one_envoy_gets_a_command() {
+    let in_fleet = |name: &str| client(vec![fleet(&json!({"name": name}))]);
+    let alone = || {
+        Client::new(&listen(|_| Response { status: 404, headers: Vec::new(), body: "{}".to_owned() }), None)
+    };
+    let away = Client::new("http://127.0.0.1:1", None).unwrap();
+    let clients = vec![in_fleet("a"), in_fleet("b"), in_fleet("a"), alone().unwrap(), alone().unwrap(), away];
+    let asked: Vec<String> = clients.iter().map(|client| client.endpoint().to_owned()).collect();
+    let left: Vec<String> = one_of_each(clients).iter().map(|client| client.endpoint().to_owned()).collect();
+    assert_eq!(left, [&asked[0], &asked[1], &asked[3], &asked[4], &asked[5]].map(Clone::clone));
 }
