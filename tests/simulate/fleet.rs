@@ -51,7 +51,8 @@ fn healthy(effort: &Effort) -> bool {
         let traffic = Traffic { members, users, stable: 0.01, candidate: 0.01 };
         let config = config(&traffic);
         let rolled_back =
-            parallel::runs(runs, seed, |rng| run(&traffic, &config, rng)).into_iter().flatten().count() as f64;
+            parallel::runs(runs, seed, |rng| run(&traffic, &config, rng)).into_iter().flatten().count()
+                as f64;
         let kept = rolled_back <= most;
         println!(
             "  {members:>2} members, {:<12} {:>4}  {:>6.2} %  {}",
@@ -151,11 +152,8 @@ fn request(envoys: &mut [Envoy], people: Option<&mut People>, traffic: &Traffic,
         }
         None => (anybody, rng.u16(..10_000)),
     };
-    let (side, rate) = if bucket < share {
-        (Side::Candidate, traffic.candidate)
-    } else {
-        (Side::Stable, traffic.stable)
-    };
+    let (side, rate) =
+        if bucket < share { (Side::Candidate, traffic.candidate) } else { (Side::Stable, traffic.stable) };
     let fails = rng.f64() < rate * person.frailty;
     envoy.request("r", side, person.name, fails, now);
 }
