@@ -182,6 +182,7 @@ mod tests {
     fn vms_that_beat_lately_are_listed() {
         let mut table = Table::default();
         table.beat(VmId(7), 0);
+        table.beat(VmId(8), 0);
         table.beat(VmId(8), 5 * SECOND);
         let heard = |within| table.heard_within(within * SECOND, 6 * SECOND).collect::<Vec<_>>();
         assert_eq!(heard(3), [(1, VmId(8))]);
