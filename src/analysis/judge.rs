@@ -13,6 +13,7 @@ use super::promotion::NoWorse;
 use super::rules::{ERRORS, MetricRule, Rules};
 use super::test::{Against, Test};
 use super::tick::{Tick, View};
+use super::totals::Totals;
 use super::user_set::UserSet;
 use super::users::Firsts;
 use super::warm_up::{WarmUp, Warmth};
@@ -70,8 +71,8 @@ struct TestState {
     /// Of a quantile: the edges, and the first tick that they apply to; the newest last.
     edges: Vec<(u64, Edges)>,
     /// What was seen in the step; until something is known of it, in the one before.
-    seen: Look,
-    /// Of a mean: the values of all ticks so far.
+    seen: Totals,
+    /// Of a mean: the values of all ticks so far, which lead to expect those of the next.
     past: Pair<Sums>,
     /// Whether it could have been judged in this run: there was something to compare.
     heard: bool,
@@ -142,7 +143,7 @@ pub struct Strongest<'a> {
     /// The test.
     pub test: Test,
     /// What was seen in the step, or in the one before while nothing is known of this one.
-    pub seen: Look,
+    pub seen: Totals,
     /// Of a quantile: the edges in use.
     pub edges: Option<Edges>,
 }
@@ -201,7 +202,7 @@ impl Judge {
     fn count_tick(&mut self, tick: &Tick) {
         self.ticks = self.ticks.saturating_add(1);
         if tick.number >= self.step.from && !std::mem::replace(&mut self.step.has_counted, true) {
-            self.tests_mut().for_each(|test| test.seen = Look::default());
+            self.tests_mut().for_each(|test| test.seen = Totals::default());
         }
     }
 
@@ -301,7 +302,8 @@ impl Judge {
         let silent = tick.counts.candidate.silent;
         self.step.answered = self.step.answered.saturating_add(requests.candidate.saturating_sub(silent));
         if let Some(promotion) = rules.promotion
-            && let Certainty::Certain(Look::Events(table)) = Look::at(tick, &ERRORS, None, View::Closed)
+            && let Certainty::Certain(look) = Look::of_requests(tick, &ERRORS, None, View::Closed)
+            && let Some(table) = look.table()
         {
             self.step.errors.add(&tick.answers_of(table), promotion.margin);
         }
@@ -531,7 +533,7 @@ impl TestState {
             test,
             evidence: Evidence::default(),
             edges: Vec::new(),
-            seen: Look::default(),
+            seen: Totals::default(),
             past: Pair::default(),
             heard: false,
             users: UserSet::default(),
@@ -541,22 +543,20 @@ impl TestState {
 
     /// Adds tick `t`.
     fn add(&mut self, t: u64, tick: &Tick, view: View) {
-        match Look::at(tick, &self.test, self.edges_of(tick.number), view) {
-            Certainty::Certain(look) => {
-                self.evidence.add(t, look.ln_likelihoods(&self.test, self.past));
-                self.seen = self.seen.plus(look);
-                let units = look.units();
-                self.hear(tick, units.candidate > 0 && (self.test.is_bound() || units.stable > 0));
-                self.remember(look);
-            }
+        match Look::of_requests(tick, &self.test, self.edges_of(tick.number), view) {
+            Certainty::Certain(look) => self.add_look(t, tick, &look),
             // What is certain then is only what is left for regressions to come.
             Certainty::Open => self.evidence = Evidence::default(),
         }
     }
 
-    /// Notes the values of a tick: they lead to expect those of the next.
-    fn remember(&mut self, look: Look) {
-        if let Look::Means(sums) = look {
+    /// Adds what is seen of tick `t`.
+    fn add_look(&mut self, t: u64, tick: &Tick, look: &Look) {
+        self.evidence.add(t, look.ln_likelihoods(&self.test, self.past));
+        self.seen = self.seen.plus(look.seen);
+        let has_edges = || self.test.quantile().is_none() || self.edges_of(tick.number).is_some();
+        self.heard |= look.is_comparable && has_edges();
+        if let Totals::Means(sums) = look.seen {
             let Pair { candidate, stable } = self.past;
             self.past = Pair::new(candidate.plus(sums.candidate), stable.plus(sums.stable));
         }
@@ -565,11 +565,6 @@ impl TestState {
     /// Tick `t` shows nothing.
     fn pass_over(&mut self, t: u64) {
         self.evidence.add(t, [0.0; RATIOS.len()]);
-    }
-
-    /// Notes that it could be judged by a tick in which there was something to `compare`.
-    fn hear(&mut self, tick: &Tick, compare: bool) {
-        self.heard |= compare && (self.test.quantile().is_none() || self.edges_of(tick.number).is_some());
     }
 
     /// The newest edges that were known when the tick began.

@@ -1,6 +1,5 @@
 use super::*;
-use crate::analysis::kernel::ratio::Table;
-use crate::analysis::look::Look;
+use crate::analysis::totals::tests::table;
 use crate::analysis::users::tests::hash;
 use crate::config;
 use crate::model::{Draw, Pair, UserHash};
@@ -93,13 +92,6 @@ impl Worker {
 /// An assignment that no record has.
 fn unknown(assignment: Assignment, nth: u64) -> Assignment {
     Assignment(assignment.0 ^ nth)
-}
-
-fn table(look: Look) -> Table {
-    match look {
-        Look::Events(table) => table,
-        Look::Means(_) => panic!("events are judged"),
-    }
 }
 
 fn advance(record: &mut Record, workers: &[&Worker], known_before: u64, clock: Clock) -> Vec<Event> {

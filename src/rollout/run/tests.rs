@@ -1,5 +1,5 @@
 use super::*;
-use crate::analysis::look::Look;
+use crate::analysis::totals::tests::table;
 use crate::config;
 use crate::model::Pair;
 use crate::rollout::command::tests::any as any_command;
@@ -62,13 +62,6 @@ pub(super) fn turn<'a>(program: &'a Program, run: &'a mut Run) -> Turn<'a> {
 /// Seconds since the beginning.
 pub(super) fn at(second: u64) -> Now {
     Now { time: second * 1_000, uptime: second * 1_000, tick: second }
-}
-
-fn table(look: Look) -> crate::analysis::kernel::ratio::Table {
-    match look {
-        Look::Events(table) => table,
-        Look::Means(_) => panic!("events are judged"),
-    }
 }
 
 /// A tick at 5 % in which the candidate has (errors, requests), and stable one error in every tenth tick.
