@@ -10,7 +10,7 @@ use super::evidence::{self, Evidence, RATIOS, SPLITS, rest};
 use super::kernel::ratio::Table;
 use super::look::{Certainty, Look};
 use super::promotion::NoWorse;
-use super::rules::{ERRORS, MetricRule, Rules};
+use super::rules::{FAILURES, MetricRule, Rules};
 use super::test::{Against, Test};
 use super::tick::{Tick, View};
 use super::totals::Totals;
@@ -19,7 +19,7 @@ use super::users::Firsts;
 use super::warm_up::{WarmUp, Warmth};
 use super::window;
 use crate::model::{Arm, Pair, Side, Unit, real};
-use crate::signal::catalog::{self, SignalId};
+use crate::signal::catalog::{SignalId, Weight};
 use crate::signal::histogram::{Histogram, least};
 use crate::signal::sums::Sums;
 use crate::signal::tally::Tally;
@@ -38,10 +38,8 @@ pub struct Judge {
     /// Ticks of the attempt that counted.
     ticks: u64,
     metrics: Vec<MetricState>,
-    /// Metrics that were removed during the attempt: they stay in the average, with nothing found. Besides errors.
-    retired: u32,
-    /// The same of errors.
-    retired_errors: u32,
+    /// Metrics that were removed during the attempt: they stay in the average, with nothing found.
+    retired: Retired,
     /// How long stable took, over the whole run, by signal.
     stable_durations: Vec<(SignalId, Histogram)>,
     split: Evidence<SPLITS>,
@@ -61,6 +59,24 @@ struct MetricState {
     tests: Vec<TestState>,
     /// Whether it compares the versions' requests.
     is_of_inputs: bool,
+    /// Its part in the average that decides.
+    weight: Weight,
+}
+
+/// How many metrics were removed, by their weight.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Retired {
+    half: u32,
+    others: u32,
+}
+
+impl Retired {
+    fn of(&mut self, weight: Weight) -> &mut u32 {
+        match weight {
+            Weight::Half => &mut self.half,
+            Weight::Others => &mut self.others,
+        }
+    }
 }
 
 /// The evidence of one test.
@@ -111,7 +127,7 @@ pub enum Redefined {
 /// How sure one can be that the candidate is worse.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
-    /// The average of all metrics' e-values, in which errors have half: what decides.
+    /// The average of all metrics' e-values, by [`Weight`]: what decides.
     pub all: f64,
     /// The e-value of each metric, in the rules' order.
     pub metrics: Vec<f64>,
@@ -177,7 +193,7 @@ impl Judge {
                 changes.push(Redefined::Removed(gone.name));
                 continue;
             }
-            let retired = if is_errors(&gone) { &mut self.retired_errors } else { &mut self.retired };
+            let retired = self.retired.of(gone.weight);
             *retired = retired.saturating_add(1);
             changes.push(Redefined::Removed(gone.name));
         }
@@ -302,7 +318,7 @@ impl Judge {
         let silent = tick.counts.candidate.silent;
         self.step.answered = self.step.answered.saturating_add(requests.candidate.saturating_sub(silent));
         if let Some(promotion) = rules.promotion
-            && let Certainty::Certain(look) = Look::of_requests(tick, &ERRORS, None, View::Closed)
+            && let Certainty::Certain(look) = Look::of_requests(tick, &FAILURES, None, View::Closed)
             && let Some(table) = look.table()
         {
             self.step.errors.add(&tick.answers_of(table), promotion.margin);
@@ -349,15 +365,16 @@ impl Judge {
     pub fn reading(&self) -> Reading {
         let metrics: Vec<f64> = self.metrics.iter().map(|metric| metric.value(self.ticks)).collect();
         // Weights fall when a metric comes and stay when one goes: no change of metrics raises the average.
-        let mean = |errors: bool, retired: u32| {
+        let mean = |weight: Weight, retired: u32| {
             let judged = self.metrics.iter().zip(&metrics).filter(|(metric, _)| !metric.is_of_inputs);
-            let values = judged.filter(|(metric, _)| is_errors(metric) == errors);
+            let values = judged.filter(|(metric, _)| metric.weight == weight);
             let (sum, count) = values.fold((0.0, 0.0), |(sum, count), (_, value)| (sum + value, count + 1.0));
             let (sum, count) = (sum + f64::from(retired) * rest(self.ticks), count + f64::from(retired));
             (count > 0.0).then_some(sum / count)
         };
-        let all = match (mean(true, self.retired_errors), mean(false, self.retired)) {
-            (Some(errors), Some(others)) => f64::midpoint(errors, others),
+        let means = (mean(Weight::Half, self.retired.half), mean(Weight::Others, self.retired.others));
+        let all = match means {
+            (Some(half), Some(others)) => f64::midpoint(half, others),
             (Some(all), None) | (None, Some(all)) => all,
             (None, None) => 1.0,
         };
@@ -445,7 +462,8 @@ impl Judge {
     /// Whether as many of stable's users as of the candidate's have failed: a busy one may make the difference between
     /// requests.
     fn are_users_alike(&self) -> bool {
-        let errors = self.tests().find(|state| state.test.signal == ERRORS.signal && !state.test.is_bound());
+        let errors =
+            self.tests().find(|state| state.test.signal == FAILURES.signal && !state.test.is_bound());
         errors.is_some_and(|errors| self.newcomers.are_alike(&errors.spent))
     }
 
@@ -508,11 +526,6 @@ fn is_clearly_more(rate: f64, than: f64) -> bool {
     rate > (2.0 * than).max(than + 0.01)
 }
 
-/// Whether a metric is the one of errors: half of the average, however many others there are.
-fn is_errors(metric: &MetricState) -> bool {
-    metric.name == catalog::ERROR_RATE.name
-}
-
 impl MetricState {
     /// The average of its tests' e-values after tick `t`.
     #[allow(clippy::cast_precision_loss)] // a handful
@@ -523,7 +536,8 @@ impl MetricState {
 
     fn new(rule: &MetricRule) -> Self {
         let tests = rule.tests.iter().map(|test| TestState::new(*test)).collect();
-        Self { name: rule.name.clone(), definition: rule.definition, tests, is_of_inputs: rule.is_of_inputs }
+        let MetricRule { definition, is_of_inputs, weight, .. } = *rule;
+        Self { name: rule.name.clone(), definition, tests, is_of_inputs, weight }
     }
 }
 

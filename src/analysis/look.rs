@@ -9,7 +9,7 @@ use super::tick::{Tick, View};
 use super::totals::Totals;
 use super::users::{First, Firsts};
 use crate::model::{Arm, Pair, Side};
-use crate::signal::catalog::{self, Among, Kind, Overdue, Scale, Signal};
+use crate::signal::catalog::{self, Among, BoundOn, Kind, Overdue, Scale, Signal};
 use crate::signal::sums::Sums;
 use crate::signal::tally::{Counts, Tally};
 
@@ -74,8 +74,8 @@ impl Look {
         }
         let arm = |side| arm(signal, (&tick.counts[side], tallies[side]), (side, edges), view);
         let table = Pair::new(arm(Side::Candidate), arm(Side::Stable));
-        // A bound is on answers. Between versions all requests are compared: who waits for an answer depends on it.
-        let is_of_answers = test.is_bound() && test.signal == catalog::ERROR_RATE.id;
+        // Between versions all requests are compared: how many have an answer depends on the version.
+        let is_of_answers = test.is_bound() && signal.bound == BoundOn::Answers;
         let table = if is_of_answers { tick.answers_of(table) } else { table };
         Certainty::Certain(Self::of(test, Totals::Events(table)))
     }

@@ -8,7 +8,7 @@ use super::test::{Against, Direction, Measure, Test};
 use super::warm_up::WarmUp;
 use crate::config::release::{self, Analysis, Metric};
 use crate::model::Unit;
-use crate::signal::catalog::{self, Differs, Kind, Named, Scale, SignalId};
+use crate::signal::catalog::{self, Differs, Kind, Named, Role, Scale, SignalId, Weight};
 
 /// Quantiles of a duration that are compared unless the configuration names some.
 const QUANTILES: [f64; 3] = [0.5, 0.9, 0.99];
@@ -63,6 +63,8 @@ pub struct MetricRule {
     /// Whether it compares the versions' requests: a difference says nothing about the candidate, and voids what else is
     /// found.
     pub is_of_inputs: bool,
+    /// Its part in the average that decides.
+    pub weight: Weight,
 }
 
 impl Rules {
@@ -109,8 +111,8 @@ impl Rules {
 }
 
 /// Compares how often requests fail.
-pub const ERRORS: Test = Test {
-    signal: catalog::ERROR_RATE.id,
+pub const FAILURES: Test = Test {
+    signal: catalog::with_role(Role::Failed).id,
     measure: Measure::Rate,
     against: Against::Stable { tolerate: 1.0, or_milliseconds: 0.0, direction: Direction::Up },
 };
@@ -122,17 +124,17 @@ fn fingerprint(definition: &str) -> u64 {
 /// A metric's rules: those against stable, and with `max` one against the bound, which counts as another metric.
 fn metric_rules(metric: &Metric, analysis: &Analysis, unit: Unit) -> Vec<MetricRule> {
     let Some(named) = catalog::named(&metric.name) else { return Vec::new() }; // the validation has refused it
-    let rule = |name: String, tests: Vec<Test>| {
+    let rule = |name: String, tests: Vec<Test>, weight: Weight| {
         // Everything that decides what an event is. `Debug` of plain numbers does not change between builds of
         // one version, and a new version of this software is a new process.
         let definition = format!("{unit:?} {tests:?} {:?} {:?}", analysis.deadline, analysis.error_when);
         let is_of_inputs = named.signal.differs == Differs::Inputs;
-        MetricRule { name, definition: fingerprint(&definition), tests, is_of_inputs }
+        MetricRule { name, definition: fingerprint(&definition), tests, is_of_inputs, weight }
     };
-    let compared = rule(metric.name.clone(), compared_with_stable(&named, metric, unit));
+    let compared = rule(metric.name.clone(), compared_with_stable(&named, metric, unit), named.signal.weight);
     let bounded = metric.max.map(|max| {
         let test = Test { signal: named.id, measure: Measure::Rate, against: Against::Bound { max } };
-        rule(format!("{}.max", metric.name), vec![test])
+        rule(format!("{}.max", metric.name), vec![test], Weight::Others)
     });
     [compared].into_iter().chain(bounded).collect()
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::analysis::test::Direction;
 use crate::config::release::{self, Analysis, Metric, WarmUp};
-use crate::signal::catalog::TEST_MEAN;
+use crate::signal::catalog::{self, TEST_MEAN};
 use crate::signal::histogram::bucket;
 use crate::signal::observed::Observed;
 use crate::signal::sums::Fraction;
