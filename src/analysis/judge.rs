@@ -134,15 +134,15 @@ pub struct Reading {
 }
 
 /// A metric that could not be judged yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unheard<'a> {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unheard {
     /// Its name.
-    pub metric: &'a str,
+    pub metric: String,
     /// Of a duration without an edge: how many of stable's there are, and how many are needed.
     pub durations: Option<(u64, u64)>,
 }
 
-impl std::fmt::Display for Unheard<'_> {
+impl std::fmt::Display for Unheard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.durations {
             Some((known, needed)) => write!(f, "{}: {known} of {needed} stable requests", self.metric),
@@ -469,14 +469,15 @@ impl Judge {
 
     /// The first metric that could not be judged in this run so far, and what it lacks.
     #[must_use]
-    pub fn unheard(&self) -> Option<Unheard<'_>> {
+    pub fn unheard(&self) -> Option<Unheard> {
         let metric = self.metrics.iter().find(|metric| !metric.tests.iter().any(|test| test.heard))?;
         let quantiles = metric.tests.iter().filter(|test| test.edges.is_empty());
         let lowest = quantiles.filter_map(|test| test.test.quantile()).min_by(f64::total_cmp);
         let signal = metric.tests.first().map(|test| test.test.signal);
         let durations = self.stable_durations.iter().find(|(known, _)| Some(*known) == signal);
         let durations = durations.map_or(0, |(_, durations)| durations.total());
-        Some(Unheard { metric: &metric.name, durations: lowest.map(|quantile| (durations, least(quantile))) })
+        let durations = lowest.map(|quantile| (durations, least(quantile)));
+        Some(Unheard { metric: metric.name.clone(), durations })
     }
 
     /// Whether something looks like a regression: too much to go on, too little to take the candidate back.

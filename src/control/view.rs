@@ -320,7 +320,7 @@ impl Rollout {
             release: program.release.clone(),
             attempt: run.attempt,
             phase: run.phase,
-            reason: run.reason.clone(),
+            reason: run.reason.sentence().into_owned(),
             pinned: run.is_pinned(program),
             stable: program.stable.clone(),
             candidate: program.candidate.clone(),

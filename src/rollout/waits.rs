@@ -1,14 +1,20 @@
 //! What a step waits for.
 
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::ready::Missing;
+use crate::analysis::judge::Unheard;
 use crate::model::Unit;
 
 /// What the present step still waits for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Waits {
     /// A person who promotes.
     Promotion,
     /// The candidate is ready: what is missing.
-    Ready(String),
+    Ready(Missing),
     /// Envoy's routes send requests to the versions that they were drawn for.
     Routes,
     /// Its time.
@@ -28,7 +34,7 @@ pub enum Waits {
     /// An answer of the candidate, or an error.
     Answer,
     /// A metric that could not be judged yet: what it lacks.
-    Metric(String),
+    Metric(Unheard),
 }
 
 impl Waits {
@@ -37,14 +43,15 @@ impl Waits {
     pub fn is_against_candidate(&self) -> bool {
         matches!(self, Self::Suspicion | Self::Failures)
     }
+}
 
-    /// The sentence that people read.
-    #[must_use]
-    pub fn sentence(&self) -> String {
-        match self {
+/// The sentence that people read.
+impl fmt::Display for Waits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
             Self::Promotion => "the step waits for a promotion",
             Self::Ready(missing) => {
-                return format!("waiting until the candidate is ready: {missing}");
+                return write!(f, "waiting until the candidate is ready: {missing}");
             }
             Self::Routes => {
                 "the step waits: another cluster serves a version's requests; Envoy's routes ignore the filter's choice"
@@ -61,9 +68,8 @@ impl Waits {
             Self::Proof => "the step waits for proof that the candidate is no worse than allowed",
             Self::Answer => "the step waits for an answer of the candidate",
             Self::Metric(unheard) => {
-                return format!("the step waits until every metric can be judged: {unheard}");
+                return write!(f, "the step waits until every metric can be judged: {unheard}");
             }
-        }
-        .to_owned()
+        })
     }
 }

@@ -5,6 +5,7 @@ use super::*;
 use crate::fleet::shared::FORM;
 use crate::model::UserHash;
 use crate::rollout::event::Event;
+use crate::rollout::reason::Reason;
 use crate::telemetry::outcome::Outcome;
 use siphasher::sip::SipHasher24;
 
@@ -57,7 +58,9 @@ fn eventful() -> Memory {
 fn without_sentences(key: &str, value: &[u8]) -> Vec<u8> {
     if key.starts_with(&shared::key("record.")) {
         let mut record: Record = postcard::from_bytes(value).unwrap();
-        record.run.reason.clear();
+        if let Reason::Happened(sentence) = &mut record.run.reason {
+            sentence.clear();
+        }
         return postcard::to_allocvec(&record).unwrap();
     }
     if key.starts_with(&shared::key("journal.")) {

@@ -169,7 +169,7 @@ fn a_step_does_not_end_while_other_clusters_serve() {
         }
         let events = advance(&mut record, &[&worker], tick + 1, at((tick + 1) * SECOND));
         let actions = events.iter().map(|event| event.action).collect::<Vec<_>>();
-        (actions, record.run.reason.clone(), record.run.judge.step_requests())
+        (actions, record.run.reason.sentence().into_owned(), record.run.judge.step_requests())
     };
     let waits = "the step waits: another cluster serves a version's requests; Envoy's routes ignore the filter's choice";
     let mut told = Vec::new();
@@ -396,6 +396,6 @@ fn events_have_the_observed_counts() {
     slow.into_iter().for_each(|ticket| worker.end(ticket, 2 * SECOND, true));
     advance(&mut record, &[&worker], 105, at(105 * SECOND));
     assert_eq!(record.run.phase, Phase::Failed);
-    let reason = &record.run.reason;
+    let reason = record.run.reason.sentence();
     assert!(reason.contains("15 of 30 requests (50.0 %) against 0 of 285 requests (0.0 %)"), "{reason}");
 }

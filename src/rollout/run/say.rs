@@ -243,7 +243,7 @@ pub(super) fn overdue(program: &Program, run: &Run) -> String {
 
 pub(super) fn held_back(program: &Program, run: &Run) -> String {
     let place = format!("step {} of {}", run.position.saturating_add(1), program.steps.len());
-    format!("{place} of {} is held back: {}", candidate(program), run.reason)
+    format!("{place} of {} is held back: {}", candidate(program), run.reason.sentence())
 }
 
 /// The evidence of a finding: `evidence against green: 130 to 1 (it is rolled back at 100 to 1)`. `act`: what the

@@ -335,7 +335,7 @@ fn a_deadline_counts_from_when_it_was_resumed() {
     run.command(&program, Command::Resume, at(3_601)).unwrap();
     let events: Vec<Event> = (3_602..=7_000).flat_map(|now| run.tick(&program, &[], at(now))).collect();
     assert_eq!((events, run.phase), (vec![], Phase::Progressing));
-    assert_eq!(run.reason, "the step waits for more of the candidate's requests");
+    assert_eq!(run.reason.sentence(), "the step waits for more of the candidate's requests");
 }
 
 #[test]
@@ -360,7 +360,11 @@ fn a_step_at_100_percent_ends_without_stable() {
         run.tick(&program, &[], at(now + 1));
     }
     assert_eq!(run.phase, Phase::Failed);
-    assert!(run.reason.contains("green exceeds its limit (error_rate.max: over 5.00 %)"), "{}", run.reason);
+    assert!(
+        run.reason.sentence().contains("green exceeds its limit (error_rate.max: over 5.00 %)"),
+        "{}",
+        run.reason.sentence()
+    );
 }
 
 #[test]
