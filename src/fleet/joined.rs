@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::shared::{self, Shared};
-use super::store::call::{Answer, Call};
 use super::store::member::{Member, Settings};
 use super::store::values::Life;
 use super::store::view::View;
@@ -36,16 +35,6 @@ impl Joined {
         });
         let member = Member::new(life, settings.clone(), seed);
         Self { member, configured: None, is_stale: false, told: Vec::new() }
-    }
-
-    /// The call that is due.
-    pub fn poll_call(&mut self, clock: Clock) -> Option<Call> {
-        self.member.poll_call(clock)
-    }
-
-    /// What became of it.
-    pub fn answer(&mut self, answer: Answer, clock: Clock) {
-        self.member.answer(answer, clock);
     }
 }
 

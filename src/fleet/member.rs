@@ -70,6 +70,8 @@ pub struct Member {
     behind: BTreeSet<String>,
     /// Any head may have changed, and not all have been looked at.
     catching_up: Option<CatchUp>,
+    /// How often it has reported.
+    reports: u64,
     /// The last tick that was reported, and the last in which it was tried to lead.
     reported: u64,
     led: u64,
@@ -127,6 +129,7 @@ impl Member {
             following: 0,
             behind: BTreeSet::new(),
             catching_up: None,
+            reports: 0,
             reported: 0,
             led: 0,
             has_changed: false,
@@ -217,6 +220,12 @@ impl Member {
     #[must_use]
     pub fn number(&self) -> Option<usize> {
         self.number
+    }
+
+    /// How often the VM has reported.
+    #[must_use]
+    pub fn reports(&self) -> u64 {
+        self.reports
     }
 
     /// The VM's own randomness.
@@ -311,6 +320,7 @@ impl Member {
             heads::prepare(shared);
             commands::prepare(shared);
         }
+        self.reports = self.reports.saturating_add(1);
         let Some(taken) = presence::beat(shared, self.id, clock.uptime) else { return effects };
         effects.extend(taken.gone.iter().map(|number| Effect::Gone(*number)));
         self.number = Some(taken.number);
