@@ -1,16 +1,15 @@
 //! What the leading VM of an Envoy does for its fleet, and what the Envoy's other VMs need to know of it.
 
-use serde::{Deserialize, Serialize};
-
 use super::shared::{self, Shared};
+use super::store::known::Made;
 use super::store::member::{Member, Settings};
 use super::store::values::Life;
 use super::store::view::View;
-use crate::rollout::change::{Change, NotChanged};
+use crate::rollout::change::NotChanged;
 use crate::rollout::command::{Command, Refused};
 use crate::rollout::record::{Clock, Record};
 
-/// Changes that wait for the leading VM; of more the oldest are lost to the fleet, but for those that take back.
+/// Changes that wait for the store; of more the oldest are forgotten when another VM takes the lead of the Envoy.
 const MOST_PENDING: usize = 64;
 
 /// The leading VM's part in its Envoy's fleet.
@@ -38,35 +37,35 @@ impl Joined {
     }
 }
 
-/// A change made by a VM that does not lead, on its way to the one that does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Pending(Change);
-
 /// Prepares what is shared.
 pub fn prepare(shared: &mut impl Shared) {
     shared::prepare(shared, &pending_key());
 }
 
-/// Leaves a change to the leading VM.
-pub fn leave(shared: &mut impl Shared, change: &Change) {
-    let change = Change { if_match: None, ..change.clone() };
-    shared::update::<Vec<Pending>>(shared, &pending_key(), |pending| {
+/// Leaves a change to the leading VM. It stays until the store has it: another VM may take the lead before that.
+pub fn leave(shared: &mut impl Shared, made: &Made) {
+    shared::update::<Vec<Made>>(shared, &pending_key(), |pending| {
         let mut pending = pending.unwrap_or_default();
-        pending.push(Pending(change.clone()));
+        pending.push(made.clone());
         let surplus = pending.len().saturating_sub(MOST_PENDING);
         pending.drain(..surplus);
         Some(pending)
     });
 }
 
-/// Takes the changes that other VMs have left.
-pub fn take(shared: &mut impl Shared) -> Vec<Change> {
-    let mut taken = Vec::new();
-    shared::update::<Vec<Pending>>(shared, &pending_key(), |pending| {
-        taken = pending.unwrap_or_default();
-        (!taken.is_empty()).then(Vec::new)
+/// The changes that VMs have left.
+pub(super) fn pending(shared: &impl Shared) -> Vec<Made> {
+    shared::read(shared, &pending_key()).unwrap_or_default()
+}
+
+/// Removes the changes that the store has, or that could not be made.
+pub(super) fn settle(shared: &mut impl Shared, waits: impl Fn(&Made) -> bool) {
+    shared::update::<Vec<Made>>(shared, &pending_key(), |pending| {
+        let mut pending = pending.unwrap_or_default();
+        let before = pending.len();
+        pending.retain(&waits);
+        (pending.len() < before).then_some(pending)
     });
-    taken.into_iter().map(|Pending(change)| change).collect()
 }
 
 /// Has ticks be counted by the clock that people set, in all VMs of this Envoy and as long as its process lives.

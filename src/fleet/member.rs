@@ -15,6 +15,7 @@ use super::report::{self, Report};
 use super::shared::{Cached, Shared};
 use super::shelf;
 use super::store::call::{Answer as StoreAnswer, Call};
+use super::store::known::Made;
 use super::store::member::Settings;
 use super::{InUse, commands, confirm, record_key};
 use crate::analysis::rules::Rules;
@@ -447,11 +448,13 @@ impl Member {
                     Some(rollout) => leader::configure(record, &rollout.program, in_use.loaded_at, clock),
                     None => Vec::new(),
                 });
+            let attempt = record.run.attempt;
             events.extend(change.apply(record, clock)?);
             // Only what is stored: what is noted has the leader read the record again.
             if !std::mem::replace(&mut is_noted, true) {
                 if self.fleet.is_some() {
-                    joined::leave(shared, change);
+                    let change = Change { if_match: None, ..change.clone() };
+                    joined::leave(shared, &Made { id: self.rng.u64(1..), attempt, change });
                 }
                 commands::note(shared, &change.rollout, clock.uptime);
             }

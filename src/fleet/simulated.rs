@@ -7,6 +7,8 @@ use super::effect::Effect;
 use super::member::{Changed, Member, TICK};
 use super::memory::Memory;
 use super::shared::Shared;
+use super::store::call::{Answer, Call};
+use super::store::member::Settings;
 use crate::config::schema::Config;
 use crate::model::{Draw, Side, UserHash};
 use crate::rollout::change::{Change, NotChanged};
@@ -138,6 +140,23 @@ impl Vm {
     ) -> Vec<Effect> {
         let in_use = in_use(self.plan.as_ref(), self.loaded_at);
         self.member.await_followers(shared, in_use.as_slice(), change, changed, clock, &|| true)
+    }
+
+    /// Joins a fleet.
+    pub fn join(&mut self, shared: &mut impl Shared, fleet: Settings) {
+        self.member.join(shared, Some(fleet));
+    }
+
+    /// The call to the store that is due.
+    pub fn poll_call(&mut self, shared: &mut impl Shared, clock: Clock) -> (Option<Call>, Vec<Effect>) {
+        let in_use = in_use(self.plan.as_ref(), self.loaded_at);
+        self.member.poll_call(shared, in_use.as_slice(), clock, &|| true)
+    }
+
+    /// What became of it.
+    pub fn answered(&mut self, shared: &mut impl Shared, answer: Answer, clock: Clock) -> Vec<Effect> {
+        let in_use = in_use(self.plan.as_ref(), self.loaded_at);
+        self.member.answered(shared, in_use.as_slice(), answer, clock, &|| true)
     }
 
     /// Another VM says that there is something new.

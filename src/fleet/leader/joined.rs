@@ -63,11 +63,15 @@ impl Leader {
         clock: Clock,
         effects: &mut Vec<Effect>,
     ) -> bool {
-        for change in joined::take(shared) {
+        let pending = joined::pending(shared);
+        for made in &pending {
             // Refused: the VM that made it had a record that is not the fleet's.
-            if joined.member.command(&change, clock).is_ok() {
-                joined.member.announced(&change.rollout);
+            if joined.member.make(made, clock).is_ok_and(|is_new| is_new) {
+                joined.member.announced(&made.change.rollout);
             }
+        }
+        if !pending.is_empty() {
+            joined::settle(shared, |made| joined.member.waits(made));
         }
         let is_stale = joined.member.is_stale(clock);
         if std::mem::replace(&mut joined.is_stale, is_stale) != is_stale {

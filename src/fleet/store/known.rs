@@ -3,6 +3,8 @@
 use std::cmp::Ordering;
 use std::rc::Rc;
 
+use serde::{Deserialize, Serialize};
+
 use super::alone::Alone;
 use super::values::{Place, Read, Standing, Stored, run_of};
 use crate::rollout::change::{Change, NotChanged};
@@ -14,7 +16,7 @@ use crate::rollout::record::{Clock, Record};
 const MOST_CHANGES: usize = 32;
 
 /// A change that was made here.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Made {
     /// Random.
     pub id: u64,
@@ -41,7 +43,7 @@ pub struct Known {
     pub base: Place,
     /// Whether `current` has yet to be written.
     pub is_unstored: bool,
-    /// Changes made here since the store's record.
+    /// Changes made here since the store's record; before there is one, those to be made in it.
     pub changes: Vec<Made>,
     /// Another version of this software writes the record.
     pub foreign: Option<Standing>,
@@ -108,7 +110,7 @@ impl Known {
     pub fn miss(&mut self) {
         self.revision = Some(0);
         (self.foreign, self.is_unreadable) = (None, false);
-        self.is_unstored = self.current.is_some();
+        self.is_unstored = self.current.is_some() || !self.changes.is_empty();
     }
 
     fn adopt(&mut self, stored: Stored, clock: Clock) {
@@ -117,7 +119,7 @@ impl Known {
         let is_lesser = place < self.base;
         self.base = self.base.max(place);
         let Some(mine) = &mut self.current else {
-            self.current = Some(stored);
+            self.advance(stored, clock);
             return;
         };
         match mine.order(&stored) {
@@ -149,35 +151,29 @@ impl Known {
         let made = stored.made.clone();
         self.current = Some(stored);
         // The store's record may have it already: an answer was lost.
-        for Made { id, attempt, change } in changes.iter().filter(|one| !made.contains(&one.id)) {
+        for change in changes.iter().filter(|one| !made.contains(&one.id)) {
             // Of an older attempt it is over.
-            if self.current.as_ref().is_some_and(|mine| mine.record.run.attempt == *attempt) {
-                let _ = self.change(*id, change, clock); // it may not fit any more
+            if self.current.as_ref().is_some_and(|mine| mine.record.run.attempt == change.attempt) {
+                let _ = self.make(change, clock); // it may not fit any more
             }
         }
     }
 
-    /// Makes a change here.
+    /// Makes a change here. Before the store has said what it is to be made in, the change waits for that.
     ///
     /// # Errors
     /// It was not made.
     #[inline(never)] // in the module once
-    pub fn change(&mut self, id: u64, change: &Change, clock: Clock) -> Result<Vec<Event>, NotChanged> {
-        let mine = self.current.as_mut().ok_or(NotChanged::Unknown)?;
-        let mut record = mine.record.clone();
-        let events = change.apply(&mut record, clock)?;
-        if record == mine.record {
-            return Ok(events);
+    pub fn make(&mut self, made: &Made, clock: Clock) -> Result<Vec<Event>, NotChanged> {
+        let mut events = Vec::new();
+        if let Some(mine) = &mut self.current {
+            events = mine.make(made, clock)?;
+            if mine.made.last() != Some(&made.id) {
+                return Ok(events);
+            }
         }
-        let attempt = mine.record.run.attempt;
-        mine.record = record;
-        mine.generation = mine.generation.saturating_add(1);
-        mine.add(events.clone());
-        mine.made.push(id);
-        let surplus = mine.made.len().saturating_sub(MOST_CHANGES);
-        mine.made.drain(..surplus);
         self.is_unstored = true;
-        self.changes.push(Made { id, attempt, change: Change { if_match: None, ..change.clone() } });
+        self.changes.push(made.clone());
         let surplus = self.changes.len().saturating_sub(MOST_CHANGES);
         self.changes.drain(..surplus);
         Ok(events)
@@ -196,15 +192,41 @@ impl Known {
     #[must_use]
     pub fn begin(&self, clock: Clock) -> Stored {
         let program = Program::clone(&self.program);
+        let mut stored = Stored::default();
         if let Some(mut record) = self.before.clone() {
             record.change_clock(clock);
             record.push(&program, clock);
             record.wake(clock);
-            return Stored { record, ..Stored::default() };
+            stored.record = record;
+        } else {
+            let (record, events) = Record::begin(program, clock);
+            stored.record = record;
+            stored.add(events);
         }
-        let (record, events) = Record::begin(program, clock);
-        let mut stored = Stored { record, ..Stored::default() };
-        stored.add(events);
+        let attempt = stored.record.run.attempt;
+        for made in self.changes.iter().filter(|made| made.attempt == attempt) {
+            let _ = stored.make(made, clock); // it may not fit
+        }
         stored
+    }
+}
+
+impl Stored {
+    /// Makes a change. The last number of `made` is the change's unless it has changed nothing.
+    ///
+    /// # Errors
+    /// It was not made.
+    fn make(&mut self, made: &Made, clock: Clock) -> Result<Vec<Event>, NotChanged> {
+        let mut record = self.record.clone();
+        let events = made.change.apply(&mut record, clock)?;
+        if record != self.record {
+            self.record = record;
+            self.generation = self.generation.saturating_add(1);
+            self.add(events.clone());
+            self.made.push(made.id);
+            let surplus = self.made.len().saturating_sub(MOST_CHANGES);
+            self.made.drain(..surplus);
+        }
+        Ok(events)
     }
 }

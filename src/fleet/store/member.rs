@@ -6,13 +6,13 @@ use std::rc::Rc;
 use fastrand::Rng;
 
 use super::call::{Answer, Call, Failure, Item, Range};
-use super::known::Known;
+use super::known::{Known, Made};
 use super::pool::{BEAT_EVERY, GONE, Heard, MOST_MEMBERS, Pool, blocks};
 use super::values::{self, Configured, KEPT_EVENTS, Lead, Life, Standing, Stored, Told};
 use super::view::View;
 use crate::analysis::user_set;
 use crate::fleet::effect::Question;
-use crate::rollout::change::{Change, NotChanged};
+use crate::rollout::change::NotChanged;
 use crate::rollout::event::Event;
 use crate::rollout::program::Program;
 use crate::rollout::ready;
@@ -240,6 +240,8 @@ impl Member {
                             if record.is_taken_back() {
                                 new.announced = Some(record.run.revision);
                                 new.current = Some(Stored { record, ..Stored::default() });
+                                // Until the store has said that it has it.
+                                new.is_unstored = true;
                             }
                         }
                         record => new.before = record,
@@ -258,14 +260,24 @@ impl Member {
         self.known.get(rollout)?.current.as_ref().map(|stored| &stored.record)
     }
 
-    /// Makes a change here, and has it written.
+    /// Makes a change here, and has it written. One that was made here already is not made again. Returns whether it
+    /// was made now.
     ///
     /// # Errors
     /// It was not made.
-    pub fn command(&mut self, change: &Change, clock: Clock) -> Result<Vec<Event>, NotChanged> {
-        let id = self.rng.u64(1..);
-        let known = self.known.get_mut(&change.rollout).ok_or(NotChanged::Unknown)?;
-        known.change(id, change, clock)
+    pub fn make(&mut self, made: &Made, clock: Clock) -> Result<bool, NotChanged> {
+        let known = self.known.get_mut(&made.change.rollout).ok_or(NotChanged::Unknown)?;
+        let is_made = known.current.as_ref().is_some_and(|mine| mine.made.contains(&made.id));
+        if is_made || known.changes.contains(made) {
+            return Ok(false);
+        }
+        known.make(made, clock).map(|_| true)
+    }
+
+    /// Whether a change waits for the store.
+    #[must_use]
+    pub fn waits(&self, made: &Made) -> bool {
+        self.known.get(&made.change.rollout).is_some_and(|known| known.changes.contains(made))
     }
 
     /// What was reported here at this tick. Returns what this member finds on its own, where the store is away.
@@ -851,7 +863,7 @@ impl Member {
                 (known.current, known.is_unstored) = (Some(mine), true);
             }
             for one in later {
-                let _ = known.change(one.id, &one.change, clock); // it may not fit any more
+                let _ = known.make(&one, clock); // it may not fit any more
             }
         }
         if let Some(lead) = lead {

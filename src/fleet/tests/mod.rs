@@ -24,6 +24,7 @@ mod any_order;
 mod follow;
 mod forms;
 mod gauges;
+mod joined;
 mod lead;
 mod races;
 mod ready;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::call::{Answer, Call, Failure};
+use super::known::Made;
 use super::member::Settings;
 use super::memory::Memory;
 use super::simulated::{Envoy, TICK};
@@ -70,6 +71,7 @@ struct World {
     /// Every how manyth answer is lost.
     loses: Option<u64>,
     calls: u64,
+    changes: u64,
 }
 
 impl World {
@@ -88,6 +90,7 @@ impl World {
             step: 50 * MS,
             loses: None,
             calls: 0,
+            changes: 0,
         };
         for _ in 0..members {
             let envoy = world.start();
@@ -159,7 +162,10 @@ impl World {
             origin: crate::rollout::event::Origin::default(),
         };
         let clock = self.envoys[nth].clock(self.now);
-        let changed = self.envoys[nth].member.command(&change, clock).map(drop);
+        let member = &mut self.envoys[nth].member;
+        let attempt = member.record("r").ok_or(NotChanged::Unknown)?.run.attempt;
+        self.changes += 1;
+        let changed = member.make(&Made { id: self.changes, attempt, change }, clock).map(drop);
         self.envoys[nth].follow();
         changed
     }

@@ -1,0 +1,101 @@
+//! The VMs of one Envoy that belongs to a fleet.
+
+use super::*;
+use crate::fleet::joined;
+use crate::fleet::store::call::{Answer, Failure};
+use crate::fleet::store::member::Settings;
+use crate::fleet::store::memory::Memory as Store;
+use crate::fleet::store::values::{Read, Stored};
+
+/// An Envoy of two VMs and the store of its fleet.
+struct Shop {
+    envoy: Fleet,
+    store: Store,
+    is_away: bool,
+    /// The VM whose timers do not come.
+    asleep: Option<usize>,
+}
+
+impl Shop {
+    fn open() -> Self {
+        let mut envoy = Fleet::empty(2);
+        let settings = Settings { fleet: "f".into(), period: TICK, stale_after: None };
+        for vm in 0..2 {
+            envoy.vms[vm].join(&mut envoy.shared, settings.clone());
+            envoy.load(vm, &configuration(&[("r", waiting())]));
+        }
+        let mut shop = Self { envoy, store: Store::default(), is_away: false, asleep: None };
+        shop.pass(6);
+        assert_eq!(shop.stored().record.run.phase, Phase::Paused);
+        shop
+    }
+
+    /// Seconds pass.
+    fn pass(&mut self, seconds: u64) {
+        let end = self.envoy.now + seconds * TICK;
+        while self.envoy.now < end {
+            self.envoy.now += TICK / 20;
+            for vm in (0..2).filter(|vm| self.asleep != Some(*vm)) {
+                let clock = at(self.envoy.now);
+                let effects = self.envoy.vms[vm].tick(&mut self.envoy.shared, clock);
+                self.envoy.perform(effects);
+                let (call, effects) = self.envoy.vms[vm].poll_call(&mut self.envoy.shared, clock);
+                self.envoy.perform(effects);
+                if let Some(call) = call {
+                    let away = Answer::Failed(Failure::Unreachable);
+                    let answer = if self.is_away { away } else { self.store.call(&call) };
+                    let effects = self.envoy.vms[vm].answered(&mut self.envoy.shared, answer, clock);
+                    self.envoy.perform(effects);
+                }
+                self.envoy.deliver(vm);
+            }
+        }
+    }
+
+    /// Has the other VM take the lead of the Envoy, and goes on with both.
+    fn change_leader(&mut self) {
+        let lead = || joined::view(&self.envoy.shared).unwrap();
+        assert!(lead().is_away, "the member of the new leader has not heard of the store");
+        self.asleep = Some(0);
+        self.pass(10);
+        self.asleep = None;
+    }
+
+    fn stored(&self) -> Box<Stored> {
+        let mut values = self.store.values.iter().filter(|(key, _)| key.starts_with("/changeover/f/r/"));
+        match Stored::decode(&values.next().unwrap().1.0) {
+            Read::Whole(stored) => stored,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn unstored(&self) -> Vec<String> {
+        joined::view(&self.envoy.shared).unwrap().unstored
+    }
+}
+
+#[test]
+fn an_abort_reaches_the_store_although_the_lead_of_the_envoy_has_changed_while_it_was_away() {
+    for is_before in [true, false] {
+        let mut shop = Shop::open();
+        shop.is_away = true;
+        shop.pass(8);
+        if is_before {
+            shop.envoy.command(1, Command::Abort).unwrap();
+            shop.pass(1);
+        }
+        shop.change_leader();
+        if !is_before {
+            shop.envoy.command(1, Command::Abort).unwrap();
+            shop.pass(1);
+        }
+        assert_eq!(shop.unstored(), ["r"]);
+        assert_eq!(shop.stored().record.run.phase, Phase::Paused);
+        shop.is_away = false;
+        shop.pass(4);
+        assert_eq!(shop.stored().record.run.phase, Phase::Aborted);
+        assert_eq!(shop.envoy.phase(), Phase::Aborted);
+        assert_eq!(shop.unstored(), [""; 0]);
+        assert_eq!(joined::pending(&shop.envoy.shared), []);
+    }
+}
