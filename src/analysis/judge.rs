@@ -112,6 +112,8 @@ struct Step {
     units: Pair<u64>,
     /// The candidate's that ended with an answer or an error.
     answered: u64,
+    /// Pairs of answers that were compared, and those of them that differ.
+    pairs: Arm,
     errors: NoWorse,
 }
 
@@ -237,6 +239,9 @@ impl Judge {
         let spared = self.spared(tick, rules);
         let is_judged = spared.is_none_or(|warm_up| !warm_up.is_of_all);
         let is_of_step = tick.number >= self.step.from && is_judged;
+        if tick.number >= self.step.from {
+            self.step.pairs = self.step.pairs.plus(tick.pairs());
+        }
         if tick.compared_at().is_some() && is_of_step {
             let wrong = |side| window::counted(tick, None, side, View::Closed);
             let tick = Pair::new(wrong(Side::Candidate), wrong(Side::Stable));
@@ -245,9 +250,9 @@ impl Judge {
         }
         if let Some(firsts) = firsts {
             self.close_users(tick, firsts, rules, spared);
-        } else if tick.compared_at().is_some() {
+        } else if tick.shows_something() {
             self.add(tick, View::Closed, spared);
-            if is_of_step {
+            if is_of_step && tick.compared_at().is_some() {
                 self.count_step(tick, rules);
             }
         }
@@ -259,7 +264,7 @@ impl Judge {
     /// most evidence. Use for rollback only.
     #[must_use]
     pub fn at_least(&self, open: &[(Tick, usize)], rules: &Rules) -> Cow<'_, Self> {
-        if open.iter().all(|(tick, _)| tick.compared_at().is_none()) {
+        if open.iter().all(|(tick, _)| !tick.shows_something()) {
             return Cow::Borrowed(self);
         }
         Cow::Owned(match rules.unit {
@@ -273,7 +278,7 @@ impl Judge {
     fn at_least_of_requests(&self, open: &[(Tick, usize)], rules: &Rules) -> Self {
         let mut ahead = self.clone();
         let mut most = self.clone();
-        for (tick, age) in open.iter().filter(|(tick, _)| tick.compared_at().is_some()) {
+        for (tick, age) in open.iter().filter(|(tick, _)| tick.shows_something()) {
             let spared = ahead.spared(tick, rules);
             ahead.add(tick, View::Open { age: *age }, spared);
             if ahead.reading().all > most.reading().all {
@@ -300,7 +305,7 @@ impl Judge {
         self.count_tick(tick);
         let ticks = self.ticks;
         for state in self.tests_mut() {
-            if spared.is_some_and(|warm_up| warm_up.spares(&state.test)) {
+            if !tick.shows(&state.test) || spared.is_some_and(|warm_up| warm_up.spares(&state.test)) {
                 state.pass_over(ticks);
             } else {
                 state.add(ticks, tick, view);
@@ -414,6 +419,12 @@ impl Judge {
     #[must_use]
     pub fn step_requests(&self) -> u64 {
         self.step.answered
+    }
+
+    /// Pairs of answers that were compared in this step, and those of them that differ.
+    #[must_use]
+    pub fn step_pairs(&self) -> Arm {
+        self.step.pairs
     }
 
     /// The candidate's share of both versions' requests (or users) in this step; `None` before there are any.

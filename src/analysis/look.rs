@@ -127,7 +127,11 @@ impl Look {
             (Against::Bound { max }, Numbers::Events(table)) => {
                 return evidence::over_bound(&table.candidate, max);
             }
-            (Against::Bound { .. }, _) => return [0.0; RATIOS.len()],
+            // McNemar's test, at every moment: of pairs with one difference, each is the candidate's with one half.
+            (Against::Copy { tolerate }, Numbers::Events(Pair { candidate: Arm { events, units }, .. })) => {
+                return evidence::first_events(events, units, 0.5, tolerate);
+            }
+            (Against::Bound { .. } | Against::Copy { .. }, _) => return [0.0; RATIOS.len()],
             // The edges of a quantile have the tolerance in them.
             (Against::Stable { direction, .. }, _) if test.quantile().is_some() => (1.0, direction),
             (Against::Stable { tolerate, direction, .. }, _) => (tolerate, direction),

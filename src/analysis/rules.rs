@@ -8,7 +8,7 @@ use super::test::{Against, Direction, Measure, Test};
 use super::warm_up::WarmUp;
 use crate::config::release::{self, Analysis, Metric};
 use crate::model::Unit;
-use crate::signal::catalog::{self, Differs, Kind, Named, Role, Scale, SignalId, Weight};
+use crate::signal::catalog::{self, Among, Differs, Kind, Named, Role, Scale, SignalId, Weight};
 
 /// Quantiles of a duration that are compared unless the configuration names some.
 const QUANTILES: [f64; 3] = [0.5, 0.9, 0.99];
@@ -30,6 +30,8 @@ pub struct Rules {
     pub deadline: u64,
     /// What is judged.
     pub unit: Unit,
+    /// How the candidate's answers are compared with stable's, if they are.
+    pub pairs: Option<Pairs>,
     /// What is compared; their e-values are averaged.
     pub metrics: Vec<MetricRule>,
     /// What a step must show before it ends.
@@ -38,6 +40,15 @@ pub struct Rules {
     pub warm_up: WarmUp,
     /// Identifies what counts as an error.
     pub errors: u64,
+}
+
+/// How the answers of a shadow are compared with stable's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Pairs {
+    /// With them alone.
+    Alone,
+    /// And those of a copy of stable.
+    WithBaseline,
 }
 
 /// What a step must show before it ends.
@@ -68,13 +79,15 @@ pub struct MetricRule {
 }
 
 impl Rules {
-    /// Compiles a valid configuration. `processes`: how many e-processes share the chance of a false alarm.
+    /// Compiles a valid configuration. `processes`: how many e-processes share the chance of a false alarm. `pairs`: how the
+    /// candidate's answers are compared with stable's, if they are.
     #[must_use]
-    pub fn new(analysis: &Analysis, unit: Unit, processes: u32) -> Self {
+    pub fn new(analysis: &Analysis, unit: Unit, processes: u32, pairs: Option<Pairs>) -> Self {
         let errors = format!("{unit:?} {:?} {:?}", analysis.deadline, analysis.error_when);
-        let metrics = analysis.metrics.iter().flat_map(|metric| metric_rules(metric, analysis, unit));
+        let metrics = analysis.metrics.iter().flat_map(|metric| metric_rules(metric, analysis, unit, pairs));
         Self {
             unit,
+            pairs,
             errors: fingerprint(&errors),
             threshold: analysis.false_alarm.recip() * f64::from(processes),
             deadline: analysis.deadline.as_millis().saturating_mul(1_000_000),
@@ -101,6 +114,7 @@ impl Rules {
     #[must_use]
     pub fn signals(&self) -> Vec<SignalId> {
         let mut signals = catalog::ids(catalog::DEFAULT);
+        signals.extend(self.pairs.map(|_| catalog::with_role(Role::Differs).id));
         for test in self.tests() {
             if !signals.contains(&test.signal) {
                 signals.push(test.signal);
@@ -122,7 +136,7 @@ fn fingerprint(definition: &str) -> u64 {
 }
 
 /// A metric's rules: those against stable, and with `max` one against the bound, which counts as another metric.
-fn metric_rules(metric: &Metric, analysis: &Analysis, unit: Unit) -> Vec<MetricRule> {
+fn metric_rules(metric: &Metric, analysis: &Analysis, unit: Unit, pairs: Option<Pairs>) -> Vec<MetricRule> {
     let Some(named) = catalog::named(&metric.name) else { return Vec::new() }; // the validation has refused it
     let rule = |name: String, tests: Vec<Test>, weight: Weight| {
         // Everything that decides what an event is. `Debug` of plain numbers does not change between builds of
@@ -131,12 +145,25 @@ fn metric_rules(metric: &Metric, analysis: &Analysis, unit: Unit) -> Vec<MetricR
         let is_of_inputs = named.signal.differs == Differs::Inputs;
         MetricRule { name, definition: fingerprint(&definition), tests, is_of_inputs, weight }
     };
-    let compared = rule(metric.name.clone(), compared_with_stable(&named, metric, unit), named.signal.weight);
-    let bounded = metric.max.map(|max| {
+    let compared = match (named.signal.among, pairs) {
+        (Among::Pairs, Some(Pairs::WithBaseline)) => Some(compared_with_copy(metric)),
+        (Among::Pairs, _) => None,
+        _ => Some(compared_with_stable(&named, metric, unit)),
+    };
+    let compared = compared.map(|tests| rule(metric.name.clone(), tests, named.signal.weight));
+    // Of pairs that do not come nothing can be said, and nothing waits for them.
+    let is_observed = named.signal.among != Among::Pairs || pairs.is_some();
+    let bounded = metric.max.filter(|_| is_observed).map(|max| {
         let test = Test { signal: named.id, measure: Measure::Rate, against: Against::Bound { max } };
         rule(format!("{}.max", metric.name), vec![test], Weight::Others)
     });
-    [compared].into_iter().chain(bounded).collect()
+    compared.into_iter().chain(bounded).collect()
+}
+
+/// Compares a candidate's differences from stable with those of a copy of stable.
+fn compared_with_copy(metric: &Metric) -> Vec<Test> {
+    let against = Against::Copy { tolerate: metric.tolerate.unwrap_or(1.0) };
+    vec![Test { signal: catalog::BESIDE_BASELINE, measure: Measure::Rate, against }]
 }
 
 fn compared_with_stable(named: &Named<'_>, metric: &Metric, unit: Unit) -> Vec<Test> {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 pub use super::kernel::mean::Direction;
-use crate::signal::catalog::{self, BoundOn, SignalId};
+use crate::signal::catalog::{self, Among, BoundOn, SignalId};
 
 /// One test of one signal.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,13 +47,25 @@ pub enum Against {
         /// Between 0 and 1.
         max: f64,
     },
+    /// What a copy of stable does with the same requests. What is counted are requests with which only one of the two does
+    /// it: the candidate is not among the copies if it is the candidate more often.
+    Copy {
+        /// How many times as often is tolerated: at least 1.
+        tolerate: f64,
+    },
 }
 
 impl Test {
     /// Whether it is about a fixed rate, so that stable's requests play no part.
     #[must_use]
     pub fn is_bound(&self) -> bool {
-        matches!(self.against, Against::Bound { .. })
+        matches!(self.against, Against::Bound { .. } | Against::Copy { .. })
+    }
+
+    /// Whether it is about pairs of answers, which come when the candidate serves no request.
+    #[must_use]
+    pub fn is_of_pairs(&self) -> bool {
+        catalog::by_id(self.signal).is_some_and(|signal| signal.among == Among::Pairs)
     }
 
     /// Whether less of the candidate's counts against it.

@@ -1,7 +1,8 @@
 //! One tick: the requests that *arrived* in it, and what became of them so far.
 
 use super::kernel::ratio::Table;
-use crate::model::{Assignment, Pair};
+use super::test::Test;
+use crate::model::{Arm, Assignment, Pair};
 use crate::signal::tally::Counts;
 
 /// One tick of one rollout.
@@ -39,6 +40,24 @@ impl Tick {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.counts.candidate.requests == 0 && self.counts.stable.requests == 0
+    }
+
+    /// Pairs of answers that were compared in it, and those of them that differ.
+    #[must_use]
+    pub fn pairs(&self) -> Arm {
+        if self.void { Arm::default() } else { self.counts.candidate.pairs() }
+    }
+
+    /// Whether it is evidence for something.
+    #[must_use]
+    pub fn shows_something(&self) -> bool {
+        self.compared_at().is_some() || self.pairs().units > 0
+    }
+
+    /// Whether it is evidence for what `test` is about.
+    #[must_use]
+    pub fn shows(&self, test: &Test) -> bool {
+        self.compared_at().is_some() || test.is_of_pairs()
     }
 
     /// A table of the tick's requests without those that ended with neither an answer nor an error.

@@ -42,7 +42,7 @@ impl WarmUp {
     /// Whether a test does not judge a cold candidate.
     #[must_use]
     pub fn spares(&self, test: &Test) -> bool {
-        self.is_of_all || test.quantile().is_some()
+        (self.is_of_all || test.quantile().is_some()) && !test.is_of_pairs()
     }
 }
 

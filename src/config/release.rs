@@ -89,6 +89,12 @@ pub struct Pause {
     pub duration: Option<Duration>,
     /// Until so many of the candidate's requests (with session affinity: users) have been judged in this step.
     pub min_requests: Option<Count>,
+    /// Until so many of the candidate's answers as a shadow have been compared with stable's in this step.
+    #[serde(skip_serializing_if = "Option::is_none")] // other configurations keep their hash
+    pub min_compared: Option<Count>,
+    /// Until so large a part of them agrees, from 0 to 1: not by what was counted, but by the lower end of its interval.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_agreement: Option<f64>,
 }
 
 /// When the candidate is ready. Envoy itself asks its cluster, once a second, with `GET`.

@@ -576,6 +576,21 @@ fn mistakes_in_steps_and_analysis_are_reported_with_their_places() {
             Value::Null,
             "steps[3].pause.min_requests: without `analysis` no requests are judged; expected `analysis`, or no min_requests",
         ),
+        (
+            "/steps/3/pause/min_compared",
+            json!(10),
+            "steps[3].pause.min_compared: the mirror compares nothing; expected `mode: compare`",
+        ),
+        (
+            "/steps/3/pause/min_agreement",
+            json!(0.9),
+            "steps[3].pause.min_agreement: the mirror compares nothing; expected `mode: compare`",
+        ),
+        (
+            "/analysis/metrics/0",
+            json!({"name": "mirror.disagreement", "max": 0.1}),
+            "analysis.metrics[0].name: the mirror compares nothing; expected `mode: compare`",
+        ),
         ("/release", Value::Null, "release: missing; steps needs the release's name"),
         (
             "/analysis/false_alarm",
@@ -606,7 +621,7 @@ fn mistakes_in_steps_and_analysis_are_reported_with_their_places() {
         (
             "/analysis/metrics/0/name",
             json!("errors"),
-            "analysis.metrics[0].name: unknown metric \"errors\"; known here: \"error_rate\", \"latency\", \"unanswered\", \"client_error_rate\", \"output.null\", \"output.error_object\", \"output.label:<label>\", \"output.truncated\", \"output.length\", \"output.tokens\", \"output.value\", \"output.confidence\", \"latency.first_token\", \"latency.per_token\", \"input.missing:<field>\", \"input.length\", \"input.unseen:<field>\"",
+            "analysis.metrics[0].name: unknown metric \"errors\"; known here: \"error_rate\", \"latency\", \"unanswered\", \"client_error_rate\", \"output.null\", \"output.error_object\", \"output.label:<label>\", \"output.truncated\", \"output.length\", \"output.tokens\", \"output.value\", \"output.confidence\", \"latency.first_token\", \"latency.per_token\", \"input.missing:<field>\", \"input.length\", \"input.unseen:<field>\", \"mirror.disagreement\"",
         ),
         (
             "/analysis/metrics/1",

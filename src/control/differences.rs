@@ -2,14 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::analysis::kernel::agreement::interval;
+use crate::analysis::kernel::agreement::Agreement;
 use crate::compare::label::Confusion;
 use crate::compare::totals::Totals;
 use crate::fleet::differences;
 use crate::model::real;
-
-/// The chance that an interval ever misses.
-const MISSES: f64 = 0.05;
 
 /// How often a shadow agrees with stable, and where it does not.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -41,18 +38,6 @@ pub struct Differences {
     pub texts: Option<Texts>,
     /// Bytes of the shadow's answers, as a ratio of stable's; `null` without any.
     pub length_ratio: Option<f64>,
-}
-
-/// A share, and the interval that it lies in: 95 % of all runs never leave it, however often one looks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
-pub struct Agreement {
-    /// What was counted.
-    pub value: f64,
-    /// The interval's lower end.
-    pub low: f64,
-    /// The interval's upper end.
-    pub high: f64,
 }
 
 /// A field in which answers differ.
@@ -123,10 +108,7 @@ impl Differences {
         let Some(known) = known else { return Self { release, ..Self::default() } };
         let totals = &known.totals;
         let part = |count: u64, of: u64| real(count) / real(of);
-        let agreement = (totals.compared > 0).then(|| {
-            let (low, high) = interval(totals.matched, totals.compared, MISSES);
-            Agreement { value: part(totals.matched, totals.compared), low, high }
-        });
+        let agreement = (totals.compared > 0).then(|| Agreement::of(totals.matched, totals.compared));
         let (texts, same, f1) = totals.texts;
         let (lists, shared) = totals.overlap;
         let (stable, shadow) = totals.bytes;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::time::rfc3339;
+use crate::analysis::kernel::agreement::Agreement;
 use crate::analysis::totals::Totals;
 use crate::analysis::window;
 use crate::fleet::store::values::{Life, Seen};
@@ -150,7 +151,7 @@ pub struct Rollout {
 }
 
 /// Where a rollout is in its steps.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct Step {
     /// The step that waits, counted from 0; equal to `count` when all are done.
@@ -163,6 +164,12 @@ pub struct Step {
     /// The candidate's requests that were judged since this step began; where users are judged, distinct users.
     #[serde(default)]
     pub requests: u64,
+    /// The pairs of stable's answers and the candidate's as its shadow that were compared since this step began.
+    #[serde(default)]
+    pub compared: u64,
+    /// The share of them that agrees; `null` without any.
+    #[serde(default)]
+    pub agreement: Option<Agreement>,
 }
 
 /// Progress of the watch after a flip or the last step.
@@ -184,14 +191,20 @@ pub enum Planned {
     SetWeight(Shares),
     /// Sets the mirror's share.
     SetMirror(Percent),
-    /// Waits for `duration_ms` and `min_requests` of the candidate's requests (or users); for a promotion if both are absent.
+    /// Waits for all that is given; for a promotion if nothing is.
     Pause {
         /// Milliseconds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         duration_ms: Option<u64>,
-        /// Requests; where users are judged, distinct users.
+        /// The candidate's requests; where users are judged, distinct users.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         min_requests: Option<u64>,
+        /// Compared pairs of stable's answers and the candidate's as its shadow.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        min_compared: Option<u64>,
+        /// The share of them that agrees: the lower end of its interval.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        min_agreement: Option<f64>,
     },
     /// Waits until the candidate answers `successes` questions in a row with the status `expect`.
     Ready {
@@ -314,6 +327,7 @@ impl Rollout {
     #[must_use]
     pub fn new(name: &str, record: &Record, now: Now) -> Self {
         let Record { program, run, .. } = record;
+        let pairs = run.judge.step_pairs();
         Self {
             name: name.to_owned(),
             revision: run.revision,
@@ -329,6 +343,9 @@ impl Rollout {
                 count: program.steps.len(),
                 waited_ms: run.waited(now),
                 requests: run.judge.step_requests(),
+                compared: pairs.units,
+                agreement: (pairs.units > 0)
+                    .then(|| Agreement::of(pairs.units.saturating_sub(pairs.events), pairs.units)),
             },
             steps: program.steps.iter().map(Planned::new).collect(),
             watch: run
@@ -349,10 +366,17 @@ impl Planned {
         match step {
             program::Step::Weights(weights) => Self::SetWeight(shares(weights)),
             program::Step::Mirror(share) => Self::SetMirror(Percent::of(*share)),
-            program::Step::Pause(Pause::Person) => Self::Pause { duration_ms: None, min_requests: None },
-            program::Step::Pause(Pause::Until { duration, requests }) => {
-                let min_requests = (*requests > 0).then_some(*requests);
-                Self::Pause { duration_ms: Some(*duration), min_requests }
+            program::Step::Pause(Pause::Person) => {
+                Self::Pause { duration_ms: None, min_requests: None, min_compared: None, min_agreement: None }
+            }
+            program::Step::Pause(Pause::Until(until)) => {
+                let some = |count: u64| (count > 0).then_some(count);
+                Self::Pause {
+                    duration_ms: Some(until.duration),
+                    min_requests: some(until.requests),
+                    min_compared: some(until.compared),
+                    min_agreement: (until.agreement > 0.0).then_some(until.agreement),
+                }
             }
             program::Step::Ready(ready) => Self::Ready {
                 path: ready.path.clone(),

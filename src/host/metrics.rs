@@ -56,6 +56,7 @@ pub(super) struct Series {
     mirror_requests: [Lazy; MirrorResult::ALL.len()],
     /// Of compared pairs: what they add up to, and the counters that show it.
     compared: RefCell<Totals>,
+    agreement: [Lazy; 3],
     compared_shown: RefCell<Vec<Shown>>,
     has_compared: Cell<bool>,
     /// Of figures about bodies: the ids of those that were shown, by what they are about and their label's value.
@@ -96,6 +97,7 @@ impl Series {
             response_bytes: Lazy::default(),
             mirror_requests: Default::default(),
             compared: RefCell::default(),
+            agreement: Default::default(),
             compared_shown: RefCell::default(),
             has_compared: Cell::new(false),
             figures: RefCell::default(),
@@ -154,6 +156,14 @@ impl Series {
     pub(super) fn note_compared(&self, pair: Option<&Compared>) {
         self.compared.borrow_mut().count(pair);
         self.has_compared.set(true);
+    }
+
+    /// Shows how often the version agrees with stable, as its shadow.
+    pub(super) fn show_agreement(&self, totals: &Totals) {
+        for (lazy, (metric, value)) in self.agreement.iter().zip(mirrored::agreement(totals)) {
+            let id = lazy.id(Metric::Gauge, || self.owner.named(metric));
+            id.into_iter().for_each(|id| calls::record(id, value));
+        }
     }
 
     /// Shows what was compared, while there is `time`. Returns whether something is left.

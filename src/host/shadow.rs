@@ -11,16 +11,17 @@ use super::calls::{self, Body, Headers};
 use super::loaded::Loaded;
 use super::memory::Bytes;
 use super::metrics::Series;
-use super::shared::Kv;
+use super::shared::{Kv, tick_at};
 use crate::abi::pairs;
 use crate::compare::totals::Totals;
 use crate::compare::{self, Answer, Compared};
 use crate::fleet::differences::{self, Differences};
-use crate::model::header;
+use crate::model::{Draw, header};
 use crate::payload::encoding::{Decoder, Inflaters};
 use crate::payload::head::{Encoding, Head};
 use crate::routing::mirror::Comparison;
 use crate::routing::plan::Rollout;
+use crate::signal::catalog;
 use crate::telemetry::outcome::MirrorResult;
 
 /// Statuses by which Envoy, or a proxy behind it, says that a server did not answer.
@@ -39,8 +40,10 @@ pub(super) struct Shadows {
     held: Rc<Cell<usize>>,
     /// Whether pairs were compared whose figures are not shown yet.
     has_news: Cell<bool>,
-    /// Counted since the last tick, by rollout and release.
-    counted: RefCell<Vec<(String, Differences)>>,
+    /// Counted since the last tick.
+    counted: RefCell<Vec<(Shadow, Totals)>>,
+    /// Those whose counts were handed over in the last tick.
+    reported: RefCell<Vec<Shadow>>,
     /// The queue that wakes a root, once there was something to send.
     queue: Cell<Option<u32>>,
 }
@@ -67,6 +70,44 @@ impl Shadow {
     fn cluster(&self) -> Option<&str> {
         let versions = &self.loaded.plan.rollouts().get(self.rollout)?.versions;
         versions.get(self.version).map(|version| version.cluster.as_str())
+    }
+
+    /// Whether it is the same shadow, by the same configuration.
+    fn is(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.loaded, &other.loaded)
+            && (self.rollout, self.version) == (other.rollout, other.version)
+    }
+
+    /// Counts a pair for the judge, if what was in force for its request still is.
+    fn judge(&self, draw: Draw, compared: &Compared) {
+        let rollout = self.loaded.plan.rollouts().get(self.rollout);
+        let is_in_force = |rollout: &&Rollout| rollout.assignment() == draw.assignment;
+        if let (Some(_), Some(tracked)) = (rollout.filter(is_in_force), self.loaded.tracked(self.rollout)) {
+            let mut ledger = tracked.ledger.borrow_mut();
+            ledger.compare(tick_at(calls::uptime()), draw, catalog::MIRROR_DISAGREEMENT.id, !compared.agrees);
+        }
+    }
+
+    /// Hands what was counted to all VMs.
+    fn report(&self, totals: &Totals) -> bool {
+        let Some(rollout) = self.loaded.plan.rollouts().get(self.rollout) else { return true };
+        let Some(version) = rollout.versions.get(self.version) else { return true };
+        let counted = Differences {
+            release: rollout.program.release.clone(),
+            shadow: version.name.clone(),
+            loaded_at: self.loaded.loaded_at,
+            totals: totals.clone(),
+        };
+        differences::add(&mut Kv, &rollout.name, &counted)
+    }
+
+    /// Shows how often it agrees with stable, by what all workers have counted.
+    fn show_agreement(&self) {
+        let rollout = self.loaded.plan.rollouts().get(self.rollout);
+        let known = rollout.and_then(|rollout| differences::of(&Kv, &rollout.name, &rollout.program.release));
+        if let (Some(series), Some(Differences { totals, .. })) = (self.series(), known) {
+            series.show_agreement(&totals);
+        }
     }
 
     fn count(&self, result: MirrorResult) {
@@ -117,6 +158,8 @@ struct Pair {
     body: Vec<u8>,
     stable: Answer,
     held: Held,
+    /// What was drawn for the request, if its answers are evidence.
+    draw: Option<Draw>,
 }
 
 /// A copy that was sent.
@@ -127,6 +170,7 @@ struct Open {
     root: u32,
     /// When it is no longer waited for, in nanoseconds.
     until: u64,
+    draw: Option<Draw>,
     _held: Held,
 }
 
@@ -217,9 +261,14 @@ impl Pair {
 impl Shadows {
     /// Begins to copy a request that was drawn for a shadow, while its headers are there. `None`: it is not sent, and that is
     /// counted.
-    pub(super) fn copy(&self, loaded: &Rc<Loaded>, rollout: usize, version: usize) -> Option<Box<Copied>> {
+    pub(super) fn copy(
+        &self,
+        loaded: &Rc<Loaded>,
+        (rollout, version): (usize, usize),
+        draw: Option<Draw>,
+    ) -> Option<Box<Copied>> {
         let shadow = Shadow { loaded: Rc::clone(loaded), rollout, version };
-        match self.begin(shadow.clone()) {
+        match self.begin(shadow.clone(), draw) {
             Ok(copy) => Some(Box::new(copy)),
             Err(skipped) => {
                 shadow.count(skipped);
@@ -228,7 +277,7 @@ impl Shadows {
         }
     }
 
-    fn begin(&self, shadow: Shadow) -> Result<Copied, MirrorResult> {
+    fn begin(&self, shadow: Shadow, draw: Option<Draw>) -> Result<Copied, MirrorResult> {
         let comparison = shadow.comparison()?;
         self.has_room(comparison)?;
         let headers = shadow.headers().ok_or(MirrorResult::SkippedRefused)?;
@@ -236,7 +285,7 @@ impl Shadows {
         if !held.add(headers.len(), comparison.max_bytes) {
             return Err(MirrorResult::SkippedMemory);
         }
-        let pair = Pair { shadow, headers, body: Vec::new(), stable: Answer::default(), held };
+        let pair = Pair { shadow, headers, body: Vec::new(), stable: Answer::default(), held, draw };
         Ok(Copied { pair, decoder: None, has_request: false, skipped: None })
     }
 
@@ -305,14 +354,14 @@ impl Shadows {
     }
 
     fn send_one(&self, root: u32, pair: Pair) {
-        let Pair { shadow, headers, body, stable, held } = pair;
+        let Pair { shadow, headers, body, stable, held, draw } = pair;
         let timeout = shadow.comparison().map_or(1, |comparison| comparison.timeout);
         let sent = shadow.cluster().and_then(|cluster| calls::http_call(cluster, &headers, &body, timeout));
         let Some(token) = sent else { return shadow.count(MirrorResult::SkippedRefused) };
         shadow.count(MirrorResult::Sent);
         let until = calls::uptime().saturating_add(u64::from(timeout).saturating_mul(1_000_000));
         let until = until.saturating_add(GRACE);
-        self.open.borrow_mut().insert(token, Open { shadow, stable, root, until, _held: held });
+        self.open.borrow_mut().insert(token, Open { shadow, stable, root, until, draw, _held: held });
     }
 
     /// The answer to a callout has come, with a body of so many bytes; or none comes any more. Returns whether it was one of
@@ -328,30 +377,22 @@ impl Shadows {
         open.shadow.series().into_iter().for_each(|series| series.note_compared(compared.as_ref()));
         self.note_news();
         self.count(&open.shadow, compared.as_ref());
+        if let (Some(draw), Some(compared)) = (open.draw, &compared) {
+            open.shadow.judge(draw, compared);
+        }
         true
     }
 
     /// Counts a pair for its release.
     fn count(&self, shadow: &Shadow, compared: Option<&Compared>) {
-        let Some(rollout) = shadow.loaded.plan.rollouts().get(shadow.rollout) else { return };
-        let Some(version) = rollout.versions.get(shadow.version) else { return };
         let mut all = self.counted.borrow_mut();
-        let is_it = |(name, counted): &(String, Differences)| {
-            *name == rollout.name
-                && counted.release == rollout.program.release
-                && counted.shadow == version.name
-        };
-        if let Some((_, counted)) = all.iter_mut().find(|known| is_it(known)) {
-            return counted.totals.count(compared);
+        let known = all.iter_mut().find(|(known, _)| known.is(shadow));
+        if let Some((_, totals)) = known {
+            return totals.count(compared);
         }
-        let mut counted = Differences {
-            release: rollout.program.release.clone(),
-            shadow: version.name.clone(),
-            loaded_at: shadow.loaded.loaded_at,
-            totals: Totals::default(),
-        };
-        counted.totals.count(compared);
-        all.push((rollout.name.clone(), counted));
+        let mut totals = Totals::default();
+        totals.count(compared);
+        all.push((shadow.clone(), totals));
     }
 
     /// Notes that there are figures of pairs to be shown.
@@ -366,12 +407,17 @@ impl Shadows {
 
     /// Hands what was counted to all VMs, while there is `time`; what is left comes with the next tick.
     pub(super) fn report(&self, time: &dyn Fn() -> bool) {
+        // One tick later all workers have handed over what they had counted by then, and any of them shows the same.
+        for shadow in self.reported.take() {
+            shadow.show_agreement();
+        }
         let mut all = self.counted.borrow_mut();
-        while let Some((rollout, counted)) = all.pop() {
-            if !differences::add(&mut Kv, &rollout, &counted) {
-                all.push((rollout, counted));
+        while let Some((shadow, totals)) = all.pop() {
+            if !shadow.report(&totals) {
+                all.push((shadow, totals));
                 return;
             }
+            self.reported.borrow_mut().push(shadow);
             if !time() {
                 return;
             }

@@ -172,7 +172,7 @@ impl Stream {
         let mut copy = None;
         if let Some(mirrored) = decision.mirror {
             if compares && is_sent(&&mirrored) {
-                copy = self.vm.shadows.copy(loaded, rollout, mirrored.to);
+                copy = self.vm.shadows.copy(loaded, (rollout, mirrored.to), decision.evidence);
             } else if let Some(shadow) = loaded.series(rollout, mirrored.to) {
                 shadow.count_mirrored(mirrored.result);
             }

@@ -7,10 +7,10 @@ use siphasher::sip::SipHasher24;
 
 use super::policy::Policy;
 use super::ready::Ready;
-use crate::analysis::rules::Rules;
+use crate::analysis::rules::{Pairs, Rules};
 use crate::config::one_of::StepAction;
 use crate::config::release::{self, SetWeight};
-use crate::config::schema;
+use crate::config::schema::{self, MirrorMode};
 use crate::config::units::{Count, Duration, Percent};
 use crate::model::{Share, Shares, Unit, shares};
 use crate::payload::protocol::Protocol;
@@ -66,17 +66,25 @@ impl Step {
 }
 
 /// What a step waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Pause {
     /// A person who promotes.
     Person,
-    /// So many milliseconds, and so many of the candidate's judged requests.
-    Until {
-        /// Milliseconds.
-        duration: u64,
-        /// Requests.
-        requests: u64,
-    },
+    /// All of these.
+    Until(Until),
+}
+
+/// What a step waits for; 0: not for that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Until {
+    /// Milliseconds.
+    pub duration: u64,
+    /// The candidate's judged requests.
+    pub requests: u64,
+    /// Pairs of its answers and stable's.
+    pub compared: u64,
+    /// The share of them that agree: the lower end of its interval.
+    pub agreement: f64,
 }
 
 /// How the candidate is judged, and what follows.
@@ -118,7 +126,7 @@ impl Program {
         let window = config.auto_rollback_window.or_else(|| sides?.auto_rollback_window);
         let analysis = config.analysis.as_ref().map(|analysis| {
             let unit = if config.session_affinity.is_some() { Unit::Users } else { Unit::Requests };
-            Analysis::new(analysis, unit, window.is_some(), !steps.is_empty())
+            Analysis::new(analysis, unit, (window.is_some(), !steps.is_empty()), pairs(config))
         });
         Self {
             release: config.release.clone().unwrap_or_else(|| config.name.clone()),
@@ -216,12 +224,17 @@ impl Program {
 
 impl Analysis {
     /// `is_watched`, `has_steps`: the other tests of the candidate, with which it shares the probability of a false alarm.
-    fn new(config: &release::Analysis, unit: Unit, is_watched: bool, has_steps: bool) -> Self {
+    fn new(
+        config: &release::Analysis,
+        unit: Unit,
+        (is_watched, has_steps): (bool, bool),
+        pairs: Option<Pairs>,
+    ) -> Self {
         let is_bounded = config.metrics.iter().any(|metric| metric.max.is_some());
         let processes = if is_watched && (has_steps || is_bounded) { 2 } else { 1 };
         let breaker = config.circuit_breaker.and_then(|breaker| breaker.consecutive_errors);
         Self {
-            rules: Rules::new(config, unit, processes),
+            rules: Rules::new(config, unit, processes, pairs),
             policy: Policy {
                 on_failure: config.on_failure,
                 dry_run: config.dry_run,
@@ -231,6 +244,12 @@ impl Analysis {
             breaker: breaker.map(Count::get),
         }
     }
+}
+
+/// How the candidate's answers are compared with stable's, if it is a shadow whose are.
+fn pairs(config: &schema::Rollout) -> Option<Pairs> {
+    let mirror = config.mirror.as_ref().filter(|mirror| mirror.mode == MirrorMode::Compare)?;
+    (config.candidate.as_ref() == Some(&mirror.to)).then_some(Pairs::Alone)
 }
 
 /// The shares of all but stable.
@@ -264,13 +283,13 @@ fn step(config: &release::Step, candidate: Option<(&String, &str)>, stable: &str
         }
         StepAction::SetWeight(SetWeight::Versions(weights)) => Step::Weights(others(weights, stable)),
         StepAction::SetMirror(mirror) => Step::Mirror(mirror.percent?.0),
-        StepAction::Pause(pause) => Step::Pause(match (pause.duration, pause.min_requests) {
-            (None, None) => Pause::Person,
-            (duration, requests) => Pause::Until {
-                duration: duration.map_or(0, Duration::as_millis),
-                requests: requests.map_or(0, Count::get),
-            },
-        }),
+        StepAction::Pause(pause) if *pause == release::Pause::default() => Step::Pause(Pause::Person),
+        StepAction::Pause(pause) => Step::Pause(Pause::Until(Until {
+            duration: pause.duration.map_or(0, Duration::as_millis),
+            requests: pause.min_requests.map_or(0, Count::get),
+            compared: pause.min_compared.map_or(0, Count::get),
+            agreement: pause.min_agreement.unwrap_or(0.0),
+        })),
         StepAction::Ready(ready) => Step::Ready(Ready::new(ready, candidate?.1)),
     })
 }
@@ -281,6 +300,6 @@ fn bake(config: &schema::Bake, candidate: String) -> Option<[Step; 2]> {
     Some([
         Step::Weights(shares([(candidate, config.weight?.0)])),
         // Time alone bakes nothing.
-        Step::Pause(Pause::Until { duration, requests: 1 }),
+        Step::Pause(Pause::Until(Until { duration, requests: 1, ..Until::default() })),
     ])
 }

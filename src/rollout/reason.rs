@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::waits::Waits;
 
 /// Why a run is in its phase. Its sentence is written where people read it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum Reason {
     /// The phase is explanation enough.
     #[default]

@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::ready::Missing;
 use crate::analysis::judge::Unheard;
+use crate::analysis::kernel::agreement::Agreement;
 use crate::model::Unit;
 
 /// What the present step still waits for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Waits {
     /// A person who promotes.
     Promotion,
@@ -21,6 +22,22 @@ pub enum Waits {
     Time,
     /// More of the candidate's requests, or users.
     Units(Unit),
+    /// More pairs of answers.
+    Pairs {
+        /// So many were compared.
+        compared: u64,
+        /// So many are needed.
+        of: u64,
+    },
+    /// The shadow agrees with stable as often as it must.
+    Agreement {
+        /// So many pairs were compared.
+        compared: u64,
+        /// How many of them agree.
+        agreement: Agreement,
+        /// What its lower end must reach.
+        of: f64,
+    },
     /// The candidate gets the share that its weight is.
     Split,
     /// The versions get the same requests; they were found not to.
@@ -59,6 +76,16 @@ impl fmt::Display for Waits {
             Self::Time => "the step waits for its duration to pass",
             Self::Units(Unit::Requests) => "the step waits for more of the candidate's requests",
             Self::Units(Unit::Users) => "the step waits for more of the candidate's users",
+            Self::Pairs { compared, of } => {
+                return write!(f, "the step waits for compared answers of the shadow: {compared} of {of}");
+            }
+            Self::Agreement { compared, agreement, of } => {
+                return write!(
+                    f,
+                    "the step waits for proof that the shadow agrees in {} % of requests: {agreement} of {compared}",
+                    of * 100.0
+                );
+            }
             Self::Split => "the step waits: the candidate is getting a different share than its weight",
             Self::Inputs => {
                 "the step waits: the versions get different requests, so that nothing follows from comparing them"

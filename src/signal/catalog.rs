@@ -129,6 +129,8 @@ pub enum Among {
     ReadRequests,
     /// Requests that the version has answered well, with an answer whose body was read.
     ReadAnswers,
+    /// Requests that stable has answered, and the candidate as its shadow. They count when both answers were compared.
+    Pairs,
 }
 
 impl Among {
@@ -188,6 +190,8 @@ pub enum Role {
     Failed,
     /// Its client gave it up, which counts as a failure where a version is judged alone.
     GivenUp,
+    /// The shadow's answer differs from stable's: what steps wait for, and what comes when the candidate serves no request.
+    Differs,
 }
 
 /// The request failed.
@@ -295,6 +299,17 @@ pub const INPUT_LENGTH: Signal = of_requests(21, "input.length", Kind::Mean(Scal
 pub const INPUT_UNSEEN: Signal =
     Signal { parameter: Some("field"), ..of_requests(22, "input.unseen", Kind::Event) };
 
+/// A pair of answers that differ: stable's and the shadow's.
+pub const MIRROR_DISAGREEMENT: Signal = Signal {
+    among: Among::Pairs,
+    role: Some(Role::Differs),
+    ..of_answers(30, "mirror.disagreement", Kind::Event, Differs::Up)
+};
+
+/// Pairs in which the shadow's answer differs from stable's and that of stable's copy does not, among those in which one of
+/// the two differs.
+pub const BESIDE_BASELINE: SignalId = SignalId { of: 1, ..MIRROR_DISAGREEMENT.id };
+
 const fn of_answers(row: u8, name: &'static str, kind: Kind, differs: Differs) -> Signal {
     Signal {
         id: SignalId::row(row),
@@ -366,6 +381,7 @@ pub const ALL: &[&Signal] = &[
     &INPUT_MISSING,
     &INPUT_LENGTH,
     &INPUT_UNSEEN,
+    &MIRROR_DISAGREEMENT,
 ];
 
 /// The metrics that are compared unless the configuration names some.
@@ -377,6 +393,7 @@ pub const fn with_role(role: Role) -> &'static Signal {
     match role {
         Role::Failed => &ERROR_RATE,
         Role::GivenUp => &UNANSWERED,
+        Role::Differs => &MIRROR_DISAGREEMENT,
     }
 }
 
@@ -455,7 +472,7 @@ mod tests {
 
     #[test]
     fn each_role_is_that_of_one_signal() {
-        for role in [Role::Failed, Role::GivenUp] {
+        for role in [Role::Failed, Role::GivenUp, Role::Differs] {
             let of_role: Vec<&Signal> =
                 ALL.iter().chain(OF_TESTS).filter(|signal| signal.role == Some(role)).copied().collect();
             assert_eq!(of_role, [with_role(role)]);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::catalog::{self, Among, Kind, Settles, Signal, SignalId};
+use super::catalog::{self, Among, Kind, Role, Settles, Signal, SignalId};
 use super::histogram::{self, Histogram};
 use super::observed::Observed;
 use super::sample::Sample;
@@ -113,6 +113,7 @@ impl Counts {
             },
             (Among::Answered, Settles::AtHeaders) => self.unanswered,
             (Among::Answered | Among::ReadRequests | Among::ReadAnswers, _) => self.open,
+            (Among::Pairs, _) => 0,
         }
     }
 
@@ -122,6 +123,15 @@ impl Counts {
         match self.tally(signal.id) {
             Some(Tally::Event(arm)) => arm.events,
             _ => 0,
+        }
+    }
+
+    /// Pairs that were compared, and those of them that differ.
+    #[must_use]
+    pub fn pairs(&self) -> Arm {
+        match self.tally(catalog::with_role(Role::Differs).id) {
+            Some(Tally::Event(pairs)) => *pairs,
+            _ => Arm::default(),
         }
     }
 

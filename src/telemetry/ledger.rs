@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use slab::Slab;
 
 use super::outcome::{Outcome, Shown};
-use crate::model::{Assignment, Draw, Pair};
+use crate::model::{Assignment, Draw, Pair, UserHash};
 use crate::signal::catalog::{CLIENT_ERROR_RATE, ERROR_RATE, LATENCY, SignalId, UNANSWERED};
 use crate::signal::histogram;
 use crate::signal::observed::Observed;
@@ -93,18 +93,9 @@ impl Ledger {
 
     /// Counts a request that arrives.
     pub fn arrive(&mut self, tick: u64, draw: Draw) -> Ticket {
-        let into = tick.checked_rem(self.together).unwrap_or(0);
-        let tick = tick.saturating_sub(into).saturating_add(self.together.saturating_sub(1));
+        let tick = self.number(tick);
         let Draw { assignment, user, .. } = draw;
-        let newest = self.entries.back().is_some_and(|entry| entry.is(tick, assignment));
-        if !newest && !self.entries.iter().any(|entry| entry.is(tick, assignment)) {
-            if self.entries.len() >= MOST_ENTRIES {
-                self.entries.pop_front();
-                self.dropped = self.dropped.saturating_add(1);
-            }
-            let counts = Pair::new(Counts::of(&self.signals), Counts::of(&self.signals));
-            self.entries.push_back(Entry { tick, assignment, counts });
-        }
+        self.begin(tick, assignment);
         let mut open =
             Open { tick, draw, is_answered: false, is_timed: false, is_streamed: false, is_first: false };
         let level = self.watch.level;
@@ -118,6 +109,39 @@ impl Ledger {
             }
         }
         Ticket(self.open.insert(open))
+    }
+
+    /// The number under which a tick is counted.
+    fn number(&self, tick: u64) -> u64 {
+        let into = tick.checked_rem(self.together).unwrap_or(0);
+        tick.saturating_sub(into).saturating_add(self.together.saturating_sub(1))
+    }
+
+    /// Begins an entry, unless it is there.
+    fn begin(&mut self, tick: u64, assignment: Assignment) {
+        let newest = self.entries.back().is_some_and(|entry| entry.is(tick, assignment));
+        if newest || self.entries.iter().any(|entry| entry.is(tick, assignment)) {
+            return;
+        }
+        if self.entries.len() >= MOST_ENTRIES {
+            self.entries.pop_front();
+            self.dropped = self.dropped.saturating_add(1);
+        }
+        let counts = Pair::new(Counts::of(&self.signals), Counts::of(&self.signals));
+        self.entries.push_back(Entry { tick, assignment, counts });
+    }
+
+    /// Counts a pair of answers to the request of a draw: in the tick in which they were compared, for a shadow that takes
+    /// long must not be left out, and no version is compared with it at the same time.
+    pub fn compare(&mut self, tick: u64, draw: Draw, signal: SignalId, differs: bool) {
+        let tick = self.number(tick);
+        self.begin(tick, draw.assignment);
+        let entry = self.entries.iter_mut().rev().find(|entry| entry.is(tick, draw.assignment));
+        let Some(counts) = entry.map(|entry| &mut entry.counts.candidate) else { return };
+        if draw.user.is_some() {
+            counts.users.get_or_insert_default();
+        }
+        add(counts, &self.watch, draw.user, signal, Observed::Event(differs));
     }
 
     /// Response headers have come.
@@ -146,26 +170,8 @@ impl Ledger {
         if signal == LATENCY.id && std::mem::replace(&mut open.is_timed, true) {
             return;
         }
-        let Some(counts) = counts_of(&mut self.entries, open) else { return };
-        let Some(tally) = counts.tally_mut(signal) else { return };
-        tally.add(observed);
-        let (Some(user), Some(users)) = (open.draw.user, &mut counts.users) else { return };
-        if self.watch.firsts.contains(&signal)
-            && let (Some(number), Some(sample)) = (observed.number(), users.firsts_mut(signal))
-        {
-            sample.join(user, number);
-        }
-        let number = match observed {
-            Observed::Event(true) => Some(0),
-            Observed::Duration(nanoseconds) => {
-                let bucket = histogram::bucket(nanoseconds);
-                let slow = self.watch.slow(signal).unwrap_or(histogram::BUCKETS);
-                (bucket > slow).then(|| u8::try_from(bucket).unwrap_or(u8::MAX))
-            }
-            Observed::Event(false) | Observed::Mean(_) => None,
-        };
-        if let (Some(number), Some(sample)) = (number, users.sample_mut(signal)) {
-            sample.note(user, number);
+        if let Some(counts) = counts_of(&mut self.entries, open) {
+            add(counts, &self.watch, open.draw.user, signal, observed);
         }
     }
 
@@ -251,6 +257,30 @@ impl Ledger {
     /// How many ticks, since the last call, had more users than are reported.
     pub fn take_halved(&mut self) -> u64 {
         std::mem::take(&mut self.halved)
+    }
+}
+
+/// Adds an observation, of a user where users are judged.
+fn add(counts: &mut Counts, watch: &Watch, user: Option<UserHash>, signal: SignalId, observed: Observed) {
+    let Some(tally) = counts.tally_mut(signal) else { return };
+    tally.add(observed);
+    let (Some(user), Some(users)) = (user, &mut counts.users) else { return };
+    if watch.firsts.contains(&signal)
+        && let (Some(number), Some(sample)) = (observed.number(), users.firsts_mut(signal))
+    {
+        sample.join(user, number);
+    }
+    let number = match observed {
+        Observed::Event(true) => Some(0),
+        Observed::Duration(nanoseconds) => {
+            let bucket = histogram::bucket(nanoseconds);
+            let slow = watch.slow(signal).unwrap_or(histogram::BUCKETS);
+            (bucket > slow).then(|| u8::try_from(bucket).unwrap_or(u8::MAX))
+        }
+        Observed::Event(false) | Observed::Mean(_) => None,
+    };
+    if let (Some(number), Some(sample)) = (number, users.sample_mut(signal)) {
+        sample.note(user, number);
     }
 }
 

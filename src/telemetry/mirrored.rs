@@ -1,5 +1,6 @@
 //! What compared pairs add up to, as metrics show it.
 
+use crate::analysis::kernel::agreement::Agreement;
 use crate::compare::totals::Totals;
 
 /// The metric of a figure.
@@ -44,6 +45,19 @@ pub fn figures(totals: &Totals) -> impl Iterator<Item = Figure> {
         .cells()
         .map(|(stable, shadow, pairs)| (About::Labels, format!(";label={stable};shadow={shadow}"), pairs));
     places.chain(overflow).chain(cells)
+}
+
+/// How often pairs agree, and the ends of the interval that the share lies in: gauges in hundredths of a percent. None of none.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0 to 10,000
+pub fn agreement(totals: &Totals) -> impl Iterator<Item = (&'static str, u64)> {
+    let Agreement { value, low, high } = Agreement::of(totals.matched, totals.compared);
+    let of = [
+        ("changeover_mirror_agreement", value),
+        ("changeover_mirror_agreement_low", low),
+        ("changeover_mirror_agreement_high", high),
+    ];
+    let is_any = totals.compared > 0;
+    of.into_iter().filter(move |_| is_any).map(|(name, share)| (name, (share * 10_000.0).round() as u64))
 }
 
 #[cfg(test)]

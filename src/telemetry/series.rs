@@ -82,7 +82,9 @@ impl Owner {
         format!("{}{}{labels}{}", about.metric(), self.rollout_and_version, self.labels)
     }
 
-    fn named(&self, metric: &str) -> String {
+    /// A series without labels of its own.
+    #[must_use]
+    pub fn named(&self, metric: &str) -> String {
         format!("{metric}{}{}", self.rollout_and_version, self.labels)
     }
 }

@@ -356,3 +356,81 @@ async fn a_minute_of_a_shadow_that_fails_now_and_then_leaves_memory_as_it_was() 
     assert!(after <= before + before / 20, "{before} KB became {after} KB");
     assert_eq!((green.count(), results["sent"] / 100), (results["sent"], results["failed"]));
 }
+
+/// The canary begins once the shadow is proven.
+const PROVEN_FIRST: &str = "mirror: {to: green, mode: compare, methods: [POST], percent: 0, compare: {label: /outputs/0/data/0}}, \
+     steps: [{set_mirror: {percent: 100}}, {pause: {min_compared: 300, min_agreement: 0.75}}, {set_weight: 50}, {pause: {}}], \
+     analysis: {metrics: [{name: error_rate}, {name: mirror.disagreement, max: 0.2}]}";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shadow_that_answers_at_random_is_stopped_before_it_serves_anybody() {
+    for workers in [1, 4] {
+        let (blue, green) = blue_and_green().await;
+        blue.set(classifier(0));
+        green.set(Make::by(|number, _| {
+            Made::json(json!({"outputs": [{"data": [number * 7 % 10]}]}).to_string())
+        }));
+        let envoy =
+            between(&blue, &green, Config::rollout(PROVEN_FIRST)).workers(workers).control().start().await;
+        let load = Load::to(envoy.address()).each(ask).per_second(200.0).start();
+        let event = wait_for_event(&envoy, "rollback").await;
+        assert_eq!(event["rule"], "mirror.disagreement.max", "{event}");
+        let samples = &event["samples"];
+        assert!(samples["candidate"]["events"].as_u64() <= Some(green.count()), "{event}");
+        assert_eq!(samples["stable"]["units"], 0, "{event}");
+        // It gets no copies any more, once all workers follow.
+        let sent = load.sent();
+        wait_for("more load", async || (load.sent() > sent + 100).then_some(())).await;
+        let copies = green.count();
+        wait_for("more load", async || (load.sent() > sent + 400).then_some(())).await;
+        assert_eq!(green.count(), copies, "copies after the rollback");
+        let tally = load.stop().await;
+        tally.assert_all_ok();
+        assert_eq!((tally.from("blue"), tally.total()), (blue.count(), blue.count()), "all were stable's");
+        let results = results(&envoy).await;
+        assert_eq!((results["sent"], results.get("failed")), (copies, None), "{results:?}");
+        let (_, rollout) = control::get(&envoy, "/v1/rollouts/digits").await;
+        assert_eq!(
+            (&rollout["phase"], &rollout["weights"]["green"], &rollout["mirror"]),
+            (&json!("failed"), &json!(0), &json!(0))
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shadow_that_agrees_goes_on_to_the_canary_when_that_is_proven() {
+    let (blue, green) = blue_and_green().await;
+    blue.set(classifier(0));
+    green.set(classifier(1));
+    let envoy = between(&blue, &green, Config::rollout(PROVEN_FIRST)).workers(2).control().start().await;
+    let rollout = async || control::get(&envoy, "/v1/rollouts/digits").await.1;
+    let load = Load::to(envoy.address()).each(ask).per_second(100.0).start();
+    let begun = "the step waits for compared answers of the shadow: ";
+    let waits = wait_for("the step to count", async || {
+        let rollout = rollout().await;
+        let compared = rollout["step"]["compared"].as_u64()?; // not known yet
+        let says = rollout["reason"] == format!("{begun}{compared} of 300");
+        (says && compared > 0).then_some(rollout)
+    })
+    .await;
+    assert_eq!(waits["weights"]["green"], 0, "{waits}");
+    assert!(waits["step"]["agreement"]["low"].as_f64() > Some(0.0), "{waits}");
+    wait_for("the canary", async || (rollout().await["weights"]["green"] == 50).then_some(())).await;
+    let sent = load.sent();
+    wait_for("more load", async || (load.sent() > sent + 200).then_some(())).await;
+    let tally = load.stop().await;
+    tally.assert_all_ok();
+    assert!(tally.from("green") > 20, "{}", tally.from("green"));
+    assert!(!actions(&envoy).iter().any(|action| action == "rollback"));
+    // The gauges, from the same pairs.
+    let (_, differences) = control::get(&envoy, "/v1/rollouts/digits/differences").await;
+    for (gauge, field) in [("", "value"), ("_low", "low"), ("_high", "high")] {
+        let expected = (differences["agreement"][field].as_f64().unwrap() * 10_000.0).round();
+        wait_for("the gauge", async || {
+            let metrics = envoy.metrics().await;
+            let found = metrics.sum(&format!("changeover_mirror_agreement{gauge}"), &[("version", "green")]);
+            (found == expected).then_some(())
+        })
+        .await;
+    }
+}

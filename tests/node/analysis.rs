@@ -152,7 +152,7 @@ mod run {
 
     pub(super) fn open_ticks_of_users() {
         let metrics = vec![Metric { name: ERROR_RATE.name.into(), ..Metric::default() }];
-        let rules = Rules::new(&Analysis { metrics, ..Analysis::default() }, Unit::Users, 1);
+        let rules = Rules::new(&Analysis { metrics, ..Analysis::default() }, Unit::Users, 1, None);
         let mut judge = Judge::default();
         judge.redefine(&rules);
         let vectors = vectors("open_ticks_of_users");

@@ -13,7 +13,7 @@ use serde_json::Value;
 const MS: u64 = 1_000_000;
 
 fn rules(metrics: &[Metric]) -> Rules {
-    Rules::new(&Analysis { metrics: metrics.to_vec(), ..judged_at_once() }, Unit::Requests, 1)
+    Rules::new(&Analysis { metrics: metrics.to_vec(), ..judged_at_once() }, Unit::Requests, 1, None)
 }
 
 /// Without a warm-up.
@@ -158,6 +158,7 @@ fn a_definition_that_changes_starts_at_the_rest_and_others_go_on() {
         &Analysis { false_alarm: 0.1, metrics: after_metrics(), ..Analysis::default() },
         Unit::Requests,
         1,
+        None,
     );
     assert_eq!(judge.redefine(&looser), []);
     let one = rules(&[metric("error_rate")]);
@@ -239,8 +240,12 @@ fn a_difference_in_milliseconds_is_tolerated_beside_the_ratio() {
 fn a_cold_candidate_is_not_accused_of_being_slow() {
     let latency = || vec![Metric { name: "latency".into(), ..Metric::default() }];
     for (warm_up, is_accused) in [(None, false), (judged_at_once().warm_up, true)] {
-        let rules =
-            Rules::new(&Analysis { metrics: latency(), warm_up, ..Analysis::default() }, Unit::Requests, 1);
+        let rules = Rules::new(
+            &Analysis { metrics: latency(), warm_up, ..Analysis::default() },
+            Unit::Requests,
+            1,
+            None,
+        );
         let mut judge = judge(&rules);
         let timed = |number: u64, slow: bool| {
             let mut tick = tick(number, (0, 10), (0, 190));
@@ -272,7 +277,7 @@ fn a_cold_candidate_is_not_accused_of_being_slow() {
 fn a_configured_warm_up_spares_the_candidate_everything() {
     let warm_up = Some(WarmUp { requests: Some(20.into()), duration: None });
     let analysis = Analysis { metrics: vec![metric("error_rate")], warm_up, ..Analysis::default() };
-    let rules = Rules::new(&analysis, Unit::Requests, 1);
+    let rules = Rules::new(&analysis, Unit::Requests, 1, None);
     let mut judge = judge(&rules);
     for number in 1..=4 {
         judge.close(&tick(number, (5, 5), (0, 95)), &rules, number + 1);
@@ -329,7 +334,7 @@ fn a_skewed_split_blocks_the_promotion_and_nothing_else() {
 fn a_step_must_show_it_by_itself() {
     let mut analysis = Analysis { metrics: vec![metric("error_rate")], ..Analysis::default() };
     analysis.promote_when = Some(crate::config::release::PromoteWhen::default());
-    let rules = Rules::new(&analysis, Unit::Requests, 1);
+    let rules = Rules::new(&analysis, Unit::Requests, 1, None);
     let mut judge = judge(&rules);
     let mut ticks = 0;
     while !judge.may_promote(&rules) {

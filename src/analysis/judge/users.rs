@@ -33,19 +33,20 @@ impl Judge {
         rules: &Rules,
         spared: Option<WarmUp>,
     ) {
-        let Some(share) = tick.compared_at() else {
+        if !tick.shows_something() {
             return self.tests_mut().for_each(|state| state.spent.add(firsts.of(&state.test).spent));
-        };
+        }
         self.count_tick(tick);
         let (ticks, users, known) = (self.ticks, self.newcomers.all, self.newcomers.known());
         for state in self.tests_mut() {
+            let first = firsts.of(&state.test);
             if !state.knows_firsts(known) {
                 state.pass_over(ticks);
+                state.spent.add(first.spent);
                 continue;
             }
-            let first = firsts.of(&state.test);
-            state.spent.move_to(share);
-            if spared.is_some_and(|warm_up| warm_up.spares(&state.test)) {
+            tick.compared_at().into_iter().for_each(|share| state.spent.move_to(share));
+            if !tick.shows(&state.test) || spared.is_some_and(|warm_up| warm_up.spares(&state.test)) {
                 state.pass_over(ticks);
             } else {
                 let odds = users.odds(&state.spent, 0);
@@ -53,7 +54,7 @@ impl Judge {
             }
             state.spent.add(first.spent);
         }
-        let newcomers = firsts.newcomers;
+        let (Some(share), newcomers) = (tick.compared_at(), firsts.newcomers) else { return };
         if !self.newcomers.with_strangers && known.of_run {
             self.split.add(ticks, evidence::mismatch(newcomers.candidate, newcomers.total(), share));
         }

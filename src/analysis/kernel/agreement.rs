@@ -1,6 +1,42 @@
 //! How sure one can be about a share that is counted as it comes.
 
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
 use crate::model::real;
+
+/// A share, and the interval that it lies in: 95 % of all runs never leave it, however often one looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct Agreement {
+    /// What was counted.
+    pub value: f64,
+    /// The interval's lower end.
+    pub low: f64,
+    /// The interval's upper end.
+    pub high: f64,
+}
+
+impl Agreement {
+    /// Of so many pairs that agree among those that were compared. Of none nothing is known.
+    #[must_use]
+    pub fn of(matched: u64, compared: u64) -> Self {
+        let (low, high) = interval(matched, compared, MISSES);
+        Self { value: real(matched) / real(compared.max(1)), low, high }
+    }
+}
+
+/// `98.7 % [97.4, 99.5]`.
+impl fmt::Display for Agreement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [value, low, high] = [self.value, self.low, self.high].map(|share| share * 100.0);
+        write!(f, "{value:.1} % [{low:.1}, {high:.1}]")
+    }
+}
+
+/// The chance that an interval which is shown, or decides, ever misses.
+const MISSES: f64 = 0.05;
 
 /// The shares p of an event that `x` events in `n` observations leave possible, at every moment of a run: an interval that
 /// is looked at as often as one likes misses the true share with a chance of at most `alpha` over the whole run.

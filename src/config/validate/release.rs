@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::{at_most, authority, exactly_one, text, total};
-use crate::config::payload::Payload;
 use crate::config::release::{Analysis, ErrorWhen, Metric, PromoteWhen, Ready, SetWeight, Step};
 use crate::config::report::{Path, Problems, Shown};
-use crate::config::schema::{BlueGreen, Rollout, known};
+use crate::config::schema::{BlueGreen, MirrorMode, Rollout, known};
 use crate::config::units::{Duration, Percent};
 use crate::model::Share;
-use crate::signal::catalog::{self, Differs, Kind, Role};
+use crate::signal::catalog::{self, Among, Differs, Kind, Role};
 
 /// Steps of one rollout.
 const MOST_STEPS: usize = 64;
@@ -56,7 +55,7 @@ pub(super) fn release(rollout: &Rollout, path: &Path<'_>, problems: &mut Problem
     window(rollout, rollout.auto_rollback_window, path, problems);
     if let Some(rules) = &rollout.analysis {
         let path = path.field("analysis");
-        analysis(rules, rollout.payload.as_ref(), &path, problems);
+        analysis(rules, rollout, &path, problems);
     }
 }
 
@@ -182,15 +181,31 @@ fn steps(rollout: &Rollout, steps: &[Step], path: &Path<'_>, problems: &mut Prob
         if let Some(duration) = step.pause.as_ref().and_then(|pause| pause.duration) {
             can_end(rollout, duration, &path.field("pause"), problems);
         }
-        if let Some(count) = step.pause.as_ref().and_then(|pause| pause.min_requests)
-            && count.get() > 0
-            && rollout.analysis.is_none()
-        {
-            let path = path.field("pause");
+        let Some(pause) = &step.pause else { continue };
+        let path = path.field("pause");
+        if pause.min_requests.is_some_and(|count| count.get() > 0) && rollout.analysis.is_none() {
             problems.add(
                 &path.field("min_requests"),
                 "without `analysis` no requests are judged; expected `analysis`, or no min_requests",
             );
+        }
+        let gates = [
+            ("min_compared", pause.min_compared.is_some()),
+            ("min_agreement", pause.min_agreement.is_some()),
+        ];
+        for (field, _) in gates.into_iter().filter(|(_, given)| *given) {
+            let path = path.field(field);
+            if let Err(message) = compares_candidate(rollout) {
+                problems.add(&path, message);
+            } else if rollout.analysis.is_none() {
+                problems.add(
+                    &path,
+                    "without `analysis` no answers are counted; expected `analysis` beside `steps`",
+                );
+            }
+        }
+        if let Some(agreement) = pause.min_agreement {
+            within(agreement, 0.01, 0.9999, &path.field("min_agreement"), problems);
         }
     }
 }
@@ -232,7 +247,7 @@ const MOST_WARM_UP_REQUESTS: u64 = 1_000_000;
 /// Milliseconds that are not judged at most.
 const MOST_WARM_UP: u64 = 3_600_000;
 
-fn analysis(analysis: &Analysis, payload: Option<&Payload>, path: &Path<'_>, problems: &mut Problems) {
+fn analysis(analysis: &Analysis, rollout: &Rollout, path: &Path<'_>, problems: &mut Problems) {
     within(analysis.false_alarm, 1e-9, 0.5, &path.field("false_alarm"), problems);
     let deadline = analysis.deadline.as_millis();
     if !DEADLINES.contains(&deadline) {
@@ -250,7 +265,7 @@ fn analysis(analysis: &Analysis, payload: Option<&Payload>, path: &Path<'_>, pro
     at_most(analysis.metrics.len(), &metrics, problems);
     for (index, rule) in analysis.metrics.iter().enumerate() {
         let path = metrics.index(index);
-        metric(rule, payload, &path, problems);
+        metric(rule, rollout, &path, problems);
         let earlier = analysis.metrics.iter().take(index).position(|earlier| earlier.name == rule.name);
         if let Some(earlier) = earlier {
             problems
@@ -311,7 +326,7 @@ fn error_when(when: &ErrorWhen, path: &Path<'_>, problems: &mut Problems) {
     }
 }
 
-fn metric(metric: &Metric, payload: Option<&Payload>, path: &Path<'_>, problems: &mut Problems) {
+fn metric(metric: &Metric, rollout: &Rollout, path: &Path<'_>, problems: &mut Problems) {
     let named = catalog::named(&metric.name);
     let signal = named.map(|named| named.signal);
     if metric.name.is_empty() {
@@ -327,7 +342,18 @@ fn metric(metric: &Metric, payload: Option<&Payload>, path: &Path<'_>, problems:
     }
     let kind = signal.map_or(Kind::Event, |signal| signal.kind);
     if let Some(named) = named.filter(|named| named.signal.among.reads_bodies()) {
-        super::payload::can_observe(&named, payload, &path.field("name"), problems);
+        super::payload::can_observe(&named, rollout.payload.as_ref(), &path.field("name"), problems);
+    }
+    if signal.is_some_and(|signal| signal.among == Among::Pairs) {
+        if let Err(message) = compares_candidate(rollout) {
+            problems.add(&path.field("name"), message);
+        } else if metric.max.is_none() {
+            problems
+                .add(&path.field("max"), "missing; expected the largest share of answers that may differ");
+        }
+        if metric.tolerate.is_some() {
+            problems.add(&path.field("tolerate"), "stable has none of these; expected `max` alone");
+        }
     }
     if metric.direction.is_some() && signal.is_some_and(|signal| signal.differs == Differs::Up) {
         problems.add(&path.field("direction"), format_args!("more of {} is always worse", metric.name));
@@ -370,6 +396,21 @@ fn metric(metric: &Metric, payload: Option<&Payload>, path: &Path<'_>, problems:
                 problems.add(&path, format_args!("{quantile} is not above the previous one"));
             }
         }
+    }
+}
+
+/// Whether answers of the candidate, as a shadow, are compared with stable's.
+fn compares_candidate(rollout: &Rollout) -> Result<(), &'static str> {
+    match &rollout.mirror {
+        Some(mirror) if mirror.mode != MirrorMode::Compare => {
+            Err("the mirror compares nothing; expected `mode: compare`")
+        }
+        None => Err("no answers are compared; expected `mirror` with `mode: compare`"),
+        // Without a candidate the release is finished, and its steps rest.
+        Some(mirror) if rollout.candidate.as_ref().is_some_and(|candidate| *candidate != mirror.to) => {
+            Err("another version than the candidate is the shadow; expected the candidate in `mirror.to`")
+        }
+        Some(_) => Ok(()),
     }
 }
 

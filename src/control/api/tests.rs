@@ -123,7 +123,7 @@ fn a_rollout_is_shown_as_documented() {
         concat!(
             r#"{"name":"steps","revision":2,"release":"1","attempt":1,"phase":"progressing","reason":"the step waits for its duration to pass","#,
             r#""pinned":false,"stable":"blue","candidate":"green","#,
-            r#""step":{"index":1,"count":4,"waited_ms":1000,"requests":6},"steps":[{"set_weight":{"green":5}},"#,
+            r#""step":{"index":1,"count":4,"waited_ms":1000,"requests":6,"compared":0,"agreement":null},"steps":[{"set_weight":{"green":5}},"#,
             r#"{"pause":{"duration_ms":3600000}},{"set_weight":{"green":50}},{"pause":{}}],"watch":null,"weights":{"blue":95,"green":5,"red":0},"#,
             r#""unit":"requests","observed_share":{"blue":94.34,"green":5.66},"mirror":12.5,"evidence":["#,
             r#"{"metric":"error_rate","log10_e":0.229,"threshold":null},"#,
@@ -136,7 +136,7 @@ fn a_rollout_is_shown_as_documented() {
         response.body,
         concat!(
             r#"{"name":"still","revision":1,"release":"1","attempt":1,"phase":"steady","reason":"","pinned":false,"#,
-            r#""stable":"blue","candidate":"green","step":{"index":0,"count":0,"waited_ms":0,"requests":0},"#,
+            r#""stable":"blue","candidate":"green","step":{"index":0,"count":0,"waited_ms":0,"requests":0,"compared":0,"agreement":null},"#,
             r#""steps":[],"watch":null,"weights":{"blue":99.75,"green":0.25,"red":0},"unit":"requests","observed_share":{},"#,
             r#""mirror":null,"evidence":[]}"#,
         )

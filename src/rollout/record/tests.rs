@@ -14,6 +14,7 @@ mod any_order;
 mod bodies;
 mod flips;
 mod people;
+mod shadow;
 mod silence;
 mod users;
 

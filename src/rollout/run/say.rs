@@ -2,7 +2,7 @@
 
 use super::super::event::{Finding, Of};
 use super::super::policy::Act;
-use super::super::program::{Pause, Program, Step};
+use super::super::program::{Pause, Program, Step, Until};
 use super::super::ready::Ready;
 use super::Run;
 use crate::analysis::judge::Judge;
@@ -56,12 +56,17 @@ pub(super) fn step(program: &Program, position: usize, weight: Share) -> String 
     let place = if program.blue_green { "bake".to_owned() } else { place };
     match program.steps.get(position) {
         Some(Step::Pause(Pause::Person)) => format!("{place}: {share}, until it is promoted"),
-        Some(Step::Pause(Pause::Until { duration, requests: 0 })) => {
-            format!("{place}: {share} for {}", Seconds(*duration))
-        }
-        Some(Step::Pause(Pause::Until { duration, requests })) => {
-            let unit = program.unit().label();
-            format!("{place}: {share} for {} and {requests} {unit}", Seconds(*duration))
+        Some(Step::Pause(Pause::Until(until))) => {
+            let Until { duration, requests, compared, agreement } = *until;
+            let is_of_pairs = compared > 0 || agreement > 0.0;
+            let parts = [
+                (duration > 0 || requests == 0 && !is_of_pairs).then(|| Seconds(duration).to_string()),
+                (requests > 0).then(|| format!("{requests} {}", program.unit().label())),
+                (compared > 0).then(|| format!("{compared} compared answers")),
+                (agreement > 0.0).then(|| format!("{} % agreement", agreement * 100.0)),
+            ];
+            let parts: Vec<String> = parts.into_iter().flatten().collect();
+            format!("{place}: {share} for {}", parts.join(" and "))
         }
         Some(Step::Ready(Ready { path, expect, .. })) => {
             format!("{place}: {share}, until it is ready ({path} answers {expect})")

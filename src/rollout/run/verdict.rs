@@ -3,10 +3,12 @@
 use super::turn::Turn;
 use super::{Held, Phase, Run, say};
 use crate::analysis::evidence::SPLIT_THRESHOLD;
+use crate::analysis::kernel::agreement::Agreement;
 use crate::analysis::tick::Tick;
+use crate::model::Arm;
 use crate::rollout::event::{Action, Actor, Finding};
 use crate::rollout::policy::Act;
-use crate::rollout::program::{Pause, Program, Step};
+use crate::rollout::program::{Pause, Program, Step, Until};
 use crate::rollout::waits::Waits;
 
 /// Milliseconds that a step is held back by what speaks against the candidate before an alarm says so.
@@ -20,15 +22,18 @@ impl Run {
             return (!self.readiness.is_enough(ready)).then(missing);
         }
         let Some(Step::Pause(pause)) = program.steps.get(self.position) else { return None };
-        let Pause::Until { duration, requests } = pause else { return Some(Waits::Promotion) };
+        let Pause::Until(until) = pause else { return Some(Waits::Promotion) };
         if self.is_elsewhere().is_some() {
             return Some(Waits::Routes);
         }
-        if waited < *duration {
+        if waited < until.duration {
             return Some(Waits::Time);
         }
-        if self.judge.step_requests() < *requests {
+        if self.judge.step_requests() < until.requests {
             return Some(Waits::Units(program.unit()));
+        }
+        if let Some(missing) = self.waits_for_agreement(until) {
+            return Some(missing);
         }
         let analysis = program.analysis.as_ref().filter(|analysis| analysis.policy.holds_steps())?;
         // Where stable has no traffic there is nothing to be no worse than.
@@ -59,9 +64,26 @@ impl Run {
         deadline.is_some_and(|deadline| waited.saturating_sub(self.resumed_at) >= deadline)
     }
 
+    /// What is missing of the pairs that the step waits for, or of their agreement.
+    fn waits_for_agreement(&self, until: &Until) -> Option<Waits> {
+        let Arm { events: differ, units: compared } = self.judge.step_pairs();
+        if compared < until.compared {
+            return Some(Waits::Pairs { compared, of: until.compared });
+        }
+        if until.agreement <= 0.0 {
+            return None;
+        }
+        let agreement = Agreement::of(compared.saturating_sub(differ), compared);
+        (agreement.low < until.agreement).then_some(Waits::Agreement {
+            compared,
+            agreement,
+            of: until.agreement,
+        })
+    }
+
     /// What has to be seen before nothing speaks against the candidate.
     fn waits_for_data(&self, compared: bool) -> Option<Waits> {
-        if self.judge.step_requests() == 0 {
+        if self.judge.step_requests() == 0 && self.judge.step_pairs().units == 0 {
             return Some(Waits::Answer);
         }
         let unheard = self.judge.unheard().filter(|_| compared)?;

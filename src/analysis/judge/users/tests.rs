@@ -16,7 +16,7 @@ fn rules(metrics: &[&str]) -> Rules {
         |name: &&str| Metric { name: (*name).into(), or_milliseconds: Some(0.0), ..Metric::default() };
     let metrics = metrics.iter().map(metric).collect();
     let warm_up = Some(WarmUp { requests: Some(0.into()), duration: None });
-    Rules::new(&Analysis { metrics, warm_up, ..Analysis::default() }, Unit::Users, 1)
+    Rules::new(&Analysis { metrics, warm_up, ..Analysis::default() }, Unit::Users, 1, None)
 }
 
 fn judge(rules: &Rules) -> Judge {
@@ -69,7 +69,7 @@ fn the_split_is_of_users_and_not_of_requests() {
 #[test]
 fn proof_comes_from_each_users_first_request_in_the_step() {
     let analysis = Analysis { promote_when: Some(Default::default()), ..Analysis::default() };
-    let rules = Rules::new(&analysis, Unit::Users, 1);
+    let rules = Rules::new(&analysis, Unit::Users, 1, None);
     let mut judge = judge(&rules);
     let visits = |judge: &mut Judge, ticks: std::ops::Range<u64>| {
         for number in ticks {
@@ -149,7 +149,7 @@ fn however_many_users_come_the_sample_goes_on() {
 #[test]
 fn a_fixed_bound_is_judged_by_each_users_first_request() {
     let errors = Metric { max: Some(0.02), ..Metric { name: "error_rate".into(), ..Metric::default() } };
-    let rules = Rules::new(&Analysis { metrics: vec![errors], ..Analysis::default() }, Unit::Users, 1);
+    let rules = Rules::new(&Analysis { metrics: vec![errors], ..Analysis::default() }, Unit::Users, 1, None);
     let mut judge = judge(&rules);
     let outcome = |user: u64| (user, if user < 4 { Outcome::Failed } else { Outcome::Well });
     for number in 0..40 {

@@ -18,8 +18,7 @@ pub(super) fn lines(differences: &Differences, width: Option<usize>) -> Vec<Line
     let mut lines = vec![Line::new(Tone::Plain, &pairs)];
     let mut say = |text: String| lines.push(Line::new(Tone::Plain, &text));
     if let Some(agreement) = differences.agreement {
-        let [value, low, high] = [agreement.value, agreement.low, agreement.high].map(|share| share * 100.0);
-        say(format!("agreement {value:.1} % [{low:.1}, {high:.1}]"));
+        say(format!("agreement {agreement}"));
     }
     if let Some(Labels { kappa, kappa_error, .. }) = differences.labels {
         say(format!("kappa {kappa:.3}, standard error {kappa_error:.3}"));
@@ -78,7 +77,7 @@ fn labels(differences: &Differences, width: Option<usize>) -> Vec<Line> {
 
 #[cfg(test)]
 mod tests {
-    use changeover::control::differences::Agreement;
+    use changeover::analysis::kernel::agreement::Agreement;
 
     use super::super::text::write;
     use super::*;

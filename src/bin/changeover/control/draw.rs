@@ -45,11 +45,17 @@ fn planned(step: &Planned, rollout: &Rollout) -> String {
         }
         Planned::SetMirror(share) => format!("mirror {}", percent(share.0)),
         Planned::Ready { .. } => "ready".into(),
-        Planned::Pause { duration_ms: None, min_requests: None } => "promotion".into(),
-        Planned::Pause { duration_ms, min_requests } => {
+        Planned::Pause { duration_ms, min_requests, min_compared, min_agreement } => {
+            let is_given = [*duration_ms, *min_requests, *min_compared].iter().any(Option::is_some);
+            if !is_given && min_agreement.is_none() {
+                return "promotion".into();
+            }
             let duration = duration_ms.filter(|milliseconds| *milliseconds > 0).map(duration);
             let requests = min_requests.map(|requests| format!("{requests} {}", units(rollout, requests)));
-            let parts: Vec<String> = [duration, requests].into_iter().flatten().collect();
+            let compared = min_compared.map(|compared| format!("{compared} compared"));
+            let agreement = min_agreement.map(|share| format!("{} agreement", percent(share * 100.0)));
+            let parts: Vec<String> =
+                [duration, requests, compared, agreement].into_iter().flatten().collect();
             if parts.is_empty() { "0s".into() } else { parts.join(", ") }
         }
     }
@@ -69,22 +75,30 @@ pub(super) fn present(rollout: &Rollout) -> Vec<Line> {
     let Some(mut said) = step(rollout) else { return Vec::new() };
     let mut line = Line::default();
     let waits = matches!(rollout.phase, Phase::Progressing | Phase::Paused);
-    if let (true, Some(Planned::Pause { duration_ms, min_requests })) =
+    if let (true, Some(Planned::Pause { duration_ms, min_requests, min_compared, .. })) =
         (waits, rollout.steps.get(rollout.step.index))
     {
+        let step = &rollout.step;
         let parts = [
-            duration_ms.map(|of| (part(rollout.step.waited_ms, of), rollout.step.waited_ms.min(of), of)),
-            min_requests.map(|of| (part(rollout.step.requests, of), rollout.step.requests, of)),
+            duration_ms.map(|of| (part(step.waited_ms, of), step.waited_ms.min(of), of)),
+            min_requests.map(|of| (part(step.requests, of), step.requests, of)),
+            min_compared.map(|of| (part(step.compared, of), step.compared, of)),
         ];
         let least = parts.iter().flatten().map(|(part, ..)| *part).reduce(f64::min);
         if let Some(least) = least {
             line = line.and(Tone::Plain, &format!("  {}", bar(least, 20)));
         }
-        if let [Some((_, waited, of)), _] = parts {
+        if let [Some((_, waited, of)), ..] = parts {
             said = format!("{said}, {} of {}", duration(waited), duration(of));
         }
-        if let [_, Some((_, requests, of))] = parts {
+        if let [_, Some((_, requests, of)), _] = parts {
             said = format!("{said}, {requests} of {of} {}", units(rollout, of));
+        }
+        if let [.., Some((_, compared, of))] = parts {
+            said = format!("{said}, {compared} of {of} compared");
+        }
+        if let Some(agreement) = step.agreement {
+            said = format!("{said}, agreement {agreement}");
         }
     }
     if let (true, Some(Planned::Ready { timeout_ms, .. })) = (waits, rollout.steps.get(rollout.step.index)) {

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use changeover::analysis::rules::{MetricRule, Rules};
 use changeover::analysis::test::{Measure, Test};
 use changeover::analysis::tick::Tick;
+use changeover::analysis::totals::Totals;
 use changeover::analysis::users::{First, Firsts};
 use changeover::config::units::Percent;
 use changeover::model::{Arm, Pair, Share, Shares, Side, Unit};
 use changeover::rollout::program::Program;
-use changeover::signal::catalog::{self, ERROR_RATE, Kind, LATENCY, Signal, SignalId};
+use changeover::signal::catalog::{self, Among, ERROR_RATE, Kind, LATENCY, Signal, SignalId};
 use changeover::signal::histogram::{self, Histogram};
 use changeover::signal::tally::{Counts, Tally};
 use serde::Deserialize;
@@ -120,6 +121,8 @@ struct UsersOf {
     /// By test: users with its event, each for the first time.
     events: Vec<(Test, u64)>,
     first_requests: Arm,
+    /// By test of pairs: users whose first pair differs, and all users with one.
+    pairs: Vec<(Test, Arm)>,
 }
 
 fn firsts_of(rules: &Rules, users: &Pair<UsersOf>) -> Firsts {
@@ -128,7 +131,10 @@ fn firsts_of(rules: &Rules, users: &Pair<UsersOf>) -> Firsts {
     };
     let first = |test: &Test| {
         let events = Pair::new(of(Side::Candidate, test), of(Side::Stable, test));
-        First { events, spent: events, ..First::default() }
+        let pairs = users.candidate.pairs.iter().find(|(known, _)| known == test);
+        let observed = pairs
+            .map_or_else(Totals::default, |(_, pairs)| Totals::Events(Pair::new(*pairs, Arm::default())));
+        First { events, spent: events, observed }
     };
     Firsts {
         events: rules.tests().map(|test| (*test, first(test))).collect(),
@@ -165,12 +171,19 @@ impl Version {
         if let Some(foreign) = foreign {
             return Err(format!("events.{foreign}: this quantile is not judged"));
         }
+        let mut tallies = Vec::new();
+        for test in rules.tests().filter(|test| test.is_of_pairs()) {
+            let Some(name) = name_of(rules, test.signal) else { continue };
+            let pairs = self.pairs(name)?;
+            users.pairs.push((*test, pairs));
+            tallies.push((test.signal, Tally::Event(pairs)));
+        }
         users.first_requests = match self.events.get(FIRST_REQUESTS) {
             Some(Events::OfUnits(events, units)) if events <= units => Arm { events: *events, units: *units },
             Some(_) => return Err(format!("events.{FIRST_REQUESTS}: expected [failed, users]")),
             None => Arm::default(),
         };
-        Ok((Counts { requests: self.requests, ..Counts::default() }, users))
+        Ok((Counts { requests: self.requests, tallies, ..Counts::default() }, users))
     }
 
     /// The counts.
@@ -180,6 +193,7 @@ impl Version {
             let is_judged = rules.tests().any(|test| test.signal == signal);
             let (Some(row), Some(name)) = (catalog::by_id(signal), name_of(rules, signal)) else { continue };
             let tally = match row.kind {
+                Kind::Event if row.among == Among::Pairs => Some(Tally::Event(self.pairs(name)?)),
                 Kind::Event => self.events_of(name, is_judged)?.map(Tally::Event),
                 Kind::Duration => self.durations_of(row, is_judged)?.map(|of| Tally::Duration(of.into())),
                 Kind::Mean(_) => None,
@@ -206,6 +220,17 @@ impl Version {
             ));
         }
         Ok(Some(arm))
+    }
+
+    /// Pairs of answers that differ, and all that were compared: of the shadow alone, which may have no requests.
+    fn pairs(&self, name: &str) -> Result<Arm, String> {
+        match self.events.get(name) {
+            None => Ok(Arm::default()),
+            Some(Events::OfUnits(events, units)) if events <= units => {
+                Ok(Arm { events: *events, units: *units })
+            }
+            Some(_) => Err(format!("events.{name}: expected [different, compared]")),
+        }
     }
 
     fn durations_of(&self, signal: &Signal, is_judged: bool) -> Result<Option<Histogram>, String> {

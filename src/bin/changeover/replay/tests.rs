@@ -100,6 +100,27 @@ fn a_candidate_that_is_alone_is_judged_by_its_bound() {
     assert!(!due, "{found}");
 }
 
+/// The candidate is a shadow and serves nothing.
+#[test]
+fn pairs_of_answers_are_judged_while_the_candidate_serves_nothing() {
+    let pairs = |number: u64| {
+        format!(
+            r#"{{"tick": {number}, "weights": {{"green": 0}}, "versions": {{"blue": {{"requests": 100, "events": {{"error_rate": 1}}}}, "green": {{"requests": 0, "events": {{"mirror.disagreement": [5, 50]}}}}}}}}"#
+        ) + "\n"
+    };
+    let recording: String = (1..=6).map(pairs).collect();
+    let mirror = "  mirror: {to: green, mode: compare}\n";
+    let metrics = "{name: error_rate}, {name: mirror.disagreement, max: 0.02}";
+    let config = CONFIG.replace("{name: error_rate}", metrics);
+    for affinity in ["", "  session_affinity: {header: x-user-id}\n"] {
+        let config = config.replace("  steps", &format!("{affinity}{mirror}  steps"));
+        let (found, due) = answers(&mut replay(&config), &recording);
+        assert!(due && found.contains("\"metric\":\"mirror.disagreement.max\""), "{found}");
+        let (found, due) = answers(&mut replay(&config), &recording.replace("[5, 50]", "[1, 50]"));
+        assert!(!due, "{found}");
+    }
+}
+
 #[test]
 fn promotion_is_a_verdict_only_where_it_is_configured() {
     let recording: String = (1..600).map(|number| format!("{}\n", tick(number, 0))).collect();

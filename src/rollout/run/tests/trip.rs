@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::analysis::kernel::ratio::Table;
+use crate::rollout::program::Until;
 use crate::telemetry::breaker::Trip;
 
 fn breaking(more: &Value) -> Program {
@@ -113,5 +114,5 @@ fn other_failure_actions_happen_once_an_attempt() {
 }
 
 fn pause_of_an_hour() -> Step {
-    Step::Pause(Pause::Until { duration: 3_600_000, requests: 0 })
+    Step::Pause(Pause::Until(Until { duration: 3_600_000, ..Until::default() }))
 }
