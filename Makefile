@@ -63,7 +63,7 @@ test: lint test-unit test-cli test-node test-judge test-crds test-examples test-
 
 test-unit: target/.wasm32 ## The pure core and the command line, natively: under 10 s once built
 	cargo test --quiet --package json-sieve
-	cargo test --quiet --lib --bins --test node --test structure
+	cargo test --quiet --lib --bins --test memory --test node --test structure
 
 test-cli: ## The command line in a shell, and what docs/cli.md shows
 	cargo test --quiet --test cli

@@ -37,6 +37,12 @@ def main():
             folder = ROOT / "fuzz/corpus/pair"
             folder.mkdir(parents=True, exist_ok=True)
             (folder / file.stem).write_bytes(bytes([kind & 8 and 16, 128]) + body + body)
+    # Messages of gRPC, behind flag and length.
+    for file in sorted((ROOT / "tests/fixtures/payload").glob("*.pb")):
+        kind = 16 | (1 if ".request." in file.name else 0)
+        message = file.read_bytes()
+        (ROOT / "fuzz/corpus/open_inference" / file.stem).write_bytes(
+            bytes([kind, 40, 0]) + len(message).to_bytes(4, "big") + message)
 
 
 main()

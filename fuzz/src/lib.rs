@@ -70,6 +70,7 @@ pub fn message(protocol: Protocol, input: &[u8]) {
     let head = Head {
         encoding: [Encoding::Identity, Encoding::Gzip, Encoding::Deflate, Encoding::Identity][usize::from(kind >> 1 & 3)],
         framing: [Framing::Json, Framing::Events, Framing::Grpc, Framing::Json][usize::from(kind >> 3 & 3)],
+        infers: true,
         json_length: (kind >> 5 & 1 == 1).then_some(u64::from(*step) * 4),
     };
     let whole = summary(&preset, &head, std::iter::once(body));

@@ -3,7 +3,7 @@
 use super::calls::{self, Body, Headers};
 use crate::payload::encoding::Inflaters;
 use crate::payload::exchange::Exchange;
-use crate::payload::head::Head;
+use crate::payload::head::{self, Framing, Head};
 use crate::payload::reading::{Reading, SLICE};
 use crate::routing::request::Request;
 use crate::telemetry::reader::Reader;
@@ -16,6 +16,8 @@ pub(super) struct Bodies {
     input: Reading,
     /// Of an answer with a good status, once its headers have come.
     output: Option<Reading>,
+    /// The request calls Open Inference's `ModelInfer`.
+    infers: bool,
     /// When the first event of the answer that carries text came, in nanoseconds.
     first_token: Option<u64>,
 }
@@ -30,9 +32,11 @@ impl Bodies {
             return None;
         }
         let [content_type, encoding, json_length] = HEADERS.map(|name| request.header(name));
-        let head = Head::new(content_type.as_deref(), encoding.as_deref(), json_length.as_deref());
+        let mut head = Head::new(content_type.as_deref(), encoding.as_deref(), json_length.as_deref());
+        head.infers =
+            head.framing == Framing::Grpc && request.header(":path").is_some_and(|path| head::infers(&path));
         let input = Reading::new(&reader.input, &head, inflaters);
-        Some(Box::new(Self { input, output: None, first_token: None }))
+        Some(Box::new(Self { input, output: None, infers: head.infers, first_token: None }))
     }
 
     /// The next bytes of the request.
@@ -48,6 +52,7 @@ impl Bodies {
         let [content_type, encoding, json_length] =
             HEADERS.map(|name| calls::header(Headers::Response, name));
         let head = Head::new(content_type.as_deref(), encoding.as_deref(), json_length.as_deref());
+        let head = Head { infers: self.infers, ..head };
         self.output = Some(Reading::new(&reader.output, &head, inflaters));
     }
 

@@ -76,9 +76,7 @@ impl Events {
                     }
                 }
                 Line::Data | Line::Skipped => {
-                    let length = bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
-                    let (run, rest) =
-                        bytes.split_at_checked(length.unwrap_or(bytes.len())).unwrap_or_default();
+                    let (run, rest) = bytes.split_at_checked(json_sieve::line_end(bytes)).unwrap_or_default();
                     bytes = rest;
                     if self.line == Line::Data {
                         self.data(run, take);
@@ -139,6 +137,20 @@ impl Events {
     }
 }
 
+/// What a message of gRPC consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part<'a> {
+    /// It begins.
+    Begins {
+        /// How many bytes it has.
+        length: u64,
+        /// They are compressed.
+        is_compressed: bool,
+    },
+    /// Its next bytes.
+    Bytes(&'a [u8]),
+}
+
 /// Messages of gRPC: five bytes of flag and length, then the message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Grpc {
@@ -157,13 +169,17 @@ pub struct Grpc {
 }
 
 impl Grpc {
-    /// Counts the messages in the next bytes. False when they are not gRPC: a flag that is neither 0 nor 1.
-    pub fn read(&mut self, mut bytes: &[u8]) -> bool {
+    /// Counts the messages in the next bytes, and hands on those of the first one. False when they are not gRPC: a flag
+    /// that is neither 0 nor 1.
+    pub fn read(&mut self, mut bytes: &[u8], first: &mut dyn FnMut(Part<'_>)) -> bool {
         while !bytes.is_empty() {
             if self.left > 0 {
                 let skipped = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
-                self.left = self.left.saturating_sub(skipped as u64);
-                bytes = bytes.get(skipped..).unwrap_or_default();
+                let (part, rest) = bytes.split_at_checked(skipped).unwrap_or_default();
+                (bytes, self.left) = (rest, self.left.saturating_sub(skipped as u64));
+                if self.messages == 1 {
+                    first(Part::Bytes(part));
+                }
                 continue;
             }
             let Some((&byte, rest)) = bytes.split_first() else { break };
@@ -180,6 +196,9 @@ impl Grpc {
                     self.bytes = self.bytes.saturating_add(self.left);
                     self.longest = self.longest.max(self.left);
                     self.prefix = (0, 0);
+                    if self.messages == 1 {
+                        first(Part::Begins { length: self.left, is_compressed: self.compressed > 0 });
+                    }
                 }
                 (at, high) => self.prefix = (at.saturating_add(1), high << 8 | u32::from(byte)),
             }
@@ -249,15 +268,21 @@ mod tests {
     #[test]
     fn grpc_messages_are_counted_however_they_are_split() {
         let body = [&[0, 0, 0, 0, 3][..], b"abc", &[1, 0, 0, 1, 0], &[7; 256], &[0, 0, 0, 0, 0]].concat();
+        let ignore = &mut |_: Part<'_>| {};
         for step in 1..body.len() {
-            let mut grpc = Grpc::default();
-            assert!(body.chunks(step).all(|chunk| grpc.read(chunk)));
+            let (mut grpc, mut first, mut begun) = (Grpc::default(), Vec::new(), 0);
+            let take = &mut |part: Part<'_>| match part {
+                Part::Begins { length, is_compressed } => begun += u64::from(!is_compressed) * length,
+                Part::Bytes(bytes) => first.extend_from_slice(bytes),
+            };
+            assert!(body.chunks(step).all(|chunk| grpc.read(chunk, take)));
+            assert_eq!((begun, first.as_slice()), (3, &b"abc"[..]));
             assert_eq!((grpc.messages, grpc.bytes, grpc.longest, grpc.compressed), (3, 259, 256, 1));
             assert!(grpc.is_complete());
         }
         let mut grpc = Grpc::default();
-        assert!(grpc.read(&body[..7]) && !grpc.is_complete());
-        assert!(!Grpc::default().read(b"{}"));
-        assert!(Grpc::default().read(&[0, 255, 255, 255, 255, 1]));
+        assert!(grpc.read(&body[..7], ignore) && !grpc.is_complete());
+        assert!(!Grpc::default().read(b"{}", ignore));
+        assert!(Grpc::default().read(&[0, 255, 255, 255, 255, 1], ignore));
     }
 }

@@ -37,6 +37,8 @@ pub struct Head {
     pub framing: Framing,
     /// By `inference-header-content-length`: the length of the JSON that binary tensors follow.
     pub json_length: Option<u64>,
+    /// By the request's `:path`: gRPC messages are those of Open Inference's `ModelInfer`.
+    pub infers: bool,
 }
 
 impl Head {
@@ -51,8 +53,14 @@ impl Head {
             Framing::Other if json_length.is_some() => Framing::Json,
             framing => framing,
         };
-        Head { encoding: self::encoding(encoding.unwrap_or_default()), framing, json_length }
+        Head { encoding: self::encoding(encoding.unwrap_or_default()), framing, json_length, infers: false }
     }
+}
+
+/// Whether a request's `:path` calls the method of Open Inference that infers, in a service of any name.
+#[must_use]
+pub fn infers(path: &[u8]) -> bool {
+    path.ends_with(b"/ModelInfer")
 }
 
 fn encoding(value: &[u8]) -> Encoding {

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use json_sieve::{Plan, PlanError, Slot};
 
 use super::fields::{Fields, Wanted};
+use super::protocol::infer_message::InferMessage;
 use super::protocol::{Direction, Limits, Protocol, Reads};
 
 /// What is wanted of all messages of one direction.
@@ -86,6 +87,12 @@ impl Preset {
     pub(crate) fn reads(&self) -> Box<dyn Reads> {
         self.protocol
             .reads(self.direction, Limits { max_elements: self.max_elements, missing: &self.missing })
+    }
+
+    /// A reader for a message of gRPC, if the protocol has one.
+    pub(crate) fn reads_message(&self) -> Option<InferMessage> {
+        let limits = Limits { max_elements: self.max_elements, missing: &self.missing };
+        (self.protocol == Protocol::OpenInference).then(|| InferMessage::new(self.direction, limits))
     }
 
     pub(crate) fn has_binary_data(&self) -> bool {

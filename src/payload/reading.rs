@@ -6,10 +6,11 @@ use json_sieve::{Event, Reader, Slot, Stop};
 
 use super::encoding::{Decoder, Inflaters, Unreadable};
 use super::fields::State;
-use super::framing::{Events, Grpc, Piece};
+use super::framing::{Events, Grpc, Part, Piece};
 use super::head::{Framing, Head};
 use super::preset::Preset;
 use super::protocol::Reads;
+use super::protocol::infer_message::InferMessage;
 use super::summary::{Outcome, Seen, Stream, Summary};
 
 /// How much of a piece is worth fetching from Envoy at once, in bytes. A chunk can be as large as the connection's buffer,
@@ -41,7 +42,15 @@ enum Frames {
         ended: bool,
     },
     Events(Events, Malformed),
-    Grpc(Grpc),
+    Grpc(Grpc, Content),
+}
+
+/// The content of a message of gRPC.
+#[derive(Debug)]
+enum Content {
+    Known(Box<InferMessage>),
+    /// Why it is not read, or no further. Messages are still counted.
+    Unread(Outcome),
 }
 
 /// The event that is being read is no JSON.
@@ -73,7 +82,11 @@ impl Reading {
                 seen.stream = Some(Stream::default());
                 (Frames::Events(Events::default(), false), None)
             }
-            Framing::Grpc => (Frames::Grpc(Grpc::default()), None),
+            Framing::Grpc => {
+                let message = preset.reads_message().filter(|_| head.infers).map(Box::new);
+                let content = message.map_or(Content::Unread(Outcome::SkippedType), Content::Known);
+                (Frames::Grpc(Grpc::default(), content), None)
+            }
         };
         let decoder = match Decoder::new(head.encoding, inflaters) {
             _ if ended.is_some() => None,
@@ -167,7 +180,10 @@ impl Reading {
                 }
             }
         };
-        let seen = self.body.documents.into_seen(outcome);
+        let mut seen = self.body.documents.into_seen(outcome);
+        if let Frames::Grpc(grpc, _) = self.body.framing {
+            seen.grpc = Some(grpc);
+        }
         Summary { outcome, bytes: self.bytes, bytes_read: self.bytes_read, seen }
     }
 }
@@ -215,7 +231,25 @@ impl Body {
                 events.read(bytes, &mut |piece| documents.piece(piece, malformed));
                 Ok(())
             }
-            Frames::Grpc(grpc) => grpc.read(bytes).then_some(()).ok_or(Outcome::Malformed),
+            Frames::Grpc(grpc, content) => {
+                let is_grpc = grpc.read(bytes, &mut |part| {
+                    let Content::Known(message) = content else { return };
+                    let unread = match part {
+                        Part::Begins { is_compressed: true, .. } => Some(Outcome::SkippedEncoding),
+                        Part::Begins { length, .. } => {
+                            message.begin(length);
+                            None
+                        }
+                        Part::Bytes(bytes) => {
+                            message.read(bytes, &mut documents.seen).err().map(|_| Outcome::Malformed)
+                        }
+                    };
+                    if let Some(outcome) = unread {
+                        *content = Content::Unread(outcome);
+                    }
+                });
+                is_grpc.then_some(()).ok_or(Outcome::Malformed)
+            }
         }
     }
 
@@ -239,10 +273,9 @@ impl Body {
                     _ => Outcome::Malformed,
                 }
             }
-            Frames::Grpc(grpc) => {
-                documents.seen.grpc = Some(*grpc);
-                if grpc.is_complete() { Outcome::Read } else { Outcome::Truncated }
-            }
+            Frames::Grpc(_, Content::Unread(outcome)) => *outcome,
+            Frames::Grpc(grpc, _) if grpc.is_complete() => Outcome::Read,
+            Frames::Grpc(..) => Outcome::Truncated,
         }
     }
 }

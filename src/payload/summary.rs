@@ -105,6 +105,18 @@ pub struct Seen {
     pub fields: Vec<Field>,
 }
 
+impl Seen {
+    /// Keeps a tensor; false when there are enough.
+    pub(crate) fn keep(&mut self, tensor: Tensor) -> bool {
+        let has_room = self.tensors.len() < MAX_TENSORS;
+        match has_room {
+            true => self.tensors.push(tensor),
+            false => self.tensors_dropped = self.tensors_dropped.saturating_add(1),
+        }
+        has_room
+    }
+}
+
 /// A tensor.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tensor {
@@ -116,7 +128,7 @@ pub struct Tensor {
     pub shape: Vec<u64>,
     /// Its elements, as far as they were read. `None` when it has none at all.
     pub elements: Option<Elements>,
-    /// They stood behind the JSON.
+    /// They stood outside of JSON: behind it, or in a message of gRPC.
     pub binary: bool,
 }
 

@@ -36,6 +36,17 @@ pub struct Sums {
 }
 
 impl Sums {
+    /// Sums that were recorded, in units of [`Fraction::ONE`] and of its square. `None` where no values add up to them.
+    #[must_use]
+    pub fn recorded(count: u64, sum: u64, squares: u64) -> Option<Self> {
+        let product = |one: u64, other: u64| u128::from(one).wrapping_mul(u128::from(other));
+        let one = u64::from(Fraction::ONE);
+        let is_bounded = u128::from(sum) <= product(count, one) && u128::from(squares) <= product(sum, one);
+        // The mean of squares is never below the square of the mean.
+        let is_possible = product(sum, sum) <= product(count, squares);
+        (is_bounded && is_possible).then_some(Self { count, sum, squares })
+    }
+
     /// Adds a value.
     pub fn add(&mut self, value: Fraction) {
         let value = u64::from(value.0);
@@ -87,6 +98,26 @@ mod tests {
             assert_eq!(Fraction::new(value).map(Fraction::value), Some(expected), "{value}");
         }
         assert_eq!(Fraction::new(f64::NAN), None);
+    }
+
+    #[test]
+    fn sums_that_no_values_have_are_refused() {
+        let mut sums = Sums::default();
+        for value in [0.25, 1.0, 0.7] {
+            sums.add(Fraction::new(value).unwrap());
+        }
+        assert_eq!(Sums::recorded(sums.count, sums.sum, sums.squares), Some(sums));
+        let one = u64::from(Fraction::ONE);
+        assert!(Sums::recorded(0, 0, 0).is_some() && Sums::recorded(2, one, one * one / 2).is_some());
+        for (count, sum, squares) in
+            [(0, 1, 1), (1, one + 1, one), (2, one, one * one / 2 - 1), (2, 1, one + 1)]
+        {
+            assert_eq!(Sums::recorded(count, sum, squares), None, "{count} {sum} {squares}");
+        }
+        assert_eq!(
+            Sums::recorded(u64::MAX, u64::MAX, u64::MAX),
+            Sums::recorded(u64::MAX, u64::MAX, u64::MAX)
+        );
     }
 
     #[test]

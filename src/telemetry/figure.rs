@@ -16,6 +16,14 @@ pub enum About {
     InputBytes,
     /// Bytes of answers that were read.
     OutputBytes,
+    /// gRPC messages of requests.
+    InputMessages,
+    /// gRPC messages of answers.
+    OutputMessages,
+    /// Bytes of the messages of requests.
+    InputMessageBytes,
+    /// Bytes of the messages of answers.
+    OutputMessageBytes,
     /// A request's length.
     InputLength,
     /// The same, added up.
@@ -78,6 +86,10 @@ impl About {
             Self::Output => ("changeover_payload_total", false, ";kind=output;result="),
             Self::InputBytes => ("changeover_payload_read_bytes_total", false, ";kind=input"),
             Self::OutputBytes => ("changeover_payload_read_bytes_total", false, ";kind=output"),
+            Self::InputMessages => ("changeover_payload_messages_total", false, ";kind=input"),
+            Self::OutputMessages => ("changeover_payload_messages_total", false, ";kind=output"),
+            Self::InputMessageBytes => ("changeover_payload_message_bytes_total", false, ";kind=input"),
+            Self::OutputMessageBytes => ("changeover_payload_message_bytes_total", false, ";kind=output"),
             Self::InputLength => ("changeover_input_length", true, ""),
             Self::InputLengthTotal => ("changeover_input_length_total", false, ""),
             Self::Values => ("changeover_input_values_total", false, ";field="),
@@ -152,6 +164,10 @@ pub fn each<'a>(
     let Some(output) = &exchange.output else { return };
     show(About::Output, Label::Known(output.outcome.name()), 1);
     show(About::OutputBytes, Label::None, output.bytes_read);
+    if let Some(grpc) = output.seen.grpc {
+        show(About::OutputMessages, Label::None, grpc.messages);
+        show(About::OutputMessageBytes, Label::None, grpc.bytes);
+    }
     if output.is_understood() {
         show(About::Answers, Label::None, 1);
         if output.is_error() {
@@ -201,6 +217,10 @@ pub fn each<'a>(
 fn of_input<'a>(input: &'a Summary, places: &'a Places, show: &mut impl FnMut(About, Label<'a>, u64)) {
     show(About::Input, Label::Known(input.outcome.name()), 1);
     show(About::InputBytes, Label::None, input.bytes_read);
+    if let Some(grpc) = input.seen.grpc {
+        show(About::InputMessages, Label::None, grpc.messages);
+        show(About::InputMessageBytes, Label::None, grpc.bytes);
+    }
     if let Some(length) = exchange::input_length(input, places) {
         show(About::InputLength, Label::None, length);
         show(About::InputLengthTotal, Label::None, length);

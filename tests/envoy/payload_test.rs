@@ -306,6 +306,61 @@ async fn recorded_requests_and_answers_count_as_what_they_hold() {
     }
 }
 
+/// Calls of Open Inference over gRPC in the form that MLServer's client sent, with the figures that it saw.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_of_grpc_count_as_what_they_hold() {
+    let framed = |name: &str| {
+        let path = format!("{}/tests/fixtures/payload/{name}.pb", env!("CARGO_MANIFEST_DIR"));
+        let message = std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        [&[0][..], &u32::try_from(message.len()).unwrap().to_be_bytes(), &message].concat()
+    };
+    let (blue, green) = blue_and_green().await;
+    let answer = framed("mlserver-grpc-raw.response");
+    blue.set(Make::by({
+        let answer = answer.clone();
+        move |_, _| {
+            let headers = vec![("content-type", "application/grpc".into())];
+            // In pieces that end anywhere.
+            let pieces = answer.chunks(7).map(|piece| piece.to_vec().into()).collect();
+            Made { headers, pieces, ..Made::default() }
+        }
+    }));
+    let fields = "payload: {protocol: open_inference, input: {fields: [\"/inputs/0/data/*\"]}, \
+                  output: {labels: [\"0\", \"1\"]}}";
+    let envoy = between(&blue, &green, Config::rollout(fields)).http2_upstreams().start().await;
+    let request_body = framed("mlserver-grpc-contents.request");
+    for method in ["ModelInfer", "ModelInfer", "ServerReady"] {
+        let mut connection = Connection::open_http2(envoy.address()).await.unwrap();
+        let headers: [(&str, &[u8]); 2] = [("content-type", b"application/grpc"), ("te", b"trailers")];
+        let path = format!("/inference.GRPCInferenceService/{method}");
+        let call = request("POST", &path, &headers, Bytes::from(request_body.clone()));
+        assert_eq!(connection.send(call).await.unwrap().body, answer);
+    }
+    let metrics = wait_for("all histograms", async || {
+        let metrics = envoy.metrics().await;
+        (metrics.sum("changeover_request_bytes_count", &[]) == 3.0).then_some(metrics)
+    })
+    .await;
+    let (input, output) = (("kind", "input"), ("kind", "output"));
+    let expected: [(&str, &[(&str, &str)], f64); 12] = [
+        ("changeover_payload_total", &[input, ("result", "read")], 2.0),
+        ("changeover_payload_total", &[output, ("result", "read")], 2.0),
+        ("changeover_payload_total", &[input, ("result", "skipped_type")], 1.0),
+        ("changeover_payload_messages_total", &[input], 3.0),
+        ("changeover_payload_message_bytes_total", &[input], 3.0 * (request_body.len() - 5) as f64),
+        ("changeover_payload_message_bytes_total", &[output], 3.0 * (answer.len() - 5) as f64),
+        ("changeover_input_length_total", &[], 2.0 * 128.0),
+        ("changeover_input_values_total", &[("field", "/inputs/0/data/*")], 2.0 * 128.0),
+        ("changeover_output_answers_total", &[], 2.0),
+        ("changeover_output_null_total", &[], 0.0),
+        ("changeover_output_length_total", &[], 4.0),
+        ("changeover_output_labels_total", &[("label", "0")], 2.0),
+    ];
+    for (name, labels, value) in expected {
+        assert_eq!(metrics.sum(name, labels), value, "{name} {labels:?}");
+    }
+}
+
 /// Users keep their part of the sample, and what is not sampled is not read.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sample_is_of_users() {

@@ -107,6 +107,7 @@ mod text;
 pub use event::{Container, Elements, Event, Null, Numbers, Scalar, Sink, Text};
 pub use plan::{MAX_NAME, MAX_POINTERS, MAX_SEGMENTS, Plan, PlanError, Slot, Want};
 pub use reader::{Reader, Stop};
+pub use scan::line_end;
 
 /// How deep a part that is read may nest.
 pub const MAX_DEPTH: usize = 64;

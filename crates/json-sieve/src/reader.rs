@@ -554,6 +554,12 @@ impl Reader {
     /// Skips to the end of the brackets; false when the chunk ends before.
     fn skip(&mut self, mut quoted: Quoted, rest: &mut &[u8]) -> bool {
         loop {
+            if quoted != Quoted::Escaped {
+                let mut in_text = quoted == Quoted::Yes;
+                let length = scan::nested(rest, &mut self.depth, &mut in_text);
+                *rest = rest.get(length..).unwrap_or_default();
+                quoted = if in_text { Quoted::Yes } else { Quoted::No };
+            }
             if quoted != Quoted::No {
                 match skip_text_from(quoted, rest) {
                     Some(inside) => {

@@ -1,5 +1,6 @@
 //! Where things stand in the protocols of model servers.
 
+pub(crate) mod infer_message;
 mod open_inference;
 mod openai;
 mod tensor_data;
@@ -15,7 +16,7 @@ use super::summary::Seen;
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub enum Protocol {
-    /// Open Inference v2 over HTTP: KServe, MLServer, Triton, Seldon.
+    /// Open Inference v2, over HTTP and gRPC: KServe, MLServer, Triton, Seldon.
     OpenInference,
     /// TensorFlow Serving; also KServe v1 and Vertex AI.
     TfServing,

@@ -11,7 +11,7 @@ use json_sieve::{Event, Slot, Want};
 
 use super::tensor_data::TensorData;
 use super::{Direction, Limits, Pointers, Reads, count, is_something};
-use crate::payload::summary::{Datatype, MAX_DIMENSIONS, MAX_NAME, MAX_TENSORS, Seen, Tensor};
+use crate::payload::summary::{Datatype, MAX_DIMENSIONS, MAX_NAME, Seen, Tensor};
 
 /// Members of a tensor and what is wanted of them, by slot.
 const MEMBERS: [(&str, Want); 6] = [
@@ -67,16 +67,14 @@ impl OpenInference {
     fn tensor_ends(&mut self, seen: &mut Seen) {
         let mut tensor = std::mem::take(&mut self.tensor);
         let size = self.binary_size.take();
+        let at = seen.tensors.len();
+        tensor.binary = size.is_some();
         // Those beyond the bound come last, and so does their data: it need not be found.
-        if seen.tensors.len() >= MAX_TENSORS {
-            seen.tensors_dropped = seen.tensors_dropped.saturating_add(1);
-            return;
+        if seen.keep(tensor)
+            && let Some(size) = size
+        {
+            self.behind.push_back((at, size));
         }
-        if let Some(size) = size {
-            tensor.binary = true;
-            self.behind.push_back((seen.tensors.len(), size));
-        }
-        seen.tensors.push(tensor);
     }
 }
 

@@ -1,5 +1,5 @@
-//! Tensors in binary behind the JSON, as the Open Inference binary-data extension has them: little-endian, one after
-//! the other in the order of the JSON; each element of `BYTES` begins with its length in four bytes.
+//! Tensors in binary, as the Open Inference protocol has them behind JSON and in gRPC: little-endian; each element of
+//! `BYTES` begins with its length in four bytes.
 
 use std::rc::Rc;
 
@@ -116,7 +116,7 @@ fn unsigned(bytes: &[u8]) -> u64 {
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)] // the size says how many bits are used
 #[allow(clippy::cast_precision_loss)] // of integers beyond 2^53, as in JSON
-fn element(datatype: Datatype, bits: u64) -> Event<'static> {
+pub(super) fn element(datatype: Datatype, bits: u64) -> Event<'static> {
     let value = match datatype {
         Datatype::Bool => return Event::Bool(bits != 0),
         Datatype::Signed(1) => f64::from(bits as u8 as i8),

@@ -7,7 +7,7 @@
 use json_sieve::{Container, Event, Slot, Want};
 
 use super::{Direction, Pointers, Reads, is_something};
-use crate::payload::summary::{MAX_TENSORS, Seen, Tensor};
+use crate::payload::summary::{Seen, Tensor};
 
 const INPUT: [&str; 3] = ["instances", "inputs", "examples"];
 const OUTPUT: [&str; 4] = ["predictions", "outputs", "result", "results"];
@@ -48,10 +48,6 @@ impl Reads for TfServing {
         match event {
             Event::Open(kind) => self.by_column = kind == Container::Object,
             Event::Elements(elements) => {
-                if seen.tensors.len() >= MAX_TENSORS {
-                    seen.tensors_dropped = seen.tensors_dropped.saturating_add(1);
-                    return;
-                }
                 let name = names(self.direction).get(usize::from(slot / 2)).copied().unwrap_or_default();
                 let mut elements = elements.clone();
                 if std::mem::take(&mut self.by_column) {
@@ -59,7 +55,7 @@ impl Reads for TfServing {
                     elements.rows = 0;
                 }
                 let name = name.as_bytes().into();
-                seen.tensors.push(Tensor { name, elements: Some(elements), ..Tensor::default() });
+                seen.keep(Tensor { name, elements: Some(elements), ..Tensor::default() });
             }
             _ => {}
         }

@@ -1,6 +1,7 @@
 //! The module against recorded messages of model servers and their clients.
 
 mod fields;
+mod infer_message;
 mod open_inference;
 mod openai;
 mod reading;

@@ -31,8 +31,13 @@ fn every_end_of_a_body_has_its_outcome() {
     assert_eq!(of(Head { encoding: Encoding::Other, ..json }, b"\x0b\x02"), Outcome::SkippedEncoding);
     assert_eq!(of(Head { encoding: Encoding::Gzip, ..json }, b"{}"), Outcome::Malformed);
     assert_eq!(of(Head { encoding: Encoding::Gzip, ..json }, &[0x1f, 0x8b]), Outcome::Truncated);
-    assert_eq!(of(Head { framing: Framing::Grpc, ..json }, &[0, 0, 0, 0, 1]), Outcome::Truncated);
-    assert_eq!(of(Head { framing: Framing::Grpc, ..json }, b"{}"), Outcome::Malformed);
+    let grpc = Head { framing: Framing::Grpc, infers: true, ..json };
+    assert_eq!(of(grpc, &[0, 0, 0, 0, 0]), Outcome::Read);
+    assert_eq!(of(grpc, &[0, 0, 0, 0, 1]), Outcome::Truncated);
+    assert_eq!(of(grpc, &[0, 0, 0, 0, 1, 8]), Outcome::Malformed);
+    assert_eq!(of(grpc, &[1, 0, 0, 0, 1, 8]), Outcome::SkippedEncoding);
+    assert_eq!(of(grpc, b"{}"), Outcome::Malformed);
+    assert_eq!(of(Head { infers: false, ..grpc }, &[0, 0, 0, 0, 1, 8]), Outcome::SkippedType);
     let names: std::collections::BTreeSet<&str> = Outcome::ALL.iter().map(|outcome| outcome.name()).collect();
     assert_eq!(names.len(), Outcome::ALL.len());
 }
@@ -110,7 +115,7 @@ fn a_compressed_document_without_its_checksum_is_read_and_half_of_one_is_truncat
 }
 
 #[test]
-fn grpc_messages_are_counted() {
+fn messages_of_unknown_content_are_counted() {
     for (name, bytes) in [("mlserver-grpc-raw.response", 85), ("triton-grpc-raw.response", 193)] {
         let path = format!("{}/tests/fixtures/payload/{name}.pb", env!("CARGO_MANIFEST_DIR"));
         let message = std::fs::read(path).unwrap();
@@ -120,7 +125,7 @@ fn grpc_messages_are_counted() {
         let grpc = summary.seen.grpc.unwrap();
         assert_eq!(
             (summary.outcome, grpc.messages, grpc.bytes),
-            (Outcome::Read, 1, u64::from(bytes)),
+            (Outcome::SkippedType, 1, u64::from(bytes)),
             "{name}"
         );
     }

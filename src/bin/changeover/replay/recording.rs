@@ -12,6 +12,7 @@ use changeover::model::{Arm, Pair, Share, Shares, Side, Unit};
 use changeover::rollout::program::Program;
 use changeover::signal::catalog::{self, Among, ERROR_RATE, Kind, LATENCY, Signal, SignalId};
 use changeover::signal::histogram::{self, Histogram};
+use changeover::signal::sums::Sums;
 use changeover::signal::tally::{Counts, Tally};
 use serde::Deserialize;
 
@@ -37,8 +38,16 @@ struct Version {
     #[serde(default)]
     events: BTreeMap<String, Events>,
     /// Buckets by their upper edges in milliseconds, and how many answers took so long.
-    latency_ms: Option<Vec<(Option<f64>, u64)>>,
+    latency_ms: Option<Buckets>,
+    /// The same of other durations, by metric.
+    #[serde(default)]
+    durations_ms: BTreeMap<String, Buckets>,
+    /// Of means: how many values, their sum in 65,536ths, and the sum of their squares in 65,536ths of 65,536ths.
+    #[serde(default)]
+    values: BTreeMap<String, (u64, u64, u64)>,
 }
+
+type Buckets = Vec<(Option<f64>, u64)>;
 
 /// How often something happened: among the version's requests, or among so many units.
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -61,7 +70,11 @@ pub(super) fn read(line: &str) -> Result<Line, String> {
 impl Line {
     /// Takes metrics out that the recording does not have: it may be older than their signals.
     pub(super) fn keep_recorded(&self, rules: &mut Rules) {
-        let is_event = |name: &str| self.versions.values().any(|version| version.events.contains_key(name));
+        let has = |version: &Version, name: &str| {
+            let Version { events, durations_ms, values, .. } = version;
+            events.contains_key(name) || durations_ms.contains_key(name) || values.contains_key(name)
+        };
+        let is_event = |name: &str| self.versions.values().any(|version| has(version, name));
         let is_recorded = |metric: &MetricRule| {
             let is_request = |test: &Test| [ERROR_RATE.id, LATENCY.id].contains(&test.signal);
             metric.tests.iter().all(is_request) || is_event(signal_name(metric))
@@ -120,21 +133,38 @@ fn share(weights: &Shares, candidate: &str) -> Result<Option<f64>, String> {
 struct UsersOf {
     /// By test: users with its event, each for the first time.
     events: Vec<(Test, u64)>,
+    /// By test: the first observation of each user.
+    observed: Vec<(Test, Observations)>,
     first_requests: Arm,
-    /// By test of pairs: users whose first pair differs, and all users with one.
-    pairs: Vec<(Test, Arm)>,
+}
+
+/// First observations of users.
+#[derive(Clone, Copy)]
+enum Observations {
+    Events(Arm),
+    Values(Sums),
 }
 
 fn firsts_of(rules: &Rules, users: &Pair<UsersOf>) -> Firsts {
     let of = |side: Side, test: &Test| {
         users[side].events.iter().find(|(known, _)| known == test).map_or(0, |(_, events)| *events)
     };
+    let observations = |side: Side, test: &Test| {
+        users[side].observed.iter().find(|(known, _)| known == test).map(|(_, observed)| *observed)
+    };
+    let observed = |test: &Test| match (observations(Side::Candidate, test), observations(Side::Stable, test))
+    {
+        (Some(Observations::Values(candidate)), Some(Observations::Values(stable))) => {
+            Totals::Means(Pair::new(candidate, stable))
+        }
+        (Some(Observations::Events(candidate)), Some(Observations::Events(stable))) => {
+            Totals::Events(Pair::new(candidate, stable))
+        }
+        _ => Totals::default(),
+    };
     let first = |test: &Test| {
         let events = Pair::new(of(Side::Candidate, test), of(Side::Stable, test));
-        let pairs = users.candidate.pairs.iter().find(|(known, _)| known == test);
-        let observed = pairs
-            .map_or_else(Totals::default, |(_, pairs)| Totals::Events(Pair::new(*pairs, Arm::default())));
-        First { events, spent: events, observed }
+        First { events, spent: events, observed: observed(test) }
     };
     Firsts {
         events: rules.tests().map(|test| (*test, first(test))).collect(),
@@ -150,8 +180,34 @@ impl Version {
     fn users(self, rules: &Rules) -> Result<(Counts, UsersOf), String> {
         let mut users = UsersOf::default();
         let mut known = vec![FIRST_REQUESTS.to_owned()];
-        for test in rules.tests().filter(|test| !test.is_bound()) {
+        let mut tallies = Vec::new();
+        for test in rules.tests() {
             let Some(signal) = name_of(rules, test.signal) else { continue };
+            if test.is_of_pairs() {
+                let pairs = self.pairs(signal)?;
+                users.observed.push((*test, Observations::Events(pairs)));
+                tallies.push((test.signal, Tally::Event(pairs)));
+                continue;
+            }
+            if test.is_of_first_observations() {
+                let observed = match test.is_bound() {
+                    true => {
+                        let name = format!("{signal}.max");
+                        if self.requests > 0 && !self.events.contains_key(&name) {
+                            return Err(format!("events: {name} is judged but missing"));
+                        }
+                        let arm = self.users_of(&name)?;
+                        known.push(name);
+                        Observations::Events(arm)
+                    }
+                    false => Observations::Values(self.values_of(signal, true)?.unwrap_or_default()),
+                };
+                users.observed.push((*test, observed));
+                continue;
+            }
+            if test.is_bound() {
+                continue; // by the first requests
+            }
             let name = match test.measure {
                 Measure::Quantile(quantile) => format!("{signal}:{quantile}"),
                 Measure::Rate | Measure::Mean { .. } => signal.to_owned(),
@@ -171,18 +227,7 @@ impl Version {
         if let Some(foreign) = foreign {
             return Err(format!("events.{foreign}: this quantile is not judged"));
         }
-        let mut tallies = Vec::new();
-        for test in rules.tests().filter(|test| test.is_of_pairs()) {
-            let Some(name) = name_of(rules, test.signal) else { continue };
-            let pairs = self.pairs(name)?;
-            users.pairs.push((*test, pairs));
-            tallies.push((test.signal, Tally::Event(pairs)));
-        }
-        users.first_requests = match self.events.get(FIRST_REQUESTS) {
-            Some(Events::OfUnits(events, units)) if events <= units => Arm { events: *events, units: *units },
-            Some(_) => return Err(format!("events.{FIRST_REQUESTS}: expected [failed, users]")),
-            None => Arm::default(),
-        };
+        users.first_requests = self.users_of(FIRST_REQUESTS)?;
         Ok((Counts { requests: self.requests, tallies, ..Counts::default() }, users))
     }
 
@@ -196,11 +241,31 @@ impl Version {
                 Kind::Event if row.among == Among::Pairs => Some(Tally::Event(self.pairs(name)?)),
                 Kind::Event => self.events_of(name, is_judged)?.map(Tally::Event),
                 Kind::Duration => self.durations_of(row, is_judged)?.map(|of| Tally::Duration(of.into())),
-                Kind::Mean(_) => None,
+                Kind::Mean(_) => self.values_of(name, is_judged)?.map(Tally::Mean),
             };
             counts.tallies.extend(tally.map(|tally| (signal, tally)));
         }
         Ok(counts)
+    }
+
+    /// Users, and those of them who had an event; none where it is not recorded.
+    fn users_of(&self, name: &str) -> Result<Arm, String> {
+        self.among(name, "[events, users]")
+    }
+
+    /// Pairs of answers that differ, and all that were compared: of the shadow alone, which may have no requests.
+    fn pairs(&self, name: &str) -> Result<Arm, String> {
+        self.among(name, "[different, compared]")
+    }
+
+    fn among(&self, name: &str, expected: &str) -> Result<Arm, String> {
+        match self.events.get(name) {
+            None => Ok(Arm::default()),
+            Some(Events::OfUnits(events, units)) if events <= units => {
+                Ok(Arm { events: *events, units: *units })
+            }
+            Some(_) => Err(format!("events.{name}: expected {expected}")),
+        }
     }
 
     fn events_of(&self, name: &str, is_judged: bool) -> Result<Option<Arm>, String> {
@@ -222,35 +287,39 @@ impl Version {
         Ok(Some(arm))
     }
 
-    /// Pairs of answers that differ, and all that were compared: of the shadow alone, which may have no requests.
-    fn pairs(&self, name: &str) -> Result<Arm, String> {
-        match self.events.get(name) {
-            None => Ok(Arm::default()),
-            Some(Events::OfUnits(events, units)) if events <= units => {
-                Ok(Arm { events: *events, units: *units })
+    fn values_of(&self, name: &str, is_judged: bool) -> Result<Option<Sums>, String> {
+        match self.values.get(name) {
+            Some((count, sum, squares)) => {
+                Sums::recorded(*count, *sum, *squares).map(Some).ok_or_else(|| {
+                    format!("values.{name}: no values from 0 to 1 have this sum and sum of squares")
+                })
             }
-            Some(_) => Err(format!("events.{name}: expected [different, compared]")),
+            None if self.requests > 0 && is_judged => Err(format!("values: {name} is judged but missing")),
+            None => Ok(Some(Sums::default())),
         }
     }
 
     fn durations_of(&self, signal: &Signal, is_judged: bool) -> Result<Option<Histogram>, String> {
-        let (name, buckets) = (signal.name, self.latency_ms.as_ref().filter(|_| signal.id == LATENCY.id));
+        let (field, buckets) = match signal.id == LATENCY.id {
+            true => ("latency_ms".to_owned(), self.latency_ms.as_ref()),
+            false => (format!("durations_ms.{}", signal.name), self.durations_ms.get(signal.name)),
+        };
         let Some(buckets) = buckets else {
             let is_missing = self.requests > 0 && is_judged;
             return if is_missing {
-                Err(format!("{name}_ms is judged but missing"))
+                Err(format!("{field} is judged but missing"))
             } else {
                 Ok(Some(Histogram::default()))
             };
         };
         let mut durations = Histogram::default();
         for (index, (edge, answers)) in buckets.iter().enumerate() {
-            let bucket = bucket(*edge).map_err(|problem| format!("{name}_ms[{index}]: {problem}"))?;
+            let bucket = bucket(*edge).map_err(|problem| format!("{field}[{index}]: {problem}"))?;
             durations.add(bucket, *answers);
         }
         let answers = durations.total();
         if answers > self.requests {
-            return Err(format!("{name}_ms: {answers} answers are over the {} requests", self.requests));
+            return Err(format!("{field}: {answers} answers are over the {} requests", self.requests));
         }
         Ok(Some(durations))
     }

@@ -1,3 +1,10 @@
+use changeover::analysis::tick::Tick;
+use changeover::model::{Arm, Pair};
+use changeover::signal::catalog;
+use changeover::signal::histogram::{self, Histogram};
+use changeover::signal::sums::{Fraction, Sums};
+use changeover::signal::tally::{Counts, Tally};
+
 use super::*;
 use crate::envoy::Findings;
 
@@ -164,7 +171,7 @@ fn first_events_of_users_are_judged_by_the_known_share() {
     assert_eq!(found, expected);
 
     let line = r#"{"tick": 1, "weights": {"green": 5}, "versions": {"green": {"requests": 5, "events": {"error_rate": 0, "first_requests": 3}}}}"#;
-    assert_eq!(problem(&config, line), "f:1: versions.green.events.first_requests: expected [failed, users]");
+    assert_eq!(problem(&config, line), "f:1: versions.green.events.first_requests: expected [events, users]");
     let config = config.replace("error_rate}", "latency}");
     let line = |events: &str| {
         format!(
@@ -236,7 +243,7 @@ fn errors_name_file_line_and_field() {
         ),
         (
             &good.replace("\"requests\": 5,", "\"requests\": 5, \"sums\": {},"),
-            "f:1: unknown field `sums`, expected one of `requests`, `events`, `latency_ms` at column ",
+            "f:1: unknown field `sums`, expected one of `requests`, `events`, `latency_ms`, `durations_ms`, `values` at column ",
         ),
         (
             &good.replace("\"green\": 5", "\"grey\": 5"),
@@ -305,4 +312,133 @@ fn the_rollout_is_chosen_by_name_or_because_it_is_the_only_one() {
     let unjudged = CONFIG.replace("  analysis: {metrics: [{name: error_rate}]}\n", "");
     let nothing = "nothing to judge; expected a rollout with a candidate and `analysis`";
     assert_eq!(choose(&unjudged, Some("a")), Err(nothing.into()));
+}
+
+/// What is judged of answers besides events: means and times to the first token.
+const BY_TOKENS: &str =
+    "{name: error_rate}, {name: output.tokens}, {name: latency.first_token, quantiles: [0.5]}";
+
+fn by_tokens() -> String {
+    CONFIG
+        .replace("{name: error_rate}", BY_TOKENS)
+        .replace("  steps", "  payload: {protocol: openai}\n  steps")
+}
+
+/// Answers of so many tokens, as the filter adds them up.
+fn tokens(counts: impl IntoIterator<Item = u32>) -> Sums {
+    let mut sums = Sums::default();
+    for count in counts {
+        sums.add(catalog::Scale::Logarithmic.fraction(f64::from(count)).unwrap());
+    }
+    sums
+}
+
+/// Sums as a recording has them.
+fn recorded(sums: Sums) -> String {
+    let one = f64::from(Fraction::ONE);
+    format!("[{}, {}, {}]", sums.count, sums.sum() * one, sums.squares() * one * one)
+}
+
+#[test]
+fn means_and_durations_of_a_recording_are_what_the_judge_has_seen() {
+    let mut replay = replay(&by_tokens());
+    let of_version = |requests: u64, sums: Sums, slow: u64| {
+        let mut durations = Histogram::default();
+        durations.add(histogram::bucket(3_900_000), requests - slow);
+        durations.add(histogram::bucket(7_900_000), slow);
+        let error_rate = Tally::Event(Arm { events: 1, units: requests });
+        let tallies = vec![
+            (catalog::ERROR_RATE.id, error_rate),
+            (catalog::OUTPUT_TOKENS.id, Tally::Mean(sums)),
+            (catalog::FIRST_TOKEN.id, Tally::Duration(durations.into())),
+        ];
+        let line = format!(
+            r#"{{"requests": {requests}, "events": {{"error_rate": 1}}, "values": {{"output.tokens": {}}},
+                "durations_ms": {{"latency.first_token": [[4, {}], [8, {slow}]]}}}}"#,
+            recorded(sums),
+            requests - slow
+        );
+        (Counts { requests, tallies, ..Counts::default() }, line)
+    };
+    let mut recording = String::new();
+    let mut judge = Judge::default();
+    judge.redefine(&replay.rules);
+    judge.begin_step(&replay.rules, 1);
+    for number in 1..=40 {
+        let (blue, blues) = of_version(95, tokens((0..95).map(|n| 20 + n % 30)), 9);
+        let (green, greens) = of_version(5, tokens((0..5).map(|n| 60 + 7 * n)), 1);
+        let versions = format!(r#"{{"blue": {blues}, "green": {greens}}}"#).replace('\n', " ");
+        let line = format!(r#"{{"tick": {number}, "weights": {{"green": 5}}, "versions": {versions}}}"#);
+        let seen = Tick { number, share: Some(0.05), counts: Pair::new(green, blue), ..Tick::default() };
+        let (tick, firsts, _) =
+            recording::read(&line).and_then(|line| line.tick(&replay.program, &replay.rules)).unwrap();
+        assert_eq!((tick.number, tick.share, firsts), (seen.number, seen.share, None));
+        for (side, counts) in seen.counts.iter() {
+            let found = |signal| tick.counts[side].tally(signal);
+            assert!(counts.tallies.iter().all(|(signal, tally)| found(*signal) == Some(tally)), "{tick:?}");
+        }
+        judge.close_with(&seen, None, &replay.rules, number + 1);
+        recording.push_str(&(line + "\n"));
+    }
+    let (found, due) = answers(&mut replay, &recording);
+    assert!(due, "twice as many tokens: {found}");
+    let last: Vec<&str> = found.lines().rev().take(4).collect();
+    let reading = judge.reading();
+    for (value, line) in reading.metrics.into_iter().chain([reading.all]).zip(last.into_iter().rev()) {
+        assert!(line.contains(&format!("\"log10_e\":{:?},", logarithm(value))), "{value}: {line}");
+    }
+}
+
+#[test]
+fn first_observations_of_users_are_judged_by_their_sums() {
+    let config = by_tokens().replace("output.tokens}", "output.tokens}, {name: output.null, max: 0.05}");
+    let config = config.replace(", {name: latency.first_token, quantiles: [0.5]}", "");
+    let config = config.replace("  steps", "  session_affinity: {header: x-user-id}\n  steps");
+    let line = |number: u64, candidate: Sums, null: u64| {
+        format!(
+            r#"{{"tick": {number}, "weights": {{"green": 5}}, "versions": {{
+            "blue": {{"requests": 95, "events": {{"error_rate": 0, "output.null": 0, "output.null.max": [0, 95]}}, "values": {{"output.tokens": {}}}}},
+            "green": {{"requests": 5, "events": {{"error_rate": 0, "output.null": {null}, "output.null.max": [{null}, 5]}}, "values": {{"output.tokens": {}}}}}}}}}"#,
+            recorded(tokens([20; 95])),
+            recorded(candidate)
+        )
+        .replace('\n', " ")
+            + "\n"
+    };
+    let run = |tokens_of_green: u32, null: u64| {
+        let lines: String = (1..=60).map(|n| line(n, tokens([tokens_of_green; 5]), null)).collect();
+        answers(&mut replay(&config), &lines)
+    };
+    let (found, due) = run(20, 0);
+    assert!(!due, "{found}");
+    let (found, due) = run(60, 0);
+    assert!(due, "{found}");
+    let last = |found: &str, metric: &str| {
+        let of_metric = |line: &&str| line.contains(&format!("\"{metric}\""));
+        found.lines().rfind(of_metric).unwrap().to_owned()
+    };
+    assert!(
+        last(&found, "output.null.max").contains("\"log10_e\":-"),
+        "no null is within the bound: {found}"
+    );
+    let (found, due) = run(20, 2);
+    assert!(due && !last(&found, "output.null.max").contains("\"log10_e\":-"), "{found}");
+}
+
+#[test]
+fn sums_that_no_values_have_are_a_mistake() {
+    let good = r#"{"tick": 1, "weights": {"green": 5}, "versions": {"green": {"requests": 5, "events": {"error_rate": 0}, "values": {"output.tokens": [5, 65536, 65536]}}}}"#;
+    let config = CONFIG.replace("{name: error_rate}", "{name: error_rate}, {name: output.tokens}");
+    let config = config.replace("  steps", "  payload: {protocol: openai}\n  steps");
+    assert_eq!(
+        problem(&config, good),
+        "f:1: versions.green.values.output.tokens: no values from 0 to 1 have this sum and sum of squares"
+    );
+    let second = good.replace("65536, 65536", "65536, 4294967296");
+    let missing = second.replace(r#", "values": {"output.tokens": [5, 65536, 4294967296]}"#, "");
+    let missing = missing.replace("\"tick\": 1", "\"tick\": 2");
+    assert_eq!(
+        problem(&config, &format!("{second}\n{missing}")),
+        "f:2: versions.green.values: output.tokens is judged but missing"
+    );
 }
