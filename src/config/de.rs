@@ -70,6 +70,14 @@ impl de::Error for Error {
         Self(Box::new(Told { path: None, message: message.to_string() }))
     }
 
+    // Every field of every type has its own call of these: they stand in the module once.
+
+    #[inline(never)]
+    fn duplicate_field(field: &'static str) -> Self {
+        Self::custom(format_args!("`{field}` is there twice"))
+    }
+
+    #[inline(never)]
     fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
         Self::custom(format_args!("found {}, expected {expected}", Found(found)))
     }
@@ -78,10 +86,12 @@ impl de::Error for Error {
         Self::invalid_type(found, expected)
     }
 
+    #[inline(never)]
     fn unknown_variant(found: &str, expected: &'static [&'static str]) -> Self {
         Self::custom(format_args!("found {}, expected one of: {}", Shown(found), expected.join(", ")))
     }
 
+    #[inline(never)]
     fn unknown_field(_: &str, expected: &'static [&'static str]) -> Self {
         Self::custom(format_args!("unknown field; known here: {}", expected.join(", ")))
     }

@@ -4,7 +4,7 @@
 //! comes back to the root that made it, and the stream is gone by then. The stream wakes a root by a queue of this VM.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use super::calls::{self, Body, Headers};
@@ -35,7 +35,7 @@ pub(super) struct Shadows {
     /// To be sent, oldest first.
     waiting: RefCell<VecDeque<Pair>>,
     /// Sent, by the number that Envoy gave the callout.
-    open: RefCell<BTreeMap<u32, Open>>,
+    open: RefCell<HashMap<u32, Open>>,
     /// Bytes that all copies hold.
     held: Rc<Cell<usize>>,
     /// Whether pairs were compared whose figures are not shown yet.
