@@ -106,7 +106,7 @@ test-clients: $(WASM) $(TEST_BUILD) $(ENVOY) target/clients/.ready ## Payload me
 test-examples: target/venv/.ready ## The example model servers and the demo's own parts
 	for folder in models demo; do target/venv/bin/python -m unittest discover --start-directory examples/$$folder || exit 1; done
 
-test-compose: $(WASM) $(CLI) ## The command line's image, and the compose examples word by word as their READMEs say (needs docker)
+test-compose: $(WASM) $(CLI) $(ETCD) ## The command line's image, and the compose examples word by word as their READMEs say (needs docker)
 	$(PYTHON) tests/compose/run.py
 
 bench: $(WASM) $(IDLE) $(FETCH) $(CLOCK) $(ENVOY) $(BASELINE) ## What the filter costs (ROUNDS=30: more of them; BASE=commit: beside another build; ONLY=bodies: payloads alone)

@@ -53,6 +53,8 @@ pub struct Fleet {
     pub problems: Vec<String>,
     /// Rollouts that were changed here and not in the store yet.
     pub unstored: Vec<String>,
+    /// The store's revision of the newest record that this Envoy has; 0 as long as it has none.
+    pub revision: u64,
     /// The members as the leader sees them.
     pub members: Vec<Member>,
 }
@@ -65,6 +67,8 @@ pub struct Member {
     pub member: String,
     /// Whether what it counts is used.
     pub counted: bool,
+    /// The store's revision up to which it follows all records, as it last reported.
+    pub revision: u64,
     /// Milliseconds by which its clock is ahead of the median.
     pub clock_ahead_ms: i64,
     /// Alike for members with the same rollouts; empty as long as it is not known.
@@ -80,6 +84,7 @@ impl Fleet {
         let member = |member: &Seen| Member {
             member: member.life.name(),
             counted: member.left_out.is_none(),
+            revision: member.followed,
             clock_ahead_ms: member.ahead,
             configuration: match member.configuration {
                 0 => String::new(),
@@ -95,6 +100,7 @@ impl Fleet {
             alone: fleet.is_away,
             problems: fleet.problems(),
             unstored: fleet.unstored.clone(),
+            revision: fleet.followed,
             members: fleet.members.iter().map(member).collect(),
         }
     }

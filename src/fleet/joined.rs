@@ -5,7 +5,7 @@ use super::store::known::Made;
 use super::store::member::{Member, Settings};
 use super::store::values::Life;
 use super::store::view::View;
-use crate::rollout::change::NotChanged;
+use crate::rollout::change::{Change, NotChanged};
 use crate::rollout::command::{Command, Refused};
 use crate::rollout::record::{Clock, Record};
 
@@ -78,17 +78,31 @@ pub fn uses_shared_clock(shared: &impl Shared) -> bool {
     shared::read(shared, &clock_key()).unwrap_or(false)
 }
 
-/// Refuses what may not be done while the store is away: nothing moves up.
+/// Refuses what cannot be stored: while the store is away nothing moves up, and where another version of this software
+/// writes the record, a candidate can only be taken back.
 ///
 /// # Errors
-/// The store is away, and the command does not take back.
-pub fn refuse_while_away(
+/// It cannot be stored, and the command does not take back.
+pub fn refuse_unstorable(
     shared: &impl Shared,
     record: &Record,
-    command: &Command,
+    change: &Change,
     clock: Clock,
 ) -> Result<(), NotChanged> {
-    let Some(view) = view(shared).filter(|view| view.is_away) else { return Ok(()) };
+    let Some(view) = view(shared) else { return Ok(()) };
+    let command = &change.command;
+    if !view.is_away {
+        let is_foreign = view.foreign.contains(&change.rollout);
+        return match command {
+            Command::Abort | Command::Trip(_) => Ok(()),
+            _ if is_foreign => Err(NotChanged::Refused(Refused(
+                "another version of this software writes the record in the store: only abort is obeyed here; \
+                 send the command to an Envoy of that version"
+                    .to_owned(),
+            ))),
+            _ => Ok(()),
+        };
+    }
     let takes_back = match command {
         Command::Abort | Command::Pause | Command::Trip(_) => true,
         Command::Switch { active } => *active == record.program.stable,

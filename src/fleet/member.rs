@@ -445,7 +445,7 @@ impl Member {
         let rollout = Rc::new(series::Rollout { name, labels });
         let mut cached = Cached::<Record>::read(shared, &key).map_err(|_| NotChanged::Unknown)?;
         if self.fleet.is_some() {
-            joined::refuse_while_away(shared, &cached.value, &change.command, clock)?;
+            joined::refuse_unstorable(shared, &cached.value, change, clock)?;
         }
         let mut is_noted = false;
         for _ in 0..TRIES {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Follows the READMEs of the compose examples word by word, and compares what they promise with what happens.
 
-    run.py [EXAMPLE…]      canary, blue-green, shadow, payload-metrics
+    run.py [EXAMPLE…]      canary, blue-green, shadow, payload-metrics, fleet
 
 Every line behind a `$ ` in a ```console block is run; the lines below it are what must come out, literally. (A
 command without lines below it only has to succeed.) Runs in a copy, so that no file of the repository changes.
@@ -16,9 +16,10 @@ import tempfile
 import threading
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-EXAMPLES = ["canary", "blue-green", "shadow", "payload-metrics"]
+EXAMPLES = ["canary", "blue-green", "shadow", "payload-metrics", "fleet"]
 IMAGES = ["envoyproxy/envoy:v1.40.0", "python:3.11-slim"]
 DEADLINE = 300  # seconds for one command; the models install scikit-learn when they start
+ETCD = "quay.io/coreos/etcd:v3.4.23"
 STAND_INS = ROOT.parent / "shared" / "tools" / "local-images"
 
 
@@ -80,12 +81,23 @@ def follow(example, directory, compose_command):
 
 def image_answers():
     """Whether the command line's image can be built, and starts."""
-    tag = "changeover-cli:test"
+    version = re.search(r'^version = "(.*)"', (ROOT / "Cargo.toml").read_text(), re.M).group(1)
+    tag = f"changeover-cli:{version}"
     build = ["docker", "build", "--quiet", "--file", "Dockerfile.cli", "--tag", tag, "."]
     if not works("env", "-C", ROOT, *build):
         return False
     said = subprocess.run(["docker", "run", "--rm", tag, "--version"], capture_output=True, text=True, check=False)
     return said.stdout.startswith("changeover ")
+
+
+def etcd_is_there():
+    """The image of etcd; where it cannot be pulled, Debian's etcd in a stand-in of its name."""
+    if works("docker", "image", "inspect", ETCD) or works("docker", "pull", "--quiet", ETCD):
+        return True
+    programs = ROOT / "target" / "etcd" / "usr" / "bin"
+    dockerfile = "FROM debian:bookworm-slim\nCOPY etcd etcdctl /usr/local/bin/\nCMD [\"etcd\"]\n"
+    build = ["docker", "build", "--quiet", "--tag", ETCD, "--file", "-", programs]
+    return subprocess.run(build, input=dockerfile, text=True, stdout=subprocess.DEVNULL, check=False).returncode == 0
 
 
 def main():
@@ -94,7 +106,7 @@ def main():
     if not (command and works("docker", "info")):
         print("compose examples: SKIPPED, there is no docker with compose here")
         return 1 if os.environ.get("CI") else 0
-    if not sys.argv[1:] and not image_answers():
+    if (not sys.argv[1:] or "fleet" in examples) and not image_answers():
         print("Dockerfile.cli: FAILED, its image does not say its version")
         return 1
     if not all(works("docker", "image", "inspect", image) or works("docker", "pull", "--quiet", image) for image in IMAGES):
@@ -102,6 +114,9 @@ def main():
             print("compose examples: SKIPPED, no image can be pulled here")
             return 1 if os.environ.get("CI") else 0
         subprocess.run([STAND_INS], check=True)
+    if "fleet" in examples and not etcd_is_there():
+        print("examples/fleet: FAILED, there is no image of etcd")
+        return 1
     for example in examples:
         print(f"examples/{example}", flush=True)
         with tempfile.TemporaryDirectory() as directory:

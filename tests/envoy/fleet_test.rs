@@ -1,6 +1,7 @@
 //! Several Envoys that share their rollouts through a real etcd.
 
 use std::net::SocketAddr;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -51,7 +52,14 @@ async fn a_release_is_one_for_all_envoys_and_outlives_each_of_them() {
     let load = Load::to(envoys[0].address()).per_second(50.0).start();
     assert_eq!(etcd.keys("/changeover/shop/r/").len(), 1, "one record");
     // A command at one is obeyed by all.
-    assert_eq!(post(&envoys[1], "/v1/rollouts/digits/promote").await.0, 200);
+    wait_for("all three in the fleet", async || {
+        (fleet_of(&envoys[1]).await["members"].as_array()?.len() == 3).then_some(())
+    })
+    .await;
+    let (_, said) = changeover(&envoys[1], &["promote", "digits"]);
+    assert_eq!(said, "shop: 3 of 3 Envoys follow\n");
+    let (shown, _) = changeover(&envoys[2], &["status", "digits"]);
+    assert!(shown.ends_with("fleet     shop: 3 of 3 Envoys follow\n"), "{shown}");
     for envoy in &envoys {
         wait_for_share(envoy, 75.0).await;
     }
@@ -67,6 +75,18 @@ async fn a_release_is_one_for_all_envoys_and_outlives_each_of_them() {
         wait_for_share(envoy, 0.0).await;
     }
     load.stop().await.assert_all_ok();
+}
+
+/// Runs the command line against an Envoy; returns what it prints, and what it says besides.
+fn changeover(envoy: &Envoy, arguments: &[&str]) -> (String, String) {
+    let endpoint = format!("http://{}", envoy.address_of("changeover-control"));
+    let output = Command::new(env!("CARGO_BIN_EXE_changeover"))
+        .args(arguments)
+        .args(["--endpoint", &endpoint])
+        .output()
+        .expect("it runs");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (text(output.stdout), text(output.stderr))
 }
 
 async fn fleet_of(envoy: &Envoy) -> Value {
@@ -202,4 +222,110 @@ async fn a_full_store_is_named_and_harms_no_request() {
     assert_eq!(rollout(&envoy).await["weights"]["green"], 50);
     assert!(envoy.metrics().await.sum("changeover_store_errors_total", &[("result", "full")]) > 0.0);
     load.stop().await.assert_all_ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_sleeps_and_a_store_that_restarts_repeat_no_step_and_count_nothing_twice() {
+    let (blue, green) = blue_and_green().await;
+    let mut etcd = Etcd::start().await;
+    let judged = "steps: [{set_weight: 50}, {pause: {}}], analysis: {metrics: [{name: error_rate}]}";
+    let envoys = fleet(3, &blue, &green, &etcd, judged).await;
+    let all: Vec<&Envoy> = envoys.iter().collect();
+    let leader = wait_for_leader(&all).await;
+    let one = (leader + 1) % 3;
+    let others = [&envoys[one], &envoys[(leader + 2) % 3]];
+    let revision = rollout(&envoys[one]).await["revision"].clone();
+    let load = Load::to(envoys[one].address()).per_second(30.0).start();
+    let judged_after = async |before: u64| {
+        wait_for("further requests to be judged", async || {
+            rollout(&envoys[one]).await["step"]["requests"].as_u64().filter(|requests| *requests > before)
+        })
+        .await
+    };
+    let mut judged = judged_after(0).await;
+    signal(envoys[leader].id(), "-STOP");
+    wait_for_leader(&others).await;
+    judged = judged_after(judged).await;
+    signal(envoys[leader].id(), "-CONT");
+    // The store is stopped for as long as it takes for the Envoys to act on their own, and then killed.
+    signal(etcd.id(), "-STOP");
+    wait_for("an Envoy that acts on its own", async || {
+        (fleet_of(&envoys[one]).await["alone"] == true).then_some(())
+    })
+    .await;
+    signal(etcd.id(), "-CONT");
+    judged = judged_after(judged).await;
+    etcd.kill();
+    etcd.run().await;
+    judged_after(judged).await;
+    load.stop().await.assert_all_ok();
+    let sent = green.count();
+    // What has ended is judged within a few seconds, and nothing is beyond it.
+    let judged = wait_for("all to be judged", async || {
+        rollout(&envoys[one]).await["step"]["requests"].as_u64().filter(|requests| *requests >= sent)
+    })
+    .await;
+    assert_eq!(judged, sent);
+    assert_eq!(rollout(&envoys[leader]).await["revision"], revision, "no step is repeated");
+    wait_for_leader(&all).await;
+}
+
+/// An Envoy whose store wants certificates, and how it says what is wrong with the store.
+async fn with_certificate(
+    etcd: &Etcd,
+    client: &str,
+    sds: &tempfile::TempDir,
+) -> (Envoy, (Upstream, Upstream)) {
+    let (blue, green) = blue_and_green().await;
+    let config = config(WAITING);
+    let Config::Struct(config) = config else { unreachable!() };
+    let config = Config::Struct(config.replace("etcd1", "etcd"));
+    let file = sds.path().join("sds.yaml");
+    let setup = between(&blue, &green, config).store_with_mtls(etcd.address(), client, &file).control();
+    (setup.workers(2).start().await, (blue, green))
+}
+
+async fn first_problem(envoy: &Envoy) -> String {
+    wait_for("a sentence about the store", async || {
+        Some(fleet_of(envoy).await["problems"][0].as_str()?.to_owned())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_and_a_role_for_the_fleets_keys_are_all_that_the_store_has_to_give() {
+    let etcd = Etcd::start_with_mtls("/changeover/shop/").await;
+    let sds = tempfile::tempdir().expect("a directory");
+    let (envoy, _upstreams) = with_certificate(&etcd, "client", &sds).await;
+    wait_for_share(&envoy, 50.0).await;
+    assert_eq!(post(&envoy, "/v1/rollouts/digits/promote").await.0, 200);
+    wait_for_leader(&[&envoy]).await;
+    assert_eq!(fleet_of(&envoy).await["problems"], serde_json::json!([]));
+    assert_eq!(etcd.keys("/changeover/shop/r/").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_is_too_small_is_named_and_harms_no_request() {
+    let etcd = Etcd::start_with_mtls("/changeover/other/").await;
+    let sds = tempfile::tempdir().expect("a directory");
+    let (envoy, (_blue, green)) = with_certificate(&etcd, "client", &sds).await;
+    assert_eq!(
+        first_problem(&envoy).await,
+        "the store refuses this client: its role needs to read and write the fleet's prefix"
+    );
+    assert!(envoy.metrics().await.sum("changeover_store_errors_total", &[("result", "denied")]) > 0.0);
+    Load::to(envoy.address()).send(20).await.assert_all_ok();
+    assert_eq!(green.count(), 0, "stable serves");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_of_another_authority_is_named_and_harms_no_request() {
+    let etcd = Etcd::start_with_mtls("/changeover/shop/").await;
+    let sds = tempfile::tempdir().expect("a directory");
+    let (envoy, (_blue, green)) = with_certificate(&etcd, "other-client", &sds).await;
+    let problem = first_problem(&envoy).await;
+    assert!(problem.contains("certificate"), "{problem}");
+    assert!(envoy.metrics().await.sum("changeover_store_errors_total", &[("result", "unreachable")]) > 0.0);
+    Load::to(envoy.address()).send(20).await.assert_all_ok();
+    assert_eq!(green.count(), 0, "stable serves");
 }

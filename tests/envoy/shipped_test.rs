@@ -142,6 +142,7 @@ fn the_stats_tags_are_the_same_everywhere() {
         "examples/blue-green/envoy.yaml",
         "examples/shadow/envoy.yaml",
         "examples/payload-metrics/envoy.yaml",
+        "examples/fleet/envoy.yaml",
     ] {
         assert_eq!(tags(file), snippet, "{file}");
     }

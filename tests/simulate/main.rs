@@ -10,6 +10,7 @@
 
 mod draw;
 mod envoy;
+mod fleet;
 mod parallel;
 mod people;
 mod speed;
@@ -25,12 +26,13 @@ use std::time::Instant;
 type Part = fn(&Effort) -> bool;
 
 /// All of them; with names as arguments only those.
-const PARTS: [(&str, Part); 5] = [
+const PARTS: [(&str, Part); 6] = [
     ("traps", traps::simulate),
     ("users", users::healthy),
     ("speed", speed::simulate),
     ("speed-users", users::speed),
     ("slow-users", users::beside_slow_answers),
+    ("fleet", fleet::simulate),
 ];
 
 /// How much is simulated, and how much chance is allowed for.

@@ -14,17 +14,27 @@ use crate::telemetry::ledger::Entry;
 /// The judge of one rollout.
 #[derive(Clone, Debug, Default)]
 pub struct Alone {
-    /// What was found in earlier outages, and in which attempt.
-    kept: Option<(u32, Judge)>,
+    /// What was found in earlier outages.
+    kept: Option<Kept>,
     /// The rollout as it would be with this member's counts alone. It is paused: nothing moves up.
     fork: Option<Record>,
+}
+
+/// What was found in the outages of an attempt.
+#[derive(Clone, Debug)]
+struct Kept {
+    attempt: u32,
+    judge: Judge,
+    /// The last tick that `judge` has counted.
+    closed_through: u64,
 }
 
 impl Alone {
     /// The store is there: the fleet judges again.
     pub fn end(&mut self) {
         if let Some(fork) = self.fork.take() {
-            self.kept = Some((fork.run.attempt, fork.run.judge));
+            let closed_through = fork.closed_through;
+            self.kept = Some(Kept { attempt: fork.run.attempt, judge: fork.run.judge, closed_through });
         }
     }
 
@@ -58,7 +68,7 @@ impl Alone {
 }
 
 /// The fork of a record that is judged; `None`: it is not.
-fn begin(record: &Record, members: usize, kept: Option<(u32, Judge)>, clock: Clock) -> Option<Record> {
+fn begin(record: &Record, members: usize, kept: Option<Kept>, clock: Clock) -> Option<Record> {
     let mut fork = record.clone();
     let analysis = fork.program.analysis.as_mut()?;
     #[allow(clippy::cast_precision_loss)] // hundreds
@@ -68,8 +78,10 @@ fn begin(record: &Record, members: usize, kept: Option<(u32, Judge)>, clock: Clo
         return None;
     }
     let _ = fork.command(Command::Pause, clock); // refused where nothing moves
-    if let Some((_, judge)) = kept.filter(|(attempt, _)| *attempt == record.run.attempt) {
-        fork.run.judge = judge;
+    if let Some(kept) = kept.filter(|kept| kept.attempt == record.run.attempt) {
+        fork.run.judge = kept.judge;
+        // The fleet may not have come to judge what was judged here: it is still reported.
+        fork.closed_through = fork.closed_through.max(kept.closed_through);
     }
     Some(fork)
 }

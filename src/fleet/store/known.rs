@@ -188,6 +188,14 @@ impl Known {
         self.is_unstored = true;
     }
 
+    /// Whether the candidate was taken back here, and what another version has written has no later attempt.
+    #[must_use]
+    pub fn has_taken_back(&self, standing: &Standing) -> bool {
+        self.current
+            .as_ref()
+            .is_some_and(|mine| mine.record.is_taken_back() && mine.record.run.attempt >= standing.attempt)
+    }
+
     /// The record with which the rollout begins, once the store has said that there is none.
     #[must_use]
     pub fn begin(&self, clock: Clock) -> Stored {

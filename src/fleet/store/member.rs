@@ -283,7 +283,7 @@ impl Member {
 
     /// What was reported here at this tick. Returns what this member finds on its own, where the store is away.
     pub fn tell(&mut self, known_before: u64, rollouts: Vec<(String, Vec<Entry>)>, clock: Clock) {
-        let mut told = Told { time: clock.time, known_before, rollouts: Vec::new() };
+        let mut told = Told { time: clock.time, known_before, followed: self.seen, rollouts: Vec::new() };
         for (rollout, entries) in rollouts {
             let judged = self.record(&rollout).map_or(0, |record| record.closed_through);
             let mut entries: Vec<Entry> = blocks(&entries);
@@ -351,7 +351,8 @@ impl Member {
     pub fn poll_news(&mut self) -> Vec<News> {
         let mut news = Vec::new();
         for (rollout, known) in &mut self.known {
-            if let Some(standing) = &known.foreign {
+            if let Some(standing) = known.foreign.as_ref().filter(|standing| !known.has_taken_back(standing))
+            {
                 if known.shown.as_ref() != Some(standing) {
                     known.shown = Some(standing.clone());
                     let counts = Counts::Standing(standing.clone());
@@ -510,7 +511,7 @@ impl Member {
         let mut call = Call::default();
         let told = std::mem::take(&mut self.is_told_due) && !self.known.is_empty();
         if told {
-            self.told.time = clock.time;
+            (self.told.time, self.told.followed) = (clock.time, self.seen);
             call.put.push((self.key(&format!("m/{}", self.life.name())), values::encode(&self.told)));
         }
         let configured = !self.is_configured_told && !self.known.is_empty();
@@ -588,6 +589,8 @@ impl Member {
         for (rollout, known) in &mut self.known {
             match found.remove(rollout) {
                 Some(item) if all || known.revision != Some(item.revision) || known.is_unstored => {
+                    // A member that reports nothing else soon says that it follows.
+                    self.is_told_due |= self.was_idle && known.revision != Some(item.revision);
                     known.read(Stored::decode(&item.value), item.revision, clock);
                 }
                 Some(_) => {}
@@ -905,6 +908,7 @@ impl Member {
             unreadable: names(|known| known.is_unreadable),
             foreign: names(|known| known.foreign.is_some()),
             unstored: names(|known| known.is_unstored),
+            followed: self.known.values().filter_map(|known| known.revision).max().unwrap_or(0),
             leader: self.lead_revision.filter(|revision| *revision > 0).map(|_| self.lead.life),
             members: self.lead.members.clone(),
         }

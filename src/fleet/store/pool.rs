@@ -91,6 +91,7 @@ impl Pool {
                 life: *life,
                 from,
                 ahead: ahead(one),
+                followed: one.told.as_ref().map_or(0, |told| told.followed),
                 configuration: configured.map_or(0, Configured::hash),
                 version: configured.map(|configured| configured.version.clone()).unwrap_or_default(),
                 left_out,

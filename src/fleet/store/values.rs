@@ -43,6 +43,8 @@ pub struct Told {
     pub time: u64,
     /// Of ticks before this one all arrivals are in it.
     pub known_before: u64,
+    /// The revision of the store up to which the member follows it.
+    pub followed: u64,
     /// By rollout, what has not been judged.
     pub rollouts: Vec<(String, Vec<Entry>)>,
 }
@@ -86,6 +88,8 @@ pub struct Seen {
     pub from: u64,
     /// Milliseconds by which its clock is ahead of the median.
     pub ahead: i64,
+    /// The revision of the store up to which it followed it when it last reported.
+    pub followed: u64,
     /// Tells its configuration apart; 0: not known.
     pub configuration: u64,
     /// Its version.

@@ -24,6 +24,8 @@ pub struct View {
     pub foreign: Vec<String>,
     /// Rollouts with changes that the store does not have yet.
     pub unstored: Vec<String>,
+    /// The revision of the store at which it last got a record that this member follows; 0: none yet.
+    pub followed: u64,
     /// Who leads.
     pub leader: Option<Life>,
     /// The members as the leader sees them.

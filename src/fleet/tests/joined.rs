@@ -99,3 +99,22 @@ fn an_abort_reaches_the_store_although_the_lead_of_the_envoy_has_changed_while_i
         assert_eq!(joined::pending(&shop.envoy.shared), []);
     }
 }
+
+/// What an Envoy of a fleet shares between its VMs beside the others, and what it stores.
+pub(super) fn values() -> Vec<(String, Vec<u8>)> {
+    let mut shop = Shop::open();
+    for vm in 0..2 {
+        shop.envoy.request(vm, Side::Candidate, true);
+        shop.envoy.request(vm, Side::Stable, false);
+    }
+    shop.pass(2);
+    shop.is_away = true;
+    shop.pass(8);
+    shop.envoy.command(1, Command::Abort).unwrap();
+    shop.pass(1);
+    let kinds = ["life", "pending", "clock", "fleet"].map(shared::key);
+    let shared = shop.envoy.shared.values().filter(|(key, _)| kinds.iter().any(|kind| kind == key));
+    let mut values: Vec<_> = shared.map(|(key, value)| (key.to_owned(), value.to_vec())).collect();
+    values.extend(shop.store.values.into_iter().map(|(key, (value, _))| (key, value)));
+    values
+}

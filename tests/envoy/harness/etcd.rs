@@ -17,6 +17,14 @@ pub(crate) struct Etcd {
     peer: SocketAddr,
     data: String,
     arguments: Vec<String>,
+    /// Where it answers health checks without TLS; `None`: clients need none.
+    metrics: Option<SocketAddr>,
+}
+
+/// The certificates of the tests, made by openssl for a hundred years: one authority, `etcd`, the users `root` and
+/// `changeover-envoy`, and the latter by another authority.
+pub(crate) fn certificate(name: &str) -> PathBuf {
+    root().join("tests/envoy/harness/tls/store").join(name)
 }
 
 /// A program of etcd: in the folder `ETCD_DIR`, or what `make` fetched from Debian.
@@ -40,21 +48,54 @@ impl Etcd {
 
     /// The same, with further arguments.
     pub(crate) async fn start_with(arguments: &[&str]) -> Self {
-        let mut etcd = Self {
+        let mut etcd = Self::new(arguments);
+        etcd.run().await;
+        etcd
+    }
+
+    /// Starts one that wants certificates of its clients, and gives the user `changeover-envoy` the right to read and
+    /// write the keys that begin so.
+    pub(crate) async fn start_with_mtls(prefix: &str) -> Self {
+        let mut etcd = Self::new(&["--client-cert-auth"]);
+        for (argument, name) in
+            [("--cert-file", "server.pem"), ("--key-file", "server.key"), ("--trusted-ca-file", "ca.pem")]
+        {
+            etcd.arguments.extend([argument.to_owned(), certificate(name).display().to_string()]);
+        }
+        etcd.metrics = Some(free_address());
+        etcd.run().await;
+        etcd.ctl(&["role", "add", "changeover"]);
+        etcd.ctl(&["role", "grant-permission", "changeover", "--prefix=true", "readwrite", prefix]);
+        for user in ["root", "changeover-envoy"] {
+            etcd.ctl(&["user", "add", user, "--no-password"]);
+        }
+        etcd.ctl(&["user", "grant-role", "changeover-envoy", "changeover"]);
+        etcd.ctl(&["user", "grant-role", "root", "root"]);
+        etcd.ctl(&["auth", "enable"]);
+        etcd
+    }
+
+    fn new(arguments: &[&str]) -> Self {
+        Self {
             process: None,
             dir: tempfile::tempdir().expect("a directory"),
             client: free_address(),
             peer: free_address(),
             data: "data".into(),
             arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
-        };
-        etcd.run().await;
-        etcd
+            metrics: None,
+        }
+    }
+
+    fn url(&self) -> String {
+        let scheme = if self.metrics.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.client)
     }
 
     /// Starts it again on what it has stored.
     pub(crate) async fn run(&mut self) {
-        let (client, peer) = (format!("http://{}", self.client), format!("http://{}", self.peer));
+        let (client, peer) = (self.url(), format!("http://{}", self.peer));
+        let metrics = self.metrics.map(|address| format!("--listen-metrics-urls=http://{address}"));
         let process = Command::new(program("etcd"))
             .env("ETCD_UNSUPPORTED_ARCH", std::env::consts::ARCH.replace("aarch64", "arm64"))
             .arg("--data-dir")
@@ -63,6 +104,7 @@ impl Etcd {
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", &format!("default={peer}"), "--log-level", "error"])
             .args(&self.arguments)
+            .args(metrics)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -70,7 +112,7 @@ impl Etcd {
             .expect("etcd starts");
         self.process = Some(process);
         wait_for("etcd to serve", async || {
-            let health = get(self.client, "/health").await.ok()?;
+            let health = get(self.metrics.unwrap_or(self.client), "/health").await.ok()?;
             health.text().contains("true").then_some(())
         })
         .await;
@@ -94,7 +136,11 @@ impl Etcd {
         let output = Command::new(program("etcdctl"))
             .env("ETCDCTL_API", "3")
             .env("ETCD_UNSUPPORTED_ARCH", std::env::consts::ARCH.replace("aarch64", "arm64"))
-            .args(["--endpoints", &self.client.to_string()])
+            .args(["--endpoints", &self.url()])
+            .args(self.metrics.into_iter().flat_map(|_| {
+                [("--cacert", "ca.pem"), ("--cert", "root.pem"), ("--key", "root.key")]
+                    .map(|(argument, name)| format!("{argument}={}", certificate(name).display()))
+            }))
             .args(arguments)
             .current_dir(self.dir.path())
             .output()

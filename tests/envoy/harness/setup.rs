@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::envoy::Envoy;
+use super::etcd::certificate;
 use super::upstream::Upstream;
 
 /// The top of the repository.
@@ -183,6 +184,25 @@ impl Setup {
             "typed_extension_protocol_options": {options: protocol},
             "load_assignment": {"cluster_name": "etcd1", "endpoints": [{"lb_endpoints": endpoints}]},
         });
+        self.bootstrap["static_resources"]["clusters"].as_array_mut().expect("clusters").push(cluster);
+        self
+    }
+
+    /// The shipped cluster for the store, whose client has this certificate. `sds`: a file that lives as long as Envoy.
+    pub(crate) fn store_with_mtls(mut self, endpoint: SocketAddr, client: &str, sds: &Path) -> Self {
+        let mut cluster = read_yaml("envoy/store/cluster.yaml");
+        let address = json!({"address": endpoint.ip().to_string(), "port_value": endpoint.port()});
+        cluster["load_assignment"]["endpoints"] =
+            json!([{"lb_endpoints": [{"endpoint": {"address": {"socket_address": address}}}]}]);
+        let context = &mut cluster["transport_socket"]["typed_config"]["common_tls_context"];
+        context["validation_context"]["trusted_ca"] = json!({"filename": certificate("ca.pem")});
+        let secret = &mut context["tls_certificate_sds_secret_configs"][0]["sds_config"];
+        secret["path_config_source"]["path"] = json!(sds);
+        let mut secrets = read_yaml("envoy/store/sds.yaml");
+        let tls = &mut secrets["resources"][0]["tls_certificate"];
+        tls["certificate_chain"] = json!({"filename": certificate(&format!("{client}.pem"))});
+        tls["private_key"] = json!({"filename": certificate(&format!("{client}.key"))});
+        std::fs::write(sds, secrets.to_string()).expect("a file");
         self.bootstrap["static_resources"]["clusters"].as_array_mut().expect("clusters").push(cluster);
         self
     }

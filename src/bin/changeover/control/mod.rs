@@ -3,6 +3,7 @@
 mod client;
 mod compared;
 mod draw;
+mod fleet;
 mod lines;
 mod many;
 mod screen;
@@ -221,6 +222,9 @@ pub(crate) fn run(command: &Command) -> ExitCode {
 fn ask(command: &Command, reader: Reader) -> Result<Shown, Failure> {
     let connection = command.connection();
     let mut clients = clients(connection)?;
+    if clients.len() > 1 && command.is_order() {
+        clients = fleet::one_of_each(clients);
+    }
     if clients.len() > 1 {
         return many::ask(clients, command, reader);
     }
@@ -242,7 +246,26 @@ fn ask(command: &Command, reader: Reader) -> Result<Shown, Failure> {
             let shown = answer.map(|answer| shown(&answer, connection, reader));
             Ok(Shown { status: ending.exit_status(), ..shown.unwrap_or_default() })
         }
-        command => Ok(shown(&answer(command, &client)?, connection, reader)),
+        command => {
+            let mut shown = shown(&answer(command, &client)?, connection, reader);
+            match command {
+                Command::Status { .. } if !connection.json => {
+                    if let Some(fleet) = fleet::of(&client) {
+                        shown.text += &text::write(&show::fleet(&fleet, reader.width), reader.tones);
+                    }
+                }
+                // What programs read stays as it is.
+                command if command.is_order() => {
+                    if let Some(name) = command.rollout()
+                        && let Some(sentence) = fleet::await_followers(&client, name)
+                    {
+                        eprintln!("{}", text::harmless(&sentence));
+                    }
+                }
+                _ => {}
+            }
+            Ok(shown)
+        }
     }
 }
 
@@ -316,6 +339,27 @@ impl Command {
             Self::Pause(order) | Self::Resume(order) | Self::Retry(order) => &order.target.connection,
             Self::Promote { order, .. } | Self::Weight { order, .. } | Self::Switch { order, .. } => {
                 &order.target.connection
+            }
+        }
+    }
+}
+
+impl Command {
+    /// Whether it changes something.
+    fn is_order(&self) -> bool {
+        !matches!(self, Self::Status { .. } | Self::Events { .. } | Self::Differences(_) | Self::Wait { .. })
+    }
+
+    /// The rollout that it is about; `None`: all of them.
+    fn rollout(&self) -> Option<&str> {
+        match self {
+            Self::Status { rollout, .. } | Self::Abort { rollout, .. } => rollout.as_deref(),
+            Self::Differences(target) | Self::Events { target, .. } | Self::Wait { target, .. } => {
+                Some(&target.rollout)
+            }
+            Self::Pause(order) | Self::Resume(order) | Self::Retry(order) => Some(&order.target.rollout),
+            Self::Promote { order, .. } | Self::Weight { order, .. } | Self::Switch { order, .. } => {
+                Some(&order.target.rollout)
             }
         }
     }

@@ -1,10 +1,11 @@
 //! Rollouts and events as people read them.
 
-use changeover::control::view::{Event, Evidence, Rollout, Shares};
+use changeover::control::view::{Event, Evidence, Fleet, Rollout, Shares};
 use changeover::rollout::event::Action;
 use changeover::rollout::phase::Phase;
 
 use super::draw;
+use super::fleet;
 use super::table::Table;
 use super::text::{Line, Tone, wrap};
 
@@ -87,6 +88,16 @@ pub(super) fn rollout(rollout: &Rollout, width: Option<usize>) -> Vec<Line> {
         Some(width) => lines.into_iter().map(|line| line.cut(width)).collect(),
         None => lines,
     }
+}
+
+/// The fleet that an Envoy belongs to, below what it has answered.
+pub(super) fn fleet(fleet: &Fleet, width: Option<usize>) -> Vec<Line> {
+    let mut lines = vec![Line::default()];
+    let mut name = "fleet";
+    for sentence in fleet::sentences(fleet) {
+        text(std::mem::take(&mut name), &sentence, width, &mut lines);
+    }
+    lines
 }
 
 /// What happened, two lines and more for each event.

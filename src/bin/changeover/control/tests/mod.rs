@@ -1,3 +1,4 @@
+mod fleet;
 mod many;
 mod server;
 mod wait;
@@ -171,6 +172,9 @@ fn shares_and_sides_are_sent_as_the_api_wants_them() {
     let rollout = text(&open(), &["status", "steps", "--json"]);
     let (sender, sent) = std::sync::mpsc::channel();
     let endpoint = listen(move |request| {
+        if request.path == b"/v1/fleet" {
+            return answer(404, "{}");
+        }
         sender.send((request.path.clone(), request.body.clone())).expect("somebody looks");
         answer(200, &rollout)
     });

@@ -1,0 +1,98 @@
+//! What a fleet has to say beside the answer of one Envoy: whether all members follow.
+
+use std::time::{Duration, Instant};
+
+use changeover::control::view::{Fleet, Member};
+
+use super::client::Client;
+use super::read;
+
+/// How long members have to report that they follow: a report a second, and the leader's a second later.
+const PATIENCE: Duration = if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(4) };
+/// How often to look.
+const INTERVAL: Duration = if cfg!(test) { Duration::from_millis(10) } else { Duration::from_millis(250) };
+
+/// The fleet that an Envoy belongs to; `None` without a store.
+pub(super) fn of(client: &Client) -> Option<Fleet> {
+    read(&client.get("/v1/fleet").ok()?).ok()
+}
+
+/// One Envoy of each fleet, the first that answers, and all that belong to none or do not answer: all Envoys of a fleet
+/// obey what one of them is told, and would do it once for each.
+pub(super) fn one_of_each(clients: Vec<Client>) -> Vec<Client> {
+    let fleets: Vec<Option<Fleet>> = std::thread::scope(|scope| {
+        let asked: Vec<_> = clients.iter().map(|client| scope.spawn(move || of(client))).collect();
+        asked.into_iter().map(|asked| asked.join().unwrap_or_default()).collect()
+    });
+    let mut names = Vec::new();
+    let is_first = |fleet: Option<Fleet>| {
+        let Some(fleet) = fleet else { return true };
+        let is_first = !names.contains(&fleet.name);
+        names.push(fleet.name);
+        is_first
+    };
+    let firsts: Vec<bool> = fleets.into_iter().map(is_first).collect();
+    clients.into_iter().zip(firsts).filter_map(|(client, is_first)| is_first.then_some(client)).collect()
+}
+
+/// How a fleet stands, in one sentence, and its problems.
+pub(super) fn sentences(fleet: &Fleet) -> Vec<String> {
+    let mut sentences = vec![standing(fleet, &behind(fleet, fleet.revision))];
+    sentences.extend(fleet.problems.iter().cloned());
+    sentences
+}
+
+/// Waits until all members have reported that they follow a command to a rollout. Returns what came of it, in one
+/// sentence; `None` without a store.
+pub(super) fn await_followers(client: &Client, rollout: &str) -> Option<String> {
+    let end = Instant::now().checked_add(PATIENCE);
+    let mut wanted = None;
+    loop {
+        let fleet = of(client)?;
+        let is_stored = !fleet.unstored.iter().any(|name| name == rollout);
+        if is_stored && !fleet.alone {
+            // The record has it. Later ones say nothing about this command.
+            let wanted = *wanted.get_or_insert(fleet.revision);
+            let behind = behind(&fleet, wanted);
+            if behind.is_empty() {
+                return Some(standing(&fleet, &behind));
+            }
+        }
+        if fleet.alone || end.is_none_or(|end| Instant::now() >= end) {
+            return Some(standing(&fleet, &behind(&fleet, wanted.unwrap_or(u64::MAX))));
+        }
+        std::thread::sleep(INTERVAL);
+    }
+}
+
+fn counted(fleet: &Fleet) -> impl Iterator<Item = &Member> {
+    fleet.members.iter().filter(|member| member.counted)
+}
+
+/// Members that have not reported that they follow the store up to this revision.
+fn behind(fleet: &Fleet, revision: u64) -> Vec<&str> {
+    counted(fleet).filter(|member| member.revision < revision).map(|member| member.member.as_str()).collect()
+}
+
+fn standing(fleet: &Fleet, behind: &[&str]) -> String {
+    const MOST_NAMES: usize = 5;
+    let name = &fleet.name;
+    if fleet.alone {
+        return match fleet.store_age_ms {
+            Some(age) => format!(
+                "{name}: the store has not answered for {} s: this Envoy acts on its own",
+                age / 1_000
+            ),
+            None => format!("{name}: the store has not answered yet: this Envoy acts on its own"),
+        };
+    }
+    let all = counted(fleet).count();
+    let (envoys, verb) = if all == 1 { ("Envoy", "follows") } else { ("Envoys", "follow") };
+    if behind.is_empty() {
+        return format!("{name}: {all} of {all} {envoys} {verb}");
+    }
+    let names = behind.get(..MOST_NAMES).unwrap_or(behind).join(", ");
+    let more = if behind.len() > MOST_NAMES { ", …" } else { "" };
+    let follow = all.saturating_sub(behind.len());
+    format!("{name}: {follow} of {all} {envoys} follow; not reported yet by {names}{more}")
+}

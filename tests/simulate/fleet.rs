@@ -1,0 +1,159 @@
+//! Several Envoys with one store: what all of them count is judged as one Envoy would judge it.
+
+use changeover::config::schema::Config;
+use changeover::fleet::store::member::Settings;
+use changeover::fleet::store::memory::Memory;
+use changeover::fleet::store::simulated::{Envoy, TICK};
+use changeover::model::Side;
+use changeover::rollout::program::Program;
+use fastrand::Rng;
+
+use crate::people::{People, Person};
+use crate::speed::is_near;
+use crate::table::{mark, quantile, whole};
+use crate::traps::{PLAIN, configuration};
+use crate::{Effort, parallel};
+
+/// Ticks of a run, in which nothing that is worse stays unfound.
+const LENGTH: u64 = 600;
+/// How often in a tick each member reads and writes.
+const LOOKS: u64 = 2;
+/// Ticks until a fleet has begun the rollout.
+const BEGINNING: u64 = 4;
+
+/// Requests that are spread over the members of a fleet at random.
+struct Traffic {
+    members: usize,
+    users: usize,
+    /// Rates of failures.
+    stable: f64,
+    candidate: f64,
+}
+
+/// Whether fleets are as right and as fast as one Envoy.
+pub(crate) fn simulate(effort: &Effort) -> bool {
+    let healthy = healthy(effort);
+    speed(effort) && healthy
+}
+
+fn healthy(effort: &Effort) -> bool {
+    let runs = effort.healthy_runs_of_users;
+    let expected = 0.01 * runs as f64;
+    let most = (expected + 3.0 * expected.sqrt()).floor();
+    println!(
+        "False rollbacks among {} healthy runs of {LENGTH} ticks of {} requests over the members of a fleet",
+        whole(runs as f64),
+        PLAIN.requests
+    );
+    println!("false_alarm is 0.01 for the fleet; with chance allowed for, at most {most}");
+    let mut all = true;
+    for (seed, (members, users)) in (800..).zip([(3, 0), (20, 0), (3, 2_000), (20, 2_000)]) {
+        let traffic = Traffic { members, users, stable: 0.01, candidate: 0.01 };
+        let config = config(&traffic);
+        let rolled_back =
+            parallel::runs(runs, seed, |rng| run(&traffic, &config, rng)).into_iter().flatten().count()
+                as f64;
+        let kept = rolled_back <= most;
+        println!(
+            "  {members:>2} members, {:<12} {:>4}  {:>6.2} %  {}",
+            if users > 0 { format!("{} users", whole(users as f64)) } else { "requests".into() },
+            whole(rolled_back),
+            100.0 * rolled_back / runs as f64,
+            mark(kept)
+        );
+        all &= kept;
+    }
+    println!();
+    all
+}
+
+fn speed(effort: &Effort) -> bool {
+    let runs = effort.runs_by_request * 2;
+    println!(
+        "Candidate requests of the fleet to the tick that decides, at 5 % of {} requests a tick, stable fails 1 %",
+        PLAIN.requests
+    );
+    println!("  the candidate fails │ 1 member │ 3 members │ 20 members   ({runs} runs each, medians)");
+    let mut all = true;
+    for (seed, candidate) in (820..).step_by(3).zip([0.05, 0.1, 0.5]) {
+        let medians: Vec<f64> = (seed..)
+            .zip([1, 3, 20])
+            .map(|(seed, members)| {
+                let traffic = Traffic { members, users: 0, stable: 0.01, candidate };
+                let config = config(&traffic);
+                let found = parallel::runs(runs, seed, |rng| run(&traffic, &config, rng));
+                let found: Vec<f64> =
+                    found.into_iter().map(|requests| requests.unwrap_or(f64::INFINITY)).collect();
+                quantile(&found, 0.5)
+            })
+            .collect();
+        let kept = medians.iter().all(|median| is_near(*median, medians[0], effort.tolerance_of_users));
+        println!(
+            "  {:>17} % │ {:>8} │ {:>9} │ {:>10}   {}",
+            (100.0 * candidate).round(),
+            whole(medians[0]),
+            whole(medians[1]),
+            whole(medians[2]),
+            mark(kept)
+        );
+        all &= kept;
+    }
+    println!();
+    all
+}
+
+fn config(traffic: &Traffic) -> Config {
+    configuration(&crate::world::World { users: traffic.users, ..PLAIN }, &["error_rate"])
+}
+
+/// The candidate's requests that were judged until it was rolled back; `None` if it was not.
+fn run(traffic: &Traffic, config: &Config, mut rng: Rng) -> Option<f64> {
+    let programs = [("r".to_owned(), Program::new(&config.rollouts[0]))];
+    let settings = Settings { fleet: "f".into(), period: TICK, stale_after: None };
+    let began = 1_000_000 * TICK;
+    let mut envoys: Vec<Envoy> = (0..traffic.members)
+        .map(|_| Envoy::start((rng.u64(..), began - rng.u64(..1_000) * TICK), &settings, &programs))
+        .collect();
+    let mut people = (traffic.users > 0).then(|| People::new(traffic.users, false, &mut rng));
+    let mut store = Memory::default();
+    for tick in 0..LENGTH {
+        for look in 0..LOOKS {
+            let now = began + tick * TICK + look * (TICK / LOOKS) + TICK / 4;
+            if tick >= BEGINNING {
+                let some = PLAIN.requests / LOOKS;
+                (0..some).for_each(|_| request(&mut envoys, people.as_mut(), traffic, now, &mut rng));
+            }
+            rng.shuffle(&mut envoys);
+            for envoy in &mut envoys {
+                if let Some(call) = envoy.poll(now) {
+                    let answer = store.call(&call);
+                    envoy.answer(answer, now);
+                }
+            }
+        }
+        let taken_back = envoys.iter().find(|envoy| envoy.routed["r"].is_taken_back);
+        if let Some(record) = taken_back.and_then(|envoy| envoy.member.record("r")) {
+            return Some(record.run.judge.step_requests() as f64);
+        }
+    }
+    None
+}
+
+fn request(envoys: &mut [Envoy], people: Option<&mut People>, traffic: &Traffic, now: u64, rng: &mut Rng) {
+    let envoy = rng.usize(..envoys.len());
+    let envoy = &mut envoys[envoy];
+    let share = envoy.routed["r"].share.basis_points();
+    let anybody = &mut Person { ..Person::ANYBODY };
+    let (person, bucket) = match people {
+        Some(people) => {
+            let person = people.next(rng);
+            let bucket = person.bucket;
+            (person, bucket)
+        }
+        None => (anybody, rng.u16(..10_000)),
+    };
+    let (side, rate) =
+        if bucket < share { (Side::Candidate, traffic.candidate) } else { (Side::Stable, traffic.stable) };
+    let fails = rng.f64() < rate * person.frailty;
+    envoy.request("r", side, person.name, fails, now);
+}
