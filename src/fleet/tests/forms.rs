@@ -55,13 +55,17 @@ fn eventful() -> Memory {
     fleet.shared
 }
 
+fn clear(reason: &mut Reason) {
+    if let Reason::Happened(sentence) = reason {
+        sentence.clear();
+    }
+}
+
 /// Sentences may change.
 fn without_sentences(key: &str, value: &[u8]) -> Vec<u8> {
     if key.starts_with(&shared::key("record.")) {
         let mut record: Record = postcard::from_bytes(value).unwrap();
-        if let Reason::Happened(sentence) = &mut record.run.reason {
-            sentence.clear();
-        }
+        clear(&mut record.run.reason);
         return postcard::to_allocvec(&record).unwrap();
     }
     if key.starts_with(&shared::key("journal.")) {
@@ -71,7 +75,7 @@ fn without_sentences(key: &str, value: &[u8]) -> Vec<u8> {
     }
     if key.starts_with("/changeover/f/r/") {
         let Read::Whole(mut stored) = Stored::decode(value) else { panic!("{key} is a record") };
-        stored.record.run.reason.clear();
+        clear(&mut stored.record.run.reason);
         stored.events.iter_mut().for_each(|(_, event)| event.message.clear());
         return stored.encode();
     }
