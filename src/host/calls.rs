@@ -102,6 +102,7 @@ mod imports {
             token: *mut u32,
         ) -> u32;
         pub(super) fn proxy_set_effective_context(context: u32) -> u32;
+        pub(super) fn proxy_close_stream(stream: u32) -> u32;
         pub(super) fn proxy_http_call(
             cluster: *const u8,
             cluster_size: usize,
@@ -445,6 +446,14 @@ pub(super) fn call_grpc(
 pub(super) fn set_context(context: u32) -> bool {
     // SAFETY: no memory is shared.
     unsafe { imports::proxy_set_effective_context(context) == OK }
+}
+
+/// Ends the request of the context that calls are about, wherever it stands: Envoy resets it when this callback is over.
+pub(super) fn close() {
+    // Among the ABI's streams: the request.
+    const REQUEST: u32 = 0;
+    // SAFETY: no memory is shared.
+    unsafe { imports::proxy_close_stream(REQUEST) };
 }
 
 /// Asks an upstream of Envoy's, for the root of the context that calls are about, with headers as [`pairs::write`] writes

@@ -1,7 +1,7 @@
 //! The stream context: follows one request.
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
 use super::bodies::Bodies;
@@ -56,6 +56,10 @@ struct Routed {
     served: Served,
     /// Set if the bodies are read.
     bodies: Option<Box<Bodies>>,
+    /// Its answer has begun.
+    is_answering: bool,
+    /// It was ended because its version was taken back.
+    is_drained: Cell<bool>,
     /// Set if the request is copied, to be sent to a shadow.
     copy: Option<Box<Copied>>,
     /// Set if the model server is asked for its load.
@@ -153,7 +157,8 @@ impl Stream {
         let told = version.filter(|_| settings.is_some_and(|settings| settings.tells_upstream));
         request.put(header::VERSION, told.map(|version| version.name.as_str()));
         let mirrored = drawn.as_ref().and_then(|(_, decision)| decision.mirror.as_ref());
-        let is_sent = |mirrored: &&Mirrored| mirrored.result == MirrorResult::Sent;
+        let is_sent =
+            |mirrored: &&Mirrored| matches!(mirrored.result, MirrorResult::Asked | MirrorResult::Sent);
         let compares = settings.is_some_and(|settings| settings.comparison().is_some());
         let copied_by_envoy = mirrored.filter(is_sent).filter(|_| !compares);
         let shadow = copied_by_envoy.and_then(|mirrored| version_at(mirrored.to));
@@ -201,10 +206,28 @@ impl Stream {
             body_ended: false,
             served: Served::Unknown,
             bodies,
+            is_answering: false,
+            is_drained: Cell::new(false),
             copy,
             load,
             set_cookie,
         })
+    }
+
+    /// Closes it, if an answer goes on that is to end by now. Returns whether Envoy closes it when this callback is over.
+    pub(super) fn drain(&self, number: u32, now: u64) -> bool {
+        let going_on = self.routed.as_ref().filter(|routed| routed.is_answering);
+        let Some(routed) = going_on.filter(|routed| {
+            let series = routed.loaded.series(routed.rollout, routed.version);
+            series.is_some_and(|series| series.ends_at.get() <= now)
+        }) else {
+            return false;
+        };
+        routed.is_drained.set(calls::set_context(number));
+        if routed.is_drained.get() {
+            calls::close();
+        }
+        routed.is_drained.get()
     }
 
     pub(super) fn on_request_headers(&mut self, end_of_stream: bool) {
@@ -252,6 +275,7 @@ impl Stream {
             return;
         };
         routed.may_be_grpc = end_of_stream;
+        routed.is_answering = true;
         let asked = match routed.asked {
             Some(asked) => asked,
             None => routed.ask(calls::uptime()),
@@ -345,6 +369,8 @@ impl Stream {
         let rollout = routed.loaded.plan.rollouts().get(routed.rollout);
         let outcome =
             rollout.map_or(Outcome::Aborted, |rollout| end.outcome(&rollout.failures, from_upstream));
+        // What is ended here is not the version's doing.
+        let outcome = if routed.is_drained.get() { Outcome::Aborted } else { outcome };
         let outcome = routed.served.outcome(outcome);
         if let Some(copy) = routed.copy.take() {
             let is_answered = ended && (end.flags == 0 || from_upstream());

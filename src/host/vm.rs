@@ -10,6 +10,7 @@ use std::rc::{Rc, Weak};
 use fastrand::Rng;
 
 use super::calls::{self, Metric};
+use super::drain::{Drain, Pass};
 use super::effects::Effects;
 use super::loaded::Loaded;
 use super::log;
@@ -116,6 +117,7 @@ pub(super) struct Vm {
     /// Its part in what the VMs of this Envoy do together.
     member: RefCell<Member>,
     effects: Effects,
+    pub(super) drain: Drain,
     pub(super) notices: Notices,
     store: Store,
     rng: RefCell<Rng>,
@@ -142,6 +144,7 @@ impl Vm {
             static VM: &'static Vm = Box::leak(Box::new(Vm {
                 member: RefCell::new(Member::new(calls::entropy())),
                 effects: Effects::default(),
+                drain: Drain::default(),
                 notices: Notices::default(),
                 store: Store::default(),
                 rng: RefCell::new(Rng::with_seed(calls::entropy())),
@@ -261,6 +264,13 @@ impl Vm {
         })
     }
 
+    /// A pass over the streams that are to be closed is over for this callback.
+    pub(super) fn rest(&self, pass: &Pass, root: u32) {
+        if self.drain.rest(pass, root) {
+            calls::set_tick_period(milliseconds(self.member.borrow().between_pieces()));
+        }
+    }
+
     /// Another VM says that there is something new.
     pub(super) fn look_again(&self, root: u32, queue: u32) {
         let (loaded, waiting, time) = (self.loaded(), notices::take(queue), time());
@@ -363,6 +373,7 @@ impl Vm {
         self.effects.go_on(time);
         if self.effects.weights_have_changed() {
             self.registry.set_weights(loaded.iter().flat_map(|loaded| loaded.weights()));
+            self.drain.follow(loaded);
         }
     }
 
