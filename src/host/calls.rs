@@ -169,9 +169,9 @@ pub(super) enum Body {
     Response = 1,
     /// That of the answer to a callout, while it is being handled.
     Callout = 4,
+    /// The message that a call of gRPC has brought, while it is being handled.
+    Grpc = 5,
 }
-/// The answer to a call of gRPC.
-const GRPC_ANSWER: u32 = 5;
 /// The plugin's configuration.
 const PLUGIN_CONFIGURATION: u32 = 7;
 /// WASI's clock that neither jumps nor goes back.
@@ -419,9 +419,7 @@ pub(super) fn call_grpc(
     message: &[u8],
     timeout: u32,
 ) -> Option<u32> {
-    let metadata: Vec<(&str, String)> =
-        metadata.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-    let metadata = pairs::write(&metadata);
+    let metadata = pairs::write(metadata);
     let mut token = 0;
     // SAFETY: the host reads and copies all texts before it returns, and writes one u32.
     let status = unsafe {
@@ -441,12 +439,6 @@ pub(super) fn call_grpc(
         )
     };
     (status == OK).then_some(token)
-}
-
-/// The message that a call of gRPC has brought.
-pub(super) fn grpc_answer(size: usize) -> Option<Bytes> {
-    // SAFETY: the host writes a pointer and a size.
-    bytes(|data, length| unsafe { imports::proxy_get_buffer_bytes(GRPC_ANSWER, 0, size, data, length) })
 }
 
 /// Makes further calls about another context, such as a stream that waits, from a root's callback. `false`

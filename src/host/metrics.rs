@@ -172,10 +172,10 @@ impl Series {
         }
     }
 
-    /// Shows what was compared, while there is `time`. What is left comes with the next tick.
-    fn show_compared(&self, time: &dyn Fn() -> bool) {
+    /// Shows what was compared, while there is `time`. Returns whether something is left.
+    fn show_compared(&self, time: &dyn Fn() -> bool) -> bool {
         if !self.has_compared.take() {
-            return;
+            return false;
         }
         let mut all = self.compared_shown.borrow_mut();
         for (about, labels, value) in mirrored::figures(&self.compared.borrow()) {
@@ -194,6 +194,7 @@ impl Series {
                 all.push(Shown { about, labels, id, value });
             }
         }
+        self.has_compared.get()
     }
 
     /// Shows the figures of an exchange whose bodies were read.
@@ -306,9 +307,13 @@ impl Registry {
         rollout.versions.iter().map(series).collect()
     }
 
-    /// Shows what was compared with the answers of shadows, while there is `time`.
-    pub(super) fn show_compared(&self, time: &dyn Fn() -> bool) {
-        self.series.borrow().values().for_each(|series| series.show_compared(time));
+    /// Shows what was compared with the answers of shadows, while there is `time`. Returns whether something is left.
+    pub(super) fn show_compared(&self, time: &dyn Fn() -> bool) -> bool {
+        let mut is_left = false;
+        for series in self.series.borrow().values() {
+            is_left |= series.show_compared(time);
+        }
+        is_left
     }
 
     /// Takes the weights in force over into the gauges that are shown: `in_force` names them all, and what

@@ -129,9 +129,7 @@ impl CurrentRequest {
             None => {}
         }
     }
-}
 
-impl CurrentRequest {
     /// Asks the model server for its load, unless the client does.
     fn ask_for_load(&self) -> LoadAsked {
         let (name, form) = load_report::ASK;
@@ -215,9 +213,7 @@ impl Stream {
             set_cookie,
         })
     }
-}
 
-impl Stream {
     /// Closes it, if an answer goes on that is to end by now. Returns whether Envoy closes it when this callback is over.
     pub(super) fn drain(&self, number: u32, now: u64) -> bool {
         let going_on = self.routed.as_ref().filter(|routed| routed.is_answering);
@@ -247,8 +243,7 @@ impl Stream {
         };
         self.routed = loaded.and_then(|loaded| self.route(&loaded, &request));
         if let Some(routed) = self.routed.as_mut().filter(|_| end_of_stream) {
-            routed.ask(routed.begun);
-            routed.copy.iter_mut().for_each(|copy| copy.end_request());
+            routed.end_request(routed.begun);
         }
     }
 
@@ -270,8 +265,7 @@ impl Stream {
     /// The request has come as a whole.
     pub(super) fn on_request_trailers(&mut self) {
         if let Some(routed) = &mut self.routed {
-            routed.ask(calls::uptime());
-            routed.copy.iter_mut().for_each(|copy| copy.end_request());
+            routed.end_request(calls::uptime());
         }
     }
 
@@ -320,9 +314,7 @@ impl Stream {
         routed.look_who_serves(tick_at(asked));
         routed.show_load(Headers::Response);
         let rollout = routed.loaded.plan.rollouts().get(routed.rollout);
-        let told = rollout.filter(|rollout| {
-            rollout.tells_client && !matches!(routed.served, Served::ByAnother | Served::ByNone)
-        });
+        let told = rollout.filter(|rollout| rollout.tells_client && !routed.served.is_elsewhere());
         match told.and_then(|rollout| rollout.versions.get(routed.version)) {
             Some(version) => calls::set_header(Headers::Response, header::VERSION, &version.name),
             // What an upstream says of versions is not the filter's.
@@ -385,21 +377,18 @@ impl Stream {
             self.vm.shadows.end(*copy, is_answered);
         }
         let nanoseconds = now.saturating_sub(routed.begun);
-        let tracked = routed.loaded.tracked(routed.rollout);
         let read =
             routed.bodies.take().map(|bodies| bodies.finish((asked, answered), outcome == Outcome::Ok));
         let read = read.as_ref().zip(routed.loaded.reader(routed.rollout));
-        if let (Some(Judged { ticket: Some(ticket), .. }), Some(tracked), Some((exchange, reader))) =
-            (&routed.judged, tracked, read)
-        {
-            let mut ledger = tracked.ledger.borrow_mut();
-            for (signal, observed) in reader.observations(exchange) {
-                ledger.observe(ticket, signal, observed);
-            }
-        }
         if let (Some(Judged { ticket: Some(ticket), draw }), Some(tracked), Some(rollout)) =
-            (routed.judged, tracked, rollout)
+            (routed.judged, routed.loaded.tracked(routed.rollout), rollout)
         {
+            if let Some((exchange, reader)) = read {
+                let mut ledger = tracked.ledger.borrow_mut();
+                for (signal, observed) in reader.observations(exchange) {
+                    ledger.observe(&ticket, signal, observed);
+                }
+            }
             let failed = matches!(outcome, Outcome::Error | Outcome::Unanswered);
             // Where the answer has passed as a whole its latency is counted already.
             let latency = match routed.answered {
@@ -434,6 +423,14 @@ impl Stream {
 }
 
 impl Routed {
+    /// The request has come as a whole.
+    fn end_request(&mut self, now: u64) {
+        self.ask(now);
+        if let Some(copy) = &mut self.copy {
+            copy.end_request();
+        }
+    }
+
     /// Nothing of the request is missing: the version's time begins, unless it has. Returns when it did.
     fn ask(&mut self, now: u64) -> u64 {
         if let Some(asked) = self.asked {
@@ -479,8 +476,7 @@ impl Routed {
     fn show_load(&self, headers: Headers) {
         let Some(asked) = self.load else { return };
         let Some(series) = self.loaded.series(self.rollout, self.version) else { return };
-        let is_own = !matches!(self.served, Served::ByAnother | Served::ByNone);
-        let mut is_shown = !is_own;
+        let mut is_shown = self.served.is_elsewhere();
         for name in load_report::HEADERS {
             let Some(report) = calls::header(headers, name) else { continue };
             if !std::mem::replace(&mut is_shown, true) {

@@ -132,6 +132,8 @@ pub(super) struct Vm {
     loading: RefCell<Vec<Loading>>,
     /// This VM's number and the metric that goes with it.
     config_hash: Cell<Option<(usize, u32)>>,
+    /// Whether its version is shown.
+    is_shown: Cell<bool>,
 }
 
 impl Vm {
@@ -152,6 +154,7 @@ impl Vm {
                 slots: RefCell::default(),
                 loading: RefCell::default(),
                 config_hash: Cell::new(None),
+                is_shown: Cell::new(false),
             }));
         }
         VM.with(|vm| *vm)
@@ -238,14 +241,18 @@ impl Vm {
         let (began, time) = (calls::uptime(), time());
         let is_loading = self.go_on_loading(&time);
         let loaded = self.loaded();
-        let before = self.member.borrow().number();
+        let reports = self.member.borrow().reports();
         let done = self.member.borrow_mut().tick(&mut Kv, &in_use(&loaded), clock(), &time);
-        self.show_presence(&loaded, before);
+        if self.member.borrow().reports() != reports {
+            self.show_presence(&loaded);
+        }
         self.do_all(&loaded, root, done, &time);
         self.shadows.forget_overdue();
         self.shadows.send(root, &time);
         self.shadows.report(&time);
-        self.registry.show_compared(&time);
+        if self.shadows.take_news() && self.registry.show_compared(&time) {
+            self.shadows.note_news();
+        }
         self.call_store(root);
         let took = calls::uptime().saturating_sub(began);
         ::log::debug!("tick {} took {} us", clock().tick(), took / 1_000);
@@ -371,9 +378,9 @@ impl Vm {
     }
 
     /// Shows which configuration this VM uses, once a tick. One VM speaks for all.
-    fn show_presence(&self, loaded: &[Rc<Loaded>], before: Option<usize>) {
+    fn show_presence(&self, loaded: &[Rc<Loaded>]) {
         let Some(number) = self.member.borrow().number() else { return };
-        if before.is_none() {
+        if !self.is_shown.replace(true) {
             let info = calls::define_metric(Metric::Gauge, &series::info());
             info.into_iter().for_each(|info| calls::record(info, 1));
             if number == 0 {

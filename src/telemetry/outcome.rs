@@ -438,6 +438,12 @@ impl Served {
         }
     }
 
+    /// Whether it is known that the version's cluster has not served it.
+    #[must_use]
+    pub fn is_elsewhere(self) -> bool {
+        matches!(self, Self::ByAnother | Self::ByNone)
+    }
+
     /// The outcome of a request that ended so otherwise. Without a cluster a version fails, and does not answer well.
     #[must_use]
     pub fn outcome(self, otherwise: Outcome) -> Outcome {

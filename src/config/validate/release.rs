@@ -8,7 +8,7 @@ use crate::config::report::{Path, Problems, Shown};
 use crate::config::schema::{BlueGreen, MirrorMode, Rollout, known};
 use crate::config::units::{Duration, Percent};
 use crate::model::Share;
-use crate::signal::catalog::{self, Among, Differs, Kind};
+use crate::signal::catalog::{self, Among, Differs, Kind, Role};
 
 /// Steps of one rollout.
 const MOST_STEPS: usize = 64;
@@ -261,7 +261,7 @@ fn analysis(analysis: &Analysis, rollout: &Rollout, path: &Path<'_>, problems: &
     error_when(&analysis.error_when, &path.field("error_when"), problems);
     let metrics = path.field("metrics");
     if analysis.metrics.is_empty() {
-        let example = catalog::ERROR_RATE.name;
+        let example = catalog::with_role(Role::Failed).name;
         problems.add(
             &metrics,
             format_args!("empty; expected at least one metric, such as `{{name: {example}}}`"),
