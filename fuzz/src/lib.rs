@@ -122,7 +122,7 @@ pub fn pair(input: &[u8]) {
         ignore: pointers(if how & 1 == 0 { &[] } else { &["/id", "/a/*", "/*/b/0"] }),
         unordered: pointers(if how & 2 == 0 { &[] } else { &["", "/a", "/*/*"] }),
         label: (how & 4 != 0).then(|| Pointer::new("/outputs/0/data/0").unwrap()),
-        keeps_values: how & 8 != 0,
+        samples: usize::from(how & 8 != 0),
         redact: pointers(&["/a"]),
         ..Settings::default()
     };

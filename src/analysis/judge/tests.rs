@@ -481,8 +481,14 @@ fn pairs_beside_a_baseline_are_judged_by_mcnemars_test() {
     let rules = Rules::new(&analysis, Unit::Requests, 1, Some(rules::Pairs::WithBaseline));
     let test = rules.metrics[0].tests[0];
     for (shadow, baseline) in [(0, 0), (3, 0), (0, 9), (20, 15), (40, 12)] {
-        let arm = Arm { events: shadow, units: shadow + baseline };
-        let ln = Look::Events(Pair::new(arm, Arm::default())).ln_likelihoods(&test, Pair::default());
+        let mut tick = Tick {
+            counts: Pair::new(Counts::of(&rules.signals()), Counts::of(&rules.signals())),
+            ..Tick::default()
+        };
+        *tick.counts.candidate.tally_mut(test.signal).unwrap() =
+            Tally::Event(Arm { events: shadow, units: shadow + baseline });
+        let Certainty::Certain(look) = Look::of_requests(&tick, &test, None, View::Closed) else { panic!() };
+        let ln = look.ln_likelihoods(&test, Pair::default());
         let mean = ln.iter().map(|ln| ln.exp()).sum::<f64>() / 8.0;
         let expected = crate::analysis::kernel::paired::mcnemar(shadow, baseline).exp();
         assert!((mean - expected).abs() <= 1e-9 * expected, "{shadow}, {baseline}: {mean}, {expected}");
