@@ -42,7 +42,7 @@ pub(super) fn lines(differences: &Differences, width: Option<usize>) -> Vec<Line
     if let Some(baseline) = &differences.baseline {
         say(format!("stable agrees with itself {}", baseline.agreement));
         say(format!(
-            "of {} requests with three answers, only {shadow} differs in {}, only stable's copy in {}",
+            "three answers {}; only {shadow} differs {}, only stable's copy {}",
             baseline.beside, baseline.only_shadow, baseline.only_baseline
         ));
     }
@@ -151,7 +151,7 @@ mod tests {
                 "kappa 0.980, standard error 0.010",
                 "no answer 1",
                 "stable agrees with itself 99.5 % [99.0, 99.8]",
-                "of 1980 requests with three answers, only green differs in 20, only stable's copy i…",
+                "three answers 1980; only green differs 20, only stable's copy 4",
                 "",
                 "FIELD              DIFFERS IN  PAIRS  ELEMENTS",
                 "/outputs/*/data/*  value       3      4",
