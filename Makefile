@@ -7,7 +7,7 @@ SHELL := /bin/bash
 ENVOY_VERSION ?= 1.40.0
 ENVOY_OLDEST  := 1.36.4
 # The package of 1.38.3 was built without Wasm.
-ENVOY_MATRIX  := $(ENVOY_OLDEST) 1.37.0 1.38.2 1.39.3 1.40.0
+ENVOY_MATRIX  := 1.37.0 1.38.2 1.39.3 1.40.0
 PYTHON        ?= python3
 export ENVOY_VERSION
 
@@ -96,7 +96,9 @@ test-oldest:
 	  T="--skip blue_green_test::a_ --skip breaker_test --skip control_hardening_test \
 	      --skip a_span_tag"
 
+# Envoy 1.36 refuses tags of spans that are formatted.
 test-matrix: ## test-envoy on every supported minor version of Envoy
+	$(MAKE) --no-print-directory test-envoy ENVOY_VERSION=$(ENVOY_OLDEST) T="--skip a_span_tag"
 	for version in $(ENVOY_MATRIX); do $(MAKE) --no-print-directory test-envoy ENVOY_VERSION=$$version || exit 1; done
 
 test-crds: target/crds/.ready ## The files for Istio and Envoy Gateway: every field against what the two publish

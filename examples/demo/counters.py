@@ -39,7 +39,7 @@ def mirrored(series):
     """Requests that the filter has asked Envoy to copy."""
     return sum(
         int(value) for name, labels, value in series
-        if name == "changeover_mirror_requests_total" and labels["result"] == "sent"
+        if name == "changeover_mirror_requests_total" and labels["result"] == "asked"
     )
 
 

@@ -18,7 +18,7 @@ SCRAPE = """# TYPE changeover_requests_total counter
 changeover_requests_total{rollout="digits",version="svm",class="2xx",outcome="ok"} 5
 changeover_requests_total{rollout="digits",version="svm",class="5xx",outcome="error"} 1
 changeover_requests_total{rollout="digits",version="logreg",class="2xx",outcome="ok"} 20
-changeover_mirror_requests_total{rollout="digits",version="svm",result="sent"} 3
+changeover_mirror_requests_total{rollout="digits",version="svm",result="asked"} 3
 changeover_mirror_requests_total{rollout="digits",version="svm",result="skipped_method"} 4
 changeover_output_null_total{rollout="digits",version="svm"} 2
 changeover_output_null_total{rollout="digits",version="logreg"} 1

@@ -79,7 +79,7 @@ pub fn message(protocol: Protocol, input: &[u8]) {
     assert!(seen.tensors.len() <= MAX_TENSORS && seen.choices.len() <= MAX_CHOICES);
     assert!(seen.tensors.iter().all(|tensor| tensor.name.len() <= MAX_NAME && tensor.shape.len() <= MAX_DIMENSIONS));
     let _ = (whole.is_null(), whole.is_error(), whole.is_cut());
-    seen.tensors.iter().for_each(|tensor| drop((tensor.len(), tensor.batch())));
+    seen.tensors.iter().for_each(|tensor| _ = (tensor.len(), tensor.batch()));
 }
 
 fn summary<'a>(preset: &Rc<Preset>, head: &Head, chunks: impl Iterator<Item = &'a [u8]>) -> Text {

@@ -41,6 +41,13 @@ impl<T> Contexts<T> {
         self.entries.is_empty()
     }
 
+    /// The contexts at a position and behind it, with their positions and numbers. A position is a context's as long as it
+    /// is there.
+    pub fn behind(&self, position: usize) -> impl Iterator<Item = (usize, u32, &T)> {
+        let entries = self.entries.iter().skip_while(move |(key, _)| *key < position);
+        entries.map(|(key, entry)| (key, entry.number, &entry.context))
+    }
+
     /// Adds a context. The host uses a number again only when its context is gone.
     pub fn insert(&mut self, number: u32, context: T) {
         if self.entries.len() >= self.chains.len() {

@@ -10,15 +10,16 @@ use super::evidence::{self, Evidence, RATIOS, SPLITS, rest};
 use super::kernel::ratio::Table;
 use super::look::{Certainty, Look};
 use super::promotion::NoWorse;
-use super::rules::{ERRORS, MetricRule, Rules};
+use super::rules::{FAILURES, MetricRule, Rules};
 use super::test::{Against, Test};
 use super::tick::{Tick, View};
+use super::totals::Totals;
 use super::user_set::UserSet;
 use super::users::Firsts;
 use super::warm_up::{WarmUp, Warmth};
 use super::window;
 use crate::model::{Arm, Pair, Side, Unit, real};
-use crate::signal::catalog::{self, SignalId};
+use crate::signal::catalog::{SignalId, Weight};
 use crate::signal::histogram::{Histogram, least};
 use crate::signal::sums::Sums;
 use crate::signal::tally::Tally;
@@ -37,10 +38,8 @@ pub struct Judge {
     /// Ticks of the attempt that counted.
     ticks: u64,
     metrics: Vec<MetricState>,
-    /// Metrics that were removed during the attempt: they stay in the average, with nothing found. Besides errors.
-    retired: u32,
-    /// The same of errors.
-    retired_errors: u32,
+    /// Metrics that were removed during the attempt: they stay in the average, with nothing found.
+    retired: Retired,
     /// How long stable took, over the whole run, by signal.
     stable_durations: Vec<(SignalId, Histogram)>,
     split: Evidence<SPLITS>,
@@ -60,6 +59,24 @@ struct MetricState {
     tests: Vec<TestState>,
     /// Whether it compares the versions' requests.
     is_of_inputs: bool,
+    /// Its part in the average that decides.
+    weight: Weight,
+}
+
+/// How many metrics were removed, by their weight.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Retired {
+    half: u32,
+    others: u32,
+}
+
+impl Retired {
+    fn of(&mut self, weight: Weight) -> &mut u32 {
+        match weight {
+            Weight::Half => &mut self.half,
+            Weight::Others => &mut self.others,
+        }
+    }
 }
 
 /// The evidence of one test.
@@ -70,8 +87,8 @@ struct TestState {
     /// Of a quantile: the edges, and the first tick that they apply to; the newest last.
     edges: Vec<(u64, Edges)>,
     /// What was seen in the step; until something is known of it, in the one before.
-    seen: Look,
-    /// Of a mean: the values of all ticks so far.
+    seen: Totals,
+    /// Of a mean: the values of all ticks so far, which lead to expect those of the next.
     past: Pair<Sums>,
     /// Whether it could have been judged in this run: there was something to compare.
     heard: bool,
@@ -112,22 +129,22 @@ pub enum Redefined {
 /// How sure one can be that the candidate is worse.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
-    /// The average of all metrics' e-values, in which errors have half: what decides.
+    /// The average of all metrics' e-values, by [`Weight`]: what decides.
     pub all: f64,
     /// The e-value of each metric, in the rules' order.
     pub metrics: Vec<f64>,
 }
 
 /// A metric that could not be judged yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unheard<'a> {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unheard {
     /// Its name.
-    pub metric: &'a str,
+    pub metric: String,
     /// Of a duration without an edge: how many of stable's there are, and how many are needed.
     pub durations: Option<(u64, u64)>,
 }
 
-impl std::fmt::Display for Unheard<'_> {
+impl std::fmt::Display for Unheard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.durations {
             Some((known, needed)) => write!(f, "{}: {known} of {needed} stable requests", self.metric),
@@ -144,7 +161,7 @@ pub struct Strongest<'a> {
     /// The test.
     pub test: Test,
     /// What was seen in the step, or in the one before while nothing is known of this one.
-    pub seen: Look,
+    pub seen: Totals,
     /// Of a quantile: the edges in use.
     pub edges: Option<Edges>,
 }
@@ -178,7 +195,7 @@ impl Judge {
                 changes.push(Redefined::Removed(gone.name));
                 continue;
             }
-            let retired = if is_errors(&gone) { &mut self.retired_errors } else { &mut self.retired };
+            let retired = self.retired.of(gone.weight);
             *retired = retired.saturating_add(1);
             changes.push(Redefined::Removed(gone.name));
         }
@@ -203,7 +220,7 @@ impl Judge {
     fn count_tick(&mut self, tick: &Tick) {
         self.ticks = self.ticks.saturating_add(1);
         if tick.number >= self.step.from && !std::mem::replace(&mut self.step.has_counted, true) {
-            self.tests_mut().for_each(|test| test.seen = Look::default());
+            self.tests_mut().for_each(|test| test.seen = Totals::default());
         }
     }
 
@@ -306,7 +323,8 @@ impl Judge {
         let silent = tick.counts.candidate.silent;
         self.step.answered = self.step.answered.saturating_add(requests.candidate.saturating_sub(silent));
         if let Some(promotion) = rules.promotion
-            && let Certainty::Certain(Look::Events(table)) = Look::at(tick, &ERRORS, None, View::Closed)
+            && let Certainty::Certain(look) = Look::of_requests(tick, &FAILURES, None, View::Closed)
+            && let Some(table) = look.table()
         {
             self.step.errors.add(&tick.answers_of(table), promotion.margin);
         }
@@ -352,15 +370,16 @@ impl Judge {
     pub fn reading(&self) -> Reading {
         let metrics: Vec<f64> = self.metrics.iter().map(|metric| metric.value(self.ticks)).collect();
         // Weights fall when a metric comes and stay when one goes: no change of metrics raises the average.
-        let mean = |errors: bool, retired: u32| {
+        let mean = |weight: Weight, retired: u32| {
             let judged = self.metrics.iter().zip(&metrics).filter(|(metric, _)| !metric.is_of_inputs);
-            let values = judged.filter(|(metric, _)| is_errors(metric) == errors);
+            let values = judged.filter(|(metric, _)| metric.weight == weight);
             let (sum, count) = values.fold((0.0, 0.0), |(sum, count), (_, value)| (sum + value, count + 1.0));
             let (sum, count) = (sum + f64::from(retired) * rest(self.ticks), count + f64::from(retired));
             (count > 0.0).then_some(sum / count)
         };
-        let all = match (mean(true, self.retired_errors), mean(false, self.retired)) {
-            (Some(errors), Some(others)) => f64::midpoint(errors, others),
+        let means = (mean(Weight::Half, self.retired.half), mean(Weight::Others, self.retired.others));
+        let all = match means {
+            (Some(half), Some(others)) => f64::midpoint(half, others),
             (Some(all), None) | (None, Some(all)) => all,
             (None, None) => 1.0,
         };
@@ -454,20 +473,22 @@ impl Judge {
     /// Whether as many of stable's users as of the candidate's have failed: a busy one may make the difference between
     /// requests.
     fn are_users_alike(&self) -> bool {
-        let errors = self.tests().find(|state| state.test.signal == ERRORS.signal && !state.test.is_bound());
+        let errors =
+            self.tests().find(|state| state.test.signal == FAILURES.signal && !state.test.is_bound());
         errors.is_some_and(|errors| self.newcomers.are_alike(&errors.spent))
     }
 
     /// The first metric that could not be judged in this run so far, and what it lacks.
     #[must_use]
-    pub fn unheard(&self) -> Option<Unheard<'_>> {
+    pub fn unheard(&self) -> Option<Unheard> {
         let metric = self.metrics.iter().find(|metric| !metric.tests.iter().any(|test| test.heard))?;
         let quantiles = metric.tests.iter().filter(|test| test.edges.is_empty());
         let lowest = quantiles.filter_map(|test| test.test.quantile()).min_by(f64::total_cmp);
         let signal = metric.tests.first().map(|test| test.test.signal);
         let durations = self.stable_durations.iter().find(|(known, _)| Some(*known) == signal);
         let durations = durations.map_or(0, |(_, durations)| durations.total());
-        Some(Unheard { metric: &metric.name, durations: lowest.map(|quantile| (durations, least(quantile))) })
+        let durations = lowest.map(|quantile| (durations, least(quantile)));
+        Some(Unheard { metric: metric.name.clone(), durations })
     }
 
     /// Whether something looks like a regression: too much to go on, too little to take the candidate back.
@@ -517,11 +538,6 @@ fn is_clearly_more(rate: f64, than: f64) -> bool {
     rate > (2.0 * than).max(than + 0.01)
 }
 
-/// Whether a metric is the one of errors: half of the average, however many others there are.
-fn is_errors(metric: &MetricState) -> bool {
-    metric.name == catalog::ERROR_RATE.name
-}
-
 impl MetricState {
     /// The average of its tests' e-values after tick `t`.
     #[allow(clippy::cast_precision_loss)] // a handful
@@ -532,7 +548,8 @@ impl MetricState {
 
     fn new(rule: &MetricRule) -> Self {
         let tests = rule.tests.iter().map(|test| TestState::new(*test)).collect();
-        Self { name: rule.name.clone(), definition: rule.definition, tests, is_of_inputs: rule.is_of_inputs }
+        let MetricRule { definition, is_of_inputs, weight, .. } = *rule;
+        Self { name: rule.name.clone(), definition, tests, is_of_inputs, weight }
     }
 }
 
@@ -542,7 +559,7 @@ impl TestState {
             test,
             evidence: Evidence::default(),
             edges: Vec::new(),
-            seen: Look::default(),
+            seen: Totals::default(),
             past: Pair::default(),
             heard: false,
             users: UserSet::default(),
@@ -552,22 +569,20 @@ impl TestState {
 
     /// Adds tick `t`.
     fn add(&mut self, t: u64, tick: &Tick, view: View) {
-        match Look::at(tick, &self.test, self.edges_of(tick.number), view) {
-            Certainty::Certain(look) => {
-                self.evidence.add(t, look.ln_likelihoods(&self.test, self.past));
-                self.seen = self.seen.plus(look);
-                let units = look.units();
-                self.hear(tick, units.candidate > 0 && (self.test.is_bound() || units.stable > 0));
-                self.remember(look);
-            }
+        match Look::of_requests(tick, &self.test, self.edges_of(tick.number), view) {
+            Certainty::Certain(look) => self.add_look(t, tick, &look),
             // What is certain then is only what is left for regressions to come.
             Certainty::Open => self.evidence = Evidence::default(),
         }
     }
 
-    /// Notes the values of a tick: they lead to expect those of the next.
-    fn remember(&mut self, look: Look) {
-        if let Look::Means(sums) = look {
+    /// Adds what is seen of tick `t`.
+    fn add_look(&mut self, t: u64, tick: &Tick, look: &Look) {
+        self.evidence.add(t, look.ln_likelihoods(&self.test, self.past));
+        self.seen = self.seen.plus(look.seen);
+        let has_edges = || self.test.quantile().is_none() || self.edges_of(tick.number).is_some();
+        self.heard |= look.is_comparable && has_edges();
+        if let Totals::Means(sums) = look.seen {
             let Pair { candidate, stable } = self.past;
             self.past = Pair::new(candidate.plus(sums.candidate), stable.plus(sums.stable));
         }
@@ -576,11 +591,6 @@ impl TestState {
     /// Tick `t` shows nothing.
     fn pass_over(&mut self, t: u64) {
         self.evidence.add(t, [0.0; RATIOS.len()]);
-    }
-
-    /// Notes that it could be judged by a tick in which there was something to `compare`.
-    fn hear(&mut self, tick: &Tick, compare: bool) {
-        self.heard |= compare && (self.test.quantile().is_none() || self.edges_of(tick.number).is_some());
     }
 
     /// The newest edges that were known when the tick began.

@@ -1,6 +1,4 @@
-//! What a test sees of a tick: the one place where a tally becomes what a kernel takes.
-
-use serde::{Deserialize, Serialize};
+//! What a test sees of a tick: the one place where counts become what a kernel takes, of requests and of users.
 
 use super::edges::Edges;
 use super::evidence::{self, RATIOS};
@@ -8,25 +6,35 @@ use super::kernel::mean::{self, LAMBDAS, Moments, Tolerated};
 use super::kernel::ratio::Table;
 use super::test::{Against, Direction, Measure, Test};
 use super::tick::{Tick, View};
+use super::totals::Totals;
+use super::users::{First, Firsts};
 use crate::model::{Arm, Pair, Side};
-use crate::signal::catalog::{self, Among, Kind, Overdue, Scale, Signal};
+use crate::signal::catalog::{self, Among, BoundOn, Kind, Overdue, Scale, Signal};
 use crate::signal::sums::Sums;
 use crate::signal::tally::{Counts, Tally};
 
+pub(super) mod users;
+
 /// What a test sees of a tick.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Look {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Look {
+    /// What its kernel takes.
+    numbers: Numbers,
+    /// What people read of it.
+    pub seen: Totals,
+    /// Whether there was something to compare.
+    pub is_comparable: bool,
+}
+
+/// What a kernel takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Numbers {
     /// Events among units.
     Events(Table),
     /// Values.
     Means(Pair<Sums>),
-}
-
-/// No event among no units.
-impl Default for Look {
-    fn default() -> Self {
-        Self::Events(Table::default())
-    }
+    /// Users that had the event for the first time, each the candidate's with the probability `odds`.
+    FirstEvents { events: Pair<u64>, odds: f64 },
 }
 
 /// How certain a look is.
@@ -39,14 +47,14 @@ pub enum Certainty {
 }
 
 impl Look {
-    /// What `test` sees of a tick. `edges`: where a quantile stands; without them nothing is beyond it.
+    /// What `test` sees of a tick's requests. `edges`: where a quantile stands; without them nothing is beyond it.
     #[must_use]
-    pub fn at(tick: &Tick, test: &Test, edges: Option<Edges>, view: View) -> Certainty {
+    pub fn of_requests(tick: &Tick, test: &Test, edges: Option<Edges>, view: View) -> Certainty {
         let tally = |side: Side| tick.counts[side].tally(test.signal);
         let (Some(signal), Some(candidate), Some(stable)) =
             (catalog::by_id(test.signal), tally(Side::Candidate), tally(Side::Stable))
         else {
-            return Certainty::Certain(Self::default()); // what was not observed shows nothing
+            return Certainty::Certain(Self::of(test, Totals::default())); // what was not observed shows nothing
         };
         let tallies = Pair::new(candidate, stable);
         if matches!(signal.kind, Kind::Mean(_)) {
@@ -58,7 +66,7 @@ impl Look {
                 Tally::Mean(sums) => *sums,
                 Tally::Event(_) | Tally::Duration(_) => Sums::default(),
             });
-            return Certainty::Certain(Self::Means(sums));
+            return Certainty::Certain(Self::of(test, Totals::Means(sums)));
         }
         // The worst case is another one where less of the candidate's counts against it.
         if view != View::Closed && test.is_of_less() {
@@ -66,31 +74,48 @@ impl Look {
         }
         let arm = |side| arm(signal, (&tick.counts[side], tallies[side]), (side, edges), view);
         let table = Pair::new(arm(Side::Candidate), arm(Side::Stable));
-        // A bound is on answers. Between versions all requests are compared: who waits for an answer depends on it.
-        let is_of_answers = test.is_bound() && test.signal == catalog::ERROR_RATE.id;
-        Certainty::Certain(Self::Events(if is_of_answers { tick.answers_of(table) } else { table }))
+        // Between versions all requests are compared: how many have an answer depends on the version.
+        let is_of_answers = test.is_bound() && signal.bound == BoundOn::Answers;
+        let table = if is_of_answers { tick.answers_of(table) } else { table };
+        Certainty::Certain(Self::of(test, Totals::Events(table)))
     }
 
-    /// How many requests, users or values it is of.
+    /// What `test` sees of a tick's users, of whom this happened to `first`, and these came for the first time
+    /// (`firsts`). `odds`: the probability that a first event is the candidate's. `tick`: whose users they are.
     #[must_use]
-    pub fn units(&self) -> Pair<u64> {
-        match self {
-            Self::Events(table) => table.map(|arm| arm.units),
-            Self::Means(sums) => sums.map(|sums| sums.count),
+    pub fn of_users(tick: &Tick, test: &Test, first: &First, firsts: &Firsts, odds: f64) -> Self {
+        if test.is_of_first_observations() {
+            return Self::of(test, first.observed);
         }
+        let all = firsts.all_requests();
+        // A bound is on the first requests of a step.
+        let (numbers, events) = if test.is_bound() {
+            (Numbers::Events(firsts.requests), all.map(|arm| arm.events))
+        } else {
+            (Numbers::FirstEvents { events: first.events, odds }, first.events)
+        };
+        let arm = |side: Side| Arm { events: events[side], units: all[side].units };
+        let seen = Totals::Events(Pair::new(arm(Side::Candidate), arm(Side::Stable)));
+        Self { numbers, seen, is_comparable: tick.counts.candidate.requests > 0 }
     }
 
-    /// Both together; of different kinds the newer one.
+    /// People read what is judged.
+    fn of(test: &Test, seen: Totals) -> Self {
+        let numbers = match seen {
+            Totals::Events(table) => Numbers::Events(table),
+            Totals::Means(sums) => Numbers::Means(sums),
+        };
+        let units = seen.units();
+        let is_comparable = units.candidate > 0 && (test.is_bound() || units.stable > 0);
+        Self { numbers, seen, is_comparable }
+    }
+
+    /// The events of both sides, as they are judged; `None`: it is of something else.
     #[must_use]
-    pub fn plus(self, newer: Self) -> Self {
-        match (self, newer) {
-            (Self::Events(old), Self::Events(new)) => {
-                Self::Events(Pair::new(old.candidate.plus(new.candidate), old.stable.plus(new.stable)))
-            }
-            (Self::Means(old), Self::Means(new)) => {
-                Self::Means(Pair::new(old.candidate.plus(new.candidate), old.stable.plus(new.stable)))
-            }
-            (_, newer) => newer,
+    pub fn table(&self) -> Option<Table> {
+        match self.numbers {
+            Numbers::Events(table) => Some(table),
+            Numbers::Means(_) | Numbers::FirstEvents { .. } => None,
         }
     }
 
@@ -98,23 +123,31 @@ impl Look {
     /// ticks.
     #[must_use]
     pub fn ln_likelihoods(&self, test: &Test, past: Pair<Sums>) -> [f64; RATIOS.len()] {
-        match (self, test.against) {
-            (Self::Events(table), Against::Bound { max }) => evidence::over_bound(&table.candidate, max),
+        let (tolerate, direction) = match (test.against, self.numbers) {
+            (Against::Bound { max }, Numbers::Events(table)) => {
+                return evidence::over_bound(&table.candidate, max);
+            }
             // McNemar's test, at every moment: of pairs with one difference, each is the candidate's with one half.
-            (Self::Events(Table { candidate: Arm { events, units }, .. }), Against::Copy { tolerate }) => {
-                evidence::first_events(*events, *units, 0.5, tolerate)
+            (Against::Copy { tolerate }, Numbers::Events(Pair { candidate: Arm { events, units }, .. })) => {
+                return evidence::first_events(events, units, 0.5, tolerate);
             }
-            (Self::Events(table), Against::Stable { tolerate, direction, .. }) => {
-                // The edges of a quantile have the tolerance in them.
-                let tolerate = if test.quantile().is_some() { 1.0 } else { tolerate };
-                match direction {
-                    Direction::Up => evidence::comparison(table, tolerate),
-                    Direction::Down => {
-                        evidence::comparison(&Pair::new(table.stable, table.candidate), tolerate)
-                    }
-                }
+            (Against::Bound { .. } | Against::Copy { .. }, _) => return [0.0; RATIOS.len()],
+            // The edges of a quantile have the tolerance in them.
+            (Against::Stable { direction, .. }, _) if test.quantile().is_some() => (1.0, direction),
+            (Against::Stable { tolerate, direction, .. }, _) => (tolerate, direction),
+        };
+        match (self.numbers, direction) {
+            (Numbers::Events(table), Direction::Up) => evidence::comparison(&table, tolerate),
+            (Numbers::Events(Pair { candidate, stable }), Direction::Down) => {
+                evidence::comparison(&Pair::new(stable, candidate), tolerate)
             }
-            (Self::Means(sums), Against::Stable { tolerate, direction, .. }) => {
+            (Numbers::FirstEvents { events, odds }, Direction::Up) => {
+                evidence::first_events(events.candidate, events.total(), odds, tolerate)
+            }
+            (Numbers::FirstEvents { events, odds }, Direction::Down) => {
+                evidence::first_events(events.stable, events.total(), 1.0 - odds, tolerate)
+            }
+            (Numbers::Means(sums), direction) => {
                 let expected = past.map(|sums| Moments::from(sums).expected());
                 let tick = sums.map(Moments::from);
                 let tolerated = match test.measure {
@@ -123,7 +156,6 @@ impl Look {
                 };
                 LAMBDAS.map(|lambda| mean::differs(tick, expected, lambda, tolerated, direction))
             }
-            (Self::Means(_), Against::Bound { .. } | Against::Copy { .. }) => [0.0; RATIOS.len()],
         }
     }
 }

@@ -9,6 +9,7 @@
 //! * [`test`]: one signal, and what it is compared with;
 //! * [`tick`]: what a tick has counted, closed or still open;
 //! * [`look`]: what a test sees of a tick;
+//! * [`totals`]: what it has seen, as people read it;
 //! * [`kernel`]: what that shows of one suspected regression, as the logarithm of a likelihood ratio;
 //! * [`evidence`]: ticks added up, over many suspected regressions and over when they may have begun;
 //! * [`edges`]: the edges that make events of durations;
@@ -31,6 +32,7 @@ pub mod promotion;
 pub mod rules;
 pub mod test;
 pub mod tick;
+pub mod totals;
 pub mod user_set;
 pub mod users;
 pub mod warm_up;

@@ -8,7 +8,7 @@ use super::test::{Against, Direction, Measure, Test};
 use super::warm_up::WarmUp;
 use crate::config::release::{self, Analysis, Metric};
 use crate::model::Unit;
-use crate::signal::catalog::{self, Among, Differs, Kind, Named, Scale, SignalId};
+use crate::signal::catalog::{self, Among, Differs, Kind, Named, Role, Scale, SignalId, Weight};
 
 /// Quantiles of a duration that are compared unless the configuration names some.
 const QUANTILES: [f64; 3] = [0.5, 0.9, 0.99];
@@ -74,6 +74,8 @@ pub struct MetricRule {
     /// Whether it compares the versions' requests: a difference says nothing about the candidate, and voids what else is
     /// found.
     pub is_of_inputs: bool,
+    /// Its part in the average that decides.
+    pub weight: Weight,
 }
 
 impl Rules {
@@ -112,7 +114,7 @@ impl Rules {
     #[must_use]
     pub fn signals(&self) -> Vec<SignalId> {
         let mut signals = catalog::ids(catalog::DEFAULT);
-        signals.extend(self.pairs.map(|_| catalog::MIRROR_DISAGREEMENT.id));
+        signals.extend(self.pairs.map(|_| catalog::with_role(Role::Differs).id));
         for test in self.tests() {
             if !signals.contains(&test.signal) {
                 signals.push(test.signal);
@@ -123,8 +125,8 @@ impl Rules {
 }
 
 /// Compares how often requests fail.
-pub const ERRORS: Test = Test {
-    signal: catalog::ERROR_RATE.id,
+pub const FAILURES: Test = Test {
+    signal: catalog::with_role(Role::Failed).id,
     measure: Measure::Rate,
     against: Against::Stable { tolerate: 1.0, or_milliseconds: 0.0, direction: Direction::Up },
 };
@@ -136,24 +138,24 @@ fn fingerprint(definition: &str) -> u64 {
 /// A metric's rules: those against stable, and with `max` one against the bound, which counts as another metric.
 fn metric_rules(metric: &Metric, analysis: &Analysis, unit: Unit, pairs: Option<Pairs>) -> Vec<MetricRule> {
     let Some(named) = catalog::named(&metric.name) else { return Vec::new() }; // the validation has refused it
-    let rule = |name: String, tests: Vec<Test>| {
+    let rule = |name: String, tests: Vec<Test>, weight: Weight| {
         // Everything that decides what an event is. `Debug` of plain numbers does not change between builds of
         // one version, and a new version of this software is a new process.
         let definition = format!("{unit:?} {tests:?} {:?} {:?}", analysis.deadline, analysis.error_when);
         let is_of_inputs = named.signal.differs == Differs::Inputs;
-        MetricRule { name, definition: fingerprint(&definition), tests, is_of_inputs }
+        MetricRule { name, definition: fingerprint(&definition), tests, is_of_inputs, weight }
     };
     let compared = match (named.signal.among, pairs) {
         (Among::Pairs, Some(Pairs::WithBaseline)) => Some(compared_with_copy(metric)),
         (Among::Pairs, _) => None,
         _ => Some(compared_with_stable(&named, metric, unit)),
     };
-    let compared = compared.map(|tests| rule(metric.name.clone(), tests));
+    let compared = compared.map(|tests| rule(metric.name.clone(), tests, named.signal.weight));
     // Of pairs that do not come nothing can be said, and nothing waits for them.
     let is_observed = named.signal.among != Among::Pairs || pairs.is_some();
     let bounded = metric.max.filter(|_| is_observed).map(|max| {
         let test = Test { signal: named.id, measure: Measure::Rate, against: Against::Bound { max } };
-        rule(format!("{}.max", metric.name), vec![test])
+        rule(format!("{}.max", metric.name), vec![test], Weight::Others)
     });
     compared.into_iter().chain(bounded).collect()
 }

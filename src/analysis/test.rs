@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 pub use super::kernel::mean::Direction;
-use crate::signal::catalog::{self, Among, SignalId};
+use crate::signal::catalog::{self, Among, BoundOn, SignalId};
 
 /// One test of one signal.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,7 +78,13 @@ impl Test {
     #[must_use]
     pub fn is_of_first_observations(&self) -> bool {
         let is_mean = matches!(self.measure, Measure::Mean { .. });
-        is_mean || self.is_bound() && self.signal != catalog::ERROR_RATE.id
+        is_mean || self.is_bound() && self.bound_on() == BoundOn::Observations
+    }
+
+    /// What a bound on its signal limits a share of.
+    #[must_use]
+    pub fn bound_on(&self) -> BoundOn {
+        catalog::by_id(self.signal).map_or(BoundOn::Observations, |signal| signal.bound)
     }
 
     /// The quantile of stable's durations that it looks at.

@@ -5,8 +5,8 @@
 //! version the user had at that moment is a random draw with a known probability, for every user and however often they
 //! come. Source: `docs/analysis.md`, "Users".
 
-use super::look::Look;
 use super::test::Test;
+use super::totals::Totals;
 use crate::model::{Arm, Pair};
 
 /// Users for whom a test's event has happened, and cannot happen for the first time again.
@@ -17,7 +17,7 @@ pub struct First {
     /// All of them: a candidate's answer that is tolerated uses its user up, too.
     pub spent: Pair<u64>,
     /// Of a test of first observations: those observations.
-    pub observed: Look,
+    pub observed: Totals,
 }
 
 /// What a tick shows of users, each event of each user only the first time.

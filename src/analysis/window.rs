@@ -9,7 +9,7 @@ use super::evidence::{self, Evidence, RATIOS};
 use super::tick::{Tick, View};
 use super::users::Firsts;
 use crate::model::{Arm, Side, real};
-use crate::signal::catalog;
+use crate::signal::catalog::{self, Role};
 
 /// Requests that the old side must have answered: from fewer nothing useful follows.
 const LEAST_REQUESTS: u64 = 1_000;
@@ -44,7 +44,7 @@ pub enum NotJudged {
 /// The name of its metric in evidence and events.
 #[must_use]
 pub fn metric() -> String {
-    format!("{}.window", catalog::ERROR_RATE.name)
+    format!("{}.window", catalog::with_role(Role::Failed).name)
 }
 
 /// What a tick counts of one side alone: its requests, or where users are judged (`firsts`) each user's first one.
@@ -57,9 +57,9 @@ pub fn counted(tick: &Tick, firsts: Option<&Firsts>, side: Side, view: View) -> 
         None => {
             let counts = &tick.counts[side];
             let late = if view == View::Closed { counts.unanswered } else { 0 };
-            let failed = counts.events(&catalog::ERROR_RATE).saturating_add(late);
+            let failed = counts.events(catalog::with_role(Role::Failed)).saturating_add(late);
             let requests = Arm { events: failed, units: counts.requests };
-            (counts.without_silent(requests), counts.events(&catalog::UNANSWERED))
+            (counts.without_silent(requests), counts.events(catalog::with_role(Role::GivenUp)))
         }
     };
     answers.plus(Arm { events: given_up, units: given_up })

@@ -4,7 +4,7 @@
 //! at, and [`read`] leaves out what was found wrong and reads again until nothing new is found. It also
 //! undoes what Envoy's YAML loader does to values: a fraction arrives as a string, a bare `no` as a boolean.
 
-use std::cell::Cell;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -50,6 +50,7 @@ struct Told {
 
 impl Error {
     /// The error of something inside `path`: the innermost known place wins.
+    #[inline(never)]
     fn at(mut self, path: &Path<'_>) -> Self {
         self.0.path.get_or_insert_with(|| path.to_string());
         self
@@ -69,6 +70,14 @@ impl de::Error for Error {
         Self(Box::new(Told { path: None, message: message.to_string() }))
     }
 
+    // Every field of every type has its own call of these: they stand in the module once.
+
+    #[inline(never)]
+    fn duplicate_field(field: &'static str) -> Self {
+        Self::custom(format_args!("`{field}` is there twice"))
+    }
+
+    #[inline(never)]
     fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
         Self::custom(format_args!("found {}, expected {expected}", Found(found)))
     }
@@ -77,10 +86,12 @@ impl de::Error for Error {
         Self::invalid_type(found, expected)
     }
 
+    #[inline(never)]
     fn unknown_variant(found: &str, expected: &'static [&'static str]) -> Self {
         Self::custom(format_args!("found {}, expected one of: {}", Shown(found), expected.join(", ")))
     }
 
+    #[inline(never)]
     fn unknown_field(_: &str, expected: &'static [&'static str]) -> Self {
         Self::custom(format_args!("unknown field; known here: {}", expected.join(", ")))
     }
@@ -134,8 +145,41 @@ impl Node<'_> {
         !self.wrong.is_empty() && self.wrong.contains(&path.to_string())
     }
 
+    // What follows is the same for all types, and stands in the module once.
+
+    #[inline(never)]
     fn invalid(&self, expected: &str) -> Error {
         de::Error::invalid_type(unexpected(self.value), &expected)
+    }
+
+    #[inline(never)]
+    fn not_among(&self, what: &str, names: &[&str]) -> Error {
+        self.invalid(&format!("{what}{}", names.join(", ")))
+    }
+
+    /// A number, or a text that is one: Envoy's YAML loader makes texts of fractions.
+    #[inline(never)]
+    fn number(&self) -> Result<f64, Error> {
+        let number = match self.value {
+            Value::Number(number) => number.as_f64(),
+            Value::String(text) => text.parse().ok().filter(|number: &f64| number.is_finite()),
+            _ => None,
+        };
+        number.ok_or_else(|| self.invalid("a number"))
+    }
+
+    /// A text, or a whole number in a text's place (`release: 20261124`). Not a boolean, which is never meant.
+    #[inline(never)]
+    fn text(&self) -> Result<Cow<'_, str>, Error> {
+        Err(self.invalid(match self.value {
+            Value::String(text) => return Ok(Cow::Borrowed(text)),
+            Value::Number(number) if number.is_i64() || number.is_u64() => {
+                return Ok(Cow::Owned(number.to_string()));
+            }
+            Value::Number(_) => "a string: put it in quotes",
+            Value::Bool(_) => "a string: put it in quotes (YAML reads yes, no, on, off, y, n as booleans)",
+            _ => "a string",
+        }))
     }
 }
 
@@ -157,33 +201,12 @@ impl<'de> Deserializer<'de> for Node<'_> {
         }
     }
 
-    /// A number, or a text that is one: Envoy's YAML loader makes texts of fractions.
     fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        let number = match self.value {
-            Value::Number(number) => number.as_f64(),
-            Value::String(text) => text.parse().ok().filter(|number: &f64| number.is_finite()),
-            _ => None,
-        };
-        match number {
-            Some(number) => visitor.visit_f64(number),
-            None => Err(self.invalid("a number")),
-        }
+        visitor.visit_f64(self.number()?)
     }
 
-    /// A text, or a whole number in a text's place (`release: 20261124`). Not a boolean, which is never meant.
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        match self.value {
-            Value::String(text) => visitor.visit_str(text),
-            Value::Number(number) if number.is_i64() || number.is_u64() => {
-                visitor.visit_string(number.to_string())
-            }
-            Value::Number(_) => Err(self.invalid("a string: put it in quotes")),
-            Value::Bool(_) => {
-                Err(self
-                    .invalid("a string: put it in quotes (YAML reads yes, no, on, off, y, n as booleans)"))
-            }
-            _ => Err(self.invalid("a string")),
-        }
+        visitor.visit_str(&self.text()?)
     }
 
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -228,7 +251,7 @@ impl<'de> Deserializer<'de> for Node<'_> {
     ) -> Result<V::Value, Error> {
         match self.value {
             Value::Object(map) => visitor.visit_map(Entries::new(self, map)),
-            _ => Err(self.invalid(&format!("a map with the fields {}", fields.join(", ")))),
+            _ => Err(self.not_among("a map with the fields ", fields)),
         }
     }
 
@@ -240,7 +263,7 @@ impl<'de> Deserializer<'de> for Node<'_> {
     ) -> Result<V::Value, Error> {
         match self.value {
             Value::String(text) => visitor.visit_enum(text.as_str().into_deserializer()),
-            _ => Err(self.invalid(&format!("one of: {}", variants.join(", ")))),
+            _ => Err(self.not_among("one of: ", variants)),
         }
     }
 
@@ -260,14 +283,18 @@ impl<'de> de::SeqAccess<'de> for Elements<'_> {
     type Error = Error;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
-        for (index, value) in self.values.by_ref() {
-            let path = self.node.path.index(index);
-            if !self.node.leaves_out(&path) {
-                let element = Node { value, path: &path, ..self.node };
-                return seed.deserialize(element).map(Some).map_err(|error| error.at(&path));
-            }
-        }
-        Ok(None)
+        let Some((index, value)) = self.next() else { return Ok(None) };
+        let path = self.node.path.index(index);
+        let element = Node { value, path: &path, ..self.node };
+        seed.deserialize(element).map(Some).map_err(|error| error.at(&path))
+    }
+}
+
+impl<'a> Elements<'a> {
+    #[inline(never)]
+    fn next(&mut self) -> Option<(usize, &'a Value)> {
+        let node = self.node;
+        self.values.find(|(index, _)| !node.leaves_out(&node.path.index(*index)))
     }
 }
 
@@ -275,12 +302,30 @@ impl<'de> de::SeqAccess<'de> for Elements<'_> {
 struct Entries<'a> {
     node: Node<'a>,
     entries: map::Iter<'a>,
-    current: Cell<Option<(&'a str, &'a Value)>>,
+    current: Option<(&'a str, &'a Value)>,
 }
 
 impl<'a> Entries<'a> {
     fn new(node: Node<'a>, map: &'a Map<String, Value>) -> Self {
-        Self { node, entries: map.iter(), current: Cell::new(None) }
+        Self { node, entries: map.iter(), current: None }
+    }
+
+    /// The key of the next entry, and where it stands.
+    #[inline(never)]
+    fn next(&mut self) -> Option<(&'a str, Path<'a>)> {
+        let node = self.node;
+        let (key, value) = self.entries.find(|(key, _)| !node.leaves_out(&node.path.field(key)))?;
+        let key = key.as_str();
+        self.current = Some((key, value));
+        Some((key, node.path.field(key)))
+    }
+
+    /// The value that stands behind that key.
+    #[inline(never)]
+    fn value(&mut self) -> Result<(&'a Value, Path<'a>), Error> {
+        let (key, value) =
+            self.current.take().ok_or_else(|| de::Error::custom("a value was asked for before its key"))?;
+        Ok((value, self.node.path.field(key)))
     }
 }
 
@@ -288,22 +333,13 @@ impl<'de> de::MapAccess<'de> for Entries<'_> {
     type Error = Error;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
-        for (key, value) in self.entries.by_ref() {
-            let path = self.node.path.field(key);
-            if !self.node.leaves_out(&path) {
-                self.current.set(Some((key, value)));
-                let key: de::value::StrDeserializer<'_, Error> = key.as_str().into_deserializer();
-                return seed.deserialize(key).map(Some).map_err(|error| error.at(&path));
-            }
-        }
-        Ok(None)
+        let Some((key, path)) = self.next() else { return Ok(None) };
+        let key: de::value::StrDeserializer<'_, Error> = key.into_deserializer();
+        seed.deserialize(key).map(Some).map_err(|error| error.at(&path))
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
-        let Some((key, value)) = self.current.take() else {
-            return Err(de::Error::custom("a value was asked for before its key"));
-        };
-        let path = self.node.path.field(key);
+        let (value, path) = self.value()?;
         seed.deserialize(Node { value, path: &path, ..self.node }).map_err(|error| error.at(&path))
     }
 }

@@ -19,6 +19,9 @@ use super::report::{Path, Problems, Shown};
 use super::units::{Count, Duration, Percent, Sha256, Size};
 use crate::model::Share;
 
+/// Milliseconds for which what goes on with a version that was taken back may, unless another time is given.
+pub const DRAIN: u64 = 30_000;
+
 /// The configuration of one filter.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
@@ -184,6 +187,10 @@ pub struct Rollout {
     /// clearly more often than stable did.
     #[serde(skip_serializing_if = "Option::is_none")] // other configurations keep their hash
     pub auto_rollback_window: Option<Duration>,
+    /// When a version was taken back: what still goes on with it, such as a WebSocket or a stream of events, is closed after
+    /// this duration. At most `24h`; `0s`: never. `30s` unless given.
+    #[serde(skip_serializing_if = "Option::is_none")] // other configurations keep their hash
+    pub drain: Option<Duration>,
     /// All traffic to one of two versions, flipped at once.
     pub blue_green: Option<BlueGreen>,
     /// Compares the candidate with stable, and takes the release back when it is worse.

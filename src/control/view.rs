@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::time::rfc3339;
 use crate::analysis::kernel::agreement::Agreement;
-use crate::analysis::look::Look;
+use crate::analysis::totals::Totals;
 use crate::analysis::window;
 use crate::fleet::store::values::{Life, Seen};
 use crate::fleet::store::view::View;
@@ -318,12 +318,12 @@ pub struct Sample {
 }
 
 impl Sample {
-    fn new(samples: Look, side: Side) -> Self {
+    fn new(samples: Totals, side: Side) -> Self {
         match samples {
-            Look::Events(table) => {
+            Totals::Events(table) => {
                 Self { events: Some(table[side].events), mean: None, units: table[side].units }
             }
-            Look::Means(sums) => Self { events: None, mean: sums[side].mean(), units: sums[side].count },
+            Totals::Means(sums) => Self { events: None, mean: sums[side].mean(), units: sums[side].count },
         }
     }
 }
@@ -340,7 +340,7 @@ impl Rollout {
             release: program.release.clone(),
             attempt: run.attempt,
             phase: run.phase,
-            reason: run.reason.clone(),
+            reason: run.reason.sentence().into_owned(),
             pinned: run.is_pinned(program),
             stable: program.stable.clone(),
             candidate: program.candidate.clone(),

@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use fastrand::Rng;
 
+use super::callback::Callback;
 use super::effect::{Effect, Question};
 use super::gauges::{Existing, Gauges};
 use super::heads::{self, Closed, Names};
@@ -110,6 +111,15 @@ impl Questions {
     }
 }
 
+/// What a pass has for one rollout.
+struct Input<'a> {
+    entries: &'a [Entry],
+    /// Of ticks before this one all VMs have reported.
+    known_before: u64,
+    /// Set if its candidate may be asked whether it is ready: how many questions are left.
+    questions: Option<&'a mut usize>,
+}
+
 /// A rollout as a configuration in use has it.
 #[derive(Clone, Copy)]
 struct Configured<'a> {
@@ -119,13 +129,13 @@ struct Configured<'a> {
 
 impl Leader {
     /// Whether this VM is to lead now; written down so that no other does.
-    pub(super) fn takes_the_lead(
+    pub(super) fn takes_the_lead<S: Shared>(
         &mut self,
-        shared: &mut impl Shared,
-        (vm, serves): (VmId, bool),
-        plans: &[InUse<'_>],
-        clock: Clock,
+        callback: &mut Callback<'_, S>,
+        vm: VmId,
+        serves: bool,
     ) -> bool {
+        let (plans, clock, shared) = (callback.plans, callback.clock, &mut *callback.shared);
         self.lacks = false;
         let mut next = Lead { vm, renewed: clock.uptime, fitness: self.fitness(serves) };
         let last = shared::read::<Lead>(shared, &lead_key()).unwrap_or_default();
@@ -189,7 +199,7 @@ impl Leader {
     }
 
     /// Begins a pass.
-    pub(super) fn begin(&mut self, shared: &mut impl Shared, clock: Clock) {
+    pub(super) fn begin(&mut self, shared: &impl Shared, clock: Clock) {
         self.heed_commands(shared, clock);
         let alive = presence::alive(shared, clock.uptime);
         let reports = Merged::of(report::lately(shared, &alive, clock.tick()));
@@ -199,24 +209,20 @@ impl Leader {
 
     /// Goes on with the pass while there is `time`. Returns the version of the heads when workers must route
     /// differently.
-    pub(super) fn go_on(
-        &mut self,
-        shared: &mut impl Shared,
-        plans: &[InUse<'_>],
-        (rng, clock): (&mut Rng, Clock),
-        time: &dyn Fn() -> bool,
-        effects: &mut Vec<Effect>,
-    ) -> Option<u64> {
+    pub(super) fn go_on<S: Shared>(&mut self, callback: &mut Callback<'_, S>, rng: &mut Rng) -> Option<u64> {
         let mut pass = self.pass.take()?;
-        effects.append(&mut self.gone);
+        callback.effects.append(&mut self.gone);
         let mut changed = Vec::new();
         while let Some(led) = self.led.get_mut(pass.next) {
             pass.next = pass.next.saturating_add(1);
-            let Some(configured) = configured(plans, led.at) else { continue };
+            let Some(configured) = configured(callback.plans, led.at) else { continue };
             let entries = pass.reports.take(&led.rollout.name);
-            let known_before = pass.reports.known_before;
-            let input = (entries.as_slice(), known_before, pass.questions.of(pass.next));
-            let moved = led.step(shared, configured, input, (&mut *rng, clock), effects);
+            let input = Input {
+                entries: &entries,
+                known_before: pass.reports.known_before,
+                questions: pass.questions.of(pass.next),
+            };
+            let moved = led.step(callback, configured, input, rng);
             if !entries.is_empty()
                 && let Some(record) = &led.record
             {
@@ -224,13 +230,13 @@ impl Leader {
                 pass.closed.push(Closed { name, through, watch: record.value.watch() });
             }
             if moved && let Some(head) = led.news() {
-                heads::write(shared, &head);
+                heads::write(callback.shared, &head);
                 let noted = if led.told.is_some() { &mut changed } else { &mut self.unnoted };
                 noted.push(head.name.clone());
                 led.told = Some(head);
             }
             // A look at the clock costs as much as some rollouts that do not move.
-            if (moved || pass.next.is_multiple_of(IDLE_BETWEEN_LOOKS)) && !time() {
+            if (moved || pass.next.is_multiple_of(IDLE_BETWEEN_LOOKS)) && !(callback.time)() {
                 break;
             }
         }
@@ -238,11 +244,11 @@ impl Leader {
         if is_over {
             changed.append(&mut self.unnoted);
         }
-        let told = if changed.is_empty() { None } else { Some(heads::note(shared, &changed)) };
+        let told = if changed.is_empty() { None } else { Some(heads::note(callback.shared, &changed)) };
         if is_over {
             self.ask_from = pass.questions.next_from();
-            heads::write_closed(shared, &pass.closed);
-            self.end_pass(shared, clock);
+            heads::write_closed(callback.shared, &pass.closed);
+            self.end_pass(callback.shared, callback.clock);
         } else {
             self.pass = Some(pass);
         }
@@ -343,18 +349,19 @@ impl Led {
     }
 
     /// Moves the rollout on. Returns whether anything was done about it.
-    fn step(
+    fn step<S: Shared>(
         &mut self,
-        shared: &mut impl Shared,
+        callback: &mut Callback<'_, S>,
         configured: Configured<'_>,
-        (entries, known_before, questions): (&[Entry], u64, Option<&mut usize>),
-        (rng, clock): (&mut Rng, Clock),
-        effects: &mut Vec<Effect>,
+        input: Input<'_>,
+        rng: &mut Rng,
     ) -> bool {
+        let Input { entries, known_before, questions } = input;
         let was_known = self.record.is_some();
         if !was_known {
-            self.record = self.open(shared, configured, (&mut *rng, clock), effects);
+            self.record = self.open(callback, configured, rng);
         }
+        let (clock, shared) = (callback.clock, &mut *callback.shared);
         let Some(record) = &mut self.record else { return false };
         let is_pushed = configured.loaded_at > record.value.configured_at;
         // Before a push: it is the answer to what was asked by then.
@@ -383,7 +390,7 @@ impl Led {
                 if let Some((left, (ready, asked))) = asked {
                     *left = left.saturating_sub(1);
                     let rollout = self.rollout.name.clone();
-                    effects.push(Effect::Ask(Question { rollout, ready, asked }));
+                    callback.effects.push(Effect::Ask(Question { rollout, ready, asked }));
                 }
                 let now = record.value.run.judge.losses();
                 let dropped = [
@@ -391,18 +398,19 @@ impl Led {
                     ("users_with_event", now.1.saturating_sub(losses.1)),
                 ];
                 let dropped = dropped.into_iter().filter(|(_, count)| *count > 0);
-                effects.extend(dropped.map(|(what, count)| Effect::Dropped { what, count }));
-                happened(shared, &self.rollout, events, effects);
+                callback.effects.extend(dropped.map(|(what, count)| Effect::Dropped { what, count }));
+                happened(shared, &self.rollout, events, &mut callback.effects);
             }
         } else if was_known {
             return false;
         }
-        self.show(shared, effects);
+        self.show(callback);
         true
     }
 
     /// Shows where the rollout stands.
-    fn show(&mut self, shared: &mut impl Shared, effects: &mut Vec<Effect>) {
+    fn show<S: Shared>(&mut self, callback: &mut Callback<'_, S>) {
+        let shared = &mut *callback.shared;
         let Some(record) = &self.record else { return };
         let rollout = &self.rollout;
         if self.existing.is_none() {
@@ -410,7 +418,7 @@ impl Led {
             (self.existing, self.gauges) = (Some(existing.clone()), Gauges::taken_over(existing));
         }
         let gauges = self.gauges.update(&record.value).into_iter();
-        effects.extend(gauges.map(|(gauge, value)| Effect::Gauge {
+        callback.effects.extend(gauges.map(|(gauge, value)| Effect::Gauge {
             rollout: Rc::clone(rollout),
             gauge,
             value,
@@ -424,13 +432,13 @@ impl Led {
     }
 
     /// The rollout's record, begun if there is none.
-    fn open(
+    fn open<S: Shared>(
         &self,
-        shared: &mut impl Shared,
+        callback: &mut Callback<'_, S>,
         configured: Configured<'_>,
-        (rng, clock): (&mut Rng, Clock),
-        effects: &mut Vec<Effect>,
+        rng: &mut Rng,
     ) -> Option<Cached<Record>> {
+        let (clock, shared) = (callback.clock, &mut *callback.shared);
         let key = record_key(&self.rollout.name);
         let version = match Cached::read(shared, &key) {
             Ok(record) => return Some(record),
@@ -440,7 +448,7 @@ impl Led {
         record.configured_at = configured.loaded_at;
         record.secret = [rng.u64(1..), rng.u64(..)];
         let record = Cached::create(shared, &key, record, version)?;
-        happened(shared, &self.rollout, events, effects);
+        happened(shared, &self.rollout, events, &mut callback.effects);
         Some(record)
     }
 

@@ -1,10 +1,11 @@
 //! One VM's part.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::rc::Rc;
 
 use fastrand::Rng;
 
+use super::callback::Callback;
 use super::effect::{self, Effect};
 use super::heads;
 use super::joined::{self, Joined};
@@ -19,6 +20,7 @@ use super::store::known::Made;
 use super::store::member::Settings;
 use super::{InUse, commands, confirm, record_key};
 use crate::analysis::rules::Rules;
+use crate::model::SortedMap;
 use crate::rollout::change::{Change, NotChanged};
 use crate::rollout::command::Command;
 use crate::rollout::ready::Answer;
@@ -64,13 +66,15 @@ pub struct Member {
     /// Whether requests pass here: not on the main thread.
     serves: bool,
     /// By rollout. Those of several plugins that have the same name are one rollout.
-    tracked: BTreeMap<String, Rc<Tracked>>,
+    tracked: SortedMap<String, Rc<Tracked>>,
     /// The version of the heads that is followed.
     following: u64,
     /// The rollouts that do not follow their head: some plan has another program of them.
     behind: BTreeSet<String>,
     /// Any head may have changed, and not all have been looked at.
     catching_up: Option<CatchUp>,
+    /// How often it has reported.
+    reports: u64,
     /// The last tick that was reported, and the last in which it was tried to lead.
     reported: u64,
     led: u64,
@@ -124,10 +128,11 @@ impl Member {
             rng,
             number: None,
             serves: false,
-            tracked: BTreeMap::new(),
+            tracked: SortedMap::default(),
             following: 0,
             behind: BTreeSet::new(),
             catching_up: None,
+            reports: 0,
             reported: 0,
             led: 0,
             has_changed: false,
@@ -161,8 +166,9 @@ impl Member {
         clock: Clock,
         time: &dyn Fn() -> bool,
     ) -> (Option<Call>, Vec<Effect>) {
-        let effects = self.follow_fleet(shared, plans, clock, time);
-        (self.joined.as_mut().and_then(|joined| joined.member.poll_call(clock)), effects)
+        let mut callback = Callback::new(shared, plans, clock, time);
+        self.follow_fleet(&mut callback);
+        (self.joined.as_mut().and_then(|joined| joined.member.poll_call(clock)), callback.effects)
     }
 
     /// What became of it.
@@ -182,30 +188,23 @@ impl Member {
         let before = (joined.member.is_away(clock), joined.member.failure());
         joined.member.answer(answer, clock);
         let has_changed = before != (joined.member.is_away(clock), joined.member.failure());
-        let mut effects = self.follow_fleet(shared, plans, clock, time);
+        let mut callback = Callback::new(shared, plans, clock, time);
+        self.follow_fleet(&mut callback);
         if let (Some(joined), true) = (&mut self.joined, has_changed) {
-            self.leader.show_fleet(shared, joined, clock, &mut effects);
+            self.leader.show_fleet(&mut callback, joined);
         }
-        effects.extend(failed);
-        effects
+        callback.effects.extend(failed);
+        callback.effects
     }
 
     #[inline(never)] // in the module once
-    fn follow_fleet(
-        &mut self,
-        shared: &mut impl Shared,
-        plans: &[InUse<'_>],
-        clock: Clock,
-        time: &dyn Fn() -> bool,
-    ) -> Vec<Effect> {
-        let mut effects = Vec::new();
+    fn follow_fleet<S: Shared>(&mut self, callback: &mut Callback<'_, S>) {
         if let Some(joined) = &mut self.joined
-            && self.leader.follow_fleet(shared, plans, joined, clock, &mut effects)
+            && self.leader.follow_fleet(callback, joined)
         {
-            self.follow_and_confirm(shared, plans, time, &mut effects);
-            self.wake_others(shared, clock, false, &mut effects);
+            self.follow_and_confirm(callback);
+            self.wake_others(callback, false);
         }
-        effects
     }
 
     /// The VM's identity.
@@ -218,6 +217,12 @@ impl Member {
     #[must_use]
     pub fn number(&self) -> Option<usize> {
         self.number
+    }
+
+    /// How often the VM has reported.
+    #[must_use]
+    pub fn reports(&self) -> u64 {
+        self.reports
     }
 
     /// The VM's own randomness.
@@ -240,7 +245,7 @@ impl Member {
     pub fn tracked(&mut self, rollout: &str, rules: &Rules) -> Rc<Tracked> {
         let tracked = match self.tracked.get(rollout) {
             Some(tracked) => Rc::clone(tracked),
-            None => Rc::clone(self.tracked.entry(rollout.to_owned()).or_default()),
+            None => Rc::clone(self.tracked.get_or_insert_with(rollout.to_owned(), Rc::default)),
         };
         let mut ledger = tracked.ledger.borrow_mut();
         ledger.count_signals(rules.signals());
@@ -272,19 +277,20 @@ impl Member {
         clock: Clock,
         time: &dyn Fn() -> bool,
     ) -> Vec<Effect> {
-        let (mut effects, tick) = (Vec::new(), clock.tick());
+        let mut callback = Callback::new(shared, plans, clock, time);
+        let tick = clock.tick();
         if std::mem::take(&mut self.has_changed) || self.reported != tick {
             self.reported = tick;
-            effects.append(&mut self.report(shared, plans, clock, time));
+            self.report_in(&mut callback);
         } else if self.catching_up.is_some() {
-            self.follow_and_confirm(shared, plans, time, &mut effects);
+            self.follow_and_confirm(&mut callback);
         }
         let is_time = self.led != tick && clock.into_tick() >= self.leads_at();
         if is_time || self.leader.is_busy() {
-            effects.append(&mut self.lead(shared, plans, clock, time));
+            self.lead_in(&mut callback);
         }
-        self.answer(shared, clock, &mut effects);
-        effects
+        self.answer(&mut callback);
+        callback.effects
     }
 
     /// Whether it leads and has not moved all rollouts on yet.
@@ -307,19 +313,26 @@ impl Member {
         clock: Clock,
         time: &dyn Fn() -> bool,
     ) -> Vec<Effect> {
-        let mut effects = Vec::new();
+        let mut callback = Callback::new(shared, plans, clock, time);
+        self.report_in(&mut callback);
+        callback.effects
+    }
+
+    fn report_in<S: Shared>(&mut self, callback: &mut Callback<'_, S>) {
+        let clock = callback.clock;
         if self.number.is_none() {
-            heads::prepare(shared);
-            commands::prepare(shared);
+            heads::prepare(callback.shared);
+            commands::prepare(callback.shared);
         }
-        let Some(taken) = presence::beat(shared, self.id, clock.uptime) else { return effects };
-        effects.extend(taken.gone.iter().map(|number| Effect::Gone(*number)));
+        self.reports = self.reports.saturating_add(1);
+        let Some(taken) = presence::beat(callback.shared, self.id, clock.uptime) else { return };
+        callback.effects.extend(taken.gone.iter().map(|number| Effect::Gone(*number)));
         self.number = Some(taken.number);
-        self.forget_judged(shared);
-        self.follow_and_confirm(shared, plans, time, &mut effects);
+        self.forget_judged(callback.shared);
+        self.follow_and_confirm(callback);
         let mut dropped = [("ticks", 0_u64), ("users_of_tick", 0)];
         let mut rollouts = Vec::new();
-        for (rollout, tracked) in &self.tracked {
+        for (rollout, tracked) in self.tracked.iter() {
             let mut ledger = tracked.ledger.borrow_mut();
             dropped[0].1 = dropped[0].1.saturating_add(ledger.take_dropped());
             dropped[1].1 = dropped[1].1.saturating_add(ledger.take_halved());
@@ -328,9 +341,9 @@ impl Member {
             }
         }
         let dropped = dropped.into_iter().filter(|(_, count)| *count > 0);
-        effects.extend(dropped.map(|(what, count)| Effect::Dropped { what, count }));
-        report::write(shared, taken.number, &Report { vm: self.id, tick: clock.tick(), rollouts });
-        effects
+        callback.effects.extend(dropped.map(|(what, count)| Effect::Dropped { what, count }));
+        let report = Report { vm: self.id, tick: clock.tick(), rollouts };
+        report::write(callback.shared, taken.number, &report);
     }
 
     /// Judges what all have reported and moves the rollouts on, if no other VM does. A pass that is under way goes on.
@@ -341,34 +354,39 @@ impl Member {
         clock: Clock,
         time: &dyn Fn() -> bool,
     ) -> Vec<Effect> {
-        let mut effects = Vec::new();
+        let mut callback = Callback::new(shared, plans, clock, time);
+        self.lead_in(&mut callback);
+        callback.effects
+    }
+
+    fn lead_in<S: Shared>(&mut self, callback: &mut Callback<'_, S>) {
+        let clock = callback.clock;
         let leads = if self.leader.is_busy() {
-            self.leader.renew(shared, self.id, clock)
+            self.leader.renew(callback.shared, self.id, clock)
         } else {
             self.led = clock.tick();
-            let leads = self.leader.takes_the_lead(shared, (self.id, self.serves), plans, clock);
+            let leads = self.leader.takes_the_lead(callback, self.id, self.serves);
             if leads {
-                self.leader.begin(shared, clock);
+                self.leader.begin(callback.shared, clock);
             }
             leads
         };
         if !leads {
             self.joined = None;
-            return effects;
+            return;
         }
         let has_changed = match &self.fleet {
-            None => self.leader.go_on(shared, plans, (&mut self.rng, clock), time, &mut effects).is_some(),
+            None => self.leader.go_on(callback, &mut self.rng).is_some(),
             Some(settings) => {
                 let seed = self.rng.u64(1..);
-                let joined = self.joined.get_or_insert_with(|| Joined::new(shared, settings, seed));
-                self.leader.pass_joined(shared, plans, joined, clock, &mut effects)
+                let joined = self.joined.get_or_insert_with(|| Joined::new(callback.shared, settings, seed));
+                self.leader.pass_joined(callback, joined)
             }
         };
         if has_changed {
-            self.follow_and_confirm(shared, plans, time, &mut effects);
-            self.wake_others(shared, clock, false, &mut effects);
+            self.follow_and_confirm(callback);
+            self.wake_others(callback, false);
         }
-        effects
     }
 
     /// Nanoseconds until [`Member::tick`] is wanted again.
@@ -400,11 +418,11 @@ impl Member {
         waiting: &[VmId],
         time: &dyn Fn() -> bool,
     ) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        self.follow_and_confirm(shared, plans, time, &mut effects);
-        effects.extend(waiting.iter().map(|vm| Effect::Wake { vm: *vm, reply_to: None }));
-        self.answer(shared, clock, &mut effects);
-        effects
+        let mut callback = Callback::new(shared, plans, clock, time);
+        self.follow_and_confirm(&mut callback);
+        callback.effects.extend(waiting.iter().map(|vm| Effect::Wake { vm: *vm, reply_to: None }));
+        self.answer(&mut callback);
+        callback.effects
     }
 
     /// Makes a change at once, on whichever VM it has come to. A push that the leader has not taken over yet comes first:
@@ -471,14 +489,14 @@ impl Member {
         time: &dyn Fn() -> bool,
     ) -> (bool, Vec<Effect>) {
         let change = Change::new(rollout, Command::Trip(trip));
-        let mut effects = Vec::new();
-        let tripped = self.command(shared, plans, &change, clock, &mut effects);
+        let mut callback = Callback::new(shared, plans, clock, time);
+        let tripped = self.command(callback.shared, plans, &change, clock, &mut callback.effects);
         if tripped.is_ok() {
-            self.wake_others(shared, clock, false, &mut effects);
+            self.wake_others(&mut callback, false);
         }
         // Also when it was refused: another worker may have been first, whose notice is on its way.
-        self.follow_and_confirm(shared, plans, time, &mut effects);
-        (matches!(tripped, Ok(_) | Err(NotChanged::Refused(_))), effects)
+        self.follow_and_confirm(&mut callback);
+        (matches!(tripped, Ok(_) | Err(NotChanged::Refused(_))), callback.effects)
     }
 
     /// Has all VMs follow a change, and answers the stream when they do.
@@ -491,9 +509,9 @@ impl Member {
         clock: Clock,
         time: &dyn Fn() -> bool,
     ) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        self.follow_and_confirm(shared, plans, time, &mut effects);
-        self.wake_others(shared, clock, true, &mut effects);
+        let mut callback = Callback::new(shared, plans, clock, time);
+        self.follow_and_confirm(&mut callback);
+        self.wake_others(&mut callback, true);
         self.waiting.push(Waiting {
             stream,
             version: changed.version,
@@ -501,8 +519,8 @@ impl Member {
             rollout: rollout.to_owned(),
             record: Box::new(changed.record),
         });
-        self.answer(shared, clock, &mut effects);
-        effects
+        self.answer(&mut callback);
+        callback.effects
     }
 
     /// A candidate has answered whether it is ready, or has not.
@@ -540,17 +558,12 @@ impl Member {
     }
 
     /// Routes as the leader says: at once where few rollouts have changed, else while there is `time`.
-    fn follow(
-        &mut self,
-        shared: &impl Shared,
-        plans: &[InUse<'_>],
-        time: &dyn Fn() -> bool,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn follow<S: Shared>(&mut self, callback: &mut Callback<'_, S>) {
+        let (plans, time, shared) = (callback.plans, callback.time, &*callback.shared);
         if self.catching_up.is_none() && heads::version(shared) == self.following {
             return;
         }
-        effects.push(Effect::Routes);
+        callback.effects.push(Effect::Routes);
         let log = heads::log(shared);
         let rollouts = || plans.iter().flat_map(|in_use| in_use.plan.rollouts());
         let follows =
@@ -590,27 +603,24 @@ impl Member {
         }
     }
 
-    fn follow_and_confirm(
-        &mut self,
-        shared: &mut impl Shared,
-        plans: &[InUse<'_>],
-        time: &dyn Fn() -> bool,
-        effects: &mut Vec<Effect>,
-    ) {
-        self.follow(shared, plans, time, effects);
+    fn follow_and_confirm<S: Shared>(&mut self, callback: &mut Callback<'_, S>) {
+        self.follow(callback);
         if let Some(number) = self.number {
-            confirm::followed(shared, number, self.id, self.following, &self.behind);
+            confirm::followed(callback.shared, number, self.id, self.following, &self.behind);
         }
     }
 
-    fn wake_others(&self, shared: &impl Shared, clock: Clock, reply: bool, effects: &mut Vec<Effect>) {
-        let others = presence::alive(shared, clock.uptime).into_iter().filter(|(_, vm)| *vm != self.id);
+    fn wake_others<S: Shared>(&self, callback: &mut Callback<'_, S>, reply: bool) {
+        let others = presence::alive(callback.shared, callback.clock.uptime)
+            .into_iter()
+            .filter(|(_, vm)| *vm != self.id);
         let reply_to = reply.then_some(self.id);
-        effects.extend(others.map(|(_, vm)| Effect::Wake { vm, reply_to }));
+        callback.effects.extend(others.map(|(_, vm)| Effect::Wake { vm, reply_to }));
     }
 
     /// Answers the changes that all have taken, or that have waited long enough.
-    fn answer(&mut self, shared: &impl Shared, clock: Clock, effects: &mut Vec<Effect>) {
+    fn answer<S: Shared>(&mut self, callback: &mut Callback<'_, S>) {
+        let (clock, shared) = (callback.clock, &*callback.shared);
         let waiting = std::mem::take(&mut self.waiting);
         for change in waiting {
             let missing = confirm::lagging(shared, &change.rollout, change.version, clock.uptime);
@@ -619,7 +629,7 @@ impl Member {
                 continue;
             }
             let Waiting { stream, rollout, record, .. } = change;
-            effects.push(Effect::Answer(effect::Answer { stream, rollout, record, missing }));
+            callback.effects.push(Effect::Answer(effect::Answer { stream, rollout, record, missing }));
         }
     }
 }

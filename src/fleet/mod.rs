@@ -21,6 +21,7 @@
 
 #![forbid(unsafe_code)]
 
+mod callback;
 pub mod commands;
 pub mod confirm;
 pub mod differences;

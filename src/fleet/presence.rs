@@ -8,6 +8,9 @@ use super::shared::{NotWritten, Shared, key};
 
 /// Nanoseconds of silence after which a VM counts as gone: many missed beats, for a worker may be busy.
 pub const SILENCE: u64 = 15_000_000_000;
+/// Nanoseconds of silence after which a VM has missed a beat. A new one takes its place then: mostly because it has failed, and
+/// Envoy has started the new one for it.
+const MISSED: u64 = 1_500_000_000;
 /// Nanoseconds within which a VM that lives has beaten: some beats.
 const RECENT: u64 = 3_500_000_000;
 
@@ -111,7 +114,10 @@ impl Table {
             }
         }
         let mine = self.places.iter().position(|place| place.vm == vm);
-        let number = mine.or_else(|| self.places.iter().position(|place| place.vm == VmId::default()));
+        let position = |wanted: &dyn Fn(&Place) -> bool| self.places.iter().position(wanted);
+        let free = || position(&|place| place.vm == VmId::default());
+        let left = || position(&|place| now.saturating_sub(place.beat) > MISSED);
+        let number = mine.or_else(free).or_else(left);
         let number = number.unwrap_or(self.places.len());
         match self.places.get_mut(number) {
             Some(place) => *place = Place { vm, beat: now },
@@ -156,9 +162,27 @@ mod tests {
     }
 
     #[test]
+    fn a_new_vm_takes_the_place_of_one_that_has_missed_a_beat() {
+        let mut table = Table::default();
+        table.beat(VmId(7), 0);
+        table.beat(VmId(8), 0);
+        table.beat(VmId(8), SECOND);
+        assert_eq!(table.beat(VmId(9), SECOND), taken(2, &[]), "7 may be a little late");
+        table.beat(VmId(8), 2 * SECOND);
+        table.beat(VmId(9), 2 * SECOND);
+        assert_eq!(table.beat(VmId(10), 2 * SECOND), taken(0, &[]), "no number stays behind for 7");
+        assert_eq!(table.beat(VmId(7), 2 * SECOND), taken(3, &[]), "it was only slow");
+        let later = 2 * SECOND + SILENCE;
+        for vm in [8, 9, 10, 7] {
+            assert!(table.beat(VmId(vm), later).is_some_and(|taken| taken.gone.is_empty()));
+        }
+    }
+
+    #[test]
     fn vms_that_beat_lately_are_listed() {
         let mut table = Table::default();
         table.beat(VmId(7), 0);
+        table.beat(VmId(8), 0);
         table.beat(VmId(8), 5 * SECOND);
         let heard = |within| table.heard_within(within * SECOND, 6 * SECOND).collect::<Vec<_>>();
         assert_eq!(heard(3), [(1, VmId(8))]);

@@ -102,6 +102,7 @@ mod imports {
             token: *mut u32,
         ) -> u32;
         pub(super) fn proxy_set_effective_context(context: u32) -> u32;
+        pub(super) fn proxy_close_stream(stream: u32) -> u32;
         pub(super) fn proxy_http_call(
             cluster: *const u8,
             cluster_size: usize,
@@ -168,9 +169,9 @@ pub(super) enum Body {
     Response = 1,
     /// That of the answer to a callout, while it is being handled.
     Callout = 4,
+    /// The message that a call of gRPC has brought, while it is being handled.
+    Grpc = 5,
 }
-/// The answer to a call of gRPC.
-const GRPC_ANSWER: u32 = 5;
 /// The plugin's configuration.
 const PLUGIN_CONFIGURATION: u32 = 7;
 /// WASI's clock that neither jumps nor goes back.
@@ -418,9 +419,7 @@ pub(super) fn call_grpc(
     message: &[u8],
     timeout: u32,
 ) -> Option<u32> {
-    let metadata: Vec<(&str, String)> =
-        metadata.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-    let metadata = pairs::write(&metadata);
+    let metadata = pairs::write(metadata);
     let mut token = 0;
     // SAFETY: the host reads and copies all texts before it returns, and writes one u32.
     let status = unsafe {
@@ -442,17 +441,19 @@ pub(super) fn call_grpc(
     (status == OK).then_some(token)
 }
 
-/// The message that a call of gRPC has brought.
-pub(super) fn grpc_answer(size: usize) -> Option<Bytes> {
-    // SAFETY: the host writes a pointer and a size.
-    bytes(|data, length| unsafe { imports::proxy_get_buffer_bytes(GRPC_ANSWER, 0, size, data, length) })
-}
-
 /// Makes further calls about another context, such as a stream that waits, from a root's callback. `false`
 /// when it is gone.
 pub(super) fn set_context(context: u32) -> bool {
     // SAFETY: no memory is shared.
     unsafe { imports::proxy_set_effective_context(context) == OK }
+}
+
+/// Ends the request of the context that calls are about, wherever it stands: Envoy resets it when this callback is over.
+pub(super) fn close() {
+    // Among the ABI's streams: the request.
+    const REQUEST: u32 = 0;
+    // SAFETY: no memory is shared.
+    unsafe { imports::proxy_close_stream(REQUEST) };
 }
 
 /// Asks an upstream of Envoy's, for the root of the context that calls are about, with headers as [`pairs::write`] writes

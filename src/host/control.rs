@@ -50,9 +50,7 @@ impl ControlStream {
             Ok(changed) => self.vm.await_followers(self.id, &change.rollout, changed),
         }
     }
-}
 
-impl ControlStream {
     pub(super) fn on_request_headers(&mut self, end_of_stream: bool) -> Action {
         let header = |name| Some(calls::header(Headers::Request, name)?.into_vec());
         self.request = Request {

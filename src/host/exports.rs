@@ -15,6 +15,7 @@ use std::rc::Rc;
 use super::control::ControlStream;
 use super::root::Root;
 use super::stream::Stream;
+use super::vm::Vm;
 use crate::abi::Action;
 use crate::abi::contexts::Contexts;
 
@@ -76,6 +77,24 @@ fn with_request(context: u32, call: impl FnOnce(&mut Stream)) -> Action {
     with_stream(context, call, |_| Action::Continue)
 }
 
+/// Closes streams that have gone on for long enough with a version that was taken back. Envoy ends them when this callback, of
+/// `root`, is over.
+fn close_streams(root: u32) {
+    let vm = Vm::current();
+    let Some(mut pass) = vm.drain.pass() else { return };
+    CONTEXTS.with_borrow(|contexts| {
+        for (position, number, context) in contexts.behind(pass.from) {
+            if !pass.comes_to(position) {
+                break;
+            }
+            if matches!(context, Context::Request(stream) if stream.drain(number, pass.now)) {
+                pass.close();
+            }
+        }
+    });
+    vm.rest(&pass, root);
+}
+
 #[unsafe(no_mangle)]
 extern "C" fn proxy_abi_version_0_2_1() {}
 
@@ -99,6 +118,7 @@ extern "C" fn proxy_on_configure(context: u32, _: usize) -> bool {
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_tick(context: u32) {
     with_root(context, Root::on_tick);
+    close_streams(context);
 }
 
 #[unsafe(no_mangle)]

@@ -15,7 +15,7 @@ use crate::compare::Compared;
 use crate::compare::totals::Totals;
 use crate::model::Share;
 use crate::payload::exchange::{Exchange, is_label};
-use crate::routing::plan::Rollout;
+use crate::routing::plan::{Rollout, Version};
 use crate::telemetry::figure::{self, About, Label};
 use crate::telemetry::load_report;
 use crate::telemetry::mirrored;
@@ -38,12 +38,17 @@ impl Lazy {
     }
 }
 
+/// What goes on is not closed.
+pub(super) const NEVER: u64 = u64::MAX;
+
 /// Ids of a metric, by the value of its label.
 type Ids = Vec<(Box<str>, u32)>;
 
 /// The series of one version of one rollout.
 pub(super) struct Series {
     owner: Owner,
+    /// When what goes on with the version is closed, for it was taken back; the same for all labels.
+    pub(super) ends_at: Rc<Cell<u64>>,
     /// The tick in which a request was last found to be served by the version.
     served_in: Cell<u64>,
     /// The cluster that served it then.
@@ -86,9 +91,10 @@ pub(super) struct Facts {
 }
 
 impl Series {
-    fn new(owner: Owner) -> Self {
+    fn new(owner: Owner, ends_at: Rc<Cell<u64>>) -> Self {
         Self {
             owner,
+            ends_at,
             served_in: Cell::new(0),
             served_by: RefCell::default(),
             requests: Default::default(),
@@ -166,10 +172,10 @@ impl Series {
         }
     }
 
-    /// Shows what was compared, while there is `time`. What is left comes with the next tick.
-    fn show_compared(&self, time: &dyn Fn() -> bool) {
+    /// Shows what was compared, while there is `time`. Returns whether something is left.
+    fn show_compared(&self, time: &dyn Fn() -> bool) -> bool {
         if !self.has_compared.take() {
-            return;
+            return false;
         }
         let mut all = self.compared_shown.borrow_mut();
         for (about, labels, value) in mirrored::figures(&self.compared.borrow()) {
@@ -188,6 +194,7 @@ impl Series {
                 all.push(Shown { about, labels, id, value });
             }
         }
+        self.has_compared.get()
     }
 
     /// Shows the figures of an exchange whose bodies were read.
@@ -286,16 +293,27 @@ impl Registry {
     /// The series of a rollout's versions.
     pub(super) fn of(&self, rollout: &Rollout) -> Vec<Rc<Series>> {
         let mut all = self.series.borrow_mut();
-        let series = |owner: Owner| {
-            Rc::clone(all.entry(owner).or_insert_with_key(|owner| Rc::new(Series::new(owner.clone()))))
+        let series = |version: &Version| {
+            // Those of one version are neighbours, and the ones without labels come first.
+            let bare = Owner::new(&rollout.name, &version.name, &[]);
+            let first = all.range(&bare..).next().filter(|(first, _)| first.is_of_the_version_of(&bare));
+            let ends_at = first.map(|(_, series)| Rc::clone(&series.ends_at));
+            let ends_at = ends_at.unwrap_or_else(|| Rc::new(Cell::new(NEVER)));
+            let owner = Owner::new(&rollout.name, &version.name, &rollout.labels);
+            Rc::clone(
+                all.entry(owner).or_insert_with_key(|owner| Rc::new(Series::new(owner.clone(), ends_at))),
+            )
         };
-        let owners = rollout.versions.iter().map(|v| Owner::new(&rollout.name, &v.name, &rollout.labels));
-        owners.map(series).collect()
+        rollout.versions.iter().map(series).collect()
     }
 
-    /// Shows what was compared with the answers of shadows, while there is `time`.
-    pub(super) fn show_compared(&self, time: &dyn Fn() -> bool) {
-        self.series.borrow().values().for_each(|series| series.show_compared(time));
+    /// Shows what was compared with the answers of shadows, while there is `time`. Returns whether something is left.
+    pub(super) fn show_compared(&self, time: &dyn Fn() -> bool) -> bool {
+        let mut is_left = false;
+        for series in self.series.borrow().values() {
+            is_left |= series.show_compared(time);
+        }
+        is_left
     }
 
     /// Takes the weights in force over into the gauges that are shown: `in_force` names them all, and what

@@ -9,6 +9,7 @@ mod bodies;
 mod callouts;
 mod calls;
 mod control;
+mod drain;
 mod effects;
 mod exports;
 mod loaded;

@@ -29,9 +29,7 @@ impl Root {
         log::init();
         Self { id, vm: Vm::current(), slot: Rc::default(), control: None, ticked: false }
     }
-}
 
-impl Root {
     /// A new configuration. Returns whether it is accepted.
     pub(super) fn on_configure(&mut self) -> bool {
         match config::load(calls::plugin_configuration().as_deref().unwrap_or_default()) {

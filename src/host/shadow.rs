@@ -4,12 +4,13 @@
 //! comes back to the root that made it, and the stream is gone by then. The stream wakes a root by a queue of this VM.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use super::calls::{self, Body, Headers};
 use super::loaded::Loaded;
 use super::memory::Bytes;
+use super::metrics::Series;
 use super::shared::{Kv, tick_at};
 use crate::abi::pairs;
 use crate::compare::totals::Totals;
@@ -17,7 +18,7 @@ use crate::compare::{self, Answer, Compared};
 use crate::fleet::differences::{self, Differences};
 use crate::model::{Draw, header};
 use crate::payload::encoding::{Decoder, Inflaters};
-use crate::payload::head::Head;
+use crate::payload::head::{Encoding, Head};
 use crate::routing::mirror::Comparison;
 use crate::routing::plan::Rollout;
 use crate::signal::catalog;
@@ -34,9 +35,11 @@ pub(super) struct Shadows {
     /// To be sent, oldest first.
     waiting: RefCell<VecDeque<Pair>>,
     /// Sent, by the number that Envoy gave the callout.
-    open: RefCell<BTreeMap<u32, Open>>,
+    open: RefCell<HashMap<u32, Open>>,
     /// Bytes that all copies hold.
     held: Rc<Cell<usize>>,
+    /// Whether pairs were compared whose figures are not shown yet.
+    has_news: Cell<bool>,
     /// Counted since the last tick.
     counted: RefCell<Vec<(Shadow, Totals)>>,
     /// Those whose counts were handed over in the last tick.
@@ -54,8 +57,14 @@ struct Shadow {
 }
 
 impl Shadow {
-    fn comparison(&self) -> Option<&Comparison> {
-        self.loaded.plan.rollouts().get(self.rollout)?.comparison()
+    /// How answers are compared; a configuration that does not compare them refuses copies.
+    fn comparison(&self) -> Result<&Comparison, MirrorResult> {
+        let rollout = self.loaded.plan.rollouts().get(self.rollout);
+        rollout.and_then(Rollout::comparison).ok_or(MirrorResult::SkippedRefused)
+    }
+
+    fn series(&self) -> Option<&Series> {
+        self.loaded.series(self.rollout, self.version)
     }
 
     fn cluster(&self) -> Option<&str> {
@@ -96,15 +105,13 @@ impl Shadow {
     fn show_agreement(&self) {
         let rollout = self.loaded.plan.rollouts().get(self.rollout);
         let known = rollout.and_then(|rollout| differences::of(&Kv, &rollout.name, &rollout.program.release));
-        let series = self.loaded.series(self.rollout, self.version);
-        if let (Some(series), Some(Differences { totals, .. })) = (series, known) {
+        if let (Some(series), Some(Differences { totals, .. })) = (self.series(), known) {
             series.show_agreement(&totals);
         }
     }
 
     fn count(&self, result: MirrorResult) {
-        let series = self.loaded.series(self.rollout, self.version);
-        series.into_iter().for_each(|series| series.count_mirrored(result));
+        self.series().into_iter().for_each(|series| series.count_mirrored(result));
     }
 }
 
@@ -183,11 +190,10 @@ impl Copied {
 
     /// The headers of stable's answer have come.
     pub(super) fn answer(&mut self, inflaters: &Inflaters) {
-        let header = |name| calls::header(Headers::Response, name);
+        let (content_type, encoding) = how_written(Headers::Response);
         self.pair.stable.status = calls::status(Headers::Response).unwrap_or_default();
-        self.pair.stable.content_type = header("content-type").map(Bytes::into_vec).unwrap_or_default();
-        let encoding = header("content-encoding");
-        match Decoder::new(Head::new(None, encoding.as_deref(), None).encoding, inflaters) {
+        self.pair.stable.content_type = content_type;
+        match Decoder::new(encoding, inflaters) {
             Ok(decoder) => self.decoder = Some(decoder),
             Err(_) => self.skipped = self.skipped.or(Some(MirrorResult::SkippedEncoding)),
         }
@@ -219,27 +225,24 @@ impl Copied {
 impl Pair {
     /// Copies the request's next bytes.
     fn read_request(&mut self, size: usize) -> Result<(), MirrorResult> {
-        let comparison = self.shadow.comparison().ok_or(MirrorResult::SkippedRefused)?;
+        let comparison = self.shadow.comparison()?;
         if self.body.len().saturating_add(size) > comparison.max_body {
             return Err(MirrorResult::SkippedTooLarge);
         }
         if !self.held.add(size, comparison.max_bytes) {
             return Err(MirrorResult::SkippedMemory);
         }
-        let piece = calls::body(Body::Request, 0, size);
-        let piece = piece.filter(|piece| piece.len() == size).ok_or(MirrorResult::SkippedRefused)?;
-        self.body.extend_from_slice(&piece);
+        self.body.extend_from_slice(&piece(Body::Request, size)?);
         Ok(())
     }
 
     /// Copies the next bytes of stable's answer.
     fn read_answer(&mut self, size: usize, decoder: &mut Decoder) -> Result<(), MirrorResult> {
-        let comparison = self.shadow.comparison().ok_or(MirrorResult::SkippedRefused)?;
+        let comparison = self.shadow.comparison()?;
         if size > comparison.max_body {
             return Err(MirrorResult::SkippedTooLarge);
         }
-        let piece = calls::body(Body::Response, 0, size);
-        let piece = piece.filter(|piece| piece.len() == size).ok_or(MirrorResult::SkippedRefused)?;
+        let piece = piece(Body::Response, size)?;
         let (body, held, mut result) = (&mut self.stable.body, &mut self.held, Ok(()));
         let decoded = decoder.decode(&piece, &mut |bytes| {
             if body.len().saturating_add(bytes.len()) > comparison.max_body {
@@ -275,7 +278,7 @@ impl Shadows {
     }
 
     fn begin(&self, shadow: Shadow, draw: Option<Draw>) -> Result<Copied, MirrorResult> {
-        let comparison = shadow.comparison().ok_or(MirrorResult::SkippedRefused)?;
+        let comparison = shadow.comparison()?;
         self.has_room(comparison)?;
         let headers = shadow.headers().ok_or(MirrorResult::SkippedRefused)?;
         let mut held = Held { all: Rc::clone(&self.held), own: 0 };
@@ -302,7 +305,7 @@ impl Shadows {
             Some(skipped) => Err(skipped),
             None if !is_answered || !has_request => Err(MirrorResult::SkippedUnanswered),
             None if !is_whole => Err(MirrorResult::SkippedEncoding),
-            None => pair.shadow.comparison().ok_or(MirrorResult::SkippedRefused),
+            None => pair.shadow.comparison(),
         };
         if let Err(skipped) = skipped.and_then(|comparison| self.has_room(comparison)) {
             return pair.shadow.count(skipped);
@@ -371,8 +374,8 @@ impl Shadows {
             Some(compared) if compared.agrees => MirrorResult::Matched,
             Some(_) => MirrorResult::Differed,
         });
-        let series = open.shadow.loaded.series(open.shadow.rollout, open.shadow.version);
-        series.into_iter().for_each(|series| series.note_compared(compared.as_ref()));
+        open.shadow.series().into_iter().for_each(|series| series.note_compared(compared.as_ref()));
+        self.note_news();
         self.count(&open.shadow, compared.as_ref());
         if let (Some(draw), Some(compared)) = (open.draw, &compared) {
             open.shadow.judge(draw, compared);
@@ -390,6 +393,16 @@ impl Shadows {
         let mut totals = Totals::default();
         totals.count(compared);
         all.push((shadow.clone(), totals));
+    }
+
+    /// Notes that there are figures of pairs to be shown.
+    pub(super) fn note_news(&self) {
+        self.has_news.set(true);
+    }
+
+    /// Whether there are, since this was last asked.
+    pub(super) fn take_news(&self) -> bool {
+        self.has_news.take()
     }
 
     /// Hands what was counted to all VMs, while there is `time`; what is left comes with the next tick.
@@ -456,9 +469,9 @@ impl Shadow {
 impl Open {
     /// Compares the answer that Envoy is showing; `None`: it is not one of the shadow.
     fn compare(&self, size: usize, inflaters: &Inflaters) -> Option<Compared> {
-        let comparison = self.shadow.comparison()?;
-        let header = |name| calls::header(Headers::CalloutResponse, name);
+        let comparison = self.shadow.comparison().ok()?;
         let status = calls::status(Headers::CalloutResponse)?;
+        let header = |name| calls::header(Headers::CalloutResponse, name);
         // Answers of a server have the time that it took; also from a server that cannot answer for another one's sake.
         let is_made_up = header("x-envoy-upstream-service-time").is_none() && status >= 500;
         if is_made_up || (NO_ANSWER.contains(&status) && self.stable.status != status) {
@@ -467,8 +480,7 @@ impl Open {
         if size > comparison.max_body {
             return Some(compare::too_large(&comparison.settings, &self.stable, size));
         }
-        let content_type = header("content-type").map(Bytes::into_vec).unwrap_or_default();
-        let encoding = Head::new(None, header("content-encoding").as_deref(), None).encoding;
+        let (content_type, encoding) = how_written(Headers::CalloutResponse);
         let body = calls::body(Body::Callout, 0, size).map(Bytes::into_vec).unwrap_or_default();
         let Some(body) = decoded(body, encoding, comparison.max_body, inflaters) else {
             return Some(compare::too_large(&comparison.settings, &self.stable, size));
@@ -477,13 +489,21 @@ impl Open {
     }
 }
 
+/// The next bytes of a body, all of them.
+fn piece(body: Body, size: usize) -> Result<Bytes, MirrorResult> {
+    let piece = calls::body(body, 0, size);
+    piece.filter(|piece| piece.len() == size).ok_or(MirrorResult::SkippedRefused)
+}
+
+/// The content type and the encoding of an answer whose headers Envoy is showing.
+fn how_written(map: Headers) -> (Vec<u8>, Encoding) {
+    let header = |name| calls::header(map, name);
+    let content_type = header("content-type").map(Bytes::into_vec).unwrap_or_default();
+    (content_type, Head::new(None, header("content-encoding").as_deref(), None).encoding)
+}
+
 /// A body without its encoding; as it is, if that cannot be undone. `None`: it is too large.
-fn decoded(
-    body: Vec<u8>,
-    encoding: crate::payload::head::Encoding,
-    most: usize,
-    inflaters: &Inflaters,
-) -> Option<Vec<u8>> {
+fn decoded(body: Vec<u8>, encoding: Encoding, most: usize, inflaters: &Inflaters) -> Option<Vec<u8>> {
     let Ok(mut decoder) = Decoder::new(encoding, inflaters) else { return Some(body) };
     let (mut plain, mut fits) = (Vec::new(), true);
     let result = decoder.decode(&body, &mut |bytes| {

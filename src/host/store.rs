@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use super::calls;
+use super::calls::{self, Body};
 use crate::fleet::store::call::{Answer, Call, Failure};
 use crate::fleet::store::etcd;
 
@@ -54,7 +54,7 @@ impl Store {
     /// A message has come. `None`: not to the call that is waited for.
     pub(super) fn receive(&self, token: u32, size: usize) -> Option<Answer> {
         let flight = self.take(token)?;
-        let message = calls::grpc_answer(size);
+        let message = calls::body(Body::Grpc, 0, size);
         Some(etcd::decode(&flight.call, message.as_deref().unwrap_or_default()))
     }
 

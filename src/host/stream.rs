@@ -1,7 +1,7 @@
 //! The stream context: follows one request.
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
 use super::bodies::Bodies;
@@ -56,6 +56,10 @@ struct Routed {
     served: Served,
     /// Set if the bodies are read.
     bodies: Option<Box<Bodies>>,
+    /// Its answer has begun.
+    is_answering: bool,
+    /// It was ended because its version was taken back.
+    is_drained: Cell<bool>,
     /// Set if the request is copied, to be sent to a shadow.
     copy: Option<Box<Copied>>,
     /// Set if the model server is asked for its load.
@@ -125,9 +129,7 @@ impl CurrentRequest {
             None => {}
         }
     }
-}
 
-impl CurrentRequest {
     /// Asks the model server for its load, unless the client does.
     fn ask_for_load(&self) -> LoadAsked {
         let (name, form) = load_report::ASK;
@@ -155,7 +157,8 @@ impl Stream {
         let told = version.filter(|_| settings.is_some_and(|settings| settings.tells_upstream));
         request.put(header::VERSION, told.map(|version| version.name.as_str()));
         let mirrored = drawn.as_ref().and_then(|(_, decision)| decision.mirror.as_ref());
-        let is_sent = |mirrored: &&Mirrored| mirrored.result == MirrorResult::Sent;
+        let is_sent =
+            |mirrored: &&Mirrored| matches!(mirrored.result, MirrorResult::Asked | MirrorResult::Sent);
         let compares = settings.is_some_and(|settings| settings.comparison().is_some());
         let copied_by_envoy = mirrored.filter(is_sent).filter(|_| !compares);
         let shadow = copied_by_envoy.and_then(|mirrored| version_at(mirrored.to));
@@ -203,14 +206,30 @@ impl Stream {
             body_ended: false,
             served: Served::Unknown,
             bodies,
+            is_answering: false,
+            is_drained: Cell::new(false),
             copy,
             load,
             set_cookie,
         })
     }
-}
 
-impl Stream {
+    /// Closes it, if an answer goes on that is to end by now. Returns whether Envoy closes it when this callback is over.
+    pub(super) fn drain(&self, number: u32, now: u64) -> bool {
+        let going_on = self.routed.as_ref().filter(|routed| routed.is_answering);
+        let Some(routed) = going_on.filter(|routed| {
+            let series = routed.loaded.series(routed.rollout, routed.version);
+            series.is_some_and(|series| series.ends_at.get() <= now)
+        }) else {
+            return false;
+        };
+        routed.is_drained.set(calls::set_context(number));
+        if routed.is_drained.get() {
+            calls::close();
+        }
+        routed.is_drained.get()
+    }
+
     pub(super) fn on_request_headers(&mut self, end_of_stream: bool) {
         #[cfg(feature = "test-build")]
         if calls::header(Headers::Request, "x-test-trap").is_some() {
@@ -224,8 +243,7 @@ impl Stream {
         };
         self.routed = loaded.and_then(|loaded| self.route(&loaded, &request));
         if let Some(routed) = self.routed.as_mut().filter(|_| end_of_stream) {
-            routed.ask(routed.begun);
-            routed.copy.iter_mut().for_each(|copy| copy.end_request());
+            routed.end_request(routed.begun);
         }
     }
 
@@ -247,8 +265,7 @@ impl Stream {
     /// The request has come as a whole.
     pub(super) fn on_request_trailers(&mut self) {
         if let Some(routed) = &mut self.routed {
-            routed.ask(calls::uptime());
-            routed.copy.iter_mut().for_each(|copy| copy.end_request());
+            routed.end_request(calls::uptime());
         }
     }
 
@@ -258,6 +275,7 @@ impl Stream {
             return;
         };
         routed.may_be_grpc = end_of_stream;
+        routed.is_answering = true;
         let asked = match routed.asked {
             Some(asked) => asked,
             None => routed.ask(calls::uptime()),
@@ -296,9 +314,7 @@ impl Stream {
         routed.look_who_serves(tick_at(asked));
         routed.show_load(Headers::Response);
         let rollout = routed.loaded.plan.rollouts().get(routed.rollout);
-        let told = rollout.filter(|rollout| {
-            rollout.tells_client && !matches!(routed.served, Served::ByAnother | Served::ByNone)
-        });
+        let told = rollout.filter(|rollout| rollout.tells_client && !routed.served.is_elsewhere());
         match told.and_then(|rollout| rollout.versions.get(routed.version)) {
             Some(version) => calls::set_header(Headers::Response, header::VERSION, &version.name),
             // What an upstream says of versions is not the filter's.
@@ -353,27 +369,26 @@ impl Stream {
         let rollout = routed.loaded.plan.rollouts().get(routed.rollout);
         let outcome =
             rollout.map_or(Outcome::Aborted, |rollout| end.outcome(&rollout.failures, from_upstream));
+        // What is ended here is not the version's doing.
+        let outcome = if routed.is_drained.get() { Outcome::Aborted } else { outcome };
         let outcome = routed.served.outcome(outcome);
         if let Some(copy) = routed.copy.take() {
             let is_answered = ended && (end.flags == 0 || from_upstream());
             self.vm.shadows.end(*copy, is_answered);
         }
         let nanoseconds = now.saturating_sub(routed.begun);
-        let tracked = routed.loaded.tracked(routed.rollout);
         let read =
             routed.bodies.take().map(|bodies| bodies.finish((asked, answered), outcome == Outcome::Ok));
         let read = read.as_ref().zip(routed.loaded.reader(routed.rollout));
-        if let (Some(Judged { ticket: Some(ticket), .. }), Some(tracked), Some((exchange, reader))) =
-            (&routed.judged, tracked, read)
-        {
-            let mut ledger = tracked.ledger.borrow_mut();
-            for (signal, observed) in reader.observations(exchange) {
-                ledger.observe(ticket, signal, observed);
-            }
-        }
         if let (Some(Judged { ticket: Some(ticket), draw }), Some(tracked), Some(rollout)) =
-            (routed.judged, tracked, rollout)
+            (routed.judged, routed.loaded.tracked(routed.rollout), rollout)
         {
+            if let Some((exchange, reader)) = read {
+                let mut ledger = tracked.ledger.borrow_mut();
+                for (signal, observed) in reader.observations(exchange) {
+                    ledger.observe(&ticket, signal, observed);
+                }
+            }
             let failed = matches!(outcome, Outcome::Error | Outcome::Unanswered);
             // Where the answer has passed as a whole its latency is counted already.
             let latency = match routed.answered {
@@ -408,6 +423,14 @@ impl Stream {
 }
 
 impl Routed {
+    /// The request has come as a whole.
+    fn end_request(&mut self, now: u64) {
+        self.ask(now);
+        if let Some(copy) = &mut self.copy {
+            copy.end_request();
+        }
+    }
+
     /// Nothing of the request is missing: the version's time begins, unless it has. Returns when it did.
     fn ask(&mut self, now: u64) -> u64 {
         if let Some(asked) = self.asked {
@@ -453,8 +476,7 @@ impl Routed {
     fn show_load(&self, headers: Headers) {
         let Some(asked) = self.load else { return };
         let Some(series) = self.loaded.series(self.rollout, self.version) else { return };
-        let is_own = !matches!(self.served, Served::ByAnother | Served::ByNone);
-        let mut is_shown = !is_own;
+        let mut is_shown = self.served.is_elsewhere();
         for name in load_report::HEADERS {
             let Some(report) = calls::header(headers, name) else { continue };
             if !std::mem::replace(&mut is_shown, true) {

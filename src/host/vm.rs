@@ -10,6 +10,7 @@ use std::rc::{Rc, Weak};
 use fastrand::Rng;
 
 use super::calls::{self, Metric};
+use super::drain::{Drain, Pass};
 use super::effects::Effects;
 use super::loaded::Loaded;
 use super::log;
@@ -116,6 +117,7 @@ pub(super) struct Vm {
     /// Its part in what the VMs of this Envoy do together.
     member: RefCell<Member>,
     effects: Effects,
+    pub(super) drain: Drain,
     pub(super) notices: Notices,
     store: Store,
     rng: RefCell<Rng>,
@@ -130,6 +132,8 @@ pub(super) struct Vm {
     loading: RefCell<Vec<Loading>>,
     /// This VM's number and the metric that goes with it.
     config_hash: Cell<Option<(usize, u32)>>,
+    /// Whether its version is shown.
+    is_shown: Cell<bool>,
 }
 
 impl Vm {
@@ -140,6 +144,7 @@ impl Vm {
             static VM: &'static Vm = Box::leak(Box::new(Vm {
                 member: RefCell::new(Member::new(calls::entropy())),
                 effects: Effects::default(),
+                drain: Drain::default(),
                 notices: Notices::default(),
                 store: Store::default(),
                 rng: RefCell::new(Rng::with_seed(calls::entropy())),
@@ -149,6 +154,7 @@ impl Vm {
                 slots: RefCell::default(),
                 loading: RefCell::default(),
                 config_hash: Cell::new(None),
+                is_shown: Cell::new(false),
             }));
         }
         VM.with(|vm| *vm)
@@ -235,14 +241,18 @@ impl Vm {
         let (began, time) = (calls::uptime(), time());
         let is_loading = self.go_on_loading(&time);
         let loaded = self.loaded();
-        let before = self.member.borrow().number();
+        let reports = self.member.borrow().reports();
         let done = self.member.borrow_mut().tick(&mut Kv, &in_use(&loaded), clock(), &time);
-        self.show_presence(&loaded, before);
+        if self.member.borrow().reports() != reports {
+            self.show_presence(&loaded);
+        }
         self.do_all(&loaded, root, done, &time);
         self.shadows.forget_overdue();
         self.shadows.send(root, &time);
         self.shadows.report(&time);
-        self.registry.show_compared(&time);
+        if self.shadows.take_news() && self.registry.show_compared(&time) {
+            self.shadows.note_news();
+        }
         self.call_store(root);
         let took = calls::uptime().saturating_sub(began);
         ::log::debug!("tick {} took {} us", clock().tick(), took / 1_000);
@@ -252,6 +262,13 @@ impl Vm {
         } else {
             member.next_tick(clock())
         })
+    }
+
+    /// A pass over the streams that are to be closed is over for this callback.
+    pub(super) fn rest(&self, pass: &Pass, root: u32) {
+        if self.drain.rest(pass, root) {
+            calls::set_tick_period(milliseconds(self.member.borrow().between_pieces()));
+        }
     }
 
     /// Another VM says that there is something new.
@@ -356,13 +373,14 @@ impl Vm {
         self.effects.go_on(time);
         if self.effects.weights_have_changed() {
             self.registry.set_weights(loaded.iter().flat_map(|loaded| loaded.weights()));
+            self.drain.follow(loaded);
         }
     }
 
     /// Shows which configuration this VM uses, once a tick. One VM speaks for all.
-    fn show_presence(&self, loaded: &[Rc<Loaded>], before: Option<usize>) {
+    fn show_presence(&self, loaded: &[Rc<Loaded>]) {
         let Some(number) = self.member.borrow().number() else { return };
-        if before.is_none() {
+        if !self.is_shown.replace(true) {
             let info = calls::define_metric(Metric::Gauge, &series::info());
             info.into_iter().for_each(|info| calls::record(info, 1));
             if number == 0 {

@@ -5,6 +5,7 @@
 //! * [`Share`], [`Shares`]: parts of the traffic;
 //! * [`Assignment`], [`UserHash`], [`Draw`]: which version a request was given, under what, and to which user;
 //! * [`Unit`]: what counts once;
+//! * [`SortedMap`]: a map that costs little code;
 //! * [`wire`]: messages of Protocol Buffers.
 
 #![forbid(unsafe_code)]
@@ -13,12 +14,14 @@ mod draw;
 pub mod header;
 mod share;
 mod side;
+mod sorted;
 mod unit;
 pub mod wire;
 
 pub use draw::{Assignment, Draw, UserHash};
 pub use share::{Share, Shares, shares};
 pub use side::{Arm, Pair, Side};
+pub use sorted::SortedMap;
 pub use unit::Unit;
 
 /// A count as a real number: exact up to 2^53.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::analysis::look::Look;
+use crate::analysis::totals::Totals;
 use crate::model::{Arm, Shares, Unit};
 
 /// One thing that happened.
@@ -131,7 +131,7 @@ pub struct Finding {
     pub threshold: f64,
     /// What was counted of that metric in the step, or in the one before while nothing of it is known; a circuit
     /// breaker's: since its first error.
-    pub samples: Look,
+    pub samples: Totals,
     /// What was counted.
     pub unit: Unit,
 }

@@ -7,7 +7,7 @@
 //! * [`command`], [`change`]: what a person, or a circuit breaker, asks for;
 //! * [`phase`]: where a run is in its life;
 //! * [`policy`]: what is done about a candidate that is found worse;
-//! * [`waits`]: what a step waits for;
+//! * [`reason`]: why it is there; [`waits`]: what a step waits for;
 //! * [`ready`]: whether the candidate is ready;
 //! * [`event`]: what happened, for people and machines.
 
@@ -20,6 +20,7 @@ pub mod phase;
 pub mod policy;
 pub mod program;
 pub mod ready;
+pub mod reason;
 pub mod record;
 pub mod run;
 pub mod waits;

@@ -3,6 +3,8 @@
 //! Only a run that waits for its candidate asks, about once a second, one question at a time. Answers may be late, lost
 //! or of another time; one that is not the answer to the last question counts for nothing.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::config::release;
@@ -109,16 +111,42 @@ impl Readiness {
         self.successes >= ready.successes
     }
 
-    /// What is still missing, in words: `/ready must answer 200 3 times in a row; so far 1, the last answer was 503`.
-    pub(super) fn missing(&self, ready: &Ready) -> String {
-        let Ready { path, expect, successes: wanted, .. } = ready;
-        let times = if *wanted == 1 { "once".to_owned() } else { format!("{wanted} times in a row") };
-        let last = match self.last {
-            Said::Nothing => "it has not answered yet".to_owned(),
-            Said::NoAnswer => "the last question was not answered".to_owned(),
-            Said::Status(status) => format!("{} so far, the last answer was {status}", self.successes),
-        };
-        format!("{path} must answer {expect} {times}; {last}")
+    /// What is still missing.
+    pub(super) fn missing(&self, ready: &Ready) -> Missing {
+        Missing {
+            path: ready.path.clone(),
+            expect: ready.expect,
+            successes: ready.successes,
+            so_far: self.successes,
+            last: self.last,
+        }
+    }
+}
+
+/// What is still missing of a candidate that is not ready.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missing {
+    path: String,
+    expect: u64,
+    successes: u64,
+    so_far: u64,
+    last: Said,
+}
+
+/// `/ready must answer 200 3 times in a row; 1 so far, the last answer was 503`.
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, expect, successes, so_far, last } = self;
+        write!(f, "{path} must answer {expect} ")?;
+        match successes {
+            1 => f.write_str("once; ")?,
+            times => write!(f, "{times} times in a row; ")?,
+        }
+        match last {
+            Said::Nothing => f.write_str("it has not answered yet"),
+            Said::NoAnswer => f.write_str("the last question was not answered"),
+            Said::Status(status) => write!(f, "{so_far} so far, the last answer was {status}"),
+        }
     }
 }
 
@@ -172,13 +200,19 @@ mod tests {
     fn what_is_missing_is_said_with_the_last_answer() {
         let mut readiness = Readiness::default();
         let must = "/ready must answer 200 2 times in a row";
-        assert_eq!(readiness.missing(&ready()), format!("{must}; it has not answered yet"));
+        assert_eq!(readiness.missing(&ready()).to_string(), format!("{must}; it has not answered yet"));
         let asked = readiness.ask(1_000);
         readiness.hear(&ready(), answer(asked, 503));
-        assert_eq!(readiness.missing(&ready()), format!("{must}; 0 so far, the last answer was 503"));
+        assert_eq!(
+            readiness.missing(&ready()).to_string(),
+            format!("{must}; 0 so far, the last answer was 503")
+        );
         let asked = readiness.ask(2_000);
         readiness.hear(&ready(), Answer { asked, said: Said::NoAnswer });
-        assert_eq!(readiness.missing(&ready()), format!("{must}; the last question was not answered"));
+        assert_eq!(
+            readiness.missing(&ready()).to_string(),
+            format!("{must}; the last question was not answered")
+        );
     }
 
     proptest! {

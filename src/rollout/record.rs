@@ -119,6 +119,8 @@ pub struct Head {
     pub pinned: bool,
     /// Whether a client that asks for the candidate gets it.
     pub candidate_on_request: bool,
+    /// Whether the candidate was taken back.
+    pub is_taken_back: bool,
     /// Whether requests are mirrored.
     pub mirrors: bool,
     /// The mirror's share, where a step has set it.
@@ -405,6 +407,7 @@ impl Record {
             user_key: self.user_key(),
             pinned: run.is_pinned(&self.program),
             candidate_on_request: !run.phase.is_rolled_back(),
+            is_taken_back: self.is_taken_back(),
             mirrors: run.may_mirror(&self.program),
             mirror: run.mirror,
         }

@@ -14,6 +14,7 @@ use super::event::{Action, Actor, Event};
 use super::phase::Phase;
 use super::program::{Program, Step};
 use super::ready::{Answer, Readiness, Ready};
+use super::reason::Reason;
 use crate::analysis::judge::Judge;
 use crate::analysis::tick::Tick;
 use crate::model::{Assignment, Pair, Share, Shares, Side};
@@ -64,8 +65,8 @@ pub struct Run {
     pub attempt: u32,
     /// Where it is in its life.
     pub phase: Phase,
-    /// Why, in words; empty where the phase is explanation enough.
-    pub reason: String,
+    /// Why.
+    pub reason: Reason,
     /// The position of the step that waits, counted from 0; the number of steps when all are done.
     pub position: usize,
     /// The mirror's share, where a step has set it.
@@ -199,7 +200,7 @@ impl Run {
         let is_overdue = self.is_overdue(program, waited);
         // What has been waited for so far is over; then it goes on, or waits for something else.
         let waits = self.waits(program, waited);
-        let waits_for_another = waits.is_none_or(|waits| waits.sentence() != self.reason);
+        let waits_for_another = waits.is_none_or(|waits| !self.reason.is_waiting_for(&waits));
         waits_for_another || is_overdue || self.elapsed(now) >= COUNTED
     }
 

@@ -1,15 +1,21 @@
 //! What a step waits for.
 
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::ready::Missing;
+use crate::analysis::judge::Unheard;
 use crate::analysis::kernel::agreement::Agreement;
 use crate::model::Unit;
 
 /// What the present step still waits for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Waits {
     /// A person who promotes.
     Promotion,
     /// The candidate is ready: what is missing.
-    Ready(String),
+    Ready(Missing),
     /// Envoy's routes send requests to the versions that they were drawn for.
     Routes,
     /// Its time.
@@ -45,7 +51,7 @@ pub enum Waits {
     /// An answer of the candidate, or an error.
     Answer,
     /// A metric that could not be judged yet: what it lacks.
-    Metric(String),
+    Metric(Unheard),
 }
 
 impl Waits {
@@ -54,14 +60,15 @@ impl Waits {
     pub fn is_against_candidate(&self) -> bool {
         matches!(self, Self::Suspicion | Self::Failures)
     }
+}
 
-    /// The sentence that people read.
-    #[must_use]
-    pub fn sentence(&self) -> String {
-        match self {
+/// The sentence that people read.
+impl fmt::Display for Waits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
             Self::Promotion => "the step waits for a promotion",
             Self::Ready(missing) => {
-                return format!("waiting until the candidate is ready: {missing}");
+                return write!(f, "waiting until the candidate is ready: {missing}");
             }
             Self::Routes => {
                 "the step waits: another cluster serves a version's requests; Envoy's routes ignore the filter's choice"
@@ -70,10 +77,11 @@ impl Waits {
             Self::Units(Unit::Requests) => "the step waits for more of the candidate's requests",
             Self::Units(Unit::Users) => "the step waits for more of the candidate's users",
             Self::Pairs { compared, of } => {
-                return format!("the step waits for compared answers of the shadow: {compared} of {of}");
+                return write!(f, "the step waits for compared answers of the shadow: {compared} of {of}");
             }
             Self::Agreement { compared, agreement, of } => {
-                return format!(
+                return write!(
+                    f,
                     "the step waits for proof that the shadow agrees in {} % of requests: {agreement} of {compared}",
                     of * 100.0
                 );
@@ -87,9 +95,8 @@ impl Waits {
             Self::Proof => "the step waits for proof that the candidate is no worse than allowed",
             Self::Answer => "the step waits for an answer of the candidate",
             Self::Metric(unheard) => {
-                return format!("the step waits until every metric can be judged: {unheard}");
+                return write!(f, "the step waits until every metric can be judged: {unheard}");
             }
-        }
-        .to_owned()
+        })
     }
 }

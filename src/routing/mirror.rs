@@ -127,17 +127,18 @@ impl Mirror {
     /// Envoy reads a request from its client only as fast as the shadow takes the copy, so a body is copied only if it
     /// finds room in Envoy's buffers as a whole.
     fn decide_by_length<R: Request>(&self, facts: &Facts<'_, R>) -> MirrorResult {
+        let copied = if self.comparison.is_some() { MirrorResult::Sent } else { MirrorResult::Asked };
         if !facts.request().has_body() {
-            return MirrorResult::Sent;
+            return copied;
         }
         let length = facts.request().header("content-length");
         let length = length.and_then(|length| std::str::from_utf8(&length).ok()?.parse::<u64>().ok());
         match length {
             // The filter sees how long it is.
-            None if self.comparison.is_some() => MirrorResult::Sent,
+            None if self.comparison.is_some() => copied,
             None => MirrorResult::SkippedUnknownLength,
             Some(length) if length > self.max_body => MirrorResult::SkippedTooLarge,
-            Some(_) => MirrorResult::Sent,
+            Some(_) => copied,
         }
     }
 }

@@ -13,6 +13,7 @@ use super::matcher::Matcher;
 use super::mirror::{Comparison, Mirror, Mirrored};
 use super::request::{Facts, Request};
 use crate::config::schema::{self, Config};
+use crate::config::units::Duration;
 use crate::model::{Assignment, Draw, Share, Side, Unit, UserHash, header};
 use crate::rollout::program::Program;
 use crate::rollout::record::{Clock, Head, Record};
@@ -54,6 +55,8 @@ pub struct Rollout {
     /// Tells its program from others.
     fingerprint: u64,
     candidate: Option<usize>,
+    /// Nanoseconds for which streams of a version go on when it was taken back; `None`: as long as they like.
+    drain: Option<u64>,
     /// Whether what is decided about a request is logged.
     logs: bool,
     overrides: Overrides,
@@ -112,6 +115,8 @@ struct InForce {
     pinned: Option<usize>,
     /// Whether a client that asks for the candidate gets it: not after a rollback.
     candidate_on_request: bool,
+    /// Whether the candidate was taken back.
+    is_taken_back: bool,
     salt: Salt,
     /// Names users for the judge, independently of their buckets; 0: nothing is known of them yet.
     user_key: [u64; 2],
@@ -190,6 +195,12 @@ impl Plan {
 /// Stable's position.
 const STABLE: usize = 0;
 
+/// Nanoseconds for which what goes on with a version may, once it was taken back.
+fn drain_of(config: &schema::Rollout) -> Option<u64> {
+    let milliseconds = config.drain.map_or(schema::DRAIN, Duration::as_millis);
+    (milliseconds > 0).then(|| milliseconds.saturating_mul(1_000_000))
+}
+
 impl Rollout {
     /// Compiles one rollout of a valid configuration.
     #[must_use]
@@ -222,6 +233,7 @@ impl Rollout {
             trusts_shadow_header: config.trust_shadow_header,
             asks_for_load: config.server_load,
             candidate: config.candidate.as_ref().and_then(position),
+            drain: drain_of(config),
             logs: config.log,
             overrides: Overrides::new(config.overrides.as_ref()),
             affinity: config.session_affinity.as_ref().and_then(Affinity::new),
@@ -282,6 +294,18 @@ impl Rollout {
     #[must_use]
     pub fn weights(&self) -> Vec<Share> {
         self.in_force.borrow().weights.clone()
+    }
+
+    /// The version that was taken back, if one was, and for how many nanoseconds what goes on with it may.
+    #[must_use]
+    pub fn drained(&self) -> Option<(usize, u64)> {
+        let in_force = self.in_force.borrow();
+        if !in_force.is_taken_back && in_force.pinned != Some(STABLE) {
+            return None;
+        }
+        // After a flip it may be stable that was left.
+        let is_left = |at: &usize| in_force.weights.get(*at).is_some_and(|weight| weight.is_none());
+        self.candidate.into_iter().chain([STABLE]).find(is_left).zip(self.drain)
     }
 
     /// What access logs say of a request; `None` unless they are to say something.
@@ -477,6 +501,7 @@ impl InForce {
         Self {
             pinned: pin.and_then(|pin| versions.iter().position(|version| version.name == *pin)),
             candidate_on_request: head.candidate_on_request,
+            is_taken_back: head.is_taken_back,
             split: Split::new(&buckets),
             mirror: mirror
                 .filter(|_| head.mirrors)

@@ -27,6 +27,12 @@ pub struct Signal {
     pub settles: Settles,
     /// What a request counts as that has not settled at the deadline.
     pub overdue: Overdue,
+    /// What a configured bound limits a share of.
+    pub bound: BoundOn,
+    /// Its part in the average that decides.
+    pub weight: Weight,
+    /// What its event says of a request, besides being compared.
+    pub role: Option<Role>,
 }
 
 /// A signal's number: its row's, and what tells its parameters apart.
@@ -157,6 +163,37 @@ pub enum Overdue {
     LeftOut,
 }
 
+/// What a bound limits a share of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BoundOn {
+    /// Requests that have settled; where users are judged, users by their first observation.
+    Observations,
+    /// Requests that ended with an answer or an error of the version; where users are judged, users by their first
+    /// request in a step.
+    Answers,
+}
+
+/// A metric's part in the average of e-values that decides about the candidate: a share of alpha.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Weight {
+    /// Half of it, however many other metrics there are.
+    Half,
+    /// The other half, with all others of this weight.
+    #[default]
+    Others,
+}
+
+/// What an event says of a request, besides being compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It failed: what must be no worse before a step ends, and what a window after a flip watches.
+    Failed,
+    /// Its client gave it up, which counts as a failure where a version is judged alone.
+    GivenUp,
+    /// The shadow's answer differs from stable's: what steps wait for, and what comes when the candidate serves no request.
+    Differs,
+}
+
 /// The request failed.
 pub const ERROR_RATE: Signal = Signal {
     id: SignalId::row(1),
@@ -167,6 +204,9 @@ pub const ERROR_RATE: Signal = Signal {
     among: Among::Every,
     settles: Settles::AtEnd,
     overdue: Overdue::EventUnlessAnswered,
+    bound: BoundOn::Answers,
+    weight: Weight::Half,
+    role: Some(Role::Failed),
 };
 
 /// How long the answer took; of a streamed answer, until it began.
@@ -179,6 +219,9 @@ pub const LATENCY: Signal = Signal {
     among: Among::Every,
     settles: Settles::AtEnd,
     overdue: Overdue::Event,
+    bound: BoundOn::Observations,
+    weight: Weight::Others,
+    role: None,
 };
 
 /// The client left before the answer began.
@@ -191,6 +234,9 @@ pub const UNANSWERED: Signal = Signal {
     among: Among::Every,
     settles: Settles::AtEnd,
     overdue: Overdue::NoEvent, // it has failed by then
+    bound: BoundOn::Observations,
+    weight: Weight::Others,
+    role: Some(Role::GivenUp),
 };
 
 /// The version answered that the client is wrong: 4xx, or a gRPC status that is no error.
@@ -203,6 +249,9 @@ pub const CLIENT_ERROR_RATE: Signal = Signal {
     among: Among::Answered,
     settles: Settles::AtEnd,
     overdue: Overdue::LeftOut,
+    bound: BoundOn::Observations,
+    weight: Weight::Others,
+    role: None,
 };
 
 /// An answer without a value: null, empty, not a number, missing, or a configured text.
@@ -251,8 +300,11 @@ pub const INPUT_UNSEEN: Signal =
     Signal { parameter: Some("field"), ..of_requests(22, "input.unseen", Kind::Event) };
 
 /// A pair of answers that differ: stable's and the shadow's.
-pub const MIRROR_DISAGREEMENT: Signal =
-    Signal { among: Among::Pairs, ..of_answers(30, "mirror.disagreement", Kind::Event, Differs::Up) };
+pub const MIRROR_DISAGREEMENT: Signal = Signal {
+    among: Among::Pairs,
+    role: Some(Role::Differs),
+    ..of_answers(30, "mirror.disagreement", Kind::Event, Differs::Up)
+};
 
 /// Pairs in which the shadow's answer differs from stable's and that of stable's copy does not, among those in which one of
 /// the two differs.
@@ -268,6 +320,9 @@ const fn of_answers(row: u8, name: &'static str, kind: Kind, differs: Differs) -
         among: Among::ReadAnswers,
         settles: Settles::AtEnd,
         overdue: Overdue::LeftOut,
+        bound: BoundOn::Observations,
+        weight: Weight::Others,
+        role: None,
     }
 }
 
@@ -286,6 +341,9 @@ pub const TEST_EVENT: Signal = Signal {
     among: Among::Answered,
     settles: Settles::AtHeaders,
     overdue: Overdue::LeftOut,
+    bound: BoundOn::Observations,
+    weight: Weight::Others,
+    role: None,
 };
 
 /// A bounded mean of test builds.
@@ -299,6 +357,9 @@ pub const TEST_MEAN: Signal = Signal {
     among: Among::Answered,
     settles: Settles::AtEnd,
     overdue: Overdue::LeftOut,
+    bound: BoundOn::Observations,
+    weight: Weight::Others,
+    role: None,
 };
 
 /// All signals that can be configured.
@@ -325,6 +386,16 @@ pub const ALL: &[&Signal] = &[
 
 /// The metrics that are compared unless the configuration names some.
 pub const DEFAULT: &[&Signal] = &[&ERROR_RATE, &LATENCY, &UNANSWERED, &CLIENT_ERROR_RATE];
+
+/// The signal with this role.
+#[must_use]
+pub const fn with_role(role: Role) -> &'static Signal {
+    match role {
+        Role::Failed => &ERROR_RATE,
+        Role::GivenUp => &UNANSWERED,
+        Role::Differs => &MIRROR_DISAGREEMENT,
+    }
+}
 
 /// The numbers of rows without a parameter.
 #[must_use]
@@ -396,6 +467,15 @@ mod tests {
             let named = named(&name).unwrap();
             assert_eq!((named.signal, named.parameter), (*signal, signal.parameter.map(|_| "x:y")));
             assert_eq!(by_id(named.id), Some(*signal));
+        }
+    }
+
+    #[test]
+    fn each_role_is_that_of_one_signal() {
+        for role in [Role::Failed, Role::GivenUp, Role::Differs] {
+            let of_role: Vec<&Signal> =
+                ALL.iter().chain(OF_TESTS).filter(|signal| signal.role == Some(role)).copied().collect();
+            assert_eq!(of_role, [with_role(role)]);
         }
     }
 

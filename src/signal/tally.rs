@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::catalog::{self, Among, Kind, MIRROR_DISAGREEMENT, Settles, Signal, SignalId};
+use super::catalog::{self, Among, Kind, Role, Settles, Signal, SignalId};
 use super::histogram::{self, Histogram};
 use super::observed::Observed;
 use super::sample::Sample;
@@ -129,7 +129,7 @@ impl Counts {
     /// Pairs that were compared, and those of them that differ.
     #[must_use]
     pub fn pairs(&self) -> Arm {
-        match self.tally(MIRROR_DISAGREEMENT.id) {
+        match self.tally(catalog::with_role(Role::Differs).id) {
             Some(Tally::Event(pairs)) => *pairs,
             _ => Arm::default(),
         }

@@ -135,11 +135,13 @@ impl Class {
     }
 }
 
-/// What becomes of a request that was drawn for the shadow. Each is sent or skipped; what is sent to be compared matches,
-/// differs, fails or is cancelled besides.
+/// What becomes of a request that was drawn for the shadow. Where Envoy makes the copy, each is asked for or skipped. Where the
+/// filter does, each is sent or skipped, and what is sent matches, differs, fails or is cancelled besides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MirrorResult {
-    /// Envoy is asked to copy it.
+    /// Envoy is asked to copy it. It does so where the route has the policy, and says nothing of it.
+    Asked,
+    /// The filter has sent it.
     Sent,
     /// The two answers agree.
     Matched,
@@ -171,7 +173,8 @@ pub enum MirrorResult {
 
 impl MirrorResult {
     /// All results, in the order of their [`MirrorResult::index`].
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
+        Self::Asked,
         Self::Sent,
         Self::Matched,
         Self::Differed,
@@ -192,6 +195,7 @@ impl MirrorResult {
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
+            Self::Asked => "asked",
             Self::Sent => "sent",
             Self::Matched => "matched",
             Self::Differed => "differed",
@@ -432,6 +436,12 @@ impl Served {
         } else {
             Self::ByVersion
         }
+    }
+
+    /// Whether it is known that the version's cluster has not served it.
+    #[must_use]
+    pub fn is_elsewhere(self) -> bool {
+        matches!(self, Self::ByAnother | Self::ByNone)
     }
 
     /// The outcome of a request that ended so otherwise. Without a cluster a version fails, and does not answer well.

@@ -22,6 +22,12 @@ impl Owner {
         Self { rollout_and_version: format!(";rollout={rollout};version={version}"), labels }
     }
 
+    /// Whether both own series of one version, whatever the labels. Such owners are neighbours in their order.
+    #[must_use]
+    pub fn is_of_the_version_of(&self, other: &Self) -> bool {
+        self.rollout_and_version == other.rollout_and_version
+    }
+
     /// `changeover_requests_total`: requests by class of their status and by outcome. A counter.
     #[must_use]
     pub fn requests(&self, class: Class, outcome: Outcome) -> String {

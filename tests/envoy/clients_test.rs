@@ -27,21 +27,25 @@ async fn printed(mut client: Command) -> Vec<Value> {
 struct MlServer {
     process: Child,
     address: SocketAddr,
+    grpc: SocketAddr,
 }
 
 impl MlServer {
     fn start(version: &str) -> Self {
         // It takes no port from the system and tells it: so one that was free a moment ago.
-        let address =
-            TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port");
+        let free = || TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let ports = [free(), free()];
+        let [address, grpc] = ports.each_ref().map(|free| free.local_addr().expect("an address"));
+        drop(ports);
         let process = python()
             .args(["examples/payload-metrics/serve.py", version])
-            .envs([("MLSERVER_HTTP_PORT", address.port().to_string()), ("MLSERVER_GRPC_PORT", "0".into())])
+            .env("MLSERVER_HTTP_PORT", address.port().to_string())
+            .env("MLSERVER_GRPC_PORT", grpc.port().to_string())
             .env("MLSERVER_HOST", "127.0.0.1")
             .stdout(Stdio::null())
             .spawn()
             .expect("Python: run `make test-clients`, which installs it");
-        Self { process, address }
+        Self { process, address, grpc }
     }
 
     async fn ready(&self) {
@@ -69,31 +73,22 @@ async fn metrics_of(envoy: &Envoy, requests: f64) -> Metrics {
     .await
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "`make test-clients` installs what it needs"]
-async fn an_open_inference_client_and_mlserver_count_what_the_filter_counts() {
-    const USERS: f64 = 200.0;
-    const FIELD: (&str, &str) = ("field", "/inputs/0/data/*");
-    let servers = [MlServer::start("logreg"), MlServer::start("svm")];
-    for server in &servers {
-        server.ready().await;
-    }
-    let config = Config::Struct(
+/// A release of two servers' models, whose figures this reads.
+fn digits() -> Config {
+    Config::Struct(
         "{rollouts: [{name: digits, release: \"1\", stable: logreg, candidate: svm, weights: {svm: 50}, \
          versions: {logreg: {cluster: logreg}, svm: {cluster: svm}}, session_affinity: {header: x-user-id}, \
          payload: {protocol: open_inference, input: {fields: [\"/inputs/0/data/*\"]}, \
          output: {labels: [\"0\", \"1\", \"2\", \"3\", \"4\", \"5\", \"6\", \"7\", \"8\"]}}}]}"
             .into(),
-    );
-    let clusters = [("logreg", servers[0].address), ("svm", servers[1].address)];
-    let envoy = Setup::shipped(config).clusters(&clusters).workers(2).start().await;
-    let mut client = python();
-    client.args(["examples/payload-metrics/ask.py", &format!("http://{}", envoy.address())]);
-    client.args(["--users", &USERS.to_string()]);
-    let versions = printed(client).await;
+    )
+}
+
+/// That Envoy shows of each version what its client has counted.
+fn assert_counted(metrics: &Metrics, versions: &[Value]) {
+    const FIELD: (&str, &str) = ("field", "/inputs/0/data/*");
     assert_eq!(versions.len(), 2, "{versions:?}");
-    let metrics = metrics_of(&envoy, USERS).await;
-    for counted in &versions {
+    for counted in versions {
         let version = ("version", counted["version"].as_str().unwrap());
         let of = |name: &str| counted[name].as_f64().unwrap();
         let sum = |name: &str, label: (&str, &str)| metrics.sum(name, &[version, label]);
@@ -117,6 +112,50 @@ async fn an_open_inference_client_and_mlserver_count_what_the_filter_counts() {
             assert_eq!(read, of("requests"), "{kind}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "`make test-clients` installs what it needs"]
+async fn mlserver_and_its_client_count_what_the_filter_counts_of_their_calls() {
+    const USERS: f64 = 200.0;
+    let servers = [MlServer::start("logreg"), MlServer::start("svm")];
+    for server in &servers {
+        server.ready().await;
+    }
+    let clusters = [("logreg", servers[0].grpc), ("svm", servers[1].grpc)];
+    let setup = Setup::shipped(digits()).clusters(&clusters).http2_upstreams();
+    let envoy = setup.workers(2).start().await;
+    let mut client = python();
+    client.args(["tests/clients/calls.py", &envoy.address().to_string(), &USERS.to_string()]);
+    let versions = printed(client).await;
+    let metrics = metrics_of(&envoy, USERS).await;
+    assert_counted(&metrics, &versions);
+    for counted in &versions {
+        let version = ("version", counted["version"].as_str().unwrap());
+        for (kind, bytes) in [("input", "bytes_in"), ("output", "bytes_out")] {
+            let labels = [version, ("kind", kind)];
+            assert_eq!(metrics.sum("changeover_payload_messages_total", &labels), counted["requests"]);
+            assert_eq!(metrics.sum("changeover_payload_message_bytes_total", &labels), counted[bytes]);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "`make test-clients` installs what it needs"]
+async fn an_open_inference_client_and_mlserver_count_what_the_filter_counts() {
+    const USERS: f64 = 200.0;
+    let servers = [MlServer::start("logreg"), MlServer::start("svm")];
+    for server in &servers {
+        server.ready().await;
+    }
+    let clusters = [("logreg", servers[0].address), ("svm", servers[1].address)];
+    let envoy = Setup::shipped(digits()).clusters(&clusters).workers(2).start().await;
+    let mut client = python();
+    client.args(["examples/payload-metrics/ask.py", &format!("http://{}", envoy.address())]);
+    client.args(["--users", &USERS.to_string()]);
+    let versions = printed(client).await;
+    let metrics = metrics_of(&envoy, USERS).await;
+    assert_counted(&metrics, &versions);
 }
 
 /// What the server counts, so that the client knows of it.

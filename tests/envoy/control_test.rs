@@ -1,5 +1,9 @@
 //! The control listener: rollouts are shown and commanded, and a command is answered once every worker follows it.
 
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+
 use crate::harness::control::{JSON, at_half, call, get, known, post};
 use crate::harness::*;
 use serde_json::json;
@@ -137,4 +141,70 @@ async fn without_the_filter_the_listener_answers_503() {
     let (blue, green) = blue_and_green().await;
     let envoy = between(&blue, &green, at_half()).control_without_filter().start().await;
     assert_eq!(get(&envoy, "/healthz").await.0, 503);
+}
+
+/// What the command line says about these endpoints: standard output, standard error and exit status.
+fn changeover(arguments: &[&str], endpoints: &[SocketAddr]) -> (String, String, Option<i32>) {
+    let output = command(arguments, endpoints).output().expect("it runs");
+    let text = |bytes| String::from_utf8(bytes).expect("a text");
+    (text(output.stdout), text(output.stderr), output.status.code())
+}
+
+fn command(arguments: &[&str], endpoints: &[SocketAddr]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_changeover"));
+    command.args(arguments).env_remove("CHANGEOVER_ENDPOINT").env_remove("CHANGEOVER_TOKEN");
+    command.args(endpoints.iter().flat_map(|endpoint| ["--endpoint".into(), format!("http://{endpoint}")]));
+    command
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_envoys_obey_one_command_and_one_that_is_silent_is_named() {
+    let (blue, green) = blue_and_green().await;
+    let one = between(&blue, &green, at_half()).control().start().await;
+    let two = between(&blue, &green, at_half()).control().start().await;
+    let both = [&one, &two].map(|envoy| envoy.address_of("changeover-control"));
+    for envoy in [&one, &two] {
+        known(envoy).await;
+    }
+    let (table, _, status) = changeover(&["status"], &both);
+    assert_eq!((table.lines().count(), status), (3, Some(0)), "{table}");
+    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().take(3).collect()).collect();
+    for endpoint in both {
+        assert!(rows.contains(&vec!["digits", &format!("http://{endpoint}"), "paused"]), "{table}");
+    }
+    // It takes the connection, and never answers.
+    let silent = RawUpstream::start(Raw::Silent).await.address();
+    let (table, problems, status) = changeover(&["abort", "digits"], &[both[0], silent, both[1]]);
+    assert_eq!((table.lines().count(), status), (3, Some(1)), "{table}");
+    assert!(problems.contains(&format!("http://{silent}: ")), "{problems}");
+    for envoy in [&one, &two] {
+        assert_eq!(known(envoy).await["phase"], "aborted");
+    }
+    let (_, problems, status) = changeover(&["status"], &[silent]);
+    assert_eq!(status, Some(2), "{problems}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_envoys_are_watched_at_once() {
+    let (blue, green) = blue_and_green().await;
+    let one = between(&blue, &green, at_half()).control().start().await;
+    let two = between(&blue, &green, at_half()).control().start().await;
+    let both = [&one, &two].map(|envoy| envoy.address_of("changeover-control"));
+    for envoy in [&one, &two] {
+        known(envoy).await;
+    }
+    let mut watching =
+        command(&["status", "digits", "--watch"], &both).stdout(Stdio::piped()).spawn().expect("it runs");
+    let mut lines = BufReader::new(watching.stdout.take().expect("its output")).lines();
+    let mut next = || lines.next().expect("a line").expect("a text");
+    let first = [next(), next()];
+    assert!(first.iter().all(|line| line.contains("  digits  paused  ")), "{first:?}");
+    for endpoint in both {
+        assert!(first.iter().any(|line| line.starts_with(&format!("http://{endpoint}  "))), "{first:?}");
+    }
+    assert_eq!(post(&two, "/v1/rollouts/digits/abort").await.0, 200);
+    let change = next();
+    assert!(change.starts_with(&format!("http://{}  ", both[1])) && change.contains("aborted"), "{change}");
+    signal(watching.id(), "-INT");
+    assert_eq!(watching.wait().expect("its end").code(), Some(1), "one is aborted");
 }

@@ -18,13 +18,16 @@ async fn the_shadow_gets_the_request() {
     });
     let tally = load.send(8_000).await;
     tally.assert_all_ok();
-    let sent = mirrored(&envoy, "sent").await;
+    let asked = mirrored(&envoy, "asked").await;
     // The copies of the last requests may still be on their way.
-    wait_for("all copies", async || (green.count() == tally.from("green") + sent as u64).then_some(())).await;
+    wait_for("all copies", async || (green.count() == tally.from("green") + asked as u64).then_some(()))
+        .await;
     assert_eq!(blue.count(), tally.from("blue"), "nothing is copied to stable");
+    let at_the_cluster = envoy.stat("cluster.green.upstream_rq_total").await;
+    assert_eq!(at_the_cluster, green.count(), "what docs/shadow.md compares with");
     let skipped = mirrored(&envoy, "skipped_method").await;
-    assert_share((sent + skipped) as u64, tally.from("blue"), 0.25);
-    assert_share(skipped as u64, (sent + skipped) as u64, 0.25);
+    assert_share((asked + skipped) as u64, tally.from("blue"), 0.25);
+    assert_share(skipped as u64, (asked + skipped) as u64, 0.25);
     // Copies are nobody's requests.
     assert_eq!(envoy.metrics().await.sum("changeover_requests_total", &[]), 8_000.0);
 }
@@ -66,6 +69,21 @@ async fn a_copy_is_marked_and_carries_no_credentials() {
     assert_eq!(original.headers.get("x-changeover-shadow"), None);
 }
 
+/// No filter can see whether Envoy copies: it counts what it asks for, and Envoy what it does.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_policy_copies_are_asked_for_and_not_sent() {
+    let (blue, green) = blue_and_green().await;
+    let setup = between(&blue, &green, Config::rollout("mirror: {to: green}")).edit_routes(|routes| {
+        for route in routes {
+            route["route"].as_object_mut().expect("a route").remove("request_mirror_policies");
+        }
+    });
+    let envoy = setup.start().await;
+    Load::to(envoy.address()).send(50).await.assert_all_ok();
+    assert_eq!((mirrored(&envoy, "asked").await, mirrored(&envoy, "sent").await), (50.0, 0.0));
+    assert_eq!((envoy.stat("cluster.green.upstream_rq_total").await, green.count()), (0, 0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn users_stay_mirrored_and_tunnels_are_not() {
     let (blue, green) = blue_and_green().await;
@@ -75,9 +93,9 @@ async fn users_stay_mirrored_and_tunnels_are_not() {
         |number: u64| request("GET", "/", &[("x-user-id", format!("u{}", number % 100).as_bytes())], "");
     let load = Load::to(envoy.address()).each(user);
     load.send(500).await.assert_all_ok();
-    let sent = mirrored(&envoy, "sent").await as u64;
-    wait_for("all copies", async || (green.count() == sent).then_some(())).await;
-    assert_eq!(sent % 5, 0, "each of a hundred users came five times");
+    let asked = mirrored(&envoy, "asked").await as u64;
+    wait_for("all copies", async || (green.count() == asked).then_some(())).await;
+    assert_eq!(asked % 5, 0, "each of a hundred users came five times");
     let mut by_user = std::collections::BTreeMap::<String, u32>::new();
     for copy in green.take_seen() {
         *by_user.entry(copy.headers["x-user-id"].to_str().expect("text").to_owned()).or_default() += 1;
@@ -117,7 +135,7 @@ async fn a_shadow_that_never_reads_blocks_no_request() {
     }
     let chunked = b"POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n";
     assert!(raw_exchange(envoy.address(), chunked).await.starts_with(b"HTTP/1.1 200"));
-    let counted = ["skipped_too_large", "skipped_unknown_length", "sent"];
+    let counted = ["skipped_too_large", "skipped_unknown_length", "asked"];
     let mut numbers = Vec::new();
     for result in counted {
         numbers.push(mirrored(&envoy, result).await);
@@ -195,7 +213,7 @@ async fn a_shadow_that_fails_changes_nothing() {
         let envoy = setup.start().await;
         // The silent one never answers: a request that waited for it would have no answer either.
         Load::to(envoy.address()).send(200).await.assert_all_ok();
-        assert_eq!(mirrored(&envoy, "sent").await, 200.0);
+        assert_eq!(mirrored(&envoy, "asked").await, 200.0);
     }
     // Nobody listens, and a cluster that does not exist.
     let closed = RawUpstream::start(Raw::Garbage).await.address();

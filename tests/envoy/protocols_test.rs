@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use crate::harness::*;
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::AsyncWriteExt;
 
 fn all_to_green() -> Config {
     Config::rollout("pin: green")
@@ -112,28 +111,6 @@ async fn statuses_that_http_does_not_have_are_errors() {
         get(envoy.address(), "/").await.expect("an answer");
         assert_counted(&envoy, "green", "other", "error", 1.0).await;
     }
-}
-
-/// Opens a connection and sends a request's head.
-async fn open_raw(envoy: &Envoy, head: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(envoy.address()).await.expect("a connection");
-    stream.write_all(head.as_bytes()).await.expect("sent");
-    stream
-}
-
-/// Reads until `end` has come.
-async fn read_until(stream: &mut TcpStream, end: &str) -> String {
-    let mut read = Vec::new();
-    let mut chunk = [0; 1_024];
-    while !String::from_utf8_lossy(&read).contains(end) {
-        let n = tokio::time::timeout(DEADLINE, stream.read(&mut chunk))
-            .await
-            .expect("in time")
-            .expect("readable");
-        assert!(n > 0, "closed before {end:?}: {:?}", String::from_utf8_lossy(&read));
-        read.extend_from_slice(&chunk[..n]);
-    }
-    String::from_utf8_lossy(&read).into_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,7 +17,7 @@ mod run {
     use changeover::analysis::kernel::ratio::{Table, beyond_bound, beyond_margin, more_often};
     use changeover::analysis::kernel::split::split;
     use changeover::analysis::promotion;
-    use changeover::analysis::rules::{ERRORS, Rules};
+    use changeover::analysis::rules::{FAILURES, Rules};
     use changeover::analysis::tick::Tick;
     use changeover::analysis::users::{First, Firsts};
     use changeover::config::release::{Analysis, Metric};
@@ -166,7 +166,7 @@ mod run {
         for (row, number) in rows("closed").iter().zip(1..) {
             let (mut tick, Pair { candidate, stable: all }, _) = tick(number, row);
             let events = Pair::new(candidate, all - candidate);
-            let events = vec![(ERRORS, First { events, spent: events, ..First::default() })];
+            let events = vec![(FAILURES, First { events, spent: events, ..First::default() })];
             tick.counts.stable.requests = 1;
             let firsts = Firsts { events, ..Firsts::default() };
             judge.close_with(&tick, Some(&firsts), &rules, number + 1);

@@ -105,6 +105,42 @@ fn files_do_not_use_each_other_in_circles() {
     }
 }
 
+/// What may name a signal besides the catalogue: sources of observations, and what reads recorded ones.
+const OBSERVE: [&str; 7] = [
+    "src/bin/changeover/replay/recording.rs",
+    "src/fleet/simulated.rs",
+    "src/host/shadow.rs",
+    "src/host/stream.rs",
+    "src/payload/exchange.rs",
+    "src/telemetry/ledger.rs",
+    "src/telemetry/outcome.rs",
+];
+
+/// Judge, rollouts, sentences and API learn what they need from a signal's columns.
+#[test]
+fn rows_of_the_catalogue_are_used_by_sources_of_observations_alone() {
+    let sources = uses::sources("src");
+    let (_, catalog) =
+        sources.iter().find(|(file, _)| file.ends_with("signal/catalog.rs")).expect("the catalogue");
+    let rows: Vec<&str> = catalog
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub const ")?.split_once(": Signal ="))
+        .map(|(name, _)| name)
+        .collect();
+    let named: Vec<&str> = rows.iter().copied().filter(|row| !row.starts_with("TEST_")).collect();
+    assert_eq!(named.len(), changeover::signal::catalog::ALL.len(), "{named:?}");
+    for (file, text) in &sources {
+        if file.ends_with("signal/catalog.rs") || OBSERVE.iter().any(|source| file.ends_with(source)) {
+            continue;
+        }
+        for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            let mut words = line.split(|c: char| !c.is_alphanumeric() && c != '_');
+            let row = words.find(|word| rows.contains(word));
+            assert_eq!(row, None, "{} uses a signal's row: {line}", file.display());
+        }
+    }
+}
+
 /// A signal's name stands in its row of the catalogue, and in documentation.
 #[test]
 fn names_of_signals_stand_in_the_catalogue_alone() {

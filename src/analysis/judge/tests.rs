@@ -1,7 +1,7 @@
 use super::*;
 use crate::analysis::test::Direction;
 use crate::config::release::{self, Analysis, Metric, WarmUp};
-use crate::signal::catalog::TEST_MEAN;
+use crate::signal::catalog::{self, TEST_MEAN};
 use crate::signal::histogram::bucket;
 use crate::signal::observed::Observed;
 use crate::signal::sums::Fraction;
@@ -381,7 +381,7 @@ fn a_mean_that_moves_only_on_the_candidate_is_a_finding() {
             strongest.test.against,
             Against::Stable { tolerate: 1.0, or_milliseconds: 0.0, direction }
         );
-        let Look::Means(seen) = strongest.seen else { panic!("{:?}", strongest.seen) };
+        let Totals::Means(seen) = strongest.seen else { panic!("{:?}", strongest.seen) };
         assert_eq!((seen.candidate.count, seen.stable.count), (21_000, 21_000));
     }
 }

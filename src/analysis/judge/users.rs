@@ -2,20 +2,16 @@
 
 use super::{Judge, Look, Step, TestState, is_clearly_more};
 use crate::analysis::at_risk::Crowd;
-use crate::analysis::edges::Edges;
-use crate::analysis::evidence::{self, Evidence, RATIOS};
+use crate::analysis::evidence::{self, Evidence};
+use crate::analysis::look::users::{first_of, pending_on_stable};
 use crate::analysis::rules::Rules;
-use crate::analysis::test::{Against, Direction, Test};
 use crate::analysis::tick::{Tick, View};
 use crate::analysis::user_set::{MOST_EXACT, Shelf, UserSet};
 use crate::analysis::users::{First, Firsts};
 use crate::analysis::warm_up::WarmUp;
-use crate::model::{Arm, Pair, Side, UserHash};
-use crate::signal::catalog::{self, Kind, Overdue};
-use crate::signal::observed;
+use crate::model::Pair;
 use crate::signal::sample::{Watch, is_in};
-use crate::signal::sums::Sums;
-use crate::signal::tally::{self, Counts, Users};
+use crate::signal::tally::{self, Counts};
 
 impl Judge {
     /// Notes everything that has happened to users in a closed tick, also in one that shows nothing: it does not happen
@@ -43,28 +39,20 @@ impl Judge {
         self.count_tick(tick);
         let (ticks, users, known) = (self.ticks, self.newcomers.all, self.newcomers.known());
         for state in self.tests_mut() {
-            let First { events, spent, observed } = firsts.of(&state.test);
-            if !state.tells_firsts(known) {
+            let first = firsts.of(&state.test);
+            if !state.knows_firsts(known) {
                 state.pass_over(ticks);
-                state.spent.add(spent);
-                continue;
-            }
-            if state.test.is_of_first_observations() {
-                let observed = if tick.shows(&state.test) { observed } else { Look::default() };
-                state.add_observed(ticks, tick, observed, spared);
+                state.spent.add(first.spent);
                 continue;
             }
             tick.compared_at().into_iter().for_each(|share| state.spent.move_to(share));
-            if tick.compared_at().is_none() || spared.is_some_and(|warm_up| warm_up.spares(&state.test)) {
+            if !tick.shows(&state.test) || spared.is_some_and(|warm_up| warm_up.spares(&state.test)) {
                 state.pass_over(ticks);
-                state.spent.add(spent);
-                continue;
+            } else {
+                let odds = users.odds(&state.spent, 0);
+                state.add_look(ticks, tick, &Look::of_users(tick, &state.test, &first, firsts, odds));
             }
-            let odds = users.odds(&state.spent, 0);
-            state.evidence.add(ticks, ln_likelihoods(&state.test, events, firsts, odds));
-            state.spent.add(spent);
-            state.see(events, firsts);
-            state.hear(tick, tick.counts.candidate.requests > 0);
+            state.spent.add(first.spent);
         }
         let (Some(share), newcomers) = (tick.compared_at(), firsts.newcomers) else { return };
         if !self.newcomers.with_strangers && known.of_run {
@@ -126,7 +114,7 @@ impl Judge {
             let ticks = ahead.ticks;
             for ((state, closed), block) in ahead.tests_mut().zip(self.tests()).zip(&mut blocks) {
                 let is_spared = spared.is_some_and(|warm_up| warm_up.spares(&state.test));
-                if is_spared || !state.tells_firsts(known) {
+                if is_spared || !state.knows_firsts(known) {
                     state.pass_over(ticks);
                     continue;
                 }
@@ -135,21 +123,23 @@ impl Judge {
                     state.evidence = Evidence::default();
                     continue;
                 }
-                let events = state.meet(tick, view).events;
-                state.see(events, firsts);
+                let first = state.meet(tick, view);
+                let look = Look::of_users(tick, &state.test, &first, firsts, 0.0);
                 if state.test.is_bound() {
-                    // Who came first, and when, is known; only how the request ends is not.
-                    let ln = ln_likelihoods(&state.test, Pair::default(), firsts, 0.0);
-                    state.evidence.add(ticks, ln);
+                    // Which requests came first is known; only how they end is not.
+                    state.add_look(ticks, tick, &look);
                     continue;
                 }
-                block.add(events, pending_on_stable(&state.test, tick));
+                state.seen = state.seen.plus(look.seen);
+                block.add(first.events, pending_on_stable(&state.test, tick));
                 state.evidence = closed.evidence;
                 state.spent = closed.spent;
                 state.spent.move_to(share);
                 let worst = block.worst();
                 let odds = crowd.odds(&state.spent, worst.stable);
-                state.evidence.add(begins, ln_likelihoods(&state.test, worst, firsts, odds));
+                let worst = First { events: worst, ..first };
+                let look = Look::of_users(tick, &state.test, &worst, firsts, odds);
+                state.evidence.add(begins, look.ln_likelihoods(&state.test, state.past));
             }
             if ahead.reading().all > most.reading().all {
                 most.clone_from(&ahead);
@@ -249,7 +239,7 @@ impl Block {
 
 impl TestState {
     /// Whether it is known who is new to it: what cannot be read again must not count a second time.
-    fn tells_firsts(&self, newcomers: Known) -> bool {
+    fn knows_firsts(&self, newcomers: Known) -> bool {
         if self.test.is_of_first_observations() {
             return !self.users.is_unknown();
         }
@@ -259,153 +249,9 @@ impl TestState {
 
     /// Notes the users that have had the test's event in a tick. Returns those of them that had it for the first time.
     fn meet(&mut self, tick: &Tick, view: View) -> First {
-        if self.test.is_of_first_observations() {
-            return First { observed: self.meet_observed(tick), ..First::default() };
-        }
-        let mut first = First::default();
         let edges = self.edges_of(tick.number);
-        let level = level(&self.test, tick);
-        for side in Side::BOTH {
-            let Some(users) = &tick.counts[side].users else { continue };
-            let test = self.test;
-            each_with_event(&test, users, level, (side, edges, view), |user, counts| {
-                if self.users.insert(user) {
-                    first.spent.count(side);
-                    if counts {
-                        first.events.count(side);
-                    }
-                }
-            });
-        }
-        first
+        first_of(tick, &self.test, edges, view, |user| self.users.insert(user))
     }
-
-    /// Notes the users of whom a tick has the first observation. Returns those observations.
-    fn meet_observed(&mut self, tick: &Tick) -> Look {
-        let (mut sums, mut arms) = (Pair::<Sums>::default(), Pair::<Arm>::default());
-        let samples = tick.counts.as_ref().map(|counts| counts.users.as_ref()?.firsts_of(self.test.signal));
-        let levels = samples.iter().filter_map(|(_, sample)| Some(sample.as_ref()?.level()));
-        let level = levels.max().unwrap_or_default();
-        for (side, sample) in samples.iter() {
-            for (user, number) in sample.iter().flat_map(|sample| sample.after(level)) {
-                if self.users.insert(user) {
-                    sums[side].add(observed::value_of(number));
-                    arms[side].count(number > 0);
-                }
-            }
-        }
-        if self.test.is_bound() { Look::Events(arms) } else { Look::Means(sums) }
-    }
-
-    /// Adds a tick's first observations.
-    fn add_observed(&mut self, t: u64, tick: &Tick, look: Look, spared: Option<WarmUp>) {
-        if spared.is_some_and(|warm_up| warm_up.spares(&self.test)) {
-            return self.pass_over(t);
-        }
-        self.evidence.add(t, look.ln_likelihoods(&self.test, self.past));
-        self.seen = self.seen.plus(look);
-        let units = look.units();
-        self.hear(tick, units.candidate > 0 && (self.test.is_bound() || units.stable > 0));
-        self.remember(look);
-    }
-
-    /// Adds a tick's users to what was seen, and those of them whose first event it was.
-    fn see(&mut self, events: Pair<u64>, firsts: &Firsts) {
-        let all = firsts.all_requests();
-        // A bound is on first requests.
-        let events = if self.test.is_bound() { all.map(|arm| arm.events) } else { events };
-        let arm = |side: Side| Arm { events: events[side], units: all[side].units };
-        let mut seen = self.seen.plus(Look::Events(Pair::new(arm(Side::Candidate), arm(Side::Stable))));
-        if let Look::Events(table) = &mut seen {
-            // A sample may miss users that came, but not what happened to them.
-            for side in Side::BOTH {
-                table[side].units = table[side].units.max(table[side].events);
-            }
-        }
-        self.seen = seen;
-    }
-}
-
-/// What a tick's first events show, each of which was the candidate's with the probability `odds`.
-fn ln_likelihoods(test: &Test, events: Pair<u64>, firsts: &Firsts, odds: f64) -> [f64; RATIOS.len()] {
-    match test.against {
-        Against::Stable { tolerate, direction, .. } => {
-            let tolerate = if test.quantile().is_some() { 1.0 } else { tolerate };
-            match direction {
-                Direction::Up => evidence::first_events(events.candidate, events.total(), odds, tolerate),
-                Direction::Down => {
-                    evidence::first_events(events.stable, events.total(), 1.0 - odds, tolerate)
-                }
-            }
-        }
-        Against::Bound { max } => evidence::over_bound(&firsts.requests.candidate, max),
-        Against::Copy { .. } => [0.0; RATIOS.len()], // of first observations
-    }
-}
-
-/// How often the users were halved that both versions' workers report.
-fn level(test: &Test, tick: &Tick) -> u8 {
-    let level = |counts: &Counts| {
-        let Some(users) = &counts.users else { return 0 };
-        let listed = users.sample(test.signal).map_or(0, |sample| sample.level());
-        listed.max(users.waiting.level())
-    };
-    level(&tick.counts.candidate).max(level(&tick.counts.stable))
-}
-
-/// Visits the users of a side that have had a test's event, some of them twice, each with whether it counts.
-///
-/// Where a longer duration is tolerated, fewer of the candidate's count as slow. But every user beyond stable's edge has
-/// had the event, whichever version they have: otherwise stable's users would soon all have had it, and those that then
-/// have it for the first time would be the candidate's, although it is no slower.
-fn each_with_event(
-    test: &Test,
-    users: &Users,
-    level: u8,
-    (side, edges, view): (Side, Option<Edges>, View),
-    mut visit: impl FnMut(UserHash, bool),
-) {
-    let Some(signal) = catalog::by_id(test.signal).filter(|_| !test.is_bound()) else { return };
-    let listed = users.sample(test.signal);
-    let listed = || listed.into_iter().flat_map(|sample| sample.after(level));
-    match (signal.kind, edges) {
-        (Kind::Event, _) => {
-            listed().for_each(|(user, _)| visit(user, true));
-            let is_late = |(_, first): &(UserHash, u8)| match signal.overdue {
-                Overdue::Event => true,
-                Overdue::EventUnlessAnswered => *first == tally::First::Unanswered as u8,
-                Overdue::NoEvent | Overdue::LeftOut => false,
-            };
-            if view == View::Closed {
-                users.waiting.after(level).filter(is_late).for_each(|(user, _)| visit(user, true));
-            }
-        }
-        (Kind::Duration, Some(edges)) => {
-            let edge = edges[side];
-            let waiting = || users.waiting.after(level).filter(|_| signal.overdue != Overdue::LeftOut);
-            let beyond = |edge: usize| listed().filter(move |(_, bucket)| usize::from(*bucket) > edge);
-            beyond(edge).for_each(|(user, _)| visit(user, true));
-            // Who waits is beyond every edge below the request's age; no edge is beyond the deadline. Whether the
-            // candidate's waiting users will be beyond stable's edge alone is not known yet.
-            let late = match view {
-                View::Closed => true,
-                View::Open { age } => age > edge,
-            };
-            if view == View::Closed || side == Side::Candidate {
-                waiting().for_each(|(user, _)| visit(user, late));
-            }
-            beyond(edges.stable).for_each(|(user, _)| visit(user, false));
-        }
-        (Kind::Duration | Kind::Mean(_), _) => {}
-    }
-}
-
-/// Stable's requests that may still turn out to have a test's event.
-fn pending_on_stable(test: &Test, tick: &Tick) -> u64 {
-    let stable = &tick.counts.stable;
-    let signal = catalog::by_id(test.signal);
-    let pending = signal.and_then(|signal| Some(stable.pending(signal, stable.tally(signal.id)?)));
-    pending.unwrap_or(stable.open) // not observed: anything may come of what is open
 }
 
 /// Users that have come already, or a sample of them.

@@ -8,7 +8,7 @@ use crate::config::report::{Path, Problems, Shown};
 use crate::config::schema::{BlueGreen, MirrorMode, Rollout, known};
 use crate::config::units::{Duration, Percent};
 use crate::model::Share;
-use crate::signal::catalog::{self, Among, Differs, Kind};
+use crate::signal::catalog::{self, Among, Differs, Kind, Role};
 
 /// Steps of one rollout.
 const MOST_STEPS: usize = 64;
@@ -17,6 +17,8 @@ const MOST_QUANTILES: usize = 5;
 /// Milliseconds that a deadline may have.
 const DEADLINES: std::ops::RangeInclusive<u64> = 100..=3_600_000;
 
+/// Milliseconds for which what goes on with a version that was taken back may.
+const LONGEST_DRAIN: u64 = 86_400_000;
 /// Milliseconds that a progress deadline, a bake or a window must have.
 const SHORTEST: u64 = 1_000;
 /// What is wrong with what only a judge can do, without one.
@@ -53,6 +55,9 @@ pub(super) fn release(rollout: &Rollout, path: &Path<'_>, problems: &mut Problem
         );
     }
     window(rollout, rollout.auto_rollback_window, path, problems);
+    if rollout.drain.is_some_and(|drain| drain.as_millis() > LONGEST_DRAIN) {
+        problems.add(&path.field("drain"), "expected at most 24h; 0s for never");
+    }
     if let Some(rules) = &rollout.analysis {
         let path = path.field("analysis");
         analysis(rules, rollout, &path, problems);
@@ -256,7 +261,7 @@ fn analysis(analysis: &Analysis, rollout: &Rollout, path: &Path<'_>, problems: &
     error_when(&analysis.error_when, &path.field("error_when"), problems);
     let metrics = path.field("metrics");
     if analysis.metrics.is_empty() {
-        let example = catalog::ERROR_RATE.name;
+        let example = catalog::with_role(Role::Failed).name;
         problems.add(
             &metrics,
             format_args!("empty; expected at least one metric, such as `{{name: {example}}}`"),

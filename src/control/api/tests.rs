@@ -1,7 +1,7 @@
 use super::*;
 
 use crate::analysis::kernel::ratio::Table;
-use crate::analysis::look::Look;
+use crate::analysis::totals::Totals;
 use crate::config;
 use crate::control::response::Problem;
 use crate::fleet::simulated::Envoy;
@@ -153,7 +153,7 @@ fn events_are_shown_newest_first() {
         rule: "error_rate".into(),
         value: 2.345_67,
         threshold: 2.0,
-        samples: Look::Events(Table::of((9, 10), (1, 200))),
+        samples: Totals::Events(Table::of((9, 10), (1, 200))),
     });
     journal::erase(&mut envoy.0.shared, "steps");
     journal::add(&mut envoy.0.shared, "steps", &events);

@@ -12,6 +12,7 @@ use super::values::{self, Configured, KEPT_EVENTS, Lead, Life, Standing, Stored,
 use super::view::View;
 use crate::analysis::user_set;
 use crate::fleet::effect::Question;
+use crate::model::SortedMap;
 use crate::rollout::change::NotChanged;
 use crate::rollout::event::Event;
 use crate::rollout::program::Program;
@@ -117,15 +118,15 @@ pub struct Member {
     leads: bool,
     /// Until then nothing is closed.
     hold_until: u64,
-    members: BTreeMap<Life, Heard>,
+    members: SortedMap<Life, Heard>,
     /// What members have, by life, whether they were heard of or not.
-    configurations: BTreeMap<Life, Configured>,
+    configurations: SortedMap<Life, Configured>,
     /// The revision up to which they were read.
     configurations_seen: u64,
     next_round: u64,
     round: Option<Round>,
     /// What candidates have answered whether they are ready, and what is to be asked once it is written.
-    heard_ready: BTreeMap<String, ready::Answer>,
+    heard_ready: HashMap<String, ready::Answer>,
     asked: Vec<Question>,
 }
 
@@ -134,7 +135,7 @@ pub struct Member {
 struct Round {
     at: u64,
     /// What the round has made of rollouts, and of which generation.
-    records: BTreeMap<String, (u64, Stored)>,
+    records: HashMap<String, (u64, Stored)>,
     lead: Lead,
 }
 
@@ -186,12 +187,12 @@ impl Member {
             jitter,
             leads: false,
             hold_until: 0,
-            members: BTreeMap::new(),
-            configurations: BTreeMap::new(),
+            members: SortedMap::default(),
+            configurations: SortedMap::default(),
             configurations_seen: 0,
             next_round: 0,
             round: None,
-            heard_ready: BTreeMap::new(),
+            heard_ready: HashMap::new(),
             asked: Vec::new(),
         }
     }
@@ -634,7 +635,7 @@ impl Member {
         for item in reports.into_iter().take(MOST_MEMBERS) {
             let Some(life) = life_of(&item) else { continue };
             present.push(life);
-            let heard = self.members.entry(life).or_default();
+            let heard = self.members.get_or_insert_with(life, Heard::default);
             if heard.revision != item.revision {
                 let told: Option<Told> = values::decode(&item.value);
                 let time = told.as_ref().map(|told| i64::try_from(told.time).unwrap_or(0));
@@ -646,21 +647,21 @@ impl Member {
         }
         self.members.retain(|life, _| present.contains(life));
         self.configurations.retain(|life, _| present.contains(life));
-        for (life, heard) in &mut self.members {
+        for (life, heard) in self.members.iter_mut() {
             heard.configured = self.configurations.get(life).cloned();
         }
     }
 
     /// The program of a rollout's run that most members have; of several the one in force, or the greatest.
     fn majority(&self, rollout: &str, run: u64, in_force: u64) -> u64 {
-        let mut votes: BTreeMap<u64, u64> = BTreeMap::new();
+        let mut votes: SortedMap<u64, u64> = SortedMap::default();
         for member in &self.lead.members {
             let programs = self.configurations.get(&member.life).filter(|_| member.left_out.is_none());
             let program = programs.and_then(|configured| {
                 configured.programs.iter().find(|(name, of, _)| name == rollout && *of == run)
             });
             if let Some((_, _, fingerprint)) = program {
-                let votes = votes.entry(*fingerprint).or_default();
+                let votes = votes.get_or_insert_with(*fingerprint, u64::default);
                 *votes = votes.saturating_add(1);
             }
         }
@@ -683,7 +684,7 @@ impl Member {
             lead.floor = lead.floor.max(pool.known_before);
         }
         self.lead.members.clone_from(&lead.members);
-        let mut round = Round { at: clock.uptime, records: BTreeMap::new(), lead };
+        let mut round = Round { at: clock.uptime, records: HashMap::new(), lead };
         let names: Vec<String> = if is_held { Vec::new() } else { self.known.keys().cloned().collect() };
         for name in names {
             let entries = pool.take(&name);

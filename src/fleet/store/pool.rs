@@ -1,9 +1,9 @@
 //! What the members of a fleet have counted, added up.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use super::values::{Configured, Lead, LeftOut, Life, Seen, Told};
-use crate::model::{Assignment, Side};
+use crate::model::{Assignment, Side, SortedMap};
 use crate::rollout::record::Clock;
 use crate::telemetry::ledger::Entry;
 
@@ -44,13 +44,13 @@ pub struct Pool {
     pub is_blind: bool,
     /// As it is to be written.
     pub members: Vec<Seen>,
-    blocks: BTreeMap<String, BTreeMap<(u64, Assignment), Entry>>,
+    blocks: HashMap<String, SortedMap<(u64, Assignment), Entry>>,
 }
 
 impl Pool {
     /// Adds up what was heard, as far as it is counted. `last`: the lead as it was last written.
     #[must_use]
-    pub fn of(heard: &BTreeMap<Life, Heard>, last: &Lead, period: u64, clock: Clock) -> Self {
+    pub fn of(heard: &SortedMap<Life, Heard>, last: &Lead, period: u64, clock: Clock) -> Self {
         let patience = period.saturating_mul(SILENT).saturating_add(clock.length);
         let is_idle = |heard: &Heard| heard.told.as_ref().is_some_and(|told| told.rollouts.is_empty());
         let is_silent = |heard: &Heard| {
@@ -80,7 +80,7 @@ impl Pool {
             is_blind,
             ..Self::default()
         };
-        for (life, one) in heard {
+        for (life, one) in heard.iter() {
             let known = last.members.iter().find(|known| known.life == *life && known.left_out.is_none());
             // Of ticks that were looked at without it, what it has counted is not used.
             let from = known.map_or(last.floor, |known| known.from);
@@ -109,7 +109,7 @@ impl Pool {
             for entry in entries.iter().filter(|entry| entry.tick >= from) {
                 let (tick, assignment) = (entry.tick, entry.assignment);
                 let empty = || Entry { tick, assignment, ..Entry::default() };
-                let block = blocks.entry((tick, assignment)).or_insert_with(empty);
+                let block = blocks.get_or_insert_with((tick, assignment), empty);
                 Side::BOTH.iter().for_each(|side| block.counts[*side].merge(&entry.counts[*side]));
             }
         }
@@ -117,7 +117,8 @@ impl Pool {
 
     /// Takes out what was counted of a rollout: one entry for each tick and assignment, in the order of ticks.
     pub fn take(&mut self, rollout: &str) -> Vec<Entry> {
-        self.blocks.remove(rollout).unwrap_or_default().into_values().collect()
+        let blocks = self.blocks.remove(rollout).unwrap_or_default();
+        blocks.into_iter().map(|(_, entry)| entry).collect()
     }
 }
 

@@ -232,6 +232,7 @@ impl Standing {
             attempt: self.attempt,
             pinned: program.pin.is_some() && !self.is_taken_back,
             candidate_on_request: !self.is_taken_back,
+            is_taken_back: self.is_taken_back,
             mirrors: self.mirrors,
             mirror: None,
             user_key: [0; 2],

@@ -6,6 +6,7 @@ use crate::fleet::shared::FORM;
 use crate::fleet::store::values::{Read, Stored};
 use crate::model::UserHash;
 use crate::rollout::event::Event;
+use crate::rollout::reason::Reason;
 use crate::telemetry::outcome::Outcome;
 use siphasher::sip::SipHasher24;
 
@@ -54,11 +55,17 @@ fn eventful() -> Memory {
     fleet.shared
 }
 
+fn clear(reason: &mut Reason) {
+    if let Reason::Happened(sentence) = reason {
+        sentence.clear();
+    }
+}
+
 /// Sentences may change.
 fn without_sentences(key: &str, value: &[u8]) -> Vec<u8> {
     if key.starts_with(&shared::key("record.")) {
         let mut record: Record = postcard::from_bytes(value).unwrap();
-        record.run.reason.clear();
+        clear(&mut record.run.reason);
         return postcard::to_allocvec(&record).unwrap();
     }
     if key.starts_with(&shared::key("journal.")) {
@@ -68,7 +75,7 @@ fn without_sentences(key: &str, value: &[u8]) -> Vec<u8> {
     }
     if key.starts_with("/changeover/f/r/") {
         let Read::Whole(mut stored) = Stored::decode(value) else { panic!("{key} is a record") };
-        stored.record.run.reason.clear();
+        clear(&mut stored.record.run.reason);
         stored.events.iter_mut().for_each(|(_, event)| event.message.clear());
         return stored.encode();
     }

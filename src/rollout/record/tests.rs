@@ -1,6 +1,5 @@
 use super::*;
-use crate::analysis::kernel::ratio::Table;
-use crate::analysis::look::Look;
+use crate::analysis::totals::tests::table;
 use crate::analysis::users::tests::hash;
 use crate::config;
 use crate::model::{Draw, Pair, UserHash};
@@ -96,13 +95,6 @@ fn unknown(assignment: Assignment, nth: u64) -> Assignment {
     Assignment(assignment.0 ^ nth)
 }
 
-fn table(look: Look) -> Table {
-    match look {
-        Look::Events(table) => table,
-        Look::Means(_) => panic!("events are judged"),
-    }
-}
-
 fn advance(record: &mut Record, workers: &[&Worker], known_before: u64, clock: Clock) -> Vec<Event> {
     let entries: Vec<Entry> = workers.iter().flat_map(|worker| worker.ledger.entries(u64::MAX)).collect();
     let mut entries: Vec<&Entry> = entries.iter().collect();
@@ -178,7 +170,7 @@ fn a_step_does_not_end_while_other_clusters_serve() {
         }
         let events = advance(&mut record, &[&worker], tick + 1, at((tick + 1) * SECOND));
         let actions = events.iter().map(|event| event.action).collect::<Vec<_>>();
-        (actions, record.run.reason.clone(), record.run.judge.step_requests())
+        (actions, record.run.reason.sentence().into_owned(), record.run.judge.step_requests())
     };
     let waits = "the step waits: another cluster serves a version's requests; Envoy's routes ignore the filter's choice";
     let mut told = Vec::new();
@@ -405,6 +397,6 @@ fn events_have_the_observed_counts() {
     slow.into_iter().for_each(|ticket| worker.end(ticket, 2 * SECOND, true));
     advance(&mut record, &[&worker], 105, at(105 * SECOND));
     assert_eq!(record.run.phase, Phase::Failed);
-    let reason = &record.run.reason;
+    let reason = record.run.reason.sentence();
     assert!(reason.contains("15 of 30 requests (50.0 %) against 0 of 285 requests (0.0 %)"), "{reason}");
 }

@@ -13,6 +13,7 @@ use crate::rollout::command::Refused;
 use crate::rollout::event::{Action, Actor};
 use crate::rollout::program::Program;
 use crate::rollout::ready::Readiness;
+use crate::rollout::reason::Reason;
 
 /// The side that answers, and what it has done since when.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -171,7 +172,7 @@ impl Turn<'_> {
     /// The flip waits, as a step does.
     pub(super) fn wait_for_ready(&mut self) {
         self.run.phase = Phase::Progressing;
-        self.run.reason.clear();
+        self.run.reason = Reason::Phase;
         self.run.readiness = Readiness::default();
     }
 
@@ -208,7 +209,7 @@ impl Turn<'_> {
             Err(why) => {
                 let message = self.not_watched(why, before, actor);
                 self.end_window(actor);
-                self.run.reason = message;
+                self.run.reason = Reason::Happened(message);
             }
         }
     }
@@ -233,7 +234,7 @@ impl Turn<'_> {
         self.run.active.awaits_ready = false;
         let is_candidate = self.run.active.is_candidate;
         self.run.held = None;
-        self.run.reason.clear();
+        self.run.reason = Reason::Phase;
         self.run.phase = if is_candidate { Phase::Succeeded } else { Phase::Steady };
         if was_watched || is_candidate {
             let message = say::once_unpinned(say::stays(self.program, is_candidate), self.is_pinned());
@@ -259,14 +260,18 @@ impl Turn<'_> {
         let act = analysis.policy.act(self.run.phase);
         let sentence = say::since_the_flip(self.program, &window, is_candidate, (&finding, act));
         let (action, message) = self.short_of_going_back(act, &sentence).unwrap_or_else(|| {
-            self.take_back(Phase::Failed, sentence.clone());
+            let reason = if is_candidate {
+                sentence.clone()
+            } else {
+                format!("{sentence}; {}", say::what_abort_would_do(self.program))
+            };
+            let message = format!("{}: {reason}", say::went_back(self.program, is_candidate));
+            self.take_back(Phase::Failed, reason);
             if !is_candidate {
                 self.turn_to(true); // the candidate is the side that was good
-                self.run.reason = format!("{sentence}; {}", say::what_abort_would_do(self.program));
             }
             self.run.active.closed_at = Some(window.value());
-            let went_back = say::went_back(self.program, is_candidate);
-            (Action::Rollback, format!("{went_back}: {}", self.run.reason))
+            (Action::Rollback, message)
         });
         self.find(action, message, finding);
     }
@@ -286,7 +291,8 @@ impl Turn<'_> {
         else {
             return false;
         };
-        self.run.reason = say::watching(self.program, self.run.active.is_candidate, window.bound, duration);
+        let watching = say::watching(self.program, self.run.active.is_candidate, window.bound, duration);
+        self.run.reason = Reason::Happened(watching);
         self.run.phase = Phase::Progressing;
         true
     }
@@ -318,7 +324,7 @@ impl Turn<'_> {
             self.run.position = self.program.steps.len();
             self.begin_step();
             (self.run.phase, self.run.held) = (Phase::Steady, None);
-            self.run.reason.clear();
+            self.run.reason = Reason::Phase;
             self.happen(actor, Action::Change, say::stays_with_stable(self.program, awaited));
         }
     }

@@ -46,8 +46,9 @@ impl Turn<'_> {
             Phase::Paused => Ok(()),
             phase => {
                 self.unless(phase != Phase::Progressing, "; only a progressing rollout can be paused")?;
-                self.hold(Held::Person, "paused by command".into());
-                self.happen(Actor::User, Action::Pause, self.run.reason.clone());
+                let reason = "paused by command";
+                self.hold(Held::Person, reason.into());
+                self.happen(Actor::User, Action::Pause, reason.into());
                 Ok(())
             }
         }

@@ -9,6 +9,7 @@ use crate::model::{Arm, Share};
 use crate::rollout::event::{Action, Actor, Event};
 use crate::rollout::program::{Program, Step};
 use crate::rollout::ready::Readiness;
+use crate::rollout::reason::Reason;
 
 /// Has a run go on under `program`; `before` is the one so far. Another release, stable or candidate begins another
 /// run.
@@ -96,7 +97,8 @@ impl Turn<'_> {
     /// A release that begins with its candidate: what was there before has answered nothing in this run.
     fn begin_at_candidate(&mut self) {
         if self.program.window.is_some() && self.run.active.is_candidate {
-            self.run.reason = self.not_watched(NotJudged::TooFew, Arm::default(), Actor::Config);
+            let reason = self.not_watched(NotJudged::TooFew, Arm::default(), Actor::Config);
+            self.run.reason = Reason::Happened(reason);
         }
     }
 
@@ -164,7 +166,7 @@ impl Turn<'_> {
         self.change("the rollout is now blue/green".into());
         self.run.active = Active::default();
         self.run.held = None;
-        self.run.reason.clear();
+        self.run.reason = Reason::Phase;
         self.begin_sides(Actor::Config);
         self.put_in_force();
         if before != self.program.shares(&self.run.in_force) {
@@ -179,7 +181,7 @@ impl Turn<'_> {
         }
         self.run.phase = Phase::Steady;
         self.run.held = None;
-        self.run.reason.clear();
+        self.run.reason = Reason::Phase;
         (self.run.position, self.run.mirror) = (0, None);
         self.run.weights.clone_from(&self.program.weights);
         self.begin_step();

@@ -7,9 +7,9 @@ use super::super::ready::Ready;
 use super::Run;
 use crate::analysis::judge::Judge;
 use crate::analysis::kernel::ratio::Table;
-use crate::analysis::look::Look;
 use crate::analysis::rules::Rules;
 use crate::analysis::test::{Against, Measure};
+use crate::analysis::totals::Totals;
 use crate::analysis::window::{self, NotJudged, Window};
 use crate::config::report::Shown;
 use crate::model::{Arm, Pair, Share, Side, Unit};
@@ -181,7 +181,7 @@ pub(super) fn watched(program: &Program, window: &Window, is_candidate: bool, th
         is_absolute: true,
         value: window.value().log10(),
         threshold: threshold.log10(),
-        samples: Look::Events(Pair::new(candidate, stable)),
+        samples: Totals::Events(Pair::new(candidate, stable)),
         unit: program.unit(),
     }
 }
@@ -248,7 +248,7 @@ pub(super) fn overdue(program: &Program, run: &Run) -> String {
 
 pub(super) fn held_back(program: &Program, run: &Run) -> String {
     let place = format!("step {} of {}", run.position.saturating_add(1), program.steps.len());
-    format!("{place} of {} is held back: {}", candidate(program), run.reason)
+    format!("{place} of {} is held back: {}", candidate(program), run.reason.sentence())
 }
 
 /// The evidence of a finding: `evidence against green: 130 to 1 (it is rolled back at 100 to 1)`. `act`: what the
@@ -310,7 +310,7 @@ pub(super) fn accusation(program: &Program, finding: &Finding, what: &str, act: 
 
 /// What was seen of a side: `9 of 12 requests (75 %)`, or `a mean of 0.42 over 12 requests`.
 struct Seen<'a> {
-    samples: Look,
+    samples: Totals,
     side: Side,
     metric: &'a str,
     unit: Unit,
@@ -320,8 +320,8 @@ impl std::fmt::Display for Seen<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { samples, side, metric, unit } = self;
         match samples {
-            Look::Events(table) => Of(table[*side], *unit).fmt(f),
-            Look::Means(sums) => {
+            Totals::Events(table) => Of(table[*side], *unit).fmt(f),
+            Totals::Means(sums) => {
                 let Sums { count, .. } = sums[*side];
                 let (mean, unit) = (sums[*side].mean().unwrap_or_default(), unit.label());
                 match catalog::named(metric).map(|named| named.signal.kind) {

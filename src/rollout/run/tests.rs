@@ -1,5 +1,5 @@
 use super::*;
-use crate::analysis::look::Look;
+use crate::analysis::totals::tests::table;
 use crate::config;
 use crate::model::Pair;
 use crate::rollout::command::tests::any as any_command;
@@ -62,13 +62,6 @@ pub(super) fn turn<'a>(program: &'a Program, run: &'a mut Run) -> Turn<'a> {
 /// Seconds since the beginning.
 pub(super) fn at(second: u64) -> Now {
     Now { time: second * 1_000, uptime: second * 1_000, tick: second }
-}
-
-fn table(look: Look) -> crate::analysis::kernel::ratio::Table {
-    match look {
-        Look::Events(table) => table,
-        Look::Means(_) => panic!("events are judged"),
-    }
 }
 
 /// A tick at 5 % in which the candidate has (errors, requests), and stable one error in every tenth tick.
@@ -342,7 +335,7 @@ fn a_deadline_counts_from_when_it_was_resumed() {
     run.command(&program, Command::Resume, at(3_601)).unwrap();
     let events: Vec<Event> = (3_602..=7_000).flat_map(|now| run.tick(&program, &[], at(now))).collect();
     assert_eq!((events, run.phase), (vec![], Phase::Progressing));
-    assert_eq!(run.reason, "the step waits for more of the candidate's requests");
+    assert_eq!(run.reason.sentence(), "the step waits for more of the candidate's requests");
 }
 
 #[test]
@@ -367,7 +360,11 @@ fn a_step_at_100_percent_ends_without_stable() {
         run.tick(&program, &[], at(now + 1));
     }
     assert_eq!(run.phase, Phase::Failed);
-    assert!(run.reason.contains("green exceeds its limit (error_rate.max: over 5.00 %)"), "{}", run.reason);
+    assert!(
+        run.reason.sentence().contains("green exceeds its limit (error_rate.max: over 5.00 %)"),
+        "{}",
+        run.reason.sentence()
+    );
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::say;
 use super::turn::Turn;
-use crate::analysis::look::Look;
+use crate::analysis::totals::Totals;
 use crate::model::{Unit, real};
 use crate::rollout::command::Refused;
 use crate::rollout::event::Finding;
@@ -29,7 +29,7 @@ impl Turn<'_> {
             is_absolute: false,
             value: real(trip.seen.candidate.events),
             threshold: real(limit),
-            samples: Look::Events(trip.seen),
+            samples: Totals::Events(trip.seen),
             unit: Unit::Requests,
         };
         let weight = self.run.candidate_weight(self.program);

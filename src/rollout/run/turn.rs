@@ -6,6 +6,7 @@ use crate::model::{Pair, Share, Shares, shares};
 use crate::rollout::event::{Action, Actor, Event, Finding, Origin};
 use crate::rollout::program::{Pause, Program, Step};
 use crate::rollout::ready::Readiness;
+use crate::rollout::reason::Reason;
 use crate::rollout::waits::Waits;
 
 /// A run while it takes one input: a tick, a command, a push.
@@ -39,12 +40,13 @@ impl<'a> Turn<'a> {
         if self.run.phase == Phase::Progressing && !self.wait_for_window() {
             match self.run.waits(self.program, self.run.waited) {
                 Some(waits) => {
-                    self.run.reason = waits.sentence();
-                    self.alarm_when_held_back(&waits);
+                    let is_against_candidate = waits.is_against_candidate();
+                    self.run.reason = Reason::Waits(waits);
+                    self.alarm_when_held_back(is_against_candidate);
                     self.stop_when_overdue();
                 }
                 None => {
-                    self.run.reason.clear();
+                    self.run.reason = Reason::Phase;
                     if self.run.active.awaits_ready {
                         self.flip(true, Actor::Auto);
                     } else {
@@ -62,7 +64,7 @@ impl<'a> Turn<'a> {
         self.run.mirror = None;
         self.run.held = None;
         (self.run.elsewhere, self.run.elsewhere_told) = (Pair::default(), false);
-        self.run.reason.clear();
+        self.run.reason = Reason::Phase;
         self.run.weights.clone_from(&self.program.weights);
         if let Some(rules) = self.program.rules() {
             self.run.judge.redefine(rules);
@@ -154,7 +156,7 @@ impl<'a> Turn<'a> {
         }
         self.run.phase = phase;
         self.run.held = None;
-        self.run.reason = reason;
+        self.run.reason = Reason::Happened(reason);
         self.run.pin_beaten = true;
     }
 
@@ -173,10 +175,10 @@ impl<'a> Turn<'a> {
         let step = self.program.steps.get(self.run.position);
         if matches!(step, Some(Step::Pause(Pause::Person))) {
             self.run.phase = Phase::Paused;
-            self.run.reason = Waits::Promotion.sentence();
+            self.run.reason = Reason::Waits(Waits::Promotion);
         } else {
             self.run.phase = Phase::Progressing;
-            self.run.reason.clear();
+            self.run.reason = Reason::Phase;
             // What was answered before says nothing about now.
             self.run.readiness = Readiness::default();
         }
@@ -186,7 +188,7 @@ impl<'a> Turn<'a> {
     pub(super) fn hold(&mut self, by: Held, reason: String) {
         self.run.held = Some(by);
         self.run.phase = Phase::Paused;
-        self.run.reason = reason;
+        self.run.reason = Reason::Happened(reason);
     }
 
     /// Ends a hold. After the judge's another attempt begins: a person has looked at the accusation and decided against

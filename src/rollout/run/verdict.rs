@@ -87,7 +87,7 @@ impl Run {
             return Some(Waits::Answer);
         }
         let unheard = self.judge.unheard().filter(|_| compared)?;
-        Some(Waits::Metric(unheard.to_string()))
+        Some(Waits::Metric(unheard))
     }
 }
 
@@ -179,8 +179,8 @@ impl Turn<'_> {
     }
 
     /// Reports once that something has held the step back for long.
-    pub(super) fn alarm_when_held_back(&mut self, waits: &Waits) {
-        if !waits.is_against_candidate() {
+    pub(super) fn alarm_when_held_back(&mut self, is_against_candidate: bool) {
+        if !is_against_candidate {
             self.run.held_back_from = None;
             return;
         }
@@ -198,8 +198,8 @@ impl Turn<'_> {
                 Some(ready) => say::not_ready(self.program, self.run, ready),
                 None => say::overdue(self.program, self.run),
             };
-            self.hold(Held::Deadline, reason);
-            self.happen(Actor::Auto, Action::Pause, self.run.reason.clone());
+            self.hold(Held::Deadline, reason.clone());
+            self.happen(Actor::Auto, Action::Pause, reason);
         }
     }
 }

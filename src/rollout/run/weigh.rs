@@ -137,7 +137,7 @@ mod tests {
             (Some(&Share::new(500)), Some(&Share::new(3_000)))
         );
         assert_eq!((run.phase, green(&run), run.position), (Phase::Paused, 3_000, 4));
-        assert_eq!(run.reason, "paused at weights set by command");
+        assert_eq!(run.reason.sentence(), "paused at weights set by command");
         assert_eq!(set(&mut run, &program, &[("green", 3_000)]), Ok(vec![]), "again: nothing");
         // Time does not move it, other steps leave the weights alone.
         assert_eq!((1..100).flat_map(|now| run.tick(&program, &[], at(now))).count(), 0);
@@ -147,7 +147,7 @@ mod tests {
         run.push(&fewer, &program, at(100));
         run.command(&program, Command::Resume, at(100)).unwrap();
         assert_eq!((run.phase, green(&run), run.position), (Phase::Paused, 3_000, 4));
-        assert_eq!(run.reason, "the step waits for a promotion");
+        assert_eq!(run.reason.sentence(), "the step waits for a promotion");
         run.command(&program, Command::Promote { full: false }, at(100)).unwrap();
         assert_eq!(green(&run), 5_000);
         // Down as well; another version alone moves nothing along the steps.

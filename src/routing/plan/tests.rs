@@ -206,7 +206,7 @@ fn requests_of_stable_are_mirrored_and_users_stay_mirrored() {
         stable += u32::from(version == STABLE);
         both += u32::from(mirror.is_some());
         let Some(mirror) = mirror else { continue };
-        assert_eq!((version, mirror), (STABLE, Mirrored { to: 1, result: MirrorResult::Sent }));
+        assert_eq!((version, mirror), (STABLE, Mirrored { to: 1, result: MirrorResult::Asked }));
         let skipped =
             |method, extra: &[(&str, &str)]| mirrored(method, &user, extra).1.map(|mirror| mirror.result);
         assert_eq!(skipped("GET", &[]), Some(MirrorResult::SkippedMethod));
@@ -228,8 +228,8 @@ fn only_bodies_that_envoy_can_hold_are_mirrored() {
     let all = || json!({"to": "amber", "methods": ["GET", "POST"]});
     let post = |length: &str| Sample::new("POST", "h", "/").with(&[("content-length", length)]).with_body();
     for (length, result) in [
-        ("0", MirrorResult::Sent),
-        ("262144", MirrorResult::Sent),
+        ("0", MirrorResult::Asked),
+        ("262144", MirrorResult::Asked),
         ("262145", MirrorResult::SkippedTooLarge),
         ("99999999999999999999", MirrorResult::SkippedUnknownLength),
         ("-1", MirrorResult::SkippedUnknownLength),
@@ -239,9 +239,9 @@ fn only_bodies_that_envoy_can_hold_are_mirrored() {
     }
     let chunked = Sample::new("POST", "h", "/").with_body();
     assert_eq!(mirrored(all(), chunked), Some(MirrorResult::SkippedUnknownLength));
-    assert_eq!(mirrored(all(), Sample::new("GET", "h", "/")), Some(MirrorResult::Sent), "without a body");
+    assert_eq!(mirrored(all(), Sample::new("GET", "h", "/")), Some(MirrorResult::Asked), "without a body");
     let small = json!({"to": "amber", "methods": ["POST"], "max_body": "1KiB"});
-    assert_eq!(mirrored(small.clone(), post("1024")), Some(MirrorResult::Sent));
+    assert_eq!(mirrored(small.clone(), post("1024")), Some(MirrorResult::Asked));
     assert_eq!(mirrored(small, post("1025")), Some(MirrorResult::SkippedTooLarge));
 }
 
@@ -350,6 +350,44 @@ fn a_rollout_follows_its_head() {
         assert_eq!((decision.version, decision.mirror), (STABLE, None), "{asked}");
     }
     assert_eq!(route(&[("x-changeover", "amber")]).version, 1);
+}
+
+#[test]
+fn a_version_that_was_taken_back_is_drained_and_no_other() {
+    let drained = |changes: Value, commands: &[Command]| {
+        let plan = plan(changes);
+        let rollout = &plan.rollouts()[0];
+        let (mut record, _) = Record::begin(rollout.program.clone(), Clock::default());
+        for command in commands {
+            record.command(command.clone(), Clock::default()).unwrap();
+        }
+        rollout.follow(&record.head("r"));
+        rollout.drained().map(|(version, after)| (rollout.versions[version].name.clone(), after / 1_000_000))
+    };
+    let green = |after| Some(("green".to_owned(), after));
+    let steps = || json!({"steps": [{"set_weight": 5}, {"pause": {}}]});
+    let with = |field: &str, value: &str| {
+        let mut changes = steps();
+        changes[field] = value.into();
+        changes
+    };
+    assert_eq!(drained(steps(), &[]), None);
+    assert_eq!(drained(steps(), &[Command::Promote { full: true }]), None, "stable was left, not taken back");
+    assert_eq!(drained(steps(), &[Command::Abort]), green(30_000));
+    assert_eq!(drained(steps(), &[Command::Promote { full: true }, Command::Abort]), green(30_000));
+    assert_eq!(drained(steps(), &[Command::Abort, Command::Retry]), None);
+    assert_eq!(drained(with("drain", "1h"), &[Command::Abort]), green(3_600_000));
+    assert_eq!(drained(with("drain", "0s"), &[Command::Abort]), None);
+    assert_eq!(drained(with("pin", "blue"), &[]), green(30_000), "a rollback by configuration");
+    assert_eq!(drained(with("pin", "green"), &[]), None, "a promotion by configuration");
+    assert_eq!(drained(with("pin", "amber"), &[]), None);
+}
+
+#[test]
+fn what_waits_for_other_envoys_is_not_drained() {
+    let plan = plan(json!({"weights": {"green": 50}}));
+    plan.rollouts()[0].wait();
+    assert_eq!((weights(&plan)[2].1, plan.rollouts()[0].drained()), (0, None));
 }
 
 /// A rollout as the leader has begun it, with this secret.

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use super::DEADLINE;
+use super::{DEADLINE, Envoy};
 
 /// What a broken upstream does with a request.
 #[derive(Clone, Copy, Debug)]
@@ -99,4 +99,26 @@ pub(crate) async fn raw_exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
         patience = Duration::from_millis(200);
     }
     answer
+}
+
+/// Opens a connection and sends a request's head.
+pub(crate) async fn open_raw(envoy: &Envoy, head: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(envoy.address()).await.expect("a connection");
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    stream
+}
+
+/// Reads until `end` has come.
+pub(crate) async fn read_until(stream: &mut TcpStream, end: &str) -> String {
+    let mut read = Vec::new();
+    let mut chunk = [0; 1_024];
+    while !String::from_utf8_lossy(&read).contains(end) {
+        let n = tokio::time::timeout(DEADLINE, stream.read(&mut chunk))
+            .await
+            .expect("in time")
+            .expect("readable");
+        assert!(n > 0, "closed before {end:?}: {:?}", String::from_utf8_lossy(&read));
+        read.extend_from_slice(&chunk[..n]);
+    }
+    String::from_utf8_lossy(&read).into_owned()
 }

@@ -1,7 +1,8 @@
 use super::*;
+use crate::analysis::totals::tests::table;
 use crate::analysis::users::tests::hash;
 use crate::config::release::{Analysis, Metric, WarmUp};
-use crate::model::Unit;
+use crate::model::{Arm, Unit};
 use crate::signal::catalog::{DEFAULT, ERROR_RATE, LATENCY, ids};
 use crate::signal::histogram::bucket;
 use crate::signal::tally::First as Outcome;
@@ -41,13 +42,6 @@ fn came(users: impl Iterator<Item = (u64, Outcome)>) -> Counts {
 
 fn tick(number: u64, share: f64, candidate: Counts, stable: Counts) -> Tick {
     Tick { number, share: Some(share), counts: Pair::new(candidate, stable), ..Tick::default() }
-}
-
-fn seen(look: Look) -> Pair<Arm> {
-    match look {
-        Look::Events(table) => table,
-        Look::Means(_) => panic!("events are judged"),
-    }
 }
 
 #[test]
@@ -130,7 +124,7 @@ fn a_sample_that_misses_users_does_not_miss_their_failures() {
         let candidate = came(missed.take(2).map(|user| (user, Outcome::Failed)));
         judge.close(&tick(number, 0.05, candidate, well(number, 0..38)), &rules, number + 1);
     }
-    assert_eq!(seen(judge.strongest(203).unwrap().seen).candidate, Arm { events: 6, units: 6 });
+    assert_eq!(table(judge.strongest(203).unwrap().seen).candidate, Arm { events: 6, units: 6 });
 }
 
 /// Ever more users, in ticks of any size: the part that speaks for them is never lost.
@@ -173,7 +167,7 @@ fn a_fixed_bound_is_judged_by_each_users_first_request() {
     let ahead = judge.at_least(&[(open, 0)], &rules);
     assert!(ahead.reading().metrics[1] > 100.0);
     // And the finding shows the counts of the whole step.
-    let seen = seen(ahead.metrics[1].tests[0].seen);
+    let seen = table(ahead.metrics[1].tests[0].seen);
     assert_eq!(seen.candidate, Arm { events: 4 + 25, units: 100 + 100 });
 }
 
@@ -287,7 +281,7 @@ proptest! {
             numbered.iter().map(|(number, visits)| (of_visits(*number, visits, false), 0)).collect();
         let ahead = judge.at_least(&early, &rules);
         let least = ahead.reading().all;
-        let seen = seen(ahead.strongest(number).unwrap().seen);
+        let seen = table(ahead.strongest(number).unwrap().seen);
         prop_assert!(seen.iter().all(|(_, arm)| arm.events <= arm.units), "{seen:?}");
         let mut most = judge.reading().all;
         for (number, visits) in numbered {

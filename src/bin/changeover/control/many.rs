@@ -6,11 +6,13 @@ use std::thread;
 use changeover::control::view::{Event, Rollout};
 use serde_json::json;
 
+use super::abreast;
 use super::client::{Client, Failure};
 use super::compared;
 use super::terminal::Reader;
 use super::text;
 use super::wait;
+use super::watch::Subject;
 use super::{Answer, Command, Content, NONE_MOVES, Shown, answer, rollout, show};
 
 /// An answer, or why there is none, and where it is from.
@@ -20,13 +22,18 @@ type Told = (String, Result<Answer, Failure>);
 /// none has answered, it is that of one alone.
 ///
 /// # Errors
-/// The command is for one alone.
+/// None of those that were to be waited for or watched has answered.
 pub(super) fn ask(clients: Vec<Client>, command: &Command, reader: Reader) -> Result<Shown, Failure> {
     let told = match command {
-        Command::Status { watch: true, .. } | Command::Events { watch: true, .. } => {
-            return Err(Failure::Unreachable(
-                "--watch takes one endpoint, and a name with one address".into(),
-            ));
+        Command::Status { rollout, watch: true, connection } => {
+            let subject = rollout.clone().map_or(Subject::All, Subject::Rollout);
+            let status = abreast::run(clients, &subject, connection.json, reader)?;
+            return Ok(Shown { text: String::new(), status });
+        }
+        Command::Events { target, watch: true } => {
+            let subject = Subject::Events(target.rollout.clone());
+            let status = abreast::run(clients, &subject, target.connection.json, reader)?;
+            return Ok(Shown { text: String::new(), status });
         }
         Command::Wait { target, wanted, timeout } => {
             let (status, told) = wait_for_all(clients, &target.rollout, *wanted, *timeout)?;
@@ -103,13 +110,7 @@ fn told_text(told: &[Told], command: &Command, reader: Reader) -> (String, bool)
             Ok(answer) => all_well &= !answer.bad,
             Err(failure) => {
                 all_well = false;
-                let message = failure.to_string();
-                let what = message.lines().next().unwrap_or_default();
-                let what = what
-                    .strip_prefix(endpoint.as_str())
-                    .and_then(|what| what.strip_prefix(": "))
-                    .unwrap_or(what);
-                eprintln!("{endpoint}: {what}");
+                eprintln!("{endpoint}: {}", abreast::what(endpoint, failure));
             }
         }
     }

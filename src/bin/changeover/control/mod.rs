@@ -1,5 +1,6 @@
 //! `changeover status`, `events`, and the commands: what people ask of a running Envoy, over its control listener.
 
+mod abreast;
 mod client;
 mod compared;
 mod draw;

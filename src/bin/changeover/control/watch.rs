@@ -16,9 +16,9 @@ use super::text::{Line, Tone};
 use super::{pages, read, show, with_known_names};
 
 /// From one look to the next one.
-const INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const INTERVAL: Duration = Duration::from_secs(1);
 /// In which a change of the terminal's size is noticed.
-const SOON: Duration = Duration::from_millis(100);
+pub(super) const SOON: Duration = Duration::from_millis(100);
 /// More of them would add length and no information.
 const MOST_EVENTS: usize = 8;
 
@@ -44,6 +44,16 @@ pub(super) enum Subject {
     Events(String),
 }
 
+impl Subject {
+    /// The name of the one rollout that is watched.
+    pub(super) fn rollout(&self) -> Option<String> {
+        match self {
+            Self::All => None,
+            Self::Rollout(name) | Self::Events(name) => Some(name.clone()),
+        }
+    }
+}
+
 /// Watches until it is interrupted; returns the last state.
 ///
 /// # Errors
@@ -54,11 +64,7 @@ pub(super) fn run(
     json: bool,
     reader: Reader,
 ) -> Result<Vec<Rollout>, Failure> {
-    let rollout = match &subject {
-        Subject::All => None,
-        Subject::Rollout(name) | Subject::Events(name) => Some(name.clone()),
-    };
-    let mut eyes = Eyes::new(client, rollout);
+    let mut eyes = Eyes::new(client, subject.rollout());
     let first = eyes.look()?;
     let (sender, messages) = mpsc::channel();
     let interrupted = sender.clone();
@@ -198,14 +204,18 @@ pub(super) fn picture(
             vec![Line::new(Tone::Bad, &since).and(Tone::Plain, what)]
         }
     };
-    // The cursor's line, an empty one before the foot, and the foot.
-    let room = height.saturating_sub(2).saturating_sub(foot.len());
-    let left = room.saturating_sub(lines.len()).saturating_sub(2);
+    let left = room(&foot, height).saturating_sub(lines.len()).saturating_sub(2);
     if left > 0 && !seen.events.is_empty() {
         lines.push(Line::default());
         lines.push(Line::new(Tone::Faint, "LAST EVENTS"));
         lines.extend(show::last_events(&seen.events, left.min(MOST_EVENTS)));
     }
+    fitted(lines, foot, size)
+}
+
+/// The lines and the foot, as far as the terminal has room for them.
+pub(super) fn fitted(mut lines: Vec<Line>, foot: Vec<Line>, (width, height): (usize, usize)) -> Vec<Line> {
+    let room = room(&foot, height);
     if lines.len() > room {
         let shown = room.saturating_sub(1);
         let more = lines.len().saturating_sub(shown);
@@ -215,6 +225,11 @@ pub(super) fn picture(
     lines.push(Line::default());
     lines.extend(foot);
     lines.into_iter().map(|line| line.cut(width)).collect()
+}
+
+/// Lines above the foot: the cursor's line, and an empty one before the foot, take theirs.
+fn room(foot: &[Line], height: usize) -> usize {
+    height.saturating_sub(2).saturating_sub(foot.len())
 }
 
 /// The date and time to the second.

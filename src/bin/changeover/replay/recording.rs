@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use changeover::analysis::look::Look;
 use changeover::analysis::rules::{MetricRule, Rules};
 use changeover::analysis::test::{Measure, Test};
 use changeover::analysis::tick::Tick;
+use changeover::analysis::totals::Totals;
 use changeover::analysis::users::{First, Firsts};
 use changeover::config::units::Percent;
 use changeover::model::{Arm, Pair, Share, Shares, Side, Unit};
@@ -155,12 +155,12 @@ fn firsts_of(rules: &Rules, users: &Pair<UsersOf>) -> Firsts {
     let observed = |test: &Test| match (observations(Side::Candidate, test), observations(Side::Stable, test))
     {
         (Some(Observations::Values(candidate)), Some(Observations::Values(stable))) => {
-            Look::Means(Pair::new(candidate, stable))
+            Totals::Means(Pair::new(candidate, stable))
         }
         (Some(Observations::Events(candidate)), Some(Observations::Events(stable))) => {
-            Look::Events(Pair::new(candidate, stable))
+            Totals::Events(Pair::new(candidate, stable))
         }
-        _ => Look::default(),
+        _ => Totals::default(),
     };
     let first = |test: &Test| {
         let events = Pair::new(of(Side::Candidate, test), of(Side::Stable, test));

@@ -58,7 +58,7 @@ fn check(record: &Record, events: &[Event]) {
     }
     let run = &record.run;
     assert!(run.judge.reading().all.is_finite());
-    assert!(run.phase != Phase::Paused || !run.reason.is_empty());
+    assert!(run.phase != Phase::Paused || !run.reason.sentence().is_empty());
     let all_to_green = run.in_force().get("green") == Some(&Share::ALL);
     let is_flipped = run.phase == Phase::Succeeded && record.program.blue_green;
     assert!(!is_flipped || all_to_green || record.program.pin.is_some());

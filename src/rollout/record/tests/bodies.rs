@@ -81,7 +81,7 @@ fn null_answers_are_found_among_those_that_were_read() {
         });
         let _ = rng.get_mut();
         assert_eq!(record.run.phase, Phase::Failed, "users {of_users}");
-        assert!(record.run.reason.contains("(output.null)"), "{}", record.run.reason);
+        assert!(record.run.reason.sentence().contains("(output.null)"), "{}", record.run.reason.sentence());
     }
 }
 
@@ -124,7 +124,7 @@ fn twice_as_long_answers_are_a_finding_within_what_is_tolerated_they_are_not() {
             });
             assert_eq!(record.run.phase == Phase::Failed, is_found, "{metric}, users {of_users}");
             if is_found {
-                let reason = &record.run.reason;
+                let reason = record.run.reason.sentence();
                 assert!(reason.contains("(output.length): a geometric mean of 1"), "{reason}");
             }
         }
@@ -140,7 +140,7 @@ fn a_busy_user_is_one_value() {
         Side::Candidate => (Some(0), false, vec![(id, length(100_000.0))]),
         Side::Stable => (Some(user_of(side, nth % 200)), false, vec![(id, length(10.0))]),
     });
-    assert_ne!(record.run.phase, Phase::Failed, "{}", record.run.reason);
+    assert_ne!(record.run.phase, Phase::Failed, "{}", record.run.reason.sentence());
 }
 
 /// The bound of a signal is about that signal, of users as well: here all requests fail, and few are answered wrong.
@@ -155,8 +155,12 @@ fn a_bound_is_on_its_own_signal() {
             (Some(user_of(side, nth)), true, vec![(CLIENT_ERROR_RATE.id, event(is_wrong))])
         });
         let is_failed = record.run.phase == Phase::Failed;
-        assert_eq!(is_failed, is_found, "{rate}: {}", record.run.reason);
-        assert!(!is_found || record.run.reason.contains("client_error_rate.max"), "{}", record.run.reason);
+        assert_eq!(is_failed, is_found, "{rate}: {}", record.run.reason.sentence());
+        assert!(
+            !is_found || record.run.reason.sentence().contains("client_error_rate.max"),
+            "{}",
+            record.run.reason.sentence()
+        );
     }
 }
 
@@ -190,8 +194,17 @@ fn requests_that_differ_void_the_verdict_until_a_retry() {
             alarms[1].starts_with("not acted on, since the versions get different requests"),
             "{alarms:?}"
         );
-        assert_eq!((record.run.phase, record.run.position), (Phase::Progressing, 1), "{}", record.run.reason);
-        assert!(record.run.reason.contains("the versions get different requests"), "{}", record.run.reason);
+        assert_eq!(
+            (record.run.phase, record.run.position),
+            (Phase::Progressing, 1),
+            "{}",
+            record.run.reason.sentence()
+        );
+        assert!(
+            record.run.reason.sentence().contains("the versions get different requests"),
+            "{}",
+            record.run.reason.sentence()
+        );
         // Another attempt begins without it.
         record.command(Command::Abort, at(160 * SECOND)).unwrap();
         record.command(Command::Retry, at(160 * SECOND)).unwrap();
@@ -200,6 +213,6 @@ fn requests_that_differ_void_the_verdict_until_a_retry() {
             (of_users.then(|| user_of(side, nth)), false, vec![(id, length((nth % 50) as f64))])
         };
         live(&mut record, assignment, 161..200, &healthy);
-        assert_eq!(record.run.phase, Phase::Succeeded, "{}", record.run.reason);
+        assert_eq!(record.run.phase, Phase::Succeeded, "{}", record.run.reason.sentence());
     }
 }

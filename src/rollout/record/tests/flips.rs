@@ -40,7 +40,11 @@ fn a_flip_past_an_accusation_is_watched() {
     advance(&mut record, &[&worker], 102, at(102 * SECOND));
     assert_eq!(record.run.phase, Phase::Paused);
     record.command(Command::Promote { full: false }, at(102 * SECOND)).unwrap();
-    assert!(record.run.window().is_some(), "3,000 users of blue were judged before: {}", record.run.reason);
+    assert!(
+        record.run.window().is_some(),
+        "3,000 users of blue were judged before: {}",
+        record.run.reason.sentence()
+    );
 }
 
 #[test]
@@ -52,7 +56,11 @@ fn a_retry_that_flips_is_watched_and_does_not_speak_of_a_bake() {
     record.command(Command::Abort, at(100 * SECOND)).unwrap();
     users(&mut record, 101, Side::Stable, 0..3_000, |user| user % 100 == 0);
     record.command(Command::Retry, at(102 * SECOND)).unwrap();
-    assert!(record.run.window().is_some(), "3,000 users of blue were judged before: {}", record.run.reason);
+    assert!(
+        record.run.window().is_some(),
+        "3,000 users of blue were judged before: {}",
+        record.run.reason.sentence()
+    );
 
     let (mut record, _) = begun_with_users(&baking("abort"));
     switch(&mut record, "green", 101);
@@ -73,7 +81,7 @@ fn users_are_not_counted_twice_before_a_flip() {
     switch(&mut record, "green", 103);
     let expected = "green is not watched after the flip, so there is no automatic rollback: only 600 of blue's users were judged \
                     before the flip, and 1000 are needed";
-    assert_eq!((record.run.reason.as_str(), record.run.phase), (expected, Phase::Succeeded));
+    assert_eq!((record.run.reason.sentence().as_ref(), record.run.phase), (expected, Phase::Succeeded));
 }
 
 #[test]
@@ -87,7 +95,11 @@ fn the_reason_names_the_window_that_is_configured() {
     users(&mut record, 101, Side::Stable, 0..3_000, |_| false);
     switch(&mut record, "green", 102);
     record.push(&with("1h"), at(103 * SECOND));
-    assert!(record.run.reason.starts_with("green is watched for 60 min: "), "{}", record.run.reason);
+    assert!(
+        record.run.reason.sentence().starts_with("green is watched for 60 min: "),
+        "{}",
+        record.run.reason.sentence()
+    );
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn a_user_that_returns_has_not_failed() {
     let mut worker = Worker::default();
     come(&mut worker, 101, assignment, 2);
     advance(&mut record, &[&worker], 102, at(102 * SECOND));
-    assert_eq!(record.run.phase, Phase::Paused, "{}", record.run.reason);
+    assert_eq!(record.run.phase, Phase::Paused, "{}", record.run.reason.sentence());
 }
 
 #[test]
@@ -94,7 +94,12 @@ fn a_third_version_that_shrinks_is_no_mismatch() {
         }
         advance(&mut record, &[&worker], tick + 1, at((tick + 1) * SECOND));
     }
-    assert_eq!((record.run.position, record.run.phase), (5, Phase::Paused), "{}", record.run.reason);
+    assert_eq!(
+        (record.run.position, record.run.phase),
+        (5, Phase::Paused),
+        "{}",
+        record.run.reason.sentence()
+    );
 }
 
 #[test]
@@ -111,7 +116,11 @@ fn a_tick_that_says_nothing_uses_up_nobodys_first_request() {
     advance(&mut record, &[&worker], 103, at(103 * SECOND));
     (0..5).for_each(|user| worker.visit(103, after, Side::Candidate, hash(user), true));
     advance(&mut record, &[&worker], 104, at(104 * SECOND));
-    assert!(record.run.reason.contains(": 5 of 5 users (100.0 %) against"), "{}", record.run.reason);
+    assert!(
+        record.run.reason.sentence().contains(": 5 of 5 users (100.0 %) against"),
+        "{}",
+        record.run.reason.sentence()
+    );
 }
 
 #[test]

@@ -82,15 +82,15 @@ fn a_step_waits_for_pairs_and_then_for_their_agreement() {
     let mut record = shadow(&json!({}));
     let assignment = record.run.assignment(&record.program);
     run(&mut record, 1..5, 1, None);
-    assert_eq!(record.run.reason, "the step waits for compared answers of the shadow: 80 of 100");
+    assert_eq!(record.run.reason.sentence(), "the step waits for compared answers of the shadow: 80 of 100");
     run(&mut record, 5..6, 1, None);
     assert_eq!(
-        record.run.reason,
+        record.run.reason.sentence(),
         "the step waits for proof that the shadow agrees in 90 % of requests: 95.0 % [84.0, 99.3] of 100"
     );
     let mut tick = 6;
     while green(&record) == 0 {
-        assert!(tick < 40, "{}", record.run.reason);
+        assert!(tick < 40, "{}", record.run.reason.sentence());
         run(&mut record, tick..tick + 1, 1, None);
         tick += 1;
     }
@@ -129,7 +129,7 @@ fn one_user_who_always_gets_another_answer_is_one_piece_of_evidence() {
         }
         advance(&mut record, &[&worker], tick + 1, at((tick + 1) * SECOND));
     }
-    assert_eq!(record.run.phase, Phase::Progressing, "{}", record.run.reason);
+    assert_eq!(record.run.phase, Phase::Progressing, "{}", record.run.reason.sentence());
     assert!(record.run.judge.reading().all < 20.0);
 }
 

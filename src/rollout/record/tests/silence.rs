@@ -40,14 +40,14 @@ fn a_candidate_whose_clients_give_up_is_rolled_back() {
     let (mut record, assignment) = begun(&pause, &json!({}));
     live(&mut record, assignment, Pair::new(1.0, 0.3), 30);
     assert_eq!(record.run.phase, Phase::Failed);
-    assert!(record.run.reason.contains("(unanswered)"), "{}", record.run.reason);
+    assert!(record.run.reason.sentence().contains("(unanswered)"), "{}", record.run.reason.sentence());
 }
 
 #[test]
 fn clients_that_give_up_on_both_versions_accuse_neither() {
     let (mut record, assignment) = begun(&json!({"duration": "1h"}), &json!({}));
     live(&mut record, assignment, Pair::new(0.3, 0.3), 2_000);
-    assert_eq!(record.run.phase, Phase::Progressing, "{}", record.run.reason);
+    assert_eq!(record.run.phase, Phase::Progressing, "{}", record.run.reason.sentence());
 }
 
 /// Judged by errors alone.
@@ -58,11 +58,11 @@ fn silence_is_neither_proof_nor_a_request_that_was_judged() {
     for (pause, analysis) in [(json!({"min_requests": 10}), errors), (json!({"duration": "1s"}), proof)] {
         let (mut record, assignment) = begun(&pause, &analysis);
         live(&mut record, assignment, Pair::new(1.0, 0.0), 600);
-        assert_eq!(record.run.phase, Phase::Progressing, "{pause}: {}", record.run.reason);
+        assert_eq!(record.run.phase, Phase::Progressing, "{pause}: {}", record.run.reason.sentence());
         assert_eq!(record.run.judge.step_requests(), 0);
         let (mut record, assignment) = begun(&pause, &analysis);
         live(&mut record, assignment, Pair::new(0.3, 0.3), 600);
-        assert_eq!(record.run.phase, Phase::Succeeded, "{pause}: {}", record.run.reason);
+        assert_eq!(record.run.phase, Phase::Succeeded, "{pause}: {}", record.run.reason.sentence());
     }
 }
 
@@ -101,7 +101,7 @@ fn a_candidate_that_answers_404_to_everything_is_rolled_back() {
             }
             advance(&mut record, &[&worker], tick + 1, at((tick + 1) * SECOND));
         }
-        assert_eq!(record.run.phase == Phase::Failed, rolled_back, "{}", record.run.reason);
-        assert_eq!(record.run.reason.contains("(client_error_rate)"), rolled_back);
+        assert_eq!(record.run.phase == Phase::Failed, rolled_back, "{}", record.run.reason.sentence());
+        assert_eq!(record.run.reason.sentence().contains("(client_error_rate)"), rolled_back);
     }
 }

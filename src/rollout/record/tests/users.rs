@@ -36,7 +36,7 @@ fn a_user_who_always_fails_is_one_failure() {
     worker.visit(111, assignment, Side::Candidate, 201, true);
     odds(&mut record, &worker, 112);
     assert_eq!(record.run.phase, Phase::Failed);
-    let reason = &record.run.reason;
+    let reason = record.run.reason.sentence();
     assert!(reason.contains("3 of 3 users (100.0 %) against 0 of 98 users (0.0 %)"), "{reason}");
 }
 
@@ -92,7 +92,7 @@ fn a_user_that_waits_at_the_deadline_has_failed() {
     assert_eq!((record.closed_through, record.run.phase), (99, Phase::Paused));
     advance(&mut record, &[&worker], 108, at(108 * SECOND));
     assert_eq!(record.run.phase, Phase::Failed);
-    let reason = &record.run.reason;
+    let reason = record.run.reason.sentence();
     assert!(reason.contains("3 of 4 users (75.0 %) against 1 of 1 users (100.0 %)"), "{reason}");
 }
 
@@ -165,18 +165,18 @@ fn the_window_counts_users() {
     (0..1_200).for_each(|user| worker.visit(101, at_blue, Side::Stable, user, true));
     odds(&mut record, &worker, 102);
     record.command(Command::Switch { active: "green".into() }, at(102 * SECOND)).unwrap();
-    assert!(record.run.reason.contains("of its users fail"), "{}", record.run.reason);
+    assert!(record.run.reason.sentence().contains("of its users fail"), "{}", record.run.reason.sentence());
     let at_green = record.head("r").assignment;
     for tick in 103..110 {
         (0..100).for_each(|_| worker.visit(tick, at_green, Side::Candidate, 7, true));
     }
     odds(&mut record, &worker, 110);
-    assert_eq!(record.run.phase, Phase::Progressing, "{}", record.run.reason);
+    assert_eq!(record.run.phase, Phase::Progressing, "{}", record.run.reason.sentence());
     let waiting = worker.arrive_from(110, at_green, Side::Candidate, 5_000);
     (10..40).for_each(|user| worker.visit(110, at_green, Side::Candidate, user, true));
     let events = advance(&mut record, &[&worker], 111, at(111 * SECOND));
     assert_eq!((record.run.phase, record.closed_through), (Phase::Failed, 109), "{events:?}");
-    let reason = &record.run.reason;
+    let reason = record.run.reason.sentence();
     assert!(
         reason.contains(
             "31 of 32 users (96.9 %) failed on green; before it, 6 of 1200 users (0.5 %) on blue; "

@@ -85,7 +85,7 @@ fn a_good_side_is_baked_and_flipped() {
     assert_eq!(events[0].to, of([("green", 10_000)]));
     assert_eq!((world.run.phase, green(&world.run)), (Phase::Progressing, 10_000));
     let reason = "green is watched for 30 s: it is rolled back to blue if clearly more than 1.26 % of its requests fail";
-    assert_eq!(world.run.reason, reason);
+    assert_eq!(world.run.reason.sentence(), reason);
     assert_eq!((world.run.window_lasts(&world.program), world.run.waited(at(world.now))), (Some(30_000), 0));
     let events = world.seconds(30, 0, 0);
     assert_eq!((actions(&events), world.run.phase), (vec![Action::Succeed], Phase::Succeeded));
@@ -140,8 +140,13 @@ fn a_side_that_turns_bad_goes_back_by_itself() {
         world.seconds(5, 0, 0);
         assert_eq!((world.run.window(), world.run.window_lasts(&world.program)), (Some(last), None));
         let what_abort_does = "; green keeps all traffic; abort would send it to blue";
-        assert_eq!(world.run.reason.ends_with(what_abort_does), back == "green", "{}", world.run.reason);
-        assert!(events[0].message.ends_with(&world.run.reason));
+        assert_eq!(
+            world.run.reason.sentence().ends_with(what_abort_does),
+            back == "green",
+            "{}",
+            world.run.reason.sentence()
+        );
+        assert!(events[0].message.ends_with(&*world.run.reason.sentence()));
         let mut again = World { program: world.program.clone(), run: world.run.clone(), now: world.now };
         again.command(Command::Retry);
         assert!(again.run.window().is_none_or(|value| value == 1.0), "another attempt");
@@ -333,7 +338,7 @@ fn a_bake_needs_requests_and_not_only_time() {
         assert_eq!(world.run.tick(&world.program, &[], at(world.now)), []);
     }
     assert_eq!((green(&world.run), world.run.phase), (1_000, Phase::Progressing));
-    assert_eq!(world.run.reason, "the step waits for more of the candidate's requests");
+    assert_eq!(world.run.reason.sentence(), "the step waits for more of the candidate's requests");
 }
 
 #[test]

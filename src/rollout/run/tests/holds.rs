@@ -37,7 +37,7 @@ fn a_step_without_an_answer_of_the_candidate_does_not_end() {
         assert_eq!(run.tick(&program, &[], at(now)), [], "a quiet night");
     }
     assert_eq!((run.phase, green(&run)), (Phase::Progressing, 500));
-    assert_eq!(run.reason, "the step waits for an answer of the candidate");
+    assert_eq!(run.reason.sentence(), "the step waits for an answer of the candidate");
     let proceed = short_steps(&json!({"no_data": "proceed"}));
     let (mut run, _) = Run::begin(&proceed, at(0));
     (1..=10).for_each(|now| drop(run.tick(&proceed, &[], at(now))));
@@ -51,7 +51,7 @@ fn a_step_waits_until_every_metric_could_be_judged_and_says_for_what() {
     second_of(&mut run, &program, 1, (0, 1), (0, 0));
     second_of(&mut run, &program, 2, (0, 0), (0, 0));
     assert_eq!(
-        run.reason,
+        run.reason.sentence(),
         "the step waits until every metric can be judged: error_rate: no second yet with requests of both versions"
     );
     for now in 3..=5 {
@@ -62,7 +62,7 @@ fn a_step_waits_until_every_metric_could_be_judged_and_says_for_what() {
         run.tick(&program, &[], at(now));
     }
     assert_eq!(
-        run.reason,
+        run.reason.sentence(),
         "the step waits until every metric can be judged: latency: 198 of 200 stable requests"
     );
     for now in 6..=14 {
@@ -89,11 +89,14 @@ fn a_step_does_not_end_while_the_candidate_fails_clearly_more_often() {
         alarms += events.iter().filter(|event| event.action == Action::Alarm).count();
     }
     assert_eq!((run.phase, run.judge.is_suspicious()), (Phase::Progressing, false));
-    assert_eq!(run.reason, "the step waits: more of the candidate's requests fail than of stable's");
+    assert_eq!(
+        run.reason.sentence(),
+        "the step waits: more of the candidate's requests fail than of stable's"
+    );
     assert_eq!(alarms, 1, "it has waited for long");
     // Good answers outweigh them.
     (701..=715).for_each(|now| drop(second_of(&mut run, &program, now, (0, 40), (0, 40))));
-    assert_eq!(run.phase, Phase::Succeeded, "{}", run.reason);
+    assert_eq!(run.phase, Phase::Succeeded, "{}", run.reason.sentence());
 }
 
 #[test]
@@ -148,7 +151,7 @@ proptest! {
                 _ => drop(run.push(&program, &program, at(now))),
             }
             run.tick(&program, &[], at(now + 1));
-            prop_assert!(green(&run) <= 500, "{}", run.reason);
+            prop_assert!(green(&run) <= 500, "{}", run.reason.sentence());
         }
     }
 }

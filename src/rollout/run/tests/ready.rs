@@ -74,12 +74,12 @@ fn a_candidate_that_loads_gets_no_request_and_is_not_rolled_back() {
     let program = walk();
     let (run, events) = Run::begin(&program, at(100));
     assert_eq!(events[1].message, "step 1 of 3: green at 0 %, until it is ready (/ready answers 200)");
-    assert_eq!(run.reason, "");
+    assert_eq!(run.reason.sentence(), "");
     let mut world = World { run, ..World::of(program) };
     assert_eq!(world.seconds(20), []);
     assert_eq!((world.stands(), world.asked), ((Phase::Progressing, 0, 0), 20));
     assert_eq!(
-        world.run.reason,
+        world.run.reason.sentence(),
         "waiting until the candidate is ready: /ready must answer 200 3 times in a row; 0 so far, the last answer was 503"
     );
     world.status = 200;
@@ -189,7 +189,7 @@ fn new_steps_that_ask_first_do_not_move_a_candidate_up() {
         "steps": [{"ready": {"path": "/ready"}}, {"set_weight": 10}, {"pause": {}}],
     })));
     assert_eq!((world.run.phase, green(&world.run)), (Phase::Paused, 0));
-    assert_eq!(world.run.reason, "the new steps begin above the current 5 %");
+    assert_eq!(world.run.reason.sentence(), "the new steps begin above the current 5 %");
     world.command(Command::Resume);
     assert_eq!(actions(&world.seconds(3)), [Action::Step]);
     assert_eq!(green(&world.run), 1_000);

@@ -46,13 +46,13 @@ fn a_candidate_that_stays_good_succeeds_when_the_watch_is_over() {
         (Phase::Progressing, 10_000, Some(30_000))
     );
     let reason = "green is watched for 30 s: it is rolled back to blue if clearly more than 1.23 % of its requests fail";
-    assert_eq!(run.reason, reason);
+    assert_eq!(run.reason.sentence(), reason);
     for now in now + 1..now + 30 {
         assert_eq!(second(&mut run, &program, now, (0, 1)), []);
     }
     let events = second(&mut run, &program, now + 30, (0, 1));
     assert_eq!((actions(&events), run.phase), (vec![Action::Succeed], Phase::Succeeded));
-    assert_eq!(run.reason, "");
+    assert_eq!(run.reason.sentence(), "");
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_stable_version_that_was_hardly_judged_gives_nothing_to_compare_with() {
     assert_eq!(actions(&events), [Action::Step, Action::Alarm, Action::Succeed]);
     assert_eq!(run.phase, Phase::Succeeded);
     assert_eq!(
-        run.reason,
+        run.reason.sentence(),
         "green is not watched after the last step, so there is no automatic rollback: only 0 of blue's requests were \
          judged before the last step, and 1000 are needed"
     );

@@ -1,8 +1,13 @@
 //! Several endpoints at once.
 
 use std::net::SocketAddr;
+use std::sync::mpsc;
 
+use super::super::abreast::{self, New};
 use super::super::client::distinct;
+use super::super::lines::{Changes, News};
+use super::super::screen::Screen;
+use super::super::watch::{Eyes, Seen};
 use super::*;
 
 /// An address at which nothing listens.
@@ -110,16 +115,84 @@ fn waiting_ends_when_all_are_there_or_one_cannot_be() {
     assert_eq!(wait(&[&one, &two], "succeeded", "2h"), 3, "one has ended otherwise");
 }
 
-#[test]
-fn only_one_can_be_watched() {
-    let (one, two) = (open(), open());
-    let all = ["changeover", "status", "--watch", "--endpoint", &one, "--endpoint", &two];
-    let command = match crate::Arguments::try_parse_from(all).expect("valid arguments").command {
-        crate::Command::Control(command) => command,
-        _ => panic!("no command about rollouts"),
+/// What is written while these looks come, on standard output and standard error, and the exit status.
+fn watched(json: bool, events: bool, looks: Vec<(usize, Result<Seen, Failure>)>) -> (String, String, u8) {
+    let endpoints = ["http://one", "http://two"].map(ToOwned::to_owned);
+    let (sender, receiver) = mpsc::channel();
+    looks.into_iter().for_each(|look| sender.send(Some(look)).expect("a receiver"));
+    sender.send(None).expect("a receiver");
+    let (mut out, mut problems) = (Vec::new(), Vec::new());
+    let new = || match events {
+        true => New::Events(News::new(json, Reader::default())),
+        false => New::Changes(Changes::new(json)),
     };
-    let failure = ask(&command, Reader::default()).expect_err("two endpoints");
-    assert_eq!((failure.exit_status(), failure.to_string().contains("one endpoint")), (2, true));
+    let watched = abreast::lines(&endpoints, &receiver, &mut out, &mut problems, json, new);
+    let status = abreast::status(watched).unwrap_or_else(|failure| failure.exit_status());
+    let text = |bytes| String::from_utf8(bytes).expect("a text");
+    (text(out), text(problems), status)
+}
+
+/// What a look at a real API shows.
+fn look(endpoint: &str, rollout: Option<&str>) -> Seen {
+    let client = Client::new(endpoint, None).expect("a client");
+    Eyes::new(client, rollout.map(ToOwned::to_owned)).look().expect("an answer")
+}
+
+#[test]
+fn changes_are_written_behind_their_endpoint() {
+    let (one, two) = (open(), other());
+    let seen = |endpoint: &str| Ok(look(endpoint, Some("steps")));
+    let gone = || Err(Failure::Unreachable("http://two: Connection refused\nIs it there?".into()));
+    let looks = || vec![(0, seen(&one)), (1, gone()), (0, seen(&one)), (1, gone()), (1, seen(&two))];
+    let (text, problems, status) = watched(false, false, looks());
+    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split("  ").collect()).collect();
+    let heads: Vec<_> = lines.iter().map(|words| (words[0], words[2], words[3])).collect();
+    assert_eq!(heads, [("http://one", "steps", "progressing"), ("http://two", "steps", "steady")], "{text}");
+    assert_eq!(problems, "http://two: Connection refused; still trying\n", "once, until it changes");
+    assert_eq!(status, 0);
+    let (text, _, _) = watched(true, false, looks());
+    let endpoints = text.lines().map(|line| {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        (line["endpoint"].clone(), line["answer"]["name"].clone())
+    });
+    let wanted = ["http://one", "http://two"].map(|endpoint| (json!(endpoint), json!("steps")));
+    assert_eq!(endpoints.collect::<Vec<_>>(), wanted);
+    let (text, _, _) = watched(false, true, vec![(1, seen(&one))]);
+    assert!(!text.is_empty() && text.lines().all(|line| line.starts_with("http://two  ")), "{text}");
+}
+
+#[test]
+fn the_last_looks_are_the_exit_status() {
+    let (one, two) = (open(), open());
+    let seen = |endpoint: &str| Ok(look(endpoint, None));
+    let gone = || Err(Failure::Unreachable("http://two: gone".into()));
+    let status = |looks| watched(false, false, looks).2;
+    assert_eq!(status(vec![(0, seen(&one)), (1, seen(&one))]), 0);
+    assert_eq!(status(vec![(0, seen(&one)), (1, seen(&one)), (1, gone())]), 1, "one is silent by now");
+    assert_eq!(status(vec![(0, gone()), (1, gone())]), 2, "none has answered");
+    assert_eq!(at(&[&two], &["abort", "steps"]).status, 0);
+    assert_eq!(status(vec![(0, seen(&one)), (1, seen(&two))]), 1, "one is aborted");
+}
+
+#[test]
+fn a_picture_has_all_endpoints_and_those_that_are_silent() {
+    let (one, two) = (open(), other());
+    let endpoints = ["http://one", "http://two", "http://six"].map(ToOwned::to_owned);
+    let (sender, receiver) = mpsc::channel();
+    let gone = Err(Failure::Unreachable("http://six: gone".into()));
+    for look in [(0, Ok(look(&one, None))), (1, Ok(look(&two, None))), (2, gone)] {
+        sender.send(Some(look)).expect("a receiver");
+    }
+    sender.send(None).expect("a receiver");
+    let mut out = Vec::new();
+    let size = || (100, 12);
+    let _ = abreast::pictures(&endpoints, &receiver, Screen::new(&mut out, false), size);
+    let mut terminal = vt100::Parser::new(12, 100, 0);
+    terminal.process(&out);
+    let screen = terminal.screen().contents();
+    for row in ["steps    http://one", "steps    http://two", "✗ no answer, retrying: http://six: gone"] {
+        assert!(screen.contains(row), "{row}: {screen}");
+    }
 }
 
 fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
