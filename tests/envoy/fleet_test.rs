@@ -225,6 +225,95 @@ async fn a_full_store_is_named_and_harms_no_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_silent_for_longer_than_stale_after_hands_all_requests_to_stable() {
+    let (blue, green) = blue_and_green().await;
+    let mut etcd = Etcd::start().await;
+    let Config::Struct(text) = config(WAITING) else { unreachable!("it is written so") };
+    let config = Config::Struct(text.replace("fleet: shop", "fleet: shop, stale_after: 6s"));
+    let envoy = start(&blue, &green, &[etcd.address()], config).await;
+    wait_for_share(&envoy, 50.0).await;
+    let candidates = async || {
+        let before = green.count();
+        Load::to(envoy.address()).send(40).await.assert_all_ok();
+        green.count() - before
+    };
+    assert!(candidates().await > 0);
+    etcd.kill();
+    wait_for("stable to serve", async || (candidates().await == 0).then_some(())).await;
+    let problems = fleet_of(&envoy).await["problems"].to_string();
+    assert!(problems.contains("stable serves"), "{problems}");
+    etcd.run().await;
+    wait_for("the candidate to serve again", async || (candidates().await > 0).then_some(())).await;
+    assert_eq!(rollout(&envoy).await["weights"]["green"], 50);
+}
+
+/// Takes minutes: `make test-restarts`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes"]
+async fn fifty_restarts_of_envoys_and_ten_of_etcd_fail_no_request_and_repeat_no_step() {
+    let (blue, green) = blue_and_green().await;
+    let mut etcd = Etcd::start().await;
+    let judged = "steps: [{set_weight: 50}, {pause: {}}], analysis: {metrics: [{name: error_rate}]}";
+    let mut envoys = fleet(3, &blue, &green, &etcd, judged).await;
+    let revision = rollout(&envoys[0]).await["revision"].clone();
+    // The first one stays, for a client of one that is killed would see that.
+    let load = Load::to(envoys[0].address()).per_second(50.0).start();
+    for nth in 0..50 {
+        if nth % 5 == 0 {
+            etcd.kill();
+            etcd.run().await;
+        }
+        let place = 1 + nth % 2;
+        drop(envoys.remove(place));
+        envoys.insert(place, start(&blue, &green, &[etcd.address()], config(judged)).await);
+        wait_for_share(&envoys[place], 50.0).await;
+        Load::to(envoys[place].address()).send(20).await.assert_all_ok();
+    }
+    let tally = load.stop().await;
+    tally.assert_all_ok();
+    for envoy in &envoys {
+        let rollout = rollout(envoy).await;
+        assert_eq!((&rollout["revision"], &rollout["phase"]), (&revision, &"paused".into()));
+    }
+    let judged = rollout(&envoys[0]).await["step"]["requests"].as_u64().expect("a number");
+    assert!(judged <= green.count(), "{judged} of {} requests were judged", green.count());
+    println!("{} requests, none failed; {judged} of the candidate's {} judged", tally.total(), green.count());
+}
+
+/// As many answers fail in three Envoys with a third of the requests each as in one with all of them. Takes a minute:
+/// `make test-restarts`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes a minute"]
+async fn a_fleet_takes_a_candidate_that_always_fails_back_after_as_many_answers_as_one_envoy() {
+    let mut medians = Vec::new();
+    for members in [1_usize, 3] {
+        let mut failed = Vec::new();
+        for _ in 0..5 {
+            let (blue, green) = blue_and_green().await;
+            let etcd = Etcd::start().await;
+            let judged = "steps: [{set_weight: 5}, {pause: {}}], analysis: {metrics: [{name: error_rate}]}";
+            let envoys = fleet(members, &blue, &green, &etcd, judged).await;
+            green.set(Behaviour::Status(503));
+            let each = 90.0 / f64::from(u32::try_from(members).expect("few"));
+            let loads: Vec<_> =
+                envoys.iter().map(|envoy| Load::to(envoy.address()).per_second(each).start()).collect();
+            for envoy in &envoys {
+                wait_for_share(envoy, 0.0).await;
+            }
+            for load in loads {
+                load.stop().await;
+            }
+            failed.push(green.count());
+        }
+        failed.sort_unstable();
+        println!("{members} members: failed answers {failed:?}");
+        medians.push(failed[2]);
+    }
+    // A fleet decides one or two periods later: 5 answers a second.
+    assert!(medians[1] <= medians[0] + 20, "{medians:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_sleeps_and_a_store_that_restarts_repeat_no_step_and_count_nothing_twice() {
     let (blue, green) = blue_and_green().await;
     let mut etcd = Etcd::start().await;

@@ -292,5 +292,6 @@ async fn a_slow_answer_is_waited_for() {
         (sum > 0.0).then_some(sum)
     })
     .await;
-    assert!((295.0..2_000.0).contains(&taken), "{taken} ms");
+    // At least what the upstream waits, and in milliseconds: microseconds would be 300,000.
+    assert!((295.0..60_000.0).contains(&taken), "{taken} ms");
 }

@@ -40,6 +40,35 @@ fn folders_use_only_folders_below_them() {
     }
 }
 
+/// The series of the rules for Prometheus are those that are documented, and each alert's runbook exists.
+#[test]
+fn rules_for_prometheus_name_documented_series_and_sections() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |file: &str| {
+        std::fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+    };
+    let (rules, metrics) = (read("envoy/prometheus/rules.yaml"), read("docs/metrics.md"));
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    let names: BTreeSet<&str> =
+        rules.split(|c| !is_name(c)).filter(|word| word.starts_with("changeover_")).collect();
+    assert!(names.len() > 10, "{names:?}");
+    for name in names {
+        let name = name.trim_end_matches("_bucket").trim_end_matches("_low").trim_end_matches("_high");
+        assert!(metrics.contains(&format!("`{name}`")), "{name} is not in docs/metrics.md");
+    }
+    let anchor = |heading: &str| {
+        let heading = heading.trim_start_matches('#').trim().to_lowercase();
+        heading.replace(' ', "-").replace(|c: char| !c.is_alphanumeric() && c != '-', "")
+    };
+    for runbook in rules.lines().filter_map(|line| line.trim().strip_prefix("runbook: ")) {
+        let (file, section) = runbook.split_once('#').unwrap_or((runbook, ""));
+        let text = read(file);
+        let is_there =
+            section.is_empty() || text.lines().any(|line| line.starts_with('#') && anchor(line) == section);
+        assert!(is_there, "{runbook}: there is no such section");
+    }
+}
+
 #[test]
 fn files_do_not_use_each_other_in_circles() {
     let modules = modules();

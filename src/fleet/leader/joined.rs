@@ -133,10 +133,7 @@ impl Leader {
         let counted = view.members.iter().filter(|member| member.left_out.is_none()).count();
         effects
             .push(Effect::Fleet { age: joined.member.age(clock) / 1_000_000_000, members: counted as u64 });
-        let mut problems = view.problems();
-        if joined.is_stale {
-            problems.push("the store was silent for longer than `stale_after`: stable serves".to_owned());
-        }
+        let problems = view.problems();
         let new = problems.iter().filter(|problem| !joined.told.contains(problem));
         effects.extend(new.map(|problem| Effect::Problem(problem.clone())));
         if problems.is_empty() && !joined.told.is_empty() {

@@ -904,6 +904,7 @@ impl Member {
             fleet: self.settings.fleet.clone(),
             heard: self.heard.map_or(0, |(_, time)| time),
             is_away: self.is_away(clock),
+            is_stale: self.is_stale(clock),
             failure: self.failure,
             unreadable: names(|known| known.is_unreadable),
             foreign: names(|known| known.foreign.is_some()),

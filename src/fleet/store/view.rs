@@ -16,6 +16,8 @@ pub struct View {
     pub heard: u64,
     /// Whether it has not answered for so long that this member acts on its own.
     pub is_away: bool,
+    /// Whether it has not answered for so long that stable serves.
+    pub is_stale: bool,
     /// What is wrong with the store.
     pub failure: Option<Failure>,
     /// Rollouts whose records in the store cannot be read.
@@ -38,6 +40,9 @@ impl View {
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         problems.extend(self.failure.map(|failure| failure.sentence().to_owned()));
+        if self.is_stale {
+            problems.push("the store was silent for longer than `stale_after`: stable serves".to_owned());
+        }
         let record = |name: &String, what: &str| format!("the record of {name} in the store {what}");
         problems.extend(self.unreadable.iter().map(|name| {
             record(

@@ -383,6 +383,17 @@ fn a_version_that_was_taken_back_is_drained_and_no_other() {
     assert_eq!(drained(with("pin", "amber"), &[]), None);
 }
 
+/// A flip back to stable that fails in its window leaves all traffic with the candidate.
+#[test]
+fn the_version_that_has_the_traffic_is_not_drained() {
+    let plan = plan(json!({"steps": [{"set_weight": 5}, {"pause": {}}]}));
+    let rollout = &plan.rollouts()[0];
+    let (mut record, _) = Record::begin(rollout.program.clone(), Clock::default());
+    record.command(Command::Promote { full: true }, Clock::default()).unwrap();
+    rollout.follow(&Head { is_taken_back: true, ..record.head("r") });
+    assert_eq!(rollout.drained().map(|(version, _)| version), Some(STABLE));
+}
+
 #[test]
 fn what_waits_for_other_envoys_is_not_drained() {
     let plan = plan(json!({"weights": {"green": 50}}));

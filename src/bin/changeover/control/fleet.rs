@@ -54,7 +54,8 @@ pub(super) fn await_followers(client: &Client, rollout: &str) -> Option<String> 
             // The record has it. Later ones say nothing about this command.
             let wanted = *wanted.get_or_insert(fleet.revision);
             let behind = behind(&fleet, wanted);
-            if behind.is_empty() {
+            // As long as nobody leads, or has heard of this Envoy, that says nothing.
+            if behind.is_empty() && counted(&fleet).any(|member| member.member == fleet.member) {
                 return Some(standing(&fleet, &behind));
             }
         }
@@ -88,6 +89,9 @@ fn standing(fleet: &Fleet, behind: &[&str]) -> String {
     }
     let all = counted(fleet).count();
     let (envoys, verb) = if all == 1 { ("Envoy", "follows") } else { ("Envoys", "follow") };
+    if all == 0 {
+        return format!("{name}: no Envoy leads yet");
+    }
     if behind.is_empty() {
         return format!("{name}: {all} of {all} {envoys} {verb}");
     }

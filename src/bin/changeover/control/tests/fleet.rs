@@ -69,6 +69,9 @@ fn a_command_is_waited_for_until_all_members_follow_it() {
     assert_eq!(after(vec![unstored.clone(), stored.clone(), followed]), "shop: 1 of 1 Envoy follows");
     assert_eq!(after(vec![stored]), "shop: 2 of 3 Envoys follow; not reported yet by cc");
     assert_eq!(after(vec![unstored]), "shop: 0 of 3 Envoys follow; not reported yet by aa, bb, cc");
+    let unheard = json!({"member": "dd", "revision": 6});
+    assert_eq!(after(vec![fleet(&unheard)]), "shop: 3 of 3 Envoys follow", "after a while");
+    assert_eq!(after(vec![fleet(&json!({"members": []}))]), "shop: no Envoy leads yet");
     let alone = fleet(&json!({"alone": true}));
     assert!(after(vec![alone]).ends_with("this Envoy acts on its own"));
 }
