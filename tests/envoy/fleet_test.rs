@@ -58,8 +58,11 @@ async fn a_release_is_one_for_all_envoys_and_outlives_each_of_them() {
     .await;
     let (_, said) = changeover(&envoys[1], &["promote", "digits"]);
     assert_eq!(said, "shop: 3 of 3 Envoys follow\n");
-    let (shown, _) = changeover(&envoys[2], &["status", "digits"]);
-    assert!(shown.ends_with("fleet     shop: 3 of 3 Envoys follow\n"), "{shown}");
+    wait_for("the same of another one", async || {
+        let (shown, _) = changeover(&envoys[2], &["status", "digits"]);
+        shown.ends_with("fleet     shop: 3 of 3 Envoys follow\n").then_some(())
+    })
+    .await;
     for envoy in &envoys {
         wait_for_share(envoy, 75.0).await;
     }
