@@ -243,8 +243,10 @@ async fn a_store_that_is_silent_for_longer_than_stale_after_hands_all_requests_t
     assert!(candidates().await > 0);
     etcd.kill();
     wait_for("stable to serve", async || (candidates().await == 0).then_some(())).await;
-    let problems = fleet_of(&envoy).await["problems"].to_string();
-    assert!(problems.contains("stable serves"), "{problems}");
+    wait_for("a sentence about it", async || {
+        fleet_of(&envoy).await["problems"].to_string().contains("stable serves").then_some(())
+    })
+    .await;
     etcd.run().await;
     wait_for("the candidate to serve again", async || (candidates().await > 0).then_some(())).await;
     assert_eq!(rollout(&envoy).await["weights"]["green"], 50);
