@@ -295,11 +295,10 @@ fn the_newest_samples_of_all_workers_are_kept() {
     let settings = Settings { samples: 3, ..Settings::default() };
     let mut workers = [Totals::default(), Totals::default()];
     for time in 0..8_u64 {
-        let pair =
-            compare(&settings, &json_answer(&json!({"n": 1})), &json_answer(&json!({"n": 100 + time})));
+        let pair = compare(&settings, &json_answer(json!({"n": 1})), &json_answer(json!({"n": 100 + time})));
         workers[usize::from(time % 2 == 1)].sample(&pair, time, settings.samples);
     }
-    let same = compare(&settings, &json_answer(&json!({"n": 1})), &json_answer(&json!({"n": 1})));
+    let same = compare(&settings, &json_answer(json!({"n": 1})), &json_answer(json!({"n": 1})));
     workers[0].sample(&same, 9, settings.samples);
     let mut all = Totals::default();
     workers.iter().for_each(|worker| all.add(worker));
@@ -310,7 +309,7 @@ fn the_newest_samples_of_all_workers_are_kept() {
         .collect();
     assert_eq!(kept, [(5, "/n", "105"), (6, "/n", "106"), (7, "/n", "107")]);
     let without = Settings::default();
-    let pair = compare(&without, &json_answer(&json!({"n": 1})), &json_answer(&json!({"n": 2})));
+    let pair = compare(&without, &json_answer(json!({"n": 1})), &json_answer(json!({"n": 2})));
     let mut none = Totals::default();
     none.sample(&pair, 1, 0);
     assert!(none.samples.is_empty());

@@ -10,8 +10,13 @@ use crate::harness::*;
 
 /// A rollout of a fleet.
 fn config(fields: &str) -> Config {
+    config_with("etcd: {cluster: etcd1}", fields)
+}
+
+/// The same with a store that has these fields.
+fn config_with(store: &str, fields: &str) -> Config {
     let rollout = Config::blue_green("digits", fields);
-    Config::Struct(format!("{{store: {{etcd: {{cluster: etcd1}}, fleet: shop}}, rollouts: [{rollout}]}}"))
+    Config::Struct(format!("{{store: {{fleet: shop, {store}}}, rollouts: [{rollout}]}}"))
 }
 
 /// A rollout that waits for a person at half of the requests.
@@ -231,8 +236,7 @@ async fn a_full_store_is_named_and_harms_no_request() {
 async fn a_store_that_is_silent_for_longer_than_stale_after_hands_all_requests_to_stable() {
     let (blue, green) = blue_and_green().await;
     let mut etcd = Etcd::start().await;
-    let Config::Struct(text) = config(WAITING) else { unreachable!("it is written so") };
-    let config = Config::Struct(text.replace("fleet: shop", "fleet: shop, stale_after: 6s"));
+    let config = config_with("etcd: {cluster: etcd1}, stale_after: 6s", WAITING);
     let envoy = start(&blue, &green, &[etcd.address()], config).await;
     wait_for_share(&envoy, 50.0).await;
     let candidates = async || {
@@ -371,9 +375,7 @@ async fn with_certificate(
     sds: &tempfile::TempDir,
 ) -> (Envoy, (Upstream, Upstream)) {
     let (blue, green) = blue_and_green().await;
-    let config = config(WAITING);
-    let Config::Struct(config) = config else { unreachable!() };
-    let config = Config::Struct(config.replace("etcd1", "etcd"));
+    let config = config_with("etcd: {cluster: etcd}", WAITING);
     let file = sds.path().join("sds.yaml");
     let setup = between(&blue, &green, config).store_with_mtls(etcd.address(), client, &file).control();
     (setup.workers(2).start().await, (blue, green))

@@ -342,7 +342,8 @@ async fn messages_of_grpc_count_as_what_they_hold() {
     })
     .await;
     let (input, output) = (("kind", "input"), ("kind", "output"));
-    let expected: [(&str, &[(&str, &str)], f64); 12] = [
+    type Labels<'a> = &'a [(&'a str, &'a str)];
+    let expected: [(&str, Labels<'_>, f64); 12] = [
         ("changeover_payload_total", &[input, ("result", "read")], 2.0),
         ("changeover_payload_total", &[output, ("result", "read")], 2.0),
         ("changeover_payload_total", &[input, ("result", "skipped_type")], 1.0),

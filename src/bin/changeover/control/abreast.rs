@@ -46,7 +46,7 @@ pub(super) fn run(
         pictures(&endpoints, &looks, Screen::new(out, reader.tones), terminal::size)
     } else {
         let new = || match subject {
-            Subject::Events(_) => New::Events(News::new(json, reader)),
+            Subject::Events(_) => New::Events(Box::new(News::new(json, reader))),
             _ => New::Changes(Changes::new(json)),
         };
         lines(&endpoints, &looks, &mut out, &mut problems, json, new)
@@ -79,7 +79,7 @@ type Watched = Vec<Last>;
 /// Says what is new at an endpoint.
 pub(super) enum New {
     Changes(Changes),
-    Events(News),
+    Events(Box<News>),
 }
 
 /// Writes what is new at each, behind the endpoint's name, until the watching or the reader ends.

@@ -1,6 +1,7 @@
 //! What is said of a fleet, beside an API that answers as one.
 
-use std::cell::Cell;
+use std::cell::RefCell;
+use std::collections::VecDeque;
 
 use changeover::control::response::Response;
 use changeover::control::view::Fleet;
@@ -31,11 +32,15 @@ fn said(fields: &Value) -> Vec<String> {
 
 /// A client of an Envoy whose fleet is each of these in turn, and then the last one.
 fn client(fleets: Vec<Value>) -> Client {
-    let asked = Cell::new(0);
+    let left = RefCell::new(VecDeque::from(fleets));
     let endpoint = listen(move |request| {
         assert_eq!(request.path, b"/v1/fleet");
-        let nth = asked.replace(asked.get() + 1).min(fleets.len() - 1);
-        Response { status: 200, headers: Vec::new(), body: fleets[nth].to_string() }
+        let mut left = left.borrow_mut();
+        let body = left[0].to_string();
+        if left.len() > 1 {
+            left.pop_front();
+        }
+        Response { status: 200, headers: Vec::new(), body }
     });
     Client::new(&endpoint, None).unwrap()
 }

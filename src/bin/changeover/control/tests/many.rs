@@ -123,7 +123,7 @@ fn watched(json: bool, events: bool, looks: Vec<(usize, Result<Seen, Failure>)>)
     sender.send(None).expect("a receiver");
     let (mut out, mut problems) = (Vec::new(), Vec::new());
     let new = || match events {
-        true => New::Events(News::new(json, Reader::default())),
+        true => New::Events(Box::new(News::new(json, Reader::default()))),
         false => New::Changes(Changes::new(json)),
     };
     let watched = abreast::lines(&endpoints, &receiver, &mut out, &mut problems, json, new);
