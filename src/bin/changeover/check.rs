@@ -30,12 +30,15 @@ pub(crate) fn run(files: &[PathBuf]) -> ExitCode {
     let lines: String = findings.lines.iter().map(|line| format!("{line}\n")).collect();
     // A reader that closes the pipe early has seen what it wanted.
     let _ = io::stdout().write_all(lines.as_bytes());
-    ExitCode::from(match &findings {
-        _ if unreadable => 2,
-        findings if findings.bad => 1,
-        findings if !findings.ours => NOTHING_OF_OURS,
+    ExitCode::from(if unreadable { 2 } else { exit_status(&findings) })
+}
+
+fn exit_status(findings: &Findings) -> u8 {
+    match findings {
+        Findings { bad: true, .. } => 1,
+        Findings { ours: false, .. } => NOTHING_OF_OURS,
         _ => 0,
-    })
+    }
 }
 
 /// The exit status where no file has a filter of ours, so that a pipeline can check a whole repository.

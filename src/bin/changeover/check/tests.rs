@@ -404,11 +404,13 @@ fn files_without_a_filter_of_ours_are_no_error() {
     ] {
         let found = check("f", text);
         assert!(!found.bad && !found.ours && found.lines.len() == 1, "{found:?}");
+        assert_eq!(exit_status(&found), 3);
     }
     assert!(check("f", BARE).ours && check("f", BOOTSTRAP).ours && check("f", BY_ECDS).ours);
     assert!(check("f", include_str!("../../../../envoy/istio.yaml")).ours);
     let refused = check("f", "{rollouts: 5}");
     assert!(refused.bad && refused.ours);
+    assert_eq!([check("f", BARE), refused].map(|found| exit_status(&found)), [0, 1]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::lines::{Changes, News};
 use super::screen::Screen;
 use super::show;
 use super::terminal::{self, Reader};
-use super::text::{Line, Tone};
+use super::text::{self, Line, Tone};
 use super::watch::{Eyes, INTERVAL, SOON, Seen, Subject, fitted, now};
 
 /// What came of one look, and at which endpoint; `None`: the watching is to end.
@@ -28,7 +28,7 @@ pub(super) fn run(
     json: bool,
     reader: Reader,
 ) -> Result<u8, Failure> {
-    let endpoints: Vec<String> = clients.iter().map(|client| client.endpoint().to_owned()).collect();
+    let endpoints = names(&clients);
     let (sender, looks) = mpsc::channel();
     let interrupted = sender.clone();
     // Without a handler Ctrl-C still ends it, if less gracefully.
@@ -54,23 +54,36 @@ pub(super) fn run(
     status(watched)
 }
 
+/// What the endpoints are called in lines and in the picture.
+pub(super) fn names(clients: &[Client]) -> Vec<String> {
+    clients.iter().map(|client| text::harmless(client.endpoint())).collect()
+}
+
 /// The exit status that follows from the last look at each.
 pub(super) fn status(watched: Watched) -> Result<u8, Failure> {
-    let failures = watched.iter().filter(|last| last.failure.is_some()).count();
+    let failures = watched.iter().filter(|last| !last.is_heard || last.failure.is_some()).count();
     let bad = watched.iter().flat_map(|last| &last.rollouts).any(show::is_bad);
     if failures < watched.len() {
         return Ok((failures > 0 || bad).into());
     }
     let worst = watched.into_iter().filter_map(|last| last.failure).min_by_key(Failure::exit_status);
-    worst.map_or(Ok(0), Err)
+    Err(worst.unwrap_or_else(|| Failure::Unreachable("no endpoint has answered yet".into())))
 }
 
 /// What is known of one endpoint.
 #[derive(Default)]
 pub(super) struct Last {
     rollouts: Vec<Rollout>,
+    /// It has answered at least once.
+    is_heard: bool,
     /// Why there is nothing newer.
     failure: Option<Failure>,
+}
+
+impl Last {
+    fn heard(seen: Seen) -> Self {
+        Self { rollouts: seen.rollouts, is_heard: true, failure: None }
+    }
 }
 
 /// What is known of each endpoint.
@@ -100,7 +113,10 @@ pub(super) fn lines(
                     New::Changes(changes) => changes.lines(&seen),
                     New::Events(news) => news.lines(&seen),
                 };
-                *last = Last { rollouts: seen.rollouts, failure: None };
+                if last.failure.is_some() && last.is_heard {
+                    let _ = writeln!(problems, "{endpoint}: answers again");
+                }
+                *last = Last::heard(seen);
                 if out.write_all(under(endpoint, &text, json).as_bytes()).and_then(|()| out.flush()).is_err()
                 {
                     break;
@@ -147,7 +163,7 @@ pub(super) fn pictures(
         match looks.recv_timeout(if drawn.is_some() { SOON } else { Duration::ZERO }) {
             Ok(Some((at, look))) => {
                 match (all.get_mut(at), look) {
-                    (Some(last), Ok(seen)) => *last = Last { rollouts: seen.rollouts, failure: None },
+                    (Some(last), Ok(seen)) => *last = Last::heard(seen),
                     (Some(last), Err(failure)) => last.failure = Some(failure),
                     (None, _) => {}
                 }
@@ -180,7 +196,11 @@ fn picture(endpoints: &[String], all: &[Last], now: &str, (width, height): (usiz
         .flat_map(|(endpoint, last)| last.rollouts.iter().map(move |found| (endpoint.as_str(), found)))
         .collect();
     let silent = each().filter_map(|(endpoint, last)| {
-        let what = what(endpoint, last.failure.as_ref()?);
+        let Some(failure) = &last.failure else {
+            let is_awaited = !last.is_heard;
+            return is_awaited.then(|| Line::new(Tone::Faint, &format!("no answer yet: {endpoint}")));
+        };
+        let what = what(endpoint, failure);
         Some(Line::new(Tone::Bad, "✗ no answer, retrying: ").and(Tone::Plain, &format!("{endpoint}: {what}")))
     });
     let mut foot: Vec<Line> = silent.collect();

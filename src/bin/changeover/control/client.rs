@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use changeover::control::response::Problem;
+use ureq::http::uri::InvalidUri;
 use ureq::http::{Request, Response, Uri};
 use ureq::{Agent, Body};
 
@@ -149,7 +150,9 @@ impl Client {
             request = request.header("authorization", authorization);
         }
         let request = request.body(body.to_owned()).map_err(|error| {
-            Failure::Unreachable(format!("cannot send this token to {}: {error}", self.endpoint))
+            // Only a token can be no header.
+            let what = if error.is::<InvalidUri>() { "this is no URL" } else { "cannot send this token" };
+            Failure::Unreachable(format!("{}: {what}: {error}", self.endpoint))
         })?;
         let mut response = self.agent.run(request).map_err(|error| self.unreachable(&error, method))?;
         let body = response.body_mut().with_config().limit(MOST_ANSWER).read_to_string();

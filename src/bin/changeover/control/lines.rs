@@ -34,7 +34,9 @@ pub(super) fn lines(
             Err(_) | Ok(Message::End) => break,
             Ok(Message::Looked(Ok(now))) => {
                 seen = now;
-                lost = None;
+                if lost.take().is_some() {
+                    let _ = writeln!(problems, "it answers again");
+                }
             }
             Ok(Message::Looked(Err(failure))) => {
                 if lost.as_ref() != Some(&failure) {

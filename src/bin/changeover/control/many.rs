@@ -58,7 +58,7 @@ fn ask_all(clients: &[Client], command: &Command) -> Vec<Told> {
         let answers = asked.into_iter().map(|asked| {
             asked.join().unwrap_or_else(|_| Err(Failure::Unreachable("the question failed".into())))
         });
-        clients.iter().map(|client| client.endpoint().to_owned()).zip(answers).collect()
+        abreast::names(clients).into_iter().zip(answers).collect()
     })
 }
 
@@ -75,7 +75,7 @@ fn wait_for_all(
         // Those that still wait when one has failed end with the program.
         thread::spawn(move || {
             let ending = wait::run(&client, &name, wanted, timeout);
-            let _ = sender.send((client.endpoint().to_owned(), ending)); // nobody may wait for it any more
+            let _ = sender.send((text::harmless(client.endpoint()), ending)); // nobody may wait for it any more
         });
     }
     drop(sender);

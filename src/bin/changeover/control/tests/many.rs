@@ -149,6 +149,9 @@ fn changes_are_written_behind_their_endpoint() {
     let heads: Vec<_> = lines.iter().map(|words| (words[0], words[2], words[3])).collect();
     assert_eq!(heads, [("http://one", "steps", "progressing"), ("http://two", "steps", "steady")], "{text}");
     assert_eq!(problems, "http://two: Connection refused; still trying\n", "once, until it changes");
+    let (_, problems, _) = watched(false, false, vec![(1, seen(&two)), (1, gone()), (1, seen(&two))]);
+    let back = "http://two: Connection refused; still trying\nhttp://two: answers again\n";
+    assert_eq!(problems, back, "also where nothing has changed");
     assert_eq!(status, 0);
     let (text, _, _) = watched(true, false, looks());
     let endpoints = text.lines().map(|line| {
@@ -170,14 +173,29 @@ fn the_last_looks_are_the_exit_status() {
     assert_eq!(status(vec![(0, seen(&one)), (1, seen(&one))]), 0);
     assert_eq!(status(vec![(0, seen(&one)), (1, seen(&one)), (1, gone())]), 1, "one is silent by now");
     assert_eq!(status(vec![(0, gone()), (1, gone())]), 2, "none has answered");
+    assert_eq!(status(vec![(0, seen(&one))]), 1, "one has said nothing yet");
+    assert_eq!(status(vec![]), 2, "none has said anything yet");
     assert_eq!(at(&[&two], &["abort", "steps"]).status, 0);
     assert_eq!(status(vec![(0, seen(&one)), (1, seen(&two))]), 1, "one is aborted");
+}
+
+/// An address may come from a variable or a file.
+#[test]
+fn an_endpoint_moves_no_cursor() {
+    let client = Client::new("http://\u{1b}[31m\u{202e}", None).expect("a client");
+    let failure = client.get("/v1/rollouts").expect_err("this is no URL");
+    let names = abreast::names(&[client]);
+    assert_eq!(names, ["http://\u{fffd}[31m\u{fffd}"]);
+    let what = abreast::what(&names[0], &failure);
+    assert!(what.starts_with("this is no URL: "), "{what}");
+    let shown = at(&["http://\u{1b}[31m", &open()], &["status", "--json"]);
+    assert!(shown.text.contains("http://\u{fffd}[31m") && !shown.text.contains("u001b"), "{}", shown.text);
 }
 
 #[test]
 fn a_picture_has_all_endpoints_and_those_that_are_silent() {
     let (one, two) = (open(), other());
-    let endpoints = ["http://one", "http://two", "http://six"].map(ToOwned::to_owned);
+    let endpoints = ["http://one", "http://two", "http://six", "http://ten"].map(ToOwned::to_owned);
     let (sender, receiver) = mpsc::channel();
     let gone = Err(Failure::Unreachable("http://six: gone".into()));
     for look in [(0, Ok(look(&one, None))), (1, Ok(look(&two, None))), (2, gone)] {
@@ -190,7 +208,8 @@ fn a_picture_has_all_endpoints_and_those_that_are_silent() {
     let mut terminal = vt100::Parser::new(12, 100, 0);
     terminal.process(&out);
     let screen = terminal.screen().contents();
-    for row in ["steps    http://one", "steps    http://two", "✗ no answer, retrying: http://six: gone"] {
+    let silent = ["✗ no answer, retrying: http://six: gone", "no answer yet: http://ten"];
+    for row in ["steps    http://one", "steps    http://two"].into_iter().chain(silent) {
         assert!(screen.contains(row), "{row}: {screen}");
     }
 }

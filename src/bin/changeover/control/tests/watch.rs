@@ -160,6 +160,10 @@ fn a_program_is_told_once_that_the_endpoint_is_gone() {
     assert_eq!(lines.len(), 1);
     assert_eq!(problems, format!("{}\nstill trying\n", gone()));
     assert_eq!(result, Err(gone()));
+    let back = vec![lost(), Message::Looked(Ok(rollback()))];
+    let (lines, problems, result) = listed(false, rollback(), back);
+    assert_eq!((lines.len(), problems.lines().last()), (1, Some("it answers again")));
+    assert!(result.is_ok());
 }
 
 #[test]
