@@ -43,12 +43,14 @@ endif
 SOURCES := Cargo.toml Cargo.lock rust-toolchain.toml $(shell find src crates -name '*.rs' -not -path 'src/bin/*' -not -path '*/tests/*')
 
 ##@ Use
-.PHONY: help build image image-cli demo
+.PHONY: help build cli image image-cli demo
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} \
 	      /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: $(WASM) ## Build the filter: target/changeover.wasm
+
+cli: $(CLI) ## Build the command line, static: target/cli/changeover
 
 image: $(WASM) ## Build an OCI image with the filter, as Istio and Envoy Gateway fetch it: changeover:VERSION
 	docker build --quiet --tag changeover:$(VERSION) .

@@ -36,10 +36,10 @@ def requests_by_version(series):
 
 
 def mirrored(series):
-    """Requests that the filter has asked Envoy to copy."""
+    """Requests that the filter has asked Envoy to copy, or has copied itself."""
     return sum(
         int(value) for name, labels, value in series
-        if name == "changeover_mirror_requests_total" and labels["result"] == "asked"
+        if name == "changeover_mirror_requests_total" and labels["result"] in ("asked", "sent")
     )
 
 

@@ -378,8 +378,9 @@ impl Member {
         let has_changed = match &self.fleet {
             None => self.leader.go_on(callback, &mut self.rng).is_some(),
             Some(settings) => {
-                let seed = self.rng.u64(1..);
-                let joined = self.joined.get_or_insert_with(|| Joined::new(callback.shared, settings, seed));
+                let (seed, clock) = (self.rng.u64(1..), callback.clock);
+                let new = || Joined::new(callback.shared, settings, seed, clock);
+                let joined = self.joined.get_or_insert_with(new);
                 self.leader.pass_joined(callback, joined)
             }
         };

@@ -81,8 +81,7 @@ def follow(example, directory, compose_command):
 
 def image_answers():
     """Whether the command line's image can be built, and starts."""
-    version = re.search(r'^version = "(.*)"', (ROOT / "Cargo.toml").read_text(), re.M).group(1)
-    tag = f"changeover-cli:{version}"
+    tag = "changeover-cli:test"
     build = ["docker", "build", "--quiet", "--file", "Dockerfile.cli", "--tag", tag, "."]
     if not works("env", "-C", ROOT, *build):
         return False
@@ -106,7 +105,7 @@ def main():
     if not (command and works("docker", "info")):
         print("compose examples: SKIPPED, there is no docker with compose here")
         return 1 if os.environ.get("CI") else 0
-    if (not sys.argv[1:] or "fleet" in examples) and not image_answers():
+    if not sys.argv[1:] and not image_answers():
         print("Dockerfile.cli: FAILED, its image does not say its version")
         return 1
     if not all(works("docker", "image", "inspect", image) or works("docker", "pull", "--quiet", image) for image in IMAGES):
@@ -125,6 +124,8 @@ def main():
             shutil.copytree(ROOT / "examples", copy / "examples")
             (copy / "target").mkdir()
             shutil.copy(ROOT / "target" / "changeover.wasm", copy / "target")
+            (copy / "target" / "cli").mkdir()
+            shutil.copy(ROOT / "target" / "cli" / "changeover", copy / "target" / "cli")
             try:
                 wrong = follow(example, copy, command)
             finally:

@@ -58,8 +58,11 @@ async fn a_release_is_one_for_all_envoys_and_outlives_each_of_them() {
     .await;
     let (_, said) = changeover(&envoys[1], &["promote", "digits"]);
     assert_eq!(said, "shop: 3 of 3 Envoys follow\n");
-    let (shown, _) = changeover(&envoys[2], &["status", "digits"]);
-    assert!(shown.ends_with("fleet     shop: 3 of 3 Envoys follow\n"), "{shown}");
+    wait_for("the same of another one", async || {
+        let (shown, _) = changeover(&envoys[2], &["status", "digits"]);
+        shown.ends_with("fleet     shop: 3 of 3 Envoys follow\n").then_some(())
+    })
+    .await;
     for envoy in &envoys {
         wait_for_share(envoy, 75.0).await;
     }
@@ -240,8 +243,10 @@ async fn a_store_that_is_silent_for_longer_than_stale_after_hands_all_requests_t
     assert!(candidates().await > 0);
     etcd.kill();
     wait_for("stable to serve", async || (candidates().await == 0).then_some(())).await;
-    let problems = fleet_of(&envoy).await["problems"].to_string();
-    assert!(problems.contains("stable serves"), "{problems}");
+    wait_for("a sentence about it", async || {
+        fleet_of(&envoy).await["problems"].to_string().contains("stable serves").then_some(())
+    })
+    .await;
     etcd.run().await;
     wait_for("the candidate to serve again", async || (candidates().await > 0).then_some(())).await;
     assert_eq!(rollout(&envoy).await["weights"]["green"], 50);

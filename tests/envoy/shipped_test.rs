@@ -147,6 +147,7 @@ fn the_stats_tags_are_the_same_everywhere() {
         "examples/canary/envoy.yaml",
         "examples/blue-green/envoy.yaml",
         "examples/shadow/envoy.yaml",
+        "examples/shadow-compare/envoy.yaml",
         "examples/payload-metrics/envoy.yaml",
         "examples/fleet/envoy.yaml",
     ] {

@@ -71,11 +71,14 @@ impl Leader {
             joined::settle(callback.shared, |made| joined.member.waits(made));
         }
         let is_stale = joined.member.is_stale(clock);
+        let mut changed = Vec::new();
         if std::mem::replace(&mut joined.is_stale, is_stale) != is_stale {
             joined.member.show_all();
+            if is_stale {
+                changed = self.hand_unknown_to_stable(callback, joined);
+            }
         }
         callback.effects.extend(joined.member.poll_questions().into_iter().map(Effect::Ask));
-        let mut changed = Vec::new();
         for news in joined.member.poll_news() {
             if let Some(name) = self.take_over_news(callback, news, is_stale) {
                 changed.push(name);
@@ -85,6 +88,28 @@ impl Leader {
             heads::note(callback.shared, &changed);
         }
         !changed.is_empty()
+    }
+
+    /// Hands to stable what has no record here, for another VM led the Envoy when the store last answered.
+    fn hand_unknown_to_stable<S: Shared>(
+        &mut self,
+        callback: &mut Callback<'_, S>,
+        joined: &Joined,
+    ) -> Vec<String> {
+        let mut changed = Vec::new();
+        for led in &mut self.led {
+            let name = &led.rollout.name;
+            let head = heads::read(callback.shared, name).filter(|head| {
+                let has_candidate = !head.weights.is_empty() || head.candidate_on_request || head.mirrors;
+                has_candidate && joined.member.record(name).is_none()
+            });
+            if let Some(head) = head.map(at_stable) {
+                heads::replace(callback.shared, &head);
+                led.told = Some(head);
+                changed.push(name.clone());
+            }
+        }
+        changed
     }
 
     fn take_over_news<S: Shared>(

@@ -197,6 +197,12 @@ impl Member {
         }
     }
 
+    /// The store has answered this member before, at this time in milliseconds since the epoch.
+    pub fn heard_before(&mut self, time: u64, clock: Clock) {
+        let elapsed = clock.time.saturating_sub(time).saturating_mul(1_000_000);
+        self.heard = Some((clock.uptime.saturating_sub(elapsed), time));
+    }
+
     /// How the fleet is set up.
     #[must_use]
     pub fn settings(&self) -> &Settings {

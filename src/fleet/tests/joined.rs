@@ -18,8 +18,12 @@ struct Shop {
 
 impl Shop {
     fn open() -> Self {
+        Self::open_with(None)
+    }
+
+    fn open_with(stale_after: Option<u64>) -> Self {
         let mut envoy = Fleet::empty(2);
-        let settings = Settings { fleet: "f".into(), period: TICK, stale_after: None };
+        let settings = Settings { fleet: "f".into(), period: TICK, stale_after };
         for vm in 0..2 {
             envoy.vms[vm].join(&mut envoy.shared, settings.clone());
             envoy.load(vm, &configuration(&[("r", waiting())]));
@@ -97,6 +101,34 @@ fn an_abort_reaches_the_store_although_the_lead_of_the_envoy_has_changed_while_i
         assert_eq!(shop.envoy.phase(), Phase::Aborted);
         assert_eq!(shop.unstored(), [""; 0]);
         assert_eq!(joined::pending(&shop.envoy.shared), []);
+    }
+}
+
+#[test]
+fn a_silent_store_hands_to_stable_although_the_lead_of_the_envoy_has_changed() {
+    for is_before in [true, false] {
+        let mut shop = Shop::open_with(Some(25 * TICK));
+        let shares = |shop: &Shop| [shop.envoy.share(0), shop.envoy.share(1)];
+        let half = Share::new(5_000);
+        assert_eq!(shares(&shop), [half; 2]);
+        shop.is_away = true;
+        shop.pass(8);
+        if is_before {
+            shop.change_leader();
+            shop.pass(4);
+            assert_eq!(shares(&shop), [half; 2], "not silent for long enough");
+        }
+        // Since the store has answered, whichever VM has heard it.
+        shop.pass(if is_before { 6 } else { 20 });
+        assert_eq!(shares(&shop), [Share::NONE; 2]);
+        if !is_before {
+            shop.change_leader();
+            assert_eq!(shares(&shop), [Share::NONE; 2]);
+        }
+        shop.is_away = false;
+        shop.pass(6);
+        assert_eq!(shares(&shop), [half; 2]);
+        assert_eq!(shop.envoy.record("r").run.in_force().values().collect::<Vec<_>>(), [&half]);
     }
 }
 
