@@ -104,8 +104,10 @@ struct Step {
     from: u64,
     /// Identifies what its proof is about: a margin, and what counts as an error.
     basis: u64,
-    /// Whether a tick of it has counted.
-    has_counted: bool,
+    /// Whether a tick of it has compared requests.
+    has_requests: bool,
+    /// Whether a tick of it has compared pairs of answers.
+    has_pairs: bool,
     /// Requests that ended with an answer or an error, or were given up, and those of them that went wrong.
     wrong: Table,
     /// Requests (or users) that came.
@@ -216,11 +218,19 @@ impl Judge {
         self.place_edges(rules, next_tick, true);
     }
 
-    /// A tick counts: with the first one of its step, what was seen in the step before is forgotten.
+    /// A tick counts: with the first one of its step that shows something of a test, what the test saw in the step before
+    /// is forgotten. Pairs come also while the versions' requests are not compared.
     fn count_tick(&mut self, tick: &Tick) {
         self.ticks = self.ticks.saturating_add(1);
-        if tick.number >= self.step.from && !std::mem::replace(&mut self.step.has_counted, true) {
-            self.tests_mut().for_each(|test| test.seen = Totals::default());
+        if tick.number < self.step.from {
+            return;
+        }
+        let is_first = |shows: bool, known: &mut bool| shows && !std::mem::replace(known, true);
+        let requests = is_first(tick.compared_at().is_some(), &mut self.step.has_requests);
+        let pairs = is_first(tick.pairs().units > 0, &mut self.step.has_pairs);
+        if requests || pairs {
+            let shows = |test: &TestState| if test.test.is_of_pairs() { pairs } else { requests };
+            self.tests_mut().filter(|test| shows(test)).for_each(|test| test.seen = Totals::default());
         }
     }
 

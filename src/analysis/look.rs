@@ -200,3 +200,6 @@ fn arm(
         units: settled.units.saturating_add(pending),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -213,6 +213,15 @@ mod tests {
             readiness.missing(&ready()).to_string(),
             format!("{must}; the last question was not answered")
         );
+        let asked = readiness.ask(3_000);
+        readiness.hear(&ready(), answer(asked, 200));
+        assert_eq!(
+            readiness.missing(&ready()).to_string(),
+            format!("{must}; 1 so far, the last answer was 200")
+        );
+        let once = Ready { successes: 1, ..ready() };
+        let missing = Readiness::default().missing(&once).to_string();
+        assert_eq!(missing, "/ready must answer 200 once; it has not answered yet");
     }
 
     proptest! {

@@ -80,10 +80,11 @@ impl fmt::Display for Waits {
                 return write!(f, "the step waits for compared answers of the shadow: {compared} of {of}");
             }
             Self::Agreement { compared, agreement, of } => {
+                // 0.57 is 56.999… %.
+                let percent = (of * 1e6).round() / 1e4;
                 return write!(
                     f,
-                    "the step waits for proof that the shadow agrees in {} % of requests: {agreement} of {compared}",
-                    of * 100.0
+                    "the step waits for proof that the shadow agrees in {percent} % of requests: {agreement} of {compared}",
                 );
             }
             Self::Split => "the step waits: the candidate is getting a different share than its weight",
@@ -98,5 +99,45 @@ impl fmt::Display for Waits {
                 return write!(f, "the step waits until every metric can be judged: {unheard}");
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_waited_for_is_said_in_words() {
+        let unheard = Unheard { metric: "latency".into(), durations: Some((3, 200)) };
+        let agreement = Agreement { value: 0.5, low: 0.4, high: 0.6 };
+        for (waits, sentence) in [
+            (Waits::Promotion, "the step waits for a promotion"),
+            (Waits::Time, "the step waits for its duration to pass"),
+            (Waits::Units(Unit::Requests), "the step waits for more of the candidate's requests"),
+            (Waits::Units(Unit::Users), "the step waits for more of the candidate's users"),
+            (
+                Waits::Pairs { compared: 3, of: 9 },
+                "the step waits for compared answers of the shadow: 3 of 9",
+            ),
+            (
+                Waits::Agreement { compared: 30, agreement, of: 0.57 },
+                "the step waits for proof that the shadow agrees in 57 % of requests: 50.0 % [40.0, 60.0] of 30",
+            ),
+            (Waits::Split, "the step waits: the candidate is getting a different share than its weight"),
+            (
+                Waits::Inputs,
+                "the step waits: the versions get different requests, so that nothing follows from comparing them",
+            ),
+            (Waits::Suspicion, "the step waits: there is evidence against the candidate"),
+            (Waits::Failures, "the step waits: more of the candidate's requests fail than of stable's"),
+            (Waits::Proof, "the step waits for proof that the candidate is no worse than allowed"),
+            (Waits::Answer, "the step waits for an answer of the candidate"),
+            (
+                Waits::Metric(unheard),
+                "the step waits until every metric can be judged: latency: 3 of 200 stable requests",
+            ),
+        ] {
+            assert_eq!(waits.to_string(), sentence);
+        }
     }
 }

@@ -123,6 +123,25 @@ fn errors_have_half_however_many_other_metrics_there_are() {
 
 /// A push would be another chance for a false alarm.
 #[test]
+fn a_bound_on_errors_is_one_of_the_other_metrics() {
+    let rules = rules(&[Metric { max: Some(0.1), ..metric("error_rate") }, metric("latency")]);
+    let weights: Vec<_> = rules.metrics.iter().map(|metric| (metric.name.as_str(), metric.weight)).collect();
+    let expected =
+        [("error_rate", Weight::Half), ("error_rate.max", Weight::Others), ("latency", Weight::Others)];
+    assert_eq!(weights, expected);
+}
+
+#[test]
+fn a_candidate_that_fails_more_is_not_proven_to_be_no_worse() {
+    let mut analysis = Analysis { metrics: vec![metric("error_rate")], ..judged_at_once() };
+    analysis.promote_when = Some(crate::config::release::PromoteWhen::default());
+    let rules = Rules::new(&analysis, Unit::Requests, 1, None);
+    let mut judge = judge(&rules);
+    (1..=400).for_each(|number| drop(judge.close(&tick(number, (1, 5), (1, 95)), &rules, number + 1)));
+    assert!(!judge.is_proven(&rules), "{}", judge.no_worse());
+}
+
+#[test]
 fn no_change_of_metrics_raises_the_evidence() {
     let names = ["error_rate", "latency", "unanswered"];
     let mut rng = fastrand::Rng::with_seed(3);
@@ -384,6 +403,19 @@ fn a_mean_that_moves_only_on_the_candidate_is_a_finding() {
         );
         let Totals::Means(seen) = strongest.seen else { panic!("{:?}", strongest.seen) };
         assert_eq!((seen.candidate.count, seen.stable.count), (21_000, 21_000));
+    }
+}
+
+#[test]
+fn values_of_all_ticks_lead_to_expect_those_of_the_next() {
+    let rules = rules(&[metric("test.mean")]);
+    let mut judge = judge(&rules);
+    judge.close(&valued(1, 0.3, 0.6), &rules, 2);
+    judge.begin_step(&rules, 2);
+    judge.close(&valued(2, 0.3, 0.6), &rules, 3);
+    for state in &judge.metrics[0].tests {
+        assert_eq!(state.past.map(|sums| sums.count), Pair::new(200, 200));
+        assert!(state.past.stable.mean().unwrap() > state.past.candidate.mean().unwrap());
     }
 }
 

@@ -8,6 +8,7 @@ use crate::signal::tally::tests::ended;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+mod due;
 mod holds;
 mod ready;
 mod trip;

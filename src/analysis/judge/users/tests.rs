@@ -1,12 +1,14 @@
 use super::*;
+use crate::analysis::rules::Pairs;
+use crate::analysis::totals::Totals;
 use crate::analysis::totals::tests::table;
 use crate::analysis::users::tests::hash;
 use crate::config::release::{Analysis, Metric, WarmUp};
 use crate::model::{Arm, Unit};
-use crate::signal::catalog::{DEFAULT, ERROR_RATE, LATENCY, ids};
+use crate::signal::catalog::{DEFAULT, ERROR_RATE, LATENCY, MIRROR_DISAGREEMENT, SignalId, TEST_MEAN, ids};
 use crate::signal::histogram::bucket;
-use crate::signal::tally::First as Outcome;
 use crate::signal::tally::tests::{durations, ended};
+use crate::signal::tally::{First as Outcome, Tally};
 use proptest::prelude::*;
 
 const MS: u64 = 1_000_000;
@@ -213,6 +215,36 @@ fn slow_answers_count_beyond_the_edge_of_each_version() {
     assert_eq!(at_least(&open, edges.candidate + 1), now);
 }
 
+#[test]
+fn what_open_ticks_show_of_users_is_among_the_counts() {
+    let rules = rules(&["error_rate"]);
+    let mut judge = judge(&rules);
+    let of = |users: std::ops::Range<u64>, outcome: Outcome| came(users.map(move |user| (user, outcome)));
+    judge.close(&tick(0, 0.5, of(0..2, Outcome::Failed), of(1_000..1_100, Outcome::Well)), &rules, 1);
+    let open = tick(1, 0.5, of(10..30, Outcome::Failed), of(1_100..1_120, Outcome::Well));
+    let ahead = judge.at_least(&[(open, 0)], &rules);
+    assert!(ahead.reading().all > judge.reading().all);
+    let seen = table(ahead.metrics[0].tests[0].seen);
+    assert_eq!(seen, Pair::new(Arm { events: 22, units: 22 }, Arm { events: 0, units: 120 }));
+}
+
+/// A user who has had the event while the candidate was cold does not have it for the first time later.
+#[test]
+fn users_of_a_warm_up_are_used_up() {
+    let warm_up = Some(WarmUp { requests: Some(5.into()), duration: None });
+    let metrics = vec![Metric { name: "error_rate".into(), ..Metric::default() }];
+    let rules = Rules::new(&Analysis { metrics, warm_up, ..Analysis::default() }, Unit::Users, 1, None);
+    let mut judge = judge(&rules);
+    let failed = |users: std::ops::Range<u64>| came(users.map(|user| (user, Outcome::Failed)));
+    judge.close(&tick(0, 0.5, failed(0..4), failed(1_000..1_003)), &rules, 1);
+    let state = &judge.metrics[0].tests[0];
+    let mut expected = Crowd::default();
+    expected.move_to(0.5);
+    expected.add(Pair::new(4, 3));
+    assert_eq!((&state.spent, table(state.seen)), (&expected, Pair::default()));
+    assert!(judge.reading().all <= 1.0);
+}
+
 /// Its users are spared, so that those who fail for the first time are more and more often its own.
 #[test]
 fn a_better_candidate_is_not_rolled_back_for_its_last_users() {
@@ -290,6 +322,59 @@ proptest! {
         }
         prop_assert!(least <= most * (1.0 + 1e-9), "{least} became {most}");
     }
+}
+
+/// A mirrored step compares pairs of answers, and nothing else.
+#[test]
+fn a_tick_of_pairs_alone_leaves_what_other_tests_have_seen() {
+    let differ = Metric { name: "mirror.disagreement".into(), max: Some(0.1), ..Metric::default() };
+    let named = |name: &str| Metric { name: name.into(), ..Metric::default() };
+    let metrics = vec![named("error_rate"), named("test.mean"), differ];
+    let warm_up = Some(WarmUp { requests: Some(0.into()), duration: None });
+    let analysis = Analysis { metrics, warm_up, ..Analysis::default() };
+    let rules = Rules::new(&analysis, Unit::Users, 1, Some(Pairs::Alone));
+    let mut judge = judge(&rules);
+    let mut requests = tick(
+        0,
+        0.5,
+        came((0..10).map(|user| (user, Outcome::Failed))),
+        came((100..120).map(|user| (user, Outcome::Well))),
+    );
+    for (counts, users) in [(&mut requests.counts.candidate, 0..10), (&mut requests.counts.stable, 100..120)]
+    {
+        let firsts = counts.users.as_mut().unwrap().firsts_mut(TEST_MEAN.id).unwrap();
+        users.for_each(|user| firsts.note(hash(user), 51));
+    }
+    judge.close(&requests, &rules, 1);
+    let seen =
+        |judge: &Judge, signal: SignalId| judge.tests().find(|test| test.test.signal == signal).unwrap().seen;
+    let failed = Totals::Events(Pair::new(Arm { events: 10, units: 10 }, Arm { events: 0, units: 20 }));
+    assert_eq!(seen(&judge, ERROR_RATE.id), failed);
+    let values = seen(&judge, TEST_MEAN.id);
+    assert!(
+        matches!(values, Totals::Means(sums) if sums.map(|sums| sums.count) == Pair::new(10, 20)),
+        "{values:?}"
+    );
+
+    let pairs = |number: u64, differ: u64| {
+        let mut counts = Counts::of(&[MIRROR_DISAGREEMENT.id]);
+        *counts.tally_mut(MIRROR_DISAGREEMENT.id).unwrap() = Tally::Event(Arm { events: differ, units: 8 });
+        let firsts = counts.users.get_or_insert_default().firsts_mut(MIRROR_DISAGREEMENT.id).unwrap();
+        (0..8).for_each(|nth| firsts.note(hash(1_000 * number + nth), u8::from(nth < differ)));
+        Tick { number, counts: Pair::new(counts, Counts::default()), ..Tick::default() }
+    };
+    let reading = judge.reading();
+    judge.close(&pairs(1, 1), &rules, 2);
+    assert!(judge.reading().metrics[..2].iter().zip(&reading.metrics).all(|(now, before)| now <= before));
+    // Also where it is the first tick of another step.
+    judge.begin_step(&rules, 2);
+    judge.close(&pairs(2, 3), &rules, 3);
+    assert_eq!((seen(&judge, ERROR_RATE.id), seen(&judge, TEST_MEAN.id)), (failed, values));
+    assert_eq!(table(seen(&judge, MIRROR_DISAGREEMENT.id)).candidate, Arm { events: 3, units: 8 });
+    let requests = tick(3, 0.5, came((10..12).map(|user| (user, Outcome::Failed))), came([].into_iter()));
+    judge.close(&requests, &rules, 4);
+    assert_eq!(table(seen(&judge, ERROR_RATE.id)).candidate, Arm { events: 2, units: 2 });
+    assert_eq!(table(seen(&judge, MIRROR_DISAGREEMENT.id)).candidate, Arm { events: 3, units: 8 });
 }
 
 #[test]
