@@ -93,20 +93,30 @@ pub fn refuse_unstorable(
     clock: Clock,
 ) -> Result<(), NotChanged> {
     let Some(view) = view(shared) else { return Ok(()) };
-    let command = &change.command;
-    if !view.is_away {
-        let is_foreign = view.foreign.contains(&change.rollout);
-        return match command {
-            Command::Abort | Command::Trip(_) => Ok(()),
-            _ if is_foreign => Err(NotChanged::Refused(Refused(
-                "another version of this software writes the record in the store: only abort is obeyed here; \
-                 send the command to an Envoy of that version"
-                    .to_owned(),
-            ))),
-            _ => Ok(()),
-        };
-    }
-    let takes_back = match command {
+    let why = if view.is_away {
+        if takes_back(record, &change.command) {
+            return Ok(());
+        }
+        let seconds = clock.time.saturating_sub(view.heard) / 1_000;
+        let since = if view.heard == 0 { "yet".to_owned() } else { format!("for {seconds} s") };
+        format!(
+            "the store has not answered {since}; until it does, only what takes back is obeyed: abort, pause, lower weights"
+        )
+    } else if view.foreign.contains(&change.rollout)
+        && !matches!(change.command, Command::Abort | Command::Trip(_))
+    {
+        "another version of this software writes the record in the store: only abort is obeyed here; \
+         send the command to an Envoy of that version"
+            .to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(NotChanged::Refused(Refused(why)))
+}
+
+/// Whether a command gives the candidate no more than it has.
+fn takes_back(record: &Record, command: &Command) -> bool {
+    match command {
         Command::Abort | Command::Pause | Command::Trip(_) => true,
         Command::Switch { active } => *active == record.program.stable,
         Command::Weight(weights) => {
@@ -114,15 +124,7 @@ pub fn refuse_unstorable(
             weights.iter().all(|(version, share)| in_force.get(version).is_some_and(|now| share <= now))
         }
         Command::Promote { .. } | Command::Resume | Command::Retry => false,
-    };
-    if takes_back {
-        return Ok(());
     }
-    let seconds = clock.time.saturating_sub(view.heard) / 1_000;
-    let since = if view.heard == 0 { "yet".to_owned() } else { format!("for {seconds} s") };
-    Err(NotChanged::Refused(Refused(format!(
-        "the store has not answered {since}; until it does, only what takes back is obeyed: abort, pause, lower weights"
-    ))))
 }
 
 /// The fleet as the leading VM sees it; `None` without one.

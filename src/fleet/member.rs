@@ -378,7 +378,7 @@ impl Member {
         let has_changed = match &self.fleet {
             None => self.leader.go_on(callback, &mut self.rng).is_some(),
             Some(settings) => {
-                let (seed, clock) = (self.rng.u64(1..), callback.clock);
+                let seed = self.rng.u64(1..);
                 let new = || Joined::new(callback.shared, settings, seed, clock);
                 let joined = self.joined.get_or_insert_with(new);
                 self.leader.pass_joined(callback, joined)

@@ -164,19 +164,17 @@ impl Known {
     /// # Errors
     /// It was not made.
     #[inline(never)] // in the module once
-    pub fn make(&mut self, made: &Made, clock: Clock) -> Result<Vec<Event>, NotChanged> {
-        let mut events = Vec::new();
-        if let Some(mine) = &mut self.current {
-            events = mine.make(made, clock)?;
-            if mine.made.last() != Some(&made.id) {
-                return Ok(events);
-            }
+    pub fn make(&mut self, made: &Made, clock: Clock) -> Result<(), NotChanged> {
+        if let Some(mine) = &mut self.current
+            && !mine.make(made, clock)?
+        {
+            return Ok(());
         }
         self.is_unstored = true;
         self.changes.push(made.clone());
         let surplus = self.changes.len().saturating_sub(MOST_CHANGES);
         self.changes.drain(..surplus);
-        Ok(events)
+        Ok(())
     }
 
     /// What this member found on its own.
@@ -220,21 +218,22 @@ impl Known {
 }
 
 impl Stored {
-    /// Makes a change. The last number of `made` is the change's unless it has changed nothing.
+    /// Makes a change. Returns whether it changes anything.
     ///
     /// # Errors
     /// It was not made.
-    fn make(&mut self, made: &Made, clock: Clock) -> Result<Vec<Event>, NotChanged> {
+    fn make(&mut self, made: &Made, clock: Clock) -> Result<bool, NotChanged> {
         let mut record = self.record.clone();
         let events = made.change.apply(&mut record, clock)?;
-        if record != self.record {
+        let changes = record != self.record;
+        if changes {
             self.record = record;
             self.generation = self.generation.saturating_add(1);
-            self.add(events.clone());
+            self.add(events);
             self.made.push(made.id);
             let surplus = self.made.len().saturating_sub(MOST_CHANGES);
             self.made.drain(..surplus);
         }
-        Ok(events)
+        Ok(changes)
     }
 }

@@ -278,7 +278,8 @@ impl Member {
         if is_made || known.changes.contains(made) {
             return Ok(false);
         }
-        known.make(made, clock).map(|_| true)
+        known.make(made, clock)?;
+        Ok(true)
     }
 
     /// Whether a change waits for the store.
@@ -289,7 +290,8 @@ impl Member {
 
     /// What was reported here at this tick. Returns what this member finds on its own, where the store is away.
     pub fn tell(&mut self, known_before: u64, rollouts: Vec<(String, Vec<Entry>)>, clock: Clock) {
-        let mut told = Told { time: clock.time, known_before, followed: self.seen, rollouts: Vec::new() };
+        // The time, and what is followed, are those at which it is written.
+        let mut told = Told { known_before, ..Told::default() };
         for (rollout, entries) in rollouts {
             let judged = self.record(&rollout).map_or(0, |record| record.closed_through);
             let mut entries: Vec<Entry> = blocks(&entries);
