@@ -63,37 +63,31 @@ pub(crate) fn structure(bytes: &[u8]) -> usize {
 /// The position of the first quote or backslash; the length when there is none.
 #[inline]
 pub(crate) fn quote(bytes: &[u8]) -> usize {
-    let mut rest = bytes;
-    let mut at = 0_usize;
-    while let Some((head, tail)) = rest.split_first_chunk::<8>() {
-        let word = u64::from_le_bytes(*head);
-        let mask = equal(word, b'"') | equal(word, b'\\');
-        if mask != 0 {
-            return at.wrapping_add(first(mask));
-        }
-        rest = tail;
-        at = at.wrapping_add(8);
-    }
-    let found = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'));
-    at.wrapping_add(found.unwrap_or(rest.len()))
+    either::<b'"', b'\\'>(bytes)
 }
 
 /// The position of the first carriage return or line feed; the length when there is none. For streams of events, whose
 /// documents stand in lines.
 #[must_use]
 pub fn line_end(bytes: &[u8]) -> usize {
+    either::<b'\r', b'\n'>(bytes)
+}
+
+/// The position of the first of two bytes; the length when there is none.
+#[inline(always)]
+fn either<const ONE: u8, const OTHER: u8>(bytes: &[u8]) -> usize {
     let mut rest = bytes;
     let mut at = 0_usize;
     while let Some((head, tail)) = rest.split_first_chunk::<8>() {
         let word = u64::from_le_bytes(*head);
-        let mask = equal(word, b'\r') | equal(word, b'\n');
+        let mask = equal(word, ONE) | equal(word, OTHER);
         if mask != 0 {
             return at.wrapping_add(first(mask));
         }
         rest = tail;
         at = at.wrapping_add(8);
     }
-    let found = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
+    let found = rest.iter().position(|byte| *byte == ONE || *byte == OTHER);
     at.wrapping_add(found.unwrap_or(rest.len()))
 }
 
