@@ -254,9 +254,8 @@ impl Judge {
         }
         if tick.compared_at().is_some() && is_of_step {
             let wrong = |side| window::counted(tick, None, side, View::Closed);
-            let tick = Pair::new(wrong(Side::Candidate), wrong(Side::Stable));
-            let Pair { candidate, stable } = self.step.wrong;
-            self.step.wrong = Pair::new(candidate.plus(tick.candidate), stable.plus(tick.stable));
+            let wrong = Pair::new(wrong(Side::Candidate), wrong(Side::Stable));
+            self.step.wrong = self.step.wrong.zip_with(wrong, Arm::plus);
         }
         if let Some(firsts) = firsts {
             self.close_users(tick, firsts, rules, spared);
@@ -593,8 +592,7 @@ impl TestState {
         let has_edges = || self.test.quantile().is_none() || self.edges_of(tick.number).is_some();
         self.heard |= look.is_comparable && has_edges();
         if let Totals::Means(sums) = look.seen {
-            let Pair { candidate, stable } = self.past;
-            self.past = Pair::new(candidate.plus(sums.candidate), stable.plus(sums.stable));
+            self.past = self.past.zip_with(sums, Sums::plus);
         }
     }
 

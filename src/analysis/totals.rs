@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::kernel::ratio::Table;
-use crate::model::{Pair, Side};
+use crate::model::{Arm, Pair, Side};
 use crate::signal::sums::Sums;
 
 /// What a test has seen.
@@ -37,16 +37,14 @@ impl Totals {
     pub fn plus(self, newer: Self) -> Self {
         match (self, newer) {
             (Self::Events(old), Self::Events(new)) => {
-                let mut table = Pair::new(old.candidate.plus(new.candidate), old.stable.plus(new.stable));
+                let mut table = old.zip_with(new, Arm::plus);
                 // A sample may miss users that came, but not what happened to them.
                 for side in Side::BOTH {
                     table[side].units = table[side].units.max(table[side].events);
                 }
                 Self::Events(table)
             }
-            (Self::Means(old), Self::Means(new)) => {
-                Self::Means(Pair::new(old.candidate.plus(new.candidate), old.stable.plus(new.stable)))
-            }
+            (Self::Means(old), Self::Means(new)) => Self::Means(old.zip_with(new, Sums::plus)),
             (_, newer) => newer,
         }
     }

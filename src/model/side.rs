@@ -43,6 +43,11 @@ impl<T> Pair<T> {
         Pair { candidate: change(self.candidate), stable: change(self.stable) }
     }
 
+    /// The pair of what `join` makes of each value and the other pair's.
+    pub fn zip_with(self, other: Self, mut join: impl FnMut(T, T) -> T) -> Self {
+        Self { candidate: join(self.candidate, other.candidate), stable: join(self.stable, other.stable) }
+    }
+
     /// References to both values.
     pub fn as_ref(&self) -> Pair<&T> {
         Pair { candidate: &self.candidate, stable: &self.stable }
@@ -79,10 +84,7 @@ impl Pair<u64> {
     /// Each value plus the other pair's.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
-        Self {
-            candidate: self.candidate.saturating_add(other.candidate),
-            stable: self.stable.saturating_add(other.stable),
-        }
+        self.zip_with(other, u64::saturating_add)
     }
 
     /// Each value times `factor`.
