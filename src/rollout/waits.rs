@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ready::Missing;
 use crate::analysis::judge::Unheard;
-use crate::analysis::kernel::agreement::Agreement;
+use crate::analysis::kernel::agreement::{Agreement, percent};
 use crate::model::Unit;
 
 /// What the present step still waits for.
@@ -80,11 +80,10 @@ impl fmt::Display for Waits {
                 return write!(f, "the step waits for compared answers of the shadow: {compared} of {of}");
             }
             Self::Agreement { compared, agreement, of } => {
-                // 0.57 is 56.999… %.
-                let percent = (of * 1e6).round() / 1e4;
+                let of = percent(*of);
                 return write!(
                     f,
-                    "the step waits for proof that the shadow agrees in {percent} % of requests: {agreement} of {compared}",
+                    "the step waits for proof that the shadow agrees in {of} % of requests: {agreement} of {compared}",
                 );
             }
             Self::Split => "the step waits: the candidate is getting a different share than its weight",

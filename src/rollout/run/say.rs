@@ -6,6 +6,7 @@ use super::super::program::{Pause, Program, Step, Until};
 use super::super::ready::Ready;
 use super::Run;
 use crate::analysis::judge::Judge;
+use crate::analysis::kernel::agreement::percent;
 use crate::analysis::kernel::ratio::Table;
 use crate::analysis::rules::Rules;
 use crate::analysis::test::{Against, Measure};
@@ -63,7 +64,7 @@ pub(super) fn step(program: &Program, position: usize, weight: Share) -> String 
                 (duration > 0 || requests == 0 && !is_of_pairs).then(|| Seconds(duration).to_string()),
                 (requests > 0).then(|| format!("{requests} {}", program.unit().label())),
                 (compared > 0).then(|| format!("{compared} compared answers")),
-                (agreement > 0.0).then(|| format!("{} % agreement", agreement * 100.0)),
+                (agreement > 0.0).then(|| format!("{} % agreement", percent(agreement))),
             ];
             let parts: Vec<String> = parts.into_iter().flatten().collect();
             format!("{place}: {share} for {}", parts.join(" and "))
