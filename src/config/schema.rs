@@ -451,6 +451,12 @@ impl Mirror {
     pub fn max_bytes(&self) -> Size {
         self.max_bytes.unwrap_or(Size::kib(16 * 1_024))
     }
+
+    /// Whether stable gets a copy as well, and is compared with itself.
+    #[must_use]
+    pub fn has_baseline(&self) -> bool {
+        self.compare.as_ref().is_some_and(|compare| compare.baseline)
+    }
 }
 
 /// Bytes of a body that is copied: a quarter of what Envoy buffers of a connection.

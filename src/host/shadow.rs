@@ -20,7 +20,7 @@ use crate::model::{Draw, header};
 use crate::payload::encoding::{Decoder, Inflaters};
 use crate::payload::head::{Encoding, Head};
 use crate::routing::mirror::Comparison;
-use crate::routing::plan::{self, Rollout};
+use crate::routing::plan::{self, Rollout, Version};
 use crate::signal::catalog::{self, SignalId};
 use crate::telemetry::outcome::MirrorResult;
 
@@ -59,10 +59,18 @@ struct Shadow {
 }
 
 impl Shadow {
+    fn rollout(&self) -> Option<&Rollout> {
+        self.loaded.plan.rollouts().get(self.rollout)
+    }
+
+    /// The version that gets the copies.
+    fn receiver(&self) -> Option<&Version> {
+        self.rollout()?.versions.get(self.serves())
+    }
+
     /// How answers are compared; a configuration that does not compare them refuses copies.
     fn comparison(&self) -> Result<&Comparison, MirrorResult> {
-        let rollout = self.loaded.plan.rollouts().get(self.rollout);
-        rollout.and_then(Rollout::comparison).ok_or(MirrorResult::SkippedRefused)
+        self.rollout().and_then(Rollout::comparison).ok_or(MirrorResult::SkippedRefused)
     }
 
     fn series(&self) -> Option<&Series> {
@@ -70,8 +78,7 @@ impl Shadow {
     }
 
     fn cluster(&self) -> Option<&str> {
-        let versions = &self.loaded.plan.rollouts().get(self.rollout)?.versions;
-        versions.get(self.serves()).map(|version| version.cluster.as_str())
+        self.receiver().map(|version| version.cluster.as_str())
     }
 
     /// The position of the version that gets the copies.
@@ -88,9 +95,8 @@ impl Shadow {
 
     /// Counts a pair for the judge, if what was in force for its request still is.
     fn judge(&self, draw: Draw, signal: SignalId, differs: bool) {
-        let rollout = self.loaded.plan.rollouts().get(self.rollout);
-        let is_in_force = |rollout: &&Rollout| rollout.assignment() == draw.assignment;
-        if let (Some(_), Some(tracked)) = (rollout.filter(is_in_force), self.loaded.tracked(self.rollout)) {
+        let is_in_force = self.rollout().is_some_and(|rollout| rollout.assignment() == draw.assignment);
+        if let Some(tracked) = self.loaded.tracked(self.rollout).filter(|_| is_in_force) {
             let mut ledger = tracked.ledger.borrow_mut();
             ledger.compare(tick_at(calls::uptime()), draw, signal, differs);
         }
@@ -98,7 +104,7 @@ impl Shadow {
 
     /// Hands what was counted to all VMs.
     fn report(&self, totals: &Totals) -> bool {
-        let Some(rollout) = self.loaded.plan.rollouts().get(self.rollout) else { return true };
+        let Some(rollout) = self.rollout() else { return true };
         let Some(version) = rollout.versions.get(self.version) else { return true };
         let mut counted = Differences {
             release: rollout.program.release.clone(),
@@ -112,8 +118,8 @@ impl Shadow {
 
     /// Shows how often it agrees with stable, by what all workers have counted.
     fn show_agreement(&self) {
-        let rollout = self.loaded.plan.rollouts().get(self.rollout);
-        let known = rollout.and_then(|rollout| differences::of(&Kv, &rollout.name, &rollout.program.release));
+        let of = |rollout: &Rollout| differences::of(&Kv, &rollout.name, &rollout.program.release);
+        let known = self.rollout().and_then(of);
         if let (Some(series), Some(known)) = (self.series(), known) {
             series.show_agreement(if self.is_baseline { &known.baseline } else { &known.totals });
         }
@@ -516,16 +522,13 @@ impl Shadows {
 impl Shadow {
     /// Stable itself, where it gets a copy as well.
     fn baseline(&self) -> Option<Self> {
-        let baseline = Self { is_baseline: true, ..self.clone() };
-        self.comparison().is_ok_and(|comparison| comparison.has_baseline).then_some(baseline)
+        let has_baseline = self.comparison().is_ok_and(|comparison| comparison.has_baseline);
+        has_baseline.then(|| Self { is_baseline: true, ..self.clone() })
     }
 
     /// The same headers of another copy.
     fn addressed(&self, headers: &[u8]) -> Vec<u8> {
-        let rollout = self.loaded.plan.rollouts().get(self.rollout);
-        let Some(version) = rollout.and_then(|rollout| rollout.versions.get(self.serves())) else {
-            return headers.to_vec();
-        };
+        let Some(version) = self.receiver() else { return headers.to_vec() };
         let of = |(name, value)| {
             let own = if name == header::SHADOW.as_bytes() {
                 version.cluster.as_bytes()
@@ -541,8 +544,7 @@ impl Shadow {
 
     /// The headers of the request that Envoy is showing, as the shadow gets them.
     fn headers(&self) -> Option<Vec<u8>> {
-        let rollout = self.loaded.plan.rollouts().get(self.rollout)?;
-        let (comparison, version) = (rollout.comparison()?, rollout.versions.get(self.version)?);
+        let (rollout, comparison, version) = (self.rollout()?, self.comparison().ok()?, self.receiver()?);
         let all = calls::headers(Headers::Request)?;
         let is_kept = |(name, _): &(&[u8], &[u8])| comparison.keeps(name);
         let mut headers: Vec<(&[u8], &[u8])> = pairs::all(&all).filter(is_kept).collect();

@@ -249,8 +249,7 @@ impl Analysis {
 /// How the candidate's answers are compared with stable's, if it is a shadow whose are.
 fn pairs(config: &schema::Rollout) -> Option<Pairs> {
     let mirror = config.mirror.as_ref().filter(|mirror| mirror.mode == MirrorMode::Compare)?;
-    let baseline = mirror.compare.as_ref().is_some_and(|compare| compare.baseline);
-    let pairs = if baseline { Pairs::WithBaseline } else { Pairs::Alone };
+    let pairs = if mirror.has_baseline() { Pairs::WithBaseline } else { Pairs::Alone };
     (config.candidate.as_ref() == Some(&mirror.to)).then_some(pairs)
 }
 

@@ -52,7 +52,7 @@ impl Comparison {
             timeout: config.timeout.map_or(5_000, |time| u32::try_from(time.as_millis()).unwrap_or(u32::MAX)),
             set_headers: headers.map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect(),
             forwards_credentials: config.forward_credentials,
-            has_baseline: config.compare.as_ref().is_some_and(|compare| compare.baseline),
+            has_baseline: config.has_baseline(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{at_most, authority, exactly_one, text, total};
 use crate::config::release::{Analysis, ErrorWhen, Metric, PromoteWhen, Ready, SetWeight, Step};
 use crate::config::report::{Path, Problems, Shown};
-use crate::config::schema::{BlueGreen, MirrorMode, Rollout, known};
+use crate::config::schema::{BlueGreen, Mirror, MirrorMode, Rollout, known};
 use crate::config::units::{Duration, Percent};
 use crate::model::Share;
 use crate::signal::catalog::{self, Among, Differs, Kind, Role};
@@ -352,7 +352,7 @@ fn metric(metric: &Metric, rollout: &Rollout, path: &Path<'_>, problems: &mut Pr
     if signal.is_some_and(|signal| signal.among == Among::Pairs) {
         if let Err(message) = compares_candidate(rollout) {
             problems.add(&path.field("name"), message);
-        } else if !has_baseline(rollout) {
+        } else if !rollout.mirror.as_ref().is_some_and(Mirror::has_baseline) {
             if metric.max.is_none() {
                 problems.add(
                     &path.field("max"),
@@ -424,12 +424,6 @@ fn compares_candidate(rollout: &Rollout) -> Result<(), &'static str> {
         }
         Some(_) => Ok(()),
     }
-}
-
-/// Whether stable is compared with itself.
-fn has_baseline(rollout: &Rollout) -> bool {
-    let compare = rollout.mirror.as_ref().and_then(|mirror| mirror.compare.as_ref());
-    compare.is_some_and(|compare| compare.baseline)
 }
 
 fn promote_when(promote: &PromoteWhen, path: &Path<'_>, problems: &mut Problems) {
