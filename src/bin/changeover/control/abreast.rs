@@ -134,10 +134,10 @@ pub(super) fn lines(
 }
 
 /// Lines with the endpoint that they are about.
-fn under(endpoint: &str, text: &str, json: bool) -> String {
-    let one = |line: &str| match (json, line) {
-        (true, line) => format!("{{\"endpoint\":{},\"answer\":{line}}}\n", serde_json::json!(endpoint)),
-        (false, line) => format!("{endpoint}  {line}\n"),
+pub(super) fn under(endpoint: &str, text: &str, json: bool) -> String {
+    let one = |line: &str| match json {
+        true => format!("{{\"endpoint\":{},\"answer\":{line}}}\n", serde_json::json!(endpoint)),
+        false => format!("{endpoint}  {line}\n"),
     };
     text.lines().map(one).collect()
 }

@@ -54,7 +54,7 @@ pub(super) fn await_followers(client: &Client, rollout: &str) -> Option<String> 
             // The record has it. Later ones say nothing about this command.
             let wanted = *wanted.get_or_insert(fleet.revision);
             let behind = behind(&fleet, wanted);
-            // As long as nobody leads, or has heard of this Envoy, that says nothing.
+            // Without a leader that has heard of this Envoy, the list of members proves nothing.
             if behind.is_empty() && counted(&fleet).any(|member| member.member == fleet.member) {
                 return Some(standing(&fleet, &behind));
             }

@@ -12,7 +12,6 @@ use super::compared;
 use super::terminal::Reader;
 use super::text;
 use super::wait;
-use super::watch::Subject;
 use super::{Answer, Command, Content, NONE_MOVES, Shown, answer, rollout, show};
 
 /// An answer, or why there is none, and where it is from.
@@ -24,17 +23,11 @@ type Told = (String, Result<Answer, Failure>);
 /// # Errors
 /// None of those that were to be waited for or watched has answered.
 pub(super) fn ask(clients: Vec<Client>, command: &Command, reader: Reader) -> Result<Shown, Failure> {
+    if let Some(subject) = command.watched() {
+        let status = abreast::run(clients, &subject, command.connection().json, reader)?;
+        return Ok(Shown { text: String::new(), status });
+    }
     let told = match command {
-        Command::Status { rollout, watch: true, connection } => {
-            let subject = rollout.clone().map_or(Subject::All, Subject::Rollout);
-            let status = abreast::run(clients, &subject, connection.json, reader)?;
-            return Ok(Shown { text: String::new(), status });
-        }
-        Command::Events { target, watch: true } => {
-            let subject = Subject::Events(target.rollout.clone());
-            let status = abreast::run(clients, &subject, target.connection.json, reader)?;
-            return Ok(Shown { text: String::new(), status });
-        }
         Command::Wait { target, wanted, timeout } => {
             let (status, told) = wait_for_all(clients, &target.rollout, *wanted, *timeout)?;
             let (text, _) = told_text(&told, command, reader);
@@ -75,7 +68,7 @@ fn wait_for_all(
         // Those that still wait when one has failed end with the program.
         thread::spawn(move || {
             let ending = wait::run(&client, &name, wanted, timeout);
-            let _ = sender.send((text::harmless(client.endpoint()), ending)); // nobody may wait for it any more
+            let _ = sender.send((text::harmless(client.endpoint()), ending)); // the receiver may be gone
         });
     }
     drop(sender);
@@ -123,11 +116,7 @@ fn lines(told: &[Told]) -> String {
     let mut text = String::new();
     for (endpoint, told) in told {
         match told {
-            Ok(answer) => {
-                for line in answer.raw.lines() {
-                    text.push_str(&format!("{{\"endpoint\":{},\"answer\":{line}}}\n", json!(endpoint)));
-                }
-            }
+            Ok(answer) => text.push_str(&abreast::under(endpoint, &answer.raw, true)),
             Err(failure) => {
                 text.push_str(&json!({"endpoint": endpoint, "error": failure.to_string()}).to_string());
                 text.push('\n');

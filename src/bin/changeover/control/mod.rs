@@ -230,17 +230,13 @@ fn ask(command: &Command, reader: Reader) -> Result<Shown, Failure> {
         return many::ask(clients, command, reader);
     }
     let Some(client) = clients.pop() else { return Err(Failure::Unreachable("no endpoint".into())) };
+    if let Some(subject) = command.watched() {
+        let is_of_events = matches!(subject, Subject::Events(_));
+        let rollouts = watch::run(client, subject, connection.json, reader)?;
+        let bad = !is_of_events && rollouts.iter().any(show::is_bad);
+        return Ok(Shown { text: String::new(), status: bad.into() });
+    }
     match command {
-        Command::Status { rollout, watch: true, .. } => {
-            let subject = rollout.clone().map_or(Subject::All, Subject::Rollout);
-            let rollouts = watch::run(client, subject, connection.json, reader)?;
-            Ok(Shown { text: String::new(), status: rollouts.iter().any(show::is_bad).into() })
-        }
-        Command::Events { target, watch: true } => {
-            let subject = Subject::Events(target.rollout.clone());
-            watch::run(client, subject, connection.json, reader)?;
-            Ok(Shown::default())
-        }
         Command::Wait { target, wanted, timeout } => {
             let (ending, answer) = wait::run(&client, &target.rollout, *wanted, *timeout)?;
             let answer = answer.map(rollout).transpose()?;
@@ -249,21 +245,16 @@ fn ask(command: &Command, reader: Reader) -> Result<Shown, Failure> {
         }
         command => {
             let mut shown = shown(&answer(command, &client)?, connection, reader);
-            match command {
-                Command::Status { .. } if !connection.json => {
-                    if let Some(fleet) = fleet::of(&client) {
-                        shown.text += &text::write(&show::fleet(&fleet, reader.width), reader.tones);
-                    }
-                }
-                // What programs read stays as it is.
-                command if command.is_order() => {
-                    if let Some(name) = command.rollout()
-                        && let Some(sentence) = fleet::await_followers(&client, name)
-                    {
-                        eprintln!("{}", text::harmless(&sentence));
-                    }
-                }
-                _ => {}
+            if let (Command::Status { .. }, false) = (command, connection.json) // what programs read stays as it is
+                && let Some(fleet) = fleet::of(&client)
+            {
+                shown.text += &text::write(&show::fleet(&fleet, reader.width), reader.tones);
+            }
+            if command.is_order()
+                && let Some(name) = command.rollout()
+                && let Some(sentence) = fleet::await_followers(&client, name)
+            {
+                eprintln!("{}", text::harmless(&sentence));
             }
             Ok(shown)
         }
@@ -332,37 +323,42 @@ fn shown(answer: &Answer, connection: &Connection, reader: Reader) -> Shown {
 
 impl Command {
     fn connection(&self) -> &Connection {
-        match self {
-            Self::Status { connection, .. } | Self::Abort { connection, .. } => connection,
-            Self::Differences(target) | Self::Events { target, .. } | Self::Wait { target, .. } => {
-                &target.connection
-            }
-            Self::Pause(order) | Self::Resume(order) | Self::Retry(order) => &order.target.connection,
-            Self::Promote { order, .. } | Self::Weight { order, .. } | Self::Switch { order, .. } => {
-                &order.target.connection
-            }
-        }
-    }
-}
-
-impl Command {
-    /// Whether it changes something.
-    fn is_order(&self) -> bool {
-        !matches!(self, Self::Status { .. } | Self::Events { .. } | Self::Differences(_) | Self::Wait { .. })
+        self.about().1
     }
 
     /// The rollout that it is about; `None`: all of them.
     fn rollout(&self) -> Option<&str> {
-        match self {
-            Self::Status { rollout, .. } | Self::Abort { rollout, .. } => rollout.as_deref(),
-            Self::Differences(target) | Self::Events { target, .. } | Self::Wait { target, .. } => {
-                Some(&target.rollout)
+        self.about().0
+    }
+
+    fn about(&self) -> (Option<&str>, &Connection) {
+        let target = match self {
+            Self::Status { rollout, connection, .. } | Self::Abort { rollout, connection, .. } => {
+                return (rollout.as_deref(), connection);
             }
-            Self::Pause(order) | Self::Resume(order) | Self::Retry(order) => Some(&order.target.rollout),
+            Self::Differences(target) | Self::Events { target, .. } | Self::Wait { target, .. } => target,
+            Self::Pause(order) | Self::Resume(order) | Self::Retry(order) => &order.target,
             Self::Promote { order, .. } | Self::Weight { order, .. } | Self::Switch { order, .. } => {
-                Some(&order.target.rollout)
+                &order.target
             }
+        };
+        (Some(&target.rollout), &target.connection)
+    }
+
+    /// What it keeps watching; `None`: it looks once.
+    fn watched(&self) -> Option<Subject> {
+        match self {
+            Self::Status { rollout, watch: true, .. } => {
+                Some(rollout.clone().map_or(Subject::All, Subject::Rollout))
+            }
+            Self::Events { target, watch: true } => Some(Subject::Events(target.rollout.clone())),
+            _ => None,
         }
+    }
+
+    /// Whether it changes something.
+    fn is_order(&self) -> bool {
+        !matches!(self, Self::Status { .. } | Self::Events { .. } | Self::Differences(_) | Self::Wait { .. })
     }
 }
 
