@@ -48,6 +48,15 @@ impl MlServer {
         Self { process, address, grpc }
     }
 
+    /// Servers of both models that are ready.
+    async fn of_both_models() -> [Self; 2] {
+        let servers = [Self::start("logreg"), Self::start("svm")];
+        for server in &servers {
+            server.ready().await;
+        }
+        servers
+    }
+
     async fn ready(&self) {
         wait_for("MLServer", async || {
             let answer = get(self.address, "/v2/models/digits/ready").await.ok()?;
@@ -118,10 +127,7 @@ fn assert_counted(metrics: &Metrics, versions: &[Value]) {
 #[ignore = "`make test-clients` installs what it needs"]
 async fn mlserver_and_its_client_count_what_the_filter_counts_of_their_calls() {
     const USERS: f64 = 200.0;
-    let servers = [MlServer::start("logreg"), MlServer::start("svm")];
-    for server in &servers {
-        server.ready().await;
-    }
+    let servers = MlServer::of_both_models().await;
     let clusters = [("logreg", servers[0].grpc), ("svm", servers[1].grpc)];
     let setup = Setup::shipped(digits()).clusters(&clusters).http2_upstreams();
     let envoy = setup.workers(2).start().await;
@@ -144,10 +150,7 @@ async fn mlserver_and_its_client_count_what_the_filter_counts_of_their_calls() {
 #[ignore = "`make test-clients` installs what it needs"]
 async fn an_open_inference_client_and_mlserver_count_what_the_filter_counts() {
     const USERS: f64 = 200.0;
-    let servers = [MlServer::start("logreg"), MlServer::start("svm")];
-    for server in &servers {
-        server.ready().await;
-    }
+    let servers = MlServer::of_both_models().await;
     let clusters = [("logreg", servers[0].address), ("svm", servers[1].address)];
     let envoy = Setup::shipped(digits()).clusters(&clusters).workers(2).start().await;
     let mut client = python();

@@ -2,8 +2,9 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
+use crate::harness::cli::{changeover, command};
 use crate::harness::control::{JSON, at_half, call, get, known, post};
 use crate::harness::*;
 use serde_json::json;
@@ -143,29 +144,21 @@ async fn without_the_filter_the_listener_answers_503() {
     assert_eq!(get(&envoy, "/healthz").await.0, 503);
 }
 
-/// What the command line says about these endpoints: standard output, standard error and exit status.
-fn changeover(arguments: &[&str], endpoints: &[SocketAddr]) -> (String, String, Option<i32>) {
-    let output = command(arguments, endpoints).output().expect("it runs");
-    let text = |bytes| String::from_utf8(bytes).expect("a text");
-    (text(output.stdout), text(output.stderr), output.status.code())
-}
-
-fn command(arguments: &[&str], endpoints: &[SocketAddr]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_changeover"));
-    command.args(arguments).env_remove("CHANGEOVER_ENDPOINT").env_remove("CHANGEOVER_TOKEN");
-    command.args(endpoints.iter().flat_map(|endpoint| ["--endpoint".into(), format!("http://{endpoint}")]));
-    command
+/// Two Envoys whose rollout waits at half of the requests, and their control listeners.
+async fn two_at_half(blue: &Upstream, green: &Upstream) -> ([Envoy; 2], [SocketAddr; 2]) {
+    let one = between(blue, green, at_half()).control().start().await;
+    let two = between(blue, green, at_half()).control().start().await;
+    let both = [&one, &two].map(|envoy| envoy.address_of("changeover-control"));
+    for envoy in [&one, &two] {
+        known(envoy).await;
+    }
+    ([one, two], both)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn several_envoys_obey_one_command_and_one_that_is_silent_is_named() {
     let (blue, green) = blue_and_green().await;
-    let one = between(&blue, &green, at_half()).control().start().await;
-    let two = between(&blue, &green, at_half()).control().start().await;
-    let both = [&one, &two].map(|envoy| envoy.address_of("changeover-control"));
-    for envoy in [&one, &two] {
-        known(envoy).await;
-    }
+    let (envoys, both) = two_at_half(&blue, &green).await;
     let (table, _, status) = changeover(&["status"], &both);
     assert_eq!((table.lines().count(), status), (3, Some(0)), "{table}");
     let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().take(3).collect()).collect();
@@ -177,7 +170,7 @@ async fn several_envoys_obey_one_command_and_one_that_is_silent_is_named() {
     let (table, problems, status) = changeover(&["abort", "digits"], &[both[0], silent, both[1]]);
     assert_eq!((table.lines().count(), status), (3, Some(1)), "{table}");
     assert!(problems.contains(&format!("http://{silent}: ")), "{problems}");
-    for envoy in [&one, &two] {
+    for envoy in &envoys {
         assert_eq!(known(envoy).await["phase"], "aborted");
     }
     let (_, problems, status) = changeover(&["status"], &[silent]);
@@ -187,12 +180,7 @@ async fn several_envoys_obey_one_command_and_one_that_is_silent_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn several_envoys_are_watched_at_once() {
     let (blue, green) = blue_and_green().await;
-    let one = between(&blue, &green, at_half()).control().start().await;
-    let two = between(&blue, &green, at_half()).control().start().await;
-    let both = [&one, &two].map(|envoy| envoy.address_of("changeover-control"));
-    for envoy in [&one, &two] {
-        known(envoy).await;
-    }
+    let ([_one, two], both) = two_at_half(&blue, &green).await;
     let mut watching =
         command(&["status", "digits", "--watch"], &both).stdout(Stdio::piped()).spawn().expect("it runs");
     let mut lines = BufReader::new(watching.stdout.take().expect("its output")).lines();

@@ -1,10 +1,10 @@
 //! Several Envoys that share their rollouts through a real etcd.
 
 use std::net::SocketAddr;
-use std::process::Command;
 
 use serde_json::Value;
 
+use crate::harness::cli::changeover;
 use crate::harness::control::{get, post};
 use crate::harness::*;
 
@@ -61,10 +61,10 @@ async fn a_release_is_one_for_all_envoys_and_outlives_each_of_them() {
         (fleet_of(&envoys[1]).await["members"].as_array()?.len() == 3).then_some(())
     })
     .await;
-    let (_, said) = changeover(&envoys[1], &["promote", "digits"]);
+    let (_, said) = say(&envoys[1], &["promote", "digits"]);
     assert_eq!(said, "shop: 3 of 3 Envoys follow\n");
     wait_for("the same of another one", async || {
-        let (shown, _) = changeover(&envoys[2], &["status", "digits"]);
+        let (shown, _) = say(&envoys[2], &["status", "digits"]);
         shown.ends_with("fleet     shop: 3 of 3 Envoys follow\n").then_some(())
     })
     .await;
@@ -85,16 +85,10 @@ async fn a_release_is_one_for_all_envoys_and_outlives_each_of_them() {
     load.stop().await.assert_all_ok();
 }
 
-/// Runs the command line against an Envoy; returns what it prints, and what it says besides.
-fn changeover(envoy: &Envoy, arguments: &[&str]) -> (String, String) {
-    let endpoint = format!("http://{}", envoy.address_of("changeover-control"));
-    let output = Command::new(env!("CARGO_BIN_EXE_changeover"))
-        .args(arguments)
-        .args(["--endpoint", &endpoint])
-        .output()
-        .expect("it runs");
-    let text = |bytes| String::from_utf8(bytes).expect("text");
-    (text(output.stdout), text(output.stderr))
+/// What the command line prints about an Envoy, and what it says besides.
+fn say(envoy: &Envoy, arguments: &[&str]) -> (String, String) {
+    let (printed, said, _) = changeover(arguments, &[envoy.address_of("changeover-control")]);
+    (printed, said)
 }
 
 async fn fleet_of(envoy: &Envoy) -> Value {

@@ -4,7 +4,7 @@ use changeover::analysis::kernel::agreement::Agreement;
 
 use crate::Effort;
 use crate::parallel;
-use crate::table::mark;
+use crate::table::{mark, quantile};
 
 const RUNS: u64 = 1_000;
 /// Pairs of a run; the interval is looked at after each of the first thousand, then after every tenth.
@@ -48,7 +48,7 @@ pub(crate) fn simulate(_: &Effort) -> bool {
             share * 100.0,
             missed * 100.0,
             passed * 100.0,
-            crate::table::quantile(&widths, 0.5) * 100.0,
+            quantile(&widths, 0.5) * 100.0,
             mark(holds)
         );
     }

@@ -11,7 +11,7 @@ use fastrand::Rng;
 use crate::people::{People, Person};
 use crate::speed::is_near;
 use crate::table::{mark, quantile, whole};
-use crate::traps::{PLAIN, configuration};
+use crate::traps::{ALPHA, PLAIN, configuration, most};
 use crate::{Effort, parallel};
 
 /// Ticks of a run, in which nothing that is worse stays unfound.
@@ -38,14 +38,13 @@ pub(crate) fn simulate(effort: &Effort) -> bool {
 
 fn healthy(effort: &Effort) -> bool {
     let runs = effort.healthy_runs_of_users;
-    let expected = 0.01 * runs as f64;
-    let most = (expected + 3.0 * expected.sqrt()).floor();
+    let most = most(runs, ALPHA, 3.0);
     println!(
         "False rollbacks among {} healthy runs of {LENGTH} ticks of {} requests over the members of a fleet",
         whole(runs as f64),
         PLAIN.requests
     );
-    println!("false_alarm is 0.01 for the fleet; with chance allowed for, at most {most}");
+    println!("false_alarm is {ALPHA} for the fleet; with chance allowed for, at most {most}");
     let mut all = true;
     for (seed, (members, users)) in (800..).zip([(3, 0), (20, 0), (3, 2_000), (20, 2_000)]) {
         let traffic = Traffic { members, users, stable: 0.01, candidate: 0.01 };

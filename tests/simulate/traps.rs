@@ -10,7 +10,7 @@ use crate::table::{mark, whole};
 use crate::world::{Late, Outages, Rate, SECOND, World};
 use crate::{Effort, envoy, parallel};
 
-const ALPHA: f64 = 0.01;
+pub(crate) const ALPHA: f64 = 0.01;
 /// The part of healthy runs in which the split may be found wrong; far fewer should be.
 const SPLIT_ALPHA: f64 = 0.001;
 
@@ -111,13 +111,15 @@ pub(crate) fn simulate(effort: &Effort) -> bool {
     table("request by request", 1, &situations, effort.healthy_runs)
 }
 
+/// How many of so many runs may do what each does with the probability `alpha`, that many standard errors allowed for.
+pub(crate) fn most(runs: u64, alpha: f64, errors: f64) -> f64 {
+    let expected = alpha * runs as f64;
+    (expected + errors * expected.sqrt()).floor()
+}
+
 /// Lives through situations in which the candidate is healthy.
 pub(crate) fn table(how: &str, seed: u64, situations: &[Situation], runs: u64) -> bool {
-    let most = |alpha: f64, errors: f64| {
-        let expected = alpha * runs as f64;
-        (expected + errors * expected.sqrt()).floor()
-    };
-    let (most_rollbacks, most_mismatches) = (most(ALPHA, 3.0), most(SPLIT_ALPHA, 1.0));
+    let (most_rollbacks, most_mismatches) = (most(runs, ALPHA, 3.0), most(runs, SPLIT_ALPHA, 1.0));
     println!(
         "False rollbacks among {} healthy runs of {} ticks of {} requests, {how} over {} workers",
         whole(runs as f64),

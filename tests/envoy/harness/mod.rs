@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports)] // not every test or benchmark uses every part
 
 mod admin;
+pub(crate) mod cli;
 mod client;
 pub(crate) mod control;
 mod envoy;
