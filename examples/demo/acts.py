@@ -24,7 +24,7 @@ WALK = (
 WALK_WITH_PAYLOAD = WALK.replace("{name: error_rate}", "{name: error_rate}, {name: output.null}") + (
     "\n            payload: {protocol: open_inference}"
 )
-# A release that serves nobody before its answers have proven themselves.
+# A release that gets no traffic before its answers agree often enough.
 PROVE = (
     "mirror: {to: svm, percent: 0, methods: [POST], mode: compare, compare: {label: /outputs/0/data/0}}\n            "
     "steps: [{set_mirror: {percent: 100}}, {pause: {min_compared: 300, min_agreement: 0.9}}, {set_weight: 50}, "
@@ -272,7 +272,7 @@ class Demo:
         self.note("shadow", answers)
 
     def proven(self):
-        show.heading("Shadow first: the filter compares the answers, and a model that is not proven serves nobody")
+        show.heading("Shadow first: the filter compares the answers, and a model gets no traffic until they agree")
         self.prove("proven", "succeed", "svm is the shadow; it takes requests once it agrees with logreg in 90 %, proven:")
         show.say("the same with another svm, which answers at random:")
         self.running.misbehave("svm", random_percent=100)

@@ -214,7 +214,7 @@ impl Stream {
         })
     }
 
-    /// Closes it, if an answer goes on that is to end by now. Returns whether Envoy closes it when this callback is over.
+    /// Closes the stream if its answer still goes on after its time. Returns whether Envoy ends it after this callback.
     pub(super) fn drain(&self, number: u32, now: u64) -> bool {
         let going_on = self.routed.as_ref().filter(|routed| routed.is_answering);
         let Some(routed) = going_on.filter(|routed| {

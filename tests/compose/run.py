@@ -114,7 +114,7 @@ def main():
             return 1 if os.environ.get("CI") else 0
         subprocess.run([STAND_INS], check=True)
     if "fleet" in examples and not etcd_is_there():
-        print("examples/fleet: FAILED, there is no image of etcd")
+        print("examples/fleet: FAILED, the image of etcd is missing")
         return 1
     for example in examples:
         print(f"examples/{example}", flush=True)
