@@ -171,7 +171,11 @@ fn the_last_looks_are_the_exit_status() {
     let gone = || Err(Failure::Unreachable("http://two: gone".into()));
     let status = |looks| watched(false, false, looks).2;
     assert_eq!(status(vec![(0, seen(&one)), (1, seen(&one))]), 0);
-    assert_eq!(status(vec![(0, seen(&one)), (1, seen(&one)), (1, gone())]), 1, "one does not answer any more");
+    assert_eq!(
+        status(vec![(0, seen(&one)), (1, seen(&one)), (1, gone())]),
+        1,
+        "one does not answer any more"
+    );
     assert_eq!(status(vec![(0, gone()), (1, gone())]), 2, "none has answered");
     assert_eq!(status(vec![(0, seen(&one))]), 1, "one has said nothing yet");
     assert_eq!(status(vec![]), 2, "none has said anything yet");
