@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod automation;
 pub mod compare;
 mod de;
 pub mod document;

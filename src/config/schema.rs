@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::automation::Automation;
 use super::compare::Compare;
 use super::de;
 use super::payload::Payload;
@@ -200,6 +201,9 @@ pub struct Rollout {
     /// Reads the bodies of requests and answers while they pass.
     #[serde(skip_serializing_if = "Option::is_none")] // other configurations keep their hash
     pub payload: Option<Payload>,
+    /// Hands work from people, who are the stable version, to a model, the candidate, degree by degree.
+    #[serde(skip_serializing_if = "Option::is_none")] // other configurations keep their hash
+    pub automation: Option<Automation>,
     /// Asks model servers to report their load (ORCA), and shows it as `changeover_server_load`.
     #[serde(skip_serializing_if = "std::ops::Not::not")] // other configurations keep their hash
     pub server_load: bool,

@@ -475,11 +475,15 @@ fn mistakes_in_steps_and_analysis_are_reported_with_their_places() {
     let rows: Vec<(&str, Value, &str)> = vec![
         ("/steps", json!([]), "steps: empty; expected at least one step, such as `set_weight: 5`"),
         ("/steps", Value::from(vec![json!({"pause": {}}); 65]), "steps: 65 entries are over the limit of 64"),
-        ("/steps/1", json!({}), "steps[1]: expected exactly one of set_weight, set_mirror, pause, ready"),
+        (
+            "/steps/1",
+            json!({}),
+            "steps[1]: expected exactly one of set_weight, set_mirror, set_degree, pause, ready",
+        ),
         (
             "/steps/1",
             json!({"pause": {}, "set_weight": 1}),
-            "steps[1]: expected exactly one of set_weight, set_mirror, pause, ready",
+            "steps[1]: expected exactly one of set_weight, set_mirror, set_degree, pause, ready",
         ),
         (
             "/steps/1",
@@ -720,7 +724,7 @@ fn mistakes_in_several_places_are_reported_together() {
         [
             "rollouts[0].match.headers[0].exakt: unknown field; known here: name, exact, prefix, present",
             "rollouts[0].session_affinity.header: found the boolean true, expected a string: put it in quotes (YAML reads yes, no, on, off, y, n as booleans)",
-            "rollouts[0].stabel: unknown field; known here: name, release, match, versions, stable, candidate, pin, session_affinity, override, weights, steps, auto_rollback_window, drain, blue_green, analysis, mirror, payload, server_load, trust_shadow_header, version_header, log, labels",
+            "rollouts[0].stabel: unknown field; known here: name, release, match, versions, stable, candidate, pin, session_affinity, override, weights, steps, auto_rollback_window, drain, blue_green, analysis, mirror, payload, automation, server_load, trust_shadow_header, version_header, log, labels",
             "rollouts[0].version_header: found a list, expected a map with the fields request, response",
             "rollouts[0].weights.green: 120 is over 100",
             "rollouts[1].versions.b.cluster: missing or empty",

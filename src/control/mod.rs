@@ -17,6 +17,7 @@
 mod access;
 mod allowance;
 pub mod api;
+pub mod automation;
 mod body;
 pub mod differences;
 #[cfg(all(test, not(target_arch = "wasm32")))]

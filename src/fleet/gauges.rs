@@ -39,6 +39,9 @@ impl Existing {
     }
 }
 
+/// In place of names: a rollout with people. No version has that name.
+const PEOPLE: &str = "(people)";
+
 impl Gauges {
     /// Gauges that another VM has set so far.
     #[must_use]
@@ -103,12 +106,16 @@ impl Gauges {
 /// The gauges of a rollout, by position.
 fn kinds(record: &Record) -> Vec<Gauge> {
     let program = &record.program;
-    if program.rules().is_none() && program.steps.is_empty() { Vec::new() } else { kinds_of(&names(record)) }
+    let has_none = program.rules().is_none() && program.steps.is_empty() && program.automation.is_none();
+    if has_none { Vec::new() } else { kinds_of(&names(record)) }
 }
 
 /// What tells the gauges of one program from those of another.
 fn names(record: &Record) -> Vec<String> {
     let program = &record.program;
+    if program.automation.is_some() {
+        return vec![PEOPLE.to_owned()];
+    }
     let Some(rules) = program.rules() else { return Vec::new() };
     let versions = [program.candidate.clone().unwrap_or_default(), program.stable.clone()];
     versions.into_iter().chain(rules.metrics.iter().map(|metric| metric.name.clone())).collect()
@@ -118,6 +125,9 @@ fn names(record: &Record) -> Vec<String> {
 fn kinds_of(names: &[String]) -> Vec<Gauge> {
     let mut kinds: Vec<Gauge> = Phase::ALL.map(|phase| Gauge::Phase(phase.label())).into();
     kinds.push(Gauge::Step);
+    if names == [PEOPLE] {
+        kinds.extend([Gauge::Degree, Gauge::Threshold, Gauge::Coverage, Gauge::Agreement]);
+    }
     let [candidate, stable, metrics @ ..] = names else { return kinds };
     kinds.push(Gauge::Evidence("all".into()));
     kinds.push(Gauge::Evidence(window::metric()));
@@ -133,6 +143,9 @@ fn values(record: &Record, judge_is_shown: bool) -> Vec<u64> {
     let (program, run) = (&record.program, &record.run);
     let mut values: Vec<u64> = Phase::ALL.map(|phase| u64::from(phase == run.phase)).into();
     values.push(u64::try_from(run.position).unwrap_or(0));
+    if program.automation.is_some() {
+        values.extend(run.ladder.figures(run.degree(program), run.threshold(program)));
+    }
     let Some(rules) = program.rules() else { return values };
     let observed_share = run.judge.observed_share();
     if !judge_is_shown && observed_share.is_none() {

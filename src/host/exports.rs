@@ -56,24 +56,25 @@ fn with_root<T: Default>(context: u32, call: impl FnOnce(&mut Root) -> T) -> T {
     })
 }
 
-/// Hands a callback to a request: one to a rollout goes on whatever it does, one to the API may wait for its answer.
+/// Hands a callback to a request: one to a rollout, or one to the API.
 fn with_stream(
     context: u32,
-    request: impl FnOnce(&mut Stream),
+    request: impl FnOnce(&mut Stream) -> Action,
     control: impl FnOnce(&mut ControlStream) -> Action,
 ) -> Action {
     with(context, |context| match context {
-        Context::Request(stream) => {
-            request(stream);
-            Action::Continue
-        }
+        Context::Request(stream) => request(stream),
         Context::Control(stream) => control(stream),
         Context::Root(_) => Action::Continue,
     })
 }
 
-/// Hands a callback about an answer to its request.
+/// Hands a callback about an answer to its request. An answer goes on whatever is done about it.
 fn with_request(context: u32, call: impl FnOnce(&mut Stream)) -> Action {
+    let call = |stream: &mut Stream| {
+        call(stream);
+        Action::Continue
+    };
     with_stream(context, call, |_| Action::Continue)
 }
 
@@ -128,7 +129,12 @@ extern "C" fn proxy_on_queue_ready(context: u32, queue: u32) {
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_http_call_response(context: u32, token: u32, headers: usize, body: usize, _: usize) {
-    with_root(context, |root| root.on_http_call_response(token, (headers > 0).then_some(body)));
+    let body = (headers > 0).then_some(body);
+    with(context, |context| match context {
+        Context::Root(root) => root.on_http_call_response(token, body),
+        Context::Request(stream) => stream.on_http_call_response(token, body),
+        Context::Control(_) => {}
+    });
 }
 
 /// A call of gRPC has brought a message.

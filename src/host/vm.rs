@@ -19,6 +19,7 @@ use super::notices::{self, Notices};
 use super::shadow::Shadows;
 use super::shared::{Kv, agree_on_clock, clock};
 use super::store::Store;
+use super::tasks::Tasks;
 use crate::config::{self, schema::Config};
 use crate::fleet::InUse;
 use crate::fleet::effect::Effect;
@@ -126,6 +127,8 @@ pub(super) struct Vm {
     pub(super) inflaters: Inflaters,
     /// What is sent to shadows, to be compared.
     pub(super) shadows: Shadows,
+    /// Tasks that people or a model decide.
+    pub(super) tasks: Tasks,
     /// A handful: one for each listener that is configured differently.
     slots: RefCell<Vec<(PluginId, Weak<Slot>)>>,
     /// Configurations that are being compiled, at most one of each slot.
@@ -151,6 +154,7 @@ impl Vm {
                 registry: Registry::default(),
                 inflaters: Inflaters::new(MOST_INFLATERS),
                 shadows: Shadows::default(),
+                tasks: Tasks::default(),
                 slots: RefCell::default(),
                 loading: RefCell::default(),
                 config_hash: Cell::new(None),
@@ -249,6 +253,7 @@ impl Vm {
         self.do_all(&loaded, root, done, &time);
         self.shadows.forget_overdue();
         self.shadows.send(root, &time);
+        self.tasks.send(root, &time);
         self.shadows.report(&time);
         if self.shadows.take_news() && self.registry.show_compared(&time) {
             self.shadows.note_news();
@@ -316,6 +321,11 @@ impl Vm {
     /// Sends what was copied for shadows, from a callback of this root.
     pub(super) fn send_to_shadows(&self, root: u32) {
         self.shadows.send(root, &time());
+    }
+
+    /// Hands tasks to people, from a callback of this root.
+    pub(super) fn hand_tasks_over(&self, root: u32) {
+        self.tasks.send(root, &time());
     }
 
     /// Makes a change.

@@ -90,6 +90,9 @@ fn labels(bootstrap: &Node<'_>, configs: &[&Config], findings: &mut Findings) {
                 wanted.insert("label");
             }
         }
+        if rollout.automation.is_some() {
+            wanted.extend(["route", "reason", "result", "shown", "model", "human", "phase"]);
+        }
         if rollout.analysis.is_some() {
             wanted.extend(["metric", "phase"]);
         }
