@@ -271,12 +271,12 @@ mod tests {
 
     #[test]
     fn what_is_missing_would_be_enough() {
-        let seen = counted(400, 3);
-        let enough = 5.0;
+        let (seen, enough) = (counted(400, 4), 5.0);
         let more = missing(&seen, 0.02, enough, 0.5).unwrap();
-        let then = |more: u64| counted(400 + more / 2, 3 + (more / 2 * 3).div_ceil(400));
-        assert!(evidence(&seen, 0.02) < enough && evidence(&then(more), 0.02) > enough - 0.5, "{more}");
-        assert!(evidence(&then(more / 2), 0.02) < enough, "{more}");
+        // Half of them come to the threshold: as many times what was seen.
+        let times = 1 + more / 2 / 400;
+        let seen = |times: u64| evidence(&counted(400 * times, 4 * times), 0.02);
+        assert!(seen(times) < enough && seen(times + 1) >= enough, "{more}");
         assert_eq!(missing(&counted(400, 8), 0.02, enough, 0.5), None);
     }
 

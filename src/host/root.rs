@@ -15,7 +15,7 @@ const FIRST_TICK: u32 = 1;
 
 /// One configuration of the plugin in one worker. Envoy makes a new one with each push.
 pub(super) struct Root {
-    id: u32,
+    pub(super) id: u32,
     pub(super) vm: &'static Vm,
     /// Where its configuration stands.
     pub(super) slot: Rc<Slot>,

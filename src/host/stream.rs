@@ -11,7 +11,7 @@ use super::memory::Bytes;
 use super::metrics::{Facts, Series};
 use super::shadow::Copied;
 use super::shared::tick_at;
-use super::tasks::{self, Deciding, Decision, Held, Place, Released};
+use super::tasks::{self, Asker, Deciding, Decision, Held, Place, Released};
 use super::vm::{Slot, Vm};
 use crate::abi::{Action, pairs};
 use crate::automation::task::{Reason, Route};
@@ -34,6 +34,8 @@ const LOG_ENTRY: &str = "changeover";
 /// One request, from its headers to its end.
 pub(super) struct Stream {
     vm: &'static Vm,
+    /// Its own number, and its root's.
+    id: Asker,
     slot: Rc<Slot>,
     routed: Option<Routed>,
     /// Set if the request is a decision about a task.
@@ -152,8 +154,8 @@ impl CurrentRequest {
 }
 
 impl Stream {
-    pub(super) fn new(vm: &'static Vm, slot: Rc<Slot>) -> Self {
-        Self { vm, slot, routed: None, decision: None }
+    pub(super) fn new(id: Asker, vm: &'static Vm, slot: Rc<Slot>) -> Self {
+        Self { vm, id, slot, routed: None, decision: None }
     }
 
     /// Decides where the request goes and sets the header for Envoy's routes. `None`: it is not followed.
@@ -240,7 +242,7 @@ impl Stream {
         tasks::strip(automation);
         let place = Place::new(loaded, rollout);
         let reason = if task.in_force.asks(task.drawn) {
-            match self.vm.tasks.hold(place.clone(), task, request.has_body) {
+            match self.vm.tasks.hold(self.id, place.clone(), (task, request.has_body)) {
                 Ok(held) => return Some(held),
                 Err(reason) => reason,
             }
@@ -268,12 +270,13 @@ impl Stream {
     }
 
     /// The model has answered a task, with a body of so many bytes; or it has not.
-    pub(super) fn on_http_call_response(&mut self, token: u32, body: Option<usize>) {
+    pub(super) fn on_http_call_response(&mut self, body: Option<usize>) {
         let Some(routed) = &mut self.routed else { return };
-        let Some(held) = routed.held.take_if(|held| held.is_asked_by(token)) else { return };
+        let Some(held) = routed.held.take() else { return };
         let model = routed.loaded.plan.rollouts().get(routed.rollout).and_then(plan::Rollout::automation);
         let model = model.map_or(routed.version, |automation| automation.model);
-        let Released { route, deciding } = self.vm.tasks.answered(*held, body, &self.vm.inflaters);
+        let released = self.vm.tasks.answered(*held, body, &self.vm.inflaters);
+        let Some(Released { route, deciding }) = released else { return };
         routed.deciding = deciding;
         if route != Route::Human {
             (routed.version, routed.is_handed_back) = (model, true);

@@ -1,8 +1,9 @@
 //! Tasks that people or a model decide: asks the model before a task goes on, hands tasks to people as well, and counts what
 //! they decide.
 //!
-//! A task is held back by its stream while the model is asked, by a callout of that stream ([`Held`]). What people get besides,
-//! once its caller has the answer, is sent by a root, for the stream is gone by then.
+//! A task is held back by its stream while the model is asked ([`Held`]). All callouts belong to roots, also those that streams
+//! make: so a root gets the answer and hands it to the stream. What people get besides, once its caller has the answer, is sent
+//! by a root, for the stream is gone by then.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -37,6 +38,10 @@ const TAKES: u32 = 30_000;
 const DECIDES: u32 = 3_600_000;
 /// Bytes of a decision that are read.
 const MOST_DECISION: usize = 1 << 20;
+/// The status by which Envoy says that a callout's time is over.
+const TIMED_OUT: u64 = 504;
+/// Milliseconds behind the timeout after which the model's answer is not waited for any more: Envoy ends callouts by itself.
+const GRACE: u64 = 2_000;
 /// Milliseconds by which the clock of the Envoy that sealed a receipt may be ahead.
 const AHEAD: u64 = 300_000;
 
@@ -46,6 +51,8 @@ pub(super) struct Tasks {
     keys: OnceCell<Result<Option<Keys>, String>>,
     /// Tasks that are held.
     held: Rc<Cell<usize>>,
+    /// About which the model is asked.
+    asked: Rc<RefCell<HashMap<u32, Asked>>>,
     /// To be handed to people besides, oldest first.
     waiting: RefCell<VecDeque<Copied>>,
     /// Handed to people, by the number that Envoy gave the callout.
@@ -54,6 +61,22 @@ pub(super) struct Tasks {
     queue: Cell<Option<u32>>,
     /// Metrics by the rollout's name.
     metrics: RefCell<HashMap<String, HashMap<About, u32>>>,
+}
+
+/// A task about which the model is asked, by the number that Envoy gave the callout.
+#[derive(Clone, Copy)]
+struct Asked {
+    /// The stream that holds it, and its root, whose callout it is.
+    by: Asker,
+    /// When it is no longer waited for, in nanoseconds.
+    until: u64,
+}
+
+/// The stream that holds a task, and its root.
+#[derive(Clone, Copy)]
+pub(super) struct Asker {
+    pub(super) stream: u32,
+    pub(super) root: u32,
 }
 
 /// The rollout of a task, as one configuration has it.
@@ -94,33 +117,39 @@ pub(super) struct Held {
     headers: Vec<u8>,
     body: Vec<u8>,
     state: State,
-    _room: Room,
+    by: Asker,
+    room: Room,
 }
 
 /// How far a held task is.
 enum State {
     /// The request is still coming; so many bytes have.
     Comes(usize),
-    /// The model is asked, by this callout, since then.
-    Asked(u32, u64),
+    /// The model is asked, since then.
+    Asked(u64),
 }
 
 /// Room for one task, as long as it is held.
-struct Room(Rc<Cell<usize>>);
+struct Room {
+    held: Rc<Cell<usize>>,
+    asked: Rc<RefCell<HashMap<u32, Asked>>>,
+    token: Option<u32>,
+}
 
 impl Room {
-    fn take(held: &Rc<Cell<usize>>, most: usize) -> Option<Self> {
-        if held.get() >= most {
+    fn take(tasks: &Tasks, most: usize) -> Option<Self> {
+        if tasks.held.get() >= most {
             return None;
         }
-        held.set(held.get().saturating_add(1));
-        Some(Self(Rc::clone(held)))
+        tasks.held.set(tasks.held.get().saturating_add(1));
+        Some(Self { held: Rc::clone(&tasks.held), asked: Rc::clone(&tasks.asked), token: None })
     }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
+        self.held.set(self.held.get().saturating_sub(1));
+        self.token.into_iter().for_each(|token| drop(self.asked.borrow_mut().remove(&token)));
     }
 }
 
@@ -256,7 +285,12 @@ impl Tasks {
     ///
     /// # Errors
     /// Why it goes on at once.
-    pub(super) fn hold(&self, place: Place, task: Task, has_body: bool) -> Result<Box<Held>, Reason> {
+    pub(super) fn hold(
+        &self,
+        by: Asker,
+        place: Place,
+        (task, has_body): (Task, bool),
+    ) -> Result<Box<Held>, Reason> {
         let automation = place.automation().ok_or(Reason::Refused)?;
         let is_tunnel = calls::header(Headers::Request, "upgrade").is_some()
             || calls::header(Headers::Request, ":method").is_some_and(|method| *method == *b"CONNECT");
@@ -270,18 +304,45 @@ impl Tasks {
         if has_body && length().is_some_and(|length| length > automation.max_body) {
             return Err(Reason::TooLarge);
         }
-        let room = Room::take(&self.held, automation.max_in_flight).ok_or(Reason::Busy)?;
+        let room = Room::take(self, automation.max_in_flight).ok_or(Reason::Busy)?;
         let headers = copied_headers(automation).ok_or(Reason::Refused)?;
         let state = State::Comes(0);
-        Ok(Box::new(Held { place, task, headers, body: Vec::new(), state, _room: room }))
+        Ok(Box::new(Held { place, task, headers, body: Vec::new(), state, by, room }))
     }
 
-    /// The model's answer has come to the stream of a held task, with a body of so many bytes; or none comes. Calls are about
-    /// that stream.
-    pub(super) fn answered(&self, held: Held, body: Option<usize>, inflaters: &Inflaters) -> Released {
+    /// The stream that asked the model by this callout.
+    pub(super) fn asker(&self, token: u32) -> Option<Asker> {
+        self.asked.borrow().get(&token).map(|asked| asked.by)
+    }
+
+    /// The callouts whose answers come no more: those of a root that goes, or those that Envoy should have ended by now.
+    pub(super) fn lost(&self, root: Option<u32>) -> Vec<u32> {
+        let asked = self.asked.borrow();
+        if asked.is_empty() {
+            return Vec::new();
+        }
+        let now = calls::uptime();
+        let is_lost = |asked: &Asked| asked.until < now || root == Some(asked.by.root);
+        asked.iter().filter(|(_, asked)| is_lost(asked)).map(|(token, _)| *token).collect()
+    }
+
+    /// The model's answer to a held task has come, with a body of so many bytes; or none comes. Calls are about the root whose
+    /// callout it is, before and afterwards. `None`: the stream is gone.
+    pub(super) fn answered(
+        &self,
+        held: Held,
+        body: Option<usize>,
+        inflaters: &Inflaters,
+    ) -> Option<Released> {
         let answer = body.ok_or(Reason::NoAnswer).and_then(|size| Answer::read(&held, size, inflaters));
         let answer = answer.map_err(|reason| held.late(reason));
-        self.release(held, answer)
+        let Asker { stream, root } = held.by;
+        if !calls::set_context(stream) {
+            return None;
+        }
+        let released = self.release(held, answer);
+        calls::set_context(root);
+        Some(released)
     }
 
     /// A held task goes on: to people, or back to its caller with the model's answer.
@@ -602,21 +663,22 @@ impl Held {
         headers.extend(version.map(|version| (header::VERSION.as_bytes(), version.name.as_bytes())));
         let cluster = self.place.cluster(automation.model).ok_or(Reason::Refused)?;
         let token = calls::http_call(cluster, &pairs::write(&headers), &self.body, automation.timeout);
-        self.state = State::Asked(token.ok_or(Reason::Refused)?, calls::uptime());
+        let (token, now) = (token.ok_or(Reason::Refused)?, calls::uptime());
+        let lasts = u64::from(automation.timeout).saturating_add(GRACE).saturating_mul(1_000_000);
+        let asked = Asked { by: self.by, until: now.saturating_add(lasts) };
+        self.room.asked.borrow_mut().insert(token, asked);
+        self.room.token = Some(token);
+        self.state = State::Asked(now);
         Ok(())
     }
 
-    /// Whether this callout asks the model about it.
-    pub(super) fn is_asked_by(&self, token: u32) -> bool {
-        matches!(self.state, State::Asked(asked, _) if asked == token)
-    }
-
-    /// No answer is a late one once the model's time is over.
+    /// No answer is a late one once the model's time is about over, by a clock that is not Envoy's timer's.
     fn late(&self, reason: Reason) -> Reason {
-        let State::Asked(_, since) = self.state else { return reason };
+        let State::Asked(since) = self.state else { return reason };
         let waited = calls::uptime().saturating_sub(since) / 1_000_000;
         let timeout = self.place.automation().map_or(0, |automation| automation.timeout);
-        if reason == Reason::NoAnswer && waited >= u64::from(timeout) { Reason::Late } else { reason }
+        let is_over = waited.saturating_mul(10) >= u64::from(timeout).saturating_mul(9);
+        if reason == Reason::NoAnswer && is_over { Reason::Late } else { reason }
     }
 }
 
@@ -633,6 +695,11 @@ impl Answer {
     fn read(held: &Held, size: usize, inflaters: &Inflaters) -> Result<Self, Reason> {
         let automation = held.place.automation().ok_or(Reason::Refused)?;
         let status = calls::status(Headers::CalloutResponse).ok_or(Reason::NoAnswer)?;
+        let is_servers =
+            || calls::header(Headers::CalloutResponse, "x-envoy-upstream-service-time").is_some();
+        if status == TIMED_OUT && !is_servers() {
+            return Err(Reason::Late);
+        }
         let status = u32::try_from(status).ok().filter(|status| (200..300).contains(status));
         let status = status.ok_or(Reason::NoAnswer)?;
         if size > automation.max_body {

@@ -207,15 +207,15 @@ fn steps(rollout: &Rollout, steps: &[Step], path: &Path<'_>, problems: &mut Prob
         }
         let Some(pause) = &step.pause else { continue };
         let path = path.field("pause");
+        if rollout.automation.is_some() {
+            super::automation::pause(rollout, pause, steps.get(..index).unwrap_or_default(), &path, problems);
+            continue;
+        }
         if pause.min_requests.is_some_and(|count| count.get() > 0) && rollout.analysis.is_none() {
             problems.add(
                 &path.field("min_requests"),
                 "without `analysis` no requests are judged; expected `analysis`, or no min_requests",
             );
-        }
-        if rollout.automation.is_some() {
-            super::automation::pause(rollout, pause, steps.get(..index).unwrap_or_default(), &path, problems);
-            continue;
         }
         for (field, _) in
             [("min_decisions", pause.min_decisions.is_some()), ("min_coverage", pause.min_coverage.is_some())]

@@ -159,7 +159,9 @@ impl Run {
     pub fn threshold(&self, program: &Program) -> Option<u16> {
         match self.degree(program) {
             Degree::Human | Degree::Shadow | Degree::Assist => None,
-            Degree::Partial => self.ladder.threshold,
+            Degree::Partial => {
+                program.automation.as_ref().and_then(|of| of.threshold).or(self.ladder.threshold)
+            }
             Degree::Full => Some(0),
         }
     }
