@@ -149,7 +149,9 @@ impl Room {
 impl Drop for Room {
     fn drop(&mut self) {
         self.held.set(self.held.get().saturating_sub(1));
-        self.token.into_iter().for_each(|token| drop(self.asked.borrow_mut().remove(&token)));
+        if let Some(token) = self.token {
+            self.asked.borrow_mut().remove(&token);
+        }
     }
 }
 
