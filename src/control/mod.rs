@@ -8,6 +8,7 @@
 //! * [`api`]: what is asked, and the answer;
 //! * `body`: what stands in a command's body;
 //! * [`differences`]: compared pairs as the API shows them;
+//! * [`page`]: the live page, which asks the API from a browser;
 //! * [`view`]: rollouts and events as the API shows them;
 //! * [`response`]: answers and problems;
 //! * [`time`]: when something happened, as text.
@@ -21,6 +22,7 @@ mod body;
 pub mod differences;
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod openapi;
+pub mod page;
 pub mod request;
 pub mod response;
 pub mod time;

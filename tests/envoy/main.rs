@@ -32,6 +32,7 @@ mod hostile_test;
 mod istio_test;
 mod mirror_test;
 mod openapi_test;
+mod page_test;
 mod payload_test;
 mod protocols_test;
 mod push_test;
