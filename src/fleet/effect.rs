@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::outbox::Post;
 use super::presence::VmId;
 use crate::rollout::event::Event;
 use crate::rollout::ready::Ready;
@@ -62,6 +63,17 @@ pub enum Effect {
     Answer(Answer),
     /// Ask a candidate whether it is ready.
     Ask(Question),
+    /// Post an event to a receiver of notifications.
+    Post(Box<Post>),
+    /// Notifications to a receiver are counted.
+    Notified {
+        /// The receiver's name.
+        receiver: String,
+        /// What became of them.
+        result: &'static str,
+        /// How many.
+        count: u64,
+    },
 }
 
 /// A question to a candidate. Its answer goes to [`Member::hear`](super::member::Member::hear).
