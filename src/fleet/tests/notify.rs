@@ -230,7 +230,8 @@ fn a_post_that_another_vm_has_answered_for_is_not_settled_twice() {
             }));
         }
     }
-    assert!(posted.len() >= 3, "it is posted again when no answer comes: {}", posted.len());
+    // Its timeout is 5 s, and two more are waited for an answer.
+    assert!((3..=5).contains(&posted.len()), "{} posts in 30 s, all without an answer", posted.len());
     let fleet = &mut world.envoys[0];
     let now = at(fleet.now);
     for (nth, post) in posted.iter().enumerate() {
