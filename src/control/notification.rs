@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::time::rfc3339;
 use super::view;
-use crate::fleet::outbox::Post;
+use crate::fleet::effect::Post;
 use crate::rollout::event::Action;
 use crate::rollout::phase::Phase;
 

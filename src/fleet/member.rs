@@ -6,12 +6,12 @@ use std::rc::Rc;
 use fastrand::Rng;
 
 use super::callback::Callback;
-use super::effect::{self, Effect};
+use super::effect::{self, Effect, Post};
 use super::heads;
 use super::joined::{self, Joined};
 use super::lead::Fitness;
 use super::leader::{self, Leader};
-use super::outbox::{self, Delivery, Post};
+use super::outbox::{self, Delivery};
 use super::presence::{self, VmId};
 use super::report::{self, Report};
 use super::shared::{Cached, Shared};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher24;
 
 use super::InUse;
-use super::effect::Effect;
+use super::effect::{Effect, Post};
 use super::shared::{self, Shared};
 use crate::config::notify::{Notify, Occasion};
 use crate::rollout::event::{Action, Actor, Event};
@@ -53,19 +53,6 @@ struct Waiting {
     event: Event,
     /// Since when, by the clock that all VMs share.
     since: u64,
-}
-
-/// An event to be posted. What becomes of it goes to [`Member::posted`](super::member::Member::posted).
-#[derive(Clone, Debug, PartialEq)]
-pub struct Post {
-    /// Where it goes.
-    pub receiver: Notify,
-    /// The fleet, if the Envoy belongs to one.
-    pub fleet: Option<String>,
-    /// The rollout.
-    pub rollout: String,
-    /// What happened.
-    pub event: Event,
 }
 
 /// What became of a post.
@@ -209,7 +196,8 @@ pub(super) fn settle(
     now: u64,
     effects: &mut Vec<Effect>,
 ) {
-    let (name, mark) = (&post.receiver.name, post.mark());
+    let name = &post.receiver.name;
+    let mark = mark(name, &post.rollout, &post.event);
     change(shared, name, &mut |outbox| {
         let mut outbox = outbox?;
         if outbox.waiting.first().is_none_or(|first| first.mark(name) != mark) {
@@ -307,12 +295,6 @@ impl Waiting {
 
     fn is_old(&self, now: u64) -> bool {
         now.saturating_sub(self.since) > EXPIRES
-    }
-}
-
-impl Post {
-    fn mark(&self) -> u64 {
-        mark(&self.receiver.name, &self.rollout, &self.event)
     }
 }
 

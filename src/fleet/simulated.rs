@@ -3,10 +3,10 @@
 use std::rc::Rc;
 
 use super::InUse;
-use super::effect::Effect;
+use super::effect::{Effect, Post};
 use super::member::{Changed, Member, TICK};
 use super::memory::Memory;
-use super::outbox::{Delivery, Post};
+use super::outbox::Delivery;
 use super::shared::Shared;
 use super::store::call::{Answer, Call};
 use super::store::member::Settings;

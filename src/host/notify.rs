@@ -7,8 +7,9 @@ use super::calls;
 use super::shared::Kv;
 use crate::abi::pairs;
 use crate::control::notification;
+use crate::fleet::effect::Post;
 use crate::fleet::joined;
-use crate::fleet::outbox::{Delivery, Post};
+use crate::fleet::outbox::Delivery;
 
 /// Notifications that are on their way from one VM.
 #[derive(Default)]

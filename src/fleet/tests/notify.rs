@@ -1,7 +1,8 @@
 //! Receivers of notifications that are away or hang, and VMs and Envoys that go while they post.
 
 use super::*;
-use crate::fleet::outbox::{Delivery, Post};
+use crate::fleet::effect::Post;
+use crate::fleet::outbox::Delivery;
 use crate::fleet::store::member::Settings;
 use crate::fleet::store::memory::Memory as Store;
 use crate::rollout::event::Action;
