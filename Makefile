@@ -117,7 +117,7 @@ test-clients: $(WASM) $(TEST_BUILD) $(ENVOY) target/clients/.ready ## Payload me
 	cargo test --quiet --test envoy -- --ignored clients_test
 
 test-examples: target/venv/.ready ## The example model servers and the demo's own parts
-	for folder in models demo; do target/venv/bin/python -m unittest discover --start-directory examples/$$folder || exit 1; done
+	for folder in models demo notify; do target/venv/bin/python -m unittest discover --start-directory examples/$$folder || exit 1; done
 
 test-compose: $(WASM) $(CLI) $(ETCD) ## The command line's image, and the compose examples word by word as their READMEs say (needs docker)
 	$(PYTHON) tests/compose/run.py

@@ -9,6 +9,7 @@
 //! * `body`: what stands in a command's body;
 //! * [`differences`]: compared pairs as the API shows them;
 //! * [`view`]: rollouts and events as the API shows them;
+//! * [`notification`]: events as those who are told get them;
 //! * [`response`]: answers and problems;
 //! * [`time`]: when something happened, as text.
 
@@ -19,6 +20,7 @@ mod allowance;
 pub mod api;
 mod body;
 pub mod differences;
+pub mod notification;
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod openapi;
 pub mod request;

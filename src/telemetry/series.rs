@@ -140,6 +140,12 @@ pub fn store_errors(reason: &str) -> String {
     format!("changeover_store_errors_total;result={reason}")
 }
 
+/// `changeover_notifications_total`: what became of notifications to a receiver. A counter.
+#[must_use]
+pub fn notifications(receiver: &str, result: &str) -> String {
+    format!("changeover_notifications_total;name={receiver};result={result}")
+}
+
 /// A gauge of a rollout.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Gauge {

@@ -31,6 +31,7 @@ mod holds_test;
 mod hostile_test;
 mod istio_test;
 mod mirror_test;
+mod notify_test;
 mod openapi_test;
 mod payload_test;
 mod protocols_test;

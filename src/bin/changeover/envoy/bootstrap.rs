@@ -45,6 +45,16 @@ fn known_clusters(
             }
         }
     }
+    let receivers = configs.iter().flat_map(|config| &config.notify);
+    for receiver in receivers.filter(|receiver| !clusters.contains(receiver.cluster.as_str())) {
+        findings.error(
+            bootstrap,
+            format_args!(
+                "there is no cluster {:?}, to which notifications {:?} are posted; known here: {clusters:?}",
+                receiver.cluster, receiver.name
+            ),
+        );
+    }
     for (cluster, rollout, version) in missing {
         findings.error(
             bootstrap,
@@ -97,6 +107,9 @@ fn labels(bootstrap: &Node<'_>, configs: &[&Config], findings: &mut Findings) {
             wanted.insert("phase");
         }
     }
+    if configs.iter().any(|config| !config.notify.is_empty()) {
+        wanted.extend(["name", "result"]);
+    }
     let tags = bootstrap.field("stats_config").map(|stats| stats.list("stats_tags")).unwrap_or_default();
     let has = |label: &&str| {
         let cuts = format!(";{label}=");
@@ -133,7 +146,9 @@ mod tests {
         assert!(tags.len() < TAGS.len(), "{label} has no rule in the snippet");
         let rollout =
             "name: a, release: '1', versions: {b: {cluster: b}, g: {cluster: g}}, stable: b, candidate: g";
-        let config = yaml::read(&format!("rollouts: [{{{rollout}, {fields}}}]")).expect("YAML").remove(0);
+        let (fields, beside) = fields.split_once(" beside ").unwrap_or((fields, ""));
+        let text = format!("{{rollouts: [{{{rollout}, {fields}}}]{beside}}}");
+        let config = yaml::read(&text).expect("YAML").remove(0);
         let config = config::check(&config).unwrap_or_else(|problems| {
             panic!("{fields}: {:?}", problems.lines().collect::<Vec<_>>());
         });
@@ -163,9 +178,25 @@ mod tests {
                 vec!["field", "kind", "label", "result"],
             ),
             ("analysis: {}, weights: {g: 5}", vec!["metric", "phase"]),
+            ("weights: {g: 5} beside , notify: [{name: ops, cluster: ops, path: /}]", vec!["name", "result"]),
         ];
         // All other rules of the snippet are always needed.
-        let others = ["field", "kind", "label", "metric", "phase", "pipeline", "result", "shadow", "stage"];
+        let others = [
+            "attempt",
+            "candidate",
+            "field",
+            "kind",
+            "label",
+            "metric",
+            "name",
+            "phase",
+            "pipeline",
+            "release",
+            "result",
+            "shadow",
+            "stable",
+            "stage",
+        ];
         for (fields, own) in rows {
             let rules = TAGS.lines().filter_map(|line| line.split_once("{tag_name: ")?.1.split_once(','));
             for (label, _) in rules {
