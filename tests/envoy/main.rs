@@ -21,6 +21,7 @@ mod compare_test;
 mod configuration_test;
 mod control_hardening_test;
 mod control_test;
+mod dashboards_test;
 mod drain_test;
 mod envoy_gateway_test;
 mod failsafe_test;

@@ -101,10 +101,10 @@ fn labels(bootstrap: &Node<'_>, configs: &[&Config], findings: &mut Findings) {
             }
         }
         if rollout.analysis.is_some() {
-            wanted.extend(["metric", "phase"]);
+            wanted.insert("metric");
         }
-        if rollout.steps.is_some() {
-            wanted.insert("phase");
+        if rollout.analysis.is_some() || rollout.steps.is_some() {
+            wanted.extend(["attempt", "candidate", "phase", "release", "stable"]);
         }
     }
     if configs.iter().any(|config| !config.notify.is_empty()) {
@@ -204,7 +204,10 @@ mod tests {
                     "f: stats_config.stats_tags lacks {label}: those labels would stay part of the metrics' names; copy \
                      them from envoy/stats-tags.yaml"
                 );
-                let is_wanted = own.contains(&label) || !others.contains(&label);
+                // What shows a phase shows its release as well.
+                let is_release = ["attempt", "candidate", "release", "stable"].contains(&label);
+                let is_wanted =
+                    own.contains(&if is_release { "phase" } else { label }) || !others.contains(&label);
                 let expected = if is_wanted { vec![told] } else { vec![] };
                 assert_eq!(without(label, fields), expected, "{label}, {fields}");
             }
