@@ -65,7 +65,7 @@ demo: $(WASM) $(ENVOY) target/venv/.ready ## All of it on a real Envoy: canary, 
 	@target/venv/bin/python examples/demo/demo.py --envoy $(ENVOY) $(if $(KEEP),--keep)
 
 ##@ Work on it
-.PHONY: test test-unit test-cli test-node test-judge test-envoy test-long test-restarts test-oldest test-matrix test-crds test-rules test-openapi test-clients test-page test-examples test-compose simulate bench fuzz lint fmt schema cli-docs screenshots clean
+.PHONY: test test-unit test-cli test-node test-judge test-envoy test-long test-restarts test-oldest test-matrix test-crds test-rules test-openapi test-clients test-page test-examples test-compose simulate bench fuzz lint fmt schema dashboards cli-docs screenshots clean
 test: lint test-unit test-cli test-node test-judge test-crds test-rules test-examples test-envoy test-long test-oldest test-openapi test-clients test-page test-compose ## Everything: lints, unit tests, wasm32 under Node, the judge, examples, real Envoys
 
 test-unit: target/.wasm32 ## The pure core and the command line, natively: under 10 s once built
@@ -86,7 +86,7 @@ test-judge: ## The simulation in short, with wider limits
 simulate: ## Billions of requests through ledger and judge: false rollbacks, and how fast a bad candidate is found
 	cargo test --quiet --no-default-features --profile simulate --test simulate -- --full
 
-test-envoy: $(WASM) $(TEST_BUILD) $(ENVOY) $(ETCD) ## The module inside a real Envoy (ENVOY_VERSION=1.36.4: another one; T=name: some of it)
+test-envoy: $(WASM) $(TEST_BUILD) $(ENVOY) $(ETCD) $(PROMTOOL) ## The module inside a real Envoy (ENVOY_VERSION=1.36.4: another one; T=name: some of it)
 	cargo test --test envoy -- --test-threads=4 $(T)
 
 test-long: $(WASM) $(TEST_BUILD) $(ENVOY) ## What takes a minute: users' traffic of ten under the judge (SEEDS=20: more of it), a side that turns bad late
@@ -99,7 +99,7 @@ test-restarts: $(WASM) $(TEST_BUILD) $(ENVOY) $(ETCD) ## Fleets for minutes: 50 
 test-oldest:
 	$(MAKE) --no-print-directory test-envoy ENVOY_VERSION=$(ENVOY_OLDEST) \
 	  T="--skip blue_green_test::a_ --skip breaker_test --skip control_hardening_test \
-	      --skip a_span_tag --skip fleet_test --skip scale_test"
+	      --skip a_span_tag --skip fleet_test --skip scale_test --skip dashboards_test"
 
 # Envoy 1.36 refuses tags of spans that are formatted.
 test-matrix: ## test-envoy on every supported minor version of Envoy
@@ -109,7 +109,8 @@ test-matrix: ## test-envoy on every supported minor version of Envoy
 test-crds: target/crds/.ready ## The files for Istio and Envoy Gateway: every field against what the two publish
 	target/crds/bin/python -m unittest discover --start-directory tests/crds
 
-test-rules: $(PROMTOOL) ## The rules for Prometheus: what they record, and when they alert
+test-rules: $(PROMTOOL) target/grafana/.ready ## The rules for Prometheus: what they record, and when they alert; whether the dashboards are up to date
+	target/grafana/bin/python envoy/grafana/dashboards.py --check
 	$(PROMTOOL) check rules envoy/prometheus/rules.yaml
 	$(PROMTOOL) test rules tests/prometheus/rules_test.yaml
 
@@ -123,7 +124,7 @@ test-page: $(WASM) $(ENVOY) $(CHROMIUM) target/page/.ready ## The live page in a
 	cargo test --quiet --test envoy -- --ignored page_test
 
 test-examples: target/venv/.ready ## The example model servers and the demo's own parts
-	for folder in models demo; do target/venv/bin/python -m unittest discover --start-directory examples/$$folder || exit 1; done
+	for folder in models demo notify; do target/venv/bin/python -m unittest discover --start-directory examples/$$folder || exit 1; done
 
 test-compose: $(WASM) $(CLI) $(ETCD) ## The command line's image, and the compose examples word by word as their READMEs say (needs docker)
 	$(PYTHON) tests/compose/run.py
@@ -159,6 +160,9 @@ fmt: ## Format the code
 schema: ## Write docs/schema.json anew
 	cargo run --quiet -- schema > target/schema.json
 	mv target/schema.json docs/schema.json
+
+dashboards: target/grafana/.ready ## Write the dashboards for Grafana anew
+	target/grafana/bin/python envoy/grafana/dashboards.py
 
 cli-docs: ## Write what the commands in docs/cli.md print anew
 	WRITE_DOCS=1 cargo test --quiet --test cli the_documentation
@@ -246,6 +250,11 @@ $(CHROMIUM):
 target/page/.ready: tests/page/requirements.txt examples/models/requirements.txt
 	@echo "Installing Playwright and axe into target/page"
 	@$(PYTHON) -m venv target/page && target/page/bin/pip install --quiet --disable-pip-version-check -r $< -r examples/models/requirements.txt
+	@touch $@
+
+target/grafana/.ready: envoy/grafana/requirements.txt
+	@echo "Installing Grafana's builders of dashboards into target/grafana"
+	@$(PYTHON) -m venv target/grafana && target/grafana/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 target/venv/.ready: examples/models/requirements.txt

@@ -9,6 +9,7 @@
 pub mod compare;
 mod de;
 pub mod document;
+pub mod notify;
 pub mod one_of;
 pub mod payload;
 pub mod protobuf;
@@ -95,6 +96,9 @@ impl Hashing {
         }
         if let Some(store) = &config.store {
             self.write(br#","store":"#, store);
+        }
+        if !config.notify.is_empty() {
+            self.write(br#","notify":"#, &config.notify);
         }
         self.hasher.write(b"}");
         self.hasher.finish() & Self::BITS

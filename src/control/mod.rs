@@ -10,6 +10,7 @@
 //! * [`differences`]: compared pairs as the API shows them;
 //! * [`page`]: the live page, which asks the API from a browser;
 //! * [`view`]: rollouts and events as the API shows them;
+//! * [`notification`]: events as those who are told get them;
 //! * [`response`]: answers and problems;
 //! * [`time`]: when something happened, as text.
 
@@ -20,6 +21,7 @@ mod allowance;
 pub mod api;
 mod body;
 pub mod differences;
+pub mod notification;
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod openapi;
 pub mod page;

@@ -17,6 +17,7 @@ mod log;
 mod memory;
 mod metrics;
 mod notices;
+mod notify;
 mod root;
 mod shadow;
 mod shared;

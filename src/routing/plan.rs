@@ -12,6 +12,7 @@ use super::log::{self, By};
 use super::matcher::Matcher;
 use super::mirror::{Comparison, Mirror, Mirrored};
 use super::request::{Facts, Request};
+use crate::config::notify::Notify;
 use crate::config::schema::{self, Config};
 use crate::config::units::Duration;
 use crate::model::{Assignment, Draw, Share, Side, Unit, UserHash, header};
@@ -30,6 +31,8 @@ pub struct Plan {
     /// Whether a rollout trusts the mark of copies. It stays on requests of the others then: they may come again, after an
     /// internal redirect, as that rollout's.
     pub trusts_shadow_header: bool,
+    /// Who is told what happens to its rollouts.
+    pub receivers: Vec<Notify>,
 }
 
 /// One rollout. Its versions are stable first, then the others by name; a version is named by its position.
@@ -169,7 +172,13 @@ impl Plan {
             names.any(|name| Some(name) != first)
         };
         let trusts_shadow_header = rollouts.iter().any(|rollout| rollout.trusts_shadow_header);
-        Self { matcher, rollouts, reads_several_headers, trusts_shadow_header }
+        Self {
+            matcher,
+            rollouts,
+            reads_several_headers,
+            trusts_shadow_header,
+            receivers: config.notify.clone(),
+        }
     }
 
     /// The rollouts, in the configuration's order.
