@@ -75,7 +75,7 @@ stack-down: ## Take the stack down
 	$(STACK) --profile grafana down --volumes
 
 ##@ Work on it
-.PHONY: test test-unit test-cli test-node test-judge test-envoy test-long test-restarts test-oldest test-matrix test-crds test-rules test-openapi test-clients test-examples test-compose simulate bench fuzz lint fmt schema dashboards cli-docs clean
+.PHONY: test test-unit test-cli test-node test-judge test-envoy test-long test-restarts test-oldest test-matrix test-crds test-rules test-openapi test-clients test-examples test-compose test-stack simulate bench fuzz lint fmt schema dashboards cli-docs clean
 test: lint test-unit test-cli test-node test-judge test-crds test-rules test-examples test-envoy test-long test-oldest test-openapi test-clients test-compose ## Everything: lints, unit tests, wasm32 under Node, the judge, examples, real Envoys
 
 test-unit: target/.wasm32 ## The pure core and the command line, natively: under 10 s once built
@@ -135,7 +135,9 @@ test-examples: target/venv/.ready ## The example model servers and the demo's ow
 
 test-compose: $(WASM) $(CLI) $(ETCD) ## The command line's image, and the compose examples word by word as their READMEs say (needs docker)
 	$(PYTHON) tests/compose/run.py
-	$(PYTHON) tests/compose/stack.py errors
+
+test-stack: $(WASM) $(CLI) ## The story of examples/stack, up to good answers after a rollback: minutes (needs docker; BREAK=nulls or slow: another one)
+	$(PYTHON) tests/compose/stack.py $(or $(BREAK),errors)
 
 bench: $(WASM) $(IDLE) $(FETCH) $(CLOCK) $(ENVOY) $(BASELINE) ## What the filter costs (ROUNDS=30: more of them; BASE=commit: beside another build; ONLY=bodies: payloads alone)
 	ROUNDS=$(ROUNDS) BASELINE=$(BASELINE) ONLY=$(ONLY) cargo bench --quiet --bench envoy
