@@ -46,7 +46,7 @@ SOURCES := Cargo.toml Cargo.lock rust-toolchain.toml build.rs $(shell find src c
            $(shell find src/control/page -type f)
 
 ##@ Use
-.PHONY: help build cli image image-cli demo
+.PHONY: help build cli image image-cli demo stack stack-down
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} \
 	      /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,8 +64,21 @@ image-cli: $(CLI) ## Build an OCI image with the command line: changeover-cli:VE
 demo: $(WASM) $(ENVOY) target/venv/.ready ## All of it on a real Envoy: canary, users, flips, a release that walks, one that goes back (KEEP=1: leave it running)
 	@target/venv/bin/python examples/demo/demo.py --envoy $(ENVOY) $(if $(KEEP),--keep)
 
+# Compose v2 is part of docker, 1.29 a program of its own. Grafana comes with it where its image is there or can be pulled.
+COMPOSE      = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+STACK        = BREAK=$(BREAK) $(COMPOSE) --file examples/stack/compose.yaml
+GRAFANA      = grafana/grafana:11.2.0
+stack: $(WASM) $(CLI) ## A release under users' traffic, Prometheus, Grafana, an inbox (BREAK=errors, nulls or slow: the candidate breaks after a minute)
+	$(STACK) $$(docker image inspect $(GRAFANA) >/dev/null 2>&1 || docker pull --quiet $(GRAFANA) >/dev/null 2>&1 && echo --profile grafana) up --detach
+	@echo "Prometheus: http://127.0.0.1:9090/alerts   Grafana, where its image can be pulled: http://127.0.0.1:3000"
+	@echo "The release:       $(COMPOSE) --file examples/stack/compose.yaml exec envoy changeover status digits --watch"
+	@echo "Its notifications: $(COMPOSE) --file examples/stack/compose.yaml logs --follow inbox"
+
+stack-down: ## Take the stack down
+	$(STACK) --profile grafana down --volumes
+
 ##@ Work on it
-.PHONY: test test-unit test-cli test-node test-judge test-envoy test-long test-restarts test-oldest test-matrix test-crds test-rules test-openapi test-clients test-page test-examples test-compose simulate bench fuzz lint fmt schema dashboards cli-docs screenshots clean
+.PHONY: test test-unit test-cli test-node test-judge test-envoy test-long test-restarts test-oldest test-matrix test-crds test-rules test-openapi test-clients test-page test-examples test-compose test-stack simulate bench fuzz lint fmt schema dashboards cli-docs screenshots clean
 test: lint test-unit test-cli test-node test-judge test-crds test-rules test-examples test-envoy test-long test-oldest test-openapi test-clients test-page test-compose ## Everything: lints, unit tests, wasm32 under Node, the judge, examples, real Envoys
 
 test-unit: target/.wasm32 ## The pure core and the command line, natively: under 10 s once built
@@ -124,10 +137,13 @@ test-page: $(WASM) $(ENVOY) $(CHROMIUM) target/page/.ready ## The live page in a
 	cargo test --quiet --test envoy -- --ignored page_test
 
 test-examples: target/venv/.ready ## The example model servers and the demo's own parts
-	for folder in models demo notify; do target/venv/bin/python -m unittest discover --start-directory examples/$$folder || exit 1; done
+	for folder in models demo notify stack; do target/venv/bin/python -m unittest discover --start-directory examples/$$folder || exit 1; done
 
 test-compose: $(WASM) $(CLI) $(ETCD) ## The command line's image, and the compose examples word by word as their READMEs say (needs docker)
 	$(PYTHON) tests/compose/run.py
+
+test-stack: $(WASM) $(CLI) ## The story of examples/stack, up to good answers after a rollback: minutes (needs docker; BREAK=nulls or slow: another one)
+	$(PYTHON) tests/compose/stack.py $(or $(BREAK),errors)
 
 bench: $(WASM) $(IDLE) $(FETCH) $(CLOCK) $(ENVOY) $(BASELINE) ## What the filter costs (ROUNDS=30: more of them; BASE=commit: beside another build; ONLY=bodies: payloads alone)
 	ROUNDS=$(ROUNDS) BASELINE=$(BASELINE) ONLY=$(ONLY) cargo bench --quiet --bench envoy
