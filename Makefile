@@ -25,6 +25,8 @@ ENVOY        := target/envoy/$(ENVOY_VERSION)/envoy/_bin/envoy
 ETCD         := target/etcd/usr/bin/etcd
 # Debian's promtool, which tests the rules for Prometheus.
 PROMTOOL     := target/prometheus/usr/bin/promtool
+# Debian's Chromium, with the libraries and the typeface that it needs here.
+CHROMIUM     := target/chromium/usr/lib/chromium/chromium
 BINDGEN      := target/tools/bin/wasm-bindgen-test-runner
 # The version of wasm-bindgen in Cargo.lock: the test runner must be the same.
 BINDGEN_VERSION = $(shell sed -n '/^name = "wasm-bindgen"$$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)
@@ -40,10 +42,11 @@ BASELINE     := target/baseline/$(shell git rev-parse --verify --short=12 '$(BAS
 endif
 
 # Everything that decides what the module is.
-SOURCES := Cargo.toml Cargo.lock rust-toolchain.toml $(shell find src crates -name '*.rs' -not -path 'src/bin/*' -not -path '*/tests/*')
+SOURCES := Cargo.toml Cargo.lock rust-toolchain.toml build.rs $(shell find src crates -name '*.rs' -not -path 'src/bin/*' -not -path '*/tests/*') \
+           $(shell find src/control/page -type f)
 
 ##@ Use
-.PHONY: help build cli image image-cli demo
+.PHONY: help build cli image image-cli demo stack stack-down
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} \
 	      /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,9 +64,22 @@ image-cli: $(CLI) ## Build an OCI image with the command line: changeover-cli:VE
 demo: $(WASM) $(ENVOY) target/venv/.ready ## All of it on a real Envoy: canary, users, flips, a release that walks, one that goes back (KEEP=1: leave it running)
 	@target/venv/bin/python examples/demo/demo.py --envoy $(ENVOY) $(if $(KEEP),--keep)
 
+# Compose v2 is part of docker, 1.29 a program of its own. Grafana comes with it where its image is there or can be pulled.
+COMPOSE      = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+STACK        = BREAK=$(BREAK) $(COMPOSE) --file examples/stack/compose.yaml
+GRAFANA      = grafana/grafana:11.2.0
+stack: $(WASM) $(CLI) ## A release under users' traffic, Prometheus, Grafana, an inbox (BREAK=errors, nulls or slow: the candidate breaks after a minute)
+	$(STACK) $$(docker image inspect $(GRAFANA) >/dev/null 2>&1 || docker pull --quiet $(GRAFANA) >/dev/null 2>&1 && echo --profile grafana) up --detach
+	@echo "Prometheus: http://127.0.0.1:9090/alerts   Grafana, where its image can be pulled: http://127.0.0.1:3000"
+	@echo "The release:       $(COMPOSE) --file examples/stack/compose.yaml exec envoy changeover status digits --watch"
+	@echo "Its notifications: $(COMPOSE) --file examples/stack/compose.yaml logs --follow inbox"
+
+stack-down: ## Take the stack down
+	$(STACK) --profile grafana down --volumes
+
 ##@ Work on it
-.PHONY: test test-unit test-cli test-node test-judge test-envoy test-long test-restarts test-oldest test-matrix test-crds test-rules test-openapi test-clients test-examples test-compose simulate bench fuzz lint fmt schema cli-docs clean
-test: lint test-unit test-cli test-node test-judge test-crds test-rules test-examples test-envoy test-long test-oldest test-openapi test-clients test-compose ## Everything: lints, unit tests, wasm32 under Node, the judge, examples, real Envoys
+.PHONY: test test-unit test-cli test-node test-judge test-envoy test-long test-restarts test-oldest test-matrix test-crds test-rules test-openapi test-clients test-page test-examples test-compose test-stack simulate bench fuzz lint fmt schema dashboards cli-docs screenshots clean
+test: lint test-unit test-cli test-node test-judge test-crds test-rules test-examples test-envoy test-long test-oldest test-openapi test-clients test-page test-compose ## Everything: lints, unit tests, wasm32 under Node, the judge, examples, real Envoys
 
 test-unit: target/.wasm32 ## The pure core and the command line, natively: under 10 s once built
 	cargo test --quiet --package json-sieve
@@ -83,7 +99,7 @@ test-judge: ## The simulation in short, with wider limits
 simulate: ## Billions of requests through ledger and judge: false rollbacks, and how fast a bad candidate is found
 	cargo test --quiet --no-default-features --profile simulate --test simulate -- --full
 
-test-envoy: $(WASM) $(TEST_BUILD) $(ENVOY) $(ETCD) ## The module inside a real Envoy (ENVOY_VERSION=1.36.4: another one; T=name: some of it)
+test-envoy: $(WASM) $(TEST_BUILD) $(ENVOY) $(ETCD) $(PROMTOOL) ## The module inside a real Envoy (ENVOY_VERSION=1.36.4: another one; T=name: some of it)
 	cargo test --test envoy -- --test-threads=4 $(T)
 
 test-long: $(WASM) $(TEST_BUILD) $(ENVOY) ## What takes a minute: users' traffic of ten under the judge (SEEDS=20: more of it), a side that turns bad late
@@ -96,7 +112,7 @@ test-restarts: $(WASM) $(TEST_BUILD) $(ENVOY) $(ETCD) ## Fleets for minutes: 50 
 test-oldest:
 	$(MAKE) --no-print-directory test-envoy ENVOY_VERSION=$(ENVOY_OLDEST) \
 	  T="--skip blue_green_test::a_ --skip breaker_test --skip control_hardening_test \
-	      --skip a_span_tag --skip fleet_test --skip scale_test"
+	      --skip a_span_tag --skip fleet_test --skip scale_test --skip dashboards_test"
 
 # Envoy 1.36 refuses tags of spans that are formatted.
 test-matrix: ## test-envoy on every supported minor version of Envoy
@@ -106,7 +122,8 @@ test-matrix: ## test-envoy on every supported minor version of Envoy
 test-crds: target/crds/.ready ## The files for Istio and Envoy Gateway: every field against what the two publish
 	target/crds/bin/python -m unittest discover --start-directory tests/crds
 
-test-rules: $(PROMTOOL) ## The rules for Prometheus: what they record, and when they alert
+test-rules: $(PROMTOOL) target/grafana/.ready ## The rules for Prometheus: what they record, and when they alert; whether the dashboards are up to date
+	target/grafana/bin/python envoy/grafana/dashboards.py --check
 	$(PROMTOOL) check rules envoy/prometheus/rules.yaml
 	$(PROMTOOL) test rules tests/prometheus/rules_test.yaml
 
@@ -116,11 +133,17 @@ test-openapi: $(WASM) $(TEST_BUILD) $(ENVOY) target/openapi/.ready ## docs/opena
 test-clients: $(WASM) $(TEST_BUILD) $(ENVOY) target/clients/.ready ## Payload metrics beside what MLServer, an Open Inference client and the openai client count
 	cargo test --quiet --test envoy -- --ignored clients_test
 
+test-page: $(WASM) $(ENVOY) $(CHROMIUM) target/page/.ready ## The live page in a real Chromium: a rollback, buttons, tokens, hostile names, accessibility
+	cargo test --quiet --test envoy -- --ignored page_test
+
 test-examples: target/venv/.ready ## The example model servers and the demo's own parts
-	for folder in models demo; do target/venv/bin/python -m unittest discover --start-directory examples/$$folder || exit 1; done
+	for folder in models demo notify stack; do target/venv/bin/python -m unittest discover --start-directory examples/$$folder || exit 1; done
 
 test-compose: $(WASM) $(CLI) $(ETCD) ## The command line's image, and the compose examples word by word as their READMEs say (needs docker)
 	$(PYTHON) tests/compose/run.py
+
+test-stack: $(WASM) $(CLI) ## The story of examples/stack, up to good answers after a rollback: minutes (needs docker; BREAK=nulls or slow: another one)
+	$(PYTHON) tests/compose/stack.py $(or $(BREAK),errors)
 
 bench: $(WASM) $(IDLE) $(FETCH) $(CLOCK) $(ENVOY) $(BASELINE) ## What the filter costs (ROUNDS=30: more of them; BASE=commit: beside another build; ONLY=bodies: payloads alone)
 	ROUNDS=$(ROUNDS) BASELINE=$(BASELINE) ONLY=$(ONLY) cargo bench --quiet --bench envoy
@@ -154,8 +177,14 @@ schema: ## Write docs/schema.json anew
 	cargo run --quiet -- schema > target/schema.json
 	mv target/schema.json docs/schema.json
 
+dashboards: target/grafana/.ready ## Write the dashboards for Grafana anew
+	target/grafana/bin/python envoy/grafana/dashboards.py
+
 cli-docs: ## Write what the commands in docs/cli.md print anew
 	WRITE_DOCS=1 cargo test --quiet --test cli the_documentation
+
+screenshots: $(WASM) $(ENVOY) $(CHROMIUM) target/page/.ready ## Take the pictures of the live page anew: docs/images/
+	target/page/bin/python examples/demo/screenshots.py --envoy $(ENVOY)
 
 clean: ## Remove everything that was built or installed
 	rm -rf target
@@ -224,6 +253,25 @@ $(ETCD):
 
 $(PROMTOOL):
 	$(call debian,prometheus,prometheus)
+
+# It has many libraries: all that are not installed here, and a typeface, wherever Chromium itself is installed.
+$(CHROMIUM):
+	@echo "Fetching Chromium from Debian into target/chromium"
+	@mkdir -p target/chromium/lists/partial target/chromium/cache/archives/partial && cd target/chromium && \
+	  apt="apt-get --quiet -o Dir::State::Lists=$$PWD/lists -o Dir::Cache=$$PWD/cache -o APT::Sandbox::User=root -o Debug::NoLocking=1" && \
+	  $$apt update && $$apt install --yes --no-install-recommends --reinstall --download-only chromium chromium-common fonts-inter && \
+	  for package in cache/archives/*.deb; do dpkg-deb --extract $$package . || exit 1; done
+	@touch $@
+
+target/page/.ready: tests/page/requirements.txt examples/models/requirements.txt
+	@echo "Installing Playwright and axe into target/page"
+	@$(PYTHON) -m venv target/page && target/page/bin/pip install --quiet --disable-pip-version-check -r $< -r examples/models/requirements.txt
+	@touch $@
+
+target/grafana/.ready: envoy/grafana/requirements.txt
+	@echo "Installing Grafana's builders of dashboards into target/grafana"
+	@$(PYTHON) -m venv target/grafana && target/grafana/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
 
 target/venv/.ready: examples/models/requirements.txt
 	@echo "Installing scikit-learn into target/venv"

@@ -10,6 +10,7 @@ pub mod automation;
 pub mod compare;
 mod de;
 pub mod document;
+pub mod notify;
 pub mod one_of;
 pub mod payload;
 pub mod protobuf;
@@ -96,6 +97,9 @@ impl Hashing {
         }
         if let Some(store) = &config.store {
             self.write(br#","store":"#, store);
+        }
+        if !config.notify.is_empty() {
+            self.write(br#","notify":"#, &config.notify);
         }
         self.hasher.write(b"}");
         self.hasher.finish() & Self::BITS

@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::automation::Automation;
 use super::compare::Compare;
 use super::de;
+use super::notify::Notify;
 use super::payload::Payload;
 use super::release::{Analysis, Ready, Step};
 use super::report::{Path, Problems, Shown};
@@ -43,6 +44,10 @@ pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")] // other configurations keep their hash
     #[cfg_attr(not(target_arch = "wasm32"), schemars(with = "Store", default))]
     pub store: Option<Store>,
+    /// Who is told what happens to the rollouts. At most 16.
+    #[serde(skip_serializing_if = "Vec::is_empty")] // other configurations keep their hash
+    #[cfg_attr(not(target_arch = "wasm32"), schemars(default))]
+    pub notify: Vec<Notify>,
 }
 
 impl Config {
@@ -56,13 +61,27 @@ impl Config {
             problems.add(&root, "the configuration is not a map; expected at least `rollouts: []`");
             return Self::default();
         };
-        for field in fields.keys().filter(|field| !matches!(field.as_str(), "rollouts" | "control" | "store"))
-        {
-            problems.add(&root.field(field), "unknown field; known here: rollouts, control, store");
+        let is_known = |field: &String| matches!(field.as_str(), "rollouts" | "control" | "store" | "notify");
+        for field in fields.keys().filter(|field| !is_known(field)) {
+            problems.add(&root.field(field), "unknown field; known here: rollouts, control, store, notify");
         }
         let control =
             fields.get("control").map(|control| de::read(control, &root.field("control"), problems));
         let store = fields.get("store").map(|store| de::read(store, &root.field("store"), problems));
+        let path = root.field("notify");
+        let notify = match fields.get("notify") {
+            Some(Value::Array(receivers)) => receivers.as_slice(),
+            Some(_) => {
+                problems.add(&path, "expected a list of receivers");
+                &[]
+            }
+            None => &[],
+        };
+        let notify = notify
+            .iter()
+            .enumerate()
+            .map(|(index, receiver)| de::read(receiver, &path.index(index), problems));
+        let notify = notify.collect();
         let path = root.field("rollouts");
         let rollouts = match fields.get("rollouts") {
             Some(Value::Array(rollouts)) => rollouts.as_slice(),
@@ -77,7 +96,7 @@ impl Config {
             }
         };
         let read = |(index, rollout)| de::read(rollout, &path.index(index), problems);
-        Self { rollouts: rollouts.iter().enumerate().map(read).collect(), control, store }
+        Self { rollouts: rollouts.iter().enumerate().map(read).collect(), control, store, notify }
     }
 }
 

@@ -741,7 +741,7 @@ fn the_document_itself_may_be_wrong() {
     assert_eq!(first(json!({"rollouts": {}})), ["rollouts: expected a list of rollouts"]);
     assert_eq!(
         first(json!({"rollouts": [], "tick": "1s"})),
-        ["tick: unknown field; known here: rollouts, control, store"]
+        ["tick: unknown field; known here: rollouts, control, store, notify"]
     );
     let crowd: Vec<Value> = (0..4_097).map(|_| good()).collect();
     assert_eq!(problems_of(&crowd), ["rollouts: 4097 rollouts are over the limit of 4096"]);
@@ -1080,4 +1080,42 @@ fn a_rollout_with_people_is_one_envoys() {
             "rollouts[0].automation: beside `store`: decisions are counted by one Envoy; expected a filter without `store` for this rollout"
         ]
     );
+}
+
+#[test]
+fn receivers_of_notifications_say_what_is_wrong_with_them() {
+    let document = |notify: Value| json!({"rollouts": [], "notify": notify});
+    let checked = |notify: Value| check(&document(notify));
+    let config = checked(json!([{"name": "hooks", "cluster": "hooks", "path": "/in?key=1"}]));
+    let config = config.map_err(|problems| problems.lines().collect::<Vec<_>>()).unwrap();
+    let [receiver] = config.notify.as_slice() else { panic!("{:?}", config.notify) };
+    assert_eq!((receiver.host(), receiver.timeout.as_millis(), &receiver.events), ("hooks", 5_000, &None));
+    assert_ne!(hash(&config), hash(&check(&document(json!([]))).map_err(|_| ()).unwrap()));
+    let wrong = |notify: Value| checked(notify).unwrap_err().lines().collect::<Vec<_>>();
+    let mut problems = wrong(json!([
+        {"name": "a", "cluster": "c", "path": "/", "events": ["rollback", "explode"], "timeout": "10ms"},
+        {"name": "a", "path": "in", "authority": "a b", "events": []},
+        {"name": "Hooks", "cluster": "c", "path": "/a b", "url": "/"},
+    ]));
+    let expected = [
+        "notify[0].events[1]: found \"explode\", expected one of: start, step, succeed, rollback, abort, pause, resume, retry, alarm, flip, change",
+        "notify[0].timeout: 10ms is not from 100ms to 60s",
+        "notify[1].authority: \"a b\" is not a host name; expected one such as \"models.example.com\"",
+        "notify[1].cluster: missing or empty",
+        "notify[1].events: empty; expected at least one event, or the field left out",
+        "notify[1].name: \"a\" is already the name of notify[0]; expected a unique name",
+        "notify[1].path: \"in\" is not the path of a request; expected one such as \"/hooks/changeover\"",
+        "notify[2].name: \"Hooks\" is not a valid name; expected lower-case letters, digits and -",
+        "notify[2].path: \"/a b\" is not the path of a request; expected one such as \"/hooks/changeover\"",
+        "notify[2].url: unknown field; known here: name, cluster, path, authority, events, timeout",
+    ];
+    problems.sort();
+    assert_eq!(problems, expected);
+    assert_eq!(wrong(json!({})), ["notify: expected a list of receivers"]);
+    let many: Vec<Value> =
+        (0..17).map(|nth| json!({"name": format!("r{nth}"), "cluster": "c", "path": "/"})).collect();
+    assert_eq!(wrong(json!(many)), ["notify: 17 entries are over the limit of 16"]);
+    let beside = json!({"control": {}, "notify": [{"name": "a", "cluster": "c", "path": "/"}]});
+    let problems: Vec<String> = check(&beside).unwrap_err().lines().collect();
+    assert_eq!(problems, ["notify: beside control, where it does nothing; expected it beside rollouts"]);
 }

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::presence::VmId;
+use crate::config::notify::Notify;
 use crate::rollout::event::Event;
 use crate::rollout::ready::Ready;
 use crate::rollout::record::Record;
@@ -62,6 +63,17 @@ pub enum Effect {
     Answer(Answer),
     /// Ask a candidate whether it is ready.
     Ask(Question),
+    /// Post an event to a receiver of notifications.
+    Post(Box<Post>),
+    /// Notifications to a receiver are counted.
+    Notified {
+        /// The receiver's name.
+        receiver: String,
+        /// What became of them.
+        result: &'static str,
+        /// How many.
+        count: u64,
+    },
 }
 
 /// A question to a candidate. Its answer goes to [`Member::hear`](super::member::Member::hear).
@@ -73,6 +85,19 @@ pub struct Question {
     pub ready: Ready,
     /// When it was asked: goes with the answer.
     pub asked: u64,
+}
+
+/// An event to be posted. What becomes of it goes to [`Member::posted`](super::member::Member::posted).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Post {
+    /// Where it goes.
+    pub receiver: Notify,
+    /// The fleet, if the Envoy belongs to one.
+    pub fleet: Option<String>,
+    /// The rollout.
+    pub rollout: String,
+    /// What happened.
+    pub event: Event,
 }
 
 /// The answer to a change: what became of the rollout, and whether all workers follow.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::analysis::window;
 use crate::rollout::phase::Phase;
 use crate::rollout::record::Record;
-use crate::telemetry::series::Gauge;
+use crate::telemetry::series::{Gauge, Release};
 
 /// The gauges of one rollout, by position.
 #[derive(Clone, Debug, Default)]
@@ -29,13 +29,15 @@ pub struct Existing {
     bits: u64,
     /// What identifies the positions: the candidate, stable and the metrics; empty without a judge.
     names: Vec<String>,
+    /// The release that is shown.
+    release: Release,
 }
 
 #[cfg(test)]
 impl Existing {
     /// All of a rollout's.
     pub(super) fn all(record: &Record) -> Self {
-        Self { bits: u64::MAX, names: names(record) }
+        Self { bits: u64::MAX, names: names(record), release: release(record) }
     }
 }
 
@@ -46,7 +48,7 @@ impl Gauges {
     /// Gauges that another VM has set so far.
     #[must_use]
     pub fn taken_over(existing: Existing) -> Self {
-        let kinds = kinds_of(&existing.names);
+        let kinds = kinds_of(&existing.names, &existing.release);
         let value = |position: u32| {
             let exists = existing.bits.checked_shr(position).is_some_and(|bits| bits & 1 == 1);
             if exists { None } else { Some(0) }
@@ -64,8 +66,8 @@ impl Gauges {
     /// Takes a rollout's state over. Returns the gauges that have another value, with it.
     pub fn update(&mut self, record: &Record) -> Vec<(Gauge, u64)> {
         let mut changed = Vec::new();
-        let program = record.fingerprint;
-        if self.program != Some(program) {
+        let (program, release) = (record.fingerprint, release(record));
+        if self.program != Some(program) || self.existing.release != release {
             // Other positions: what is not at the same place any more is over.
             let kinds = kinds(record);
             let over = self.kinds.iter().zip(&self.values).enumerate();
@@ -76,7 +78,8 @@ impl Gauges {
                 _ => Some(0),
             };
             self.values = kinds.iter().enumerate().map(kept).collect();
-            (self.program, self.kinds, self.existing.names) = (Some(program), kinds, names(record));
+            (self.program, self.kinds) = (Some(program), kinds);
+            (self.existing.names, self.existing.release) = (names(record), release);
         }
         self.values.resize(self.kinds.len(), Some(0));
         let threshold = self.kinds.iter().position(|kind| *kind == Gauge::EvidenceThreshold);
@@ -106,8 +109,20 @@ impl Gauges {
 /// The gauges of a rollout, by position.
 fn kinds(record: &Record) -> Vec<Gauge> {
     let program = &record.program;
-    let has_none = program.rules().is_none() && program.steps.is_empty() && program.automation.is_none();
-    if has_none { Vec::new() } else { kinds_of(&names(record)) }
+    if program.rules().is_none() && program.steps.is_empty() && program.automation.is_none() {
+        return Vec::new();
+    }
+    kinds_of(&names(record), &release(record))
+}
+
+fn release(record: &Record) -> Release {
+    let program = &record.program;
+    Release {
+        release: program.release.clone(),
+        attempt: record.run.attempt,
+        stable: program.stable.clone(),
+        candidate: program.candidate.clone().unwrap_or_default(),
+    }
 }
 
 /// What tells the gauges of one program from those of another.
@@ -122,9 +137,10 @@ fn names(record: &Record) -> Vec<String> {
 }
 
 /// The gauges of a rollout whose names these are: a fixed number of them first.
-fn kinds_of(names: &[String]) -> Vec<Gauge> {
+fn kinds_of(names: &[String], release: &Release) -> Vec<Gauge> {
     let mut kinds: Vec<Gauge> = Phase::ALL.map(|phase| Gauge::Phase(phase.label())).into();
     kinds.push(Gauge::Step);
+    kinds.push(Gauge::ReleaseInfo(release.clone()));
     if names == [PEOPLE] {
         kinds.extend([Gauge::Degree, Gauge::Threshold, Gauge::Coverage, Gauge::Agreement]);
     }
@@ -143,6 +159,7 @@ fn values(record: &Record, judge_is_shown: bool) -> Vec<u64> {
     let (program, run) = (&record.program, &record.run);
     let mut values: Vec<u64> = Phase::ALL.map(|phase| u64::from(phase == run.phase)).into();
     values.push(u64::try_from(run.position).unwrap_or(0));
+    values.push(1); // the release
     if program.automation.is_some() {
         values.extend(run.ladder.figures(run.degree(program), run.threshold(program)));
     }

@@ -27,17 +27,23 @@ pub struct Joined {
 impl Joined {
     /// The member that this Envoy is: another VM may have led it before. `seed`: random.
     pub fn new(shared: &mut impl Shared, settings: &Settings, seed: u64, clock: Clock) -> Self {
-        let mut life = Life(seed);
-        shared::update::<Life>(shared, &life_key(), |known| {
-            life = known.unwrap_or(Life(seed));
-            Some(life)
-        });
+        let life = life(shared, seed);
         let mut member = Member::new(life, settings.clone(), seed);
         if let Some(heard) = view(shared).filter(|view| view.life == life && view.heard > 0) {
             member.heard_before(heard.heard, clock);
         }
         Self { member, configured: None, is_stale: false, told: Vec::new() }
     }
+}
+
+/// This Envoy's process. `seed`: random, its name unless it has one.
+pub fn life(shared: &mut impl Shared, seed: u64) -> Life {
+    let mut life = Life(seed);
+    shared::update::<Life>(shared, &life_key(), |known| {
+        life = known.unwrap_or(Life(seed));
+        Some(life)
+    });
+    life
 }
 
 /// Prepares what is shared.

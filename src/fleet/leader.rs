@@ -19,7 +19,8 @@ use super::presence::{self, VmId};
 use super::report::{self, Merged};
 use super::shared::{self, Cached, Shared};
 use super::shelf::{self, Shelf};
-use super::{InUse, commands, decisions, journal, record_key};
+use super::{InUse, commands, decisions, journal, outbox, record_key};
+use crate::config::notify::Notify;
 use crate::rollout::event::Event;
 use crate::rollout::program::Program;
 use crate::rollout::ready::Answer;
@@ -124,6 +125,7 @@ struct Input<'a> {
 #[derive(Clone, Copy)]
 struct Configured<'a> {
     program: &'a Program,
+    receivers: &'a [Notify],
     loaded_at: u64,
 }
 
@@ -143,7 +145,7 @@ impl Leader {
             (self.leads, self.pass) = (false, None);
             return false;
         }
-        self.configure(plans);
+        self.configure(shared, plans);
         if last.vm != vm || !self.knows_all {
             let names = Names::read(shared);
             self.knows_all = names.are_among(|name| self.by_name.contains_key(name), clock.uptime);
@@ -267,12 +269,13 @@ impl Leader {
     }
 
     /// Takes over which rollouts the configurations in use name: several may have the same one, and the newest counts.
-    fn configure(&mut self, plans: &[InUse<'_>]) {
+    fn configure(&mut self, shared: &mut impl Shared, plans: &[InUse<'_>]) {
         let configured: Vec<u64> = plans.iter().map(|plan| plan.loaded_at).collect();
         if configured == self.configured {
             return;
         }
         self.configured = configured;
+        outbox::prepare(shared, plans);
         (self.pass, self.named, self.knows_all) = (None, 0, false);
         let old = std::mem::take(&mut self.led).into_iter();
         let mut old: HashMap<String, Led> = old.map(|led| (led.rollout.name.clone(), led)).collect();
@@ -302,6 +305,11 @@ impl Leader {
         if let Some(led) = self.by_name.get(rollout).and_then(|at| self.led.get_mut(*at)) {
             led.heard = Some(answer);
         }
+    }
+
+    /// Whether this VM acts for all of its Envoy.
+    pub(super) fn leads(&self) -> bool {
+        self.leads
     }
 
     /// What is remembered is from another time: another VM has led meanwhile.
@@ -410,7 +418,8 @@ impl Led {
                 ];
                 let dropped = dropped.into_iter().filter(|(_, count)| *count > 0);
                 callback.effects.extend(dropped.map(|(what, count)| Effect::Dropped { what, count }));
-                happened(shared, &self.rollout, events, &mut callback.effects);
+                let told = (&self.rollout, configured.receivers);
+                happened(shared, told, events, clock, &mut callback.effects);
             }
         } else if was_known {
             return false;
@@ -459,7 +468,8 @@ impl Led {
         record.configured_at = configured.loaded_at;
         record.secret = [rng.u64(1..), rng.u64(..)];
         let record = Cached::create(shared, &key, record, version)?;
-        happened(shared, &self.rollout, events, &mut callback.effects);
+        let told = (&self.rollout, configured.receivers);
+        happened(shared, told, events, clock, &mut callback.effects);
         Some(record)
     }
 
@@ -474,7 +484,11 @@ impl Led {
 fn configured<'a>(plans: &[InUse<'a>], (plan, rollout): (usize, usize)) -> Option<Configured<'a>> {
     let in_use = plans.get(plan)?;
     let rollout = in_use.plan.rollouts().get(rollout)?;
-    Some(Configured { program: &rollout.program, loaded_at: in_use.loaded_at })
+    Some(Configured {
+        program: &rollout.program,
+        receivers: &in_use.plan.receivers,
+        loaded_at: in_use.loaded_at,
+    })
 }
 
 /// Has a record follow a configuration that is newer than its own.
@@ -486,11 +500,12 @@ pub(super) fn configure(record: &mut Record, program: &Program, loaded_at: u64, 
     record.push(program, clock)
 }
 
-/// Keeps what happened for those who ask, and has it logged and counted.
+/// Keeps what happened for those who ask and for those who are told, and has it logged and counted.
 pub(super) fn happened(
     shared: &mut impl Shared,
-    rollout: &Rc<series::Rollout>,
+    (rollout, receivers): (&Rc<series::Rollout>, &[Notify]),
     events: Vec<Event>,
+    clock: Clock,
     effects: &mut Vec<Effect>,
 ) {
     if events.is_empty() {
@@ -498,6 +513,7 @@ pub(super) fn happened(
     }
     let count = journal::add(shared, &rollout.name, &events);
     effects.extend((count > 0).then_some(Effect::Dropped { what: "events", count }));
+    outbox::add(shared, receivers, (&rollout.name, &events), clock.uptime, effects);
     let happened = |event| Effect::Happened { rollout: Rc::clone(rollout), event: Box::new(event) };
     effects.extend(events.into_iter().map(happened));
 }

@@ -6,11 +6,12 @@ use std::rc::Rc;
 use fastrand::Rng;
 
 use super::callback::Callback;
-use super::effect::{self, Effect};
+use super::effect::{self, Effect, Post};
 use super::heads;
 use super::joined::{self, Joined};
 use super::lead::Fitness;
 use super::leader::{self, Leader};
+use super::outbox::{self, Delivery};
 use super::presence::{self, VmId};
 use super::report::{self, Report};
 use super::shared::{Cached, Shared};
@@ -20,6 +21,7 @@ use super::store::known::Made;
 use super::store::member::Settings;
 use super::{InUse, commands, confirm, record_key};
 use crate::analysis::rules::Rules;
+use crate::config::notify::Notify;
 use crate::model::SortedMap;
 use crate::rollout::change::{Change, NotChanged};
 use crate::rollout::command::Command;
@@ -388,6 +390,58 @@ impl Member {
             self.follow_and_confirm(callback);
             self.wake_others(callback, false);
         }
+        if !self.leader.is_busy() {
+            self.post(callback);
+        }
+    }
+
+    /// Has events be posted that are due, where this Envoy leads its fleet or has none.
+    fn post<S: Shared>(&mut self, callback: &mut Callback<'_, S>) {
+        let (plans, now) = (callback.plans, callback.clock.uptime);
+        let receivers = outbox::receivers(plans);
+        if receivers.is_empty() {
+            return;
+        }
+        if let Some(joined) = &mut self.joined {
+            let leads = joined.member.leads();
+            outbox::follow(callback.shared, plans, joined.member.done(), (!leads).then_some(now));
+            if !leads {
+                return;
+            }
+            joined.member.tell_done(outbox::done(callback.shared, plans), callback.clock);
+        }
+        for receiver in receivers {
+            self.post_to(callback, receiver);
+        }
+    }
+
+    fn post_to<S: Shared>(&self, callback: &mut Callback<'_, S>, receiver: &Notify) {
+        let (now, effects) = (callback.clock.uptime, &mut callback.effects);
+        if let Some((rollout, event)) = outbox::take(callback.shared, receiver, now, effects) {
+            let fleet = self.fleet.as_ref().map(|settings| settings.fleet.clone());
+            effects.push(Effect::Post(Box::new(Post { receiver: receiver.clone(), fleet, rollout, event })));
+        }
+    }
+
+    /// What became of a post; the next one to the same receiver follows.
+    pub fn posted(
+        &mut self,
+        shared: &mut impl Shared,
+        plans: &[InUse<'_>],
+        (post, outcome): (&Post, Delivery),
+        clock: Clock,
+        time: &dyn Fn() -> bool,
+    ) -> Vec<Effect> {
+        let mut callback = Callback::new(shared, plans, clock, time);
+        outbox::settle(callback.shared, post, outcome, clock.uptime, &mut callback.effects);
+        if let Some(joined) = &mut self.joined {
+            joined.member.tell_done(outbox::done(callback.shared, plans), clock);
+        }
+        let leads = self.leader.leads() && self.joined.as_ref().is_none_or(|joined| joined.member.leads());
+        let receivers = outbox::receivers(plans);
+        let receiver = receivers.into_iter().find(|receiver| leads && receiver.name == post.receiver.name);
+        receiver.into_iter().for_each(|receiver| self.post_to(&mut callback, receiver));
+        callback.effects
     }
 
     /// Nanoseconds until [`Member::tick`] is wanted again.
@@ -470,7 +524,8 @@ impl Member {
             if cached.store(shared, &key).is_ok() {
                 let record = cached.value;
                 shelf::sweep(shared, &shelved, &record);
-                leader::happened(shared, &rollout, events, effects);
+                let receivers = configured.map_or(&[][..], |in_use| &in_use.plan.receivers);
+                leader::happened(shared, (&rollout, receivers), events, clock, effects);
                 heads::write(shared, &record.head(&change.rollout));
                 let version = heads::note(shared, std::slice::from_ref(&change.rollout));
                 return Ok(Changed { record, version });

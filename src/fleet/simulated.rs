@@ -3,9 +3,10 @@
 use std::rc::Rc;
 
 use super::InUse;
-use super::effect::Effect;
+use super::effect::{Effect, Post};
 use super::member::{Changed, Member, TICK};
 use super::memory::Memory;
+use super::outbox::Delivery;
 use super::shared::Shared;
 use super::store::call::{Answer, Call};
 use super::store::member::Settings;
@@ -140,6 +141,18 @@ impl Vm {
     ) -> Vec<Effect> {
         let in_use = in_use(self.plan.as_ref(), self.loaded_at);
         self.member.await_followers(shared, in_use.as_slice(), change, changed, clock, &|| true)
+    }
+
+    /// What became of a notification.
+    pub fn posted(
+        &mut self,
+        shared: &mut impl Shared,
+        post: &Post,
+        outcome: Delivery,
+        clock: Clock,
+    ) -> Vec<Effect> {
+        let in_use = in_use(self.plan.as_ref(), self.loaded_at);
+        self.member.posted(shared, in_use.as_slice(), (post, outcome), clock, &|| true)
     }
 
     /// Joins a fleet.

@@ -507,7 +507,12 @@ pub(super) fn http_call(cluster: &str, headers: &[u8], body: &[u8], timeout: u32
 
 /// Answers the request of the context that calls are about, in Envoy's name.
 pub(super) fn respond(response: &Response) {
-    reply(response.status.into(), &pairs::write(&response.headers), response.body.as_bytes());
+    respond_with(response.status, &response.headers, response.body.as_bytes());
+}
+
+/// Answers a request with any body.
+pub(super) fn respond_with(status: u16, headers: &[(&'static str, String)], body: &[u8]) {
+    reply(status.into(), &pairs::write(headers), body);
 }
 
 /// The same with headers as [`pairs::write`] writes them.

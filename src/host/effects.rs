@@ -104,6 +104,12 @@ impl Effects {
                     calls::set_context(context);
                 }
             }
+            Effect::Notified { receiver, result, count } => {
+                // Notifications are rare: the metric is looked up for each.
+                let metric = calls::define_metric(Metric::Counter, &series::notifications(&receiver, result));
+                metric.into_iter().for_each(|metric| calls::add(metric, count));
+            }
+            Effect::Post(_) => {} // the VM posts
             Effect::Ask(question) => return self.callouts.ask(question).err(),
         }
         None

@@ -18,6 +18,7 @@ mod log;
 mod memory;
 mod metrics;
 mod notices;
+mod notify;
 mod root;
 mod shadow;
 mod shared;

@@ -83,7 +83,7 @@ impl Root {
             return;
         }
         let status = body.and_then(|_| calls::status(Headers::CalloutResponse));
-        self.vm.answered(token, status);
+        self.vm.answered(self.id, token, status);
     }
 
     /// A call of gRPC has brought a message.

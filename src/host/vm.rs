@@ -16,14 +16,16 @@ use super::loaded::Loaded;
 use super::log;
 use super::metrics::{Registry, Series};
 use super::notices::{self, Notices};
+use super::notify::Posts;
 use super::shadow::Shadows;
 use super::shared::{Kv, agree_on_clock, clock};
 use super::store::Store;
 use super::tasks::Tasks;
 use crate::config::{self, schema::Config};
 use crate::fleet::InUse;
-use crate::fleet::effect::Effect;
+use crate::fleet::effect::{Effect, Post};
 use crate::fleet::member::{Changed, Member};
+use crate::fleet::outbox::Delivery;
 use crate::fleet::presence::VmId;
 use crate::fleet::store::call::Answer;
 use crate::fleet::store::member::Settings;
@@ -120,6 +122,7 @@ pub(super) struct Vm {
     effects: Effects,
     pub(super) drain: Drain,
     pub(super) notices: Notices,
+    posts: Posts,
     store: Store,
     rng: RefCell<Rng>,
     registry: Registry,
@@ -149,6 +152,7 @@ impl Vm {
                 effects: Effects::default(),
                 drain: Drain::default(),
                 notices: Notices::default(),
+                posts: Posts::default(),
                 store: Store::default(),
                 rng: RefCell::new(Rng::with_seed(calls::entropy())),
                 registry: Registry::default(),
@@ -310,6 +314,9 @@ impl Vm {
     /// A root goes, and the answers to its calls with it.
     pub(super) fn left(&self, root: u32) {
         self.store.leave(root).into_iter().for_each(|answer| self.store_answered(root, answer));
+        // Another root posts them again.
+        let posts = self.posts.leave(root).into_iter();
+        posts.for_each(|post| self.posted(root, (post, Delivery::Failed)));
     }
 
     fn store_answered(&self, root: u32, answer: Answer) {
@@ -366,17 +373,30 @@ impl Vm {
     }
 
     /// The answer to a callout of this VM has come, or comes no more.
-    pub(super) fn answered(&self, token: u32, status: Option<u64>) {
-        if let Some((rollout, answer)) = self.effects.answered(token, status) {
+    pub(super) fn answered(&self, root: u32, token: u32, status: Option<u64>) {
+        if let Some(posted) = self.posts.answered(token, status) {
+            self.posted(root, posted);
+        } else if let Some((rollout, answer)) = self.effects.answered(token, status) {
             self.member.borrow_mut().hear(&rollout, answer);
         }
+    }
+
+    /// What became of a notification.
+    fn posted(&self, root: u32, (post, outcome): (Box<Post>, Delivery)) {
+        let (loaded, time) = (self.loaded(), time());
+        let in_use = in_use(&loaded);
+        let done = self.member.borrow_mut().posted(&mut Kv, &in_use, (&post, outcome), clock(), &time);
+        self.do_all(&loaded, root, done, &time);
     }
 
     /// Does what the protocol wants done; what can wait, while there is `time`. Calls are about
     /// `context`, before and afterwards.
     fn do_all(&self, loaded: &[Rc<Loaded>], context: u32, effects: Vec<Effect>, time: &dyn Fn() -> bool) {
         for effect in effects {
-            if let Some((rollout, answer)) = self.effects.perform(context, effect) {
+            if let Effect::Post(post) = effect {
+                let posted = self.posts.send(context, post);
+                posted.into_iter().for_each(|posted| self.posted(context, posted));
+            } else if let Some((rollout, answer)) = self.effects.perform(context, effect) {
                 self.member.borrow_mut().hear(&rollout, answer);
             }
         }

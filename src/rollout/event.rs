@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::phase::Phase;
 use crate::analysis::totals::Totals;
 use crate::model::{Arm, Shares, Unit};
 
@@ -16,6 +17,10 @@ pub struct Event {
     pub release: String,
     /// The run's attempt, from 1.
     pub attempt: u32,
+    /// The run's revision that it has led to.
+    pub revision: u64,
+    /// The phase that it has led to.
+    pub phase: Phase,
     /// What caused it.
     pub actor: Actor,
     /// Who gave the command that caused it, and why; empty for other causes.

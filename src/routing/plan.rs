@@ -14,6 +14,7 @@ use super::matcher::Matcher;
 use super::mirror::{Comparison, Mirror, Mirrored};
 use super::request::{Facts, Request};
 use crate::automation::task;
+use crate::config::notify::Notify;
 use crate::config::schema::{self, Config};
 use crate::config::units::Duration;
 use crate::model::{Assignment, Degree, Draw, Share, Side, Unit, UserHash, header};
@@ -34,6 +35,8 @@ pub struct Plan {
     pub trusts_shadow_header: bool,
     /// Which requests are decisions about tasks, if any are.
     decisions: Option<Decisions>,
+    /// Who is told what happens to its rollouts.
+    pub receivers: Vec<Notify>,
 }
 
 /// One rollout. Its versions are stable first, then the others by name; a version is named by its position.
@@ -191,7 +194,14 @@ impl Plan {
             names.any(|name| Some(name) != first)
         };
         let trusts_shadow_header = rollouts.iter().any(|rollout| rollout.trusts_shadow_header);
-        Self { matcher, rollouts, reads_several_headers, trusts_shadow_header, decisions }
+        Self {
+            matcher,
+            rollouts,
+            reads_several_headers,
+            trusts_shadow_header,
+            decisions,
+            receivers: config.notify.clone(),
+        }
     }
 
     /// The rollouts, in the configuration's order.

@@ -3,6 +3,8 @@
 //! The `stats_tags` of `envoy/stats-tags.yaml` turn them into Prometheus' labels. `;` separates, because it
 //! is in none of the values; a dot would be in some, a build's version for one.
 
+use serde::{Deserialize, Serialize};
+
 use super::figure::About;
 use super::mirrored;
 use super::outcome::{Class, MirrorResult, Outcome};
@@ -148,6 +150,12 @@ pub fn store_errors(reason: &str) -> String {
     format!("changeover_store_errors_total;result={reason}")
 }
 
+/// `changeover_notifications_total`: what became of notifications to a receiver. A counter.
+#[must_use]
+pub fn notifications(receiver: &str, result: &str) -> String {
+    format!("changeover_notifications_total;name={receiver};result={result}")
+}
+
 /// A gauge of a rollout.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Gauge {
@@ -171,6 +179,31 @@ pub enum Gauge {
     Coverage,
     /// `changeover_automation_agreement`: how often people who do not see its answer agree with it, in hundredths of a percent.
     Agreement,
+    /// `changeover_release_info`: 1 for the release and the attempt that the rollout is in.
+    ReleaseInfo(Release),
+}
+
+/// A release of a rollout, as its series names it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Release {
+    /// Its name.
+    pub release: String,
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// The version that is known to be good.
+    pub stable: String,
+    /// The version that is being released; empty without one.
+    pub candidate: String,
+}
+
+impl Release {
+    fn labels(&self) -> String {
+        let Self { release, attempt, stable, candidate } = self;
+        // `;` separates the labels.
+        let release = release.replace(';', "_");
+        let candidate = if candidate.is_empty() { String::new() } else { format!(";candidate={candidate}") };
+        format!(";release={release};attempt={attempt};stable={stable}{candidate}")
+    }
 }
 
 impl Gauge {
@@ -187,6 +220,7 @@ impl Gauge {
             Self::Threshold => ("changeover_automation_threshold", String::new()),
             Self::Coverage => ("changeover_automation_coverage", String::new()),
             Self::Agreement => ("changeover_automation_agreement", String::new()),
+            Self::ReleaseInfo(release) => ("changeover_release_info", release.labels()),
         };
         rollout.own(metric, &own)
     }
@@ -218,5 +252,19 @@ mod tests {
         );
         assert_eq!(owner.weight(), "changeover_weight;rollout=digits;version=svm;pipeline=shop;stage=rank 1");
         assert_eq!(config_hash(3), "changeover_config_hash;worker=3");
+        assert_eq!(notifications("ops", "failed"), "changeover_notifications_total;name=ops;result=failed");
+        let release = |release: &str, candidate: &str| {
+            let (release, candidate) = (release.to_owned(), candidate.to_owned());
+            Gauge::ReleaseInfo(Release { release, attempt: 2, stable: "lr".into(), candidate })
+        };
+        let rollout = Rollout { name: "digits".into(), labels: labels[..1].to_vec() };
+        assert_eq!(
+            release("2026;11.24", "svm").name(&rollout),
+            "changeover_release_info;rollout=digits;release=2026_11.24;attempt=2;stable=lr;candidate=svm;pipeline=shop"
+        );
+        assert_eq!(
+            release("1", "").name(&rollout),
+            "changeover_release_info;rollout=digits;release=1;attempt=2;stable=lr;pipeline=shop"
+        );
     }
 }

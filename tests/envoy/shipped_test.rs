@@ -69,6 +69,9 @@ fn check_takes_every_file() {
             "store/cluster.yaml",
             "store/sds.yaml",
             "prometheus/rules.yaml",
+            "stack/prometheus.yaml",
+            "stack/grafana/datasource.yaml",
+            "stack/grafana/dashboards.yaml",
         ]
         .iter()
         .any(|name| file.ends_with(name));
@@ -150,6 +153,7 @@ fn the_stats_tags_are_the_same_everywhere() {
         "examples/shadow-compare/envoy.yaml",
         "examples/payload-metrics/envoy.yaml",
         "examples/fleet/envoy.yaml",
+        "examples/stack/envoy.yaml",
     ] {
         assert_eq!(tags(file), snippet, "{file}");
     }

@@ -8,6 +8,7 @@ mod release;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
+use super::notify::Notify;
 use super::report::{Path, Problems, Shown};
 use super::schema::{
     BlueGreen, Config, Control, Cookie, HeaderRule, Match, Override, Rollout, SameSite, SessionAffinity,
@@ -34,13 +35,18 @@ const LONGEST_HOST: usize = 253;
 const LONGEST_TTL: u64 = 400 * 24 * 3_600_000;
 
 /// Labels the metrics have themselves, now or by their contract.
-const RESERVED_LABELS: [&str; 23] = [
+const RESERVED_LABELS: [&str; 28] = [
     "route",
     "reason",
     "shown",
     "model",
     "human",
     "rollout",
+    "name",
+    "release",
+    "attempt",
+    "stable",
+    "candidate",
     "version",
     "class",
     "outcome",
@@ -82,6 +88,7 @@ pub fn validate(config: &Config, problems: &mut Problems) {
             );
         }
     }
+    notify(config, &Path::Root.field("notify"), problems);
     let path = Path::Root.field("rollouts");
     let count = config.rollouts.len();
     if count > MOST_ROLLOUTS {
@@ -130,6 +137,57 @@ fn validate_store(store: &Store, beside_control: bool, problems: &mut Problems) 
                 "{stale_after} is too short; expected more than {least}ms, three periods and two seconds"
             ),
         );
+    }
+}
+
+/// Milliseconds that a receiver of notifications may have to answer.
+const TIMEOUTS: std::ops::RangeInclusive<u64> = 100..=60_000;
+
+fn notify(config: &Config, path: &Path<'_>, problems: &mut Problems) {
+    if config.control.is_some() && !config.notify.is_empty() {
+        problems.add(path, "beside control, where it does nothing; expected it beside rollouts");
+    }
+    at_most(config.notify.len(), path, problems);
+    for (index, receiver) in config.notify.iter().enumerate().take(MOST_RULES) {
+        let earlier = config.notify.get(..index).unwrap_or_default();
+        let path = path.index(index);
+        if let Some(first) = earlier.iter().position(|other| other.name == receiver.name) {
+            problems.add(
+                &path.field("name"),
+                format_args!(
+                    "{} is already the name of notify[{first}]; expected a unique name",
+                    Shown(&receiver.name)
+                ),
+            );
+        }
+        validate_receiver(receiver, &path, problems);
+    }
+}
+
+fn validate_receiver(receiver: &Notify, path: &Path<'_>, problems: &mut Problems) {
+    name(&receiver.name, &path.field("name"), problems);
+    cluster(&receiver.cluster, &path.field("cluster"), problems);
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
+    let target = path.field("path");
+    if !receiver.path.starts_with('/') || !receiver.path.bytes().all(is_plain) {
+        problems.add(
+            &target,
+            format_args!(
+                "{} is not the path of a request; expected one such as \"/hooks/changeover\"",
+                Shown(&receiver.path)
+            ),
+        );
+    } else {
+        text(&receiver.path, &target, problems);
+    }
+    if let Some(host) = &receiver.authority {
+        authority(host, &path.field("authority"), problems);
+    }
+    if receiver.events.as_ref().is_some_and(Vec::is_empty) {
+        problems.add(&path.field("events"), "empty; expected at least one event, or the field left out");
+    }
+    if !TIMEOUTS.contains(&receiver.timeout.as_millis()) {
+        problems.add(&path.field("timeout"), format_args!("{} is not from 100ms to 60s", receiver.timeout));
     }
 }
 

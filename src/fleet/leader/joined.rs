@@ -1,6 +1,6 @@
 //! A pass of an Envoy that belongs to a fleet: records come from the store, and what was counted goes there.
 
-use super::{Leader, configured, happened, heads, journal, record_key, shared};
+use super::{Leader, configured, happened, heads, journal, outbox, record_key, shared};
 use crate::fleet::callback::Callback;
 use crate::fleet::effect::Effect;
 use crate::fleet::heads::Closed;
@@ -135,9 +135,12 @@ impl Leader {
         };
         let shared = &mut *callback.shared;
         if !news.is_history {
-            happened(shared, &led.rollout, news.events, &mut callback.effects);
+            let told = (&led.rollout, configured.receivers);
+            happened(shared, told, news.events, callback.clock, &mut callback.effects);
         } else if journal::of(shared, &news.rollout).is_empty() {
             journal::add(shared, &news.rollout, &news.events);
+            let told = (news.rollout.as_str(), news.events.as_slice());
+            outbox::add_lately(shared, configured.receivers, told, callback.clock, &mut callback.effects);
         }
         let head = if is_stale { at_stable(head) } else { head };
         let is_known = heads::read(shared, &head.name).is_some_and(|known| known == head);

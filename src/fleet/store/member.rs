@@ -42,6 +42,8 @@ const MOST_RECORDS: usize = 40;
 const MOST_BYTES: usize = 768 << 10;
 /// Ticks by which two clocks differ that do not count from the same time.
 const OTHER_CLOCK: u64 = 30 * 24 * 3_600;
+/// Notifications that members are told to be done.
+const MOST_DONE: usize = 256;
 /// Ticks of each rollout that a member tells.
 const MOST_TOLD: usize = 60;
 
@@ -125,6 +127,8 @@ pub struct Member {
     configurations_seen: u64,
     next_round: u64,
     round: Option<Round>,
+    /// What is done of notifications, as this Envoy has it.
+    done: Vec<u64>,
     /// What candidates have answered whether they are ready, and what is to be asked once it is written.
     heard_ready: HashMap<String, ready::Answer>,
     asked: Vec<Question>,
@@ -192,6 +196,7 @@ impl Member {
             configurations_seen: 0,
             next_round: 0,
             round: None,
+            done: Vec::new(),
             heard_ready: HashMap::new(),
             asked: Vec::new(),
         }
@@ -286,6 +291,19 @@ impl Member {
     #[must_use]
     pub fn waits(&self, made: &Made) -> bool {
         self.known.get(&made.change.rollout).is_some_and(|known| known.changes.contains(made))
+    }
+
+    /// The marks of notifications that are done, as the leader has last told.
+    #[must_use]
+    pub fn done(&self) -> &[u64] {
+        &self.lead.done
+    }
+
+    /// Has the other members know what is done of notifications: soon, for any of them may be the next to post.
+    pub fn tell_done(&mut self, done: Vec<u64>, clock: Clock) {
+        if self.done != done {
+            (self.done, self.next_round) = (done, clock.uptime);
+        }
     }
 
     /// What was reported here at this tick. Returns what this member finds on its own, where the store is away.
@@ -687,6 +705,7 @@ impl Member {
             beat: self.lead.beat.saturating_add(1),
             floor: self.lead.floor,
             members: std::mem::take(&mut pool.members),
+            done: self.all_done(),
         };
         if !is_held {
             lead.floor = lead.floor.max(pool.known_before);
@@ -701,6 +720,15 @@ impl Member {
             }
         }
         self.round = Some(round);
+    }
+
+    /// What is done of notifications, also by those that have led before.
+    fn all_done(&self) -> Vec<u64> {
+        let before = self.lead.done.iter().copied().filter(|mark| !self.done.contains(mark));
+        let mut done: Vec<u64> = before.chain(self.done.iter().copied()).collect();
+        let surplus = done.len().saturating_sub(MOST_DONE);
+        done.drain(..surplus);
+        done
     }
 
     fn advance(

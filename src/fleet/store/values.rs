@@ -77,6 +77,8 @@ pub struct Lead {
     pub floor: u64,
     /// The members, as the leader sees them.
     pub members: Vec<Seen>,
+    /// The marks of events that receivers of notifications have, or that were given up: no member posts them again.
+    pub done: Vec<u64>,
 }
 
 /// A member as the leader sees it.

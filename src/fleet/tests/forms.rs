@@ -2,6 +2,8 @@
 //! numbers of form, or each would misread what the other has written.
 
 use super::*;
+use crate::config::notify::Notify;
+use crate::fleet::outbox::{self, Delivery};
 use crate::fleet::shared::FORM;
 use crate::fleet::store::values::{Read, Stored};
 use crate::model::UserHash;
@@ -20,7 +22,7 @@ fn eventful() -> Memory {
         "mirror": {"to": "green", "percent": 1},
         "analysis": analysis,
     });
-    let config = configuration(&[
+    let mut config = configuration(&[
         ("r", json!({"steps": [{"set_weight": 50}, {"pause": {}}], "analysis": {"promote_when": {}}})),
         ("users", users),
         (
@@ -29,7 +31,14 @@ fn eventful() -> Memory {
         ),
         ("still", json!({"weights": {"green": 5}})),
     ]);
+    // What it is told first is done, and the rest waits.
+    config.notify = vec![Notify { name: "hooks".into(), ..Notify::default() }];
     let mut fleet = Fleet::new(2, &config);
+    let posted = |effect| if let Effect::Post(post) = effect { Some(post) } else { None };
+    // Nothing has answered when it was posted for the first time.
+    let post = (0..10).find_map(|_| fleet.second().into_iter().find_map(posted)).unwrap();
+    let clock = fleet.clock();
+    fleet.vms[0].posted(&mut fleet.shared, &post, Delivery::Arrived, clock);
     for second in 0..6_u64 {
         for (rollout, requests) in [(0, 40), (1, 3_000), (2, 20)] {
             for nth in 0_u64..requests {
@@ -73,6 +82,9 @@ fn without_sentences(key: &str, value: &[u8]) -> Vec<u8> {
         journal.iter_mut().for_each(|event| event.message.clear());
         return postcard::to_allocvec(&journal).unwrap();
     }
+    if key.starts_with(&shared::key("outbox.")) {
+        return outbox::without_sentences(value);
+    }
     if key.starts_with("/changeover/f/r/") {
         let Read::Whole(mut stored) = Stored::decode(value) else { panic!("{key} is a record") };
         clear(&mut stored.record.run.reason);
@@ -112,6 +124,7 @@ fn the_bytes_of_a_form_do_not_change() {
         "record.",
         "head.",
         "journal.",
+        "outbox.",
         "gauges.",
         "users.",
     ] {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::fleet::gauges::{Existing, Gauges};
+use crate::telemetry::series::Release;
 
 /// What is shown of a rollout: gauges that are not 0.
 pub(super) fn shown(fleet: &Fleet, rollout: &str) -> HashMap<Gauge, u64> {
@@ -28,7 +29,14 @@ fn a_gauge_exists_from_when_it_is_first_not_0() {
         names.sort();
         names
     };
-    assert_eq!(names(&fleet), ["Phase(\"paused\")", "Step"]);
+    let release = |attempt: u32| {
+        let (release, stable, candidate) = ("1".into(), "blue".into(), "green".into());
+        Gauge::ReleaseInfo(Release { release, attempt, stable, candidate })
+    };
+    assert_eq!(
+        names(&fleet),
+        ["Phase(\"paused\")".to_owned(), format!("{:?}", release(1)), "Step".to_owned()]
+    );
     for _ in 0..3 {
         (0..5).for_each(|_| fleet.request(1, Side::Candidate, true));
         (0..5).for_each(|_| fleet.request(1, Side::Stable, false));
@@ -42,6 +50,27 @@ fn a_gauge_exists_from_when_it_is_first_not_0() {
     fleet.second();
     assert_eq!(fleet.gauges[&("r".to_owned(), Gauge::Phase("paused"))], 0);
     assert_eq!(shown(&fleet, "r"), expected(&fleet, "r"));
+    fleet.command(1, Command::Retry).unwrap();
+    fleet.second();
+    let attempts = [1, 2].map(|attempt| fleet.gauges[&("r".to_owned(), release(attempt))]);
+    assert_eq!(attempts, [0, 1], "one release is shown, in its latest attempt");
+    assert_eq!(shown(&fleet, "r"), expected(&fleet, "r"));
+}
+
+#[test]
+fn another_leader_takes_back_the_release_that_the_one_before_has_shown() {
+    let mut fleet = Fleet::new(3, &configuration(&[("r", waiting())]));
+    fleet.vms.remove(0);
+    fleet.command(0, Command::Abort).unwrap();
+    fleet.command(0, Command::Retry).unwrap();
+    (0..5).for_each(|_| drop(fleet.second()));
+    let infos = fleet.gauges.iter().filter_map(|((_, gauge), value)| match gauge {
+        Gauge::ReleaseInfo(release) => Some((release.attempt, *value)),
+        _ => None,
+    });
+    let mut infos: Vec<(u32, u64)> = infos.collect();
+    infos.sort_unstable();
+    assert_eq!(infos, [(1, 0), (2, 1)]);
 }
 
 #[test]
@@ -74,7 +103,7 @@ fn gauges_of_other_labels_and_metrics_go_to_0() {
         });
         own.collect()
     };
-    assert!(of(0).len() == 4 && of(0).values().all(|value| *value == 0), "{effects:?}");
+    assert!(of(0).len() == 5 && of(0).values().all(|value| *value == 0), "{effects:?}");
     let fresh = Gauges::default().update(&fleet.record("r")).into_iter();
     assert_eq!(of(1), fresh.filter(|(_, value)| *value > 0).collect());
 }

@@ -26,6 +26,7 @@ mod forms;
 mod gauges;
 mod joined;
 mod lead;
+mod notify;
 mod races;
 mod ready;
 mod slow;
@@ -46,9 +47,11 @@ fn configuration(rollouts: &[(&str, Value)]) -> Config {
         rollout
     };
     let rollouts: Vec<Value> = rollouts.iter().map(rollout).collect();
-    config::check(&json!({"rollouts": rollouts}))
-        .map_err(|problems| problems.lines().collect::<Vec<_>>())
-        .unwrap()
+    checked(&json!({"rollouts": rollouts}))
+}
+
+fn checked(document: &Value) -> Config {
+    config::check(document).map_err(|problems| problems.lines().collect::<Vec<_>>()).unwrap()
 }
 
 /// A rollout that is judged and waits for a person at half of the requests.

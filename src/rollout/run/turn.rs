@@ -225,6 +225,8 @@ impl<'a> Turn<'a> {
             time: self.now.time,
             release: self.program.release.clone(),
             attempt: self.run.attempt,
+            revision: self.run.revision,
+            phase: self.run.phase,
             actor,
             origin: Origin::default(),
             action,
@@ -248,6 +250,7 @@ impl<'a> Turn<'a> {
         self.put_in_force();
         if let Some(last) = self.events.last_mut() {
             last.to = self.program.shares(&self.run.in_force);
+            last.phase = self.run.phase;
         }
     }
 

@@ -106,6 +106,11 @@ impl Envoy {
         answer["listener_statuses"].as_array()?.iter().map(listener).collect()
     }
 
+    /// Where the admin interface listens.
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        self.admin.expect("a ready Envoy")
+    }
+
     /// Where the shipped listener listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address_of("models")

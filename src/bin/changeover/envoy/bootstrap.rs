@@ -45,6 +45,16 @@ fn known_clusters(
             }
         }
     }
+    let receivers = configs.iter().flat_map(|config| &config.notify);
+    for receiver in receivers.filter(|receiver| !clusters.contains(receiver.cluster.as_str())) {
+        findings.error(
+            bootstrap,
+            format_args!(
+                "there is no cluster {:?}, to which notifications {:?} are posted; known here: {clusters:?}",
+                receiver.cluster, receiver.name
+            ),
+        );
+    }
     for (cluster, rollout, version) in missing {
         findings.error(
             bootstrap,
@@ -94,11 +104,14 @@ fn labels(bootstrap: &Node<'_>, configs: &[&Config], findings: &mut Findings) {
             wanted.extend(["route", "reason", "result", "shown", "model", "human", "phase"]);
         }
         if rollout.analysis.is_some() {
-            wanted.extend(["metric", "phase"]);
+            wanted.insert("metric");
         }
-        if rollout.steps.is_some() {
-            wanted.insert("phase");
+        if rollout.analysis.is_some() || rollout.steps.is_some() {
+            wanted.extend(["attempt", "candidate", "phase", "release", "stable"]);
         }
+    }
+    if configs.iter().any(|config| !config.notify.is_empty()) {
+        wanted.extend(["name", "result"]);
     }
     let tags = bootstrap.field("stats_config").map(|stats| stats.list("stats_tags")).unwrap_or_default();
     let has = |label: &&str| {
@@ -136,7 +149,9 @@ mod tests {
         assert!(tags.len() < TAGS.len(), "{label} has no rule in the snippet");
         let rollout =
             "name: a, release: '1', versions: {b: {cluster: b}, g: {cluster: g}}, stable: b, candidate: g";
-        let config = yaml::read(&format!("rollouts: [{{{rollout}, {fields}}}]")).expect("YAML").remove(0);
+        let (fields, beside) = fields.split_once(" beside ").unwrap_or((fields, ""));
+        let text = format!("{{rollouts: [{{{rollout}, {fields}}}]{beside}}}");
+        let config = yaml::read(&text).expect("YAML").remove(0);
         let config = config::check(&config).unwrap_or_else(|problems| {
             panic!("{fields}: {:?}", problems.lines().collect::<Vec<_>>());
         });
@@ -166,9 +181,25 @@ mod tests {
                 vec!["field", "kind", "label", "result"],
             ),
             ("analysis: {}, weights: {g: 5}", vec!["metric", "phase"]),
+            ("weights: {g: 5} beside , notify: [{name: ops, cluster: ops, path: /}]", vec!["name", "result"]),
         ];
         // All other rules of the snippet are always needed.
-        let others = ["field", "kind", "label", "metric", "phase", "pipeline", "result", "shadow", "stage"];
+        let others = [
+            "attempt",
+            "candidate",
+            "field",
+            "kind",
+            "label",
+            "metric",
+            "name",
+            "phase",
+            "pipeline",
+            "release",
+            "result",
+            "shadow",
+            "stable",
+            "stage",
+        ];
         for (fields, own) in rows {
             let rules = TAGS.lines().filter_map(|line| line.split_once("{tag_name: ")?.1.split_once(','));
             for (label, _) in rules {
@@ -176,7 +207,10 @@ mod tests {
                     "f: stats_config.stats_tags lacks {label}: those labels would stay part of the metrics' names; copy \
                      them from envoy/stats-tags.yaml"
                 );
-                let is_wanted = own.contains(&label) || !others.contains(&label);
+                // What shows a phase shows its release as well.
+                let is_release = ["attempt", "candidate", "release", "stable"].contains(&label);
+                let is_wanted =
+                    own.contains(&if is_release { "phase" } else { label }) || !others.contains(&label);
                 let expected = if is_wanted { vec![told] } else { vec![] };
                 assert_eq!(without(label, fields), expected, "{label}, {fields}");
             }

@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+"""Takes Changeover's notifications and posts each on in the form that another service takes.
+
+    relay.py --to slack https://hooks.slack.com/services/…
+    relay.py --to teams https://….webhook.office.com/…
+    relay.py --to github https://api.github.com/repos/OWNER/REPOSITORY/dispatches --token-file FILE
+
+Envoy's cluster of `notify` leads to `--port`. A notification is answered 204 once the other service has taken it; what that
+answers otherwise is passed on, so that Changeover tries again, or gives up what can never be taken. Python 3.10, no packages.
+"""
+import argparse
+import collections
+import http.server
+import json
+import pathlib
+import threading
+import urllib.error
+import urllib.request
+
+LARGEST_BODY = 1 << 20
+REMEMBERED = 1_000
+
+
+def lines(event):
+    """The sentences of a notification: what happened, by whom, the shares, what was counted, what can be done."""
+    data = event["data"]
+    said = [data["message"]]
+    if data.get("reason"):
+        said.append(f"reason: {data['reason']}" + (f" ({data['token']})" if data.get("token") else ""))
+    shares = [", ".join(f"{name} {share} %" for name, share in sorted(data[side].items())) for side in ("from", "to")]
+    if shares[0] != shares[1]:
+        said.append(f"shares: {shares[0]} → {shares[1]}")
+    for label, commands in (("to go on", data["go_on"]), ("to go back", data["go_back"])):
+        if commands:
+            said.append(f"{label}: " + " or ".join(f"`{command}`" for command in commands))
+    return said
+
+
+def title(event):
+    return f"{event['subject']} {event['data']['release']}: {event['data']['action']}"
+
+
+def escaped(text):
+    """Slack's three control characters: a name or a reason can mention nobody."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def slack(event):
+    """Slack's incoming webhook: https://api.slack.com/messaging/webhooks."""
+    return {"text": escaped("\n".join([f"*{title(event)}*", *lines(event)]))}
+
+
+def teams(event):
+    """Teams' incoming webhook, of a workflow: an adaptive card."""
+    block = {"type": "TextBlock", "wrap": True}
+    texts = [{**block, "text": title(event), "weight": "Bolder"}, *({**block, "text": line} for line in lines(event))]
+    card = {"type": "AdaptiveCard", "version": "1.4", "$schema": "http://adaptivecards.io/schemas/adaptive-card.json", "body": texts}
+    return {"type": "message", "attachments": [{"contentType": "application/vnd.microsoft.card.adaptive", "content": card}]}
+
+
+def github(event):
+    """A workflow `on: {repository_dispatch: {types: [changeover.rollout.rollback]}}`: a job of CI, or one that trains again."""
+    return {"event_type": event["type"], "client_payload": {"event": event}}
+
+
+FORMS = {"slack": slack, "teams": teams, "github": github}
+
+
+def post(url, document, token=None):
+    """Posts, and returns the status; 502 where there is no answer."""
+    headers = {"content-type": "application/json", "user-agent": "changeover-relay"}
+    if token:
+        headers["authorization"] = f"Bearer {token}"
+    request = urllib.request.Request(url, json.dumps(document).encode(), headers)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 502
+
+
+class Seen:
+    """The newest ids: a notification whose answer was lost comes again."""
+
+    def __init__(self):
+        self.ids = collections.OrderedDict()
+        self.lock = threading.Lock()
+
+    def __contains__(self, event):
+        with self.lock:
+            return (event["source"], event["id"]) in self.ids
+
+    def add(self, event):
+        with self.lock:
+            self.ids[event["source"], event["id"]] = True
+            while len(self.ids) > REMEMBERED:
+                self.ids.popitem(last=False)
+
+
+def handler(form, send):
+    seen = Seen()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            try:
+                length = min(int(self.headers.get("content-length", "0")), LARGEST_BODY)
+                event = json.loads(self.rfile.read(length))
+                document = form(event)
+                is_known = event in seen
+            except (KeyError, TypeError, ValueError, AttributeError):
+                return self.answer(400)
+            if is_known:
+                return self.answer(204)
+            status = send(document)
+            if status < 300:
+                seen.add(event)
+            return self.answer(204 if status < 300 else status)
+
+        def answer(self, status):
+            self.send_response(status)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    return Handler
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("url")
+    parser.add_argument("--to", choices=FORMS, required=True)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8090)
+    parser.add_argument("--token-file", type=pathlib.Path, help="a file with a bearer token, as GitHub wants one")
+    options = parser.parse_args()
+    token = options.token_file.read_text().strip() if options.token_file else None
+    serve = handler(FORMS[options.to], lambda document: post(options.url, document, token))
+    http.server.ThreadingHTTPServer((options.host, options.port), serve).serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""The relay, between a notification as Changeover writes it and a service that takes it."""
+
+import copy
+import http.server
+import json
+import pathlib
+import sys
+import threading
+import unittest
+import urllib.error
+import urllib.request
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+import relay  # noqa: E402
+
+EVENT = json.loads((pathlib.Path(__file__).parent / "rollback.json").read_text())
+
+
+def serve(handler):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server, f"http://127.0.0.1:{server.server_port}/"
+
+
+def post(url, body):
+    request = urllib.request.Request(url, body, {"content-type": "application/cloudevents+json"})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+class Forms(unittest.TestCase):
+    def test_every_form_has_the_sentence_the_shares_and_the_commands(self):
+        for name in ("slack", "teams"):
+            text = json.dumps(relay.FORMS[name](EVENT), ensure_ascii=False)
+            for part in (
+                "digits 2026-11-24.1: rollback", "green is worse than blue", "blue 75 %, green 25 % → blue 100 %",
+                "to go on: `changeover retry digits`",
+            ):
+                with self.subTest(form=name, part=part):
+                    self.assertIn(part.replace(">", "&gt;") if name == "slack" else part, text)
+            self.assertNotIn("to go back", text)
+
+    def test_a_form_is_what_the_service_takes(self):
+        self.assertEqual(list(relay.slack(EVENT)), ["text"])
+        card = relay.teams(EVENT)["attachments"][0]
+        self.assertEqual(card["contentType"], "application/vnd.microsoft.card.adaptive")
+        self.assertTrue(all(block["type"] == "TextBlock" for block in card["content"]["body"]))
+        dispatch = relay.github(EVENT)
+        self.assertEqual((dispatch["event_type"], dispatch["client_payload"]["event"]), ("changeover.rollout.rollback", EVENT))
+
+    def test_no_reason_mentions_a_channel(self):
+        event = copy.deepcopy(EVENT)
+        event["data"]["reason"] = "<!channel> & <@U1>"
+        self.assertIn("&lt;!channel&gt; &amp; &lt;@U1&gt;", relay.slack(event)["text"])
+
+
+class Relay(unittest.TestCase):
+    def setUp(self):
+        self.status, self.taken = 200, []
+        test = self
+
+        class Service(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                test.taken.append((body, self.headers.get("authorization")))
+                self.send_response(test.status)
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        self.service, service = serve(Service)
+        self.relay, self.url = serve(relay.handler(relay.slack, lambda document: relay.post(service, document, "secret")))
+        for server in (self.service, self.relay):
+            self.addCleanup(server.server_close)
+            self.addCleanup(server.shutdown)
+
+    def test_a_notification_is_posted_on_once(self):
+        body = json.dumps(EVENT).encode()
+        self.assertEqual([post(self.url, body), post(self.url, body)], [204, 204])
+        self.assertEqual(self.taken, [(relay.slack(EVENT), "Bearer secret")])
+
+    def test_what_the_service_answers_is_passed_on_and_the_notification_taken_when_it_comes_again(self):
+        body = json.dumps(EVENT).encode()
+        for self.status in (503, 404):
+            self.assertEqual(post(self.url, body), self.status)
+        self.status = 200
+        self.assertEqual(post(self.url, body), 204)
+        self.assertEqual(len(self.taken), 3)
+
+    def test_a_service_that_is_not_there_is_a_bad_gateway(self):
+        self.service.shutdown()
+        self.service.server_close()
+        self.assertEqual(post(self.url, json.dumps(EVENT).encode()), 502)
+
+    def test_what_is_no_notification_is_refused(self):
+        for body in (b"", b"[]", b"7", b"{}", b"\xff", b'{"subject": 1, "data": []}'):
+            self.assertEqual(post(self.url, body), 400, body)
+        self.assertEqual(self.taken, [])
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,80 @@
+//! Who is told what happens to rollouts.
+
+#[cfg(not(target_arch = "wasm32"))]
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::units::Duration;
+
+/// Milliseconds that a receiver has to answer, unless another time is given.
+const TIMEOUT: u64 = 5_000;
+
+/// A receiver of notifications. What happens is posted to it as a CloudEvent in JSON.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["name", "cluster", "path"])))]
+pub struct Notify {
+    /// Unique name: the label of its metrics. Lower-case letters, digits and `-`, at most 63.
+    pub name: String,
+    /// The Envoy cluster of the receiver.
+    pub cluster: String,
+    /// The path to post to, with its query.
+    pub path: String,
+    /// The host name to post to. Absent: the cluster's name.
+    pub authority: Option<String>,
+    /// What is posted, whatever caused it. Absent: everything that a rollout does by itself, and that it waits for a promotion.
+    pub events: Option<Vec<Occasion>>,
+    /// The time that the receiver has to answer, from 100ms to 60s.
+    pub timeout: Duration,
+}
+
+impl Default for Notify {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            cluster: String::new(),
+            path: String::new(),
+            authority: None,
+            events: None,
+            timeout: Duration::from_millis(TIMEOUT),
+        }
+    }
+}
+
+impl Notify {
+    /// The host name to post to.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.authority.as_deref().unwrap_or(&self.cluster)
+    }
+}
+
+/// What can happen to a rollout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+pub enum Occasion {
+    /// A run began.
+    Start,
+    /// A step began.
+    Step,
+    /// The last step, or the watch after a flip, has ended.
+    Succeed,
+    /// The judge rolled the candidate back.
+    Rollback,
+    /// A command rolled the candidate back.
+    Abort,
+    /// The run waits for a command: it was paused, or its step waits for a promotion.
+    Pause,
+    /// It continues.
+    Resume,
+    /// Another attempt began.
+    Retry,
+    /// Something needs attention; nothing was changed.
+    Alarm,
+    /// All traffic moved from one side to the other.
+    Flip,
+    /// A configuration push, or weights set by command, changed the run.
+    Change,
+}

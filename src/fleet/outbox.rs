@@ -1,0 +1,352 @@
+//! What is to be posted to receivers of notifications, until they have it.
+//!
+//! Each receiver has an outbox in what the VMs share, so that it outlives the VM that posts. Its events are posted one after
+//! the other, in the order they happened: the next one leaves when the one before has arrived, or was given up. In a fleet
+//! every Envoy keeps them, the one that leads posts them, and tells the others what is done.
+
+use serde::{Deserialize, Serialize};
+use siphasher::sip::SipHasher24;
+
+use super::InUse;
+use super::effect::{Effect, Post};
+use super::shared::{self, Shared};
+use crate::config::notify::{Notify, Occasion};
+use crate::rollout::event::{Action, Actor, Event};
+use crate::rollout::phase::Phase;
+use crate::rollout::record::Clock;
+
+/// Events that wait for one receiver.
+const MOST: usize = 256;
+/// Events that are remembered as done, of one receiver.
+const MOST_DONE: usize = 128;
+/// Nanoseconds for which an event is posted again and again.
+const EXPIRES: u64 = 3_600_000_000_000;
+/// Nanoseconds to the second attempt; doubled with every further one.
+const BACKOFF: u64 = 1_000_000_000;
+/// Nanoseconds between two attempts at most.
+const LONGEST_BACKOFF: u64 = 30_000_000_000;
+/// Nanoseconds behind the timeout after which an answer is not waited for any more: the VM that waited may be gone.
+const GRACE: u64 = 2_000_000_000;
+/// Milliseconds for which an event is told by an Envoy that joins the fleet.
+const LATELY: u64 = 60_000;
+/// Nanoseconds that an event waits at most, whatever is written: a timeout and its grace.
+const LONGEST_WAIT: u64 = 62_000_000_000;
+
+/// What waits for one receiver.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Outbox {
+    /// Oldest first.
+    waiting: Vec<Waiting>,
+    /// How often the first one was posted in vain.
+    failures: u32,
+    /// It is not posted before this, by the clock that all VMs share: it is on its way, or has just failed.
+    not_before: u64,
+    is_on_its_way: bool,
+    /// The marks of what has arrived or was given up, the newest last.
+    done: Vec<u64>,
+}
+
+/// An event that waits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Waiting {
+    rollout: String,
+    event: Event,
+    /// Since when, by the clock that all VMs share.
+    since: u64,
+}
+
+/// What became of a post.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The receiver has it.
+    Arrived,
+    /// The receiver does not want this one, now or later.
+    Refused,
+    /// It is posted again.
+    Failed,
+}
+
+impl Delivery {
+    /// What an answer with this status means; `None`: there was no answer.
+    #[must_use]
+    pub fn of(status: Option<u64>) -> Self {
+        match status {
+            Some(200..=299) => Self::Arrived,
+            // What is wrong with the event stays wrong. Other statuses, such as 401 and 404, are about the receiver.
+            Some(400 | 410 | 413 | 415 | 422) => Self::Refused,
+            _ => Self::Failed,
+        }
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Arrived => "delivered",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// The receivers of all configurations in use: of several with one name, that of the newest.
+pub(super) fn receivers<'a>(plans: &[InUse<'a>]) -> Vec<&'a Notify> {
+    let mut newest: Vec<(u64, &Notify)> = Vec::new();
+    for in_use in plans {
+        for receiver in &in_use.plan.receivers {
+            match newest.iter_mut().find(|(_, known)| known.name == receiver.name) {
+                Some(known) if known.0 < in_use.loaded_at => *known = (in_use.loaded_at, receiver),
+                Some(_) => {}
+                None => newest.push((in_use.loaded_at, receiver)),
+            }
+        }
+    }
+    newest.into_iter().map(|(_, receiver)| receiver).collect()
+}
+
+/// Prepares what is shared.
+pub(super) fn prepare(shared: &mut impl Shared, plans: &[InUse<'_>]) {
+    receivers(plans).into_iter().for_each(|receiver| shared::prepare(shared, &key(&receiver.name)));
+}
+
+/// Has events of a rollout be posted to the receivers that want them.
+pub(super) fn add(
+    shared: &mut impl Shared,
+    receivers: &[Notify],
+    (rollout, events): (&str, &[Event]),
+    now: u64,
+    effects: &mut Vec<Effect>,
+) {
+    for receiver in receivers {
+        let new = events.iter().filter(|event| wants(receiver, event));
+        let new: Vec<&Event> = new.collect();
+        if new.is_empty() {
+            continue;
+        }
+        let mut dropped = 0;
+        change(shared, &receiver.name, &mut |outbox| {
+            let mut outbox = outbox.unwrap_or_default();
+            for event in &new {
+                let waiting = Waiting { rollout: rollout.to_owned(), event: (*event).clone(), since: now };
+                let mark = waiting.mark(&receiver.name);
+                let is_known = |known: &Waiting| known.mark(&receiver.name) == mark;
+                if !outbox.done.contains(&mark) && !outbox.waiting.iter().any(is_known) {
+                    outbox.waiting.push(waiting);
+                }
+            }
+            let first = usize::from(outbox.is_on_its_way);
+            dropped = outbox.waiting.len().saturating_sub(MOST);
+            outbox.waiting.drain(first..first.saturating_add(dropped));
+            Some(outbox)
+        });
+        gave_up(receiver, "dropped", dropped as u64, effects);
+    }
+}
+
+/// The same of what has happened lately, before this Envoy has heard of it: the fleet has just begun, or all of it has been
+/// away.
+pub(super) fn add_lately(
+    shared: &mut impl Shared,
+    receivers: &[Notify],
+    (rollout, events): (&str, &[Event]),
+    clock: Clock,
+    effects: &mut Vec<Effect>,
+) {
+    let is_late = |event: &&Event| event.time.saturating_add(LATELY) < clock.time;
+    let lately = events.get(events.iter().take_while(is_late).count()..).unwrap_or_default();
+    add(shared, receivers, (rollout, lately), clock.uptime, effects);
+}
+
+/// Takes the event that is due for a receiver, as the VM that is to post it.
+pub(super) fn take(
+    shared: &mut impl Shared,
+    receiver: &Notify,
+    now: u64,
+    effects: &mut Vec<Effect>,
+) -> Option<(String, Event)> {
+    if !read(shared, receiver)?.is_due(now) {
+        return None;
+    }
+    let (mut expired, mut taken) = (0, None);
+    let is_written = change(shared, &receiver.name, &mut |outbox| {
+        let mut outbox = outbox?;
+        (expired, taken) = (0, None);
+        if !outbox.is_due(now) {
+            return None;
+        }
+        expired = outbox.expire(&receiver.name, now);
+        if let Some(Waiting { rollout, event, .. }) = outbox.waiting.first() {
+            taken = Some((rollout.clone(), event.clone()));
+            let timeout = receiver.timeout.as_millis().saturating_mul(1_000_000);
+            outbox.is_on_its_way = true;
+            outbox.not_before = now.saturating_add(timeout).saturating_add(GRACE);
+        }
+        Some(outbox)
+    });
+    if !is_written {
+        return None;
+    }
+    gave_up(receiver, "expired", expired, effects);
+    taken
+}
+
+/// Notes what became of a post. Nothing, if another VM has done so already.
+pub(super) fn settle(
+    shared: &mut impl Shared,
+    post: &Post,
+    outcome: Delivery,
+    now: u64,
+    effects: &mut Vec<Effect>,
+) {
+    let name = &post.receiver.name;
+    let mark = mark(name, &post.rollout, &post.event);
+    change(shared, name, &mut |outbox| {
+        let mut outbox = outbox?;
+        if outbox.waiting.first().is_none_or(|first| first.mark(name) != mark) {
+            return None;
+        }
+        outbox.is_on_its_way = false;
+        if outcome == Delivery::Failed {
+            outbox.failures = outbox.failures.saturating_add(1);
+            outbox.not_before = now.saturating_add(backoff(outbox.failures, mark));
+        } else {
+            outbox.finish(name, &[mark]);
+        }
+        Some(outbox)
+    });
+    effects.push(Effect::Notified { receiver: name.clone(), result: outcome.label(), count: 1 });
+}
+
+/// What is done of all receivers, for the fleet.
+pub(super) fn done(shared: &impl Shared, plans: &[InUse<'_>]) -> Vec<u64> {
+    let outboxes = receivers(plans).into_iter().filter_map(|receiver| read(shared, receiver));
+    outboxes.flat_map(|outbox| outbox.done).collect()
+}
+
+/// Leaves out what an Envoy that leads the fleet has done, and what is too old where another one leads, which counts it.
+pub(super) fn follow(shared: &mut impl Shared, plans: &[InUse<'_>], done: &[u64], old: Option<u64>) {
+    for receiver in receivers(plans) {
+        let is_old = |waiting: &Waiting| old.is_some_and(|now| waiting.is_old(now));
+        let is_over = |waiting: &Waiting| done.contains(&waiting.mark(&receiver.name)) || is_old(waiting);
+        if !read(shared, receiver).is_some_and(|outbox| outbox.waiting.iter().any(is_over)) {
+            continue;
+        }
+        change(shared, &receiver.name, &mut |outbox| {
+            let mut outbox = outbox?;
+            let over = outbox.waiting.iter().filter(|waiting| is_over(waiting));
+            let over: Vec<u64> = over.map(|waiting| waiting.mark(&receiver.name)).collect();
+            outbox.finish(&receiver.name, &over);
+            Some(outbox)
+        });
+    }
+}
+
+/// Changes an outbox until no other VM has changed it meanwhile. Returns whether it is as wanted.
+#[inline(never)] // in the module once
+fn change(
+    shared: &mut impl Shared,
+    receiver: &str,
+    change: &mut dyn FnMut(Option<Outbox>) -> Option<Outbox>,
+) -> bool {
+    shared::update(shared, &key(receiver), change)
+}
+
+#[inline(never)] // in the module once
+fn read(shared: &impl Shared, receiver: &Notify) -> Option<Outbox> {
+    shared::read(shared, &key(&receiver.name))
+}
+
+fn gave_up(receiver: &Notify, result: &'static str, count: u64, effects: &mut Vec<Effect>) {
+    if count > 0 {
+        effects.push(Effect::Notified { receiver: receiver.name.clone(), result, count });
+    }
+}
+
+impl Outbox {
+    fn is_due(&self, now: u64) -> bool {
+        let wait = self.not_before.saturating_sub(now);
+        !self.waiting.is_empty() && (wait == 0 || wait > LONGEST_WAIT)
+    }
+
+    /// Leaves out what has waited for too long. Returns how many that were.
+    fn expire(&mut self, receiver: &str, now: u64) -> u64 {
+        let old = self.waiting.iter().filter(|waiting| waiting.is_old(now));
+        let old: Vec<u64> = old.map(|waiting| waiting.mark(receiver)).collect();
+        self.finish(receiver, &old);
+        old.len() as u64
+    }
+
+    /// These have arrived, or were given up.
+    fn finish(&mut self, receiver: &str, marks: &[u64]) {
+        let first = |outbox: &Self| outbox.waiting.first().map(|waiting| waiting.mark(receiver));
+        let before = first(self);
+        self.waiting.retain(|waiting| !marks.contains(&waiting.mark(receiver)));
+        if first(self) != before {
+            (self.failures, self.not_before, self.is_on_its_way) = (0, 0, false);
+        }
+        self.done.extend(marks);
+        let surplus = self.done.len().saturating_sub(MOST_DONE);
+        self.done.drain(..surplus);
+    }
+}
+
+impl Waiting {
+    fn mark(&self, receiver: &str) -> u64 {
+        mark(receiver, &self.rollout, &self.event)
+    }
+
+    fn is_old(&self, now: u64) -> bool {
+        now.saturating_sub(self.since) > EXPIRES
+    }
+}
+
+/// Identifies an event that a receiver is told: the same in all Envoys of a fleet.
+fn mark(receiver: &str, rollout: &str, event: &Event) -> u64 {
+    let id = (receiver, rollout, &event.release, event.attempt, event.revision);
+    SipHasher24::new().hash(&postcard::to_allocvec(&id).unwrap_or_default())
+}
+
+/// Nanoseconds to the next attempt after so many in vain; up to an eighth less, so that receivers which many Envoys share
+/// are not called by all at once.
+fn backoff(failures: u32, mark: u64) -> u64 {
+    let doubled = BACKOFF.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(LONGEST_BACKOFF);
+    let part = doubled / 8;
+    doubled.saturating_sub(mark.wrapping_add(failures.into()).checked_rem(part).unwrap_or(0))
+}
+
+/// Whether a receiver is told of an event.
+fn wants(receiver: &Notify, event: &Event) -> bool {
+    let waits = event.action == Action::Step && event.phase == Phase::Paused;
+    match &receiver.events {
+        None => event.actor == Actor::Auto || waits,
+        Some(occasions) => {
+            occasions.contains(&occasion(event.action)) || waits && occasions.contains(&Occasion::Pause)
+        }
+    }
+}
+
+fn occasion(action: Action) -> Occasion {
+    match action {
+        Action::Start => Occasion::Start,
+        Action::Step => Occasion::Step,
+        Action::Succeed => Occasion::Succeed,
+        Action::Rollback => Occasion::Rollback,
+        Action::Abort => Occasion::Abort,
+        Action::Pause => Occasion::Pause,
+        Action::Resume => Occasion::Resume,
+        Action::Retry => Occasion::Retry,
+        Action::Alarm => Occasion::Alarm,
+        Action::Flip => Occasion::Flip,
+        Action::Change => Occasion::Change,
+    }
+}
+
+fn key(receiver: &str) -> String {
+    shared::key(&format!("outbox.{receiver}"))
+}
+
+/// An outbox as it is written, without sentences.
+#[cfg(test)]
+pub(super) fn without_sentences(value: &[u8]) -> Vec<u8> {
+    let mut outbox: Outbox = postcard::from_bytes(value).unwrap();
+    outbox.waiting.iter_mut().for_each(|waiting| waiting.event.message.clear());
+    postcard::to_allocvec(&outbox).unwrap()
+}

@@ -1,0 +1,335 @@
+//! Receivers of notifications that are away or hang, and VMs and Envoys that go while they post.
+
+use super::*;
+use crate::fleet::effect::Post;
+use crate::fleet::outbox::Delivery;
+use crate::fleet::store::member::Settings;
+use crate::fleet::store::memory::Memory as Store;
+use crate::rollout::event::Action;
+
+/// Rollouts that wait for a person at half of the requests, and receivers.
+fn told(rollouts: &[&str], receivers: &Value) -> Config {
+    let rollout = |name: &&str| {
+        json!({
+            "name": name, "release": "1", "stable": "blue", "candidate": "green", "match": {"path": format!("/{name}")},
+            "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}},
+            "steps": [{"set_weight": 50}, {"pause": {}}, {"set_weight": 75}, {"pause": {"duration": "1h"}}],
+        })
+    };
+    let rollouts: Vec<Value> = rollouts.iter().map(rollout).collect();
+    checked(&json!({"rollouts": rollouts, "notify": receivers}))
+}
+
+/// A receiver that is told what commands do as well.
+fn hooks() -> Value {
+    json!([{"name": "hooks", "cluster": "h", "path": "/", "events": ["step", "abort", "retry", "pause", "resume"]}])
+}
+
+/// What a receiver has got: the rollout, its attempt and revision, and what was done.
+type Got = (String, u32, u64, Action);
+
+/// Envoys of two VMs, of one fleet if there is a store, and a receiver.
+struct World {
+    envoys: Vec<Fleet>,
+    store: Option<Store>,
+    /// What the receiver answers; `None`: nothing, and Envoy does not say that it did not.
+    answers: Option<Option<u64>>,
+    got: Vec<Got>,
+    counted: HashMap<&'static str, u64>,
+    /// Envoys and VMs that are gone.
+    gone: Vec<(usize, usize)>,
+}
+
+impl World {
+    fn new(envoys: usize, in_fleet: bool, config: &Config) -> Self {
+        let mut world = Self {
+            envoys: Vec::new(),
+            store: in_fleet.then(Store::default),
+            answers: Some(Some(204)),
+            got: Vec::new(),
+            counted: HashMap::new(),
+            gone: Vec::new(),
+        };
+        for envoy in 0..envoys {
+            let mut fleet = Fleet::empty(2);
+            for vm in 0..2 {
+                fleet.vms[vm] = Vm::new((envoy * 2 + vm + 1) as u64);
+                if in_fleet {
+                    let settings = Settings { fleet: "f".into(), period: TICK, stale_after: None };
+                    fleet.vms[vm].join(&mut fleet.shared, settings);
+                }
+                fleet.load(vm, config);
+            }
+            world.envoys.push(fleet);
+        }
+        world.pass(10);
+        world
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        for _ in 0..seconds * 20 {
+            for envoy in 0..self.envoys.len() {
+                self.envoys[envoy].now += TICK / 20;
+                for vm in (0..2).filter(|vm| !self.gone.contains(&(envoy, *vm))).collect::<Vec<_>>() {
+                    let clock = at(self.envoys[envoy].now);
+                    let fleet = &mut self.envoys[envoy];
+                    let mut effects = fleet.vms[vm].tick(&mut fleet.shared, clock);
+                    let (call, mut more) = fleet.vms[vm].poll_call(&mut fleet.shared, clock);
+                    effects.append(&mut more);
+                    if let (Some(call), Some(store)) = (call, &mut self.store) {
+                        let answer = store.call(&call);
+                        effects.append(&mut fleet.vms[vm].answered(&mut fleet.shared, answer, clock));
+                    }
+                    self.perform((envoy, vm), effects);
+                    if !self.gone.contains(&(envoy, vm)) {
+                        self.envoys[envoy].deliver(vm);
+                    }
+                }
+            }
+        }
+    }
+
+    fn perform(&mut self, (envoy, vm): (usize, usize), effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Notified { result, count, .. } => *self.counted.entry(result).or_default() += count,
+                Effect::Post(post) => self.post((envoy, vm), &post),
+                other => self.envoys[envoy].perform(vec![other]),
+            }
+        }
+    }
+
+    fn post(&mut self, (envoy, vm): (usize, usize), post: &Post) {
+        let Some(status) = self.answers else { return };
+        if status.is_some_and(|status| status < 300) {
+            let Post { rollout, event, .. } = post;
+            self.got.push((rollout.clone(), event.attempt, event.revision, event.action));
+        }
+        let fleet = &mut self.envoys[envoy];
+        let outcome = Delivery::of(status);
+        let effects = fleet.vms[vm].posted(&mut fleet.shared, post, outcome, at(fleet.now));
+        self.perform((envoy, vm), effects);
+    }
+
+    fn command(&mut self, (envoy, vm): (usize, usize), rollout: &str, command: Command) {
+        let change = Change::new(rollout, command);
+        let fleet = &mut self.envoys[envoy];
+        let (_, effects) = fleet.vms[vm].command(&mut fleet.shared, &change, at(fleet.now)).unwrap();
+        self.perform((envoy, vm), effects);
+    }
+
+    fn counted(&self, result: &str) -> u64 {
+        self.counted.get(result).copied().unwrap_or_default()
+    }
+
+    fn actions(&self) -> Vec<Action> {
+        self.got.iter().map(|got| got.3).collect()
+    }
+
+    /// Nothing came twice, and what came of one rollout came in its order.
+    fn assert_once_and_in_order(&self) {
+        let mut last: HashMap<&str, (u32, u64)> = HashMap::new();
+        for (rollout, attempt, revision, _) in &self.got {
+            let last = last.entry(rollout).or_default();
+            assert!(*last < (*attempt, *revision), "{:?}", self.got);
+            *last = (*attempt, *revision);
+        }
+    }
+}
+
+#[test]
+fn what_happens_is_posted_once_and_in_order() {
+    let mut world = World::new(1, false, &told(&["a", "b"], &hooks()));
+    assert_eq!(world.actions(), [Action::Step; 2], "both wait for a person");
+    world.command((0, 1), "a", Command::Abort);
+    world.command((0, 0), "b", Command::Promote { full: false });
+    world.command((0, 1), "a", Command::Retry);
+    world.pass(3);
+    world.assert_once_and_in_order();
+    let of = |name: &str| -> Vec<Action> {
+        world.got.iter().filter(|got| got.0 == name).map(|got| got.3).collect()
+    };
+    assert_eq!(of("a"), [Action::Step, Action::Abort, Action::Retry, Action::Step]);
+    assert_eq!(of("b"), [Action::Step, Action::Step]);
+    assert_eq!((world.counted("delivered"), world.counted.len()), (6, 1));
+}
+
+#[test]
+fn without_a_list_what_people_do_is_not_posted() {
+    let receiver = json!([{"name": "hooks", "cluster": "h", "path": "/"}]);
+    let mut world = World::new(1, false, &told(&["a"], &receiver));
+    let before = world.actions();
+    assert!(before.contains(&Action::Step), "{before:?}");
+    world.command((0, 1), "a", Command::Abort);
+    world.pass(3);
+    assert_eq!(world.actions(), before);
+}
+
+#[test]
+fn a_step_that_waits_for_a_person_is_a_pause() {
+    let receiver = json!([{"name": "hooks", "cluster": "h", "path": "/", "events": ["pause"]}]);
+    let mut world = World::new(1, false, &told(&["a"], &receiver));
+    assert_eq!(world.actions(), [Action::Step]);
+    world.command((0, 1), "a", Command::Promote { full: false });
+    world.pass(2);
+    assert_eq!(world.got.len(), 1, "the next step waits for time alone");
+}
+
+#[test]
+fn a_receiver_that_is_down_for_a_minute_misses_nothing_and_gets_nothing_twice() {
+    for down in [Some(503), Some(404), None] {
+        let mut world = World::new(1, false, &told(&["a"], &hooks()));
+        world.answers = Some(down);
+        for _ in 0..10 {
+            world.command((0, 1), "a", Command::Abort);
+            world.pass(3);
+            world.command((0, 1), "a", Command::Retry);
+            world.pass(3);
+        }
+        assert_eq!(world.got.len(), 1, "{down:?}");
+        let failed = world.counted("failed");
+        assert!((4..20).contains(&failed), "{failed} attempts in a minute");
+        world.answers = Some(Some(200));
+        world.pass(35);
+        world.assert_once_and_in_order();
+        assert_eq!(world.got.len(), 31, "{down:?}");
+        assert_eq!(world.counted("failed"), failed, "no attempt fails once it is up");
+    }
+}
+
+#[test]
+fn another_vm_posts_what_the_one_before_left() {
+    for answers in [Some(Some(503)), None] {
+        let mut world = World::new(1, false, &told(&["a"], &hooks()));
+        world.answers = answers;
+        world.command((0, 1), "a", Command::Abort);
+        world.pass(3);
+        // It was posting, or its callout was lost with it.
+        world.gone.push((0, 0));
+        world.answers = Some(Some(200));
+        world.pass(15);
+        world.assert_once_and_in_order();
+        assert_eq!(world.actions(), [Action::Step, Action::Abort]);
+    }
+}
+
+#[test]
+fn a_post_that_another_vm_has_answered_for_is_not_settled_twice() {
+    let mut world = World::new(1, false, &told(&["a"], &hooks()));
+    world.answers = None;
+    world.command((0, 1), "a", Command::Abort);
+    let mut posted = Vec::new();
+    world.envoys[0].now += TICK / 10;
+    for _ in 0..30 {
+        let fleet = &mut world.envoys[0];
+        fleet.now += TICK;
+        for vm in 0..2 {
+            let effects = fleet.vms[vm].tick(&mut fleet.shared, at(fleet.now));
+            posted.extend(effects.into_iter().filter_map(|effect| match effect {
+                Effect::Post(post) => Some(post),
+                _ => None,
+            }));
+        }
+    }
+    // Its timeout is 5 s, and two more are waited for an answer.
+    assert!((3..=5).contains(&posted.len()), "{} posts in 30 s, all without an answer", posted.len());
+    let fleet = &mut world.envoys[0];
+    let now = at(fleet.now);
+    for (nth, post) in posted.iter().enumerate() {
+        let next = fleet.vms[1].posted(&mut fleet.shared, post, Delivery::Arrived, now);
+        assert_eq!(next.len(), 1, "{nth}: nothing follows");
+    }
+    assert!(!fleet.second().iter().any(|effect| matches!(effect, Effect::Post(_))));
+}
+
+#[test]
+fn what_a_receiver_refuses_stops_nothing() {
+    let mut world = World::new(1, false, &told(&["a"], &hooks()));
+    world.answers = Some(Some(400));
+    world.command((0, 1), "a", Command::Abort);
+    world.pass(2);
+    world.answers = Some(Some(200));
+    world.command((0, 1), "a", Command::Retry);
+    world.pass(2);
+    assert_eq!(world.actions(), [Action::Step, Action::Retry, Action::Step]);
+    assert_eq!(world.counted("refused"), 1);
+}
+
+#[test]
+fn a_queue_is_bounded_and_what_it_drops_is_counted() {
+    let mut world = World::new(1, false, &told(&["a"], &hooks()));
+    world.answers = Some(Some(503));
+    for _ in 0..150 {
+        world.command((0, 1), "a", Command::Abort);
+        world.command((0, 1), "a", Command::Retry);
+    }
+    world.pass(1);
+    assert_eq!(world.counted("dropped"), 150 * 3 - 256, "an abort, a retry and a step each");
+    world.answers = Some(Some(200));
+    world.pass(40);
+    world.assert_once_and_in_order();
+    assert_eq!(world.got.len(), 1 + 256);
+    assert_eq!(world.actions().last(), Some(&Action::Step), "the newest are kept");
+}
+
+#[test]
+fn what_was_posted_in_vain_for_an_hour_is_given_up_and_counted() {
+    let mut world = World::new(1, false, &told(&["a"], &hooks()));
+    world.answers = Some(Some(503));
+    world.command((0, 1), "a", Command::Abort);
+    world.pass(1);
+    world.envoys[0].now += 3_600 * TICK;
+    world.pass(3);
+    assert_eq!(world.counted("expired"), 1);
+    world.answers = Some(Some(200));
+    world.command((0, 1), "a", Command::Retry);
+    world.pass(40);
+    assert_eq!(world.actions(), [Action::Step, Action::Retry, Action::Step]);
+}
+
+#[test]
+fn of_a_fleet_the_leading_envoy_posts() {
+    let mut world = World::new(3, true, &told(&["a", "b"], &hooks()));
+    world.command((1, 1), "a", Command::Abort);
+    world.pass(3);
+    world.command((2, 0), "a", Command::Retry);
+    world.command((0, 1), "b", Command::Abort);
+    world.pass(5);
+    world.assert_once_and_in_order();
+    assert_eq!(world.got.len(), 6, "{:?}", world.got);
+    assert_eq!(world.counted("delivered"), 6);
+}
+
+#[test]
+fn the_next_leader_of_a_fleet_posts_what_the_one_before_could_not_and_nothing_twice() {
+    for leader in 0..3 {
+        let mut world = World::new(3, true, &told(&["a"], &hooks()));
+        world.command((1, 1), "a", Command::Abort);
+        world.pass(3);
+        assert_eq!(world.got.len(), 2);
+        world.answers = Some(None);
+        world.command((1, 1), "a", Command::Retry);
+        world.pass(3);
+        // One after the other goes, the leading one among them.
+        for vm in 0..2 {
+            world.gone.push((leader, vm));
+        }
+        world.pass(8);
+        world.answers = Some(Some(200));
+        world.pass(40);
+        world.assert_once_and_in_order();
+        assert_eq!(world.actions(), [Action::Step, Action::Abort, Action::Retry, Action::Step], "{leader}");
+    }
+}
+
+#[test]
+fn a_damaged_outbox_heals() {
+    for damage in [&[][..], &[0xff; 40], &[1, 2, 3]] {
+        let mut world = World::new(1, false, &told(&["a"], &hooks()));
+        let key = shared::key("outbox.hooks");
+        world.envoys[0].shared.swap(&key, damage, Version::ANY).unwrap();
+        world.command((0, 1), "a", Command::Abort);
+        world.pass(3);
+        assert_eq!(world.actions(), [Action::Step, Action::Abort]);
+    }
+}

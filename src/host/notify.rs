@@ -1,0 +1,74 @@
+//! Notifications, as callouts of Envoy from a root. Those of a root that goes end unanswered.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use super::calls;
+use super::shared::Kv;
+use crate::abi::pairs;
+use crate::control::notification;
+use crate::fleet::effect::Post;
+use crate::fleet::joined;
+use crate::fleet::outbox::Delivery;
+
+/// Notifications that are on their way from one VM.
+#[derive(Default)]
+pub(super) struct Posts {
+    /// By the number that Envoy gave the callout.
+    open: RefCell<HashMap<u32, Open>>,
+}
+
+struct Open {
+    root: u32,
+    /// When it is no longer waited for, in nanoseconds.
+    until: u64,
+    post: Box<Post>,
+}
+
+impl Posts {
+    /// Posts, from a callback of `root`. Returns the post and what became of it if that is known at once.
+    pub(super) fn send(&self, root: u32, post: Box<Post>) -> Option<(Box<Post>, Delivery)> {
+        let receiver = &post.receiver;
+        let headers = [
+            (":method", "POST"),
+            (":path", &receiver.path),
+            (":authority", receiver.host()),
+            ("content-type", notification::CONTENT_TYPE),
+            ("user-agent", "changeover"),
+        ];
+        let document = notification::document(&post, &node());
+        let timeout = u32::try_from(receiver.timeout.as_millis()).unwrap_or(u32::MAX);
+        let sent = calls::http_call(&receiver.cluster, &pairs::write(&headers), document.as_bytes(), timeout);
+        let Some(token) = sent else { return Some((post, Delivery::Failed)) };
+        let now = calls::uptime();
+        let until = now.saturating_add(u64::from(timeout).saturating_mul(2_000_000));
+        let mut open = self.open.borrow_mut();
+        // Envoy should have ended those that are overdue.
+        open.retain(|_, open| open.until >= now);
+        open.insert(token, Open { root, until, post });
+        None
+    }
+
+    /// The answer to a callout has come; `status`: none if none did. `None`: it is not one of a notification.
+    pub(super) fn answered(&self, token: u32, status: Option<u64>) -> Option<(Box<Post>, Delivery)> {
+        let Open { post, .. } = self.open.borrow_mut().remove(&token)?;
+        Some((post, Delivery::of(status)))
+    }
+
+    /// A root goes: Envoy drops its callouts.
+    pub(super) fn leave(&self, root: u32) -> Vec<Box<Post>> {
+        let mut open = self.open.borrow_mut();
+        let left: Vec<u32> =
+            open.iter().filter(|(_, open)| open.root == root).map(|(token, _)| *token).collect();
+        left.into_iter().filter_map(|token| open.remove(&token)).map(|open| open.post).collect()
+    }
+}
+
+/// The name of this Envoy: its node's id, or where it has none a name that it drew.
+fn node() -> String {
+    let id = calls::property("node\0id");
+    match id.as_deref().map(String::from_utf8_lossy) {
+        Some(id) if !id.is_empty() => id.into_owned(),
+        _ => joined::life(&mut Kv, calls::entropy()).name(),
+    }
+}

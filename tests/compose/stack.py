@@ -1,0 +1,145 @@
+#!/usr/bin/env python3
+"""Brings examples/stack up, breaks the candidate, and sees what a user is promised: the ramp, the rollback, the alert in
+Prometheus, the notification, and that users get good answers again.
+
+    stack.py [errors|nulls|slow]
+"""
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+import urllib.request
+
+import run
+
+FILE = "examples/stack/compose.yaml"
+DEADLINE = 600  # seconds for anything; the models install MLServer when they start
+PROMETHEUS = "http://127.0.0.1:9090"
+BREAK_AFTER = 60  # seconds of the candidate's traffic
+
+
+class Stack:
+    """The stack of a copy of this repository, so that no file of it changes."""
+
+    def __init__(self, folder, how):
+        self.folder, self.command = folder, [*run.compose().split(), "-f", FILE]
+        self.environment = {**os.environ, "BREAK": how, "BREAK_AFTER": str(BREAK_AFTER)}
+
+    def __call__(self, *arguments, check=True):
+        ran = subprocess.run(
+            [*self.command, *arguments], cwd=self.folder, env=self.environment, check=False, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )
+        if check and ran.returncode:
+            raise AssertionError(f"{arguments}: {ran.stdout[-3_000:]}")
+        return ran.stdout
+
+    def lines(self, service):
+        """What a container has printed."""
+        return self("logs", "--no-color", service).splitlines()
+
+
+def wait_for(what, look):
+    print(f"  waiting for {what}", flush=True)
+    end = time.monotonic() + DEADLINE
+    while time.monotonic() < end:
+        try:
+            found = look()
+        except OSError:
+            found = None
+        if found:
+            return found
+        time.sleep(1)
+    raise AssertionError(f"waited in vain for {what}")
+
+
+def prometheus(path, **parameters):
+    query = urllib.parse.urlencode(parameters)
+    with urllib.request.urlopen(f"{PROMETHEUS}{path}?{query}", timeout=10) as answer:
+        return json.load(answer)["data"]
+
+
+def value(expression):
+    """The value of the only series of an expression; `None` without one."""
+    result = prometheus("/api/v1/query", query=expression)["result"]
+    return float(result[0]["value"][1]) if result else None
+
+
+def firing():
+    alerts = prometheus("/api/v1/alerts")["alerts"]
+    return {alert["labels"]["alertname"]: alert for alert in alerts if alert["state"] == "firing"}
+
+
+def answers(stack):
+    """What users got, by intervals, oldest first."""
+    lines = (line[line.index("{"):] for line in stack.lines("users") if '{"answers"' in line)
+    return [json.loads(line) for line in lines]
+
+
+def is_good(interval):
+    """Whether stable alone has answered, and well."""
+    return set(interval["answers"]) == {"ok"} and set(interval["versions"]) == {"logreg"}
+
+
+def story(stack, how):
+    stack("up", "--detach")
+    wait_for("Prometheus to have scraped", lambda: value('up{job="envoy"} == 1'))
+    wait_for("the release at 25 %", lambda: value('changeover:weight:ratio{version="svm"}') == 0.25)
+    wait_for("the candidate's answers", lambda: any("svm" in interval["versions"] for interval in answers(stack)))
+    wait_for("the release at 50 %", lambda: value('changeover:weight:ratio{version="svm"}') == 0.5)
+    assert not firing(), "nothing is wrong yet"
+    wait_for("the rollback", lambda: value('changeover_phase{phase="failed"} == 1'))
+    alert = wait_for("the alert", lambda: firing().get("ChangeoverRolledBack"))
+    assert alert["labels"]["rollout"] == "digits", alert
+    told = wait_for("the notification", lambda: [line for line in stack.lines("inbox") if "digits 2026-11-24.1: rollback" in line])
+    assert len(told) == 1, told
+    rule = {"errors": "error_rate", "nulls": "output.null", "slow": "latency"}[how]
+    assert any(f"svm is worse than logreg ({rule}" in line for line in stack.lines("inbox")), stack.lines("inbox")
+    before = len(answers(stack))
+    wait_for("good answers again", lambda: len(answers(stack)) > before + 1 and is_good(answers(stack)[-1]))
+    assert value('changeover:weight:ratio{version="svm"}') == 0
+    shown = stack("exec", "-T", "envoy", "changeover", "status", "digits", check=False)
+    assert "failed" in shown, shown
+    for result in ("refused", "expired", "dropped"):
+        assert value(f'changeover_notifications_total{{result="{result}"}}') is None, result
+
+
+def main():
+    how = sys.argv[1] if sys.argv[1:] else "errors"
+    if not (run.compose() and run.works("docker", "info")):
+        print("examples/stack: SKIPPED, there is no docker with compose here")
+        return 1 if os.environ.get("CI") else 0
+    images = [*run.IMAGES, "prom/prometheus:v2.42.0"]
+    if not all(run.works("docker", "image", "inspect", image) or run.works("docker", "pull", "--quiet", image) for image in images):
+        if not run.STAND_INS.exists():
+            print("examples/stack: SKIPPED, no image can be pulled here")
+            return 1 if os.environ.get("CI") else 0
+        subprocess.run([run.STAND_INS], check=True)
+    print(f"examples/stack, {how}", flush=True)
+    with tempfile.TemporaryDirectory() as directory:
+        copy = pathlib.Path(directory)
+        copy.chmod(0o755)
+        for folder in ("examples", "envoy"):
+            shutil.copytree(run.ROOT / folder, copy / folder)
+        for file in ("changeover.wasm", "cli/changeover"):
+            (copy / "target" / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(run.ROOT / "target" / file, copy / "target" / file)
+        stack = Stack(copy, how)
+        try:
+            story(stack, how)
+        except AssertionError as wrong:
+            print(f"{stack('logs', '--tail', '40', check=False)}\n{wrong}\nexamples/stack: FAILED")
+            return 1
+        finally:
+            stack("down", "--volumes", check=False)
+    print("examples/stack: ok")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+//! Every expression of the shipped dashboards, put to a real Prometheus that has scraped real Envoys under load.
+
+use serde_json::{Value, json};
+
+use crate::harness::control::{known, post};
+use crate::harness::*;
+
+/// Where a dashboard's expressions stand, and what stands for its variables.
+fn expressions(dashboard: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut found = Vec::new();
+    for annotation in dashboard["annotations"]["list"].as_array().expect("annotations") {
+        found.push((format!("annotation {}", annotation["name"]), text(&annotation["expr"])));
+    }
+    for variable in dashboard["templating"]["list"].as_array().expect("variables") {
+        let query = text(&variable["query"]);
+        if let Some(inside) = query.strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(')')) {
+            let (series, label) = inside.rsplit_once(", ").expect("a series and a label");
+            found.push((format!("variable {}", variable["name"]), format!("count by ({label}) ({series})")));
+        }
+    }
+    for panel in dashboard["panels"].as_array().expect("panels") {
+        for target in panel["targets"].as_array().into_iter().flatten() {
+            found.push((format!("panel {}", panel["title"]), text(&target["expr"])));
+        }
+    }
+    let set = |expression: String| {
+        let replaced = expression.replace("$rollout", ".+").replace("$__rate_interval", "1m");
+        assert!(!replaced.contains('$'), "{replaced}: a variable that the test does not know");
+        replaced
+    };
+    found.into_iter().map(|(place, expression)| (place, set(expression))).collect()
+}
+
+/// A model that answers a label or null, and says how sure it is; green fails too often.
+fn model(name: &'static str) -> Behaviour {
+    Make::by(move |count, _| {
+        let label =
+            if count.is_multiple_of(20) { Value::Null } else { json!(["cat", "dog"][count as usize % 2]) };
+        if name == "green" && count.is_multiple_of(10) {
+            return Made { status: Some(500), ..Made::default() };
+        }
+        let sure = if name == "green" { 0.7 } else { 0.8 };
+        Made::json(json!({"predictions": [label], "confidence": sure}).to_string())
+    })
+}
+
+fn ask(number: u64) -> hyper::Request<http_body_util::Full<bytes::Bytes>> {
+    let path = ["/digits", "/shadowed"][number as usize % 2];
+    let user =
+        if number.is_multiple_of(5) { json!({"country": "x"}) } else { json!({"country": "de", "age": 30}) };
+    request("POST", path, &[], json!({"text": "abc", "user": user}).to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_expression_of_the_dashboards_returns_data() {
+    let (blue, green) = blue_and_green().await;
+    for (upstream, name) in [(&blue, "blue"), (&green, "green")] {
+        upstream.set(model(name));
+    }
+    let hooks = Upstream::start("hooks").await;
+    let etcd = Etcd::start().await;
+    let waiting = "steps: [{set_weight: 50}, {pause: {}}]";
+    let digits = format!(
+        "match: {{prefix: /digits}}, {waiting}, analysis: {{metrics: [{{name: error_rate}}], dry_run: true}}, payload: {{protocol: json, \
+         input: {{fields: [/user/age], length: /text, categories: {{/user/country: [de, fr]}}}}, \
+         output: {{value: /predictions/0, labels: 2, confidence: /confidence}}}}"
+    );
+    let shadowed = "match: {prefix: /shadowed}, mirror: {to: green, mode: compare, methods: [POST], compare: {label: /predictions/0}}";
+    let full = format!("match: {{prefix: /full}}, {waiting}");
+    let rollouts = [("digits", digits.as_str()), ("shadowed", shadowed), ("full", &full)]
+        .map(|(name, fields)| Config::blue_green(name, fields))
+        .join(", ");
+    let config = Config::Struct(format!(
+        "{{rollouts: [{rollouts}], notify: [{{name: ops, cluster: hooks, path: /}}]}}"
+    ));
+    let clusters = [("blue", blue.address()), ("green", green.address()), ("hooks", hooks.address())];
+    let envoy = Setup::shipped(config).clusters(&clusters).control().workers(2).start().await;
+    let member = Config::Struct(format!(
+        "{{store: {{fleet: shop, etcd: {{cluster: etcd1}}}}, rollouts: [{}]}}",
+        Config::blue_green("member", waiting)
+    ));
+    let member = between(&blue, &green, member).store(&[etcd.address()]).start().await;
+    let prometheus = Prometheus::start(&[envoy.admin_address(), member.admin_address()]).await;
+    known(&envoy).await;
+    let load = Load::to(envoy.address()).each(ask).per_second(100.0).start();
+    let fleet = Load::to(member.address()).per_second(10.0).start();
+    // The journal keeps 256 events.
+    for _ in 0..90 {
+        for command in ["abort", "retry"] {
+            assert_eq!(post(&envoy, &format!("/v1/rollouts/full/{command}")).await.0, 200);
+        }
+    }
+    let text = include_str!("../../envoy/grafana/changeover.json");
+    let expressions = expressions(&serde_json::from_str(text).expect("JSON"));
+    let of_panels = expressions.iter().filter(|(place, _)| !place.starts_with("variable"));
+    assert_eq!(of_panels.count(), text.matches("\"expr\": ").count(), "none is left out");
+    for (place, expression) in expressions {
+        wait_for(&format!("data of {place}: {expression}"), async || {
+            let series = prometheus.query(&expression).await.unwrap_or_else(|error| {
+                panic!("{place}: {expression}: {error}");
+            });
+            let has_value = |series: &Value| {
+                series["value"][1]
+                    .as_str()
+                    .and_then(|value| value.parse::<f64>().ok())
+                    .is_some_and(f64::is_finite)
+            };
+            series.iter().any(has_value).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(load.stop().await.errors, [""; 0]);
+    assert_eq!(fleet.stop().await.errors, [""; 0]);
+    let releases = prometheus.query("changeover:release:info{rollout=\"full\"}").await.expect("an answer");
+    let [release] = releases.as_slice() else { panic!("{releases:?}") };
+    let shown = ["release", "attempt", "stable", "candidate"].map(|label| &release["metric"][label]);
+    assert_eq!(shown, ["1", "91", "blue", "green"], "the last attempt alone");
+}
