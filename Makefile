@@ -25,6 +25,8 @@ ENVOY        := target/envoy/$(ENVOY_VERSION)/envoy/_bin/envoy
 ETCD         := target/etcd/usr/bin/etcd
 # Debian's promtool, which tests the rules for Prometheus.
 PROMTOOL     := target/prometheus/usr/bin/promtool
+# Debian's Chromium, with the libraries and the typeface that it needs here.
+CHROMIUM     := target/chromium/usr/lib/chromium/chromium
 BINDGEN      := target/tools/bin/wasm-bindgen-test-runner
 # The version of wasm-bindgen in Cargo.lock: the test runner must be the same.
 BINDGEN_VERSION = $(shell sed -n '/^name = "wasm-bindgen"$$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)
@@ -40,7 +42,8 @@ BASELINE     := target/baseline/$(shell git rev-parse --verify --short=12 '$(BAS
 endif
 
 # Everything that decides what the module is.
-SOURCES := Cargo.toml Cargo.lock rust-toolchain.toml $(shell find src crates -name '*.rs' -not -path 'src/bin/*' -not -path '*/tests/*')
+SOURCES := Cargo.toml Cargo.lock rust-toolchain.toml build.rs $(shell find src crates -name '*.rs' -not -path 'src/bin/*' -not -path '*/tests/*') \
+           $(shell find src/control/page -type f)
 
 ##@ Use
 .PHONY: help build cli image image-cli demo stack stack-down
@@ -75,8 +78,8 @@ stack-down: ## Take the stack down
 	$(STACK) --profile grafana down --volumes
 
 ##@ Work on it
-.PHONY: test test-unit test-cli test-node test-judge test-envoy test-long test-restarts test-oldest test-matrix test-crds test-rules test-openapi test-clients test-examples test-compose test-stack simulate bench fuzz lint fmt schema dashboards cli-docs clean
-test: lint test-unit test-cli test-node test-judge test-crds test-rules test-examples test-envoy test-long test-oldest test-openapi test-clients test-compose ## Everything: lints, unit tests, wasm32 under Node, the judge, examples, real Envoys
+.PHONY: test test-unit test-cli test-node test-judge test-envoy test-long test-restarts test-oldest test-matrix test-crds test-rules test-openapi test-clients test-page test-examples test-compose test-stack simulate bench fuzz lint fmt schema dashboards cli-docs screenshots clean
+test: lint test-unit test-cli test-node test-judge test-crds test-rules test-examples test-envoy test-long test-oldest test-openapi test-clients test-page test-compose ## Everything: lints, unit tests, wasm32 under Node, the judge, examples, real Envoys
 
 test-unit: target/.wasm32 ## The pure core and the command line, natively: under 10 s once built
 	cargo test --quiet --package json-sieve
@@ -130,6 +133,9 @@ test-openapi: $(WASM) $(TEST_BUILD) $(ENVOY) target/openapi/.ready ## docs/opena
 test-clients: $(WASM) $(TEST_BUILD) $(ENVOY) target/clients/.ready ## Payload metrics beside what MLServer, an Open Inference client and the openai client count
 	cargo test --quiet --test envoy -- --ignored clients_test
 
+test-page: $(WASM) $(ENVOY) $(CHROMIUM) target/page/.ready ## The live page in a real Chromium: a rollback, buttons, tokens, hostile names, accessibility
+	cargo test --quiet --test envoy -- --ignored page_test
+
 test-examples: target/venv/.ready ## The example model servers and the demo's own parts
 	for folder in models demo notify stack; do target/venv/bin/python -m unittest discover --start-directory examples/$$folder || exit 1; done
 
@@ -176,6 +182,9 @@ dashboards: target/grafana/.ready ## Write the dashboards for Grafana anew
 
 cli-docs: ## Write what the commands in docs/cli.md print anew
 	WRITE_DOCS=1 cargo test --quiet --test cli the_documentation
+
+screenshots: $(WASM) $(ENVOY) $(CHROMIUM) target/page/.ready ## Take the pictures of the live page anew: docs/images/
+	target/page/bin/python examples/demo/screenshots.py --envoy $(ENVOY)
 
 clean: ## Remove everything that was built or installed
 	rm -rf target
@@ -244,6 +253,20 @@ $(ETCD):
 
 $(PROMTOOL):
 	$(call debian,prometheus,prometheus)
+
+# It has many libraries: all that are not installed here, and a typeface, wherever Chromium itself is installed.
+$(CHROMIUM):
+	@echo "Fetching Chromium from Debian into target/chromium"
+	@mkdir -p target/chromium/lists/partial target/chromium/cache/archives/partial && cd target/chromium && \
+	  apt="apt-get --quiet -o Dir::State::Lists=$$PWD/lists -o Dir::Cache=$$PWD/cache -o APT::Sandbox::User=root -o Debug::NoLocking=1" && \
+	  $$apt update && $$apt install --yes --no-install-recommends --reinstall --download-only chromium chromium-common fonts-inter && \
+	  for package in cache/archives/*.deb; do dpkg-deb --extract $$package . || exit 1; done
+	@touch $@
+
+target/page/.ready: tests/page/requirements.txt examples/models/requirements.txt
+	@echo "Installing Playwright and axe into target/page"
+	@$(PYTHON) -m venv target/page && target/page/bin/pip install --quiet --disable-pip-version-check -r $< -r examples/models/requirements.txt
+	@touch $@
 
 target/grafana/.ready: envoy/grafana/requirements.txt
 	@echo "Installing Grafana's builders of dashboards into target/grafana"

@@ -117,6 +117,8 @@ struct Step {
     /// Pairs of answers that were compared, and those of them that differ.
     pairs: Arm,
     errors: NoWorse,
+    /// How long both versions took, by signal: for people, the judge counts what is beyond its edges.
+    durations: Vec<(SignalId, Pair<Histogram>)>,
 }
 
 /// What happened to a metric when the rules changed.
@@ -166,6 +168,21 @@ pub struct Strongest<'a> {
     pub seen: Totals,
     /// Of a quantile: the edges in use.
     pub edges: Option<Edges>,
+}
+
+/// A test of a metric, as it stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tested {
+    /// The test.
+    pub test: Test,
+    /// Its e-value.
+    pub value: f64,
+    /// What was seen in the step, or in the one before while nothing is known of this one.
+    pub seen: Totals,
+    /// Of a quantile: the newest edges.
+    pub edges: Option<Edges>,
+    /// Of a quantile: where it is in the step, in milliseconds.
+    pub measured: Pair<Option<f64>>,
 }
 
 impl Judge {
@@ -251,6 +268,7 @@ impl Judge {
         let is_of_step = tick.number >= self.step.from && is_judged;
         if tick.number >= self.step.from {
             self.step.pairs = self.step.pairs.plus(tick.pairs());
+            self.step.note_durations(tick);
         }
         if tick.compared_at().is_some() && is_of_step {
             let wrong = |side| window::counted(tick, None, side, View::Closed);
@@ -533,6 +551,29 @@ impl Judge {
         })
     }
 
+    /// The tests of each metric, in the rules' order.
+    pub fn tested(&self) -> impl Iterator<Item = Vec<Tested>> {
+        let tested = |state: &TestState| Tested {
+            test: state.test,
+            value: state.evidence.value(self.ticks),
+            seen: state.seen,
+            edges: state.edges.last().map(|(_, edges)| *edges),
+            measured: self.measured(&state.test),
+        };
+        self.metrics.iter().map(move |metric| metric.tests.iter().map(tested).collect())
+    }
+
+    /// Where the quantile of a test is in this step, of both versions.
+    fn measured(&self, test: &Test) -> Pair<Option<f64>> {
+        let known = self.step.durations.iter().find(|(signal, _)| *signal == test.signal);
+        match (test.quantile(), known) {
+            (Some(quantile), Some((_, durations))) => {
+                Pair::new(durations.candidate.quantile(quantile), durations.stable.quantile(quantile))
+            }
+            _ => Pair::default(),
+        }
+    }
+
     fn tests(&self) -> impl Iterator<Item = &TestState> {
         self.metrics.iter().flat_map(|metric| &metric.tests)
     }
@@ -545,6 +586,27 @@ impl Judge {
 /// Whether a rate is clearly above another: more than twice as high, and more than a point.
 fn is_clearly_more(rate: f64, than: f64) -> bool {
     rate > (2.0 * than).max(than + 0.01)
+}
+
+impl Step {
+    fn note_durations(&mut self, tick: &Tick) {
+        for side in Side::BOTH {
+            for (signal, tally) in &tick.counts[side].tallies {
+                let Tally::Duration(durations) = tally else { continue };
+                if durations.total() == 0 {
+                    continue;
+                }
+                let known = self.durations.iter().position(|(known, _)| known == signal);
+                let at = known.unwrap_or(self.durations.len());
+                if known.is_none() {
+                    self.durations.push((*signal, Pair::default()));
+                }
+                if let Some((_, both)) = self.durations.get_mut(at) {
+                    both[side].merge(durations);
+                }
+            }
+        }
+    }
 }
 
 impl MetricState {

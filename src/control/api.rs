@@ -7,6 +7,7 @@ use super::access::{Access, Caller, is_foreign};
 use super::allowance::Allowance;
 use super::body;
 use super::differences::Differences;
+use super::page;
 use super::request::{MOST_BODY, Request};
 use super::response::Response;
 use super::view::{Event, Fleet, Health, Journal, Page, Rollout};
@@ -35,6 +36,8 @@ pub struct Api {
 pub enum Handled {
     /// Answer it.
     Answer(Response),
+    /// Answer it with the live page.
+    Page(page::Page),
     /// Make this change, let the workers take it, and answer what [`changed`] says.
     Change(Change),
 }
@@ -61,7 +64,8 @@ impl Api {
             ));
         }
         let asked = request.path_and_query().and_then(|(path, query)| Some((Resource::at(path)?, query)));
-        let is_open = matches!(asked, Some((Resource::Health, _)));
+        // The page has no data; what it asks for does.
+        let is_open = matches!(asked, Some((Resource::Health | Resource::Page, _)));
         let caller = self.access.caller(request.authorization.as_deref());
         if !is_open && caller.is_none() {
             return Err(Response::problem(401, "expected `authorization: Bearer` with the token")
@@ -81,6 +85,10 @@ impl Api {
                 looks(request)?;
                 no_parameters(query)?;
                 Ok(Handled::Answer(Response::json(200, &Health { status: "ok" })))
+            }
+            Resource::Page => {
+                looks(request)?;
+                Ok(Handled::Page(page::Page::to(request)))
             }
             Resource::State(state) => {
                 looks(request)?;
@@ -128,6 +136,7 @@ pub fn changed(
 /// What a path leads to.
 enum Resource<'a> {
     Health,
+    Page,
     State(State<'a>),
     Command(&'a str, &'static Verb),
 }
@@ -146,6 +155,9 @@ impl<'a> Resource<'a> {
     fn at(path: &'a str) -> Option<Self> {
         if path == "/healthz" {
             return Some(Self::Health);
+        }
+        if path == "/" {
+            return Some(Self::Page);
         }
         if path == "/v1/fleet" {
             return Some(Self::State(State::Fleet));

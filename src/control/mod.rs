@@ -8,6 +8,7 @@
 //! * [`api`]: what is asked, and the answer;
 //! * `body`: what stands in a command's body;
 //! * [`differences`]: compared pairs as the API shows them;
+//! * [`page`]: the live page, which asks the API from a browser;
 //! * [`view`]: rollouts and events as the API shows them;
 //! * [`notification`]: events as those who are told get them;
 //! * [`response`]: answers and problems;
@@ -23,6 +24,7 @@ pub mod differences;
 pub mod notification;
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod openapi;
+pub mod page;
 pub mod request;
 pub mod response;
 pub mod time;

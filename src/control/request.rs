@@ -20,6 +20,8 @@ pub struct Request {
     pub content_encoding: Option<Vec<u8>>,
     /// `authorization`.
     pub authorization: Option<Vec<u8>>,
+    /// `accept-encoding`.
+    pub accept_encoding: Option<Vec<u8>>,
     /// `if-match`.
     pub if_match: Option<Vec<u8>>,
     /// The body. Of one longer than [`MOST_BODY`] anything longer than that will do.
@@ -38,6 +40,17 @@ impl Request {
     pub(super) fn is_encoded(&self) -> bool {
         let encoding = self.content_encoding.as_deref();
         encoding.is_some_and(|encoding| !encoding.trim_ascii().eq_ignore_ascii_case(b"identity"))
+    }
+
+    /// Whether the client takes an answer in gzip's format.
+    pub(super) fn takes_gzip(&self) -> bool {
+        let accepted = self.accept_encoding.as_deref().and_then(|value| str::from_utf8(value).ok());
+        accepted.unwrap_or_default().split(',').any(|coding| {
+            let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+            let weight = weight.trim().strip_prefix("q=").unwrap_or("1");
+            let is_named = name.trim().eq_ignore_ascii_case("gzip") || name.trim() == "*";
+            is_named && weight.bytes().any(|digit| matches!(digit, b'1'..=b'9'))
+        })
     }
 
     /// The path and the query; `None` if they are not UTF-8.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::time::rfc3339;
 use crate::analysis::kernel::agreement::Agreement;
 use crate::analysis::totals::Totals;
-use crate::analysis::window;
+use crate::analysis::{judge, test, window};
 use crate::fleet::store::values::{Life, Seen};
 use crate::fleet::store::view::View;
 use crate::model::{self, Share, Side, Unit};
@@ -17,6 +17,8 @@ use crate::rollout::phase::Phase;
 use crate::rollout::program::{self, Pause, Program};
 use crate::rollout::record::Record;
 use crate::rollout::run::Now;
+use crate::signal::catalog::{self, Kind};
+use crate::signal::histogram;
 
 /// A share in percent. Whole numbers are written as such: `5`, `0.25`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -130,6 +132,9 @@ pub struct Rollout {
     /// The version being released; `null` if there is none.
     #[serde(default)]
     pub candidate: Option<String>,
+    /// With `blue_green`: the side that has most of the traffic; otherwise `null`.
+    #[serde(default)]
+    pub active: Option<String>,
     /// Its present step.
     pub step: Step,
     /// All steps as configured; a bake counts as two.
@@ -235,6 +240,68 @@ pub struct Evidence {
     pub log10_e: Option<f64>,
     /// The logarithm of the e-value at which the candidate is worse; `null` for all but the average.
     pub threshold: Option<f64>,
+    /// What the metric is compared by; left out where there is nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tests: Vec<Tested>,
+}
+
+/// One comparison of a metric: of a duration there is one for each quantile.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct Tested {
+    /// The logarithm of its e-value; the metric's e-value is the average of its tests'.
+    pub log10_e: Option<f64>,
+    /// What the candidate is compared with.
+    pub against: Against,
+    /// Whether more or less of the candidate's counts against it.
+    pub worse_if: WorseIf,
+    /// Of durations: the quantile of stable's at which they are compared; otherwise `null`.
+    pub quantile: Option<f64>,
+    /// Of durations: what takes longer than this is counted. Stable's is its quantile in an earlier time, the candidate's is
+    /// what is tolerated; `null` until enough of stable's durations are known.
+    pub slower_than_ms: Option<Milliseconds>,
+    /// Of durations: where the quantile is since the step began, in milliseconds, of all answers of both versions; `null`
+    /// before the first ones.
+    #[serde(default)]
+    pub measured_ms: Option<Milliseconds>,
+    /// The limit, a rate; `null` unless the candidate is compared with one.
+    pub max: Option<f64>,
+    /// What was counted since the step began; while nothing is known of it, in the one before.
+    pub samples: Samples,
+}
+
+/// What the candidate is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub enum Against {
+    /// With stable at the same time.
+    Stable,
+    /// With a configured limit.
+    Limit,
+    /// With a copy of stable that gets the same requests.
+    Copy,
+}
+
+/// Which difference counts against the candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub enum WorseIf {
+    /// More than the other.
+    More,
+    /// Less than the other.
+    Less,
+}
+
+/// Milliseconds of both versions.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct Milliseconds {
+    /// Of the candidate.
+    pub candidate: f64,
+    /// Of stable.
+    pub stable: f64,
 }
 
 /// The API is up.
@@ -328,6 +395,54 @@ impl Sample {
     }
 }
 
+impl Tested {
+    fn new(tested: &judge::Tested, unit: Unit) -> Self {
+        let judge::Tested { test, seen, edges, value, measured } = tested;
+        let (against, max) = match test.against {
+            test::Against::Stable { .. } => (Against::Stable, None),
+            test::Against::Bound { max } => (Against::Limit, Some(max)),
+            test::Against::Copy { .. } => (Against::Copy, None),
+        };
+        let tenths = |milliseconds: f64| (milliseconds * 10.0).round() / 10.0;
+        let milliseconds = |edge: usize| tenths(histogram::milliseconds(edge));
+        Self {
+            log10_e: shown(value.log10()),
+            against,
+            worse_if: if test.is_of_less() { WorseIf::Less } else { WorseIf::More },
+            quantile: test.quantile(),
+            slower_than_ms: edges.map(|edges| Milliseconds {
+                candidate: milliseconds(edges.candidate),
+                stable: milliseconds(edges.stable),
+            }),
+            measured_ms: match (measured.candidate, measured.stable) {
+                (Some(candidate), Some(stable)) => {
+                    Some(Milliseconds { candidate: tenths(candidate), stable: tenths(stable) })
+                }
+                _ => None,
+            },
+            max,
+            samples: Samples::new(*seen, unit).on_scale(test),
+        }
+    }
+}
+
+impl Samples {
+    fn new(samples: Totals, unit: Unit) -> Self {
+        let [candidate, stable] = [Side::Candidate, Side::Stable].map(|side| Sample::new(samples, side));
+        Self { unit, candidate, stable }
+    }
+
+    /// Means as values: on a logarithmic scale, geometric means.
+    fn on_scale(mut self, test: &test::Test) -> Self {
+        if let Some(Kind::Mean(scale)) = catalog::by_id(test.signal).map(|signal| signal.kind) {
+            for sample in [&mut self.candidate, &mut self.stable] {
+                sample.mean = sample.mean.map(|mean| scale.value(mean));
+            }
+        }
+        self
+    }
+}
+
 impl Rollout {
     /// Shows a rollout as it stands `now`.
     #[must_use]
@@ -344,6 +459,7 @@ impl Rollout {
             pinned: run.is_pinned(program),
             stable: program.stable.clone(),
             candidate: program.candidate.clone(),
+            active: active(record),
             step: Step {
                 index: run.position.min(program.steps.len()),
                 count: program.steps.len(),
@@ -411,11 +527,7 @@ impl Event {
             rule: finding.map(|finding| finding.rule.clone()),
             value: finding.and_then(|finding| shown(finding.value)),
             threshold: finding.and_then(|finding| shown(finding.threshold)),
-            samples: finding.map(|finding| Samples {
-                unit: finding.unit,
-                candidate: Sample::new(finding.samples, Side::Candidate),
-                stable: Sample::new(finding.samples, Side::Stable),
-            }),
+            samples: finding.map(|finding| Samples::new(finding.samples, finding.unit)),
             from: shares(&event.from),
             to: shares(&event.to),
             message: event.message.clone(),
@@ -485,22 +597,42 @@ fn observed_share(record: &Record) -> Shares {
     shares
 }
 
+/// The side of a blue/green rollout that has most of the traffic.
+fn active(record: &Record) -> Option<String> {
+    let Record { program, run, .. } = record;
+    let candidate = program.candidate.as_ref().filter(|_| program.blue_green)?;
+    let share = run.in_force().get(candidate).copied().unwrap_or_default().percent();
+    Some(if share > 50.0 { candidate.clone() } else { program.stable.clone() })
+}
+
 fn evidence(record: &Record) -> Vec<Evidence> {
     let Some(rules) = record.program.rules() else { return Vec::new() };
     let reading = record.run.judge.reading();
     let mut evidence: Vec<Evidence> = Vec::new();
-    for (rule, value) in rules.metrics.iter().zip(reading.metrics) {
-        evidence.push(Evidence { metric: rule.name.clone(), log10_e: shown(value.log10()), threshold: None });
+    let judged = reading.metrics.into_iter().zip(record.run.judge.tested());
+    for (rule, (value, tested)) in rules.metrics.iter().zip(judged) {
+        evidence.push(Evidence {
+            metric: rule.name.clone(),
+            log10_e: shown(value.log10()),
+            threshold: None,
+            tests: tested.iter().map(|tested| Tested::new(tested, rules.unit)).collect(),
+        });
     }
     let window = record.run.window();
     evidence.extend(window.map(|value| Evidence {
         metric: window::metric(),
         log10_e: shown(value.log10()),
         threshold: None,
+        tests: Vec::new(),
     }));
     let threshold = shown(rules.threshold.log10());
     let all = reading.all.max(window.unwrap_or(0.0));
-    evidence.push(Evidence { metric: "all".into(), log10_e: shown(all.log10()), threshold });
+    evidence.push(Evidence {
+        metric: "all".into(),
+        log10_e: shown(all.log10()),
+        threshold,
+        tests: Vec::new(),
+    });
     evidence
 }
 

@@ -481,15 +481,20 @@ pub(super) fn http_call(cluster: &str, headers: &[u8], body: &[u8], timeout: u32
 
 /// Answers the request of the context that calls are about, in Envoy's name.
 pub(super) fn respond(response: &Response) {
-    let headers = pairs::write(&response.headers);
+    respond_with(response.status, &response.headers, response.body.as_bytes());
+}
+
+/// Answers a request with any body.
+pub(super) fn respond_with(status: u16, headers: &[(&'static str, String)], body: &[u8]) {
+    let headers = pairs::write(headers);
     // SAFETY: the host copies everything before it returns.
     unsafe {
         imports::proxy_send_local_response(
-            response.status.into(),
+            status.into(),
             std::ptr::null(),
             0,
-            response.body.as_ptr(),
-            response.body.len(),
+            body.as_ptr(),
+            body.len(),
             headers.as_ptr(),
             headers.len(),
             -1, // no status of gRPC

@@ -32,6 +32,7 @@ impl ControlStream {
         }
         match self.api.handle(&self.request, &Kv, clock().now()) {
             Handled::Answer(response) => calls::respond(&response),
+            Handled::Page(page) => calls::respond_with(200, &page.headers, &page.body),
             Handled::Change(change) => self.change(&change),
         }
     }
@@ -61,6 +62,7 @@ impl ControlStream {
             content_type: header("content-type"),
             content_encoding: header("content-encoding"),
             authorization: header("authorization"),
+            accept_encoding: header("accept-encoding"),
             if_match: header("if-match"),
             body: Vec::new(),
         };

@@ -100,6 +100,24 @@ impl Histogram {
         edges.min_by(order).map_or(0, |(edge, _)| edge)
     }
 
+    /// A quantile in milliseconds, as well as buckets tell it: within one, durations are taken as spread evenly on its
+    /// logarithmic scale. `None` without durations.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss)] // below 81
+    pub fn quantile(&self, quantile: f64) -> Option<f64> {
+        let wanted = real(self.total()) * quantile;
+        let mut below = 0.0;
+        for (bucket, count) in self.counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+            let count = real(*count);
+            if below + count >= wanted {
+                let part = ((wanted - below) / count).clamp(0.0, 1.0);
+                return Some(((bucket.min(EDGES) as f64 - 1.0 + part) / PER_OCTAVE).exp2());
+            }
+            below += count;
+        }
+        None
+    }
+
     /// Whether there are enough durations to place the edge of a quantile.
     #[must_use]
     pub fn can_place(&self, quantile: f64) -> bool {
@@ -139,6 +157,21 @@ mod tests {
         assert_eq!((histogram.total(), histogram.beyond(4), histogram.beyond(80)), (1_000, 500, 0));
         assert_eq!((histogram.edge(0.5), histogram.edge(0.9), histogram.edge(0.99)), (4, 8, 9));
         assert!(histogram.can_place(0.9) && !histogram.can_place(0.99));
+    }
+
+    #[test]
+    fn a_quantile_is_told_to_within_a_bucket() {
+        let mut histogram = Histogram::default();
+        assert_eq!(histogram.quantile(0.5), None);
+        for millisecond in 1..=1_000 {
+            histogram.add(bucket(millisecond * MS), 1);
+        }
+        for (quantile, expected) in [(0.5, 500.0), (0.9, 900.0), (0.99, 990.0), (1.0, 1_000.0)] {
+            let told = histogram.quantile(quantile).unwrap();
+            assert!(told / expected < 1.19 && expected / told < 1.19, "{quantile}: {told}");
+        }
+        histogram.add(BUCKETS - 1, 1_000_000);
+        assert!(histogram.quantile(0.5).unwrap() >= milliseconds(EDGES - 1));
     }
 
     proptest! {

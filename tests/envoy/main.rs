@@ -34,6 +34,7 @@ mod istio_test;
 mod mirror_test;
 mod notify_test;
 mod openapi_test;
+mod page_test;
 mod payload_test;
 mod protocols_test;
 mod push_test;

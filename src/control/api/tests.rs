@@ -72,6 +72,11 @@ impl Asked {
         let now = self.0.now.now();
         match api.handle(request, &self.0.shared, now) {
             Handled::Answer(response) => response,
+            Handled::Page(page) => Response {
+                status: 200,
+                headers: page.headers,
+                body: String::from_utf8_lossy(&page.body).into_owned(),
+            },
             Handled::Change(change) => {
                 let outcome = self.0.command(&change);
                 changed(&change.rollout, outcome.as_ref().map(|changed| &changed.record), &[], now)
@@ -122,12 +127,16 @@ fn a_rollout_is_shown_as_documented() {
         response.body,
         concat!(
             r#"{"name":"steps","revision":2,"release":"1","attempt":1,"phase":"progressing","reason":"the step waits for its duration to pass","#,
-            r#""pinned":false,"stable":"blue","candidate":"green","#,
+            r#""pinned":false,"stable":"blue","candidate":"green","active":null,"#,
             r#""step":{"index":1,"count":4,"waited_ms":1000,"requests":6,"compared":0,"agreement":null},"steps":[{"set_weight":{"green":5}},"#,
             r#"{"pause":{"duration_ms":3600000}},{"set_weight":{"green":50}},{"pause":{}}],"watch":null,"weights":{"blue":95,"green":5,"red":0},"#,
             r#""unit":"requests","observed_share":{"blue":94.34,"green":5.66},"mirror":12.5,"evidence":["#,
-            r#"{"metric":"error_rate","log10_e":0.229,"threshold":null},"#,
-            r#"{"metric":"error_rate.max","log10_e":-0.122,"threshold":null},"#,
+            r#"{"metric":"error_rate","log10_e":0.229,"threshold":null,"tests":[{"log10_e":0.229,"against":"stable","worse_if":"more","#,
+            r#""quantile":null,"slower_than_ms":null,"measured_ms":null,"max":null,"samples":{"unit":"requests","candidate":{"events":1,"units":6},"#,
+            r#""stable":{"events":1,"units":100}}}]},"#,
+            r#"{"metric":"error_rate.max","log10_e":-0.122,"threshold":null,"tests":[{"log10_e":-0.122,"against":"limit","worse_if":"more","#,
+            r#""quantile":null,"slower_than_ms":null,"measured_ms":null,"max":0.1,"samples":{"unit":"requests","candidate":{"events":1,"units":6},"#,
+            r#""stable":{"events":1,"units":100}}}]},"#,
             r#"{"metric":"all","log10_e":0.088,"threshold":2.0}]}"#,
         )
     );
@@ -136,7 +145,7 @@ fn a_rollout_is_shown_as_documented() {
         response.body,
         concat!(
             r#"{"name":"still","revision":1,"release":"1","attempt":1,"phase":"steady","reason":"","pinned":false,"#,
-            r#""stable":"blue","candidate":"green","step":{"index":0,"count":0,"waited_ms":0,"requests":0,"compared":0,"agreement":null},"#,
+            r#""stable":"blue","candidate":"green","active":null,"step":{"index":0,"count":0,"waited_ms":0,"requests":0,"compared":0,"agreement":null},"#,
             r#""steps":[],"watch":null,"weights":{"blue":99.75,"green":0.25,"red":0},"unit":"requests","observed_share":{},"#,
             r#""mirror":null,"evidence":[]}"#,
         )
@@ -446,7 +455,6 @@ fn every_refusal_says_what_would_be_right() {
     assert_eq!(envoy.record("steps").run.revision, 2, "nothing has changed");
     let paths = [
         "",
-        "/",
         "*",
         "v1/rollouts",
         "//v1/rollouts",
@@ -476,6 +484,29 @@ fn every_refusal_says_what_would_be_right() {
     for name in ["", "%73teps", "..", "steps%2fabort", "STEPS"] {
         assert_eq!(problem(&envoy.serve(&api, &get(&format!("/v1/rollouts/{name}")))).0, 404, "{name}");
     }
+}
+
+#[test]
+fn the_page_is_served_to_pages_of_this_host_without_a_token() {
+    let control = json!({"token_sha256": "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"});
+    let (api, mut envoy) = (Api::new(&serde_json::from_value(control).unwrap()), Asked::new());
+    for path in ["/", "/?", "/?a=b"] {
+        let page = envoy.serve(&api, &get(path));
+        assert_eq!(
+            (page.status, header(&page, "content-type")),
+            (200, Some("text/html; charset=utf-8")),
+            "{path}"
+        );
+        assert!(page.body.starts_with("<!doctype html>") && !page.body.contains("steps\":"), "{path}");
+    }
+    let mut rebound = get("/");
+    rebound.authority = b"evil.example.com".into();
+    assert_eq!(problem(&envoy.serve(&api, &rebound)).0, 403);
+    let refused = envoy.serve(&api, &post("/", ""));
+    assert_eq!((problem(&refused).0, header(&refused, "allow")), (405, Some("GET, HEAD")));
+    let mut large = get("/");
+    large.body = vec![b'x'; 5_000];
+    assert_eq!(problem(&envoy.serve(&api, &large)).0, 413);
 }
 
 #[test]
@@ -615,7 +646,10 @@ prop_compose! {
             (4_090_usize..4_100).prop_map(|length| vec![b'['; length]),
         ],
     ) -> Request {
-        Request { method, path, authority, origin, content_type, content_encoding, authorization, if_match, body }
+        Request {
+            method, path, authority, origin, content_type, content_encoding, authorization, if_match, body,
+            accept_encoding: None,
+        }
     }
 }
 

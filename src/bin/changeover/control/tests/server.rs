@@ -60,6 +60,7 @@ pub(super) fn serve(rollouts: Rollouts, control: &Control, missing_workers: &'st
         let mut envoy = rollouts.begin();
         move |request| match api.handle(request, &envoy.shared, envoy.now.now()) {
             Handled::Answer(response) => response,
+            Handled::Page(_) => panic!("the command line asks for no page"),
             Handled::Change(change) => {
                 let outcome = envoy.command(&change);
                 let outcome = outcome.as_ref().map(|changed| &changed.record);

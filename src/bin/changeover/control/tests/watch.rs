@@ -133,7 +133,12 @@ fn each_change_is_a_line() {
     let seen = rollback();
     let mut warmer = seen.clone();
     warmer.rollouts[0].step.waited_ms += 1_000;
-    warmer.rollouts[0].evidence.push(Evidence { metric: "x".into(), log10_e: None, threshold: None });
+    warmer.rollouts[0].evidence.push(Evidence {
+        metric: "x".into(),
+        log10_e: None,
+        threshold: None,
+        tests: Vec::new(),
+    });
     let mut retried = seen.clone();
     retried.rollouts[0].attempt = 2;
     retried.rollouts[0].phase = Phase::Progressing;

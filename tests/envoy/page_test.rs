@@ -1,0 +1,114 @@
+//! The live page in a real Chromium: `make test-page`. What the browser does is in tests/page/page.py.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+
+use crate::harness::control::{call, get, known};
+use crate::harness::*;
+use serde_json::json;
+
+/// Names that would do something if a page took them for markup.
+const RELEASE: &str = r#"<img src=x onerror=\"window.harmed=1\">"#;
+const LABEL: &str = "<script>window.harmed=2</script>";
+
+/// A release that waits at half of the requests while its answers are compared, and one with two sides.
+fn rollouts() -> Config {
+    let versions =
+        "versions: {blue: {cluster: blue}, green: {cluster: green}}, stable: blue, candidate: green";
+    Config::Struct(format!(
+        "{{rollouts: [{{name: digits, release: \"{RELEASE}\", match: {{prefix: /digits/}}, {versions}, \
+         mirror: {{to: green, mode: compare, methods: [POST], compare: {{label: /label}}}}, \
+         steps: [{{set_weight: 50}}, {{pause: {{}}}}, {{set_weight: 75}}, {{pause: {{duration: 1h}}}}], \
+         analysis: {{metrics: [{{name: error_rate}}, {{name: latency}}]}}}}, \
+         {{name: sides, release: \"2\", match: {{prefix: /sides/}}, {versions}, blue_green: {{active: blue}}}}]}}"
+    ))
+}
+
+/// Lets a browser play a scene, and does meanwhile what it asks for.
+async fn play(scene: &str, envoy: &Envoy, mut act: impl FnMut(&str) + Send + 'static) {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let url = format!("http://{}/", envoy.address_of("changeover-control"));
+    let mut command = Command::new(format!("{root}/target/page/bin/python"));
+    command.args(["-B", "tests/page/page.py", scene, &url]).current_dir(root);
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("run `make test-page`, which installs it");
+    let (mut input, output) =
+        (child.stdin.take().expect("its input"), child.stdout.take().expect("its output"));
+    let said = tokio::task::spawn_blocking(move || {
+        let mut last = String::new();
+        for line in BufReader::new(output).lines() {
+            last = line.expect("text");
+            if let Some(what) = last.strip_prefix("do: ") {
+                act(what);
+                writeln!(input, "done").expect("it listens");
+            }
+        }
+        (last, child.wait().expect("its end"))
+    });
+    let (last, status) = said.await.expect("no panic");
+    assert!(status.success() && last == "well", "{scene}: {last}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "`make test-page` installs what it needs"]
+async fn the_page_follows_a_rollback_and_shows_hostile_names_as_text() {
+    let (blue, green) = blue_and_green().await;
+    let answer = |label: &str| {
+        let body = json!({"label": label}).to_string();
+        Make::by(move |_, _| Made::json(body.clone()))
+    };
+    blue.set(answer("7"));
+    green.set(answer(LABEL));
+    let envoy = between(&blue, &green, rollouts()).control().workers(2).start().await;
+    known(&envoy).await;
+    let ask = |_| request("POST", "/digits/infer", &[("content-type", b"application/json")], "{}");
+    let running = Load::to(envoy.address()).per_second(200.0).each(ask).start();
+    // Stable's quantiles are known, and pairs were compared.
+    wait_for("something to see", async || {
+        let (_, rollout) = get(&envoy, "/v1/rollouts/digits").await;
+        let (_, differences) = get(&envoy, "/v1/rollouts/digits/differences").await;
+        let measured = rollout["evidence"][1]["tests"][0]["measured_ms"].is_object();
+        (measured && differences["labels"].is_object()).then_some(())
+    })
+    .await;
+    let failing = green;
+    play("follow", &envoy, move |what| {
+        assert_eq!(what, "fail");
+        failing.set(Behaviour::Status(500));
+    })
+    .await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "`make test-page` installs what it needs"]
+async fn the_page_gives_commands_with_reasons() {
+    let (blue, green) = blue_and_green().await;
+    let envoy = between(&blue, &green, rollouts()).control().workers(2).start().await;
+    known(&envoy).await;
+    play("buttons", &envoy, |what| panic!("{what}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "`make test-page` installs what it needs"]
+async fn the_page_asks_once_for_a_token() {
+    let (blue, green) = blue_and_green().await;
+    let digest = |token: &str| {
+        let digest = hmac_sha256::Hash::hash(token.as_bytes());
+        digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    let tokens = json!({"tokens": [
+        {"name": "screen", "rights": "read", "sha256": digest("looks")},
+        {"name": "person", "rights": "write", "sha256": digest("writes")},
+    ]});
+    let envoy = between(&blue, &green, rollouts()).control_with(tokens).workers(2).start().await;
+    let token: (&str, &[u8]) = ("authorization", b"Bearer looks");
+    wait_for("the rollouts", async || {
+        (call(&envoy, "GET", "/v1/rollouts/digits", &[token], "").await.0 == 200).then_some(())
+    })
+    .await;
+    play("token", &envoy, |what| panic!("{what}")).await;
+}

@@ -1,0 +1,252 @@
+"""The live page in a real Chromium, in front of a real Envoy: tests/envoy/page_test.rs runs this, and does what it is told.
+
+    page.py SCENE http://127.0.0.1:PORT/
+
+A line `do: WHAT` on standard output asks the test to do something; a line on standard input says that it is done.
+"""
+
+import json
+import sys
+import urllib.request
+
+import browser
+from axe_playwright_python.sync_playwright import Axe
+
+# How long anything may take on a busy machine before it counts as never.
+DEADLINE = 20_000
+HOSTILE = "<img src=x onerror=\"window.harmed=1\">"
+LABEL = "<script>window.harmed=2</script>"
+REASON = "\"><svg onload=window.harmed=3> &amp; p99"
+
+
+def do(what):
+    print(f"do: {what}", flush=True)
+    if not sys.stdin.readline():
+        sys.exit("the test is gone")
+
+
+def ask(url, path):
+    with urllib.request.urlopen(f"{url}{path}", timeout=20) as answer:
+        return json.load(answer)
+
+
+class Watched:
+    """A page, and all that its browser says and asks."""
+
+    def __init__(self, chromium, url, **options):
+        self.url = url.rstrip("/")
+        self.page = chromium.new_page(**options)
+        self.page.set_default_timeout(DEADLINE)
+        self.said, self.asked, self.polls = [], [], 0
+        self.page.on("console", lambda message: self.said.append(f"{message.type}: {message.text}"))
+        self.page.on("pageerror", lambda error: self.said.append(f"error: {error}"))
+        self.page.on("request", lambda request: self.asked.append(request))
+        self.page.on("requestfinished", self.count)
+        self.page.add_init_script(
+            "addEventListener('securitypolicyviolation', event => console.error('violated', event.violatedDirective))"
+        )
+
+    def count(self, request):
+        self.polls += request.url.endswith("/v1/rollouts/digits")
+
+    def open(self, fragment=""):
+        self.page.goto(f"{self.url}/{fragment}")
+
+    def text(self, selector):
+        return self.page.locator(selector).first.inner_text()
+
+    def wait_for(self, selector, text):
+        self.page.locator(selector).filter(has_text=text).first.wait_for()
+
+    def command(self, name, reason=None, confirm=None):
+        """Gives a command with the keyboard alone."""
+        self.page.get_by_role("button", name=name, exact=True).first.focus()
+        self.page.keyboard.press("Enter")
+        dialog = self.page.get_by_role("dialog")
+        dialog.wait_for()
+        if reason is not None:
+            dialog.get_by_label("Reason").focus()
+            self.page.keyboard.insert_text(reason)
+        dialog.get_by_role("button", name=confirm or name, exact=True).focus()
+        self.page.keyboard.press("Enter")
+        return dialog
+
+    def accessible(self):
+        # axe-core is put into the page as a script of its own: the policy would refuse it, a debugger may.
+        found = Axe().run(self.page)
+        assert found.violations_count == 0, found.generate_report()
+
+    def is_quiet(self, *expected):
+        """Nothing was said but what is expected, and nobody was asked but this Envoy."""
+        surprising = [said for said in self.said if not any(known in said for known in expected)]
+        assert not surprising, surprising
+        hosts = {request.url for request in self.asked if not request.url.startswith((self.url, "data:"))}
+        assert not hosts, hosts
+        assert self.page.evaluate("window.harmed") is None, "something of the API was run"
+
+
+def follow(chromium, url):
+    """Loads, follows a rollback, shows what is hostile as text, in both themes and on a phone."""
+    answer = urllib.request.urlopen(url, timeout=20)
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy, policy
+    watched = Watched(chromium, url, color_scheme="light", viewport={"width": 1280, "height": 900})
+    watched.open()
+    watched.wait_for("h1", "digits")
+    watched.wait_for(".title p", HOSTILE)
+    watched.wait_for(".phase", "Paused")
+    watched.wait_for(".connection", "Live")
+    watched.wait_for(".matrix", LABEL)
+    # Every section that there is something for, and every chart.
+    for section in ("traffic", "charts", "evidence", "agreement", "events"):
+        watched.page.locator(f"#{section}").wait_for()
+    for title in ("Share of green", "Errors", "Latency, 90th percentile", "Evidence against green"):
+        watched.page.get_by_role("img", name=title).wait_for()
+    watched.accessible()
+
+    do("fail")
+    while ask(watched.url, "/v1/rollouts/digits")["phase"] != "failed":
+        watched.page.wait_for_timeout(20)
+    # The page asks once a second: it shows what has happened with the second answer from now at the latest.
+    before = watched.polls
+    watched.wait_for(".title .phase", "Rolled back")
+    late = watched.polls - before
+    assert late <= 2, f"shown after {late} answers"
+    rollout = ask(watched.url, "/v1/rollouts/digits")
+    watched.wait_for(".said", "green is rolled back")
+    watched.wait_for("#events li", "green is rolled back")
+    assert "green is rolled back" in watched.text("#said"), "it is said to those who listen"
+    errors = next(evidence for evidence in rollout["evidence"] if evidence["metric"] == "error_rate")
+    assert errors["tests"][0]["samples"]["candidate"]["events"] > 0, errors
+    watched.wait_for(".metrics tr", "against")
+    watched.accessible()
+    watched.is_quiet()
+
+    for options in (
+        {"color_scheme": "dark", "viewport": {"width": 1280, "height": 900}},
+        {"color_scheme": "light", "viewport": {"width": 360, "height": 740}, "is_mobile": True},
+    ):
+        other = Watched(chromium, url, **options)
+        other.open("#digits")
+        other.wait_for(".title .phase", "Rolled back")
+        wide = other.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide <= 0, f"{wide} pixels too wide at {options}"
+        other.accessible()
+        other.is_quiet()
+        other.page.close()
+
+    # What was chosen is shown, and a rollout that there is not is said to be none.
+    watched.page.get_by_role("link", name="sides").focus()
+    watched.page.keyboard.press("Enter")
+    watched.wait_for("h1", "sides")
+    assert watched.page.evaluate("location.hash") == "#sides"
+    watched.is_quiet()
+    watched.page.close()
+
+
+def buttons(chromium, url):
+    """Every button does what it says, by keyboard; what the API refuses is said in words."""
+    watched = Watched(chromium, url)
+    watched.open("#digits")
+    watched.wait_for(".phase", "Paused")
+
+    def visible():
+        names = watched.page.locator(".title .actions button:visible").all_inner_texts()
+        return set(names)
+
+    assert visible() == {"Promote", "Resume", "Abort"}, visible()
+    # A dialog that is left does nothing.
+    watched.page.get_by_role("button", name="Promote", exact=True).click()
+    watched.page.get_by_role("dialog").wait_for()
+    watched.page.keyboard.press("Escape")
+    watched.page.get_by_role("dialog").wait_for(state="detached")
+    assert ask(watched.url, "/v1/rollouts/digits")["step"]["index"] == 1, "nothing was done"
+
+    watched.command("Promote", REASON)
+    watched.wait_for(".title .phase", "Progressing")
+    watched.wait_for("#events li", REASON)
+    assert ask(watched.url, "/v1/rollouts/digits/events")["events"][0]["reason"] == REASON
+    watched.command("Pause")
+    watched.wait_for(".title .phase", "Paused")
+    watched.command("Resume")
+    watched.wait_for(".title .phase", "Progressing")
+    watched.command("Abort", "it is slow")
+    watched.wait_for(".title .phase", "Aborted")
+    assert visible() == {"Retry"}, visible()
+    watched.command("Retry")
+    watched.wait_for(".title .phase", "Paused")
+    watched.accessible()
+
+    # A revision that is old: the API refuses, and the dialog says why.
+    refused = []
+    watched.page.route("**/promote", lambda route: (refused.append(1), route.continue_(
+        headers={**route.request.headers, "if-match": '"1"'})))
+    dialog = watched.command("Promote")
+    dialog.get_by_role("alert").filter(has_text="Digits is now at revision").wait_for()
+    watched.accessible()
+    watched.page.keyboard.press("Escape")
+    assert refused == [1]
+
+    watched.open("#sides")
+    watched.wait_for("h1", "sides")
+    watched.command("Switch", "the new side")
+    watched.wait_for("#traffic .shares", "green 100 %")
+    events = ask(watched.url, "/v1/rollouts/sides/events")["events"]
+    assert ("flip", "the new side") in [(event["action"], event["reason"]) for event in events], events
+    # A browser itself says that a request was refused.
+    watched.is_quiet("412")
+    watched.page.close()
+
+
+def token(chromium, url):
+    """A token is asked for once, and kept nowhere; one that may only look is told so."""
+    watched = Watched(chromium, url)
+    watched.open()
+    dialog = watched.page.get_by_role("dialog")
+    dialog.get_by_text("asks for a token").wait_for()
+    assert watched.page.locator("dialog").count() == 1
+    watched.accessible()
+    for wrong, right in (("nothing", False), ("looks", True)):
+        dialog.get_by_label("Token").fill(wrong)
+        watched.page.keyboard.press("Enter")
+        if not right:
+            dialog.get_by_role("alert").filter(has_text="not one that this Envoy knows").wait_for()
+    watched.wait_for(".title .phase", "Paused")
+    before = watched.polls
+    while watched.polls < before + 2:
+        watched.page.wait_for_timeout(50)
+    assert watched.page.locator("dialog").count() == 0, "it was asked for again"
+    # The token is in no place that outlives the page, and in no address.
+    kept = watched.page.evaluate("[localStorage.length, sessionStorage.length, document.cookie, location.href].join()")
+    assert kept == f"0,0,,{watched.url}/", kept
+    assert not any("looks" in request.url for request in watched.asked)
+    dialog = watched.command("Abort")
+    dialog.get_by_role("alert").filter(has_text="may look and change nothing").wait_for()
+    watched.is_quiet("401", "403")
+
+    # Loaded again it has forgotten; without a token there is nothing to see.
+    watched.page.reload()
+    dialog = watched.page.get_by_role("dialog")
+    dialog.get_by_label("Token").wait_for()
+    watched.page.keyboard.press("Escape")
+    watched.wait_for(".connection", "needs a token")
+    assert watched.page.locator("h1").count() == 0
+    watched.page.get_by_role("button", name="Enter a token").click()
+    dialog.get_by_label("Token").fill("writes")
+    watched.page.keyboard.press("Enter")
+    watched.wait_for(".title .phase", "Paused")
+    watched.command("Abort", "no reason")
+    watched.wait_for("#events li", "by person")
+    watched.is_quiet("401", "403")
+    watched.page.close()
+
+
+def main():
+    scene, url = sys.argv[1:]
+    with browser.chromium() as chromium:
+        {"follow": follow, "buttons": buttons, "token": token}[scene](chromium, url)
+    print("well", flush=True)
+
+
+if __name__ == "__main__":
+    main()
