@@ -35,7 +35,7 @@ pub struct Plan {
     pub trusts_shadow_header: bool,
     /// Which requests are decisions about tasks, if any are.
     decisions: Option<Decisions>,
-    /// Who is told what happens to its rollouts.
+    /// Receivers of notifications about its rollouts.
     pub receivers: Vec<Notify>,
 }
 
