@@ -316,7 +316,7 @@ impl Vm {
         self.store.leave(root).into_iter().for_each(|answer| self.store_answered(root, answer));
         // Another root posts them again.
         let posts = self.posts.leave(root).into_iter();
-        posts.for_each(|post| self.posted(root, (post, Delivery::Failed)));
+        posts.for_each(|post| self.posted(root, (Box::new(post), Delivery::Failed)));
     }
 
     fn store_answered(&self, root: u32, answer: Answer) {

@@ -424,8 +424,8 @@ async fn a_model_answers_alone_once_that_is_proven_and_is_stepped_down_when_it_d
     let is_bad = std::sync::Arc::clone(&decayed);
     ai.set(Make::by(move |_, seen| {
         let number = number_of(&seen.body);
-        let wrong =
-            is_bad.load(std::sync::atomic::Ordering::SeqCst) || (confidence(number) < 0.5 && number % 2 == 0);
+        let wrong = is_bad.load(std::sync::atomic::Ordering::SeqCst)
+            || (confidence(number) < 0.5 && number.is_multiple_of(2));
         let label = right_label(if wrong { number + 1 } else { number });
         Made::json(json!({"label": label, "confidence": confidence(number)}).to_string())
     }));

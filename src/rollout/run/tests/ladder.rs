@@ -143,8 +143,7 @@ fn an_abort_and_a_pin_leave_everything_to_people() {
 fn decisions_that_were_shown_the_answer_prove_nothing() {
     let program = walking();
     let (mut run, _) = Run::begin(&program, at(0));
-    let mut decisions = Decisions::default();
-    decisions.shown = Band { tasks: 100_000, disagreements: 0 };
+    let decisions = Decisions { shown: Band { tasks: 100_000, disagreements: 0 }, ..Decisions::default() };
     step(&mut run, &program, &decisions, 1);
     assert_eq!(run.reason.sentence(), "the step waits for decisions of people: 0 of 500");
 }
