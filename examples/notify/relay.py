@@ -41,7 +41,7 @@ def title(event):
 
 
 def escaped(text):
-    """Slack's three control characters: a name or a reason can mention nobody."""
+    """Slack's three control characters: escaped, a name or a reason mentions no user and no channel."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 

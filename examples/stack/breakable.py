@@ -22,7 +22,7 @@ class Breakable(SKLearnModel):
         if HOW == "slow":
             await asyncio.sleep(0.5)
         elif HOW == "errors" and random.random() < PART:
-            raise MLServerError("told to fail", 500)
+            raise MLServerError("broken on purpose", 500)
         answer = await super().predict(payload)
         if HOW == "nulls" and random.random() < PART:
             for output in answer.outputs:

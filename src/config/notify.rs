@@ -1,4 +1,4 @@
-//! Who is told what happens to rollouts.
+//! Receivers of notifications about rollouts.
 
 #[cfg(not(target_arch = "wasm32"))]
 use schemars::JsonSchema;

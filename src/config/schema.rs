@@ -43,7 +43,7 @@ pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")] // other configurations keep their hash
     #[cfg_attr(not(target_arch = "wasm32"), schemars(with = "Store", default))]
     pub store: Option<Store>,
-    /// Who is told what happens to the rollouts. At most 16.
+    /// Receivers of notifications about the rollouts. At most 16.
     #[serde(skip_serializing_if = "Vec::is_empty")] // other configurations keep their hash
     #[cfg_attr(not(target_arch = "wasm32"), schemars(default))]
     pub notify: Vec<Notify>,

@@ -408,7 +408,7 @@ impl Member {
             if !leads {
                 return;
             }
-            joined.member.tell_done(outbox::done(callback.shared, plans), callback.clock);
+            joined.member.write_done(outbox::done(callback.shared, plans), callback.clock);
         }
         for receiver in receivers {
             self.post_to(callback, receiver);
@@ -435,7 +435,7 @@ impl Member {
         let mut callback = Callback::new(shared, plans, clock, time);
         outbox::settle(callback.shared, post, outcome, clock.uptime, &mut callback.effects);
         if let Some(joined) = &mut self.joined {
-            joined.member.tell_done(outbox::done(callback.shared, plans), clock);
+            joined.member.write_done(outbox::done(callback.shared, plans), clock);
         }
         let leads = self.leader.leads() && self.joined.as_ref().is_none_or(|joined| joined.member.leads());
         let receivers = outbox::receivers(plans);

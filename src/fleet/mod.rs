@@ -14,7 +14,7 @@
 //! * [`report`]: what each has counted;
 //! * [`heads`], [`confirm`]: how all route, and whether they do;
 //! * [`commands`], [`journal`], [`shelf`]: what was commanded, what happened, and sets that are large;
-//! * [`outbox`]: what receivers of notifications are still to be told;
+//! * [`outbox`]: notifications that are still to be posted;
 //! * [`store`], [`joined`]: the Envoys that share their rollouts, and an Envoy's part in it;
 //! * [`gauges`]: where rollouts stand, in Envoy's statistics;
 //! * [`effect`]: what has to be done outside;

@@ -2,7 +2,7 @@
 //!
 //! Each receiver has an outbox in what the VMs share, so that it outlives the VM that posts. Its events are posted one after
 //! the other, in the order they happened: the next one leaves when the one before has arrived, or was given up. In a fleet
-//! every Envoy keeps them, the one that leads posts them, and tells the others what is done.
+//! every Envoy keeps them; the one that leads posts them, and the store has which of them are done.
 
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher24;
@@ -27,7 +27,7 @@ const BACKOFF: u64 = 1_000_000_000;
 const LONGEST_BACKOFF: u64 = 30_000_000_000;
 /// Nanoseconds behind the timeout after which an answer is not waited for any more: the VM that waited may be gone.
 const GRACE: u64 = 2_000_000_000;
-/// Milliseconds for which an event is told by an Envoy that joins the fleet.
+/// Milliseconds: an Envoy that joins the fleet posts events that are at most so old.
 const LATELY: u64 = 60_000;
 /// Nanoseconds that an event waits at most, whatever is written: a timeout and its grace.
 const LONGEST_WAIT: u64 = 62_000_000_000;
@@ -298,7 +298,7 @@ impl Waiting {
     }
 }
 
-/// Identifies an event that a receiver is told: the same in all Envoys of a fleet.
+/// Identifies a notification: an event for a receiver. The same in all Envoys of a fleet.
 fn mark(receiver: &str, rollout: &str, event: &Event) -> u64 {
     let id = (receiver, rollout, &event.release, event.attempt, event.revision);
     SipHasher24::new().hash(&postcard::to_allocvec(&id).unwrap_or_default())
@@ -312,7 +312,7 @@ fn backoff(failures: u32, mark: u64) -> u64 {
     doubled.saturating_sub(mark.wrapping_add(failures.into()).checked_rem(part).unwrap_or(0))
 }
 
-/// Whether a receiver is told of an event.
+/// Whether an event is posted to a receiver.
 fn wants(receiver: &Notify, event: &Event) -> bool {
     let waits = event.action == Action::Step && event.phase == Phase::Paused;
     match &receiver.events {

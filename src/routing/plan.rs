@@ -31,7 +31,7 @@ pub struct Plan {
     /// Whether a rollout trusts the mark of copies. It stays on requests of the others then: they may come again, after an
     /// internal redirect, as that rollout's.
     pub trusts_shadow_header: bool,
-    /// Who is told what happens to its rollouts.
+    /// Receivers of notifications about its rollouts.
     pub receivers: Vec<Notify>,
 }
 

@@ -1,5 +1,7 @@
 //! Every expression of the shipped dashboards, put to a real Prometheus that has scraped real Envoys under load.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::harness::control::{known, post};
@@ -30,6 +32,16 @@ fn expressions(dashboard: &Value) -> Vec<(String, String)> {
         replaced
     };
     found.into_iter().map(|(place, expression)| (place, set(expression))).collect()
+}
+
+/// The filter's own series that the shipped rules name.
+fn series_of_rules() -> BTreeSet<String> {
+    let rules = include_str!("../../envoy/prometheus/rules.yaml");
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    let is_text = |line: &str| ["#", "description:", "summary:"].iter().any(|begin| line.starts_with(begin));
+    let lines = rules.lines().map(str::trim_start).filter(|line| !is_text(line));
+    let words = lines.flat_map(|line| line.split(|c| !is_name(c)));
+    words.filter(|word| word.starts_with("changeover_")).map(str::to_owned).collect()
 }
 
 /// A model that answers a label or null, and says how sure it is; green fails too often.
@@ -107,6 +119,13 @@ async fn every_expression_of_the_dashboards_returns_data() {
                     .is_some_and(f64::is_finite)
             };
             series.iter().any(has_value).then_some(())
+        })
+        .await;
+    }
+    for series in series_of_rules() {
+        wait_for(&format!("the series {series}, which a rule names"), async || {
+            let found = prometheus.query(&series).await.expect("an answer");
+            (!found.is_empty()).then_some(())
         })
         .await;
     }

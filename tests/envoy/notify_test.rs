@@ -1,4 +1,4 @@
-//! Receivers of notifications: down, slow, and told once.
+//! Receivers of notifications that are down or slow, and get each one once.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -39,7 +39,7 @@ impl Receiver {
         self.taken.lock().expect("no panic").clone()
     }
 
-    /// What it was told.
+    /// The notifications that it has taken.
     fn told(&self) -> Vec<Value> {
         let read = |seen: &Seen| serde_json::from_slice(&seen.body).expect("JSON");
         self.taken().iter().map(read).collect()
@@ -83,7 +83,7 @@ fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The actions that were told of a rollout, in order.
+/// The actions in a rollout's notifications, in order.
 fn actions_of(told: &[Value], rollout: &str) -> Vec<String> {
     let of_it = told.iter().filter(|event| event["subject"] == rollout);
     of_it.map(|event| text(event, "/data/action").to_owned()).collect()
@@ -132,7 +132,7 @@ async fn a_receiver_that_was_down_gets_the_events_of_all_rollouts_once_and_in_or
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rollback_is_told_with_its_evidence_and_how_to_go_on() {
+async fn the_notification_of_a_rollback_has_its_evidence_and_the_commands_that_go_on() {
     let (blue, green) = blue_and_green().await;
     let receiver = Receiver::start(200).await;
     let judged =

@@ -42,7 +42,7 @@ const MOST_RECORDS: usize = 40;
 const MOST_BYTES: usize = 768 << 10;
 /// Ticks by which two clocks differ that do not count from the same time.
 const OTHER_CLOCK: u64 = 30 * 24 * 3_600;
-/// Notifications that members are told to be done.
+/// Notifications that the lead names as done.
 const MOST_DONE: usize = 256;
 /// Ticks of each rollout that a member tells.
 const MOST_TOLD: usize = 60;
@@ -293,14 +293,14 @@ impl Member {
         self.known.get(&made.change.rollout).is_some_and(|known| known.changes.contains(made))
     }
 
-    /// The marks of notifications that are done, as the leader has last told.
+    /// The marks of notifications that are done, as the leader has last written them.
     #[must_use]
     pub fn done(&self) -> &[u64] {
         &self.lead.done
     }
 
-    /// Has the other members know what is done of notifications: soon, for any of them may be the next to post.
-    pub fn tell_done(&mut self, done: Vec<u64>, clock: Clock) {
+    /// Writes which notifications are done: soon, for any member may be the next to post.
+    pub fn write_done(&mut self, done: Vec<u64>, clock: Clock) {
         if self.done != done {
             (self.done, self.next_round) = (done, clock.uptime);
         }
