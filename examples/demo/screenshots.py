@@ -91,16 +91,15 @@ def take(page, name, **options):
     IMAGES.mkdir(parents=True, exist_ok=True)
     picture = Image.open(io.BytesIO(page.screenshot(animations="disabled", **options)))
     # A palette is a third of the size, and nothing that one sees is lost.
-    picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(IMAGES / f"{name}.png", optimize=True)
+    picture.convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(IMAGES / f"{name}.png", optimize=True)
     print(f"docs/images/{name}.png: {(IMAGES / f'{name}.png').stat().st_size:,} bytes")
 
 
 def run(arguments):
     with processes.Processes(arguments.envoy, arguments.module) as running, browser.chromium() as chromium:
         running.start_models()
-        push(running)
         running.start_envoy("envoy/envoy-ecds.yaml")
-        desktop = {"viewport": {"width": 1280, "height": 1000}}
+        desktop = {"viewport": {"width": 1280, "height": 1240}}
         pages = {
             "page-light": chromium.new_page(color_scheme="light", **desktop),
             "page-dark": chromium.new_page(color_scheme="dark", **desktop),
@@ -109,9 +108,14 @@ def run(arguments):
             ),
         }
         with Traffic(client.Images()):
+            # What has just started answers slowly, Envoy's connections as well.
+            time.sleep(5)
+            push(running)
+            light = pages["page-light"]
+            light.goto(f"{PAGE}#fraud-score")
+            light.locator("h1").filter(has_text="fraud-score").wait_for()
             for page in pages.values():
                 page.goto(f"{PAGE}#digits")
-            light = pages["page-light"]
             light.get_by_text("svm at 50 %", exact=False).first.wait_for(timeout=60_000)
             time.sleep(arguments.calm)
             running.misbehave("svm", fail_percent=arguments.fail, delay_ms=2)

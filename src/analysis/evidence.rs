@@ -106,6 +106,43 @@ pub fn first_events(candidate: u64, all: u64, share: f64, tolerate: f64) -> [f64
     RATIOS.map(|ratio| split::split(candidate, all, share, ratio * tolerate, tolerate))
 }
 
+/// The e-value at which a multiple is certain that is shown: it is ever too large in one run of twenty.
+const CERTAIN: f64 = 20.0;
+/// A multiple beyond this is shown as this.
+const MOST_TIMES: f64 = 1e6;
+
+/// "At least so many times as often": of `all` events, each of one of two versions, `events` are one version's, which gets
+/// units with a probability of at most `share`. Every `tolerate` below the answer is rejected; `None`: not even 1 is.
+///
+/// For a ratio of at most m, the mean over r of L(r) with `tolerate` = m is a test martingale or less, and by Ville's
+/// inequality ever reaches 20 with a chance of at most 1 in 20. L falls with m. So in 19 runs of 20 the answer is never above
+/// the true ratio, however often one looks (`docs/analysis.md`, "At least so many times as often").
+#[must_use]
+pub fn at_least(events: u64, all: u64, share: f64) -> Option<f64> {
+    if !is_more_often(events, all, share, 1.0) {
+        return None;
+    }
+    let (mut within, mut beyond) = (1.0_f64, MOST_TIMES);
+    for _ in 0..50 {
+        let middle = (within * beyond).sqrt();
+        if is_more_often(events, all, share, middle) { within = middle } else { beyond = middle }
+    }
+    Some(within)
+}
+
+/// Whether it is certain that a version has an event more than so many `times` as often as the other one, as [`at_least`]
+/// takes it.
+#[must_use]
+#[allow(clippy::cast_precision_loss)] // eight ratios
+pub fn is_more_often(events: u64, all: u64, share: f64, times: f64) -> bool {
+    if share <= 0.0 || share >= 1.0 {
+        return false;
+    }
+    let ln = first_events(events, all, share, times);
+    let sum: f64 = ln.into_iter().map(|ln| ln.min(MOST_LN).exp()).sum();
+    sum >= CERTAIN * RATIOS.len() as f64
+}
+
 /// ln L(r) of a tick for the candidate having an event more often than the fixed rate `max` (0 to 1, exclusive): the
 /// likelihood ratio of the rate r · `max` to `max`. Impossible rates are replaced by 99.9 %, or half-way from `max` to 1.
 #[must_use]
@@ -190,7 +227,38 @@ mod tests {
         }
     }
 
+    #[test]
+    fn at_least_is_the_largest_tolerate_that_is_rejected() {
+        assert_eq!(at_least(0, 0, 0.05), None);
+        assert_eq!(at_least(3, 60, 0.05), None, "as often");
+        assert_eq!((at_least(9, 9, 0.0), at_least(9, 9, 1.0)), (None, None), "nothing is drawn");
+        let bound = |events, all, share| at_least(events, all, share).unwrap();
+        // Four times as often: 40 of 230 events at 5 %.
+        let times = bound(40, 230, 0.05);
+        assert!((2.0..4.0).contains(&times), "{times}");
+        let mean = |times: f64| {
+            first_events(40, 230, 0.05, times).into_iter().map(f64::exp).sum::<f64>() / RATIOS.len() as f64
+        };
+        assert!(mean(times * 0.999) >= CERTAIN && mean(times * 1.001) < CERTAIN);
+        // More of the same says more, and never more than there is.
+        let more = bound(4_000, 23_000, 0.05);
+        assert!(times < more && more < 4.0, "{more}");
+        assert!(bound(u64::MAX, u64::MAX, 0.5) >= MOST_TIMES * 0.99);
+    }
+
     proptest! {
+        /// The answer's end of an interval: all smaller multiples are rejected too.
+        #[test]
+        fn what_is_tolerated_more_is_rejected_less(
+            events in 0..500_u64, others in 0..500_u64, share in 0.01..0.99_f64, times in 1.0..50.0_f64,
+        ) {
+            let all = events + others;
+            for (less, more) in first_events(events, all, share, times).into_iter().zip(first_events(events, all, share, times * 1.1)) {
+                prop_assert!(more <= less + 1e-9);
+            }
+            prop_assert!(at_least(events, all, share).is_none_or(|times| (1.0..=MOST_TIMES).contains(&times)));
+        }
+
         #[test]
         fn evidence_is_a_number_whatever_the_ticks(ticks in prop::collection::vec(prop::array::uniform8(any::<f64>()), 0..20)) {
             let mut evidence = Evidence::<8>::default();

@@ -117,6 +117,8 @@ struct Step {
     /// Pairs of answers that were compared, and those of them that differ.
     pairs: Arm,
     errors: NoWorse,
+    /// The least and the largest share of both versions' weights that the candidate had in the ticks that are seen of it.
+    shares: Option<(f64, f64)>,
     /// How long both versions took, by signal: for people, the judge counts what is beyond its edges.
     durations: Vec<(SignalId, Pair<Histogram>)>,
 }
@@ -181,6 +183,9 @@ pub struct Tested {
     pub seen: Totals,
     /// Of a quantile: the newest edges.
     pub edges: Option<Edges>,
+    /// How many times as often the accused side has the event as the other one, at least; `None` as long as it is not
+    /// certain that it does so more often, and where that is not known.
+    pub at_least: Option<f64>,
     /// Of a quantile: where it is in the step, in milliseconds.
     pub measured: Pair<Option<f64>>,
 }
@@ -244,6 +249,10 @@ impl Judge {
         }
         let is_first = |shows: bool, known: &mut bool| shows && !std::mem::replace(known, true);
         let requests = is_first(tick.compared_at().is_some(), &mut self.step.has_requests);
+        if let Some(share) = tick.compared_at() {
+            let (least, most) = self.step.shares.unwrap_or((share, share));
+            self.step.shares = Some((least.min(share), most.max(share)));
+        }
         let pairs = is_first(tick.pairs().units > 0, &mut self.step.has_pairs);
         if requests || pairs {
             let shows = |test: &TestState| if test.test.is_of_pairs() { pairs } else { requests };
@@ -558,9 +567,25 @@ impl Judge {
             value: state.evidence.value(self.ticks),
             seen: state.seen,
             edges: state.edges.last().map(|(_, edges)| *edges),
+            at_least: self.times(state),
             measured: self.measured(&state.test),
         };
         self.metrics.iter().map(move |metric| metric.tests.iter().map(tested).collect())
+    }
+
+    /// The lower end of the ratio of both versions' rates, from this step alone: a version's units are drawn with the share
+    /// that it has there. It is of requests: users that had the event are not drawn again.
+    fn times(&self, state: &TestState) -> Option<f64> {
+        let (Totals::Events(seen), Against::Stable { .. }) = (state.seen, state.test.against) else {
+            return None;
+        };
+        let (least, most) = self.step.shares?;
+        let all = seen.candidate.events.saturating_add(seen.stable.events);
+        if state.test.is_of_less() {
+            evidence::at_least(seen.stable.events, all, 1.0 - least)
+        } else {
+            evidence::at_least(seen.candidate.events, all, most)
+        }
     }
 
     /// Where the quantile of a test is in this step, of both versions.

@@ -276,6 +276,11 @@ pub struct Tested {
     /// Of durations: what takes longer than this is counted. Stable's is its quantile in an earlier time, the candidate's is
     /// what is tolerated; `null` until enough of stable's durations are known.
     pub slower_than_ms: Option<Milliseconds>,
+    /// The candidate has the event at least so many times as often as stable, with `worse_if: less` stable as the candidate: the
+    /// lower end of a confidence sequence over the step, above the true ratio in at most one step of twenty, however often one
+    /// looks. `null` while it is not certain to be more often at all, against a limit or a copy, of means and of users.
+    #[serde(default)]
+    pub at_least: Option<f64>,
     /// Of durations: where the quantile is since the step began, in milliseconds, of all answers of both versions; `null`
     /// before the first ones.
     #[serde(default)]
@@ -413,7 +418,7 @@ impl Sample {
 
 impl Tested {
     fn new(tested: &judge::Tested, unit: Unit) -> Self {
-        let judge::Tested { test, seen, edges, value, measured } = tested;
+        let judge::Tested { test, seen, edges, value, at_least, measured } = tested;
         let (against, max) = match test.against {
             test::Against::Stable { .. } => (Against::Stable, None),
             test::Against::Bound { max } => (Against::Limit, Some(max)),
@@ -430,6 +435,7 @@ impl Tested {
                 candidate: milliseconds(edges.candidate),
                 stable: milliseconds(edges.stable),
             }),
+            at_least: at_least.filter(|_| unit == Unit::Requests).map(down),
             measured_ms: match (measured.candidate, measured.stable) {
                 (Some(candidate), Some(stable)) => {
                     Some(Milliseconds { candidate: tenths(candidate), stable: tenths(stable) })
@@ -669,6 +675,11 @@ fn evidence(record: &Record) -> Vec<Evidence> {
         tests: Vec::new(),
     });
     evidence
+}
+
+/// A lower end to two decimals, never above it.
+fn down(times: f64) -> f64 {
+    (times * 100.0).floor() / 100.0
 }
 
 /// A logarithm to three decimals, which suffices for reading. JSON has no infinite numbers.

@@ -9,6 +9,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 mod agreement;
+mod at_least;
 mod draw;
 mod envoy;
 mod fleet;
@@ -27,8 +28,9 @@ use std::time::Instant;
 type Part = fn(&Effort) -> bool;
 
 /// All of them; with names as arguments only those.
-const PARTS: [(&str, Part); 7] = [
+const PARTS: [(&str, Part); 8] = [
     ("agreement", agreement::simulate),
+    ("at-least", at_least::simulate),
     ("traps", traps::simulate),
     ("users", users::healthy),
     ("speed", speed::simulate),

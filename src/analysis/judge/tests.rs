@@ -528,3 +528,22 @@ fn pairs_beside_a_baseline_are_judged_by_mcnemars_test() {
     let alone = Rules::new(&analysis, Unit::Requests, 1, Some(rules::Pairs::Alone));
     assert!(alone.metrics.is_empty(), "without `max` and baseline there is nothing to test");
 }
+
+#[test]
+fn how_many_times_as_often_is_told_of_one_step_by_the_largest_share_that_it_had() {
+    let rules = rules(&[metric("error_rate"), Metric { max: Some(0.5), ..metric("error_rate") }]);
+    let mut judge = judge(&rules);
+    let told = |judge: &Judge| judge.tested().map(|tests| tests[0].at_least).collect::<Vec<_>>();
+    assert_eq!(told(&judge)[0], None);
+    for number in 1..=40 {
+        judge.close(&tick(number, (1, 5), (5, 95)), &rules, number + 1);
+    }
+    assert_eq!(told(&judge)[0], evidence::at_least(40, 240, 0.05));
+    assert!(told(&judge).last().unwrap().is_none(), "a limit is no version");
+    // A share that was larger for a moment may have brought more of the events.
+    judge.close(&Tick { share: Some(0.5), ..tick(41, (0, 0), (1, 100)) }, &rules, 42);
+    assert_eq!(told(&judge)[0], evidence::at_least(40, 241, 0.5));
+    // What is seen of the step before says nothing about this one's share.
+    judge.begin_step(&rules, 42);
+    assert_eq!(told(&judge)[0], None);
+}

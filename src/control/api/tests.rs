@@ -132,10 +132,10 @@ fn a_rollout_is_shown_as_documented() {
             r#"{"pause":{"duration_ms":3600000}},{"set_weight":{"green":50}},{"pause":{}}],"watch":null,"weights":{"blue":95,"green":5,"red":0},"#,
             r#""unit":"requests","observed_share":{"blue":94.34,"green":5.66},"mirror":12.5,"evidence":["#,
             r#"{"metric":"error_rate","log10_e":0.229,"threshold":null,"tests":[{"log10_e":0.229,"against":"stable","worse_if":"more","#,
-            r#""quantile":null,"slower_than_ms":null,"measured_ms":null,"max":null,"samples":{"unit":"requests","candidate":{"events":1,"units":6},"#,
+            r#""quantile":null,"slower_than_ms":null,"at_least":null,"measured_ms":null,"max":null,"samples":{"unit":"requests","candidate":{"events":1,"units":6},"#,
             r#""stable":{"events":1,"units":100}}}]},"#,
             r#"{"metric":"error_rate.max","log10_e":-0.122,"threshold":null,"tests":[{"log10_e":-0.122,"against":"limit","worse_if":"more","#,
-            r#""quantile":null,"slower_than_ms":null,"measured_ms":null,"max":0.1,"samples":{"unit":"requests","candidate":{"events":1,"units":6},"#,
+            r#""quantile":null,"slower_than_ms":null,"at_least":null,"measured_ms":null,"max":0.1,"samples":{"unit":"requests","candidate":{"events":1,"units":6},"#,
             r#""stable":{"events":1,"units":100}}}]},"#,
             r#"{"metric":"all","log10_e":0.088,"threshold":2.0}]}"#,
         )

@@ -1,7 +1,7 @@
 //! Steps, shares and evidence as bars and marks.
 
-use changeover::control::view::{Planned, Rollout, Watch};
-use changeover::model::Unit;
+use changeover::control::view::{Planned, Rollout, Sample, Watch, WorseIf};
+use changeover::model::{Unit, real};
 use changeover::rollout::phase::Phase;
 
 use super::show::{NAME, is_bad, percent, shares, step};
@@ -195,6 +195,35 @@ pub(super) fn evidence(rollout: &Rollout, columns: usize) -> Vec<Line> {
         lines.push(
             line.and(tone, &format!("  {number:>8}  {}", drawn.unwrap_or_default())).and(tone, decides),
         );
+    }
+    lines
+}
+
+/// What is known to differ, in words: `error_rate: 4.9 % against 1.0 %: at least 1.4 times as often`.
+pub(super) fn differences(rollout: &Rollout) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for evidence in &rollout.evidence {
+        for test in &evidence.tests {
+            let Some(times) = test.at_least else { continue };
+            let part = |sample: Sample| {
+                format!(
+                    "{:.1} %",
+                    100.0 * real(sample.events.unwrap_or_default()) / real(sample.units.max(1))
+                )
+            };
+            let (mine, theirs) = (part(test.samples.candidate), part(test.samples.stable));
+            let slower = |edge: f64| format!(" slower than {edge} ms");
+            let edges = test.slower_than_ms.map(|edges| (slower(edges.candidate), slower(edges.stable)));
+            let (mine_slower, theirs_slower) = edges.unwrap_or_default();
+            let less = if test.worse_if == WorseIf::Less { "stable " } else { "" };
+            let line = Line::new(Tone::Strong, &evidence.metric).and(
+                Tone::Plain,
+                &format!(
+                    ": {mine}{mine_slower} against {theirs}{theirs_slower}: {less}at least {times} times as often"
+                ),
+            );
+            lines.push(line);
+        }
     }
     lines
 }

@@ -87,6 +87,7 @@ pub(super) fn rollout(rollout: &Rollout, width: Option<usize>) -> Vec<Line> {
     if !rollout.evidence.is_empty() {
         lines.push(Line::default());
         lines.extend(draw::evidence(rollout, columns));
+        lines.extend(draw::differences(rollout));
     }
     match width {
         Some(width) => lines.into_iter().map(|line| line.cut(width)).collect(),

@@ -57,12 +57,12 @@ const WIDTH = 320;
 const HEIGHT = 72;
 
 /**
- * A chart of lines: `{ title, note, lines: [{ name, role, values }], format, axis, top, limit }`. `values` are numbers or
+ * A chart of lines: `{ title, note, lines: [{ name, role, values }], format, axis, round, top, limit }`. `values` are numbers or
  * `null`, one a sample. The newest ones stand beside its title in words.
  */
-function chart(samples, { title, note, lines, format, axis = format, top = 0, limit = null }) {
+function chart(samples, { title, note, lines, format, axis = format, round = niceTop, top = 0, limit = null }) {
   const values = lines.flatMap((line) => line.values).filter(isNumber);
-  const most = niceTop(Math.max(top, limit ?? 0, ...values, 0));
+  const most = round(Math.max(top, limit ?? 0, ...values, 0));
   const [first, last] = [samples[0]?.now ?? 0, samples.at(-1)?.now ?? 0];
   const span = Math.max(last - first, 60_000);
   const x = (sample) => WIDTH - ((last - sample.now) / span) * WIDTH;
@@ -77,7 +77,7 @@ function chart(samples, { title, note, lines, format, axis = format, top = 0, li
       el("h3", {}, title),
       el("span", { class: "legend small" }, newest.map(([line, value]) =>
         el("span", { class: `version ${line.role}` }, `${line.name} ${isNumber(value) ? format(value) : "–"}`)))),
-    svg("svg", { viewBox: `-34 -6 ${WIDTH + 38} ${HEIGHT + 22}`, role: "img", "aria-label": `${title}: ${summary}` },
+    svg("svg", { viewBox: `-46 -6 ${WIDTH + 50} ${HEIGHT + 22}`, role: "img", "aria-label": `${title}: ${summary}` },
       [0, 0.5, 1].map((part) => [
         svg("line", { class: "grid", x1: 0, x2: WIDTH, y1: y(part * most), y2: y(part * most) }),
         part !== 0.5 && svg("text", { class: "tick", x: -5, y: y(part * most) + 3.5, "text-anchor": "end" }, axis(part * most)),

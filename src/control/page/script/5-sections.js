@@ -133,6 +133,7 @@ section({
       }),
       threshold !== null && chart(samples, {
         title: `Evidence against ${candidate}`, format: odds, axis: (log10) => (log10 > 0 ? power(log10) : "1"), limit: threshold,
+        round: (log10) => Math.ceil(log10 + 0.3),
         lines: [{ name: "", role: "candidate", values: samples.map((sample) => sample.evidence) }],
       }),
     ].filter(Boolean);
@@ -197,8 +198,12 @@ function metricsTable(metrics, all, rollout, caption) {
 
 /** A metric's tests in words. Two that look at the same counts, for more and for less, are said once. */
 function differences(tests, rollout) {
-  const said = tests.map((test) => difference(test, rollout));
-  return said.filter((text, at) => said.indexOf(text) === at);
+  const said = new Map();
+  for (const test of tests) {
+    const counts = JSON.stringify([test.samples, test.quantile, test.max]);
+    if (!said.has(counts) || test.at_least > 1) said.set(counts, difference(test, rollout));
+  }
+  return [...said.values()];
 }
 
 function difference(test, { unit }) {
@@ -209,11 +214,12 @@ function difference(test, { unit }) {
   }
   if (candidate.units === 0) return "nothing to compare yet";
   const part = (sample) => rate(sample.units > 0 ? (sample.events ?? 0) / sample.units : NaN);
-  const times = test.at_least > 1 ? `: at least ${number(test.at_least)} times as often` : "";
+  const who = test.worse_if === "less" ? "stable " : "";
+  const times = test.at_least > 1 ? `: ${who}at least ${number(test.at_least)} times as often` : "";
   if (against === "limit") return `${part(candidate)} of ${units(unit, candidate.units)}; the limit is ${rate(max)}`;
   if (against === "copy") return `${number(candidate.events)} of ${number(candidate.units)} differences are the candidate's, not the copy's`;
-  if (quantile === null) return `${part(candidate)} against ${part(stable)}${times}, of ${units(unit, candidate.units)} and ${units(unit, stable.units)}`;
+  if (quantile === null) return `${part(candidate)} against ${part(stable)}, of ${number(candidate.units)} and ${units(unit, stable.units)}${times}`;
   const ms = (value) => `${number(Math.round(value * 10) / 10)}\u00a0ms`;
   const measured = test.measured_ms ? `${percentile(quantile)} ${ms(test.measured_ms.candidate)} against ${ms(test.measured_ms.stable)}` : percentile(quantile);
-  return `${measured}${times} (beyond ${ms(edges.candidate)}: ${part(candidate)}; stable beyond ${ms(edges.stable)}: ${part(stable)})`;
+  return `${measured} (slower than ${ms(edges.candidate)}: ${part(candidate)}; stable, than ${ms(edges.stable)}: ${part(stable)})${times}`;
 }
