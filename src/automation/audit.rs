@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::decisions::Band;
+use super::band::Band;
 use crate::analysis::evidence::{Evidence, RATIOS, over_bound};
 use crate::model::Arm;
 

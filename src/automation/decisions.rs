@@ -2,41 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::proof::{BANDS, band};
+use super::band::{BANDS, Band, band};
 use super::receipt::Receipt;
 use crate::compare::label::Confusion;
-
-/// Tasks that people have decided, and in how many of them the model had answered otherwise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Band {
-    /// Decided tasks.
-    pub tasks: u64,
-    /// Those of them in which the model's label is another one.
-    pub disagreements: u64,
-}
-
-impl Band {
-    /// Adds others.
-    pub fn add(&mut self, other: Self) {
-        self.tasks = self.tasks.saturating_add(other.tasks);
-        self.disagreements = self.disagreements.saturating_add(other.disagreements);
-    }
-
-    /// What has come since an earlier time.
-    #[must_use]
-    pub fn since(self, earlier: Self) -> Self {
-        Self {
-            tasks: self.tasks.saturating_sub(earlier.tasks),
-            disagreements: self.disagreements.saturating_sub(earlier.disagreements),
-        }
-    }
-
-    /// Tasks in which both agree.
-    #[must_use]
-    pub fn agreements(self) -> u64 {
-        self.tasks.saturating_sub(self.disagreements)
-    }
-}
 
 /// What decisions add up to. All of it can be added to what others have counted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

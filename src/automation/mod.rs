@@ -6,7 +6,7 @@
 //! * [`answer`]: the label and the confidence in an answer of the model, the label in a decision;
 //! * [`task`]: what becomes of a task, by the degree of automation;
 //! * [`receipt`], [`seen`]: what a task carries, and which of them have come back;
-//! * [`decisions`]: what decisions add up to;
+//! * [`decisions`], [`band`]: what decisions add up to;
 //! * [`proof`]: from which confidence on the model may answer alone;
 //! * [`audit`]: whether it still may.
 
@@ -14,6 +14,7 @@
 
 pub mod answer;
 pub mod audit;
+pub mod band;
 pub mod decisions;
 pub mod proof;
 pub mod receipt;

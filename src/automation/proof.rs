@@ -11,30 +11,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::decisions::Band;
-use crate::model::{Share, real};
+use super::band::{BANDS, Band, threshold};
+use crate::model::real;
 
-/// Bands of confidence: 2 % each.
-pub const BANDS: usize = 50;
 /// Risks that are suspected, as parts of the target; the evidence for each is averaged.
 const SUSPECTED: [f64; 5] = [0.0, 0.1, 0.25, 0.5, 0.75];
 /// How many times the decisions so far are looked ahead.
 const MOST_TIMES: f64 = 1_024.0;
 /// Steps of a bisection.
 const STEPS: u32 = 50;
-
-/// The band of a confidence, in hundredths of a percent.
-#[must_use]
-pub fn band(confidence: u16) -> usize {
-    let width = usize::from(Share::ALL.basis_points()).checked_div(BANDS).unwrap_or(1);
-    usize::from(confidence).checked_div(width).unwrap_or(0).min(BANDS.saturating_sub(1))
-}
-
-/// The lower end of a band: the threshold that it stands for, in hundredths of a percent.
-#[must_use]
-pub fn threshold(band: usize) -> u16 {
-    u16::try_from(band.saturating_mul(200)).unwrap_or(u16::MAX)
-}
 
 /// What has to be proven.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -223,12 +208,6 @@ mod tests {
 
     fn counted(tasks: u64, disagreements: u64) -> Band {
         Band { tasks, disagreements }
-    }
-
-    #[test]
-    fn confidences_have_bands() {
-        assert_eq!([0, 199, 200, 9_799, 9_800, 10_000, u16::MAX].map(band), [0, 0, 1, 48, 49, 49, 49]);
-        assert_eq!((threshold(0), threshold(49)), (0, 9_800));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use super::schema::Match;
+use super::condition::Match;
 use super::units::{Count, Duration, Percent, Size};
 use crate::model::{Degree, Share};
 

@@ -8,6 +8,7 @@
 
 pub mod automation;
 pub mod compare;
+pub mod condition;
 mod de;
 pub mod document;
 pub mod notify;

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::analysis::kernel::agreement::Agreement;
-use crate::automation::decisions::{Band, Decisions};
+use crate::automation::band::Band;
+use crate::automation::decisions::Decisions;
 use crate::automation::proof;
 use crate::model::{Degree, Share};
 use crate::rollout::record::Record;

@@ -98,7 +98,7 @@ fn seen_key(rollout: &str, id: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::automation::decisions::Band;
+    use crate::automation::band::Band;
     use crate::automation::receipt::{Kind, Receipt};
     use crate::fleet::memory::Memory;
 

@@ -7,7 +7,8 @@ use super::{Held, Run, say};
 use crate::analysis::kernel::agreement::Agreement;
 use crate::analysis::totals::Totals;
 use crate::automation::audit::Audit;
-use crate::automation::decisions::{Band, Decisions};
+use crate::automation::band::Band;
+use crate::automation::decisions::Decisions;
 use crate::automation::proof::{Proven, Risk, Target};
 use crate::model::{Arm, Degree, Pair, Unit};
 use crate::rollout::command::Refused;
@@ -138,7 +139,7 @@ fn taken(decisions: &Decisions) -> u64 {
 /// The part of all tasks that a threshold leaves to the model.
 #[must_use]
 pub fn coverage(decisions: &Decisions, threshold: u16) -> f64 {
-    let from = crate::automation::proof::band(threshold);
+    let from = crate::automation::band::band(threshold);
     let sum = |from: usize| decisions.bands.iter().skip(from).map(|band| band.tasks).sum::<u64>();
     crate::model::real(sum(from)) / crate::model::real(sum(0).max(1))
 }

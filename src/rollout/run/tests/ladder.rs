@@ -1,7 +1,8 @@
 //! A model that takes over people's work, step by step.
 
 use super::*;
-use crate::automation::decisions::{Band, Decisions};
+use crate::automation::band::Band;
+use crate::automation::decisions::Decisions;
 use crate::automation::receipt::{Kind, Receipt};
 use crate::model::Degree;
 
