@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::band::{BANDS, Band, band};
 use super::receipt::Receipt;
 use crate::compare::label::Confusion;
+use crate::model::real;
 
 /// What decisions add up to. All of it can be added to what others have counted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +78,13 @@ impl Decisions {
         }
         self.confusion.add(&other.confusion);
         self.people.add(other.people);
+    }
+
+    /// The part of all tasks that a threshold, in hundredths of a percent, leaves to the model.
+    #[must_use]
+    pub fn coverage(&self, threshold: u16) -> f64 {
+        let tasks = |from: usize| self.bands.iter().skip(from).map(|band| band.tasks).sum::<u64>();
+        real(tasks(band(threshold))) / real(tasks(0).max(1))
     }
 
     /// Whether nothing was counted.

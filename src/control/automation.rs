@@ -8,7 +8,6 @@ use crate::automation::decisions::Decisions;
 use crate::automation::proof;
 use crate::model::{Degree, Share};
 use crate::rollout::record::Record;
-use crate::rollout::run::ladder;
 
 /// How far a model has taken over people's work.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -117,7 +116,7 @@ impl Automation {
         Some(Self {
             degree: run.degree(program),
             threshold: threshold.map(fraction),
-            coverage: threshold.map_or(0.0, |threshold| rounded(ladder::coverage(decisions, threshold))),
+            coverage: threshold.map_or(0.0, |threshold| rounded(decisions.coverage(threshold))),
             blind: decided(decisions.blind),
             shown: decided(decisions.shown),
             audited: decided(decisions.audited),

@@ -1,7 +1,7 @@
 //! What a rollout with people must obey beyond its types.
 
 use super::mirror::pointer;
-use super::release::within;
+use super::within;
 use super::{header_name, matches};
 use crate::config::automation::{Automation, Decision, Partial, ReceiptPlace};
 use crate::config::release::{Pause, Step};

@@ -1,6 +1,6 @@
 //! What a mirror must obey beyond its types.
 
-use super::release::within;
+use super::within;
 use super::{LARGEST_BODY, LONGEST_TEXT, at_most, bounded, header_name, methods};
 use crate::compare::pointer::Pointer;
 use crate::config::compare::Compare;

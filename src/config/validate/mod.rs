@@ -537,6 +537,13 @@ fn labels(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems) {
     }
 }
 
+/// Checks that a number lies between two others, inclusive.
+fn within(number: f64, least: f64, most: f64, path: &Path<'_>, problems: &mut Problems) {
+    if !(least..=most).contains(&number) {
+        problems.add(path, format_args!("{number} is out of range; expected {least} to {most}"));
+    }
+}
+
 fn at_most(count: usize, path: &Path<'_>, problems: &mut Problems) {
     if count > MOST_RULES {
         problems.add(path, format_args!("{count} entries are over the limit of {MOST_RULES}"));

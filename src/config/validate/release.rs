@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{at_most, authority, exactly_one, text, total};
+use super::{at_most, authority, exactly_one, text, total, within};
 use crate::config::release::{Analysis, ErrorWhen, Metric, PromoteWhen, Ready, SetWeight, Step};
 use crate::config::report::{Path, Problems, Shown};
 use crate::config::schema::{BlueGreen, Mirror, MirrorMode, Rollout, known};
@@ -467,12 +467,5 @@ fn promote_when(promote: &PromoteWhen, path: &Path<'_>, problems: &mut Problems)
             &path,
             "allows no difference, which no number of requests can prove; expected times over 1, or or_points over 0",
         );
-    }
-}
-
-/// Checks that a number lies between two others, inclusive.
-pub(super) fn within(number: f64, least: f64, most: f64, path: &Path<'_>, problems: &mut Problems) {
-    if !(least..=most).contains(&number) {
-        problems.add(path, format_args!("{number} is out of range; expected {least} to {most}"));
     }
 }

@@ -125,7 +125,7 @@ impl Ladder {
             self.audit.learn(decisions.audited, target.max_disagreement);
         }
         self.threshold = automation.threshold.or(self.threshold);
-        self.coverage = self.threshold.map_or(0.0, |threshold| coverage(decisions, threshold));
+        self.coverage = self.threshold.map_or(0.0, |threshold| decisions.coverage(threshold));
         before != self.threshold
     }
 }
@@ -134,14 +134,6 @@ impl Ladder {
 fn taken(decisions: &Decisions) -> u64 {
     let Decisions { blind, shown, people, .. } = decisions;
     blind.tasks.saturating_add(shown.tasks).saturating_add(people.tasks)
-}
-
-/// The part of all tasks that a threshold leaves to the model.
-#[must_use]
-pub fn coverage(decisions: &Decisions, threshold: u16) -> f64 {
-    let from = crate::automation::band::band(threshold);
-    let sum = |from: usize| decisions.bands.iter().skip(from).map(|band| band.tasks).sum::<u64>();
-    crate::model::real(sum(from)) / crate::model::real(sum(0).max(1))
 }
 
 impl Run {

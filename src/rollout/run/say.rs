@@ -4,7 +4,7 @@ use super::super::event::{Finding, Of};
 use super::super::policy::Act;
 use super::super::program::{Pause, Program, Step, Until};
 use super::super::ready::Ready;
-use super::{Run, ladder};
+use super::Run;
 use crate::analysis::judge::Judge;
 use crate::analysis::kernel::agreement::percent;
 use crate::analysis::kernel::ratio::Table;
@@ -117,7 +117,7 @@ pub(super) fn threshold(program: &Program, run: &Run, decisions: &Decisions) -> 
         let risks = run.ladder.risks(decisions, &target);
         risks.into_iter().rfind(|risk| risk.threshold >= threshold).unwrap_or_default()
     });
-    let coverage = ladder::coverage(decisions, threshold) * 100.0;
+    let coverage = decisions.coverage(threshold) * 100.0;
     let Some(risk) = risks.filter(|risk| risk.is_proven) else {
         return format!("{candidate} answers alone from confidence {shown} on: {coverage:.1} % of the tasks");
     };
