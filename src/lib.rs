@@ -24,6 +24,7 @@
 
 pub mod abi;
 pub mod analysis;
+pub mod automation;
 pub mod compare;
 pub mod config;
 pub mod control;

@@ -87,6 +87,15 @@ fn overlap(one: &[Value], other: &[Value], tolerance: &Tolerance) -> f64 {
     crate::model::real(shared) / crate::model::real(places as u64)
 }
 
+/// The name of a single label, or of the first place of a ranked list: alike for all spellings of a number. `None`: there is
+/// none, or one of more than 64 bytes, which could not be told from others.
+#[must_use]
+pub fn label_of(value: Option<&Value>) -> Option<String> {
+    let label = value.and_then(first)?;
+    let is_long = label.as_str().is_some_and(|text| text.len() > LONGEST_LABEL);
+    (!is_long).then(|| name(Some(label)))
+}
+
 /// A label's name.
 fn name(label: Option<&Value>) -> String {
     let text = match label {
@@ -130,6 +139,14 @@ impl Confusion {
             None => self.cells.push((cell.0, cell.1, pairs)),
         }
         self.agreed = self.agreed.saturating_add(if agree { pairs } else { 0 });
+    }
+
+    /// The names under which pairs with these labels are counted.
+    #[must_use]
+    pub fn names<'a>(&'a self, stable: &'a str, shadow: &'a str) -> (&'a str, &'a str) {
+        let name =
+            |label: &'a str| if self.labels.iter().any(|known| known == label) { label } else { Self::OTHER };
+        (name(stable), name(shadow))
     }
 
     fn place(&mut self, label: &str) -> u8 {

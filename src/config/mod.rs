@@ -6,7 +6,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod automation;
 pub mod compare;
+pub mod condition;
 mod de;
 pub mod document;
 pub mod notify;

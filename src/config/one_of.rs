@@ -2,6 +2,7 @@
 
 use super::release::{Pause, Ready, SetMirror, SetWeight, Step};
 use super::schema::{Cookie, HeaderRule, Match, SessionAffinity};
+use crate::model::Degree;
 
 /// What a rule asks of a header's first value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +66,8 @@ pub enum StepAction<'a> {
     SetWeight(&'a SetWeight),
     /// It sets the mirror's share.
     SetMirror(&'a SetMirror),
+    /// It sets the degree of automation.
+    SetDegree(Degree),
     /// It waits.
     Pause(&'a Pause),
     /// It waits until the candidate is ready.
@@ -73,7 +76,8 @@ pub enum StepAction<'a> {
 
 impl Step {
     /// The fields of which one is given.
-    pub(super) const ONE_OF: &'static [&'static str] = &["set_weight", "set_mirror", "pause", "ready"];
+    pub(super) const ONE_OF: &'static [&'static str] =
+        &["set_weight", "set_mirror", "set_degree", "pause", "ready"];
 
     /// What the step does; `None` if that is not exactly one thing.
     #[must_use]
@@ -81,6 +85,7 @@ impl Step {
         one([
             self.set_weight.as_ref().map(StepAction::SetWeight),
             self.set_mirror.as_ref().map(StepAction::SetMirror),
+            self.set_degree.map(StepAction::SetDegree),
             self.pause.as_ref().map(StepAction::Pause),
             self.ready.as_ref().map(StepAction::Ready),
         ])

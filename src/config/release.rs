@@ -9,6 +9,7 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::units::{Count, Duration, Percent};
+use crate::model::Degree;
 use crate::signal::catalog::{self, Signal};
 
 /// One step of a canary: exactly one of its fields.
@@ -23,6 +24,9 @@ pub struct Step {
     pub set_mirror: Option<SetMirror>,
     /// Wait: for a time, for requests, or (`{}`) until a person promotes.
     pub pause: Option<Pause>,
+    /// The degree of automation, from here on.
+    #[serde(skip_serializing_if = "Option::is_none")] // other configurations keep their hash
+    pub set_degree: Option<Degree>,
     /// Wait until the candidate is ready, asked by HTTP.
     #[serde(skip_serializing_if = "Option::is_none")] // other configurations keep their hash
     pub ready: Option<Ready>,
@@ -92,9 +96,16 @@ pub struct Pause {
     /// Until so many of the candidate's answers as a shadow have been compared with stable's in this step.
     #[serde(skip_serializing_if = "Option::is_none")] // other configurations keep their hash
     pub min_compared: Option<Count>,
-    /// Until so large a part of them agrees, from 0 to 1: not by what was counted, but by the lower end of its interval.
+    /// Until so large a part of them agrees, from 0 to 1: not by what was counted, but by the lower end of its interval. With
+    /// `automation`: of the tasks that people have decided in this step without seeing the model's answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_agreement: Option<f64>,
+    /// With `automation`: until people have decided so many tasks in this step without seeing the model's answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_decisions: Option<Count>,
+    /// With `automation`: until the proven threshold leaves so large a part of the tasks to the model, from 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_coverage: Option<f64>,
 }
 
 /// When the candidate is ready. Envoy itself asks its cluster, once a second, with `GET`.

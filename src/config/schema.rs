@@ -11,7 +11,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::automation::Automation;
 use super::compare::Compare;
+pub use super::condition::{HeaderRule, Match};
 use super::de;
 use super::notify::Notify;
 use super::payload::Payload;
@@ -219,6 +221,9 @@ pub struct Rollout {
     /// Reads the bodies of requests and answers while they pass.
     #[serde(skip_serializing_if = "Option::is_none")] // other configurations keep their hash
     pub payload: Option<Payload>,
+    /// Hands work from people, who are the stable version, to a model, the candidate, degree by degree.
+    #[serde(skip_serializing_if = "Option::is_none")] // other configurations keep their hash
+    pub automation: Option<Automation>,
     /// Asks model servers to report their load (ORCA), and shows it as `changeover_server_load`.
     #[serde(skip_serializing_if = "std::ops::Not::not")] // other configurations keep their hash
     pub server_load: bool,
@@ -234,45 +239,6 @@ pub struct Rollout {
     pub log: bool,
     /// Further labels of the rollout's metrics. Each name needs a rule in the bootstrap's `stats_tags`.
     pub labels: BTreeMap<String, String>,
-}
-
-/// Conditions on a request. All that are given hold; of a list one suffices.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
-pub struct Match {
-    /// Host names, without regard to case. Without a port they match every port.
-    pub authority: Vec<String>,
-    /// The path, without its query, starts with this.
-    pub prefix: Option<String>,
-    /// The path, without its query, is this, or starts with this and a `/`.
-    #[serde(skip_serializing_if = "Option::is_none")] // other configurations keep their hash
-    pub path_separated_prefix: Option<String>,
-    /// The path, without its query, is this.
-    pub path: Option<String>,
-    /// Request methods.
-    pub methods: Vec<String>,
-    /// Conditions on headers.
-    pub headers: Vec<HeaderRule>,
-    /// Conditions on parameters of the query.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub query: Vec<HeaderRule>,
-}
-
-/// A condition on the first value of a header, or of a parameter, decoded: exactly one of `exact`, `prefix`, `present`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
-#[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["name"])))]
-pub struct HeaderRule {
-    /// The name of the header or parameter.
-    pub name: String,
-    /// The value is this.
-    pub exact: Option<String>,
-    /// The value starts with this.
-    pub prefix: Option<String>,
-    /// It is there (`true`), or is not (`false`).
-    pub present: Option<bool>,
 }
 
 /// One version of the service.

@@ -475,11 +475,15 @@ fn mistakes_in_steps_and_analysis_are_reported_with_their_places() {
     let rows: Vec<(&str, Value, &str)> = vec![
         ("/steps", json!([]), "steps: empty; expected at least one step, such as `set_weight: 5`"),
         ("/steps", Value::from(vec![json!({"pause": {}}); 65]), "steps: 65 entries are over the limit of 64"),
-        ("/steps/1", json!({}), "steps[1]: expected exactly one of set_weight, set_mirror, pause, ready"),
+        (
+            "/steps/1",
+            json!({}),
+            "steps[1]: expected exactly one of set_weight, set_mirror, set_degree, pause, ready",
+        ),
         (
             "/steps/1",
             json!({"pause": {}, "set_weight": 1}),
-            "steps[1]: expected exactly one of set_weight, set_mirror, pause, ready",
+            "steps[1]: expected exactly one of set_weight, set_mirror, set_degree, pause, ready",
         ),
         (
             "/steps/1",
@@ -720,7 +724,7 @@ fn mistakes_in_several_places_are_reported_together() {
         [
             "rollouts[0].match.headers[0].exakt: unknown field; known here: name, exact, prefix, present",
             "rollouts[0].session_affinity.header: found the boolean true, expected a string: put it in quotes (YAML reads yes, no, on, off, y, n as booleans)",
-            "rollouts[0].stabel: unknown field; known here: name, release, match, versions, stable, candidate, pin, session_affinity, override, weights, steps, auto_rollback_window, drain, blue_green, analysis, mirror, payload, server_load, trust_shadow_header, version_header, log, labels",
+            "rollouts[0].stabel: unknown field; known here: name, release, match, versions, stable, candidate, pin, session_affinity, override, weights, steps, auto_rollback_window, drain, blue_green, analysis, mirror, payload, automation, server_load, trust_shadow_header, version_header, log, labels",
             "rollouts[0].version_header: found a list, expected a map with the fields request, response",
             "rollouts[0].weights.green: 120 is over 100",
             "rollouts[1].versions.b.cluster: missing or empty",
@@ -921,6 +925,161 @@ fn a_store_says_what_is_wrong_with_it() {
     }
     let both = check(&json!({"control": {}, "store": {"etcd": {"cluster": "e"}, "fleet": "f"}}));
     assert!(both.is_err(), "beside control it does nothing");
+}
+
+/// A rollout with people, with which nothing is wrong.
+fn with_people() -> Value {
+    json!({
+        "name": "claims", "release": "1", "stable": "people", "candidate": "model",
+        "versions": {"people": {"cluster": "queue"}, "model": {"cluster": "m"}},
+        "automation": {
+            "degree": "human", "ask": {"timeout": "2s", "max_body": "1MiB"},
+            "answer": {"label": "/outputs/0/data/0", "confidence": "/outputs/1/data/0"},
+            "suggest": {"header": "x-suggestion"}, "receipt": {"header": "x-receipt", "ttl": "720h"},
+            "decision": {
+                "match": {"path": "/v1/decisions", "methods": ["POST"]},
+                "receipt": "/task/changeover", "label": "/annotation/label",
+            },
+            "blind": 20, "partial": {"max_disagreement": "0.02", "confidence": 0.95, "min_coverage": 0.2},
+            "audit": 5, "double": 0.5, "step_down": true,
+        },
+        "steps": [
+            {"set_degree": "shadow"}, {"pause": {"min_decisions": 500, "min_agreement": 0.9}},
+            {"set_degree": "assist"}, {"pause": {"min_decisions": 500}},
+            {"set_degree": "partial"}, {"pause": {"min_coverage": 0.5}},
+            {"set_degree": "full"},
+        ],
+    })
+}
+
+#[test]
+fn mistakes_in_automation_are_reported_with_their_places() {
+    assert_eq!(problems_of(&[with_people()]), [""; 0]);
+    let beside =
+        "beside `automation`, where the degree decides who answers; expected it in a rollout of its own";
+    let rows: Vec<(&str, Value, String)> = vec![
+        (
+            "/automation/degree",
+            json!("manual"),
+            "automation.degree: found \"manual\", expected one of: human, shadow, assist, partial, full".into(),
+        ),
+        (
+            "/candidate",
+            Value::Null,
+            "candidate: missing; with `automation` stable is people, and the candidate the model".into(),
+        ),
+        ("/analysis", json!({}), format!("analysis: {beside}")),
+        ("/mirror", json!({"to": "model"}), format!("mirror: {beside}")),
+        ("/payload", json!({"protocol": "openai"}), format!("payload: {beside}")),
+        (
+            "/pin",
+            json!("model"),
+            "pin: with `automation` a pin means people only; expected the stable version".into(),
+        ),
+        (
+            "/steps/0",
+            json!({"set_weight": 5}),
+            "steps[0].set_weight: with `automation` the degree decides who answers; expected `set_degree`".into(),
+        ),
+        (
+            "/automation/ask/timeout",
+            json!("2m"),
+            "automation.ask.timeout: expected a duration from 10ms to 1m".into(),
+        ),
+        (
+            "/automation/ask/max_body",
+            json!("17MiB"),
+            "automation.ask.max_body: 17MiB is out of range; expected 1B to 16MiB".into(),
+        ),
+        (
+            "/automation/answer/label",
+            json!(""),
+            "automation.answer.label: missing; expected a JSON pointer such as \"/label\"".into(),
+        ),
+        (
+            "/automation/answer/label",
+            json!("/a/*"),
+            "automation.answer.label: \"/a/*\" stands for several places; expected one without `*`".into(),
+        ),
+        (
+            "/automation/receipt/header",
+            json!("X-Suggestion"),
+            "automation.receipt.header: the header of suggestions; expected another one".into(),
+        ),
+        (
+            "/automation/receipt/ttl",
+            json!("2161h"),
+            "automation.receipt.ttl: expected a duration from 1m to 2160h (90 days)".into(),
+        ),
+        (
+            "/automation/decision/match",
+            json!({}),
+            "automation.decision.match: empty; every request would be a decision; expected at least a path".into(),
+        ),
+        (
+            "/automation/decision/receipt",
+            json!(7),
+            "automation.decision.receipt: found the number 7, expected a JSON pointer, or {header: …}".into(),
+        ),
+        (
+            "/automation/partial",
+            json!({}),
+            "automation.partial: expected `max_disagreement`, or a `threshold` that nothing proves".into(),
+        ),
+        (
+            "/automation/audit",
+            json!(0),
+            "automation.step_down: nothing can be stepped down without `audit` and `partial.max_disagreement`; expected both, or `step_down: false`".into(),
+        ),
+        (
+            "/automation/blind",
+            json!(0),
+            "steps[3].pause.min_decisions: people follow suggestions that they see, so agreement with those proves nothing; expected `blind` above 0".into(),
+        ),
+        (
+            "/steps/0/set_degree",
+            json!("human"),
+            "steps[1].pause.min_decisions: in degree human the model is not asked; expected `set_degree: shadow` before it".into(),
+        ),
+        (
+            "/steps/4/set_degree",
+            json!("shadow"),
+            "steps[4].set_degree: shadow is below assist of an earlier step; expected degrees that never fall".into(),
+        ),
+        (
+            "/steps/1/pause/min_requests",
+            json!(5),
+            "steps[1].pause.min_requests: with `automation` decisions are counted; expected `min_decisions`".into(),
+        ),
+    ];
+    for (field, value, expected) in rows {
+        let problems = problems_of(&[set(with_people(), field, value)]);
+        assert!(problems.contains(&format!("rollouts[0].{expected}")), "{field}: {problems:#?}");
+    }
+    let mut without = moving();
+    without["steps"][1] = json!({"set_degree": "shadow"});
+    without["steps"][3]["pause"]["min_decisions"] = json!(5);
+    let none = "the rollout has no `automation`; expected `automation` beside `steps`";
+    assert_eq!(
+        problems_of(&[without]),
+        [
+            format!("rollouts[0].steps[1].set_degree: {none}"),
+            format!("rollouts[0].steps[3].pause.min_decisions: {none}"),
+        ]
+    );
+}
+
+#[test]
+fn a_rollout_with_people_is_one_envoys() {
+    let config =
+        json!({"store": {"etcd": {"cluster": "etcd"}, "fleet": "shop"}, "rollouts": [with_people()]});
+    let problems: Vec<String> = check(&config).unwrap_err().lines().collect();
+    assert_eq!(
+        problems,
+        [
+            "rollouts[0].automation: beside `store`: decisions are counted by one Envoy; expected a filter without `store` for this rollout"
+        ]
+    );
 }
 
 #[test]

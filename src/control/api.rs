@@ -14,7 +14,7 @@ use super::view::{Event, Fleet, Health, Journal, Page, Rollout};
 use crate::config::report::Shown;
 use crate::config::schema;
 use crate::fleet::shared::Shared;
-use crate::fleet::{self, differences, joined, journal};
+use crate::fleet::{self, decisions, differences, joined, journal};
 use crate::rollout::change::{Change, NotChanged};
 use crate::rollout::command::{Refused, VERBS, Verb};
 use crate::rollout::event::Origin;
@@ -209,7 +209,11 @@ fn look(
         State::Rollout(name) => {
             no_parameters(query)?;
             let record = fleet::record(shared, name).ok_or_else(|| no_such_rollout(name))?;
-            Ok((shown(200, &Rollout::new(name, &record, now)), 1))
+            let mut rollout = Rollout::new(name, &record, now);
+            if record.program.automation.is_some() {
+                rollout = rollout.with_decisions(&record, &decisions::of(shared, name, record.attempt()));
+            }
+            Ok((shown(200, &rollout), 1))
         }
         State::Events(name) => {
             no_parameters(query)?;

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::response::Response;
 use crate::config::report::Shown;
 use crate::config::units::Percent;
-use crate::model::Shares;
+use crate::model::{Degree, Shares};
 use crate::rollout::command::{Command, Takes};
 use crate::rollout::event::LONGEST_REASON;
 
@@ -19,6 +19,9 @@ pub(super) fn command(takes: Takes, body: &[u8]) -> Result<(Command, Option<Stri
         }
         Takes::Active => {
             "expected {\"active\": \"…\"} with the name of the version to send all traffic to; `reason` may stand beside it"
+        }
+        Takes::Degree => {
+            "expected {\"degree\": \"…\"} with human, shadow, assist, partial or full; `reason` may stand beside it"
         }
     };
     let mut fields = fields(body, expected)?;
@@ -37,6 +40,10 @@ pub(super) fn command(takes: Takes, body: &[u8]) -> Result<(Command, Option<Stri
         Takes::Active => {
             let active = only("active", &fields).flatten().and_then(Value::as_str);
             Command::Switch { active: active.ok_or_else(wrong)?.to_owned() }
+        }
+        Takes::Degree => {
+            let degree = only("degree", &fields).flatten().and_then(Value::as_str).and_then(Degree::named);
+            Command::Degree(degree.ok_or_else(wrong)?)
         }
     };
     Ok((command, reason))

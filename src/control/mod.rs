@@ -19,6 +19,7 @@
 mod access;
 mod allowance;
 pub mod api;
+pub mod automation;
 mod body;
 pub mod differences;
 pub mod notification;

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::automation::Automation;
 use super::time::rfc3339;
 use crate::analysis::kernel::agreement::Agreement;
 use crate::analysis::totals::Totals;
 use crate::analysis::{judge, test, window};
+use crate::automation::decisions::Decisions;
 use crate::fleet::store::values::{Life, Seen};
 use crate::fleet::store::view::View;
-use crate::model::{self, Share, Side, Unit};
+use crate::model::{self, Degree, Share, Side, Unit};
 use crate::rollout::event::{self, Action, Actor};
 use crate::rollout::phase::Phase;
 use crate::rollout::program::{self, Pause, Program};
@@ -156,6 +158,9 @@ pub struct Rollout {
     /// The evidence so far. `all` decides: the average of the other metrics; after a flip or the last step, the larger of
     /// that average and the watch.
     pub evidence: Vec<Evidence>,
+    /// How far a model has taken over people's work; absent where there are none, and in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub automation: Option<Automation>,
     /// Workers that have not yet confirmed this state; only in the answer to a command.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing_workers: Vec<usize>,
@@ -178,7 +183,10 @@ pub struct Step {
     /// The pairs of stable's answers and the candidate's as its shadow that were compared since this step began.
     #[serde(default)]
     pub compared: u64,
-    /// The share of them that agrees; `null` without any.
+    /// Tasks that people have decided since this step began, without seeing the model's answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decisions: Option<u64>,
+    /// The share of compared pairs, or of decided tasks, that agrees; `null` without any.
     #[serde(default)]
     pub agreement: Option<Agreement>,
 }
@@ -202,6 +210,8 @@ pub enum Planned {
     SetWeight(Shares),
     /// Sets the mirror's share.
     SetMirror(Percent),
+    /// Sets the degree of automation.
+    SetDegree(Degree),
     /// Waits for all that is given; for a promotion if nothing is.
     Pause {
         /// Milliseconds.
@@ -216,6 +226,12 @@ pub enum Planned {
         /// The share of them that agrees: the lower end of its interval.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         min_agreement: Option<f64>,
+        /// Tasks that people have decided without seeing the model's answer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        min_decisions: Option<u64>,
+        /// The part of all tasks that the proven threshold leaves to the model.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        min_coverage: Option<f64>,
     },
     /// Waits until the candidate answers `successes` questions in a row with the status `expect`.
     Ready {
@@ -455,6 +471,10 @@ impl Rollout {
     pub fn new(name: &str, record: &Record, now: Now) -> Self {
         let Record { program, run, .. } = record;
         let pairs = run.judge.step_pairs();
+        let (decided, of_people) = run.ladder.agreement();
+        let of_pairs =
+            (pairs.units > 0).then(|| Agreement::of(pairs.units.saturating_sub(pairs.events), pairs.units));
+        let has_people = program.automation.is_some();
         Self {
             name: name.to_owned(),
             revision: run.revision,
@@ -472,8 +492,8 @@ impl Rollout {
                 waited_ms: run.waited(now),
                 requests: run.judge.step_requests(),
                 compared: pairs.units,
-                agreement: (pairs.units > 0)
-                    .then(|| Agreement::of(pairs.units.saturating_sub(pairs.events), pairs.units)),
+                decisions: has_people.then_some(decided),
+                agreement: if has_people { of_people } else { of_pairs },
             },
             steps: program.steps.iter().map(Planned::new).collect(),
             watch: run
@@ -484,8 +504,15 @@ impl Rollout {
             observed_share: observed_share(record),
             mirror: run.mirror_share(program).map(Percent::of),
             evidence: evidence(record),
+            automation: None,
             missing_workers: Vec::new(),
         }
+    }
+
+    /// The same, with what people have decided.
+    #[must_use]
+    pub fn with_decisions(self, record: &Record, decisions: &Decisions) -> Self {
+        Self { automation: Automation::new(record, decisions), ..self }
     }
 }
 
@@ -494,9 +521,15 @@ impl Planned {
         match step {
             program::Step::Weights(weights) => Self::SetWeight(shares(weights)),
             program::Step::Mirror(share) => Self::SetMirror(Percent::of(*share)),
-            program::Step::Pause(Pause::Person) => {
-                Self::Pause { duration_ms: None, min_requests: None, min_compared: None, min_agreement: None }
-            }
+            program::Step::Degree(degree) => Self::SetDegree(*degree),
+            program::Step::Pause(Pause::Person) => Self::Pause {
+                duration_ms: None,
+                min_requests: None,
+                min_compared: None,
+                min_agreement: None,
+                min_decisions: None,
+                min_coverage: None,
+            },
             program::Step::Pause(Pause::Until(until)) => {
                 let some = |count: u64| (count > 0).then_some(count);
                 Self::Pause {
@@ -504,6 +537,8 @@ impl Planned {
                     min_requests: some(until.requests),
                     min_compared: some(until.compared),
                     min_agreement: (until.agreement > 0.0).then_some(until.agreement),
+                    min_decisions: some(until.decisions),
+                    min_coverage: (until.coverage > 0.0).then_some(until.coverage),
                 }
             }
             program::Step::Ready(ready) => Self::Ready {

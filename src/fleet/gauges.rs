@@ -41,6 +41,9 @@ impl Existing {
     }
 }
 
+/// In place of names: a rollout with people. No version has that name.
+const PEOPLE: &str = "(people)";
+
 impl Gauges {
     /// Gauges that another VM has set so far.
     #[must_use]
@@ -106,7 +109,7 @@ impl Gauges {
 /// The gauges of a rollout, by position.
 fn kinds(record: &Record) -> Vec<Gauge> {
     let program = &record.program;
-    if program.rules().is_none() && program.steps.is_empty() {
+    if program.rules().is_none() && program.steps.is_empty() && program.automation.is_none() {
         return Vec::new();
     }
     kinds_of(&names(record), &release(record))
@@ -125,6 +128,9 @@ fn release(record: &Record) -> Release {
 /// What tells the gauges of one program from those of another.
 fn names(record: &Record) -> Vec<String> {
     let program = &record.program;
+    if program.automation.is_some() {
+        return vec![PEOPLE.to_owned()];
+    }
     let Some(rules) = program.rules() else { return Vec::new() };
     let versions = [program.candidate.clone().unwrap_or_default(), program.stable.clone()];
     versions.into_iter().chain(rules.metrics.iter().map(|metric| metric.name.clone())).collect()
@@ -135,6 +141,9 @@ fn kinds_of(names: &[String], release: &Release) -> Vec<Gauge> {
     let mut kinds: Vec<Gauge> = Phase::ALL.map(|phase| Gauge::Phase(phase.label())).into();
     kinds.push(Gauge::Step);
     kinds.push(Gauge::ReleaseInfo(release.clone()));
+    if names == [PEOPLE] {
+        kinds.extend([Gauge::Degree, Gauge::Threshold, Gauge::Coverage, Gauge::Agreement]);
+    }
     let [candidate, stable, metrics @ ..] = names else { return kinds };
     kinds.push(Gauge::Evidence("all".into()));
     kinds.push(Gauge::Evidence(window::metric()));
@@ -151,6 +160,9 @@ fn values(record: &Record, judge_is_shown: bool) -> Vec<u64> {
     let mut values: Vec<u64> = Phase::ALL.map(|phase| u64::from(phase == run.phase)).into();
     values.push(u64::try_from(run.position).unwrap_or(0));
     values.push(1); // the release
+    if program.automation.is_some() {
+        values.extend(run.ladder.figures(run.degree(program), run.threshold(program)));
+    }
     let Some(rules) = program.rules() else { return values };
     let observed_share = run.judge.observed_share();
     if !judge_is_shown && observed_share.is_none() {

@@ -129,6 +129,7 @@ fn takes_back(record: &Record, command: &Command) -> bool {
             let in_force = record.run.in_force();
             weights.iter().all(|(version, share)| in_force.get(version).is_some_and(|now| share <= now))
         }
+        Command::Degree(degree) => *degree <= record.run.degree(&record.program),
         Command::Promote { .. } | Command::Resume | Command::Retry => false,
     }
 }

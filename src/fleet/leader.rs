@@ -19,7 +19,7 @@ use super::presence::{self, VmId};
 use super::report::{self, Merged};
 use super::shared::{self, Cached, Shared};
 use super::shelf::{self, Shelf};
-use super::{InUse, commands, journal, outbox, record_key};
+use super::{InUse, commands, decisions, journal, outbox, record_key};
 use crate::config::notify::Notify;
 use crate::rollout::event::Event;
 use crate::rollout::program::Program;
@@ -377,7 +377,14 @@ impl Led {
             record.value.hear(answer);
         }
         let questions = questions.filter(|_| record.value.is_to_ask(clock));
-        let moves = is_pushed || !entries.is_empty() || self.heard.is_some() || record.value.is_due(clock);
+        let has_people = record.value.program.automation.is_some();
+        let decided = has_people.then(|| decisions::of(shared, &self.rollout.name, record.value.attempt()));
+        let decided = decided.filter(|decided| record.value.has_news(decided));
+        let moves = decided.is_some()
+            || is_pushed
+            || !entries.is_empty()
+            || self.heard.is_some()
+            || record.value.is_due(clock);
         if moves || questions.is_some() {
             let key = record_key(&self.rollout.name);
             let shelved = shelf::named_by(&record.value);
@@ -385,6 +392,10 @@ impl Led {
             record.value.fetch(&shelf);
             let losses = record.value.run.judge.losses();
             let mut events = configure(&mut record.value, configured.program, configured.loaded_at, clock);
+            // Before a push or with it: it is what was decided under the attempt that was there.
+            if let Some(decided) = decided.filter(|_| !is_pushed) {
+                events.extend(record.value.decide(&decided, clock));
+            }
             let entries: Vec<&Entry> = entries.iter().collect();
             events.extend(record.value.advance(&entries, known_before, clock));
             let asked = questions.and_then(|left| Some((left, record.value.ask(clock)?)));
@@ -516,6 +527,7 @@ fn forget(shared: &mut impl Shared, rollout: &str) {
     shared::erase(shared, &key);
     shared::erase(shared, &gauges_key(rollout));
     heads::erase(shared, rollout);
+    decisions::erase(shared, rollout);
     journal::erase(shared, rollout);
 }
 

@@ -25,6 +25,7 @@
 mod callback;
 pub mod commands;
 pub mod confirm;
+pub mod decisions;
 pub mod differences;
 pub mod effect;
 pub mod gauges;

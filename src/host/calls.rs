@@ -103,6 +103,7 @@ mod imports {
         ) -> u32;
         pub(super) fn proxy_set_effective_context(context: u32) -> u32;
         pub(super) fn proxy_close_stream(stream: u32) -> u32;
+        pub(super) fn proxy_continue_stream(stream: u32) -> u32;
         pub(super) fn proxy_http_call(
             cluster: *const u8,
             cluster_size: usize,
@@ -131,6 +132,8 @@ mod imports {
     unsafe extern "C" {
         pub(super) fn random_get(data: *mut u8, size: usize) -> u32;
         pub(super) fn clock_time_get(clock: u32, precision: u64, time: *mut u64) -> u32;
+        pub(super) fn environ_sizes_get(count: *mut usize, size: *mut usize) -> u32;
+        pub(super) fn environ_get(variables: *mut *mut u8, data: *mut u8) -> u32;
     }
 }
 
@@ -231,6 +234,21 @@ pub(super) fn entropy() -> u64 {
     // SAFETY: the host writes that many bytes.
     unsafe { imports::random_get(seed.as_mut_ptr(), seed.len()) };
     u64::from_le_bytes(seed)
+}
+
+/// The VM's environment, as its configuration in Envoy sets it: `NAME=value` for each variable.
+pub(super) fn environment() -> Vec<Vec<u8>> {
+    let (mut count, mut size) = (0, 0);
+    // SAFETY: the host writes two sizes.
+    if unsafe { imports::environ_sizes_get(&mut count, &mut size) } != OK {
+        return Vec::new();
+    }
+    let (mut variables, mut data) = (vec![std::ptr::null_mut::<u8>(); count], vec![0_u8; size]);
+    // SAFETY: the host writes as many addresses and bytes as it has said; the addresses are not used.
+    if unsafe { imports::environ_get(variables.as_mut_ptr(), data.as_mut_ptr()) } != OK {
+        return Vec::new();
+    }
+    data.split(|byte| *byte == 0).filter(|variable| !variable.is_empty()).map(<[u8]>::to_vec).collect()
 }
 
 /// Calls the root's `on_tick` every so many milliseconds; 0: no longer.
@@ -448,6 +466,14 @@ pub(super) fn set_context(context: u32) -> bool {
     unsafe { imports::proxy_set_effective_context(context) == OK }
 }
 
+/// Lets the request of the context that calls are about go on, where it was held back.
+pub(super) fn resume() {
+    // Among the ABI's streams: the request.
+    const REQUEST: u32 = 0;
+    // SAFETY: no memory is shared.
+    unsafe { imports::proxy_continue_stream(REQUEST) };
+}
+
 /// Ends the request of the context that calls are about, wherever it stands: Envoy resets it when this callback is over.
 pub(super) fn close() {
     // Among the ABI's streams: the request.
@@ -486,11 +512,15 @@ pub(super) fn respond(response: &Response) {
 
 /// Answers a request with any body.
 pub(super) fn respond_with(status: u16, headers: &[(&'static str, String)], body: &[u8]) {
-    let headers = pairs::write(headers);
+    reply(status.into(), &pairs::write(headers), body);
+}
+
+/// The same with headers as [`pairs::write`] writes them.
+pub(super) fn reply(status: u32, headers: &[u8], body: &[u8]) {
     // SAFETY: the host copies everything before it returns.
     unsafe {
         imports::proxy_send_local_response(
-            status.into(),
+            status,
             std::ptr::null(),
             0,
             body.as_ptr(),

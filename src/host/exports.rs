@@ -15,6 +15,7 @@ use std::rc::Rc;
 use super::control::ControlStream;
 use super::root::Root;
 use super::stream::Stream;
+use super::tasks::Asker;
 use super::vm::Vm;
 use crate::abi::Action;
 use crate::abi::contexts::Contexts;
@@ -34,7 +35,10 @@ impl Context {
     fn begin(number: u32, root: &Root) -> Self {
         match &root.control {
             Some(api) => Self::Control(Box::new(ControlStream::new(number, root.vm, Rc::clone(api)))),
-            None => Self::Request(Stream::new(root.vm, Rc::clone(&root.slot))),
+            None => {
+                let id = Asker { stream: number, root: root.id };
+                Self::Request(Stream::new(id, root.vm, Rc::clone(&root.slot)))
+            }
         }
     }
 }
@@ -56,24 +60,25 @@ fn with_root<T: Default>(context: u32, call: impl FnOnce(&mut Root) -> T) -> T {
     })
 }
 
-/// Hands a callback to a request: one to a rollout goes on whatever it does, one to the API may wait for its answer.
+/// Hands a callback to a request: one to a rollout, or one to the API.
 fn with_stream(
     context: u32,
-    request: impl FnOnce(&mut Stream),
+    request: impl FnOnce(&mut Stream) -> Action,
     control: impl FnOnce(&mut ControlStream) -> Action,
 ) -> Action {
     with(context, |context| match context {
-        Context::Request(stream) => {
-            request(stream);
-            Action::Continue
-        }
+        Context::Request(stream) => request(stream),
         Context::Control(stream) => control(stream),
         Context::Root(_) => Action::Continue,
     })
 }
 
-/// Hands a callback about an answer to its request.
+/// Hands a callback about an answer to its request. An answer goes on whatever is done about it.
 fn with_request(context: u32, call: impl FnOnce(&mut Stream)) -> Action {
+    let call = |stream: &mut Stream| {
+        call(stream);
+        Action::Continue
+    };
     with_stream(context, call, |_| Action::Continue)
 }
 
@@ -93,6 +98,23 @@ fn close_streams(root: u32) {
         }
     });
     vm.rest(&pass, root);
+}
+
+/// Hands the answer to a callout to the stream that waits for it, from a callback of its root; `None`: none comes.
+fn answer_stream(stream: u32, body: Option<usize>) {
+    with(stream, |context| {
+        if let Context::Request(stream) = context {
+            stream.on_http_call_response(body);
+        }
+    });
+}
+
+/// Lets streams go on whose answers come no more: those of a root that goes, or those that are overdue.
+fn release_streams(root: Option<u32>) {
+    let tasks = &Vm::current().tasks;
+    for token in tasks.lost(root) {
+        tasks.asker(token).into_iter().for_each(|asker| answer_stream(asker.stream, None));
+    }
 }
 
 #[unsafe(no_mangle)]
@@ -118,6 +140,7 @@ extern "C" fn proxy_on_configure(context: u32, _: usize) -> bool {
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_tick(context: u32) {
     with_root(context, Root::on_tick);
+    release_streams(None);
     close_streams(context);
 }
 
@@ -128,7 +151,11 @@ extern "C" fn proxy_on_queue_ready(context: u32, queue: u32) {
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_http_call_response(context: u32, token: u32, headers: usize, body: usize, _: usize) {
-    with_root(context, |root| root.on_http_call_response(token, (headers > 0).then_some(body)));
+    let body = (headers > 0).then_some(body);
+    match Vm::current().tasks.asker(token) {
+        Some(Asker { stream, .. }) => answer_stream(stream, body),
+        None => with_root(context, |root| root.on_http_call_response(token, body)),
+    }
 }
 
 /// A call of gRPC has brought a message.
@@ -194,6 +221,7 @@ extern "C" fn proxy_on_log(context: u32) {
 /// The last that a root hears. Of a stream it says nothing: what it was is known in `proxy_on_log`.
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_done(context: u32) -> bool {
+    release_streams(Some(context));
     CONTEXTS.with_borrow_mut(|contexts| {
         if let Some(Context::Root(root)) = contexts.get_mut(context) {
             root.on_done();

@@ -56,11 +56,11 @@ impl Posts {
     }
 
     /// A root goes: Envoy drops its callouts.
-    pub(super) fn leave(&self, root: u32) -> Vec<Box<Post>> {
+    pub(super) fn leave(&self, root: u32) -> Vec<Post> {
         let mut open = self.open.borrow_mut();
         let left: Vec<u32> =
             open.iter().filter(|(_, open)| open.root == root).map(|(token, _)| *token).collect();
-        left.into_iter().filter_map(|token| open.remove(&token)).map(|open| open.post).collect()
+        left.into_iter().filter_map(|token| open.remove(&token)).map(|open| *open.post).collect()
     }
 }
 

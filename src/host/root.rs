@@ -15,7 +15,7 @@ const FIRST_TICK: u32 = 1;
 
 /// One configuration of the plugin in one worker. Envoy makes a new one with each push.
 pub(super) struct Root {
-    id: u32,
+    pub(super) id: u32,
     pub(super) vm: &'static Vm,
     /// Where its configuration stands.
     pub(super) slot: Rc<Slot>,
@@ -38,6 +38,10 @@ impl Root {
                 calls::set_tick_period(FIRST_TICK);
                 if self.control.is_some() {
                     return true; // it has no rollouts
+                }
+                if let Err(problem) = self.vm.tasks.check(&config) {
+                    ::log::error!("configuration refused: {problem}");
+                    return false;
                 }
                 let id = |property| calls::property(property).map(Bytes::into_vec).unwrap_or_default();
                 self.slot = self.vm.slot((id("plugin_name"), id("plugin_root_id")));
@@ -64,6 +68,8 @@ impl Root {
     pub(super) fn on_queue_ready(&mut self, queue: u32) {
         if self.vm.shadows.is_woken_by(queue) {
             self.vm.send_to_shadows(self.id);
+        } else if self.vm.tasks.is_woken_by(queue) {
+            self.vm.hand_tasks_over(self.id);
         } else {
             self.vm.look_again(self.id, queue);
         }
@@ -71,7 +77,9 @@ impl Root {
 
     /// The answer to a callout, with a body of so many bytes; `None`: none came, and there are no headers to ask for.
     pub(super) fn on_http_call_response(&mut self, token: u32, body: Option<usize>) {
-        if self.vm.shadows.answered(token, body, &self.vm.inflaters) {
+        if self.vm.shadows.answered(token, body, &self.vm.inflaters)
+            || self.vm.tasks.handed_over(token, body, &self.vm.inflaters)
+        {
             return;
         }
         let status = body.and_then(|_| calls::status(Headers::CalloutResponse));
@@ -94,6 +102,7 @@ impl Root {
         calls::set_tick_period(0);
         self.vm.notices.leave(self.id);
         self.vm.shadows.leave(self.id);
+        self.vm.tasks.leave(self.id);
         self.vm.left(self.id);
     }
 }

@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
+use super::answer::{decoded, how_written};
 use super::calls::{self, Body, Headers};
 use super::loaded::Loaded;
 use super::memory::Bytes;
@@ -18,7 +19,6 @@ use crate::compare::{self, Answer, Compared};
 use crate::fleet::differences::{self, Differences};
 use crate::model::{Draw, header};
 use crate::payload::encoding::{Decoder, Inflaters};
-use crate::payload::head::{Encoding, Head};
 use crate::routing::mirror::Comparison;
 use crate::routing::plan::{self, Rollout, Version};
 use crate::signal::catalog::{self, SignalId};
@@ -589,29 +589,4 @@ impl Open {
 fn piece(body: Body, size: usize) -> Result<Bytes, MirrorResult> {
     let piece = calls::body(body, 0, size);
     piece.filter(|piece| piece.len() == size).ok_or(MirrorResult::SkippedRefused)
-}
-
-/// The content type and the encoding of an answer whose headers Envoy is showing.
-fn how_written(map: Headers) -> (Vec<u8>, Encoding) {
-    let header = |name| calls::header(map, name);
-    let content_type = header("content-type").map(Bytes::into_vec).unwrap_or_default();
-    (content_type, Head::new(None, header("content-encoding").as_deref(), None).encoding)
-}
-
-/// A body without its encoding; as it is, if that cannot be undone. `None`: it is too large.
-fn decoded(body: Vec<u8>, encoding: Encoding, most: usize, inflaters: &Inflaters) -> Option<Vec<u8>> {
-    let Ok(mut decoder) = Decoder::new(encoding, inflaters) else { return Some(body) };
-    let (mut plain, mut fits) = (Vec::new(), true);
-    let result = decoder.decode(&body, &mut |bytes| {
-        fits = plain.len().saturating_add(bytes.len()) <= most;
-        if fits {
-            plain.extend_from_slice(bytes);
-        }
-        fits
-    });
-    match result {
-        _ if !fits => None,
-        Ok(()) if decoder.is_complete() || body.is_empty() => Some(plain),
-        _ => Some(body),
-    }
 }

@@ -11,12 +11,14 @@ use super::memory::Bytes;
 use super::metrics::{Facts, Series};
 use super::shadow::Copied;
 use super::shared::tick_at;
+use super::tasks::{self, Asker, Deciding, Decision, Held, Place, Released};
 use super::vm::{Slot, Vm};
-use crate::abi::pairs;
+use crate::abi::{Action, pairs};
+use crate::automation::task::{Reason, Route};
 use crate::model::{Draw, header};
 use crate::routing::affinity::is_shared;
 use crate::routing::mirror::Mirrored;
-use crate::routing::plan;
+use crate::routing::plan::{self, Task};
 use crate::routing::request::Request;
 use crate::signal::catalog;
 use crate::signal::observed::Observed;
@@ -32,8 +34,12 @@ const LOG_ENTRY: &str = "changeover";
 /// One request, from its headers to its end.
 pub(super) struct Stream {
     vm: &'static Vm,
+    /// Its own number, and its root's.
+    id: Asker,
     slot: Rc<Slot>,
     routed: Option<Routed>,
+    /// Set if the request is a decision about a task.
+    decision: Option<Box<Decision>>,
 }
 
 /// A request that belongs to a rollout.
@@ -65,6 +71,12 @@ struct Routed {
     /// Set if the model server is asked for its load.
     load: Option<LoadAsked>,
     set_cookie: Option<String>,
+    /// Set while the model is asked about it.
+    held: Option<Box<Held>>,
+    /// Set if people's answer is a decision.
+    deciding: Option<Box<Deciding>>,
+    /// The model's answer is handed back: no upstream serves it.
+    is_handed_back: bool,
     /// Set if the request is evidence about the candidate or stable.
     judged: Option<Judged>,
 }
@@ -142,8 +154,8 @@ impl CurrentRequest {
 }
 
 impl Stream {
-    pub(super) fn new(vm: &'static Vm, slot: Rc<Slot>) -> Self {
-        Self { vm, slot, routed: None }
+    pub(super) fn new(id: Asker, vm: &'static Vm, slot: Rc<Slot>) -> Self {
+        Self { vm, id, slot, routed: None, decision: None }
     }
 
     /// Decides where the request goes and sets the header for Envoy's routes. `None`: it is not followed.
@@ -189,6 +201,7 @@ impl Stream {
         });
         let reader = settings.and_then(plan::Rollout::reader).filter(|_| decision.is_read);
         let bodies = reader.and_then(|reader| Bodies::begin(reader, request, &self.vm.inflaters));
+        let held = decision.task.and_then(|task| self.begin_task(loaded, rollout, task, request));
         let judged = decision.evidence.map(|draw| Judged { draw, ticket: None });
         self.vm.serve();
         loaded.show_weights(rollout);
@@ -211,7 +224,63 @@ impl Stream {
             copy,
             load,
             set_cookie,
+            held,
+            deciding: None,
+            is_handed_back: false,
         })
+    }
+
+    /// Holds a task, if the model is to be asked about it.
+    fn begin_task(
+        &self,
+        loaded: &Rc<Loaded>,
+        rollout: usize,
+        task: Task,
+        request: &CurrentRequest,
+    ) -> Option<Box<Held>> {
+        let automation = loaded.plan.rollouts().get(rollout)?.automation()?;
+        tasks::strip(automation);
+        let place = Place::new(loaded, rollout);
+        let reason = if task.in_force.asks(task.drawn) {
+            match self.vm.tasks.hold(self.id, place.clone(), (task, request.has_body)) {
+                Ok(held) => return Some(held),
+                Err(reason) => reason,
+            }
+        } else {
+            Reason::Degree
+        };
+        self.vm.tasks.pass(&place, &task, reason);
+        None
+    }
+
+    /// A task is held as long as this goes well; otherwise it goes on to people.
+    fn keep_holding(&mut self, receive: impl FnOnce(&mut Held) -> Result<(), Reason>) -> Action {
+        let Some(routed) = &mut self.routed else { return Action::Continue };
+        let Some(mut held) = routed.held.take() else { return Action::Continue };
+        match receive(&mut held) {
+            Ok(()) => {
+                routed.held = Some(held);
+                Action::Pause
+            }
+            Err(reason) => {
+                self.vm.tasks.let_go(*held, reason);
+                Action::Continue
+            }
+        }
+    }
+
+    /// The model has answered a task, with a body of so many bytes; or it has not.
+    pub(super) fn on_http_call_response(&mut self, body: Option<usize>) {
+        let Some(routed) = &mut self.routed else { return };
+        let Some(held) = routed.held.take() else { return };
+        let model = routed.loaded.plan.rollouts().get(routed.rollout).and_then(plan::Rollout::automation);
+        let model = model.map_or(routed.version, |automation| automation.model);
+        let released = self.vm.tasks.answered(*held, body, &self.vm.inflaters);
+        let Some(Released { route, deciding }) = released else { return };
+        routed.deciding = deciding;
+        if route != Route::Human {
+            (routed.version, routed.is_handed_back) = (model, true);
+        }
     }
 
     /// Closes the stream if its answer still goes on after its time. Returns whether Envoy ends it after this callback.
@@ -230,7 +299,7 @@ impl Stream {
         routed.is_drained.get()
     }
 
-    pub(super) fn on_request_headers(&mut self, end_of_stream: bool) {
+    pub(super) fn on_request_headers(&mut self, end_of_stream: bool) -> Action {
         #[cfg(feature = "test-build")]
         if calls::header(Headers::Request, "x-test-trap").is_some() {
             core::arch::wasm32::unreachable();
@@ -241,15 +310,35 @@ impl Stream {
             reads_all_headers: loaded.as_ref().is_some_and(|loaded| loaded.plan.reads_several_headers),
             headers: OnceCell::new(),
         };
+        if let Some(loaded) = &loaded
+            && let Some(rollout) = loaded.plan.decides(&request)
+        {
+            self.decision = self.vm.tasks.begin_decision(Place::new(loaded, rollout));
+        }
         self.routed = loaded.and_then(|loaded| self.route(&loaded, &request));
         if let Some(routed) = self.routed.as_mut().filter(|_| end_of_stream) {
             routed.end_request(routed.begun);
         }
+        if end_of_stream {
+            self.end_decision();
+        }
+        self.keep_holding(|held| held.receive(0, end_of_stream))
     }
 
-    pub(super) fn on_request_body(&mut self, size: usize, end_of_stream: bool) {
+    /// A decision has come as a whole.
+    fn end_decision(&mut self) {
+        let decision = self.decision.take();
+        decision.into_iter().for_each(|decision| self.vm.tasks.decide(*decision, &self.vm.inflaters));
+    }
+
+    pub(super) fn on_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+        if let Some(decision) = &mut self.decision {
+            decision.read(size);
+        }
         if let Some(routed) = &mut self.routed {
-            routed.request_bytes = routed.request_bytes.saturating_add(size as u64);
+            // What is held is there as a whole.
+            let before = if routed.held.is_some() { 0 } else { routed.request_bytes };
+            routed.request_bytes = before.saturating_add(size as u64);
             if let Some(bodies) = &mut routed.bodies {
                 bodies.read_request(size);
             }
@@ -258,12 +347,19 @@ impl Stream {
             }
         }
         if end_of_stream {
-            self.on_request_trailers();
+            self.end_request();
         }
+        self.keep_holding(|held| held.receive(size, end_of_stream))
+    }
+
+    pub(super) fn on_request_trailers(&mut self) -> Action {
+        self.end_request();
+        self.keep_holding(Held::end)
     }
 
     /// The request has come as a whole.
-    pub(super) fn on_request_trailers(&mut self) {
+    fn end_request(&mut self) {
+        self.end_decision();
         if let Some(routed) = &mut self.routed {
             routed.end_request(calls::uptime());
         }
@@ -295,8 +391,12 @@ impl Stream {
                 ledger.observe(ticket, catalog::TEST_EVENT.id, Observed::Event(has_event));
             }
         }
+        if let Some(deciding) = &mut routed.deciding {
+            deciding.answer();
+        }
         if end_of_stream {
             routed.pass_answer();
+            routed.end_deciding(self.vm);
         }
         if let Some(cookie) = routed.set_cookie.take()
             && !is_shared(&all_values(Headers::Response, "cache-control"))
@@ -332,8 +432,12 @@ impl Stream {
             if let Some(copy) = &mut routed.copy {
                 copy.read_answer(size);
             }
+            if let Some(deciding) = &mut routed.deciding {
+                deciding.read(size);
+            }
             if end_of_stream {
                 routed.pass_answer();
+                routed.end_deciding(self.vm);
             }
         }
     }
@@ -342,6 +446,7 @@ impl Stream {
         if let Some(routed) = &mut self.routed {
             routed.may_be_grpc = true;
             routed.pass_answer();
+            routed.end_deciding(self.vm);
             routed.show_load(Headers::ResponseTrailers);
         }
     }
@@ -350,6 +455,10 @@ impl Stream {
     /// not routed.
     pub(super) fn on_log(self) {
         let Some(mut routed) = self.routed else { return };
+        if let Some(deciding) = &mut routed.deciding {
+            deciding.fail();
+            routed.end_deciding(self.vm);
+        }
         let may_be_grpc = routed.may_be_grpc || routed.response_bytes == 0;
         let (sent, ended) = (routed.response_bytes > 0, routed.answered.is_some());
         let end = routed.ended_plainly().unwrap_or_else(|| how_it_ended(may_be_grpc, sent, ended));
@@ -458,10 +567,17 @@ impl Routed {
         }
     }
 
+    /// People have answered a task as far as they do: that is their decision.
+    fn end_deciding(&mut self, vm: &Vm) {
+        let deciding = self.deciding.take();
+        deciding.into_iter().for_each(|deciding| vm.tasks.decided(*deciding, &vm.inflaters));
+    }
+
     /// Looks, of a sample of requests, whether the version that was decided for serves them.
     fn look_who_serves(&mut self, tick: u64) {
         let (loaded, rollout) = (&self.loaded, self.rollout);
-        let series = loaded.series(rollout, self.version).filter(|series| series.is_to_be_checked(tick));
+        let series = loaded.series(rollout, self.version).filter(|_| !self.is_handed_back);
+        let series = series.filter(|series| series.is_to_be_checked(tick));
         let (Some(series), Some(settings)) = (series, loaded.plan.rollouts().get(rollout)) else { return };
         let last = |version| loaded.series(rollout, version).map(Series::served_by).unwrap_or_default();
         let versions = settings.versions.iter().enumerate();

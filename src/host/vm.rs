@@ -20,6 +20,7 @@ use super::notify::Posts;
 use super::shadow::Shadows;
 use super::shared::{Kv, agree_on_clock, clock};
 use super::store::Store;
+use super::tasks::Tasks;
 use crate::config::{self, schema::Config};
 use crate::fleet::InUse;
 use crate::fleet::effect::{Effect, Post};
@@ -129,6 +130,8 @@ pub(super) struct Vm {
     pub(super) inflaters: Inflaters,
     /// What is sent to shadows, to be compared.
     pub(super) shadows: Shadows,
+    /// Tasks that people or a model decide.
+    pub(super) tasks: Tasks,
     /// A handful: one for each listener that is configured differently.
     slots: RefCell<Vec<(PluginId, Weak<Slot>)>>,
     /// Configurations that are being compiled, at most one of each slot.
@@ -155,6 +158,7 @@ impl Vm {
                 registry: Registry::default(),
                 inflaters: Inflaters::new(MOST_INFLATERS),
                 shadows: Shadows::default(),
+                tasks: Tasks::default(),
                 slots: RefCell::default(),
                 loading: RefCell::default(),
                 config_hash: Cell::new(None),
@@ -253,6 +257,7 @@ impl Vm {
         self.do_all(&loaded, root, done, &time);
         self.shadows.forget_overdue();
         self.shadows.send(root, &time);
+        self.tasks.send(root, &time);
         self.shadows.report(&time);
         if self.shadows.take_news() && self.registry.show_compared(&time) {
             self.shadows.note_news();
@@ -311,7 +316,7 @@ impl Vm {
         self.store.leave(root).into_iter().for_each(|answer| self.store_answered(root, answer));
         // Another root posts them again.
         let posts = self.posts.leave(root).into_iter();
-        posts.for_each(|post| self.posted(root, (post, Delivery::Failed)));
+        posts.for_each(|post| self.posted(root, (Box::new(post), Delivery::Failed)));
     }
 
     fn store_answered(&self, root: u32, answer: Answer) {
@@ -323,6 +328,11 @@ impl Vm {
     /// Sends what was copied for shadows, from a callback of this root.
     pub(super) fn send_to_shadows(&self, root: u32) {
         self.shadows.send(root, &time());
+    }
+
+    /// Hands tasks to people, from a callback of this root.
+    pub(super) fn hand_tasks_over(&self, root: u32) {
+        self.tasks.send(root, &time());
     }
 
     /// Makes a change.

@@ -5,11 +5,13 @@
 //! * [`Share`], [`Shares`]: parts of the traffic;
 //! * [`Assignment`], [`UserHash`], [`Draw`]: which version a request was given, under what, and to which user;
 //! * [`Unit`]: what counts once;
+//! * [`Degree`]: how much a model does of people's work;
 //! * [`SortedMap`]: a map that costs little code;
 //! * [`wire`]: messages of Protocol Buffers.
 
 #![forbid(unsafe_code)]
 
+mod degree;
 mod draw;
 pub mod header;
 mod share;
@@ -18,6 +20,7 @@ mod sorted;
 mod unit;
 pub mod wire;
 
+pub use degree::Degree;
 pub use draw::{Assignment, Draw, UserHash};
 pub use share::{Share, Shares, shares};
 pub use side::{Arm, Pair, Side};

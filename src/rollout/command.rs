@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::Shares;
+use crate::model::{Degree, Shares};
 use crate::telemetry::breaker::Trip;
 
 /// A command to a run.
@@ -28,6 +28,8 @@ pub enum Command {
         /// The version.
         active: String,
     },
+    /// How much a model does of people's work.
+    Degree(Degree),
     /// Not a person's: the circuit breaker of a worker has tripped.
     Trip(Trip),
 }
@@ -59,6 +61,8 @@ pub enum Takes {
     Shares,
     /// `active`: the version that is to answer.
     Active,
+    /// `degree`: the degree of automation.
+    Degree,
 }
 
 /// End this step's waiting.
@@ -98,8 +102,15 @@ pub const WEIGHT: Verb = Verb {
 pub const SWITCH: Verb =
     Verb { name: "switch", summary: "Flip a blue/green rollout to a version, or back", takes: Takes::Active };
 
+/// Set the degree of automation.
+pub const DEGREE: Verb = Verb {
+    name: "degree",
+    summary: "Set how much a model does of people's work: human, shadow, assist, partial or full",
+    takes: Takes::Degree,
+};
+
 /// All of them.
-pub const VERBS: [&Verb; 7] = [&PROMOTE, &ABORT, &PAUSE, &RESUME, &RETRY, &WEIGHT, &SWITCH];
+pub const VERBS: [&Verb; 8] = [&PROMOTE, &ABORT, &PAUSE, &RESUME, &RETRY, &WEIGHT, &SWITCH, &DEGREE];
 
 #[cfg(test)]
 pub(crate) mod tests {
@@ -114,6 +125,7 @@ pub(crate) mod tests {
             Takes::Active => {
                 Command::Switch { active: (*rng.choice(&["green", "blue", "red"]).unwrap()).into() }
             }
+            Takes::Degree => Command::Degree(*rng.choice(&Degree::ALL).unwrap()),
             Takes::Shares => {
                 let (green, red) = (rng.u16(..100) * 100, rng.u16(..40) * 100);
                 let both = [("green", green), ("red", red.min(10_000 - green))];

@@ -1,6 +1,7 @@
 //! What a rollout is to do, compiled from its configuration.
 
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher24;
@@ -8,11 +9,12 @@ use siphasher::sip::SipHasher24;
 use super::policy::Policy;
 use super::ready::Ready;
 use crate::analysis::rules::{Pairs, Rules};
+use crate::automation::proof::Target;
 use crate::config::one_of::StepAction;
 use crate::config::release::{self, SetWeight};
 use crate::config::schema::{self, MirrorMode};
 use crate::config::units::{Count, Duration, Percent};
-use crate::model::{Share, Shares, Unit, shares};
+use crate::model::{Degree, Share, Shares, Unit, shares};
 use crate::payload::protocol::Protocol;
 
 /// What a rollout is to do.
@@ -42,6 +44,21 @@ pub struct Program {
     pub mirror: Option<Share>,
     /// How the candidate is judged, if it is.
     pub analysis: Option<Analysis>,
+    /// How a model takes over, where the stable version is people.
+    pub automation: Option<Automation>,
+}
+
+/// How a model takes over people's work.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Automation {
+    /// Where it begins.
+    pub degree: Degree,
+    /// What it must show before it answers alone, if that is to be proven.
+    pub target: Option<Target>,
+    /// The confidence from which on it answers alone whatever was proven, in hundredths of a percent.
+    pub threshold: Option<u16>,
+    /// Whether the degree goes down when audited tasks speak against the model.
+    pub steps_down: bool,
 }
 
 /// One step.
@@ -51,6 +68,8 @@ pub enum Step {
     Weights(Shares),
     /// Sets the mirror's share.
     Mirror(Share),
+    /// Sets the degree of automation.
+    Degree(Degree),
     /// Waits.
     Pause(Pause),
     /// Waits until the candidate is ready.
@@ -83,8 +102,12 @@ pub struct Until {
     pub requests: u64,
     /// Pairs of its answers and stable's.
     pub compared: u64,
-    /// The share of them that agree: the lower end of its interval.
+    /// The share of them that agree: the lower end of its interval. With people: of what they have decided.
     pub agreement: f64,
+    /// Tasks that people have decided without seeing the model's answer.
+    pub decisions: u64,
+    /// The part of all tasks that the proven threshold leaves to the model.
+    pub coverage: f64,
 }
 
 /// How the candidate is judged, and what follows.
@@ -140,6 +163,7 @@ impl Program {
             pin: config.pin.clone(),
             mirror: config.mirror.as_ref().map(|mirror| mirror.percent.0),
             analysis,
+            automation: config.automation.as_ref().map(Automation::new),
             candidate,
         }
     }
@@ -149,6 +173,7 @@ impl Program {
     #[must_use]
     pub fn is_same_run(&self, other: &Self) -> bool {
         (&self.release, &self.stable, &self.candidate) == (&other.release, &other.stable, &other.candidate)
+            && self.automation.is_some() == other.automation.is_some()
     }
 
     /// Whether the candidate is the side that is configured to answer.
@@ -162,6 +187,14 @@ impl Program {
     pub fn fingerprint(&self) -> u64 {
         // A struct of plain values always serializes; if it ever did not, all would look alike.
         SipHasher24::new().hash(&postcard::to_allocvec(self).unwrap_or_default())
+    }
+
+    /// Identifies an attempt of a run, for receipts: a hash.
+    #[must_use]
+    pub fn attempt(&self, attempt: u32) -> u64 {
+        let mut hasher = SipHasher24::new();
+        (&self.release, &self.stable, &self.candidate, attempt).hash(&mut hasher);
+        hasher.finish()
     }
 
     /// The judge's rules.
@@ -199,6 +232,14 @@ impl Program {
         weights
     }
 
+    /// Where a run with people goes on at `degree` when its steps have changed: behind the last step that sets this degree or,
+    /// when none does, the next lower one.
+    #[must_use]
+    pub fn position_at(&self, degree: Degree) -> usize {
+        let sets = |step: &Step| matches!(step, Step::Degree(set) if *set <= degree);
+        self.steps.iter().rposition(sets).map_or(0, |index| index.saturating_add(1))
+    }
+
     /// The weight that the candidate has after the steps before `position`.
     fn candidate_before(&self, position: usize) -> Share {
         let Some(candidate) = &self.candidate else { return Share::NONE };
@@ -220,6 +261,30 @@ impl Program {
             .rfind(|position| self.candidate_before(*position) <= weight)
             .unwrap_or(0)
     }
+}
+
+impl Automation {
+    fn new(config: &crate::config::automation::Automation) -> Self {
+        let partial = config.partial.as_ref();
+        Self {
+            degree: config.degree,
+            target: partial.and_then(|partial| {
+                Some(Target {
+                    max_disagreement: partial.max_disagreement?,
+                    confidence: partial.confidence,
+                    min_coverage: partial.min_coverage,
+                })
+            }),
+            threshold: partial.and_then(|partial| partial.threshold).map(hundredths),
+            steps_down: config.step_down,
+        }
+    }
+}
+
+/// A fraction in hundredths of a percent.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates, and is cut to what a share can be
+fn hundredths(fraction: f64) -> u16 {
+    Share::new((fraction * f64::from(Share::ALL.basis_points())).round() as u16).basis_points()
 }
 
 impl Analysis {
@@ -284,12 +349,15 @@ fn step(config: &release::Step, candidate: Option<(&String, &str)>, stable: &str
         }
         StepAction::SetWeight(SetWeight::Versions(weights)) => Step::Weights(others(weights, stable)),
         StepAction::SetMirror(mirror) => Step::Mirror(mirror.percent?.0),
+        StepAction::SetDegree(degree) => Step::Degree(degree),
         StepAction::Pause(pause) if *pause == release::Pause::default() => Step::Pause(Pause::Person),
         StepAction::Pause(pause) => Step::Pause(Pause::Until(Until {
             duration: pause.duration.map_or(0, Duration::as_millis),
             requests: pause.min_requests.map_or(0, Count::get),
             compared: pause.min_compared.map_or(0, Count::get),
             agreement: pause.min_agreement.unwrap_or(0.0),
+            decisions: pause.min_decisions.map_or(0, Count::get),
+            coverage: pause.min_coverage.unwrap_or(0.0),
         })),
         StepAction::Ready(ready) => Step::Ready(Ready::new(ready, candidate?.1)),
     })

@@ -15,7 +15,8 @@ use super::ready::{Answer, Ready};
 use super::run::{Now, Run};
 use crate::analysis::tick::Tick;
 use crate::analysis::user_set::{Shelf, UserSet};
-use crate::model::{Assignment, Share, Shares, Side, Unit};
+use crate::automation::decisions::Decisions;
+use crate::model::{Assignment, Degree, Share, Shares, Side, Unit};
 use crate::signal::histogram;
 use crate::signal::sample::Watch;
 use crate::telemetry::ledger::Entry;
@@ -125,6 +126,10 @@ pub struct Head {
     pub mirrors: bool,
     /// The mirror's share, where a step has set it.
     pub mirror: Option<Share>,
+    /// How much a model does of people's work.
+    pub degree: Degree,
+    /// The confidence from which on it answers alone, in hundredths of a percent; `None`: it does not.
+    pub threshold: Option<u16>,
 }
 
 impl Head {
@@ -141,6 +146,7 @@ impl Head {
             && self.program == other.program
             && (self.pinned, self.candidate_on_request) == (other.pinned, other.candidate_on_request)
             && (self.mirrors, self.mirror) == (other.mirrors, other.mirror)
+            && (self.degree, self.threshold) == (other.degree, other.threshold)
     }
 }
 
@@ -182,6 +188,25 @@ impl Record {
         }
         self.note_assignment();
         events
+    }
+
+    /// Whether people have decided more than it has taken over.
+    #[must_use]
+    pub fn has_news(&self, decisions: &Decisions) -> bool {
+        self.run.has_news(decisions)
+    }
+
+    /// Takes over what people have decided in this attempt.
+    pub fn decide(&mut self, decisions: &Decisions, clock: Clock) -> Vec<Event> {
+        let events = self.run.decide(&self.program, decisions, clock.now());
+        self.note_assignment();
+        events
+    }
+
+    /// Identifies the attempt, for receipts.
+    #[must_use]
+    pub fn attempt(&self) -> u64 {
+        self.program.attempt(self.run.attempt)
     }
 
     /// Obeys a person.
@@ -410,6 +435,8 @@ impl Record {
             is_taken_back: self.is_taken_back(),
             mirrors: run.may_mirror(&self.program),
             mirror: run.mirror,
+            degree: run.degree(&self.program),
+            threshold: run.threshold(&self.program),
         }
     }
 }

@@ -17,10 +17,12 @@ use super::ready::{Answer, Readiness, Ready};
 use super::reason::Reason;
 use crate::analysis::judge::Judge;
 use crate::analysis::tick::Tick;
+use crate::automation::decisions::Decisions;
 use crate::model::{Assignment, Pair, Share, Shares, Side};
 use turn::Turn;
 
 mod flip;
+pub mod ladder;
 mod obey;
 mod push;
 mod say;
@@ -73,6 +75,8 @@ pub struct Run {
     pub mirror: Option<Share>,
     /// What the judge has found.
     pub judge: Judge,
+    /// How far a model has taken over people's work.
+    pub ladder: ladder::Ladder,
     /// What the candidate has answered to the question whether it is ready.
     readiness: Readiness,
     /// Shares of the versions besides stable as steps, pushes and people have set them.
@@ -135,6 +139,12 @@ impl Run {
     #[must_use]
     pub fn flaw(&self, program: &Program, command: &Command) -> Option<String> {
         match command {
+            Command::Degree(_) if program.automation.is_none() => {
+                Some("the rollout has no `automation`, whose degree could be set".to_owned())
+            }
+            Command::Weight(_) if program.automation.is_some() => {
+                Some("the degree of automation decides who answers; expected `degree`".to_owned())
+            }
             Command::Weight(weights) if !program.blue_green => self.flaw_of_weights(program, weights),
             Command::Switch { active } if program.blue_green => flip::flaw_of_side(program, active),
             _ => None,
@@ -159,6 +169,13 @@ impl Run {
     pub fn tick(&mut self, program: &Program, open: &[(Tick, usize)], now: Now) -> Vec<Event> {
         let mut turn = Turn::new(program, self, now);
         turn.tick(open);
+        turn.finish()
+    }
+
+    /// Takes over what people have decided in this attempt.
+    pub fn decide(&mut self, program: &Program, decisions: &Decisions, now: Now) -> Vec<Event> {
+        let mut turn = Turn::new(program, self, now);
+        turn.decide(decisions);
         turn.finish()
     }
 

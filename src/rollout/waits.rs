@@ -38,6 +38,29 @@ pub enum Waits {
         /// What its lower end must reach.
         of: f64,
     },
+    /// More decisions of people.
+    Decisions {
+        /// So many tasks were decided.
+        decided: u64,
+        /// So many are needed.
+        of: u64,
+    },
+    /// The model agrees with people as often as it must.
+    People {
+        /// So many tasks were decided.
+        decided: u64,
+        /// How many of them agree.
+        agreement: Agreement,
+        /// What its lower end must reach.
+        of: f64,
+    },
+    /// Proof that the model may answer enough alone.
+    Coverage {
+        /// The part of tasks for which that is proven.
+        proven: f64,
+        /// What it must be.
+        of: f64,
+    },
     /// The candidate gets the share that its weight is.
     Split,
     /// The versions get the same requests; they were found not to.
@@ -84,6 +107,23 @@ impl fmt::Display for Waits {
                 return write!(
                     f,
                     "the step waits for proof that the shadow agrees in {of} % of requests: {agreement} of {compared}",
+                );
+            }
+            Self::Decisions { decided, of } => {
+                return write!(f, "the step waits for decisions of people: {decided} of {of}");
+            }
+            Self::People { decided, agreement, of } => {
+                let of = percent(*of);
+                return write!(
+                    f,
+                    "the step waits for proof that the model agrees with people in {of} % of tasks: {agreement} of {decided}",
+                );
+            }
+            Self::Coverage { proven, of } => {
+                let (proven, of) = (proven * 100.0, percent(*of));
+                return write!(
+                    f,
+                    "the step waits until the model may answer {of} % of the tasks alone: {proven:.1} % so far",
                 );
             }
             Self::Split => "the step waits: the candidate is getting a different share than its weight",

@@ -13,6 +13,8 @@ pub enum By {
     Override,
     /// The configuration's pin.
     Pin,
+    /// The degree of automation.
+    Degree,
 }
 
 impl By {
@@ -22,6 +24,7 @@ impl By {
             Self::Affinity => "affinity",
             Self::Override => "override",
             Self::Pin => "pin",
+            Self::Degree => "degree",
         }
     }
 }

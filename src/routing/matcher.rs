@@ -62,18 +62,24 @@ impl Matcher {
     /// Compiles the conditions of a valid configuration.
     #[must_use]
     pub fn new(config: &Config) -> Self {
+        Self::of(&config.rollouts.iter().map(|rollout| &rollout.matches).collect::<Vec<_>>())
+    }
+
+    /// Compiles conditions; each is named by its position.
+    #[must_use]
+    pub(super) fn of(conditions: &[&Match]) -> Self {
         let mut any_authority = PathsBuilder::default();
         let mut by_authority: HashMap<Box<[u8]>, PathsBuilder> = HashMap::new();
         let mut header_names: Vec<String> = Vec::new();
         let mut header_ids: HashMap<String, usize> = HashMap::new();
-        let mut rules = Vec::with_capacity(config.rollouts.len());
+        let mut rules = Vec::with_capacity(conditions.len());
 
-        for (rollout, index) in config.rollouts.iter().zip(0_u32..) {
-            let path = rollout.matches.path_rule();
-            if rollout.matches.authority.is_empty() {
+        for (matches, index) in conditions.iter().zip(0_u32..) {
+            let path = matches.path_rule();
+            if matches.authority.is_empty() {
                 any_authority.add(path, index);
             }
-            let authorities = &rollout.matches.authority;
+            let authorities = &matches.authority;
             for (at, authority) in authorities.iter().enumerate() {
                 let earlier = authorities.iter().take(at);
                 if !earlier.into_iter().any(|earlier| earlier.eq_ignore_ascii_case(authority)) {
@@ -88,7 +94,7 @@ impl Matcher {
                     header_names.len().saturating_sub(1)
                 })
             };
-            rules.push(rules_of(&rollout.matches, &mut id_of));
+            rules.push(rules_of(matches, &mut id_of));
         }
         let by_authority =
             by_authority.into_iter().map(|(authority, paths)| (authority, paths.build())).collect();

@@ -1,9 +1,10 @@
 //! Which requests are copied to a shadow: a version whose answers reach no client.
 
+use super::passed_on::is_passed_on;
 use super::request::{Facts, Request};
 use crate::compare::settings::Settings;
 use crate::config::schema::{self, MirrorMode};
-use crate::model::{Share, header};
+use crate::model::Share;
 use crate::telemetry::outcome::MirrorResult;
 
 /// A rollout's mirror, compiled.
@@ -56,28 +57,15 @@ impl Comparison {
         }
     }
 
-    /// Whether a copy has the header of a request, by its name in lower case. Not what is between two hops, what Envoy sets
-    /// itself or obeys, what the filter uses, what an answer's encoding depends on, or credentials.
+    /// Whether a copy has the header of a request, by its name in lower case. Not what no copy has, what
+    /// is set in its place, or credentials.
     #[must_use]
     pub fn keeps(&self, name: &[u8]) -> bool {
-        const HOPS: [&[u8]; 10] = [
-            b"accept-encoding",
-            b"connection",
-            b"content-length",
-            b"expect",
-            b"keep-alive",
-            b"proxy-connection",
-            b"te",
-            b"trailer",
-            b"transfer-encoding",
-            b"upgrade",
-        ];
         const CREDENTIALS: [&[u8]; 5] =
             [b"api-key", b"authorization", b"cookie", b"proxy-authorization", b"x-api-key"];
-        let is_own = name.starts_with(b"x-envoy-") || header::ALL.iter().any(|own| own.as_bytes() == name);
         let is_set = self.set_headers.iter().any(|(set, _)| set.as_bytes() == name);
         let is_secret = !self.forwards_credentials && CREDENTIALS.contains(&name);
-        !(is_own || is_set || is_secret || HOPS.contains(&name))
+        is_passed_on(name) && !is_set && !is_secret
     }
 }
 

@@ -4,11 +4,13 @@
 
 pub mod affinity;
 pub mod assign;
+pub mod automation;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod log;
 pub mod matcher;
 pub mod mirror;
+pub mod passed_on;
 mod paths;
 pub mod plan;
 pub mod request;

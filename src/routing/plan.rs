@@ -8,14 +8,16 @@ use fastrand::Rng;
 
 use super::affinity::{Affinity, Cookie, User, cookie_of};
 use super::assign::{Salt, Split, to_bucket};
+use super::automation::{Automation, Decisions};
 use super::log::{self, By};
 use super::matcher::Matcher;
 use super::mirror::{Comparison, Mirror, Mirrored};
 use super::request::{Facts, Request};
+use crate::automation::task;
 use crate::config::notify::Notify;
 use crate::config::schema::{self, Config};
 use crate::config::units::Duration;
-use crate::model::{Assignment, Draw, Share, Side, Unit, UserHash, header};
+use crate::model::{Assignment, Degree, Draw, Share, Side, Unit, UserHash, header};
 use crate::rollout::program::Program;
 use crate::rollout::record::{Clock, Head, Record};
 use crate::telemetry::breaker;
@@ -31,6 +33,8 @@ pub struct Plan {
     /// Whether a rollout trusts the mark of copies. It stays on requests of the others then: they may come again, after an
     /// internal redirect, as that rollout's.
     pub trusts_shadow_header: bool,
+    /// Which requests are decisions about tasks, if any are.
+    decisions: Option<Decisions>,
     /// Receivers of notifications about its rollouts.
     pub receivers: Vec<Notify>,
 }
@@ -65,6 +69,7 @@ pub struct Rollout {
     overrides: Overrides,
     affinity: Option<Affinity>,
     mirror: Option<Mirror>,
+    automation: Option<Automation>,
     /// How bodies are read, and whose where it is not everybody's.
     reader: Option<(Reader, Option<Salt>)>,
     /// Replaced whenever the rollout moves.
@@ -133,6 +138,9 @@ struct InForce {
     revision: u64,
     /// What access logs say of the attempt; `None`: nothing.
     logged: Option<String>,
+    /// What is in force for tasks, and the attempt.
+    tasks: task::InForce,
+    attempt: u64,
 }
 
 /// Where a request goes.
@@ -153,6 +161,17 @@ pub struct Decision<'a> {
     /// Set if the request is evidence about the candidate or stable. Overridden and pinned
     /// requests are not, nor are those without a user where users are judged.
     pub evidence: Option<Draw>,
+    /// Set where people or a model decide it as a task.
+    pub task: Option<Task>,
+}
+
+/// A request that people or a model decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// What was in force when it came.
+    pub in_force: task::InForce,
+    /// What was drawn for it.
+    pub drawn: task::Drawn,
 }
 
 impl Plan {
@@ -166,8 +185,11 @@ impl Plan {
     #[must_use]
     pub fn of(config: &Config, rollouts: Vec<Rollout>) -> Self {
         let matcher = Matcher::new(config);
+        let decisions = Decisions::new(config);
         let reads_several_headers = {
-            let mut names = matcher.headers().chain(rollouts.iter().flat_map(Rollout::headers));
+            let of_decisions = decisions.iter().flat_map(Decisions::headers);
+            let own = rollouts.iter().flat_map(Rollout::headers);
+            let mut names = matcher.headers().chain(own).chain(of_decisions);
             let first = names.next();
             names.any(|name| Some(name) != first)
         };
@@ -177,6 +199,7 @@ impl Plan {
             rollouts,
             reads_several_headers,
             trusts_shadow_header,
+            decisions,
             receivers: config.notify.clone(),
         }
     }
@@ -197,7 +220,19 @@ impl Plan {
     pub fn route<R: Request>(&self, request: &R, rng: &mut Rng) -> Option<(usize, Decision<'_>)> {
         let facts = Facts::new(request);
         let index = self.matcher.find(&facts)?;
-        Some((index, self.rollouts.get(index)?.assign(&facts, rng)))
+        let rollout = self.rollouts.get(index)?;
+        match &rollout.automation {
+            None => Some((index, rollout.assign(&facts, rng))),
+            Some(automation) => {
+                let is_decision = self.decides(request).is_some();
+                Some((index, rollout.assign_task(automation, is_decision, &facts, rng)))
+            }
+        }
+    }
+
+    /// The position of the rollout about whose task the request is a decision.
+    pub fn decides<R: Request>(&self, request: &R) -> Option<usize> {
+        self.decisions.as_ref()?.find(request)
     }
 }
 
@@ -247,6 +282,9 @@ impl Rollout {
             overrides: Overrides::new(config.overrides.as_ref()),
             affinity: config.session_affinity.as_ref().and_then(Affinity::new),
             mirror,
+            automation: config.automation.as_ref().and_then(|automation| {
+                Automation::new(automation, config.candidate.as_ref().and_then(position)?)
+            }),
             reader: reader.map(|reader| {
                 let cohort = cohort(&reader);
                 (reader, cohort)
@@ -347,6 +385,7 @@ impl Rollout {
             is_read,
             is_copy,
             evidence: None,
+            task: None,
         };
         if let Some(pinned) = in_force.pinned {
             return silently(
@@ -395,7 +434,46 @@ impl Rollout {
             User::New(cookie, id) => Some((cookie, id)),
             _ => None,
         };
-        Decision { version, by, cookie, mirror, is_read, is_copy, evidence }
+        Decision { version, by, cookie, mirror, is_read, is_copy, evidence, task: None }
+    }
+
+    /// Where a task goes first: to people, unless the model answers everything. A decision goes to people as well, and is no
+    /// task.
+    fn assign_task<R: Request>(
+        &self,
+        automation: &Automation,
+        is_decision: bool,
+        facts: &Facts<'_, R>,
+        rng: &mut Rng,
+    ) -> Decision<'_> {
+        let in_force = self.in_force.borrow();
+        let is_copy = self.trusts_shadow_header && facts.request().header(header::SHADOW).is_some();
+        let drawn = automation.draw(rng);
+        let is_task = !is_decision && !is_copy;
+        let answers = in_force.tasks.degree == Degree::Full && !in_force.tasks.asks(drawn);
+        Decision {
+            version: if is_task && answers { automation.model } else { STABLE },
+            by: if in_force.pinned.is_some() { By::Pin } else { By::Degree },
+            cookie: None,
+            mirror: None,
+            is_read: false,
+            is_copy,
+            evidence: None,
+            task: is_task.then_some(Task { in_force: in_force.tasks, drawn }),
+        }
+    }
+
+    /// How tasks are handled, where people or a model decide them.
+    #[must_use]
+    pub fn automation(&self) -> Option<&Automation> {
+        self.automation.as_ref()
+    }
+
+    /// What is in force for tasks, and the attempt.
+    #[must_use]
+    pub fn tasks_in_force(&self) -> (task::InForce, u64) {
+        let in_force = self.in_force.borrow();
+        (in_force.tasks, in_force.attempt)
     }
 
     /// The request's user, where that matters.
@@ -522,6 +600,8 @@ impl InForce {
             assignment: head.assignment,
             revision: head.revision,
             logged: None,
+            tasks: task::InForce { degree: head.degree, threshold: head.threshold },
+            attempt: program.attempt(head.attempt),
         }
     }
 

@@ -11,4 +11,5 @@ pub mod mirrored;
 pub mod outcome;
 pub mod reader;
 pub mod series;
+pub mod tasks;
 pub mod tracked;

@@ -106,6 +106,14 @@ pub struct Rollout {
     pub labels: Vec<(String, String)>,
 }
 
+impl Rollout {
+    /// A series of the rollout, with labels of its own as they stand behind a name.
+    #[must_use]
+    pub fn own(&self, metric: &str, labels: &str) -> String {
+        format!("{metric};rollout={}{labels}{}", self.name, further(&self.labels))
+    }
+}
+
 /// A rollout's further labels, as they stand behind a name.
 fn further(labels: &[(String, String)]) -> String {
     labels.iter().map(|(name, value)| format!(";{name}={value}")).collect()
@@ -162,6 +170,15 @@ pub enum Gauge {
     EvidenceThreshold,
     /// `changeover_observed_share`: a version's share in hundredths of a percent.
     ObservedShare(String),
+    /// `changeover_automation_degree`: 0 for people alone to 4 for the model alone.
+    Degree,
+    /// `changeover_automation_threshold`: the confidence from which on the model answers alone, in hundredths of a percent;
+    /// 10001: it does not.
+    Threshold,
+    /// `changeover_automation_coverage`: the part of the tasks that this leaves to it, in hundredths of a percent.
+    Coverage,
+    /// `changeover_automation_agreement`: how often people who do not see its answer agree with it, in hundredths of a percent.
+    Agreement,
     /// `changeover_release_info`: 1 for the release and the attempt that the rollout is in.
     ReleaseInfo(Release),
 }
@@ -193,16 +210,19 @@ impl Gauge {
     /// Its name.
     #[must_use]
     pub fn name(&self, rollout: &Rollout) -> String {
-        let (rollout, labels) = (&rollout.name, &rollout.labels);
         let (metric, own) = match self {
             Self::Phase(phase) => ("changeover_phase", format!(";phase={phase}")),
             Self::Step => ("changeover_step", String::new()),
             Self::Evidence(metric) => ("changeover_evidence", format!(";metric={metric}")),
             Self::EvidenceThreshold => ("changeover_evidence_threshold", ";metric=all".to_owned()),
             Self::ObservedShare(version) => ("changeover_observed_share", format!(";version={version}")),
+            Self::Degree => ("changeover_automation_degree", String::new()),
+            Self::Threshold => ("changeover_automation_threshold", String::new()),
+            Self::Coverage => ("changeover_automation_coverage", String::new()),
+            Self::Agreement => ("changeover_automation_agreement", String::new()),
             Self::ReleaseInfo(release) => ("changeover_release_info", release.labels()),
         };
-        format!("{metric};rollout={rollout}{own}{}", further(labels))
+        rollout.own(metric, &own)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a mirror must obey beyond its types.
 
-use super::release::within;
+use super::within;
 use super::{LARGEST_BODY, LONGEST_TEXT, at_most, bounded, header_name, methods};
 use crate::compare::pointer::Pointer;
 use crate::config::compare::Compare;
@@ -107,7 +107,7 @@ fn compare(compare: &Compare, path: &Path<'_>, problems: &mut Problems) {
     within(compare.tolerance.absolute, 0.0, 1e300, &tolerance.field("absolute"), problems);
 }
 
-fn pointer(text: &str, path: &Path<'_>, problems: &mut Problems) -> Option<Pointer> {
+pub(super) fn pointer(text: &str, path: &Path<'_>, problems: &mut Problems) -> Option<Pointer> {
     if text.len() > LONGEST_TEXT {
         problems.add(path, format_args!("{} bytes; expected at most {LONGEST_TEXT}", text.len()));
         return None;

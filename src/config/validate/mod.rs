@@ -1,5 +1,6 @@
 //! The rules of a configuration beyond its types. All errors are reported, not only the first.
 
+mod automation;
 mod mirror;
 mod payload;
 mod release;
@@ -34,7 +35,12 @@ const LONGEST_HOST: usize = 253;
 const LONGEST_TTL: u64 = 400 * 24 * 3_600_000;
 
 /// Labels the metrics have themselves, now or by their contract.
-const RESERVED_LABELS: [&str; 23] = [
+const RESERVED_LABELS: [&str; 28] = [
+    "route",
+    "reason",
+    "shown",
+    "model",
+    "human",
     "rollout",
     "name",
     "release",
@@ -72,6 +78,15 @@ pub fn validate(config: &Config, problems: &mut Problems) {
     }
     if let Some(store) = &config.store {
         validate_store(store, config.control.is_some(), problems);
+    }
+    if config.store.is_some() {
+        for (index, _) in config.rollouts.iter().enumerate().filter(|(_, of)| of.automation.is_some()) {
+            let path = Path::Root.field("rollouts");
+            problems.add(
+                &path.index(index).field("automation"),
+                "beside `store`: decisions are counted by one Envoy; expected a filter without `store` for this rollout",
+            );
+        }
     }
     notify(config, &Path::Root.field("notify"), problems);
     let path = Path::Root.field("rollouts");
@@ -245,6 +260,9 @@ fn validate_rollout(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems)
     }
     if let Some(mirror) = &rollout.mirror {
         self::mirror::mirror(mirror, &path.field("mirror"), problems);
+    }
+    if let Some(automation) = &rollout.automation {
+        self::automation::automation(automation, rollout, path, problems);
     }
     if let Some(payload) = &rollout.payload {
         payload::payload(payload, &path.field("payload"), problems);
@@ -516,6 +534,13 @@ fn labels(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems) {
         } else if value.len() > LONGEST_NAME {
             problems.add(&path, format_args!("{} bytes are over the limit of {LONGEST_NAME}", value.len()));
         }
+    }
+}
+
+/// Checks that a number lies between two others, inclusive.
+fn within(number: f64, least: f64, most: f64, path: &Path<'_>, problems: &mut Problems) {
+    if !(least..=most).contains(&number) {
+        problems.add(path, format_args!("{number} is out of range; expected {least} to {most}"));
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{at_most, authority, exactly_one, text, total};
+use super::{at_most, authority, exactly_one, text, total, within};
 use crate::config::release::{Analysis, ErrorWhen, Metric, PromoteWhen, Ready, SetWeight, Step};
 use crate::config::report::{Path, Problems, Shown};
 use crate::config::schema::{BlueGreen, Mirror, MirrorMode, Rollout, known};
 use crate::config::units::{Duration, Percent};
-use crate::model::Share;
+use crate::model::{Degree, Share};
 use crate::signal::catalog::{self, Among, Differs, Kind, Role};
 
 /// Steps of one rollout.
@@ -23,6 +23,8 @@ const LONGEST_DRAIN: u64 = 86_400_000;
 const SHORTEST: u64 = 1_000;
 /// What is wrong with what only a judge can do, without one.
 const NOT_JUDGED: &str = "nothing is judged without `analysis`; expected `analysis` beside it";
+/// What is wrong with what only a rollout with people can do.
+const NOT_AUTOMATED: &str = "the rollout has no `automation`; expected `automation` beside `steps`";
 /// Statuses of a candidate that is ready: those that Envoy does not give when it reaches no upstream.
 const READY_STATUSES: std::ops::RangeInclusive<u64> = 200..=499;
 /// Answers in a row of a candidate that is ready.
@@ -156,6 +158,7 @@ fn steps(rollout: &Rollout, steps: &[Step], path: &Path<'_>, problems: &mut Prob
     }
     let mut weights: BTreeMap<String, Percent> = BTreeMap::new();
     let mut before = Percent::default();
+    let mut degree_before = rollout.automation.as_ref().map_or(Degree::Human, |automation| automation.degree);
     for (index, step) in steps.iter().enumerate() {
         let path = path.index(index);
         exactly_one(Step::ONE_OF, step.action().is_some(), &path, problems);
@@ -180,6 +183,22 @@ fn steps(rollout: &Rollout, steps: &[Step], path: &Path<'_>, problems: &mut Prob
                 problems.add(&path, "the rollout has no `mirror` whose share it could set");
             }
         }
+        if let Some(degree) = step.set_degree {
+            let path = path.field("set_degree");
+            match &rollout.automation {
+                None => problems.add(&path, NOT_AUTOMATED),
+                Some(_) if degree < degree_before => {
+                    let (found, before) = (degree.label(), degree_before.label());
+                    problems.add(
+                        &path,
+                        format_args!(
+                            "{found} is below {before} of an earlier step; expected degrees that never fall"
+                        ),
+                    );
+                }
+                Some(_) => degree_before = degree,
+            }
+        }
         if let Some(when) = &step.ready {
             ready(when, &path.field("ready"), problems);
         }
@@ -188,11 +207,22 @@ fn steps(rollout: &Rollout, steps: &[Step], path: &Path<'_>, problems: &mut Prob
         }
         let Some(pause) = &step.pause else { continue };
         let path = path.field("pause");
+        if rollout.automation.is_some() {
+            super::automation::pause(rollout, pause, steps.get(..index).unwrap_or_default(), &path, problems);
+            continue;
+        }
         if pause.min_requests.is_some_and(|count| count.get() > 0) && rollout.analysis.is_none() {
             problems.add(
                 &path.field("min_requests"),
                 "without `analysis` no requests are judged; expected `analysis`, or no min_requests",
             );
+        }
+        for (field, _) in
+            [("min_decisions", pause.min_decisions.is_some()), ("min_coverage", pause.min_coverage.is_some())]
+                .into_iter()
+                .filter(|(_, given)| *given)
+        {
+            problems.add(&path.field(field), NOT_AUTOMATED);
         }
         let gates = [
             ("min_compared", pause.min_compared.is_some()),
@@ -437,12 +467,5 @@ fn promote_when(promote: &PromoteWhen, path: &Path<'_>, problems: &mut Problems)
             &path,
             "allows no difference, which no number of requests can prove; expected times over 1, or or_points over 0",
         );
-    }
-}
-
-/// Checks that a number lies between two others, inclusive.
-pub(super) fn within(number: f64, least: f64, most: f64, path: &Path<'_>, problems: &mut Problems) {
-    if !(least..=most).contains(&number) {
-        problems.add(path, format_args!("{number} is out of range; expected {least} to {most}"));
     }
 }

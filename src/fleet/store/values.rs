@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher24;
 
 use crate::fleet::shared::FORM;
-use crate::model::{Assignment, Shares};
+use crate::model::{Assignment, Degree, Shares};
 use crate::rollout::event::Event;
 use crate::rollout::program::Program;
 use crate::rollout::record::{Head, Record};
@@ -239,6 +239,8 @@ impl Standing {
             mirror: None,
             user_key: [0; 2],
             configured_at: 0,
+            degree: Degree::Human,
+            threshold: None,
         }
     }
 }

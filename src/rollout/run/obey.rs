@@ -16,6 +16,7 @@ impl Turn<'_> {
             Command::Retry => return self.retry(),
             Command::Weight(weights) => return self.weigh(weights),
             Command::Switch { active } => return self.switch(&active),
+            Command::Degree(degree) => return self.set_degree(degree),
             Command::Trip(trip) => return self.trip(&trip),
         }
         Ok(())

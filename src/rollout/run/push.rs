@@ -65,6 +65,15 @@ impl Turn<'_> {
                 });
             }
         }
+        let partial = |program: &Program| program.automation.as_ref().map(|of| (of.target, of.threshold));
+        if partial(before) != partial(program) {
+            self.redefine_target();
+            self.change("what the model must show is redefined; nothing is proven of it yet".into());
+        }
+        let degree = |program: &Program| program.automation.as_ref().map(|of| of.degree);
+        if degree(before) != degree(program) && program.steps.is_empty() && !self.run.phase.is_rolled_back() {
+            self.configure_degree();
+        }
         let policy = |program: &Program| program.analysis.as_ref().map(|analysis| analysis.policy);
         if policy(before) != policy(program) {
             // What is known already is acted on as it is configured now.
@@ -136,6 +145,9 @@ impl Turn<'_> {
         if self.run.phase == Phase::Succeeded || self.run.active.window.is_some() {
             return; // there is nothing left to walk
         }
+        if program.automation.is_some() {
+            return self.walk_new_degrees();
+        }
         let weight = self.run.candidate_weight(program);
         self.run.position = program.position_of(weight);
         if self.run.held == Some(Held::Weights) {
@@ -185,10 +197,30 @@ impl Turn<'_> {
         (self.run.position, self.run.mirror) = (0, None);
         self.run.weights.clone_from(&self.program.weights);
         self.begin_step();
-        let is_bake = self.program.blue_green;
         self.change(
-            if is_bake { "the bake is removed" } else { "the configured weights apply again" }.into(),
+            match self.program {
+                Program { blue_green: true, .. } => "the bake is removed",
+                Program { automation: Some(_), .. } => "the configured degree applies again",
+                _ => "the configured weights apply again",
+            }
+            .into(),
         );
+        self.configure_degree();
+    }
+
+    /// Goes on in other steps of a rollout with people.
+    fn walk_new_degrees(&mut self) {
+        let degree = self.run.degree(self.program);
+        self.run.position = self.program.position_at(degree);
+        let (degree, place) = (degree.label(), self.run.position.saturating_add(1));
+        let count = self.program.steps.len();
+        self.change(format!(
+            "the steps have changed; continuing at degree {degree} from step {} of {count}",
+            place.min(count)
+        ));
+        if self.run.held.is_none() {
+            self.advance(Actor::Config);
+        }
     }
 
     /// Goes on in other steps, where the candidate had `weight`.

@@ -12,8 +12,11 @@ use crate::analysis::rules::Rules;
 use crate::analysis::test::{Against, Measure};
 use crate::analysis::totals::Totals;
 use crate::analysis::window::{self, NotJudged, Window};
+use crate::automation::band::Band;
+use crate::automation::decisions::Decisions;
+use crate::automation::proof::Target;
 use crate::config::report::Shown;
-use crate::model::{Arm, Pair, Share, Side, Unit};
+use crate::model::{Arm, Degree, Pair, Share, Side, Unit};
 use crate::signal::catalog::{self, Kind, Scale};
 use crate::signal::histogram;
 use crate::signal::sums::Sums;
@@ -40,6 +43,13 @@ pub(super) fn begun(program: &Program, attempt: u32, bakes: bool) -> String {
             format!("{begun}: all traffic to {active}, {other} on standby")
         };
     }
+    if let Some(automation) = &program.automation {
+        let (people, degree) = (&program.stable, automation.degree.label());
+        let candidate = candidate(program);
+        return format!(
+            "release {release}, attempt {attempt}: {candidate} takes over from {people}, beginning at degree {degree}"
+        );
+    }
     match (&program.candidate, program.steps.len()) {
         (Some(candidate), steps @ 1..) => {
             format!("release {release}, attempt {attempt}: rolling out {candidate} in {steps} steps")
@@ -51,20 +61,26 @@ pub(super) fn begun(program: &Program, attempt: u32, bakes: bool) -> String {
     }
 }
 
-pub(super) fn step(program: &Program, position: usize, weight: Share) -> String {
+pub(super) fn step(program: &Program, run: &Run) -> String {
+    let position = run.position;
     let place = format!("step {} of {}", position.saturating_add(1), program.steps.len());
-    let share = format!("{} at {weight}", candidate(program));
+    let share = match program.automation {
+        Some(_) => format!("degree {}", run.degree(program).label()),
+        None => format!("{} at {}", candidate(program), run.candidate_weight(program)),
+    };
     let place = if program.blue_green { "bake".to_owned() } else { place };
     match program.steps.get(position) {
         Some(Step::Pause(Pause::Person)) => format!("{place}: {share}, until it is promoted"),
         Some(Step::Pause(Pause::Until(until))) => {
-            let Until { duration, requests, compared, agreement } = *until;
-            let is_of_pairs = compared > 0 || agreement > 0.0;
+            let Until { duration, requests, compared, agreement, decisions, coverage } = *until;
+            let is_of_others = compared > 0 || agreement > 0.0 || decisions > 0 || coverage > 0.0;
             let parts = [
-                (duration > 0 || requests == 0 && !is_of_pairs).then(|| Seconds(duration).to_string()),
+                (duration > 0 || requests == 0 && !is_of_others).then(|| Seconds(duration).to_string()),
                 (requests > 0).then(|| format!("{requests} {}", program.unit().label())),
                 (compared > 0).then(|| format!("{compared} compared answers")),
+                (decisions > 0).then(|| format!("{decisions} decisions")),
                 (agreement > 0.0).then(|| format!("{} % agreement", percent(agreement))),
+                (coverage > 0.0).then(|| format!("{} % proven coverage", percent(coverage))),
             ];
             let parts: Vec<String> = parts.into_iter().flatten().collect();
             format!("{place}: {share} for {}", parts.join(" and "))
@@ -82,6 +98,53 @@ pub(super) fn elsewhere(program: &Program, side: Side) -> String {
     format!(
         "requests for {version} are served by another cluster than its own, or by none: Envoy's routes ignore the filter's choice, so nothing follows \
          from these requests"
+    )
+}
+
+/// All steps of a rollout with people are done.
+pub(super) fn degree_reached(program: &Program, run: &Run) -> String {
+    format!("{} stays at degree {}", candidate(program), run.degree(program).label())
+}
+
+/// Where the model answers alone, as a person reads it.
+pub(super) fn threshold(program: &Program, run: &Run, decisions: &Decisions) -> String {
+    let candidate = candidate(program);
+    let Some(threshold) = run.threshold(program) else {
+        return format!("{candidate} answers nothing alone: too few tasks are above a proven threshold");
+    };
+    let shown = f64::from(threshold) / 1e4;
+    let risks = program.automation.as_ref().and_then(|of| of.target).map(|target| {
+        let risks = run.ladder.risks(decisions, &target);
+        risks.into_iter().rfind(|risk| risk.threshold >= threshold).unwrap_or_default()
+    });
+    let coverage = decisions.coverage(threshold) * 100.0;
+    let Some(risk) = risks.filter(|risk| risk.is_proven) else {
+        return format!("{candidate} answers alone from confidence {shown} on: {coverage:.1} % of the tasks");
+    };
+    format!(
+        "{candidate} answers alone from confidence {shown} on: {coverage:.1} % of the tasks, {:.1} % disagreement, proven to be at \
+         most {:.1} %",
+        risk.disagreement * 100.0,
+        risk.at_most * 100.0
+    )
+}
+
+/// Audited tasks speak against the model.
+pub(super) fn stepped_down(
+    program: &Program,
+    from: Degree,
+    to: Degree,
+    decisions: &Decisions,
+    target: &Target,
+) -> String {
+    let Band { tasks: units, disagreements: events } = decisions.audited;
+    let (from, to) = (from.label(), to.label());
+    format!(
+        "automation is rolled back from {from} to {to}: people disagree with {} in {} that it had answered alone, more than the \
+         {} % allowed",
+        candidate(program),
+        Of(Arm { events, units }, Unit::Requests),
+        percent(target.max_disagreement)
     )
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 mod due;
 mod holds;
+mod ladder;
 mod ready;
 mod trip;
 mod watch;

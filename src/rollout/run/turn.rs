@@ -2,7 +2,7 @@
 
 use super::{Held, Now, Phase, Run, say};
 use crate::analysis::tick::Tick;
-use crate::model::{Pair, Share, Shares, shares};
+use crate::model::{Degree, Pair, Share, Shares, shares};
 use crate::rollout::event::{Action, Actor, Event, Finding, Origin};
 use crate::rollout::program::{Pause, Program, Step};
 use crate::rollout::ready::Readiness;
@@ -66,6 +66,9 @@ impl<'a> Turn<'a> {
         (self.run.elsewhere, self.run.elsewhere_told) = (Pair::default(), false);
         self.run.reason = Reason::Phase;
         self.run.weights.clone_from(&self.program.weights);
+        if let Some(automation) = &self.program.automation {
+            self.run.ladder.begin(automation.degree);
+        }
         if let Some(rules) = self.program.rules() {
             self.run.judge.redefine(rules);
         }
@@ -96,11 +99,12 @@ impl<'a> Turn<'a> {
             match step {
                 Step::Weights(weights) => self.take_weights(weights),
                 Step::Mirror(share) => self.run.mirror = Some(*share),
+                Step::Degree(degree) => self.take_degree(*degree),
                 Step::Pause(_) | Step::Ready(_) => {
                     self.wait();
                     self.begin_step();
-                    let weight = self.run.candidate_weight(self.program);
-                    self.happen(actor, Action::Step, say::step(self.program, self.run.position, weight));
+                    let message = say::step(self.program, self.run);
+                    self.happen(actor, Action::Step, message);
                     return;
                 }
             }
@@ -110,6 +114,11 @@ impl<'a> Turn<'a> {
     }
 
     fn succeed(&mut self, actor: Actor) {
+        if self.program.automation.is_some() {
+            self.rest();
+            let message = say::degree_reached(self.program, self.run);
+            return self.happen(actor, Action::Succeed, message);
+        }
         if self.program.blue_green {
             return self.flip(true, actor);
         }
@@ -137,6 +146,7 @@ impl<'a> Turn<'a> {
     pub(super) fn begin_step(&mut self) {
         (self.run.waited, self.run.resumed_at) = (0, 0);
         self.run.held_back_from = None;
+        self.run.ladder.begin_step();
         if let Some(rules) = self.program.rules() {
             self.run.judge.begin_step(rules, self.now.tick.saturating_add(1));
         }
@@ -164,6 +174,8 @@ impl<'a> Turn<'a> {
         self.run.attempt = self.run.attempt.saturating_add(1);
         (self.run.crossed, self.run.split_crossed, self.run.tripped) = (false, false, false);
         self.run.inputs_differ = false;
+        let degree = self.run.ladder.degree(); // a retry sets it anew
+        self.run.ladder.begin(degree);
         self.run.active.retry(self.program.unit());
         if let Some(rules) = self.program.rules() {
             self.run.judge.retry(rules, self.now.tick.saturating_add(1));
@@ -247,6 +259,12 @@ impl<'a> Turn<'a> {
         let in_force = match &program.pin {
             Some(pin) if !run.pin_beaten && *pin == program.stable => Shares::new(),
             Some(pin) if !run.pin_beaten => shares([(pin.clone(), Share::ALL)]),
+            _ if program.automation.is_some() => {
+                let answers_all = run.degree(program) == Degree::Full;
+                shares(
+                    program.candidate.iter().filter(|_| answers_all).map(|name| (name.clone(), Share::ALL)),
+                )
+            }
             _ => {
                 let known = |name: &String| program.versions.contains(name) && *name != program.stable;
                 let weights = run.weights.iter().filter(|(name, share)| known(name) && !share.is_none());

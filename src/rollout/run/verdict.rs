@@ -29,6 +29,9 @@ impl Run {
         if waited < until.duration {
             return Some(Waits::Time);
         }
+        if program.automation.is_some() {
+            return self.ladder.waits(until);
+        }
         if self.judge.step_requests() < until.requests {
             return Some(Waits::Units(program.unit()));
         }

@@ -57,6 +57,9 @@ impl Config {
     }
 }
 
+/// The key of receipts of tests: 32 bytes.
+pub(crate) const RECEIPT_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
 /// Where Envoy's YAML is edited: what is written as text stands for itself until then.
 const PLACEHOLDER: &str = "the configuration comes here";
 
@@ -276,6 +279,25 @@ impl Setup {
         let placeholder = format!("{PLACEHOLDER}: metadata");
         self.bootstrap["node"]["metadata"] = json!({"text": placeholder});
         self.more_configs.push((placeholder, Config::Struct(text.to_owned())));
+        self
+    }
+
+    /// With what a rollout with people needs: requests can be held, and the VM has the key of receipts.
+    pub(crate) fn with_people(mut self) -> Self {
+        let plugin = self.plugin();
+        plugin["allow_on_headers_stop_iteration"] = json!(true);
+        let variables = json!({"key_values": {"CHANGEOVER_RECEIPT_KEY": RECEIPT_KEY}});
+        plugin["vm_config"]["environment_variables"] = variables;
+        self
+    }
+
+    /// The VM has another key of receipts, and this one as the old one.
+    pub(crate) fn receipt_keys(mut self, current: Option<&str>, old: Option<&str>) -> Self {
+        let names = ["CHANGEOVER_RECEIPT_KEY", "CHANGEOVER_RECEIPT_KEY_OLD"];
+        let keys = names.into_iter().zip([current, old]);
+        let keys: serde_json::Map<String, Value> =
+            keys.filter_map(|(name, key)| Some((name.to_owned(), json!(key?)))).collect();
+        self.plugin()["vm_config"]["environment_variables"] = json!({"key_values": keys});
         self
     }
 

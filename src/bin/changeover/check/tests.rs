@@ -433,3 +433,50 @@ fn an_envoy_without_the_filter_is_told() {
         ]
     );
 }
+
+#[test]
+fn a_rollout_with_people_needs_a_filter_that_holds_requests_and_has_the_key() {
+    let people = |vm: &str, decision: &str| {
+        let rollout = format!(
+            "rollouts:\n                    - {{name: claims, release: \"1\", stable: people, candidate: model, versions: {{people: \
+             {{cluster: digits-logreg}}, model: {{cluster: digits-svm}}}}, automation: {{answer: {{label: /label}}{decision}}}}}\n"
+        );
+        let text = without_control(BOOTSTRAP);
+        let start = text.find("rollouts:").expect("rollouts");
+        let indent = text[..start].rfind('\n').map_or(0, |line| start - line - 1);
+        let rest = &text[start..];
+        let end = rest
+            .match_indices('\n')
+            .find(|(at, _)| {
+                let line = rest[at + 1..].lines().next().unwrap_or_default();
+                !line.trim().is_empty() && line.len() - line.trim_start().len() < indent
+            })
+            .map_or(rest.len(), |(at, _)| at + 1);
+        let text = format!("{}{rollout}{}", &text[..start], &rest[end..]);
+        text.replacen("vm_config:\n", vm, 1)
+    };
+    let decision = ", decision: {match: {path: /d}, receipt: {header: x}, label: /l}";
+    let holding = "allow_on_headers_stop_iteration: true\n                vm_config:\n";
+    let keyed =
+        |variables: &str| format!("{holding}                  environment_variables: {{{variables}}}\n");
+    let from_host = keyed("host_env_keys: [CHANGEOVER_RECEIPT_KEY]");
+    let shown = keyed("key_values: {CHANGEOVER_RECEIPT_KEY: AAAA}");
+    let rows = [
+        ("vm_config:\n", "", Some("allow_on_headers_stop_iteration is not true: with `automation` no task")),
+        (holding, "", None),
+        (holding, decision, Some("vm_config.environment_variables has no CHANGEOVER_RECEIPT_KEY")),
+        (&from_host, decision, None),
+        (&shown, decision, Some("the key of receipts is shown in /config_dump")),
+    ];
+    for (vm, decision, expected) in rows {
+        let found = complaints(&[&people(vm, decision)]);
+        let about: Vec<&String> = found
+            .iter()
+            .filter(|line| {
+                ["stop_iteration", "environment", "receipts"].iter().any(|word| line.contains(word))
+            })
+            .collect();
+        assert_eq!(about.len(), usize::from(expected.is_some()), "{found:#?}");
+        assert!(expected.is_none_or(|expected| about[0].contains(expected)), "{found:#?}");
+    }
+}

@@ -45,17 +45,28 @@ fn planned(step: &Planned, rollout: &Rollout) -> String {
         }
         Planned::SetMirror(share) => format!("mirror {}", percent(share.0)),
         Planned::Ready { .. } => "ready".into(),
-        Planned::Pause { duration_ms, min_requests, min_compared, min_agreement } => {
-            let is_given = [*duration_ms, *min_requests, *min_compared].iter().any(Option::is_some);
-            if !is_given && min_agreement.is_none() {
+        Planned::SetDegree(degree) => degree.label().into(),
+        Planned::Pause {
+            duration_ms,
+            min_requests,
+            min_compared,
+            min_agreement,
+            min_decisions,
+            min_coverage,
+        } => {
+            let counts = [*duration_ms, *min_requests, *min_compared, *min_decisions];
+            let is_given = counts.iter().any(Option::is_some);
+            if !is_given && min_agreement.is_none() && min_coverage.is_none() {
                 return "promotion".into();
             }
             let duration = duration_ms.filter(|milliseconds| *milliseconds > 0).map(duration);
             let requests = min_requests.map(|requests| format!("{requests} {}", units(rollout, requests)));
             let compared = min_compared.map(|compared| format!("{compared} compared"));
             let agreement = min_agreement.map(|share| format!("{} agreement", percent(share * 100.0)));
-            let parts: Vec<String> =
-                [duration, requests, compared, agreement].into_iter().flatten().collect();
+            let decisions = min_decisions.map(|decisions| format!("{decisions} decisions"));
+            let coverage = min_coverage.map(|part| format!("{} coverage", percent(part * 100.0)));
+            let parts = [duration, requests, compared, decisions, agreement, coverage];
+            let parts: Vec<String> = parts.into_iter().flatten().collect();
             if parts.is_empty() { "0s".into() } else { parts.join(", ") }
         }
     }
@@ -75,14 +86,16 @@ pub(super) fn present(rollout: &Rollout) -> Vec<Line> {
     let Some(mut said) = step(rollout) else { return Vec::new() };
     let mut line = Line::default();
     let waits = matches!(rollout.phase, Phase::Progressing | Phase::Paused);
-    if let (true, Some(Planned::Pause { duration_ms, min_requests, min_compared, .. })) =
+    if let (true, Some(Planned::Pause { duration_ms, min_requests, min_compared, min_decisions, .. })) =
         (waits, rollout.steps.get(rollout.step.index))
     {
         let step = &rollout.step;
+        let decisions = step.decisions.unwrap_or_default();
         let parts = [
             duration_ms.map(|of| (part(step.waited_ms, of), step.waited_ms.min(of), of)),
             min_requests.map(|of| (part(step.requests, of), step.requests, of)),
             min_compared.map(|of| (part(step.compared, of), step.compared, of)),
+            min_decisions.map(|of| (part(decisions, of), decisions, of)),
         ];
         let least = parts.iter().flatten().map(|(part, ..)| *part).reduce(f64::min);
         if let Some(least) = least {
@@ -91,11 +104,14 @@ pub(super) fn present(rollout: &Rollout) -> Vec<Line> {
         if let [Some((_, waited, of)), ..] = parts {
             said = format!("{said}, {} of {}", duration(waited), duration(of));
         }
-        if let [_, Some((_, requests, of)), _] = parts {
+        if let [_, Some((_, requests, of)), ..] = parts {
             said = format!("{said}, {requests} of {of} {}", units(rollout, of));
         }
-        if let [.., Some((_, compared, of))] = parts {
+        if let [.., Some((_, compared, of)), _] = parts {
             said = format!("{said}, {compared} of {of} compared");
+        }
+        if let [.., Some((_, decisions, of))] = parts {
+            said = format!("{said}, {decisions} of {of} decisions");
         }
         if let Some(agreement) = step.agreement {
             said = format!("{said}, agreement {agreement}");

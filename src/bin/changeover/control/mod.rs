@@ -5,6 +5,7 @@ mod client;
 mod compared;
 mod draw;
 mod fleet;
+mod ladder;
 mod lines;
 mod many;
 mod screen;
@@ -21,6 +22,7 @@ use std::process::ExitCode;
 
 use changeover::control::differences::Differences;
 use changeover::control::view::{Event, Journal, Page, Rollout};
+use changeover::model::Degree;
 use changeover::rollout::command;
 use changeover::rollout::phase::Phase;
 use clap::{Args, Subcommand};
@@ -134,6 +136,18 @@ pub(crate) enum Command {
         #[arg(value_parser = version)]
         version: String,
     },
+    #[command(about = command::DEGREE.summary, after_long_help = DONE)]
+    Degree {
+        #[command(flatten)]
+        order: Order,
+        /// human, shadow, assist, partial or full
+        #[arg(value_parser = degree)]
+        degree: Degree,
+    },
+}
+
+fn degree(name: &str) -> Result<Degree, String> {
+    Degree::named(name).ok_or_else(|| "expected human, shadow, assist, partial or full".to_owned())
 }
 
 /// A rollout of a running Envoy.
@@ -294,6 +308,10 @@ fn answer(command: &Command, client: &Client) -> Result<Answer, Failure> {
             let active = ("active".to_owned(), Value::from(version.as_str()));
             (order, &command::SWITCH, std::iter::once(active).collect())
         }
+        Command::Degree { order, degree } => {
+            let degree = ("degree".to_owned(), Value::from(degree.label()));
+            (order, &command::DEGREE, std::iter::once(degree).collect())
+        }
     };
     rollout(send(client, &order.target.rollout, verb, order.why.body(fields)?)?)
 }
@@ -338,9 +356,10 @@ impl Command {
             }
             Self::Differences(target) | Self::Events { target, .. } | Self::Wait { target, .. } => target,
             Self::Pause(order) | Self::Resume(order) | Self::Retry(order) => &order.target,
-            Self::Promote { order, .. } | Self::Weight { order, .. } | Self::Switch { order, .. } => {
-                &order.target
-            }
+            Self::Promote { order, .. }
+            | Self::Weight { order, .. }
+            | Self::Switch { order, .. }
+            | Self::Degree { order, .. } => &order.target,
         };
         (Some(&target.rollout), &target.connection)
     }

@@ -6,6 +6,7 @@ use changeover::rollout::phase::Phase;
 
 use super::draw;
 use super::fleet;
+use super::ladder;
 use super::table::Table;
 use super::text::{Line, Tone, wrap};
 
@@ -71,6 +72,9 @@ pub(super) fn rollout(rollout: &Rollout, width: Option<usize>) -> Vec<Line> {
     field("watch", &draw::watch(rollout), &mut lines);
     let mirror = rollout.mirror.map(|share| percent(share.0)).unwrap_or_default();
     text("mirror", &mirror, width, &mut lines);
+    for (name, sentence) in rollout.automation.iter().flat_map(ladder::sentences) {
+        text(name, &sentence, width, &mut lines);
+    }
     text("revision", &rollout.revision.to_string(), width, &mut lines);
     let workers: Vec<String> = rollout.missing_workers.iter().map(ToString::to_string).collect();
     if !workers.is_empty() {

@@ -100,10 +100,13 @@ fn labels(bootstrap: &Node<'_>, configs: &[&Config], findings: &mut Findings) {
                 wanted.insert("label");
             }
         }
+        if rollout.automation.is_some() {
+            wanted.extend(["route", "reason", "result", "shown", "model", "human"]);
+        }
         if rollout.analysis.is_some() {
             wanted.insert("metric");
         }
-        if rollout.analysis.is_some() || rollout.steps.is_some() {
+        if rollout.analysis.is_some() || rollout.steps.is_some() || rollout.automation.is_some() {
             wanted.extend(["attempt", "candidate", "phase", "release", "stable"]);
         }
     }
@@ -177,6 +180,10 @@ mod tests {
                 "payload: {protocol: json, input: {fields: [/a]}, output: {value: /b, labels: 4}}",
                 vec!["field", "kind", "label", "result"],
             ),
+            (
+                "automation: {answer: {label: /a}}",
+                vec!["human", "model", "phase", "reason", "result", "route", "shown"],
+            ),
             ("analysis: {}, weights: {g: 5}", vec!["metric", "phase"]),
             ("weights: {g: 5} beside , notify: [{name: ops, cluster: ops, path: /}]", vec!["name", "result"]),
         ];
@@ -185,15 +192,20 @@ mod tests {
             "attempt",
             "candidate",
             "field",
+            "human",
             "kind",
             "label",
             "metric",
+            "model",
             "name",
             "phase",
             "pipeline",
+            "reason",
             "release",
             "result",
+            "route",
             "shadow",
+            "shown",
             "stable",
             "stage",
         ];

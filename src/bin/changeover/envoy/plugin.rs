@@ -1,13 +1,16 @@
 //! What a plugin needs besides its configuration.
 
-use changeover::config;
+use changeover::config::{self, schema::Config};
 
 use super::filters::Filter;
 use super::{Findings, Node};
 
 /// Checks each plugin, and that those that share a VM agree.
 pub(crate) fn check(filters: &[Filter<'_>], findings: &mut Findings) {
-    for Filter { plugin, is_control, .. } in filters {
+    for Filter { plugin, is_control, config, .. } in filters {
+        if let Some(config) = config {
+            holds_tasks(plugin, config, findings);
+        }
         if vm_id(plugin).is_empty() {
             findings.error(
                 plugin,
@@ -50,12 +53,61 @@ pub(crate) fn check(filters: &[Filter<'_>], findings: &mut Findings) {
     }
 }
 
+/// The variable with the key of receipts.
+const KEY: &str = "CHANGEOVER_RECEIPT_KEY";
+
+/// A rollout with people holds requests, and seals receipts.
+fn holds_tasks(plugin: &Node<'_>, config: &Config, findings: &mut Findings) {
+    let mut automations = config.rollouts.iter().filter_map(|rollout| rollout.automation.as_ref()).peekable();
+    if automations.peek().is_some()
+        && plugin.value.get("allow_on_headers_stop_iteration") != Some(&true.into())
+    {
+        findings.error(
+            plugin,
+            "allow_on_headers_stop_iteration is not true: with `automation` no task would be answered, for its body would not reach \
+             the filter",
+        );
+    }
+    if !automations.any(|automation| automation.decision.is_some()) {
+        return;
+    }
+    let variables = plugin.at(&["vm_config", "environment_variables"]);
+    let from_host = variables.as_ref().and_then(|of| of.value.get("host_env_keys")?.as_array());
+    if from_host.is_some_and(|names| names.iter().any(|name| name == KEY)) {
+        return;
+    }
+    match variables.filter(|of| of.value.get("key_values").is_some_and(|all| all.get(KEY).is_some())) {
+        Some(variables) => findings.warning(
+            &variables,
+            format_args!("the key of receipts is shown in /config_dump; expected {KEY} in host_env_keys"),
+        ),
+        None => findings.error(
+            plugin,
+            format_args!(
+                "vm_config.environment_variables has no {KEY}: a rollout with `automation.decision` would be refused; expected it in \
+                 host_env_keys"
+            ),
+        ),
+    }
+}
+
 /// Filters on several listeners see each other's state only inside one VM.
 fn same_vm(first: &Node<'_>, other: &Node<'_>, findings: &mut Findings) {
     if vm_id(first) != vm_id(other) {
         findings.error(
             other,
             format_args!("its vm_id differs from that of {first}: the two filters would not see each other; expected the same"),
+        );
+    }
+    let variables =
+        |plugin: &Node<'_>| plugin.at(&["vm_config", "environment_variables"]).map(|of| of.value.clone());
+    if variables(first) != variables(other) {
+        findings.error(
+            other,
+            format_args!(
+                "its environment_variables differ from those of {first}: only those of the filter that Envoy loads first would be \
+                 there; expected the same"
+            ),
         );
     }
     let code = |plugin: &Node<'_>| plugin.at(&["vm_config", "code"]).map(|code| code.value.clone());

@@ -1,0 +1,22 @@
+//! Tasks that people or a model decide: what the model answered, what people decided, and what follows.
+//!
+//! The model is asked first, and the task carries its answer to the people in a sealed [`receipt`]. Their decision brings the
+//! receipt back, minutes or weeks later, to any worker of any Envoy: nothing is stored in between.
+//!
+//! * [`answer`]: the label and the confidence in an answer of the model, the label in a decision;
+//! * [`task`]: what becomes of a task, by the degree of automation;
+//! * [`receipt`], [`seen`]: what a task carries, and which of them have come back;
+//! * [`decisions`], [`band`]: what decisions add up to;
+//! * [`proof`]: from which confidence on the model may answer alone;
+//! * [`audit`]: whether it still may.
+
+#![forbid(unsafe_code)]
+
+pub mod answer;
+pub mod audit;
+pub mod band;
+pub mod decisions;
+pub mod proof;
+pub mod receipt;
+pub mod seen;
+pub mod task;

@@ -1,0 +1,44 @@
+//! Which requests something is about.
+
+#[cfg(not(target_arch = "wasm32"))]
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Conditions on a request. All that are given hold; of a list one suffices.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+pub struct Match {
+    /// Host names, without regard to case. Without a port they match every port.
+    pub authority: Vec<String>,
+    /// The path, without its query, starts with this.
+    pub prefix: Option<String>,
+    /// The path, without its query, is this, or starts with this and a `/`.
+    #[serde(skip_serializing_if = "Option::is_none")] // other configurations keep their hash
+    pub path_separated_prefix: Option<String>,
+    /// The path, without its query, is this.
+    pub path: Option<String>,
+    /// Request methods.
+    pub methods: Vec<String>,
+    /// Conditions on headers.
+    pub headers: Vec<HeaderRule>,
+    /// Conditions on parameters of the query.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub query: Vec<HeaderRule>,
+}
+
+/// A condition on the first value of a header, or of a parameter, decoded: exactly one of `exact`, `prefix`, `present`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
+#[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["name"])))]
+pub struct HeaderRule {
+    /// The name of the header or parameter.
+    pub name: String,
+    /// The value is this.
+    pub exact: Option<String>,
+    /// The value starts with this.
+    pub prefix: Option<String>,
+    /// It is there (`true`), or is not (`false`).
+    pub present: Option<bool>,
+}

@@ -1,0 +1,230 @@
+//! What a rollout with people must obey beyond its types.
+
+use super::mirror::pointer;
+use super::within;
+use super::{header_name, matches};
+use crate::config::automation::{Automation, Decision, Partial, ReceiptPlace};
+use crate::config::release::{Pause, Step};
+use crate::config::report::{Path, Problems, Shown};
+use crate::config::schema::Rollout;
+use crate::config::units::Size;
+use crate::model::{Degree, Share};
+
+/// Milliseconds that the model is waited for.
+const TIMEOUTS: std::ops::RangeInclusive<u64> = 10..=60_000;
+/// Tasks that a worker may hold.
+const MOST_IN_FLIGHT: u64 = 1_024;
+/// The largest task that is held.
+const LARGEST_TASK: Size = Size::kib(16 * 1_024);
+/// Milliseconds that a receipt may be valid: a minute to 90 days.
+const TTLS: std::ops::RangeInclusive<u64> = 60_000..=90 * 24 * 3_600_000;
+
+pub(super) fn automation(
+    automation: &Automation,
+    rollout: &Rollout,
+    rollout_path: &Path<'_>,
+    problems: &mut Problems,
+) {
+    let path = rollout_path.field("automation");
+    let candidate = rollout.candidate.as_ref().filter(|candidate| **candidate != rollout.stable);
+    if candidate.is_none() {
+        problems.add(
+            &rollout_path.field("candidate"),
+            "missing; with `automation` stable is people, and the candidate the model",
+        );
+    }
+    beside(rollout, rollout_path, problems);
+    ask(automation, &path.field("ask"), problems);
+    let answer = path.field("answer");
+    place(&automation.answer.label, &answer.field("label"), problems);
+    if let Some(confidence) = &automation.answer.confidence {
+        place(confidence, &answer.field("confidence"), problems);
+    }
+    let (suggest, receipt) = (path.field("suggest"), path.field("receipt"));
+    header_name(&automation.suggest.header, &suggest.field("header"), problems);
+    header_name(&automation.receipt.header, &receipt.field("header"), problems);
+    if automation.receipt.header.eq_ignore_ascii_case(&automation.suggest.header) {
+        problems.add(&receipt.field("header"), "the header of suggestions; expected another one");
+    }
+    if !TTLS.contains(&automation.receipt.ttl.as_millis()) {
+        problems.add(&receipt.field("ttl"), "expected a duration from 1m to 2160h (90 days)");
+    }
+    if let Some(decision) = &automation.decision {
+        self::decision(decision, &path.field("decision"), problems);
+    }
+    let partial = automation.partial.as_ref();
+    if let Some(partial) = partial {
+        self::partial(partial, automation, &path.field("partial"), problems);
+    }
+    let configured = rollout.steps.iter().flatten();
+    let highest = configured.filter_map(|step| step.set_degree).fold(automation.degree, Degree::max);
+    if highest >= Degree::Partial && partial.is_none() && !problems.concern(&path.field("partial")) {
+        problems.add(
+            &path.field("partial"),
+            "missing; where the model answers alone, expected `max_disagreement`, or a `threshold` that nothing proves",
+        );
+    }
+    let has_target = partial.is_some_and(|partial| partial.max_disagreement.is_some());
+    if highest.answers_alone() && automation.step_down && (automation.audit.0.is_none() || !has_target) {
+        problems.add(
+            &path.field("step_down"),
+            "nothing can be stepped down without `audit` and `partial.max_disagreement`; expected both, or `step_down: false`",
+        );
+    }
+}
+
+/// What does not go together with people.
+fn beside(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems) {
+    let others = [
+        ("weights", rollout.weights.is_some()),
+        ("blue_green", rollout.blue_green.is_some()),
+        ("analysis", rollout.analysis.is_some()),
+        ("mirror", rollout.mirror.is_some()),
+        ("payload", rollout.payload.is_some()),
+        ("override", rollout.overrides.is_some()),
+        ("session_affinity", rollout.session_affinity.is_some()),
+    ];
+    for (field, _) in others.into_iter().filter(|(_, given)| *given) {
+        problems.add(
+            &path.field(field),
+            "beside `automation`, where the degree decides who answers; expected it in a rollout of its own",
+        );
+    }
+    if rollout.pin.as_ref().is_some_and(|pin| *pin != rollout.stable) {
+        problems.add(
+            &path.field("pin"),
+            "with `automation` a pin means people only; expected the stable version",
+        );
+    }
+    let steps = path.field("steps");
+    for (index, step) in rollout.steps.iter().flatten().enumerate() {
+        if step.set_weight.is_some() {
+            problems.add(
+                &steps.index(index).field("set_weight"),
+                "with `automation` the degree decides who answers; expected `set_degree`",
+            );
+        }
+    }
+}
+
+fn ask(automation: &Automation, path: &Path<'_>, problems: &mut Problems) {
+    let ask = &automation.ask;
+    if !TIMEOUTS.contains(&ask.timeout.as_millis()) {
+        problems.add(&path.field("timeout"), "expected a duration from 10ms to 1m");
+    }
+    if ask.max_body == Size::kib(0) || ask.max_body > LARGEST_TASK {
+        problems.add(
+            &path.field("max_body"),
+            format_args!("{} is out of range; expected 1B to {LARGEST_TASK}", ask.max_body),
+        );
+    }
+    if !(1..=MOST_IN_FLIGHT).contains(&ask.max_in_flight.get()) {
+        problems.add(&path.field("max_in_flight"), format_args!("expected 1 to {MOST_IN_FLIGHT}"));
+    }
+}
+
+fn decision(decision: &Decision, path: &Path<'_>, problems: &mut Problems) {
+    let own = path.field("match");
+    matches(&decision.matches, &own, problems);
+    let is_any = decision.matches == crate::config::schema::Match::default();
+    if is_any && !problems.concern(&own) {
+        problems.add(&own, "empty; every request would be a decision; expected at least a path");
+    }
+    place(&decision.label, &path.field("label"), problems);
+    let receipt = path.field("receipt");
+    match &decision.receipt {
+        None if problems.concern(&receipt) => {}
+        None => problems.add(&receipt, "missing; expected a JSON pointer, or {header: …}"),
+        Some(ReceiptPlace::Pointer(pointer)) => place(pointer, &receipt, problems),
+        Some(ReceiptPlace::Header(place)) => header_name(&place.header, &receipt.field("header"), problems),
+    }
+}
+
+fn partial(partial: &Partial, automation: &Automation, path: &Path<'_>, problems: &mut Problems) {
+    if partial.max_disagreement.is_none() && partial.threshold.is_none() && !problems.concern(path) {
+        problems.add(path, "expected `max_disagreement`, or a `threshold` that nothing proves");
+    }
+    if let Some(target) = partial.max_disagreement {
+        within(target, 0.000_1, 0.5, &path.field("max_disagreement"), problems);
+    }
+    if let Some(threshold) = partial.threshold {
+        within(threshold, 0.0, 1.0, &path.field("threshold"), problems);
+    }
+    within(partial.confidence, 0.5, 0.999_9, &path.field("confidence"), problems);
+    within(partial.min_coverage, 0.0, 1.0, &path.field("min_coverage"), problems);
+    if automation.answer.confidence.is_none() {
+        problems.add(
+            path,
+            "the model's answer has no confidence; expected `answer.confidence` beside `answer.label`",
+        );
+    }
+}
+
+/// What a step of a rollout with people waits for, after `before`.
+pub(super) fn pause(
+    rollout: &Rollout,
+    pause: &Pause,
+    before: &[Step],
+    path: &Path<'_>,
+    problems: &mut Problems,
+) {
+    let Some(automation) = &rollout.automation else { return };
+    for (field, _) in
+        [("min_requests", pause.min_requests.is_some()), ("min_compared", pause.min_compared.is_some())]
+            .into_iter()
+            .filter(|(_, given)| *given)
+    {
+        problems.add(&path.field(field), "with `automation` decisions are counted; expected `min_decisions`");
+    }
+    if let Some(agreement) = pause.min_agreement {
+        within(agreement, 0.01, 0.9999, &path.field("min_agreement"), problems);
+    }
+    if let Some(coverage) = pause.min_coverage {
+        within(coverage, 0.0, 1.0, &path.field("min_coverage"), problems);
+        let has_target =
+            automation.partial.as_ref().is_some_and(|partial| partial.max_disagreement.is_some());
+        if !has_target {
+            problems.add(
+                &path.field("min_coverage"),
+                "nothing is proven without `partial.max_disagreement`; expected it in `automation`",
+            );
+        }
+    }
+    let degree = before.iter().rev().find_map(|step| step.set_degree).unwrap_or(automation.degree);
+    let sealed = match degree {
+        Degree::Human => Share::NONE,
+        Degree::Shadow => Share::ALL,
+        Degree::Assist => automation.blind.0,
+        Degree::Partial => automation.blind.0.plus(automation.audit.0),
+        Degree::Full => automation.audit.0,
+    };
+    let gates = [
+        ("min_decisions", pause.min_decisions.is_some()),
+        ("min_agreement", pause.min_agreement.is_some()),
+        ("min_coverage", pause.min_coverage.is_some()),
+    ];
+    for (field, _) in gates.into_iter().filter(|(_, given)| *given && sealed.is_none()) {
+        let what = match degree {
+            Degree::Human => {
+                "in degree human the model is not asked; expected `set_degree: shadow` before it"
+            }
+            Degree::Full => "in degree full people decide nothing; expected `audit` above 0",
+            _ => {
+                "people follow suggestions that they see, so agreement with those proves nothing; expected `blind` above 0"
+            }
+        };
+        problems.add(&path.field(field), what);
+    }
+}
+
+/// A JSON pointer to one place.
+fn place(text: &str, path: &Path<'_>, problems: &mut Problems) {
+    if text.is_empty() {
+        if !problems.concern(path) {
+            problems.add(path, "missing; expected a JSON pointer such as \"/label\"");
+        }
+    } else if pointer(text, path, problems).is_some_and(|pointer| pointer.is_pattern()) {
+        problems
+            .add(path, format_args!("{} stands for several places; expected one without `*`", Shown(text)));
+    }
+}

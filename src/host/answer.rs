@@ -1,0 +1,36 @@
+//! Answers to callouts, and others that are held as a whole.
+
+use super::calls::{self, Headers};
+use super::memory::Bytes;
+use crate::payload::encoding::{Decoder, Inflaters};
+use crate::payload::head::{Encoding, Head};
+
+/// The content type and the encoding of a message whose headers Envoy is showing.
+pub(super) fn how_written(map: Headers) -> (Vec<u8>, Encoding) {
+    let header = |name| calls::header(map, name);
+    let content_type = header("content-type").map(Bytes::into_vec).unwrap_or_default();
+    (content_type, Head::new(None, header("content-encoding").as_deref(), None).encoding)
+}
+
+/// A body without its encoding; as it is, if that cannot be undone. `None`: it is too large.
+pub(super) fn decoded(
+    body: Vec<u8>,
+    encoding: Encoding,
+    most: usize,
+    inflaters: &Inflaters,
+) -> Option<Vec<u8>> {
+    let Ok(mut decoder) = Decoder::new(encoding, inflaters) else { return Some(body) };
+    let (mut plain, mut fits) = (Vec::new(), true);
+    let result = decoder.decode(&body, &mut |bytes| {
+        fits = plain.len().saturating_add(bytes.len()) <= most;
+        if fits {
+            plain.extend_from_slice(bytes);
+        }
+        fits
+    });
+    match result {
+        _ if !fits => None,
+        Ok(()) if decoder.is_complete() || body.is_empty() => Some(plain),
+        _ => Some(body),
+    }
+}

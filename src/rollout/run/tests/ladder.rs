@@ -1,0 +1,182 @@
+//! A model that takes over people's work, step by step.
+
+use super::*;
+use crate::automation::band::Band;
+use crate::automation::decisions::Decisions;
+use crate::automation::receipt::{Kind, Receipt};
+use crate::model::Degree;
+
+const PARTIAL: &str = r#"{"max_disagreement": 0.02}"#;
+
+/// A rollout with people that walks these steps.
+fn people(steps: &Value, partial: &Value) -> Program {
+    program(&json!({
+        "steps": steps,
+        "automation": {
+            "answer": {"label": "/label", "confidence": "/confidence"}, "partial": partial,
+        },
+    }))
+}
+
+fn walking() -> Program {
+    people(
+        &json!([
+            {"set_degree": "shadow"}, {"pause": {"min_decisions": 500, "min_agreement": 0.9}},
+            {"set_degree": "assist"}, {"pause": {}},
+            {"set_degree": "partial"}, {"pause": {"min_coverage": 0.5}},
+            {"set_degree": "full"},
+        ]),
+        &serde_json::from_str(PARTIAL).unwrap(),
+    )
+}
+
+/// So many blind decisions more, with these disagreements, by a confident model.
+fn decide(decisions: &mut Decisions, tasks: u64, disagreements: u64, answered: bool) {
+    let kind = Kind { drawn: true, answered, ..Kind::default() };
+    let receipt = Receipt { label: "cat".into(), confidence: 9_900, kind, ..Receipt::default() };
+    for task in 0..tasks {
+        decisions.count(&receipt, if task < disagreements { "dog" } else { "cat" });
+    }
+}
+
+fn step(run: &mut Run, program: &Program, decisions: &Decisions, now: u64) -> Vec<Event> {
+    let mut events = run.decide(program, decisions, at(now));
+    events.extend(run.tick(program, &[], at(now)));
+    events
+}
+
+fn messages(events: &[Event]) -> Vec<&str> {
+    events.iter().map(|event| event.message.as_str()).collect()
+}
+
+#[test]
+fn the_ladder_is_climbed_by_what_people_decide() {
+    let program = walking();
+    let (mut run, events) = Run::begin(&program, at(0));
+    assert_eq!(
+        messages(&events),
+        [
+            "release 1, attempt 1: green takes over from blue, beginning at degree human",
+            "step 2 of 7: degree shadow for 500 decisions and 90 % agreement",
+        ]
+    );
+    let mut decisions = Decisions::default();
+    assert!(!run.has_news(&decisions));
+    decide(&mut decisions, 499, 5, false);
+    assert!(run.has_news(&decisions));
+    step(&mut run, &program, &decisions, 1);
+    assert_eq!(run.reason.sentence(), "the step waits for decisions of people: 499 of 500");
+    // Agreement of 80 %, however many decisions there are.
+    let mut bad = Decisions::default();
+    decide(&mut bad, 1_000, 200, false);
+    let mut held = run.clone();
+    step(&mut held, &program, &bad, 2);
+    assert!(held.reason.sentence().starts_with(
+        "the step waits for proof that the model agrees with people in 90 % of tasks: 80.0 % ["
+    ));
+    decide(&mut decisions, 1, 0, false);
+    step(&mut run, &program, &decisions, 2);
+    assert_eq!((run.degree(&program), run.phase), (Degree::Assist, Phase::Paused));
+    assert_eq!((run.threshold(&program), green(&run)), (None, 0));
+    run.command(&program, Command::Promote { full: false }, at(3)).unwrap();
+    assert_eq!(run.degree(&program), Degree::Partial);
+    // 500 decisions with 1 % disagreement prove nothing of 2 % yet.
+    assert_eq!(run.threshold(&program), None);
+    decide(&mut decisions, 3_000, 10, false);
+    let events = step(&mut run, &program, &decisions, 4);
+    assert!(events[0].message.starts_with("green answers alone from confidence "), "{}", events[0].message);
+    assert_eq!((run.degree(&program), run.phase, green(&run)), (Degree::Full, Phase::Succeeded, 10_000));
+    assert_eq!(events.last().unwrap().message, "green stays at degree full");
+}
+
+#[test]
+fn a_model_that_disagrees_too_often_is_stepped_down_until_a_person_decides() {
+    for (degree, below) in [("full", Degree::Partial), ("partial", Degree::Assist)] {
+        let program = people(&json!([{"set_degree": degree}]), &serde_json::from_str(PARTIAL).unwrap());
+        let (mut run, _) = Run::begin(&program, at(0));
+        let mut decisions = Decisions::default();
+        decide(&mut decisions, 1_000, 10, true);
+        let events = step(&mut run, &program, &decisions, 1);
+        assert!(events.iter().all(|event| event.action != Action::Rollback), "{events:?}");
+        decide(&mut decisions, 200, 60, true);
+        let events = step(&mut run, &program, &decisions, 2);
+        let event = events.iter().find(|event| event.action == Action::Rollback).expect("a rollback");
+        assert_eq!(
+            event.message,
+            format!(
+                "automation is rolled back from {degree} to {}: people disagree with green in 70 of 1200 requests (5.8 %) that it had \
+                 answered alone, more than the 2 % allowed",
+                below.label()
+            )
+        );
+        assert_eq!(event.evidence.as_ref().unwrap().rule, "automation.disagreement");
+        assert_eq!((run.degree(&program), run.phase), (below, Phase::Paused));
+        let again = step(&mut run, &program, &decisions, 3);
+        assert!(again.is_empty(), "once");
+        run.command(&program, Command::Degree(Degree::Shadow), at(4)).unwrap();
+        assert_eq!(
+            (run.attempt, run.degree(&program)),
+            (2, Degree::Shadow),
+            "what was decided is another attempt's"
+        );
+        assert!(!run.has_news(&Decisions::default()));
+    }
+}
+
+#[test]
+fn an_abort_and_a_pin_leave_everything_to_people() {
+    let program = walking();
+    let (mut run, _) = Run::begin(&program, at(0));
+    run.command(&program, Command::Degree(Degree::Full), at(1)).unwrap();
+    assert_eq!((run.degree(&program), green(&run)), (Degree::Full, 10_000));
+    run.command(&program, Command::Abort, at(2)).unwrap();
+    assert_eq!((run.degree(&program), green(&run), run.threshold(&program)), (Degree::Human, 0, None));
+    let refused = run.command(&program, Command::Degree(Degree::Assist), at(3)).unwrap_err();
+    assert_eq!(refused.0, "the rollout is aborted; the candidate gets no traffic until a retry");
+    run.command(&program, Command::Retry, at(4)).unwrap();
+    assert_eq!(run.degree(&program), Degree::Shadow);
+    let pinned = Program { pin: Some("blue".into()), ..program.clone() };
+    run.push(&program, &pinned, at(5));
+    assert_eq!(run.degree(&pinned), Degree::Human);
+}
+
+#[test]
+fn decisions_that_were_shown_the_answer_prove_nothing() {
+    let program = walking();
+    let (mut run, _) = Run::begin(&program, at(0));
+    let decisions = Decisions { shown: Band { tasks: 100_000, disagreements: 0 }, ..Decisions::default() };
+    step(&mut run, &program, &decisions, 1);
+    assert_eq!(run.reason.sentence(), "the step waits for decisions of people: 0 of 500");
+}
+
+#[test]
+fn another_target_is_to_be_proven_anew() {
+    let program = people(&json!([{"set_degree": "partial"}]), &serde_json::from_str(PARTIAL).unwrap());
+    let (mut run, _) = Run::begin(&program, at(0));
+    let mut decisions = Decisions::default();
+    decide(&mut decisions, 1_000, 2, false);
+    step(&mut run, &program, &decisions, 1);
+    assert!(run.threshold(&program).is_some());
+    let stricter = people(&json!([{"set_degree": "partial"}]), &json!({"max_disagreement": 0.001}));
+    let events = run.push(&program, &stricter, at(2));
+    assert_eq!(messages(&events), ["what the model must show is redefined; nothing is proven of it yet"]);
+    assert_eq!(run.threshold(&stricter), None);
+    assert!(run.has_news(&decisions), "what was decided is looked at again");
+    step(&mut run, &stricter, &decisions, 3);
+    assert_eq!(run.threshold(&stricter), None);
+}
+
+#[test]
+fn a_pushed_degree_applies_where_no_steps_decide() {
+    let at_degree = |degree: &str| {
+        program(&json!({
+            "automation": {"degree": degree, "answer": {"label": "/label"}},
+        }))
+    };
+    let (shadow, assist) = (at_degree("shadow"), at_degree("assist"));
+    let (mut run, _) = Run::begin(&shadow, at(0));
+    assert_eq!((run.degree(&shadow), run.phase), (Degree::Shadow, Phase::Steady));
+    let events = run.push(&shadow, &assist, at(1));
+    assert_eq!(messages(&events), ["the degree of automation is assist"]);
+    assert_eq!(run.degree(&assist), Degree::Assist);
+}
