@@ -53,13 +53,15 @@ fn proofs(runs: u64) -> bool {
     let mut kept = true;
     for (seed, (name, model)) in (1_700..).zip(MODELS) {
         let ends = parallel::runs(runs, seed, |mut rng| run(model, &mut rng));
-        let part = |of: fn(&End) -> bool| ends.iter().filter(|end| of(end)).count() as f64 / ends.len() as f64;
+        let part =
+            |of: fn(&End) -> bool| ends.iter().filter(|end| of(end)).count() as f64 / ends.len() as f64;
         let wrong = part(|end| end.is_wrong);
         let first: Vec<f64> = ends.iter().filter_map(|end| end.first).map(|first| first as f64).collect();
         let coverage: Vec<f64> = ends.iter().map(|end| end.coverage).collect();
         let holds = wrong <= limit;
         kept &= holds;
-        let first = if first.is_empty() { "none".to_owned() } else { format!("{:.0}", quantile(&first, 0.5)) };
+        let first =
+            if first.is_empty() { "none".to_owned() } else { format!("{:.0}", quantile(&first, 0.5)) };
         println!(
             "{name:<14}  {:>8.1} %  {:>4.0} %  {first:>19}  {:>23.1} %  {}",
             wrong * 100.0,
