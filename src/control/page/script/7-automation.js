@@ -60,7 +60,7 @@ function riskCurve({ max_disagreement: most, thresholds, reachable }, inForce) {
     el("h3", {}, `Thresholds: at most ${rate(most)} disagreement`),
     el("div", { class: "scroll" }, el("table", {},
       el("caption", { class: "unseen" }, "What each threshold leaves to the model, and how often people decide otherwise"),
-      el("thead", {}, el("tr", {}, ["Confidence", "Answered alone", "Disagreement", ""].map((head) => el("th", { scope: "col" }, head)))),
+      el("thead", {}, el("tr", {}, ["Confidence", "Answered alone", "Disagreement", "Proof"].map((head) => el("th", { scope: "col" }, head)))),
       el("tbody", {}, rows.map((one) => el("tr", {}, el("th", { scope: "row" }, number(one.confidence)), el("td", {}, rate(one.coverage)),
         el("td", {}, `${rate(one.disagreement)}, at most ${rate(one.at_most)}`),
         el("td", {}, one.proven ? "proven" : isNumber(one.missing) ? `about ${number(one.missing)} decisions short` : "out of reach")))))),
