@@ -139,12 +139,6 @@ impl Run {
     #[must_use]
     pub fn flaw(&self, program: &Program, command: &Command) -> Option<String> {
         match command {
-            Command::Degree(_) if program.automation.is_none() => {
-                Some("the rollout has no `automation`, whose degree could be set".to_owned())
-            }
-            Command::Weight(_) if program.automation.is_some() => {
-                Some("the degree of automation decides who answers; expected `degree`".to_owned())
-            }
             Command::Weight(weights) if !program.blue_green => self.flaw_of_weights(program, weights),
             Command::Switch { active } if program.blue_green => flip::flaw_of_side(program, active),
             _ => None,

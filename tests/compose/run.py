@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Follows the READMEs of the compose examples word by word, and compares what they promise with what happens.
 
-    run.py [EXAMPLE…]      canary, blue-green, shadow, shadow-compare, payload-metrics, fleet
+    run.py [EXAMPLE…]      canary, blue-green, shadow, shadow-compare, payload-metrics, fleet, automation
 
 Every line behind a `$ ` in a ```console block is run; the lines below it are what must come out, literally. (A
 command without lines below it only has to succeed.) Runs in a copy, so that no file of the repository changes.
@@ -16,7 +16,7 @@ import tempfile
 import threading
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-EXAMPLES = ["canary", "blue-green", "shadow", "shadow-compare", "payload-metrics", "fleet"]
+EXAMPLES = ["canary", "blue-green", "shadow", "shadow-compare", "payload-metrics", "fleet", "automation"]
 IMAGES = ["envoyproxy/envoy:v1.40.0", "python:3.11-slim"]
 DEADLINE = 300  # seconds for one command; the models install scikit-learn when they start
 ETCD = "quay.io/coreos/etcd:v3.4.23"

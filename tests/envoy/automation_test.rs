@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::harness::control::{JSON, call, get};
+use crate::harness::control::{JSON, call, get, known};
 use crate::harness::*;
 use bytes::Bytes;
 use http_body_util::Full;
@@ -255,7 +255,8 @@ async fn a_receipt_counts_once_for_its_own_rollout_and_attempt() {
     let (queue, ai) = blue_and_green().await;
     ai.set(model());
     let config = people(&format!("degree: shadow, {DECISIONS}"), "");
-    let envoy = between(&queue, &ai, config).with_people().workers(2).control().start().await;
+    let envoy = between(&queue, &ai, config).with_people().control().start().await;
+    known(&envoy).await;
     let handed = hand_out(&envoy, &queue, 1..5).await;
     let receipt = handed[0].1.clone();
     let label = model_label(handed[0].0);
@@ -283,14 +284,22 @@ async fn a_receipt_counts_once_for_its_own_rollout_and_attempt() {
     expect(decision(&receipt, "another"), "repeated").await;
     expect(decision(&handed[1].1, "another"), "disagree").await;
     // Another attempt: what was handed out before is late.
-    call(&envoy, "POST", "/v1/rollouts/digits/abort", &[JSON], "").await;
-    call(&envoy, "POST", "/v1/rollouts/digits/retry", &[JSON], "").await;
+    let follows = async |command: &str, has_receipts: bool| {
+        let (status, rollout) =
+            call(&envoy, "POST", &format!("/v1/rollouts/digits/{command}"), &[JSON], "").await;
+        assert!(matches!(status, 200 | 202), "{command}: {rollout}");
+        wait_for("the worker to follow", async || {
+            (hand_out(&envoy, &queue, 1..2).await.len() == usize::from(has_receipts)).then_some(())
+        })
+        .await;
+    };
+    follows("abort", false).await;
+    follows("retry", true).await;
     expect(decision(&handed[2].1, &label), "late").await;
     // Decisions pass as they are, whatever they count as.
-    let seen = queue.take_seen();
-    let passed: Vec<&Seen> = seen.iter().filter(|seen| seen.target == "/v1/decisions").collect();
-    assert_eq!(passed.len(), 15);
-    assert_eq!(passed[10].body, json!({"task": {"receipt": receipt}, "label": label}).to_string());
+    let [seen] = queue.take_seen().try_into().expect("the last decision");
+    assert_eq!((seen.target.as_str(), seen.method.as_str()), ("/v1/decisions", "POST"));
+    assert_eq!(seen.body, json!({"task": {"receipt": handed[2].1}, "label": label}).to_string());
 }
 
 #[tokio::test(flavor = "multi_thread")]

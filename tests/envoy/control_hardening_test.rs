@@ -193,7 +193,8 @@ async fn a_wrong_request_is_explained_and_changes_nothing() {
         (404, "GET", "/v1/rollouts/", plain.clone(), ""),
         (404, "GET", "/v1/rollouts/../../healthz", plain.clone(), ""),
         (404, "GET", "/v1/rolloutsdigits", plain.clone(), ""),
-        (404, "GET", "/", plain.clone(), ""),
+        (404, "GET", "/index.html", plain.clone(), ""),
+        (405, "POST", "/", plain.clone(), "{}"),
         // When.
         (412, "POST", abort, vec![JSON, ("if-match", b"\"0\"")], ""),
         (412, "POST", abort, vec![JSON, ("if-match", b"0")], ""),

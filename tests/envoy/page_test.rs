@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
-use crate::harness::control::{call, get, known};
+use crate::harness::control::{JSON, call, get, known};
 use crate::harness::*;
 use serde_json::json;
 
@@ -111,4 +111,40 @@ async fn the_page_asks_once_for_a_token() {
     })
     .await;
     play("token", &envoy, |what| panic!("{what}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "`make test-page` installs what it needs"]
+async fn the_page_shows_how_far_a_model_has_taken_over() {
+    let (blue, green) = blue_and_green().await;
+    let answer = |label: &str| {
+        let body = json!({"label": label, "confidence": 0.9}).to_string();
+        Make::by(move |_, _| Made::json(body.clone()))
+    };
+    blue.set(answer(LABEL));
+    green.set(answer(LABEL));
+    let config = Config::rollout(
+        "match: {prefix: /digits/}, automation: {answer: {label: /label, confidence: /confidence}, degree: shadow, \
+         partial: {max_disagreement: 0.02}}, steps: [{pause: {min_decisions: 500}}, {set_degree: partial}]",
+    );
+    let envoy = between(&blue, &green, config).with_people().control().workers(2).start().await;
+    known(&envoy).await;
+    let ask = |_| request("POST", "/digits/infer", &[("content-type", b"application/json")], "{}");
+    Load::to(envoy.address()).each(ask).send(40).await.assert_all_ok();
+    wait_for("decisions", async || {
+        let (_, rollout) = get(&envoy, "/v1/rollouts/digits").await;
+        (rollout["automation"]["blind"]["tasks"] == 40).then_some(())
+    })
+    .await;
+    let address = envoy.address_of("changeover-control");
+    play("people", &envoy, move |what| {
+        assert_eq!(what, "set the degree");
+        let headers: [(&str, &[u8]); 2] = [(":authority", b"localhost"), JSON];
+        let command = request("POST", "/v1/rollouts/digits/degree", &headers, r#"{"degree": "full"}"#);
+        let answer = tokio::runtime::Handle::current().block_on(async {
+            Connection::open(address).await.expect("a connection").send(command).await.expect("an answer")
+        });
+        assert_eq!(answer.status, 200);
+    })
+    .await;
 }

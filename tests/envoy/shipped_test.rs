@@ -153,6 +153,7 @@ fn the_stats_tags_are_the_same_everywhere() {
         "examples/shadow-compare/envoy.yaml",
         "examples/payload-metrics/envoy.yaml",
         "examples/fleet/envoy.yaml",
+        "examples/automation/envoy.yaml",
         "examples/stack/envoy.yaml",
     ] {
         assert_eq!(tags(file), snippet, "{file}");

@@ -241,10 +241,28 @@ def token(chromium, url):
     watched.page.close()
 
 
+def people(chromium, url):
+    """How far a model has taken over: the degree, agreement, thresholds, and labels as text."""
+    watched = Watched(chromium, url)
+    watched.open("#digits")
+    watched.wait_for("#automation [aria-current=step]", "shadow")
+    watched.wait_for("#automation", "People decide every task.")
+    watched.wait_for("#automation table", "Without seeing the model's answer")
+    watched.wait_for("#automation table.matrix", LABEL)
+    watched.wait_for("#automation", "decisions short")
+    watched.wait_for("#traffic .waits", "Decisions 40 of 500")
+    watched.accessible()
+    do("set the degree")
+    watched.wait_for("#automation [aria-current=step]", "full")
+    watched.wait_for("#automation", "green answers every task.")
+    watched.is_quiet()
+    watched.page.close()
+
+
 def main():
     scene, url = sys.argv[1:]
     with browser.chromium() as chromium:
-        {"follow": follow, "buttons": buttons, "token": token}[scene](chromium, url)
+        {"follow": follow, "buttons": buttons, "people": people, "token": token}[scene](chromium, url)
     print("well", flush=True)
 
 

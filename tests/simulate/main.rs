@@ -10,6 +10,7 @@
 
 mod agreement;
 mod at_least;
+mod automation;
 mod draw;
 mod envoy;
 mod fleet;
@@ -28,9 +29,10 @@ use std::time::Instant;
 type Part = fn(&Effort) -> bool;
 
 /// All of them; with names as arguments only those.
-const PARTS: [(&str, Part); 8] = [
+const PARTS: [(&str, Part); 9] = [
     ("agreement", agreement::simulate),
     ("at-least", at_least::simulate),
+    ("automation", automation::simulate),
     ("traps", traps::simulate),
     ("users", users::healthy),
     ("speed", speed::simulate),

@@ -233,6 +233,9 @@ impl Turn<'_> {
 
     /// Sets the degree as a person wants it. After the audit's step down another attempt begins.
     pub(super) fn set_degree(&mut self, degree: Degree) -> Result<(), Refused> {
+        if self.program.automation.is_none() {
+            return Err(Refused("the rollout has no `automation`, whose degree could be set".to_owned()));
+        }
         self.unless_pinned()?;
         self.unless_taken_back()?;
         let before = self.run.ladder.degree;

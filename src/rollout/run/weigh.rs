@@ -76,6 +76,12 @@ impl Turn<'_> {
                 "a blue_green rollout has no weights to set; switch sends all traffic to a side".into(),
             ));
         }
+        if program.automation.is_some() {
+            return Err(Refused(
+                "a rollout with `automation` has no weights to set; degree sets how much the model does"
+                    .into(),
+            ));
+        }
         self.unless_pinned()?;
         if let Some(flaw) = self.run.flaw_of_weights(program, &weights) {
             return Err(Refused(flaw));

@@ -55,7 +55,8 @@ function stages(rollout) {
   steps.forEach((planned, index) => {
     const last = stages.at(-1);
     const sets = planned.set_weight ? inWords(rollout, planned.set_weight) || "no traffic"
-      : planned.set_mirror !== undefined ? `mirror ${percent(planned.set_mirror)}` : null;
+      : planned.set_mirror !== undefined ? `mirror ${percent(planned.set_mirror)}`
+      : planned.set_degree ?? null;
     if (sets === null && last && !last.waits) {
       Object.assign(last, { detail: waiting(planned, rollout), waits: true, to: index });
     } else {
@@ -75,11 +76,13 @@ function waiting({ pause, ready }, { unit }) {
   if (ready) return `until it is ready (${ready.path} answers ${ready.expect})`;
   if (!pause) return "";
   const parts = [
-    isNumber(pause.duration_ms) && (pause.duration_ms > 0 || !(pause.min_requests || pause.min_compared || pause.min_agreement))
+    isNumber(pause.duration_ms) && (pause.duration_ms > 0 || !(pause.min_requests || pause.min_compared || pause.min_agreement || pause.min_decisions || pause.min_coverage))
       && duration(pause.duration_ms),
     pause.min_requests && units(unit, pause.min_requests),
     pause.min_compared && `${number(pause.min_compared)} compared`,
+    pause.min_decisions && `${number(pause.min_decisions)} decisions`,
     pause.min_agreement && `${rate(pause.min_agreement)} agreement`,
+    pause.min_coverage && `${rate(pause.min_coverage)} proven coverage`,
   ].filter(Boolean);
   return parts.length ? `for ${parts.join(" and ")}` : "until promoted";
 }
@@ -93,6 +96,7 @@ function waits({ steps, step, watch, phase, unit }) {
     pause?.duration_ms > 0 && ["Time", step.waited_ms, pause.duration_ms, duration],
     pause?.min_requests && [unit === "users" ? "Users" : "Requests", step.requests, pause.min_requests, number],
     pause?.min_compared && ["Compared answers", step.compared, pause.min_compared, number],
+    pause?.min_decisions && ["Decisions", step.decisions ?? 0, pause.min_decisions, number],
     pause?.min_agreement && ["Agreement, lower end", step.agreement?.low ?? 0, pause.min_agreement, rate],
   ].filter(Boolean);
   return progress.length > 0 && el("div", { class: "waits" }, progress.map(([name, value, of, format]) =>

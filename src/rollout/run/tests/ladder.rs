@@ -141,6 +141,23 @@ fn an_abort_and_a_pin_leave_everything_to_people() {
 }
 
 #[test]
+fn weights_and_degrees_are_set_only_where_there_are_any() {
+    let (people, canary) = (walking(), steps());
+    let refused = |program: &Program, command| {
+        let (mut run, _) = Run::begin(program, at(0));
+        run.command(program, command, at(1)).unwrap_err().0
+    };
+    assert_eq!(
+        refused(&people, Command::Weight(of([("green", 500)]))),
+        "a rollout with `automation` has no weights to set; degree sets how much the model does"
+    );
+    assert_eq!(
+        refused(&canary, Command::Degree(Degree::Full)),
+        "the rollout has no `automation`, whose degree could be set"
+    );
+}
+
+#[test]
 fn decisions_that_were_shown_the_answer_prove_nothing() {
     let program = walking();
     let (mut run, _) = Run::begin(&program, at(0));
