@@ -199,7 +199,8 @@ struct Open {
 impl Copied {
     /// The next bytes of the request.
     pub(super) fn read_request(&mut self, size: usize) {
-        if self.skipped.is_none() {
+        // Envoy shows no piece where a body ends without one.
+        if self.skipped.is_none() && size > 0 {
             self.skipped = self.pair.read_request(size).err();
         }
         self.let_go();
@@ -225,6 +226,7 @@ impl Copied {
     /// The next bytes of stable's answer.
     pub(super) fn read_answer(&mut self, size: usize) {
         if self.skipped.is_none()
+            && size > 0
             && let Some(decoder) = &mut self.decoder
         {
             self.skipped = self.pair.read_answer(size, decoder).err();

@@ -754,6 +754,10 @@ impl Decision {
 
 /// Adds the next bytes of a body, if it then has `most` at most.
 fn add(held: &mut Vec<u8>, body: Body, size: usize, most: usize) -> bool {
+    // Envoy shows no piece where a body ends without one.
+    if size == 0 {
+        return true;
+    }
     let fits = held.len().saturating_add(size) <= most;
     match calls::body(body, 0, size).filter(|piece| fits && piece.len() == size) {
         Some(piece) => {
