@@ -28,7 +28,7 @@ impl Suggestion {
     /// Reads an answer of the model. `None`: it is no JSON, or has no label or no confidence where they should be.
     #[must_use]
     pub fn read(body: &[u8], places: &Places) -> Option<Self> {
-        let document: Value = serde_json::from_slice(body).ok()?;
+        let document = document(body)?;
         let label = label_of(places.label.get(&document))?;
         let confidence = match &places.confidence {
             Some(place) => confidence(place.get(&document)?)?,
@@ -55,11 +55,16 @@ impl Suggestion {
     }
 }
 
+/// A body as JSON; `None`: it is none.
+#[must_use]
+pub fn document(body: &[u8]) -> Option<Value> {
+    serde_json::from_slice(body).ok()
+}
+
 /// What a person has decided; `None`: it cannot be read.
 #[must_use]
-pub fn decided(body: &[u8], label: &Pointer) -> Option<String> {
-    let document: Value = serde_json::from_slice(body).ok()?;
-    label_of(label.get(&document))
+pub fn decided(document: &Value, label: &Pointer) -> Option<String> {
+    label_of(label.get(document))
 }
 
 /// A confidence in hundredths of a percent. It is rounded down: what is above a threshold is at least that confident.
@@ -133,7 +138,8 @@ mod tests {
     #[test]
     fn decisions_are_read_where_they_are_said_to_be() {
         let label = Pointer::new("/annotation/label").unwrap();
-        assert_eq!(decided(br#"{"annotation":{"label":"dog"}}"#, &label).as_deref(), Some("dog"));
-        assert_eq!(decided(br#"{"annotation":{}}"#, &label), None);
+        let decided = |body: &[u8]| decided(&document(body)?, &label);
+        assert_eq!(decided(br#"{"annotation":{"label":"dog"}}"#).as_deref(), Some("dog"));
+        assert_eq!(decided(br#"{"annotation":{}}"#), None);
     }
 }

@@ -132,6 +132,12 @@ impl InForce {
         }
     }
 
+    /// Whether a task is the model's like any request: it answers everything, and people do not decide this one as well.
+    #[must_use]
+    pub fn is_models(self, drawn: Drawn) -> bool {
+        self.degree == Degree::Full && !self.asks(drawn)
+    }
+
     /// Where a task goes to which the model has answered; `Err`: why there is no answer.
     #[must_use]
     pub fn decide(self, drawn: Drawn, answer: Result<&Suggestion, Reason>) -> Fate {

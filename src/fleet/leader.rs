@@ -500,7 +500,7 @@ pub(super) fn configure(record: &mut Record, program: &Program, loaded_at: u64, 
     record.push(program, clock)
 }
 
-/// Keeps what happened for those who ask and for those who are told, and has it logged and counted.
+/// Keeps what happened for the API and for notifications, and has it logged and counted.
 pub(super) fn happened(
     shared: &mut impl Shared,
     (rollout, receivers): (&Rc<series::Rollout>, &[Notify]),

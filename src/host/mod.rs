@@ -3,7 +3,8 @@
 //! [`exports`] has what Envoy calls, [`calls`] what Envoy is asked, [`memory`] where it writes answers: the only files with
 //! unsafe code. [`root`] takes configurations, [`stream`] follows requests, [`control`] answers the API, [`vm`] holds what
 //! they share within one VM. [`effects`] executes what the protocol of [`crate::fleet`] wants done, over [`shared`] and
-//! [`notices`]. [`callouts`] asks candidates; [`shadow`] and [`tasks`] ask models on behalf of requests, whose answers [`answer`] reads. [`metrics`] has a request's own series.
+//! [`notices`]. [`callouts`] asks candidates; [`shadow`] and [`tasks`] ask models on behalf of requests, whose answers [`answer`] reads; [`handoff`] holds what they
+//! leave to a root. [`metrics`] has a request's own series.
 
 mod answer;
 mod bodies;
@@ -13,6 +14,7 @@ mod control;
 mod drain;
 mod effects;
 mod exports;
+mod handoff;
 mod loaded;
 mod log;
 mod memory;

@@ -4,11 +4,12 @@
 //! comes back to the root that made it, and the stream is gone by then. The stream wakes a root by a queue of this VM.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::answer::{decoded, how_written};
 use super::calls::{self, Body, Headers};
+use super::handoff::Handoff;
 use super::loaded::Loaded;
 use super::memory::Bytes;
 use super::metrics::Series;
@@ -30,10 +31,9 @@ const NO_ANSWER: std::ops::RangeInclusive<u64> = 502..=504;
 const GRACE: u64 = 10_000_000_000;
 
 /// What one VM has to do with shadows.
-#[derive(Default)]
 pub(super) struct Shadows {
     /// To be sent, oldest first.
-    waiting: RefCell<VecDeque<Pair>>,
+    waiting: Handoff<Pair>,
     /// Sent, by the number that Envoy gave the callout.
     open: RefCell<HashMap<u32, Open>>,
     /// Bytes that all copies hold.
@@ -44,8 +44,6 @@ pub(super) struct Shadows {
     counted: RefCell<Vec<(Shadow, Totals)>>,
     /// Those whose counts were handed over in the last tick.
     reported: RefCell<Vec<Shadow>>,
-    /// The queue that wakes a root, once there was something to send.
-    queue: Cell<Option<u32>>,
 }
 
 /// The shadow of one rollout, as one configuration has it.
@@ -283,6 +281,17 @@ impl Pair {
 }
 
 impl Shadows {
+    pub(super) fn new() -> Self {
+        Self {
+            waiting: Handoff::new("shadows"),
+            open: RefCell::default(),
+            held: Rc::default(),
+            has_news: Cell::default(),
+            counted: RefCell::default(),
+            reported: RefCell::default(),
+        }
+    }
+
     /// Begins to copy a request that was drawn for a shadow, while its headers are there. `None`: it is not sent, and that is
     /// counted.
     pub(super) fn copy(
@@ -315,7 +324,7 @@ impl Shadows {
 
     /// Whether one more may wait for the shadow.
     fn has_room(&self, comparison: &Comparison) -> Result<(), MirrorResult> {
-        let under_way = self.open.borrow().len().saturating_add(self.waiting.borrow().len());
+        let under_way = self.open.borrow().len().saturating_add(self.waiting.len());
         if under_way < comparison.max_in_flight { Ok(()) } else { Err(MirrorResult::SkippedInFlight) }
     }
 
@@ -334,47 +343,17 @@ impl Shadows {
         if let Err(skipped) = skipped.and_then(|comparison| self.has_room(comparison)) {
             return pair.shadow.count(skipped);
         }
-        let is_first = self.waiting.borrow().is_empty();
-        self.waiting.borrow_mut().push_back(pair);
-        if is_first {
-            self.wake();
-        }
-    }
-
-    /// Has Envoy call the root of the context that calls are about.
-    fn wake(&self) {
-        let Some(queue) = calls::register_queue(&self.queue_name()) else { return };
-        self.queue.set(Some(queue));
-        calls::enqueue(queue, b"");
-    }
-
-    /// A name that no other VM has: where this VM's state lies, and a number that it drew.
-    fn queue_name(&self) -> String {
-        thread_local! {
-            static NUMBER: u64 = calls::entropy();
-        }
-        crate::fleet::shared::key(&format!("shadows.{:x}", NUMBER.with(|number| *number)))
+        self.waiting.leave(pair);
     }
 
     /// Whether it is this queue that wakes a root; it is emptied.
     pub(super) fn is_woken_by(&self, queue: u32) -> bool {
-        let is_own = self.queue.get() == Some(queue);
-        while is_own && calls::dequeue(queue).is_some() {}
-        is_own
+        self.waiting.is_woken_by(queue)
     }
 
     /// Sends what waits, from a callback of `root`, while there is `time`.
     pub(super) fn send(&self, root: u32, time: &dyn Fn() -> bool) {
-        loop {
-            let Some(pair) = self.waiting.borrow_mut().pop_front() else { return };
-            self.send_one(root, pair);
-            if !time() {
-                break;
-            }
-        }
-        if !self.waiting.borrow().is_empty() {
-            self.wake();
-        }
+        self.waiting.take_all(time, |pair| self.send_one(root, pair));
     }
 
     fn send_one(&self, root: u32, pair: Pair) {

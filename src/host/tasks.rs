@@ -6,16 +6,17 @@
 //! by a root, for the stream is gone by then.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::answer::{decoded, how_written};
 use super::calls::{self, Body, Headers, Metric};
+use super::handoff::Handoff;
 use super::loaded::Loaded;
 use super::memory::Bytes;
 use super::shared::Kv;
 use crate::abi::pairs;
-use crate::automation::answer::{Suggestion, decided};
+use crate::automation::answer::{Suggestion, decided, document};
 use crate::automation::receipt::{Keys, Kind, NONCE, Opened, Receipt};
 use crate::automation::seen::Taken;
 use crate::automation::task::{Fate, InForce, Reason, Route};
@@ -46,7 +47,6 @@ const GRACE: u64 = 2_000;
 const AHEAD: u64 = 300_000;
 
 /// What one VM has to do with tasks.
-#[derive(Default)]
 pub(super) struct Tasks {
     keys: OnceCell<Result<Option<Keys>, String>>,
     /// Tasks that are held.
@@ -54,11 +54,9 @@ pub(super) struct Tasks {
     /// About which the model is asked.
     asked: Rc<RefCell<HashMap<u32, Asked>>>,
     /// To be handed to people besides, oldest first.
-    waiting: RefCell<VecDeque<Copied>>,
+    waiting: Handoff<Copied>,
     /// Handed to people, by the number that Envoy gave the callout.
     open: RefCell<HashMap<u32, Open>>,
-    /// The queue that wakes a root, once there was something to hand over.
-    queue: Cell<Option<u32>>,
     /// Metrics by the rollout's name.
     metrics: RefCell<HashMap<String, HashMap<About, u32>>>,
 }
@@ -220,6 +218,17 @@ pub(super) struct Released {
 }
 
 impl Tasks {
+    pub(super) fn new() -> Self {
+        Self {
+            keys: OnceCell::new(),
+            held: Rc::default(),
+            asked: Rc::default(),
+            waiting: Handoff::new("tasks"),
+            open: RefCell::default(),
+            metrics: RefCell::default(),
+        }
+    }
+
     /// Whether the keys that a configuration needs are there.
     ///
     /// # Errors
@@ -278,8 +287,7 @@ impl Tasks {
 
     /// Counts a task that is not held.
     pub(super) fn pass(&self, place: &Place, task: &Task, reason: Reason) {
-        let is_models = task.in_force.degree == crate::model::Degree::Full && !task.in_force.asks(task.drawn);
-        let route = if is_models { Route::Model } else { Route::Human };
+        let route = if task.in_force.is_models(task.drawn) { Route::Model } else { Route::Human };
         self.count(place, About::Task(route, reason));
     }
 
@@ -317,7 +325,7 @@ impl Tasks {
         self.asked.borrow().get(&token).map(|asked| asked.by)
     }
 
-    /// The callouts whose answers come no more: those of a root that goes, or those that Envoy should have ended by now.
+    /// The callouts that get no answer: those of a root that goes, and those that Envoy should have ended by now.
     pub(super) fn lost(&self, root: Option<u32>) -> Vec<u32> {
         let asked = self.asked.borrow();
         if asked.is_empty() {
@@ -421,46 +429,20 @@ impl Tasks {
     /// Leaves a task to a root, which hands it to people.
     fn wait(&self, copied: Copied) {
         let most = copied.place.automation().map_or(0, |automation| automation.max_in_flight);
-        if self.waiting.borrow().len() >= most {
+        if self.waiting.len() >= most {
             return drop_one();
         }
-        let is_first = self.waiting.borrow().is_empty();
-        self.waiting.borrow_mut().push_back(copied);
-        if is_first {
-            self.wake();
-        }
-    }
-
-    /// Has Envoy call the root of the context that calls are about.
-    fn wake(&self) {
-        thread_local! {
-            static NUMBER: u64 = calls::entropy();
-        }
-        let name = NUMBER.with(|number| crate::fleet::shared::key(&format!("tasks.{number:x}")));
-        let Some(queue) = calls::register_queue(&name) else { return };
-        self.queue.set(Some(queue));
-        calls::enqueue(queue, b"");
+        self.waiting.leave(copied);
     }
 
     /// Whether it is this queue that wakes a root; it is emptied.
     pub(super) fn is_woken_by(&self, queue: u32) -> bool {
-        let is_own = self.queue.get() == Some(queue);
-        while is_own && calls::dequeue(queue).is_some() {}
-        is_own
+        self.waiting.is_woken_by(queue)
     }
 
     /// Hands over what waits, from a callback of `root`, while there is `time`.
     pub(super) fn send(&self, root: u32, time: &dyn Fn() -> bool) {
-        loop {
-            let Some(copied) = self.waiting.borrow_mut().pop_front() else { return };
-            self.send_one(root, copied);
-            if !time() {
-                break;
-            }
-        }
-        if !self.waiting.borrow().is_empty() {
-            self.wake();
-        }
+        self.waiting.take_all(time, |copied| self.send_one(root, copied));
     }
 
     fn send_one(&self, root: u32, Copied { place, headers, body, handed }: Copied) {
@@ -515,8 +497,8 @@ impl Tasks {
             return self.count(&place, About::Decision(Verdict::Unreadable, shown));
         }
         let body = decoded(body, encoding, automation.max_body, inflaters);
-        let label = body.and_then(|body| decided(&body, &automation.places.label));
-        let Some(label) = label else {
+        let document = body.and_then(|body| document(&body));
+        let Some(label) = document.and_then(|document| decided(&document, &automation.places.label)) else {
             return self.count(&place, About::Decision(Verdict::Unreadable, shown));
         };
         if handed.run != rollout.tasks_in_force().1 {
@@ -592,15 +574,13 @@ fn read_decision(
     receipt: Option<Vec<u8>>,
     places: &DecisionPlaces,
 ) -> Option<(Vec<u8>, String)> {
+    let document = document(body)?;
     let receipt = match (&places.receipt, receipt) {
         (_, Some(receipt)) => receipt,
-        (ReceiptPlace::Body(pointer), None) => {
-            let document: serde_json::Value = serde_json::from_slice(body).ok()?;
-            pointer.get(&document)?.as_str()?.as_bytes().to_vec()
-        }
+        (ReceiptPlace::Body(pointer), None) => pointer.get(&document)?.as_str()?.as_bytes().to_vec(),
         (ReceiptPlace::Header(_), None) => return None,
     };
-    Some((receipt, decided(body, &places.label)?))
+    Some((receipt, decided(&document, &places.label)?))
 }
 
 /// A task that people should have got besides, and do not.

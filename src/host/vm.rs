@@ -157,8 +157,8 @@ impl Vm {
                 rng: RefCell::new(Rng::with_seed(calls::entropy())),
                 registry: Registry::default(),
                 inflaters: Inflaters::new(MOST_INFLATERS),
-                shadows: Shadows::default(),
-                tasks: Tasks::default(),
+                shadows: Shadows::new(),
+                tasks: Tasks::new(),
                 slots: RefCell::default(),
                 loading: RefCell::default(),
                 config_hash: Cell::new(None),
@@ -316,7 +316,7 @@ impl Vm {
         self.store.leave(root).into_iter().for_each(|answer| self.store_answered(root, answer));
         // Another root posts them again.
         let posts = self.posts.leave(root).into_iter();
-        posts.for_each(|post| self.posted(root, (Box::new(post), Delivery::Failed)));
+        posts.for_each(|post| self.posted(root, (&post, Delivery::Failed)));
     }
 
     fn store_answered(&self, root: u32, answer: Answer) {
@@ -374,18 +374,18 @@ impl Vm {
 
     /// The answer to a callout of this VM has come, or comes no more.
     pub(super) fn answered(&self, root: u32, token: u32, status: Option<u64>) {
-        if let Some(posted) = self.posts.answered(token, status) {
-            self.posted(root, posted);
+        if let Some((post, outcome)) = self.posts.answered(token, status) {
+            self.posted(root, (&post, outcome));
         } else if let Some((rollout, answer)) = self.effects.answered(token, status) {
             self.member.borrow_mut().hear(&rollout, answer);
         }
     }
 
     /// What became of a notification.
-    fn posted(&self, root: u32, (post, outcome): (Box<Post>, Delivery)) {
+    fn posted(&self, root: u32, (post, outcome): (&Post, Delivery)) {
         let (loaded, time) = (self.loaded(), time());
         let in_use = in_use(&loaded);
-        let done = self.member.borrow_mut().posted(&mut Kv, &in_use, (&post, outcome), clock(), &time);
+        let done = self.member.borrow_mut().posted(&mut Kv, &in_use, (post, outcome), clock(), &time);
         self.do_all(&loaded, root, done, &time);
     }
 
@@ -395,7 +395,7 @@ impl Vm {
         for effect in effects {
             if let Effect::Post(post) = effect {
                 let posted = self.posts.send(context, post);
-                posted.into_iter().for_each(|posted| self.posted(context, posted));
+                posted.into_iter().for_each(|(post, outcome)| self.posted(context, (&post, outcome)));
             } else if let Some((rollout, answer)) = self.effects.perform(context, effect) {
                 self.member.borrow_mut().hear(&rollout, answer);
             }

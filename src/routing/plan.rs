@@ -17,7 +17,7 @@ use crate::automation::task;
 use crate::config::notify::Notify;
 use crate::config::schema::{self, Config};
 use crate::config::units::Duration;
-use crate::model::{Assignment, Degree, Draw, Share, Side, Unit, UserHash, header};
+use crate::model::{Assignment, Draw, Share, Side, Unit, UserHash, header};
 use crate::rollout::program::Program;
 use crate::rollout::record::{Clock, Head, Record};
 use crate::telemetry::breaker;
@@ -450,9 +450,8 @@ impl Rollout {
         let is_copy = self.trusts_shadow_header && facts.request().header(header::SHADOW).is_some();
         let drawn = automation.draw(rng);
         let is_task = !is_decision && !is_copy;
-        let answers = in_force.tasks.degree == Degree::Full && !in_force.tasks.asks(drawn);
         Decision {
-            version: if is_task && answers { automation.model } else { STABLE },
+            version: if is_task && in_force.tasks.is_models(drawn) { automation.model } else { STABLE },
             by: if in_force.pinned.is_some() { By::Pin } else { By::Degree },
             cookie: None,
             mirror: None,

@@ -26,7 +26,7 @@ FONTS = """<?xml version="1.0"?>
 
 @contextlib.contextmanager
 def chromium():
-    """A running browser; it asks nobody but the pages that it is sent to."""
+    """A running browser without network traffic of its own."""
     libraries = [path for path in (CHROMIUM / "usr" / "lib").glob("*-linux-gnu")]
     libraries += [path for folder in libraries for path in folder.iterdir() if path.is_dir()]
     fonts = CHROMIUM / "fonts.conf"

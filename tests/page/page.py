@@ -77,7 +77,7 @@ class Watched:
         assert found.violations_count == 0, found.generate_report()
 
     def is_quiet(self, *expected):
-        """Nothing was said but what is expected, and nobody was asked but this Envoy."""
+        """The console shows only what is expected, and every request went to this Envoy."""
         surprising = [said for said in self.said if not any(known in said for known in expected)]
         assert not surprising, surprising
         hosts = {request.url for request in self.asked if not request.url.startswith((self.url, "data:"))}

@@ -78,7 +78,8 @@ fn a_comparison_needs_both_versions_and_a_bound_the_candidate() {
     }
 }
 
-/// A bound on errors is a bound on answers: a request that still waits, or was refused on its way, is no failure of the version.
+/// A bound on errors is a bound on answers: a request that still waits, or was refused on its way, does not count
+/// as a failure of the version.
 #[test]
 fn a_bound_on_failures_leaves_requests_without_an_answer_out() {
     let bound = |signal| Test {
