@@ -61,7 +61,7 @@ image: $(WASM) ## Build an OCI image with the filter, as Istio and Envoy Gateway
 image-cli: $(CLI) ## Build an OCI image with the command line: changeover-cli:VERSION
 	docker build --quiet --file Dockerfile.cli --tag changeover-cli:$(VERSION) .
 
-demo: $(WASM) $(ENVOY) target/venv/.ready ## All of it on a real Envoy: canary, users, flips, a release that walks, one that goes back (KEEP=1: leave it running)
+demo: $(WASM) $(ENVOY) target/venv/.ready ## All of it on a real Envoy: canary, users, flips, releases, shadows, people and model (KEEP=1: leave it running)
 	@target/venv/bin/python examples/demo/demo.py --envoy $(ENVOY) $(if $(KEEP),--keep)
 
 # Compose v2 is part of docker, 1.29 a program of its own. Grafana comes with it where its image is there or can be pulled.

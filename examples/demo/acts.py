@@ -313,6 +313,71 @@ class Demo:
         self.note(release, answers)
         return answers
 
+    def people(self):
+        show.heading("People and a model: people decide, until it is proven what the model may answer alone")
+        self.running.stop_envoy()
+        self.running.start_people()
+        self.running.start_envoy("envoy/automation.yaml")
+        show.say("examples/automation/envoy.yaml begins at degree `shadow`: svm is asked about each task, and its answer is hidden")
+        first = client.ask_all(self.images, [(number, None) for number in range(200)], "tasks")
+        decided = self.running.tasks_of_people()
+        self.promises.keep(
+            all(answer.version == "people" for answer in first) and decided == {"tasks": 200, "suggested": 0},
+            "people have answered 200 of 200 tasks, and have seen no suggestion", decided,
+        )
+        with client.Load(self.images) as load:
+            told = self.wait_for_message("degree partial", "svm to answer alone where that is proven")
+            load.wait_for_more(400)
+            alone = [(n, answer) for answers in load.answers for n, answer in enumerate(answers) if answer.version == "svm"]
+            right = sum(answer.label == self.images.labels[n % len(self.images)] for n, answer in alone)
+            show.say(f"svm has answered {len(alone):,} tasks alone, {100 * right / max(1, len(alone)):.1f} % of them rightly")
+            self.promises.keep(alone, "the model has taken over the tasks that it is sure about")
+            show.say("now svm answers at random, as sure of itself as before:")
+            self.running.misbehave("svm", random_percent=100)
+            self.wait_for_message("automation is rolled back", "the audit to find it", told)
+            load.wait_for_requests_in_flight()
+            load.wait_for_more(200)
+            newest = load.newest(100)
+        self.running.misbehave("svm", random_percent=0)
+        self.promises.keep(all(answer.version == "people" for answer in newest), "people decide everything again")
+        answers = first + load.all()
+        failed = collections.Counter(answer.status for answer in answers if answer.status != 200)
+        self.promises.keep(not failed, f"each of {len(answers):,} tasks was answered with 200", dict(failed))
+        self.count_tasks(answers)
+
+    def wait_for_message(self, part, what, told=0):
+        """Shows the events of people and model, all but the first ones, until a message has this part. How many there are."""
+
+        def said():
+            nonlocal told
+            messages = [event["message"] for event in self.events("2026-11-28.1")]
+            for message in messages[told:]:
+                show.say(f"  {message}")
+            told = len(messages)
+            return any(part in message for message in messages)
+
+        processes.wait_for(what, said)
+        return told
+
+    def count_tasks(self, answers):
+        """Compares who answered with what the filter and the reviewers have counted."""
+        seen = client.by_version(answers)
+
+        def counted():
+            tasks = counters.tasks(self.running.series())
+            model = tasks.get("model", 0) + tasks.get("audit", 0)
+            to_people = tasks.get("human", 0) + tasks.get("audit", 0)
+            return {"people": tasks.get("human", 0), "svm": model}, to_people
+
+        def same():
+            by_version, to_people = counted()
+            return by_version == seen and to_people == self.running.tasks_of_people()["tasks"]
+
+        self.promises.keep(
+            processes.holds_within(5, same), "clients, reviewers and the filter counted the same, with what was audited",
+            f"{seen}, {self.running.tasks_of_people()}, {counted()}",
+        )
+
     def new_hash_in_use(self, old):
         used = self.hash_in_use()
         return used if used != old else None

@@ -48,6 +48,15 @@ def nulls(series):
     return sum(int(value) for name, _, value in series if name == "changeover_output_null_total")
 
 
+def tasks(series):
+    """{who decides: tasks that the filter has counted}; `audit`: the model, and people as well."""
+    counts = {}
+    for name, labels, value in series:
+        if name == "changeover_tasks_total":
+            counts[labels["route"]] = counts.get(labels["route"], 0) + int(value)
+    return counts
+
+
 def hashes(series):
     """{worker: the hash of the configuration it uses}."""
     return {labels["worker"]: int(value) for name, labels, value in series if name == "changeover_config_hash"}

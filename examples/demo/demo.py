@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Changeover in action: real models behind a real Envoy. `make demo` runs this with all it needs.
 
-Starts two model servers and Envoy with the YAML this repository ships, sends them traffic, and compares what
+Starts two model servers, scripted reviewers and Envoy with the YAML this repository ships, sends them traffic, and compares what
 clients saw with what the model servers and the filter counted. Ends by itself; exit status 1 when something
 that was promised did not happen.
 """
@@ -47,6 +47,7 @@ def run(arguments):
         demo.releases()
         demo.shadow()
         demo.proven()
+        demo.people()
         demo.summary()
         if promises.broken:
             print(f"\n{len(promises.broken)} promises were broken; logs are in {running.directory}")

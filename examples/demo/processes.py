@@ -1,6 +1,7 @@
 """The processes of the demo: two model servers and Envoy, in a directory of their own under target/."""
 
 import json
+import os
 import pathlib
 import shutil
 import socket
@@ -13,6 +14,7 @@ import counters
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LISTENER, ADMIN, CONTROL = 10000, 9901, 9911
 MODELS = {"logreg": 8001, "svm": 8002}
+PEOPLE = 8003
 DEADLINE = 30  # seconds
 
 
@@ -45,7 +47,7 @@ def holds_within(seconds, condition):
 def free_ports():
     """Fails when somebody else has one of the ports."""
     owners = {LISTENER: "Envoy", ADMIN: "Envoy's admin interface", CONTROL: "Envoy's control listener", 8001: "logreg",
-              8002: "svm"}
+              8002: "svm", PEOPLE: "the reviewers"}
     for port, whose in owners.items():
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -53,6 +55,20 @@ def free_ports():
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 raise Failed(f"port {port}, for {whose}, is taken: stop what listens there (ss -ltnp) and try again")
+
+
+def automation():
+    """examples/automation/envoy.yaml with this machine's addresses in place of the containers'."""
+    text = (ROOT / "examples" / "automation" / "envoy.yaml").read_text()
+    for theirs, ours in (
+        ("/etc/envoy/changeover.wasm", "target/changeover.wasm"),
+        ("address: 0.0.0.0", "address: 127.0.0.1"),
+        ("address: reviewers, port_value: 8080", f"address: 127.0.0.1, port_value: {PEOPLE}"),
+        ("address: svm, port_value: 8080", f"address: 127.0.0.1, port_value: {MODELS['svm']}"),
+    ):
+        assert theirs in text, f"examples/automation/envoy.yaml has `{theirs}`"
+        text = text.replace(theirs, ours)
+    return text
 
 
 class Processes:
@@ -69,6 +85,7 @@ class Processes:
         self.directory = ROOT / "target" / "demo"
         shutil.rmtree(self.directory, ignore_errors=True)
         shutil.copytree(ROOT / "envoy", self.directory / "envoy")
+        (self.directory / "envoy" / "automation.yaml").write_text(automation())
         (self.directory / "target").mkdir()
         shutil.copy(module, self.directory / "target" / "changeover.wasm")
         self.children = []
@@ -90,7 +107,10 @@ class Processes:
 
     def spawn(self, name, command):
         log = open(self.directory / f"{name}.log", "ab")
-        child = subprocess.Popen(command, cwd=self.directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "examples" / "models")}
+        child = subprocess.Popen(
+            command, cwd=self.directory, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+        )
         self.children.append(child)
         return child
 
@@ -104,6 +124,16 @@ class Processes:
         for model, port in MODELS.items():
             url = f"http://127.0.0.1:{port}/v2/health/ready"
             wait_for(f"{model} to be trained (log: {self.directory}/{model}.log)", lambda: counters.fetch(url))
+
+    def start_people(self):
+        """Reviewers, scripted: they answer like a model."""
+        server = ROOT / "examples" / "automation" / "reviewer.py"
+        self.spawn("people", [sys.executable, server, "--port", str(PEOPLE)])
+        wait_for("the reviewers", self.tasks_of_people)
+
+    def tasks_of_people(self):
+        """{"tasks": what the reviewers have decided, "suggested": of these with a suggestion that they could read}."""
+        return json.loads(counters.fetch(f"http://127.0.0.1:{PEOPLE}/stats"))
 
     def start_envoy(self, bootstrap):
         self.envoy = self.spawn("envoy", [

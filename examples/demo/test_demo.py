@@ -12,6 +12,7 @@ import acts  # noqa: E402
 import client  # noqa: E402
 import counters  # noqa: E402
 import demo  # noqa: E402
+import processes  # noqa: E402
 import show  # noqa: E402
 
 SCRAPE = """# TYPE changeover_requests_total counter
@@ -22,6 +23,9 @@ changeover_mirror_requests_total{rollout="digits",version="svm",result="asked"} 
 changeover_mirror_requests_total{rollout="digits",version="svm",result="skipped_method"} 4
 changeover_output_null_total{rollout="digits",version="svm"} 2
 changeover_output_null_total{rollout="digits",version="logreg"} 1
+changeover_tasks_total{rollout="digits",route="human",reason="degree"} 4
+changeover_tasks_total{rollout="digits",route="human",reason="late"} 1
+changeover_tasks_total{rollout="digits",route="audit",reason="drawn"} 2
 changeover_config_hash{worker="0"} 281474976710655
 changeover_config_hash{worker="1"} 7
 up 1
@@ -43,7 +47,8 @@ class CountersTest(unittest.TestCase):
         self.assertEqual(counters.hashes(series), {"0": 281474976710655, "1": 7})
         self.assertEqual(counters.mirrored(series), 3)
         self.assertEqual(counters.nulls(series), 3)
-        self.assertEqual(len(series), 10)
+        self.assertEqual(counters.tasks(series), {"human": 5, "audit": 2})
+        self.assertEqual(len(series), 13)
 
     def test_labels_with_quotes(self):
         self.assertEqual(counters.parse('m{a="x\\"y",b="1,2"} 3')[0][1], {"a": 'x\\"y', "b": "1,2"})
@@ -73,6 +78,11 @@ class ActsTest(unittest.TestCase):
     def test_percentile(self):
         self.assertEqual([acts.percentile(range(100), share) for share in (0, 0.5, 0.99, 1)], [0, 50, 99, 99])
         self.assertEqual(acts.percentile([], 0.5), 0)
+
+    def test_the_example_of_people_and_a_model_can_be_changed(self):
+        text = processes.automation()
+        self.assertNotIn("0.0.0.0", text)
+        self.assertIn("port_value: 8003", text)
 
     def test_the_shipped_file_can_be_changed(self):
         self.assertIn("            blue_green: {active: svm}\n", acts.configuration("blue_green: {active: svm}"))

@@ -422,6 +422,9 @@ pub struct Mirror {
     /// In `compare`: headers that the copy gets, in place of the request's.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub set_headers: BTreeMap<String, String>,
+    /// In `compare`: headers that the copy does not get, beside credentials.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub remove_headers: Vec<String>,
     /// In `compare`: the copy keeps `cookie`, `authorization` and other credentials.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub forward_credentials: bool,
@@ -463,6 +466,7 @@ impl Default for Mirror {
             max_bytes: None,
             timeout: None,
             set_headers: BTreeMap::new(),
+            remove_headers: Vec::new(),
             forward_credentials: false,
             compare: None,
         }

@@ -338,6 +338,21 @@ fn every_mistake_is_reported_with_its_place_and_remedy() {
         ),
         (
             "/mirror",
+            json!({"to": "green", "mode": "compare", "remove_headers": ["x-a", "Content-Length"]}),
+            "mirror.remove_headers[1]: Envoy's own to set; expected another header",
+        ),
+        (
+            "/mirror",
+            json!({"to": "green", "mode": "compare", "set_headers": {"x-a": "1"}, "remove_headers": ["X-A"]}),
+            "mirror.remove_headers[0]: \"X-A\" is in set_headers; expected it in one of the two",
+        ),
+        (
+            "/mirror",
+            json!({"to": "green", "remove_headers": ["x-a"]}),
+            "mirror.remove_headers: needs `mode: compare`; in fire_and_forget it is Envoy that copies",
+        ),
+        (
+            "/mirror",
             json!({"to": "green", "mode": "compare", "compare": {"ignore": ["id"]}}),
             "mirror.compare.ignore[0]: \"id\" is no JSON pointer; expected it to begin with `/`",
         ),

@@ -35,6 +35,8 @@ pub struct Comparison {
     pub timeout: u32,
     /// Headers that copies get, with names in lower case.
     pub set_headers: Vec<(String, String)>,
+    /// Headers that copies do not get, in lower case, beside credentials.
+    removed_headers: Vec<Vec<u8>>,
     /// Whether copies keep credentials.
     pub forwards_credentials: bool,
     /// Whether stable gets a copy as well.
@@ -45,6 +47,7 @@ impl Comparison {
     fn new(config: &schema::Mirror) -> Self {
         let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         let headers = config.set_headers.iter();
+        let removed = config.remove_headers.iter();
         Self {
             settings: config.compare.clone().unwrap_or_default().settings(),
             max_body: size(config.max_body.bytes()),
@@ -52,20 +55,22 @@ impl Comparison {
             max_bytes: size(config.max_bytes().bytes()),
             timeout: config.timeout.map_or(5_000, |time| u32::try_from(time.as_millis()).unwrap_or(u32::MAX)),
             set_headers: headers.map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect(),
+            removed_headers: removed.map(|name| name.to_ascii_lowercase().into_bytes()).collect(),
             forwards_credentials: config.forward_credentials,
             has_baseline: config.has_baseline(),
         }
     }
 
     /// Whether a copy has the header of a request, by its name in lower case. Not what no copy has, what
-    /// is set in its place, or credentials.
+    /// is set in its place or removed, or credentials.
     #[must_use]
     pub fn keeps(&self, name: &[u8]) -> bool {
         const CREDENTIALS: [&[u8]; 5] =
             [b"api-key", b"authorization", b"cookie", b"proxy-authorization", b"x-api-key"];
         let is_set = self.set_headers.iter().any(|(set, _)| set.as_bytes() == name);
+        let is_removed = self.removed_headers.iter().any(|removed| removed == name);
         let is_secret = !self.forwards_credentials && CREDENTIALS.contains(&name);
-        is_passed_on(name) && !is_set && !is_secret
+        is_passed_on(name) && !is_set && !is_removed && !is_secret
     }
 }
 

@@ -133,7 +133,8 @@ fn offline(cells: &BTreeMap<(u64, u64), u64>) -> (f64, f64) {
 async fn the_shadow_gets_the_request_without_credentials() {
     let (blue, green) = blue_and_green().await;
     let mirror = |more: &str| format!("mirror: {{to: green, mode: compare, methods: [POST]{more}}}");
-    let headers: [(&str, &[u8]); 9] = [
+    let headers: [(&str, &[u8]); 10] = [
+        ("x-session", b"secret"),
         ("cookie", b"uid=1"),
         ("authorization", b"Bearer secret"),
         ("x-api-key", b"secret"),
@@ -144,9 +145,8 @@ async fn the_shadow_gets_the_request_without_credentials() {
         ("x-other", b"kept"),
         ("x-team", b"client"),
     ];
-    let envoy = between_ecds(&blue, &green, Config::rollout(&mirror(", set_headers: {X-Team: ranking}")))
-        .start()
-        .await;
+    let headers_of_copies = mirror(", set_headers: {X-Team: ranking}, remove_headers: [X-Session]");
+    let envoy = between_ecds(&blue, &green, Config::rollout(&headers_of_copies)).start().await;
     let mut connection = Connection::open(envoy.address()).await.expect("a connection");
     let body = vec![b'x'; 100_000];
     let sent = connection.send(request("POST", "/a/b?c=d", &headers, body)).await.expect("an answer");
@@ -163,6 +163,7 @@ async fn the_shadow_gets_the_request_without_credentials() {
         (&"green".parse().unwrap(), &"ranking".parse().unwrap())
     );
     for header in [
+        "x-session",
         "cookie",
         "authorization",
         "x-api-key",
@@ -172,6 +173,7 @@ async fn the_shadow_gets_the_request_without_credentials() {
     ] {
         assert_eq!(copy.headers.get(header), None, "{header} on the copy");
     }
+    assert_eq!(original.headers["x-session"], "secret");
     assert_eq!(original.headers["authorization"], "Bearer secret");
     assert_eq!(original.headers.get("x-changeover-mirror"), None, "Envoy copies nothing");
     envoy.push(&Config::rollout(&mirror(", forward_credentials: true"))).await;

@@ -41,6 +41,7 @@ fn only_copies(mirror: &Mirror, path: &Path<'_>, problems: &mut Problems) {
         ("max_bytes", mirror.max_bytes.is_some()),
         ("timeout", mirror.timeout.is_some()),
         ("set_headers", !mirror.set_headers.is_empty()),
+        ("remove_headers", !mirror.remove_headers.is_empty()),
         ("forward_credentials", mirror.forward_credentials),
         ("compare", mirror.compare.is_some()),
     ];
@@ -66,18 +67,39 @@ fn compares(mirror: &Mirror, path: &Path<'_>, problems: &mut Problems) {
     if mirror.timeout.is_some_and(|timeout| !TIMEOUTS.contains(&timeout.as_millis())) {
         problems.add(&path.field("timeout"), "expected a duration from 10ms to 5m");
     }
-    let headers = path.field("set_headers");
-    at_most(mirror.set_headers.len(), &headers, problems);
-    for (name, value) in &mirror.set_headers {
-        let path = headers.field(name);
-        header_name(name, &path, problems);
-        bounded(value, &path, problems);
-        if FRAMING.iter().any(|known| name.eq_ignore_ascii_case(known)) {
-            problems.add(&path, "Envoy's own to set; expected another header");
-        }
-    }
+    set_headers(mirror, &path.field("set_headers"), problems);
+    remove_headers(mirror, &path.field("remove_headers"), problems);
     if let Some(compare) = &mirror.compare {
         self::compare(compare, &path.field("compare"), problems);
+    }
+}
+
+fn set_headers(mirror: &Mirror, headers: &Path<'_>, problems: &mut Problems) {
+    at_most(mirror.set_headers.len(), headers, problems);
+    for (name, value) in &mirror.set_headers {
+        let path = headers.field(name);
+        copied_header(name, &path, problems);
+        bounded(value, &path, problems);
+    }
+}
+
+fn remove_headers(mirror: &Mirror, headers: &Path<'_>, problems: &mut Problems) {
+    at_most(mirror.remove_headers.len(), headers, problems);
+    for (index, name) in mirror.remove_headers.iter().enumerate() {
+        let path = headers.index(index);
+        copied_header(name, &path, problems);
+        if mirror.set_headers.keys().any(|set| set.eq_ignore_ascii_case(name)) {
+            problems
+                .add(&path, format_args!("{} is in set_headers; expected it in one of the two", Shown(name)));
+        }
+    }
+}
+
+/// A header of the copy that a configuration may name.
+fn copied_header(name: &str, path: &Path<'_>, problems: &mut Problems) {
+    header_name(name, path, problems);
+    if FRAMING.iter().any(|known| name.eq_ignore_ascii_case(known)) {
+        problems.add(path, "Envoy's own to set; expected another header");
     }
 }
 

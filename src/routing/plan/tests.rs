@@ -249,7 +249,7 @@ fn only_bodies_that_envoy_can_hold_are_mirrored() {
 fn a_filter_that_copies_itself_sees_how_long_a_body_is_and_keeps_secrets() {
     let plan = plan(json!({"mirror": {
         "to": "green", "mode": "compare", "methods": ["POST"], "max_body": "1KiB",
-        "set_headers": {"X-Team": "a"},
+        "set_headers": {"X-Team": "a"}, "remove_headers": ["X-Session"],
     }}));
     let decide = |request: Sample| {
         let (_, decision) = plan.route(&request, &mut Rng::with_seed(1)).unwrap();
@@ -263,7 +263,8 @@ fn a_filter_that_copies_itself_sees_how_long_a_body_is_and_keeps_secrets() {
     for kept in [&b"x-request-id"[..], b"traceparent", b":path", b"x-other", b"x-changeover-other"] {
         assert!(comparison.keeps(kept), "{}", String::from_utf8_lossy(kept));
     }
-    let left_out: [&[u8]; 8] = [
+    let left_out: [&[u8]; 9] = [
+        b"x-session",
         b"cookie",
         b"authorization",
         b"x-api-key",

@@ -51,7 +51,7 @@ pub(super) fn run(
         };
         lines(&endpoints, &looks, &mut out, &mut problems, json, new)
     };
-    status(watched)
+    status(watched, subject)
 }
 
 /// What the endpoints are called in lines and in the picture.
@@ -59,10 +59,11 @@ pub(super) fn names(clients: &[Client]) -> Vec<String> {
     clients.iter().map(|client| text::harmless(client.endpoint())).collect()
 }
 
-/// The exit status that follows from the last look at each.
-pub(super) fn status(watched: Watched) -> Result<u8, Failure> {
+/// The exit status that follows from the last look at each. Events are news, whatever they are about.
+pub(super) fn status(watched: Watched, subject: &Subject) -> Result<u8, Failure> {
     let failures = watched.iter().filter(|last| !last.is_heard || last.failure.is_some()).count();
-    let bad = watched.iter().flat_map(|last| &last.rollouts).any(show::is_bad);
+    let is_of_events = matches!(subject, Subject::Events(_));
+    let bad = !is_of_events && watched.iter().flat_map(|last| &last.rollouts).any(show::is_bad);
     if failures < watched.len() {
         return Ok((failures > 0 || bad).into());
     }

@@ -7,7 +7,7 @@ use super::super::abreast::{self, New};
 use super::super::client::distinct;
 use super::super::lines::{Changes, News};
 use super::super::screen::Screen;
-use super::super::watch::{Eyes, Seen};
+use super::super::watch::{Eyes, Seen, Subject};
 use super::*;
 
 /// An address at which nothing listens.
@@ -127,7 +127,8 @@ fn watched(json: bool, events: bool, looks: Vec<(usize, Result<Seen, Failure>)>)
         false => New::Changes(Changes::new(json)),
     };
     let watched = abreast::lines(&endpoints, &receiver, &mut out, &mut problems, json, new);
-    let status = abreast::status(watched).unwrap_or_else(|failure| failure.exit_status());
+    let subject = if events { Subject::Events("steps".into()) } else { Subject::All };
+    let status = abreast::status(watched, &subject).unwrap_or_else(|failure| failure.exit_status());
     let text = |bytes| String::from_utf8(bytes).expect("a text");
     (text(out), text(problems), status)
 }
@@ -180,7 +181,9 @@ fn the_last_looks_are_the_exit_status() {
     assert_eq!(status(vec![(0, seen(&one))]), 1, "one has said nothing yet");
     assert_eq!(status(vec![]), 2, "none has said anything yet");
     assert_eq!(at(&[&two], &["abort", "steps"]).status, 0);
-    assert_eq!(status(vec![(0, seen(&one)), (1, seen(&two))]), 1, "one is aborted");
+    let looks = || vec![(0, seen(&one)), (1, seen(&two))];
+    assert_eq!(watched(false, true, looks()).2, 0, "the events of an aborted one are shown");
+    assert_eq!(status(looks()), 1, "one is aborted");
 }
 
 /// An address may come from a variable or a file.
