@@ -126,8 +126,19 @@ pub fn pair(input: &[u8]) {
         redact: pointers(&["/a"]),
         ..Settings::default()
     };
-    let content_type: &[u8] = if how & 16 == 0 { b"application/json" } else { b"text/event-stream" };
-    let answer = |body: &[u8]| Answer { status: 200, content_type: content_type.to_vec(), body: body.to_vec() };
+    let content_type: &[u8] = match how >> 4 & 3 {
+        0 => b"application/json",
+        1 => b"text/event-stream",
+        2 => b"application/octet-stream",
+        _ => b"application/grpc",
+    };
+    let answer = |body: &[u8]| Answer {
+        status: 200,
+        content_type: content_type.to_vec(),
+        json_length: Some(u64::from(*split)),
+        infers: true,
+        body: body.to_vec(),
+    };
     let (one, other) = both.split_at(both.len() * usize::from(*split) / 255);
     let (one, other) = (answer(one), answer(other));
     for same in [&one, &other] {

@@ -3,7 +3,8 @@
 //! Both answers lie in memory as a whole; the caller bounds them. What is compared:
 //!
 //! * always: the class of the status, the content type, whether there is a body;
-//! * JSON, and streamed answers by what they add up to ([`stream`]): field by field ([`diff`]);
+//! * JSON, streamed answers by what they add up to ([`stream`]), and binary tensors as what they would be in JSON
+//!   ([`tensors`]): field by field ([`diff`]);
 //! * what is neither: byte by byte;
 //! * the label, if one is configured ([`label`]): then the pair agrees when its labels do.
 
@@ -14,6 +15,7 @@ mod order;
 pub mod pointer;
 pub mod settings;
 pub mod stream;
+mod tensors;
 pub mod text;
 pub mod totals;
 
@@ -31,6 +33,10 @@ pub struct Answer {
     pub status: u64,
     /// Its content type; empty without one.
     pub content_type: Vec<u8>,
+    /// The length of the JSON that binary tensors follow, by `inference-header-content-length`.
+    pub json_length: Option<u64>,
+    /// Its messages, in gRPC, are those of Open Inference's `ModelInfer`.
+    pub infers: bool,
     /// Its body, without any content encoding.
     pub body: Vec<u8>,
 }
@@ -42,13 +48,15 @@ impl Answer {
         essence.trim_ascii().to_ascii_lowercase()
     }
 
-    /// The body as a document; `None` for what is not JSON.
+    /// The body as a document; `None` for what is none.
     fn document(&self) -> Option<Value> {
         let head = Head::new(Some(&self.content_type), None, None);
         match head.framing {
+            Framing::Other => tensors::behind_json(&self.body, self.json_length?),
+            Framing::Grpc if self.infers => tensors::infer_response(&self.body),
+            Framing::Grpc => None,
             Framing::Json => serde_json::from_slice(&self.body).ok(),
             Framing::Events => Some(stream::assemble(&self.body)),
-            Framing::Grpc | Framing::Other => None,
         }
     }
 }

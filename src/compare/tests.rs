@@ -10,7 +10,8 @@ use super::totals::Totals;
 use super::{Answer, Compared, compare};
 
 fn json_answer(body: impl ToString) -> Answer {
-    Answer { status: 200, content_type: b"application/json".to_vec(), body: body.to_string().into_bytes() }
+    let content_type = b"application/json".to_vec();
+    Answer { status: 200, content_type, body: body.to_string().into_bytes(), ..Answer::default() }
 }
 
 fn pointer(text: &str) -> Pointer {
@@ -140,6 +141,7 @@ fn a_streamed_answer_is_compared_by_what_it_adds_up_to() {
         status: 200,
         content_type: b"text/event-stream".to_vec(),
         body: body.as_bytes().to_vec(),
+        ..Answer::default()
     };
     let event = |text: &str| {
         format!(r#"data: {{"id": 1, "choices": [{{"index": 0, "delta": {{"content": "{text}"}}}}]}}"#)

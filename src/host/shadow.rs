@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::answer::{decoded, how_written};
+use super::answer::{decoded, headed};
 use super::calls::{self, Body, Headers};
 use super::handoff::Handoff;
 use super::loaded::Loaded;
@@ -20,6 +20,7 @@ use crate::compare::{self, Answer, Compared};
 use crate::fleet::differences::{self, Differences};
 use crate::model::{Draw, header};
 use crate::payload::encoding::{Decoder, Inflaters};
+use crate::payload::head::infers;
 use crate::routing::mirror::Comparison;
 use crate::routing::plan::{self, Rollout, Version};
 use crate::signal::catalog::{self, SignalId};
@@ -211,9 +212,8 @@ impl Copied {
 
     /// The headers of stable's answer have come.
     pub(super) fn answer(&mut self, inflaters: &Inflaters) {
-        let (content_type, encoding) = how_written(Headers::Response);
-        self.pair.stable.status = calls::status(Headers::Response).unwrap_or_default();
-        self.pair.stable.content_type = content_type;
+        let (answer, encoding) = headed(Headers::Response, self.pair.stable.infers);
+        self.pair.stable = answer;
         match Decoder::new(encoding, inflaters) {
             Ok(decoder) => self.decoder = Some(decoder),
             Err(_) => self.skipped = self.skipped.or(Some(MirrorResult::SkippedEncoding)),
@@ -318,7 +318,9 @@ impl Shadows {
         if !held.add(headers.len(), comparison.max_bytes) {
             return Err(MirrorResult::SkippedMemory);
         }
-        let pair = Pair { shadow, headers, body: Vec::new(), stable: Answer::default(), held, draw };
+        let infers = pairs::values(&headers, ":path").next().is_some_and(infers);
+        let stable = Answer { infers, ..Answer::default() };
+        let pair = Pair { shadow, headers, body: Vec::new(), stable, held, draw };
         Ok(Copied { pair, decoder: None, has_request: false, skipped: None })
     }
 
@@ -553,16 +555,13 @@ impl Open {
         if size > comparison.max_body {
             return Some(compare::too_large(&comparison.settings, &self.asked.stable, size));
         }
-        let (content_type, encoding) = how_written(Headers::CalloutResponse);
+        let stable = &self.asked.stable;
+        let (answer, encoding) = headed(Headers::CalloutResponse, stable.infers);
         let body = calls::body(Body::Callout, 0, size).map(Bytes::into_vec).unwrap_or_default();
         let Some(body) = decoded(body, encoding, comparison.max_body, inflaters) else {
-            return Some(compare::too_large(&comparison.settings, &self.asked.stable, size));
+            return Some(compare::too_large(&comparison.settings, stable, size));
         };
-        Some(compare::compare(
-            &comparison.settings,
-            &self.asked.stable,
-            &Answer { status, content_type, body },
-        ))
+        Some(compare::compare(&comparison.settings, stable, &Answer { body, ..answer }))
     }
 }
 

@@ -70,8 +70,8 @@ mod tests {
     fn figures_name_fields_and_labels_as_the_stats_tags_take_them_apart() {
         let answer = |label: u32| Answer {
             status: 200,
-            content_type: Vec::new(),
             body: format!(r#"{{"a;b": {label}, "list": [{label}]}}"#).into_bytes(),
+            ..Answer::default()
         };
         let settings =
             Settings { label: crate::compare::pointer::Pointer::new("/list/0").ok(), ..Settings::default() };

@@ -232,6 +232,42 @@ async fn what_does_not_fit_is_skipped_and_counted() {
     settled(&envoy, 13).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn binary_tensors_are_compared_element_by_element() {
+    let (blue, green) = blue_and_green().await;
+    let answer = |elements: [f32; 4]| {
+        let json = r#"{"outputs":[{"name":"p","datatype":"FP32","shape":[4],"parameters":{"binary_data_size":16}}]}"#;
+        let data = elements.map(f32::to_le_bytes).concat();
+        let length: &'static str = Box::leak(json.len().to_string().into_boxed_str());
+        let headers =
+            vec![("content-type", "application/octet-stream"), ("inference-header-content-length", length)];
+        Behaviour::Body([json.as_bytes(), &data].concat().into(), headers)
+    };
+    let config = Config::rollout("mirror: {to: green, mode: compare, methods: [POST]}");
+    let envoy = between(&blue, &green, config).control().start().await;
+    blue.set(answer([0.1, 0.2, 0.3, f32::NAN]));
+    let mut connection = Connection::open(envoy.address()).await.expect("a connection");
+    for elements in [[0.1, 0.2, 0.3, f32::NAN], [0.100_01, 0.2, 0.3, f32::NAN], [0.2, 0.2, 0.4, f32::NAN]] {
+        green.set(answer(elements));
+        let sent = connection.send(request("POST", "/", &[], "")).await.expect("an answer");
+        assert_eq!(sent.upstream(), "blue");
+    }
+    settled(&envoy, 3).await;
+    let differences = wait_for("the pairs", async || {
+        let (_, found) = control::get(&envoy, "/v1/rollouts/digits/differences").await;
+        (found["compared"] == 3).then_some(found)
+    })
+    .await;
+    assert_eq!(differences["matched"], 2, "{differences}");
+    let field = &differences["fields"][0];
+    assert_eq!((&field["field"], &field["elements"]), (&json!("/outputs/*/data/*"), &json!(2)));
+    // Three elements and a dimension of three pairs.
+    assert_eq!(
+        (&differences["numbers"]["compared"], &differences["numbers"]["beyond"]),
+        (&json!(12), &json!(2))
+    );
+}
+
 async fn results_of(envoy: &Envoy, result: &str) -> u64 {
     results(envoy).await.get(result).copied().unwrap_or(0)
 }

@@ -107,6 +107,7 @@ mod run {
             status: 200,
             content_type: b"application/json".to_vec(),
             body: body.as_bytes().to_vec(),
+            ..Answer::default()
         };
         let (one, other) =
             (answer(r#"{"a": [1, 2.0, null], "b": 1}"#), answer(r#"{"a": [1.0, 3, 0], "c": 1}"#));

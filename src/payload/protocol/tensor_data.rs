@@ -114,11 +114,23 @@ fn unsigned(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
+/// An element as what JSON would have in its place.
+pub(super) fn element(datatype: Datatype, bits: u64) -> Event<'static> {
+    if datatype == Datatype::Bool {
+        return Event::Bool(bits != 0);
+    }
+    match real(datatype, bits) {
+        value if value.is_finite() => Event::Number(value),
+        value if value.is_nan() => Event::Null(Null::NotANumber),
+        _ => Event::Null(Null::Infinite),
+    }
+}
+
+/// An element as a number.
 #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)] // the size says how many bits are used
 #[allow(clippy::cast_precision_loss)] // of integers beyond 2^53, as in JSON
-pub(super) fn element(datatype: Datatype, bits: u64) -> Event<'static> {
-    let value = match datatype {
-        Datatype::Bool => return Event::Bool(bits != 0),
+pub(crate) fn real(datatype: Datatype, bits: u64) -> f64 {
+    match datatype {
         Datatype::Signed(1) => f64::from(bits as u8 as i8),
         Datatype::Signed(2) => f64::from(bits as u16 as i16),
         Datatype::Signed(4) => f64::from(bits as u32 as i32),
@@ -127,12 +139,7 @@ pub(super) fn element(datatype: Datatype, bits: u64) -> Event<'static> {
         Datatype::Float(4) => f64::from(f32::from_bits(bits as u32)),
         Datatype::Float(_) => f64::from_bits(bits),
         Datatype::Bfloat => f64::from(f32::from_bits((bits as u32) << 16)),
-        Datatype::Unsigned(_) | Datatype::Bytes | Datatype::Unknown => bits as f64,
-    };
-    match value {
-        value if value.is_finite() => Event::Number(value),
-        value if value.is_nan() => Event::Null(Null::NotANumber),
-        _ => Event::Null(Null::Infinite),
+        Datatype::Bool | Datatype::Unsigned(_) | Datatype::Bytes | Datatype::Unknown => bits as f64,
     }
 }
 

@@ -1,6 +1,7 @@
 //! How compared pairs are shown.
 
-use changeover::control::differences::{Cell, Differences, Field, Labels};
+use changeover::compare::number::Apart;
+use changeover::control::differences::{Cell, Differences, Field, Labels, Numbers};
 
 use super::table::Table;
 use super::text::{Line, Tone};
@@ -36,6 +37,7 @@ pub(super) fn lines(differences: &Differences, width: Option<usize>) -> Vec<Line
             texts.f1
         ));
     }
+    numbers(&differences.numbers).into_iter().flatten().for_each(&mut say);
     if let Some(ratio) = differences.length_ratio {
         say(format!("length of answers {ratio:.2} times stable's"));
     }
@@ -50,6 +52,29 @@ pub(super) fn lines(differences: &Differences, width: Option<usize>) -> Vec<Line
     lines.extend(labels(differences, width));
     lines.extend(samples(differences, width));
     lines.into_iter().map(|line| if let Some(width) = width { line.cut(width) } else { line }).collect()
+}
+
+/// How far apart numbers are: what most and nearly all of them are within. `None`: all are equal.
+fn numbers(Numbers { compared, beyond, by_decade }: &Numbers) -> Option<[String; 2]> {
+    if by_decade.iter().skip(1).all(|pairs| *pairs == 0) {
+        return None;
+    }
+    let within = |per_mille: u64| {
+        let (percent, mut so_far) = (per_mille as f64 / 10.0, 0_u64);
+        let place = by_decade.iter().position(|pairs| {
+            so_far = so_far.saturating_add(*pairs);
+            so_far.saturating_mul(1_000) >= compared.saturating_mul(per_mille)
+        });
+        match place.unwrap_or(by_decade.len()) {
+            0 => format!("{percent} % are equal"),
+            place => match Apart::BELOW.get(place) {
+                Some(below) => format!("{percent} % differ by less than {below:e}"),
+                None => format!("{percent} % differ by up to their own size or more"),
+            },
+        }
+    };
+    let all = format!("numbers {compared}, beyond the tolerance {beyond}");
+    Some([all, format!("of them {}, {}", within(990), within(999))])
 }
 
 fn samples(differences: &Differences, width: Option<usize>) -> Vec<Line> {
@@ -124,6 +149,11 @@ mod tests {
                 kappa_error: 0.01,
                 pairs: vec![cell("4", "4", 1_974), cell("4", "9", 3)],
             }),
+            numbers: Numbers {
+                compared: 20_000,
+                beyond: 15,
+                by_decade: vec![19_900, 0, 0, 80, 0, 5, 0, 15, 0, 0, 0],
+            },
             baseline: Some(Baseline {
                 compared: 1_990,
                 agreement: Agreement { value: 0.995, low: 0.99, high: 0.998 },
@@ -150,6 +180,8 @@ mod tests {
                 "agreement 98.7 % [98.4, 98.9]",
                 "kappa 0.980, standard error 0.010",
                 "no answer 1",
+                "numbers 20000, beyond the tolerance 15",
+                "of them 99 % are equal, 99.9 % differ by less than 1e-6",
                 "stable agrees with itself 99.5 % [99.0, 99.8]",
                 "three answers 1980; only green differs 20, only stable's copy 4",
                 "",
