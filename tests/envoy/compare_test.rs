@@ -268,6 +268,42 @@ async fn binary_tensors_are_compared_element_by_element() {
     );
 }
 
+/// A gRPC message: a `ModelInferResponse` with one tensor.
+fn inferred(elements: [f32; 2]) -> Bytes {
+    let field = |number: u8, bytes: &[u8]| [&[number << 3 | 2, bytes.len() as u8][..], bytes].concat();
+    let tensor = [field(1, b"p"), field(2, b"FP32"), field(3, &[2])].concat();
+    let message = [field(5, &tensor), field(6, &elements.map(f32::to_le_bytes).concat())].concat();
+    [&[0, 0, 0, 0, message.len() as u8][..], &message].concat().into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_over_grpc_are_compared_element_by_element() {
+    let (blue, green) = blue_and_green().await;
+    let answer = |elements| Behaviour::Body(inferred(elements), vec![("content-type", "application/grpc")]);
+    let config = Config::rollout(
+        "match: {prefix: /}, mirror: {to: green, mode: compare, methods: [POST], compare: {label: /outputs/0/data/1}}",
+    );
+    let envoy = between(&blue, &green, config).control().start().await;
+    blue.set(answer([1.0, 2.0]));
+    green.set(answer([1.5, 2.0]));
+    let mut connection = Connection::open_http2(envoy.address()).await.expect("a connection");
+    let headers: [(&str, &[u8]); 2] = [("content-type", b"application/grpc"), ("te", b"trailers")];
+    let ask = request("POST", "/inference.GRPCInferenceService/ModelInfer", &headers, inferred([0.0, 0.0]));
+    assert_eq!(connection.send(ask).await.expect("an answer").upstream(), "blue");
+    assert_eq!(settled(&envoy, 1).await["matched"], 1, "their labels are the same");
+    assert_eq!(green.take_seen().remove(0).body, inferred([0.0, 0.0]));
+    let differences = wait_for("the pair", async || {
+        let (_, found) = control::get(&envoy, "/v1/rollouts/digits/differences").await;
+        (found["compared"] == 1).then_some(found)
+    })
+    .await;
+    assert_eq!(differences["fields"][0]["field"], "/outputs/*/data/*");
+    assert_eq!(
+        (&differences["numbers"]["compared"], &differences["numbers"]["beyond"]),
+        (&json!(3), &json!(1))
+    );
+}
+
 async fn results_of(envoy: &Envoy, result: &str) -> u64 {
     results(envoy).await.get(result).copied().unwrap_or(0)
 }
