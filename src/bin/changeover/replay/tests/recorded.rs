@@ -1,5 +1,8 @@
 //! What the filter records, and what the replay makes of it.
 
+// Tests compute with small numbers of their own.
+#![allow(clippy::arithmetic_side_effects)]
+
 use changeover::control::api::{Api, Handled};
 use changeover::control::request::Request;
 use changeover::fleet::simulated::Envoy;
