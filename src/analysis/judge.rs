@@ -271,8 +271,44 @@ impl Judge {
 
     /// [`Judge::close`] where it is known already what the tick shows of users (`firsts`), as in a recording.
     pub fn close_with(&mut self, tick: &Tick, firsts: Option<&Firsts>, rules: &Rules, next_tick: u64) {
-        self.note_stable_durations(tick);
         let spared = self.spared(tick, rules);
+        self.close_sparing(spared, tick, firsts, rules, next_tick);
+    }
+
+    /// [`Judge::close_with`] as a filter has recorded it: whether the candidate was `cold` is known, and so are users that
+    /// came for the first time.
+    pub fn close_recorded(
+        &mut self,
+        (tick, cold): (&Tick, bool),
+        firsts: Option<&Firsts>,
+        rules: &Rules,
+        next_tick: u64,
+    ) {
+        firsts.into_iter().for_each(|firsts| self.meet_recorded(tick, firsts));
+        self.close_sparing(cold.then_some(rules.warm_up), tick, firsts, rules, next_tick);
+    }
+
+    /// Whether the candidate is warming up in the tick that is to be closed next.
+    #[must_use]
+    pub fn is_cold(&self, tick: &Tick, rules: &Rules) -> bool {
+        self.warmth.clone().meet(tick, &rules.warm_up)
+    }
+
+    /// The first tick of the step; 0 before the first step.
+    #[must_use]
+    pub fn step_from(&self) -> u64 {
+        self.step.from
+    }
+
+    fn close_sparing(
+        &mut self,
+        spared: Option<WarmUp>,
+        tick: &Tick,
+        firsts: Option<&Firsts>,
+        rules: &Rules,
+        next_tick: u64,
+    ) {
+        self.note_stable_durations(tick);
         let is_judged = spared.is_none_or(|warm_up| !warm_up.is_of_all);
         let is_of_step = tick.number >= self.step.from && is_judged;
         if tick.number >= self.step.from {

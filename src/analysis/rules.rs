@@ -109,6 +109,16 @@ impl Rules {
         self.metrics.iter().flat_map(|metric| &metric.tests)
     }
 
+    /// A signal's name, with its parameter.
+    #[must_use]
+    pub fn name_of(&self, signal: SignalId) -> Option<String> {
+        let is_of = |metric: &&MetricRule| metric.tests.iter().any(|test| test.signal == signal);
+        let judged = self.metrics.iter().find(is_of).map(MetricRule::signal_name);
+        let name = judged.or_else(|| Some(catalog::by_id(signal)?.name))?;
+        // One row, and another count of its pairs.
+        Some(if signal == catalog::BESIDE_BASELINE { format!("{name}.baseline") } else { name.to_owned() })
+    }
+
     /// The signals that have to be observed. Those of the default metrics always are: a metric that is configured
     /// later then has stable's past already.
     #[must_use]
@@ -121,6 +131,14 @@ impl Rules {
             }
         }
         signals
+    }
+}
+
+impl MetricRule {
+    /// The name of its signal: its own, or what stands in front of `.max`.
+    #[must_use]
+    pub fn signal_name(&self) -> &str {
+        self.name.strip_suffix(".max").unwrap_or(&self.name)
     }
 }
 

@@ -14,7 +14,7 @@ use super::view::{Event, Fleet, Health, Journal, Page, Rollout};
 use crate::config::report::Shown;
 use crate::config::schema;
 use crate::fleet::shared::Shared;
-use crate::fleet::{self, decisions, differences, joined, journal};
+use crate::fleet::{self, decisions, differences, joined, journal, recordings};
 use crate::rollout::change::{Change, NotChanged};
 use crate::rollout::command::{Refused, VERBS, Verb};
 use crate::rollout::event::Origin;
@@ -38,6 +38,13 @@ pub enum Handled {
     Answer(Response),
     /// Answer it with the live page.
     Page(page::Page),
+    /// Answer it, and have this rollout be recorded from now on.
+    Record {
+        /// The rollout.
+        rollout: String,
+        /// The ticks that are known.
+        answer: Response,
+    },
     /// Make this change, let the workers take it, and answer what [`changed`] says.
     Change(Change),
 }
@@ -98,7 +105,10 @@ impl Api {
                 })?;
                 let (answer, shown) = look(query, &state, (shared, now))?;
                 self.allowance.take(shown);
-                Ok(Handled::Answer(answer))
+                Ok(match state {
+                    State::Ticks(rollout) => Handled::Record { rollout: rollout.to_owned(), answer },
+                    _ => Handled::Answer(answer),
+                })
             }
         }
     }
@@ -147,6 +157,7 @@ enum State<'a> {
     Rollout(&'a str),
     Events(&'a str),
     Differences(&'a str),
+    Ticks(&'a str),
     /// The Envoys that share them.
     Fleet,
 }
@@ -173,6 +184,9 @@ impl<'a> Resource<'a> {
         }
         if what == "differences" {
             return Some(Self::State(State::Differences(name)));
+        }
+        if what == "ticks" {
+            return Some(Self::State(State::Ticks(name)));
         }
         let verb = VERBS.into_iter().find(|verb| verb.name == what)?;
         Some(Self::Command(name, verb))
@@ -230,7 +244,32 @@ fn look(
             let known = differences::of(shared, name, release);
             Ok((Response::json(200, &Differences::new(release, known)), 1))
         }
+        State::Ticks(name) => ticks(name, parameter("after", query)?, shared, now),
     }
+}
+
+/// The ticks of a rollout that were closed after the one with the number `after`.
+fn ticks(
+    name: &str,
+    after: Option<&str>,
+    shared: &impl Shared,
+    now: Now,
+) -> Result<(Response, usize), Response> {
+    let after = after.map_or(Ok(0), str::parse);
+    let after = after
+        .map_err(|_| Response::problem(422, "expected the number of a tick in the parameter `after`"))?;
+    let record = fleet::record(shared, name).ok_or_else(|| no_such_rollout(name))?;
+    let refused = if record.program.rules().is_none() {
+        "nothing is judged of this rollout, so there are no ticks to record; expected `analysis`"
+    } else if joined::view(shared).is_some() {
+        "with a `store` no ticks are recorded: the Envoys of a fleet count for one of them, which judges"
+    } else if recordings::are_full(shared, name, now.uptime.saturating_mul(1_000_000)) {
+        "as many rollouts as possible are being recorded already; try again later"
+    } else {
+        let lines = recordings::since(shared, name, after);
+        return Ok((Response::lines(&lines), lines.len()));
+    };
+    Err(Response::problem(409, refused))
 }
 
 /// Reads a request that changes something.

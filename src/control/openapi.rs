@@ -8,6 +8,7 @@ use super::differences::Differences;
 use super::response::Problem;
 use super::view::{Fleet, Health, Journal, Page};
 use crate::rollout::command::VERBS;
+use crate::rollout::recording::Line;
 
 #[test]
 fn the_schemas_in_the_documents_are_those_of_the_answers() {
@@ -22,6 +23,7 @@ fn the_schemas_in_the_documents_are_those_of_the_answers() {
     add::<Journal>(&mut generator);
     add::<Differences>(&mut generator);
     add::<Fleet>(&mut generator);
+    add::<Line>(&mut generator);
     add::<Problem>(&mut generator);
     let wanted = Value::Object(generator.take_definitions(true));
     let text = include_str!("../../docs/openapi.yaml");

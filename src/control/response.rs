@@ -9,7 +9,7 @@ pub struct Response {
     pub status: u16,
     /// Headers; no name comes twice.
     pub headers: Vec<(&'static str, String)>,
-    /// JSON.
+    /// JSON, or lines of it.
     pub body: String,
 }
 
@@ -52,9 +52,22 @@ impl Response {
         self
     }
 
+    /// Lines of JSON.
+    pub(super) fn lines(lines: &[String]) -> Self {
+        let mut body = String::new();
+        for line in lines {
+            body.push_str(line);
+            body.push('\n');
+        }
+        Self::of(200, "application/x-ndjson", body)
+    }
+
     fn new(status: u16, content_type: &str, body: &impl Serialize) -> Self {
         // Structs and maps with text keys always serialize.
-        let body = serde_json::to_string(body).unwrap_or_else(|_| "{}".into());
+        Self::of(status, content_type, serde_json::to_string(body).unwrap_or_else(|_| "{}".into()))
+    }
+
+    fn of(status: u16, content_type: &str, body: String) -> Self {
         let headers = vec![("content-type", content_type.into()), ("cache-control", "no-store".into())];
         Self { status, headers, body }
     }

@@ -19,7 +19,7 @@ use super::presence::{self, VmId};
 use super::report::{self, Merged};
 use super::shared::{self, Cached, Shared};
 use super::shelf::{self, Shelf};
-use super::{InUse, commands, decisions, journal, outbox, record_key};
+use super::{InUse, commands, decisions, journal, outbox, record_key, recordings};
 use crate::config::notify::Notify;
 use crate::rollout::event::Event;
 use crate::rollout::program::Program;
@@ -84,6 +84,8 @@ struct Pass {
     next: usize,
     closed: Vec<Closed>,
     questions: Questions,
+    /// The rollouts that are being recorded.
+    recorded: Vec<String>,
 }
 
 /// Which candidates may be asked in a pass whether they are ready: so many, and in the next one those that follow.
@@ -119,6 +121,8 @@ struct Input<'a> {
     known_before: u64,
     /// Set if its candidate may be asked whether it is ready: how many questions are left.
     questions: Option<&'a mut usize>,
+    /// Whether its closed ticks are kept.
+    is_recorded: bool,
 }
 
 /// A rollout as a configuration in use has it.
@@ -206,7 +210,8 @@ impl Leader {
         let alive = presence::alive(shared, clock.uptime);
         let reports = Merged::of(report::lately(shared, &alive, clock.tick()));
         let questions = Questions { from: self.ask_from, left: MOST_QUESTIONS, end: 0 };
-        self.pass = Some(Pass { reports, next: 0, closed: Vec::new(), questions });
+        let recorded = recordings::wanted(shared, clock.uptime);
+        self.pass = Some(Pass { reports, next: 0, closed: Vec::new(), questions, recorded });
     }
 
     /// Goes on with the pass while there is `time`. Returns the version of the heads when workers must route
@@ -223,6 +228,7 @@ impl Leader {
                 entries: &entries,
                 known_before: pass.reports.known_before,
                 questions: pass.questions.of(pass.next),
+                is_recorded: pass.recorded.contains(&led.rollout.name),
             };
             let moved = led.step(callback, configured, input, rng);
             if !entries.is_empty()
@@ -276,6 +282,7 @@ impl Leader {
         }
         self.configured = configured;
         outbox::prepare(shared, plans);
+        recordings::prepare(shared);
         (self.pass, self.named, self.knows_all) = (None, 0, false);
         let old = std::mem::take(&mut self.led).into_iter();
         let mut old: HashMap<String, Led> = old.map(|led| (led.rollout.name.clone(), led)).collect();
@@ -364,7 +371,7 @@ impl Led {
         input: Input<'_>,
         rng: &mut Rng,
     ) -> bool {
-        let Input { entries, known_before, questions } = input;
+        let Input { entries, known_before, questions, is_recorded } = input;
         let was_known = self.record.is_some();
         if !was_known {
             self.record = self.open(callback, configured, rng);
@@ -397,6 +404,7 @@ impl Led {
                 events.extend(record.value.decide(&decided, clock));
             }
             let entries: Vec<&Entry> = entries.iter().collect();
+            record.value.recorded = is_recorded.then(Vec::new);
             events.extend(record.value.advance(&entries, known_before, clock));
             let asked = questions.and_then(|left| Some((left, record.value.ask(clock)?)));
             record.value.put(&mut shelf);
@@ -406,6 +414,8 @@ impl Led {
             shelf::sweep(shared, if stored.is_ok() { &shelved } else { &written }, &record.value);
             if stored.is_ok() {
                 self.heard = None;
+                let recorded = record.value.recorded.take().unwrap_or_default();
+                recordings::add(shared, &self.rollout.name, &recorded);
                 if let Some((left, (ready, asked))) = asked {
                     *left = left.saturating_sub(1);
                     let rollout = self.rollout.name.clone();
@@ -529,6 +539,7 @@ fn forget(shared: &mut impl Shared, rollout: &str) {
     heads::erase(shared, rollout);
     decisions::erase(shared, rollout);
     journal::erase(shared, rollout);
+    recordings::erase(shared, rollout);
 }
 
 fn lead_key() -> String {

@@ -14,6 +14,7 @@
 //! * [`report`]: what each has counted;
 //! * [`heads`], [`confirm`]: how all route, and whether they do;
 //! * [`commands`], [`journal`], [`shelf`]: what was commanded, what happened, and sets that are large;
+//! * [`recordings`]: closed ticks of rollouts that are being recorded;
 //! * [`outbox`]: notifications that are still to be posted;
 //! * [`store`], [`joined`]: the Envoys that share their rollouts, and an Envoy's part in it;
 //! * [`gauges`]: where rollouts stand, in Envoy's statistics;
@@ -38,6 +39,7 @@ pub mod member;
 pub mod memory;
 pub mod outbox;
 pub mod presence;
+pub mod recordings;
 pub mod report;
 pub mod shared;
 pub mod shelf;

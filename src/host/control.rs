@@ -9,6 +9,7 @@ use super::vm::Vm;
 use crate::abi::Action;
 use crate::control::api::{Api, Handled, changed};
 use crate::control::request::{MOST_BODY, Request};
+use crate::fleet::recordings;
 use crate::rollout::change::Change;
 
 /// One request to the API.
@@ -32,6 +33,10 @@ impl ControlStream {
         }
         match self.api.handle(&self.request, &Kv, clock().now()) {
             Handled::Answer(response) => calls::respond(&response),
+            Handled::Record { rollout, answer } => {
+                recordings::want(&mut Kv, &rollout, clock().uptime);
+                calls::respond(&answer);
+            }
             Handled::Page(page) => calls::respond_with(200, &page.headers, &page.body),
             Handled::Change(change) => self.change(&change),
         }

@@ -4,6 +4,7 @@
 //! * [`program`]: what the configuration wants, compiled;
 //! * [`run`]: where a rollout stands, and how it goes on: with time, by command, by a configuration push;
 //! * [`record`]: what the workers of an Envoy share about it, and how their counts flow in;
+//! * [`recording`]: closed ticks as they are recorded and replayed;
 //! * [`command`], [`change`]: what a person, or a circuit breaker, asks for;
 //! * [`phase`]: where a run is in its life;
 //! * [`policy`]: what is done about a candidate that is found worse;
@@ -22,5 +23,6 @@ pub mod program;
 pub mod ready;
 pub mod reason;
 pub mod record;
+pub mod recording;
 pub mod run;
 pub mod waits;

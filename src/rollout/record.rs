@@ -12,6 +12,7 @@ use super::event::Event;
 use super::phase::Phase;
 use super::program::Program;
 use super::ready::{Answer, Ready};
+use super::recording::{self, Closed, InRun};
 use super::run::{Now, Run};
 use crate::analysis::tick::Tick;
 use crate::analysis::user_set::{Shelf, UserSet};
@@ -92,8 +93,12 @@ pub struct Record {
     pub closed_through: u64,
     /// The tick in which this attempt began: earlier ones are another's.
     since: u64,
-    /// Assignments of this attempt, and the candidate's share under each; the present one last.
-    assignments: Vec<(Assignment, Option<f64>)>,
+    /// Assignments of this attempt, the candidate's share under each, and those of all versions besides stable; the present
+    /// one last.
+    assignments: Vec<(Assignment, Option<f64>, Shares)>,
+    /// While it is recorded: the ticks that were closed, each with its line.
+    #[serde(skip)]
+    pub recorded: Option<Vec<(u64, String)>>,
 }
 
 /// What workers must know of a rollout to route.
@@ -169,6 +174,7 @@ impl Record {
             closed_through,
             since: 0,
             assignments: Vec::new(),
+            recorded: None,
         };
         record.note_assignment();
         (record, events)
@@ -304,7 +310,7 @@ impl Record {
                 ticks.iter_mut().for_each(|tick| (tick.share, tick.void) = (None, true));
             }
             if open.is_empty() && (ended || age >= deadline || overdue) {
-                ticks.iter().for_each(|tick| self.run.close(&self.program, tick, clock.now()));
+                ticks.iter().for_each(|tick| self.close(tick, clock.now()));
                 self.closed_through = number;
             } else if known {
                 open.extend(ticks.into_iter().map(|tick| (tick, histogram::bucket(age))));
@@ -320,12 +326,45 @@ impl Record {
         open
     }
 
+    /// Has the run take a tick over, and records it if that is wanted.
+    fn close(&mut self, tick: &Tick, now: Now) {
+        let rules =
+            self.program.rules().filter(|_| self.recorded.is_some() && !self.run.is_pinned(&self.program));
+        let Some(rules) = rules else { return drop(self.run.close(&self.program, tick, now)) };
+        let cold = self.run.judge.is_cold(tick, rules);
+        let step = self.run.judge.step_from();
+        let firsts = self.run.close(&self.program, tick, now);
+        let none = Shares::new();
+        let known = self.assignments.iter().find(|(known, ..)| *known == tick.assignment);
+        let run = InRun {
+            id: self.id(),
+            attempt: self.run.attempt,
+            step,
+            closed_in: now.tick,
+            void: tick.void,
+            cold,
+            sample: firsts.as_ref().map(|firsts| firsts.scale).filter(|scale| *scale != 1),
+        };
+        let weights = known.map_or(&none, |(_, _, weights)| weights);
+        let closed = Closed { tick, firsts: firsts.as_ref(), run, weights };
+        let line = recording::write(&closed, &self.program, rules);
+        self.recorded.get_or_insert_default().push((tick.number, line));
+    }
+
+    /// Identifies the run for those who see nothing else of it: another one when the rollout or its release begins.
+    fn id(&self) -> String {
+        let [a, b] = self.secret;
+        let mut hasher = SipHasher24::new_with_keys(a, b);
+        (&self.program.release, &self.program.stable, &self.program.candidate).hash(&mut hasher);
+        format!("{:016x}", hasher.finish())
+    }
+
     /// One tick of all workers.
     fn merge(&self, number: u64, entries: &[&Entry]) -> Tick {
         let mut tick = Tick { number, ..Tick::default() };
         let Some(first) = entries.first() else { return tick };
         tick.assignment = first.assignment;
-        let known = |wanted: Assignment| self.assignments.iter().find(|(known, _)| *known == wanted);
+        let known = |wanted: Assignment| self.assignments.iter().find(|(known, ..)| *known == wanted);
         // What came under an assignment of another attempt counts nowhere.
         for entry in entries.iter().filter(|entry| known(entry.assignment).is_some()) {
             for side in Side::BOTH {
@@ -339,18 +378,19 @@ impl Record {
         // Nor does one whose requests were not all served by the versions that they were drawn for.
         let assignment =
             assignment.filter(|_| tick.counts.iter().all(|(_, counts)| counts.elsewhere.events == 0));
-        tick.share = assignment.and_then(|(_, share)| *share);
+        tick.share = assignment.and_then(|(_, share, _)| *share);
         tick.void = assignment.is_none();
         tick
     }
 
     fn note_assignment(&mut self) {
         let assignment = self.run.assignment(&self.program);
-        if self.assignments.last().is_none_or(|(last, _)| *last != assignment) {
-            self.assignments.retain(|(known, _)| *known != assignment);
+        if self.assignments.last().is_none_or(|(last, ..)| *last != assignment) {
+            self.assignments.retain(|(known, ..)| *known != assignment);
             let surplus = self.assignments.len().saturating_sub(MOST_ASSIGNMENTS - 1);
             self.assignments.drain(..surplus);
-            self.assignments.push((assignment, self.run.candidate_share(&self.program)));
+            let share = self.run.candidate_share(&self.program);
+            self.assignments.push((assignment, share, self.run.in_force().clone()));
         }
     }
 

@@ -17,6 +17,7 @@ use super::ready::{Answer, Readiness, Ready};
 use super::reason::Reason;
 use crate::analysis::judge::Judge;
 use crate::analysis::tick::Tick;
+use crate::analysis::users::Firsts;
 use crate::automation::decisions::Decisions;
 use crate::model::{Assignment, Pair, Share, Shares, Side};
 use turn::Turn;
@@ -145,8 +146,9 @@ impl Run {
         }
     }
 
-    /// Takes over a tick whose requests have all ended or passed their deadline.
-    pub fn close(&mut self, program: &Program, tick: &Tick, now: Now) {
+    /// Takes over a tick whose requests have all ended or passed their deadline. Returns what it shows of users, where they
+    /// are judged.
+    pub fn close(&mut self, program: &Program, tick: &Tick, now: Now) -> Option<Firsts> {
         if let (Some(rules), false) = (program.rules(), self.is_pinned(program)) {
             for (side, counts) in tick.counts.iter().filter(|(_, counts)| counts.elsewhere.units > 0) {
                 self.elsewhere[side] = counts.elsewhere.events > 0;
@@ -155,7 +157,9 @@ impl Run {
             if program.blue_green || program.window.is_some() {
                 self.active.close(tick, firsts.as_ref());
             }
+            return firsts;
         }
+        None
     }
 
     /// Time goes on. `open` are the ticks that have ended and are not closed yet, as [`Judge::at_least`]

@@ -75,6 +75,11 @@ impl Histogram {
         }
     }
 
+    /// The buckets that are not empty, with their counts.
+    pub fn counted(&self) -> impl Iterator<Item = (usize, u64)> {
+        self.counts.iter().copied().enumerate().filter(|(_, count)| *count > 0)
+    }
+
     /// How many durations there are.
     #[must_use]
     pub fn total(&self) -> u64 {

@@ -47,6 +47,12 @@ impl Sums {
         (is_bounded && is_possible).then_some(Self { count, sum, squares })
     }
 
+    /// The sums as [`Sums::recorded`] takes them.
+    #[must_use]
+    pub fn as_recorded(self) -> (u64, u64, u64) {
+        (self.count, self.sum, self.squares)
+    }
+
     /// Adds a value.
     pub fn add(&mut self, value: Fraction) {
         let value = u64::from(value.0);

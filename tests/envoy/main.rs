@@ -40,6 +40,7 @@ mod payload_test;
 mod protocols_test;
 mod push_test;
 mod ready_test;
+mod record_test;
 mod rollout_test;
 mod routing_test;
 mod scale_test;

@@ -47,7 +47,7 @@ mod run {
     fn answer(api: &Api, request: &Request) -> Response {
         match api.handle(request, &envoy().shared, beginning().now()) {
             Handled::Answer(response) => response,
-            Handled::Page(_) | Handled::Change(_) => panic!("no answer of the API"),
+            Handled::Record { .. } | Handled::Page(_) | Handled::Change(_) => panic!("no answer of the API"),
         }
     }
 
@@ -80,7 +80,7 @@ mod run {
             promote.if_match = Some(revision.into());
             let response = match api.handle(&promote, &envoy.shared, now) {
                 Handled::Answer(response) => response,
-                Handled::Page(_) => panic!("no page was asked for"),
+                Handled::Record { .. } | Handled::Page(_) => panic!("no page or recording was asked for"),
                 Handled::Change(change) => {
                     let refused = envoy.command(&change).expect_err("another revision");
                     changed("r", Err(&refused), &[], now)

@@ -107,12 +107,13 @@ fn files_do_not_use_each_other_in_circles() {
 }
 
 /// What may name a signal besides the catalogue: sources of observations, and what reads recorded ones.
-const OBSERVE: [&str; 7] = [
-    "src/bin/changeover/replay/recording.rs",
+const OBSERVE: [&str; 8] = [
     "src/fleet/simulated.rs",
     "src/host/shadow.rs",
     "src/host/stream.rs",
     "src/payload/exchange.rs",
+    "src/rollout/recording/read.rs",
+    "src/rollout/recording/write.rs",
     "src/telemetry/ledger.rs",
     "src/telemetry/outcome.rs",
 ];

@@ -25,6 +25,12 @@ impl Judge {
         firsts
     }
 
+    /// The same where a recording has what was for the first time.
+    pub(super) fn meet_recorded(&mut self, tick: &Tick, firsts: &Firsts) {
+        tick.compared_at().into_iter().for_each(|share| self.newcomers.all.move_to(share));
+        self.newcomers.all.add_sampled(firsts.all_newcomers(), firsts.scale);
+    }
+
     /// Takes over a closed tick of users.
     pub(super) fn close_users(
         &mut self,

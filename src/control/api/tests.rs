@@ -72,6 +72,10 @@ impl Asked {
         let now = self.0.now.now();
         match api.handle(request, &self.0.shared, now) {
             Handled::Answer(response) => response,
+            Handled::Record { rollout, answer } => {
+                recordings::want(&mut self.0.shared, &rollout, self.0.now.uptime);
+                answer
+            }
             Handled::Page(page) => Response {
                 status: 200,
                 headers: page.headers,
@@ -678,4 +682,53 @@ proptest! {
             prop_assert!(!request.authority.starts_with(b"evil"));
         }
     }
+}
+
+#[test]
+fn ticks_are_recorded_from_the_first_question_on() {
+    let (api, mut asked) = (Api::default(), Asked::new());
+    let ticks = |asked: &mut Asked, path: &str| {
+        let answer = asked.serve(&api, &get(path));
+        assert_eq!((answer.status, header(&answer, "content-type")), (200, Some("application/x-ndjson")));
+        answer.body
+    };
+    assert_eq!(ticks(&mut asked, "/v1/rollouts/steps/ticks"), "", "no one had asked before");
+    for failed in 0..3 {
+        asked.0.requests(0, Side::Candidate, failed, 6);
+        asked.0.requests(0, Side::Stable, 1, 100);
+        asked.0.tick();
+    }
+    asked.0.tick();
+    let known = ticks(&mut asked, "/v1/rollouts/steps/ticks");
+    let lines: Vec<Value> = known.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 3, "{known}");
+    let last = &lines[2];
+    let wanted = json!({
+        "requests": 6, "latency_ms": [[1.0, 6]],
+        "events": {"error_rate": 2, "unanswered": 0, "client_error_rate": 0},
+    });
+    assert_eq!((&last["versions"]["green"], &last["weights"]), (&wanted, &json!({"green": 5})));
+    assert_eq!((&last["run"]["attempt"], &last["run"]["cold"]), (&json!(1), &json!(true)));
+    let after = format!("/v1/rollouts/steps/ticks?after={}", lines[1]["tick"]);
+    assert_eq!(ticks(&mut asked, &after), format!("{}\n", known.lines().last().unwrap()));
+    assert_eq!(ticks(&mut asked, "/v1/rollouts/steps/ticks?after=1000000"), known, "counted anew");
+}
+
+#[test]
+fn ticks_are_refused_where_there_are_none() {
+    let (api, mut asked) = (Api::default(), Asked::new());
+    let nothing = "nothing is judged of this rollout, so there are no ticks to record; expected `analysis`";
+    let rows = [
+        ("/v1/rollouts/still/ticks", 409, nothing),
+        ("/v1/rollouts/gone/ticks", 404, "there is no rollout \"gone\""),
+        ("/v1/rollouts/steps/ticks?after=x", 422, "expected the number of a tick in the parameter `after`"),
+    ];
+    for (path, status, detail) in rows {
+        assert_eq!(problem(&asked.serve(&api, &get(path))), (status, detail.to_owned()));
+    }
+    for nth in 0..16 {
+        recordings::want(&mut asked.0.shared, &format!("r{nth}"), asked.0.now.uptime);
+    }
+    let (status, detail) = problem(&asked.serve(&api, &get("/v1/rollouts/steps/ticks")));
+    assert_eq!((status, detail.contains("as many rollouts as possible")), (409, true), "{detail}");
 }

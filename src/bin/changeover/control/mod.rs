@@ -8,6 +8,7 @@ mod fleet;
 mod ladder;
 mod lines;
 mod many;
+mod record;
 mod screen;
 mod show;
 mod table;
@@ -77,6 +78,19 @@ pub(crate) enum Command {
     ///
     /// Exit status: 0 done, 1 no rollout has that name, 2 the control listener cannot be reached.
     Differences(Target),
+    /// Record the ticks that a rollout is judged by, for `replay`: one JSON object a line
+    ///
+    /// It follows the rollout until the time is over, Ctrl-C, or its output is closed. An Envoy that does not answer for a
+    /// while is asked again; what it means for the recording is said on standard error.
+    ///
+    /// Exit status: 0 done, 1 no rollout has that name, or it is not judged, 2 the control listener cannot be reached.
+    Record {
+        #[command(flatten)]
+        target: Target,
+        /// For how long, such as 90s, 30m or 24h
+        #[arg(long = "for", value_name = "DURATION", value_parser = wait::duration, default_value = "1h")]
+        duration: std::time::Duration,
+    },
     /// Wait until a rollout has succeeded, is paused, or has failed
     ///
     /// With several endpoints until it is there at all of them, or cannot get there any more at one.
@@ -240,6 +254,9 @@ fn ask(command: &Command, reader: Reader) -> Result<Shown, Failure> {
     if clients.len() > 1 && command.is_order() {
         clients = fleet::one_of_each(clients);
     }
+    if clients.len() > 1 && matches!(command, Command::Record { .. }) {
+        return Err(Failure::Unreachable("a recording is of one Envoy; expected one endpoint".into()));
+    }
     if clients.len() > 1 {
         return many::ask(clients, command, reader);
     }
@@ -251,6 +268,11 @@ fn ask(command: &Command, reader: Reader) -> Result<Shown, Failure> {
         return Ok(Shown { text: String::new(), status: bad.into() });
     }
     match command {
+        Command::Record { target, duration } => {
+            let (out, problems) = (&mut std::io::stdout().lock(), &mut std::io::stderr());
+            record::run(&client, &target.rollout, *duration, out, problems)?;
+            Ok(Shown::default())
+        }
         Command::Wait { target, wanted, timeout } => {
             let (ending, answer) = wait::run(&client, &target.rollout, *wanted, *timeout)?;
             let answer = answer.map(rollout).transpose()?;
@@ -279,7 +301,8 @@ fn ask(command: &Command, reader: Reader) -> Result<Shown, Failure> {
 fn answer(command: &Command, client: &Client) -> Result<Answer, Failure> {
     let (order, verb, fields) = match command {
         Command::Status { rollout: Some(name), .. }
-        | Command::Wait { target: Target { rollout: name, .. }, .. } => {
+        | Command::Wait { target: Target { rollout: name, .. }, .. }
+        | Command::Record { target: Target { rollout: name, .. }, .. } => {
             let answer = client.get(&format!("/v1/rollouts/{name}"));
             let answer = rollout(answer.map_err(|failure| with_known_names(client, name, failure))?)?;
             let bad = matches!(&answer.content, Content::Rollout(rollout) if show::is_bad(rollout));
@@ -354,7 +377,10 @@ impl Command {
             Self::Status { rollout, connection, .. } | Self::Abort { rollout, connection, .. } => {
                 return (rollout.as_deref(), connection);
             }
-            Self::Differences(target) | Self::Events { target, .. } | Self::Wait { target, .. } => target,
+            Self::Differences(target)
+            | Self::Events { target, .. }
+            | Self::Record { target, .. }
+            | Self::Wait { target, .. } => target,
             Self::Pause(order) | Self::Resume(order) | Self::Retry(order) => &order.target,
             Self::Promote { order, .. }
             | Self::Weight { order, .. }
@@ -377,7 +403,8 @@ impl Command {
 
     /// Whether it changes something.
     fn is_order(&self) -> bool {
-        !matches!(self, Self::Status { .. } | Self::Events { .. } | Self::Differences(_) | Self::Wait { .. })
+        let looks = matches!(self, Self::Status { .. } | Self::Events { .. } | Self::Differences(_));
+        !looks && !matches!(self, Self::Wait { .. } | Self::Record { .. })
     }
 }
 

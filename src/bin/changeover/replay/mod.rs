@@ -3,8 +3,6 @@
 //! It is the filter's judge. What a run does besides judging (pauses, commands) is not replayed: the weights
 //! are the recording's, and a step begins where they change.
 
-mod recording;
-
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
@@ -12,9 +10,11 @@ use std::process::ExitCode;
 
 use changeover::analysis::judge::Judge;
 use changeover::analysis::rules::Rules;
+use changeover::analysis::warm_up::WarmUp;
 use changeover::config::schema::Rollout;
 use changeover::model::Shares;
 use changeover::rollout::program::Program;
+use changeover::rollout::recording::{self, InRun};
 use serde::Serialize;
 
 use crate::envoy::Findings;
@@ -99,13 +99,22 @@ enum Verdict {
     Promote,
 }
 
+/// The tick before.
+struct Before {
+    tick: u64,
+    weights: Shares,
+    /// Where it stood in its run, if a filter has recorded it.
+    run: Option<InRun>,
+}
+
 /// A judge on its way through a recording.
 struct Replay {
     program: Program,
     rules: Rules,
     judge: Judge,
-    /// The tick before and its weights.
-    before: Option<(u64, Shares)>,
+    /// As it is configured.
+    warm_up: WarmUp,
+    before: Option<Before>,
     rollback_was_due: bool,
 }
 
@@ -114,10 +123,9 @@ impl Replay {
     fn new(program: Program) -> Option<Self> {
         program.candidate.as_ref()?;
         let mut rules = program.rules()?.clone();
-        if !rules.warm_up.is_of_all {
-            rules.warm_up.requests = 0; // a recording may begin anywhere
-        }
-        Some(Self { program, rules, judge: Judge::default(), before: None, rollback_was_due: false })
+        let (warm_up, judge) = (rules.warm_up, Judge::default());
+        rules.warm_up = of_any_part(warm_up);
+        Some(Self { program, rules, judge, warm_up, before: None, rollback_was_due: false })
     }
 
     /// Answers each line of a recording as it comes; ends early when the output is closed.
@@ -140,20 +148,61 @@ impl Replay {
         let line = recording::read(line)?;
         if self.before.is_none() {
             line.keep_recorded(&mut self.rules);
-            self.judge = Judge::default();
-            self.judge.redefine(&self.rules);
         }
+        let run = line.run.clone();
         let (tick, firsts, weights) = line.tick(&self.program, &self.rules)?;
-        match &self.before {
-            Some((before, _)) if tick.number <= *before => {
-                return Err(format!("tick: {} does not come after {before}", tick.number));
+        match (&run, &self.before) {
+            (Some(run), before) => {
+                let before = before.as_ref().and_then(|before| before.run.clone());
+                check_order(
+                    tick.number,
+                    self.before.as_ref(),
+                    before.as_ref().is_none_or(|old| old.id == run.id),
+                )?;
+                self.go_on_in(run, before.as_ref(), tick.number);
+                let next_tick = run.closed_in.saturating_add(1);
+                self.judge.close_recorded((&tick, run.cold), firsts.as_ref(), &self.rules, next_tick);
             }
-            Some((_, before)) if *before == weights => {}
-            _ => self.judge.begin_step(&self.rules, tick.number),
+            (None, before) => {
+                check_order(tick.number, before.as_ref(), true)?;
+                match before {
+                    Some(before) if before.weights == weights => {}
+                    before => {
+                        if before.is_none() {
+                            self.begin(false);
+                        }
+                        self.judge.begin_step(&self.rules, tick.number);
+                    }
+                }
+                let next_tick = tick.number.saturating_add(1);
+                self.judge.close_with(&tick, firsts.as_ref(), &self.rules, next_tick);
+            }
         }
-        self.judge.close_with(&tick, firsts.as_ref(), &self.rules, tick.number.saturating_add(1));
-        self.before = Some((tick.number, weights));
+        self.before = Some(Before { tick: tick.number, weights, run });
         Ok(self.answer(tick.number))
+    }
+
+    /// Begins without evidence. `is_live`: it is recorded whether the candidate was warming up.
+    fn begin(&mut self, is_live: bool) {
+        self.rules.warm_up = if is_live { self.warm_up } else { of_any_part(self.warm_up) };
+        self.judge = Judge::default();
+        self.judge.redefine(&self.rules);
+    }
+
+    /// Does what the filter did between the tick before and this one: another run, another attempt, another step.
+    fn go_on_in(&mut self, run: &InRun, before: Option<&InRun>, tick: u64) {
+        let before = before.filter(|before| before.id == run.id);
+        let same = before.filter(|before| before.attempt == run.attempt);
+        match (before, same) {
+            (_, Some(before)) if before.step == run.step => return,
+            (_, Some(_)) => return self.judge.begin_step(&self.rules, run.step),
+            (Some(_), None) => self.judge.retry(&self.rules, tick),
+            (None, None) => self.begin(true),
+        }
+        // The first step of an attempt has the tick that was under way.
+        if run.step > 0 {
+            self.judge.begin_step(&self.rules, run.step.saturating_add(1));
+        }
     }
 
     fn answer(&mut self, tick: u64) -> String {
@@ -176,6 +225,21 @@ impl Replay {
             answers.push('\n');
         }
         answers
+    }
+}
+
+/// The warm-up in a recording that may begin anywhere.
+fn of_any_part(warm_up: WarmUp) -> WarmUp {
+    WarmUp { requests: if warm_up.is_of_all { warm_up.requests } else { 0 }, ..warm_up }
+}
+
+/// Ticks of one run come in order.
+fn check_order(tick: u64, before: Option<&Before>, is_same_run: bool) -> Result<(), String> {
+    match before {
+        Some(before) if is_same_run && tick <= before.tick => {
+            Err(format!("tick: {tick} does not come after {}", before.tick))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -18,6 +18,8 @@ rollouts:
   steps: [{set_weight: 5}, {pause: {}}]
   analysis: {metrics: [{name: error_rate}]}
 ";
+mod recorded;
+
 const BY_LATENCY: &str = "{name: latency, or_milliseconds: 0, quantiles: [0.5], tolerate: 1}";
 
 fn replay(config: &str) -> Replay {
@@ -243,7 +245,7 @@ fn errors_name_file_line_and_field() {
         ),
         (
             &good.replace("\"requests\": 5,", "\"requests\": 5, \"sums\": {},"),
-            "f:1: unknown field `sums`, expected one of `requests`, `events`, `latency_ms`, `durations_ms`, `values` at column ",
+            "f:1: unknown field `sums`, expected one of `requests`, `open`, ",
         ),
         (
             &good.replace("\"green\": 5", "\"grey\": 5"),

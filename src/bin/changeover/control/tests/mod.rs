@@ -1,6 +1,6 @@
 mod fleet;
 mod many;
-mod server;
+pub(super) mod server;
 mod wait;
 mod watch;
 

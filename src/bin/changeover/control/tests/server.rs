@@ -8,6 +8,7 @@ use changeover::config::schema::Control;
 use changeover::control::api::{Api, Handled, changed};
 use changeover::control::request::Request;
 use changeover::control::response::Response;
+use changeover::fleet::recordings;
 use changeover::fleet::simulated::Envoy;
 use changeover::model::Side;
 use changeover::rollout::record::Clock;
@@ -60,6 +61,10 @@ pub(super) fn serve(rollouts: Rollouts, control: &Control, missing_workers: &'st
         let mut envoy = rollouts.begin();
         move |request| match api.handle(request, &envoy.shared, envoy.now.now()) {
             Handled::Answer(response) => response,
+            Handled::Record { rollout, answer } => {
+                recordings::want(&mut envoy.shared, &rollout, envoy.now.uptime);
+                answer
+            }
             Handled::Page(_) => panic!("the command line asks for no page"),
             Handled::Change(change) => {
                 let outcome = envoy.command(&change);
@@ -71,7 +76,7 @@ pub(super) fn serve(rollouts: Rollouts, control: &Control, missing_workers: &'st
 }
 
 /// Answers every request with what `answer` says, until the tests end.
-pub(super) fn listen(answer: impl Fn(&Request) -> Response + Send + 'static) -> String {
+pub(crate) fn listen(answer: impl Fn(&Request) -> Response + Send + 'static) -> String {
     listen_in(move || answer)
 }
 

@@ -1,64 +1,27 @@
-//! Recorded ticks: one JSON object a line, what each version did with the requests that arrived in one tick.
+//! Reads recorded ticks.
 
-use std::collections::BTreeMap;
-
-use changeover::analysis::rules::{MetricRule, Rules};
-use changeover::analysis::test::{Measure, Test};
-use changeover::analysis::tick::Tick;
-use changeover::analysis::totals::Totals;
-use changeover::analysis::users::{First, Firsts};
-use changeover::config::units::Percent;
-use changeover::model::{Arm, Pair, Share, Shares, Side, Unit};
-use changeover::rollout::program::Program;
-use changeover::signal::catalog::{self, Among, ERROR_RATE, Kind, LATENCY, Signal, SignalId};
-use changeover::signal::histogram::{self, Histogram};
-use changeover::signal::sums::Sums;
-use changeover::signal::tally::{Counts, Tally};
-use serde::Deserialize;
+use super::write::{bounded, of_quantile};
+use super::{Events, FIRST_REQUESTS, InRun, Line, Version};
+use crate::analysis::rules::{MetricRule, Rules};
+use crate::analysis::test::Test;
+use crate::analysis::tick::Tick;
+use crate::analysis::totals::Totals;
+use crate::analysis::users::{First, Firsts};
+use crate::model::{Arm, Pair, Share, Shares, Side, Unit};
+use crate::rollout::program::Program;
+use crate::signal::catalog::{self, Among, ERROR_RATE, Kind, LATENCY, Signal};
+use crate::signal::histogram::{self, Histogram};
+use crate::signal::sums::Sums;
+use crate::signal::tally::{Counts, Tally};
 
 /// How far an edge may be off, for the digits that a person leaves out.
 const ROUNDED: f64 = 0.01;
-/// Users who came for the first time in the step, and whether their first request failed.
-const FIRST_REQUESTS: &str = "first_requests";
-
-/// A closed tick as it is written.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Line {
-    tick: u64,
-    /// In percent; stable has what the others leave.
-    weights: BTreeMap<String, Percent>,
-    versions: BTreeMap<String, Version>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Version {
-    requests: u64,
-    #[serde(default)]
-    events: BTreeMap<String, Events>,
-    /// Buckets by their upper edges in milliseconds, and how many answers took so long.
-    latency_ms: Option<Buckets>,
-    /// The same of other durations, by metric.
-    #[serde(default)]
-    durations_ms: BTreeMap<String, Buckets>,
-    /// Of means: how many values, their sum in 65,536ths, and the sum of their squares in 65,536ths of 65,536ths.
-    #[serde(default)]
-    values: BTreeMap<String, (u64, u64, u64)>,
-}
-
-type Buckets = Vec<(Option<f64>, u64)>;
-
-/// How often something happened: among the version's requests, or among so many units.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(untagged, expecting = "expected a count, or [events, units]")]
-enum Events {
-    OfRequests(u64),
-    OfUnits(u64, u64),
-}
 
 /// Reads a line.
-pub(super) fn read(line: &str) -> Result<Line, String> {
+///
+/// # Errors
+/// It is none, in words and with the column.
+pub fn read(line: &str) -> Result<Line, String> {
     serde_json::from_str(line).map_err(|error| {
         let message = error.to_string();
         // Its line is always the first: the caller knows its number in the file.
@@ -69,7 +32,7 @@ pub(super) fn read(line: &str) -> Result<Line, String> {
 
 impl Line {
     /// Takes metrics out that the recording does not have: it may be older than their signals.
-    pub(super) fn keep_recorded(&self, rules: &mut Rules) {
+    pub fn keep_recorded(&self, rules: &mut Rules) {
         let has = |version: &Version, name: &str| {
             let Version { events, durations_ms, values, .. } = version;
             events.contains_key(name) || durations_ms.contains_key(name) || values.contains_key(name)
@@ -77,14 +40,17 @@ impl Line {
         let is_event = |name: &str| self.versions.values().any(|version| has(version, name));
         let is_recorded = |metric: &MetricRule| {
             let is_request = |test: &Test| [ERROR_RATE.id, LATENCY.id].contains(&test.signal);
-            metric.tests.iter().all(is_request) || is_event(signal_name(metric))
+            metric.tests.iter().all(is_request) || is_event(metric.signal_name())
         };
         rules.metrics.retain(is_recorded);
     }
 
     /// The tick as the judge wants it, what it shows of users where they are judged, and the weights of the versions
     /// besides stable.
-    pub(super) fn tick(
+    ///
+    /// # Errors
+    /// It is not of this program, or contradicts itself; in words and with the field.
+    pub fn tick(
         mut self,
         program: &Program,
         rules: &Rules,
@@ -99,20 +65,29 @@ impl Line {
         let others = self.weights.iter().filter(|(name, _)| **name != program.stable);
         let weights: Shares = others.map(|(name, percent)| (name.clone(), percent.0)).collect();
         let candidate = program.candidate.as_deref().unwrap_or_default();
-        let share = share(&weights, candidate)?;
+        let InRun { void, sample, .. } = self.run.clone().unwrap_or_default();
+        let share = share(&weights, candidate)?.filter(|_| !void);
+        // What a filter has not written it has not observed: nothing follows from that.
+        let is_live = self.run.is_some();
         let mut version = |name: &str| {
             let version = self.versions.remove(name).unwrap_or_default();
             let problem = |problem| format!("versions.{name}.{problem}");
             match rules.unit {
-                Unit::Requests => version.counts(rules).map(|counts| (counts, None)).map_err(problem),
-                Unit::Users => version.users(rules).map(|(counts, of)| (counts, Some(of))).map_err(problem),
+                Unit::Requests => {
+                    version.counts(rules, is_live).map(|counts| (counts, None)).map_err(problem)
+                }
+                Unit::Users => {
+                    version.users(rules, is_live).map(|(counts, of)| (counts, Some(of))).map_err(problem)
+                }
             }
         };
         let (candidate, candidates_users) = version(candidate)?;
         let (stable, stables_users) = version(&program.stable)?;
         let firsts = candidates_users.zip(stables_users);
-        let firsts = firsts.map(|(candidate, stable)| firsts_of(rules, &Pair::new(candidate, stable)));
-        let tick = Tick { number: self.tick, share, counts: Pair::new(candidate, stable), ..Tick::default() };
+        let firsts = firsts
+            .map(|(candidate, stable)| firsts_of(rules, &Pair::new(candidate, stable), sample.unwrap_or(1)));
+        let counts = Pair::new(candidate, stable);
+        let tick = Tick { number: self.tick, share, counts, void, ..Tick::default() };
         Ok((tick, firsts, weights))
     }
 }
@@ -133,9 +108,13 @@ fn share(weights: &Shares, candidate: &str) -> Result<Option<f64>, String> {
 struct UsersOf {
     /// By test: users with its event, each for the first time.
     events: Vec<(Test, u64)>,
+    /// The same and those whose event did not count.
+    spent: Vec<(Test, u64)>,
     /// By test: the first observation of each user.
     observed: Vec<(Test, Observations)>,
     first_requests: Arm,
+    newcomers: u64,
+    given_up: u64,
 }
 
 /// First observations of users.
@@ -145,9 +124,9 @@ enum Observations {
     Values(Sums),
 }
 
-fn firsts_of(rules: &Rules, users: &Pair<UsersOf>) -> Firsts {
-    let of = |side: Side, test: &Test| {
-        users[side].events.iter().find(|(known, _)| known == test).map_or(0, |(_, events)| *events)
+fn firsts_of(rules: &Rules, users: &Pair<UsersOf>, scale: u64) -> Firsts {
+    let of = |counts: &[(Test, u64)], test: &Test| {
+        counts.iter().find(|(known, _)| known == test).map_or(0, |(_, count)| *count)
     };
     let observations = |side: Side, test: &Test| {
         users[side].observed.iter().find(|(known, _)| known == test).map(|(_, observed)| *observed)
@@ -162,27 +141,29 @@ fn firsts_of(rules: &Rules, users: &Pair<UsersOf>) -> Firsts {
         }
         _ => Totals::default(),
     };
-    let first = |test: &Test| {
-        let events = Pair::new(of(Side::Candidate, test), of(Side::Stable, test));
-        First { events, spent: events, observed: observed(test) }
+    let first = |test: &Test| First {
+        events: users.as_ref().map(|users| of(&users.events, test)),
+        spent: users.as_ref().map(|users| of(&users.spent, test)),
+        observed: observed(test),
     };
     Firsts {
         events: rules.tests().map(|test| (*test, first(test))).collect(),
-        newcomers: Pair::default(),
+        newcomers: users.as_ref().map(|users| users.newcomers),
         requests: users.as_ref().map(|users| users.first_requests),
-        given_up: Pair::default(),
-        scale: 1,
+        given_up: users.as_ref().map(|users| users.given_up),
+        scale,
     }
 }
 
 impl Version {
     /// The counts as they are recorded where users are judged.
-    fn users(self, rules: &Rules) -> Result<(Counts, UsersOf), String> {
+    fn users(self, rules: &Rules, is_live: bool) -> Result<(Counts, UsersOf), String> {
         let mut users = UsersOf::default();
         let mut known = vec![FIRST_REQUESTS.to_owned()];
         let mut tallies = Vec::new();
         for test in rules.tests() {
-            let Some(signal) = name_of(rules, test.signal) else { continue };
+            let Some(signal) = rules.name_of(test.signal) else { continue };
+            let signal = signal.as_str();
             if test.is_of_pairs() {
                 let pairs = self.pairs(signal)?;
                 users.observed.push((*test, Observations::Events(pairs)));
@@ -192,15 +173,15 @@ impl Version {
             if test.is_of_first_observations() {
                 let observed = match test.is_bound() {
                     true => {
-                        let name = format!("{signal}.max");
-                        if self.requests > 0 && !self.events.contains_key(&name) {
+                        let name = bounded(signal);
+                        if self.requests > 0 && !is_live && !self.events.contains_key(&name) {
                             return Err(format!("events: {name} is judged but missing"));
                         }
                         let arm = self.users_of(&name)?;
                         known.push(name);
                         Observations::Events(arm)
                     }
-                    false => Observations::Values(self.values_of(signal, true)?.unwrap_or_default()),
+                    false => Observations::Values(self.values_of(signal, !is_live)?.unwrap_or_default()),
                 };
                 users.observed.push((*test, observed));
                 continue;
@@ -208,15 +189,14 @@ impl Version {
             if test.is_bound() {
                 continue; // by the first requests
             }
-            let name = match test.measure {
-                Measure::Quantile(quantile) => format!("{signal}:{quantile}"),
-                Measure::Rate | Measure::Mean { .. } => signal.to_owned(),
-            };
+            let name = of_quantile(signal.to_owned(), test);
             match self.events.get(&name) {
                 Some(Events::OfRequests(count) | Events::OfUnits(count, _)) => {
                     users.events.push((*test, *count));
+                    let spent = self.spent.get(&name).copied().unwrap_or_default();
+                    users.spent.push((*test, spent.max(*count)));
                 }
-                None if self.requests > 0 => {
+                None if self.requests > 0 && !is_live => {
                     return Err(format!("events: {name} is judged but missing"));
                 }
                 None => {}
@@ -228,15 +208,26 @@ impl Version {
             return Err(format!("events.{foreign}: this quantile is not judged"));
         }
         users.first_requests = self.users_of(FIRST_REQUESTS)?;
+        (users.newcomers, users.given_up) = (self.newcomers, self.given_up);
         Ok((Counts { requests: self.requests, tallies, ..Counts::default() }, users))
     }
 
     /// The counts.
-    fn counts(self, rules: &Rules) -> Result<Counts, String> {
-        let mut counts = Counts { requests: self.requests, ..Counts::default() };
+    fn counts(self, rules: &Rules, is_live: bool) -> Result<Counts, String> {
+        let mut counts = Counts {
+            requests: self.requests,
+            open: self.open,
+            unanswered: self.unanswered,
+            silent: self.silent,
+            ..Counts::default()
+        };
         for signal in rules.signals() {
-            let is_judged = rules.tests().any(|test| test.signal == signal);
-            let (Some(row), Some(name)) = (catalog::by_id(signal), name_of(rules, signal)) else { continue };
+            let is_judged = !is_live && rules.tests().any(|test| test.signal == signal);
+            let (Some(row), Some(name)) = (catalog::by_id(signal), rules.name_of(signal)) else { continue };
+            let name = name.as_str();
+            if is_live && !self.has(row, name) {
+                continue;
+            }
             let tally = match row.kind {
                 Kind::Event if row.among == Among::Pairs => Some(Tally::Event(self.pairs(name)?)),
                 Kind::Event => self.events_of(name, is_judged)?.map(Tally::Event),
@@ -246,6 +237,16 @@ impl Version {
             counts.tallies.extend(tally.map(|tally| (signal, tally)));
         }
         Ok(counts)
+    }
+
+    /// Whether a signal is recorded.
+    fn has(&self, signal: &Signal, name: &str) -> bool {
+        match signal.kind {
+            Kind::Event => self.events.contains_key(name),
+            Kind::Duration if signal.id == LATENCY.id => self.latency_ms.is_some(),
+            Kind::Duration => self.durations_ms.contains_key(name),
+            Kind::Mean(_) => self.values.contains_key(name),
+        }
     }
 
     /// Users, and those of them who had an event; none where it is not recorded.
@@ -323,18 +324,6 @@ impl Version {
         }
         Ok(Some(durations))
     }
-}
-
-/// The name of a metric's signal: the metric's own, or in front of its `.max`.
-fn signal_name(metric: &MetricRule) -> &str {
-    metric.name.strip_suffix(".max").unwrap_or(&metric.name)
-}
-
-/// A signal's name, with its parameter.
-fn name_of(rules: &Rules, signal: SignalId) -> Option<&str> {
-    let is_of = |metric: &&MetricRule| metric.tests.iter().any(|test| test.signal == signal);
-    let judged = rules.metrics.iter().find(is_of).map(signal_name);
-    judged.or_else(|| Some(catalog::by_id(signal)?.name))
 }
 
 /// Whether events of a quantile are meant, such as `latency:0.9`.
