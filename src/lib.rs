@@ -8,6 +8,7 @@
 //! * [`compare`]: two answers to one request → where they differ;
 //! * [`config`]: Envoy's forms of a configuration → typed fields → a valid configuration;
 //! * [`analysis`]: what was counted → how sure one can be that the candidate is worse;
+//! * [`alarm`]: what was counted in windows of time → which thresholds are passed;
 //! * [`telemetry`]: how a request's end is judged, and the ledger that counts it;
 //! * [`rollout`]: what is configured, judged and commanded → where a release stands;
 //! * [`routing`]: a request → its rollout → the version that answers it;
@@ -23,6 +24,7 @@
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
 pub mod abi;
+pub mod alarm;
 pub mod analysis;
 pub mod automation;
 pub mod compare;

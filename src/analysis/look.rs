@@ -9,7 +9,8 @@ use super::tick::{Tick, View};
 use super::totals::Totals;
 use super::users::{First, Firsts};
 use crate::model::{Arm, Pair, Side};
-use crate::signal::catalog::{self, Among, BoundOn, Kind, Overdue, Scale, Signal};
+use crate::signal::catalog::{self, Among, BoundOn, Kind, Overdue, Scale, Signal, SignalId};
+use crate::signal::histogram;
 use crate::signal::sums::Sums;
 use crate::signal::tally::{Counts, Tally};
 
@@ -158,6 +159,26 @@ impl Look {
             }
         }
     }
+}
+
+/// What a closed tick shows of a signal on one side alone; `None`: it was not observed. What had not settled by the deadline
+/// counts as it does for the judge.
+#[must_use]
+pub fn settled(counts: &Counts, signal: SignalId) -> Option<Tally> {
+    let (signal, tally) = (catalog::by_id(signal)?, counts.tally(signal)?);
+    Some(match tally {
+        Tally::Event(_) => {
+            let arm = arm(signal, (counts, tally), (Side::Stable, None), View::Closed);
+            let is_of_answers = signal.bound == BoundOn::Answers;
+            Tally::Event(if is_of_answers { counts.without_silent(arm) } else { arm })
+        }
+        Tally::Duration(durations) if signal.overdue == Overdue::Event => {
+            let mut durations = durations.clone();
+            durations.add(histogram::EDGES, counts.pending(signal, tally));
+            Tally::Duration(durations)
+        }
+        Tally::Duration(_) | Tally::Mean(_) => tally.clone(),
+    })
 }
 
 /// The events of one side and the units that could have them.

@@ -40,6 +40,8 @@ pub struct Rules {
     pub warm_up: WarmUp,
     /// Identifies what counts as an error.
     pub errors: u64,
+    /// Signals that are observed for alarms, and their names with parameters.
+    pub watched: Vec<(SignalId, String)>,
 }
 
 /// How the answers of a shadow are compared with stable's.
@@ -89,6 +91,7 @@ impl Rules {
             unit,
             pairs,
             errors: fingerprint(&errors),
+            watched: Vec::new(),
             threshold: analysis.false_alarm.recip() * f64::from(processes),
             deadline: analysis.deadline.as_millis().saturating_mul(1_000_000),
             metrics: metrics.collect(),
@@ -114,7 +117,8 @@ impl Rules {
     pub fn name_of(&self, signal: SignalId) -> Option<String> {
         let is_of = |metric: &&MetricRule| metric.tests.iter().any(|test| test.signal == signal);
         let judged = self.metrics.iter().find(is_of).map(MetricRule::signal_name);
-        let name = judged.or_else(|| Some(catalog::by_id(signal)?.name))?;
+        let watched = self.watched.iter().find(|(known, _)| *known == signal).map(|(_, name)| name.as_str());
+        let name = judged.or(watched).or_else(|| Some(catalog::by_id(signal)?.name))?;
         // One row, and another count of its pairs.
         Some(if signal == catalog::BESIDE_BASELINE { format!("{name}.baseline") } else { name.to_owned() })
     }
@@ -125,9 +129,11 @@ impl Rules {
     pub fn signals(&self) -> Vec<SignalId> {
         let mut signals = catalog::ids(catalog::DEFAULT);
         signals.extend(self.pairs.map(|_| catalog::with_role(Role::Differs).id));
-        for test in self.tests() {
-            if !signals.contains(&test.signal) {
-                signals.push(test.signal);
+        let others =
+            self.tests().map(|test| test.signal).chain(self.watched.iter().map(|(signal, _)| *signal));
+        for signal in others {
+            if !signals.contains(&signal) {
+                signals.push(signal);
             }
         }
         signals

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod alarm;
 pub mod automation;
 pub mod compare;
 pub mod condition;

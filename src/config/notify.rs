@@ -73,6 +73,8 @@ pub enum Occasion {
     Retry,
     /// Something needs attention; nothing was changed.
     Alarm,
+    /// An alarm is over.
+    Clear,
     /// All traffic moved from one side to the other.
     Flip,
     /// A configuration push, or weights set by command, changed the run.

@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::alarm::Alarm;
 use super::automation::Automation;
 use super::compare::Compare;
 pub use super::condition::{HeaderRule, Match};
@@ -216,6 +217,9 @@ pub struct Rollout {
     pub blue_green: Option<BlueGreen>,
     /// Compares the candidate with stable, and takes the release back when it is worse.
     pub analysis: Option<Analysis>,
+    /// Thresholds on what versions do, and what happens when they are passed. At most 16.
+    #[serde(skip_serializing_if = "Vec::is_empty")] // other configurations keep their hash
+    pub alarms: Vec<Alarm>,
     /// Copies requests that stable answers to a version whose answers are discarded: shadow mode.
     pub mirror: Option<Mirror>,
     /// Reads the bodies of requests and answers while they pass.

@@ -739,7 +739,7 @@ fn mistakes_in_several_places_are_reported_together() {
         [
             "rollouts[0].match.headers[0].exakt: unknown field; known here: name, exact, prefix, present",
             "rollouts[0].session_affinity.header: found the boolean true, expected a string: put it in quotes (YAML reads yes, no, on, off, y, n as booleans)",
-            "rollouts[0].stabel: unknown field; known here: name, release, match, versions, stable, candidate, pin, session_affinity, override, weights, steps, auto_rollback_window, drain, blue_green, analysis, mirror, payload, automation, server_load, trust_shadow_header, version_header, log, labels",
+            "rollouts[0].stabel: unknown field; known here: name, release, match, versions, stable, candidate, pin, session_affinity, override, weights, steps, auto_rollback_window, drain, blue_green, analysis, alarms, mirror, payload, automation, server_load, trust_shadow_header, version_header, log, labels",
             "rollouts[0].version_header: found a list, expected a map with the fields request, response",
             "rollouts[0].weights.green: 120 is over 100",
             "rollouts[1].versions.b.cluster: missing or empty",
@@ -1113,7 +1113,7 @@ fn receivers_of_notifications_say_what_is_wrong_with_them() {
         {"name": "Hooks", "cluster": "c", "path": "/a b", "url": "/"},
     ]));
     let expected = [
-        "notify[0].events[1]: found \"explode\", expected one of: start, step, succeed, rollback, abort, pause, resume, retry, alarm, flip, change",
+        "notify[0].events[1]: found \"explode\", expected one of: start, step, succeed, rollback, abort, pause, resume, retry, alarm, clear, flip, change",
         "notify[0].timeout: 10ms is not from 100ms to 60s",
         "notify[1].authority: \"a b\" is not a host name; expected one such as \"models.example.com\"",
         "notify[1].cluster: missing or empty",
@@ -1133,4 +1133,80 @@ fn receivers_of_notifications_say_what_is_wrong_with_them() {
     let beside = json!({"control": {}, "notify": [{"name": "a", "cluster": "c", "path": "/"}]});
     let problems: Vec<String> = check(&beside).unwrap_err().lines().collect();
     assert_eq!(problems, ["notify: beside control, where it does nothing; expected it beside rollouts"]);
+}
+
+#[test]
+fn alarms_are_checked() {
+    let alarm = |fields: &Value| {
+        let mut alarm = json!({"name": "a", "signal": "error_rate", "max": 0.05});
+        for (field, value) in fields.as_object().unwrap() {
+            match value {
+                Value::Null => drop(alarm.as_object_mut().unwrap().remove(field)),
+                value => alarm[field] = value.clone(),
+            }
+        }
+        alarm
+    };
+    let with = |alarms: Value| {
+        let rollout = set(set(good(), "/analysis", json!({})), "/alarms", alarms);
+        match check(&json!({"rollouts": [rollout]})) {
+            Ok(_) => String::new(),
+            Err(problems) => problems.lines().collect::<Vec<_>>().join("\n"),
+        }
+    };
+    let good_ones = [
+        json!({}),
+        json!({"max": null, "min": 0.5}),
+        json!({"max": null, "relative": {"times": 3}}),
+        json!({"max": null, "relative": {"times": 0.5, "to": "past"}, "slow_window": "1h", "of": "stable"}),
+        json!({"signal": "latency", "max": 250, "quantile": 0.9, "window": "30s", "slow_window": "24h", "of": "rollout"}),
+        json!({"min_samples": 500, "action": "rollback"}),
+    ];
+    for fields in good_ones {
+        assert_eq!(with(json!([alarm(&fields)])), "", "{fields}");
+    }
+    let rows = [
+        (json!({"name": "A"}), "name: \"A\" is not a valid name"),
+        (json!({"signal": "errors"}), "signal: unknown signal \"errors\"; known here: "),
+        (json!({"signal": "output.null"}), "signal: output.null needs `payload`"),
+        (json!({"signal": "mirror.disagreement"}), "signal: no answers are compared"),
+        (json!({"max": null}), ": expected exactly one of max, min, relative"),
+        (json!({"min": 0.5}), ": expected exactly one of max, min, relative"),
+        (json!({"max": 1.5}), "max: 1.5 is out of range"),
+        (json!({"quantile": 0.9}), "quantile: of durations; error_rate is none"),
+        (json!({"window": "10s"}), "window: 10s is not whole seconds from 30s to 1h"),
+        (json!({"window": "1m", "slow_window": "2m"}), "slow_window: 2m is too short"),
+        (json!({"slow_window": "48h"}), "slow_window: 48h is not whole seconds up to 24h"),
+        (
+            json!({"max": null, "relative": {"times": 1}}),
+            "relative.times: 1 is neither 1.05 to 100 nor 0.01 to 0.95",
+        ),
+        (
+            json!({"max": null, "relative": {"times": 2}, "of": "stable"}),
+            "of: only the candidate is compared with stable",
+        ),
+        (json!({"max": null, "relative": {"times": 2, "to": "past"}}), "slow_window: missing"),
+        (json!({"min_samples": 5}), "min_samples: expected 10 to 100000000"),
+        (json!({"action": "page"}), "action: found \"page\", expected one of: notify, pause, rollback"),
+    ];
+    for (fields, expected) in rows {
+        let found = with(json!([alarm(&fields)]));
+        assert!(
+            found.contains(&format!(
+                "rollouts[0].alarms[0]{}{expected}",
+                if expected.starts_with(':') { "" } else { "." }
+            )),
+            "{fields}: {found}"
+        );
+    }
+    assert!(
+        with(json!([alarm(&json!({})), alarm(&json!({}))])).contains("alarms[1].name: the same as alarms[0]")
+    );
+    let unjudged = set(good(), "/alarms", json!([alarm(&json!({}))]));
+    let problems = check(&json!({"rollouts": [unjudged]})).unwrap_err();
+    assert!(
+        problems
+            .lines()
+            .any(|line| line.contains("alarms: nothing is counted for alarms without `analysis`"))
+    );
 }

@@ -7,10 +7,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::automation::Automation;
 use super::time::rfc3339;
+use crate::alarm::rule::Rule;
 use crate::analysis::kernel::agreement::Agreement;
 use crate::analysis::totals::Totals;
 use crate::analysis::{judge, test, window};
 use crate::automation::decisions::Decisions;
+use crate::config::alarm::{self, Of};
 use crate::fleet::store::values::{Life, Seen};
 use crate::fleet::store::view::View;
 use crate::model::{self, Degree, Share, Side, Unit};
@@ -19,6 +21,7 @@ use crate::rollout::phase::Phase;
 use crate::rollout::program::{self, Pause, Program};
 use crate::rollout::record::Record;
 use crate::rollout::run::Now;
+use crate::rollout::run::alarm::sentence;
 use crate::signal::catalog::{self, Kind};
 use crate::signal::histogram;
 
@@ -158,6 +161,9 @@ pub struct Rollout {
     /// The evidence so far. `all` decides: the average of the other metrics; after a flip or the last step, the larger of
     /// that average and the watch.
     pub evidence: Vec<Evidence>,
+    /// Its alarms, as configured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alarms: Vec<Alarm>,
     /// How far a model has taken over people's work; absent where there are none, and in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub automation: Option<Automation>,
@@ -325,6 +331,34 @@ pub struct Milliseconds {
     pub stable: f64,
 }
 
+/// An alarm.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct Alarm {
+    /// Its name.
+    pub name: String,
+    /// Whether it is raised.
+    pub raised: bool,
+    /// Since when, as RFC 3339 writes it; `null` while it is not raised.
+    pub since: Option<String>,
+    /// The signal that it looks at.
+    pub signal: String,
+    /// Whose.
+    pub of: Of,
+    /// What happens when it is raised.
+    pub action: alarm::Action,
+    /// What it has last seen in its window: a rate, milliseconds, or a mean; `null` before there were enough observations.
+    pub value: Option<f64>,
+    /// The same in its slow window, where it has one in which the threshold must be passed as well.
+    pub slow_value: Option<f64>,
+    /// The threshold.
+    pub threshold: Option<f64>,
+    /// Observations in the window.
+    pub observations: u64,
+    /// All of this in one sentence.
+    pub sentence: String,
+}
+
 /// The API is up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
@@ -363,11 +397,12 @@ pub struct Event {
     pub reason: Option<String>,
     /// What was done.
     pub action: Action,
-    /// The metric with the most evidence against the candidate, if the judge caused the event; or `circuit_breaker`.
+    /// The metric with the most evidence against the candidate, if the judge caused the event; `circuit_breaker`; or the name of
+    /// an alarm.
     pub rule: Option<String>,
-    /// The logarithm of the e-value that decided; a circuit breaker's: errors in a row.
+    /// The logarithm of the e-value that decided; a circuit breaker's: errors in a row; an alarm's: what it saw.
     pub value: Option<f64>,
-    /// The logarithm of its threshold; a circuit breaker's: the errors that are enough.
+    /// The logarithm of its threshold; a circuit breaker's: the errors that are enough; an alarm's threshold.
     pub threshold: Option<f64>,
     /// The counts of that metric since the step began; after a flip, the old side's are those before it.
     pub samples: Option<Samples>,
@@ -504,6 +539,7 @@ impl Rollout {
             observed_share: observed_share(record),
             mirror: run.mirror_share(program).map(Percent::of),
             evidence: evidence(record),
+            alarms: alarms(record),
             automation: None,
             missing_workers: Vec::new(),
         }
@@ -644,6 +680,33 @@ fn active(record: &Record) -> Option<String> {
     let candidate = program.candidate.as_ref().filter(|_| program.blue_green)?;
     let share = run.in_force().get(candidate).copied().unwrap_or_default().percent();
     Some(if share > 50.0 { candidate.clone() } else { program.stable.clone() })
+}
+
+fn alarms(record: &Record) -> Vec<Alarm> {
+    let Record { program, run, .. } = record;
+    let state = |at: usize| run.alarms.alarms().get(at);
+    let alarm = |(at, rule): (usize, &Rule)| {
+        let reading = state(at).and_then(|state| state.latest);
+        let raised = state(at).and_then(|state| state.raised);
+        let sentence = match &reading {
+            Some(reading) => sentence(program, rule, reading),
+            None => "not enough has been observed yet".to_owned(),
+        };
+        Alarm {
+            name: rule.name.clone(),
+            raised: raised.is_some(),
+            since: raised.map(rfc3339),
+            signal: rule.signal.1.clone(),
+            of: rule.of,
+            action: rule.action,
+            value: reading.map(|reading| reading.value),
+            slow_value: reading.and_then(|reading| reading.slow),
+            threshold: reading.map(|reading| reading.threshold),
+            observations: reading.map_or(0, |reading| rule.observations(&reading.samples)),
+            sentence,
+        }
+    };
+    program.alarms.iter().enumerate().map(alarm).collect()
 }
 
 fn evidence(record: &Record) -> Vec<Evidence> {

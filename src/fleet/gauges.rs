@@ -29,6 +29,8 @@ pub struct Existing {
     bits: u64,
     /// What identifies the positions: the candidate, stable and the metrics; empty without a judge.
     names: Vec<String>,
+    /// Its alarms.
+    alarms: Vec<String>,
     /// The release that is shown.
     release: Release,
 }
@@ -37,7 +39,7 @@ pub struct Existing {
 impl Existing {
     /// All of a rollout's.
     pub(super) fn all(record: &Record) -> Self {
-        Self { bits: u64::MAX, names: names(record), release: release(record) }
+        Self { bits: u64::MAX, names: names(record), alarms: alarms(record), release: release(record) }
     }
 }
 
@@ -48,7 +50,7 @@ impl Gauges {
     /// Gauges that another VM has set so far.
     #[must_use]
     pub fn taken_over(existing: Existing) -> Self {
-        let kinds = kinds_of(&existing.names, &existing.release);
+        let kinds = kinds_of(&existing.names, &existing.alarms, &existing.release);
         let value = |position: u32| {
             let exists = existing.bits.checked_shr(position).is_some_and(|bits| bits & 1 == 1);
             if exists { None } else { Some(0) }
@@ -79,7 +81,8 @@ impl Gauges {
             };
             self.values = kinds.iter().enumerate().map(kept).collect();
             (self.program, self.kinds) = (Some(program), kinds);
-            (self.existing.names, self.existing.release) = (names(record), release);
+            (self.existing.names, self.existing.alarms) = (names(record), alarms(record));
+            self.existing.release = release;
         }
         self.values.resize(self.kinds.len(), Some(0));
         let threshold = self.kinds.iter().position(|kind| *kind == Gauge::EvidenceThreshold);
@@ -112,7 +115,11 @@ fn kinds(record: &Record) -> Vec<Gauge> {
     if program.rules().is_none() && program.steps.is_empty() && program.automation.is_none() {
         return Vec::new();
     }
-    kinds_of(&names(record), &release(record))
+    kinds_of(&names(record), &alarms(record), &release(record))
+}
+
+fn alarms(record: &Record) -> Vec<String> {
+    record.program.alarms.iter().map(|alarm| alarm.name.clone()).collect()
 }
 
 fn release(record: &Record) -> Release {
@@ -137,10 +144,11 @@ fn names(record: &Record) -> Vec<String> {
 }
 
 /// The gauges of a rollout whose names these are: a fixed number of them first.
-fn kinds_of(names: &[String], release: &Release) -> Vec<Gauge> {
+fn kinds_of(names: &[String], alarms: &[String], release: &Release) -> Vec<Gauge> {
     let mut kinds: Vec<Gauge> = Phase::ALL.map(|phase| Gauge::Phase(phase.label())).into();
     kinds.push(Gauge::Step);
     kinds.push(Gauge::ReleaseInfo(release.clone()));
+    kinds.extend(alarms.iter().cloned().map(Gauge::Alarm));
     if names == [PEOPLE] {
         kinds.extend([Gauge::Degree, Gauge::Threshold, Gauge::Coverage, Gauge::Agreement]);
     }
@@ -160,6 +168,7 @@ fn values(record: &Record, judge_is_shown: bool) -> Vec<u64> {
     let mut values: Vec<u64> = Phase::ALL.map(|phase| u64::from(phase == run.phase)).into();
     values.push(u64::try_from(run.position).unwrap_or(0));
     values.push(1); // the release
+    values.extend((0..program.alarms.len()).map(|at| u64::from(run.alarms.is_raised(at))));
     if program.automation.is_some() {
         values.extend(run.ladder.figures(run.degree(program), run.threshold(program)));
     }

@@ -334,6 +334,7 @@ fn occasion(action: Action) -> Occasion {
         Action::Resume => Occasion::Resume,
         Action::Retry => Occasion::Retry,
         Action::Alarm => Occasion::Alarm,
+        Action::Clear => Occasion::Clear,
         Action::Flip => Occasion::Flip,
         Action::Change => Occasion::Change,
     }

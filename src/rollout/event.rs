@@ -85,6 +85,8 @@ pub enum Action {
     Retry,
     /// Something needs attention; nothing was changed.
     Alarm,
+    /// An alarm is over.
+    Clear,
     /// All traffic moved from one side to the other.
     Flip,
     /// A configuration push, or weights set by command, changed the run.
@@ -105,6 +107,7 @@ impl Action {
             Self::Resume => "resume",
             Self::Retry => "retry",
             Self::Alarm => "alarm",
+            Self::Clear => "clear",
             Self::Flip => "flip",
             Self::Change => "change",
         }

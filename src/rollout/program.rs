@@ -8,6 +8,7 @@ use siphasher::sip::SipHasher24;
 
 use super::policy::Policy;
 use super::ready::Ready;
+use crate::alarm::rule::Rule;
 use crate::analysis::rules::{Pairs, Rules};
 use crate::automation::proof::Target;
 use crate::config::one_of::StepAction;
@@ -46,6 +47,8 @@ pub struct Program {
     pub analysis: Option<Analysis>,
     /// How a model takes over, where the stable version is people.
     pub automation: Option<Automation>,
+    /// Its alarms.
+    pub alarms: Vec<Rule>,
 }
 
 /// How a model takes over people's work.
@@ -147,9 +150,14 @@ impl Program {
             steps.extend(bake);
         }
         let window = config.auto_rollback_window.or_else(|| sides?.auto_rollback_window);
+        let alarms: Vec<Rule> = config.alarms.iter().filter_map(Rule::new).collect();
+        let watched: Vec<_> = alarms.iter().map(|alarm| alarm.signal.clone()).collect();
         let analysis = config.analysis.as_ref().map(|analysis| {
             let unit = if config.session_affinity.is_some() { Unit::Users } else { Unit::Requests };
-            Analysis::new(analysis, unit, (window.is_some(), !steps.is_empty()), pairs(config))
+            let mut analysis =
+                Analysis::new(analysis, unit, (window.is_some(), !steps.is_empty()), pairs(config));
+            analysis.rules.watched = watched;
+            analysis
         });
         Self {
             release: config.release.clone().unwrap_or_else(|| config.name.clone()),
@@ -164,6 +172,7 @@ impl Program {
             mirror: config.mirror.as_ref().map(|mirror| mirror.percent.0),
             analysis,
             automation: config.automation.as_ref().map(Automation::new),
+            alarms,
             candidate,
         }
     }

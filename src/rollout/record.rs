@@ -14,6 +14,7 @@ use super::program::Program;
 use super::ready::{Answer, Ready};
 use super::recording::{self, Closed, InRun};
 use super::run::{Now, Run};
+use crate::alarm::state::Alarms;
 use crate::analysis::tick::Tick;
 use crate::analysis::user_set::{Shelf, UserSet};
 use crate::automation::decisions::Decisions;
@@ -252,6 +253,7 @@ impl Record {
     /// Forgets the assignments so far: their counts are not evidence about the new attempt.
     fn begin_attempt(&mut self, clock: Clock) {
         self.assignments.clear();
+        self.run.alarms = Alarms::default();
         self.since = clock.tick();
     }
 

@@ -87,6 +87,9 @@ pub struct Version {
     /// Of means: how many values, their sum in 65,536ths, and the sum of their squares in 65,536ths of 65,536ths.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub values: BTreeMap<String, (u64, u64, u64)>,
+    /// With session affinity: what all requests did, for alarms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of_requests: Option<Box<Version>>,
     /// With session affinity: users who came for the first time in the run.
     #[serde(default, skip_serializing_if = "is_default")]
     pub newcomers: u64,

@@ -15,6 +15,7 @@ use super::phase::Phase;
 use super::program::{Program, Step};
 use super::ready::{Answer, Readiness, Ready};
 use super::reason::Reason;
+use crate::alarm::state::Alarms;
 use crate::analysis::judge::Judge;
 use crate::analysis::tick::Tick;
 use crate::analysis::users::Firsts;
@@ -22,6 +23,7 @@ use crate::automation::decisions::Decisions;
 use crate::model::{Assignment, Pair, Share, Shares, Side};
 use turn::Turn;
 
+pub mod alarm;
 mod flip;
 pub mod ladder;
 mod obey;
@@ -43,6 +45,7 @@ enum Held {
     Person,
     Judge,
     Deadline,
+    Alarm,
     Steps,
     /// A person, by setting weights.
     Weights,
@@ -76,6 +79,8 @@ pub struct Run {
     pub mirror: Option<Share>,
     /// What the judge has found.
     pub judge: Judge,
+    /// Which alarms are raised.
+    pub alarms: Alarms,
     /// How far a model has taken over people's work.
     pub ladder: ladder::Ladder,
     /// What the candidate has answered to the question whether it is ready.
@@ -157,6 +162,7 @@ impl Run {
             if program.blue_green || program.window.is_some() {
                 self.active.close(tick, firsts.as_ref());
             }
+            self.alarms.close(&program.alarms, tick, now.time);
             return firsts;
         }
         None

@@ -264,8 +264,10 @@ impl Rollout {
         let head = begun.head(&config.name);
         let in_force =
             InForce::new(&program, &versions, mirror.as_ref(), &head).logged(config.log, &program, &head);
-        let reader =
-            config.payload.as_ref().and_then(|payload| Reader::new(payload, config.analysis.as_ref()));
+        let reader = config
+            .payload
+            .as_ref()
+            .and_then(|payload| Reader::new(payload, config.analysis.as_ref(), &config.alarms));
         let cohort = |reader: &Reader| {
             (reader.sample != Share::ALL).then(|| Salt::new(&format!("{}\0payload", program.release)))
         };

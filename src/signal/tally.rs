@@ -53,7 +53,8 @@ impl Tally {
         }
     }
 
-    fn merge(&mut self, other: &Self) {
+    /// Adds observations. Those of another kind are ignored.
+    pub fn merge(&mut self, other: &Self) {
         match (self, other) {
             (Self::Event(arm), Self::Event(other)) => *arm = arm.plus(*other),
             (Self::Duration(durations), Self::Duration(other)) => durations.merge(other),

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use crate::config::alarm::Alarm;
 use crate::config::payload::{Labels, Payload};
 use crate::config::release::Analysis;
 use crate::config::units::Count;
@@ -42,7 +43,7 @@ pub enum KnownLabels {
 impl Reader {
     /// Compiles a valid configuration.
     #[must_use]
-    pub fn new(config: &Payload, analysis: Option<&Analysis>) -> Option<Self> {
+    pub fn new(config: &Payload, analysis: Option<&Analysis>, alarms: &[Alarm]) -> Option<Self> {
         let protocol = config.protocol?;
         let places = config.places(protocol);
         let preset = |spec| Preset::new(&spec).ok().map(Rc::new);
@@ -51,7 +52,13 @@ impl Reader {
             Some((named.id, Source::of(&named, &places)?.ok()?))
         };
         let metrics = analysis.into_iter().flat_map(|analysis| &analysis.metrics);
-        let signals = metrics.filter_map(|metric| source(&metric.name)).collect();
+        let names = metrics.map(|metric| &metric.name).chain(alarms.iter().map(|alarm| &alarm.signal));
+        let mut signals: Vec<(SignalId, Source)> = Vec::new();
+        for (signal, source) in names.filter_map(|name| source(name)) {
+            if !signals.iter().any(|(known, _)| *known == signal) {
+                signals.push((signal, source));
+            }
+        }
         let labels = config.output.labels.as_ref().map(|labels| match labels {
             Labels::First(count) => KnownLabels::First(usize::try_from(Count::get(*count)).unwrap_or(0)),
             Labels::These(these) => KnownLabels::These(these.clone()),

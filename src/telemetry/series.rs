@@ -179,6 +179,8 @@ pub enum Gauge {
     Coverage,
     /// `changeover_automation_agreement`: how often people who do not see its answer agree with it, in hundredths of a percent.
     Agreement,
+    /// `changeover_alarm`: 1 while the alarm of that name is raised.
+    Alarm(String),
     /// `changeover_release_info`: 1 for the release and the attempt that the rollout is in.
     ReleaseInfo(Release),
 }
@@ -220,6 +222,7 @@ impl Gauge {
             Self::Threshold => ("changeover_automation_threshold", String::new()),
             Self::Coverage => ("changeover_automation_coverage", String::new()),
             Self::Agreement => ("changeover_automation_agreement", String::new()),
+            Self::Alarm(name) => ("changeover_alarm", format!(";name={name}")),
             Self::ReleaseInfo(release) => ("changeover_release_info", release.labels()),
         };
         rollout.own(metric, &own)

@@ -14,6 +14,7 @@
 
 mod access_log_test;
 mod affinity_test;
+mod alarms_test;
 mod automation_test;
 mod blue_green_test;
 mod breaker_test;

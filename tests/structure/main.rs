@@ -11,13 +11,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use uses::{Module, modules};
 
 /// Folders from the bottom to the top: each may use those before it.
-const ORDER: [&str; 14] = [
+const ORDER: [&str; 15] = [
     "model",
     "signal",
     "payload",
     "compare",
     "config",
     "analysis",
+    "alarm",
     "automation",
     "telemetry",
     "rollout",

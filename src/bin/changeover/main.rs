@@ -9,6 +9,7 @@ mod kubernetes;
 mod replay;
 mod schema;
 mod source;
+mod suggest;
 mod yaml;
 
 use std::io::{Write, stdout};
@@ -53,6 +54,21 @@ enum Command {
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
+    /// Propose alarms that fit a recording, and say when each would have been raised
+    ///
+    /// Thresholds are from what stable did. Prints YAML. Exit status: 0 the candidate would have raised none of them, 1 it would
+    /// have, 2 the input is wrong.
+    Suggest {
+        /// The configuration, in any form that `check` takes
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// The rollout, if several are judged
+        #[arg(long, value_name = "NAME")]
+        rollout: Option<String>,
+        /// The recording; `-` is standard input
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
     #[command(flatten)]
     Control(control::Command),
     /// Print a completion script for a shell
@@ -67,6 +83,7 @@ fn main() -> ExitCode {
         Command::Check { files } => check::run(&files),
         Command::Schema => schema::run(),
         Command::Replay { config, rollout, file } => replay::run(&config, rollout.as_deref(), &file),
+        Command::Suggest { config, rollout, file } => suggest::run(&config, rollout.as_deref(), &file),
         Command::Control(command) => control::run(&command),
         Command::Completions { shell } => completions(shell),
     }

@@ -1,5 +1,6 @@
 //! The rules of a configuration beyond its types. All errors are reported, not only the first.
 
+mod alarm;
 mod automation;
 mod mirror;
 mod payload;
@@ -252,6 +253,7 @@ fn validate_rollout(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems)
         problems.add(&path.field(last), "expected at most one of weights, steps, blue_green");
     }
     release::release(rollout, path, problems);
+    alarm::alarms(rollout, &path.field("alarms"), problems);
     if let Some(affinity) = &rollout.session_affinity {
         session_affinity(affinity, &path.field("session_affinity"), problems);
     }

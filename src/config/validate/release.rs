@@ -442,7 +442,7 @@ fn metric(metric: &Metric, rollout: &Rollout, path: &Path<'_>, problems: &mut Pr
 }
 
 /// Whether answers of the candidate, as a shadow, are compared with stable's.
-fn compares_candidate(rollout: &Rollout) -> Result<(), &'static str> {
+pub(super) fn compares_candidate(rollout: &Rollout) -> Result<(), &'static str> {
     match &rollout.mirror {
         Some(mirror) if mirror.mode != MirrorMode::Compare => {
             Err("the mirror compares nothing; expected `mode: compare`")

@@ -209,7 +209,11 @@ impl Version {
         }
         users.first_requests = self.users_of(FIRST_REQUESTS)?;
         (users.newcomers, users.given_up) = (self.newcomers, self.given_up);
-        Ok((Counts { requests: self.requests, tallies, ..Counts::default() }, users))
+        let of_requests = self.of_requests.map(|of_requests| of_requests.counts(rules, true)).transpose()?;
+        let mut counts = of_requests.unwrap_or_default();
+        counts.requests = self.requests;
+        counts.tallies.extend(tallies);
+        Ok((counts, users))
     }
 
     /// The counts.
@@ -225,7 +229,8 @@ impl Version {
             let is_judged = !is_live && rules.tests().any(|test| test.signal == signal);
             let (Some(row), Some(name)) = (catalog::by_id(signal), rules.name_of(signal)) else { continue };
             let name = name.as_str();
-            if is_live && !self.has(row, name) {
+            // What is not there was not observed, and a judged metric must be there.
+            if !is_judged && !self.has(row, name) {
                 continue;
             }
             let tally = match row.kind {

@@ -38,7 +38,13 @@ pub fn write(closed: &Closed<'_>, program: &Program, rules: &Rules) -> String {
             ..Version::default()
         };
         match closed.firsts {
-            Some(firsts) => version.write_users(firsts, rules, side),
+            Some(firsts) => {
+                let mut of_requests = version.clone();
+                let of_all = counts.tallies.iter().filter(|(signal, _)| !is_of_pairs(*signal));
+                of_all.for_each(|(signal, tally)| of_requests.write(rules, *signal, tally));
+                version.of_requests = Some(Box::new(of_requests));
+                version.write_users(firsts, rules, side);
+            }
             None => counts.tallies.iter().for_each(|(signal, tally)| version.write(rules, *signal, tally)),
         }
         version

@@ -431,7 +431,7 @@ impl std::fmt::Display for EValue {
 }
 
 /// A rate as people read it: `1.46 %`.
-struct Rate(f64);
+pub(super) struct Rate(pub(super) f64);
 
 impl std::fmt::Display for Rate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -440,7 +440,7 @@ impl std::fmt::Display for Rate {
 }
 
 /// Milliseconds as people read them.
-struct Seconds(u64);
+pub(super) struct Seconds(pub(super) u64);
 
 impl std::fmt::Display for Seconds {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

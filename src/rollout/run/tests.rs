@@ -8,6 +8,7 @@ use crate::signal::tally::tests::ended;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+mod alarm;
 mod due;
 mod holds;
 mod ladder;

@@ -35,6 +35,7 @@ impl<'a> Turn<'a> {
             return;
         }
         self.look_at_routes();
+        self.look_at_alarms();
         self.judge(open);
         self.judge_active_side(open);
         if self.run.phase == Phase::Progressing && !self.wait_for_window() {

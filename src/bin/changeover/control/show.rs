@@ -1,6 +1,6 @@
 //! Rollouts and events as people read them.
 
-use changeover::control::view::{Event, Evidence, Fleet, Rollout, Shares};
+use changeover::control::view::{Alarm, Event, Evidence, Fleet, Rollout, Shares};
 use changeover::rollout::event::Action;
 use changeover::rollout::phase::Phase;
 
@@ -81,6 +81,7 @@ pub(super) fn rollout(rollout: &Rollout, width: Option<usize>) -> Vec<Line> {
         let missing = format!("not yet confirmed by worker {}; check the status again", workers.join(", "));
         text("missing", &missing, width, &mut lines);
     }
+    field("alarms", &rollout.alarms.iter().map(alarm).collect::<Vec<_>>(), &mut lines);
     let columns = width.unwrap_or(USUAL).min(WIDE);
     lines.push(Line::default());
     lines.extend(draw::weights(rollout, columns));
@@ -93,6 +94,11 @@ pub(super) fn rollout(rollout: &Rollout, width: Option<usize>) -> Vec<Line> {
         Some(width) => lines.into_iter().map(|line| line.cut(width)).collect(),
         None => lines,
     }
+}
+
+fn alarm(alarm: &Alarm) -> Line {
+    let (tone, mark) = if alarm.raised { (Tone::Bad, "raised") } else { (Tone::Plain, "quiet") };
+    Line::new(tone, mark).padded(8).and(Tone::Plain, &format!("{}: {}", alarm.name, alarm.sentence))
 }
 
 /// The fleet that an Envoy belongs to, below what it has answered.
@@ -197,7 +203,7 @@ fn action(event: &Event) -> Line {
     let tone = match event.action {
         Action::Rollback | Action::Abort => Tone::Bad,
         Action::Pause | Action::Alarm => Tone::Held,
-        Action::Succeed => Tone::Good,
+        Action::Succeed | Action::Clear => Tone::Good,
         _ => Tone::Plain,
     };
     Line::new(tone, event.action.label())

@@ -8,13 +8,17 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use changeover::alarm::state::{Alarms, News};
 use changeover::analysis::judge::Judge;
 use changeover::analysis::rules::Rules;
+use changeover::analysis::tick::Tick;
 use changeover::analysis::warm_up::WarmUp;
+use changeover::config::alarm::Action;
 use changeover::config::schema::Rollout;
 use changeover::model::Shares;
 use changeover::rollout::program::Program;
 use changeover::rollout::recording::{self, InRun};
+use changeover::rollout::run::alarm::sentence;
 use serde::Serialize;
 
 use crate::envoy::Findings;
@@ -36,7 +40,7 @@ pub(crate) fn run(config: &Path, rollout: Option<&str>, file: &Path) -> ExitCode
     }
 }
 
-fn open(file: &Path) -> Result<Box<dyn BufRead>, String> {
+pub(crate) fn open(file: &Path) -> Result<Box<dyn BufRead>, String> {
     if file == Path::new("-") {
         return Ok(Box::new(io::stdin().lock()));
     }
@@ -45,7 +49,7 @@ fn open(file: &Path) -> Result<Box<dyn BufRead>, String> {
 }
 
 /// Finds the rollout that is meant in a configuration.
-fn begin(config: &Path, rollout: Option<&str>) -> Result<Replay, String> {
+pub(crate) fn begin(config: &Path, rollout: Option<&str>) -> Result<Replay, String> {
     let file = config.display().to_string();
     let text = std::fs::read_to_string(config).map_err(|error| format!("{file}: {error}"))?;
     let mut findings = Findings::default();
@@ -90,6 +94,18 @@ struct Answer<'a> {
     verdict: Verdict,
 }
 
+/// An alarm that is raised from a tick on, or over.
+#[derive(Serialize)]
+struct Alarm<'a> {
+    tick: u64,
+    alarm: &'a str,
+    raised: bool,
+    action: Action,
+    value: f64,
+    threshold: f64,
+    sentence: String,
+}
+
 /// What follows from a tick and those before it, from all metrics together.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -108,24 +124,26 @@ struct Before {
 }
 
 /// A judge on its way through a recording.
-struct Replay {
+pub(crate) struct Replay {
     program: Program,
     rules: Rules,
     judge: Judge,
     /// As it is configured.
     warm_up: WarmUp,
+    watch: Alarms,
     before: Option<Before>,
     rollback_was_due: bool,
 }
 
 impl Replay {
     /// `None` if nothing is judged.
-    fn new(program: Program) -> Option<Self> {
+    pub(crate) fn new(program: Program) -> Option<Self> {
         program.candidate.as_ref()?;
         let mut rules = program.rules()?.clone();
         let (warm_up, judge) = (rules.warm_up, Judge::default());
         rules.warm_up = of_any_part(warm_up);
-        Some(Self { program, rules, judge, warm_up, before: None, rollback_was_due: false })
+        let watch = Alarms::default();
+        Some(Self { program, rules, judge, warm_up, watch, before: None, rollback_was_due: false })
     }
 
     /// Answers each line of a recording as it comes; ends early when the output is closed.
@@ -141,6 +159,32 @@ impl Replay {
             }
         }
         Ok(())
+    }
+
+    /// The judge's rules.
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// The names of stable and of the candidate.
+    pub(crate) fn versions(&self) -> (&str, &str) {
+        (&self.program.stable, self.program.candidate.as_deref().unwrap_or_default())
+    }
+
+    /// Reads a tick without judging it. Returns whether a run, or another attempt, begins with it.
+    pub(crate) fn tick(&mut self, line: &str) -> Result<(Tick, bool), String> {
+        let line = recording::read(line)?;
+        if self.before.is_none() {
+            line.keep_recorded(&mut self.rules);
+        }
+        let run = line.run.clone();
+        let (tick, _, weights) = line.tick(&self.program, &self.rules)?;
+        let identity = |run: &InRun| (run.id.clone(), run.attempt);
+        let before = self.before.as_ref().map(|before| before.run.as_ref().map(identity));
+        let is_same = before.is_some_and(|before| before == run.as_ref().map(identity));
+        check_order(tick.number, self.before.as_ref(), is_same)?;
+        self.before = Some(Before { tick: tick.number, weights, run });
+        Ok((tick, !is_same))
     }
 
     /// Judges a tick; answers a line for each metric and one for all.
@@ -179,7 +223,9 @@ impl Replay {
             }
         }
         self.before = Some(Before { tick: tick.number, weights, run });
-        Ok(self.answer(tick.number))
+        // Milliseconds: a tick is a second.
+        self.watch.close(&self.program.alarms, &tick, tick.number.saturating_mul(1_000));
+        Ok(self.answer(tick.number) + &self.alarms(tick.number))
     }
 
     /// Begins without evidence. `is_live`: it is recorded whether the candidate was warming up.
@@ -187,6 +233,7 @@ impl Replay {
         self.rules.warm_up = if is_live { self.warm_up } else { of_any_part(self.warm_up) };
         self.judge = Judge::default();
         self.judge.redefine(&self.rules);
+        self.watch = Alarms::default();
     }
 
     /// Does what the filter did between the tick before and this one: another run, another attempt, another step.
@@ -196,13 +243,32 @@ impl Replay {
         match (before, same) {
             (_, Some(before)) if before.step == run.step => return,
             (_, Some(_)) => return self.judge.begin_step(&self.rules, run.step),
-            (Some(_), None) => self.judge.retry(&self.rules, tick),
+            (Some(_), None) => {
+                self.judge.retry(&self.rules, tick);
+                self.watch = Alarms::default();
+            }
             (None, None) => self.begin(true),
         }
         // The first step of an attempt has the tick that was under way.
         if run.step > 0 {
             self.judge.begin_step(&self.rules, run.step.saturating_add(1));
         }
+    }
+
+    /// A line for each alarm that the tick has raised, or ended.
+    fn alarms(&mut self, tick: u64) -> String {
+        let mut answers = String::new();
+        for News { at, is_raised, reading } in self.watch.news() {
+            let Some(rule) = self.program.alarms.get(at) else { continue };
+            let sentence = sentence(&self.program, rule, &reading);
+            let (value, threshold) = (rounded(reading.value), rounded(reading.threshold));
+            let (alarm, raised) = (rule.name.as_str(), is_raised);
+            let alarm = Alarm { tick, alarm, raised, action: rule.action, value, threshold, sentence };
+            // A struct of plain values always serializes.
+            answers.push_str(&serde_json::to_string(&alarm).unwrap_or_default());
+            answers.push('\n');
+        }
+        answers
     }
 
     fn answer(&mut self, tick: u64) -> String {
@@ -241,6 +307,11 @@ fn check_order(tick: u64, before: Option<&Before>, is_same_run: bool) -> Result<
         }
         _ => Ok(()),
     }
+}
+
+/// A number to six decimals.
+fn rounded(value: f64) -> f64 {
+    (value * 1e6).round() / 1e6
 }
 
 /// The decimal logarithm, to four decimals; never a zero below zero.

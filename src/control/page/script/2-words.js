@@ -116,10 +116,10 @@ const phaseOf = (rollout) => {
 };
 
 /** The tone of an event's action. */
-const TONES = { rollback: "bad", abort: "bad", pause: "held", alarm: "held", succeed: "good" };
+const TONES = { rollback: "bad", abort: "bad", pause: "held", alarm: "held", clear: "good", succeed: "good" };
 const ACTIONS = {
   start: "Start", step: "Step", succeed: "Success", rollback: "Rollback", abort: "Abort", pause: "Pause", resume: "Resume",
-  retry: "Retry", alarm: "Alarm", flip: "Flip", change: "Change",
+  retry: "Retry", alarm: "Alarm", clear: "Alarm over", flip: "Flip", change: "Change",
 };
 const tone = (action) => (Object.hasOwn(TONES, action) ? TONES[action] : "");
 const actionName = (action) => (Object.hasOwn(ACTIONS, action) ? ACTIONS[action] : String(action));

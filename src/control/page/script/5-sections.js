@@ -109,6 +109,16 @@ function meter(part, heat = "") {
 }
 
 section({
+  id: "alarms",
+  title: "Alarms",
+  wants: ({ rollout }) => rollout.alarms?.length > 0,
+  draw(body, { rollout: { alarms } }) {
+    show(body, alarms, () => el("ul", { class: "plain" }, alarms.map(({ name, raised, since, sentence }) =>
+      el("li", {}, el("b", { class: raised ? "bad" : null }, `${name} ${raised ? `raised since ${since}` : "quiet"}`), `: ${sentence}`))));
+  },
+});
+
+section({
   id: "charts",
   title: "While you watch",
   wants: ({ rollout }) => rollout.candidate !== null,

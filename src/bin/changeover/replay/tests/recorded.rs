@@ -183,3 +183,31 @@ fn another_run_is_replayed_from_its_beginning() {
     let both = answers(&mut replay(STEPS), &recorded.lines.join("\n")).0;
     assert_eq!(both, first + &alone);
 }
+
+#[test]
+fn a_replay_shows_when_an_alarm_would_have_been_raised_and_over() {
+    let alarm = "  alarms: [{name: errors, signal: error_rate, max: 0.2, window: 30s, min_samples: 20}]\n";
+    for affinity in ["", "  session_affinity: {header: x-user-id}\n"] {
+        let config = STEPS.replace("  analysis", &format!("{affinity}{alarm}  analysis"));
+        let mut recorded = Recorded::new(&config, !affinity.is_empty(), 3);
+        for second in 0..120 {
+            recorded.second(if (60..80).contains(&second) { 0.9 } else { 0.02 });
+            recorded.look();
+        }
+        let (found, _) = answers(&mut replay(&config), &recorded.lines.join("\n"));
+        let alarms: Vec<&str> = found.lines().filter(|line| line.contains("\"alarm\"")).collect();
+        let [raised, over] = alarms[..] else { panic!("{alarms:?}") };
+        assert!(
+            raised.contains("\"raised\":true,\"action\":\"notify\"") && over.contains("\"raised\":false")
+        );
+        let record = fleet::record(&recorded.envoy.shared, "a").unwrap();
+        assert!(!record.run.alarms.is_raised(0), "as the filter has found");
+        let events = fleet::journal::of(&recorded.envoy.shared, "a");
+        let messages: Vec<&str> = events
+            .iter()
+            .filter(|event| event.message.starts_with("alarm errors"))
+            .map(|event| event.message.as_str())
+            .collect();
+        assert_eq!(messages.len(), 2, "{messages:?}");
+    }
+}

@@ -1,0 +1,100 @@
+use changeover::config::{self, schema::Config};
+use changeover::rollout::program::Program;
+
+use super::*;
+
+const CONFIG: &str = r#"{"rollouts": [{
+    "name": "a", "release": "1", "stable": "blue", "candidate": "green",
+    "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}},
+    "steps": [{"set_weight": 50}, {"pause": {}}],
+    "analysis": {"metrics": [{"name": "error_rate"}]}
+}]}"#;
+
+fn config(alarms: &str) -> Config {
+    let mut document: serde_json::Value = serde_json::from_str(CONFIG).expect("JSON");
+    if !alarms.is_empty() {
+        let alarms: serde_json::Value = serde_saphyr::from_str(alarms).expect("YAML");
+        document["rollouts"][0]["alarms"] = alarms["alarms"].clone();
+    }
+    config::check(&document).map_err(|problems| problems.lines().collect::<Vec<_>>()).expect("valid")
+}
+
+fn replay(config: &Config) -> Replay {
+    Replay::new(Program::new(&config.rollouts[0])).expect("it is judged")
+}
+
+/// A second of 100 requests of each version, of which so many fail, and a half takes so many milliseconds.
+fn line(tick: u64, (blue, green): (u64, u64), slow: f64) -> String {
+    let version = |failed: u64| {
+        format!(
+            r#"{{"requests": 100, "events": {{"error_rate": {failed}}}, "latency_ms": [[26.91, 50], [{slow}, 50]]}}"#
+        )
+    };
+    let (blue, green) = (version(blue), version(green));
+    format!(
+        r#"{{"tick": {tick}, "weights": {{"green": 50}}, "versions": {{"blue": {blue}, "green": {green}}}}}"#
+    )
+}
+
+/// Half an hour in which stable fails now and then, and the candidate for two minutes.
+fn recording() -> String {
+    let failed = |tick: u64| (tick % 3, if (900..1_020).contains(&tick) { 30 } else { tick % 2 });
+    (1..=1_800).map(|tick| line(tick, failed(tick), if tick % 7 == 0 { 64.0 } else { 32.0 }) + "\n").collect()
+}
+
+fn suggested(config: &Config, recording: &str) -> String {
+    let mut replay = replay(config);
+    let ticks = read(&mut replay, "f", recording.as_bytes()).expect("a good recording");
+    let Suggested { text, is_raised } = suggest(&replay, &ticks);
+    assert_eq!(is_raised, text.contains("#   raised by green"));
+    text
+}
+
+#[test]
+fn thresholds_lie_above_all_that_stable_did_and_find_what_the_candidate_did() {
+    let found = suggested(&config(""), &recording());
+    let lines: Vec<&str> = found.lines().collect();
+    assert_eq!(lines[..2], ["# From 1800 recorded seconds with requests.", "alarms:"]);
+    let errors =
+        lines.iter().position(|line| line.starts_with("- {name: error-rate,")).expect("an alarm on errors");
+    assert_eq!(lines[errors - 1], "# error_rate of blue in 1m: 0.01, from 0.0098 to 0.01");
+    assert_eq!(
+        lines[errors],
+        "- {name: error-rate, signal: error_rate, max: 0.015, window: 1m, min_samples: 2000}"
+    );
+    assert!(lines[errors + 1].starts_with("#   raised by green at tick 90"), "{found}");
+    assert!(lines[errors + 1].contains(", over at 10"), "{found}");
+    assert_eq!(lines[errors + 2], "#   never raised by blue");
+    let latency =
+        lines.iter().find(|line| line.starts_with("- {name: latency,")).expect("an alarm on latency");
+    assert!(latency.contains("signal: latency, max: 9") && !found.contains("unanswered: "), "{found}");
+    assert!(lines.last().is_some_and(|line| line.starts_with("# Too little was observed of")), "{found}");
+}
+
+/// What is proposed is a valid part of the configuration, and does what was said of it.
+#[test]
+fn what_is_proposed_can_be_configured() {
+    let found = suggested(&config(""), &recording());
+    let with = config(&found);
+    assert!(with.rollouts[0].alarms.len() >= 2, "{found}");
+    let errors =
+        with.rollouts[0].alarms.iter().find(|alarm| alarm.name == "error-rate").expect("it is there");
+    assert_eq!((errors.max, errors.min_samples.get()), (Some(0.015), 2_000));
+    assert_eq!(suggested(&with, &recording()), found);
+}
+
+#[test]
+fn a_short_recording_proposes_nothing_and_says_so() {
+    let recording: String = (1..=100).map(|tick| line(tick, (1, 1), 32.0) + "\n").collect();
+    let found = suggested(&config(""), &recording);
+    assert!(
+        !found.contains("- {") && found.contains("# Too little was observed of error_rate, latency"),
+        "{found}"
+    );
+}
+
+#[test]
+fn numbers_are_as_short_as_they_are_read() {
+    assert_eq!([0.012_34, 0.0, 987.6, 1.0].map(significant), [0.012, 0.0, 990.0, 1.0]);
+    assert_eq!([0, 7, 23, 999, 12_345].map(rounded_down), [10, 10, 20, 900, 10_000]);
+}
