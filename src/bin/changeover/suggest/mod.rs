@@ -262,7 +262,7 @@ fn significant(value: f64) -> f64 {
 /// To one significant digit, and at least 10.
 fn rounded_down(count: u64) -> u64 {
     let unit = 10_u64.saturating_pow(count.checked_ilog10().unwrap_or(0));
-    (count / unit.max(1)).saturating_mul(unit).max(10)
+    count.saturating_sub(count.checked_rem(unit).unwrap_or(0)).max(10)
 }
 
 #[cfg(test)]
