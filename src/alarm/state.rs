@@ -70,7 +70,7 @@ impl Alarms {
     }
 
     /// Goes on by these rules. An alarm whose definition has changed begins anew.
-    fn follow(&mut self, rules: &[Rule]) {
+    pub fn follow(&mut self, rules: &[Rule]) {
         let is_same = self.alarms.len() == rules.len()
             && self.alarms.iter().zip(rules).all(|(state, rule)| state.definition == rule.definition);
         if is_same {

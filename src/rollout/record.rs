@@ -193,6 +193,7 @@ impl Record {
         if !is_same_run {
             self.begin_attempt(clock);
         }
+        self.run.alarms.follow(&self.program.alarms);
         self.note_assignment();
         events
     }

@@ -20,6 +20,7 @@ use crate::telemetry::outcome::Outcome;
 use crate::telemetry::series::Gauge;
 use serde_json::{Value, json};
 
+mod alarms;
 mod any_order;
 mod follow;
 mod forms;

@@ -113,8 +113,8 @@ section({
   title: "Alarms",
   wants: ({ rollout }) => rollout.alarms?.length > 0,
   draw(body, { rollout: { alarms } }) {
-    show(body, alarms, () => el("ul", { class: "plain" }, alarms.map(({ name, raised, since, sentence }) =>
-      el("li", {}, el("b", { class: raised ? "bad" : null }, `${name} ${raised ? `raised since ${since}` : "quiet"}`), `: ${sentence}`))));
+    show(body, alarms, () => el("ul", {}, alarms.map(({ name, raised, since, sentence }) =>
+      el("li", { class: raised ? "said bad" : null }, el("b", {}, name), raised ? ` raised since ${since}: ` : ": ", sentence))));
   },
 });
 

@@ -448,3 +448,41 @@ fn members_that_are_gone_leave_no_keys() {
     world.pass(70 * SECOND);
     assert_eq!(keys(&world), 3);
 }
+
+#[test]
+fn an_alarm_sees_the_counts_of_all_members_and_survives_the_one_that_leads() {
+    use crate::rollout::event::Action;
+    let mut world = World::new(
+        1,
+        3,
+        &program(&json!({
+            "steps": [{"set_weight": 50}, {"pause": {}}],
+            "analysis": {"metrics": [{"name": "latency"}]},
+            "alarms": [{"name": "errors", "signal": "error_rate", "max": 0.2, "window": "30s", "min_samples": 25}],
+        })),
+    );
+    world.pass(3 * SECOND);
+    let seconds = |world: &mut World, count: usize, failed: bool| {
+        for _ in 0..count {
+            (0..3).for_each(|nth| world.pair(nth, failed));
+            world.pass(SECOND);
+        }
+    };
+    let said = |world: &World| -> Vec<Vec<Action>> {
+        let of_alarms = |action: &Action| matches!(action, Action::Alarm | Action::Clear);
+        let actions =
+            |envoy: &Envoy| envoy.events.iter().map(|event| event.action).filter(of_alarms).collect();
+        world.envoys.iter().map(actions).collect()
+    };
+    seconds(&mut world, 14, true);
+    assert_eq!(said(&world), vec![vec![Action::Alarm]; 3], "no member alone has 25 in 14 seconds");
+    let dead = world.leaders()[0];
+    world.asleep[dead] = u64::MAX;
+    seconds(&mut world, 15, true);
+    assert!(world.stored().unwrap().record.run.alarms.is_raised(0));
+    seconds(&mut world, 60, false);
+    let said = said(&world);
+    for nth in (0..3).filter(|nth| *nth != dead) {
+        assert_eq!(said[nth], [Action::Alarm, Action::Clear]);
+    }
+}
