@@ -289,6 +289,14 @@ mod tests {
         assert!((400..1_200).contains(&over), "the new rate has become the past: {over}");
     }
 
+    /// Otherwise what is new would hide itself.
+    #[test]
+    fn the_past_is_without_the_window() {
+        let past = json!({"relative": {"times": 3, "to": "past"}, "window": "3m", "slow_window": "9m"});
+        let found = changes(rule(&past), phases([(400, 2), (170, 8)]));
+        assert!(matches!(found[..], [(_, true)]), "{found:?}");
+    }
+
     #[test]
     fn durations_and_all_versions_together() {
         let latency = catalog::named("latency").unwrap().signal.name;
