@@ -52,8 +52,15 @@ impl Response {
         self
     }
 
-    /// Lines of JSON.
+    /// Lines of JSON; 204 without any.
     pub(super) fn lines(lines: &[String]) -> Self {
+        if lines.is_empty() {
+            return Self {
+                status: 204,
+                headers: vec![("cache-control", "no-store".into())],
+                body: String::new(),
+            };
+        }
         let mut body = String::new();
         for line in lines {
             body.push_str(line);

@@ -31,7 +31,7 @@ async fn a_replay_of_a_recording_reproduces_the_rollback() {
     let config = format!("{{rollouts: [{}]}}", Config::blue_green("digits", JUDGED));
     std::fs::write(file("config.yaml"), config).expect("a file");
     // From here on ticks are kept.
-    assert_eq!(get(&envoy, "/v1/rollouts/digits/ticks").await.0, 200);
+    assert_eq!(get(&envoy, "/v1/rollouts/digits/ticks").await.0, 204);
     let endpoint = envoy.address_of("changeover-control");
     let mut recorder = cli::command(&["record", "digits"], &[endpoint])
         .stdout(File::create(file("ticks.jsonl")).expect("a file"))
