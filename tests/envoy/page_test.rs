@@ -19,7 +19,8 @@ fn rollouts() -> Config {
         "{{rollouts: [{{name: digits, release: \"{RELEASE}\", match: {{prefix: /digits/}}, {versions}, \
          mirror: {{to: green, mode: compare, methods: [POST], compare: {{label: /label}}}}, \
          steps: [{{set_weight: 50}}, {{pause: {{}}}}, {{set_weight: 75}}, {{pause: {{duration: 1h}}}}], \
-         analysis: {{metrics: [{{name: error_rate}}, {{name: latency}}]}}}}, \
+         analysis: {{metrics: [{{name: error_rate}}, {{name: latency}}]}}, \
+         alarms: [{{name: errors, signal: error_rate, max: 0.99, window: 1h}}]}}, \
          {{name: sides, release: \"2\", match: {{prefix: /sides/}}, {versions}, blue_green: {{active: blue}}}}]}}"
     ))
 }

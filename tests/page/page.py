@@ -98,8 +98,9 @@ def follow(chromium, url):
     watched.wait_for(".connection", "Live")
     watched.wait_for(".matrix", LABEL)
     # Every section that there is something for, and every chart.
-    for section in ("traffic", "charts", "evidence", "agreement", "events"):
+    for section in ("traffic", "alarms", "charts", "evidence", "agreement", "events"):
         watched.page.locator(f"#{section}").wait_for()
+    watched.wait_for("#alarms li", "errors: error_rate of green is ")
     for title in ("Share of green", "Errors", "Latency, 90th percentile", "Evidence against green"):
         watched.page.get_by_role("img", name=title).wait_for()
     watched.accessible()
