@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Pair, real};
+use crate::model::{Pair, Side, real};
 
 /// Standard deviations by which the number of users may differ from what is known.
 const CAUTION: f64 = 3.0;
@@ -73,19 +73,22 @@ impl Crowd {
         (candidate > 0.0).then_some(parts)
     }
 
-    /// The probability that a first event is the candidate's when these are all users, and `spent` are those who have
+    /// The probability that a first event is this version's when these are all users, and `spent` are those who have
     /// had the event: that of the share, corrected by the parts of both versions' users who are left, and never below
-    /// the share. `more` of stable's users may have had the event besides.
+    /// the share. `more` of the other version's users may have had the event besides.
     #[must_use]
-    pub fn odds(&self, spent: &Self, more: u64) -> f64 {
+    pub fn odds(&self, of: Side, spent: &Self, more: u64) -> f64 {
         let left = |all: f64, left: f64| if all > 0.0 { (left / all).clamp(0.0, 1.0) } else { 1.0 };
-        let Pair { candidate, stable } = self.users;
-        let candidate =
-            spent.share * left(candidate, candidate + self.error(candidate) - spent.users.candidate);
-        let stable_left = stable - self.error(stable) - spent.users.stable - real(more);
-        let stable = (1.0 - spent.share) * left(stable, stable_left);
-        // With none of stable's users left, a first event is no evidence against the candidate.
-        if stable > 0.0 { (candidate / (candidate + stable)).max(spent.share) } else { 1.0 }
+        let (other, share) = match of {
+            Side::Candidate => (Side::Stable, spent.share),
+            Side::Stable => (Side::Candidate, 1.0 - spent.share),
+        };
+        let (mine, theirs) = (self.users[of], self.users[other]);
+        let mine = share * left(mine, mine + self.error(mine) - spent.users[of]);
+        let others_left = theirs - self.error(theirs) - spent.users[other] - real(more);
+        let theirs = (1.0 - share) * left(theirs, others_left);
+        // With none of the other version's users left, a first event is no evidence against this one.
+        if theirs > 0.0 { (mine / (mine + theirs)).max(share) } else { 1.0 }
     }
 }
 
@@ -107,13 +110,13 @@ mod tests {
             |found: f64, expected: f64| assert!((found - expected).abs() < 1e-12, "{found}, {expected}");
         // Somewhat more came to the candidate than its share: that is chance, and no matter.
         let all = crowd(120, 900, 0.1);
-        near(all.odds(&crowd(0, 0, 0.1), 0), 0.1);
-        near(all.odds(&crowd(12, 90, 0.1), 0), 0.1);
-        near(all.odds(&crowd(0, 450, 0.1), 0), 100.0 / 550.0);
-        near(all.odds(&crowd(0, 400, 0.1), 50), 100.0 / 550.0);
-        near(all.odds(&crowd(90, 0, 0.1), 0), 0.1);
-        near(all.odds(&crowd(0, 900, 0.1), 0), 1.0);
-        near(crowd(0, 0, 0.1).odds(&crowd(5, 5, 0.1), 0), 0.1);
+        near(all.odds(Side::Candidate, &crowd(0, 0, 0.1), 0), 0.1);
+        near(all.odds(Side::Candidate, &crowd(12, 90, 0.1), 0), 0.1);
+        near(all.odds(Side::Candidate, &crowd(0, 450, 0.1), 0), 100.0 / 550.0);
+        near(all.odds(Side::Candidate, &crowd(0, 400, 0.1), 50), 100.0 / 550.0);
+        near(all.odds(Side::Candidate, &crowd(90, 0, 0.1), 0), 0.1);
+        near(all.odds(Side::Candidate, &crowd(0, 900, 0.1), 0), 1.0);
+        near(crowd(0, 0, 0.1).odds(Side::Candidate, &crowd(5, 5, 0.1), 0), 0.1);
     }
 
     #[test]
@@ -123,7 +126,7 @@ mod tests {
         spent.move_to(0.55);
         assert!((spent.users.candidate - 450.0).abs() < 1e-9 && (all.users.candidate - 550.0).abs() < 1e-9);
         assert!((all.variance - 225.0).abs() < 1e-9, "half of 900 move, give or take 15");
-        assert_eq!(all.odds(&spent, 0), 1.0, "those of stable who are left may be none");
+        assert_eq!(all.odds(Side::Candidate, &spent, 0), 1.0, "those of stable who are left may be none");
         spent.move_to(0.0);
         assert!(spent.users.candidate.abs() < 1e-9 && (spent.users.stable - 900.0).abs() < 1e-9);
     }
@@ -133,8 +136,8 @@ mod tests {
         let mut all = crowd(0, 0, 0.05);
         all.add_sampled(Pair { candidate: 1_000, stable: 19_200 }, 16);
         // In truth they were 19,000, and 100 of them are left.
-        assert_eq!(all.odds(&crowd(900, 18_900, 0.05), 0), 1.0);
-        assert!(all.odds(&crowd(500, 9_500, 0.05), 0) < 0.1);
+        assert_eq!(all.odds(Side::Candidate, &crowd(900, 18_900, 0.05), 0), 1.0);
+        assert!(all.odds(Side::Candidate, &crowd(500, 9_500, 0.05), 0) < 0.1);
     }
 
     #[test]
@@ -144,7 +147,11 @@ mod tests {
             all.move_to(share);
             spent.move_to(share);
         }
-        assert!((0.5..0.7).contains(&all.odds(&spent, 0)), "{}", all.odds(&spent, 0));
+        assert!(
+            (0.5..0.7).contains(&all.odds(Side::Candidate, &spent, 0)),
+            "{}",
+            all.odds(Side::Candidate, &spent, 0)
+        );
     }
 
     proptest! {
@@ -156,10 +163,10 @@ mod tests {
                 spent.add(Pair { candidate, stable });
                 all.move_to(share);
                 all.add(Pair { candidate: users.0, stable: users.1 });
-                let odds = all.odds(&spent, more);
+                let odds = all.odds(Side::Candidate, &spent, more);
                 prop_assert!((share..=1.0).contains(&odds), "{odds} at {share}");
                 // The worst case of an open tick.
-                prop_assert!(odds >= all.odds(&spent, 0));
+                prop_assert!(odds >= all.odds(Side::Candidate, &spent, 0));
             }
         }
     }

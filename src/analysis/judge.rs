@@ -19,7 +19,7 @@ use super::users::Firsts;
 use super::warm_up::{WarmUp, Warmth};
 use super::window;
 use crate::model::{Arm, Pair, Side, Unit, real};
-use crate::signal::catalog::{SignalId, Weight};
+use crate::signal::catalog::{self, SignalId, Weight};
 use crate::signal::histogram::{Histogram, least};
 use crate::signal::sums::Sums;
 use crate::signal::tally::Tally;
@@ -45,6 +45,8 @@ pub struct Judge {
     split: Evidence<SPLITS>,
     /// How warm the candidate is.
     warmth: Warmth,
+    /// The candidate's share in the newest tick, by its bits, and the first tick that had it.
+    since: (u64, u64),
     /// Users that have come, where users are judged.
     newcomers: users::Newcomers,
     /// What the step has shown.
@@ -154,6 +156,7 @@ impl std::fmt::Display for Unheard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.durations {
             Some((known, needed)) => write!(f, "{}: {known} of {needed} stable requests", self.metric),
+            None if catalog::rule_of(&self.metric).is_some() => write!(f, "{}: nothing yet", self.metric),
             None => write!(f, "{}: no second yet with requests of both versions", self.metric),
         }
     }
@@ -309,6 +312,9 @@ impl Judge {
         next_tick: u64,
     ) {
         self.note_stable_durations(tick);
+        if !rules.comes_within.is_empty() {
+            self.since = self.since(tick);
+        }
         let is_judged = spared.is_none_or(|warm_up| !warm_up.is_of_all);
         let is_of_step = tick.number >= self.step.from && is_judged;
         if tick.number >= self.step.from {
@@ -365,6 +371,13 @@ impl Judge {
         *self = Self { stable_durations: std::mem::take(&mut self.stable_durations), ..Self::default() };
         self.redefine(rules);
         self.place_edges(rules, next_tick, true);
+    }
+
+    /// The candidate's share in the next tick, and the first tick that had it; it begins anew where the share has changed
+    /// within a tick.
+    fn since(&self, tick: &Tick) -> (u64, u64) {
+        let share = tick.share.map_or(0, f64::to_bits);
+        if share == 0 || share != self.since.0 { (share, tick.number) } else { self.since }
     }
 
     /// What spares the candidate in the next tick, if it is cold.

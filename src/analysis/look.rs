@@ -34,7 +34,8 @@ enum Numbers {
     Events(Table),
     /// Values.
     Means(Pair<Sums>),
-    /// Users that had the event for the first time, each the candidate's with the probability `odds`.
+    /// Users that had the event for the first time, each with the probability `odds` of the version that has more if the
+    /// candidate is worse.
     FirstEvents { events: Pair<u64>, odds: f64 },
 }
 
@@ -82,7 +83,8 @@ impl Look {
     }
 
     /// What `test` sees of a tick's users, of whom this happened to `first`, and these came for the first time
-    /// (`firsts`). `odds`: the probability that a first event is the candidate's. `tick`: whose users they are.
+    /// (`firsts`). `odds`: the probability that a first event is of the version that has more if the candidate is worse.
+    /// `tick`: whose users they are.
     #[must_use]
     pub fn of_users(tick: &Tick, test: &Test, first: &First, firsts: &Firsts, odds: f64) -> Self {
         if test.is_of_first_observations() {
@@ -97,7 +99,11 @@ impl Look {
         };
         let arm = |side: Side| Arm { events: events[side], units: all[side].units };
         let seen = Totals::Events(Pair::new(arm(Side::Candidate), arm(Side::Stable)));
-        Self { numbers, seen, is_comparable: tick.counts.candidate.requests > 0 }
+        let is_comparable = match test.is_of_events() {
+            true => first.events.total() > 0,
+            false => tick.counts.candidate.requests > 0,
+        };
+        Self { numbers, seen, is_comparable }
     }
 
     /// People read what is judged.
@@ -146,7 +152,7 @@ impl Look {
                 evidence::first_events(events.candidate, events.total(), odds, tolerate)
             }
             (Numbers::FirstEvents { events, odds }, Direction::Down) => {
-                evidence::first_events(events.stable, events.total(), 1.0 - odds, tolerate)
+                evidence::first_events(events.stable, events.total(), odds, tolerate)
             }
             (Numbers::Means(sums), direction) => {
                 let expected = past.map(|sums| Moments::from(sums).expected());

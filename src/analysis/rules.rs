@@ -6,6 +6,7 @@ use siphasher::sip::SipHasher24;
 use super::promotion::Margin;
 use super::test::{Against, Direction, Measure, Test};
 use super::warm_up::WarmUp;
+use crate::config::feedback::{Better, Feedback};
 use crate::config::release::{self, Analysis, Metric};
 use crate::model::Unit;
 use crate::signal::catalog::{self, Among, Differs, Kind, Named, Role, Scale, SignalId, Weight};
@@ -40,6 +41,8 @@ pub struct Rules {
     pub warm_up: WarmUp,
     /// Identifies what counts as an error.
     pub errors: u64,
+    /// Of what users do afterwards: ticks for which it may come, by signal.
+    pub comes_within: Vec<(SignalId, u64)>,
     /// Signals that are observed for alarms, and their names with parameters.
     pub watched: Vec<(SignalId, String)>,
 }
@@ -91,6 +94,7 @@ impl Rules {
             unit,
             pairs,
             errors: fingerprint(&errors),
+            comes_within: Vec::new(),
             watched: Vec::new(),
             threshold: analysis.false_alarm.recip() * f64::from(processes),
             deadline: analysis.deadline.as_millis().saturating_mul(1_000_000),
@@ -105,6 +109,33 @@ impl Rules {
                 basis: fingerprint(&format!("{:?} {errors}", promote.no_worse_than)),
             }),
         }
+    }
+
+    /// The same with what is said of what users do afterwards: whether more or less of it is worse, and how late it comes.
+    #[must_use]
+    pub fn hearing(mut self, feedback: &[Feedback]) -> Self {
+        for metric in &mut self.metrics {
+            let name = catalog::rule_of(&metric.name);
+            let Some(rule) = feedback.iter().find(|rule| Some(rule.name.as_str()) == name) else { continue };
+            let is_worse = |test: &Test| test.is_of_less() == (rule.better == Better::More);
+            metric.tests.retain(is_worse);
+            metric.definition = fingerprint(&format!("{} {rule:?}", metric.definition));
+            self.comes_within.push((catalog::event(&rule.name), rule.within.as_millis().div_ceil(1_000)));
+        }
+        self
+    }
+
+    /// Ticks for which what a test is about may come after a request; 0 for what belongs to the request.
+    #[must_use]
+    pub fn comes_within(&self, test: &Test) -> u64 {
+        let known = self.comes_within.iter().find(|(signal, _)| *signal == test.signal);
+        known.map_or(0, |(_, ticks)| *ticks)
+    }
+
+    /// The most ticks for which something that is judged may come after a request.
+    #[must_use]
+    pub fn last_comes_within(&self) -> u64 {
+        self.comes_within.iter().map(|(_, ticks)| *ticks).max().unwrap_or(0)
     }
 
     /// All tests, in the metrics' order.

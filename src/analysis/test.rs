@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 pub use super::kernel::mean::Direction;
+use crate::model::Side;
 use crate::signal::catalog::{self, Among, BoundOn, SignalId};
 
 /// One test of one signal.
@@ -72,6 +73,18 @@ impl Test {
     #[must_use]
     pub fn is_of_less(&self) -> bool {
         matches!(self.against, Against::Stable { direction: Direction::Down, .. })
+    }
+
+    /// The version that has more of it if the candidate is worse.
+    #[must_use]
+    pub fn has_more(&self) -> Side {
+        if self.is_of_less() { Side::Stable } else { Side::Candidate }
+    }
+
+    /// Whether it is about what happens apart from requests.
+    #[must_use]
+    pub fn is_of_events(&self) -> bool {
+        catalog::by_id(self.signal).is_some_and(|signal| signal.among == Among::Events)
     }
 
     /// Whether of each user the first observation of its signal counts, and not the first one with an event.

@@ -36,10 +36,10 @@ pub enum View {
 }
 
 impl Tick {
-    /// Whether nothing arrived.
+    /// Whether nothing arrived and nothing happened.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.counts.candidate.requests == 0 && self.counts.stable.requests == 0
+        self.counts.iter().all(|(_, counts)| counts.requests == 0 && !counts.has_events())
     }
 
     /// Pairs of answers that were compared in it, and those of them that differ.

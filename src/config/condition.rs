@@ -1,5 +1,7 @@
 //! Which requests something is about.
 
+use std::collections::BTreeMap;
+
 #[cfg(not(target_arch = "wasm32"))]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,6 +27,10 @@ pub struct Match {
     /// Conditions on parameters of the query.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub query: Vec<HeaderRule>,
+    /// Of an event (`feedback`) alone: what its body, which is JSON, has at these JSON pointers. Texts, or numbers and booleans
+    /// as text.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub body: BTreeMap<String, String>,
 }
 
 /// A condition on the first value of a header, or of a parameter, decoded: exactly one of `exact`, `prefix`, `present`.

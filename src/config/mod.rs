@@ -12,6 +12,7 @@ pub mod compare;
 pub mod condition;
 mod de;
 pub mod document;
+pub mod feedback;
 pub mod notify;
 pub mod one_of;
 pub mod payload;

@@ -16,6 +16,7 @@ use super::automation::Automation;
 use super::compare::Compare;
 pub use super::condition::{HeaderRule, Match};
 use super::de;
+use super::feedback::Feedback;
 use super::notify::Notify;
 use super::payload::Payload;
 use super::release::{Analysis, Ready, Step};
@@ -228,6 +229,9 @@ pub struct Rollout {
     /// Hands work from people, who are the stable version, to a model, the candidate, degree by degree.
     #[serde(skip_serializing_if = "Option::is_none")] // other configurations keep their hash
     pub automation: Option<Automation>,
+    /// What users do after they have been answered, for metrics and `analysis`. At most 16.
+    #[serde(skip_serializing_if = "Vec::is_empty")] // other configurations keep their hash
+    pub feedback: Vec<Feedback>,
     /// Asks model servers to report their load (ORCA), and shows it as `changeover_server_load`.
     #[serde(skip_serializing_if = "std::ops::Not::not")] // other configurations keep their hash
     pub server_load: bool,

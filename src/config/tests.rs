@@ -641,7 +641,7 @@ fn mistakes_in_steps_and_analysis_are_reported_with_their_places() {
         (
             "/analysis/metrics/0/name",
             json!("errors"),
-            "analysis.metrics[0].name: unknown metric \"errors\"; known here: \"error_rate\", \"latency\", \"unanswered\", \"client_error_rate\", \"output.null\", \"output.error_object\", \"output.label:<label>\", \"output.truncated\", \"output.length\", \"output.tokens\", \"output.value\", \"output.confidence\", \"latency.first_token\", \"latency.per_token\", \"input.missing:<field>\", \"input.length\", \"input.unseen:<field>\", \"mirror.disagreement\"",
+            "analysis.metrics[0].name: unknown metric \"errors\"; known here: \"error_rate\", \"latency\", \"unanswered\", \"client_error_rate\", \"output.null\", \"output.error_object\", \"output.label:<label>\", \"output.truncated\", \"output.length\", \"output.tokens\", \"output.value\", \"output.confidence\", \"latency.first_token\", \"latency.per_token\", \"input.missing:<field>\", \"input.length\", \"input.unseen:<field>\", \"mirror.disagreement\", \"feedback.<name>\"",
         ),
         (
             "/analysis/metrics/1",
@@ -739,7 +739,7 @@ fn mistakes_in_several_places_are_reported_together() {
         [
             "rollouts[0].match.headers[0].exakt: unknown field; known here: name, exact, prefix, present",
             "rollouts[0].session_affinity.header: found the boolean true, expected a string: put it in quotes (YAML reads yes, no, on, off, y, n as booleans)",
-            "rollouts[0].stabel: unknown field; known here: name, release, match, versions, stable, candidate, pin, session_affinity, override, weights, steps, auto_rollback_window, drain, blue_green, analysis, alarms, mirror, payload, automation, server_load, trust_shadow_header, version_header, log, labels",
+            "rollouts[0].stabel: unknown field; known here: name, release, match, versions, stable, candidate, pin, session_affinity, override, weights, steps, auto_rollback_window, drain, blue_green, analysis, alarms, mirror, payload, automation, feedback, server_load, trust_shadow_header, version_header, log, labels",
             "rollouts[0].version_header: found a list, expected a map with the fields request, response",
             "rollouts[0].weights.green: 120 is over 100",
             "rollouts[1].versions.b.cluster: missing or empty",
@@ -940,6 +940,105 @@ fn a_store_says_what_is_wrong_with_it() {
     }
     let both = check(&json!({"control": {}, "store": {"etcd": {"cluster": "e"}, "fleet": "f"}}));
     assert!(both.is_err(), "beside control it does nothing");
+}
+
+/// A rollout that hears of its users, with which nothing is wrong.
+fn with_feedback() -> Value {
+    json!({
+        "name": "search", "release": "1", "stable": "blue", "candidate": "green",
+        "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}},
+        "session_affinity": {"header": "x-user"},
+        "feedback": [
+            {
+                "name": "click", "join": "user", "better": "more", "within": "30m",
+                "match": {"path": "/v1/events", "methods": ["POST"], "body": {"/action_name": "click", "/place": 1}},
+            },
+            {"name": "complaint", "join": "user", "match": {"path": "/complaints"}},
+        ],
+        "analysis": {"metrics": [
+            {"name": "error_rate"}, {"name": "feedback.click", "tolerate": "1.05"}, {"name": "feedback.complaint"},
+        ]},
+        "steps": [{"set_weight": 50}, {"pause": {}}],
+    })
+}
+
+#[test]
+fn mistakes_in_feedback_are_reported_with_their_places() {
+    assert_eq!(problems_of(&[with_feedback()]), [""; 0]);
+    let rows = [
+        (
+            "/feedback/0/name",
+            json!("Click"),
+            "feedback[0].name: \"Click\" is not a valid name; expected lower-case letters, digits and -",
+        ),
+        (
+            "/feedback/1/name",
+            json!("click"),
+            "feedback[1].name: \"click\" is already the name of feedback[0]; expected a unique name",
+        ),
+        (
+            "/feedback/0/match",
+            json!({}),
+            "feedback[0].match: empty; every request would be an event; expected at least a path",
+        ),
+        (
+            "/feedback/0/match/body",
+            json!({"action": "click"}),
+            "feedback[0].match.body.action: \"action\" is no JSON pointer; expected it to begin with `/`",
+        ),
+        (
+            "/feedback/0/match/body",
+            json!({"/a/*": "click"}),
+            "feedback[0].match.body[\"/a/*\"]: stands for several places; expected one without `*`",
+        ),
+        (
+            "/feedback/0/match/body",
+            json!({"/a": true}),
+            "feedback[0].match.body[\"/a\"]: found the boolean true, expected a string: put it in quotes (YAML reads yes, no, on, off, y, n as booleans)",
+        ),
+        ("/feedback/0/join", Value::Null, "feedback[0].join: missing; expected user"),
+        ("/feedback/0/join", json!("cookie"), "feedback[0].join: found \"cookie\", expected one of: user"),
+        ("/feedback/0/better", json!("up"), "feedback[0].better: found \"up\", expected one of: less, more"),
+        ("/feedback/0/within", json!("25h"), "feedback[0].within: expected at most 24h"),
+        (
+            "/session_affinity",
+            Value::Null,
+            "feedback[0].join: no key names a user; expected `session_affinity` beside `feedback`",
+        ),
+        (
+            "/match",
+            json!({"body": {"/a": "b"}}),
+            "match.body: bodies are read of events alone; expected it in `feedback`",
+        ),
+        (
+            "/analysis/metrics/1/name",
+            json!("feedback.clicks"),
+            "analysis.metrics[1].name: \"clicks\" is no rule of `feedback`; known there: \"click\", \"complaint\"",
+        ),
+        (
+            "/analysis/metrics/1/direction",
+            json!("down"),
+            "analysis.metrics[1].direction: said by `better` in `feedback`; expected no direction",
+        ),
+        (
+            "/analysis/metrics/1/max",
+            json!("0.5"),
+            "analysis.metrics[1].max: a bound of a rate; of users who do nothing nothing is observed",
+        ),
+    ];
+    for (field, value, expected) in rows {
+        let problems = problems_of(&[set(with_feedback(), field, value)]);
+        assert!(problems.contains(&format!("rollouts[0].{expected}")), "{field}: {problems:#?}");
+    }
+    let mut alarmed = with_feedback();
+    alarmed["alarms"] = json!([{"name": "clicks", "signal": "feedback.click", "max": 0.5, "window": "5m"}]);
+    let problems = problems_of(&[alarmed]);
+    let message = "only what users do is counted, and not what they do not do; expected it in `analysis`";
+    assert_eq!(problems, [format!("rollouts[0].alarms[0].signal: {message}")]);
+    let mut people = with_people();
+    people["feedback"] = json!([{"name": "click", "join": "user", "match": {"path": "/v1/events"}}]);
+    let problems = problems_of(&[people]);
+    assert!(problems[0].starts_with("rollouts[0].feedback: beside `automation`"), "{problems:#?}");
 }
 
 /// A rollout with people, with which nothing is wrong.

@@ -262,6 +262,9 @@ pub struct Evidence {
     pub log10_e: Option<f64>,
     /// The logarithm of the e-value at which the candidate is worse; `null` for all but the average.
     pub threshold: Option<f64>,
+    /// Of what users do afterwards: for so long after a request it may come, so the evidence is as old; left out of other metrics.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within_ms: Option<u64>,
     /// What the metric is compared by; left out where there is nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tests: Vec<Tested>,
@@ -719,6 +722,11 @@ fn evidence(record: &Record) -> Vec<Evidence> {
             metric: rule.name.clone(),
             log10_e: shown(value.log10()),
             threshold: None,
+            within_ms: rule
+                .tests
+                .first()
+                .filter(|test| test.is_of_events())
+                .map(|test| rules.comes_within(test).saturating_mul(1_000)),
             tests: tested.iter().map(|tested| Tested::new(tested, rules.unit)).collect(),
         });
     }
@@ -727,6 +735,7 @@ fn evidence(record: &Record) -> Vec<Evidence> {
         metric: window::metric(),
         log10_e: shown(value.log10()),
         threshold: None,
+        within_ms: None,
         tests: Vec::new(),
     }));
     let threshold = shown(rules.threshold.log10());
@@ -735,6 +744,7 @@ fn evidence(record: &Record) -> Vec<Evidence> {
         metric: "all".into(),
         log10_e: shown(all.log10()),
         threshold,
+        within_ms: None,
         tests: Vec::new(),
     });
     evidence

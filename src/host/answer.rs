@@ -1,6 +1,6 @@
 //! Answers to callouts, and others that are held as a whole.
 
-use super::calls::{self, Headers};
+use super::calls::{self, Body, Headers};
 use super::memory::Bytes;
 use crate::compare::Answer;
 use crate::payload::encoding::{Decoder, Inflaters};
@@ -44,5 +44,56 @@ pub(super) fn decoded(
         _ if !fits => None,
         Ok(()) if decoder.is_complete() || body.is_empty() => Some(plain),
         _ => Some(body),
+    }
+}
+
+/// A body that passes and is read as a whole, unless it is too large.
+pub(super) struct Whole {
+    encoding: Encoding,
+    bytes: Vec<u8>,
+    fits: bool,
+}
+
+impl Whole {
+    /// Begins with the headers of the message that Envoy is showing.
+    pub(super) fn begin(map: Headers) -> Self {
+        Self { encoding: how_written(map).1, bytes: Vec::new(), fits: true }
+    }
+
+    /// How much of it is held.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The next bytes, if it then has `most` at most; `anew`: they begin with its first one.
+    pub(super) fn read(&mut self, body: Body, (size, anew): (usize, bool), most: usize) {
+        if anew {
+            self.bytes.clear();
+        }
+        self.fits = self.fits && add(&mut self.bytes, body, size, most);
+    }
+
+    /// All of it without its encoding; `None`: it is larger than `most`.
+    pub(super) fn finish(self, most: usize, inflaters: &Inflaters) -> Option<Vec<u8>> {
+        decoded(self.bytes, self.encoding, most, inflaters).filter(|_| self.fits)
+    }
+}
+
+/// Adds the next bytes of a body, if it then has `most` at most.
+pub(super) fn add(held: &mut Vec<u8>, body: Body, size: usize, most: usize) -> bool {
+    // Envoy shows no piece where a body ends without one.
+    if size == 0 {
+        return true;
+    }
+    let fits = held.len().saturating_add(size) <= most;
+    match calls::body(body, 0, size).filter(|piece| fits && piece.len() == size) {
+        Some(piece) => {
+            held.extend_from_slice(&piece);
+            true
+        }
+        None => {
+            held.clear();
+            false
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::bodies::Bodies;
 use super::calls::{self, Headers};
+use super::feedback::Event;
 use super::loaded::Loaded;
 use super::memory::Bytes;
 use super::metrics::{Facts, Series};
@@ -40,6 +41,8 @@ pub(super) struct Stream {
     routed: Option<Routed>,
     /// Set if the request is a decision about a task.
     decision: Option<Box<Decision>>,
+    /// Set if the request says what a user did.
+    event: Option<Box<Event>>,
 }
 
 /// A request that belongs to a rollout.
@@ -155,7 +158,7 @@ impl CurrentRequest {
 
 impl Stream {
     pub(super) fn new(id: Asker, vm: &'static Vm, slot: Rc<Slot>) -> Self {
-        Self { vm, id, slot, routed: None, decision: None }
+        Self { vm, id, slot, routed: None, decision: None, event: None }
     }
 
     /// Decides where the request goes and sets the header for Envoy's routes. `None`: it is not followed.
@@ -315,12 +318,14 @@ impl Stream {
         {
             self.decision = self.vm.tasks.begin_decision(Place::new(loaded, rollout));
         }
+        self.event = loaded.as_ref().and_then(|loaded| self.vm.feedback.begin(loaded, &request));
         self.routed = loaded.and_then(|loaded| self.route(&loaded, &request));
         if let Some(routed) = self.routed.as_mut().filter(|_| end_of_stream) {
             routed.end_request(routed.begun);
         }
         if end_of_stream {
             self.end_decision();
+            self.end_event();
         }
         self.keep_holding(|held| held.receive(0, end_of_stream))
     }
@@ -331,9 +336,20 @@ impl Stream {
         decision.into_iter().for_each(|decision| self.vm.tasks.decide(*decision, &self.vm.inflaters));
     }
 
+    /// What says what a user did has come as a whole.
+    fn end_event(&mut self) {
+        let event = self.event.take();
+        event.into_iter().for_each(|event| self.vm.feedback.end(*event, &self.vm.inflaters));
+    }
+
     pub(super) fn on_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+        // Of what is held all that has come is shown, again and again.
+        let is_held = self.routed.as_ref().is_some_and(|routed| routed.held.is_some());
+        if let Some(event) = &mut self.event {
+            event.read(size, is_held);
+        }
         if let Some(decision) = &mut self.decision {
-            decision.read(size);
+            decision.read(size, is_held);
         }
         if let Some(routed) = &mut self.routed {
             // What is held is there as a whole.
@@ -360,6 +376,7 @@ impl Stream {
     /// The request has come as a whole.
     fn end_request(&mut self) {
         self.end_decision();
+        self.end_event();
         if let Some(routed) = &mut self.routed {
             routed.end_request(calls::uptime());
         }

@@ -9,8 +9,9 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::answer::{decoded, how_written};
+use super::answer::{Whole, add, decoded, how_written};
 use super::calls::{self, Body, Headers, Metric};
+use super::defined::Defined;
 use super::handoff::Handoff;
 use super::loaded::Loaded;
 use super::memory::Bytes;
@@ -57,8 +58,7 @@ pub(super) struct Tasks {
     waiting: Handoff<Copied>,
     /// Handed to people, by the number that Envoy gave the callout.
     open: RefCell<HashMap<u32, Open>>,
-    /// Metrics by the rollout's name.
-    metrics: RefCell<HashMap<String, HashMap<About, u32>>>,
+    metrics: Defined<About>,
 }
 
 /// A task about which the model is asked, by the number that Envoy gave the callout.
@@ -204,9 +204,7 @@ pub(super) struct Decision {
     place: Place,
     /// The receipt, where a header has it.
     receipt: Option<Vec<u8>>,
-    encoding: Encoding,
-    body: Vec<u8>,
-    is_too_large: bool,
+    body: Whole,
 }
 
 /// How a held task goes on.
@@ -225,7 +223,7 @@ impl Tasks {
             asked: Rc::default(),
             waiting: Handoff::new("tasks"),
             open: RefCell::default(),
-            metrics: RefCell::default(),
+            metrics: Defined::default(),
         }
     }
 
@@ -266,18 +264,7 @@ impl Tasks {
     }
 
     fn metric(&self, rollout: &Rollout, kind: Metric, about: About) -> Option<u32> {
-        let mut all = self.metrics.borrow_mut();
-        if !all.contains_key(&rollout.name) {
-            all.insert(rollout.name.clone(), HashMap::new());
-        }
-        let known = all.get_mut(&rollout.name)?;
-        if let Some(id) = known.get(&about) {
-            return Some(*id);
-        }
-        let of = series::Rollout { name: rollout.name.clone(), labels: rollout.labels.clone() };
-        let id = calls::define_metric(kind, &about.name(&of))?;
-        known.insert(about, id);
-        Some(id)
+        self.metrics.id(rollout, kind, about, About::name)
     }
 
     fn count(&self, place: &Place, about: About) {
@@ -535,17 +522,16 @@ impl Tasks {
             ReceiptPlace::Header(name) => calls::header(Headers::Request, name).map(Bytes::into_vec),
             ReceiptPlace::Body(_) => None,
         };
-        let (_, encoding) = how_written(Headers::Request);
-        Some(Box::new(Decision { place, receipt, encoding, body: Vec::new(), is_too_large: false }))
+        Some(Box::new(Decision { place, receipt, body: Whole::begin(Headers::Request) }))
     }
 
     /// A decision has come as a whole.
     pub(super) fn decide(&self, decision: Decision, inflaters: &Inflaters) {
-        let Decision { place, receipt, encoding, body, is_too_large } = decision;
+        let Decision { place, receipt, body } = decision;
         let (Some(rollout), Some(automation)) = (place.rollout(), place.automation()) else { return };
         let Some(places) = &automation.decision else { return };
         let count = |verdict, shown| self.count(&place, About::Decision(verdict, shown));
-        let read = if is_too_large { None } else { decoded(body, encoding, MOST_DECISION, inflaters) };
+        let read = body.finish(MOST_DECISION, inflaters);
         let Some((receipt, label)) = read.and_then(|body| read_decision(&body, receipt, places)) else {
             return count(Verdict::Unreadable, false);
         };
@@ -726,27 +712,8 @@ impl Deciding {
 }
 
 impl Decision {
-    /// The next bytes of the decision.
-    pub(super) fn read(&mut self, size: usize) {
-        self.is_too_large |= !add(&mut self.body, Body::Request, size, MOST_DECISION);
-    }
-}
-
-/// Adds the next bytes of a body, if it then has `most` at most.
-fn add(held: &mut Vec<u8>, body: Body, size: usize, most: usize) -> bool {
-    // Envoy shows no piece where a body ends without one.
-    if size == 0 {
-        return true;
-    }
-    let fits = held.len().saturating_add(size) <= most;
-    match calls::body(body, 0, size).filter(|piece| fits && piece.len() == size) {
-        Some(piece) => {
-            held.extend_from_slice(&piece);
-            true
-        }
-        None => {
-            held.clear();
-            false
-        }
+    /// The next bytes of the decision; `anew`: they begin with its first one.
+    pub(super) fn read(&mut self, size: usize, anew: bool) {
+        self.body.read(Body::Request, (size, anew), MOST_DECISION);
     }
 }

@@ -12,6 +12,7 @@ use fastrand::Rng;
 use super::calls::{self, Metric};
 use super::drain::{Drain, Pass};
 use super::effects::Effects;
+use super::feedback::Feedback;
 use super::loaded::Loaded;
 use super::log;
 use super::metrics::{Registry, Series};
@@ -132,6 +133,8 @@ pub(super) struct Vm {
     pub(super) shadows: Shadows,
     /// Tasks that people or a model decide.
     pub(super) tasks: Tasks,
+    /// What users do afterwards.
+    pub(super) feedback: Feedback,
     /// A handful: one for each listener that is configured differently.
     slots: RefCell<Vec<(PluginId, Weak<Slot>)>>,
     /// Configurations that are being compiled, at most one of each slot.
@@ -159,6 +162,7 @@ impl Vm {
                 inflaters: Inflaters::new(MOST_INFLATERS),
                 shadows: Shadows::new(),
                 tasks: Tasks::new(),
+                feedback: Feedback::default(),
                 slots: RefCell::default(),
                 loading: RefCell::default(),
                 config_hash: Cell::new(None),

@@ -11,6 +11,7 @@ use super::ready::Ready;
 use crate::alarm::rule::Rule;
 use crate::analysis::rules::{Pairs, Rules};
 use crate::automation::proof::Target;
+use crate::config::feedback::Feedback;
 use crate::config::one_of::StepAction;
 use crate::config::release::{self, SetWeight};
 use crate::config::schema::{self, MirrorMode};
@@ -154,8 +155,12 @@ impl Program {
         let watched: Vec<_> = alarms.iter().map(|alarm| alarm.signal.clone()).collect();
         let analysis = config.analysis.as_ref().map(|analysis| {
             let unit = if config.session_affinity.is_some() { Unit::Users } else { Unit::Requests };
-            let mut analysis =
-                Analysis::new(analysis, unit, (window.is_some(), !steps.is_empty()), pairs(config));
+            let mut analysis = Analysis::new(
+                analysis,
+                unit,
+                (window.is_some(), !steps.is_empty()),
+                (pairs(config), &config.feedback),
+            );
             analysis.rules.watched = watched;
             analysis
         });
@@ -302,13 +307,13 @@ impl Analysis {
         config: &release::Analysis,
         unit: Unit,
         (is_watched, has_steps): (bool, bool),
-        pairs: Option<Pairs>,
+        (pairs, feedback): (Option<Pairs>, &[Feedback]),
     ) -> Self {
         let is_bounded = config.metrics.iter().any(|metric| metric.max.is_some());
         let processes = if is_watched && (has_steps || is_bounded) { 2 } else { 1 };
         let breaker = config.circuit_breaker.and_then(|breaker| breaker.consecutive_errors);
         Self {
-            rules: Rules::new(config, unit, processes, pairs),
+            rules: Rules::new(config, unit, processes, pairs).hearing(feedback),
             policy: Policy {
                 on_failure: config.on_failure,
                 dry_run: config.dry_run,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::ready::Missing;
 use crate::analysis::judge::Unheard;
 use crate::analysis::kernel::agreement::{Agreement, percent};
+use crate::config::units::Duration;
 use crate::model::Unit;
 
 /// What the present step still waits for.
@@ -73,6 +74,8 @@ pub enum Waits {
     Proof,
     /// An answer of the candidate, or an error.
     Answer,
+    /// What users do within so many milliseconds.
+    Feedback(u64),
     /// A metric that could not be judged yet: what it lacks.
     Metric(Unheard),
 }
@@ -134,6 +137,10 @@ impl fmt::Display for Waits {
             Self::Failures => "the step waits: more of the candidate's requests fail than of stable's",
             Self::Proof => "the step waits for proof that the candidate is no worse than allowed",
             Self::Answer => "the step waits for an answer of the candidate",
+            Self::Feedback(within) => {
+                let within = Duration::from_millis(*within);
+                return write!(f, "the step waits for what users do within {within}");
+            }
             Self::Metric(unheard) => {
                 return write!(f, "the step waits until every metric can be judged: {unheard}");
             }
@@ -171,6 +178,7 @@ mod tests {
             (Waits::Failures, "the step waits: more of the candidate's requests fail than of stable's"),
             (Waits::Proof, "the step waits for proof that the candidate is no worse than allowed"),
             (Waits::Answer, "the step waits for an answer of the candidate"),
+            (Waits::Feedback(1_800_000), "the step waits for what users do within 30m"),
             (
                 Waits::Metric(unheard),
                 "the step waits until every metric can be judged: latency: 3 of 200 stable requests",

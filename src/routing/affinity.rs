@@ -114,7 +114,7 @@ impl Affinity {
     }
 
     /// The request's key: whatever bytes the client sent, `None` when there are none.
-    fn key<'r, R: Request>(&self, facts: &'r Facts<'_, R>) -> Option<Cow<'r, [u8]>> {
+    pub(super) fn key<'r, R: Request>(&self, facts: &'r Facts<'_, R>) -> Option<Cow<'r, [u8]>> {
         let key = match &self.source {
             Source::Header(name) => facts.request().header(name),
             Source::Cookie { name, .. } => cookie_of(facts.request(), name),

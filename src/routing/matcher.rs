@@ -137,6 +137,19 @@ impl Matcher {
         best.and_then(|best| usize::try_from(best).ok())
     }
 
+    /// Calls with the position of everything whose conditions the request fulfils, each once.
+    pub(super) fn each<R: Request>(&self, facts: &Facts<'_, R>, mut call: impl FnMut(usize)) {
+        let mut found = Vec::new();
+        let mut look_at = |all: &[u32]| {
+            found.extend(all.iter().copied().filter(|one| self.rules_hold(*one, facts)));
+            ControlFlow::Continue(())
+        };
+        let _ = self.visit(|| facts.authority(), || facts.path(), &mut look_at);
+        found.sort_unstable();
+        found.dedup();
+        found.into_iter().filter_map(|one| usize::try_from(one).ok()).for_each(&mut call);
+    }
+
     /// Shows `visit` each list of rollouts that authority and path allow, in ascending order within a list.
     pub(crate) fn visit<'p>(
         &self,

@@ -5,6 +5,7 @@
 pub mod affinity;
 pub mod assign;
 pub mod automation;
+pub mod feedback;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod log;

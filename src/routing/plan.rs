@@ -9,6 +9,7 @@ use fastrand::Rng;
 use super::affinity::{Affinity, Cookie, User, cookie_of};
 use super::assign::{Salt, Split, to_bucket};
 use super::automation::{Automation, Decisions};
+use super::feedback::{Events, Rule, Sender};
 use super::log::{self, By};
 use super::matcher::Matcher;
 use super::mirror::{Comparison, Mirror, Mirrored};
@@ -35,6 +36,8 @@ pub struct Plan {
     pub trusts_shadow_header: bool,
     /// Which requests are decisions about tasks, if any are.
     decisions: Option<Decisions>,
+    /// Which requests say what users did, if any do.
+    events: Option<Events>,
     /// Receivers of notifications about its rollouts.
     pub receivers: Vec<Notify>,
 }
@@ -70,6 +73,8 @@ pub struct Rollout {
     affinity: Option<Affinity>,
     mirror: Option<Mirror>,
     automation: Option<Automation>,
+    /// What says what its users did.
+    pub feedback: Vec<Rule>,
     /// How bodies are read, and whose where it is not everybody's.
     reader: Option<(Reader, Option<Salt>)>,
     /// Replaced whenever the rollout moves.
@@ -186,10 +191,12 @@ impl Plan {
     pub fn of(config: &Config, rollouts: Vec<Rollout>) -> Self {
         let matcher = Matcher::new(config);
         let decisions = Decisions::new(config);
+        let events = Events::new(config);
         let reads_several_headers = {
             let of_decisions = decisions.iter().flat_map(Decisions::headers);
             let own = rollouts.iter().flat_map(Rollout::headers);
-            let mut names = matcher.headers().chain(own).chain(of_decisions);
+            let of_events = events.iter().flat_map(Events::headers);
+            let mut names = matcher.headers().chain(own).chain(of_decisions).chain(of_events);
             let first = names.next();
             names.any(|name| Some(name) != first)
         };
@@ -200,6 +207,7 @@ impl Plan {
             reads_several_headers,
             trusts_shadow_header,
             decisions,
+            events,
             receivers: config.notify.clone(),
         }
     }
@@ -228,6 +236,18 @@ impl Plan {
                 Some((index, rollout.assign_task(automation, is_decision, &facts, rng)))
             }
         }
+    }
+
+    /// The rollouts and their rules whose event a request may be, as far as its headers say, each with who sent it; `None`:
+    /// nobody that is named.
+    pub fn events<R: Request>(&self, request: &R) -> Vec<(usize, usize, Option<Sender>)> {
+        let Some(events) = &self.events else { return Vec::new() };
+        let facts = Facts::new(request);
+        let with_sender = |(at, rule): (usize, usize)| {
+            let rollout = self.rollouts.get(at).filter(|rollout| !rollout.is_copy(&facts))?;
+            Some((at, rule, rollout.sender(&facts)))
+        };
+        events.find(&facts).into_iter().filter_map(with_sender).collect()
     }
 
     /// The position of the rollout about whose task the request is a decision.
@@ -287,6 +307,7 @@ impl Rollout {
             automation: config.automation.as_ref().and_then(|automation| {
                 Automation::new(automation, config.candidate.as_ref().and_then(position)?)
             }),
+            feedback: config.feedback.iter().map(Rule::new).collect(),
             reader: reader.map(|reader| {
                 let cohort = cohort(&reader);
                 (reader, cohort)
@@ -375,10 +396,27 @@ impl Rollout {
         self.overrides.headers().chain(key).chain(mirror.iter().copied()).chain(shadow)
     }
 
+    /// Whether a request is another Envoy's copy.
+    fn is_copy<R: Request>(&self, facts: &Facts<'_, R>) -> bool {
+        self.trusts_shadow_header && facts.request().header(header::SHADOW).is_some()
+    }
+
+    /// Who sent an event: the user's key decides the version, as it did before. `None`: there is no key.
+    fn sender<R: Request>(&self, facts: &Facts<'_, R>) -> Option<Sender> {
+        let key = self.affinity.as_ref()?.key(facts)?;
+        let in_force = self.in_force.borrow();
+        let chosen = in_force.pinned.or_else(|| self.overridden(facts, in_force.candidate_on_request));
+        if let Some(version) = chosen {
+            return Some(Sender { version, evidence: None });
+        }
+        let version = in_force.version_of(in_force.salt.bucket(&key));
+        Some(Sender { version, evidence: self.evidence(version, &User::Known(key), &in_force) })
+    }
+
     /// Pin beats override, override beats affinity, affinity beats drawing.
     fn assign<R: Request>(&self, facts: &Facts<'_, R>, rng: &mut Rng) -> Decision<'_> {
         let in_force = self.in_force.borrow();
-        let is_copy = self.trusts_shadow_header && facts.request().header(header::SHADOW).is_some();
+        let is_copy = self.is_copy(facts);
         let silently = |version, by, is_read| Decision {
             version,
             by,
@@ -449,7 +487,7 @@ impl Rollout {
         rng: &mut Rng,
     ) -> Decision<'_> {
         let in_force = self.in_force.borrow();
-        let is_copy = self.trusts_shadow_header && facts.request().header(header::SHADOW).is_some();
+        let is_copy = self.is_copy(facts);
         let drawn = automation.draw(rng);
         let is_task = !is_decision && !is_copy;
         Decision {

@@ -68,7 +68,8 @@ fn shadowed_by<'a>(
 /// Whether `outer` matches every request that `inner` does.
 fn contains(outer: &Match, inner: &Match) -> bool {
     // Every field by name: a new one does not compile until it is compared.
-    let Match { authority, prefix: _, path_separated_prefix: _, path: _, methods, headers, query } = outer;
+    let Match { authority, prefix: _, path_separated_prefix: _, path: _, methods, headers, query, body: _ } =
+        outer;
     list_contains(authority, &inner.authority, covers_authority)
         && path_contains(outer.path_rule(), inner.path_rule())
         && list_contains(methods, &inner.methods, |outer, inner| outer == inner)

@@ -15,7 +15,8 @@ pub struct Signal {
     pub id: SignalId,
     /// Its name in configurations, events, metrics and the API.
     pub name: &'static str,
-    /// What stands behind the name and a colon, such as the field of `input.missing:/user/age`; `None`: nothing does.
+    /// What stands behind the name and a colon, such as the field of `input.missing:/user/age`, and right behind a name that
+    /// ends with a dot; `None`: nothing does.
     pub parameter: Option<&'static str>,
     /// What an observation is.
     pub kind: Kind,
@@ -33,6 +34,13 @@ pub struct Signal {
     pub weight: Weight,
     /// What its event says of a request, besides being compared.
     pub role: Option<Role>,
+}
+
+impl Signal {
+    /// What stands between its name and its parameter.
+    fn separator(&self) -> &'static str {
+        if self.name.ends_with('.') { "" } else { ":" }
+    }
 }
 
 /// A signal's number: its row's, and what tells its parameters apart.
@@ -131,6 +139,8 @@ pub enum Among {
     ReadAnswers,
     /// Requests that stable has answered, and the candidate as its shadow. They count when both answers were compared.
     Pairs,
+    /// Nothing: it happens apart from requests, and is observed when it does.
+    Events,
 }
 
 impl Among {
@@ -306,6 +316,13 @@ pub const MIRROR_DISAGREEMENT: Signal = Signal {
     ..of_answers(30, "mirror.disagreement", Kind::Event, Differs::Up)
 };
 
+/// What a user did afterwards, as a rule of `feedback` names it.
+pub const FEEDBACK: Signal = Signal {
+    parameter: Some("name"),
+    among: Among::Events,
+    ..of_answers(40, "feedback.", Kind::Event, Differs::Both)
+};
+
 /// Pairs in which the shadow's answer differs from stable's and that of stable's copy does not, among those in which one of
 /// the two differs.
 pub const BESIDE_BASELINE: SignalId = SignalId { of: 1, ..MIRROR_DISAGREEMENT.id };
@@ -382,6 +399,7 @@ pub const ALL: &[&Signal] = &[
     &INPUT_LENGTH,
     &INPUT_UNSEEN,
     &MIRROR_DISAGREEMENT,
+    &FEEDBACK,
 ];
 
 /// The metrics that are compared unless the configuration names some.
@@ -424,7 +442,7 @@ pub struct Named<'a> {
 #[must_use]
 pub fn names() -> Vec<String> {
     let name = |signal: &&Signal| match signal.parameter {
-        Some(parameter) => format!("{}:<{parameter}>", signal.name),
+        Some(parameter) => format!("{}{}<{parameter}>", signal.name, signal.separator()),
         None => signal.name.to_owned(),
     };
     ALL.iter().map(name).collect()
@@ -433,18 +451,26 @@ pub fn names() -> Vec<String> {
 /// The signal of that name. A row with a parameter has no name without one.
 #[must_use]
 pub fn named(name: &str) -> Option<Named<'_>> {
-    let (row, parameter) = match name.split_once(':') {
-        Some((row, parameter)) => (row, Some(parameter)),
-        None => (name, None),
-    };
-    let signal = ALL.iter().chain(OF_TESTS).find(|signal| signal.name == row).copied()?;
-    match (signal.parameter, parameter) {
-        (None, None) => Some(Named { signal, id: signal.id, parameter: None }),
-        (Some(_), Some(given)) if !given.is_empty() => {
-            Some(Named { signal, id: signal.id.with(given), parameter })
+    ALL.iter().chain(OF_TESTS).copied().find_map(|signal| {
+        let rest = name.strip_prefix(signal.name)?;
+        if signal.parameter.is_none() {
+            return rest.is_empty().then_some(Named { signal, id: signal.id, parameter: None });
         }
-        _ => None,
-    }
+        let given = rest.strip_prefix(signal.separator()).filter(|given| !given.is_empty())?;
+        Some(Named { signal, id: signal.id.with(given), parameter: Some(given) })
+    })
+}
+
+/// The rule of `feedback` that a metric is about, if it is about one.
+#[must_use]
+pub fn rule_of(metric: &str) -> Option<&str> {
+    named(metric).filter(|named| named.signal.among == Among::Events)?.parameter
+}
+
+/// The number of what a rule of `feedback` names.
+#[must_use]
+pub fn event(name: &str) -> SignalId {
+    FEEDBACK.id.with(name)
 }
 
 /// The row of that number.
@@ -461,7 +487,7 @@ mod tests {
     fn names_and_numbers_are_unique() {
         for signal in ALL.iter().chain(OF_TESTS) {
             let name = match signal.parameter {
-                Some(_) => format!("{}:x:y", signal.name),
+                Some(_) => format!("{}{}x:y", signal.name, signal.separator()),
                 None => signal.name.to_owned(),
             };
             let named = named(&name).unwrap();
@@ -496,7 +522,16 @@ mod tests {
     #[test]
     fn a_parameter_belongs_to_the_number_and_is_there_exactly_where_the_row_has_one() {
         assert_ne!(named("output.label:cat").unwrap().id, named("output.label:dog").unwrap().id);
-        for name in ["output.label", "output.label:", "output.null:x", "error_rate:", "", ":"] {
+        for name in [
+            "output.label",
+            "output.label:",
+            "output.null:x",
+            "error_rate:",
+            "",
+            ":",
+            "feedback",
+            "feedback.",
+        ] {
             assert_eq!(named(name), None, "{name}");
         }
     }

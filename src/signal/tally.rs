@@ -114,7 +114,7 @@ impl Counts {
             },
             (Among::Answered, Settles::AtHeaders) => self.unanswered,
             (Among::Answered | Among::ReadRequests | Among::ReadAnswers, _) => self.open,
-            (Among::Pairs, _) => 0,
+            (Among::Pairs | Among::Events, _) => 0,
         }
     }
 
@@ -134,6 +134,13 @@ impl Counts {
             Some(Tally::Event(pairs)) => *pairs,
             _ => Arm::default(),
         }
+    }
+
+    /// Whether something has happened that does not belong to a request.
+    #[must_use]
+    pub fn has_events(&self) -> bool {
+        let is_apart = |id| catalog::by_id(id).is_some_and(|signal| signal.among == Among::Events);
+        self.tallies.iter().any(|(id, tally)| tally.settled() > 0 && is_apart(*id))
     }
 
     /// The version's answers and errors among `units`, which are some of its requests.
@@ -211,6 +218,12 @@ pub enum First {
 }
 
 impl Users {
+    /// Users to whom something has happened that does not belong to a request.
+    pub fn with_events(&self) -> impl Iterator<Item = &Sample> {
+        let is_apart = |id| catalog::by_id(id).is_some_and(|signal| signal.among == Among::Events);
+        self.signals.iter().filter(move |(id, _)| is_apart(*id)).map(|(_, sample)| sample)
+    }
+
     /// The sample of a signal.
     #[must_use]
     pub fn sample(&self, signal: SignalId) -> Option<&Sample> {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use slab::Slab;
 
 use super::outcome::{Outcome, Shown};
-use crate::model::{Assignment, Draw, Pair, UserHash};
+use crate::model::{Assignment, Draw, Pair, Side, UserHash};
 use crate::signal::catalog::{CLIENT_ERROR_RATE, ERROR_RATE, LATENCY, SignalId, UNANSWERED};
 use crate::signal::histogram;
 use crate::signal::observed::Observed;
@@ -134,14 +134,19 @@ impl Ledger {
     /// Counts a pair of answers to the request of a draw: in the tick in which they were compared, for a shadow that takes
     /// long must not be left out, and no version is compared with it at the same time.
     pub fn compare(&mut self, tick: u64, draw: Draw, signal: SignalId, differs: bool) {
+        self.happen(tick, Draw { side: Side::Candidate, ..draw }, signal, Observed::Event(differs));
+    }
+
+    /// Counts what happens apart from requests, in the tick in which it does.
+    pub fn happen(&mut self, tick: u64, draw: Draw, signal: SignalId, observed: Observed) {
         let tick = self.number(tick);
         self.begin(tick, draw.assignment);
         let entry = self.entries.iter_mut().rev().find(|entry| entry.is(tick, draw.assignment));
-        let Some(counts) = entry.map(|entry| &mut entry.counts.candidate) else { return };
+        let Some(counts) = entry.map(|entry| &mut entry.counts[draw.side]) else { return };
         if draw.user.is_some() {
             counts.users.get_or_insert_default();
         }
-        add(counts, &self.watch, draw.user, signal, Observed::Event(differs));
+        add(counts, &self.watch, draw.user, signal, observed);
     }
 
     /// Response headers have come.

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod breaker;
+pub mod feedback;
 pub mod figure;
 pub mod latency;
 pub mod ledger;

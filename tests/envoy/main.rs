@@ -27,6 +27,7 @@ mod dashboards_test;
 mod drain_test;
 mod envoy_gateway_test;
 mod failsafe_test;
+mod feedback_test;
 mod fleet_test;
 mod harness;
 mod harness_test;

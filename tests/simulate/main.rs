@@ -13,6 +13,7 @@ mod at_least;
 mod automation;
 mod draw;
 mod envoy;
+mod feedback;
 mod fleet;
 mod parallel;
 mod people;
@@ -29,10 +30,11 @@ use std::time::Instant;
 type Part = fn(&Effort) -> bool;
 
 /// All of them; with names as arguments only those.
-const PARTS: [(&str, Part); 9] = [
+const PARTS: [(&str, Part); 10] = [
     ("agreement", agreement::simulate),
     ("at-least", at_least::simulate),
     ("automation", automation::simulate),
+    ("feedback", feedback::simulate),
     ("traps", traps::simulate),
     ("users", users::healthy),
     ("speed", speed::simulate),

@@ -44,6 +44,7 @@ impl Judge {
         }
         self.count_tick(tick);
         let (ticks, users, known) = (self.ticks, self.newcomers.all, self.newcomers.known());
+        let (_, since) = self.since;
         for state in self.tests_mut() {
             let first = firsts.of(&state.test);
             if !state.knows_firsts(known) {
@@ -52,10 +53,13 @@ impl Judge {
                 continue;
             }
             tick.compared_at().into_iter().for_each(|share| state.spent.move_to(share));
-            if !tick.shows(&state.test) || spared.is_some_and(|warm_up| warm_up.spares(&state.test)) {
+            // What has not had time to happen under these weights is not missing.
+            let is_early = tick.number < since.saturating_add(rules.comes_within(&state.test));
+            let is_spared = is_early || spared.is_some_and(|warm_up| warm_up.spares(&state.test));
+            if !tick.shows(&state.test) || is_spared {
                 state.pass_over(ticks);
             } else {
-                let odds = users.odds(&state.spent, 0);
+                let odds = users.odds(state.test.has_more(), &state.spent, 0);
                 state.add_look(ticks, tick, &Look::of_users(tick, &state.test, &first, firsts, odds));
             }
             state.spent.add(first.spent);
@@ -116,10 +120,12 @@ impl Judge {
         for ((tick, age), firsts) in open.iter().take_while(is_of_block).zip(&firsts) {
             spared = spared.or(ahead.spared(tick, rules));
             let (Some(share), view) = (tick.compared_at(), View::Open { age: *age }) else { continue };
+            let (_, since) = self.since(tick);
             ahead.count_tick(tick);
             let ticks = ahead.ticks;
             for ((state, closed), block) in ahead.tests_mut().zip(self.tests()).zip(&mut blocks) {
-                let is_spared = spared.is_some_and(|warm_up| warm_up.spares(&state.test));
+                let is_early = tick.number < since.saturating_add(rules.comes_within(&state.test));
+                let is_spared = is_early || spared.is_some_and(|warm_up| warm_up.spares(&state.test));
                 if is_spared || !state.knows_firsts(known) {
                     state.pass_over(ticks);
                     continue;
@@ -142,7 +148,7 @@ impl Judge {
                 state.spent = closed.spent;
                 state.spent.move_to(share);
                 let worst = block.worst();
-                let odds = crowd.odds(&state.spent, worst.stable);
+                let odds = crowd.odds(state.test.has_more(), &state.spent, worst.stable);
                 let worst = First { events: worst, ..first };
                 let look = Look::of_users(tick, &state.test, &worst, firsts, odds);
                 state.evidence.add(begins, look.ln_likelihoods(&state.test, state.past));
@@ -324,6 +330,16 @@ impl Newcomers {
                     tally::First::GivenUp => firsts.given_up.count(side),
                     tally::First::Unanswered => firsts.requests[side].count(view == View::Closed),
                     first => firsts.requests[side].count(first == tally::First::Failed),
+                }
+            }
+        }
+        // Who has an event without a request in this run is a user as well.
+        for (side, counts) in tick.counts.iter() {
+            for (user, _) in
+                counts.users.iter().flat_map(|users| users.with_events()).flat_map(|of| of.after(level))
+            {
+                if self.of_run.insert(user) {
+                    firsts.newcomers.count(side);
                 }
             }
         }

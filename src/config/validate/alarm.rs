@@ -50,6 +50,10 @@ fn validate(alarm: &Alarm, rollout: &Rollout, path: &Path<'_>, problems: &mut Pr
     if named.signal.among.reads_bodies() {
         super::payload::can_observe(&named, rollout.payload.as_ref(), &signal, problems);
     }
+    if named.signal.among == Among::Events {
+        let message = "only what users do is counted, and not what they do not do; expected it in `analysis`";
+        return problems.add(&signal, message);
+    }
     if named.signal.among == Among::Pairs {
         if let Err(message) = compares_candidate(rollout) {
             problems.add(&signal, message);

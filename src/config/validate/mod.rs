@@ -2,6 +2,7 @@
 
 mod alarm;
 mod automation;
+mod feedback;
 mod mirror;
 mod payload;
 mod release;
@@ -266,6 +267,7 @@ fn validate_rollout(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems)
     if let Some(automation) = &rollout.automation {
         self::automation::automation(automation, rollout, path, problems);
     }
+    self::feedback::feedback(rollout, path, problems);
     if let Some(payload) = &rollout.payload {
         payload::payload(payload, &path.field("payload"), problems);
     }
@@ -365,6 +367,14 @@ fn total(weights: &BTreeMap<String, Percent>, stable: &str, path: &Path<'_>, pro
 }
 
 fn matches(matches: &Match, path: &Path<'_>, problems: &mut Problems) {
+    if !matches.body.is_empty() {
+        problems.add(&path.field("body"), "bodies are read of events alone; expected it in `feedback`");
+    }
+    conditions(matches, path, problems);
+}
+
+/// Conditions on a request without its body.
+fn conditions(matches: &Match, path: &Path<'_>, problems: &mut Problems) {
     let paths = [
         ("prefix", &matches.prefix),
         ("path_separated_prefix", &matches.path_separated_prefix),

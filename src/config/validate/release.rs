@@ -397,6 +397,23 @@ fn metric(metric: &Metric, rollout: &Rollout, path: &Path<'_>, problems: &mut Pr
             }
         }
     }
+    if signal.is_some_and(|signal| signal.among == Among::Events) {
+        let rules = || rollout.feedback.iter().map(|rule| rule.name.as_str());
+        let name = named.and_then(|named| named.parameter).unwrap_or_default();
+        if !rules().any(|rule| rule == name) {
+            problems.add(
+                &path.field("name"),
+                format_args!("{} is no rule of `feedback`; known there: {}", Shown(name), known(rules())),
+            );
+        }
+        if metric.direction.is_some() {
+            problems.add(&path.field("direction"), "said by `better` in `feedback`; expected no direction");
+        }
+        if metric.max.is_some() {
+            problems
+                .add(&path.field("max"), "a bound of a rate; of users who do nothing nothing is observed");
+        }
+    }
     if metric.direction.is_some() && signal.is_some_and(|signal| signal.differs == Differs::Up) {
         problems.add(&path.field("direction"), format_args!("more of {} is always worse", metric.name));
     }

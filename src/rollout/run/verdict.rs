@@ -52,6 +52,10 @@ impl Run {
         } else if compared && !self.judge.is_proven(&analysis.rules) {
             Some(Waits::Proof)
         } else if analysis.policy.waits_for_data() {
+            let within = analysis.rules.last_comes_within().saturating_mul(1_000);
+            if compared && waited < within {
+                return Some(Waits::Feedback(within));
+            }
             self.waits_for_data(compared)
         } else {
             None

@@ -541,3 +541,39 @@ fn a_log_entry_says_what_decided_and_follows_the_attempt() {
     silent["log"] = false.into();
     assert_eq!(entry(&self::plan(silent), &always), None);
 }
+
+/// The version that a user's key decides is the one that the user's requests get, on every worker and after a restart.
+#[test]
+fn an_event_finds_the_version_that_its_users_requests_get() {
+    let fields = json!({
+        "match": {"prefix": "/search"}, "steps": [{"set_weight": 30}, {"pause": {}}], "analysis": {},
+        "override": {"header": "x-version"}, "trust_shadow_header": true,
+        "session_affinity": {"cookie": {"name": "uid", "ttl": "1h"}},
+        "feedback": [
+            {"name": "click", "match": {"path": "/events", "methods": ["POST"]}, "join": "user"},
+            {"name": "any", "match": {"prefix": "/events"}, "join": "user"},
+        ],
+    });
+    let (plan, other) = (plan(fields.clone()), self::plan(fields));
+    for plan in [&plan, &other] {
+        plan.rollouts()[0].follow(&known(&plan.rollouts()[0], [1, 2]).head("r"));
+    }
+    let event = |headers: &[(&str, &str)]| Sample::new("POST", "h", "/events?x=1").with(headers);
+    let mut of_green = 0;
+    for user in 0..1_000 {
+        let cookie = [("cookie", format!("uid={user}"))];
+        let cookie: Vec<(&str, &str)> = cookie.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let search = Sample::new("GET", "h", "/search").with(&cookie);
+        let (_, decision) = plan.route(&search, &mut Rng::with_seed(user)).expect("a rollout");
+        let sender = Some(Sender { version: decision.version, evidence: decision.evidence });
+        assert_eq!(other.events(&event(&cookie)), [(0, 0, sender), (0, 1, sender)]);
+        of_green += u32::from(decision.version != STABLE);
+    }
+    assert!((240..360).contains(&of_green), "{of_green}");
+    assert_eq!(plan.events(&event(&[])), [(0, 0, None), (0, 1, None)], "nobody that is named");
+    assert_eq!(plan.events(&Sample::new("GET", "h", "/events").with(&[("cookie", "uid=1")])).len(), 1);
+    assert_eq!(plan.events(&Sample::new("POST", "h", "/search")), []);
+    assert_eq!(plan.events(&event(&[("x-changeover-shadow", "green")])), [], "another Envoy's copy");
+    let chosen = event(&[("cookie", "uid=1"), ("x-version", "amber")]);
+    assert_eq!(plan.events(&chosen)[0].2, Some(Sender { version: 1, evidence: None }));
+}

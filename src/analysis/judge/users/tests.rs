@@ -3,9 +3,14 @@ use crate::analysis::rules::Pairs;
 use crate::analysis::totals::Totals;
 use crate::analysis::totals::tests::table;
 use crate::analysis::users::tests::hash;
+use crate::config::feedback::{Better, Feedback};
 use crate::config::release::{Analysis, Metric, WarmUp};
+use crate::config::schema::Match;
+use crate::config::units::Duration;
 use crate::model::{Arm, Unit};
-use crate::signal::catalog::{DEFAULT, ERROR_RATE, LATENCY, MIRROR_DISAGREEMENT, SignalId, TEST_MEAN, ids};
+use crate::signal::catalog::{
+    self, DEFAULT, ERROR_RATE, LATENCY, MIRROR_DISAGREEMENT, SignalId, TEST_MEAN, ids,
+};
 use crate::signal::histogram::bucket;
 use crate::signal::tally::tests::{durations, ended};
 use crate::signal::tally::{First as Outcome, Tally};
@@ -402,4 +407,125 @@ fn a_set_of_users_that_is_lost_is_no_evidence() {
     lost.close(&later, &rules, 2);
     assert_eq!(lost.reading().all, known.reading().all);
     assert!(lost.split() <= known.split());
+}
+
+/// Rules for what users do within so many ticks: of clicks fewer are worse, of complaints more.
+fn of_feedback(within: u64) -> Rules {
+    let within = Duration::from_millis(within * 1_000);
+    let rule = |name: &str, better| Feedback { name: name.into(), better, within, ..Feedback::default() };
+    rules(&["feedback.click", "feedback.complaint"])
+        .hearing(&[rule("click", Better::More), rule("complaint", Better::Less)])
+}
+
+/// A version's users of a tick, who come; and those who do something.
+fn happened(name: &str, came: std::ops::Range<u64>, events: std::ops::Range<u64>) -> Counts {
+    let mut counts = self::came(came.map(|user| (user, Outcome::Well)));
+    let signal = catalog::event(name);
+    counts.tallies.push((
+        signal,
+        Tally::Event(Arm { events: events.end - events.start, units: events.end - events.start }),
+    ));
+    let users = counts.users.get_or_insert_default();
+    events.for_each(|user| users.sample_mut(signal).unwrap().note(hash(user), 0));
+    counts
+}
+
+/// The evidence of clicks and of complaints after ticks in which 100 new users come to each version, and so many of them do
+/// something.
+fn after(name: &str, (candidate, stable): (u64, u64), ticks: u64) -> Vec<f64> {
+    let rules = of_feedback(0);
+    let mut judge = judge(&rules);
+    for number in 0..ticks {
+        let (mine, theirs) = (number * 1_000, number * 1_000 + 500);
+        let candidate = happened(name, mine..mine + 100, mine..mine + candidate);
+        let stable = happened(name, theirs..theirs + 100, theirs..theirs + stable);
+        judge.close(&tick(number, 0.5, candidate, stable), &rules, number + 1);
+    }
+    judge.reading().metrics
+}
+
+#[test]
+fn fewer_clicks_and_more_complaints_are_evidence_against_the_candidate() {
+    assert!(after("click", (32, 40), 60)[0] > 1e3 && after("click", (40, 32), 60)[0] < 1.0);
+    assert!(after("complaint", (40, 32), 60)[1] > 1e3 && after("complaint", (32, 40), 60)[1] < 1.0);
+    assert!(after("click", (32, 40), 60)[1] <= 1.0, "nobody complained");
+    assert!(after("click", (36, 36), 60)[0] < 1.0);
+}
+
+/// A candidate with more clicks has soon no users left that have not clicked. What stable's still do says nothing.
+#[test]
+fn a_candidate_with_more_clicks_is_not_accused_once_its_users_have_all_clicked() {
+    let rules = of_feedback(0);
+    let mut judge = judge(&rules);
+    let first = tick(0, 0.5, happened("click", 0..1_000, 0..0), happened("click", 5_000..6_000, 0..0));
+    judge.close(&first, &rules, 1);
+    for number in 1..100 {
+        let from = (number - 1) * 10;
+        // 20 of the candidate's thousand click in each tick until none is left, and 10 of stable's.
+        let candidate = happened("click", 0..0, (2 * from).min(1_000)..(2 * from + 20).min(1_000));
+        let stable = happened("click", 0..0, 5_000 + from..5_010 + from);
+        judge.close(&tick(number, 0.5, candidate, stable), &rules, number + 1);
+    }
+    assert!(judge.reading().metrics[0] < 2.0, "{:?}", judge.reading());
+}
+
+#[test]
+fn what_happens_between_requests_counts_and_each_user_once() {
+    let rules = of_feedback(0);
+    let mut judge = judge(&rules);
+    for _ in 0..3 {
+        for number in 0..40 {
+            let users = number * 20..number * 20 + 20;
+            // They had come before this run.
+            let none = happened("click", 0..0, 0..0);
+            judge.close(&tick(number, 0.5, none, happened("click", 0..0, users)), &rules, number + 1);
+        }
+    }
+    let seen = table(judge.strongest(40).unwrap().seen);
+    assert_eq!((seen.stable.events, seen.candidate.events), (800, 0));
+    assert!(judge.reading().metrics[0] > 1e3);
+    assert_eq!(
+        judge.unheard().map(|unheard| unheard.to_string()).as_deref(),
+        Some("feedback.complaint: nothing yet")
+    );
+}
+
+/// The candidate's users take so long to click. Whatever they do before says nothing, also after the next step.
+#[test]
+fn what_has_not_had_time_to_happen_is_not_missing() {
+    let rules = of_feedback(30);
+    let mut judge = judge(&rules);
+    let close = |number: u64, judge: &mut Judge, candidate: u64| {
+        let (mine, theirs) = (number * 1_000, number * 1_000 + 500);
+        let candidate = happened("click", mine..mine + 100, mine..mine + candidate);
+        let stable = happened("click", theirs..theirs + 100, theirs..theirs + 40);
+        let share = if number < 200 { 0.5 } else { 0.6 };
+        judge.close(&tick(number, share, candidate, stable), &rules, number + 1);
+        judge.reading().metrics[0]
+    };
+    for number in (100..130).chain(200..230) {
+        assert!(close(number, &mut judge, 0) < 1.01, "tick {number}");
+        let is_heard = judge.unheard().is_some_and(|unheard| unheard.metric != "feedback.click");
+        assert_eq!(is_heard, number >= 200, "tick {number}");
+        if number == 129 {
+            (130..140).for_each(|number| assert!(close(number, &mut judge, 40) < 10.0));
+        }
+    }
+    let found = (230..240).map(|number| close(number, &mut judge, 0)).last();
+    assert!(found > Some(1e3), "{found:?}");
+}
+
+#[test]
+fn another_meaning_of_an_event_begins_its_evidence_anew() {
+    let rules = of_feedback(0);
+    let mut judge = judge(&rules);
+    let path = |path: &str| {
+        let matches = Match { path: Some(path.into()), ..Match::default() };
+        Feedback { name: "click".into(), better: Better::More, matches, ..Feedback::default() }
+    };
+    let of = |rule: Feedback| self::rules(&["feedback.click"]).hearing(&[rule]);
+    judge.redefine(&of(path("/a")));
+    assert_eq!(judge.redefine(&of(path("/a"))), []);
+    let changed = super::super::Redefined::Restarted("feedback.click".into());
+    assert_eq!(judge.redefine(&of(path("/b"))), [changed]);
 }

@@ -1,5 +1,6 @@
 //! Steps, shares and evidence as bars and marks.
 
+use changeover::config::units::Duration;
 use changeover::control::view::{Planned, Rollout, Sample, Watch, WorseIf};
 use changeover::model::{Unit, real};
 use changeover::rollout::phase::Phase;
@@ -192,9 +193,10 @@ pub(super) fn evidence(rollout: &Rollout, columns: usize) -> Vec<Line> {
         let name = if evidence.threshold.is_some() { Tone::Strong } else { Tone::Plain };
         let line = Line::new(name, &evidence.metric).cut(widest).padded(widest);
         let decides = if crossed { " ✗" } else { "" };
-        lines.push(
-            line.and(tone, &format!("  {number:>8}  {}", drawn.unwrap_or_default())).and(tone, decides),
-        );
+        let age = evidence.within_ms.filter(|within| *within > 0);
+        let age = age.map(|within| format!("  up to {} old", Duration::from_millis(within)));
+        let drawn = format!("  {number:>8}  {}", drawn.unwrap_or_default());
+        lines.push(line.and(tone, &drawn).and(tone, decides).and(Tone::Faint, &age.unwrap_or_default()));
     }
     lines
 }

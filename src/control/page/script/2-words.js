@@ -19,12 +19,14 @@ const NAMES = {
   "input.length": "Length of requests",
   "input.unseen": "Unknown category in",
   "mirror.disagreement": "Shadow disagrees",
+  "feedback.": "Users with",
 };
 
 /** A metric as people call it: `output.label:cat` is "Answers labelled cat". */
 function metricName(metric) {
   if (metric === "all") return "All together";
   if (metric === "error_rate.window") return "Errors since the flip";
+  if (metric.startsWith("feedback.")) return `${NAMES["feedback."]} ${metric.slice("feedback.".length)}`;
   const limit = metric.endsWith(".max");
   const [row, ...parameter] = (limit ? metric.slice(0, -4) : metric).split(":");
   const name = [Object.hasOwn(NAMES, row) ? NAMES[row] : row, parameter.join(":")].filter(Boolean).join(" ");
@@ -34,7 +36,7 @@ function metricName(metric) {
 /** The group that a metric is shown in. */
 function groupOf(metric) {
   if (metric.startsWith("input.")) return "inputs";
-  if (metric.startsWith("output.")) return "outputs";
+  if (metric.startsWith("output.") || metric.startsWith("feedback.")) return "outputs";
   return "service";
 }
 

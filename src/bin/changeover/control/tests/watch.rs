@@ -137,6 +137,7 @@ fn each_change_is_a_line() {
         metric: "x".into(),
         log10_e: None,
         threshold: None,
+        within_ms: None,
         tests: Vec::new(),
     });
     let mut retried = seen.clone();

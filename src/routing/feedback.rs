@@ -1,0 +1,125 @@
+//! Events: later requests that say what a user did.
+
+use serde_json::Value;
+
+use super::matcher::Matcher;
+use super::request::{Facts, Request};
+use crate::compare::pointer::Pointer;
+use crate::config::feedback as config;
+use crate::config::schema::{Config, Match};
+use crate::model::Draw;
+use crate::signal::catalog::{self, SignalId};
+
+/// A rule of `feedback`, compiled.
+#[derive(Debug)]
+pub struct Rule {
+    /// Its name: a label of its metric.
+    pub name: String,
+    /// What its events are counted as for the judge.
+    pub signal: SignalId,
+    body: Vec<(Pointer, String)>,
+}
+
+impl Rule {
+    pub(super) fn new(config: &config::Feedback) -> Self {
+        let condition = |(place, value): (&String, &String)| Some((Pointer::new(place).ok()?, value.clone()));
+        Self {
+            name: config.name.clone(),
+            signal: catalog::event(&config.name),
+            body: config.matches.body.iter().filter_map(condition).collect(),
+        }
+    }
+
+    /// Whether it has to be read what an event's body says.
+    #[must_use]
+    pub fn reads_body(&self) -> bool {
+        !self.body.is_empty()
+    }
+
+    /// Whether a request that meets the other conditions is an event, by its body.
+    #[must_use]
+    pub fn is_met(&self, body: &Value) -> bool {
+        self.body.iter().all(|(place, wanted)| place.get(body).is_some_and(|found| is(found, wanted)))
+    }
+}
+
+/// Whether a value in a body is what is written in a configuration.
+fn is(found: &Value, wanted: &str) -> bool {
+    match found {
+        Value::String(text) => text == wanted,
+        Value::Number(number) => number.as_f64().is_some_and(|number| wanted.parse() == Ok(number)),
+        Value::Bool(bit) => wanted == if *bit { "true" } else { "false" },
+        Value::Null | Value::Array(_) | Value::Object(_) => false,
+    }
+}
+
+/// Who sent an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// The position of the version that the user has.
+    pub version: usize,
+    /// Set if what the user does is evidence about the candidate or stable.
+    pub evidence: Option<Draw>,
+}
+
+/// Which requests are events, of all rollouts.
+pub(super) struct Events {
+    matcher: Matcher,
+    /// The rollout and the rule, by the position of its conditions.
+    rules: Vec<(usize, usize)>,
+}
+
+impl Events {
+    /// `None`: no rollout has any.
+    pub(super) fn new(config: &Config) -> Option<Self> {
+        let of = |(rollout, config): (usize, &'_ crate::config::schema::Rollout)| {
+            config.feedback.iter().enumerate().map(move |(rule, _)| (rollout, rule)).collect::<Vec<_>>()
+        };
+        let rules: Vec<_> = config.rollouts.iter().enumerate().flat_map(of).collect();
+        let matches: Vec<&Match> =
+            config.rollouts.iter().flat_map(|rollout| &rollout.feedback).map(|rule| &rule.matches).collect();
+        (!rules.is_empty()).then(|| Self { matcher: Matcher::of(&matches), rules })
+    }
+
+    /// The headers that may be asked for.
+    pub(super) fn headers(&self) -> impl Iterator<Item = &str> {
+        self.matcher.headers()
+    }
+
+    /// The rollouts and rules whose event a request may be, but for its body.
+    pub(super) fn find<R: Request>(&self, facts: &Facts<'_, R>) -> Vec<(usize, usize)> {
+        let mut found = Vec::new();
+        self.matcher.each(facts, |at| found.extend(self.rules.get(at).copied()));
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_body_is_compared_with_what_is_written_whatever_its_type() {
+        let body = [("/action_name", "click"), ("/n", "1"), ("/ok", "true")];
+        let body = body.map(|(place, value)| (place.to_owned(), value.to_owned())).into();
+        let matches = Match { body, ..Match::default() };
+        let rule = Rule::new(&config::Feedback { name: "click".into(), matches, ..Default::default() });
+        assert!(rule.reads_body());
+        assert!(rule.is_met(&json!({"action_name": "click", "n": 1, "ok": true, "more": {}})));
+        assert!(rule.is_met(&json!({"action_name": "click", "n": 1.0, "ok": "true"})));
+        for other in [
+            json!({"action_name": "hover", "n": 1, "ok": true}),
+            json!({"action_name": "click", "n": 2, "ok": true}),
+            json!({"action_name": "click", "n": 1, "ok": false}),
+            json!({"action_name": ["click"], "n": 1, "ok": true}),
+            json!({"n": 1, "ok": true}),
+            json!([]),
+            json!(null),
+        ] {
+            assert!(!rule.is_met(&other), "{other}");
+        }
+        let plain = Rule::new(&config::Feedback::default());
+        assert!(!plain.reads_body() && plain.is_met(&Value::Null));
+    }
+}

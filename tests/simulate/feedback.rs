@@ -1,0 +1,231 @@
+//! What users do afterwards, minutes later: a candidate that makes no difference keeps its traffic, and one whose users do
+//! less of what is better loses it.
+
+use std::collections::BTreeMap;
+
+use changeover::analysis::judge::Judge;
+use changeover::analysis::rules::Rules;
+use changeover::analysis::tick::Tick;
+use changeover::config;
+use changeover::model::{Assignment, Draw, Side, UserHash};
+use changeover::rollout::program::Program;
+use changeover::signal::catalog;
+use changeover::signal::observed::Observed;
+use changeover::telemetry::ledger::Ledger;
+use changeover::telemetry::outcome::Outcome;
+use fastrand::Rng;
+use serde_json::json;
+
+use crate::draw::normal;
+use crate::table::{mark, quantile, whole};
+use crate::traps::{ALPHA, RAMP, most};
+use crate::{Effort, parallel};
+
+/// Seconds of a run.
+const LENGTH: u64 = 3_600;
+/// Searches of a second.
+const SEARCHES: u64 = 20;
+
+/// Who searches, and who clicks.
+#[derive(Clone)]
+struct World {
+    users: usize,
+    /// The candidate's weights in percent; each is in force for the same time.
+    weights: &'static [f64],
+    /// The part of searches after which a user clicks, on average.
+    clicks: f64,
+    /// How many times as often the candidate's users do.
+    ratio: f64,
+    /// How unlike users are: the deviation of the logarithm of how often they click.
+    unlike: f64,
+    /// Seconds to a click, on average.
+    delay: f64,
+    /// How many times as long it takes the candidate's users.
+    slower: f64,
+    /// Clicks of a second by users who do not search.
+    others: u64,
+    /// `within`, in seconds.
+    within: u64,
+}
+
+const PLAIN: World = World {
+    users: 20_000,
+    weights: &[50.0],
+    clicks: 0.4,
+    ratio: 1.0,
+    unlike: 1.0,
+    delay: 60.0,
+    slower: 1.0,
+    others: 0,
+    within: 300,
+};
+
+pub(crate) fn simulate(effort: &Effort) -> bool {
+    // An hour of users who click costs as much as ten of errors.
+    let healthy = healthy((effort.healthy_runs / 10).max(20));
+    let found = found(effort.runs_by_request / 2);
+    healthy && found
+}
+
+fn healthy(runs: u64) -> bool {
+    let most = most(runs, ALPHA, 3.0);
+    println!(
+        "\n{runs} hours of {SEARCHES} searches/s, {:.0} % of which end in a click: false rollbacks",
+        40.0
+    );
+    println!("false_alarm is {ALPHA}; with chance allowed for, at most {most}");
+    let few = World { users: 2_000, unlike: 0.0, ..PLAIN };
+    let situations = [
+        ("20,000 users, 50 %, a click a minute later", PLAIN),
+        ("the same, 5 %", World { weights: &[5.0], ..PLAIN }),
+        (
+            "ramp 1-5-25-50 %, clicks 10 minutes later",
+            World { weights: RAMP, delay: 600.0, within: 600, ..PLAIN },
+        ),
+        ("2,000 users alike, 50 %: all click in the end", few.clone()),
+        ("the same, the candidate's click twice as often", World { ratio: 2.0, clicks: 0.2, ..few.clone() }),
+        ("the same, at 5 %", World { ratio: 2.0, clicks: 0.2, weights: &[5.0], ..few.clone() }),
+        ("the same, in a ramp", World { ratio: 2.0, clicks: 0.2, weights: RAMP, ..few }),
+        ("50 %, as many clicks of users who do not search", World { others: 8, ..PLAIN }),
+        ("50 %, the candidate's click twice as late", World { slower: 2.0, within: 600, ..PLAIN }),
+        ("the same, in a ramp", World { slower: 2.0, within: 600, weights: RAMP, ..PLAIN }),
+    ];
+    let mut all = true;
+    for (seed, (name, world)) in (2_300..).zip(situations) {
+        let ends = parallel::runs(runs, seed, |rng| run(&world, rng).is_some());
+        let rolled_back = ends.into_iter().filter(|end| *end).count() as f64;
+        let kept = rolled_back <= most;
+        println!(
+            "  {name:<52} {:>4}  {:>6.2} %  {}",
+            whole(rolled_back),
+            100.0 * rolled_back / runs as f64,
+            mark(kept)
+        );
+        all &= kept;
+    }
+    all
+}
+
+fn found(runs: u64) -> bool {
+    println!(
+        "\nFewer clicks: users who come from `within` on until the rollback, median / 95th percentile, of {runs} hours"
+    );
+    let at = |weights, ratio| World { users: 200_000, weights, ratio, ..PLAIN };
+    let cells = [
+        ("a fifth fewer, 50 %", at(&[50.0], 0.8), 8_000.0),
+        ("a fifth fewer, 25 %", at(&[25.0], 0.8), 12_000.0),
+        ("a third fewer, 50 %", at(&[50.0], 0.667), 3_000.0),
+        ("half as many, 50 %", at(&[50.0], 0.5), 1_500.0),
+        ("half as many, 5 %", at(&[5.0], 0.5), 8_000.0),
+        ("a fifth fewer, 50 %, 10 minutes later", World { delay: 600.0, ..at(&[50.0], 0.8) }, 12_000.0),
+    ];
+    let mut all = true;
+    for (seed, (name, world, limit)) in (2_400..).zip(cells) {
+        let ends = parallel::runs(runs, seed, |rng| run(&world, rng));
+        let users: Vec<f64> =
+            ends.iter().map(|end| end.map_or(f64::INFINITY, |users| users as f64)).collect();
+        let ever = ends.iter().flatten().count() as f64 / ends.len() as f64;
+        let kept = quantile(&users, 0.5) <= limit;
+        println!(
+            "  {name:<40} {:>8} / {:>8}   {:>5.1} % in the hour   {}",
+            whole(quantile(&users, 0.5)),
+            whole(quantile(&users, 0.95)),
+            ever * 100.0,
+            mark(kept)
+        );
+        all &= kept;
+    }
+    all
+}
+
+fn rules(within: u64) -> Rules {
+    let rollout = json!({
+        "name": "r", "release": "1", "stable": "blue", "candidate": "green",
+        "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}},
+        "session_affinity": {"header": "x-user-id"},
+        "feedback": [{"name": "click", "match": {"path": "/v1/events"}, "join": "user", "better": "more",
+            "within": format!("{within}s")}],
+        "steps": [{"set_weight": 50}, {"pause": {}}],
+        "analysis": {
+            "false_alarm": ALPHA, "metrics": [{"name": "feedback.click"}], "warm_up": {"requests": 0},
+        },
+    });
+    let config = config::check(&json!({"rollouts": [rollout]})).expect("a valid configuration");
+    Program::new(&config.rollouts[0]).rules().expect("it has an analysis").clone()
+}
+
+/// Somebody: the version is the candidate's below the weight.
+struct User {
+    name: UserHash,
+    bucket: f64,
+    /// How many times as often as others' a search ends in a click.
+    keen: f64,
+}
+
+/// Lives an hour. Returns how many users had come since events were judged when the candidate was taken back; `None`: it was
+/// not.
+fn run(world: &World, mut rng: Rng) -> Option<u64> {
+    let (rules, mut judge, mut ledger) = (rules(world.within), Judge::default(), Ledger::default());
+    judge.redefine(&rules);
+    judge.begin_step(&rules, 0);
+    ledger.count_signals(rules.signals());
+    let (click, mut due) = (catalog::event("click"), BTreeMap::<u64, Vec<usize>>::new());
+    let mut users: Vec<User> = Vec::new();
+    let draw_user = |rng: &mut Rng| User {
+        name: UserHash(rng.u64(..)),
+        bucket: 100.0 * rng.f64(),
+        keen: (world.unlike * normal(rng) - world.unlike * world.unlike / 2.0).exp(),
+    };
+    let mut searched = vec![false; world.users];
+    users.extend((0..world.users).map(|_| draw_user(&mut rng)));
+    let mut count = 0;
+    for tick in 0..LENGTH {
+        let step = (tick * world.weights.len() as u64 / LENGTH) as usize;
+        let weight = world.weights[step];
+        if step > 0 && tick == step as u64 * LENGTH / world.weights.len() as u64 {
+            judge.begin_step(&rules, tick);
+        }
+        let draw = |user: &User| Draw {
+            assignment: Assignment(1 + step as u64),
+            side: if user.bucket < weight { Side::Candidate } else { Side::Stable },
+            user: Some(user.name),
+        };
+        for _ in 0..SEARCHES {
+            let at = rng.usize(..world.users);
+            let user = &users[at];
+            let draw = draw(user);
+            count += u64::from(!std::mem::replace(&mut searched[at], true) && tick >= world.within);
+            let ticket = ledger.arrive(tick, draw);
+            ledger.end(ticket, 1_000_000, Outcome::Ok);
+            let (times, slower) = match draw.side {
+                Side::Candidate => (world.ratio, world.slower),
+                Side::Stable => (1.0, 1.0),
+            };
+            if rng.f64() < world.clicks * user.keen * times {
+                let delay = -world.delay * slower * (1.0 - rng.f64()).ln();
+                due.entry(tick + delay as u64).or_default().push(at);
+            }
+        }
+        for at in due.remove(&tick).into_iter().flatten() {
+            ledger.happen(tick, draw(&users[at]), click, Observed::Event(true));
+        }
+        for _ in 0..world.others {
+            ledger.happen(tick, draw(&draw_user(&mut rng)), click, Observed::Event(true));
+        }
+        for entry in ledger.entries(tick + 1) {
+            let counted = Tick {
+                number: tick,
+                assignment: entry.assignment,
+                share: Some(weight / 100.0),
+                counts: entry.counts,
+                void: false,
+            };
+            judge.close(&counted, &rules, tick + 1);
+        }
+        ledger.forget_through(tick);
+        if judge.reading().all >= rules.threshold {
+            return Some(count);
+        }
+    }
+    None
+}
