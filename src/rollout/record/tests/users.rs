@@ -185,3 +185,34 @@ fn the_window_counts_users() {
     );
     worker.end(waiting, SECOND, false);
 }
+
+/// Events come later than answers: a step is over when those of its users could have come, and some have.
+#[test]
+fn a_step_waits_for_what_its_users_do() {
+    let (mut record, assignment) = begun_with_users(&json!({
+        "steps": [{"set_weight": 50}, {"pause": {"duration": "1s"}}, {"set_weight": 60}, {"pause": {}}],
+        "analysis": {"metrics": [{"name": "error_rate"}, {"name": "feedback.click"}]},
+        "feedback": [{"name": "click", "match": {"path": "/e"}, "join": "user", "better": "more", "within": "20s"}],
+    }));
+    let mut worker = Worker::default();
+    worker.ledger.count_signals(record.program.rules().unwrap().signals());
+    let mut live = |record: &mut Record, ticks: std::ops::Range<u64>, clicks: bool| {
+        for tick in ticks {
+            for (side, user) in [(Side::Candidate, 2 * tick), (Side::Stable, 2 * tick + 1)] {
+                worker.visit(tick, assignment, side, user, false);
+                if clicks {
+                    let draw = Draw { assignment, side, user: Some(user.into()) };
+                    worker.ledger.happen(tick, draw, catalog::event("click"), Observed::Event(true));
+                }
+            }
+            odds(record, &worker, tick + 1);
+        }
+    };
+    live(&mut record, 100..118, true);
+    assert_eq!(record.run.reason.sentence(), "the step waits for what users do within 20s");
+    live(&mut record, 118..125, false);
+    let nothing = "the step waits until every metric can be judged: feedback.click: nothing yet";
+    assert_eq!(record.run.reason.sentence(), nothing);
+    live(&mut record, 125..126, true);
+    assert_eq!(record.head("r").weights["green"], Share::new(6_000));
+}
