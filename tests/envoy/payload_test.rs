@@ -444,6 +444,44 @@ async fn a_candidate_whose_answers_are_worse_is_rolled_back_for_it() {
     }
 }
 
+/// Of every 20 requests some have long texts, some no age, some get a null, an error or a rare label; from either version.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_whose_odd_inputs_and_answers_are_those_of_stable_goes_on() {
+    let (blue, green) = blue_and_green().await;
+    for upstream in [&blue, &green] {
+        upstream.set(Make::by(|_, seen| {
+            let asked: Value = serde_json::from_slice(&seen.body).expect("JSON");
+            let answer = match asked["n"].as_u64().expect("a number") % 20 {
+                0 => json!({"label": null, "score": null}),
+                1 => json!({"error": "no such user"}),
+                2..5 => json!({"label": "spam", "score": 1e6}),
+                _ => json!({"label": "ham", "score": -0.25}),
+            };
+            Made::json(answer.to_string())
+        }));
+    }
+    let config = Config::rollout(
+        "steps: [{set_weight: 50}, {pause: {min_requests: 3000}}], \
+         payload: {protocol: json, input: {fields: [/age], length: /text}, output: {value: /label}}, \
+         analysis: {false_alarm: 0.0001, metrics: [{name: error_rate}, {name: output.null}, {name: output.error_object}, \
+           {name: \"output.label:spam\"}, {name: input.length}, {name: \"input.missing:/age\"}]}",
+    );
+    let envoy = between(&blue, &green, config).workers(2).start().await;
+    let load = Load::to(envoy.address()).per_second(1_000.0).each(|number| {
+        let text = "x".repeat(if number.is_multiple_of(50) { 20_000 } else { 20 });
+        let age = if number.is_multiple_of(7) { Value::Null } else { json!(40) };
+        let body = json!({"n": number, "text": text, "age": age}).to_string();
+        request("POST", "/", &[("content-type", b"application/json")], body)
+    });
+    let load = load.start();
+    wait_for_event(&envoy, "succeed").await;
+    load.stop().await.assert_all_ok();
+    assert_eq!(
+        actions(&envoy).iter().filter(|action| ["rollback", "alarm"].contains(&action.as_str())).count(),
+        0
+    );
+}
+
 /// A completion of so many tokens, cut at its end or not.
 fn completion(tokens: u64, is_cut: bool) -> Made {
     let message = json!({"role": "assistant", "content": "word ".repeat(tokens as usize)});

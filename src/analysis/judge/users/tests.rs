@@ -98,6 +98,29 @@ fn proof_comes_from_each_users_first_request_in_the_step() {
     assert!(judge.may_promote(&rules));
 }
 
+/// Requests of which so many failed, by these users.
+fn asked(requests: (u64, u64), users: impl Iterator<Item = (u64, Outcome)>) -> Counts {
+    Counts { users: came(users).users, ..ended(requests) }
+}
+
+#[test]
+fn a_busy_user_whose_requests_fail_holds_no_candidate_back_and_more_failing_users_do() {
+    let rules = rules(&["latency", "error_rate"]);
+    let held = |failing: u64| {
+        let mut judge = judge(&rules);
+        let user = |failing: std::ops::Range<u64>| {
+            move |user| (user, if failing.contains(&user) { Outcome::Failed } else { Outcome::Well })
+        };
+        // Of stable's users one in ten fails, of the candidate's so many of fifty; one of them asks sixty times.
+        let candidate = asked((failing + 60, 110), (0..50).map(user(0..failing)));
+        let stable = asked((95, 950), (100..1_050).map(user(100..195)));
+        judge.close(&tick(1, 0.05, candidate, stable), &rules, 2);
+        judge.fails_more()
+    };
+    assert!(!held(5), "as many users as of stable's");
+    assert!(held(40));
+}
+
 #[test]
 fn with_many_users_a_part_speaks_for_all() {
     let rules = rules(&["error_rate"]);
