@@ -389,6 +389,14 @@ fn every_mistake_is_reported_with_its_place_and_remedy() {
 }
 
 #[test]
+fn a_deadline_may_be_an_hour() {
+    let mut slow = with("/weights", Value::Null);
+    slow["blue_green"] = json!({"bake": {"weight": "1", "duration": "1s"}});
+    slow["analysis"] = json!({"deadline": "1h"});
+    assert_eq!(problems_of(&[slow]), [""; 0]);
+}
+
+#[test]
 fn mistakes_in_blue_green_are_reported_with_their_places() {
     let mut right = with("/weights", Value::Null);
     right["session_affinity"] = Value::Null;
