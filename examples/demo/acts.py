@@ -166,19 +166,23 @@ class Demo:
 
     def follow(self, release, last):
         """Shows a release's events until the last one, which it returns."""
-        told = 0
+        events = self.show_events(release, f"the release to {last}", lambda event: event["action"] in ("succeed", "rollback"))
+        self.promises.keep(events[-1]["action"] == last, f"the release ended with: {last}", events[-1]["action"])
+        return events[-1]
+
+    def show_events(self, release, what, is_last, told=0):
+        """Shows a release's events, but for the first ones that were told, until one is the last. Returns all of them up to it."""
 
         def ended():
             nonlocal told
             events = self.events(release)
             for event in events[told:]:
                 show.say(f"  {event['message']}")
-            told = len(events)
-            return next((event for event in events if event["action"] in ("succeed", "rollback")), None)
+            told = max(told, len(events))
+            at = next((at for at, event in enumerate(events) if is_last(event)), None)
+            return at is not None and events[: at + 1]
 
-        event = processes.wait_for(f"the release to {last}", ended)
-        self.promises.keep(event["action"] == last, f"the release ended with: {last}", event["action"])
-        return event
+        return processes.wait_for(what, ended)
 
     def releases(self):
         show.heading("A release that moves by itself: forward when all is well, back when it is not")
@@ -319,6 +323,7 @@ class Demo:
         self.running.start_people()
         self.running.start_envoy("envoy/automation.yaml")
         show.say("examples/automation/envoy.yaml begins at degree `shadow`: svm is asked about each task, and its answer is hidden")
+        release = "2026-11-28.1"
         first = client.ask_all(self.images, [(number, None) for number in range(200)], "tasks")
         decided = self.running.tasks_of_people()
         self.promises.keep(
@@ -326,7 +331,9 @@ class Demo:
             "people have answered 200 of 200 tasks, and have seen no suggestion", decided,
         )
         with client.Load(self.images) as load:
-            told = self.wait_for_message("degree partial", "svm to answer alone where that is proven")
+            events = self.show_events(
+                release, "svm to answer alone where that is proven", lambda event: "degree partial" in event["message"],
+            )
             load.wait_for_more(400)
             alone = [(n, answer) for answers in load.answers for n, answer in enumerate(answers) if answer.version == "svm"]
             right = sum(answer.label == self.images.labels[n % len(self.images)] for n, answer in alone)
@@ -334,7 +341,9 @@ class Demo:
             self.promises.keep(alone, "the model has taken over the tasks that it is sure about")
             show.say("now svm answers at random, as sure of itself as before:")
             self.running.misbehave("svm", random_percent=100)
-            self.wait_for_message("automation is rolled back", "the audit to find it", told)
+            self.show_events(
+                release, "the audit to find it", lambda event: "is rolled back" in event["message"], len(events),
+            )
             load.wait_for_requests_in_flight()
             load.wait_for_more(200)
             newest = load.newest(100)
@@ -344,20 +353,6 @@ class Demo:
         failed = collections.Counter(answer.status for answer in answers if answer.status != 200)
         self.promises.keep(not failed, f"each of {len(answers):,} tasks was answered with 200", dict(failed))
         self.count_tasks(answers)
-
-    def wait_for_message(self, part, what, told=0):
-        """Shows the events of people and model, all but the first ones, until a message has this part. How many there are."""
-
-        def said():
-            nonlocal told
-            messages = [event["message"] for event in self.events("2026-11-28.1")]
-            for message in messages[told:]:
-                show.say(f"  {message}")
-            told = len(messages)
-            return any(part in message for message in messages)
-
-        processes.wait_for(what, said)
-        return told
 
     def count_tasks(self, answers):
         """Compares who answered with what the filter and the reviewers have counted."""

@@ -26,13 +26,18 @@ def parse(text):
     return found
 
 
-def requests_by_version(series):
-    """{version: requests that the filter has counted}."""
+def sums(series, metric, label):
+    """{value of the label: what the metric's series with it add up to}."""
     counts = {}
     for name, labels, value in series:
-        if name == "changeover_requests_total":
-            counts[labels["version"]] = counts.get(labels["version"], 0) + int(value)
+        if name == metric:
+            counts[labels[label]] = counts.get(labels[label], 0) + int(value)
     return counts
+
+
+def requests_by_version(series):
+    """{version: requests that the filter has counted}."""
+    return sums(series, "changeover_requests_total", "version")
 
 
 def mirrored(series):
@@ -50,11 +55,7 @@ def nulls(series):
 
 def tasks(series):
     """{who decides: tasks that the filter has counted}; `audit`: the model, and people as well."""
-    counts = {}
-    for name, labels, value in series:
-        if name == "changeover_tasks_total":
-            counts[labels["route"]] = counts.get(labels["route"], 0) + int(value)
-    return counts
+    return sums(series, "changeover_tasks_total", "route")
 
 
 def hashes(series):

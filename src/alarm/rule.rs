@@ -1,8 +1,9 @@
 //! An alarm, compiled from the configuration.
 
 use serde::{Deserialize, Serialize};
-use siphasher::sip::SipHasher24;
 
+use crate::analysis::rules::fingerprint;
+use crate::analysis::test::Measure;
 use crate::analysis::window::divergence;
 use crate::config::alarm::{self, Action, Alarm, Of, To};
 use crate::model::{Arm, Pair, Side, real};
@@ -47,20 +48,6 @@ pub struct Rule {
     pub definition: u64,
 }
 
-/// What of a signal is looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Measure {
-    /// How often an event happens, from 0 to 1.
-    Rate,
-    /// A quantile of durations, in milliseconds.
-    Quantile(f64),
-    /// The mean of values, on a logarithmic scale if so.
-    Mean {
-        /// Whether the scale is logarithmic: the mean is then a geometric one.
-        logarithmic: bool,
-    },
-}
-
 /// A threshold.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Bound {
@@ -100,7 +87,7 @@ impl Rule {
             min_samples: config.min_samples.get(),
             action: config.action,
             // `Debug` of plain values does not change between builds of one version.
-            definition: SipHasher24::new().hash(format!("{config:?}").as_bytes()),
+            definition: fingerprint(&format!("{config:?}")),
         })
     }
 

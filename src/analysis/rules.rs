@@ -186,7 +186,9 @@ pub const FAILURES: Test = Test {
     against: Against::Stable { tolerate: 1.0, or_milliseconds: 0.0, direction: Direction::Up },
 };
 
-fn fingerprint(definition: &str) -> u64 {
+/// Identifies a definition.
+#[must_use]
+pub fn fingerprint(definition: &str) -> u64 {
     SipHasher24::new().hash(definition.as_bytes())
 }
 

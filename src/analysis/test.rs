@@ -17,16 +17,16 @@ pub struct Test {
     pub against: Against,
 }
 
-/// What of a signal is compared.
+/// How a signal is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Measure {
     /// How often an event happens.
     Rate,
-    /// How often a duration is beyond this quantile (between 0 and 1) of stable's.
+    /// Durations at this quantile, between 0 and 1: a test asks how often they are beyond stable's.
     Quantile(f64),
     /// The mean of values, on a logarithmic scale if so.
     Mean {
-        /// Whether the scale is logarithmic: what is tolerated is then a ratio of geometric means.
+        /// Whether the scale is logarithmic: the mean is then a geometric one, and what is tolerated a ratio of two.
         logarithmic: bool,
     },
 }
@@ -84,7 +84,7 @@ impl Test {
     /// Whether it is about what happens apart from requests.
     #[must_use]
     pub fn is_of_events(&self) -> bool {
-        catalog::by_id(self.signal).is_some_and(|signal| signal.among == Among::Events)
+        catalog::is_of_events(self.signal)
     }
 
     /// Whether of each user the first observation of its signal counts, and not the first one with an event.

@@ -6,7 +6,7 @@
 use serde_json::{Map, Number, Value};
 
 use crate::model::wire::{self, Payload, each_field};
-use crate::payload::protocol::real;
+use crate::payload::protocol::{real, unsigned};
 use crate::payload::summary::Datatype;
 
 /// Elements of an answer, at most: a document holds 32 bytes of each.
@@ -203,7 +203,7 @@ fn extend(
 
 /// An element of up to eight bytes, little-endian.
 fn element(datatype: Datatype, bytes: &[u8]) -> Value {
-    let bits = bytes.iter().rev().fold(0, |bits: u64, byte| bits << 8 | u64::from(*byte));
+    let bits = unsigned(bytes);
     match datatype {
         Datatype::Bool => (bits != 0).into(),
         Datatype::Unsigned(_) => bits.into(),

@@ -1,6 +1,6 @@
-//! Closed ticks of the rollouts that are being recorded, for those who ask.
+//! Closed ticks of the rollouts that are being recorded.
 //!
-//! Nothing is kept of a rollout that no one records: its ticks are kept from the first question on, for as long as it is
+//! Nothing is kept of a rollout that is not being recorded: its ticks are kept from the first question on, for as long as it is
 //! asked again.
 
 use serde::{Deserialize, Serialize};
@@ -41,7 +41,7 @@ pub fn are_full(shared: &impl Shared, rollout: &str, now: u64) -> bool {
     wanted.len() >= MOST && !wanted.iter().any(|known| known == rollout)
 }
 
-/// Has the ticks of a rollout be kept from now on, and those that were kept forgotten if nobody has asked for long.
+/// Keeps the ticks of a rollout from now on. Drops those kept before, if the last question is too long ago.
 pub fn want(shared: &mut impl Shared, rollout: &str, now: u64) {
     let mut is_new = false;
     shared::update::<Vec<Wanted>>(shared, &wanted_key(), |wanted| {

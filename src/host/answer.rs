@@ -6,22 +6,20 @@ use crate::compare::Answer;
 use crate::payload::encoding::{Decoder, Inflaters};
 use crate::payload::head::{Encoding, Framing, Head};
 
-/// The content type and the encoding of a message whose headers Envoy is showing.
-pub(super) fn how_written(map: Headers) -> (Vec<u8>, Encoding) {
-    let header = |name| calls::header(map, name);
-    let content_type = header("content-type").map(Bytes::into_vec).unwrap_or_default();
-    (content_type, Head::new(None, header("content-encoding").as_deref(), None).encoding)
+/// How the body of a message is encoded whose headers Envoy is showing.
+pub(super) fn encoding(map: Headers) -> Encoding {
+    Head::new(None, calls::header(map, "content-encoding").as_deref(), None).encoding
 }
 
 /// An answer that is to be compared, without its body, and its encoding. `infers`: its request calls `ModelInfer`.
 pub(super) fn headed(map: Headers, infers: bool) -> (Answer, Encoding) {
-    let (content_type, encoding) = how_written(map);
+    let content_type = calls::header(map, "content-type").map(Bytes::into_vec).unwrap_or_default();
     // Others than JSON may have it in front.
     let is_other = Head::new(Some(&content_type), None, None).framing == Framing::Other;
     let json_length = is_other.then(|| calls::header(map, "inference-header-content-length")).flatten();
     let json_length = Head::new(None, None, json_length.as_deref()).json_length;
     let status = calls::status(map).unwrap_or_default();
-    (Answer { status, content_type, json_length, infers, body: Vec::new() }, encoding)
+    (Answer { status, content_type, json_length, infers, body: Vec::new() }, encoding(map))
 }
 
 /// A body without its encoding; as it is, if that cannot be undone. `None`: it is too large.
@@ -47,7 +45,8 @@ pub(super) fn decoded(
     }
 }
 
-/// A body that passes and is read as a whole, unless it is too large.
+/// A body that passes and is read as a whole, unless it is too large. The default has nothing.
+#[derive(Default)]
 pub(super) struct Whole {
     encoding: Encoding,
     bytes: Vec<u8>,
@@ -57,7 +56,7 @@ pub(super) struct Whole {
 impl Whole {
     /// Begins with the headers of the message that Envoy is showing.
     pub(super) fn begin(map: Headers) -> Self {
-        Self { encoding: how_written(map).1, bytes: Vec::new(), fits: true }
+        Self { encoding: encoding(map), bytes: Vec::new(), fits: true }
     }
 
     /// How much of it is held.

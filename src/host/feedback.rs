@@ -53,7 +53,7 @@ impl Held {
 
     /// Its JSON; `None`: it has none.
     fn finish(mut self, inflaters: &Inflaters) -> Option<serde_json::Value> {
-        let body = std::mem::replace(&mut self.body, Whole::begin(Headers::Request));
+        let body = std::mem::take(&mut self.body);
         self.held.set(self.held.get().saturating_sub(body.len()));
         document(&body.finish(MOST_EVENT, inflaters)?)
     }

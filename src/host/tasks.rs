@@ -9,7 +9,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::answer::{Whole, add, decoded, how_written};
+use super::answer::{Whole, add, decoded, encoding};
 use super::calls::{self, Body, Headers, Metric};
 use super::defined::Defined;
 use super::handoff::Handoff;
@@ -455,7 +455,7 @@ impl Tasks {
             return true;
         };
         if place.automation().is_some_and(|automation| automation.decision.is_none()) {
-            let (_, encoding) = how_written(Headers::CalloutResponse);
+            let encoding = encoding(Headers::CalloutResponse);
             let body = calls::body(Body::Callout, 0, size.min(place.max_body())).map(Bytes::into_vec);
             let deciding =
                 Deciding { encoding, body: body.unwrap_or_default(), ..Deciding::new(place, handed) };
@@ -673,7 +673,7 @@ impl Answer {
         if size > automation.max_body {
             return Err(Reason::TooLarge);
         }
-        let (_, encoding) = how_written(Headers::CalloutResponse);
+        let encoding = encoding(Headers::CalloutResponse);
         let headers = calls::headers(Headers::CalloutResponse).ok_or(Reason::Unreadable)?.into_vec();
         let body = calls::body(Body::Callout, 0, size).map(Bytes::into_vec).unwrap_or_default();
         let plain =
@@ -696,7 +696,7 @@ impl Deciding {
 
     /// The headers of people's answer have come.
     pub(super) fn answer(&mut self) {
-        self.encoding = how_written(Headers::Response).1;
+        self.encoding = encoding(Headers::Response);
         self.is_good = calls::status(Headers::Response).is_some_and(|status| (200..300).contains(&status));
     }
 

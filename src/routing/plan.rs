@@ -239,7 +239,7 @@ impl Plan {
     }
 
     /// The rollouts and their rules whose event a request may be, as far as its headers say, each with who sent it; `None`:
-    /// nobody that is named.
+    /// no user is named.
     pub fn events<R: Request>(&self, request: &R) -> Vec<(usize, usize, Option<Sender>)> {
         let Some(events) = &self.events else { return Vec::new() };
         let facts = Facts::new(request);

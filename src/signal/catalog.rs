@@ -473,6 +473,12 @@ pub fn event(name: &str) -> SignalId {
     FEEDBACK.id.with(name)
 }
 
+/// Whether it happens apart from requests.
+#[must_use]
+pub fn is_of_events(signal: SignalId) -> bool {
+    by_id(signal).is_some_and(|signal| signal.among == Among::Events)
+}
+
 /// The row of that number.
 #[must_use]
 pub fn by_id(id: SignalId) -> Option<&'static Signal> {

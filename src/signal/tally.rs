@@ -139,8 +139,7 @@ impl Counts {
     /// Whether something has happened that does not belong to a request.
     #[must_use]
     pub fn has_events(&self) -> bool {
-        let is_apart = |id| catalog::by_id(id).is_some_and(|signal| signal.among == Among::Events);
-        self.tallies.iter().any(|(id, tally)| tally.settled() > 0 && is_apart(*id))
+        self.tallies.iter().any(|(id, tally)| tally.settled() > 0 && catalog::is_of_events(*id))
     }
 
     /// The version's answers and errors among `units`, which are some of its requests.
@@ -220,8 +219,7 @@ pub enum First {
 impl Users {
     /// Users to whom something has happened that does not belong to a request.
     pub fn with_events(&self) -> impl Iterator<Item = &Sample> {
-        let is_apart = |id| catalog::by_id(id).is_some_and(|signal| signal.among == Among::Events);
-        self.signals.iter().filter(move |(id, _)| is_apart(*id)).map(|(_, sample)| sample)
+        self.signals.iter().filter(|(id, _)| catalog::is_of_events(*id)).map(|(_, sample)| sample)
     }
 
     /// The sample of a signal.

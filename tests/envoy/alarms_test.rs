@@ -94,25 +94,16 @@ async fn an_alarm_is_raised_told_once_and_over_when_the_upstream_is_well_again()
     // Good answers push the bad ones down to 8 % of the window, or out of it.
     green.set(Behaviour::Status(200));
     let load = [load, Load::to(envoy.address()).start()];
-    wait_for_long("the end of the alarm", async || (inbox.told() == ["alarm", "clear"]).then_some(())).await;
+    wait_within(DEADLINE * 4, "the end of the alarm", async || {
+        (inbox.told() == ["alarm", "clear"]).then_some(())
+    })
+    .await;
     for load in load {
         load.stop().await;
     }
     assert_eq!((alarm(&envoy).await["raised"].clone(), gauge(&envoy).await), (json!(false), 0.0));
     let actions = actions(&envoy);
     assert_eq!(actions, ["start", "step", "alarm", "clear"], "each in the log once, and the release goes on");
-}
-
-/// As [`wait_for`], for what takes the length of a window.
-async fn wait_for_long<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
-    let begun = std::time::Instant::now();
-    loop {
-        if let Some(value) = condition().await {
-            return value;
-        }
-        assert!(begun.elapsed() < DEADLINE * 4, "waited in vain for: {what}");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -154,7 +154,7 @@ fn rules(within: u64) -> Rules {
     Program::new(&config.rollouts[0]).rules().expect("it has an analysis").clone()
 }
 
-/// Somebody: the version is the candidate's below the weight.
+/// A user: the version is the candidate's below the weight.
 struct User {
     name: UserHash,
     bucket: f64,

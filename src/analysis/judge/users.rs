@@ -5,6 +5,7 @@ use crate::analysis::at_risk::Crowd;
 use crate::analysis::evidence::{self, Evidence};
 use crate::analysis::look::users::{first_of, pending_on_stable};
 use crate::analysis::rules::Rules;
+use crate::analysis::test::Test;
 use crate::analysis::tick::{Tick, View};
 use crate::analysis::user_set::{MOST_EXACT, Shelf, UserSet};
 use crate::analysis::users::{First, Firsts};
@@ -53,10 +54,7 @@ impl Judge {
                 continue;
             }
             tick.compared_at().into_iter().for_each(|share| state.spent.move_to(share));
-            // What has not had time to happen under these weights is not missing.
-            let is_early = tick.number < since.saturating_add(rules.comes_within(&state.test));
-            let is_spared = is_early || spared.is_some_and(|warm_up| warm_up.spares(&state.test));
-            if !tick.shows(&state.test) || is_spared {
+            if !tick.shows(&state.test) || is_spared(rules, &state.test, (tick, since), spared) {
                 state.pass_over(ticks);
             } else {
                 let odds = users.odds(state.test.has_more(), &state.spent, 0);
@@ -124,9 +122,7 @@ impl Judge {
             ahead.count_tick(tick);
             let ticks = ahead.ticks;
             for ((state, closed), block) in ahead.tests_mut().zip(self.tests()).zip(&mut blocks) {
-                let is_early = tick.number < since.saturating_add(rules.comes_within(&state.test));
-                let is_spared = is_early || spared.is_some_and(|warm_up| warm_up.spares(&state.test));
-                if is_spared || !state.knows_firsts(known) {
+                if is_spared(rules, &state.test, (tick, since), spared) || !state.knows_firsts(known) {
                     state.pass_over(ticks);
                     continue;
                 }
@@ -284,6 +280,13 @@ impl Default for Newcomers {
         let (of_run, of_step) = (UserSet::exact(), UserSet::exact());
         Self { level: 0, all: Crowd::default(), with_strangers: false, of_run, of_step }
     }
+}
+
+/// Whether a test judges nothing in a tick whose weights are in force since the tick `since`: the candidate is cold, or what
+/// the test is about has not had time to happen, and so is not missing.
+fn is_spared(rules: &Rules, test: &Test, (tick, since): (&Tick, u64), spared: Option<WarmUp>) -> bool {
+    tick.number < since.saturating_add(rules.comes_within(test))
+        || spared.is_some_and(|warm_up| warm_up.spares(test))
 }
 
 /// Whether it is known who has come already.

@@ -10,7 +10,7 @@ use json_sieve::{Event, Slot, Want};
 use serde::{Deserialize, Serialize};
 
 use super::summary::Seen;
-pub(crate) use tensor_data::real;
+pub(crate) use tensor_data::{real, unsigned};
 
 /// A protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]

@@ -110,7 +110,7 @@ impl InText {
 }
 
 /// Up to eight bytes, little-endian.
-fn unsigned(bytes: &[u8]) -> u64 {
+pub(crate) fn unsigned(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 

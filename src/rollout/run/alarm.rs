@@ -3,8 +3,9 @@
 use super::say::{Rate, Seconds};
 use super::turn::Turn;
 use super::{Held, Phase};
-use crate::alarm::rule::{Bound, Measure, Rule};
+use crate::alarm::rule::{Bound, Rule};
 use crate::alarm::state::{News, Reading};
+use crate::analysis::test::Measure;
 use crate::analysis::totals::Totals;
 use crate::config::alarm::{Action as Configured, Of};
 use crate::model::Unit;

@@ -570,7 +570,7 @@ fn an_event_finds_the_version_that_its_users_requests_get() {
         of_green += u32::from(decision.version != STABLE);
     }
     assert!((240..360).contains(&of_green), "{of_green}");
-    assert_eq!(plan.events(&event(&[])), [(0, 0, None), (0, 1, None)], "nobody that is named");
+    assert_eq!(plan.events(&event(&[])), [(0, 0, None), (0, 1, None)], "no user is named");
     assert_eq!(plan.events(&Sample::new("GET", "h", "/events").with(&[("cookie", "uid=1")])).len(), 1);
     assert_eq!(plan.events(&Sample::new("POST", "h", "/search")), []);
     assert_eq!(plan.events(&event(&[("x-changeover-shadow", "green")])), [], "another Envoy's copy");

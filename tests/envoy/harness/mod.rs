@@ -34,13 +34,22 @@ pub(crate) use upstream::{Behaviour, Made, Make, Seen, Upstream, blue_and_green}
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Waits until `condition` gives a value, asking again every few milliseconds.
-pub(crate) async fn wait_for<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn wait_for<T>(what: &str, condition: impl AsyncFnMut() -> Option<T>) -> T {
+    wait_within(DEADLINE, what, condition).await
+}
+
+/// [`wait_for`] with another deadline, for what takes longer than others.
+pub(crate) async fn wait_within<T>(
+    deadline: Duration,
+    what: &str,
+    mut condition: impl AsyncFnMut() -> Option<T>,
+) -> T {
     let begun = Instant::now();
     loop {
         if let Some(value) = condition().await {
             return value;
         }
-        assert!(begun.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain for: {what}");
+        assert!(begun.elapsed() < deadline, "waited {deadline:?} in vain for: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -471,7 +471,7 @@ fn after(name: &str, (candidate, stable): (u64, u64), ticks: u64) -> Vec<f64> {
 fn fewer_clicks_and_more_complaints_are_evidence_against_the_candidate() {
     assert!(after("click", (32, 40), 60)[0] > 1e3 && after("click", (40, 32), 60)[0] < 1.0);
     assert!(after("complaint", (40, 32), 60)[1] > 1e3 && after("complaint", (32, 40), 60)[1] < 1.0);
-    assert!(after("click", (32, 40), 60)[1] <= 1.0, "nobody complained");
+    assert!(after("click", (32, 40), 60)[1] <= 1.0, "no user complained");
     assert!(after("click", (36, 36), 60)[0] < 1.0);
 }
 

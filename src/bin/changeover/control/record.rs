@@ -177,7 +177,7 @@ mod tests {
         });
         let client = Client::new(&endpoint, None).expect("a client");
         let (mut out, mut problems) = (Vec::new(), Vec::new());
-        // Ends when all answers were asked for: the output is closed with a line that nobody reads.
+        // Ends when all answers were asked for.
         let done = run_until(&client, || asked.load(Ordering::Relaxed) > count, &mut out, &mut problems);
         (done, String::from_utf8(out).expect("text"), String::from_utf8(problems).expect("text"))
     }
