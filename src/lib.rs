@@ -9,6 +9,7 @@
 //! * [`config`]: Envoy's forms of a configuration → typed fields → a valid configuration;
 //! * [`analysis`]: what was counted → how sure one can be that the candidate is worse;
 //! * [`alarm`]: what was counted in windows of time → which thresholds are passed;
+//! * [`drift`]: the same of stable → how far it has moved from what it was;
 //! * [`telemetry`]: how a request's end is judged, and the ledger that counts it;
 //! * [`rollout`]: what is configured, judged and commanded → where a release stands;
 //! * [`routing`]: a request → its rollout → the version that answers it;
@@ -30,6 +31,7 @@ pub mod automation;
 pub mod compare;
 pub mod config;
 pub mod control;
+pub mod drift;
 pub mod fleet;
 #[cfg(all(feature = "envoy", target_arch = "wasm32"))]
 mod host;

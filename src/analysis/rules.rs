@@ -43,7 +43,7 @@ pub struct Rules {
     pub errors: u64,
     /// Of what users do afterwards: ticks for which it may come, by signal.
     pub comes_within: Vec<(SignalId, u64)>,
-    /// Signals that are observed for alarms, and their names with parameters.
+    /// Signals that are observed for alarms and drift, and their names with parameters.
     pub watched: Vec<(SignalId, String)>,
 }
 
@@ -146,6 +146,9 @@ impl Rules {
     /// A signal's name, with its parameter.
     #[must_use]
     pub fn name_of(&self, signal: SignalId) -> Option<String> {
+        if signal.is_spread() {
+            return None; // its values have the name
+        }
         let is_of = |metric: &&MetricRule| metric.tests.iter().any(|test| test.signal == signal);
         let judged = self.metrics.iter().find(is_of).map(MetricRule::signal_name);
         let watched = self.watched.iter().find(|(known, _)| *known == signal).map(|(_, name)| name.as_str());

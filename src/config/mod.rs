@@ -12,6 +12,7 @@ pub mod compare;
 pub mod condition;
 mod de;
 pub mod document;
+pub mod drift;
 pub mod feedback;
 pub mod notify;
 pub mod one_of;

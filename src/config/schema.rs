@@ -16,6 +16,7 @@ use super::automation::Automation;
 use super::compare::Compare;
 pub use super::condition::{HeaderRule, Match};
 use super::de;
+use super::drift::Drift;
 use super::feedback::Feedback;
 use super::notify::Notify;
 use super::payload::Payload;
@@ -221,6 +222,9 @@ pub struct Rollout {
     /// Thresholds on what versions do, and what happens when they are passed. At most 16.
     #[serde(skip_serializing_if = "Vec::is_empty")] // other configurations keep their hash
     pub alarms: Vec<Alarm>,
+    /// Shows how fast stable's metrics move.
+    #[serde(skip_serializing_if = "Option::is_none")] // other configurations keep their hash
+    pub drift: Option<Drift>,
     /// Copies requests that stable answers to a version whose answers are discarded: shadow mode.
     pub mirror: Option<Mirror>,
     /// Reads the bodies of requests and answers while they pass.

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::response::Response;
 use crate::config::report::Shown;
 use crate::config::units::Percent;
+use crate::drift::rule::WINDOWS;
 use crate::model::{Degree, Shares};
 use crate::rollout::command::{Command, Takes};
 use crate::rollout::event::LONGEST_REASON;
@@ -22,6 +23,9 @@ pub(super) fn command(takes: Takes, body: &[u8]) -> Result<(Command, Option<Stri
         }
         Takes::Degree => {
             "expected {\"degree\": \"…\"} with human, shadow, assist, partial or full; `reason` may stand beside it"
+        }
+        Takes::Window => {
+            "expected no body, {} or {\"window\": \"…\"} with 5m, 1h or 1d; `reason` may stand beside it"
         }
     };
     let mut fields = fields(body, expected)?;
@@ -44,6 +48,11 @@ pub(super) fn command(takes: Takes, body: &[u8]) -> Result<(Command, Option<Stri
         Takes::Degree => {
             let degree = only("degree", &fields).flatten().and_then(Value::as_str).and_then(Degree::named);
             Command::Degree(degree.ok_or_else(wrong)?)
+        }
+        Takes::Window => {
+            let window = only("window", &fields).ok_or_else(wrong)?;
+            let place = |given: &Value| WINDOWS.iter().position(|(known, _)| given == *known);
+            Command::Freeze { window: window.map_or(Some(WINDOWS.len() - 1), place).ok_or_else(wrong)? }
         }
     };
     Ok((command, reason))

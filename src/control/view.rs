@@ -13,6 +13,8 @@ use crate::analysis::totals::Totals;
 use crate::analysis::{judge, test, window};
 use crate::automation::decisions::Decisions;
 use crate::config::alarm::{self, Of};
+use crate::drift::rule::{self, WINDOWS};
+use crate::drift::state::Moved;
 use crate::fleet::store::values::{Life, Seen};
 use crate::fleet::store::view::View;
 use crate::model::{self, Degree, Share, Side, Unit};
@@ -22,6 +24,7 @@ use crate::rollout::program::{self, Pause, Program};
 use crate::rollout::record::Record;
 use crate::rollout::run::Now;
 use crate::rollout::run::alarm::sentence;
+use crate::rollout::run::drift;
 use crate::signal::catalog::{self, Kind};
 use crate::signal::histogram;
 
@@ -164,6 +167,9 @@ pub struct Rollout {
     /// Its alarms, as configured.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alarms: Vec<Alarm>,
+    /// How far stable's metrics move, as configured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<Drift>,
     /// How far a model has taken over people's work; absent where there are none, and in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub automation: Option<Automation>,
@@ -362,6 +368,36 @@ pub struct Alarm {
     pub sentence: String,
 }
 
+/// How far a metric of stable's has moved from its reference.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct Drift {
+    /// The metric.
+    pub metric: String,
+    /// When its reference was frozen, as RFC 3339 writes it; `null` while there is none.
+    pub frozen: Option<String>,
+    /// Observations of the reference.
+    pub observations: u64,
+    /// The last 5 minutes, hour and day.
+    pub windows: Vec<DriftWindow>,
+    /// All of this in one sentence.
+    pub sentence: String,
+}
+
+/// How far a metric has moved in a window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct DriftWindow {
+    /// `5m`, `1h` or `1d`.
+    pub window: String,
+    /// How far, in units of its noise: above 1 chance alone moves it once in a hundred times. `null` of too few observations.
+    pub times_noise: Option<f64>,
+    /// How much that is: the population stability index, less what chance adds.
+    pub size: Option<f64>,
+    /// Observations in the window; 0 of too few.
+    pub observations: u64,
+}
+
 /// The API is up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
@@ -543,6 +579,7 @@ impl Rollout {
             mirror: run.mirror_share(program).map(Percent::of),
             evidence: evidence(record),
             alarms: alarms(record),
+            drift: drifts(record),
             automation: None,
             missing_workers: Vec::new(),
         }
@@ -712,6 +749,29 @@ fn alarms(record: &Record) -> Vec<Alarm> {
     program.alarms.iter().enumerate().map(alarm).collect()
 }
 
+fn drifts(record: &Record) -> Vec<Drift> {
+    let Record { program, run, .. } = record;
+    let shown_of = |(at, rule): (usize, &rule::Metric)| {
+        let metric = run.drift.metrics().get(at);
+        let reference = metric.and_then(|metric| metric.reference.as_ref());
+        let moved = metric.map_or([None; WINDOWS.len()], |metric| metric.windows_moved);
+        let window = |((window, _), moved): ((&str, u64), Option<Moved>)| DriftWindow {
+            window: window.to_owned(),
+            times_noise: moved.and_then(|moved| shown(moved.movement.times)),
+            size: moved.and_then(|moved| shown(moved.movement.size)),
+            observations: moved.map_or(0, |moved| moved.observations),
+        };
+        Drift {
+            metric: rule.name.clone(),
+            frozen: reference.map(|reference| rfc3339(reference.frozen)),
+            observations: reference.map_or(0, |reference| reference.observations),
+            windows: WINDOWS.into_iter().zip(moved).map(window).collect(),
+            sentence: drift::sentence(&rule.name, metric),
+        }
+    };
+    program.drift.iter().flat_map(|rules| &rules.metrics).enumerate().map(shown_of).collect()
+}
+
 fn evidence(record: &Record) -> Vec<Evidence> {
     let Some(rules) = record.program.rules() else { return Vec::new() };
     let reading = record.run.judge.reading();
@@ -755,7 +815,7 @@ fn down(times: f64) -> f64 {
     (times * 100.0).floor() / 100.0
 }
 
-/// A logarithm to three decimals, which suffices for reading. JSON has no infinite numbers.
+/// A number, such as a logarithm, to three decimals, which suffices for reading. JSON has no infinite numbers.
 fn shown(logarithm: f64) -> Option<f64> {
     logarithm.is_finite().then(|| (logarithm * 1_000.0).round() / 1_000.0)
 }

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::analysis::window;
+use crate::drift::rule::WINDOWS;
 use crate::rollout::phase::Phase;
 use crate::rollout::record::Record;
 use crate::telemetry::series::{Gauge, Release};
@@ -26,11 +27,13 @@ pub struct Gauges {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Existing {
     /// A bit for each position.
-    bits: u64,
+    bits: u128,
     /// What identifies the positions: the candidate, stable and the metrics; empty without a judge.
     names: Vec<String>,
     /// Its alarms.
     alarms: Vec<String>,
+    /// The metrics whose drift is watched.
+    drift: Vec<String>,
     /// The release that is shown.
     release: Release,
 }
@@ -39,7 +42,13 @@ pub struct Existing {
 impl Existing {
     /// All of a rollout's.
     pub(super) fn all(record: &Record) -> Self {
-        Self { bits: u64::MAX, names: names(record), alarms: alarms(record), release: release(record) }
+        Self {
+            bits: u128::MAX,
+            names: names(record),
+            alarms: alarms(record),
+            drift: drift(record),
+            release: release(record),
+        }
     }
 }
 
@@ -50,7 +59,7 @@ impl Gauges {
     /// Gauges that another VM has set so far.
     #[must_use]
     pub fn taken_over(existing: Existing) -> Self {
-        let kinds = kinds_of(&existing.names, &existing.alarms, &existing.release);
+        let kinds = kinds_of(&existing);
         let value = |position: u32| {
             let exists = existing.bits.checked_shr(position).is_some_and(|bits| bits & 1 == 1);
             if exists { None } else { Some(0) }
@@ -71,7 +80,10 @@ impl Gauges {
         let (program, release) = (record.fingerprint, release(record));
         if self.program != Some(program) || self.existing.release != release {
             // Other positions: what is not at the same place any more is over.
-            let kinds = kinds(record);
+            self.existing.names = names(record);
+            (self.existing.alarms, self.existing.drift) = (alarms(record), drift(record));
+            self.existing.release = release;
+            let kinds = if is_shown(record) { kinds_of(&self.existing) } else { Vec::new() };
             let over = self.kinds.iter().zip(&self.values).enumerate();
             let over = over.filter(|(at, (kind, value))| **value != Some(0) && kinds.get(*at) != Some(kind));
             changed.extend(over.map(|(_, (kind, _))| (kind.clone(), 0)));
@@ -81,8 +93,6 @@ impl Gauges {
             };
             self.values = kinds.iter().enumerate().map(kept).collect();
             (self.program, self.kinds) = (Some(program), kinds);
-            (self.existing.names, self.existing.alarms) = (names(record), alarms(record));
-            self.existing.release = release;
         }
         self.values.resize(self.kinds.len(), Some(0));
         let threshold = self.kinds.iter().position(|kind| *kind == Gauge::EvidenceThreshold);
@@ -95,7 +105,7 @@ impl Gauges {
         }
         let exists = |(position, value): (u32, &Option<u64>)| match value {
             Some(0) => 0,
-            _ => 1_u64.checked_shl(position).unwrap_or(0),
+            _ => 1_u128.checked_shl(position).unwrap_or(0),
         };
         self.existing.bits = (0..).zip(&self.values).map(exists).fold(0, |bits, bit| bits | bit);
         changed
@@ -109,17 +119,18 @@ impl Gauges {
     }
 }
 
-/// The gauges of a rollout, by position.
-fn kinds(record: &Record) -> Vec<Gauge> {
+/// Whether a rollout has gauges: it moves by itself, or is judged.
+fn is_shown(record: &Record) -> bool {
     let program = &record.program;
-    if program.rules().is_none() && program.steps.is_empty() && program.automation.is_none() {
-        return Vec::new();
-    }
-    kinds_of(&names(record), &alarms(record), &release(record))
+    program.rules().is_some() || !program.steps.is_empty() || program.automation.is_some()
 }
 
 fn alarms(record: &Record) -> Vec<String> {
     record.program.alarms.iter().map(|alarm| alarm.name.clone()).collect()
+}
+
+fn drift(record: &Record) -> Vec<String> {
+    record.program.drift.iter().flat_map(|rules| &rules.metrics).map(|metric| metric.name.clone()).collect()
 }
 
 fn release(record: &Record) -> Release {
@@ -144,15 +155,19 @@ fn names(record: &Record) -> Vec<String> {
 }
 
 /// The gauges of a rollout whose names these are: a fixed number of them first.
-fn kinds_of(names: &[String], alarms: &[String], release: &Release) -> Vec<Gauge> {
+fn kinds_of(Existing { names, alarms, drift, release, .. }: &Existing) -> Vec<Gauge> {
     let mut kinds: Vec<Gauge> = Phase::ALL.map(|phase| Gauge::Phase(phase.label())).into();
     kinds.push(Gauge::Step);
     kinds.push(Gauge::ReleaseInfo(release.clone()));
     kinds.extend(alarms.iter().cloned().map(Gauge::Alarm));
-    if names == [PEOPLE] {
+    for metric in drift {
+        kinds.extend(WINDOWS.map(|(window, _)| Gauge::Drift(metric.clone(), window)));
+        kinds.extend(WINDOWS.map(|(window, _)| Gauge::DriftSize(metric.clone(), window)));
+    }
+    if *names == [PEOPLE] {
         kinds.extend([Gauge::Degree, Gauge::Threshold, Gauge::Coverage, Gauge::Agreement]);
     }
-    let [candidate, stable, metrics @ ..] = names else { return kinds };
+    let [candidate, stable, metrics @ ..] = names.as_slice() else { return kinds };
     kinds.push(Gauge::Evidence("all".into()));
     kinds.push(Gauge::Evidence(window::metric()));
     kinds.push(Gauge::EvidenceThreshold);
@@ -169,6 +184,13 @@ fn values(record: &Record, judge_is_shown: bool) -> Vec<u64> {
     values.push(u64::try_from(run.position).unwrap_or(0));
     values.push(1); // the release
     values.extend((0..program.alarms.len()).map(|at| u64::from(run.alarms.is_raised(at))));
+    for at in 0..program.drift.as_ref().map_or(0, |rules| rules.metrics.len()) {
+        let moved = run.drift.metrics().get(at).map_or([None; WINDOWS.len()], |metric| metric.windows_moved);
+        // What is known is never 0.
+        values
+            .extend(moved.map(|moved| moved.map_or(0, |moved| in_thousandths(moved.movement.times).max(1))));
+        values.extend(moved.map(|moved| moved.map_or(0, |moved| in_thousandths(moved.movement.size))));
+    }
     if program.automation.is_some() {
         values.extend(run.ladder.figures(run.degree(program), run.threshold(program)));
     }
@@ -191,9 +213,13 @@ fn values(record: &Record, judge_is_shown: bool) -> Vec<u64> {
     values
 }
 
+fn in_thousandths(number: f64) -> u64 {
+    whole((number * 1_000.0).round())
+}
+
 /// Thousandths of the decimal logarithm.
 fn thousandths(e_value: f64) -> u64 {
-    whole((e_value.log10() * 1_000.0).round())
+    in_thousandths(e_value.log10())
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates; what is below 0 is 0

@@ -123,7 +123,7 @@ pub fn refuse_unstorable(
 /// Whether a command gives the candidate no more than it has.
 fn takes_back(record: &Record, command: &Command) -> bool {
     match command {
-        Command::Abort | Command::Pause | Command::Trip(_) => true,
+        Command::Abort | Command::Pause | Command::Freeze { .. } | Command::Trip(_) => true,
         Command::Switch { active } => *active == record.program.stable,
         Command::Weight(weights) => {
             let in_force = record.run.in_force();

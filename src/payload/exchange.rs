@@ -1,6 +1,7 @@
 //! A request and its answer: what of their summaries is a figure or an observation.
 
 use json_sieve::{Elements, Scalar};
+use siphasher::sip::SipHasher24;
 
 use super::summary::{Choice, Outcome, Seen, Summary, Tensor};
 use crate::model::real;
@@ -53,6 +54,8 @@ pub enum Source {
     ErrorObject,
     /// Whether its value is this label.
     Label(String),
+    /// Which label it has.
+    Category,
     /// Whether it was cut at the limit of tokens.
     Truncated,
     /// Its length.
@@ -100,7 +103,10 @@ impl Source {
         Some(Ok(match () {
             () if id == catalog::OUTPUT_NULL.id => Self::Null,
             () if id == catalog::OUTPUT_ERROR_OBJECT.id => Self::ErrorObject,
-            () if id == catalog::OUTPUT_LABEL.id => Self::Label(parameter.to_owned()),
+            () if id == catalog::OUTPUT_LABEL.id => match named.parameter {
+                Some(label) => Self::Label(label.to_owned()),
+                None => Self::Category,
+            },
             () if id == catalog::OUTPUT_TRUNCATED.id => Self::Truncated,
             () if id == catalog::OUTPUT_LENGTH.id => Self::OutputLength,
             () if id == catalog::OUTPUT_TOKENS.id => Self::OutputTokens,
@@ -141,6 +147,7 @@ impl Exchange {
                 Observed::Event(output.filter(|output| output.is_understood())?.is_error())
             }
             Source::Label(label) => Observed::Event(is_label(label_of(output?, places)?, label)),
+            Source::Category => Observed::category(hash_of(label_of(output?, places)?)),
             Source::Truncated => Observed::Event(self.good()?.is_cut()?),
             Source::OutputLength => {
                 scale(&catalog::OUTPUT_LENGTH, real(output_length(self.good()?, places)?))?
@@ -235,6 +242,17 @@ fn first(output: &Summary, at: Option<usize>) -> Option<&Scalar> {
 #[must_use]
 pub fn label_of<'a>(output: &'a Summary, places: &Places) -> Option<&'a Scalar> {
     first(output, places.value).filter(|scalar| !matches!(scalar, Scalar::Null))
+}
+
+/// A label's hash, the same on all workers.
+fn hash_of(label: &Scalar) -> u64 {
+    let hasher = SipHasher24::new();
+    match label {
+        Scalar::Null => 0,
+        Scalar::Bool(value) => hasher.hash(&[u8::from(*value)]),
+        Scalar::Number(number) => hasher.hash(&number.to_le_bytes()),
+        Scalar::Text(text) => hasher.hash(text),
+    }
 }
 
 /// Whether a value is this label: numbers as numbers, so that `4` is `4.0`.

@@ -30,6 +30,11 @@ pub enum Command {
     },
     /// How much a model does of people's work.
     Degree(Degree),
+    /// Take what was seen of stable as the reference of its drift.
+    Freeze {
+        /// The place of the window that has it, in the drift's `WINDOWS`.
+        window: usize,
+    },
     /// Not a person's: the circuit breaker of a worker has tripped.
     Trip(Trip),
 }
@@ -63,6 +68,8 @@ pub enum Takes {
     Active,
     /// `degree`: the degree of automation.
     Degree,
+    /// `window`: 5m, 1h or 1d.
+    Window,
 }
 
 /// End this step's waiting.
@@ -109,12 +116,20 @@ pub const DEGREE: Verb = Verb {
     takes: Takes::Degree,
 };
 
+/// Take the reference of drift.
+pub const FREEZE: Verb = Verb {
+    name: "freeze",
+    summary: "Take what was seen of stable so far as the reference of its drift",
+    takes: Takes::Window,
+};
+
 /// All of them.
-pub const VERBS: [&Verb; 8] = [&PROMOTE, &ABORT, &PAUSE, &RESUME, &RETRY, &WEIGHT, &SWITCH, &DEGREE];
+pub const VERBS: [&Verb; 9] = [&PROMOTE, &ABORT, &PAUSE, &RESUME, &RETRY, &WEIGHT, &SWITCH, &DEGREE, &FREEZE];
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::drift::rule::WINDOWS;
     use crate::model::{Share, shares};
 
     /// A command of any kind, about the versions blue, green and red.
@@ -126,6 +141,7 @@ pub(crate) mod tests {
                 Command::Switch { active: (*rng.choice(&["green", "blue", "red"]).unwrap()).into() }
             }
             Takes::Degree => Command::Degree(*rng.choice(&Degree::ALL).unwrap()),
+            Takes::Window => Command::Freeze { window: rng.usize(..WINDOWS.len()) },
             Takes::Shares => {
                 let (green, red) = (rng.u16(..100) * 100, rng.u16(..40) * 100);
                 let both = [("green", green), ("red", red.min(10_000 - green))];

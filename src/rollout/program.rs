@@ -16,6 +16,7 @@ use crate::config::one_of::StepAction;
 use crate::config::release::{self, SetWeight};
 use crate::config::schema::{self, MirrorMode};
 use crate::config::units::{Count, Duration, Percent};
+use crate::drift::rule as drift;
 use crate::model::{Degree, Share, Shares, Unit, shares};
 use crate::payload::protocol::Protocol;
 
@@ -50,6 +51,8 @@ pub struct Program {
     pub automation: Option<Automation>,
     /// Its alarms.
     pub alarms: Vec<Rule>,
+    /// What is watched of stable, if anything is.
+    pub drift: Option<drift::Rules>,
 }
 
 /// How a model takes over people's work.
@@ -152,7 +155,10 @@ impl Program {
         }
         let window = config.auto_rollback_window.or_else(|| sides?.auto_rollback_window);
         let alarms: Vec<Rule> = config.alarms.iter().filter_map(Rule::new).collect();
-        let watched: Vec<_> = alarms.iter().map(|alarm| alarm.signal.clone()).collect();
+        let mut watched: Vec<_> = alarms.iter().map(|alarm| alarm.signal.clone()).collect();
+        let drift = config.drift.as_ref().map(|drift| drift::Rules::new(drift, &of_stable(config)));
+        let moving = drift.iter().flat_map(|rules| &rules.metrics);
+        watched.extend(moving.map(|metric| (metric.signal, metric.name.clone())));
         let analysis = config.analysis.as_ref().map(|analysis| {
             let unit = if config.session_affinity.is_some() { Unit::Users } else { Unit::Requests };
             let mut analysis = Analysis::new(
@@ -178,6 +184,7 @@ impl Program {
             analysis,
             automation: config.automation.as_ref().map(Automation::new),
             alarms,
+            drift,
             candidate,
         }
     }
@@ -323,6 +330,12 @@ impl Analysis {
             breaker: breaker.map(Count::get),
         }
     }
+}
+
+/// Everything besides a metric's name that decides what is observed of stable.
+fn of_stable(config: &schema::Rollout) -> String {
+    let errors = config.analysis.as_ref().map(|analysis| (analysis.deadline, &analysis.error_when));
+    format!("{} {errors:?} {:?}", config.stable, config.payload)
 }
 
 /// How the candidate's answers are compared with stable's, if it is a shadow whose are.

@@ -194,6 +194,7 @@ impl Record {
             self.begin_attempt(clock);
         }
         self.run.alarms.follow(&self.program.alarms);
+        self.run.drift.follow(self.program.drift.as_ref());
         self.note_assignment();
         events
     }
@@ -234,6 +235,7 @@ impl Record {
     /// Goes on by another clock, whose ticks have other numbers: what was counted by the one before is forgotten.
     pub fn change_clock(&mut self, clock: Clock) {
         self.closed_through = clock.tick().saturating_sub(1);
+        self.run.drift.renumber();
         self.begin_attempt(clock);
         self.note_assignment();
     }

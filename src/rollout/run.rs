@@ -20,10 +20,12 @@ use crate::analysis::judge::Judge;
 use crate::analysis::tick::Tick;
 use crate::analysis::users::Firsts;
 use crate::automation::decisions::Decisions;
+use crate::drift::state::Drift;
 use crate::model::{Assignment, Pair, Share, Shares, Side};
 use turn::Turn;
 
 pub mod alarm;
+pub mod drift;
 mod flip;
 pub mod ladder;
 mod obey;
@@ -81,6 +83,8 @@ pub struct Run {
     pub judge: Judge,
     /// Which alarms are raised.
     pub alarms: Alarms,
+    /// How far stable's metrics have moved.
+    pub drift: Drift,
     /// How far a model has taken over people's work.
     pub ladder: ladder::Ladder,
     /// What the candidate has answered to the question whether it is ready.
@@ -163,6 +167,9 @@ impl Run {
                 self.active.close(tick, firsts.as_ref());
             }
             self.alarms.close(&program.alarms, tick, now.time);
+            if let Some(rules) = &program.drift {
+                self.drift.close(rules, tick, now.time);
+            }
             return firsts;
         }
         None

@@ -284,10 +284,9 @@ impl Rollout {
         let head = begun.head(&config.name);
         let in_force =
             InForce::new(&program, &versions, mirror.as_ref(), &head).logged(config.log, &program, &head);
-        let reader = config
-            .payload
-            .as_ref()
-            .and_then(|payload| Reader::new(payload, config.analysis.as_ref(), &config.alarms));
+        let reader = config.payload.as_ref().and_then(|payload| {
+            Reader::new(payload, config.analysis.as_ref(), &config.alarms, config.drift.as_ref())
+        });
         let cohort = |reader: &Reader| {
             (reader.sample != Share::ALL).then(|| Salt::new(&format!("{}\0payload", program.release)))
         };

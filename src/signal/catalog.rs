@@ -59,7 +59,22 @@ impl SignalId {
     /// The row's number with a parameter.
     #[allow(clippy::cast_possible_truncation)] // any 32 bits tell apart
     fn with(self, parameter: &str) -> Self {
-        Self { of: (SipHasher24::new().hash(parameter.as_bytes()) as u32).max(1), ..self }
+        let of = SipHasher24::new().hash(parameter.as_bytes()) as u32;
+        Self { of: of.clamp(1, Self::SPREAD - 1), ..self }
+    }
+
+    /// What is no parameter's hash.
+    const SPREAD: u32 = u32::MAX;
+
+    /// The same signal observed by the bucket that its value is in.
+    const fn spread(self) -> Self {
+        Self { of: Self::SPREAD, ..self }
+    }
+
+    /// Whether it is observed by the bucket that its value is in.
+    #[must_use]
+    pub fn is_spread(self) -> bool {
+        self.of == Self::SPREAD
     }
 }
 
@@ -459,6 +474,52 @@ pub fn named(name: &str) -> Option<Named<'_>> {
         let given = rest.strip_prefix(signal.separator()).filter(|given| !given.is_empty())?;
         Some(Named { signal, id: signal.id.with(given), parameter: Some(given) })
     })
+}
+
+/// A signal whose movement can be seen, as a configuration names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moving<'a> {
+    /// The signal.
+    pub named: Named<'a>,
+    /// The number under which it is observed for that.
+    pub id: SignalId,
+    /// What is compared.
+    pub moves: Moves,
+}
+
+/// What is compared of a signal whose movement is seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Moves {
+    /// How often it happens.
+    Rate,
+    /// How its values are spread.
+    Values,
+    /// Which categories there are, and how often.
+    Categories,
+}
+
+/// The signal of that name whose movement can be seen. The row of labels has a name without a parameter here: all of them.
+#[must_use]
+pub fn moving(name: &str) -> Option<Moving<'_>> {
+    if name == OUTPUT_LABEL.name {
+        let named = Named { signal: &OUTPUT_LABEL, id: OUTPUT_LABEL.id, parameter: None };
+        return Some(Moving { named, id: named.id.spread(), moves: Moves::Categories });
+    }
+    let named = named(name).filter(|named| !matches!(named.signal.among, Among::Pairs | Among::Events))?;
+    Some(match named.signal.kind {
+        Kind::Event => Moving { named, id: named.id, moves: Moves::Rate },
+        Kind::Duration => Moving { named, id: named.id, moves: Moves::Values },
+        Kind::Mean(_) => Moving { named, id: named.id.spread(), moves: Moves::Values },
+    })
+}
+
+/// The names of all signals whose movement can be seen.
+#[must_use]
+pub fn moving_names() -> Vec<String> {
+    let mut names = names();
+    names.retain(|name| moving(name).is_some());
+    names.push(OUTPUT_LABEL.name.to_owned());
+    names
 }
 
 /// The rule of `feedback` that a metric is about, if it is about one.

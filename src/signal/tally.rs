@@ -14,7 +14,8 @@ use crate::model::Arm;
 pub enum Tally {
     /// Requests with the event, among those that have settled.
     Event(Arm),
-    /// How long requests took, as far as that is known. One that the client left took as long as it stayed.
+    /// How long requests took, as far as that is known. One that the client left took as long as it stayed. Of a signal that
+    /// is observed by buckets: those.
     Duration(Box<Histogram>),
     /// Values.
     Mean(Sums),
@@ -39,6 +40,7 @@ impl Tally {
                 durations.add(histogram::bucket(nanoseconds), 1);
             }
             (Self::Mean(sums), Observed::Mean(value)) => sums.add(value),
+            (Self::Duration(buckets), Observed::Bucket(bucket)) => buckets.add(bucket.into(), 1),
             _ => {}
         }
     }
@@ -89,7 +91,8 @@ impl Counts {
     #[must_use]
     pub fn of(signals: &[SignalId]) -> Self {
         let rows = signals.iter().filter_map(|id| Some((*id, catalog::by_id(*id)?)));
-        let tallies = rows.map(|(id, signal)| (id, Tally::new(signal.kind))).collect();
+        let kind = |id: SignalId, signal: &Signal| if id.is_spread() { Kind::Duration } else { signal.kind };
+        let tallies = rows.map(|(id, signal)| (id, Tally::new(kind(id, signal)))).collect();
         Self { tallies, ..Self::default() }
     }
 

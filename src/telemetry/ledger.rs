@@ -282,7 +282,7 @@ fn add(counts: &mut Counts, watch: &Watch, user: Option<UserHash>, signal: Signa
             let slow = watch.slow(signal).unwrap_or(histogram::BUCKETS);
             (bucket > slow).then(|| u8::try_from(bucket).unwrap_or(u8::MAX))
         }
-        Observed::Event(false) | Observed::Mean(_) => None,
+        Observed::Event(false) | Observed::Mean(_) | Observed::Bucket(_) => None,
     };
     if let (Some(number), Some(sample)) = (number, users.sample_mut(signal)) {
         sample.note(user, number);

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use crate::config::alarm::Alarm;
+use crate::config::drift::Drift;
 use crate::config::payload::{Labels, Payload};
 use crate::config::release::Analysis;
 use crate::config::units::Count;
@@ -43,7 +44,12 @@ pub enum KnownLabels {
 impl Reader {
     /// Compiles a valid configuration.
     #[must_use]
-    pub fn new(config: &Payload, analysis: Option<&Analysis>, alarms: &[Alarm]) -> Option<Self> {
+    pub fn new(
+        config: &Payload,
+        analysis: Option<&Analysis>,
+        alarms: &[Alarm],
+        drift: Option<&Drift>,
+    ) -> Option<Self> {
         let protocol = config.protocol?;
         let places = config.places(protocol);
         let preset = |spec| Preset::new(&spec).ok().map(Rc::new);
@@ -54,7 +60,12 @@ impl Reader {
         let metrics = analysis.into_iter().flat_map(|analysis| &analysis.metrics);
         let names = metrics.map(|metric| &metric.name).chain(alarms.iter().map(|alarm| &alarm.signal));
         let mut signals: Vec<(SignalId, Source)> = Vec::new();
-        for (signal, source) in names.filter_map(|name| source(name)) {
+        let moving = |name: &String| {
+            let moving = catalog::moving(name)?;
+            Some((moving.id, Source::of(&moving.named, &places)?.ok()?))
+        };
+        let drift = drift.into_iter().flat_map(|drift| &drift.metrics);
+        for (signal, source) in names.filter_map(|name| source(name)).chain(drift.filter_map(moving)) {
             if !signals.iter().any(|(known, _)| *known == signal) {
                 signals.push((signal, source));
             }
@@ -76,8 +87,10 @@ impl Reader {
 
     /// What an exchange shows of the signals that are judged.
     pub fn observations(&self, exchange: &Exchange) -> impl Iterator<Item = (SignalId, Observed)> {
-        let observe =
-            |(id, source): &(SignalId, Source)| Some((*id, exchange.observe(source, &self.places)?));
+        let observe = |(id, source): &(SignalId, Source)| {
+            let observed = exchange.observe(source, &self.places)?;
+            Some((*id, if id.is_spread() { observed.spread() } else { observed }))
+        };
         self.signals.iter().filter_map(observe)
     }
 }

@@ -181,6 +181,10 @@ pub enum Gauge {
     Agreement,
     /// `changeover_alarm`: 1 while the alarm of that name is raised.
     Alarm(String),
+    /// `changeover_drift`: how far a metric of stable's has moved in a window, in thousandths of its noise; 0: not known.
+    Drift(String, &'static str),
+    /// `changeover_drift_size`: how much that is, in thousandths of the population stability index.
+    DriftSize(String, &'static str),
     /// `changeover_release_info`: 1 for the release and the attempt that the rollout is in.
     ReleaseInfo(Release),
 }
@@ -223,6 +227,10 @@ impl Gauge {
             Self::Coverage => ("changeover_automation_coverage", String::new()),
             Self::Agreement => ("changeover_automation_agreement", String::new()),
             Self::Alarm(name) => ("changeover_alarm", format!(";name={name}")),
+            Self::Drift(metric, window) => ("changeover_drift", format!(";metric={metric};window={window}")),
+            Self::DriftSize(metric, window) => {
+                ("changeover_drift_size", format!(";metric={metric};window={window}"))
+            }
             Self::ReleaseInfo(release) => ("changeover_release_info", release.labels()),
         };
         rollout.own(metric, &own)

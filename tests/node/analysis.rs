@@ -8,11 +8,13 @@ super::everywhere! {
     first_events_of_users
     means_of_bounded_values
     open_ticks_of_users
+    drift_of_distributions
 }
 
 mod run {
     use changeover::analysis::evidence::{Evidence, comparison, first_events, onset, rest};
     use changeover::analysis::judge::Judge;
+    use changeover::analysis::kernel::drift;
     use changeover::analysis::kernel::mean::{Direction, Moments, Tolerated, differs};
     use changeover::analysis::kernel::ratio::{Table, beyond_bound, beyond_margin, more_often};
     use changeover::analysis::kernel::split::split;
@@ -22,7 +24,7 @@ mod run {
     use changeover::analysis::users::{First, Firsts};
     use changeover::config::release::{Analysis, Metric};
     use changeover::model::{Arm, Pair, Unit, UserHash};
-    use changeover::signal::catalog::ERROR_RATE;
+    use changeover::signal::catalog::{ERROR_RATE, Moves};
     use changeover::signal::tally::{Counts, Tally, Users};
     use serde_json::Value;
 
@@ -47,6 +49,31 @@ mod run {
     fn assert_close(found: f64, expected: f64, what: &Value) {
         let tolerance = 1e-11 * expected.abs().max(1.0);
         assert!((found - expected).abs() <= tolerance, "{found} instead of {expected}: {what}");
+    }
+
+    pub(super) fn drift_of_distributions() {
+        for case in cases("drift") {
+            let counts = |field: &str| -> Vec<u64> {
+                case[field]
+                    .as_array()
+                    .expect("a list")
+                    .iter()
+                    .map(|count| count.as_u64().expect("a count"))
+                    .collect()
+            };
+            let (reference, window) = (counts("ref"), counts("cur"));
+            let chance = 1.0 / reference.iter().sum::<u64>() as f64 + 1.0 / window.iter().sum::<u64>() as f64;
+            let critical = drift::critical(reference.len()).expect("few categories");
+            assert_close(drift::psi(&reference, &window), real(&case, "psi_add_half"), &case);
+            assert_close(chance * critical, real(&case, "psi_critical_99"), &case);
+            assert_close(drift::g(&reference, &window), real(&case, "G"), &case);
+            let of_values = drift::movement(Moves::Values, &reference, &window).expect("enough");
+            let times = real(&case, "psi_add_half") / real(&case, "psi_critical_99");
+            assert_close(of_values.times.powi(2), times, &case);
+            assert_close(of_values.size, real(&case, "psi_add_half") - real(&case, "psi_bias"), &case);
+            let of_categories = drift::movement(Moves::Categories, &reference, &window).expect("enough");
+            assert_close(of_categories.times.powi(2), real(&case, "G") / critical, &case);
+        }
     }
 
     fn table(case: &Value) -> Table {

@@ -12,6 +12,7 @@ mod agreement;
 mod at_least;
 mod automation;
 mod draw;
+mod drift;
 mod envoy;
 mod feedback;
 mod fleet;
@@ -30,10 +31,11 @@ use std::time::Instant;
 type Part = fn(&Effort) -> bool;
 
 /// All of them; with names as arguments only those.
-const PARTS: [(&str, Part); 10] = [
+const PARTS: [(&str, Part); 11] = [
     ("agreement", agreement::simulate),
     ("at-least", at_least::simulate),
     ("automation", automation::simulate),
+    ("drift", drift::simulate),
     ("feedback", feedback::simulate),
     ("traps", traps::simulate),
     ("users", users::healthy),

@@ -8,9 +8,10 @@
 //! * [`mean`]: the mean of bounded values is higher on the candidate;
 //! * [`paired`]: pairs differ more often than stable differs from itself.
 //!
-//! [`agreement`] is the interval of a share, at every moment.
+//! [`agreement`] is the interval of a share, at every moment; [`drift`] how far observations have moved from earlier ones.
 
 pub mod agreement;
+pub mod drift;
 pub mod mean;
 pub mod paired;
 pub mod ratio;

@@ -2,6 +2,7 @@
 
 mod alarm;
 mod automation;
+mod drift;
 mod feedback;
 mod mirror;
 mod payload;
@@ -255,6 +256,9 @@ fn validate_rollout(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems)
     }
     release::release(rollout, path, problems);
     alarm::alarms(rollout, &path.field("alarms"), problems);
+    if let Some(drift) = &rollout.drift {
+        drift::drift(drift, rollout, &path.field("drift"), problems);
+    }
     if let Some(affinity) = &rollout.session_affinity {
         session_affinity(affinity, &path.field("session_affinity"), problems);
     }

@@ -17,6 +17,7 @@ impl Turn<'_> {
             Command::Weight(weights) => return self.weigh(weights),
             Command::Switch { active } => return self.switch(&active),
             Command::Degree(degree) => return self.set_degree(degree),
+            Command::Freeze { window } => return self.freeze(window),
             Command::Trip(trip) => return self.trip(&trip),
         }
         Ok(())

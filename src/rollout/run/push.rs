@@ -29,6 +29,8 @@ fn begin_another(run: &mut Run, before: &Program, program: &Program, now: Now) -
         turn.begin_at_candidate();
         events.extend(turn.finish());
     }
+    // Where stable is the same, so is its past.
+    next.drift = std::mem::take(&mut run.drift);
     let ended = std::mem::replace(run, next);
     run.revision = run.revision.saturating_add(ended.revision);
     let shares = before.shares(&ended.in_force);

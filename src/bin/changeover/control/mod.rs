@@ -158,6 +158,14 @@ pub(crate) enum Command {
         #[arg(value_parser = degree)]
         degree: Degree,
     },
+    #[command(about = command::FREEZE.summary, after_long_help = DONE)]
+    Freeze {
+        #[command(flatten)]
+        order: Order,
+        /// Of which window, where there is a reference already
+        #[arg(long = "of", value_name = "WINDOW", value_parser = ["5m", "1h", "1d"])]
+        window: Option<String>,
+    },
 }
 
 fn degree(name: &str) -> Result<Degree, String> {
@@ -335,6 +343,10 @@ fn answer(command: &Command, client: &Client) -> Result<Answer, Failure> {
             let degree = ("degree".to_owned(), Value::from(degree.label()));
             (order, &command::DEGREE, std::iter::once(degree).collect())
         }
+        Command::Freeze { order, window } => {
+            let window = window.iter().map(|window| ("window".to_owned(), Value::from(window.as_str())));
+            (order, &command::FREEZE, window.collect())
+        }
     };
     rollout(send(client, &order.target.rollout, verb, order.why.body(fields)?)?)
 }
@@ -385,7 +397,8 @@ impl Command {
             Self::Promote { order, .. }
             | Self::Weight { order, .. }
             | Self::Switch { order, .. }
-            | Self::Degree { order, .. } => &order.target,
+            | Self::Degree { order, .. }
+            | Self::Freeze { order, .. } => &order.target,
         };
         (Some(&target.rollout), &target.connection)
     }

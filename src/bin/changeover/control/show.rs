@@ -1,6 +1,6 @@
 //! Rollouts and events as people read them.
 
-use changeover::control::view::{Alarm, Event, Evidence, Fleet, Rollout, Shares};
+use changeover::control::view::{Alarm, Drift, Event, Evidence, Fleet, Rollout, Shares};
 use changeover::rollout::event::Action;
 use changeover::rollout::phase::Phase;
 
@@ -82,6 +82,7 @@ pub(super) fn rollout(rollout: &Rollout, width: Option<usize>) -> Vec<Line> {
         text("missing", &missing, width, &mut lines);
     }
     field("alarms", &rollout.alarms.iter().map(alarm).collect::<Vec<_>>(), &mut lines);
+    field("drift", &rollout.drift.iter().map(drift).collect::<Vec<_>>(), &mut lines);
     let columns = width.unwrap_or(USUAL).min(WIDE);
     lines.push(Line::default());
     lines.extend(draw::weights(rollout, columns));
@@ -99,6 +100,11 @@ pub(super) fn rollout(rollout: &Rollout, width: Option<usize>) -> Vec<Line> {
 fn alarm(alarm: &Alarm) -> Line {
     let (tone, mark) = if alarm.raised { (Tone::Bad, "raised") } else { (Tone::Plain, "quiet") };
     Line::new(tone, mark).padded(8).and(Tone::Plain, &format!("{}: {}", alarm.name, alarm.sentence))
+}
+
+fn drift(drift: &Drift) -> Line {
+    let has_moved = drift.windows.iter().any(|window| window.times_noise.is_some_and(|times| times > 1.0));
+    Line::new(if has_moved { Tone::Held } else { Tone::Plain }, &drift.sentence)
 }
 
 /// The fleet that an Envoy belongs to, below what it has answered.
