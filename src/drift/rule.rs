@@ -19,6 +19,9 @@ const MOST_BINS: usize = 12;
 /// A bin holds at least this part of the reference, unless it is one of two: chance moves small ones by more than its formula says.
 const SMALLEST_BIN: u64 = 25;
 
+/// The same of categories, which are never joined with a neighbour.
+const RAREST_CATEGORY: u64 = 50;
+
 /// What is watched of a rollout.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rules {
@@ -163,7 +166,7 @@ fn most_frequent(mut buckets: Vec<(u8, u64)>) -> Vec<u8> {
     while categories.len() < MOST_BINS - 1 {
         let most = buckets.iter().enumerate().max_by_key(|(_, (_, count))| *count);
         let Some((at, &(bucket, count))) = most else { break };
-        if !categories.is_empty() && count < total / SMALLEST_BIN {
+        if !categories.is_empty() && count < total / RAREST_CATEGORY {
             break;
         }
         buckets.remove(at);

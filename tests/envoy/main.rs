@@ -25,6 +25,7 @@ mod control_hardening_test;
 mod control_test;
 mod dashboards_test;
 mod drain_test;
+mod drift_test;
 mod envoy_gateway_test;
 mod failsafe_test;
 mod feedback_test;

@@ -146,10 +146,10 @@ mod tests {
     fn what_stays_as_it_is_does_not_move() {
         for moves in [Moves::Values, Moves::Categories] {
             let moved = movement(moves, &SHAPE, &SHAPE).unwrap();
-            assert!(moved.times < 1e-6 && moved.size == 0.0, "{moves:?} {moved:?}");
+            assert!(moved.times < 1e-3 && moved.size == 0.0, "{moves:?} {moved:?}");
         }
         let moved = movement(Moves::Rate, &[0, 1_000], &[0, 100_000]).unwrap();
-        assert_eq!((moved.times, moved.size), (0.0, 0.0));
+        assert!(moved.times == 0.0 && moved.size < 0.01, "{moved:?}");
     }
 
     /// Chance moves a rate by one event; five where one was expected are seldom.

@@ -90,7 +90,7 @@ fn a_change_shows_in_short_windows_first_and_leaves_them_first() {
     let [short, hour, day] = close(7_200..7_260, 4);
     assert!(short > 1.0 && hour < short && day < hour, "{short} {hour} {day}");
     let [short, hour, day] = close(7_260..10_800, 4);
-    assert!(short > 5.0 && hour > short && day > 5.0, "{short} {hour} {day}");
+    assert!(short > 5.0 && hour > short && day > 4.0, "{short} {hour} {day}");
     let [short, hour, _] = close(10_800..11_160, 2);
     assert!(short < 1.0 && hour > 5.0, "{short} {hour}");
 }
