@@ -115,7 +115,7 @@ async fn a_metric_that_changes_passes_its_noise_and_a_reference_that_is_taken_an
     for nth in ["first", "second"] {
         let before = drift(&envoy, "input.length").await["frozen"].clone();
         let (_, said, code) = cli::changeover(&["freeze", "digits", "--of", "5m"], &control);
-        assert_eq!(code, 0, "{nth}: {said}");
+        assert_eq!(code, Some(0), "{nth}: {said}");
         let event = events(&envoy).pop().expect("an event");
         assert_eq!((&event["action"], &event["actor"]), (&json!("change"), &json!("user")), "{event}");
         assert_ne!(drift(&envoy, "input.length").await["frozen"], before, "{nth}");
