@@ -90,6 +90,7 @@ def release():
             (f"changeover:evidence:log10{{{OF}}}", "{{rollout}} {{metric}}"),
             (f"changeover:evidence_threshold:log10{{{OF}}}", "{{rollout}} threshold"),
         ], "Powers of ten; `all` decides: at the threshold the candidate is rolled back."),
+        chart("Alarms", "short", [(f"max by (rollout, name) (changeover_alarm{{{OF}}})", "{{rollout}} {{name}}")], "1 while it is raised."),
         chart("Actions", "short", [(f"sum by (rollout, action, actor) (changeover_actions_total{{{OF}}})", "{{rollout}} {{action}} by {{actor}}")],
               "What has happened since Envoy's start."),
     ]
@@ -112,6 +113,8 @@ def payload():
         chart("Confidence", "percentunit", [
             (f"{ratio('changeover_output_confidence_thousandths_total', 'changeover_output_confidence_thousandths_count', both)} / 1000", by),
         ], "Mean."),
+        chart("Stable's drift", "short", [(f"changeover:drift:times_noise{{{OF}}}", "{{rollout}} {{metric}} {{window}}")],
+              "Above 1 a metric has moved from its reference by more than chance. docs/drift.md says how much of that matters."),
         chart("Bodies by result", "reqps", [(rate("changeover_payload_total", "rollout, version, kind, result"), f"{by} {{{{kind}}}} {{{{result}}}}")],
               "Whether they could be read."),
     ]

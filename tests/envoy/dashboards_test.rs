@@ -75,7 +75,8 @@ async fn every_expression_of_the_dashboards_returns_data() {
     let waiting = "steps: [{set_weight: 50}, {pause: {}}]";
     let digits = format!(
         "match: {{prefix: /digits}}, {waiting}, analysis: {{metrics: [{{name: error_rate}}], dry_run: true}}, \
-         alarms: [{{name: errors, signal: error_rate, max: 0.02, window: 30s}}], payload: {{protocol: json, \
+         alarms: [{{name: errors, signal: error_rate, max: 0.02, window: 30s}}], \
+         drift: {{metrics: [input.length], reference: 10s}}, payload: {{protocol: json, \
          input: {{fields: [/user/age], length: /text, categories: {{/user/country: [de, fr]}}}}, \
          output: {{value: /predictions/0, labels: 2, confidence: /confidence}}}}"
     );
