@@ -375,6 +375,12 @@ fn every_refusal_says_what_would_be_right() {
             "expected no body, {} or {\"full\": true}",
         ),
         (post("/v1/rollouts/steps/promote", "null"), 422, "expected no body, {} or {\"full\": true}"),
+        (
+            post("/v1/rollouts/steps/freeze", "{\"window\": \"2h\"}"),
+            422,
+            "expected no body, {} or {\"window\": \"…\"} with 5m, 1h or 1d",
+        ),
+        (post("/v1/rollouts/steps/freeze", "{\"window\": \"1h\"}"), 409, "the rollout has no `drift`"),
         (post("/v1/rollouts/steps/weight", ""), 422, "expected a share in percent for at least one version"),
         (post("/v1/rollouts/steps/weight", "[]"), 422, "expected shares of versions in percent"),
         (

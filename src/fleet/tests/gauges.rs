@@ -147,3 +147,41 @@ fn gauges_of_a_former_candidate_go_to_0_also_when_the_vms_are_replaced_together_
         assert_eq!(of(&fleet, "green"), Some(0), "VMs replaced: {are_replaced}");
     }
 }
+
+/// Beside all the alarms and metrics that a rollout can have: more gauges than 64.
+#[test]
+fn drift_is_shown_once_it_is_known_and_taken_over_by_another_leader() {
+    let metrics = ["error_rate", "unanswered", "client_error_rate", "latency"];
+    let alarms: Vec<Value> =
+        (0..16).map(|at| json!({"name": format!("a{at}"), "signal": "error_rate", "max": 0.9})).collect();
+    let rollout = json!({
+        "steps": [{"set_weight": 50}, {"pause": {}}],
+        "analysis": {"metrics": metrics.map(|name| json!({"name": name}))},
+        "drift": {"metrics": metrics, "reference": "10s"},
+        "alarms": alarms,
+    });
+    let mut fleet = Fleet::new(1, &configuration(&[("r", rollout)]));
+    let drift = |fleet: &Fleet, metric: &str, window| {
+        fleet.gauges.get(&("r".to_owned(), Gauge::Drift(metric.to_owned(), window))).copied()
+    };
+    let mut seconds = |fleet: &mut Fleet, seconds: u32, fails: bool| {
+        for _ in 0..seconds {
+            (0..20).for_each(|at| fleet.request(0, Side::Stable, fails && at % 2 == 0));
+            fleet.second();
+        }
+    };
+    seconds(&mut fleet, 9, false);
+    assert_eq!(drift(&fleet, "error_rate", "5m"), None, "there is no reference");
+    seconds(&mut fleet, 30, false);
+    assert_eq!(drift(&fleet, "error_rate", "5m"), Some(1), "it does not move, and is not unknown");
+    seconds(&mut fleet, 20, true);
+    assert!(drift(&fleet, "error_rate", "1d") > Some(2_000), "{:?}", drift(&fleet, "error_rate", "1d"));
+    assert_eq!(drift(&fleet, "unanswered", "1d"), Some(1));
+    assert_eq!(shown(&fleet, "r"), expected(&fleet, "r"));
+    let record = fleet.record("r");
+    let mut gauges = Gauges::default();
+    gauges.update(&record);
+    let next = Gauges::taken_over(gauges.existing().clone());
+    let last = Gauge::DriftSize("error_rate".to_owned(), "1d");
+    assert!(next.end().contains(&last), "it exists");
+}

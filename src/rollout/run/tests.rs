@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 mod alarm;
+mod drift;
 mod due;
 mod holds;
 mod ladder;
