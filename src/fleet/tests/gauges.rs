@@ -151,13 +151,16 @@ fn gauges_of_a_former_candidate_go_to_0_also_when_the_vms_are_replaced_together_
 /// Beside all the alarms and metrics that a rollout can have: more gauges than 64.
 #[test]
 fn drift_is_shown_once_it_is_known_and_taken_over_by_another_leader() {
-    let metrics = ["error_rate", "unanswered", "client_error_rate", "latency"];
+    let metrics = ["unanswered", "client_error_rate", "latency", "error_rate"];
+    let bodies = ["output.null", "output.length", "output.truncated", "output.tokens"];
+    let moving: Vec<&str> = bodies.into_iter().chain(metrics).collect();
     let alarms: Vec<Value> =
         (0..16).map(|at| json!({"name": format!("a{at}"), "signal": "error_rate", "max": 0.9})).collect();
     let rollout = json!({
         "steps": [{"set_weight": 50}, {"pause": {}}],
         "analysis": {"metrics": metrics.map(|name| json!({"name": name}))},
-        "drift": {"metrics": metrics, "reference": "10s"},
+        "drift": {"metrics": moving, "reference": "10s"},
+        "payload": {"protocol": "tf_serving"},
         "alarms": alarms,
     });
     let mut fleet = Fleet::new(1, &configuration(&[("r", rollout)]));
