@@ -153,7 +153,7 @@ async fn the_degree_decides_who_gets_a_task_and_what_it_carries() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_only_the_filter_may_say_of_a_task_does_not_pass_from_a_client() {
+async fn a_tasks_own_headers_do_not_pass_from_a_client() {
     let (queue, ai) = blue_and_green().await;
     ai.set(model());
     for degree in ["human", "shadow"] {

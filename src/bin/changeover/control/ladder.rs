@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_proven_and_what_is_next_are_one_sentence() {
+    fn proven_and_next_threshold_are_one_sentence() {
         let proven = threshold(0.88, 0.63, true, None);
         let rows = [
             (
