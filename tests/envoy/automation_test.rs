@@ -236,6 +236,18 @@ async fn agreement_is_what_the_same_decisions_give_offline_over_workers_and_a_re
         .map(|cell| ((text(&cell["human"]), text(&cell["model"])), cell["tasks"].as_u64().unwrap()))
         .collect();
     assert_eq!(cells, expected);
+    let mut by_label: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for ((human, model), tasks) in &expected {
+        let (all, agreed) = by_label.entry(model.clone()).or_default();
+        *all += tasks;
+        *agreed += if human == model { *tasks } else { 0 };
+    }
+    let shown = ladder["by_label"].as_array().unwrap().iter().map(|of| {
+        let tasks = of["tasks"].as_u64().unwrap();
+        let agreed = of["agreement"]["value"].as_f64().unwrap() * tasks as f64;
+        (text(&of["label"]), (tasks, agreed.round() as u64))
+    });
+    assert_eq!(shown.collect::<BTreeMap<_, _>>(), by_label);
     // The part of tasks at or above each threshold, from the highest to the lowest.
     for threshold in ladder["target"]["thresholds"].as_array().unwrap() {
         let from = threshold["confidence"].as_f64().unwrap();
