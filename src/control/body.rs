@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::response::Response;
 use crate::config::report::Shown;
 use crate::config::units::Percent;
-use crate::drift::rule::WINDOWS;
+use crate::drift::rule::{LONGEST, WINDOWS};
 use crate::model::{Degree, Shares};
 use crate::rollout::command::{Command, Takes};
 use crate::rollout::event::LONGEST_REASON;
@@ -52,7 +52,7 @@ pub(super) fn command(takes: Takes, body: &[u8]) -> Result<(Command, Option<Stri
         Takes::Window => {
             let window = only("window", &fields).ok_or_else(wrong)?;
             let place = |given: &Value| WINDOWS.iter().position(|(known, _)| given == *known);
-            Command::Freeze { window: window.map_or(Some(WINDOWS.len() - 1), place).ok_or_else(wrong)? }
+            Command::Freeze { window: window.map_or(Some(LONGEST), place).ok_or_else(wrong)? }
         }
     };
     Ok((command, reason))

@@ -12,6 +12,8 @@ use crate::signal::tally::Tally;
 
 /// The windows: their names, and their milliseconds.
 pub const WINDOWS: [(&str, u64); 3] = [("5m", 300_000), ("1h", 3_600_000), ("1d", 86_400_000)];
+/// The place of the longest.
+pub const LONGEST: usize = WINDOWS.len() - 1;
 /// Parts of a window.
 const PARTS: u64 = 6;
 /// Bins at most: each costs observations.
@@ -138,7 +140,7 @@ fn edges(mut bins: Vec<(u8, u64)>) -> Vec<u8> {
     loop {
         let smallest = bins.iter().enumerate().min_by_key(|(_, (_, count))| *count);
         let Some((at, &(_, count))) = smallest else { break };
-        let is_small = count < total / SMALLEST_BIN;
+        let is_small = count.saturating_mul(SMALLEST_BIN) < total;
         if bins.len() <= 2 || (bins.len() <= MOST_BINS && !is_small) {
             break;
         }
@@ -166,7 +168,7 @@ fn most_frequent(mut buckets: Vec<(u8, u64)>) -> Vec<u8> {
     while categories.len() < MOST_BINS - 1 {
         let most = buckets.iter().enumerate().max_by_key(|(_, (_, count))| *count);
         let Some((at, &(bucket, count))) = most else { break };
-        if !categories.is_empty() && count < total / RAREST_CATEGORY {
+        if !categories.is_empty() && count.saturating_mul(RAREST_CATEGORY) < total {
             break;
         }
         buckets.remove(at);

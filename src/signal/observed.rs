@@ -46,7 +46,7 @@ impl Observed {
     #[must_use]
     #[allow(clippy::cast_possible_truncation)] // below the number of buckets
     pub fn category(hash: u64) -> Self {
-        Self::Bucket((hash % (u64::from(LAST_BUCKET) + 1)) as u8)
+        Self::Bucket(hash.checked_rem(histogram::BUCKETS as u64).unwrap_or(0) as u8)
     }
 }
 

@@ -167,7 +167,7 @@ fn drift_is_shown_once_it_is_known_and_taken_over_by_another_leader() {
     let drift = |fleet: &Fleet, metric: &str, window| {
         fleet.gauges.get(&("r".to_owned(), Gauge::Drift(metric.to_owned(), window))).copied()
     };
-    let mut seconds = |fleet: &mut Fleet, seconds: u32, fails: bool| {
+    let seconds = |fleet: &mut Fleet, seconds: u32, fails: bool| {
         for _ in 0..seconds {
             (0..20).for_each(|at| fleet.request(0, Side::Stable, fails && at % 2 == 0));
             fleet.second();
