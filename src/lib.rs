@@ -9,6 +9,7 @@
 //! * [`config`]: Envoy's forms of a configuration → typed fields → a valid configuration;
 //! * [`analysis`]: what was counted → how sure one can be that the candidate is worse;
 //! * [`alarm`]: what was counted in windows of time → which thresholds are passed;
+//! * [`receipt`]: what is handed out sealed, and taken back by a later request;
 //! * [`telemetry`]: how a request's end is judged, and the ledger that counts it;
 //! * [`rollout`]: what is configured, judged and commanded → where a release stands;
 //! * [`routing`]: a request → its rollout → the version that answers it;
@@ -35,6 +36,7 @@ pub mod fleet;
 mod host;
 pub mod model;
 pub mod payload;
+pub mod receipt;
 pub mod rollout;
 pub mod routing;
 pub mod signal;

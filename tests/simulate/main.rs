@@ -17,6 +17,7 @@ mod feedback;
 mod fleet;
 mod parallel;
 mod people;
+mod ratings;
 mod speed;
 mod table;
 mod traps;

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use uses::{Module, modules};
 
 /// Folders from the bottom to the top: each may use those before it.
-const ORDER: [&str; 15] = [
+const ORDER: [&str; 16] = [
     "model",
     "signal",
     "payload",
@@ -19,6 +19,7 @@ const ORDER: [&str; 15] = [
     "config",
     "analysis",
     "alarm",
+    "receipt",
     "automation",
     "telemetry",
     "rollout",

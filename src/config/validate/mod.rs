@@ -5,6 +5,7 @@ mod automation;
 mod feedback;
 mod mirror;
 mod payload;
+mod receipt;
 mod release;
 
 use std::collections::BTreeMap;
@@ -268,6 +269,7 @@ fn validate_rollout(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems)
         self::automation::automation(automation, rollout, path, problems);
     }
     self::feedback::feedback(rollout, path, problems);
+    self::receipt::of_answers(rollout, path, problems);
     if let Some(payload) = &rollout.payload {
         payload::payload(payload, &path.field("payload"), problems);
     }
