@@ -46,7 +46,8 @@ async fn heard(envoy: &Envoy) -> BTreeMap<String, u64> {
     for series in envoy.metrics().await.series("changeover_feedback_total") {
         let label = |name: &str| series.labels.get(name).map_or("-", String::as_str);
         assert_eq!(label("rollout"), "digits");
-        counts.insert(format!("{} {}", label("version"), label("result")), series.value as u64);
+        let what = format!("{} {}", label("version"), label("result"));
+        *counts.entry(what).or_default() += series.value as u64;
     }
     counts
 }

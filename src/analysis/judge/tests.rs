@@ -584,7 +584,9 @@ fn events_of_answers_are_evidence_by_the_share_of_the_version_that_answered() {
     let (more, fewer) = (after((3, 17)), after((0, 20)));
     assert!(more[1] > 1e3 && more[0] < 1.0, "{more:?}");
     assert!(fewer[0] > 1e3 && fewer[1] < 1.0, "{fewer:?}");
-    let seen = table(events_of_answers(0, 0..60, (3, 17)).strongest(60).unwrap().seen);
+    let seen = crate::analysis::totals::tests::table(
+        events_of_answers(0, 0..60, (3, 17)).strongest(60).unwrap().seen,
+    );
     assert_eq!(seen.candidate, Arm { events: 180, units: 300 });
 }
 
