@@ -44,7 +44,7 @@ const MOST_BYTES: usize = 768 << 10;
 const OTHER_CLOCK: u64 = 30 * 24 * 3_600;
 /// Notifications that the lead names as done.
 const MOST_DONE: usize = 256;
-/// Ticks of each rollout that a member tells.
+/// Ticks of each rollout that a member reports.
 const MOST_TOLD: usize = 60;
 
 /// How a fleet is set up.
@@ -505,7 +505,7 @@ impl Member {
         self.heard = Some((clock.uptime, clock.time));
     }
 
-    /// What was decided may be wrong by now: everything is read before anything is decided.
+    /// What was decided may no longer hold: everything is read before anything is decided.
     fn stop_leading_until_read(&mut self) {
         (self.read_all, self.round, self.lead_since) = (None, None, None);
     }
@@ -854,7 +854,7 @@ impl Member {
         revision == 0 || silence >= patience
     }
 
-    /// Keys that nobody needs any more: of members that are gone, and of sets of users that were replaced.
+    /// Keys that are no longer needed: of members that are gone, and of sets of users that were replaced.
     fn leftovers(&mut self, clock: Clock) -> Vec<String> {
         const MOST: usize = 16;
         let gone = self.members.iter().filter(|(_, heard)| clock.uptime.saturating_sub(heard.at) > GONE);
@@ -908,7 +908,7 @@ impl Member {
         }
         if let Some(lead) = lead {
             if !self.leads {
-                // The first one of a fleet has nobody to wait for.
+                // The first one of a fleet has no other to wait for.
                 if lead.floor > 0 {
                     self.hold(clock);
                 }
