@@ -572,7 +572,7 @@ fn events_of_answers(within: u64, ticks: std::ops::Range<u64>, (candidate, stabl
         judge.close(&tick, &rules, number + 1);
         // What is open may still get more events.
         let with_open = judge.at_least(&[(tick, 0)], &rules).reading().all;
-        assert!(with_open <= judge.reading().all.max(1.0), "{with_open}");
+        assert!(with_open <= judge.reading().all.max(1.0) + 1e-9, "{with_open}");
     }
     judge
 }
