@@ -14,11 +14,14 @@ async fn gauges_add_up_while_both_processes_run_and_no_request_is_lost() {
     };
     let weight =
         async |envoy: &Envoy| envoy.metrics().await.sum("changeover_weight", &[("version", "green")]);
+    // Envoy leaves it behind.
+    let shared = std::path::PathBuf::from(format!("/dev/shm/envoy_shared_memory_{}0", free.port()));
     let mut old = process(0).start().await;
     let running = Load::to(old.address()).start();
     wait_for("requests", async || (running.sent() > 100).then_some(())).await;
     assert_eq!(weight(&old).await, 5_000.0);
     let new = process(1).start().await;
+    assert!(std::fs::remove_file(shared).is_ok(), "both have it open");
     wait_for("the sum of both", async || (weight(&new).await == 10_000.0).then_some(())).await;
     old.wait_until_gone().await;
     wait_for("its own weight", async || (weight(&new).await == 5_000.0).then_some(())).await;
