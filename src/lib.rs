@@ -10,6 +10,7 @@
 //! * [`analysis`]: what was counted → how sure one can be that the candidate is worse;
 //! * [`alarm`]: what was counted in windows of time → which thresholds are passed;
 //! * [`drift`]: the same of stable → how far it has moved from what it was;
+//! * [`receipt`]: what is handed out sealed, and taken back by a later request;
 //! * [`telemetry`]: how a request's end is judged, and the ledger that counts it;
 //! * [`rollout`]: what is configured, judged and commanded → where a release stands;
 //! * [`routing`]: a request → its rollout → the version that answers it;
@@ -37,6 +38,7 @@ pub mod fleet;
 mod host;
 pub mod model;
 pub mod payload;
+pub mod receipt;
 pub mod rollout;
 pub mod routing;
 pub mod signal;

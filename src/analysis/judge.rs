@@ -329,7 +329,7 @@ impl Judge {
         if let Some(firsts) = firsts {
             self.close_users(tick, firsts, rules, spared);
         } else if tick.shows_something() {
-            self.add(tick, View::Closed, spared);
+            self.add(tick, View::Closed, rules, spared);
             if is_of_step && tick.compared_at().is_some() {
                 self.count_step(tick, rules);
             }
@@ -358,7 +358,7 @@ impl Judge {
         let mut most = self.clone();
         for (tick, age) in open.iter().filter(|(tick, _)| tick.shows_something()) {
             let spared = ahead.spared(tick, rules);
-            ahead.add(tick, View::Open { age: *age }, spared);
+            ahead.add(tick, View::Open { age: *age }, rules, spared);
             if ahead.reading().all > most.reading().all {
                 most.clone_from(&ahead);
             }
@@ -386,11 +386,11 @@ impl Judge {
     }
 
     /// Adds a tick to the evidence.
-    fn add(&mut self, tick: &Tick, view: View, spared: Option<WarmUp>) {
+    fn add(&mut self, tick: &Tick, view: View, rules: &Rules, spared: Option<WarmUp>) {
         self.count_tick(tick);
-        let ticks = self.ticks;
+        let (ticks, (_, since)) = (self.ticks, self.since(tick));
         for state in self.tests_mut() {
-            if !tick.shows(&state.test) || spared.is_some_and(|warm_up| warm_up.spares(&state.test)) {
+            if !tick.shows(&state.test) || is_spared(rules, &state.test, (tick, since), spared) {
                 state.pass_over(ticks);
             } else {
                 state.add(ticks, tick, view);
@@ -696,6 +696,13 @@ impl MetricState {
         let MetricRule { definition, is_of_inputs, weight, .. } = *rule;
         Self { name: rule.name.clone(), definition, tests, is_of_inputs, weight }
     }
+}
+
+/// Whether a test judges nothing in a tick whose weights are in force since the tick `since`: the candidate is cold, or what
+/// the test is about has not had time to happen, and so is not missing.
+fn is_spared(rules: &Rules, test: &Test, (tick, since): (&Tick, u64), spared: Option<WarmUp>) -> bool {
+    tick.number < since.saturating_add(rules.comes_within(test))
+        || spared.is_some_and(|warm_up| warm_up.spares(test))
 }
 
 impl TestState {

@@ -34,7 +34,7 @@ enum Numbers {
     Events(Table),
     /// Values.
     Means(Pair<Sums>),
-    /// Users that had the event for the first time, each with the probability `odds` of the version that has more if the
+    /// Users that had the event for the first time, or answers that had it, each with the probability `odds` of the version that has more if the
     /// candidate is worse.
     FirstEvents { events: Pair<u64>, odds: f64 },
 }
@@ -70,9 +70,13 @@ impl Look {
             });
             return Certainty::Certain(Self::of(test, Totals::Means(sums)));
         }
-        // The worst case is another one where less of the candidate's counts against it.
-        if view != View::Closed && test.is_of_less() {
+        // The worst case is another one where less of the candidate's counts against it. Of events that come apart from
+        // requests more may come.
+        if view != View::Closed && (test.is_of_less() || test.is_of_events()) {
             return Certainty::Open;
+        }
+        if test.is_of_events() {
+            return Certainty::Certain(Self::of_events(tick, test, tallies));
         }
         let arm = |side| arm(signal, (&tick.counts[side], tallies[side]), (side, edges), view);
         let table = Pair::new(arm(Side::Candidate), arm(Side::Stable));
@@ -104,6 +108,28 @@ impl Look {
             false => tick.counts.candidate.requests > 0,
         };
         Self { numbers, seen, is_comparable }
+    }
+
+    /// What `test` sees of events that say which answer they are about: whether there is one does not depend on what was drawn
+    /// for the answer, unless the version makes a difference.
+    fn of_events(tick: &Tick, test: &Test, tallies: Pair<&Tally>) -> Self {
+        let events = tallies.map(|tally| match tally {
+            Tally::Event(arm) => arm.events,
+            Tally::Duration(_) | Tally::Mean(_) => 0,
+        });
+        let share = tick.share.unwrap_or_default();
+        let odds = match test.has_more() {
+            Side::Candidate => share,
+            Side::Stable => 1.0 - share,
+        };
+        // Of answers in earlier ticks as well.
+        let arm =
+            |side: Side| Arm { events: events[side], units: tick.counts[side].requests.max(events[side]) };
+        Self {
+            numbers: Numbers::FirstEvents { events, odds },
+            seen: Totals::Events(Pair::new(arm(Side::Candidate), arm(Side::Stable))),
+            is_comparable: events.total() > 0,
+        }
     }
 
     /// People read what is judged.

@@ -5,7 +5,7 @@
 //!
 //! * [`answer`]: the label and the confidence in an answer of the model, the label in a decision;
 //! * [`task`]: what becomes of a task, by the degree of automation;
-//! * [`receipt`], [`seen`]: what a task carries, and which of them have come back;
+//! * [`receipt`]: what a task carries;
 //! * [`decisions`], [`band`]: what decisions add up to;
 //! * [`proof`]: from which confidence on the model may answer alone;
 //! * [`audit`]: whether it still may.
@@ -18,5 +18,4 @@ pub mod band;
 pub mod decisions;
 pub mod proof;
 pub mod receipt;
-pub mod seen;
 pub mod task;

@@ -1,13 +1,11 @@
 //! A rollout whose stable version is people: how a model takes over their work.
 
-use std::fmt;
-
 #[cfg(not(target_arch = "wasm32"))]
 use schemars::JsonSchema;
-use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::condition::Match;
+use super::receipt::ReceiptPlace;
 use super::units::{Count, Duration, Percent, Size};
 use crate::model::{Degree, Share};
 
@@ -140,47 +138,6 @@ pub struct Decision {
     pub receipt: Option<ReceiptPlace>,
     /// A JSON pointer to the label that was decided.
     pub label: String,
-}
-
-/// Where a decision has the task's receipt: in a header, or at a JSON pointer in its body.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(untagged)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
-pub enum ReceiptPlace {
-    /// At this JSON pointer.
-    Pointer(String),
-    /// In a header.
-    Header(ReceiptHeader),
-}
-
-impl<'de> Deserialize<'de> for ReceiptPlace {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Place;
-        impl<'de> Visitor<'de> for Place {
-            type Value = ReceiptPlace;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON pointer, or {header: …}")
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<ReceiptPlace, E> {
-                Ok(ReceiptPlace::Pointer(text.to_owned()))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ReceiptPlace, A::Error> {
-                ReceiptHeader::deserialize(de::value::MapAccessDeserializer::new(map))
-                    .map(ReceiptPlace::Header)
-            }
-        }
-        deserializer.deserialize_any(Place)
-    }
-}
-
-/// The header of a decision that has the task's receipt.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
-#[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["header"])))]
-pub struct ReceiptHeader {
-    /// Its name.
-    pub header: String,
 }
 
 /// What the model must show before it answers alone: `max_disagreement`, from which the threshold follows, or a `threshold`.

@@ -18,6 +18,7 @@ pub mod notify;
 pub mod one_of;
 pub mod payload;
 pub mod protobuf;
+pub mod receipt;
 pub mod release;
 pub mod report;
 pub mod schema;

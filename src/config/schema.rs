@@ -20,6 +20,7 @@ use super::drift::Drift;
 use super::feedback::Feedback;
 use super::notify::Notify;
 use super::payload::Payload;
+use super::receipt::AnswerReceipt;
 use super::release::{Analysis, Ready, Step};
 use super::report::{Path, Problems, Shown};
 use super::units::{Count, Duration, Percent, Sha256, Size};
@@ -236,6 +237,9 @@ pub struct Rollout {
     /// What users do after they have been answered, for metrics and `analysis`. At most 16.
     #[serde(skip_serializing_if = "Vec::is_empty")] // other configurations keep their hash
     pub feedback: Vec<Feedback>,
+    /// Each answer carries a receipt, by which `feedback` with `join: receipt` finds its version.
+    #[serde(skip_serializing_if = "Option::is_none")] // other configurations keep their hash
+    pub receipt: Option<AnswerReceipt>,
     /// Asks model servers to report their load (ORCA), and shows it as `changeover_server_load`.
     #[serde(skip_serializing_if = "std::ops::Not::not")] // other configurations keep their hash
     pub server_load: bool,
@@ -251,6 +255,16 @@ pub struct Rollout {
     pub log: bool,
     /// Further labels of the rollout's metrics. Each name needs a rule in the bootstrap's `stats_tags`.
     pub labels: BTreeMap<String, String>,
+}
+
+impl Rollout {
+    /// The field that needs the key of receipts, if one does.
+    #[must_use]
+    pub fn needs_receipt_key(&self) -> Option<&'static str> {
+        let decides_later = self.automation.as_ref().is_some_and(|automation| automation.decision.is_some());
+        let automation = decides_later.then_some("automation");
+        automation.or_else(|| self.receipt.as_ref().map(|_| "receipt"))
+    }
 }
 
 /// One version of the service.

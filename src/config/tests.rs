@@ -747,7 +747,7 @@ fn mistakes_in_several_places_are_reported_together() {
         [
             "rollouts[0].match.headers[0].exakt: unknown field; known here: name, exact, prefix, present",
             "rollouts[0].session_affinity.header: found the boolean true, expected a string: put it in quotes (YAML reads yes, no, on, off, y, n as booleans)",
-            "rollouts[0].stabel: unknown field; known here: name, release, match, versions, stable, candidate, pin, session_affinity, override, weights, steps, auto_rollback_window, drain, blue_green, analysis, alarms, drift, mirror, payload, automation, feedback, server_load, trust_shadow_header, version_header, log, labels",
+            "rollouts[0].stabel: unknown field; known here: name, release, match, versions, stable, candidate, pin, session_affinity, override, weights, steps, auto_rollback_window, drain, blue_green, analysis, alarms, drift, mirror, payload, automation, feedback, receipt, server_load, trust_shadow_header, version_header, log, labels",
             "rollouts[0].version_header: found a list, expected a map with the fields request, response",
             "rollouts[0].weights.green: 120 is over 100",
             "rollouts[1].versions.b.cluster: missing or empty",
@@ -962,7 +962,12 @@ fn with_feedback() -> Value {
                 "match": {"path": "/v1/events", "methods": ["POST"], "body": {"/action_name": "click", "/place": 1}},
             },
             {"name": "complaint", "join": "user", "match": {"path": "/complaints"}},
+            {
+                "name": "rating", "join": "receipt", "match": {"path": "/v1/feedback"}, "receipt": "/receipt",
+                "value": "/score", "bad_below": "0.5", "within": "1h",
+            },
         ],
+        "receipt": {"response_header": "x-receipt", "ttl": "24h"},
         "analysis": {"metrics": [
             {"name": "error_rate"}, {"name": "feedback.click", "tolerate": "1.05"}, {"name": "feedback.complaint"},
         ]},
@@ -1004,14 +1009,75 @@ fn mistakes_in_feedback_are_reported_with_their_places() {
             json!({"/a": true}),
             "feedback[0].match.body[\"/a\"]: found the boolean true, expected a string: put it in quotes (YAML reads yes, no, on, off, y, n as booleans)",
         ),
-        ("/feedback/0/join", Value::Null, "feedback[0].join: missing; expected user"),
-        ("/feedback/0/join", json!("cookie"), "feedback[0].join: found \"cookie\", expected one of: user"),
+        ("/feedback/0/join", Value::Null, "feedback[0].join: missing; expected user or receipt"),
+        (
+            "/feedback/0/join",
+            json!("cookie"),
+            "feedback[0].join: found \"cookie\", expected one of: user, receipt",
+        ),
         ("/feedback/0/better", json!("up"), "feedback[0].better: found \"up\", expected one of: less, more"),
         ("/feedback/0/within", json!("25h"), "feedback[0].within: expected at most 24h"),
         (
             "/session_affinity",
             Value::Null,
             "feedback[0].join: no key names a user; expected `session_affinity` beside `feedback`",
+        ),
+        (
+            "/receipt",
+            Value::Null,
+            "feedback[2].join: no answer carries a receipt; expected `receipt` beside `feedback`",
+        ),
+        (
+            "/receipt/response_header",
+            json!(":status"),
+            "receipt.response_header: a pseudo-header; expected a header (match has authority, path and methods)",
+        ),
+        ("/receipt/ttl", json!("30s"), "receipt.ttl: expected a duration from 1m to 2160h (90 days)"),
+        (
+            "/receipt/ttl",
+            json!("30m"),
+            "feedback[2].within: longer than `receipt.ttl`, after which receipts are late",
+        ),
+        (
+            "/receipt/header",
+            json!("x-receipt"),
+            "receipt.header: unknown field; known here: response_header, ttl",
+        ),
+        (
+            "/feedback/0/receipt",
+            json!("/receipt"),
+            "feedback[0].receipt: with `join: user` no receipt is read; expected `join: receipt`",
+        ),
+        (
+            "/feedback/2/receipt",
+            json!("receipt"),
+            "feedback[2].receipt: \"receipt\" is no JSON pointer; expected it to begin with `/`",
+        ),
+        (
+            "/feedback/2/receipt",
+            json!({"header": "a b"}),
+            "feedback[2].receipt.header: \"a b\" is not a valid name of a header",
+        ),
+        (
+            "/feedback/2/value",
+            json!("/scores/*"),
+            "feedback[2].value: \"/scores/*\" stands for several places; expected one without `*`",
+        ),
+        (
+            "/feedback/2/value",
+            Value::Null,
+            "feedback[2].value: missing; expected a JSON pointer to the number that `bad_below` is about",
+        ),
+        (
+            "/feedback/2/bad_below",
+            Value::Null,
+            "feedback[2].bad_below: missing; expected the number below which `value` is bad",
+        ),
+        ("/feedback/2/bad_below", json!("low"), "feedback[2].bad_below: "),
+        (
+            "/feedback/2/better",
+            json!("more"),
+            "feedback[2].better: with `value` bad events are counted, of which fewer are better; expected `less`",
         ),
         (
             "/match",
@@ -1021,7 +1087,7 @@ fn mistakes_in_feedback_are_reported_with_their_places() {
         (
             "/analysis/metrics/1/name",
             json!("feedback.clicks"),
-            "analysis.metrics[1].name: \"clicks\" is no rule of `feedback`; known there: \"click\", \"complaint\"",
+            "analysis.metrics[1].name: \"clicks\" is no rule of `feedback`; known there: \"click\", \"complaint\", \"rating\"",
         ),
         (
             "/analysis/metrics/1/direction",
@@ -1036,7 +1102,8 @@ fn mistakes_in_feedback_are_reported_with_their_places() {
     ];
     for (field, value, expected) in rows {
         let problems = problems_of(&[set(with_feedback(), field, value)]);
-        assert!(problems.contains(&format!("rollouts[0].{expected}")), "{field}: {problems:#?}");
+        let expected = format!("rollouts[0].{expected}");
+        assert!(problems.iter().any(|problem| problem.starts_with(&expected)), "{field}: {problems:#?}");
     }
     let mut alarmed = with_feedback();
     alarmed["alarms"] = json!([{"name": "clicks", "signal": "feedback.click", "max": 0.5, "window": "5m"}]);
@@ -1045,8 +1112,12 @@ fn mistakes_in_feedback_are_reported_with_their_places() {
     assert_eq!(problems, [format!("rollouts[0].alarms[0].signal: {message}")]);
     let mut people = with_people();
     people["feedback"] = json!([{"name": "click", "join": "user", "match": {"path": "/v1/events"}}]);
+    people["receipt"] = json!({});
     let problems = problems_of(&[people]);
-    assert!(problems[0].starts_with("rollouts[0].feedback: beside `automation`"), "{problems:#?}");
+    for expected in ["feedback: beside `automation`", "receipt: beside `automation`"] {
+        let expected = format!("rollouts[0].{expected}");
+        assert!(problems.iter().any(|problem| problem.starts_with(&expected)), "{problems:#?}");
+    }
 }
 
 /// A rollout with people, with which nothing is wrong.

@@ -1,11 +1,12 @@
-//! What people have decided in an attempt, over all workers, and which receipts have come back.
+//! What people have decided in an attempt, over all workers.
 
 use serde::{Deserialize, Serialize};
 
+use super::receipts;
 use super::shared::{self, Shared};
 use crate::automation::decisions::Decisions;
 use crate::automation::receipt::Opened;
-use crate::automation::seen::{SHARDS, Seen, Taken, shard};
+use crate::receipt::seen::Seen;
 
 /// The decisions of a rollout's newest attempt.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -13,18 +14,6 @@ struct Counted {
     /// Identifies the attempt.
     attempt: u64,
     decisions: Decisions,
-}
-
-/// Takes a receipt that has come back. It counts once, whichever worker gets it.
-pub fn take(shared: &mut impl Shared, rollout: &str, opened: &Opened) -> Taken {
-    let mut taken = Taken::Late;
-    let written = shared::update::<Seen>(shared, &seen_key(rollout, opened.id), |seen| {
-        let mut seen = seen.unwrap_or_default();
-        taken = seen.take(opened.id, opened.receipt.time);
-        (taken == Taken::New).then_some(seen)
-    });
-    // What is not written might come again.
-    if written { taken } else { Taken::Late }
 }
 
 /// What a decision was counted as.
@@ -61,7 +50,7 @@ fn meet(shared: &mut impl Shared, rollout: &str, opened: &Opened, decided: &str)
     let receipt = &opened.receipt;
     let label = label_hash(decided);
     let mut other = None;
-    shared::update::<Seen>(shared, &seen_key(rollout, receipt.task), |seen| {
+    shared::update::<Seen>(shared, &receipts::key(rollout, receipt.task), |seen| {
         let mut seen = seen.unwrap_or_default();
         other = seen.decide(receipt.task, receipt.time, label);
         Some(seen)
@@ -83,16 +72,11 @@ pub fn of(shared: &impl Shared, rollout: &str, attempt: u64) -> Decisions {
 pub(super) fn erase(shared: &mut impl Shared, rollout: &str) {
     if shared.read(&key(rollout)).is_some() {
         shared::erase(shared, &key(rollout));
-        (0..SHARDS).for_each(|shard| shared::erase(shared, &seen_key(rollout, shard)));
     }
 }
 
 fn key(rollout: &str) -> String {
     shared::key(&format!("decisions.{rollout}"))
-}
-
-fn seen_key(rollout: &str, id: u64) -> String {
-    shared::key(&format!("receipts.{rollout}.{}", shard(id)))
 }
 
 #[cfg(test)]
@@ -105,15 +89,6 @@ mod tests {
     fn opened(id: u64, task: u64, kind: Kind) -> Opened {
         let receipt = Receipt { task, run: 7, time: 10, kind, label: "cat".into(), ..Receipt::default() };
         Opened { receipt, id }
-    }
-
-    #[test]
-    fn a_receipt_counts_once_whichever_worker_gets_it() {
-        let mut shared = Memory::default();
-        let receipt = opened(1, 1, Kind::default());
-        assert_eq!(take(&mut shared, "claims", &receipt), Taken::New);
-        assert_eq!(take(&mut shared, "claims", &receipt), Taken::Repeated);
-        assert_eq!(take(&mut shared, "other", &receipt), Taken::New, "another rollout");
     }
 
     #[test]

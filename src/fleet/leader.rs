@@ -19,7 +19,7 @@ use super::presence::{self, VmId};
 use super::report::{self, Merged};
 use super::shared::{self, Cached, Shared};
 use super::shelf::{self, Shelf};
-use super::{InUse, commands, decisions, journal, outbox, record_key, recordings};
+use super::{InUse, commands, decisions, journal, outbox, receipts, record_key, recordings};
 use crate::config::notify::Notify;
 use crate::rollout::event::Event;
 use crate::rollout::program::Program;
@@ -538,6 +538,7 @@ fn forget(shared: &mut impl Shared, rollout: &str) {
     shared::erase(shared, &gauges_key(rollout));
     heads::erase(shared, rollout);
     decisions::erase(shared, rollout);
+    receipts::erase(shared, rollout);
     journal::erase(shared, rollout);
     recordings::erase(shared, rollout);
 }

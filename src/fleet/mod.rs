@@ -39,6 +39,7 @@ pub mod member;
 pub mod memory;
 pub mod outbox;
 pub mod presence;
+pub mod receipts;
 pub mod recordings;
 pub mod report;
 pub mod shared;

@@ -230,10 +230,15 @@ pub(super) fn uptime() -> u64 {
 
 /// 64 random bits from the operating system.
 pub(super) fn entropy() -> u64 {
-    let mut seed = [0; 8];
+    u64::from_le_bytes(random())
+}
+
+/// Random bytes from Envoy.
+pub(super) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
     // SAFETY: the host writes that many bytes.
-    unsafe { imports::random_get(seed.as_mut_ptr(), seed.len()) };
-    u64::from_le_bytes(seed)
+    unsafe { imports::random_get(bytes.as_mut_ptr(), bytes.len()) };
+    bytes
 }
 
 /// The VM's environment, as its configuration in Envoy sets it: `NAME=value` for each variable.

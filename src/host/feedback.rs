@@ -1,16 +1,25 @@
 //! What users do afterwards: reads events while they pass, and counts them.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::rc::Rc;
+
+use serde_json::Value;
 
 use super::answer::Whole;
 use super::calls::{self, Body, Headers, Metric};
 use super::defined::Defined;
+use super::keys::{ReceiptKeys, nonce};
 use super::loaded::Loaded;
-use super::shared::tick_at;
+use super::shared::{Kv, tick_at};
 use crate::automation::answer::document;
+use crate::fleet::receipts;
 use crate::payload::encoding::Inflaters;
-use crate::routing::feedback::Sender;
+use crate::receipt::answer::Receipt;
+use crate::receipt::is_late;
+use crate::receipt::seen::Taken;
+use crate::routing::feedback::{Join, Origin, Rule};
+use crate::routing::plan::Rollout;
 use crate::routing::request::Request;
 use crate::signal::observed::Observed;
 use crate::telemetry::feedback::{About, Heard};
@@ -21,8 +30,8 @@ const MOST_EVENT: usize = 256 << 10;
 const MOST_HELD: usize = 16 << 20;
 
 /// What one VM has to do with events.
-#[derive(Default)]
 pub(super) struct Feedback {
+    keys: Rc<ReceiptKeys>,
     /// Bytes of events that are held.
     held: Rc<Cell<usize>>,
     metrics: Defined<About>,
@@ -31,10 +40,19 @@ pub(super) struct Feedback {
 /// A request that is an event, as far as its headers say.
 pub(super) struct Event {
     loaded: Rc<Loaded>,
-    /// The rollouts and rules, each with who sent it.
-    found: Vec<(usize, usize, Option<Sender>)>,
+    found: Vec<Found>,
     /// Its body, where a rule reads it.
     body: Option<Held>,
+}
+
+/// A rule whose event a request may be.
+struct Found {
+    rollout: usize,
+    rule: usize,
+    /// The version that its user has, if it names one.
+    user: Option<Origin>,
+    /// The receipt of an answer, where a header has it.
+    receipt: Option<Vec<u8>>,
 }
 
 /// A body, and what it takes of what may be held.
@@ -52,7 +70,7 @@ impl Held {
     }
 
     /// Its JSON; `None`: it has none.
-    fn finish(mut self, inflaters: &Inflaters) -> Option<serde_json::Value> {
+    fn finish(mut self, inflaters: &Inflaters) -> Option<Value> {
         let body = std::mem::take(&mut self.body);
         self.held.set(self.held.get().saturating_sub(body.len()));
         document(&body.finish(MOST_EVENT, inflaters)?)
@@ -66,16 +84,40 @@ impl Drop for Held {
 }
 
 impl Feedback {
+    pub(super) fn new(keys: Rc<ReceiptKeys>) -> Self {
+        Self { keys, held: Rc::default(), metrics: Defined::default() }
+    }
+
+    /// Sets the receipt of an answer as its header, or removes what an upstream has left there.
+    pub(super) fn hand_out(&self, rollout: &Rollout, receipt: Option<&Receipt>) {
+        let Some(receipts) = &rollout.receipts else { return };
+        let sealed = receipt.and_then(|receipt| {
+            let receipt = Receipt { time: calls::now() / 1_000_000, ..*receipt };
+            receipt.seal(self.keys.get()?, &rollout.name, &nonce())
+        });
+        match sealed {
+            Some(sealed) => calls::set_header(Headers::Response, &receipts.header, &sealed),
+            None => calls::remove_header(Headers::Response, &receipts.header),
+        }
+    }
+
     /// Begins with the headers of a request. `None`: it is no event.
     pub(super) fn begin(&self, loaded: &Rc<Loaded>, request: &impl Request) -> Option<Box<Event>> {
-        let found = loaded.plan.events(request);
-        if found.is_empty() {
+        let events = loaded.plan.events(request);
+        if events.is_empty() {
             return None;
         }
-        let reads = |(rollout, rule, _): &(usize, usize, Option<Sender>)| {
-            let rollout = loaded.plan.rollouts().get(*rollout);
-            rollout.and_then(|rollout| rollout.feedback.get(*rule)).is_some_and(|rule| rule.reads_body())
+        let rule_at = |rollout: usize, rule: usize| loaded.plan.rollouts().get(rollout)?.feedback.get(rule);
+        let with_receipt = |(rollout, rule, user)| {
+            let header = match &rule_at(rollout, rule)?.join {
+                Join::User => None,
+                Join::Receipt { place, .. } => place.header(),
+            };
+            let receipt = header.and_then(|name| request.header(name)).map(Cow::into_owned);
+            Some(Found { rollout, rule, user, receipt })
         };
+        let found: Vec<Found> = events.into_iter().filter_map(with_receipt).collect();
+        let reads = |found: &Found| rule_at(found.rollout, found.rule).is_some_and(Rule::reads_body);
         let body = found
             .iter()
             .any(reads)
@@ -87,33 +129,64 @@ impl Feedback {
     pub(super) fn end(&self, event: Event, inflaters: &Inflaters) {
         let Event { loaded, found, body } = event;
         let body = body.and_then(|body| body.finish(inflaters));
-        for (at, rule, sender) in found {
-            let Some(rollout) = loaded.plan.rollouts().get(at) else { continue };
-            let Some(rule) = rollout.feedback.get(rule) else { continue };
-            let count = |version: Option<usize>, heard| {
-                let version = version.and_then(|version| rollout.versions.get(version));
-                let about =
-                    About { name: rule.name.clone(), version: version.map(|of| of.name.clone()), heard };
-                let id = self.metrics.id(rollout, Metric::Counter, about, About::name);
-                id.into_iter().for_each(calls::increment);
-            };
-            match &body {
-                None if rule.reads_body() => {
-                    count(None, Heard::Unreadable);
-                    continue;
-                }
-                Some(body) if !rule.is_met(body) => continue,
-                _ => {}
-            }
-            let Some(Sender { version, evidence }) = sender else {
-                count(None, Heard::NoUser);
-                continue;
-            };
-            count(Some(version), Heard::Counted);
-            if let (Some(draw), Some(tracked)) = (evidence, loaded.tracked(at)) {
+        for found in &found {
+            let Some(rollout) = loaded.plan.rollouts().get(found.rollout) else { continue };
+            let Some(rule) = rollout.feedback.get(found.rule) else { continue };
+            let Some((heard, origin)) = self.hear(rollout, rule, found, body.as_ref()) else { continue };
+            let version = origin.and_then(|origin| rollout.versions.get(origin.version));
+            let about = About { name: rule.name.clone(), version: version.map(|of| of.name.clone()), heard };
+            let id = self.metrics.id(rollout, Metric::Counter, about, About::name);
+            id.into_iter().for_each(calls::increment);
+            if let (Heard::Counted, Some(draw), Some(tracked)) =
+                (heard, origin.and_then(|origin| origin.evidence), loaded.tracked(found.rollout))
+            {
                 let (tick, happened) = (tick_at(calls::uptime()), Observed::Event(true));
                 tracked.ledger.borrow_mut().happen(tick, draw, rule.signal, happened);
             }
+        }
+    }
+
+    /// What an event counts as, and what it is about; `None`: it is no event.
+    fn hear(
+        &self,
+        rollout: &Rollout,
+        rule: &Rule,
+        found: &Found,
+        body: Option<&Value>,
+    ) -> Option<(Heard, Option<Origin>)> {
+        match body {
+            None if rule.reads_body() => return Some((Heard::Unreadable, None)),
+            Some(body) if !rule.is_met(body) => return None,
+            _ => {}
+        }
+        // A receipt whose event cannot be read may come again.
+        let Some(is_bad) = rule.is_bad(body) else { return Some((Heard::Unreadable, None)) };
+        let origin = match &rule.join {
+            Join::User => found.user.ok_or(Heard::NoUser),
+            Join::Receipt { place, salt } => {
+                let receipt = place.find(found.receipt.as_deref(), body);
+                receipt.ok_or(Heard::NoReceipt).and_then(|receipt| self.take(rollout, *salt, receipt))
+            }
+        };
+        Some(match origin {
+            Ok(origin) => (if is_bad { Heard::Counted } else { Heard::Good }, Some(origin)),
+            Err(heard) => (heard, None),
+        })
+    }
+
+    /// Takes the receipt of an answer back, for the rule with this `salt`.
+    fn take(&self, rollout: &Rollout, salt: u64, receipt: &[u8]) -> Result<Origin, Heard> {
+        let opened = self.keys.get().and_then(|keys| Receipt::open(keys, &rollout.name, receipt));
+        let (receipt, id) = opened.ok_or(Heard::Forged)?;
+        let ttl = rollout.receipts.as_ref().map_or(0, |receipts| receipts.ttl);
+        if is_late(receipt.time, ttl, calls::now() / 1_000_000) {
+            return Err(Heard::Late);
+        }
+        let origin = rollout.version_of_answer(&receipt).ok_or(Heard::Late)?;
+        match receipts::take(&mut Kv, &rollout.name, id ^ salt, receipt.time) {
+            Taken::New => Ok(origin),
+            Taken::Repeated => Err(Heard::Repeated),
+            Taken::Late => Err(Heard::Late),
         }
     }
 }

@@ -17,6 +17,7 @@ mod effects;
 mod exports;
 mod feedback;
 mod handoff;
+mod keys;
 mod loaded;
 mod log;
 mod memory;

@@ -39,7 +39,7 @@ impl Root {
                 if self.control.is_some() {
                     return true; // it has no rollouts
                 }
-                if let Err(problem) = self.vm.tasks.check(&config) {
+                if let Err(problem) = self.vm.receipt_keys.check(&config) {
                     ::log::error!("configuration refused: {problem}");
                     return false;
                 }

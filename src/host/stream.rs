@@ -17,6 +17,7 @@ use super::vm::{Slot, Vm};
 use crate::abi::{Action, pairs};
 use crate::automation::task::{Reason, Route};
 use crate::model::{Draw, header};
+use crate::receipt::answer::Receipt;
 use crate::routing::affinity::is_shared;
 use crate::routing::mirror::Mirrored;
 use crate::routing::plan::{self, Task};
@@ -74,6 +75,8 @@ struct Routed {
     /// Set if the model server is asked for its load.
     load: Option<LoadAsked>,
     set_cookie: Option<String>,
+    /// Set if its answer carries a receipt.
+    receipt: Option<Box<Receipt>>,
     /// Set while the model is asked about it.
     held: Option<Box<Held>>,
     /// Set if people's answer is a decision.
@@ -204,6 +207,7 @@ impl Stream {
         });
         let reader = settings.and_then(plan::Rollout::reader).filter(|_| decision.is_read);
         let bodies = reader.and_then(|reader| Bodies::begin(reader, request, &self.vm.inflaters));
+        let receipt = settings.and_then(|settings| settings.receipt(decision.version, decision.evidence));
         let held = decision.task.and_then(|task| self.begin_task(loaded, rollout, task, request));
         let judged = decision.evidence.map(|draw| Judged { draw, ticket: None });
         self.vm.serve();
@@ -227,6 +231,7 @@ impl Stream {
             copy,
             load,
             set_cookie,
+            receipt: receipt.map(Box::new),
             held,
             deciding: None,
             is_handed_back: false,
@@ -436,6 +441,10 @@ impl Stream {
             Some(version) => calls::set_header(Headers::Response, header::VERSION, &version.name),
             // What an upstream says of versions is not the filter's.
             None => calls::remove_header(Headers::Response, header::VERSION),
+        }
+        if let Some(rollout) = rollout.filter(|rollout| rollout.receipts.is_some()) {
+            let receipt = routed.receipt.as_deref().filter(|_| !routed.served.is_elsewhere());
+            self.vm.feedback.hand_out(rollout, receipt);
         }
     }
 

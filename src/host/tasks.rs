@@ -5,7 +5,7 @@
 //! make: so a root gets the answer and hands it to the stream. What people get besides, once its caller has the answer, is sent
 //! by a root, for the stream is gone by then.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -13,27 +13,26 @@ use super::answer::{Whole, add, decoded, encoding};
 use super::calls::{self, Body, Headers, Metric};
 use super::defined::Defined;
 use super::handoff::Handoff;
+use super::keys::{ReceiptKeys, nonce};
 use super::loaded::Loaded;
 use super::memory::Bytes;
 use super::shared::Kv;
 use crate::abi::pairs;
 use crate::automation::answer::{Suggestion, decided, document};
-use crate::automation::receipt::{Keys, Kind, NONCE, Opened, Receipt};
-use crate::automation::seen::Taken;
+use crate::automation::receipt::{Kind, Opened, Receipt};
 use crate::automation::task::{Fate, InForce, Reason, Route};
-use crate::config::schema::Config;
-use crate::fleet::decisions;
+use crate::fleet::{decisions, receipts};
 use crate::model::header;
 use crate::payload::encoding::Inflaters;
 use crate::payload::head::Encoding;
-use crate::routing::automation::{Automation, DecisionPlaces, ReceiptPlace};
+use crate::receipt::is_late;
+use crate::receipt::seen::Taken;
+use crate::routing::automation::{Automation, DecisionPlaces};
 use crate::routing::passed_on::{is_handed_back, is_passed_on};
 use crate::routing::plan::{self, Rollout, Task};
 use crate::telemetry::series;
 use crate::telemetry::tasks::{About, Verdict};
 
-/// The environment's variables with the keys of receipts.
-const KEYS: [&str; 2] = ["CHANGEOVER_RECEIPT_KEY", "CHANGEOVER_RECEIPT_KEY_OLD"];
 /// Milliseconds that people's side has to take a task that is decided later.
 const TAKES: u32 = 30_000;
 /// Milliseconds that people have to decide a task that is decided in the same request.
@@ -44,12 +43,9 @@ const MOST_DECISION: usize = 1 << 20;
 const TIMED_OUT: u64 = 504;
 /// Milliseconds behind the timeout after which the model's answer is not waited for any more: Envoy ends callouts by itself.
 const GRACE: u64 = 2_000;
-/// Milliseconds by which the clock of the Envoy that sealed a receipt may be ahead.
-const AHEAD: u64 = 300_000;
-
 /// What one VM has to do with tasks.
 pub(super) struct Tasks {
-    keys: OnceCell<Result<Option<Keys>, String>>,
+    keys: Rc<ReceiptKeys>,
     /// Tasks that are held.
     held: Rc<Cell<usize>>,
     /// About which the model is asked.
@@ -216,51 +212,15 @@ pub(super) struct Released {
 }
 
 impl Tasks {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(keys: Rc<ReceiptKeys>) -> Self {
         Self {
-            keys: OnceCell::new(),
+            keys,
             held: Rc::default(),
             asked: Rc::default(),
             waiting: Handoff::new("tasks"),
             open: RefCell::default(),
             metrics: Defined::default(),
         }
-    }
-
-    /// Whether the keys that a configuration needs are there.
-    ///
-    /// # Errors
-    /// What is missing, as a sentence.
-    pub(super) fn check(&self, config: &Config) -> Result<(), String> {
-        let needs = |rollout: &&crate::config::schema::Rollout| {
-            rollout.automation.as_ref().is_some_and(|automation| automation.decision.is_some())
-        };
-        let Some(at) = config.rollouts.iter().position(|rollout| needs(&rollout)) else { return Ok(()) };
-        let remedy = format!(
-            "expected 32 bytes in base64 in the environment variable {}; set it in `vm_config.environment_variables`, best by \
-             `host_env_keys`",
-            KEYS[0]
-        );
-        match self.keys() {
-            Ok(Some(_)) => Ok(()),
-            Ok(None) => Err(format!("rollouts[{at}].automation: no key for receipts; {remedy}")),
-            Err(message) => Err(format!("rollouts[{at}].automation: {message}")),
-        }
-    }
-
-    fn keys(&self) -> &Result<Option<Keys>, String> {
-        self.keys.get_or_init(|| {
-            let variables = calls::environment();
-            let [current, old] = KEYS.map(|name| {
-                variables.iter().find_map(|variable| {
-                    let value = variable.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
-                    str::from_utf8(value).ok().filter(|value| !value.is_empty())
-                })
-            });
-            let Some(current) = current else { return Ok(None) };
-            Keys::new(current, None).map_err(|why| format!("the key in {} {why}", KEYS[0]))?;
-            Keys::new(current, old).map(Some).map_err(|why| format!("the key in {} {why}", KEYS[1]))
-        })
     }
 
     fn metric(&self, rollout: &Rollout, kind: Metric, about: About) -> Option<u32> {
@@ -405,12 +365,7 @@ impl Tasks {
     /// The receipt of a task, where decisions come later.
     fn seal(&self, place: &Place, handed: &Handed) -> Option<String> {
         place.automation()?.decision.as_ref()?;
-        let Ok(Some(keys)) = self.keys() else { return None };
-        let mut nonce = [0; NONCE];
-        for bytes in nonce.as_chunks_mut::<8>().0 {
-            *bytes = calls::entropy().to_le_bytes();
-        }
-        keys.seal(&place.rollout()?.name, &nonce, &handed.receipt())
+        handed.receipt().seal(self.keys.get()?, &place.rollout()?.name, &nonce())
     }
 
     /// Leaves a task to a root, which hands it to people.
@@ -518,10 +473,8 @@ impl Tasks {
     /// Begins to read a decision while its headers are there.
     pub(super) fn begin_decision(&self, place: Place) -> Option<Box<Decision>> {
         let places = place.automation()?.decision.as_ref()?;
-        let receipt = match &places.receipt {
-            ReceiptPlace::Header(name) => calls::header(Headers::Request, name).map(Bytes::into_vec),
-            ReceiptPlace::Body(_) => None,
-        };
+        let receipt = places.receipt.header().and_then(|name| calls::header(Headers::Request, name));
+        let receipt = receipt.map(Bytes::into_vec);
         Some(Box::new(Decision { place, receipt, body: Whole::begin(Headers::Request) }))
     }
 
@@ -532,21 +485,20 @@ impl Tasks {
         let Some(places) = &automation.decision else { return };
         let count = |verdict, shown| self.count(&place, About::Decision(verdict, shown));
         let read = body.finish(MOST_DECISION, inflaters);
-        let Some((receipt, label)) = read.and_then(|body| read_decision(&body, receipt, places)) else {
+        let Some((receipt, label)) = read.and_then(|body| read_decision(&body, receipt.as_deref(), places))
+        else {
             return count(Verdict::Unreadable, false);
         };
-        let Ok(Some(keys)) = self.keys() else { return };
-        let Some(opened) = keys.open(&rollout.name, &receipt) else {
+        let Some(keys) = self.keys.get() else { return };
+        let Some(opened) = Receipt::open(keys, &rollout.name, &receipt) else {
             return count(Verdict::Forged, false);
         };
         let (shown, time) = (opened.receipt.kind.shown, opened.receipt.time);
         let (_, run) = rollout.tasks_in_force();
-        let now = calls::now() / 1_000_000;
-        let is_late = now.saturating_sub(time) > automation.ttl || time > now.saturating_add(AHEAD);
-        if is_late || opened.receipt.run != run {
+        if is_late(time, automation.ttl, calls::now() / 1_000_000) || opened.receipt.run != run {
             return count(Verdict::Late, shown);
         }
-        match decisions::take(&mut Kv, &rollout.name, &opened) {
+        match receipts::take(&mut Kv, &rollout.name, opened.id, time) {
             Taken::New => self.add(&place, &opened, &label),
             Taken::Repeated => count(Verdict::Repeated, shown),
             Taken::Late => count(Verdict::Late, shown),
@@ -554,18 +506,10 @@ impl Tasks {
     }
 }
 
-/// The receipt and the label of a decision.
-fn read_decision(
-    body: &[u8],
-    receipt: Option<Vec<u8>>,
-    places: &DecisionPlaces,
-) -> Option<(Vec<u8>, String)> {
+/// The receipt and the label of a decision. `receipt`: the header that has it, where one does.
+fn read_decision(body: &[u8], receipt: Option<&[u8]>, places: &DecisionPlaces) -> Option<(Vec<u8>, String)> {
     let document = document(body)?;
-    let receipt = match (&places.receipt, receipt) {
-        (_, Some(receipt)) => receipt,
-        (ReceiptPlace::Body(pointer), None) => pointer.get(&document)?.as_str()?.as_bytes().to_vec(),
-        (ReceiptPlace::Header(_), None) => return None,
-    };
+    let receipt = places.receipt.find(receipt, Some(&document))?.to_vec();
     Some((receipt, decided(&document, &places.label)?))
 }
 

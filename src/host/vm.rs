@@ -13,6 +13,7 @@ use super::calls::{self, Metric};
 use super::drain::{Drain, Pass};
 use super::effects::Effects;
 use super::feedback::Feedback;
+use super::keys::ReceiptKeys;
 use super::loaded::Loaded;
 use super::log;
 use super::metrics::{Registry, Series};
@@ -131,6 +132,7 @@ pub(super) struct Vm {
     pub(super) inflaters: Inflaters,
     /// What is sent to shadows, to be compared.
     pub(super) shadows: Shadows,
+    pub(super) receipt_keys: Rc<ReceiptKeys>,
     /// Tasks that people or a model decide.
     pub(super) tasks: Tasks,
     /// What users do afterwards.
@@ -150,26 +152,32 @@ impl Vm {
     pub(super) fn current() -> &'static Self {
         thread_local! {
             // It is there for as long as the module is.
-            static VM: &'static Vm = Box::leak(Box::new(Vm {
-                member: RefCell::new(Member::new(calls::entropy())),
-                effects: Effects::default(),
-                drain: Drain::default(),
-                notices: Notices::default(),
-                posts: Posts::default(),
-                store: Store::default(),
-                rng: RefCell::new(Rng::with_seed(calls::entropy())),
-                registry: Registry::default(),
-                inflaters: Inflaters::new(MOST_INFLATERS),
-                shadows: Shadows::new(),
-                tasks: Tasks::new(),
-                feedback: Feedback::default(),
-                slots: RefCell::default(),
-                loading: RefCell::default(),
-                config_hash: Cell::new(None),
-                is_shown: Cell::new(false),
-            }));
+            static VM: &'static Vm = Box::leak(Box::new(Vm::new()));
         }
         VM.with(|vm| *vm)
+    }
+
+    fn new() -> Self {
+        let receipt_keys = Rc::<ReceiptKeys>::default();
+        Self {
+            member: RefCell::new(Member::new(calls::entropy())),
+            effects: Effects::default(),
+            drain: Drain::default(),
+            notices: Notices::default(),
+            posts: Posts::default(),
+            store: Store::default(),
+            rng: RefCell::new(Rng::with_seed(calls::entropy())),
+            registry: Registry::default(),
+            inflaters: Inflaters::new(MOST_INFLATERS),
+            shadows: Shadows::new(),
+            tasks: Tasks::new(Rc::clone(&receipt_keys)),
+            feedback: Feedback::new(Rc::clone(&receipt_keys)),
+            receipt_keys,
+            slots: RefCell::default(),
+            loading: RefCell::default(),
+            config_hash: Cell::new(None),
+            is_shown: Cell::new(false),
+        }
     }
 
     /// This VM's identity.

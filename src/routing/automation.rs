@@ -1,6 +1,7 @@
 //! Tasks that people or a model decide, as requests: how the model is asked, and where a decision has what.
 
 use super::matcher::Matcher;
+use super::receipt::ReceiptPlace;
 use super::request::{Facts, Request};
 use crate::automation::answer::Places;
 use crate::automation::task::Drawn;
@@ -44,15 +45,6 @@ pub struct DecisionPlaces {
     pub label: Pointer,
 }
 
-/// Where a decision has the task's receipt.
-#[derive(Debug)]
-pub enum ReceiptPlace {
-    /// In this header.
-    Header(String),
-    /// At this place of its body.
-    Body(Pointer),
-}
-
 impl Automation {
     pub(super) fn new(config: &config::Automation, model: usize) -> Option<Self> {
         let pointer = |text: &str| Pointer::new(text).ok();
@@ -60,12 +52,7 @@ impl Automation {
         let decision = match &config.decision {
             None => None,
             Some(decision) => Some(DecisionPlaces {
-                receipt: match decision.receipt.as_ref()? {
-                    config::ReceiptPlace::Pointer(text) => ReceiptPlace::Body(pointer(text)?),
-                    config::ReceiptPlace::Header(place) => {
-                        ReceiptPlace::Header(place.header.to_ascii_lowercase())
-                    }
-                },
+                receipt: ReceiptPlace::new(decision.receipt.as_ref()?)?,
                 label: pointer(&decision.label)?,
             }),
         };

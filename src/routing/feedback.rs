@@ -3,11 +3,13 @@
 use serde_json::Value;
 
 use super::matcher::Matcher;
+use super::receipt::{AnswerReceipts, ReceiptPlace};
 use super::request::{Facts, Request};
 use crate::compare::pointer::Pointer;
 use crate::config::feedback as config;
 use crate::config::schema::{Config, Match};
 use crate::model::Draw;
+use crate::receipt::answer;
 use crate::signal::catalog::{self, SignalId};
 
 /// A rule of `feedback`, compiled.
@@ -17,29 +19,64 @@ pub struct Rule {
     pub name: String,
     /// What its events are counted as for the judge.
     pub signal: SignalId,
+    /// How its events find their version.
+    pub join: Join,
     body: Vec<(Pointer, String)>,
+    /// A number, and below what it is bad.
+    value: Option<(Pointer, f64)>,
+}
+
+/// How an event finds the version that it is about.
+#[derive(Debug)]
+pub enum Join {
+    /// By its user.
+    User,
+    /// By the receipt of an answer.
+    Receipt {
+        /// Where it has the receipt.
+        place: ReceiptPlace,
+        /// Tells what has come back for this rule from what has for others.
+        salt: u64,
+    },
 }
 
 impl Rule {
-    pub(super) fn new(config: &config::Feedback) -> Self {
+    /// `answers`: the receipts of the rollout's answers.
+    pub(super) fn new(config: &config::Feedback, answers: Option<&AnswerReceipts>) -> Self {
         let condition = |(place, value): (&String, &String)| Some((Pointer::new(place).ok()?, value.clone()));
+        let place = || match (&config.receipt, answers) {
+            (Some(place), _) => ReceiptPlace::new(place),
+            (None, answers) => Some(ReceiptPlace::Header(answers?.header.clone())),
+        };
+        let place = place().filter(|_| config.join == Some(config::Join::Receipt));
+        let value = config.value.as_ref().and_then(|place| Pointer::new(place).ok());
         Self {
             name: config.name.clone(),
             signal: catalog::event(&config.name),
+            join: place.map_or(Join::User, |place| Join::Receipt { place, salt: answer::hash(&config.name) }),
             body: config.matches.body.iter().filter_map(condition).collect(),
+            value: value.zip(config.bad_below),
         }
     }
 
     /// Whether it has to be read what an event's body says.
     #[must_use]
     pub fn reads_body(&self) -> bool {
-        !self.body.is_empty()
+        let joins_by_body = matches!(self.join, Join::Receipt { place: ReceiptPlace::Body(_), .. });
+        !self.body.is_empty() || self.value.is_some() || joins_by_body
     }
 
     /// Whether a request that meets the other conditions is an event, by its body.
     #[must_use]
     pub fn is_met(&self, body: &Value) -> bool {
         self.body.iter().all(|(place, wanted)| place.get(body).is_some_and(|found| is(found, wanted)))
+    }
+
+    /// Whether an event counts, by the number in its body; `None`: it has none.
+    #[must_use]
+    pub fn is_bad(&self, body: Option<&Value>) -> Option<bool> {
+        let Some((place, bad_below)) = &self.value else { return Some(true) };
+        Some(place.get(body?)?.as_f64()? < *bad_below)
     }
 }
 
@@ -53,12 +90,12 @@ fn is(found: &Value, wanted: &str) -> bool {
     }
 }
 
-/// Who sent an event.
+/// What an event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sender {
-    /// The position of the version that the user has.
+pub struct Origin {
+    /// The position of the version that the user has, or that gave the answer.
     pub version: usize,
-    /// Set if what the user does is evidence about the candidate or stable.
+    /// Set if the event is evidence about the candidate or stable.
     pub evidence: Option<Draw>,
 }
 
@@ -104,7 +141,7 @@ mod tests {
         let body = [("/action_name", "click"), ("/n", "1"), ("/ok", "true")];
         let body = body.map(|(place, value)| (place.to_owned(), value.to_owned())).into();
         let matches = Match { body, ..Match::default() };
-        let rule = Rule::new(&config::Feedback { name: "click".into(), matches, ..Default::default() });
+        let rule = Rule::new(&config::Feedback { name: "click".into(), matches, ..Default::default() }, None);
         assert!(rule.reads_body());
         assert!(rule.is_met(&json!({"action_name": "click", "n": 1, "ok": true, "more": {}})));
         assert!(rule.is_met(&json!({"action_name": "click", "n": 1.0, "ok": "true"})));
@@ -119,7 +156,33 @@ mod tests {
         ] {
             assert!(!rule.is_met(&other), "{other}");
         }
-        let plain = Rule::new(&config::Feedback::default());
+        let plain = Rule::new(&config::Feedback::default(), None);
         assert!(!plain.reads_body() && plain.is_met(&Value::Null));
+        assert_eq!(plain.is_bad(None), Some(true));
+    }
+
+    #[test]
+    fn a_value_is_bad_below_its_number_and_nothing_else_is_a_value() {
+        let value = Some("/attributes/gen_ai.evaluation.score.value".into());
+        let config = config::Feedback { value, bad_below: Some(0.5), ..Default::default() };
+        let rule = Rule::new(&config, None);
+        assert!(rule.reads_body());
+        let of = |value: Value| {
+            rule.is_bad(Some(&json!({"attributes": {"gen_ai.evaluation.score.value": value}})))
+        };
+        for (value, expected) in [
+            (json!(0.49), Some(true)),
+            (json!(-3), Some(true)),
+            (json!(0.5), Some(false)),
+            (json!(1), Some(false)),
+            (json!("0.1"), None),
+            (json!(true), None),
+            (json!(null), None),
+            (json!([0]), None),
+        ] {
+            assert_eq!(of(value.clone()), expected, "{value}");
+        }
+        assert_eq!(rule.is_bad(Some(&json!({}))), None);
+        assert_eq!(rule.is_bad(None), None);
     }
 }

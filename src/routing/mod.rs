@@ -14,5 +14,6 @@ pub mod mirror;
 pub mod passed_on;
 mod paths;
 pub mod plan;
+pub mod receipt;
 pub mod request;
 pub mod shadowing;

@@ -9,16 +9,18 @@ use fastrand::Rng;
 use super::affinity::{Affinity, Cookie, User, cookie_of};
 use super::assign::{Salt, Split, to_bucket};
 use super::automation::{Automation, Decisions};
-use super::feedback::{Events, Rule, Sender};
+use super::feedback::{Events, Join, Origin, Rule};
 use super::log::{self, By};
 use super::matcher::Matcher;
 use super::mirror::{Comparison, Mirror, Mirrored};
+use super::receipt::AnswerReceipts;
 use super::request::{Facts, Request};
 use crate::automation::task;
 use crate::config::notify::Notify;
 use crate::config::schema::{self, Config};
 use crate::config::units::Duration;
 use crate::model::{Assignment, Draw, Share, Side, Unit, UserHash, header};
+use crate::receipt::answer;
 use crate::rollout::program::Program;
 use crate::rollout::record::{Clock, Head, Record};
 use crate::telemetry::breaker;
@@ -75,6 +77,8 @@ pub struct Rollout {
     automation: Option<Automation>,
     /// What says what its users did.
     pub feedback: Vec<Rule>,
+    /// Set if its answers carry receipts.
+    pub receipts: Option<AnswerReceipts>,
     /// How bodies are read, and whose where it is not everybody's.
     reader: Option<(Reader, Option<Salt>)>,
     /// Replaced whenever the rollout moves.
@@ -238,16 +242,17 @@ impl Plan {
         }
     }
 
-    /// The rollouts and their rules whose event a request may be, as far as its headers say, each with who sent it; `None`:
-    /// no user is named.
-    pub fn events<R: Request>(&self, request: &R) -> Vec<(usize, usize, Option<Sender>)> {
+    /// The rollouts and their rules whose event a request may be, as far as its headers say, each with the version that its user
+    /// has; `None`: no user is named, or the receipt of an answer says it.
+    pub fn events<R: Request>(&self, request: &R) -> Vec<(usize, usize, Option<Origin>)> {
         let Some(events) = &self.events else { return Vec::new() };
         let facts = Facts::new(request);
-        let with_sender = |(at, rule): (usize, usize)| {
+        let with_origin = |(at, rule): (usize, usize)| {
             let rollout = self.rollouts.get(at).filter(|rollout| !rollout.is_copy(&facts))?;
-            Some((at, rule, rollout.sender(&facts)))
+            let joins_by_user = matches!(rollout.feedback.get(rule)?.join, Join::User);
+            Some((at, rule, if joins_by_user { rollout.version_of_user(&facts) } else { None }))
         };
-        events.find(&facts).into_iter().filter_map(with_sender).collect()
+        events.find(&facts).into_iter().filter_map(with_origin).collect()
     }
 
     /// The position of the rollout about whose task the request is a decision.
@@ -276,6 +281,7 @@ impl Rollout {
         let versions: Vec<Version> =
             names.map(|name| Version { name: name.clone(), cluster: cluster(name) }).collect();
         let position = |name: &String| versions.iter().position(|version| version.name == *name);
+        let receipts = config.receipt.as_ref().map(AnswerReceipts::new);
         let program = Program::new(config);
         let mirror =
             config.mirror.as_ref().and_then(|mirror| Some(Mirror::new(mirror, position(&mirror.to)?)));
@@ -306,7 +312,8 @@ impl Rollout {
             automation: config.automation.as_ref().and_then(|automation| {
                 Automation::new(automation, config.candidate.as_ref().and_then(position)?)
             }),
-            feedback: config.feedback.iter().map(Rule::new).collect(),
+            feedback: config.feedback.iter().map(|rule| Rule::new(rule, receipts.as_ref())).collect(),
+            receipts,
             reader: reader.map(|reader| {
                 let cohort = cohort(&reader);
                 (reader, cohort)
@@ -400,16 +407,47 @@ impl Rollout {
         self.trusts_shadow_header && facts.request().header(header::SHADOW).is_some()
     }
 
-    /// Who sent an event: the user's key decides the version, as it did before. `None`: there is no key.
-    fn sender<R: Request>(&self, facts: &Facts<'_, R>) -> Option<Sender> {
+    /// The version of an event's user: the key decides it, as it did before. `None`: there is no key.
+    fn version_of_user<R: Request>(&self, facts: &Facts<'_, R>) -> Option<Origin> {
         let key = self.affinity.as_ref()?.key(facts)?;
         let in_force = self.in_force.borrow();
         let chosen = in_force.pinned.or_else(|| self.overridden(facts, in_force.candidate_on_request));
         if let Some(version) = chosen {
-            return Some(Sender { version, evidence: None });
+            return Some(Origin { version, evidence: None });
         }
         let version = in_force.version_of(in_force.salt.bucket(&key));
-        Some(Sender { version, evidence: self.evidence(version, &User::Known(key), &in_force) })
+        Some(Origin { version, evidence: self.evidence(version, &User::Known(key), &in_force) })
+    }
+
+    /// What the answer to a request that was decided so is to carry; `None`: nothing.
+    #[must_use]
+    pub fn receipt(&self, version: usize, evidence: Option<Draw>) -> Option<answer::Receipt> {
+        self.receipts.as_ref()?;
+        let in_force = self.in_force.borrow();
+        let drawn = evidence.map(|Draw { user, .. }| answer::Drawn { under: in_force.hash(), user });
+        let version = answer::hash(&self.versions.get(version)?.name);
+        Some(answer::Receipt { run: in_force.attempt, time: 0, version, drawn })
+    }
+
+    /// The version of the answer with this receipt; `None`: it is of another release or attempt. Evidence is only what was drawn
+    /// under the weights that are in force: the odds are theirs.
+    #[must_use]
+    pub fn version_of_answer(&self, receipt: &answer::Receipt) -> Option<Origin> {
+        let in_force = self.in_force.borrow();
+        if receipt.run != in_force.attempt {
+            return None;
+        }
+        let version =
+            self.versions.iter().position(|version| answer::hash(&version.name) == receipt.version)?;
+        let judges_users = self.program.unit() == Unit::Users;
+        let drawn = receipt.drawn.filter(|drawn| drawn.under == in_force.hash());
+        let drawn = drawn.filter(|drawn| drawn.user.is_some() == judges_users);
+        let evidence = drawn.zip(self.side(version)).map(|(drawn, side)| Draw {
+            assignment: in_force.assignment,
+            side,
+            user: drawn.user,
+        });
+        Some(Origin { version, evidence })
     }
 
     /// Pin beats override, override beats affinity, affinity beats drawing.
@@ -646,6 +684,11 @@ impl InForce {
     /// The same with what access logs say, if they are to.
     fn logged(self, logs: bool, program: &Program, head: &Head) -> Self {
         Self { logged: logs.then(|| log::of_attempt(&head.name, program, head.attempt)), ..self }
+    }
+
+    /// Tells it from what is in force under another assignment, or names users by another key.
+    fn hash(&self) -> u64 {
+        self.assignment.0 ^ self.user_key.iter().fold(0, |all, part| all ^ part)
     }
 
     fn version_of(&self, bucket: u16) -> usize {

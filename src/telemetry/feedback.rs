@@ -7,10 +7,20 @@ use super::series::Rollout;
 pub enum Heard {
     /// It counts for a version.
     Counted,
+    /// Its value is not bad: it is known of a version, and counts for none.
+    Good,
     /// It names no user.
     NoUser,
-    /// Its body should be read and cannot be: no JSON, or too large.
+    /// It has no receipt.
+    NoReceipt,
+    /// Its body should be read and cannot be: no JSON, too large, or without the value.
     Unreadable,
+    /// Its receipt is none of the rollout's, or was changed.
+    Forged,
+    /// Its receipt is too old, or of another release or attempt.
+    Late,
+    /// Its receipt has counted before.
+    Repeated,
 }
 
 impl Heard {
@@ -19,8 +29,13 @@ impl Heard {
     pub fn label(self) -> &'static str {
         match self {
             Self::Counted => "counted",
+            Self::Good => "good",
             Self::NoUser => "no_user",
+            Self::NoReceipt => "no_receipt",
             Self::Unreadable => "unreadable",
+            Self::Forged => "forged",
+            Self::Late => "late",
+            Self::Repeated => "repeated",
         }
     }
 }
@@ -30,7 +45,7 @@ impl Heard {
 pub struct About {
     /// The rule's name.
     pub name: String,
-    /// The version that it counts for; `None`: none is known.
+    /// The version that it is about; `None`: none is known.
     pub version: Option<String>,
     /// What became of it.
     pub heard: Heard,

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::harness::control::{get, known};
 use crate::harness::*;
 use bytes::Bytes;
+use changeover::receipt::answer::Receipt;
+use changeover::receipt::seal::{Keys, NONCE};
 use http_body_util::Full;
 use hyper::Request;
 use serde_json::json;
@@ -43,8 +45,9 @@ async fn heard(envoy: &Envoy) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     for series in envoy.metrics().await.series("changeover_feedback_total") {
         let label = |name: &str| series.labels.get(name).map_or("-", String::as_str);
-        assert_eq!((label("rollout"), label("name")), ("digits", "click"));
-        counts.insert(format!("{} {}", label("version"), label("result")), series.value as u64);
+        assert_eq!(label("rollout"), "digits");
+        let what = format!("{} {}", label("version"), label("result"));
+        *counts.entry(what).or_default() += series.value as u64;
     }
     counts
 }
@@ -193,6 +196,243 @@ async fn a_candidate_with_as_many_clicks_is_not_rolled_back() {
         let samples = &clicks["tests"][0]["samples"];
         let seen = |side: &str| samples[side]["events"].as_u64();
         (seen("candidate")? + seen("stable")? > USERS * 38 / 100).then_some(rollout)
+    })
+    .await;
+    assert_eq!(rollout["phase"], "paused", "{rollout}");
+    assert_eq!(actions(&envoy).iter().filter(|action| *action == "rollback").count(), 0);
+}
+
+/// Ratings, by the receipt of the answer.
+const RATINGS: &str = "{name: rating, match: {path: /v1/feedback, methods: [POST]}, join: receipt, receipt: /receipt, value: /score, \
+                       bad_below: 0, within: 0s}";
+
+/// Thumbs, with the receipt in the header that the answer has it in.
+const THUMBS: &str = "{name: thumb, match: {path: /v1/thumbs, body: {/thumb: down}}, join: receipt}";
+
+/// A rollout whose answers carry receipts, with these further fields.
+fn rated(fields: &str) -> Config {
+    Config::rollout(&format!(
+        "match: {{prefix: /search}}, receipt: {{response_header: X-Receipt}}, feedback: [{RATINGS}, {THUMBS}], {fields}"
+    ))
+}
+
+fn rating(receipt: &str, score: &serde_json::Value) -> Request<Full<Bytes>> {
+    request("POST", "/v1/feedback", &[], json!({"score": score, "receipt": receipt}).to_string())
+}
+
+fn thumb(receipt: &str) -> Request<Full<Bytes>> {
+    request("POST", "/v1/thumbs", &[("x-receipt", receipt.as_bytes())], "{\"thumb\": \"down\"}")
+}
+
+/// So many answers: their versions and receipts.
+async fn answers(envoy: &Envoy, count: usize) -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    let mut connection = Connection::open(envoy.address()).await.expect("a connection");
+    for _ in 0..count {
+        let answer = connection.send(request("GET", "/search", &[], "")).await.expect("an answer");
+        let receipt = answer.header("x-receipt").expect("a receipt").to_owned();
+        assert_eq!(receipt.len(), 124, "{receipt}");
+        all.push((answer.upstream().to_owned(), receipt));
+    }
+    let different: std::collections::BTreeSet<&String> = all.iter().map(|(_, receipt)| receipt).collect();
+    assert_eq!(different.len(), count);
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ratings_with_a_receipt_count_for_the_version_that_answered_at_any_worker_weight_and_after_a_restart()
+{
+    const ANSWERS: usize = 600;
+    let (blue, green) = blue_and_green().await;
+    let setup = |weight: u32| {
+        between(&blue, &green, rated(&format!("weights: {{green: {weight}}}"))).with_people().workers(3)
+    };
+    let before = setup(50).start().await;
+    let given = answers(&before, ANSWERS).await;
+    drop(before);
+    let envoy = setup(10).start().await;
+    // Every third answer is rated badly, every third well, and the others not at all.
+    let rated: Vec<(u64, String)> = (0..)
+        .zip(&given)
+        .filter(|(at, _)| at % 3 != 2)
+        .map(|(at, (_, receipt))| (at, receipt.clone()))
+        .collect();
+    let of = |version: &str, rest: usize| {
+        given.iter().enumerate().filter(|(at, (of, _))| at % 3 == rest && of == version).count() as u64
+    };
+    let expected = BTreeMap::from(
+        [("blue", 0, "counted"), ("green", 0, "counted"), ("blue", 1, "good"), ("green", 1, "good")]
+            .map(|(version, rest, result)| (format!("{version} {result}"), of(version, rest))),
+    );
+    let (count, sent) = (rated.len() as u64, rated.clone());
+    let tally = Load::to(envoy.address())
+        .each(move |at| {
+            let (number, receipt) = &sent[at as usize % sent.len()];
+            rating(receipt, &json!(if number % 3 == 0 { -0.5 } else { 0.0 }))
+        })
+        .send(count)
+        .await;
+    tally.assert_all_ok();
+    assert_eq!(heard_of(&envoy, count).await, expected);
+    // Another rule may count the same answers; a rating that comes again does not.
+    let again: Vec<String> = rated.iter().take(30).map(|(_, receipt)| receipt.clone()).collect();
+    let thumbs = Load::to(envoy.address()).each({
+        let again = again.clone();
+        move |at| thumb(&again[at as usize % again.len()])
+    });
+    thumbs.send(30).await.assert_all_ok();
+    Load::to(envoy.address())
+        .each(move |at| rating(&again[at as usize % again.len()], &json!(-1)))
+        .send(30)
+        .await
+        .assert_all_ok();
+    let heard = heard_of(&envoy, count + 60).await;
+    assert_eq!(heard.get("- repeated"), Some(&30), "{heard:?}");
+    let counted = |heard: &BTreeMap<String, u64>| {
+        heard.iter().filter(|(what, _)| what.ends_with("counted")).map(|(_, n)| n).sum::<u64>()
+    };
+    assert_eq!(counted(&heard), counted(&expected) + 30, "{heard:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_without_a_receipt_of_the_rollout_that_is_valid_and_new_counts_for_no_version() {
+    let (blue, green) = blue_and_green().await;
+    // What an upstream says of receipts is not the filter's.
+    for upstream in [&blue, &green] {
+        upstream.set(Make::by(|_, _| Made {
+            status: None,
+            headers: vec![("x-receipt", "an upstream's".to_owned())],
+            pieces: vec![],
+        }));
+    }
+    let envoy = between(&blue, &green, rated("weights: {green: 50}")).with_people().control().start().await;
+    let given = answers(&envoy, 3).await;
+    let (version, receipt) = given[0].clone();
+    let keys = Keys::new(RECEIPT_KEY, None).expect("a key");
+    let (of_answer, _) = Receipt::open(&keys, "digits", receipt.as_bytes()).expect("the filter's receipt");
+    let sealed = |receipt: Receipt, rollout: &str, keys: &Keys| {
+        receipt.seal(keys, rollout, &[fastrand::u8(..); NONCE]).expect("a receipt")
+    };
+    let day = 24 * 3_600_000;
+    let old = Receipt { time: of_answer.time - day - 1_000, ..of_answer };
+    let other_key = Keys::new("/////////////////////////////////////////w8=", None).expect("a key");
+    let mut all = 0;
+    let mut expect = async |request: Request<Full<Bytes>>, result: &str| {
+        let before = heard(&envoy).await.get(result).copied().unwrap_or(0);
+        let mut connection = Connection::open(envoy.address()).await.expect("a connection");
+        assert_eq!(connection.send(request).await.expect("an answer").status, 200);
+        all += 1;
+        let counted = heard_of(&envoy, all).await;
+        assert_eq!(counted.get(result).copied(), Some(before + 1), "{result}: {counted:?}");
+    };
+    let bad = json!(-1);
+    for at in 0..receipt.len() {
+        let mut changed = receipt.clone().into_bytes();
+        changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+        expect(rating(&String::from_utf8(changed).expect("ASCII"), &bad), "- forged").await;
+    }
+    expect(rating("", &bad), "- forged").await;
+    expect(rating(&sealed(of_answer, "letters", &keys), &bad), "- forged").await;
+    expect(rating(&sealed(of_answer, "digits", &other_key), &bad), "- forged").await;
+    expect(rating(&sealed(old, "digits", &keys), &bad), "- late").await;
+    let of_other_release = Receipt { run: of_answer.run ^ 1, ..of_answer };
+    expect(rating(&sealed(of_other_release, "digits", &keys), &bad), "- late").await;
+    for (body, result) in [
+        (json!({"score": -1}).to_string(), "- no_receipt"),
+        (json!({"score": -1, "receipt": 7}).to_string(), "- no_receipt"),
+        (json!({"receipt": receipt}).to_string(), "- unreadable"),
+        (json!({"receipt": receipt, "score": "-1"}).to_string(), "- unreadable"),
+        ("no JSON".into(), "- unreadable"),
+        (String::new(), "- unreadable"),
+    ] {
+        expect(request("POST", "/v1/feedback", &[], body), result).await;
+    }
+    let no_header = request("POST", "/v1/thumbs", &[], "{\"thumb\": \"down\"}");
+    expect(no_header, "- no_receipt").await;
+    // Nothing of all that has used the receipt up.
+    expect(rating(&receipt, &bad), &format!("{version} counted")).await;
+    expect(rating(&receipt, &bad), "- repeated").await;
+    expect(thumb(&receipt), &format!("{version} counted")).await;
+    expect(thumb(&receipt), "- repeated").await;
+    expect(rating(&given[1].1, &json!(3)), &format!("{} good", given[1].0)).await;
+    expect(rating(&given[1].1, &bad), "- repeated").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_key_answers_cannot_carry_receipts_and_the_configuration_is_refused_with_the_remedy() {
+    let (blue, green) = blue_and_green().await;
+    let log = between(&blue, &green, rated("weights: {green: 50}")).start_refused().await;
+    let expected = "rollouts[0].receipt: no key for receipts; expected 32 bytes in base64 in the environment variable \
+                    CHANGEOVER_RECEIPT_KEY";
+    assert!(log.contains(expected), "{log}");
+}
+
+/// Users get answers and rate them badly, some of those by `blue` and some of those by `green`, until `stop`, or there were
+/// so many.
+async fn rate(envoy: &Envoy, parts: (f64, f64), most: u64, stop: &Arc<AtomicBool>) {
+    let next = Arc::new(AtomicU64::new(0));
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let (address, next, stop) = (envoy.address(), Arc::clone(&next), Arc::clone(stop));
+            tokio::spawn(async move {
+                let mut connection = Connection::open(address).await.expect("a connection");
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= most || stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let answer =
+                        connection.send(request("GET", "/search", &[], "")).await.expect("an answer");
+                    let part = if answer.upstream() == "green" { parts.1 } else { parts.0 };
+                    let is_bad = fastrand::Rng::with_seed(number * 7_919 + 1).f64() < part;
+                    let receipt = answer.header("x-receipt").expect("a receipt");
+                    let score = json!(if is_bad { -1 } else { 1 });
+                    connection.send(rating(receipt, &score)).await.expect("an answer");
+                }
+            })
+        })
+        .collect();
+    for client in clients {
+        client.await.expect("no panic");
+    }
+}
+
+/// A rollout that judges ratings, of answers.
+fn rating_judged() -> Config {
+    rated(
+        "steps: [{set_weight: 20}, {pause: {}}], analysis: {metrics: [{name: error_rate}, {name: feedback.rating}]}",
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_whose_answers_are_rated_badly_twice_as_often_is_rolled_back() {
+    let (blue, green) = blue_and_green().await;
+    let envoy = between(&blue, &green, rating_judged()).with_people().control().workers(2).start().await;
+    known(&envoy).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let rollback = async {
+        let event = wait_for_event(&envoy, "rollback").await;
+        stop.store(true, Ordering::Relaxed);
+        event
+    };
+    let ((), event) = tokio::join!(rate(&envoy, (0.1, 0.2), 60_000, &stop), rollback);
+    assert_eq!(event["rule"], "feedback.rating", "{event}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_whose_answers_are_rated_alike_is_not_rolled_back() {
+    const ANSWERS: u64 = 6_000;
+    let (blue, green) = blue_and_green().await;
+    let envoy = between(&blue, &green, rating_judged()).with_people().control().workers(2).start().await;
+    known(&envoy).await;
+    rate(&envoy, (0.3, 0.3), ANSWERS, &Arc::default()).await;
+    let rollout = wait_for("all ratings to be judged", async || {
+        let (_, rollout) = get(&envoy, "/v1/rollouts/digits").await;
+        let metrics = rollout["evidence"].as_array()?;
+        let ratings = metrics.iter().find(|metric| metric["metric"] == "feedback.rating")?;
+        let samples = &ratings["tests"][0]["samples"];
+        let seen = |side: &str| samples[side]["events"].as_u64();
+        (seen("candidate")? + seen("stable")? > ANSWERS * 28 / 100).then_some(rollout)
     })
     .await;
     assert_eq!(rollout["phase"], "paused", "{rollout}");

@@ -18,6 +18,7 @@ mod feedback;
 mod fleet;
 mod parallel;
 mod people;
+mod ratings;
 mod speed;
 mod table;
 mod traps;
@@ -37,6 +38,7 @@ const PARTS: [(&str, Part); 11] = [
     ("automation", automation::simulate),
     ("drift", drift::simulate),
     ("feedback", feedback::simulate),
+    ("ratings", ratings::simulate),
     ("traps", traps::simulate),
     ("users", users::healthy),
     ("speed", speed::simulate),

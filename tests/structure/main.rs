@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use uses::{Module, modules};
 
 /// Folders from the bottom to the top: each may use those before it.
-const ORDER: [&str; 16] = [
+const ORDER: [&str; 17] = [
     "model",
     "signal",
     "payload",
@@ -20,6 +20,7 @@ const ORDER: [&str; 16] = [
     "analysis",
     "alarm",
     "drift",
+    "receipt",
     "automation",
     "telemetry",
     "rollout",

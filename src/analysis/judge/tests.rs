@@ -1,7 +1,9 @@
 use super::*;
 use crate::analysis::rules;
 use crate::analysis::test::Direction;
+use crate::config::feedback::{Better, Feedback};
 use crate::config::release::{self, Analysis, Metric, WarmUp};
+use crate::config::units::Duration;
 use crate::signal::catalog::{self, TEST_MEAN};
 use crate::signal::histogram::bucket;
 use crate::signal::observed::Observed;
@@ -74,7 +76,7 @@ fn open_ticks_are_judged_in_their_worst_case() {
     let mut ahead = judge.clone();
     for ((tick, age), expected) in early.iter().zip(vectors["e_low"].as_array().unwrap()) {
         let spared = ahead.spared(tick, &rules);
-        ahead.add(tick, View::Open { age: *age }, spared);
+        ahead.add(tick, View::Open { age: *age }, &rules, spared);
         close(ahead.reading().all, expected);
     }
     assert_eq!(*judge.at_least(&early, &rules), ahead, "here the last tick has the most evidence");
@@ -546,4 +548,53 @@ fn how_many_times_as_often_is_told_of_one_step_by_the_largest_share_that_it_had(
     // What is seen of the step before says nothing about this one's share.
     judge.begin_step(&rules, 42);
     assert_eq!(told(&judge)[0], None);
+}
+
+/// Of answers with receipts, at 5 %, so many events of each version a tick, of clicks and of complaints.
+fn events_of_answers(within: u64, ticks: std::ops::Range<u64>, (candidate, stable): (u64, u64)) -> Judge {
+    let rule = |name: &str, better| Feedback {
+        name: name.into(),
+        better,
+        within: Duration::from_millis(within * 1_000),
+        ..Feedback::default()
+    };
+    let rules = rules(&[metric("feedback.click"), metric("feedback.complaint")])
+        .hearing(&[rule("click", Better::More), rule("complaint", Better::Less)]);
+    let mut judge = judge(&rules);
+    for number in ticks {
+        let mut tick = tick(number, (0, 5), (0, 95));
+        for (side, events) in [(Side::Candidate, candidate), (Side::Stable, stable)] {
+            for name in ["click", "complaint"] {
+                let tally = Tally::Event(Arm { events, units: events });
+                tick.counts[side].tallies.push((catalog::event(name), tally));
+            }
+        }
+        judge.close(&tick, &rules, number + 1);
+        // What is open may still get more events.
+        let with_open = judge.at_least(&[(tick, 0)], &rules).reading().all;
+        assert!(with_open <= judge.reading().all.max(1.0) + 1e-9, "{with_open}");
+    }
+    judge
+}
+
+#[test]
+fn events_of_answers_are_evidence_by_the_share_of_the_version_that_answered() {
+    let after = |events| events_of_answers(0, 0..60, events).reading().metrics;
+    let equal = after((1, 19));
+    assert!(equal.iter().all(|evidence| *evidence < 1.0), "{equal:?}");
+    let (more, fewer) = (after((3, 17)), after((0, 20)));
+    assert!(more[1] > 1e3 && more[0] < 1.0, "{more:?}");
+    assert!(fewer[0] > 1e3 && fewer[1] < 1.0, "{fewer:?}");
+    let seen = crate::analysis::totals::tests::table(
+        events_of_answers(0, 0..60, (3, 17)).strongest(60).unwrap().seen,
+    );
+    assert_eq!(seen.candidate, Arm { events: 180, units: 300 });
+}
+
+#[test]
+fn events_of_answers_that_have_not_had_time_to_come_are_not_missing() {
+    let during = events_of_answers(30, 100..130, (0, 20)).reading().metrics;
+    assert!(during[0] < 1.01, "{during:?}");
+    let afterwards = events_of_answers(30, 100..190, (0, 20)).reading().metrics;
+    assert!(afterwards[0] > 1e3, "{afterwards:?}");
 }

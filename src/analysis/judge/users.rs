@@ -1,11 +1,10 @@
 //! The judge of users: each event of each user counts once in a run.
 
-use super::{Judge, Look, Step, TestState, is_clearly_more};
+use super::{Judge, Look, Step, TestState, is_clearly_more, is_spared};
 use crate::analysis::at_risk::Crowd;
 use crate::analysis::evidence::{self, Evidence};
 use crate::analysis::look::users::{first_of, pending_on_stable};
 use crate::analysis::rules::Rules;
-use crate::analysis::test::Test;
 use crate::analysis::tick::{Tick, View};
 use crate::analysis::user_set::{MOST_EXACT, Shelf, UserSet};
 use crate::analysis::users::{First, Firsts};
@@ -280,13 +279,6 @@ impl Default for Newcomers {
         let (of_run, of_step) = (UserSet::exact(), UserSet::exact());
         Self { level: 0, all: Crowd::default(), with_strangers: false, of_run, of_step }
     }
-}
-
-/// Whether a test judges nothing in a tick whose weights are in force since the tick `since`: the candidate is cold, or what
-/// the test is about has not had time to happen, and so is not missing.
-fn is_spared(rules: &Rules, test: &Test, (tick, since): (&Tick, u64), spared: Option<WarmUp>) -> bool {
-    tick.number < since.saturating_add(rules.comes_within(test))
-        || spared.is_some_and(|warm_up| warm_up.spares(test))
 }
 
 /// Whether it is known who has come already.

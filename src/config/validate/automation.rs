@@ -1,11 +1,11 @@
 //! What a rollout with people must obey beyond its types.
 
-use super::mirror::pointer;
+use super::receipt::{place, receipt_place, ttl};
 use super::within;
 use super::{header_name, matches};
-use crate::config::automation::{Automation, Decision, Partial, ReceiptPlace};
+use crate::config::automation::{Automation, Decision, Partial};
 use crate::config::release::{Pause, Step};
-use crate::config::report::{Path, Problems, Shown};
+use crate::config::report::{Path, Problems};
 use crate::config::schema::Rollout;
 use crate::config::units::Size;
 use crate::model::{Degree, Share};
@@ -16,8 +16,6 @@ const TIMEOUTS: std::ops::RangeInclusive<u64> = 10..=60_000;
 const MOST_IN_FLIGHT: u64 = 1_024;
 /// The largest task that is held.
 const LARGEST_TASK: Size = Size::kib(16 * 1_024);
-/// Milliseconds that a receipt may be valid: a minute to 90 days.
-const TTLS: std::ops::RangeInclusive<u64> = 60_000..=90 * 24 * 3_600_000;
 
 pub(super) fn automation(
     automation: &Automation,
@@ -46,9 +44,7 @@ pub(super) fn automation(
     if automation.receipt.header.eq_ignore_ascii_case(&automation.suggest.header) {
         problems.add(&receipt.field("header"), "the header of suggestions; expected another one");
     }
-    if !TTLS.contains(&automation.receipt.ttl.as_millis()) {
-        problems.add(&receipt.field("ttl"), "expected a duration from 1m to 2160h (90 days)");
-    }
+    ttl(automation.receipt.ttl, &receipt.field("ttl"), problems);
     if let Some(decision) = &automation.decision {
         self::decision(decision, &path.field("decision"), problems);
     }
@@ -135,8 +131,7 @@ fn decision(decision: &Decision, path: &Path<'_>, problems: &mut Problems) {
     match &decision.receipt {
         None if problems.concern(&receipt) => {}
         None => problems.add(&receipt, "missing; expected a JSON pointer, or {header: …}"),
-        Some(ReceiptPlace::Pointer(pointer)) => place(pointer, &receipt, problems),
-        Some(ReceiptPlace::Header(place)) => header_name(&place.header, &receipt.field("header"), problems),
+        Some(place) => receipt_place(place, &receipt, problems),
     }
 }
 
@@ -214,17 +209,5 @@ pub(super) fn pause(
             }
         };
         problems.add(&path.field(field), what);
-    }
-}
-
-/// A JSON pointer to one place.
-fn place(text: &str, path: &Path<'_>, problems: &mut Problems) {
-    if text.is_empty() {
-        if !problems.concern(path) {
-            problems.add(path, "missing; expected a JSON pointer such as \"/label\"");
-        }
-    } else if pointer(text, path, problems).is_some_and(|pointer| pointer.is_pattern()) {
-        problems
-            .add(path, format_args!("{} stands for several places; expected one without `*`", Shown(text)));
     }
 }

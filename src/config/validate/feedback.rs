@@ -1,8 +1,9 @@
 //! What events must obey beyond their types.
 
 use super::mirror::pointer;
+use super::receipt::{place, receipt_place};
 use super::{at_most, bounded, conditions, name};
-use crate::config::feedback::{Feedback, Join};
+use crate::config::feedback::{Better, Feedback, Join};
 use crate::config::report::{Path, Problems, Shown};
 use crate::config::schema::Rollout;
 
@@ -64,10 +65,51 @@ fn rule(rule: &Feedback, rollout: &Rollout, path: &Path<'_>, problems: &mut Prob
     let join = path.field("join");
     match rule.join {
         None if problems.concern(&join) => {}
-        None => problems.add(&join, "missing; expected user"),
+        None => problems.add(&join, "missing; expected user or receipt"),
         Some(Join::User) if rollout.session_affinity.is_none() => {
             problems.add(&join, "no key names a user; expected `session_affinity` beside `feedback`");
         }
-        Some(Join::User) => {}
+        Some(Join::Receipt) if rollout.receipt.is_none() => {
+            problems.add(&join, "no answer carries a receipt; expected `receipt` beside `feedback`");
+        }
+        Some(Join::User | Join::Receipt) => {}
+    }
+    receipt(rule, rollout, path, problems);
+    value(rule, path, problems);
+}
+
+fn receipt(rule: &Feedback, rollout: &Rollout, path: &Path<'_>, problems: &mut Problems) {
+    if let Some(receipt) = &rule.receipt {
+        let path = path.field("receipt");
+        receipt_place(receipt, &path, problems);
+        if rule.join == Some(Join::User) {
+            problems.add(&path, "with `join: user` no receipt is read; expected `join: receipt`");
+        }
+    }
+    let ttl = rollout.receipt.as_ref().filter(|_| rule.join == Some(Join::Receipt)).map(|of| of.ttl);
+    if ttl.is_some_and(|ttl| rule.within > ttl) {
+        problems.add(&path.field("within"), "longer than `receipt.ttl`, after which receipts are late");
+    }
+}
+
+fn value(rule: &Feedback, path: &Path<'_>, problems: &mut Problems) {
+    let (value, bad_below) = (path.field("value"), path.field("bad_below"));
+    if let Some(pointer) = &rule.value {
+        place(pointer, &value, problems);
+    }
+    match (&rule.value, rule.bad_below) {
+        (Some(_), None) if !problems.concern(&bad_below) => {
+            problems.add(&bad_below, "missing; expected the number below which `value` is bad");
+        }
+        (None, Some(_)) if !problems.concern(&value) => {
+            problems.add(&value, "missing; expected a JSON pointer to the number that `bad_below` is about");
+        }
+        _ => {}
+    }
+    if rule.value.is_some() && rule.better == Better::More {
+        problems.add(
+            &path.field("better"),
+            "with `value` bad events are counted, of which fewer are better; expected `less`",
+        );
     }
 }

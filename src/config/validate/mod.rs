@@ -6,6 +6,7 @@ mod drift;
 mod feedback;
 mod mirror;
 mod payload;
+mod receipt;
 mod release;
 
 use std::collections::BTreeMap;
@@ -272,6 +273,7 @@ fn validate_rollout(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems)
         self::automation::automation(automation, rollout, path, problems);
     }
     self::feedback::feedback(rollout, path, problems);
+    self::receipt::of_answers(rollout, path, problems);
     if let Some(payload) = &rollout.payload {
         payload::payload(payload, &path.field("payload"), problems);
     }

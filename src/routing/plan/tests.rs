@@ -569,7 +569,7 @@ fn an_event_finds_the_version_that_its_users_requests_get() {
         let cookie: Vec<(&str, &str)> = cookie.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let search = Sample::new("GET", "h", "/search").with(&cookie);
         let (_, decision) = plan.route(&search, &mut Rng::with_seed(user)).expect("a rollout");
-        let sender = Some(Sender { version: decision.version, evidence: decision.evidence });
+        let sender = Some(Origin { version: decision.version, evidence: decision.evidence });
         assert_eq!(other.events(&event(&cookie)), [(0, 0, sender), (0, 1, sender)]);
         of_green += u32::from(decision.version != STABLE);
     }
@@ -579,5 +579,60 @@ fn an_event_finds_the_version_that_its_users_requests_get() {
     assert_eq!(plan.events(&Sample::new("POST", "h", "/search")), []);
     assert_eq!(plan.events(&event(&[("x-changeover-shadow", "green")])), [], "another Envoy's copy");
     let chosen = event(&[("cookie", "uid=1"), ("x-version", "amber")]);
-    assert_eq!(plan.events(&chosen)[0].2, Some(Sender { version: 1, evidence: None }));
+    assert_eq!(plan.events(&chosen)[0].2, Some(Origin { version: 1, evidence: None }));
+}
+
+/// What an answer's receipt says is what was drawn for its request, at any worker; evidence is only what was drawn under the
+/// weights in force.
+#[test]
+fn a_receipt_finds_the_version_of_its_answer_and_is_evidence_under_its_own_weights() {
+    let fields = |more: Value| {
+        let mut fields = json!({
+            "steps": [{"set_weight": 30}, {"pause": {}}], "analysis": {}, "receipt": {},
+            "feedback": [{"name": "rating", "match": {"path": "/events"}, "join": "receipt"}],
+        });
+        for (name, value) in more.as_object().expect("a map") {
+            fields[name] = value.clone();
+        }
+        fields
+    };
+    for (more, has_user) in [(json!({}), false), (json!({"session_affinity": {"header": "x-user"}}), true)] {
+        let (plan, other) = (plan(fields(more.clone())), self::plan(fields(more)));
+        let record = known(&plan.rollouts()[0], [1, 2]);
+        for plan in [&plan, &other] {
+            plan.rollouts()[0].follow(&record.head("r"));
+        }
+        let other = &other.rollouts()[0];
+        let mut of_green = 0;
+        for user in 0..300 {
+            let name = user.to_string();
+            let request = Sample::new("GET", "h", "/").with(&[("x-user", &name)]);
+            let (_, decision) = plan.route(&request, &mut Rng::with_seed(user)).expect("a rollout");
+            let receipt = plan.rollouts()[0].receipt(decision.version, decision.evidence).expect("a receipt");
+            let origin = other.version_of_answer(&receipt).expect("an answer of this attempt");
+            assert_eq!(origin, Origin { version: decision.version, evidence: decision.evidence });
+            assert_eq!(origin.evidence.is_some_and(|draw| draw.user.is_some()), has_user);
+            of_green += u32::from(origin.version != STABLE);
+            // What says nothing about the weights counts, and is no evidence.
+            let foreign = answer::Receipt { drawn: None, ..receipt };
+            let origin = other.version_of_answer(&foreign);
+            assert_eq!(origin, Some(Origin { version: decision.version, evidence: None }));
+            assert_eq!(other.version_of_answer(&answer::Receipt { run: receipt.run ^ 1, ..receipt }), None);
+            assert_eq!(other.version_of_answer(&answer::Receipt { version: 7, ..receipt }), None);
+        }
+        assert!((50..130).contains(&of_green), "{of_green}");
+        let (_, decision) = plan
+            .route(&Sample::new("GET", "h", "/").with(&[("x-user", "1")]), &mut Rng::with_seed(1))
+            .expect("a rollout");
+        let before = plan.rollouts()[0].receipt(decision.version, decision.evidence).expect("a receipt");
+        let head = record.head("r");
+        for head in [
+            Head { assignment: Assignment(head.assignment.0 ^ 1), revision: 9, ..head.clone() },
+            Head { user_key: [5, 6], revision: 9, ..head.clone() },
+        ] {
+            other.follow(&head);
+            let origin = other.version_of_answer(&before).expect("of the same attempt");
+            assert_eq!(origin, Origin { version: decision.version, evidence: None }, "{head:?}");
+        }
+    }
 }

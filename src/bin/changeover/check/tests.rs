@@ -435,11 +435,11 @@ fn an_envoy_without_the_filter_is_told() {
 }
 
 #[test]
-fn a_rollout_with_people_needs_a_filter_that_holds_requests_and_has_the_key() {
-    let people = |vm: &str, decision: &str| {
+fn a_rollout_with_people_needs_a_filter_that_holds_requests_and_one_with_receipts_their_key() {
+    let with = |vm: &str, fields: &str| {
         let rollout = format!(
             "rollouts:\n                    - {{name: claims, release: \"1\", stable: people, candidate: model, versions: {{people: \
-             {{cluster: digits-logreg}}, model: {{cluster: digits-svm}}}}, automation: {{answer: {{label: /label}}{decision}}}}}\n"
+             {{cluster: digits-logreg}}, model: {{cluster: digits-svm}}}}, {fields}}}\n"
         );
         let text = without_control(BOOTSTRAP);
         let start = text.find("rollouts:").expect("rollouts");
@@ -455,21 +455,33 @@ fn a_rollout_with_people_needs_a_filter_that_holds_requests_and_has_the_key() {
         let text = format!("{}{rollout}{}", &text[..start], &rest[end..]);
         text.replacen("vm_config:\n", vm, 1)
     };
-    let decision = ", decision: {match: {path: /d}, receipt: {header: x}, label: /l}";
+    let people = "automation: {answer: {label: /label}}";
+    let decision = "automation: {answer: {label: /label}, decision: {match: {path: /d}, receipt: {header: x}, label: /l}}";
+    let receipts = "receipt: {}";
     let holding = "allow_on_headers_stop_iteration: true\n                vm_config:\n";
     let keyed =
         |variables: &str| format!("{holding}                  environment_variables: {{{variables}}}\n");
     let from_host = keyed("host_env_keys: [CHANGEOVER_RECEIPT_KEY]");
     let shown = keyed("key_values: {CHANGEOVER_RECEIPT_KEY: AAAA}");
     let rows = [
-        ("vm_config:\n", "", Some("allow_on_headers_stop_iteration is not true: with `automation` no task")),
-        (holding, "", None),
+        (
+            "vm_config:\n",
+            people,
+            Some("allow_on_headers_stop_iteration is not true: with `automation` no task"),
+        ),
+        (holding, people, None),
         (holding, decision, Some("vm_config.environment_variables has no CHANGEOVER_RECEIPT_KEY")),
         (&from_host, decision, None),
         (&shown, decision, Some("the key of receipts is shown in /config_dump")),
+        (
+            "vm_config:\n",
+            receipts,
+            Some("no CHANGEOVER_RECEIPT_KEY: a rollout with `receipt` would be refused"),
+        ),
+        (&from_host, receipts, None),
     ];
-    for (vm, decision, expected) in rows {
-        let found = complaints(&[&people(vm, decision)]);
+    for (vm, fields, expected) in rows {
+        let found = complaints(&[&with(vm, fields)]);
         let about: Vec<&String> = found
             .iter()
             .filter(|line| {

@@ -1,6 +1,9 @@
 //! What a plugin needs besides its configuration.
 
-use changeover::config::{self, schema::Config};
+use changeover::config::{
+    self,
+    schema::{Config, Rollout},
+};
 
 use super::filters::Filter;
 use super::{Findings, Node};
@@ -10,6 +13,7 @@ pub(crate) fn check(filters: &[Filter<'_>], findings: &mut Findings) {
     for Filter { plugin, is_control, config, .. } in filters {
         if let Some(config) = config {
             holds_tasks(plugin, config, findings);
+            has_receipt_key(plugin, config, findings);
         }
         if vm_id(plugin).is_empty() {
             findings.error(
@@ -56,10 +60,9 @@ pub(crate) fn check(filters: &[Filter<'_>], findings: &mut Findings) {
 /// The variable with the key of receipts.
 const KEY: &str = "CHANGEOVER_RECEIPT_KEY";
 
-/// A rollout with people holds requests, and seals receipts.
+/// A rollout with people holds requests.
 fn holds_tasks(plugin: &Node<'_>, config: &Config, findings: &mut Findings) {
-    let mut automations = config.rollouts.iter().filter_map(|rollout| rollout.automation.as_ref()).peekable();
-    if automations.peek().is_some()
+    if config.rollouts.iter().any(|rollout| rollout.automation.is_some())
         && plugin.value.get("allow_on_headers_stop_iteration") != Some(&true.into())
     {
         findings.error(
@@ -68,9 +71,12 @@ fn holds_tasks(plugin: &Node<'_>, config: &Config, findings: &mut Findings) {
              the filter",
         );
     }
-    if !automations.any(|automation| automation.decision.is_some()) {
-        return;
-    }
+}
+
+/// A rollout that seals receipts needs their key.
+fn has_receipt_key(plugin: &Node<'_>, config: &Config, findings: &mut Findings) {
+    let Some(field) = config.rollouts.iter().find_map(Rollout::needs_receipt_key) else { return };
+    let field = if field == "automation" { "automation.decision" } else { field };
     let variables = plugin.at(&["vm_config", "environment_variables"]);
     let from_host = variables.as_ref().and_then(|of| of.value.get("host_env_keys")?.as_array());
     if from_host.is_some_and(|names| names.iter().any(|name| name == KEY)) {
@@ -84,8 +90,7 @@ fn holds_tasks(plugin: &Node<'_>, config: &Config, findings: &mut Findings) {
         None => findings.error(
             plugin,
             format_args!(
-                "vm_config.environment_variables has no {KEY}: a rollout with `automation.decision` would be refused; expected it in \
-                 host_env_keys"
+                "vm_config.environment_variables has no {KEY}: a rollout with `{field}` would be refused; expected it in host_env_keys"
             ),
         ),
     }

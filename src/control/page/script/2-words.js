@@ -19,7 +19,7 @@ const NAMES = {
   "input.length": "Length of requests",
   "input.unseen": "Unknown category in",
   "mirror.disagreement": "Shadow disagrees",
-  "feedback.": "Users with",
+  "feedback.": "Feedback:",
 };
 
 /** A metric as people call it: `output.label:cat` is "Answers labelled cat". */

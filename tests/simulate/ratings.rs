@@ -1,0 +1,203 @@
+//! Ratings of answers, by their receipts, minutes later: a candidate whose answers are no worse keeps its traffic, and one whose
+//! answers are rated badly more often loses it.
+
+use std::collections::BTreeMap;
+
+use changeover::analysis::judge::Judge;
+use changeover::analysis::rules::Rules;
+use changeover::analysis::tick::Tick;
+use changeover::config;
+use changeover::model::{Assignment, Draw, Side};
+use changeover::rollout::program::Program;
+use changeover::signal::catalog;
+use changeover::signal::observed::Observed;
+use changeover::telemetry::ledger::Ledger;
+use changeover::telemetry::outcome::Outcome;
+use fastrand::Rng;
+use serde_json::json;
+
+use crate::table::{mark, quantile, whole};
+use crate::traps::{ALPHA, RAMP, most};
+use crate::{Effort, parallel};
+
+/// Seconds of a run.
+const LENGTH: u64 = 3_600;
+/// Answers of a second.
+const ANSWERS: u64 = 20;
+
+/// What is answered, and how it is rated.
+#[derive(Clone)]
+struct World {
+    /// The candidate's weights in percent; each is in force for the same time.
+    weights: &'static [f64],
+    /// The part of answers that are rated badly.
+    bad: f64,
+    /// How many times as often the candidate's are.
+    ratio: f64,
+    /// Users who rate every answer badly; one of them gets every tenth answer.
+    grumblers: bool,
+    /// Seconds to a rating, on average.
+    delay: f64,
+    /// How many times as long it takes for the candidate's answers.
+    slower: f64,
+    /// `within`, in seconds.
+    within: u64,
+    /// Whether nothing is answered in every other ten minutes.
+    bursts: bool,
+}
+
+const PLAIN: World = World {
+    weights: &[50.0],
+    bad: 0.1,
+    ratio: 1.0,
+    grumblers: false,
+    delay: 60.0,
+    slower: 1.0,
+    within: 300,
+    bursts: false,
+};
+
+pub(crate) fn simulate(effort: &Effort) -> bool {
+    let healthy = healthy((effort.healthy_runs / 10).max(20));
+    let found = found(effort.runs_by_request / 2);
+    healthy && found
+}
+
+fn healthy(runs: u64) -> bool {
+    let most = most(runs, ALPHA, 3.0);
+    println!(
+        "\n{runs} hours of {ANSWERS} answers/s, {:.0} % of which are rated badly, by receipt: false rollbacks",
+        100.0 * PLAIN.bad
+    );
+    println!("false_alarm is {ALPHA}; with chance allowed for, at most {most}");
+    let situations = [
+        ("50 %, a rating a minute later", PLAIN),
+        ("the same, 5 %", World { weights: &[5.0], ..PLAIN }),
+        (
+            "ramp 1-5-25-50 %, ratings 10 minutes later",
+            World { weights: RAMP, delay: 600.0, within: 600, ..PLAIN },
+        ),
+        ("every tenth answer to users who rate all badly", World { grumblers: true, ..PLAIN }),
+        ("the candidate's half as often, 5 %", World { ratio: 0.5, weights: &[5.0], ..PLAIN }),
+        ("50 %, the candidate's twice as late", World { slower: 2.0, ..PLAIN }),
+        ("ramp, nothing in every other ten minutes", World { weights: RAMP, bursts: true, ..PLAIN }),
+    ];
+    let mut all = true;
+    for (seed, (name, world)) in (2_500..).zip(situations) {
+        let ends = parallel::runs(runs, seed, |rng| run(&world, rng).is_some());
+        let rolled_back = ends.into_iter().filter(|end| *end).count() as f64;
+        let kept = rolled_back <= most;
+        println!(
+            "  {name:<52} {:>4}  {:>6.2} %  {}",
+            whole(rolled_back),
+            100.0 * rolled_back / runs as f64,
+            mark(kept)
+        );
+        all &= kept;
+    }
+    all
+}
+
+fn found(runs: u64) -> bool {
+    println!(
+        "\nMore bad ratings: the candidate's answers from `within` on until the rollback, median / 95th percentile, of {runs} hours"
+    );
+    let at = |weights, ratio| World { weights, ratio, ..PLAIN };
+    let cells = [
+        ("half as many again, 50 %", at(&[50.0], 1.5), 1_600.0),
+        ("twice as many, 50 %", at(&[50.0], 2.0), 600.0),
+        ("twice as many, 20 %", at(&[20.0], 2.0), 350.0),
+        ("twice as many, 5 %", at(&[5.0], 2.0), 300.0),
+        ("three times as many, 5 %", at(&[5.0], 3.0), 120.0),
+    ];
+    let mut all = true;
+    for (seed, (name, world, limit)) in (2_600..).zip(cells) {
+        let ends = parallel::runs(runs, seed, |rng| run(&world, rng));
+        let answers: Vec<f64> =
+            ends.iter().map(|end| end.map_or(f64::INFINITY, |answers| answers as f64)).collect();
+        let ever = ends.iter().flatten().count() as f64 / ends.len() as f64;
+        let kept = quantile(&answers, 0.5) <= limit;
+        println!(
+            "  {name:<40} {:>8} / {:>8}   {:>5.1} % in the hour   {}",
+            whole(quantile(&answers, 0.5)),
+            whole(quantile(&answers, 0.95)),
+            ever * 100.0,
+            mark(kept)
+        );
+        all &= kept;
+    }
+    all
+}
+
+fn rules(within: u64) -> Rules {
+    let rollout = json!({
+        "name": "r", "release": "1", "stable": "blue", "candidate": "green",
+        "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}},
+        "receipt": {},
+        "feedback": [{"name": "rating", "match": {"path": "/v1/feedback"}, "join": "receipt", "value": "/score",
+            "bad_below": 0, "within": format!("{within}s")}],
+        "steps": [{"set_weight": 50}, {"pause": {}}],
+        "analysis": {
+            "false_alarm": ALPHA, "metrics": [{"name": "feedback.rating"}], "warm_up": {"requests": 0},
+        },
+    });
+    let config = config::check(&json!({"rollouts": [rollout]})).expect("a valid configuration");
+    Program::new(&config.rollouts[0]).rules().expect("it has an analysis").clone()
+}
+
+/// Lives an hour. Returns how many answers the candidate had given since ratings were judged when it was taken back; `None`: it
+/// was not.
+fn run(world: &World, mut rng: Rng) -> Option<u64> {
+    let (rules, mut judge, mut ledger) = (rules(world.within), Judge::default(), Ledger::default());
+    judge.redefine(&rules);
+    judge.begin_step(&rules, 0);
+    ledger.count_signals(rules.signals());
+    let rating = catalog::event("rating");
+    // What its receipt says of each answer that is going to be rated.
+    let mut due: BTreeMap<u64, Vec<Draw>> = BTreeMap::new();
+    let mut count = 0;
+    for tick in 0..LENGTH {
+        let step = (tick * world.weights.len() as u64 / LENGTH) as usize;
+        let weight = world.weights[step];
+        if step > 0 && tick == step as u64 * LENGTH / world.weights.len() as u64 {
+            judge.begin_step(&rules, tick);
+        }
+        let assignment = Assignment(1 + step as u64);
+        let answers = if world.bursts && tick / 600 % 2 == 1 { 0 } else { ANSWERS };
+        for number in 0..answers {
+            let side = if 100.0 * rng.f64() < weight { Side::Candidate } else { Side::Stable };
+            let draw = Draw { assignment, side, user: None };
+            count += u64::from(side == Side::Candidate && tick >= world.within);
+            let ticket = ledger.arrive(tick, draw);
+            ledger.end(ticket, 1_000_000, Outcome::Ok);
+            let (times, slower) = match side {
+                Side::Candidate => (world.ratio, world.slower),
+                Side::Stable => (1.0, 1.0),
+            };
+            let is_grumblers = world.grumblers && number % 10 == 0;
+            if is_grumblers || rng.f64() < world.bad * times {
+                let delay = -world.delay * slower * (1.0 - rng.f64()).ln();
+                due.entry(tick + delay as u64).or_default().push(draw);
+            }
+        }
+        // Of answers under other weights nothing is evidence.
+        for draw in due.remove(&tick).into_iter().flatten().filter(|draw| draw.assignment == assignment) {
+            ledger.happen(tick, draw, rating, Observed::Event(true));
+        }
+        for entry in ledger.entries(tick + 1) {
+            let counted = Tick {
+                number: tick,
+                assignment: entry.assignment,
+                share: Some(weight / 100.0),
+                counts: entry.counts,
+                void: false,
+            };
+            judge.close(&counted, &rules, tick + 1);
+        }
+        ledger.forget_through(tick);
+        if judge.reading().all >= rules.threshold {
+            return Some(count);
+        }
+    }
+    None
+}
