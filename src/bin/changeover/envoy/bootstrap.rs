@@ -106,6 +106,9 @@ fn labels(bootstrap: &Node<'_>, configs: &[&Config], findings: &mut Findings) {
         if rollout.analysis.is_some() {
             wanted.insert("metric");
         }
+        if rollout.drift.is_some() {
+            wanted.insert("window");
+        }
         if rollout.analysis.is_some() || rollout.steps.is_some() || rollout.automation.is_some() {
             wanted.extend(["attempt", "candidate", "phase", "release", "stable"]);
         }
@@ -185,6 +188,7 @@ mod tests {
                 vec!["human", "model", "phase", "reason", "result", "route", "shown"],
             ),
             ("analysis: {}, weights: {g: 5}", vec!["metric", "phase"]),
+            ("analysis: {}, weights: {g: 5}, drift: {metrics: [latency]}", vec!["metric", "phase", "window"]),
             ("weights: {g: 5} beside , notify: [{name: ops, cluster: ops, path: /}]", vec!["name", "result"]),
         ];
         // All other rules of the snippet are always needed.
@@ -208,6 +212,7 @@ mod tests {
             "shown",
             "stable",
             "stage",
+            "window",
         ];
         for (fields, own) in rows {
             let rules = TAGS.lines().filter_map(|line| line.split_once("{tag_name: ")?.1.split_once(','));
