@@ -19,7 +19,7 @@ use serde_json::json;
 use crate::draw::normal;
 use crate::table::{mark, quantile, whole};
 use crate::traps::{ALPHA, RAMP, most};
-use crate::{Effort, parallel, ratings};
+use crate::{Effort, parallel};
 
 /// Seconds of a run.
 const LENGTH: u64 = 3_600;
@@ -62,11 +62,9 @@ const PLAIN: World = World {
 
 pub(crate) fn simulate(effort: &Effort) -> bool {
     // An hour of users who click costs as much as ten of errors.
-    let runs = (effort.healthy_runs / 10).max(20);
-    let healthy = [healthy(runs), ratings::healthy(runs)];
-    let runs = effort.runs_by_request / 2;
-    let found = [found(runs), ratings::found(runs)];
-    healthy.into_iter().chain(found).all(|kept| kept)
+    let healthy = healthy((effort.healthy_runs / 10).max(20));
+    let found = found(effort.runs_by_request / 2);
+    healthy && found
 }
 
 fn healthy(runs: u64) -> bool {

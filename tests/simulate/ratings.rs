@@ -16,9 +16,9 @@ use changeover::telemetry::outcome::Outcome;
 use fastrand::Rng;
 use serde_json::json;
 
-use crate::parallel;
 use crate::table::{mark, quantile, whole};
 use crate::traps::{ALPHA, RAMP, most};
+use crate::{Effort, parallel};
 
 /// Seconds of a run.
 const LENGTH: u64 = 3_600;
@@ -57,7 +57,13 @@ const PLAIN: World = World {
     bursts: false,
 };
 
-pub(crate) fn healthy(runs: u64) -> bool {
+pub(crate) fn simulate(effort: &Effort) -> bool {
+    let healthy = healthy((effort.healthy_runs / 10).max(20));
+    let found = found(effort.runs_by_request / 2);
+    healthy && found
+}
+
+fn healthy(runs: u64) -> bool {
     let most = most(runs, ALPHA, 3.0);
     println!(
         "\n{runs} hours of {ANSWERS} answers/s, {:.0} % of which are rated badly, by receipt: false rollbacks",
@@ -92,7 +98,7 @@ pub(crate) fn healthy(runs: u64) -> bool {
     all
 }
 
-pub(crate) fn found(runs: u64) -> bool {
+fn found(runs: u64) -> bool {
     println!(
         "\nMore bad ratings: the candidate's answers from `within` on until the rollback, median / 95th percentile, of {runs} hours"
     );
