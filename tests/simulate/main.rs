@@ -8,6 +8,7 @@
 // A simulation may stop, and computes with numbers of its own.
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+mod again;
 mod agreement;
 mod at_least;
 mod automation;
@@ -31,12 +32,13 @@ use std::time::Instant;
 type Part = fn(&Effort) -> bool;
 
 /// All of them; with names as arguments only those.
-const PARTS: [(&str, Part); 11] = [
+const PARTS: [(&str, Part); 12] = [
     ("agreement", agreement::simulate),
     ("at-least", at_least::simulate),
     ("automation", automation::simulate),
     ("feedback", feedback::simulate),
     ("ratings", ratings::simulate),
+    ("again", again::simulate),
     ("traps", traps::simulate),
     ("users", users::healthy),
     ("speed", speed::simulate),
