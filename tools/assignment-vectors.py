@@ -4,7 +4,7 @@
     assignment-vectors.py > docs/assignment-vectors.json
 
 Written from the description, not from the filter's code: `make test` compares the two, natively and on
-wasm32. Somebody who computes a user's version elsewhere can start from here.
+wasm32. Software that computes a user's version elsewhere can start from here.
 """
 import json
 import random

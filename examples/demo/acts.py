@@ -155,7 +155,7 @@ class Demo:
         os.replace(new, path)
 
     def events(self, release):
-        """What has happened to a release, as Envoy's log tells it, one line of JSON for each event."""
+        """What has happened to a release, as Envoy's log has it, one line of JSON for each event."""
         lines = re.findall(r"changeover: (\{.*\})$", self.running.log(), re.M)
         return [event for event in map(json.loads, lines) if event["release"] == release]
 
@@ -261,7 +261,7 @@ class Demo:
         def received():
             return counters.subtract(self.running.model_counts(), before)
 
-        # Nobody waits for a shadow: its last copies may still be on their way.
+        # No client waits for a shadow: its last copies may still be on their way.
         arrived = processes.holds_within(5, lambda: received()["svm"] == sent)
         show.say(f"the shadow got {received()['svm']} copies, the filter asked for {sent}")
         self.promises.keep(arrived, "the shadow got exactly the copies that the filter asked for", received())

@@ -65,7 +65,7 @@ def main():
     parser.add_argument("--module", default="target/changeover.wasm", help="the filter")
     parser.add_argument("--requests", type=int, default=2_000, help="of the canary")
     parser.add_argument("--keep", action="store_true", help="stay up until Ctrl-C")
-    # The children are stopped on the way out, also when somebody ends the demo.
+    # The children are stopped on the way out, also when the demo is interrupted.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         return run(parser.parse_args())

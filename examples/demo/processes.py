@@ -45,7 +45,7 @@ def holds_within(seconds, condition):
 
 
 def free_ports():
-    """Fails when somebody else has one of the ports."""
+    """Fails when another process has one of the ports."""
     owners = {LISTENER: "Envoy", ADMIN: "Envoy's admin interface", CONTROL: "Envoy's control listener", 8001: "logreg",
               8002: "svm", PEOPLE: "the reviewers"}
     for port, whose in owners.items():

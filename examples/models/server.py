@@ -5,7 +5,7 @@
     server.py --model svm --port 8002 --delay-ms 50 --fail-percent 5 --null-percent 1 --random-percent 1
 
 The last four make a version slow, failing, answering nulls or answering at random; `POST /admin/behaviour` changes them while it
-runs. `GET /stats` tells what it has counted.
+runs. `GET /stats` returns what it has counted.
 """
 import argparse
 import json

@@ -22,7 +22,7 @@ GAP = 3  # pixels that some images lack
 
 
 def lacking(url, headers, request):
-    """Sends an image without its first pixels. The typed client knows no null, so this goes by plain HTTP."""
+    """Sends an image without its first pixels. The typed client cannot send null, so this goes by plain HTTP."""
     request = json.loads(request.json())
     data = request["inputs"][0]["data"]
     data[:GAP] = [None] * GAP

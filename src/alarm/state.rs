@@ -60,7 +60,7 @@ impl Alarms {
     /// Takes over a closed tick, at a time in milliseconds since the epoch.
     pub fn close(&mut self, rules: &[Rule], tick: &Tick, time: u64) {
         self.follow(rules);
-        // What came under several assignments is no version's alone.
+        // What came under several assignments belongs to neither version alone.
         if tick.void {
             return;
         }
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_chance_explains_raises_nothing() {
+    fn chance_raises_no_alarm() {
         let rule = rule(&json!({"max": 0.01, "window": "1m", "min_samples": 100}));
         let mut seconds = phases([(1, 2), (600, 0)]);
         assert_eq!(changes(rule.clone(), seconds.clone()), [], "two of a hundred");

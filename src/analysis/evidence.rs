@@ -249,7 +249,7 @@ mod tests {
     proptest! {
         /// The answer's end of an interval: all smaller multiples are rejected too.
         #[test]
-        fn what_is_tolerated_more_is_rejected_less(
+        fn more_tolerance_rejects_less(
             events in 0..500_u64, others in 0..500_u64, share in 0.01..0.99_f64, times in 1.0..50.0_f64,
         ) {
             let all = events + others;

@@ -37,7 +37,7 @@ pub struct Window {
 pub enum NotJudged {
     /// The old side had fewer requests than it takes to know its rate.
     TooFew,
-    /// So many of them failed that nothing would be worse.
+    /// So many of them failed that no worse rate could be detected.
     TooMany,
 }
 
@@ -48,7 +48,7 @@ pub fn metric() -> String {
 }
 
 /// What a tick counts of one side alone: its requests, or where users are judged (`firsts`) each user's first one.
-/// One that its client gave up counts as failed; on both sides of a flip, so that impatience alone accuses no side.
+/// One that its client gave up counts as failed; on both sides of a flip, so that impatience alone speaks against neither side.
 /// Pending requests of an open tick have not failed: the worst case for an accusation.
 #[must_use]
 pub fn counted(tick: &Tick, firsts: Option<&Firsts>, side: Side, view: View) -> Arm {

@@ -120,6 +120,26 @@ mod tests {
     }
 
     #[test]
+    fn decisions_add_up_by_the_models_label_also_of_labels_without_a_name() {
+        let (mut one, mut other) = (Decisions::default(), Decisions::default());
+        for label in 0..20_u16 {
+            // Of label N agree N, and one decision says something else.
+            for _ in 0..label {
+                one.count(&receipt(&format!("label-{label}"), 0, Kind::default()), &format!("label-{label}"));
+            }
+            other.count(&receipt(&format!("label-{label}"), 0, Kind::default()), "label-0");
+        }
+        one.add(&other);
+        let found: Vec<_> = one.confusion.by_shadow().collect();
+        // The first has names for labels 1 to 16, the second for 0 to 15.
+        assert_eq!(found.len(), 17);
+        assert!(found.contains(&("label-1", 2, 1)) && found.contains(&("label-15", 16, 15)), "{found:?}");
+        let all = found.iter().fold((0, 0), |sum, of| (sum.0 + of.1, sum.1 + of.2));
+        assert_eq!(all, (190 + 20, 190 + 1));
+        assert_eq!(found.last(), Some(&("other", 54 + 1 + 4, 54 + 1)), "{found:?}");
+    }
+
+    #[test]
     fn workers_add_up_in_any_order() {
         let mut parts = [Decisions::default(), Decisions::default()];
         let mut whole = Decisions::default();

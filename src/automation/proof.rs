@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_would_be_enough() {
+    fn the_missing_decisions_would_be_enough() {
         let (seen, enough) = (counted(400, 4), 5.0);
         let more = missing(&seen, 0.02, enough, 0.5).unwrap();
         // Half of them come to the threshold: as many times what was seen.

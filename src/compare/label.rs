@@ -172,6 +172,32 @@ impl Confusion {
         self.cells.iter().map(|(one, other, pairs)| (self.name(*one), self.name(*other), *pairs))
     }
 
+    /// By the shadow's label: its pairs, and those of them that agree. For labels that agree when they are equal.
+    pub fn by_shadow(&self) -> impl Iterator<Item = (&str, u64, u64)> {
+        let places = Self::MOST.saturating_add(1);
+        let mut sums = vec![(0_u64, 0_u64); places];
+        let mut named = 0_u64;
+        for (stable, shadow, pairs) in &self.cells {
+            if let Some((all, agreed)) = sums.get_mut(usize::from(*shadow)) {
+                *all = all.saturating_add(*pairs);
+                if stable == shadow && usize::from(*shadow) < Self::MOST {
+                    *agreed = agreed.saturating_add(*pairs);
+                    named = named.saturating_add(*pairs);
+                }
+            }
+        }
+        // Two labels without a name of their own may differ: of those agree as many as are left.
+        if let Some((all, agreed)) = sums.last_mut() {
+            *agreed = self.agreed.saturating_sub(named).min(*all);
+        }
+        let of_place = |(place, (all, agreed))| {
+            #[allow(clippy::cast_possible_truncation)] // at most 16
+            let name = self.name(place as u8);
+            (name, all, agreed)
+        };
+        sums.into_iter().enumerate().filter(|(_, (all, _))| *all > 0).map(of_place)
+    }
+
     /// Adds other pairs.
     pub fn add(&mut self, other: &Self) {
         for (stable, shadow, pairs) in other.cells() {

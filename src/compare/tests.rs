@@ -65,7 +65,7 @@ fn whole_numbers_are_told_apart_where_doubles_are_not() {
 }
 
 #[test]
-fn what_is_ignored_or_has_no_order_makes_no_difference() {
+fn ignored_fields_and_unordered_elements_make_no_difference() {
     let settings = Settings {
         ignore: ["/id", "/items/*/at", "/pair/0"].map(pointer).to_vec(),
         unordered: ["/items", "/items/*/tags"].map(pointer).to_vec(),

@@ -31,6 +31,8 @@ pub struct Automation {
     pub kappa: Option<f64>,
     /// The confusion matrix of blind decisions, in the order in which it was found.
     pub labels: Vec<Cell>,
+    /// Blind decisions by the model's label.
+    pub by_label: Vec<ByLabel>,
     /// What the model must show before it answers alone; `null` where nothing has to be proven.
     pub target: Option<Target>,
     /// The evidence that the model disagrees more often than allowed in what it answers alone.
@@ -57,6 +59,18 @@ pub struct Cell {
     pub model: String,
     /// How many tasks.
     pub tasks: u64,
+}
+
+/// Tasks to which the model gives one label.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct ByLabel {
+    /// The model's label, or `other`.
+    pub label: String,
+    /// How many tasks.
+    pub tasks: u64,
+    /// The share of them in which people decide the same.
+    pub agreement: Agreement,
 }
 
 /// What the model must show, and how far it is.
@@ -123,6 +137,7 @@ impl Automation {
             people: decided(decisions.people),
             kappa: decisions.confusion.agreement().map(|agreement| rounded(agreement.kappa)),
             labels: labels.collect(),
+            by_label: decisions.confusion.by_shadow().map(by_label).collect(),
             target: automation.target.map(|target| {
                 let bands = decisions.bands.iter();
                 let all = bands.fold(Band::default(), |mut all, band| {
@@ -157,6 +172,10 @@ impl Automation {
 fn decided(band: Band) -> Decided {
     let agreement = (band.tasks > 0).then(|| Agreement::of(band.agreements(), band.tasks));
     Decided { tasks: band.tasks, agreement }
+}
+
+fn by_label((label, tasks, agreed): (&str, u64, u64)) -> ByLabel {
+    ByLabel { label: label.to_owned(), tasks, agreement: Agreement::of(agreed, tasks) }
 }
 
 fn fraction(hundredths: u16) -> f64 {

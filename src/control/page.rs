@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_packed_is_what_is_unpacked() {
+    fn unpacking_returns_what_was_packed() {
         let (html, length) = (text(), PACKED.len());
         let number = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().expect("four bytes"));
         assert_eq!(number(&PACKED[length - 4..]) as usize, html.len());

@@ -132,7 +132,7 @@ fn release(record: &Record) -> Release {
     }
 }
 
-/// What tells the gauges of one program from those of another.
+/// What distinguishes the gauges of one program from those of another.
 fn names(record: &Record) -> Vec<String> {
     let program = &record.program;
     if program.automation.is_some() {

@@ -7,7 +7,7 @@ use super::calls;
 
 /// Things that wait for a root, oldest first.
 pub(super) struct Handoff<T> {
-    /// Tells its queue from others of this VM.
+    /// Names its queue among those of this VM.
     name: &'static str,
     waiting: RefCell<VecDeque<T>>,
     /// The queue that wakes a root, once there was something to do.

@@ -483,7 +483,7 @@ impl Shadows {
         self.cancel(|open| open.root == root);
     }
 
-    /// Gives up what Envoy should have ended by now.
+    /// Gives up what Envoy should have ended already.
     pub(super) fn forget_overdue(&self) {
         if !self.open.borrow().is_empty() {
             let now = calls::uptime();

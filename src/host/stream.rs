@@ -681,7 +681,7 @@ fn latency(times: Times) -> u64 {
     times.latency(|| calls::property_u64("upstream\0cx_pool_ready_duration"))
 }
 
-/// Whether the answer whose headers have come goes on for as long as it likes: its time is to its headers.
+/// Whether the answer whose headers have come is a stream: its latency is the time to its headers.
 fn streams() -> bool {
     match calls::header(Headers::Response, "content-type") {
         Some(content_type) => is_grpc(&content_type) || content_type.starts_with(b"text/event-stream"),

@@ -272,7 +272,7 @@ impl Tasks {
         self.asked.borrow().get(&token).map(|asked| asked.by)
     }
 
-    /// The callouts that get no answer: those of a root that goes, and those that Envoy should have ended by now.
+    /// The callouts that get no answer: those of a root that goes, and those that Envoy should have ended already.
     pub(super) fn lost(&self, root: Option<u32>) -> Vec<u32> {
         let asked = self.asked.borrow();
         if asked.is_empty() {

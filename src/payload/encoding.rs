@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_of_the_encoding_is_malformed() {
+    fn bytes_of_another_encoding_are_malformed() {
         let broken = [&gzip(0, &[], b"x")[..10], &[0xff; 20]].concat();
         let behind = [gzip(0, &[], b"x"), b"{}".to_vec()].concat();
         for bytes in [&b"{\"plain\": 1}"[..], &[0x1f, 0x8b, 9], &[0x1f, 0x8b, 8, 0xff], &broken, &behind] {

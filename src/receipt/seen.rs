@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_full_shard_forgets_never_counts_again() {
+    fn a_receipt_that_a_full_shard_forgets_never_counts_again() {
         let mut seen = Seen::default();
         let mut rng = fastrand::Rng::with_seed(17);
         let mut counted = std::collections::BTreeSet::new();

@@ -196,7 +196,7 @@ impl Program {
         self.candidate.as_ref().is_some_and(|candidate| self.weights.contains_key(candidate))
     }
 
-    /// Tells programs apart.
+    /// Identifies a program.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         // A struct of plain values always serializes; if it ever did not, all would look alike.

@@ -1,7 +1,7 @@
 //! Whether the candidate is ready, asked by HTTP: what is asked, and what the answers were so far.
 //!
 //! Only a run that waits for its candidate asks, about once a second, one question at a time. Answers may be late, lost
-//! or of another time; one that is not the answer to the last question counts for nothing.
+//! or of another time; one that is not the answer to the last question is ignored.
 
 use std::fmt;
 
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_said_with_the_last_answer() {
+    fn a_missing_answer_is_reported_with_the_last_one() {
         let mut readiness = Readiness::default();
         let must = "/ready must answer 200 2 times in a row";
         assert_eq!(readiness.missing(&ready()).to_string(), format!("{must}; it has not answered yet"));

@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_waited_for_is_said_in_words() {
+    fn a_wait_is_said_in_words() {
         let unheard = Unheard { metric: "latency".into(), durations: Some((3, 200)) };
         let agreement = Agreement { value: 0.5, low: 0.4, high: 0.6 };
         for (waits, sentence) in [

@@ -20,13 +20,13 @@ pub struct Affinity {
 /// Who sent a request `'r` to a plan `'p`.
 #[derive(Debug)]
 pub enum User<'p, 'r> {
-    /// Somebody with this key.
+    /// A user with this key.
     Known(Cow<'r, [u8]>),
     /// A new user, who gets this cookie with this id, which is their key from now on.
     New(&'p Cookie, String),
     /// No user is named: each request is drawn on its own.
     Anonymous,
-    /// Somebody without the key: stable's.
+    /// A request without the key: it goes to stable.
     Missing,
 }
 

@@ -67,7 +67,7 @@ pub struct Rollout {
     pub failures: Failures,
     /// What it is to do.
     pub program: Program,
-    /// Tells its program from others.
+    /// Identifies its program.
     fingerprint: u64,
     candidate: Option<usize>,
     /// Nanoseconds for which streams of a version go on when it was taken back; `None`: as long as they like.

@@ -43,7 +43,7 @@ impl Signal {
     }
 }
 
-/// A signal's number: its row's, and what tells its parameters apart.
+/// A signal's number: its row's, and the number of its parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SignalId {
     row: u8,

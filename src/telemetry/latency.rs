@@ -1,7 +1,7 @@
 //! How long a version took to answer.
 //!
 //! A version that gets few requests finds more of its connections closed than one that gets many: the time to make one is
-//! not its own. Envoy tells how long a request waited for a connection, and not what for. So only as much as making one
+//! not its own. Envoy says how long a request waited for a connection, and not what for. So only as much as making one
 //! may take is left out; what is longer, such as a queue for connections, is the version's.
 
 /// Nanoseconds that making a connection may take.

@@ -59,7 +59,7 @@ struct Open {
     is_answered: bool,
     /// Its latency is known.
     is_timed: bool,
-    /// Its answer goes on for as long as it likes.
+    /// Its answer is a stream of any length.
     is_streamed: bool,
     /// It is the first one of its user in the tick.
     is_first: bool,
@@ -160,7 +160,7 @@ impl Ledger {
         }
     }
 
-    /// The answer goes on for as long as it likes: its latency is to its beginning.
+    /// The answer is a stream: its latency is the time to its headers.
     pub fn begin_stream(&mut self, ticket: &Ticket, nanoseconds: u64) {
         if let Some(open) = self.open.get_mut(ticket.0) {
             open.is_streamed = true;

@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_report_shows_nothing() {
+    fn a_malformed_report_shows_nothing() {
         for value in [
             "",
             "TEXT",

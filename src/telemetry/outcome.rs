@@ -573,7 +573,7 @@ mod tests {
         assert_eq!(tunnel(101, 16_384), Outcome::Ok);
         assert_eq!(tunnel(200, 16_384), Outcome::Ok);
         assert_eq!(tunnel(101, 64), Outcome::Ok, "the other side hung up");
-        assert_eq!(tunnel(101, 65_536), Outcome::Ok, "nobody said anything for long");
+        assert_eq!(tunnel(101, 65_536), Outcome::Ok, "idle for long");
         assert_eq!(tunnel(101, 16), Outcome::Error, "the other side reset it");
         assert_eq!(tunnel(503, 0), Outcome::Error);
     }

@@ -3,7 +3,7 @@
 
     chat.py http://127.0.0.1:10000 20
 
-The model's name tells the test's server what to answer (tests/envoy/clients_test.rs): each as often as asked. The
+The model's name says what the test's server should answer (tests/envoy/clients_test.rs): each as often as asked. The
 answer's `system_fingerprint` is the version that gave it.
 """
 import collections

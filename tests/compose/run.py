@@ -18,7 +18,7 @@ import threading
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXAMPLES = ["canary", "blue-green", "shadow", "shadow-compare", "payload-metrics", "fleet", "automation"]
 IMAGES = ["envoyproxy/envoy:v1.40.0", "python:3.11-slim"]
-DEADLINE = 300  # seconds for one command; the models install scikit-learn when they start
+DEADLINE = 900  # seconds for one command; the models install scikit-learn when they start, as fast as the network allows
 ETCD = "quay.io/coreos/etcd:v3.4.23"
 STAND_INS = ROOT.parent / "shared" / "tools" / "local-images"
 
@@ -73,7 +73,7 @@ def follow(example, directory, compose_command):
         deadline.cancel()
         found = "\n".join(output).strip("\n")
         if ended != "ended:0" or (expected and found != expected):
-            return f"expected:\n{expected}\nfound ({ended}):\n{found}"
+            return f"$ {command}\nexpected:\n{expected}\nfound ({ended}):\n{found}"
     shell.stdin.close()
     shell.wait()
     return None
@@ -134,7 +134,8 @@ def main():
                 logs = subprocess.run([*ended, "logs", "--tail", "30"], cwd=copy, capture_output=True, text=True, check=False)
                 subprocess.run([*ended, "down", "--volumes"], cwd=copy, stderr=subprocess.DEVNULL, check=False)
         if wrong:
-            print(f"{wrong}\n--- logs ---\n{logs.stdout}\nexamples/{example}: FAILED")
+            # What was wrong comes last: a CI may keep only the end.
+            print(f"--- logs ---\n{logs.stdout}\n--- examples/{example}: FAILED ---\n{wrong}")
             return 1
         print(f"examples/{example}: ok")
     return 0

@@ -57,7 +57,7 @@ async fn growth_moves_users_from_stable_only_and_another_release_draws_anew() {
     let large = at("weights: {green: 30}").await;
     assert!(
         small.iter().all(|(user, version)| version == "blue" || large[user] == "green"),
-        "somebody went back"
+        "a user went back"
     );
     assert_share(large.values().filter(|version| *version == "green").count() as u64, USERS, 0.30);
 

@@ -153,7 +153,7 @@ async fn the_degree_decides_who_gets_a_task_and_what_it_carries() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_only_the_filter_may_say_of_a_task_does_not_pass_from_a_client() {
+async fn a_tasks_own_headers_do_not_pass_from_a_client() {
     let (queue, ai) = blue_and_green().await;
     ai.set(model());
     for degree in ["human", "shadow"] {
@@ -236,6 +236,18 @@ async fn agreement_is_what_the_same_decisions_give_offline_over_workers_and_a_re
         .map(|cell| ((text(&cell["human"]), text(&cell["model"])), cell["tasks"].as_u64().unwrap()))
         .collect();
     assert_eq!(cells, expected);
+    let mut by_label: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for ((human, model), tasks) in &expected {
+        let (all, agreed) = by_label.entry(model.clone()).or_default();
+        *all += tasks;
+        *agreed += if human == model { *tasks } else { 0 };
+    }
+    let shown = ladder["by_label"].as_array().unwrap().iter().map(|of| {
+        let tasks = of["tasks"].as_u64().unwrap();
+        let agreed = of["agreement"]["value"].as_f64().unwrap() * tasks as f64;
+        (text(&of["label"]), (tasks, agreed.round() as u64))
+    });
+    assert_eq!(shown.collect::<BTreeMap<_, _>>(), by_label);
     // The part of tasks at or above each threshold, from the highest to the lowest.
     for threshold in ladder["target"]["thresholds"].as_array().unwrap() {
         let from = threshold["confidence"].as_f64().unwrap();

@@ -88,7 +88,7 @@ async fn turns_bad_after(rounds: u64, per_second: f64) {
     let envoy = envoy.start().await;
     known(&envoy).await;
     let running = Load::to(envoy.address()).connections(16).per_second(per_second).start();
-    // What of it was judged shows in the bound, which the reason tells.
+    // What of it was judged shows in the bound, which is in the reason.
     meanwhile(&running, 1_500, &green).await;
     let rollout = wait_for("a flip that is watched", async || {
         let rollout = switch(&envoy, "green").await;
@@ -115,7 +115,7 @@ async fn turns_bad_after(rounds: u64, per_second: f64) {
     );
     let took = green.count() - before;
     assert!(took <= per_second as u64 * 4, "{took} of its requests until then");
-    assert_eq!(meanwhile(&running, 400, &green).await, 0, "nobody goes to green any more");
+    assert_eq!(meanwhile(&running, 400, &green).await, 0, "no request goes to green any more");
     assert_eq!(known(&envoy).await["phase"], "failed");
     let tally = running.stop().await;
     assert!(tally.errors.is_empty(), "{:?}", tally.errors);

@@ -1,6 +1,6 @@
-//! The circuit breaker: a candidate that is gone is cut off within the tick, and nobody is in an outage of both.
+//! The circuit breaker: a candidate that is gone is cut off within the tick, and neither version in an outage of both.
 //!
-//! The judge looks at latencies only, and connections that are refused are quick: whoever acts here is the breaker.
+//! The judge looks at latencies only, and connections that are refused are quick: only the breaker can act here.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -21,13 +21,13 @@ fn breaking(weight: u32, more: &str) -> Config {
     config(weight, &format!(", circuit_breaker: {{consecutive_errors: {LIMIT}}}{more}"))
 }
 
-/// An address where nobody listens.
-fn nobody() -> SocketAddr {
+/// An address without a listener.
+fn unused() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address")
 }
 
-/// Answers of nobody's: Envoy gave them, since the connection was refused.
+/// Answers of no upstream: Envoy gave them, since the connection was refused.
 fn refused(tally: &Tally) -> u64 {
     assert!(tally.errors.is_empty(), "{:?}", tally.errors);
     tally.failed()
@@ -42,7 +42,7 @@ async fn a_candidate_that_refuses_connections_gets_no_more_than_its_limit_of_err
     for weight in [5, 50] {
         let blue = Upstream::start("blue").await;
         let setup =
-            Setup::shipped(breaking(weight, "")).clusters(&[("blue", blue.address()), ("green", nobody())]);
+            Setup::shipped(breaking(weight, "")).clusters(&[("blue", blue.address()), ("green", unused())]);
         let envoy = setup.workers(WORKERS).start().await;
         wait_for_event(&envoy, "step").await;
         let running = load(&envoy).start();
@@ -56,7 +56,7 @@ async fn a_candidate_that_refuses_connections_gets_no_more_than_its_limit_of_err
             "{event}"
         );
         assert_eq!(event["samples"]["candidate"]["events"], LIMIT, "{event}");
-        // For long afterwards: it stays failed, and nobody gets another refusal.
+        // For long afterwards: it stays failed, and no client gets another refusal.
         let sent = running.sent();
         wait_for("more load", async || (running.sent() > sent + 1_500).then_some(())).await;
         let tally = running.stop().await;
@@ -77,7 +77,7 @@ async fn a_candidate_that_refuses_connections_gets_no_more_than_its_limit_of_err
 #[tokio::test(flavor = "multi_thread")]
 async fn it_is_off_unless_configured() {
     let blue = Upstream::start("blue").await;
-    let setup = Setup::shipped(config(50, "")).clusters(&[("blue", blue.address()), ("green", nobody())]);
+    let setup = Setup::shipped(config(50, "")).clusters(&[("blue", blue.address()), ("green", unused())]);
     let envoy = setup.workers(WORKERS).start().await;
     wait_for_event(&envoy, "step").await;
     let tally = load(&envoy).send(1_000).await;
@@ -88,7 +88,7 @@ async fn it_is_off_unless_configured() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_version_is_cut_off_when_both_refuse() {
     for weight in [5, 50, 95] {
-        let clusters = [("blue", nobody()), ("green", nobody())];
+        let clusters = [("blue", unused()), ("green", unused())];
         let setup = Setup::shipped(breaking(weight, "")).clusters(&clusters);
         let envoy = setup.workers(WORKERS).start().await;
         wait_for_event(&envoy, "step").await;

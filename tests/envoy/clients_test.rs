@@ -32,7 +32,7 @@ struct MlServer {
 
 impl MlServer {
     fn start(version: &str) -> Self {
-        // It takes no port from the system and tells it: so one that was free a moment ago.
+        // It cannot take a free port and say which: so one that was free a moment ago.
         let free = || TcpListener::bind("127.0.0.1:0").expect("a free port");
         let ports = [free(), free()];
         let [address, grpc] = ports.each_ref().map(|free| free.local_addr().expect("an address"));
@@ -161,7 +161,7 @@ async fn an_open_inference_client_and_mlserver_count_what_the_filter_counts() {
     assert_counted(&metrics, &versions);
 }
 
-/// What the server counts, so that the client knows of it.
+/// What the server counts, as the client's answer has it.
 fn usage(number: u64) -> Value {
     json!({
         "prompt_tokens": 20 + number % 5, "completion_tokens": 7 + number % 11, "total_tokens": 27,

@@ -187,7 +187,7 @@ async fn the_shadow_gets_the_request_without_credentials() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_fit_is_skipped_and_counted() {
+async fn bodies_that_do_not_fit_are_skipped_and_counted() {
     let (blue, green) = blue_and_green().await;
     let config = "mirror: {to: green, mode: compare, methods: [POST], max_body: 10KiB, max_in_flight: 2, timeout: 20s}";
     let envoy = between(&blue, &green, Config::rollout(config)).start().await;
@@ -395,7 +395,7 @@ async fn sums_hold_across_pushes_and_a_killed_shadow() {
         let timeout = format!("timeout: {}s", 3 + round);
         envoy.push(&Config::rollout(&COMPARES.replace("timeout: 2s", &timeout))).await;
     }
-    // Its connections end with their next answer, and nobody listens for others.
+    // Its connections end with their next answer, and no new ones are accepted.
     green.set(Behaviour::Body("{}".into(), vec![("connection", "close")]));
     drop(green);
     let reached = load.sent() + 500;

@@ -44,7 +44,7 @@ async fn a_client_without_the_token_reads_and_changes_nothing() {
             ("GET", "/v1/rollouts"),
             ("GET", "/v1/rollouts/digits"),
             ("GET", "/v1/rollouts/digits/events"),
-            // Whether there is one of that name is nobody's business either.
+            // Whether there is one of that name is not revealed either.
             ("GET", "/v1/rollouts/none"),
             ("GET", "/none"),
             ("POST", "/v1/rollouts/digits/abort"),

@@ -102,7 +102,7 @@ async fn an_abort_right_after_a_push_is_obeyed() {
         assert_eq!((status, &rollout["phase"]), (200, &json!("aborted")), "{rollout}");
         let count = green.count();
         let sent = running.sent();
-        // Also after whoever leads has taken the push over.
+        // Also after the leader has taken the push over.
         wait_for("more load", async || (running.sent() > sent + 300).then_some(())).await;
         assert!(green.count() <= count + 8, "round {round}: the candidate still gets requests");
         assert_eq!(post(&envoy, "/v1/rollouts/digits/retry").await.0, 200);

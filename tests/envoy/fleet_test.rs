@@ -179,7 +179,7 @@ async fn a_store_restored_from_a_backup_gets_the_abort_back_and_the_candidate_no
     let served = green.count();
     let load = Load::to(envoys[0].address()).per_second(100.0).start();
     etcd.restore("before").await;
-    // An Envoy that knows nothing follows what was written back.
+    // An Envoy without a record follows what was written back.
     let fresh = wait_for("the abort in the store", async || {
         let fresh = start(&blue, &green, &[etcd.address()], config(WAITING)).await;
         control::known(&fresh).await;

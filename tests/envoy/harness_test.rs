@@ -8,7 +8,7 @@ async fn plain(upstream: &Upstream) -> Envoy {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_clients_and_upstreams_count_is_the_same() {
+async fn clients_and_upstreams_count_the_same() {
     let blue = Upstream::start("blue").await;
     let envoy = plain(&blue).await;
     let tally = Load::to(envoy.address()).send(2_000).await;

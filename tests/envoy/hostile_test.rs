@@ -9,7 +9,7 @@ struct Case {
     bytes: Vec<u8>,
 }
 
-/// Values nobody expects.
+/// Unexpected values.
 fn values() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("bytes from 0x80 on", (0x80..=0xff).collect()),

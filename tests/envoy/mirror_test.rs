@@ -28,7 +28,7 @@ async fn the_shadow_gets_the_request() {
     let skipped = mirrored(&envoy, "skipped_method").await;
     assert_share((asked + skipped) as u64, tally.from("blue"), 0.25);
     assert_share(skipped as u64, (asked + skipped) as u64, 0.25);
-    // Copies are nobody's requests.
+    // Copies count as no version's requests.
     assert_eq!(envoy.metrics().await.sum("changeover_requests_total", &[]), 8_000.0);
 }
 
@@ -199,7 +199,7 @@ async fn the_mark_of_a_copy_stays_where_another_rollout_trusts_it() {
         blue.take_seen().remove(0).headers.contains_key("x-changeover-shadow")
     };
     assert!(send(true).await);
-    assert!(!send(false).await, "nobody trusts it: a client may have written it");
+    assert!(!send(false).await, "it is not trusted: a client may have written it");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -215,7 +215,7 @@ async fn a_shadow_that_fails_changes_nothing() {
         Load::to(envoy.address()).send(200).await.assert_all_ok();
         assert_eq!(mirrored(&envoy, "asked").await, 200.0);
     }
-    // Nobody listens, and a cluster that does not exist.
+    // A port without a listener, and a cluster that does not exist.
     let closed = RawUpstream::start(Raw::Garbage).await.address();
     for clusters in [&[("blue", blue.address()), ("green", closed)][..], &[("blue", blue.address())]] {
         let envoy = Setup::shipped(config()).clusters(clusters).start().await;

@@ -57,7 +57,7 @@ async fn the_api_is_as_its_document_says() {
     let (blue, green) = blue_and_green().await;
     let envoy = between(&blue, &green, rollouts()).control().workers(2).start().await;
     known(&envoy).await;
-    // Nobody is turned away without a token here.
+    // No token is needed here.
     let wants_token = "security:\n- token: []\n";
     assert!(DOCUMENT.contains(wants_token));
     check(&envoy, &DOCUMENT.replace(wants_token, "")).await;

@@ -1,4 +1,4 @@
-//! Configuration pushes under load: nothing is lost, nobody lags behind.
+//! Configuration pushes under load: nothing is lost, and no worker lags behind.
 
 use crate::harness::*;
 
@@ -110,9 +110,5 @@ async fn many_pushes_leave_no_vm_behind() {
         hash = envoy.wait_for_hash_other_than(Some(hash)).await;
     }
     wait_for("short-lived VMs to go", async || (envoy.vms().await == vms).then_some(())).await;
-    assert_eq!(
-        envoy.config_hashes().await.len(),
-        3,
-        "two workers and the main thread, and nobody else's place"
-    );
+    assert_eq!(envoy.config_hashes().await.len(), 3, "two workers and the main thread, and no other place");
 }

@@ -30,7 +30,7 @@ fn waits(ready: &str) -> Config {
     ))
 }
 
-/// A port where nobody listens.
+/// A port without a listener.
 async fn closed_port() -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     listener.local_addr().expect("an address")

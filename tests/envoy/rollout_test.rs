@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use crate::harness::*;
 use serde_json::json;
 
-/// At 5 %, until somebody promotes, under this analysis.
+/// At 5 %, until a person promotes, under this analysis.
 fn at_five_percent(analysis: &str) -> Config {
     Config::rollout(&format!("steps: [{{set_weight: 5}}, {{pause: {{}}}}], analysis: {analysis}"))
 }
@@ -28,7 +28,7 @@ async fn a_candidate_with_more_events_of_another_signal_is_rolled_back() {
     let config = at_five_percent("{metrics: [{name: error_rate}, {name: test.event, max: 0.9}]}");
     let envoy = between(&blue, &green, config).module("target/changeover-test.wasm").start().await;
     let event = || Behaviour::Body("".into(), vec![("x-test-event", "yes")]);
-    // On both sides it accuses neither.
+    // On both sides it speaks against neither.
     blue.set(Behaviour::OneIn(2, Box::new(event())));
     green.set(Behaviour::OneIn(2, Box::new(event())));
     let running = load(&envoy).start();
@@ -65,12 +65,12 @@ async fn a_candidate_that_always_fails_is_rolled_back_at_once() {
         ),
         "{message}"
     );
-    // Whoever was told late has been told by now; from here on nobody goes to green.
+    // Every worker has followed; from here on no request goes to green.
     let told = running.sent();
     wait_for("more load", async || (running.sent() > told + 100).then_some(())).await;
     let after = green.count();
     wait_for("more load", async || (running.sent() > told + 600).then_some(())).await;
-    assert_eq!(green.count(), after, "nobody goes to green any more");
+    assert_eq!(green.count(), after, "no request goes to green any more");
     let last = green.last_request().expect("it had some").saturating_duration_since(ninth);
     assert!(last <= Duration::from_secs(3), "the last one came {last:?} after the ninth failure");
     let tally = running.stop().await;
@@ -119,7 +119,7 @@ async fn routes_that_ignore_the_filter_promote_no_candidate() {
     assert!(!actions(&envoy).iter().any(|action| action == "succeed"));
 }
 
-/// A route that answers itself is no version's answer, and neither is another filter's refusal.
+/// The answer of a route that answers itself belongs to no version, nor does another filter's refusal.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_without_a_cluster_counts_for_no_version() {
     let (blue, green) = blue_and_green().await;
@@ -391,7 +391,7 @@ async fn a_metric_that_is_defined_anew_starts_anew() {
     assert!(tally.errors.is_empty(), "{:?}", tally.errors);
 }
 
-/// A VM that has trapped tells nothing any more: the others go on without it.
+/// A VM that has trapped reports nothing any more: the others go on without it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trapped_worker_stalls_nothing() {
     let (blue, green) = blue_and_green().await;
@@ -409,7 +409,7 @@ async fn a_trapped_worker_stalls_nothing() {
     let count = green.count();
     let sent = running.sent();
     wait_for("more load", async || (running.sent() > sent + 300).then_some(())).await;
-    assert!(green.count() <= count + 5, "nobody goes to green any more");
+    assert!(green.count() <= count + 5, "no request goes to green any more");
     running.stop().await;
 }
 

@@ -144,7 +144,7 @@ async fn failures_of_the_upstream_are_errors_with_any_status() {
         let _ = get(envoy.address(), "/").await;
         assert_eq!(counted(&envoy).await, expect(class, outcome), "{behaviour:?}");
     }
-    // Nobody listens there.
+    // Nothing listens there.
     let closed = RawUpstream::start(Raw::Garbage).await.address();
     let setup = Setup::shipped(Config::rollout("")).clusters(&[("blue", closed), ("green", closed)]);
     let envoy = setup.start().await;
@@ -186,7 +186,7 @@ async fn answers_of_the_upstream_are_distinguished_from_envoys_own() {
         .await;
     assert_eq!(get(envoy.address(), "/").await.expect("an answer").status, 503);
     assert_eq!(counted(&envoy).await, expect("5xx", "aborted"));
-    // So does a route that answers without an upstream; no flag tells.
+    // So does a route that answers without an upstream; no flag says so.
     let direct = serde_json::json!({"match": {"prefix": "/"}, "direct_response": {"status": 503}});
     let envoy = between(&blue, &green, Config::rollout(""))
         .edit_routes(|routes| routes.insert(0, direct))

@@ -1,4 +1,4 @@
-//! Users who keep their version, under the judge: a user who always fails is one failure, wherever he is.
+//! Users who keep their version, under the judge: a user who always fails is one failure, on either version.
 //!
 //! `make test-long`: real traffic of ten minutes, compressed into one.
 
@@ -13,7 +13,7 @@ const PER_SECOND: f64 = 1_000.0;
 /// Rollouts, each with a cohort and traffic of its own, that one Envoy has at a time.
 const AT_A_TIME: u64 = 5;
 
-/// The first seed. Of 200 two draw a cohort that accuses a healthy candidate nearly (4 and 75: one in a hundred
+/// The first seed. Of 200 two draw a cohort that nearly rolls back a healthy candidate (4 and 75: one in a hundred
 /// may), and whether that is enough depends on where their seconds begin.
 const FIRST_SEED: u64 = 101;
 
@@ -25,7 +25,7 @@ fn seeds() -> u64 {
 /// Users whose activity follows Zipf's law: the nth comes 1/n times as often as the first.
 struct Crowd {
     seed: u64,
-    /// By user: the part of all requests up to his own.
+    /// By user: the part of all requests up to their own.
     up_to: Vec<f64>,
     unlucky: Vec<u64>,
 }

@@ -211,7 +211,7 @@ def token(chromium, url):
         dialog.get_by_label("Token").fill(wrong)
         watched.page.keyboard.press("Enter")
         if not right:
-            dialog.get_by_role("alert").filter(has_text="not one that this Envoy knows").wait_for()
+            dialog.get_by_role("alert").filter(has_text="does not accept the token").wait_for()
     watched.wait_for(".title .phase", "Paused")
     before = watched.polls
     while watched.polls < before + 2:

@@ -23,7 +23,7 @@ const CAUTION: f64 = 4.0;
 /// How often a model disagrees with people at a confidence in a band, from 0 to 1.
 type Model = fn(f64) -> f64;
 
-/// The confidences are spread evenly. What is informative tells right from wrong, what is useless does not.
+/// The confidences are spread evenly. Informative ones separate right from wrong, useless ones do not.
 const MODELS: [(&str, Model); 4] = [
     ("informative", |confidence| 0.3 * (1.0 - confidence).powi(2)),
     ("weak", |confidence| 0.01 + 0.05 * (1.0 - confidence)),

@@ -11,7 +11,7 @@ pub(crate) fn cores() -> usize {
     thread::available_parallelism().map_or(1, NonZero::get)
 }
 
-/// The results of `runs` runs, in their order. `seed` tells experiments apart.
+/// The results of `runs` runs, in their order. `seed` identifies the experiment.
 pub(crate) fn runs<T: Send>(runs: u64, seed: u64, run: impl Fn(Rng) -> T + Sync) -> Vec<T> {
     let next = AtomicU64::new(0);
     let results = Mutex::new(Vec::new());

@@ -1,4 +1,4 @@
-//! Users: who comes, which version he has, and what luck.
+//! Users: who comes, which version they have, and what luck.
 
 use changeover::model::UserHash;
 use changeover::routing::assign::Salt;
@@ -12,24 +12,24 @@ const HOPELESS: f64 = 0.01;
 const FRAILTY: f64 = 1.5;
 const PACE: f64 = 0.5;
 
-/// Somebody.
+/// A user.
 pub(crate) struct Person {
-    /// He has the candidate when this is below its weight.
+    /// They have the candidate when this is below its weight.
     pub(crate) bucket: u16,
-    /// What the judge knows him by.
+    /// Their name for the judge.
     pub(crate) name: Option<UserHash>,
-    /// How many times as often as others' his requests fail; on average once, infinite for the hopeless.
+    /// How many times as often as others' their requests fail; on average once, infinite for those who always fail.
     pub(crate) frailty: f64,
-    /// How many times as long his answers take.
+    /// How many times as long their answers take.
     pub(crate) pace: f64,
     /// Between 0 and 1: whom a candidate that fails for a part of its users fails for.
     pub(crate) rank: f64,
-    /// A request of his has failed in this run.
+    /// A request of theirs has failed in this run.
     pub(crate) has_failed: bool,
 }
 
 impl Person {
-    /// Whom requests come from that nobody is asked about.
+    /// Where the requests come from that belong to no user of this run.
     pub(crate) const ANYBODY: Self =
         Self { bucket: 0, name: None, frailty: 1.0, pace: 1.0, rank: 1.0, has_failed: false };
 }

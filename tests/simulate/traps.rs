@@ -23,7 +23,7 @@ pub(crate) const PLAIN: World = World {
     weights: &[5.0],
     rate: Rate::Constant(0.01),
     outages: Outages::None,
-    late: Late::Nobody,
+    late: Late::Neither,
     impatient: 0.0,
     worse: None,
 };

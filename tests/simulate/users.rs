@@ -1,4 +1,4 @@
-//! Users who keep their version: what each of them meets counts once, however often he comes.
+//! Users who keep their version: what each of them meets counts once, however many requests they send.
 //!
 //! As in the reference: their requests are Zipf-distributed over them, those of 1 % fail whichever version
 //! they have, those of the others with the world's rate on average, of a log-normal distribution. Each run
@@ -34,7 +34,7 @@ fn situations() -> [Situation; 20] {
         ("50,000 users, 50 %", World { weights: &[50.0], ..MANY_USERS }, ERRORS),
         ("2,000 users, by errors and latency", FEW_USERS, DEFAULTS),
         ("50,000 users, by errors and latency", MANY_USERS, DEFAULTS),
-        // Whoever has been slow once is used up: of users who are alike that is soon everybody.
+        // A user who has been slow once is used up: of users who are alike that is soon every one.
         ("2,000 users alike, by errors and latency", World { alike: true, ..FEW_USERS }, DEFAULTS),
         ("the same, 50 %", World { alike: true, weights: &[50.0], ..FEW_USERS }, DEFAULTS),
         (
@@ -47,7 +47,7 @@ fn situations() -> [Situation; 20] {
             World { worse: Some((0, Worse::Times(0.5))), weights: &[25.0], ..FEW_USERS },
             ERRORS,
         ),
-        // Whoever is spared is the candidate's: of users who are alike, nobody else is left in the end.
+        // A user who is spared is the candidate's: of users who are alike, no others are left in the end.
         (
             "2,000 users alike, the same, 50 %, three hours",
             World {

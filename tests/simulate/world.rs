@@ -42,10 +42,10 @@ pub(crate) enum Worse {
     Times(f64),
 }
 
-/// Whose answers come late; that they do makes nobody worse.
+/// Whose answers come late; that alone makes no version worse.
 #[derive(Clone, Copy)]
 pub(crate) enum Late {
-    Nobody,
+    Neither,
     /// This part of the candidate's, by so many nanoseconds.
     Candidate(f64, u64),
     /// All of the candidate's, which take so many times as long.
@@ -62,7 +62,7 @@ pub(crate) enum Late {
 pub(crate) struct World {
     /// How many keep their version and are judged; none: requests are.
     pub(crate) users: usize,
-    /// They come equally often, fare alike, and nobody is hopeless.
+    /// They come equally often, fare alike, and none always fails.
     pub(crate) alike: bool,
     /// Ticks.
     pub(crate) length: u64,
@@ -91,7 +91,7 @@ pub(crate) struct Weather<'a> {
     world: &'a World,
     durations: Vec<u64>,
     rate: f64,
-    /// What is wrong with the candidate by now.
+    /// What is wrong with the candidate at this time.
     worse: Option<Worse>,
     /// When the last outage began and will have ended, in nanoseconds of the run.
     outage: (u64, u64),
@@ -152,7 +152,7 @@ impl<'a> Weather<'a> {
         (duration, Outcome::answered(failed))
     }
 
-    /// How often somebody's requests fail.
+    /// How often a user's requests fail.
     fn rate_of(&self, person: &Person, side: Side) -> f64 {
         let rate = self.rate * person.frailty;
         match self.worse.filter(|_| side == Side::Candidate) {

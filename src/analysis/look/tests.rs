@@ -47,7 +47,7 @@ fn less_of_one_version_is_more_of_the_other() {
 
 /// The edges of a quantile have the tolerance in them.
 #[test]
-fn what_is_tolerated_of_a_quantile_counts_once() {
+fn tolerance_of_a_quantile_counts_once() {
     let of = |measure: Measure, tolerate: f64| {
         let test = test(LATENCY.id, measure, tolerate, Direction::Up);
         let mut tick = Tick { counts: Pair::new(ended((0, 40)), ended((0, 40))), ..Tick::default() };

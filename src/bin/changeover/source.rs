@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_its_place() {
+    fn errors_name_their_place() {
         let (names, problems) = names("rollouts:\n- {name: a, versions: {b: {cluster: c}}, stable: d}\n");
         assert_eq!(names, [""; 0]);
         assert_eq!(problems, ["f: rollouts[0].stable: unknown version \"d\"; known here: \"b\""]);

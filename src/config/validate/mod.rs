@@ -69,7 +69,7 @@ const RESERVED_LABELS: [&str; 28] = [
     "le",
 ];
 
-/// Tells `problems` everything that is wrong with `config`.
+/// Adds everything that is wrong with `config` to `problems`.
 pub fn validate(config: &Config, problems: &mut Problems) {
     if let Some(control) = &config.control {
         let path = Path::Root.field("control");

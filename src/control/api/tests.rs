@@ -323,7 +323,7 @@ fn a_change_may_depend_on_the_revision() {
         assert_eq!(envoy.record("steps").run.revision, revision);
         assert_eq!(envoy.serve(&api, &change).status, 200, "{list}");
     }
-    // Somebody was faster, or a push took the rollout away.
+    // Another command was faster, or a push removed the rollout.
     assert_eq!(problem(&changed("steps", Err(&NotChanged::OtherRevision(9)), &[], beginning().now())).0, 412);
     assert_eq!(problem(&changed("steps", Err(&NotChanged::Unknown), &[], beginning().now())).0, 404);
     assert_eq!(problem(&changed("steps", Err(&NotChanged::Busy), &[], beginning().now())).0, 409);

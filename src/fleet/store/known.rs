@@ -99,7 +99,7 @@ impl Known {
                 self.is_unstored = false;
             }
             Read::Unreadable => {
-                // Who knows better writes it anew; who does not waits for another, or for a person.
+                // A member with a greater record writes it anew; another waits for such a member, or for a person.
                 self.is_unreadable = self.current.is_none();
                 self.is_unstored = self.current.is_some();
             }

@@ -1,16 +1,19 @@
 //! One member of a fleet, as its leading VM has it.
 
+mod reading;
+mod round;
+mod writing;
+
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use fastrand::Rng;
 
-use super::call::{Answer, Call, Failure, Item, Range};
+use super::call::{Answer, Call, Failure};
 use super::known::{Known, Made};
-use super::pool::{BEAT_EVERY, GONE, Heard, MOST_MEMBERS, Pool, blocks};
+use super::pool::{BEAT_EVERY, Heard, blocks};
 use super::values::{self, Configured, KEPT_EVENTS, Lead, Life, Standing, Stored, Told};
 use super::view::View;
-use crate::analysis::user_set;
 use crate::fleet::effect::Question;
 use crate::model::SortedMap;
 use crate::rollout::change::NotChanged;
@@ -28,23 +31,13 @@ const ROUND_AFTER: u64 = 150_000_000;
 const LOST: u64 = 8_000_000_000;
 /// Nanoseconds after which everything is read again, and not only what is newer.
 const READ_ALL_EVERY: u64 = 10_000_000_000;
-/// Nanoseconds after which evidence is written although nothing has happened.
-const WRITE_EVIDENCE_EVERY: u64 = 5_000_000_000;
-/// Periods without a sign of who leads after which another member does.
+/// Periods without a sign of the leader after which another member takes the lead.
 const PATIENCE: u64 = 3;
 /// Nanoseconds that a new leader, and one that was cut off, waits until all have told what was missed.
 const GRACE: u64 = 2_000_000_000;
-/// Nanoseconds after which a decision that was not written is made again.
-const STALE: u64 = 2_000_000_000;
-/// Records in one call. A transaction of etcd has 128 operations at most, and two for each record.
-const MOST_RECORDS: usize = 40;
-/// Bytes in one call, of etcd's 1.5 MiB.
-const MOST_BYTES: usize = 768 << 10;
 /// Ticks by which two clocks differ that do not count from the same time.
 const OTHER_CLOCK: u64 = 30 * 24 * 3_600;
-/// Notifications that the lead names as done.
-const MOST_DONE: usize = 256;
-/// Ticks of each rollout that a member tells.
+/// Ticks of each rollout that a member reports.
 const MOST_TOLD: usize = 60;
 
 /// How a fleet is set up.
@@ -505,7 +498,7 @@ impl Member {
         self.heard = Some((clock.uptime, clock.time));
     }
 
-    /// What was decided may be wrong by now: everything is read before anything is decided.
+    /// What was decided may no longer hold: everything is read before anything is decided.
     fn stop_leading_until_read(&mut self) {
         (self.read_all, self.round, self.lead_since) = (None, None, None);
     }
@@ -521,407 +514,6 @@ impl Member {
 
     fn record_key(&self, rollout: &str, run: u64) -> String {
         self.key(&format!("r/{rollout}/{run:016x}"))
-    }
-
-    fn reading(&mut self, clock: Clock) -> Option<(Call, Kind)> {
-        let round = self.leads && clock.uptime >= self.next_round;
-        let is_due = clock.uptime >= self.next_read
-            || self.next_read.saturating_sub(clock.uptime) > LOST
-            || (self.failure.is_none() && (self.is_told_due || round));
-        if !is_due {
-            return None;
-        }
-        let is_old = |at: u64| clock.uptime.saturating_sub(at) >= READ_ALL_EVERY || at > clock.uptime;
-        let all = self.read_all.is_none_or(is_old);
-        let newer_than = if all { 0 } else { self.seen };
-        let mut call = Call::default();
-        let told = std::mem::take(&mut self.is_told_due) && !self.known.is_empty();
-        if told {
-            (self.told.time, self.told.followed) = (clock.time, self.seen);
-            call.put.push((self.key(&format!("m/{}", self.life.name())), values::encode(&self.told)));
-        }
-        let configured = !self.is_configured_told && !self.known.is_empty();
-        if configured {
-            let key = self.key(&format!("c/{}", self.life.name()));
-            call.put.push((key, values::encode(&self.configured)));
-        }
-        let prefix = |rest: &str, newer_than| Range { key: self.key(rest), is_prefix: true, newer_than };
-        call.read.push(prefix("r/", newer_than));
-        call.read.push(Range { key: self.key("lead"), is_prefix: false, newer_than });
-        if round {
-            call.read.push(prefix("m/", 0));
-            call.read.push(prefix("c/", self.configurations_seen));
-            let named = self.known.values().filter_map(|known| known.current.as_ref());
-            let is_missing =
-                named.flat_map(|stored| stored.record.shelved()).any(|name| !self.shelf.contains_key(&name));
-            if is_missing {
-                call.read.push(prefix("u/", 0));
-            }
-            self.next_round = clock.uptime.saturating_add(self.settings.period);
-        }
-        self.next_read = clock.uptime.saturating_add(READ_EVERY);
-        Some((call, Kind::Read { all, round, told, configured }))
-    }
-
-    fn has_read(
-        &mut self,
-        (revision, items): (u64, Vec<Vec<Item>>),
-        (all, round): (bool, bool),
-        clock: Clock,
-    ) {
-        if revision < self.seen {
-            // The store was restored: what is newer than this says nothing.
-            (self.seen, self.configurations_seen, self.next_read) = (0, 0, clock.uptime);
-            self.stop_leading_until_read();
-            self.known.values_mut().for_each(|known| known.revision = None);
-            self.lead_revision = None;
-            return;
-        }
-        self.note_heard(clock);
-        let mut items = items.into_iter();
-        self.read_records(items.next().unwrap_or_default(), all, clock);
-        self.read_lead(items.next().unwrap_or_default(), all, clock);
-        self.seen = revision;
-        if all {
-            self.read_all = Some(clock.uptime);
-        }
-        if round {
-            let reports = items.next().unwrap_or_default();
-            self.read_members(reports, items.next().unwrap_or_default(), clock);
-            self.configurations_seen = revision;
-            for item in items.next().unwrap_or_default() {
-                let name = item.key.rsplit('/').next().and_then(Life::of);
-                name.into_iter().for_each(|name| drop(self.shelf.insert(name.0, item.value.clone())));
-            }
-            if self.leads {
-                self.make_round(clock);
-            }
-        }
-    }
-
-    fn read_records(&mut self, items: Vec<Item>, all: bool, clock: Clock) {
-        let prefix = self.key("r/");
-        let mut found: HashMap<String, Item> = HashMap::new();
-        for item in items {
-            let Some((rollout, run)) = item.key.strip_prefix(&prefix).and_then(|rest| rest.split_once('/'))
-            else {
-                continue;
-            };
-            let Some(Life(run)) = Life::of(run) else { continue };
-            if self.known.get(rollout).is_some_and(|known| known.run == run) {
-                found.insert(rollout.to_owned(), item);
-            }
-        }
-        for (rollout, known) in &mut self.known {
-            match found.remove(rollout) {
-                Some(item) if all || known.revision != Some(item.revision) || known.is_unstored => {
-                    // A member that reports nothing else soon says that it follows.
-                    self.is_told_due |= self.was_idle && known.revision != Some(item.revision);
-                    known.read(Stored::decode(&item.value), item.revision, clock);
-                }
-                Some(_) => {}
-                None if all => known.miss(),
-                None => {}
-            }
-        }
-    }
-
-    fn read_lead(&mut self, items: Vec<Item>, all: bool, clock: Clock) {
-        match items.into_iter().next() {
-            Some(item) => {
-                let lead: Option<Lead> = values::decode(&item.value);
-                if self.lead_revision != Some(item.revision) {
-                    (self.lead_revision, self.lead_since) = (Some(item.revision), Some(clock.uptime));
-                }
-                self.lead_is_foreign = values::is_foreign(&item.value);
-                let was_leading = self.leads;
-                self.leads = lead.as_ref().is_some_and(|lead| lead.life == self.life);
-                if self.leads && !was_leading {
-                    self.hold(clock);
-                }
-                self.lead = lead.unwrap_or_default();
-            }
-            None if all => {
-                (self.lead_revision, self.leads, self.lead_is_foreign) = (Some(0), false, false);
-                self.lead_since = None;
-            }
-            None => {}
-        }
-        self.lead_since.get_or_insert(clock.uptime);
-    }
-
-    fn read_members(&mut self, reports: Vec<Item>, configurations: Vec<Item>, clock: Clock) {
-        let life_of = |item: &Item| item.key.rsplit('/').next().and_then(Life::of);
-        for item in configurations {
-            if let (Some(life), Some(configured)) = (life_of(&item), values::decode(&item.value)) {
-                self.configurations.insert(life, configured);
-            }
-        }
-        let mut present = Vec::new();
-        for item in reports.into_iter().take(MOST_MEMBERS) {
-            let Some(life) = life_of(&item) else { continue };
-            present.push(life);
-            let heard = self.members.get_or_insert_with(life, Heard::default);
-            if heard.revision != item.revision {
-                let told: Option<Told> = values::decode(&item.value);
-                let time = told.as_ref().map(|told| i64::try_from(told.time).unwrap_or(0));
-                // Of one that was there before it is not known when it was written.
-                let time = time.filter(|_| heard.revision != 0 || self.configurations_seen != 0);
-                let ahead = time.map(|time| time.saturating_sub_unsigned(clock.time));
-                *heard = Heard { revision: item.revision, at: clock.uptime, ahead, told, configured: None };
-            }
-        }
-        self.members.retain(|life, _| present.contains(life));
-        self.configurations.retain(|life, _| present.contains(life));
-        for (life, heard) in self.members.iter_mut() {
-            heard.configured = self.configurations.get(life).cloned();
-        }
-    }
-
-    /// The program of a rollout's run that most members have; of several the one in force, or the greatest.
-    fn majority(&self, rollout: &str, run: u64, in_force: u64) -> u64 {
-        let mut votes: SortedMap<u64, u64> = SortedMap::default();
-        for member in &self.lead.members {
-            let programs = self.configurations.get(&member.life).filter(|_| member.left_out.is_none());
-            let program = programs.and_then(|configured| {
-                configured.programs.iter().find(|(name, of, _)| name == rollout && *of == run)
-            });
-            if let Some((_, _, fingerprint)) = program {
-                let votes = votes.get_or_insert_with(*fingerprint, u64::default);
-                *votes = votes.saturating_add(1);
-            }
-        }
-        let most = votes.into_iter().max_by_key(|(program, votes)| (*votes, *program == in_force, *program));
-        most.map_or(in_force, |(program, _)| program)
-    }
-
-    /// Judges what all have counted.
-    #[inline(never)] // in the module once
-    fn make_round(&mut self, clock: Clock) {
-        let mut pool = Pool::of(&self.members, &self.lead, self.settings.period, clock);
-        let is_held = pool.is_blind || clock.uptime < self.hold_until;
-        let mut lead = Lead {
-            life: self.life,
-            beat: self.lead.beat.saturating_add(1),
-            floor: self.lead.floor,
-            members: std::mem::take(&mut pool.members),
-            done: self.all_done(),
-        };
-        if !is_held {
-            lead.floor = lead.floor.max(pool.known_before);
-        }
-        self.lead.members.clone_from(&lead.members);
-        let mut round = Round { at: clock.uptime, records: HashMap::new(), lead };
-        let names: Vec<String> = if is_held { Vec::new() } else { self.known.keys().cloned().collect() };
-        for name in names {
-            let entries = pool.take(&name);
-            if let Some(advanced) = self.advance(&name, &entries, pool.known_before, (pool.clock, clock)) {
-                round.records.insert(name, advanced);
-            }
-        }
-        self.round = Some(round);
-    }
-
-    /// What is done of notifications, also by those that have led before.
-    fn all_done(&self) -> Vec<u64> {
-        let before = self.lead.done.iter().copied().filter(|mark| !self.done.contains(mark));
-        let mut done: Vec<u64> = before.chain(self.done.iter().copied()).collect();
-        let surplus = done.len().saturating_sub(MOST_DONE);
-        done.drain(..surplus);
-        done
-    }
-
-    fn advance(
-        &mut self,
-        name: &str,
-        entries: &[Entry],
-        known_before: u64,
-        (fleet, clock): (Clock, Clock),
-    ) -> Option<(u64, Stored)> {
-        let known = self.known.get(name)?;
-        let mine = known.current.as_ref().filter(|_| !known.is_unstored && known.foreign.is_none())?;
-        let heard = self.heard_ready.remove(name);
-        let is_pushed = mine.record.fingerprint != known.fingerprint
-            && self.majority(name, known.run, mine.record.fingerprint) == known.fingerprint;
-        let asks = mine.record.is_to_ask(fleet);
-        if !is_pushed && entries.is_empty() && heard.is_none() && !asks && !mine.record.is_due(fleet) {
-            return None;
-        }
-        let mut new = mine.clone();
-        heard.into_iter().for_each(|answer| new.record.hear(answer));
-        let mut shelf = Shelf { bulks: &mut self.shelf, rng: &mut self.rng };
-        new.record.fetch(&shelf);
-        let mut events = if is_pushed { new.record.push(&known.program, fleet) } else { Vec::new() };
-        let entries: Vec<&Entry> = entries.iter().collect();
-        events.extend(new.record.advance_blocks(&entries, known_before, fleet));
-        let question = new.record.ask(fleet);
-        new.record.put(&mut shelf);
-        let must_be_written = is_pushed || heard.is_some() || question.is_some();
-        let is_time = clock.uptime.saturating_sub(known.written) >= WRITE_EVIDENCE_EVERY;
-        let is_routed_alike = new.record.head(name).routes_like(&mine.record.head(name));
-        if new.record == mine.record || (events.is_empty() && !is_time && is_routed_alike && !must_be_written)
-        {
-            // What was not written is judged again from the same counts, with the same result.
-            let kept: Vec<u64> = mine.record.shelved().collect();
-            let dropped = new.record.shelved().filter(|name| !kept.contains(name)).collect::<Vec<_>>();
-            dropped.iter().for_each(|name| drop(self.shelf.remove(name)));
-            return None;
-        }
-        self.asked.extend(question.map(|(ready, asked)| Question { rollout: name.to_owned(), ready, asked }));
-        let generation = mine.generation;
-        new.generation = generation.saturating_add(1);
-        new.add(events);
-        Some((generation, new))
-    }
-
-    fn writing(&mut self, clock: Clock) -> Option<(Call, Kind)> {
-        // Before anything is written, everything is read.
-        self.read_all?;
-        let is_stale =
-            |round: &Round| clock.uptime.saturating_sub(round.at) > STALE || round.at > clock.uptime;
-        if self.round.as_ref().is_some_and(is_stale) {
-            (self.round, self.read_all) = (None, None);
-            return None;
-        }
-        let mut call = Call::default();
-        let (mut records, mut bytes) = (Vec::new(), 0_usize);
-        let mut round = self.round.take();
-        for (name, known) in &self.known {
-            if records.len() >= MOST_RECORDS || bytes >= MOST_BYTES {
-                break;
-            }
-            let Some(revision) = known.revision.filter(|_| known.foreign.is_none()) else { continue };
-            let advanced = round.as_mut().and_then(|round| round.records.remove(name));
-            let new = match (&known.current, advanced) {
-                (Some(mine), _) if known.is_unstored => mine.clone(),
-                (Some(mine), Some((generation, new))) if mine.generation == generation => new,
-                (None, _) if revision == 0 => {
-                    let mut new = known.begin(clock);
-                    new.record.secret = [self.rng.u64(1..), self.rng.u64(..)];
-                    new
-                }
-                _ => continue,
-            };
-            let (key, value) = (self.record_key(name, known.run), new.encode());
-            bytes = bytes.saturating_add(value.len());
-            call.when.push((key.clone(), revision));
-            call.put.push((key, value));
-            let named_before: Vec<u64> =
-                known.current.iter().flat_map(|mine| mine.record.shelved()).collect();
-            for name in new.record.shelved().filter(|name| !named_before.contains(name)) {
-                if let Some(bulk) = self.shelf.get(&name) {
-                    bytes = bytes.saturating_add(bulk.len());
-                    call.put.push((self.key(&format!("u/{name:016x}")), bulk.clone()));
-                }
-            }
-            records.push((name.clone(), new, known.changes.len()));
-        }
-        // What did not fit goes into the next call.
-        let is_rest = round.as_ref().is_some_and(|round| !round.records.is_empty());
-        let mut lead = None;
-        if let (Some(revision), true) = (self.lead_revision, self.leads) {
-            if let Some(round) = &round {
-                call.when.push((self.key("lead"), revision));
-                if !is_rest {
-                    lead = Some(round.lead.clone());
-                    call.delete = self.leftovers(clock);
-                }
-            }
-        } else if self.may_take_the_lead(clock) {
-            call.when.push((self.key("lead"), self.lead_revision.unwrap_or(0)));
-            let beat = self.lead.beat.saturating_add(1);
-            lead = Some(Lead { life: self.life, beat, ..self.lead.clone() });
-        }
-        if let Some(lead) = &lead {
-            call.put.push((self.key("lead"), values::encode(lead)));
-        }
-        self.round = round.filter(|_| is_rest);
-        if call.put.is_empty() {
-            return None;
-        }
-        Some((call, Kind::Write { records, lead }))
-    }
-
-    fn may_take_the_lead(&self, clock: Clock) -> bool {
-        let is_able = !self.known.is_empty() && !self.known.values().any(|known| known.foreign.is_some());
-        let Some(revision) = self.lead_revision.filter(|_| is_able) else { return false };
-        let patience = if self.lead_is_foreign {
-            GONE
-        } else {
-            self.settings.period.saturating_mul(PATIENCE).saturating_add(self.jitter)
-        };
-        let silence = self.lead_since.map_or(0, |since| clock.uptime.saturating_sub(since));
-        revision == 0 || silence >= patience
-    }
-
-    /// Keys that nobody needs any more: of members that are gone, and of sets of users that were replaced.
-    fn leftovers(&mut self, clock: Clock) -> Vec<String> {
-        const MOST: usize = 16;
-        let gone = self.members.iter().filter(|(_, heard)| clock.uptime.saturating_sub(heard.at) > GONE);
-        let gone: Vec<Life> =
-            gone.map(|(life, _)| *life).filter(|life| *life != self.life).take(MOST).collect();
-        let mut keys = Vec::new();
-        for life in gone {
-            keys.push(self.key(&format!("m/{}", life.name())));
-            keys.push(self.key(&format!("c/{}", life.name())));
-        }
-        let rest = self.unshelved.len().saturating_sub(MOST);
-        let unshelved = self.unshelved.split_off(rest);
-        keys.extend(unshelved.into_iter().map(|name| self.key(&format!("u/{name:016x}"))));
-        keys
-    }
-
-    fn has_written(
-        &mut self,
-        revision: u64,
-        records: Vec<(String, Stored, usize)>,
-        lead: Option<Lead>,
-        clock: Clock,
-    ) {
-        self.note_heard(clock);
-        for (name, stored, changes) in records {
-            let Some(known) = self.known.get_mut(&name) else { continue };
-            let before: Vec<u64> = known.current.iter().flat_map(|mine| mine.record.shelved()).collect();
-            let named: Vec<u64> = stored.record.shelved().collect();
-            for name in before.into_iter().filter(|name| !named.contains(name)) {
-                self.shelf.remove(&name);
-                self.unshelved.push(name);
-            }
-            // What was changed while it was under way is changed in it as well.
-            let later = known.changes.split_off(changes.min(known.changes.len()));
-            known.changes.clear();
-            (known.revision, known.written, known.is_unstored) = (Some(revision), clock.uptime, false);
-            let taken_back = known.current.take().filter(|mine| {
-                later.is_empty()
-                    && mine.record.is_taken_back()
-                    && !stored.record.is_taken_back()
-                    && mine.record.run.attempt == stored.record.run.attempt
-            });
-            known.base = known.base.max(stored.place());
-            (known.current, known.before) = (Some(stored), None);
-            if let Some(mine) = taken_back {
-                (known.current, known.is_unstored) = (Some(mine), true);
-            }
-            for one in later {
-                let _ = known.make(&one, clock); // it may not fit any more
-            }
-        }
-        if let Some(lead) = lead {
-            if !self.leads {
-                // The first one of a fleet has nobody to wait for.
-                if lead.floor > 0 {
-                    self.hold(clock);
-                }
-                (self.leads, self.next_round) = (true, clock.uptime);
-                self.members.clear();
-                self.configurations.clear();
-                self.configurations_seen = 0;
-            }
-            self.lead = lead;
-            self.lead_since = Some(clock.uptime);
-            self.lead_is_foreign = false;
-            self.lead_revision = Some(revision);
-        }
     }
 
     /// What people see of it.
@@ -949,23 +541,5 @@ impl Member {
             leader: self.lead_revision.filter(|revision| *revision > 0).map(|_| self.lead.life),
             members: self.lead.members.clone(),
         }
-    }
-}
-
-/// The shelf of a member: what it has of the store's sets of users.
-struct Shelf<'a> {
-    bulks: &'a mut HashMap<u64, Vec<u8>>,
-    rng: &'a mut Rng,
-}
-
-impl user_set::Shelf for Shelf<'_> {
-    fn read(&self, name: u64) -> Option<Vec<u8>> {
-        self.bulks.get(&name).cloned()
-    }
-
-    fn write(&mut self, bulk: &[u8]) -> Option<u64> {
-        let name = self.rng.u64(1..);
-        self.bulks.insert(name, bulk.to_vec());
-        Some(name)
     }
 }

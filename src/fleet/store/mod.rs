@@ -8,7 +8,7 @@
 //!   written or read: whose answers come late depends on the version.
 //! * A record has its evidence and the tick up to which it was judged as one value, and is replaced only by a member that
 //!   has read its latest form. So a leader that dies, sleeps or shares the lead loses and repeats nothing.
-//! * Records have an [order](values::Standing). Nobody follows a lesser one, and who has a greater one writes it back: a
+//! * Records have an [order](values::Standing). No member follows a lesser one, and a member with a greater one writes it back: a
 //!   store may be restored from a backup.
 //! * A call that was not answered may have been carried out. So a member reads before it decides again.
 //!
@@ -18,9 +18,9 @@
 //! |---|---|---|
 //! | `m/<member>` | what it has counted and has not been judged | each member, once a period |
 //! | `c/<member>` | which programs it has | each member, after a change |
-//! | `r/<rollout>/<run>` | the record of a release | whoever leads or is commanded |
-//! | `u/<name>` | a set of users that is too large for its record | whoever leads |
-//! | `lead` | who leads, and whose counts are used | whoever leads, once a period |
+//! | `r/<rollout>/<run>` | the record of a release | the leader, or the member that takes a command |
+//! | `u/<name>` | a set of users that is too large for its record | the leader |
+//! | `lead` | who leads, and whose counts are used | the leader, once a period |
 
 pub mod alone;
 pub mod call;

@@ -59,7 +59,7 @@ pub struct Configured {
 }
 
 impl Configured {
-    /// Tells configurations apart.
+    /// Identifies a configuration.
     #[must_use]
     pub fn hash(&self) -> u64 {
         SipHasher24::new().hash(&postcard::to_allocvec(&self.programs).unwrap_or_default())
@@ -86,13 +86,13 @@ pub struct Lead {
 pub struct Seen {
     /// The member.
     pub life: Life,
-    /// What it tells of ticks before this one is not used: it was not heard of when they were judged.
+    /// What it reports of ticks before this one is not used: it had not reported when they were judged.
     pub from: u64,
     /// Milliseconds by which its clock is ahead of the median.
     pub ahead: i64,
     /// The revision of the store up to which it followed it when it last reported.
     pub followed: u64,
-    /// Tells its configuration apart; 0: not known.
+    /// Identifies its configuration; 0: not known.
     pub configuration: u64,
     /// Its version.
     pub version: String,

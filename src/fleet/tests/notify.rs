@@ -138,7 +138,7 @@ impl World {
 }
 
 #[test]
-fn what_happens_is_posted_once_and_in_order() {
+fn events_are_posted_once_and_in_order() {
     let mut world = World::new(1, false, &told(&["a", "b"], &hooks()));
     assert_eq!(world.actions(), [Action::Step; 2], "both wait for a person");
     world.command((0, 1), "a", Command::Abort);
@@ -243,7 +243,7 @@ fn a_post_that_another_vm_has_answered_for_is_not_settled_twice() {
 }
 
 #[test]
-fn what_a_receiver_refuses_stops_nothing() {
+fn a_refused_notification_stops_no_other() {
     let mut world = World::new(1, false, &told(&["a"], &hooks()));
     world.answers = Some(Some(400));
     world.command((0, 1), "a", Command::Abort);
@@ -273,7 +273,7 @@ fn a_queue_is_bounded_and_what_it_drops_is_counted() {
 }
 
 #[test]
-fn what_was_posted_in_vain_for_an_hour_is_given_up_and_counted() {
+fn a_notification_posted_in_vain_for_an_hour_is_given_up_and_counted() {
     let mut world = World::new(1, false, &told(&["a"], &hooks()));
     world.answers = Some(Some(503));
     world.command((0, 1), "a", Command::Abort);

@@ -22,7 +22,7 @@ fn missing(pointer: &str, document: &str) -> (u64, u64) {
 }
 
 #[test]
-fn what_does_not_stand_at_a_pointer_is_missing() {
+fn a_value_that_is_not_at_its_pointer_is_missing() {
     for (document, expected) in [
         (r#"{"user":{"age":3}}"#, (1, 0)),
         (r#"{"user":{"age":null}}"#, (1, 1)),

@@ -381,7 +381,7 @@ fn finishing_a_release_leaves_everything_where_it_is() {
     );
     let events = run.push(&program, &finished, at(2));
     let all_green = of([("green", 10_000)]);
-    assert_eq!((&events[0].from, &events[0].to), (&all_green, &all_green), "stable is another by now");
+    assert_eq!((&events[0].from, &events[0].to), (&all_green, &all_green), "stable has changed");
     assert_eq!(
         (run.phase, run.in_force()),
         (Phase::Steady, &Shares::new()),
@@ -485,7 +485,7 @@ proptest! {
                     let walks = !programs[which].blue_green && !programs[which].steps.is_empty();
                     if same && walks && programs[which].pin.is_none() && program.pin.is_none() {
                         let (was, is) = (weight(&before, program), weight(&run, &programs[which]));
-                        prop_assert!(is <= was || was.is_none(), "a push of steps moves nobody up: {} → {}", was, is);
+                        prop_assert!(is <= was || was.is_none(), "a push of steps raises no weight: {} → {}", was, is);
                     }
                     if same && matches!(before.phase, Phase::Aborted | Phase::Failed) {
                         prop_assert_eq!(run.phase, before.phase, "final until a retry or another release");

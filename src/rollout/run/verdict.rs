@@ -99,7 +99,7 @@ impl Run {
 }
 
 impl Turn<'_> {
-    /// Tells that Envoy's routes ignore the filter's choice, once until they follow it again.
+    /// Reports that Envoy's routes ignore the filter's choice, once until they follow it again.
     pub(super) fn look_at_routes(&mut self) {
         let side = self.run.is_elsewhere();
         let was_told = std::mem::replace(&mut self.run.elsewhere_told, side.is_some());

@@ -342,7 +342,11 @@ fn a_rollout_follows_its_head() {
         route(&[]).evidence,
         Some(Draw { assignment: rollout.assignment(), side: Side::Candidate, user: None })
     );
-    assert_eq!(route(&[("x-changeover", "never")]).evidence, None, "an override tells nothing");
+    assert_eq!(
+        route(&[("x-changeover", "never")]).evidence,
+        None,
+        "a request with an override is no evidence"
+    );
     // After a rollback no request gets the candidate, not even by override; nothing is mirrored.
     record.command(crate::rollout::command::Command::Abort, Clock::default()).unwrap();
     rollout.follow(&record.head("r"));
@@ -396,7 +400,7 @@ fn the_version_that_has_the_traffic_is_not_drained() {
 }
 
 #[test]
-fn what_waits_for_other_envoys_is_not_drained() {
+fn a_rollout_that_waits_for_other_envoys_drains_no_version() {
     let plan = plan(json!({"weights": {"green": 50}}));
     plan.rollouts()[0].wait();
     assert_eq!((weights(&plan)[2].1, plan.rollouts()[0].drained()), (0, None));
@@ -409,7 +413,7 @@ fn known(rollout: &Rollout, secret: [u64; 2]) -> Record {
     record
 }
 
-/// Whoever knows all that is configured cannot know which users remain in a sample.
+/// The configuration alone does not reveal which users remain in a sample.
 #[test]
 fn the_names_of_users_are_the_attempts_own_and_known_to_no_client() {
     let fields = json!({
@@ -470,7 +474,7 @@ fn evidence_of_users_names_them() {
         .collect();
     let distinct: std::collections::BTreeSet<UserHash> = names.iter().copied().collect();
     assert_eq!(distinct.len(), 1_000);
-    // Whoever is in a sample of names may have either version.
+    // A user in a sample of names may have either version.
     let of_candidate = (0..1_000)
         .map(|user: u32| evidence(&[("x-user", &user.to_string())]).expect("evidence"))
         .filter(|evidence| evidence.user < Some(UserHash(1 << 62)))

@@ -102,7 +102,7 @@ fn a_good_answer_ends_the_row() {
 fn a_breaker_waits_for_a_good_answer_of_stable() {
     let mut world = World::new();
     world.green(true, 5 * LIMIT);
-    assert_eq!(world.trips, [], "nobody knows how stable is");
+    assert_eq!(world.trips, [], "stable has not answered yet");
     world.blue(false, 1);
     assert_eq!(world.trips.len(), 1, "now it is known");
 }
@@ -253,10 +253,10 @@ fn common_outages_do_not_trip_it_at_any_weight() {
         assert_eq!(trips(weight, refused), 0, "both refuse, at {weight}");
         let stable_later =
             |side, rng: &mut Rng| Some(if side == Side::Stable { 2_000 } else { rng.u64(1..5) } * MS);
-        assert_eq!(trips(weight, stable_later), 0, "stable tells later, at {weight}");
+        assert_eq!(trips(weight, stable_later), 0, "stable reports later, at {weight}");
         let candidate_later =
             |side, rng: &mut Rng| Some(if side == Side::Candidate { 2_000 } else { rng.u64(1..5) } * MS);
-        assert_eq!(trips(weight, candidate_later), 0, "the candidate tells later, at {weight}");
+        assert_eq!(trips(weight, candidate_later), 0, "the candidate reports later, at {weight}");
     }
 }
 

@@ -49,6 +49,8 @@ pub(crate) enum Behaviour {
     Echo,
     /// gRPC: one message, then this status in the trailers; without messages in the headers.
     Grpc { status: &'static str, messages: usize },
+    /// gRPC: one message; the status never comes.
+    GrpcStall,
     /// Accepts an upgrade and sends back what comes.
     Upgrade,
     /// Accepts an upgrade and hangs up.
@@ -313,6 +315,10 @@ async fn respond(
             Response::new(StreamBody::new(first.chain(stream::pending())).boxed_unsync())
         }
         Behaviour::Grpc { status, messages } => grpc(status, messages),
+        Behaviour::GrpcStall => {
+            let first = stream::once(async { Ok(Frame::data(GRPC_MESSAGE)) });
+            of_grpc(Response::new(StreamBody::new(first.chain(stream::pending())).boxed_unsync()))
+        }
         Behaviour::Echo
         | Behaviour::Made(_)
         | Behaviour::Upgrade
@@ -340,19 +346,24 @@ fn made(made: Made) -> Response<Body> {
     response
 }
 
+/// Five bytes, uncompressed, behind their length.
+const GRPC_MESSAGE: Bytes = Bytes::from_static(b"\0\0\0\0\x05hello");
+
 fn grpc(status: &'static str, messages: usize) -> Response<Body> {
     let status = HeaderValue::from_static(status);
-    let mut response = if messages == 0 {
+    of_grpc(if messages == 0 {
         let mut response = Response::new(full(""));
         response.headers_mut().insert("grpc-status", status);
         response
     } else {
-        // A message of five bytes, uncompressed, behind its length.
-        let message = || Ok(Frame::data(Bytes::from_static(b"\0\0\0\0\x05hello")));
+        let message = || Ok(Frame::data(GRPC_MESSAGE));
         let trailers = HeaderMap::from_iter([("grpc-status".parse().expect("a name"), status)]);
         let frames = (0..messages).map(move |_| message()).chain([Ok(Frame::trailers(trailers))]);
         Response::new(StreamBody::new(stream::iter(frames.collect::<Vec<_>>())).boxed_unsync())
-    };
+    })
+}
+
+fn of_grpc(mut response: Response<Body>) -> Response<Body> {
     response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
     response
 }

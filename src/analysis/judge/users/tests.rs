@@ -90,7 +90,7 @@ fn proof_comes_from_each_users_first_request_in_the_step() {
     let after_200 = judge.no_worse();
     assert_eq!(judge.step_requests(), 200);
     visits(&mut judge, 0..20);
-    assert_eq!((judge.step_requests(), judge.no_worse()), (200, after_200), "nobody new");
+    assert_eq!((judge.step_requests(), judge.no_worse()), (200, after_200), "no new users");
     judge.begin_step(&rules, 40);
     visits(&mut judge, 40..60);
     assert_eq!(judge.step_requests(), 200, "in another step everybody is new once");
@@ -244,7 +244,7 @@ fn slow_answers_count_beyond_the_edge_of_each_version() {
 }
 
 #[test]
-fn what_open_ticks_show_of_users_is_among_the_counts() {
+fn users_of_open_ticks_are_among_the_counts() {
     let rules = rules(&["error_rate"]);
     let mut judge = judge(&rules);
     let of = |users: std::ops::Range<u64>, outcome: Outcome| came(users.map(move |user| (user, outcome)));
@@ -493,7 +493,7 @@ fn a_candidate_with_more_clicks_is_not_accused_once_its_users_have_all_clicked()
 }
 
 #[test]
-fn what_happens_between_requests_counts_and_each_user_once() {
+fn events_between_requests_count_once_for_each_user() {
     let rules = of_feedback(0);
     let mut judge = judge(&rules);
     for _ in 0..3 {
@@ -515,7 +515,7 @@ fn what_happens_between_requests_counts_and_each_user_once() {
 
 /// The candidate's users take so long to click. Whatever they do before says nothing, also after the next step.
 #[test]
-fn what_has_not_had_time_to_happen_is_not_missing() {
+fn events_that_had_no_time_to_happen_are_not_missing() {
     let rules = of_feedback(30);
     let mut judge = judge(&rules);
     let close = |number: u64, judge: &mut Judge, candidate: u64| {

@@ -64,7 +64,7 @@ fn warnings_do_not_fail() {
 }
 
 #[test]
-fn what_is_no_yaml_is_told() {
+fn malformed_yaml_is_reported() {
     let (found, bad) = findings(&["a: ["]);
     assert!(bad && found.len() == 1, "{found:?}");
     assert!(found[0].starts_with("f0: not valid YAML: ") && found[0].contains("line 1"), "{found:?}");
@@ -75,7 +75,7 @@ fn what_is_no_yaml_is_told() {
 }
 
 #[test]
-fn what_ships_is_found_in_order() {
+fn the_shipped_files_pass() {
     assert_eq!(complaints(&[BOOTSTRAP]), [""; 0]);
     let discovered = "its configuration is discovered: check the file it comes from together with this one";
     let place = format!("{MANAGER}.http_filters[0]");
@@ -149,7 +149,7 @@ fn whatever_is_missing_around_the_filter_is_told() {
 }
 
 #[test]
-fn what_copies_carry_is_checked() {
+fn headers_of_copies_are_checked() {
     let mirrored = BOOTSTRAP.replace("weights: {svm: 20}", "mirror: {to: svm}");
     let suffix =
         "the copy's Host would end in \"-shadow\"; expected `disable_shadow_host_suffix_append: true`";
@@ -297,7 +297,7 @@ fn the_control_listener_is_checked() {
 }
 
 #[test]
-fn who_waits_for_a_promotion_needs_a_control_listener() {
+fn a_step_that_waits_for_a_promotion_needs_a_control_listener() {
     let alone = moving(&without_control(BOOTSTRAP));
     let needed = "f0: warning: rollouts [\"digits\"] have a step that waits for a promotion (`pause: {}`), and there is no \
                   control listener: the rollouts could not be promoted; copy it from envoy/control.yaml";

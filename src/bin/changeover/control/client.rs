@@ -28,7 +28,7 @@ pub(super) enum Failure {
     Refused(String),
     /// The API was not reached, or would not talk to us.
     Unreachable(String),
-    /// The API knows no rollout at all: Envoy may have just started.
+    /// The API has no rollout at all: Envoy may have just started.
     NotYet(String),
 }
 

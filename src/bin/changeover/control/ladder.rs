@@ -1,6 +1,6 @@
 //! How far a model has taken over people's work, as people read it.
 
-use changeover::control::automation::{Automation, Decided, Target, Threshold};
+use changeover::control::automation::{Automation, ByLabel, Decided, Target, Threshold};
 
 /// Sentences by the name of the field that they stand in.
 pub(super) fn sentences(automation: &Automation) -> Vec<(&'static str, String)> {
@@ -17,8 +17,21 @@ pub(super) fn sentences(automation: &Automation) -> Vec<(&'static str, String)> 
     if let Some(kappa) = automation.kappa {
         all.push(("kappa", format!("{kappa:.2}")));
     }
+    all.extend(lowest(&automation.by_label).map(|sentence| ("by label", sentence)));
     all.extend(automation.target.as_ref().and_then(proof).map(|sentence| ("proof", sentence)));
     all
+}
+
+/// The model's labels with which people agree the least, as far as is certain.
+fn lowest(labels: &[ByLabel]) -> Option<String> {
+    const MOST: usize = 3;
+    let mut labels: Vec<&ByLabel> = labels.iter().collect();
+    labels.sort_by(|one, other| one.agreement.high.total_cmp(&other.agreement.high));
+    let one = |of: &&ByLabel| format!("{} {} in {} tasks", of.label, of.agreement, of.tasks);
+    let shown: Vec<String> = labels.iter().take(MOST).map(one).collect();
+    let more = labels.len().saturating_sub(MOST);
+    let more = if more > 0 { format!("; {more} more with better agreement") } else { String::new() };
+    (labels.len() > 1).then(|| format!("{}{more}", shown.join("; ")))
 }
 
 fn decided(decided: &Decided, what: &str) -> Option<String> {
@@ -65,6 +78,7 @@ fn proof(target: &Target) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use changeover::analysis::kernel::agreement::Agreement;
 
     fn threshold(confidence: f64, coverage: f64, proven: bool, missing: Option<u64>) -> Threshold {
         Threshold { confidence, coverage, disagreement: 0.011, at_most: 0.019, proven, missing }
@@ -75,7 +89,26 @@ mod tests {
     }
 
     #[test]
-    fn what_is_proven_and_what_is_next_are_one_sentence() {
+    fn labels_with_the_least_agreement_come_first() {
+        let of = |label: &str, tasks: u64, agreed: u64| ByLabel {
+            label: label.into(),
+            tasks,
+            agreement: Agreement::of(agreed, tasks),
+        };
+        assert_eq!(lowest(&[]), None);
+        assert_eq!(lowest(&[of("cat", 10, 9)]), None, "what is said of all is said of it");
+        let all = [of("cat", 400, 396), of("few", 2, 0), of("dog", 400, 100), of("cow", 400, 398)];
+        assert_eq!(
+            lowest(&all).as_deref(),
+            Some(
+                "dog 25.0 % [18.1, 32.9] in 400 tasks; few 0.0 % [0.0, 87.1] in 2 tasks; cat 99.0 % [95.8, 99.9] in 400 tasks; 1 more \
+                 with better agreement"
+            )
+        );
+    }
+
+    #[test]
+    fn proven_and_next_threshold_are_one_sentence() {
         let proven = threshold(0.88, 0.63, true, None);
         let rows = [
             (

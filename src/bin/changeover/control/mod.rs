@@ -39,7 +39,7 @@ const ENDPOINT: &str = "http://127.0.0.1:9911";
 /// What `weight` does, at length.
 const WEIGHT: &str = "Set versions' shares of the traffic; stable gets the rest\n\nA rollout with steps is \
                       paused; `resume` keeps the shares if a step waits there, `promote` takes the next step";
-/// Said where the API knows no rollout at all.
+/// Said where the API has no rollout at all.
 const NOT_YET: &str = "not known yet: Envoy has just started, or its configuration has no rollout";
 /// Said where there is nothing to abort.
 const NONE_MOVES: &str = "no rollout is progressing or paused\n";

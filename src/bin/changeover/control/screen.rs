@@ -60,7 +60,7 @@ impl<W: Write> Screen<W> {
         self.write(&format!("\r{CLEAR_BELOW}{SHOW_CURSOR}"))
     }
 
-    /// Goes back up. Where a terminal of another size has put the lines, or broken them anew, only it knows: there the
+    /// Goes back up. Where a terminal of another size has put the lines, or how it has broken them, cannot be found out: there the
     /// picture begins at the top.
     fn to_its_start(&self, size: (usize, usize)) -> String {
         match self.drawn {

@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_terminal_would_obey_is_not_shown() {
+    fn terminal_control_characters_are_not_shown() {
         let line = Line::new(Tone::Plain, "\u{1b}[2J\nphase \u{202e}deeccus");
         assert_eq!(line.write(false), "\u{fffd}[2J\u{fffd}phase \u{fffd}deeccus");
         assert_eq!(wrap("a\u{1b}[2J\u{7}", 80), ["a\u{fffd}[2J\u{fffd}"]);

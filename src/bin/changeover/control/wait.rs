@@ -65,7 +65,7 @@ impl Wanted {
 ///
 /// # Errors
 ///
-/// The first look fails, or there are rollouts and none has this name. (An Envoy that has just started knows none yet, and
+/// The first look fails, or there are rollouts and none has this name. (An Envoy that has just started has none yet, and
 /// one that was reached before may come back.)
 pub(super) fn run(
     client: &Client,

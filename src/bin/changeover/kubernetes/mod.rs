@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_ours_is_passed_over() {
+    fn other_filters_are_passed_over() {
         assert_eq!(found(&wasm_plugin("url: oci://r/other, pluginConfig: {}")), none());
         assert_eq!(found(&policy("{name: other}")), none());
         for kind in ["{apiVersion: v1, kind: Secret}", "{apiVersion: v1, kind: WasmPlugin, spec: 5}"] {
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_around_the_configuration_is_told() {
+    fn errors_around_the_configuration_are_reported() {
         let rows = [
             (
                 wasm_plugin("pluginName: changeover, pluginConfig: {}"),

@@ -98,7 +98,7 @@ fn a_candidate_that_is_alone_is_judged_by_its_bound() {
     for affinity in ["", "  session_affinity: {header: x-user-id}\n"] {
         let config = CONFIG.replace("  steps", &format!("{affinity}  steps"));
         let (found, due) = answers(&mut replay(&config), &recording);
-        assert!(!due, "there is nobody to compare it with: {found}");
+        assert!(!due, "there is no stable request to compare it with: {found}");
         assert!(of_all(&found).iter().all(|line| line.contains("\"log10_e\":0.0,")), "{found}");
     }
     let bound = CONFIG.replace("{name: error_rate}", "{name: error_rate, max: 0.02}");
@@ -224,7 +224,7 @@ fn latency_is_judged_by_buckets() {
     };
     let (found, due) =
         answers(&mut replay(&config), &format!("{}\n{}\n", tick(1, "[[4.76, 50]]"), tick(2, "[[4, 50]]")));
-    assert!(!due, "its edge is placed by the first tick, and there nobody is slower: {found}");
+    assert!(!due, "its edge is placed by the first tick, in which no request is slower: {found}");
     let (found, due) =
         answers(&mut replay(&config), &format!("{}\n{}\n", tick(1, "[[4, 50]]"), tick(2, "[[5.66, 50]]")));
     assert!(due, "{found}");

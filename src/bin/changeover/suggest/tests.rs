@@ -73,7 +73,7 @@ fn thresholds_lie_above_all_that_stable_did_and_find_what_the_candidate_did() {
 
 /// What is proposed is a valid part of the configuration, and does what was said of it.
 #[test]
-fn what_is_proposed_can_be_configured() {
+fn proposed_alarms_can_be_configured() {
     let found = suggested(&config(""), &recording());
     let with = config(&found);
     assert!(with.rollouts[0].alarms.len() >= 2, "{found}");

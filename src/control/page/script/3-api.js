@@ -55,7 +55,7 @@ function askForToken(wasWrong) {
         el("p", {}, "It stays in this tab's memory, and is gone when the tab is closed or loaded again."),
         el("label", {}, "Token", input),
       ],
-      wrong: wasWrong ? "The token is not one that this Envoy knows." : "",
+      wrong: wasWrong ? "This Envoy does not accept the token." : "",
       confirm: "Use this token",
       run: async () => { token = input.value.trim(); },
       closed: (done) => {

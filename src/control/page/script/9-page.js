@@ -236,7 +236,7 @@ function connected(how, text) {
 let timer = null;
 let running = false;
 
-/** Asks now, and again and again: not while nobody sees the page. */
+/** Asks now, and again and again: not while the page is hidden. */
 async function run() {
   if (running) return;
   running = true;

@@ -17,7 +17,7 @@ struct Watched {
     before: Vec<(u32, u16, usize)>,
     /// Requests that the candidate got, by attempt.
     requests: BTreeMap<u32, u64>,
-    /// The highest attempt that was taken back and stored, or that a member knows that has not been killed since.
+    /// The highest attempt that was taken back and stored, or that is held by a member that has not been killed since.
     promises: Vec<Option<u32>>,
     /// Whether stored records may have been lost, and every copy of them.
     restored: bool,

@@ -246,7 +246,7 @@ fn a_member_alone_takes_a_failing_candidate_back_and_needs_more_evidence_than_th
 }
 
 #[test]
-fn what_one_member_found_in_an_outage_counts_once_in_the_next() {
+fn counts_of_one_member_in_an_outage_count_once_in_the_next() {
     // Who leads and another one sleep: the fleet judges nothing between the outages.
     let alone = || {
         let mut world = waiting_fleet(3);
@@ -288,7 +288,7 @@ fn a_store_restored_from_a_backup_gets_the_abort_back() {
     world.store = backup;
     for _ in 0..60 {
         world.pass(100 * MS);
-        assert_eq!(world.shares(), [0; 3], "nobody follows a lesser record");
+        assert_eq!(world.shares(), [0; 3], "no member follows a lesser record");
     }
     assert_eq!(world.phase(), Phase::Aborted);
 }
@@ -336,7 +336,7 @@ fn garbage_is_replaced_by_who_knows_and_else_stable_serves() {
     garble(&mut world);
     (0..2).for_each(|nth| world.restart(nth));
     world.pass(5 * SECOND);
-    assert_eq!(world.shares(), [0, 0], "nobody knows: it does not begin anew by itself");
+    assert_eq!(world.shares(), [0, 0], "not known: it does not begin anew by itself");
     let view = world.envoys[0].member.view(world.envoys[0].clock(world.now));
     assert_eq!(view.unreadable, ["r"]);
     assert!(view.problems()[0].contains("cannot be read"));

@@ -1,6 +1,6 @@
 //! An answer: choices, how they ended, what they cost; whole or in events.
 //!
-//! An event is no token: one can carry several, and the first one of vLLM carries none. Only the server knows how many
+//! An event is not a token: one can carry several, and the first one of vLLM carries none. Only the server counts how many
 //! tokens there are, and says so in `usage`: in a stream in the last event, when the client asked for it.
 
 use json_sieve::{Event, Slot, Text, Want};

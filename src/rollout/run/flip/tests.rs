@@ -94,7 +94,7 @@ fn a_good_side_is_baked_and_flipped() {
             && world.run.window_lasts(&world.program).is_none()
     );
     assert_eq!(events[0].message, "green has taken over all of blue's traffic");
-    assert_eq!(world.seconds(60, 0, 100), [], "nobody watches any more");
+    assert_eq!(world.seconds(60, 0, 100), [], "the watch is over");
 }
 
 #[test]
@@ -348,7 +348,7 @@ fn a_bake_follows_the_configuration() {
     world.push(with(5));
     assert_eq!((green(&world.run), world.run.phase), (500, Phase::Progressing));
     world.push(with(20));
-    assert_eq!((green(&world.run), world.run.phase), (0, Phase::Paused), "nobody moves it up but a person");
+    assert_eq!((green(&world.run), world.run.phase), (0, Phase::Paused), "only a person moves it up");
     world.command(Command::Resume);
     assert_eq!((green(&world.run), world.run.phase), (2_000, Phase::Progressing));
     let events = world.push(blue_green(&json!({})));
@@ -388,7 +388,7 @@ fn on_failure_and_dry_run_hold_after_the_flip_too() {
         if phase == Phase::Paused {
             world.command(Command::Resume);
             assert_eq!((world.run.attempt, world.run.phase), (2, Phase::Progressing));
-            assert_eq!(world.run.window(), Some(1.0), "somebody has decided against the accusation");
+            assert_eq!(world.run.window(), Some(1.0), "a person has decided against the finding");
             world.seconds(5, 0, 50);
             assert_eq!(world.run.phase, Phase::Paused);
             assert_eq!(actions(&world.command(Command::Promote { full: false })), [Action::Succeed]);

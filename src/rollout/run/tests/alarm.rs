@@ -71,7 +71,7 @@ fn an_alarm_that_rolls_back_takes_the_candidate_back_and_a_retry_begins_without_
 }
 
 #[test]
-fn what_cannot_be_done_is_only_said() {
+fn an_impossible_action_is_only_reported() {
     let dry = json!({"analysis": {"metrics": [{"name": "latency"}], "dry_run": true}});
     let still = json!({"steps": null, "weights": {"green": 50}});
     for (action, fields) in [("rollback", &dry), ("pause", &dry), ("pause", &still)] {

@@ -98,7 +98,7 @@ fn other_failure_actions_happen_once_an_attempt() {
         assert_eq!(events.iter().map(|event| event.action).collect::<Vec<_>>(), [action], "{more}");
         assert_eq!((run.phase, green(&run)), (phase, 500), "{more}");
         assert!(run.command(&program, command, at(2)).is_err(), "{more}: said already");
-        // Whoever resumes has seen it: from here on it is another attempt, with a breaker of its own.
+        // Resuming acknowledges it: from here on it is another attempt, with a breaker of its own.
         if run.phase == Phase::Paused {
             run.command(&program, Command::Resume, at(3)).unwrap();
             let command = trip(&run, &program);

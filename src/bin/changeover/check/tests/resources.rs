@@ -68,7 +68,7 @@ fn changed(file: &str, from: &str, to: &str) -> (Vec<String>, bool) {
 
 /// Each row: the file, what is replaced by what, how the finding goes on behind the filter's place, and whether it fails.
 #[test]
-fn what_stands_around_the_filter_is_checked_in_all_files_together() {
+fn the_filters_surroundings_are_checked_in_all_files_together() {
     let rows = [
         (
             ISTIO,

@@ -64,8 +64,8 @@ fn a_command_is_given_to_all_and_a_silent_one_is_status_1() {
     assert_eq!(at(&[&one, &other()], &["promote", "steps"]).status, 1, "one refuses it");
     assert_eq!(at(&[NOWHERE, NOWHERE], &["status"]).status, 2, "none answers");
     let none = serve(Rollouts::default(), &Control::default(), &[]);
-    assert_eq!(at(&[&none, &none], &["status"]).status, 3, "none knows any");
-    assert_eq!(at(&[&none, &one], &["status"]).status, 1, "one knows none");
+    assert_eq!(at(&[&none, &none], &["status"]).status, 3, "none has any");
+    assert_eq!(at(&[&none, &one], &["status"]).status, 1, "one has none");
 }
 
 #[test]

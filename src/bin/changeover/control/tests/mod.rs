@@ -175,7 +175,7 @@ fn shares_and_sides_are_sent_as_the_api_wants_them() {
         if request.path == b"/v1/fleet" {
             return answer(404, "{}");
         }
-        sender.send((request.path.clone(), request.body.clone())).expect("somebody looks");
+        sender.send((request.path.clone(), request.body.clone())).expect("a receiver");
         answer(200, &rollout)
     });
     for (arguments, verb, body) in [
@@ -200,7 +200,7 @@ fn shares_and_sides_are_sent_as_the_api_wants_them() {
 }
 
 #[test]
-fn what_the_api_refuses_is_said_with_status_1() {
+fn a_refusal_by_the_api_exits_with_status_1() {
     let endpoint = open();
     let nobody = "there is no rollout \"nobody\"; known here: \"steps\", \"still\"";
     for arguments in [&["status", "nobody"][..], &["events", "nobody"], &["abort", "nobody"]] {
@@ -257,7 +257,7 @@ fn every_page_is_asked_for() {
         _ => answer(200, r#"{"rollouts": [], "next": null}"#),
     });
     assert_eq!(failure(&busy, &["status"]), (3, NOT_YET.into()));
-    // Somebody who never ends is left.
+    // A watch that never ends is left.
     let endless = listen(|_| answer(200, r#"{"rollouts": [], "next": "a"}"#));
     assert_eq!(failure(&endless, &["status"]), (3, NOT_YET.into()));
 }
@@ -298,7 +298,7 @@ fn the_token_comes_from_a_file_or_the_environment() {
 }
 
 #[test]
-fn whoever_is_not_there_is_told_with_what_to_do() {
+fn an_unreachable_envoy_is_reported_with_a_remedy() {
     // A port that was free a moment ago.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let nobody = format!("http://{}", listener.local_addr().expect("an address"));
@@ -353,7 +353,7 @@ fn the_token_goes_nowhere_else() {
 }
 
 #[test]
-fn what_a_terminal_would_obey_is_not_shown() {
+fn terminal_control_characters_are_not_shown() {
     let mut rollout: Value =
         serde_json::from_str(&text(&open(), &["status", "steps", "--json"])).expect("JSON");
     rollout["reason"] = json!("\u{1b}[2J\nphase  succeeded");

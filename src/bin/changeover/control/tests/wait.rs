@@ -50,7 +50,7 @@ fn an_unknown_name_ends_the_waiting_only_where_others_are_known() {
     let none = Client::new(&none, None).expect("a client");
     assert_eq!(run(&none, "other", Wanted::Paused, Duration::ZERO), Ok((Ending::TimedOut, None)));
     let nowhere = Client::new("http://127.0.0.1:1", None).expect("a client");
-    assert_eq!(run(&nowhere, "other", Wanted::Paused, long).expect_err("nobody").exit_status(), 2);
+    assert_eq!(run(&nowhere, "other", Wanted::Paused, long).expect_err("no such Envoy").exit_status(), 2);
 }
 
 #[test]

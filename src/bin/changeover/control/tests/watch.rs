@@ -76,7 +76,7 @@ recommender  failed  4 of 6  blue 100  2.85 of 2.00  2026-11-24.1
 }
 
 #[test]
-fn what_does_not_fit_is_counted() {
+fn lines_that_do_not_fit_are_counted() {
     let text = |height| write(&picture(true, &rollback(), None, NOW, (80, height)), false);
     assert!(text(30).contains("LAST EVENTS") && text(30).contains("rolling out gr…"), "{}", text(30));
     assert!(text(24).contains("LAST EVENTS") && !text(24).contains("rolling out"), "{}", text(24));

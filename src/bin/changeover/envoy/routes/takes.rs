@@ -1,4 +1,4 @@
-//! How many of a rollout's requests a route takes, as far as its `match` tells.
+//! How many of a rollout's requests a route takes, as far as its `match` shows.
 
 use changeover::config::one_of::{HeaderTest, PathRule};
 use changeover::config::schema::Match;

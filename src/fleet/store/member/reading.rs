@@ -1,0 +1,166 @@
+//! What a member reads of the store, and makes of it.
+
+use std::collections::HashMap;
+
+use super::{Kind, LOST, Member, READ_ALL_EVERY, READ_EVERY};
+use crate::fleet::store::call::{Call, Item, Range};
+use crate::fleet::store::pool::{Heard, MOST_MEMBERS};
+use crate::fleet::store::values::{self, Lead, Life, Stored, Told};
+use crate::rollout::record::Clock;
+
+impl Member {
+    pub(super) fn reading(&mut self, clock: Clock) -> Option<(Call, Kind)> {
+        let round = self.leads && clock.uptime >= self.next_round;
+        let is_due = clock.uptime >= self.next_read
+            || self.next_read.saturating_sub(clock.uptime) > LOST
+            || (self.failure.is_none() && (self.is_told_due || round));
+        if !is_due {
+            return None;
+        }
+        let is_old = |at: u64| clock.uptime.saturating_sub(at) >= READ_ALL_EVERY || at > clock.uptime;
+        let all = self.read_all.is_none_or(is_old);
+        let newer_than = if all { 0 } else { self.seen };
+        let mut call = Call::default();
+        let told = std::mem::take(&mut self.is_told_due) && !self.known.is_empty();
+        if told {
+            (self.told.time, self.told.followed) = (clock.time, self.seen);
+            call.put.push((self.key(&format!("m/{}", self.life.name())), values::encode(&self.told)));
+        }
+        let configured = !self.is_configured_told && !self.known.is_empty();
+        if configured {
+            let key = self.key(&format!("c/{}", self.life.name()));
+            call.put.push((key, values::encode(&self.configured)));
+        }
+        let prefix = |rest: &str, newer_than| Range { key: self.key(rest), is_prefix: true, newer_than };
+        call.read.push(prefix("r/", newer_than));
+        call.read.push(Range { key: self.key("lead"), is_prefix: false, newer_than });
+        if round {
+            call.read.push(prefix("m/", 0));
+            call.read.push(prefix("c/", self.configurations_seen));
+            let named = self.known.values().filter_map(|known| known.current.as_ref());
+            let is_missing =
+                named.flat_map(|stored| stored.record.shelved()).any(|name| !self.shelf.contains_key(&name));
+            if is_missing {
+                call.read.push(prefix("u/", 0));
+            }
+            self.next_round = clock.uptime.saturating_add(self.settings.period);
+        }
+        self.next_read = clock.uptime.saturating_add(READ_EVERY);
+        Some((call, Kind::Read { all, round, told, configured }))
+    }
+
+    pub(super) fn has_read(
+        &mut self,
+        (revision, items): (u64, Vec<Vec<Item>>),
+        (all, round): (bool, bool),
+        clock: Clock,
+    ) {
+        if revision < self.seen {
+            // The store was restored: what is newer than this says nothing.
+            (self.seen, self.configurations_seen, self.next_read) = (0, 0, clock.uptime);
+            self.stop_leading_until_read();
+            self.known.values_mut().for_each(|known| known.revision = None);
+            self.lead_revision = None;
+            return;
+        }
+        self.note_heard(clock);
+        let mut items = items.into_iter();
+        self.read_records(items.next().unwrap_or_default(), all, clock);
+        self.read_lead(items.next().unwrap_or_default(), all, clock);
+        self.seen = revision;
+        if all {
+            self.read_all = Some(clock.uptime);
+        }
+        if round {
+            let reports = items.next().unwrap_or_default();
+            self.read_members(reports, items.next().unwrap_or_default(), clock);
+            self.configurations_seen = revision;
+            for item in items.next().unwrap_or_default() {
+                let name = item.key.rsplit('/').next().and_then(Life::of);
+                name.into_iter().for_each(|name| drop(self.shelf.insert(name.0, item.value.clone())));
+            }
+            if self.leads {
+                self.make_round(clock);
+            }
+        }
+    }
+
+    fn read_records(&mut self, items: Vec<Item>, all: bool, clock: Clock) {
+        let prefix = self.key("r/");
+        let mut found: HashMap<String, Item> = HashMap::new();
+        for item in items {
+            let Some((rollout, run)) = item.key.strip_prefix(&prefix).and_then(|rest| rest.split_once('/'))
+            else {
+                continue;
+            };
+            let Some(Life(run)) = Life::of(run) else { continue };
+            if self.known.get(rollout).is_some_and(|known| known.run == run) {
+                found.insert(rollout.to_owned(), item);
+            }
+        }
+        for (rollout, known) in &mut self.known {
+            match found.remove(rollout) {
+                Some(item) if all || known.revision != Some(item.revision) || known.is_unstored => {
+                    // A member that reports nothing else soon says that it follows.
+                    self.is_told_due |= self.was_idle && known.revision != Some(item.revision);
+                    known.read(Stored::decode(&item.value), item.revision, clock);
+                }
+                Some(_) => {}
+                None if all => known.miss(),
+                None => {}
+            }
+        }
+    }
+
+    fn read_lead(&mut self, items: Vec<Item>, all: bool, clock: Clock) {
+        match items.into_iter().next() {
+            Some(item) => {
+                let lead: Option<Lead> = values::decode(&item.value);
+                if self.lead_revision != Some(item.revision) {
+                    (self.lead_revision, self.lead_since) = (Some(item.revision), Some(clock.uptime));
+                }
+                self.lead_is_foreign = values::is_foreign(&item.value);
+                let was_leading = self.leads;
+                self.leads = lead.as_ref().is_some_and(|lead| lead.life == self.life);
+                if self.leads && !was_leading {
+                    self.hold(clock);
+                }
+                self.lead = lead.unwrap_or_default();
+            }
+            None if all => {
+                (self.lead_revision, self.leads, self.lead_is_foreign) = (Some(0), false, false);
+                self.lead_since = None;
+            }
+            None => {}
+        }
+        self.lead_since.get_or_insert(clock.uptime);
+    }
+
+    fn read_members(&mut self, reports: Vec<Item>, configurations: Vec<Item>, clock: Clock) {
+        let life_of = |item: &Item| item.key.rsplit('/').next().and_then(Life::of);
+        for item in configurations {
+            if let (Some(life), Some(configured)) = (life_of(&item), values::decode(&item.value)) {
+                self.configurations.insert(life, configured);
+            }
+        }
+        let mut present = Vec::new();
+        for item in reports.into_iter().take(MOST_MEMBERS) {
+            let Some(life) = life_of(&item) else { continue };
+            present.push(life);
+            let heard = self.members.get_or_insert_with(life, Heard::default);
+            if heard.revision != item.revision {
+                let told: Option<Told> = values::decode(&item.value);
+                let time = told.as_ref().map(|told| i64::try_from(told.time).unwrap_or(0));
+                // Of one that was there before it is not known when it was written.
+                let time = time.filter(|_| heard.revision != 0 || self.configurations_seen != 0);
+                let ahead = time.map(|time| time.saturating_sub_unsigned(clock.time));
+                *heard = Heard { revision: item.revision, at: clock.uptime, ahead, told, configured: None };
+            }
+        }
+        self.members.retain(|life, _| present.contains(life));
+        self.configurations.retain(|life, _| present.contains(life));
+        for (life, heard) in self.members.iter_mut() {
+            heard.configured = self.configurations.get(life).cloned();
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! What a leader makes of the counts of all members.
+
+use std::collections::HashMap;
+
+use fastrand::Rng;
+
+use super::{Member, Round};
+use crate::analysis::user_set;
+use crate::fleet::effect::Question;
+use crate::fleet::store::pool::Pool;
+use crate::fleet::store::values::{Lead, Stored};
+use crate::model::SortedMap;
+use crate::rollout::record::Clock;
+use crate::telemetry::ledger::Entry;
+
+/// Notifications that the lead names as done.
+const MOST_DONE: usize = 256;
+/// Nanoseconds after which evidence is written although nothing has happened.
+const WRITE_EVIDENCE_EVERY: u64 = 5_000_000_000;
+
+impl Member {
+    /// The program of a rollout's run that most members have; of several the one in force, or the greatest.
+    fn majority(&self, rollout: &str, run: u64, in_force: u64) -> u64 {
+        let mut votes: SortedMap<u64, u64> = SortedMap::default();
+        for member in &self.lead.members {
+            let programs = self.configurations.get(&member.life).filter(|_| member.left_out.is_none());
+            let program = programs.and_then(|configured| {
+                configured.programs.iter().find(|(name, of, _)| name == rollout && *of == run)
+            });
+            if let Some((_, _, fingerprint)) = program {
+                let votes = votes.get_or_insert_with(*fingerprint, u64::default);
+                *votes = votes.saturating_add(1);
+            }
+        }
+        let most = votes.into_iter().max_by_key(|(program, votes)| (*votes, *program == in_force, *program));
+        most.map_or(in_force, |(program, _)| program)
+    }
+
+    /// Judges what all have counted.
+    #[inline(never)] // in the module once
+    pub(super) fn make_round(&mut self, clock: Clock) {
+        let mut pool = Pool::of(&self.members, &self.lead, self.settings.period, clock);
+        let is_held = pool.is_blind || clock.uptime < self.hold_until;
+        let mut lead = Lead {
+            life: self.life,
+            beat: self.lead.beat.saturating_add(1),
+            floor: self.lead.floor,
+            members: std::mem::take(&mut pool.members),
+            done: self.all_done(),
+        };
+        if !is_held {
+            lead.floor = lead.floor.max(pool.known_before);
+        }
+        self.lead.members.clone_from(&lead.members);
+        let mut round = Round { at: clock.uptime, records: HashMap::new(), lead };
+        let names: Vec<String> = if is_held { Vec::new() } else { self.known.keys().cloned().collect() };
+        for name in names {
+            let entries = pool.take(&name);
+            if let Some(advanced) = self.advance(&name, &entries, pool.known_before, (pool.clock, clock)) {
+                round.records.insert(name, advanced);
+            }
+        }
+        self.round = Some(round);
+    }
+
+    /// What is done of notifications, also by those that have led before.
+    fn all_done(&self) -> Vec<u64> {
+        let before = self.lead.done.iter().copied().filter(|mark| !self.done.contains(mark));
+        let mut done: Vec<u64> = before.chain(self.done.iter().copied()).collect();
+        let surplus = done.len().saturating_sub(MOST_DONE);
+        done.drain(..surplus);
+        done
+    }
+
+    fn advance(
+        &mut self,
+        name: &str,
+        entries: &[Entry],
+        known_before: u64,
+        (fleet, clock): (Clock, Clock),
+    ) -> Option<(u64, Stored)> {
+        let known = self.known.get(name)?;
+        let mine = known.current.as_ref().filter(|_| !known.is_unstored && known.foreign.is_none())?;
+        let heard = self.heard_ready.remove(name);
+        let is_pushed = mine.record.fingerprint != known.fingerprint
+            && self.majority(name, known.run, mine.record.fingerprint) == known.fingerprint;
+        let asks = mine.record.is_to_ask(fleet);
+        if !is_pushed && entries.is_empty() && heard.is_none() && !asks && !mine.record.is_due(fleet) {
+            return None;
+        }
+        let mut new = mine.clone();
+        heard.into_iter().for_each(|answer| new.record.hear(answer));
+        let mut shelf = Shelf { bulks: &mut self.shelf, rng: &mut self.rng };
+        new.record.fetch(&shelf);
+        let mut events = if is_pushed { new.record.push(&known.program, fleet) } else { Vec::new() };
+        let entries: Vec<&Entry> = entries.iter().collect();
+        events.extend(new.record.advance_blocks(&entries, known_before, fleet));
+        let question = new.record.ask(fleet);
+        new.record.put(&mut shelf);
+        let must_be_written = is_pushed || heard.is_some() || question.is_some();
+        let is_time = clock.uptime.saturating_sub(known.written) >= WRITE_EVIDENCE_EVERY;
+        let is_routed_alike = new.record.head(name).routes_like(&mine.record.head(name));
+        if new.record == mine.record || (events.is_empty() && !is_time && is_routed_alike && !must_be_written)
+        {
+            // What was not written is judged again from the same counts, with the same result.
+            let kept: Vec<u64> = mine.record.shelved().collect();
+            let dropped = new.record.shelved().filter(|name| !kept.contains(name)).collect::<Vec<_>>();
+            dropped.iter().for_each(|name| drop(self.shelf.remove(name)));
+            return None;
+        }
+        self.asked.extend(question.map(|(ready, asked)| Question { rollout: name.to_owned(), ready, asked }));
+        let generation = mine.generation;
+        new.generation = generation.saturating_add(1);
+        new.add(events);
+        Some((generation, new))
+    }
+}
+
+/// The shelf of a member: what it has of the store's sets of users.
+struct Shelf<'a> {
+    bulks: &'a mut HashMap<u64, Vec<u8>>,
+    rng: &'a mut Rng,
+}
+
+impl user_set::Shelf for Shelf<'_> {
+    fn read(&self, name: u64) -> Option<Vec<u8>> {
+        self.bulks.get(&name).cloned()
+    }
+
+    fn write(&mut self, bulk: &[u8]) -> Option<u64> {
+        let name = self.rng.u64(1..);
+        self.bulks.insert(name, bulk.to_vec());
+        Some(name)
+    }
+}

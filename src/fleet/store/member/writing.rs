@@ -1,0 +1,166 @@
+//! What a member writes into the store, and what has become of it.
+
+use super::{Kind, Member, PATIENCE, Round};
+use crate::fleet::store::call::Call;
+use crate::fleet::store::pool::GONE;
+use crate::fleet::store::values::{self, Lead, Life, Stored};
+use crate::rollout::record::Clock;
+
+/// Nanoseconds after which a decision that was not written is made again.
+const STALE: u64 = 2_000_000_000;
+/// Records in one call. A transaction of etcd has 128 operations at most, and two for each record.
+const MOST_RECORDS: usize = 40;
+/// Bytes in one call, of etcd's 1.5 MiB.
+const MOST_BYTES: usize = 768 << 10;
+
+impl Member {
+    pub(super) fn writing(&mut self, clock: Clock) -> Option<(Call, Kind)> {
+        // Before anything is written, everything is read.
+        self.read_all?;
+        let is_stale =
+            |round: &Round| clock.uptime.saturating_sub(round.at) > STALE || round.at > clock.uptime;
+        if self.round.as_ref().is_some_and(is_stale) {
+            (self.round, self.read_all) = (None, None);
+            return None;
+        }
+        let mut call = Call::default();
+        let (mut records, mut bytes) = (Vec::new(), 0_usize);
+        let mut round = self.round.take();
+        for (name, known) in &self.known {
+            if records.len() >= MOST_RECORDS || bytes >= MOST_BYTES {
+                break;
+            }
+            let Some(revision) = known.revision.filter(|_| known.foreign.is_none()) else { continue };
+            let advanced = round.as_mut().and_then(|round| round.records.remove(name));
+            let new = match (&known.current, advanced) {
+                (Some(mine), _) if known.is_unstored => mine.clone(),
+                (Some(mine), Some((generation, new))) if mine.generation == generation => new,
+                (None, _) if revision == 0 => {
+                    let mut new = known.begin(clock);
+                    new.record.secret = [self.rng.u64(1..), self.rng.u64(..)];
+                    new
+                }
+                _ => continue,
+            };
+            let (key, value) = (self.record_key(name, known.run), new.encode());
+            bytes = bytes.saturating_add(value.len());
+            call.when.push((key.clone(), revision));
+            call.put.push((key, value));
+            let named_before: Vec<u64> =
+                known.current.iter().flat_map(|mine| mine.record.shelved()).collect();
+            for name in new.record.shelved().filter(|name| !named_before.contains(name)) {
+                if let Some(bulk) = self.shelf.get(&name) {
+                    bytes = bytes.saturating_add(bulk.len());
+                    call.put.push((self.key(&format!("u/{name:016x}")), bulk.clone()));
+                }
+            }
+            records.push((name.clone(), new, known.changes.len()));
+        }
+        // What did not fit goes into the next call.
+        let is_rest = round.as_ref().is_some_and(|round| !round.records.is_empty());
+        let mut lead = None;
+        if let (Some(revision), true) = (self.lead_revision, self.leads) {
+            if let Some(round) = &round {
+                call.when.push((self.key("lead"), revision));
+                if !is_rest {
+                    lead = Some(round.lead.clone());
+                    call.delete = self.leftovers(clock);
+                }
+            }
+        } else if self.may_take_the_lead(clock) {
+            call.when.push((self.key("lead"), self.lead_revision.unwrap_or(0)));
+            let beat = self.lead.beat.saturating_add(1);
+            lead = Some(Lead { life: self.life, beat, ..self.lead.clone() });
+        }
+        if let Some(lead) = &lead {
+            call.put.push((self.key("lead"), values::encode(lead)));
+        }
+        self.round = round.filter(|_| is_rest);
+        if call.put.is_empty() {
+            return None;
+        }
+        Some((call, Kind::Write { records, lead }))
+    }
+
+    fn may_take_the_lead(&self, clock: Clock) -> bool {
+        let is_able = !self.known.is_empty() && !self.known.values().any(|known| known.foreign.is_some());
+        let Some(revision) = self.lead_revision.filter(|_| is_able) else { return false };
+        let patience = if self.lead_is_foreign {
+            GONE
+        } else {
+            self.settings.period.saturating_mul(PATIENCE).saturating_add(self.jitter)
+        };
+        let silence = self.lead_since.map_or(0, |since| clock.uptime.saturating_sub(since));
+        revision == 0 || silence >= patience
+    }
+
+    /// Keys that are no longer needed: of members that are gone, and of sets of users that were replaced.
+    fn leftovers(&mut self, clock: Clock) -> Vec<String> {
+        const MOST: usize = 16;
+        let gone = self.members.iter().filter(|(_, heard)| clock.uptime.saturating_sub(heard.at) > GONE);
+        let gone: Vec<Life> =
+            gone.map(|(life, _)| *life).filter(|life| *life != self.life).take(MOST).collect();
+        let mut keys = Vec::new();
+        for life in gone {
+            keys.push(self.key(&format!("m/{}", life.name())));
+            keys.push(self.key(&format!("c/{}", life.name())));
+        }
+        let rest = self.unshelved.len().saturating_sub(MOST);
+        let unshelved = self.unshelved.split_off(rest);
+        keys.extend(unshelved.into_iter().map(|name| self.key(&format!("u/{name:016x}"))));
+        keys
+    }
+
+    pub(super) fn has_written(
+        &mut self,
+        revision: u64,
+        records: Vec<(String, Stored, usize)>,
+        lead: Option<Lead>,
+        clock: Clock,
+    ) {
+        self.note_heard(clock);
+        for (name, stored, changes) in records {
+            let Some(known) = self.known.get_mut(&name) else { continue };
+            let before: Vec<u64> = known.current.iter().flat_map(|mine| mine.record.shelved()).collect();
+            let named: Vec<u64> = stored.record.shelved().collect();
+            for name in before.into_iter().filter(|name| !named.contains(name)) {
+                self.shelf.remove(&name);
+                self.unshelved.push(name);
+            }
+            // What was changed while it was under way is changed in it as well.
+            let later = known.changes.split_off(changes.min(known.changes.len()));
+            known.changes.clear();
+            (known.revision, known.written, known.is_unstored) = (Some(revision), clock.uptime, false);
+            let taken_back = known.current.take().filter(|mine| {
+                later.is_empty()
+                    && mine.record.is_taken_back()
+                    && !stored.record.is_taken_back()
+                    && mine.record.run.attempt == stored.record.run.attempt
+            });
+            known.base = known.base.max(stored.place());
+            (known.current, known.before) = (Some(stored), None);
+            if let Some(mine) = taken_back {
+                (known.current, known.is_unstored) = (Some(mine), true);
+            }
+            for one in later {
+                let _ = known.make(&one, clock); // it may not fit any more
+            }
+        }
+        if let Some(lead) = lead {
+            if !self.leads {
+                // The first one of a fleet has no other to wait for.
+                if lead.floor > 0 {
+                    self.hold(clock);
+                }
+                (self.leads, self.next_round) = (true, clock.uptime);
+                self.members.clear();
+                self.configurations.clear();
+                self.configurations_seen = 0;
+            }
+            self.lead = lead;
+            self.lead_since = Some(clock.uptime);
+            self.lead_is_foreign = false;
+            self.lead_revision = Some(revision);
+        }
+    }
+}
