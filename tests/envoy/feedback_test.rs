@@ -537,11 +537,8 @@ async fn insist(envoy: &Envoy, parts: (f64, f64), most: u64, stop: &Arc<AtomicBo
                             again.push(user);
                         }
                     }
-                    let since = std::time::Instant::now();
-                    wait_for("users to see that they have to search again", async || {
-                        (since.elapsed().as_millis() >= 1_100).then_some(())
-                    })
-                    .await;
+                    // What users take to see that they have to search again.
+                    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
                     for user in again {
                         connection.send(searched(user)).await.expect("an answer");
                     }
