@@ -33,6 +33,7 @@ mod harness;
 mod harness_test;
 mod holds_test;
 mod hostile_test;
+mod hot_restart_test;
 mod istio_test;
 mod mirror_test;
 mod notify_test;

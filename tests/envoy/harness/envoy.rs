@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::admin::Metrics;
-use super::setup::{Config, Files, root};
+use super::setup::{Config, Files, HotRestart, root};
 use super::{Connection, get, request, wait_for};
 
 /// A running Envoy. Dropped, it is killed; when the test fails, its log is shown first.
@@ -40,6 +40,7 @@ impl Envoy {
         files: Files,
         workers: u32,
         cpus: Option<&str>,
+        restart: Option<&HotRestart>,
     ) -> Self {
         let log = File::create(dir.path().join("envoy.log")).expect("a log");
         let mut command = match cpus {
@@ -56,7 +57,8 @@ impl Envoy {
             .arg(bootstrap)
             .arg("--admin-address-path")
             .arg(dir.path().join("admin"))
-            .args(["--concurrency", &workers.to_string(), "--disable-hot-restart", "--log-level", "warning"])
+            .args(["--concurrency", &workers.to_string(), "--log-level", "warning"])
+            .args(restart.map_or_else(|| vec!["--disable-hot-restart".to_owned()], HotRestart::arguments))
             .args(["--component-log-level", "wasm:info,config:info", "--file-flush-interval-msec", "100"])
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log"))
@@ -80,6 +82,16 @@ impl Envoy {
                 return None;
             }
             self.listeners = self.ask_for_listeners().await?;
+            Some(())
+        })
+        .await;
+    }
+
+    /// Waits until it has ended by itself, with success.
+    pub(crate) async fn wait_until_gone(&mut self) {
+        wait_for("Envoy to end", async || {
+            let status = self.process.try_wait().expect("its status")?;
+            assert!(status.success(), "it ended with {status}");
             Some(())
         })
         .await;

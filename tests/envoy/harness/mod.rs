@@ -27,7 +27,7 @@ pub(crate) use load::{Load, Running, Tally, assert_share};
 pub(crate) use prometheus::Prometheus;
 pub(crate) use raw::{Raw, RawUpstream, open_raw, raw_exchange, read_until};
 pub(crate) use resources::{documents, merge, resource, yaml_in};
-pub(crate) use setup::{Config, RECEIPT_KEY, Setup, between, between_ecds, read_yaml};
+pub(crate) use setup::{Config, HotRestart, RECEIPT_KEY, Setup, between, between_ecds, read_yaml};
 pub(crate) use upstream::{Behaviour, Made, Make, Seen, Upstream, blue_and_green};
 
 /// How long anything may take on a busy machine before it counts as never.

@@ -72,10 +72,34 @@ pub(crate) struct Setup {
     more_configs: Vec<(String, Config)>,
     workers: u32,
     cpus: Option<String>,
+    hot_restart: Option<HotRestart>,
     ecds_file: bool,
     module: PathBuf,
     /// The shipped access log, of which most tests want nothing.
     access_log: Value,
+}
+
+/// Which of several processes an Envoy is that take over from each other.
+#[derive(Clone, Debug)]
+pub(crate) struct HotRestart {
+    /// The port that they share; also their base id.
+    pub(crate) port: u16,
+    /// How many there were before.
+    pub(crate) epoch: u32,
+}
+
+impl HotRestart {
+    /// The command line of this process.
+    pub(super) fn arguments(&self) -> Vec<String> {
+        let of = |name: &str, value: u32| [name.to_owned(), value.to_string()];
+        let all = [
+            of("--base-id", self.port.into()),
+            of("--restart-epoch", self.epoch),
+            of("--drain-time-s", 1),
+            of("--parent-shutdown-time-s", 10),
+        ];
+        all.concat()
+    }
 }
 
 impl Setup {
@@ -121,6 +145,7 @@ impl Setup {
             more_configs: Vec::new(),
             workers: 1,
             cpus: None,
+            hot_restart: None,
             ecds_file: true,
             module,
             access_log,
@@ -219,6 +244,14 @@ impl Setup {
     /// Which CPUs Envoy may use, as `taskset --cpu-list` takes them.
     pub(crate) fn on_cpus(mut self, cpus: &str) -> Self {
         self.cpus = Some(cpus.to_owned());
+        self
+    }
+
+    /// One of several processes that take over from each other.
+    pub(crate) fn hot_restart(mut self, restart: HotRestart) -> Self {
+        let listener = &mut self.bootstrap["static_resources"]["listeners"][0];
+        listener["address"]["socket_address"]["port_value"] = json!(restart.port);
+        self.hot_restart = Some(restart);
         self
     }
 
@@ -392,7 +425,8 @@ impl Setup {
         if let (Some(config), Some(_), true) = (&self.config, &files.ecds, self.ecds_file) {
             files.push(config);
         }
-        Envoy::spawn(dir, &bootstrap, files, self.workers, self.cpus.as_deref())
+        let restart = self.hot_restart.as_ref();
+        Envoy::spawn(dir, &bootstrap, files, self.workers, self.cpus.as_deref(), restart)
     }
 
     fn hcm(&mut self) -> &mut Value {
