@@ -16,9 +16,8 @@ use fastrand::Rng;
 use serde_json::json;
 
 use crate::draw::normal;
-use crate::table::{mark, quantile, whole};
-use crate::traps::{ALPHA, RAMP, most};
-use crate::{Effort, parallel};
+use crate::traps::{ALPHA, RAMP};
+use crate::{Effort, hours};
 
 /// Seconds of a run.
 const LENGTH: u64 = 3_600;
@@ -50,12 +49,10 @@ pub(crate) fn simulate(effort: &Effort) -> bool {
 }
 
 fn healthy(runs: u64) -> bool {
-    let most = most(runs, ALPHA, 3.0);
     println!(
         "\n{runs} hours of {SEARCHES} searches/s, {:.0} % of which are repeated: false rollbacks",
         100.0 * PLAIN.repeated
     );
-    println!("false_alarm is {ALPHA}; with chance allowed for, at most {most}");
     let few = World { users: 2_000, unlike: 0.0, ..PLAIN };
     let situations = [
         ("20,000 users, 50 %", PLAIN),
@@ -64,20 +61,7 @@ fn healthy(runs: u64) -> bool {
         ("2,000 users alike, 50 %: all repeat one in the end", few.clone()),
         ("the same, the candidate's half as often, 5 %", World { ratio: 0.5, weights: &[5.0], ..few }),
     ];
-    let mut all = true;
-    for (seed, (name, world)) in (2_700..).zip(situations) {
-        let ends = parallel::runs(runs, seed, |rng| run(&world, rng).is_some());
-        let rolled_back = ends.into_iter().filter(|end| *end).count() as f64;
-        let kept = rolled_back <= most;
-        println!(
-            "  {name:<52} {:>4}  {:>6.2} %  {}",
-            whole(rolled_back),
-            100.0 * rolled_back / runs as f64,
-            mark(kept)
-        );
-        all &= kept;
-    }
-    all
+    hours::healthy(runs, 2_700, situations, run)
 }
 
 fn found(runs: u64) -> bool {
@@ -86,28 +70,12 @@ fn found(runs: u64) -> bool {
     );
     let at = |weights, ratio| World { users: 200_000, weights, ratio, ..PLAIN };
     let cells = [
-        ("half as many again, 50 %", at(&[50.0], 1.5), 6_000.0),
-        ("half as many again, 25 %", at(&[25.0], 1.5), 9_000.0),
-        ("twice as many, 50 %", at(&[50.0], 2.0), 2_500.0),
-        ("twice as many, 5 %", at(&[5.0], 2.0), 14_000.0),
+        ("half as many again, 50 %", at(&[50.0], 1.5), 4_000.0),
+        ("half as many again, 25 %", at(&[25.0], 1.5), 6_000.0),
+        ("twice as many, 50 %", at(&[50.0], 2.0), 1_700.0),
+        ("twice as many, 5 %", at(&[5.0], 2.0), 8_000.0),
     ];
-    let mut all = true;
-    for (seed, (name, world, limit)) in (2_800..).zip(cells) {
-        let ends = parallel::runs(runs, seed, |rng| run(&world, rng));
-        let users: Vec<f64> =
-            ends.iter().map(|end| end.map_or(f64::INFINITY, |users| users as f64)).collect();
-        let ever = ends.iter().flatten().count() as f64 / ends.len() as f64;
-        let kept = quantile(&users, 0.5) <= limit;
-        println!(
-            "  {name:<40} {:>8} / {:>8}   {:>5.1} % in the hour   {}",
-            whole(quantile(&users, 0.5)),
-            whole(quantile(&users, 0.95)),
-            ever * 100.0,
-            mark(kept)
-        );
-        all &= kept;
-    }
-    all
+    hours::found(runs, 2_800, cells, run)
 }
 
 fn rules() -> Rules {

@@ -16,6 +16,7 @@ mod draw;
 mod envoy;
 mod feedback;
 mod fleet;
+mod hours;
 mod parallel;
 mod people;
 mod ratings;
