@@ -1111,7 +1111,7 @@ fn mistakes_in_feedback_are_reported_with_their_places() {
         ),
         (
             "/feedback/3/not_before",
-            json!("0.5s"),
+            json!("500ms"),
             "feedback[3].not_before: expected at least 1s: users are counted by the second",
         ),
         (
