@@ -33,6 +33,7 @@ pub mod rules;
 pub mod test;
 pub mod tick;
 pub mod totals;
+pub mod trail;
 pub mod user_set;
 pub mod users;
 pub mod warm_up;

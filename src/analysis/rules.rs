@@ -5,9 +5,11 @@ use siphasher::sip::SipHasher24;
 
 use super::promotion::Margin;
 use super::test::{Against, Direction, Measure, Test};
+use super::trail::Followed;
 use super::warm_up::WarmUp;
-use crate::config::feedback::{Better, Feedback};
+use crate::config::feedback::{After, Better, Feedback};
 use crate::config::release::{self, Analysis, Metric};
+use crate::config::units::Duration;
 use crate::model::Unit;
 use crate::signal::catalog::{self, Among, Differs, Kind, Named, Role, Scale, SignalId, Weight};
 
@@ -43,6 +45,8 @@ pub struct Rules {
     pub errors: u64,
     /// Of what users do afterwards: ticks for which it may come, by signal.
     pub comes_within: Vec<(SignalId, u64)>,
+    /// What is counted of users who come again.
+    pub followed: Vec<Followed>,
     /// Signals that are observed for alarms and drift, and their names with parameters.
     pub watched: Vec<(SignalId, String)>,
 }
@@ -95,6 +99,7 @@ impl Rules {
             pairs,
             errors: fingerprint(&errors),
             comes_within: Vec::new(),
+            followed: Vec::new(),
             watched: Vec::new(),
             threshold: analysis.false_alarm.recip() * f64::from(processes),
             deadline: analysis.deadline.as_millis().saturating_mul(1_000_000),
@@ -120,8 +125,9 @@ impl Rules {
             let is_worse = |test: &Test| test.is_of_less() == (rule.better == Better::More);
             metric.tests.retain(is_worse);
             metric.definition = fingerprint(&format!("{} {rule:?}", metric.definition));
-            self.comes_within.push((catalog::event(&rule.name), rule.within.as_millis().div_ceil(1_000)));
+            self.comes_within.push((catalog::event(&rule.name), seconds(rule.within)));
         }
+        self.followed.extend(feedback.iter().filter_map(followed));
         self
     }
 
@@ -162,6 +168,7 @@ impl Rules {
     #[must_use]
     pub fn signals(&self) -> Vec<SignalId> {
         let mut signals = catalog::ids(catalog::DEFAULT);
+        signals.extend(self.followed.iter().filter_map(|followed| followed.elsewhere));
         signals.extend(self.pairs.map(|_| catalog::with_role(Role::Differs).id));
         let others =
             self.tests().map(|test| test.signal).chain(self.watched.iter().map(|(signal, _)| *signal));
@@ -188,6 +195,26 @@ pub const FAILURES: Test = Test {
     measure: Measure::Rate,
     against: Against::Stable { tolerate: 1.0, or_milliseconds: 0.0, direction: Direction::Up },
 };
+
+/// What a rule of `feedback` counts of users who come again; `None`: its events are requests that say so.
+fn followed(rule: &Feedback) -> Option<Followed> {
+    let elsewhere = match rule.after.as_ref()? {
+        After::Word(_) => None,
+        After::Rollout(_) => Some(catalog::elsewhere(&rule.name)),
+    };
+    Some(Followed {
+        name: rule.name.clone(),
+        signal: catalog::event(&rule.name),
+        elsewhere,
+        not_before: seconds(rule.not_before()),
+        within: seconds(rule.within),
+    })
+}
+
+/// As many whole ticks as a duration has, begun ones included.
+fn seconds(duration: Duration) -> u64 {
+    duration.as_millis().div_ceil(1_000)
+}
 
 /// Identifies a definition.
 #[must_use]

@@ -966,6 +966,7 @@ fn with_feedback() -> Value {
                 "name": "rating", "join": "receipt", "match": {"path": "/v1/feedback"}, "receipt": "/receipt",
                 "value": "/score", "bad_below": "0.5", "within": "1h",
             },
+            {"name": "redo", "after": "same", "not_before": "3s", "within": "1m"},
         ],
         "receipt": {"response_header": "x-receipt", "ttl": "24h"},
         "analysis": {"metrics": [
@@ -1009,7 +1010,11 @@ fn mistakes_in_feedback_are_reported_with_their_places() {
             json!({"/a": true}),
             "feedback[0].match.body[\"/a\"]: found the boolean true, expected a string: put it in quotes (YAML reads yes, no, on, off, y, n as booleans)",
         ),
-        ("/feedback/0/join", Value::Null, "feedback[0].join: missing; expected user or receipt"),
+        (
+            "/feedback/0/join",
+            Value::Null,
+            "feedback[0].join: missing; expected user or receipt, or `after` in place of `match`",
+        ),
         (
             "/feedback/0/join",
             json!("cookie"),
@@ -1075,6 +1080,62 @@ fn mistakes_in_feedback_are_reported_with_their_places() {
         ),
         ("/feedback/2/bad_below", json!("low"), "feedback[2].bad_below: "),
         (
+            "/feedback/3/after",
+            json!("other"),
+            "feedback[3].after: found the string \"other\", expected same, or {rollout: …}",
+        ),
+        (
+            "/feedback/3/after",
+            json!({"rollout": "text"}),
+            "feedback[3].after.rollout: \"text\" is no rollout of this filter",
+        ),
+        (
+            "/feedback/3/after",
+            json!({"rollout": "search"}),
+            "feedback[3].after.rollout: this rollout itself; expected `after: same`",
+        ),
+        (
+            "/feedback/3/after",
+            json!({"rollouts": "text"}),
+            "feedback[3].after.rollouts: unknown field; known here: rollout",
+        ),
+        (
+            "/feedback/3/match",
+            json!({"path": "/x"}),
+            "feedback[3].match: beside `after`, where a user's next request is the event; expected one of both",
+        ),
+        (
+            "/feedback/3/join",
+            json!("user"),
+            "feedback[3].join: beside `after`, where a user's next request is the event; expected one of both",
+        ),
+        (
+            "/feedback/3/not_before",
+            json!("500ms"),
+            "feedback[3].not_before: expected at least 1s: users are counted by the second",
+        ),
+        (
+            "/feedback/3/not_before",
+            json!("2m"),
+            "feedback[3].not_before: longer than `within`, after which nothing counts",
+        ),
+        ("/feedback/3/within", json!("11m"), "feedback[3].within: with `after` expected at most 10m"),
+        (
+            "/feedback/0/not_before",
+            json!("2s"),
+            "feedback[0].not_before: of users who come again; expected `after` beside it",
+        ),
+        (
+            "/session_affinity",
+            Value::Null,
+            "feedback[3].after: no key names a user; expected `session_affinity` beside `feedback`",
+        ),
+        (
+            "/analysis",
+            Value::Null,
+            "feedback[3].after: users are followed for `analysis`; expected it beside `feedback`, if only with `dry_run: true`",
+        ),
+        (
             "/feedback/2/better",
             json!("more"),
             "feedback[2].better: with `value` bad events are counted, of which fewer are better; expected `less`",
@@ -1087,7 +1148,7 @@ fn mistakes_in_feedback_are_reported_with_their_places() {
         (
             "/analysis/metrics/1/name",
             json!("feedback.clicks"),
-            "analysis.metrics[1].name: \"clicks\" is no rule of `feedback`; known there: \"click\", \"complaint\", \"rating\"",
+            "analysis.metrics[1].name: \"clicks\" is no rule of `feedback`; known there: \"click\", \"complaint\", \"rating\", \"redo\"",
         ),
         (
             "/analysis/metrics/1/direction",

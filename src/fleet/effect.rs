@@ -7,6 +7,7 @@ use crate::config::notify::Notify;
 use crate::rollout::event::Event;
 use crate::rollout::ready::Ready;
 use crate::rollout::record::Record;
+use crate::telemetry::feedback;
 use crate::telemetry::series::{Gauge, Rollout};
 
 /// What the shell has to do.
@@ -36,6 +37,15 @@ pub enum Effect {
         gauge: Gauge,
         /// Its value.
         value: u64,
+    },
+    /// So many users have come again, of a rollout.
+    Heard {
+        /// The rollout.
+        rollout: Rc<Rollout>,
+        /// By which rule, and of which version.
+        about: feedback::About,
+        /// How many.
+        count: u64,
     },
     /// A cap has cut something off.
     Dropped {

@@ -20,14 +20,16 @@ use super::report::{self, Merged};
 use super::shared::{self, Cached, Shared};
 use super::shelf::{self, Shelf};
 use super::{InUse, commands, decisions, journal, outbox, receipts, record_key, recordings};
+use crate::analysis::trail::Trail;
 use crate::config::notify::Notify;
+use crate::model::Side;
 use crate::rollout::event::Event;
 use crate::rollout::program::Program;
 use crate::rollout::ready::Answer;
 use crate::rollout::record::{Clock, Head, Record};
 use crate::routing::plan::Rollout;
 use crate::telemetry::ledger::Entry;
-use crate::telemetry::series;
+use crate::telemetry::{feedback, series};
 
 /// Rollouts that do not move between two looks at the clock.
 const IDLE_BETWEEN_LOOKS: usize = 64;
@@ -75,6 +77,8 @@ struct Led {
     existing: Option<Existing>,
     /// What its candidate has answered since the last pass.
     heard: Option<Answer>,
+    /// Who has come lately.
+    trail: Trail,
 }
 
 /// All rollouts taken once.
@@ -404,6 +408,7 @@ impl Led {
                 events.extend(record.value.decide(&decided, clock));
             }
             let entries: Vec<&Entry> = entries.iter().collect();
+            record.value.trail.clone_from(&self.trail);
             record.value.recorded = is_recorded.then(Vec::new);
             events.extend(record.value.advance(&entries, known_before, clock));
             let asked = questions.and_then(|left| Some((left, record.value.ask(clock)?)));
@@ -428,6 +433,20 @@ impl Led {
                 ];
                 let dropped = dropped.into_iter().filter(|(_, count)| *count > 0);
                 callback.effects.extend(dropped.map(|(what, count)| Effect::Dropped { what, count }));
+                self.trail = std::mem::take(&mut record.value.trail);
+                let forgotten = self.trail.take_forgotten();
+                callback.effects.extend(
+                    (forgotten > 0).then_some(Effect::Dropped { what: "users_followed", count: forgotten }),
+                );
+                let (program, rollout) = (&record.value.program, &self.rollout);
+                callback.effects.extend(self.trail.take_counted().map(|(name, side, count)| {
+                    let version = match side {
+                        Side::Stable => Some(program.stable.clone()),
+                        Side::Candidate => program.candidate.clone(),
+                    };
+                    let about = feedback::About { name, version, heard: feedback::Heard::Counted };
+                    Effect::Heard { rollout: Rc::clone(rollout), about, count }
+                }));
                 let told = (&self.rollout, configured.receivers);
                 happened(shared, told, events, clock, &mut callback.effects);
             }

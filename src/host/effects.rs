@@ -78,6 +78,10 @@ impl Effects {
                     self.gauges.borrow_mut().push_back((rollout, gauge));
                 }
             }
+            Effect::Heard { rollout, about, count } => {
+                let metric = calls::define_metric(Metric::Counter, &about.name(&rollout));
+                metric.into_iter().for_each(|metric| calls::add(metric, count));
+            }
             Effect::Dropped { what, count } => {
                 let metric = calls::define_metric(Metric::Counter, &series::dropped(what));
                 metric.into_iter().for_each(|metric| calls::add(metric, count));

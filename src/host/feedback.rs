@@ -125,6 +125,16 @@ impl Feedback {
         Some(Box::new(Event { loaded: Rc::clone(loaded), found, body }))
     }
 
+    /// Counts a request of this rollout for others, whose users may have switched.
+    pub(super) fn switch(loaded: &Loaded, rollout: usize, request: &impl Request) {
+        for (at, signal, draw) in loaded.plan.switches(rollout, request) {
+            if let Some(tracked) = loaded.tracked(at) {
+                let tick = tick_at(calls::uptime());
+                tracked.ledger.borrow_mut().happen(tick, draw, signal, Observed::Event(true));
+            }
+        }
+    }
+
     /// An event has come as a whole.
     pub(super) fn end(&self, event: Event, inflaters: &Inflaters) {
         let Event { loaded, found, body } = event;

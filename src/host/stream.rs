@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::bodies::Bodies;
 use super::calls::{self, Headers};
-use super::feedback::Event;
+use super::feedback::{Event, Feedback};
 use super::loaded::Loaded;
 use super::memory::Bytes;
 use super::metrics::{Facts, Series};
@@ -325,6 +325,9 @@ impl Stream {
         }
         self.event = loaded.as_ref().and_then(|loaded| self.vm.feedback.begin(loaded, &request));
         self.routed = loaded.and_then(|loaded| self.route(&loaded, &request));
+        if let Some(routed) = &self.routed {
+            Feedback::switch(&routed.loaded, routed.rollout, &request);
+        }
         if let Some(routed) = self.routed.as_mut().filter(|_| end_of_stream) {
             routed.end_request(routed.begun);
         }

@@ -16,6 +16,7 @@ use super::recording::{self, Closed, InRun};
 use super::run::{Now, Run};
 use crate::alarm::state::Alarms;
 use crate::analysis::tick::Tick;
+use crate::analysis::trail::Trail;
 use crate::analysis::user_set::{Shelf, UserSet};
 use crate::automation::decisions::Decisions;
 use crate::model::{Assignment, Degree, Share, Shares, Side, Unit};
@@ -100,6 +101,9 @@ pub struct Record {
     /// While it is recorded: the ticks that were closed, each with its line.
     #[serde(skip)]
     pub recorded: Option<Vec<(u64, String)>>,
+    /// Who has come lately. The VM that leads keeps it: with another one it begins anew, for both versions alike.
+    #[serde(skip)]
+    pub trail: Trail,
 }
 
 /// What workers must know of a rollout to route.
@@ -175,6 +179,7 @@ impl Record {
             closed_through,
             since: 0,
             assignments: Vec::new(),
+            trail: Trail::default(),
             recorded: None,
         };
         record.note_assignment();
@@ -315,7 +320,11 @@ impl Record {
                 ticks.iter_mut().for_each(|tick| (tick.share, tick.void) = (None, true));
             }
             if open.is_empty() && (ended || age >= deadline || overdue) {
-                ticks.iter().for_each(|tick| self.close(tick, clock.now()));
+                for tick in &mut ticks {
+                    let followed = self.program.rules().map_or(&[][..], |rules| &rules.followed);
+                    self.trail.follow(tick, followed);
+                    self.close(tick, clock.now());
+                }
                 self.closed_through = number;
             } else if known {
                 open.extend(ticks.into_iter().map(|tick| (tick, histogram::bucket(age))));

@@ -99,6 +99,31 @@ pub struct Origin {
     pub evidence: Option<Draw>,
 }
 
+/// A rollout whose requests, after one of another rollout, are that one's events.
+pub(super) struct Switch {
+    /// Its position.
+    pub(super) to: usize,
+    /// The position of the other one.
+    pub(super) from: usize,
+    /// What its requests are counted as, for the other one.
+    pub(super) signal: SignalId,
+}
+
+impl Switch {
+    /// All of them.
+    pub(super) fn all(config: &Config) -> Vec<Self> {
+        let rollouts = config.rollouts.iter().enumerate();
+        let rules =
+            rollouts.flat_map(|(from, rollout)| rollout.feedback.iter().map(move |rule| (from, rule)));
+        let switch = |(from, rule): (usize, &config::Feedback)| {
+            let Some(config::After::Rollout(after)) = &rule.after else { return None };
+            let to = config.rollouts.iter().position(|rollout| rollout.name == after.rollout)?;
+            Some(Self { to, from, signal: catalog::elsewhere(&rule.name) })
+        };
+        rules.filter_map(switch).collect()
+    }
+}
+
 /// Which requests are events, of all rollouts.
 pub(super) struct Events {
     matcher: Matcher,
@@ -110,11 +135,17 @@ impl Events {
     /// `None`: no rollout has any.
     pub(super) fn new(config: &Config) -> Option<Self> {
         let of = |(rollout, config): (usize, &'_ crate::config::schema::Rollout)| {
-            config.feedback.iter().enumerate().map(move |(rule, _)| (rollout, rule)).collect::<Vec<_>>()
+            let rules = config.feedback.iter().enumerate().filter(|(_, rule)| rule.after.is_none());
+            rules.map(|(rule, _)| (rollout, rule)).collect::<Vec<_>>()
         };
         let rules: Vec<_> = config.rollouts.iter().enumerate().flat_map(of).collect();
-        let matches: Vec<&Match> =
-            config.rollouts.iter().flat_map(|rollout| &rollout.feedback).map(|rule| &rule.matches).collect();
+        let matches: Vec<&Match> = config
+            .rollouts
+            .iter()
+            .flat_map(|rollout| &rollout.feedback)
+            .filter(|rule| rule.after.is_none())
+            .map(|rule| &rule.matches)
+            .collect();
         (!rules.is_empty()).then(|| Self { matcher: Matcher::of(&matches), rules })
     }
 

@@ -9,7 +9,7 @@ use fastrand::Rng;
 use super::affinity::{Affinity, Cookie, User, cookie_of};
 use super::assign::{Salt, Split, to_bucket};
 use super::automation::{Automation, Decisions};
-use super::feedback::{Events, Join, Origin, Rule};
+use super::feedback::{Events, Join, Origin, Rule, Switch};
 use super::log::{self, By};
 use super::matcher::Matcher;
 use super::mirror::{Comparison, Mirror, Mirrored};
@@ -23,6 +23,7 @@ use crate::model::{Assignment, Draw, Share, Side, Unit, UserHash, header};
 use crate::receipt::answer;
 use crate::rollout::program::Program;
 use crate::rollout::record::{Clock, Head, Record};
+use crate::signal::catalog::SignalId;
 use crate::telemetry::breaker;
 use crate::telemetry::outcome::Failures;
 use crate::telemetry::reader::Reader;
@@ -40,6 +41,8 @@ pub struct Plan {
     decisions: Option<Decisions>,
     /// Which requests say what users did, if any do.
     events: Option<Events>,
+    /// Which rollouts' requests are others' events.
+    switches: Vec<Switch>,
     /// Receivers of notifications about its rollouts.
     pub receivers: Vec<Notify>,
 }
@@ -212,6 +215,7 @@ impl Plan {
             trusts_shadow_header,
             decisions,
             events,
+            switches: Switch::all(config),
             receivers: config.notify.clone(),
         }
     }
@@ -253,6 +257,16 @@ impl Plan {
             Some((at, rule, if joins_by_user { rollout.version_of_user(&facts) } else { None }))
         };
         events.find(&facts).into_iter().filter_map(with_origin).collect()
+    }
+
+    /// Of a request of this rollout, with a user: what it is counted as for other rollouts, by their position.
+    pub fn switches<R: Request>(&self, rollout: usize, request: &R) -> Vec<(usize, SignalId, Draw)> {
+        let mut found = Vec::new();
+        for Switch { from, signal, .. } in self.switches.iter().filter(|switch| switch.to == rollout) {
+            let of = self.rollouts.get(*from).and_then(|from| from.version_of_user(&Facts::new(request)));
+            found.extend(of.and_then(|of| Some((*from, *signal, of.evidence?))));
+        }
+        found
     }
 
     /// The position of the rollout about whose task the request is a decision.

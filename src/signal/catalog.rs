@@ -534,6 +534,13 @@ pub fn event(name: &str) -> SignalId {
     FEEDBACK.id.with(name)
 }
 
+/// The number under which workers count requests of another rollout for a rule of `feedback`, until it is known whose of them
+/// follow a request of its own. No rule has such a name.
+#[must_use]
+pub fn elsewhere(name: &str) -> SignalId {
+    FEEDBACK.id.with(&format!("{name}\0"))
+}
+
 /// Whether it happens apart from requests.
 #[must_use]
 pub fn is_of_events(signal: SignalId) -> bool {

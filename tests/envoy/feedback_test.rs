@@ -438,3 +438,159 @@ async fn a_candidate_whose_answers_are_rated_alike_is_not_rolled_back() {
     assert_eq!(rollout["phase"], "paused", "{rollout}");
     assert_eq!(actions(&envoy).iter().filter(|action| *action == "rollback").count(), 0);
 }
+
+/// Users who search again, and users who then type: `within` is short, for after a change of the weights nothing is judged for
+/// as long.
+const AGAIN: &str = "{name: redo, after: same, not_before: 2s, within: 20s}, {name: switch, after: {rollout: text}, within: 20s}";
+
+/// A rollout of `/search` that follows its users, and one of `/text` to which they may switch.
+fn followed() -> Config {
+    let search = Config::blue_green(
+        "digits",
+        &format!(
+            "match: {{prefix: /search}}, session_affinity: {{header: x-user-id}}, steps: [{{set_weight: 50}}, {{pause: {{}}}}], \
+             analysis: {{dry_run: true, metrics: [{{name: feedback.redo}}, {{name: feedback.switch}}]}}, feedback: [{AGAIN}]"
+        ),
+    );
+    let text = Config::blue_green("text", "match: {prefix: /text}");
+    Config::Struct(format!("{{rollouts: [{search}, {text}]}}"))
+}
+
+fn typed(user: u64) -> Request<Full<Bytes>> {
+    request("GET", "/text", &[("x-user-id", user.to_string().as_bytes())], "")
+}
+
+/// Events of a rule by version.
+async fn heard_by(envoy: &Envoy, rule: &str) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for series in envoy.metrics().await.series("changeover_feedback_total") {
+        let label = |name: &str| series.labels.get(name).map_or("-", String::as_str);
+        if label("name") == rule {
+            assert_eq!((label("rollout"), label("result")), ("digits", "counted"));
+            *counts.entry(label("version").to_owned()).or_default() += series.value as u64;
+        }
+    }
+    counts
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_who_search_again_or_switch_count_for_the_version_that_answered_them_over_workers() {
+    const USERS: u64 = 600;
+    let (blue, green) = blue_and_green().await;
+    let envoy = between(&blue, &green, followed()).workers(3).control().start().await;
+    known(&envoy).await;
+    // Users have no names until a key was drawn for them.
+    let probes = AtomicU64::new(1_000_000);
+    wait_for("users to be counted", async || {
+        let from = probes.fetch_add(24, Ordering::Relaxed);
+        Load::to(envoy.address()).each(move |at| searched(from + at)).send(24).await.assert_all_ok();
+        let (_, rollout) = get(&envoy, "/v1/rollouts/digits").await;
+        (rollout["step"]["requests"].as_u64()? > 0).then_some(())
+    })
+    .await;
+    let found = Load::to(envoy.address()).each(searched).send(USERS).await;
+    found.assert_all_ok();
+    let since = std::time::Instant::now();
+    let elapsed = || since.elapsed().as_secs_f64();
+    wait_for("a later search to be a repetition", async || (elapsed() >= 3.1).then_some(())).await;
+    // A third search again, twice in a moment; a third types; and some type who have not searched.
+    Load::to(envoy.address()).each(|at| searched(at / 2 * 3)).send(USERS / 3 * 2).await.assert_all_ok();
+    Load::to(envoy.address()).each(|at| typed(at * 3 + 1)).send(USERS / 3).await.assert_all_ok();
+    Load::to(envoy.address()).each(|at| typed(2_000_000 + at)).send(100).await.assert_all_ok();
+    assert!(elapsed() < 20.0, "the machine is too slow for this");
+    let expected = |rest: u64| {
+        let mut counts = BTreeMap::new();
+        for user in (0..USERS).filter(|user| user % 3 == rest) {
+            *counts.entry(found.answers[&user].clone()).or_insert(0_u64) += 1;
+        }
+        counts
+    };
+    for (rule, rest) in [("redo", 0), ("switch", 1)] {
+        let counted = wait_for("all users to be counted", async || {
+            let counted = heard_by(&envoy, rule).await;
+            (counted.values().sum::<u64>() >= USERS / 3).then_some(counted)
+        })
+        .await;
+        assert_eq!(counted, expected(rest), "{rule}");
+    }
+}
+
+/// Users search, and some of them again a moment later, of `blue` and of `green`, until `stop`, or there were so many.
+async fn insist(envoy: &Envoy, parts: (f64, f64), most: u64, stop: &Arc<AtomicBool>) {
+    const TOGETHER: u64 = 200;
+    let next = Arc::new(AtomicU64::new(0));
+    let clients: Vec<_> = (0..6)
+        .map(|_| {
+            let (address, next, stop) = (envoy.address(), Arc::clone(&next), Arc::clone(stop));
+            tokio::spawn(async move {
+                let mut connection = Connection::open(address).await.expect("a connection");
+                loop {
+                    let from = next.fetch_add(TOGETHER, Ordering::Relaxed);
+                    if from >= most || stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let mut again = Vec::new();
+                    for user in from..from + TOGETHER {
+                        let answer = connection.send(searched(user)).await.expect("an answer");
+                        let part = if answer.upstream() == "green" { parts.1 } else { parts.0 };
+                        if fastrand::Rng::with_seed(user * 7_919 + 1).f64() < part {
+                            again.push(user);
+                        }
+                    }
+                    // What users take to see that they have to search again.
+                    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+                    for user in again {
+                        connection.send(searched(user)).await.expect("an answer");
+                    }
+                }
+            })
+        })
+        .collect();
+    for client in clients {
+        client.await.expect("no panic");
+    }
+}
+
+/// A rollout that judges how often users search again.
+fn insisting() -> Config {
+    Config::rollout(
+        "match: {prefix: /search}, session_affinity: {header: x-user-id}, steps: [{set_weight: 50}, {pause: {}}], \
+         feedback: [{name: redo, after: same, not_before: 1s, within: 10s}], \
+         analysis: {metrics: [{name: error_rate}, {name: feedback.redo}]}",
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_whose_users_search_again_half_as_often_again_is_rolled_back() {
+    let (blue, green) = blue_and_green().await;
+    let envoy = between(&blue, &green, insisting()).control().workers(2).start().await;
+    known(&envoy).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let rollback = async {
+        let event = wait_for_event(&envoy, "rollback").await;
+        stop.store(true, Ordering::Relaxed);
+        event
+    };
+    let ((), event) = tokio::join!(insist(&envoy, (0.3, 0.45), 60_000, &stop), rollback);
+    assert_eq!(event["rule"], "feedback.redo", "{event}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_whose_users_search_again_as_often_is_not_rolled_back() {
+    const USERS: u64 = 15_000;
+    let (blue, green) = blue_and_green().await;
+    let envoy = between(&blue, &green, insisting()).control().workers(2).start().await;
+    known(&envoy).await;
+    insist(&envoy, (0.3, 0.3), USERS, &Arc::default()).await;
+    let rollout = wait_for("repeated searches to be judged", async || {
+        let (_, rollout) = get(&envoy, "/v1/rollouts/digits").await;
+        let metrics = rollout["evidence"].as_array()?;
+        let redo = metrics.iter().find(|metric| metric["metric"] == "feedback.redo")?;
+        let samples = &redo["tests"][0]["samples"];
+        let seen = |side: &str| samples[side]["events"].as_u64();
+        (seen("candidate")? + seen("stable")? > 500).then_some(rollout)
+    })
+    .await;
+    assert_eq!(rollout["phase"], "paused", "{rollout}");
+    assert_eq!(actions(&envoy).iter().filter(|action| *action == "rollback").count(), 0);
+}

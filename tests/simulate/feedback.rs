@@ -17,9 +17,8 @@ use fastrand::Rng;
 use serde_json::json;
 
 use crate::draw::normal;
-use crate::table::{mark, quantile, whole};
-use crate::traps::{ALPHA, RAMP, most};
-use crate::{Effort, parallel};
+use crate::traps::{ALPHA, RAMP};
+use crate::{Effort, hours};
 
 /// Seconds of a run.
 const LENGTH: u64 = 3_600;
@@ -68,12 +67,10 @@ pub(crate) fn simulate(effort: &Effort) -> bool {
 }
 
 fn healthy(runs: u64) -> bool {
-    let most = most(runs, ALPHA, 3.0);
     println!(
         "\n{runs} hours of {SEARCHES} searches/s, {:.0} % of which end in a click: false rollbacks",
         40.0
     );
-    println!("false_alarm is {ALPHA}; with chance allowed for, at most {most}");
     let few = World { users: 2_000, unlike: 0.0, ..PLAIN };
     let situations = [
         ("20,000 users, 50 %, a click a minute later", PLAIN),
@@ -90,20 +87,7 @@ fn healthy(runs: u64) -> bool {
         ("50 %, the candidate's click twice as late", World { slower: 2.0, within: 600, ..PLAIN }),
         ("the same, in a ramp", World { slower: 2.0, within: 600, weights: RAMP, ..PLAIN }),
     ];
-    let mut all = true;
-    for (seed, (name, world)) in (2_300..).zip(situations) {
-        let ends = parallel::runs(runs, seed, |rng| run(&world, rng).is_some());
-        let rolled_back = ends.into_iter().filter(|end| *end).count() as f64;
-        let kept = rolled_back <= most;
-        println!(
-            "  {name:<52} {:>4}  {:>6.2} %  {}",
-            whole(rolled_back),
-            100.0 * rolled_back / runs as f64,
-            mark(kept)
-        );
-        all &= kept;
-    }
-    all
+    hours::healthy(runs, 2_300, situations, run)
 }
 
 fn found(runs: u64) -> bool {
@@ -119,23 +103,7 @@ fn found(runs: u64) -> bool {
         ("half as many, 5 %", at(&[5.0], 0.5), 8_000.0),
         ("a fifth fewer, 50 %, 10 minutes later", World { delay: 600.0, ..at(&[50.0], 0.8) }, 12_000.0),
     ];
-    let mut all = true;
-    for (seed, (name, world, limit)) in (2_400..).zip(cells) {
-        let ends = parallel::runs(runs, seed, |rng| run(&world, rng));
-        let users: Vec<f64> =
-            ends.iter().map(|end| end.map_or(f64::INFINITY, |users| users as f64)).collect();
-        let ever = ends.iter().flatten().count() as f64 / ends.len() as f64;
-        let kept = quantile(&users, 0.5) <= limit;
-        println!(
-            "  {name:<40} {:>8} / {:>8}   {:>5.1} % in the hour   {}",
-            whole(quantile(&users, 0.5)),
-            whole(quantile(&users, 0.95)),
-            ever * 100.0,
-            mark(kept)
-        );
-        all &= kept;
-    }
-    all
+    hours::found(runs, 2_400, cells, run)
 }
 
 fn rules(within: u64) -> Rules {

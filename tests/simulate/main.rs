@@ -8,6 +8,7 @@
 // A simulation may stop, and computes with numbers of its own.
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+mod again;
 mod agreement;
 mod at_least;
 mod automation;
@@ -16,6 +17,7 @@ mod drift;
 mod envoy;
 mod feedback;
 mod fleet;
+mod hours;
 mod parallel;
 mod people;
 mod ratings;
@@ -39,6 +41,7 @@ const PARTS: [(&str, Part); 12] = [
     ("drift", drift::simulate),
     ("feedback", feedback::simulate),
     ("ratings", ratings::simulate),
+    ("again", again::simulate),
     ("traps", traps::simulate),
     ("users", users::healthy),
     ("speed", speed::simulate),

@@ -16,9 +16,8 @@ use changeover::telemetry::outcome::Outcome;
 use fastrand::Rng;
 use serde_json::json;
 
-use crate::table::{mark, quantile, whole};
-use crate::traps::{ALPHA, RAMP, most};
-use crate::{Effort, parallel};
+use crate::traps::{ALPHA, RAMP};
+use crate::{Effort, hours};
 
 /// Seconds of a run.
 const LENGTH: u64 = 3_600;
@@ -64,12 +63,10 @@ pub(crate) fn simulate(effort: &Effort) -> bool {
 }
 
 fn healthy(runs: u64) -> bool {
-    let most = most(runs, ALPHA, 3.0);
     println!(
         "\n{runs} hours of {ANSWERS} answers/s, {:.0} % of which are rated badly, by receipt: false rollbacks",
         100.0 * PLAIN.bad
     );
-    println!("false_alarm is {ALPHA}; with chance allowed for, at most {most}");
     let situations = [
         ("50 %, a rating a minute later", PLAIN),
         ("the same, 5 %", World { weights: &[5.0], ..PLAIN }),
@@ -82,20 +79,7 @@ fn healthy(runs: u64) -> bool {
         ("50 %, the candidate's twice as late", World { slower: 2.0, ..PLAIN }),
         ("ramp, nothing in every other ten minutes", World { weights: RAMP, bursts: true, ..PLAIN }),
     ];
-    let mut all = true;
-    for (seed, (name, world)) in (2_500..).zip(situations) {
-        let ends = parallel::runs(runs, seed, |rng| run(&world, rng).is_some());
-        let rolled_back = ends.into_iter().filter(|end| *end).count() as f64;
-        let kept = rolled_back <= most;
-        println!(
-            "  {name:<52} {:>4}  {:>6.2} %  {}",
-            whole(rolled_back),
-            100.0 * rolled_back / runs as f64,
-            mark(kept)
-        );
-        all &= kept;
-    }
-    all
+    hours::healthy(runs, 2_500, situations, run)
 }
 
 fn found(runs: u64) -> bool {
@@ -110,23 +94,7 @@ fn found(runs: u64) -> bool {
         ("twice as many, 5 %", at(&[5.0], 2.0), 300.0),
         ("three times as many, 5 %", at(&[5.0], 3.0), 120.0),
     ];
-    let mut all = true;
-    for (seed, (name, world, limit)) in (2_600..).zip(cells) {
-        let ends = parallel::runs(runs, seed, |rng| run(&world, rng));
-        let answers: Vec<f64> =
-            ends.iter().map(|end| end.map_or(f64::INFINITY, |answers| answers as f64)).collect();
-        let ever = ends.iter().flatten().count() as f64 / ends.len() as f64;
-        let kept = quantile(&answers, 0.5) <= limit;
-        println!(
-            "  {name:<40} {:>8} / {:>8}   {:>5.1} % in the hour   {}",
-            whole(quantile(&answers, 0.5)),
-            whole(quantile(&answers, 0.95)),
-            ever * 100.0,
-            mark(kept)
-        );
-        all &= kept;
-    }
-    all
+    hours::found(runs, 2_600, cells, run)
 }
 
 fn rules(within: u64) -> Rules {

@@ -3,12 +3,14 @@
 use super::mirror::pointer;
 use super::receipt::{place, receipt_place};
 use super::{at_most, bounded, conditions, name};
-use crate::config::feedback::{Better, Feedback, Join};
+use crate::config::feedback::{After, Better, Feedback, Join};
 use crate::config::report::{Path, Problems, Shown};
-use crate::config::schema::Rollout;
+use crate::config::schema::{Config, Rollout};
 
 /// Milliseconds for which events may come.
 const LONGEST_WITHIN: u64 = 24 * 3_600_000;
+/// The same of users who come again, who are followed for as long.
+const LONGEST_AFTER: u64 = 10 * 60_000;
 
 pub(super) fn feedback(rollout: &Rollout, rollout_path: &Path<'_>, problems: &mut Problems) {
     let path = rollout_path.field("feedback");
@@ -32,7 +34,11 @@ pub(super) fn feedback(rollout: &Rollout, rollout_path: &Path<'_>, problems: &mu
                 ),
             );
         }
-        self::rule(rule, rollout, &path, problems);
+        match &rule.after {
+            Some(_) => again(rule, rollout, &path, problems),
+            None => self::rule(rule, rollout, &path, problems),
+        }
+        within(rule, rollout, &path, problems);
     }
 }
 
@@ -52,20 +58,13 @@ fn rule(rule: &Feedback, rollout: &Rollout, path: &Path<'_>, problems: &mut Prob
             problems.add(&path, "stands for several places; expected one without `*`");
         }
     }
-    if rule.within.as_millis() > LONGEST_WITHIN {
-        problems.add(&path.field("within"), "expected at most 24h");
-    }
-    let deadline = rollout.analysis.as_ref().and_then(|analysis| analysis.progress_deadline);
-    if deadline.is_some_and(|deadline| rule.within >= deadline) {
-        problems.add(
-            &path.field("within"),
-            "not shorter than `progress_deadline`; a step that waits for it could never end",
-        );
+    if rule.not_before.is_some() {
+        problems.add(&path.field("not_before"), "of users who come again; expected `after` beside it");
     }
     let join = path.field("join");
     match rule.join {
         None if problems.concern(&join) => {}
-        None => problems.add(&join, "missing; expected user or receipt"),
+        None => problems.add(&join, "missing; expected user or receipt, or `after` in place of `match`"),
         Some(Join::User) if rollout.session_affinity.is_none() => {
             problems.add(&join, "no key names a user; expected `session_affinity` beside `feedback`");
         }
@@ -76,6 +75,79 @@ fn rule(rule: &Feedback, rollout: &Rollout, path: &Path<'_>, problems: &mut Prob
     }
     receipt(rule, rollout, path, problems);
     value(rule, path, problems);
+}
+
+/// Of users who come again.
+fn again(rule: &Feedback, rollout: &Rollout, path: &Path<'_>, problems: &mut Problems) {
+    let others = [
+        ("match", rule.matches != crate::config::schema::Match::default()),
+        ("join", rule.join.is_some()),
+        ("receipt", rule.receipt.is_some()),
+        ("value", rule.value.is_some()),
+        ("bad_below", rule.bad_below.is_some()),
+    ];
+    for (field, _) in others.into_iter().filter(|(_, given)| *given) {
+        problems.add(
+            &path.field(field),
+            "beside `after`, where a user's next request is the event; expected one of both",
+        );
+    }
+    let after = path.field("after");
+    if rollout.session_affinity.is_none() {
+        problems.add(&after, "no key names a user; expected `session_affinity` beside `feedback`");
+    }
+    if rollout.analysis.is_none() {
+        problems.add(
+            &after,
+            "users are followed for `analysis`; expected it beside `feedback`, if only with `dry_run: true`",
+        );
+    }
+    let not_before = path.field("not_before");
+    if rule.not_before().as_millis() < 1_000 {
+        problems.add(&not_before, "expected at least 1s: users are counted by the second");
+    }
+    if rule.not_before() > rule.within {
+        problems.add(&not_before, "longer than `within`, after which nothing counts");
+    }
+    if rule.within.as_millis() > LONGEST_AFTER {
+        problems.add(&path.field("within"), "with `after` expected at most 10m");
+    }
+}
+
+/// What names another rollout.
+pub(super) fn references(config: &Config, problems: &mut Problems) {
+    let rollouts = Path::Root.field("rollouts");
+    for (at, rollout) in config.rollouts.iter().enumerate() {
+        let (path, rules) = (rollouts.index(at), rollout.feedback.iter().enumerate());
+        for (index, rule) in rules.filter(|(_, rule)| rule.after.is_some()) {
+            let (feedback, field) = (path.field("feedback"), "after");
+            let rule_path = feedback.index(index);
+            let path = rule_path.field(field);
+            if config.store.is_some() {
+                problems.add(&path, "beside `store`: users are followed by one Envoy; expected a filter without `store` for this rollout");
+            }
+            let Some(After::Rollout(after)) = &rule.after else { continue };
+            let path = path.field("rollout");
+            if after.rollout == rollout.name {
+                problems.add(&path, "this rollout itself; expected `after: same`");
+            } else if !config.rollouts.iter().any(|other| other.name == after.rollout)
+                && !problems.concern(&path)
+            {
+                problems.add(&path, format_args!("{} is no rollout of this filter", Shown(&after.rollout)));
+            }
+        }
+    }
+}
+
+fn within(rule: &Feedback, rollout: &Rollout, path: &Path<'_>, problems: &mut Problems) {
+    let path = path.field("within");
+    if rule.within.as_millis() > LONGEST_WITHIN {
+        problems.add(&path, "expected at most 24h");
+    }
+    let deadline = rollout.analysis.as_ref().and_then(|analysis| analysis.progress_deadline);
+    if deadline.is_some_and(|deadline| rule.within >= deadline) {
+        problems.add(&path, "not shorter than `progress_deadline`; a step that waits for it could never end");
+    }
 }
 
 fn receipt(rule: &Feedback, rollout: &Rollout, path: &Path<'_>, problems: &mut Problems) {

@@ -93,6 +93,7 @@ pub fn validate(config: &Config, problems: &mut Problems) {
         }
     }
     notify(config, &Path::Root.field("notify"), problems);
+    self::feedback::references(config, problems);
     let path = Path::Root.field("rollouts");
     let count = config.rollouts.len();
     if count > MOST_ROLLOUTS {
