@@ -34,7 +34,7 @@ use std::time::Instant;
 type Part = fn(&Effort) -> bool;
 
 /// All of them; with names as arguments only those.
-const PARTS: [(&str, Part); 12] = [
+const PARTS: [(&str, Part); 13] = [
     ("agreement", agreement::simulate),
     ("at-least", at_least::simulate),
     ("automation", automation::simulate),
