@@ -4,8 +4,6 @@
 //! request of another rollout has switched. Both versions' users are followed alike: by the part of them that all workers
 //! report of a tick.
 
-use std::collections::{BTreeMap, HashMap};
-
 use serde::{Deserialize, Serialize};
 
 use super::tick::Tick;
@@ -35,10 +33,10 @@ pub struct Followed {
 /// Users who have come lately.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trail {
-    /// The tick of each user's last request, and the version that got it.
-    users: HashMap<UserHash, (u64, Side)>,
+    /// By user: the tick of the last request, and the version that got it.
+    users: Vec<(UserHash, u64, Side)>,
     /// What was counted and not shown yet, by rule and version.
-    counted: BTreeMap<(String, bool), u64>,
+    counted: Vec<(String, Side, u64)>,
     forgotten: u64,
 }
 
@@ -50,74 +48,111 @@ impl Trail {
             return;
         }
         let level = level(tick, rules);
-        let users = |tick: &Tick, of: &dyn Fn(&Users) -> Vec<UserHash>| -> Vec<(UserHash, Side)> {
-            let users =
-                Side::BOTH.into_iter().filter_map(|side| Some((side, tick.counts[side].users.as_ref()?)));
-            users.flat_map(|(side, users)| of(users).into_iter().map(move |user| (user, side))).collect()
-        };
-        let came = users(tick, &|users| users.seen.after(level).map(|(user, _)| user).collect());
+        let came = listed(tick, None, level);
         for rule in rules {
-            let again = match rule.elsewhere {
-                None => came.clone(),
-                Some(signal) => users(tick, &|users| {
-                    let sample = users.sample(signal);
-                    sample.into_iter().flat_map(|sample| sample.after(level)).map(|(user, _)| user).collect()
-                }),
-            };
-            let mut found: Vec<(UserHash, Side)> = again
-                .into_iter()
-                .filter_map(|(user, _)| {
-                    let (last, side) = self.users.get(&user)?;
-                    let gap = tick.number.saturating_sub(*last);
-                    (rule.not_before..=rule.within).contains(&gap).then_some((user, *side))
-                })
-                .collect();
-            // While weights change a user may have come to both versions.
-            found.sort_unstable_by_key(|(user, _)| *user);
-            found.dedup_by_key(|(user, _)| *user);
-            for (user, side) in found {
+            let elsewhere = rule.elsewhere.map(|_| listed(tick, rule.elsewhere, level));
+            for (user, _) in elsewhere.as_ref().unwrap_or(&came) {
+                let Ok(at) = self.users.binary_search_by(|(known, ..)| known.cmp(user)) else { continue };
+                let Some((_, last, side)) = self.users.get(at).copied() else { continue };
+                let gap = tick.number.saturating_sub(last);
+                if gap < rule.not_before || gap > rule.within {
+                    continue;
+                }
                 let counts = &mut tick.counts[side];
                 if let Some(tally) = counts.tally_mut(rule.signal) {
                     tally.add(Observed::Event(true));
                     if let Some(sample) = counts.users.get_or_insert_default().sample_mut(rule.signal) {
-                        sample.note(user, 0);
+                        sample.note(*user, 0);
                     }
                 }
-                let count = self.counted.entry((rule.name.clone(), side == Side::Candidate)).or_default();
-                *count = count.saturating_add(1);
+                self.count(&rule.name, side);
             }
         }
-        let number = tick.number;
-        self.users.extend(came.into_iter().map(|(user, side)| (user, (number, side))));
-        self.forget(number, rules.iter().map(|rule| rule.within).max().unwrap_or_default());
+        self.come(&came, tick.number);
+        self.forget(tick.number, rules.iter().map(|rule| rule.within).max().unwrap_or_default());
+    }
+
+    fn count(&mut self, rule: &str, side: Side) {
+        let known = self.counted.iter_mut().find(|(name, of, _)| (name.as_str(), *of) == (rule, side));
+        match known {
+            Some((_, _, count)) => *count = count.saturating_add(1),
+            None => self.counted.push((rule.to_owned(), side, 1)),
+        }
+    }
+
+    /// Notes that these users, in ascending order, have come in a tick.
+    fn come(&mut self, came: &[(UserHash, Side)], number: u64) {
+        let mut all = Vec::with_capacity(self.users.len().saturating_add(came.len()));
+        let mut known = self.users.iter().copied().peekable();
+        for (user, side) in came {
+            while let Some(earlier) = known.next_if(|(known, ..)| known < user) {
+                all.push(earlier);
+            }
+            known.next_if(|(known, ..)| known == user);
+            all.push((*user, number, *side));
+        }
+        all.extend(known);
+        self.users = all;
     }
 
     /// Forgets the users who came too long ago, and of too many those who came first.
     fn forget(&mut self, number: u64, longest: u64) {
-        self.users.retain(|_, (last, _)| last.saturating_add(longest) > number);
+        self.users.retain(|(_, last, _)| last.saturating_add(longest) > number);
         let surplus = self.users.len().saturating_sub(MOST);
         if surplus == 0 {
             return;
         }
-        let mut ticks: Vec<u64> = self.users.values().map(|(last, _)| *last).collect();
-        let (_, cut, _) = ticks.select_nth_unstable(surplus.saturating_sub(1));
-        let (cut, before) = (*cut, self.users.len());
-        self.users.retain(|_, (last, _)| *last > cut);
+        // How many came how long ago: `longest` is some minutes.
+        let mut ages = vec![0_usize; usize::try_from(longest).unwrap_or_default().saturating_add(1)];
+        for (_, last, _) in &self.users {
+            let age = usize::try_from(number.saturating_sub(*last)).unwrap_or(usize::MAX);
+            if let Some(count) = ages.get_mut(age) {
+                *count = count.saturating_add(1);
+            }
+        }
+        let mut left = surplus;
+        let oldest = ages.iter().rposition(|count| {
+            left = left.saturating_sub(*count);
+            left == 0
+        });
+        let (oldest, before) = (oldest.unwrap_or_default() as u64, self.users.len());
+        self.users.retain(|(_, last, _)| number.saturating_sub(*last) < oldest);
         self.forgotten = self.forgotten.saturating_add(before.saturating_sub(self.users.len()) as u64);
     }
 
     /// What was counted since the last call: by rule and version how often.
-    pub fn take_counted(&mut self) -> impl Iterator<Item = (String, Side, u64)> {
-        let counted = std::mem::take(&mut self.counted).into_iter();
-        counted.map(|((name, of_candidate), count)| {
-            (name, if of_candidate { Side::Candidate } else { Side::Stable }, count)
-        })
+    pub fn take_counted(&mut self) -> Vec<(String, Side, u64)> {
+        std::mem::take(&mut self.counted)
     }
 
     /// How many users were forgotten too early since the last call.
     pub fn take_forgotten(&mut self) -> u64 {
         std::mem::take(&mut self.forgotten)
     }
+}
+
+/// The users that are left of a tick's after `level` halvings, in ascending order: those who came, or with this signal. While weights
+/// change a user may have come to both versions: that counts once.
+fn listed(tick: &Tick, signal: Option<SignalId>, level: u8) -> Vec<(UserHash, Side)> {
+    let mut all: Vec<(UserHash, Side)> = Vec::new();
+    for (side, counts) in tick.counts.iter() {
+        let Some(users) = &counts.users else { continue };
+        let sample = match signal {
+            None => Some(&users.seen),
+            Some(signal) => users.sample(signal),
+        };
+        let before = std::mem::take(&mut all);
+        let mut before = before.into_iter().peekable();
+        for (user, _) in sample.iter().flat_map(|sample| sample.after(level)) {
+            while let Some(earlier) = before.next_if(|(known, _)| *known < user) {
+                all.push(earlier);
+            }
+            before.next_if(|(known, _)| *known == user);
+            all.push((user, side));
+        }
+        all.extend(before);
+    }
+    all
 }
 
 /// How often the users were halved that both versions' workers report of a tick.
@@ -166,7 +201,9 @@ mod tests {
     }
 
     fn counted(trail: &mut Trail) -> Vec<(String, Side, u64)> {
-        trail.take_counted().collect()
+        let mut counted = trail.take_counted();
+        counted.sort_by_key(|(name, side, _)| (name.clone(), *side == Side::Candidate));
+        counted
     }
 
     #[test]
@@ -225,7 +262,7 @@ mod tests {
             .collect();
         trail.follow(&mut tick(1, &many, &[]), &rules);
         trail.follow(&mut tick(9, &many, &[]), &rules);
-        let counted: BTreeMap<bool, u64> = counted(&mut trail)
+        let counted: std::collections::BTreeMap<bool, u64> = counted(&mut trail)
             .into_iter()
             .map(|(_, side, count)| (side == Side::Candidate, count))
             .collect();

@@ -439,7 +439,7 @@ impl Led {
                     (forgotten > 0).then_some(Effect::Dropped { what: "users_followed", count: forgotten }),
                 );
                 let (program, rollout) = (&record.value.program, &self.rollout);
-                callback.effects.extend(self.trail.take_counted().map(|(name, side, count)| {
+                callback.effects.extend(self.trail.take_counted().into_iter().map(|(name, side, count)| {
                     let version = match side {
                         Side::Stable => Some(program.stable.clone()),
                         Side::Candidate => program.candidate.clone(),
