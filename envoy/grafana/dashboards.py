@@ -133,6 +133,32 @@ def shadow():
     ]
 
 
+def people():
+    """The ladder of automation, and what users do afterwards."""
+    def gauge(name):
+        return f"max by (rollout) (changeover_automation_{name}{{{OF}}})"
+
+    def decided(quantile):
+        return f"histogram_quantile({quantile}, sum by (rollout, le) (rate(changeover_decision_seconds_bucket{{{OF}}}[$__rate_interval])))"
+
+    return "People and users", [
+        chart("Degree of automation", "short", [(gauge("degree"), "{{rollout}}")], "0 human, 1 shadow, 2 assist, 3 partial, 4 full."),
+        chart("What the model answers alone", "percentunit", [
+            (f"{gauge('coverage')} / 10000", "{{rollout}} part of the tasks"),
+            (f"{gauge('threshold')} / 10000", "{{rollout}} from confidence"),
+        ], "A confidence over 100 %: nothing.", least=None),
+        chart("Agreement of people and model", "percentunit", [(f"{gauge('agreement')} / 10000", "{{rollout}}")],
+              "Of tasks whose people had not seen the model's answer.", least=None),
+        chart("Tasks", "reqps", [(rate("changeover_tasks_total", "rollout, route, reason"), "{{rollout}} {{route}} {{reason}}")],
+              "Who decides, and why."),
+        chart("Decisions by result", "reqps", [(rate("changeover_decisions_total", "rollout, result, shown"), "{{rollout}} {{result}} shown {{shown}}")]),
+        chart("From task to decision", "s", [(decided(0.5), "{{rollout}} p50"), (decided(0.95), "{{rollout}} p95")]),
+        chart("What users do afterwards", "reqps", [
+            (rate("changeover_feedback_total", "rollout, version, name, result"), "{{rollout}} {{version}} {{name}} {{result}}"),
+        ], "Events of `feedback` by the version that answered."),
+    ]
+
+
 def health():
     return "The filter itself", [
         table("Versions", "count by (build_version, commit) (changeover_info)"),
@@ -164,7 +190,7 @@ def build():
         .with_variable(DatasourceVariable("datasource").label("Data source").type("prometheus")).with_variable(rollouts).annotation(actions)
     )
     top, number = 0, 1
-    for title, panels in (sides(), release(), payload(), shadow(), health()):
+    for title, panels in (sides(), release(), payload(), shadow(), people(), health()):
         board = board.with_row(Row(title).id(number).grid_pos(GridPos(h=1, w=24, x=0, y=top)))
         top, number = top + 1, number + 1
         for at, panel in enumerate(panels):

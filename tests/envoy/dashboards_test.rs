@@ -81,7 +81,10 @@ async fn every_expression_of_the_dashboards_returns_data() {
          output: {{value: /predictions/0, labels: 2, confidence: /confidence}}}}"
     );
     let shadowed = "match: {prefix: /shadowed}, mirror: {to: green, mode: compare, methods: [POST], compare: {label: /predictions/0}}";
-    let full = format!("match: {{prefix: /full}}, {waiting}");
+    let full = format!(
+        "match: {{prefix: /full}}, {waiting}, session_affinity: {{header: x-user}}, \
+         feedback: [{{name: click, match: {{path: /clicks}}, join: user}}]"
+    );
     let rollouts = [("digits", digits.as_str()), ("shadowed", shadowed), ("full", &full)]
         .map(|(name, fields)| Config::blue_green(name, fields))
         .join(", ");
@@ -95,10 +98,19 @@ async fn every_expression_of_the_dashboards_returns_data() {
         Config::blue_green("member", waiting)
     ));
     let member = between(&blue, &green, member).store(&[etcd.address()]).start().await;
-    let prometheus = Prometheus::start(&[envoy.admin_address(), member.admin_address()]).await;
+    let people = Config::rollout(
+        "match: {prefix: /tasks}, automation: {degree: shadow, answer: {label: /predictions/0, confidence: /confidence}}",
+    );
+    let people = between(&blue, &green, people).with_people().start().await;
+    let envoys = [&envoy, &member, &people].map(|envoy| envoy.admin_address());
+    let prometheus = Prometheus::start(&envoys).await;
     known(&envoy).await;
     let load = Load::to(envoy.address()).each(ask).per_second(100.0).start();
     let fleet = Load::to(member.address()).per_second(10.0).start();
+    let tasks =
+        Load::to(people.address()).each(|_| request("POST", "/tasks", &[], "{}")).per_second(20.0).start();
+    let click = |_| request("GET", "/clicks", &[("x-user", b"u")], "");
+    let clicks = Load::to(envoy.address()).each(click).per_second(10.0).start();
     // The journal keeps 256 events.
     for _ in 0..90 {
         for command in ["abort", "retry"] {
@@ -132,7 +144,9 @@ async fn every_expression_of_the_dashboards_returns_data() {
         .await;
     }
     assert_eq!(load.stop().await.errors, [""; 0]);
-    assert_eq!(fleet.stop().await.errors, [""; 0]);
+    for running in [fleet, tasks, clicks] {
+        assert_eq!(running.stop().await.errors, [""; 0]);
+    }
     let releases = prometheus.query("changeover:release:info{rollout=\"full\"}").await.expect("an answer");
     let [release] = releases.as_slice() else { panic!("{releases:?}") };
     let shown = ["release", "attempt", "stable", "candidate"].map(|label| &release["metric"][label]);
