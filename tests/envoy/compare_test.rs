@@ -247,12 +247,14 @@ async fn binary_tensors_are_compared_element_by_element() {
     let envoy = between(&blue, &green, config).control().start().await;
     blue.set(answer([0.1, 0.2, 0.3, f32::NAN]));
     let mut connection = Connection::open(envoy.address()).await.expect("a connection");
-    for elements in [[0.1, 0.2, 0.3, f32::NAN], [0.100_01, 0.2, 0.3, f32::NAN], [0.2, 0.2, 0.4, f32::NAN]] {
+    let shadows = [[0.1, 0.2, 0.3, f32::NAN], [0.100_01, 0.2, 0.3, f32::NAN], [0.2, 0.2, 0.4, f32::NAN]];
+    for (count, elements) in (1..).zip(shadows) {
         green.set(answer(elements));
         let sent = connection.send(request("POST", "/", &[], "")).await.expect("an answer");
         assert_eq!(sent.upstream(), "blue");
+        // The shadow is asked after the client has its answer.
+        settled(&envoy, count).await;
     }
-    settled(&envoy, 3).await;
     let differences = wait_for("the pairs", async || {
         let (_, found) = control::get(&envoy, "/v1/rollouts/digits/differences").await;
         (found["compared"] == 3).then_some(found)
