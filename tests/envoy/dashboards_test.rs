@@ -99,7 +99,8 @@ async fn every_expression_of_the_dashboards_returns_data() {
     ));
     let member = between(&blue, &green, member).store(&[etcd.address()]).start().await;
     let people = Config::rollout(
-        "match: {prefix: /tasks}, automation: {degree: shadow, answer: {label: /predictions/0, confidence: /confidence}}",
+        "match: {prefix: /tasks}, automation: {degree: partial, partial: {threshold: 0.5}, step_down: false, audit: 50, \
+         answer: {label: /predictions/0, confidence: /confidence}}",
     );
     let people = between(&blue, &green, people).with_people().start().await;
     let envoys = [&envoy, &member, &people].map(|envoy| envoy.admin_address());
