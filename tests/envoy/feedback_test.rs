@@ -1,7 +1,7 @@
 //! What users do afterwards: events that are posted later, to any worker, count for the version that the user had.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::harness::control::{get, known};
@@ -131,34 +131,77 @@ async fn events_without_a_user_or_that_cannot_be_read_count_for_no_version() {
     assert_eq!(heard(&envoy).await.values().sum::<u64>(), 5, "another method");
 }
 
+/// Clients, each over a connection of its own. `act` gets the numbers of the users who come next, so many together, until `stop`,
+/// or there were so many. Returns how many there were.
+async fn users(
+    envoy: &Envoy,
+    (most, together): (u64, u64),
+    stop: &AtomicBool,
+    act: impl AsyncFn(&mut Connection, Range<u64>),
+) -> u64 {
+    const CLIENTS: usize = 8;
+    let next = AtomicU64::new(0);
+    let client = async |_| {
+        let mut connection = Connection::open(envoy.address()).await.expect("a connection");
+        loop {
+            let from = next.fetch_add(together, Ordering::Relaxed);
+            if from >= most || stop.load(Ordering::Relaxed) {
+                return;
+            }
+            act(&mut connection, from..from + together).await;
+        }
+    };
+    futures_util::future::join_all((0..CLIENTS).map(client)).await;
+    next.into_inner().min(most)
+}
+
+/// Whether a user does what these parts of `blue`'s and of `green`'s users do.
+fn does(user: u64, answer: &Answer, (of_blue, of_green): (f64, f64)) -> bool {
+    let part = if answer.upstream() == "green" { of_green } else { of_blue };
+    fastrand::Rng::with_seed(user * 7_919 + 1).f64() < part
+}
+
 /// Users search and click, some of those who got `blue` and some of those who got `green`, until `stop`, or there were so
 /// many. Returns how many there were.
-async fn click(envoy: &Envoy, (of_blue, of_green): (f64, f64), users: u64, stop: &Arc<AtomicBool>) -> u64 {
-    let next = Arc::new(AtomicU64::new(0));
-    let clients: Vec<_> = (0..8)
-        .map(|_| {
-            let (address, next, stop) = (envoy.address(), Arc::clone(&next), Arc::clone(stop));
-            tokio::spawn(async move {
-                let mut connection = Connection::open(address).await.expect("a connection");
-                loop {
-                    let user = next.fetch_add(1, Ordering::Relaxed);
-                    if user >= users || stop.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    let answer = connection.send(searched(user)).await.expect("an answer");
-                    assert_eq!(answer.status, 200);
-                    let part = if answer.upstream() == "green" { of_green } else { of_blue };
-                    let clicks = fastrand::Rng::with_seed(user * 7_919 + 1).f64() < part;
-                    let action = if clicks { "click" } else { "view" };
-                    connection.send(event(user, action)).await.expect("an answer");
-                }
-            })
-        })
-        .collect();
-    for client in clients {
-        client.await.expect("no panic");
-    }
-    next.load(Ordering::Relaxed).min(users)
+async fn click(envoy: &Envoy, parts: (f64, f64), most: u64, stop: &AtomicBool) -> u64 {
+    users(envoy, (most, 1), stop, async |connection, users| {
+        for user in users {
+            let answer = connection.send(searched(user)).await.expect("an answer");
+            assert_eq!(answer.status, 200);
+            let action = if does(user, &answer, parts) { "click" } else { "view" };
+            connection.send(event(user, action)).await.expect("an answer");
+        }
+    })
+    .await
+}
+
+/// The rollback that comes while users do something, until it has come, and what became of them.
+async fn rollback_during<T>(
+    envoy: &Envoy,
+    stop: &AtomicBool,
+    users: impl Future<Output = T>,
+) -> (T, serde_json::Value) {
+    let rollback = async {
+        let event = wait_for_event(envoy, "rollback").await;
+        stop.store(true, Ordering::Relaxed);
+        event
+    };
+    tokio::join!(users, rollback)
+}
+
+/// Waits until more than so many events of a metric were judged, some seconds after they came. Nothing is done about them.
+async fn assert_no_rollback(envoy: &Envoy, metric: &str, events: u64) {
+    let rollout = wait_for("all events to be judged", async || {
+        let (_, rollout) = get(envoy, "/v1/rollouts/digits").await;
+        let metrics = rollout["evidence"].as_array()?;
+        let found = metrics.iter().find(|found| found["metric"] == metric)?;
+        let samples = &found["tests"][0]["samples"];
+        let seen = |side: &str| samples[side]["events"].as_u64();
+        (seen("candidate")? + seen("stable")? > events).then_some(rollout)
+    })
+    .await;
+    assert_eq!(rollout["phase"], "paused", "{rollout}");
+    assert_eq!(actions(envoy).iter().filter(|action| *action == "rollback").count(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,18 +209,9 @@ async fn a_candidate_with_a_fifth_fewer_clicks_and_equal_errors_is_rolled_back()
     let (blue, green) = blue_and_green().await;
     let envoy = between(&blue, &green, judged()).control().workers(2).start().await;
     known(&envoy).await;
-    let stop = Arc::new(AtomicBool::new(false));
-    let event = {
-        let users = click(&envoy, (0.5, 0.4), 40_000, &stop);
-        let rollback = async {
-            let event = wait_for_event(&envoy, "rollback").await;
-            stop.store(true, Ordering::Relaxed);
-            event
-        };
-        let (users, event) = tokio::join!(users, rollback);
-        println!("rolled back after about {users} users: {event}");
-        event
-    };
+    let stop = AtomicBool::new(false);
+    let (users, event) = rollback_during(&envoy, &stop, click(&envoy, (0.5, 0.4), 40_000, &stop)).await;
+    println!("rolled back after about {users} users: {event}");
     assert_eq!(event["rule"], "feedback.click", "{event}");
 }
 
@@ -187,19 +221,8 @@ async fn a_candidate_with_as_many_clicks_is_not_rolled_back() {
     let (blue, green) = blue_and_green().await;
     let envoy = between(&blue, &green, judged()).control().workers(2).start().await;
     known(&envoy).await;
-    click(&envoy, (0.4, 0.4), USERS, &Arc::default()).await;
-    // Ticks are closed, and judged, some seconds later.
-    let rollout = wait_for("all clicks to be judged", async || {
-        let (_, rollout) = get(&envoy, "/v1/rollouts/digits").await;
-        let metrics = rollout["evidence"].as_array()?;
-        let clicks = metrics.iter().find(|metric| metric["metric"] == "feedback.click")?;
-        let samples = &clicks["tests"][0]["samples"];
-        let seen = |side: &str| samples[side]["events"].as_u64();
-        (seen("candidate")? + seen("stable")? > USERS * 38 / 100).then_some(rollout)
-    })
-    .await;
-    assert_eq!(rollout["phase"], "paused", "{rollout}");
-    assert_eq!(actions(&envoy).iter().filter(|action| *action == "rollback").count(), 0);
+    click(&envoy, (0.4, 0.4), USERS, &AtomicBool::default()).await;
+    assert_no_rollback(&envoy, "feedback.click", USERS * 38 / 100).await;
 }
 
 /// Ratings, by the receipt of the answer.
@@ -369,32 +392,16 @@ async fn without_a_key_answers_cannot_carry_receipts_and_the_configuration_is_re
 
 /// Users get answers and rate them badly, some of those by `blue` and some of those by `green`, until `stop`, or there were
 /// so many.
-async fn rate(envoy: &Envoy, parts: (f64, f64), most: u64, stop: &Arc<AtomicBool>) {
-    let next = Arc::new(AtomicU64::new(0));
-    let clients: Vec<_> = (0..8)
-        .map(|_| {
-            let (address, next, stop) = (envoy.address(), Arc::clone(&next), Arc::clone(stop));
-            tokio::spawn(async move {
-                let mut connection = Connection::open(address).await.expect("a connection");
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= most || stop.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    let answer =
-                        connection.send(request("GET", "/search", &[], "")).await.expect("an answer");
-                    let part = if answer.upstream() == "green" { parts.1 } else { parts.0 };
-                    let is_bad = fastrand::Rng::with_seed(number * 7_919 + 1).f64() < part;
-                    let receipt = answer.header("x-receipt").expect("a receipt");
-                    let score = json!(if is_bad { -1 } else { 1 });
-                    connection.send(rating(receipt, &score)).await.expect("an answer");
-                }
-            })
-        })
-        .collect();
-    for client in clients {
-        client.await.expect("no panic");
-    }
+async fn rate(envoy: &Envoy, parts: (f64, f64), most: u64, stop: &AtomicBool) {
+    users(envoy, (most, 1), stop, async |connection, numbers| {
+        for number in numbers {
+            let answer = connection.send(request("GET", "/search", &[], "")).await.expect("an answer");
+            let receipt = answer.header("x-receipt").expect("a receipt");
+            let score = json!(if does(number, &answer, parts) { -1 } else { 1 });
+            connection.send(rating(receipt, &score)).await.expect("an answer");
+        }
+    })
+    .await;
 }
 
 /// A rollout that judges ratings, of answers.
@@ -409,13 +416,8 @@ async fn a_candidate_whose_answers_are_rated_badly_twice_as_often_is_rolled_back
     let (blue, green) = blue_and_green().await;
     let envoy = between(&blue, &green, rating_judged()).with_people().control().workers(2).start().await;
     known(&envoy).await;
-    let stop = Arc::new(AtomicBool::new(false));
-    let rollback = async {
-        let event = wait_for_event(&envoy, "rollback").await;
-        stop.store(true, Ordering::Relaxed);
-        event
-    };
-    let ((), event) = tokio::join!(rate(&envoy, (0.1, 0.2), 60_000, &stop), rollback);
+    let stop = AtomicBool::new(false);
+    let ((), event) = rollback_during(&envoy, &stop, rate(&envoy, (0.1, 0.2), 60_000, &stop)).await;
     assert_eq!(event["rule"], "feedback.rating", "{event}");
 }
 
@@ -425,23 +427,12 @@ async fn a_candidate_whose_answers_are_rated_alike_is_not_rolled_back() {
     let (blue, green) = blue_and_green().await;
     let envoy = between(&blue, &green, rating_judged()).with_people().control().workers(2).start().await;
     known(&envoy).await;
-    rate(&envoy, (0.3, 0.3), ANSWERS, &Arc::default()).await;
-    let rollout = wait_for("all ratings to be judged", async || {
-        let (_, rollout) = get(&envoy, "/v1/rollouts/digits").await;
-        let metrics = rollout["evidence"].as_array()?;
-        let ratings = metrics.iter().find(|metric| metric["metric"] == "feedback.rating")?;
-        let samples = &ratings["tests"][0]["samples"];
-        let seen = |side: &str| samples[side]["events"].as_u64();
-        (seen("candidate")? + seen("stable")? > ANSWERS * 28 / 100).then_some(rollout)
-    })
-    .await;
-    assert_eq!(rollout["phase"], "paused", "{rollout}");
-    assert_eq!(actions(&envoy).iter().filter(|action| *action == "rollback").count(), 0);
+    rate(&envoy, (0.3, 0.3), ANSWERS, &AtomicBool::default()).await;
+    assert_no_rollback(&envoy, "feedback.rating", ANSWERS * 28 / 100).await;
 }
 
-/// Users who search again, and users who then type: `within` is short, for after a change of the weights nothing is judged for
-/// as long.
-const AGAIN: &str = "{name: redo, after: same, not_before: 2s, within: 20s}, {name: switch, after: {rollout: text}, within: 20s}";
+/// Users who search again, and users who then type, however long a busy machine takes.
+const AGAIN: &str = "{name: redo, after: same, not_before: 2s, within: 10m}, {name: switch, after: {rollout: text}, within: 10m}";
 
 /// A rollout of `/search` that follows its users, and one of `/text` to which they may switch.
 fn followed() -> Config {
@@ -491,13 +482,12 @@ async fn users_who_search_again_or_switch_count_for_the_version_that_answered_th
     let found = Load::to(envoy.address()).each(searched).send(USERS).await;
     found.assert_all_ok();
     let since = std::time::Instant::now();
-    let elapsed = || since.elapsed().as_secs_f64();
-    wait_for("a later search to be a repetition", async || (elapsed() >= 3.1).then_some(())).await;
+    let is_later = || since.elapsed().as_secs_f64() >= 3.1;
+    wait_for("a later search to be a repetition", async || is_later().then_some(())).await;
     // A third search again, twice in a moment; a third types; and some type who have not searched.
     Load::to(envoy.address()).each(|at| searched(at / 2 * 3)).send(USERS / 3 * 2).await.assert_all_ok();
     Load::to(envoy.address()).each(|at| typed(at * 3 + 1)).send(USERS / 3).await.assert_all_ok();
     Load::to(envoy.address()).each(|at| typed(2_000_000 + at)).send(100).await.assert_all_ok();
-    assert!(elapsed() < 20.0, "the machine is too slow for this");
     let expected = |rest: u64| {
         let mut counts = BTreeMap::new();
         for user in (0..USERS).filter(|user| user % 3 == rest) {
@@ -516,39 +506,22 @@ async fn users_who_search_again_or_switch_count_for_the_version_that_answered_th
 }
 
 /// Users search, and some of them again a moment later, of `blue` and of `green`, until `stop`, or there were so many.
-async fn insist(envoy: &Envoy, parts: (f64, f64), most: u64, stop: &Arc<AtomicBool>) {
-    const TOGETHER: u64 = 200;
-    let next = Arc::new(AtomicU64::new(0));
-    let clients: Vec<_> = (0..6)
-        .map(|_| {
-            let (address, next, stop) = (envoy.address(), Arc::clone(&next), Arc::clone(stop));
-            tokio::spawn(async move {
-                let mut connection = Connection::open(address).await.expect("a connection");
-                loop {
-                    let from = next.fetch_add(TOGETHER, Ordering::Relaxed);
-                    if from >= most || stop.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    let mut again = Vec::new();
-                    for user in from..from + TOGETHER {
-                        let answer = connection.send(searched(user)).await.expect("an answer");
-                        let part = if answer.upstream() == "green" { parts.1 } else { parts.0 };
-                        if fastrand::Rng::with_seed(user * 7_919 + 1).f64() < part {
-                            again.push(user);
-                        }
-                    }
-                    // What users take to see that they have to search again.
-                    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
-                    for user in again {
-                        connection.send(searched(user)).await.expect("an answer");
-                    }
-                }
-            })
-        })
-        .collect();
-    for client in clients {
-        client.await.expect("no panic");
-    }
+async fn insist(envoy: &Envoy, parts: (f64, f64), most: u64, stop: &AtomicBool) {
+    users(envoy, (most, 200), stop, async |connection, users| {
+        let mut again = Vec::new();
+        for user in users {
+            let answer = connection.send(searched(user)).await.expect("an answer");
+            if does(user, &answer, parts) {
+                again.push(user);
+            }
+        }
+        // What users take to see that they have to search again.
+        tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+        for user in again {
+            connection.send(searched(user)).await.expect("an answer");
+        }
+    })
+    .await;
 }
 
 /// A rollout that judges how often users search again.
@@ -565,13 +538,8 @@ async fn a_candidate_whose_users_search_again_half_as_often_again_is_rolled_back
     let (blue, green) = blue_and_green().await;
     let envoy = between(&blue, &green, insisting()).control().workers(2).start().await;
     known(&envoy).await;
-    let stop = Arc::new(AtomicBool::new(false));
-    let rollback = async {
-        let event = wait_for_event(&envoy, "rollback").await;
-        stop.store(true, Ordering::Relaxed);
-        event
-    };
-    let ((), event) = tokio::join!(insist(&envoy, (0.3, 0.45), 60_000, &stop), rollback);
+    let stop = AtomicBool::new(false);
+    let ((), event) = rollback_during(&envoy, &stop, insist(&envoy, (0.3, 0.45), 60_000, &stop)).await;
     assert_eq!(event["rule"], "feedback.redo", "{event}");
 }
 
@@ -581,16 +549,6 @@ async fn a_candidate_whose_users_search_again_as_often_is_not_rolled_back() {
     let (blue, green) = blue_and_green().await;
     let envoy = between(&blue, &green, insisting()).control().workers(2).start().await;
     known(&envoy).await;
-    insist(&envoy, (0.3, 0.3), USERS, &Arc::default()).await;
-    let rollout = wait_for("repeated searches to be judged", async || {
-        let (_, rollout) = get(&envoy, "/v1/rollouts/digits").await;
-        let metrics = rollout["evidence"].as_array()?;
-        let redo = metrics.iter().find(|metric| metric["metric"] == "feedback.redo")?;
-        let samples = &redo["tests"][0]["samples"];
-        let seen = |side: &str| samples[side]["events"].as_u64();
-        (seen("candidate")? + seen("stable")? > 500).then_some(rollout)
-    })
-    .await;
-    assert_eq!(rollout["phase"], "paused", "{rollout}");
-    assert_eq!(actions(&envoy).iter().filter(|action| *action == "rollback").count(), 0);
+    insist(&envoy, (0.3, 0.3), USERS, &AtomicBool::default()).await;
+    assert_no_rollback(&envoy, "feedback.redo", 500).await;
 }
