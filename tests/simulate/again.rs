@@ -3,24 +3,16 @@
 
 use std::collections::BTreeMap;
 
-use changeover::analysis::judge::Judge;
-use changeover::analysis::rules::Rules;
-use changeover::analysis::tick::Tick;
 use changeover::analysis::trail::Trail;
-use changeover::config;
-use changeover::model::{Assignment, Draw, Side, UserHash};
-use changeover::rollout::program::Program;
-use changeover::telemetry::ledger::Ledger;
-use changeover::telemetry::outcome::Outcome;
+use changeover::model::{Draw, Side, UserHash};
 use fastrand::Rng;
 use serde_json::json;
 
 use crate::draw::normal;
-use crate::traps::{ALPHA, RAMP};
+use crate::hours::{Hour, LENGTH};
+use crate::traps::RAMP;
 use crate::{Effort, hours};
 
-/// Seconds of a run.
-const LENGTH: u64 = 3_600;
 /// Searches of a second that repeat none.
 const SEARCHES: u64 = 20;
 /// Seconds within which a search is a repetition.
@@ -78,19 +70,12 @@ fn found(runs: u64) -> bool {
     hours::found(runs, 2_800, cells, run)
 }
 
-fn rules() -> Rules {
-    let rollout = json!({
-        "name": "r", "release": "1", "stable": "blue", "candidate": "green",
-        "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}},
+fn hour(weights: &'static [f64]) -> Hour {
+    let fields = json!({
         "session_affinity": {"header": "x-user-id"},
         "feedback": [{"name": "redo", "after": "same", "not_before": "2s", "within": format!("{WITHIN}s")}],
-        "steps": [{"set_weight": 50}, {"pause": {}}],
-        "analysis": {
-            "false_alarm": ALPHA, "metrics": [{"name": "feedback.redo"}], "warm_up": {"requests": 0},
-        },
     });
-    let config = config::check(&json!({"rollouts": [rollout]})).expect("a valid configuration");
-    Program::new(&config.rollouts[0]).rules().expect("it has an analysis").clone()
+    Hour::new("feedback.redo", fields, weights)
 }
 
 /// A user: the version is the candidate's below the weight.
@@ -104,11 +89,7 @@ struct User {
 /// Lives an hour. Returns how many users had come since repetitions were judged when the candidate was taken back; `None`: it was
 /// not.
 fn run(world: &World, mut rng: Rng) -> Option<u64> {
-    let (rules, mut judge, mut ledger) = (rules(), Judge::default(), Ledger::default());
-    let mut trail = Trail::default();
-    judge.redefine(&rules);
-    judge.begin_step(&rules, 0);
-    ledger.count_signals(rules.signals());
+    let (mut hour, mut trail) = (hour(world.weights), Trail::default());
     let mut due = BTreeMap::<u64, Vec<usize>>::new();
     let users: Vec<User> = (0..world.users)
         .map(|_| User {
@@ -120,39 +101,22 @@ fn run(world: &World, mut rng: Rng) -> Option<u64> {
     let mut searched = vec![false; world.users];
     let mut count = 0;
     for tick in 0..LENGTH {
-        let step = (tick * world.weights.len() as u64 / LENGTH) as usize;
-        let weight = world.weights[step];
-        if step > 0 && tick == step as u64 * LENGTH / world.weights.len() as u64 {
-            judge.begin_step(&rules, tick);
-        }
+        hour.begin(tick);
         let again = due.remove(&tick).unwrap_or_default();
         let new: Vec<usize> = (0..SEARCHES).map(|_| rng.usize(..world.users)).collect();
         for at in again.into_iter().chain(new) {
             let user = &users[at];
-            let side = if user.bucket < weight { Side::Candidate } else { Side::Stable };
-            let draw = Draw { assignment: Assignment(1 + step as u64), side, user: Some(user.name) };
+            let side = if user.bucket < hour.weight() { Side::Candidate } else { Side::Stable };
+            let draw = Draw { assignment: hour.assignment(), side, user: Some(user.name) };
             count += u64::from(!std::mem::replace(&mut searched[at], true) && tick >= WITHIN);
-            let ticket = ledger.arrive(tick, draw);
-            ledger.end(ticket, 1_000_000, Outcome::Ok);
+            hour.serve(tick, draw);
             let times = if side == Side::Candidate { world.ratio } else { 1.0 };
             // At most every second one, or some users would never stop.
             if rng.f64() < (world.repeated * user.insists * times).min(0.5) {
                 due.entry(tick + 3 + rng.u64(..30)).or_default().push(at);
             }
         }
-        for entry in ledger.entries(tick + 1) {
-            let mut counted = Tick {
-                number: tick,
-                assignment: entry.assignment,
-                share: Some(weight / 100.0),
-                counts: entry.counts,
-                void: false,
-            };
-            trail.follow(&mut counted, &rules.followed);
-            judge.close(&counted, &rules, tick + 1);
-        }
-        ledger.forget_through(tick);
-        if judge.reading().all >= rules.threshold {
+        if hour.end(tick, |tick, rules| trail.follow(tick, &rules.followed)) {
             return Some(count);
         }
     }

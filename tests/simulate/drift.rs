@@ -222,7 +222,7 @@ fn run(rate: u64, change: Change, rng: &mut Rng) -> (bool, [f64; 2]) {
                 let events = binomial(rate, if has_changed { after } else { 0.02 }, rng);
                 *arm = Arm { events, units: rate };
             }
-            _ => unreachable!("of its kind"),
+            _ => panic!("of its kind"),
         }
         let counts = Pair::new(Counts::default(), counts);
         drift.close(&rules, &Tick { number: second, counts, ..Tick::default() }, 0);
@@ -243,11 +243,11 @@ fn run(rate: u64, change: Change, rng: &mut Rng) -> (bool, [f64; 2]) {
 
 /// The bucket of a length: log-normal, σ 0.6, around 200 times so much.
 fn bucket(times: f64, rng: &mut Rng) -> usize {
-    let Kind::Mean(scale @ Scale::Logarithmic) = catalog::INPUT_LENGTH.kind else { unreachable!("a length") };
+    let Kind::Mean(scale @ Scale::Logarithmic) = catalog::INPUT_LENGTH.kind else { panic!("a length") };
     let length = (200.0 * times * (0.6 * normal(rng)).exp()).round();
     match scale.fraction(length).map(|value| Observed::Mean(value).spread()) {
         Some(Observed::Bucket(bucket)) => bucket.into(),
-        _ => unreachable!("a number"),
+        _ => panic!("a number"),
     }
 }
 

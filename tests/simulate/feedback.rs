@@ -3,25 +3,17 @@
 
 use std::collections::BTreeMap;
 
-use changeover::analysis::judge::Judge;
-use changeover::analysis::rules::Rules;
-use changeover::analysis::tick::Tick;
-use changeover::config;
-use changeover::model::{Assignment, Draw, Side, UserHash};
-use changeover::rollout::program::Program;
+use changeover::model::{Draw, Side, UserHash};
 use changeover::signal::catalog;
 use changeover::signal::observed::Observed;
-use changeover::telemetry::ledger::Ledger;
-use changeover::telemetry::outcome::Outcome;
 use fastrand::Rng;
 use serde_json::json;
 
 use crate::draw::normal;
-use crate::traps::{ALPHA, RAMP};
+use crate::hours::{Hour, LENGTH};
+use crate::traps::RAMP;
 use crate::{Effort, hours};
 
-/// Seconds of a run.
-const LENGTH: u64 = 3_600;
 /// Searches of a second.
 const SEARCHES: u64 = 20;
 
@@ -106,20 +98,13 @@ fn found(runs: u64) -> bool {
     hours::found(runs, 2_400, cells, run)
 }
 
-fn rules(within: u64) -> Rules {
-    let rollout = json!({
-        "name": "r", "release": "1", "stable": "blue", "candidate": "green",
-        "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}},
+fn hour(within: u64, weights: &'static [f64]) -> Hour {
+    let fields = json!({
         "session_affinity": {"header": "x-user-id"},
         "feedback": [{"name": "click", "match": {"path": "/v1/events"}, "join": "user", "better": "more",
             "within": format!("{within}s")}],
-        "steps": [{"set_weight": 50}, {"pause": {}}],
-        "analysis": {
-            "false_alarm": ALPHA, "metrics": [{"name": "feedback.click"}], "warm_up": {"requests": 0},
-        },
     });
-    let config = config::check(&json!({"rollouts": [rollout]})).expect("a valid configuration");
-    Program::new(&config.rollouts[0]).rules().expect("it has an analysis").clone()
+    Hour::new("feedback.click", fields, weights)
 }
 
 /// A user: the version is the candidate's below the weight.
@@ -133,10 +118,7 @@ struct User {
 /// Lives an hour. Returns how many users had come since events were judged when the candidate was taken back; `None`: it was
 /// not.
 fn run(world: &World, mut rng: Rng) -> Option<u64> {
-    let (rules, mut judge, mut ledger) = (rules(world.within), Judge::default(), Ledger::default());
-    judge.redefine(&rules);
-    judge.begin_step(&rules, 0);
-    ledger.count_signals(rules.signals());
+    let mut hour = hour(world.within, world.weights);
     let (click, mut due) = (catalog::event("click"), BTreeMap::<u64, Vec<usize>>::new());
     let mut users: Vec<User> = Vec::new();
     let draw_user = |rng: &mut Rng| User {
@@ -148,13 +130,10 @@ fn run(world: &World, mut rng: Rng) -> Option<u64> {
     users.extend((0..world.users).map(|_| draw_user(&mut rng)));
     let mut count = 0;
     for tick in 0..LENGTH {
-        let step = (tick * world.weights.len() as u64 / LENGTH) as usize;
-        let weight = world.weights[step];
-        if step > 0 && tick == step as u64 * LENGTH / world.weights.len() as u64 {
-            judge.begin_step(&rules, tick);
-        }
+        hour.begin(tick);
+        let (assignment, weight) = (hour.assignment(), hour.weight());
         let draw = |user: &User| Draw {
-            assignment: Assignment(1 + step as u64),
+            assignment,
             side: if user.bucket < weight { Side::Candidate } else { Side::Stable },
             user: Some(user.name),
         };
@@ -163,8 +142,7 @@ fn run(world: &World, mut rng: Rng) -> Option<u64> {
             let user = &users[at];
             let draw = draw(user);
             count += u64::from(!std::mem::replace(&mut searched[at], true) && tick >= world.within);
-            let ticket = ledger.arrive(tick, draw);
-            ledger.end(ticket, 1_000_000, Outcome::Ok);
+            hour.serve(tick, draw);
             let (times, slower) = match draw.side {
                 Side::Candidate => (world.ratio, world.slower),
                 Side::Stable => (1.0, 1.0),
@@ -175,23 +153,12 @@ fn run(world: &World, mut rng: Rng) -> Option<u64> {
             }
         }
         for at in due.remove(&tick).into_iter().flatten() {
-            ledger.happen(tick, draw(&users[at]), click, Observed::Event(true));
+            hour.ledger.happen(tick, draw(&users[at]), click, Observed::Event(true));
         }
         for _ in 0..world.others {
-            ledger.happen(tick, draw(&draw_user(&mut rng)), click, Observed::Event(true));
+            hour.ledger.happen(tick, draw(&draw_user(&mut rng)), click, Observed::Event(true));
         }
-        for entry in ledger.entries(tick + 1) {
-            let counted = Tick {
-                number: tick,
-                assignment: entry.assignment,
-                share: Some(weight / 100.0),
-                counts: entry.counts,
-                void: false,
-            };
-            judge.close(&counted, &rules, tick + 1);
-        }
-        ledger.forget_through(tick);
-        if judge.reading().all >= rules.threshold {
+        if hour.end(tick, |_, _| ()) {
             return Some(count);
         }
     }

@@ -1,10 +1,99 @@
 //! Hours of a candidate, one after the other: how often it was taken back, and how soon.
 
+use changeover::analysis::judge::Judge;
+use changeover::analysis::rules::Rules;
+use changeover::analysis::tick::Tick;
+use changeover::config;
+use changeover::model::{Assignment, Draw};
+use changeover::rollout::program::Program;
+use changeover::telemetry::ledger::Ledger;
+use changeover::telemetry::outcome::Outcome;
 use fastrand::Rng;
+use serde_json::{Value, json};
 
 use crate::parallel;
 use crate::table::{mark, quantile, whole};
 use crate::traps::{ALPHA, most};
+
+/// Seconds of an hour.
+pub(crate) const LENGTH: u64 = 3_600;
+
+/// An hour in which one metric is judged, with one worker, second by second.
+pub(crate) struct Hour {
+    pub(crate) rules: Rules,
+    judge: Judge,
+    pub(crate) ledger: Ledger,
+    /// The candidate's weights in percent; each is in force for the same time.
+    weights: &'static [f64],
+    /// The position of the one in force.
+    step: usize,
+}
+
+impl Hour {
+    /// A rollout with these fields that judges this metric.
+    pub(crate) fn new(metric: &str, fields: Value, weights: &'static [f64]) -> Self {
+        let mut rollout = json!({
+            "name": "r", "release": "1", "stable": "blue", "candidate": "green",
+            "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}},
+            "steps": [{"set_weight": 50}, {"pause": {}}],
+            "analysis": {"false_alarm": ALPHA, "metrics": [{"name": metric}], "warm_up": {"requests": 0}},
+        });
+        let Value::Object(fields) = fields else { panic!("fields of a rollout: {fields}") };
+        for (name, value) in fields {
+            rollout[name] = value;
+        }
+        let config = config::check(&json!({"rollouts": [rollout]})).expect("a valid configuration");
+        let program = Program::new(&config.rollouts[0]);
+        let rules = program.rules().expect("it has an analysis").clone();
+        let (mut judge, mut ledger) = (Judge::default(), Ledger::default());
+        judge.redefine(&rules);
+        judge.begin_step(&rules, 0);
+        ledger.count_signals(rules.signals());
+        Self { rules, judge, ledger, weights, step: 0 }
+    }
+
+    /// Begins a second.
+    pub(crate) fn begin(&mut self, tick: u64) {
+        let steps = self.weights.len() as u64;
+        self.step = (tick * steps / LENGTH) as usize;
+        if self.step > 0 && tick == self.step as u64 * LENGTH / steps {
+            self.judge.begin_step(&self.rules, tick);
+        }
+    }
+
+    /// The weight in force, in percent.
+    pub(crate) fn weight(&self) -> f64 {
+        self.weights[self.step]
+    }
+
+    /// Which weights are in force.
+    pub(crate) fn assignment(&self) -> Assignment {
+        Assignment(1 + self.step as u64)
+    }
+
+    /// A request that is answered well.
+    pub(crate) fn serve(&mut self, tick: u64, draw: Draw) {
+        let ticket = self.ledger.arrive(tick, draw);
+        self.ledger.end(ticket, 1_000_000, Outcome::Ok);
+    }
+
+    /// Ends a second. `complete`: what is known of it besides what was counted. Returns whether the candidate is taken back.
+    pub(crate) fn end(&mut self, tick: u64, mut complete: impl FnMut(&mut Tick, &Rules)) -> bool {
+        for entry in self.ledger.entries(tick + 1) {
+            let mut counted = Tick {
+                number: tick,
+                assignment: entry.assignment,
+                share: Some(self.weight() / 100.0),
+                counts: entry.counts,
+                void: false,
+            };
+            complete(&mut counted, &self.rules);
+            self.judge.close(&counted, &self.rules, tick + 1);
+        }
+        self.ledger.forget_through(tick);
+        self.judge.reading().all >= self.rules.threshold
+    }
+}
 
 /// Lives an hour in a world. Returns how many had come when the candidate was taken back; `None`: it was not.
 pub(crate) type Live<W> = fn(&W, Rng) -> Option<u64>;

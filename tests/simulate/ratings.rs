@@ -3,24 +3,16 @@
 
 use std::collections::BTreeMap;
 
-use changeover::analysis::judge::Judge;
-use changeover::analysis::rules::Rules;
-use changeover::analysis::tick::Tick;
-use changeover::config;
-use changeover::model::{Assignment, Draw, Side};
-use changeover::rollout::program::Program;
+use changeover::model::{Draw, Side};
 use changeover::signal::catalog;
 use changeover::signal::observed::Observed;
-use changeover::telemetry::ledger::Ledger;
-use changeover::telemetry::outcome::Outcome;
 use fastrand::Rng;
 use serde_json::json;
 
-use crate::traps::{ALPHA, RAMP};
+use crate::hours::{Hour, LENGTH};
+use crate::traps::RAMP;
 use crate::{Effort, hours};
 
-/// Seconds of a run.
-const LENGTH: u64 = 3_600;
 /// Answers of a second.
 const ANSWERS: u64 = 20;
 
@@ -97,47 +89,32 @@ fn found(runs: u64) -> bool {
     hours::found(runs, 2_600, cells, run)
 }
 
-fn rules(within: u64) -> Rules {
-    let rollout = json!({
-        "name": "r", "release": "1", "stable": "blue", "candidate": "green",
-        "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}},
+fn hour(within: u64, weights: &'static [f64]) -> Hour {
+    let fields = json!({
         "receipt": {},
         "feedback": [{"name": "rating", "match": {"path": "/v1/feedback"}, "join": "receipt", "value": "/score",
             "bad_below": 0, "within": format!("{within}s")}],
-        "steps": [{"set_weight": 50}, {"pause": {}}],
-        "analysis": {
-            "false_alarm": ALPHA, "metrics": [{"name": "feedback.rating"}], "warm_up": {"requests": 0},
-        },
     });
-    let config = config::check(&json!({"rollouts": [rollout]})).expect("a valid configuration");
-    Program::new(&config.rollouts[0]).rules().expect("it has an analysis").clone()
+    Hour::new("feedback.rating", fields, weights)
 }
 
 /// Lives an hour. Returns how many answers the candidate had given since ratings were judged when it was taken back; `None`: it
 /// was not.
 fn run(world: &World, mut rng: Rng) -> Option<u64> {
-    let (rules, mut judge, mut ledger) = (rules(world.within), Judge::default(), Ledger::default());
-    judge.redefine(&rules);
-    judge.begin_step(&rules, 0);
-    ledger.count_signals(rules.signals());
+    let mut hour = hour(world.within, world.weights);
     let rating = catalog::event("rating");
     // What its receipt says of each answer that is going to be rated.
     let mut due: BTreeMap<u64, Vec<Draw>> = BTreeMap::new();
     let mut count = 0;
     for tick in 0..LENGTH {
-        let step = (tick * world.weights.len() as u64 / LENGTH) as usize;
-        let weight = world.weights[step];
-        if step > 0 && tick == step as u64 * LENGTH / world.weights.len() as u64 {
-            judge.begin_step(&rules, tick);
-        }
-        let assignment = Assignment(1 + step as u64);
+        hour.begin(tick);
+        let assignment = hour.assignment();
         let answers = if world.bursts && tick / 600 % 2 == 1 { 0 } else { ANSWERS };
         for number in 0..answers {
-            let side = if 100.0 * rng.f64() < weight { Side::Candidate } else { Side::Stable };
+            let side = if 100.0 * rng.f64() < hour.weight() { Side::Candidate } else { Side::Stable };
             let draw = Draw { assignment, side, user: None };
             count += u64::from(side == Side::Candidate && tick >= world.within);
-            let ticket = ledger.arrive(tick, draw);
-            ledger.end(ticket, 1_000_000, Outcome::Ok);
+            hour.serve(tick, draw);
             let (times, slower) = match side {
                 Side::Candidate => (world.ratio, world.slower),
                 Side::Stable => (1.0, 1.0),
@@ -150,20 +127,9 @@ fn run(world: &World, mut rng: Rng) -> Option<u64> {
         }
         // Of answers under other weights nothing is evidence.
         for draw in due.remove(&tick).into_iter().flatten().filter(|draw| draw.assignment == assignment) {
-            ledger.happen(tick, draw, rating, Observed::Event(true));
+            hour.ledger.happen(tick, draw, rating, Observed::Event(true));
         }
-        for entry in ledger.entries(tick + 1) {
-            let counted = Tick {
-                number: tick,
-                assignment: entry.assignment,
-                share: Some(weight / 100.0),
-                counts: entry.counts,
-                void: false,
-            };
-            judge.close(&counted, &rules, tick + 1);
-        }
-        ledger.forget_through(tick);
-        if judge.reading().all >= rules.threshold {
+        if hour.end(tick, |_, _| ()) {
             return Some(count);
         }
     }
