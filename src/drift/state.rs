@@ -61,7 +61,7 @@ impl Drift {
     /// Takes over a closed tick, at a time in milliseconds since the epoch.
     pub fn close(&mut self, rules: &Rules, tick: &Tick, time: u64) {
         self.follow(Some(rules));
-        // What came under several assignments is no version's alone.
+        // What came under several assignments belongs to neither version alone.
         if tick.void {
             return;
         }

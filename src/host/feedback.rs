@@ -14,6 +14,7 @@ use super::loaded::Loaded;
 use super::shared::{Kv, tick_at};
 use crate::automation::answer::document;
 use crate::fleet::receipts;
+use crate::model::Draw;
 use crate::payload::encoding::Inflaters;
 use crate::receipt::answer::Receipt;
 use crate::receipt::is_late;
@@ -21,6 +22,7 @@ use crate::receipt::seen::Taken;
 use crate::routing::feedback::{Join, Origin, Rule};
 use crate::routing::plan::Rollout;
 use crate::routing::request::Request;
+use crate::signal::catalog::SignalId;
 use crate::signal::observed::Observed;
 use crate::telemetry::feedback::{About, Heard};
 
@@ -128,10 +130,7 @@ impl Feedback {
     /// Counts a request of this rollout for others, whose users may have switched.
     pub(super) fn switch(loaded: &Loaded, rollout: usize, request: &impl Request) {
         for (at, signal, draw) in loaded.plan.switches(rollout, request) {
-            if let Some(tracked) = loaded.tracked(at) {
-                let tick = tick_at(calls::uptime());
-                tracked.ledger.borrow_mut().happen(tick, draw, signal, Observed::Event(true));
-            }
+            note(loaded, at, signal, draw);
         }
     }
 
@@ -147,11 +146,8 @@ impl Feedback {
             let about = About { name: rule.name.clone(), version: version.map(|of| of.name.clone()), heard };
             let id = self.metrics.id(rollout, Metric::Counter, about, About::name);
             id.into_iter().for_each(calls::increment);
-            if let (Heard::Counted, Some(draw), Some(tracked)) =
-                (heard, origin.and_then(|origin| origin.evidence), loaded.tracked(found.rollout))
-            {
-                let (tick, happened) = (tick_at(calls::uptime()), Observed::Event(true));
-                tracked.ledger.borrow_mut().happen(tick, draw, rule.signal, happened);
+            if let (Heard::Counted, Some(draw)) = (heard, origin.and_then(|origin| origin.evidence)) {
+                note(&loaded, found.rollout, rule.signal, draw);
             }
         }
     }
@@ -198,6 +194,14 @@ impl Feedback {
             Taken::Repeated => Err(Heard::Repeated),
             Taken::Late => Err(Heard::Late),
         }
+    }
+}
+
+/// Counts what has happened now as evidence.
+fn note(loaded: &Loaded, rollout: usize, signal: SignalId, draw: Draw) {
+    if let Some(tracked) = loaded.tracked(rollout) {
+        let tick = tick_at(calls::uptime());
+        tracked.ledger.borrow_mut().happen(tick, draw, signal, Observed::Event(true));
     }
 }
 
