@@ -134,9 +134,17 @@ fn takes_back(record: &Record, command: &Command) -> bool {
     }
 }
 
-/// The fleet as the leading VM sees it; `None` without one.
+/// The fleet as the leading VM sees it; `None` without one. Changes that were left to that VM are not stored yet, whether it
+/// has seen them or not.
 pub fn view(shared: &impl Shared) -> Option<View> {
-    shared::read(shared, &view_key())
+    let pending = pending(shared); // first: what is settled until the view is read is in the view
+    let mut view: View = shared::read(shared, &view_key())?;
+    for made in pending {
+        if !view.unstored.contains(&made.change.rollout) {
+            view.unstored.push(made.change.rollout);
+        }
+    }
+    Some(view)
 }
 
 /// Shows the fleet to the other VMs.

@@ -63,14 +63,14 @@ async fn a_release_is_one_for_all_envoys_and_outlives_each_of_them() {
     .await;
     let (_, said) = say(&envoys[1], &["promote", "digits"]);
     assert_eq!(said, "shop: 3 of 3 Envoys follow\n");
+    for envoy in &envoys {
+        assert_eq!(rollout(envoy).await["weights"]["green"], 75.0, "each has the weight by now");
+    }
     wait_for("the same of another one", async || {
         let (shown, _) = say(&envoys[2], &["status", "digits"]);
         shown.ends_with("fleet     shop: 3 of 3 Envoys follow\n").then_some(())
     })
     .await;
-    for envoy in &envoys {
-        wait_for_share(envoy, 75.0).await;
-    }
     let revision = rollout(&envoys[0]).await["revision"].clone();
     // All are replaced in turn.
     for nth in [1, 2] {

@@ -67,7 +67,9 @@ impl Leader {
                 joined.member.announced(&made.change.rollout);
             }
         }
-        if !pending.is_empty() {
+        if pending.iter().any(|made| !joined.member.waits(made)) {
+            // With the revision at which the store has the change, before the change is settled.
+            joined::show(callback.shared, &joined.member.view(clock));
             joined::settle(callback.shared, |made| joined.member.waits(made));
         }
         let is_stale = joined.member.is_stale(clock);

@@ -38,21 +38,26 @@ impl Shop {
     fn pass(&mut self, seconds: u64) {
         let end = self.envoy.now + seconds * TICK;
         while self.envoy.now < end {
-            self.envoy.now += TICK / 20;
-            for vm in (0..2).filter(|vm| self.asleep != Some(*vm)) {
-                let clock = at(self.envoy.now);
-                let effects = self.envoy.vms[vm].tick(&mut self.envoy.shared, clock);
+            self.step();
+        }
+    }
+
+    /// A twentieth of a second passes.
+    fn step(&mut self) {
+        self.envoy.now += TICK / 20;
+        for vm in (0..2).filter(|vm| self.asleep != Some(*vm)) {
+            let clock = at(self.envoy.now);
+            let effects = self.envoy.vms[vm].tick(&mut self.envoy.shared, clock);
+            self.envoy.perform(effects);
+            let (call, effects) = self.envoy.vms[vm].poll_call(&mut self.envoy.shared, clock);
+            self.envoy.perform(effects);
+            if let Some(call) = call {
+                let away = Answer::Failed(Failure::Unreachable);
+                let answer = if self.is_away { away } else { self.store.call(&call) };
+                let effects = self.envoy.vms[vm].answered(&mut self.envoy.shared, answer, clock);
                 self.envoy.perform(effects);
-                let (call, effects) = self.envoy.vms[vm].poll_call(&mut self.envoy.shared, clock);
-                self.envoy.perform(effects);
-                if let Some(call) = call {
-                    let away = Answer::Failed(Failure::Unreachable);
-                    let answer = if self.is_away { away } else { self.store.call(&call) };
-                    let effects = self.envoy.vms[vm].answered(&mut self.envoy.shared, answer, clock);
-                    self.envoy.perform(effects);
-                }
-                self.envoy.deliver(vm);
             }
+            self.envoy.deliver(vm);
         }
     }
 
@@ -130,6 +135,23 @@ fn a_silent_store_hands_to_stable_although_the_lead_of_the_envoy_has_changed() {
         assert_eq!(shares(&shop), [half; 2]);
         assert_eq!(shop.envoy.record("r").run.in_force().values().collect::<Vec<_>>(), [&half]);
     }
+}
+
+#[test]
+fn a_change_is_shown_as_unstored_from_the_command_until_the_revision_that_has_it_is_shown() {
+    let mut shop = Shop::open();
+    let revision = |shop: &Shop| joined::view(&shop.envoy.shared).unwrap().followed;
+    let before = revision(&shop);
+    shop.envoy.command(1, Command::Promote { full: false }).unwrap();
+    assert_eq!(shop.unstored(), ["r"], "before the leading VM has looked");
+    let end = shop.envoy.now + 4 * TICK;
+    while shop.envoy.now < end {
+        shop.step();
+        let has_it = shop.unstored().is_empty();
+        assert_eq!(has_it, revision(&shop) > before, "at {}", shop.envoy.now);
+    }
+    assert_eq!(shop.unstored(), [""; 0]);
+    assert_eq!(shop.stored().record.run.phase, Phase::Succeeded);
 }
 
 /// What an Envoy of a fleet shares between its VMs beside the others, and what it stores.
