@@ -3,7 +3,7 @@
 //! Envoys that do the same sticky split by different means ([`variants`]) get the same load ([`load`]) before equal
 //! upstreams ([`upstream`]), round after round, in new processes each time ([`round`]). What the rounds say
 //! together is computed in [`stats`] and printed in [`report`]; what reading payloads costs is measured apart ([`bodies`]), what a configuration push costs
-//! ([`push`]), and so are starting ([`startup`]) and the ticks of many rollouts ([`ticks`]). It ends well if every answer was good and everybody counted the same, whatever the figures are.
+//! ([`push`]), what a store costs ([`fleet`]), and so are starting ([`startup`]) and the ticks of many rollouts ([`ticks`]). It ends well if every answer was good and everybody counted the same, whatever the figures are.
 //!
 //! `ROUNDS=n` sets how many rounds (0: only starting and the ticks), `BASELINE=file` names another build of the module to compare with.
 
@@ -18,6 +18,7 @@
 
 mod bodies;
 mod cpu;
+mod fleet;
 #[path = "../../tests/envoy/harness/mod.rs"]
 mod harness;
 mod http;
@@ -37,6 +38,8 @@ use variants::Variant;
 const ROUNDS: usize = 12;
 /// `ONLY=bodies` measures what reading payloads costs, and nothing else.
 const BODIES: &str = "bodies";
+/// `ONLY=fleet` measures what a store costs, and nothing else.
+const FLEET: &str = "fleet";
 
 // One thread: load and upstreams never wake each other across CPUs.
 #[tokio::main(flavor = "current_thread")]
@@ -44,11 +47,21 @@ async fn main() {
     let cpus = Cpus::claim();
     let rounds = setting("ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().expect("ROUNDS is a number"));
     let mut rng = fastrand::Rng::with_seed(1);
-    if rounds > 0 {
+    let only = setting("ONLY");
+    let is_wanted = |part: &str| only.as_ref().is_none_or(|only| only == part);
+    if rounds > 0 && is_wanted(BODIES) {
         report::bodies(&bodies::measure(rounds, &cpus, &mut rng).await);
         report::clock(&bodies::clock(&cpus).await);
     }
-    if setting("ONLY").is_some_and(|only| only == BODIES) {
+    if is_wanted(FLEET) {
+        report::fleet(&fleet::measure(&cpus).await, &fleet::commands(&cpus, &[3, 5]).await);
+        let variants = [Variant::Changeover, Variant::Fleet];
+        let samples = measure_rounds(rounds, &variants, &cpus, &mut rng).await;
+        if rounds > 0 {
+            report::path_of_fleet(&variants, &samples);
+        }
+    }
+    if only.is_some() {
         return;
     }
     let baseline = setting("BASELINE");
@@ -63,13 +76,7 @@ async fn main() {
     ];
     variants.extend(baseline.clone().map(Variant::Baseline));
 
-    let mut samples = Vec::with_capacity(rounds);
-    for number in 1..=rounds {
-        let round = round::measure(&variants, &cpus, &mut rng).await;
-        let cpu: Vec<String> = round.iter().map(|sample| format!("{:.1}", sample.cpu_per_request)).collect();
-        println!("round {number} of {rounds}: CPU per request, µs: {}", cpu.join("  "));
-        samples.push(round);
-    }
+    let samples = measure_rounds(rounds, &variants, &cpus, &mut rng).await;
     if rounds > 0 {
         report::table(&variants, &samples);
         report::targets(&variants, &samples, &push::measure(&cpus).await);
@@ -79,6 +86,23 @@ async fn main() {
     if let Some(baseline) = &baseline {
         report::ticks("the baseline", &ticks::measure(&cpus, Some(baseline), &[1_000]).await);
     }
+}
+
+/// So many rounds of these variants.
+async fn measure_rounds(
+    rounds: usize,
+    variants: &[Variant],
+    cpus: &Cpus,
+    rng: &mut fastrand::Rng,
+) -> Vec<Vec<round::Sample>> {
+    let mut samples = Vec::with_capacity(rounds);
+    for number in 1..=rounds {
+        let round = round::measure(variants, cpus, rng).await;
+        let cpu: Vec<String> = round.iter().map(|sample| format!("{:.1}", sample.cpu_per_request)).collect();
+        println!("round {number} of {rounds}: CPU per request, µs: {}", cpu.join("  "));
+        samples.push(round);
+    }
+    samples
 }
 
 /// A variable of the environment; empty is as good as none.
