@@ -1,6 +1,6 @@
 //! Does the judge keep its promises? `make simulate`, and in short `make test`.
 //!
-//! Healthy candidates live through what makes other judges accuse them, request by request, through the
+//! Healthy candidates live through what makes other judges suspect them, request by request, through the
 //! shipped ledger, closing, merge and judge; and candidates that are worse are found as fast as
 //! `docs/analysis.md` says. All seeds are fixed.
 
@@ -100,7 +100,9 @@ fn main() -> ExitCode {
     let mut kept = true;
     for (name, simulate) in PARTS {
         if arguments.is_empty() || arguments.iter().any(|argument| argument == name) {
+            let begun = Instant::now();
             kept &= simulate(&effort);
+            println!("{name}: {} s\n", begun.elapsed().as_secs());
         }
     }
     println!("{} s on {} cores", begun.elapsed().as_secs(), parallel::cores());

@@ -51,7 +51,7 @@ fn validate(alarm: &Alarm, rollout: &Rollout, path: &Path<'_>, problems: &mut Pr
         super::payload::can_observe(&named, rollout.payload.as_ref(), &signal, problems);
     }
     if named.signal.among == Among::Events {
-        let message = "only what users do is counted, and not what they do not do; expected it in `analysis`";
+        let message = "feedback counts only users who act, so it has no rate; expected it in `analysis`";
         return problems.add(&signal, message);
     }
     if named.signal.among == Among::Pairs {

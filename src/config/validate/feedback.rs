@@ -55,11 +55,11 @@ fn rule(rule: &Feedback, rollout: &Rollout, path: &Path<'_>, problems: &mut Prob
         let path = body.field(place);
         bounded(value, &path, problems);
         if pointer(place, &path, problems).is_some_and(|pointer| pointer.is_pattern()) {
-            problems.add(&path, "stands for several places; expected one without `*`");
+            problems.add(&path, "matches several places; expected one without `*`");
         }
     }
     if rule.not_before.is_some() {
-        problems.add(&path.field("not_before"), "of users who come again; expected `after` beside it");
+        problems.add(&path.field("not_before"), "needs `after` beside it");
     }
     let join = path.field("join");
     match rule.join {
@@ -133,7 +133,7 @@ pub(super) fn references(config: &Config, problems: &mut Problems) {
             } else if !config.rollouts.iter().any(|other| other.name == after.rollout)
                 && !problems.concern(&path)
             {
-                problems.add(&path, format_args!("{} is no rollout of this filter", Shown(&after.rollout)));
+                problems.add(&path, format_args!("unknown rollout {}", Shown(&after.rollout)));
             }
         }
     }

@@ -39,7 +39,7 @@ const LONGEST_HOST: usize = 253;
 const LONGEST_TTL: u64 = 400 * 24 * 3_600_000;
 
 /// Labels the metrics have themselves, now or by their contract.
-const RESERVED_LABELS: [&str; 28] = [
+const RESERVED_LABELS: [&str; 29] = [
     "route",
     "reason",
     "shown",
@@ -67,6 +67,7 @@ const RESERVED_LABELS: [&str; 28] = [
     "label",
     "shadow",
     "what",
+    "window",
     "le",
 ];
 
@@ -218,7 +219,7 @@ fn tokens(control: &Control, path: &Path<'_>, problems: &mut Problems) {
         }
         let is_same = |other: &super::schema::Token| other.sha256.is_some() && other.sha256 == token.sha256;
         if earlier.iter().any(is_same) || (token.sha256.is_some() && token.sha256 == control.token_sha256) {
-            problems.add(&digest, "the digest of token_sha256 or of another token; expected one of its own");
+            problems.add(&digest, "duplicate digest: each token needs its own");
         }
         let rights = path.field("rights");
         if token.rights.is_none() && !problems.concern(&rights) {
@@ -403,7 +404,10 @@ fn conditions(matches: &Match, path: &Path<'_>, problems: &mut Problems) {
                 format_args!("{} has a query or fragment; the path is compared without them", Shown(value)),
             );
         } else if field == "path_separated_prefix" && value.ends_with('/') {
-            problems.add(&path, format_args!("{} ends with \"/\", which is what separates", Shown(value)));
+            problems.add(
+                &path,
+                format_args!("{} ends with \"/\"; omit it, the separator is implied", Shown(value)),
+            );
         } else {
             text(value, &path, problems);
         }

@@ -392,7 +392,7 @@ fn metric(metric: &Metric, rollout: &Rollout, path: &Path<'_>, problems: &mut Pr
             if metric.tolerate.is_some() {
                 problems.add(
                     &path.field("tolerate"),
-                    "of what stable does itself; needs `compare.baseline: true`",
+                    "compares with how often stable disagrees with itself; needs `compare.baseline: true`",
                 );
             }
         }
@@ -403,15 +403,18 @@ fn metric(metric: &Metric, rollout: &Rollout, path: &Path<'_>, problems: &mut Pr
         if !rules().any(|rule| rule == name) {
             problems.add(
                 &path.field("name"),
-                format_args!("{} is no rule of `feedback`; known there: {}", Shown(name), known(rules())),
+                format_args!("unknown rule {}; known in `feedback`: {}", Shown(name), known(rules())),
             );
         }
         if metric.direction.is_some() {
-            problems.add(&path.field("direction"), "said by `better` in `feedback`; expected no direction");
+            problems
+                .add(&path.field("direction"), "not allowed here: `better` in `feedback` sets the direction");
         }
         if metric.max.is_some() {
-            problems
-                .add(&path.field("max"), "a bound of a rate; of users who do nothing nothing is observed");
+            problems.add(
+                &path.field("max"),
+                "not allowed here: feedback counts only users who act, so it has no rate to bound",
+            );
         }
     }
     if metric.direction.is_some() && signal.is_some_and(|signal| signal.differs == Differs::Up) {
@@ -430,7 +433,7 @@ fn metric(metric: &Metric, rollout: &Rollout, path: &Path<'_>, problems: &mut Pr
     }
     if let Some(max) = metric.max {
         if signal.is_some_and(|signal| signal.differs == Differs::Inputs) {
-            let message = "a bound for the candidate; what it compares are requests";
+            let message = "not allowed here: an input metric compares requests, which have no bound";
             problems.add(&path.field("max"), message);
         } else if kind == Kind::Event {
             within(max, 1e-6, 0.999, &path.field("max"), problems);
