@@ -668,7 +668,7 @@ fn mistakes_in_steps_and_analysis_are_reported_with_their_places() {
         (
             "/analysis/metrics/1",
             json!({"name": "error_rate"}),
-            "analysis.metrics[1].name: the same as metrics[0]; expected another",
+            "analysis.metrics[1].name: \"error_rate\" is already the name of metrics[0]; expected a unique name",
         ),
         (
             "/analysis/metrics/0/tolerate",
@@ -1448,9 +1448,7 @@ fn alarms_are_checked() {
             "{fields}: {found}"
         );
     }
-    assert!(
-        with(json!([alarm(&json!({})), alarm(&json!({}))])).contains("alarms[1].name: the same as alarms[0]")
-    );
+    assert!(with(json!([alarm(&json!({})), alarm(&json!({}))])).contains("is already the name of alarms[0]"));
     let unjudged = set(good(), "/alarms", json!([alarm(&json!({}))]));
     let problems = check(&json!({"rollouts": [unjudged]})).unwrap_err();
     assert!(

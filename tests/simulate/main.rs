@@ -81,11 +81,11 @@ const FULL: Effort = Effort {
     tolerance_of_parts: 10.0,
 };
 const SHORT: Effort = Effort {
-    healthy_runs: 50,
-    healthy_runs_of_users: 12,
-    runs: 400,
-    runs_by_request: 20,
-    longest: 2_000.0,
+    healthy_runs: 20,
+    healthy_runs_of_users: 6,
+    runs: 200,
+    runs_by_request: 10,
+    longest: 800.0,
     tolerance: 0.3,
     tolerance_of_users: 0.8,
     tolerance_of_parts: 30.0,

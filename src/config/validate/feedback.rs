@@ -2,7 +2,7 @@
 
 use super::mirror::pointer;
 use super::receipt::{place, receipt_place};
-use super::{at_most, bounded, conditions, name};
+use super::{at_most, bounded, conditions, name, unique_name};
 use crate::config::feedback::{After, Better, Feedback, Join};
 use crate::config::report::{Path, Problems, Shown};
 use crate::config::schema::{Config, Rollout};
@@ -25,15 +25,7 @@ pub(super) fn feedback(rollout: &Rollout, rollout_path: &Path<'_>, problems: &mu
         let path = path.index(index);
         name(&rule.name, &path.field("name"), problems);
         let earlier = rollout.feedback.iter().take(index).position(|earlier| earlier.name == rule.name);
-        if let Some(earlier) = earlier {
-            problems.add(
-                &path.field("name"),
-                format_args!(
-                    "{} is already the name of feedback[{earlier}]; expected a unique name",
-                    Shown(&rule.name)
-                ),
-            );
-        }
+        unique_name(&rule.name, earlier, "feedback", &path, problems);
         match &rule.after {
             Some(_) => again(rule, rollout, &path, problems),
             None => self::rule(rule, rollout, &path, problems),
