@@ -5,18 +5,15 @@
 //! both bodies and drops them, and Changeover without and with `payload`. What reading adds is compared with what
 //! fetching adds.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fastrand::Rng;
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::TcpStream;
 
+use super::client::Client;
 use super::cpu::{Cpus, Times};
-use super::harness::{Config, Envoy, Made, Make, Setup, Upstream, read_yaml, request, wait_for};
+use super::harness::{Config, Envoy, Made, Make, Setup, Upstream, read_yaml, wait_for};
 use super::round::Sample;
 use super::variants::replaced;
 
@@ -99,7 +96,8 @@ async fn turns(kind: usize, running: &mut [(Envoy, Client)], asked: &[Bytes], rn
         for at in &order {
             let (envoy, client) = &mut running[*at];
             let cpu = Times::of_process(envoy.id());
-            let first_bytes = client.send_for(SLICE, &path, asked).await;
+            let took = client.send_for(SLICE, &path, asked).await;
+            let first_bytes = took.into_iter().map(|took| took.first_byte).collect();
             let cpu = Times::of_process(envoy.id()) - cpu;
             // The first one warms up.
             if turn > 0 {
@@ -162,47 +160,8 @@ fn setup(variant: usize) -> Setup {
     }
 }
 
-/// A client that sends one document after the other.
-struct Client {
-    sender: http1::SendRequest<Full<Bytes>>,
-    sent: usize,
-}
-
-impl Client {
-    async fn connect(envoy: &Envoy) -> Self {
-        let stream = TcpStream::connect(envoy.address()).await.expect("a connection");
-        stream.set_nodelay(true).expect("a connection");
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("HTTP/1.1");
-        tokio::spawn(connection);
-        Self { sender, sent: 0 }
-    }
-
-    /// Sends for so long; the time to the first byte of each answer's body.
-    async fn send_for(&mut self, duration: Duration, path: &str, asked: &[Bytes]) -> Vec<Duration> {
-        let end = Instant::now() + duration;
-        let mut first_bytes = Vec::new();
-        while Instant::now() < end {
-            let body = asked[self.sent % asked.len()].clone();
-            self.sent += 1;
-            let begun = Instant::now();
-            self.sender.ready().await.expect("an open connection");
-            let request = request("POST", path, &[("content-type", b"application/json")], body);
-            let answer = self.sender.send_request(request).await.expect("an answer");
-            assert_eq!(answer.status(), 200);
-            let mut body = answer.into_body();
-            let mut first = None;
-            while let Some(frame) = body.frame().await {
-                frame.expect("a whole body");
-                first.get_or_insert_with(|| begun.elapsed());
-            }
-            first_bytes.push(first.expect("a body"));
-        }
-        first_bytes
-    }
-}
-
 /// A batch of images, and a label for each.
-fn digits(rng: &mut Rng, size: usize) -> (String, Made) {
+pub(crate) fn digits(rng: &mut Rng, size: usize) -> (String, Made) {
     let mut data = String::new();
     let mut numbers = 0_usize;
     while data.len() < size.saturating_sub(90) || !numbers.is_multiple_of(64) {

@@ -2,10 +2,10 @@
 //!
 //! Envoys that do the same sticky split by different means ([`variants`]) get the same load ([`load`]) before equal
 //! upstreams ([`upstream`]), round after round, in new processes each time ([`round`]). What the rounds say
-//! together is computed in [`stats`] and printed in [`report`]; what reading payloads costs is measured apart ([`bodies`]), what a configuration push costs
+//! together is computed in [`stats`] and printed in [`report`]; what reading payloads costs is measured apart ([`bodies`]), what comparing a shadow's answers costs ([`compare`]), what a configuration push costs
 //! ([`push`]), what a store costs ([`fleet`]), and so are starting ([`startup`]) and the ticks of many rollouts ([`ticks`]). It ends well if every answer was good and everybody counted the same, whatever the figures are.
 //!
-//! `ROUNDS=n` sets how many rounds (0: only starting and the ticks), `BASELINE=file` names another build of the module to compare with.
+//! `ROUNDS=n` sets how many rounds (0: only starting and the ticks), `ONLY=bodies`, `compare` or `fleet` measures nothing else, `BASELINE=file` names another build of the module to compare with.
 
 // A benchmark may fail, and counts with small numbers.
 #![allow(
@@ -17,6 +17,8 @@
 )]
 
 mod bodies;
+mod client;
+mod compare;
 mod cpu;
 mod fleet;
 #[path = "../../tests/envoy/harness/mod.rs"]
@@ -36,10 +38,6 @@ use cpu::Cpus;
 use variants::Variant;
 
 const ROUNDS: usize = 12;
-/// `ONLY=bodies` measures what reading payloads costs, and nothing else.
-const BODIES: &str = "bodies";
-/// `ONLY=fleet` measures what a store costs, and nothing else.
-const FLEET: &str = "fleet";
 
 // One thread: load and upstreams never wake each other across CPUs.
 #[tokio::main(flavor = "current_thread")]
@@ -49,11 +47,14 @@ async fn main() {
     let mut rng = fastrand::Rng::with_seed(1);
     let only = setting("ONLY");
     let is_wanted = |part: &str| only.as_ref().is_none_or(|only| only == part);
-    if rounds > 0 && is_wanted(BODIES) {
+    if rounds > 0 && is_wanted("bodies") {
         report::bodies(&bodies::measure(rounds, &cpus, &mut rng).await);
         report::clock(&bodies::clock(&cpus).await);
     }
-    if is_wanted(FLEET) {
+    if rounds > 0 && is_wanted("compare") {
+        report::compared(&compare::measure(rounds, &cpus, &mut rng).await);
+    }
+    if is_wanted("fleet") {
         report::fleet(&fleet::measure(&cpus).await, &fleet::commands(&cpus, &[3, 5]).await);
         let variants = [Variant::Changeover, Variant::Fleet];
         let samples = measure_rounds(rounds, &variants, &cpus, &mut rng).await;

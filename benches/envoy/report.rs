@@ -1,6 +1,7 @@
 //! What is printed: the figures, what they are beside native Envoy's, and the targets.
 
 use super::bodies::{Bodies, VARIANTS};
+use super::compare::{self, Compared};
 use super::fleet::{Cost, Obeyed};
 use super::push::Push;
 use super::round::Sample;
@@ -163,6 +164,33 @@ pub(crate) fn bodies(all: &[Bodies]) {
         let ratio = cpu.added_each((payload, without), (fetches, idle));
         let what = format!("{}: reading adds at most 2 times what fetching adds", kind.name);
         target(&what, &ratio, |value| value <= 2.0);
+    }
+}
+
+/// What comparing costs.
+pub(crate) fn compared(all: &[Compared]) {
+    // As they stand in the variants.
+    let [mirror, without, compare] = [1, 2, 3];
+    for Compared { size, samples, share } in all {
+        println!(
+            "\nComparing a shadow's answers, documents of {size} bytes, {:.0} % of them compared",
+            share * 100.0
+        );
+        println!("{:<24}{}", "", FIGURES.map(|(name, ..)| format!("{name:<26}")).concat());
+        let figures = FIGURES.map(|(_, _, figure)| Figures::of(samples, figure));
+        for (variant, name) in compare::VARIANTS.iter().enumerate() {
+            let cells = figures.iter().zip(FIGURES);
+            let cells = cells
+                .map(|(figures, (_, digits, _))| format!("{:<26}", show(&figures.figure(variant), digits)));
+            println!("{name:<24}{}", cells.collect::<String>());
+        }
+        let [requests, cpu, _, p99] = &figures;
+        let ratio = requests.ratio(compare, mirror);
+        target("requests/s, comparing beside Envoy's mirror: at least 0.85", &ratio, |value| value >= 0.85);
+        let ratio = p99.ratio(compare, mirror);
+        target("p99, comparing beside Envoy's mirror: at most 1.05", &ratio, |value| value <= 1.05);
+        fact("CPU that Envoy's mirror adds to a request, µs", &cpu.difference(mirror, 0));
+        fact("CPU that comparing adds to a request, µs", &cpu.difference(compare, without));
     }
 }
 
