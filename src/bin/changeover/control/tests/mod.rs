@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use changeover::config::schema::Control;
 use changeover::control::request::Request;
 use changeover::control::response::Response;
-use clap::Parser;
+use changeover::rollout::command::VERBS;
+use clap::{CommandFactory, Parser};
 use serde_json::{Value, json};
 use server::{Rollouts, listen, serve};
 
@@ -44,6 +45,20 @@ fn rollouts() -> Rollouts {
 
 fn open() -> String {
     serve(rollouts(), &Control::default(), &[])
+}
+
+#[test]
+fn each_command_of_the_table_is_a_subcommand_with_its_summary() {
+    let arguments = crate::Arguments::command();
+    for verb in &VERBS {
+        let subcommand = arguments.find_subcommand(verb.name).expect(verb.name);
+        let about = |text: Option<&clap::builder::StyledStr>| text.map(ToString::to_string);
+        assert_eq!(about(subcommand.get_about()).as_deref(), Some(verb.summary));
+        let long = verb.more.map(|more| format!("{}\n\n{more}", verb.summary));
+        assert_eq!(about(subcommand.get_long_about()), long);
+        let takes_all = subcommand.get_arguments().any(|argument| argument.get_id() == "all");
+        assert_eq!(takes_all, verb.for_all, "{}", verb.name);
+    }
 }
 
 #[test]
