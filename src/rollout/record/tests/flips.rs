@@ -115,7 +115,7 @@ fn a_watch_without_an_answer_does_not_end() {
         record.run.reason.sentence(),
         "green is watched until an answer of it, or an error, is seen: there was none since the flip"
     );
-    users(&mut record, 200, Side::Candidate, 10_000..10_001, |_| false);
+    users(&mut record, 200, Side::Candidate, 10_000..10_100, |_| false);
     for second in 202..206 {
         advance(&mut record, &[], second, at(second * SECOND));
     }
