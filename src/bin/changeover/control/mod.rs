@@ -99,6 +99,9 @@ pub(crate) enum Command {
         /// How long at most, such as 90s, 30m or 2h
         #[arg(long, value_name = "DURATION", value_parser = wait::duration)]
         timeout: std::time::Duration,
+        /// Wait for this release: one before it that is still there, or has ended, does not count
+        #[arg(long, value_name = "RELEASE")]
+        release: Option<String>,
     },
     #[command(flatten)]
     Order(Order),
@@ -204,8 +207,9 @@ fn ask(command: &Command, reader: Reader) -> Result<Shown, Failure> {
             record::run(&client, &target.rollout, *duration, out, problems)?;
             Ok(Shown::default())
         }
-        Command::Wait { target, wanted, timeout } => {
-            let (ending, answer) = wait::run(&client, &target.rollout, *wanted, *timeout)?;
+        Command::Wait { target, wanted, timeout, release } => {
+            let wanted_of = (target.rollout.as_str(), release.as_deref());
+            let (ending, answer) = wait::run(&client, wanted_of, *wanted, *timeout)?;
             let answer = answer.map(rollout).transpose()?;
             let shown = answer.map(|answer| shown(&answer, connection, reader));
             Ok(Shown { status: ending.exit_status(), ..shown.unwrap_or_default() })
@@ -320,7 +324,12 @@ fn say_what_a_restart_does(order: &Order, rollout: &Rollout) {
 fn send_to_all(client: &Client, order: &Order) -> Result<Answer, Failure> {
     let (mut raw, mut commanded, mut bad) = (String::new(), Vec::new(), false);
     let moving = |rollout: &Rollout| matches!(rollout.phase, Phase::Progressing | Phase::Paused);
-    for found in pages(client)?.0.into_iter().filter(moving) {
+    let rollouts = pages(client)?.0;
+    if rollouts.is_empty() {
+        // An Envoy that has just started has yet to say what moves: nothing was aborted.
+        return Err(Failure::NotYet(NOT_YET.into()));
+    }
+    for found in rollouts.into_iter().filter(moving) {
         let sent = send(client, &found.name, order);
         match sent.and_then(|answer| Ok((read(&answer)?, answer))) {
             Ok((rollout, answer)) => {

@@ -154,6 +154,13 @@ fn events_show_who_gave_a_command_and_why() {
 }
 
 #[test]
+fn abort_all_where_nothing_is_known_yet_has_aborted_nothing() {
+    let endpoint = serve(Rollouts::default(), &Control::default(), &[]);
+    let failure = changeover(&endpoint, &["abort", "--all"]).expect_err("nothing was aborted");
+    assert_eq!(failure.exit_status(), 3);
+}
+
+#[test]
 fn abort_all_takes_back_what_moves_and_goes_on_after_a_refusal() {
     let endpoint = open();
     let aborted = changeover(&endpoint, &["abort", "--all"]).expect("an answer");
