@@ -1,6 +1,6 @@
 //! What alarms must obey beyond their types.
 
-use super::release::compares_candidate;
+use super::mirror::compares_candidate;
 use super::{MOST_RULES, at_most, exactly_one, name, unique_name, within};
 use crate::config::alarm::{Action, Alarm, Of, To};
 use crate::config::report::{Path, Problems, Shown};

@@ -1,6 +1,6 @@
 //! What a metric of `analysis` must obey beyond its type.
 
-use super::release::compares_candidate;
+use super::mirror::compares_candidate;
 use super::{payload, within};
 use crate::config::release::Metric;
 use crate::config::report::{Path, Problems, Shown};

@@ -5,7 +5,7 @@ use super::{LARGEST_BODY, LONGEST_TEXT, at_most, bounded, header_name, methods};
 use crate::compare::pointer::Pointer;
 use crate::config::compare::Compare;
 use crate::config::report::{Path, Problems, Shown};
-use crate::config::schema::{Mirror, MirrorMode};
+use crate::config::schema::{Mirror, MirrorMode, Rollout};
 use crate::config::units::Size;
 
 /// Requests that a worker may have sent to the shadow at once.
@@ -140,5 +140,20 @@ pub(super) fn pointer(text: &str, path: &Path<'_>, problems: &mut Problems) -> O
             problems.add(path, format_args!("{} {message}", Shown(text)));
             None
         }
+    }
+}
+
+/// Whether answers of the candidate, as a shadow, are compared with stable's.
+pub(super) fn compares_candidate(rollout: &Rollout) -> Result<(), &'static str> {
+    match &rollout.mirror {
+        Some(mirror) if mirror.mode != MirrorMode::Compare => {
+            Err("the mirror compares nothing; expected `mode: compare`")
+        }
+        None => Err("no answers are compared; expected `mirror` with `mode: compare`"),
+        // Without a candidate the release is finished, and its steps rest.
+        Some(mirror) if rollout.candidate.as_ref().is_some_and(|candidate| *candidate != mirror.to) => {
+            Err("another version than the candidate is the shadow; expected the candidate in `mirror.to`")
+        }
+        Some(_) => Ok(()),
     }
 }

@@ -36,6 +36,8 @@ pub const LONGEST_NAME: usize = 63;
 pub const LONGEST_TEXT: usize = 1_024;
 /// What a mirror copies at most of a request.
 const LARGEST_BODY: Size = Size::kib(64 * 1_024);
+/// Milliseconds that a progress deadline, a bake or a window must have.
+const SHORTEST: u64 = 1_000;
 /// Bytes of a host name in DNS.
 const LONGEST_HOST: usize = 253;
 /// Milliseconds a cookie may live: browsers cut it to 400 days (RFC 6265bis, 5.5).

@@ -2,10 +2,10 @@
 
 use super::metric::metric;
 use super::steps::{can_end, ready, steps};
-use super::{at_most, unique_name, within};
+use super::{SHORTEST, at_most, unique_name, within};
 use crate::config::release::{Analysis, ErrorWhen, PromoteWhen};
 use crate::config::report::{Path, Problems, Shown};
-use crate::config::schema::{BlueGreen, MirrorMode, Rollout};
+use crate::config::schema::{BlueGreen, Rollout};
 use crate::config::units::Duration;
 use crate::model::Share;
 use crate::signal::catalog::{self, Role};
@@ -14,8 +14,6 @@ use crate::signal::catalog::{self, Role};
 const DEADLINES: std::ops::RangeInclusive<u64> = 100..=3_600_000;
 /// Milliseconds for which what goes on with a version that was taken back may.
 const LONGEST_DRAIN: u64 = 86_400_000;
-/// Milliseconds that a progress deadline, a bake or a window must have.
-pub(super) const SHORTEST: u64 = 1_000;
 /// What is wrong with what only a judge can do, without one.
 const NOT_JUDGED: &str = "nothing is judged without `analysis`; expected `analysis` beside it";
 /// Errors in a row that trip a circuit breaker: a single one says nothing.
@@ -167,21 +165,6 @@ fn error_when(when: &ErrorWhen, path: &Path<'_>, problems: &mut Problems) {
                 format_args!("{} is not a gRPC error; expected 1 to 16", status.get()),
             );
         }
-    }
-}
-
-/// Whether answers of the candidate, as a shadow, are compared with stable's.
-pub(super) fn compares_candidate(rollout: &Rollout) -> Result<(), &'static str> {
-    match &rollout.mirror {
-        Some(mirror) if mirror.mode != MirrorMode::Compare => {
-            Err("the mirror compares nothing; expected `mode: compare`")
-        }
-        None => Err("no answers are compared; expected `mirror` with `mode: compare`"),
-        // Without a candidate the release is finished, and its steps rest.
-        Some(mirror) if rollout.candidate.as_ref().is_some_and(|candidate| *candidate != mirror.to) => {
-            Err("another version than the candidate is the shadow; expected the candidate in `mirror.to`")
-        }
-        Some(_) => Ok(()),
     }
 }
 

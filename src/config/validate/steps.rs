@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::release::{SHORTEST, compares_candidate};
-use super::{at_most, authority, automation, exactly_one, text, total, within};
+use super::mirror::compares_candidate;
+use super::{SHORTEST, at_most, authority, automation, exactly_one, text, total, within};
 use crate::config::one_of::StepAction;
 use crate::config::release::{Pause, Ready, SetMirror, SetWeight, Step};
 use crate::config::report::{Path, Problems, Shown};
