@@ -94,6 +94,7 @@ pub fn validate(config: &Config, problems: &mut Problems) {
     }
     notify(config, &Path::Root.field("notify"), problems);
     self::feedback::references(config, problems);
+    self::feedback::shared(config, problems);
     let path = Path::Root.field("rollouts");
     let count = config.rollouts.len();
     if count > MOST_ROLLOUTS {
