@@ -32,7 +32,7 @@ async fn impatient(address: std::net::SocketAddr) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_candidate_that_hangs_is_rolled_back_although_its_clients_leave() {
     let (blue, green) = blue_and_green().await;
-    green.set(Behaviour::Gate);
+    green.set(Behaviour::gate());
     let config = Config::rollout(
         "steps: [{set_weight: 50}, {pause: {duration: 1s, min_requests: 5}}, {set_weight: 75}, {pause: {}}], analysis: {}",
     );
