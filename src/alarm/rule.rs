@@ -11,7 +11,7 @@ use crate::signal::catalog::{self, Kind, Scale, SignalId};
 use crate::signal::histogram;
 use crate::signal::tally::Tally;
 
-use super::ring::Span;
+use crate::analysis::ring::Span;
 
 /// The quantile of a duration, unless the configuration names one.
 const QUANTILE: f64 = 0.99;

@@ -4,9 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ring::Ring;
 use super::rule::{Bound, Rule};
 use crate::analysis::look::settled;
+use crate::analysis::ring::Ring;
 use crate::analysis::tick::Tick;
 use crate::model::{Arm, Pair, Side};
 

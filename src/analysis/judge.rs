@@ -186,7 +186,7 @@ pub struct Tested {
     pub seen: Totals,
     /// Of a quantile: the newest edges.
     pub edges: Option<Edges>,
-    /// How many times as often the accused side has the event as the other one, at least; `None` as long as it is not
+    /// How many times as often the suspected side has the event as the other one, at least; `None` as long as it is not
     /// certain that it does so more often, and where that is not known.
     pub at_least: Option<f64>,
     /// Of a quantile: where it is in the step, in milliseconds.

@@ -238,7 +238,7 @@ fn arm(
             Overdue::NoEvent => 0,
             Overdue::LeftOut => return settled,
         },
-        // The worst case for an accusation.
+        // The worst case for a finding.
         View::Open { age } => match side {
             Side::Stable => pending,
             // What has taken longer than its edge already is beyond it.

@@ -8,6 +8,7 @@
 //! * [`rules`]: what is judged, compiled from the configuration;
 //! * [`test`]: one signal, and what it is compared with;
 //! * [`tick`]: what a tick has counted, closed or still open;
+//! * [`ring`]: what was seen in a window that moves with time;
 //! * [`look`]: what a test sees of a tick;
 //! * [`totals`]: what it has seen, as people read it;
 //! * [`kernel`]: what that shows of one suspected regression, as the logarithm of a likelihood ratio;
@@ -18,7 +19,8 @@
 //! * [`window`]: after a flip, the new side beside what the old one was before;
 //! * [`users`]: users instead of requests, where a user keeps their version;
 //! * [`at_risk`]: users that can still have an event for the first time;
-//! * [`user_set`]: users that have had it, in bounded memory.
+//! * [`user_set`]: users that have had it, in bounded memory;
+//! * [`trail`]: users that come back.
 
 #![forbid(unsafe_code)]
 
@@ -29,6 +31,7 @@ pub mod judge;
 pub mod kernel;
 pub mod look;
 pub mod promotion;
+pub mod ring;
 pub mod rules;
 pub mod test;
 pub mod tick;

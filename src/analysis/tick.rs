@@ -27,7 +27,7 @@ pub struct Tick {
 pub enum View {
     /// The deadline is over, or nothing is pending: what has not been answered has failed.
     Closed,
-    /// The worst case for an accusation: all of stable's pending requests will have the event, none of the
+    /// The worst case for a finding: all of stable's pending requests will have the event, none of the
     /// candidate's that does not have it already. Evidence so found can only grow until the tick closes.
     Open {
         /// The bucket of the age that every pending request has at least.

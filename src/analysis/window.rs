@@ -49,7 +49,7 @@ pub fn metric() -> String {
 
 /// What a tick counts of one side alone: its requests, or where users are judged (`firsts`) each user's first one.
 /// One that its client gave up counts as failed; on both sides of a flip, so that impatience alone speaks against neither side.
-/// Pending requests of an open tick have not failed: the worst case for an accusation.
+/// Pending requests of an open tick have not failed: the worst case for a finding.
 #[must_use]
 pub fn counted(tick: &Tick, firsts: Option<&Firsts>, side: Side, view: View) -> Arm {
     let (answers, given_up) = match firsts {
@@ -204,9 +204,9 @@ mod tests {
     fn a_side_at_its_bound_is_rarely_rolled_back() {
         let mut rng = Rng::with_seed(1);
         let window = Window::open(arm(30, 3_000)).unwrap();
-        let accused =
+        let found =
             (0..1_000).filter(|_| failures_until(200.0, &window, window.bound, &mut rng).is_some()).count();
-        assert!((1..=5).contains(&accused), "{accused} of 1,000, of which at most 5 are promised");
+        assert!((1..=5).contains(&found), "{found} of 1,000, of which at most 5 are promised");
         let healthy = (0..200).filter(|_| failures_until(200.0, &window, 0.01, &mut rng).is_some()).count();
         assert_eq!(healthy, 0);
     }

@@ -29,7 +29,7 @@ impl Pointer {
             return Ok(Self::default());
         }
         let Some(rest) = text.strip_prefix('/') else {
-            return Err("is no JSON pointer; expected it to begin with `/`".to_owned());
+            return Err("is not a JSON pointer; expected it to begin with `/`".to_owned());
         };
         let parts: Vec<Part> = rest
             .split('/')

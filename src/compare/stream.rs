@@ -21,7 +21,7 @@ pub fn assemble(body: &[u8]) -> Value {
     let mut output: Option<String> = None;
     let mut others = Vec::new();
     for event in events(body).filter(|event| event.trim() != "[DONE]") {
-        let Ok(event) = serde_json::from_str::<Value>(&event) else {
+        let Ok(event) = serde_json::from_slice::<Value>(event.as_bytes()) else {
             others.push(Value::String(event));
             continue;
         };

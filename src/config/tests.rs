@@ -150,7 +150,7 @@ fn every_mistake_is_reported_with_its_place_and_remedy() {
         (
             "/match",
             json!({"path_separated_prefix": "/a/"}),
-            "match.path_separated_prefix: \"/a/\" ends with \"/\", which is what separates",
+            "match.path_separated_prefix: \"/a/\" ends with \"/\"; omit it, the separator is implied",
         ),
         (
             "/match",
@@ -354,12 +354,12 @@ fn every_mistake_is_reported_with_its_place_and_remedy() {
         (
             "/mirror",
             json!({"to": "green", "mode": "compare", "compare": {"ignore": ["id"]}}),
-            "mirror.compare.ignore[0]: \"id\" is no JSON pointer; expected it to begin with `/`",
+            "mirror.compare.ignore[0]: \"id\" is not a JSON pointer; expected it to begin with `/`",
         ),
         (
             "/mirror",
             json!({"to": "green", "mode": "compare", "compare": {"label": "/a/*"}}),
-            "mirror.compare.label: \"/a/*\" stands for several places; expected one without `*`",
+            "mirror.compare.label: \"/a/*\" matches several places; expected one without `*`",
         ),
         (
             "/mirror",
@@ -386,6 +386,20 @@ fn every_mistake_is_reported_with_its_place_and_remedy() {
     flip["blue_green"] = json!({"active": "green"});
     flip["release"] = Value::Null;
     assert_eq!(problems_of(&[flip]), ["rollouts[0].release: missing; blue_green needs the release's name"]);
+}
+
+#[test]
+fn labels_of_the_shipped_metrics_are_reserved() {
+    let tags = include_str!("../../envoy/stats-tags.yaml").lines();
+    let names = tags.filter_map(|line| line.split_once("tag_name: ")?.1.split_once(','));
+    let own: Vec<&str> =
+        names.map(|(name, _)| name).filter(|name| !["pipeline", "stage"].contains(name)).collect();
+    assert!(own.len() > 20, "{own:?}");
+    for name in own.into_iter().chain(["le"]) {
+        let found = problems_of(&[with("/labels", json!({name: "a"}))]);
+        let expected = format!("labels.{name}: a label that the metrics already have; expected another name");
+        assert!(found.iter().any(|problem| problem.ends_with(&expected)), "{name}: {found:?}");
+    }
 }
 
 #[test]
@@ -654,7 +668,7 @@ fn mistakes_in_steps_and_analysis_are_reported_with_their_places() {
         (
             "/analysis/metrics/1",
             json!({"name": "error_rate"}),
-            "analysis.metrics[1].name: the same as metrics[0]; expected another",
+            "analysis.metrics[1].name: \"error_rate\" is already the name of metrics[0]; expected a unique name",
         ),
         (
             "/analysis/metrics/0/tolerate",
@@ -817,7 +831,7 @@ fn the_control_listener_has_a_configuration_of_its_own() {
         ),
         (
             json!({"token_sha256": DIGEST, "tokens": [{"name": "a", "sha256": DIGEST, "rights": "write"}]}),
-            "control.tokens[0].sha256: the digest of token_sha256 or of another token; expected one of its own",
+            "control.tokens[0].sha256: duplicate digest: each token needs its own",
         ),
         (
             json!({"tokens": [
@@ -998,12 +1012,12 @@ fn mistakes_in_feedback_are_reported_with_their_places() {
         (
             "/feedback/0/match/body",
             json!({"action": "click"}),
-            "feedback[0].match.body.action: \"action\" is no JSON pointer; expected it to begin with `/`",
+            "feedback[0].match.body.action: \"action\" is not a JSON pointer; expected it to begin with `/`",
         ),
         (
             "/feedback/0/match/body",
             json!({"/a/*": "click"}),
-            "feedback[0].match.body[\"/a/*\"]: stands for several places; expected one without `*`",
+            "feedback[0].match.body[\"/a/*\"]: matches several places; expected one without `*`",
         ),
         (
             "/feedback/0/match/body",
@@ -1056,7 +1070,7 @@ fn mistakes_in_feedback_are_reported_with_their_places() {
         (
             "/feedback/2/receipt",
             json!("receipt"),
-            "feedback[2].receipt: \"receipt\" is no JSON pointer; expected it to begin with `/`",
+            "feedback[2].receipt: \"receipt\" is not a JSON pointer; expected it to begin with `/`",
         ),
         (
             "/feedback/2/receipt",
@@ -1066,7 +1080,7 @@ fn mistakes_in_feedback_are_reported_with_their_places() {
         (
             "/feedback/2/value",
             json!("/scores/*"),
-            "feedback[2].value: \"/scores/*\" stands for several places; expected one without `*`",
+            "feedback[2].value: \"/scores/*\" matches several places; expected one without `*`",
         ),
         (
             "/feedback/2/value",
@@ -1087,7 +1101,7 @@ fn mistakes_in_feedback_are_reported_with_their_places() {
         (
             "/feedback/3/after",
             json!({"rollout": "text"}),
-            "feedback[3].after.rollout: \"text\" is no rollout of this filter",
+            "feedback[3].after.rollout: unknown rollout \"text\"",
         ),
         (
             "/feedback/3/after",
@@ -1120,11 +1134,7 @@ fn mistakes_in_feedback_are_reported_with_their_places() {
             "feedback[3].not_before: longer than `within`, after which nothing counts",
         ),
         ("/feedback/3/within", json!("11m"), "feedback[3].within: with `after` expected at most 10m"),
-        (
-            "/feedback/0/not_before",
-            json!("2s"),
-            "feedback[0].not_before: of users who come again; expected `after` beside it",
-        ),
+        ("/feedback/0/not_before", json!("2s"), "feedback[0].not_before: needs `after` beside it"),
         (
             "/session_affinity",
             Value::Null,
@@ -1148,17 +1158,17 @@ fn mistakes_in_feedback_are_reported_with_their_places() {
         (
             "/analysis/metrics/1/name",
             json!("feedback.clicks"),
-            "analysis.metrics[1].name: \"clicks\" is no rule of `feedback`; known there: \"click\", \"complaint\", \"rating\", \"redo\"",
+            "analysis.metrics[1].name: unknown rule \"clicks\"; known in `feedback`: \"click\", \"complaint\", \"rating\", \"redo\"",
         ),
         (
             "/analysis/metrics/1/direction",
             json!("down"),
-            "analysis.metrics[1].direction: said by `better` in `feedback`; expected no direction",
+            "analysis.metrics[1].direction: not allowed here: `better` in `feedback` sets the direction",
         ),
         (
             "/analysis/metrics/1/max",
             json!("0.5"),
-            "analysis.metrics[1].max: a bound of a rate; of users who do nothing nothing is observed",
+            "analysis.metrics[1].max: not allowed here: feedback counts only users who act, so it has no rate to bound",
         ),
     ];
     for (field, value, expected) in rows {
@@ -1169,7 +1179,7 @@ fn mistakes_in_feedback_are_reported_with_their_places() {
     let mut alarmed = with_feedback();
     alarmed["alarms"] = json!([{"name": "clicks", "signal": "feedback.click", "max": 0.5, "window": "5m"}]);
     let problems = problems_of(&[alarmed]);
-    let message = "only what users do is counted, and not what they do not do; expected it in `analysis`";
+    let message = "feedback counts only users who act, so it has no rate; expected it in `analysis`";
     assert_eq!(problems, [format!("rollouts[0].alarms[0].signal: {message}")]);
     let mut people = with_people();
     people["feedback"] = json!([{"name": "click", "join": "user", "match": {"path": "/v1/events"}}]);
@@ -1253,7 +1263,7 @@ fn mistakes_in_automation_are_reported_with_their_places() {
         (
             "/automation/answer/label",
             json!("/a/*"),
-            "automation.answer.label: \"/a/*\" stands for several places; expected one without `*`".into(),
+            "automation.answer.label: \"/a/*\" matches several places; expected one without `*`".into(),
         ),
         (
             "/automation/receipt/header",
@@ -1278,7 +1288,7 @@ fn mistakes_in_automation_are_reported_with_their_places() {
         (
             "/automation/partial",
             json!({}),
-            "automation.partial: expected `max_disagreement`, or a `threshold` that nothing proves".into(),
+            "automation.partial: expected `max_disagreement`, or a fixed `threshold`, which is not proven".into(),
         ),
         (
             "/automation/audit",
@@ -1465,9 +1475,7 @@ fn alarms_are_checked() {
             "{fields}: {found}"
         );
     }
-    assert!(
-        with(json!([alarm(&json!({})), alarm(&json!({}))])).contains("alarms[1].name: the same as alarms[0]")
-    );
+    assert!(with(json!([alarm(&json!({})), alarm(&json!({}))])).contains("is already the name of alarms[0]"));
     let unjudged = set(good(), "/alarms", json!([alarm(&json!({}))]));
     let problems = check(&json!({"rollouts": [unjudged]})).unwrap_err();
     assert!(
@@ -1495,7 +1503,7 @@ fn what_drift_watches_is_checked() {
         (json!({"metrics": ["errors"]}), "drift.metrics[0]: unknown metric \"errors\"; known here: "),
         (json!({"metrics": ["output.label"]}), "drift.metrics[0]: output.label needs `payload`"),
         (json!({"metrics": ["mirror.disagreement"]}), "drift.metrics[0]: stable has no pairs"),
-        (json!({"metrics": ["feedback.click"]}), "drift.metrics[0]: only what users do is counted"),
+        (json!({"metrics": ["feedback.click"]}), "drift.metrics[0]: feedback counts only users who act"),
         (
             json!({"metrics": ["latency"], "reference": "9s"}),
             "drift.reference: 9s is not whole seconds from 10s to 168h",

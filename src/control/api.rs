@@ -100,7 +100,7 @@ impl Api {
             Resource::State(state) => {
                 looks(request)?;
                 self.allowance.has_room(now.uptime).map_err(|seconds| {
-                    Response::problem(429, format!("too many questions at once; ask again in {seconds} s"))
+                    Response::problem(429, format!("too many requests; try again in {seconds} s"))
                         .with("retry-after", seconds.to_string())
                 })?;
                 let (answer, shown) = look(query, &state, (shared, now))?;
@@ -262,9 +262,9 @@ fn ticks(
     let refused = if record.program.rules().is_none() {
         "nothing is judged of this rollout, so there are no ticks to record; expected `analysis`"
     } else if joined::view(shared).is_some() {
-        "with a `store` no ticks are recorded: the Envoys of a fleet count for one of them, which judges"
+        "with a `store` no ticks are recorded: only the leading Envoy of a fleet judges"
     } else if recordings::are_full(shared, name, now.uptime.saturating_mul(1_000_000)) {
-        "as many rollouts as possible are being recorded already; try again later"
+        "too many rollouts are being recorded; try again later"
     } else {
         let lines = recordings::since(shared, name, after);
         return Ok((Response::lines(&lines), lines.len()));
@@ -289,10 +289,7 @@ fn command(
     let token = match caller {
         Some(Caller { may_write: true, token }) => token,
         _ => {
-            return Err(Response::problem(
-                403,
-                "this token may look and change nothing: its rights are `read`",
-            ));
+            return Err(Response::problem(403, "this token is read-only: its rights are `read`"));
         }
     };
     if !request.is_json() {

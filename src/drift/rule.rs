@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::alarm::ring::Span;
+use crate::analysis::ring::Span;
 use crate::analysis::rules::fingerprint;
 use crate::config::drift::Drift;
 use crate::config::units::Duration;

@@ -5,9 +5,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::rule::{self, Bins, Rules, WINDOWS};
-use crate::alarm::ring::Ring;
 use crate::analysis::kernel::drift::{Movement, least, movement};
 use crate::analysis::look::settled;
+use crate::analysis::ring::Ring;
 use crate::analysis::tick::Tick;
 use crate::model::{Pair, Side};
 use crate::signal::catalog::Moves;

@@ -106,7 +106,7 @@ pub fn refuse_unstorable(
         let seconds = clock.time.saturating_sub(view.heard) / 1_000;
         let since = if view.heard == 0 { "yet".to_owned() } else { format!("for {seconds} s") };
         format!(
-            "the store has not answered {since}; until it does, only what takes back is obeyed: abort, pause, lower weights"
+            "the store has not answered {since}; until it does, only commands that take traffic from the candidate are accepted: abort, pause, lower weights"
         )
     } else if view.foreign.contains(&change.rollout)
         && !matches!(change.command, Command::Abort | Command::Trip(_))

@@ -117,7 +117,7 @@ impl Keys {
 
 fn cipher(key: &str) -> Result<XChaCha20Poly1305, String> {
     let key =
-        STANDARD.decode(key.trim()).map_err(|_| "is no base64; expected 32 bytes in base64".to_owned())?;
+        STANDARD.decode(key.trim()).map_err(|_| "is not base64; expected 32 bytes in base64".to_owned())?;
     let length = key.len();
     let key =
         <[u8; KEY]>::try_from(key).map_err(|_| format!("has {length} bytes; expected {KEY} in base64"))?;

@@ -131,7 +131,7 @@ impl fmt::Display for Waits {
             }
             Self::Split => "the step waits: the candidate is getting a different share than its weight",
             Self::Inputs => {
-                "the step waits: the versions get different requests, so that nothing follows from comparing them"
+                "the step waits: the versions receive different requests and cannot be compared"
             }
             Self::Suspicion => "the step waits: there is evidence against the candidate",
             Self::Failures => "the step waits: more of the candidate's requests fail than of stable's",
@@ -139,7 +139,7 @@ impl fmt::Display for Waits {
             Self::Answer => "the step waits for an answer of the candidate",
             Self::Feedback(within) => {
                 let within = Duration::from_millis(*within);
-                return write!(f, "the step waits for what users do within {within}");
+                return write!(f, "the step waits {within} for users' feedback");
             }
             Self::Metric(unheard) => {
                 return write!(f, "the step waits until every metric can be judged: {unheard}");
@@ -170,15 +170,12 @@ mod tests {
                 "the step waits for proof that the shadow agrees in 57 % of requests: 50.0 % [40.0, 60.0] of 30",
             ),
             (Waits::Split, "the step waits: the candidate is getting a different share than its weight"),
-            (
-                Waits::Inputs,
-                "the step waits: the versions get different requests, so that nothing follows from comparing them",
-            ),
+            (Waits::Inputs, "the step waits: the versions receive different requests and cannot be compared"),
             (Waits::Suspicion, "the step waits: there is evidence against the candidate"),
             (Waits::Failures, "the step waits: more of the candidate's requests fail than of stable's"),
             (Waits::Proof, "the step waits for proof that the candidate is no worse than allowed"),
             (Waits::Answer, "the step waits for an answer of the candidate"),
-            (Waits::Feedback(1_800_000), "the step waits for what users do within 30m"),
+            (Waits::Feedback(1_800_000), "the step waits 30m for users' feedback"),
             (
                 Waits::Metric(unheard),
                 "the step waits until every metric can be judged: latency: 3 of 200 stable requests",

@@ -67,7 +67,7 @@ fn text(pairs: &str, show: &mut impl FnMut(&str, f64)) -> bool {
 }
 
 fn json(json: &str, show: &mut impl FnMut(&str, f64)) -> bool {
-    let Ok(Value::Object(report)) = serde_json::from_str(json) else { return false };
+    let Ok(Value::Object(report)) = serde_json::from_slice(json.as_bytes()) else { return false };
     let get = |name: &str, camel: &str| report.get(name).or_else(|| report.get(camel));
     for (_, name, camel) in FIELDS {
         get(name, camel).and_then(Value::as_f64).into_iter().for_each(|value| show(name, value));

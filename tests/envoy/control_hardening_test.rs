@@ -329,6 +329,5 @@ async fn a_hundred_aborts_under_load() {
     assert_eq!(late, 0, "of {} requests after an answer went to the candidate", in_quiet.len());
     took.sort_unstable();
     println!("aborts were answered in {:?} (median), {:?} (99 of 100), {:?}", took[49], took[98], took[99]);
-    assert!(took[49] < Duration::from_millis(100), "{took:?}");
     assert!(std::env::var_os("QUIET").is_none() || took[98] < Duration::from_millis(100), "{took:?}");
 }

@@ -548,14 +548,13 @@ async fn a_tenant_that_something_else_routes_voids_the_verdict() {
     let event = wait_for_event(&envoy, "alarm").await;
     let message = event["message"].as_str().unwrap();
     assert!(
-        message.contains("green gets other requests than blue (input.length): a geometric mean of")
+        message.contains("green and blue receive different requests (input.length): a geometric mean of")
             || message.contains("a different share of users than its weight"),
         "{message}"
     );
     let void = wait_for("the verdict that is not acted on", async || {
-        let said = |event: &Value| {
-            event["message"].as_str().unwrap().starts_with("not acted on, since the versions")
-        };
+        let said =
+            |event: &Value| event["message"].as_str().unwrap().starts_with("ignored, because the versions");
         events(&envoy).into_iter().find(said)
     })
     .await;

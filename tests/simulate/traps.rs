@@ -1,4 +1,4 @@
-//! Healthy candidates in situations that make other judges accuse them.
+//! Healthy candidates in situations in which other judges suspect them.
 
 use changeover::analysis::rules::Rules;
 use changeover::config;

@@ -7,6 +7,7 @@
 mod uses;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::Path;
 
 use uses::{Module, modules};
 
@@ -146,7 +147,10 @@ fn rows_of_the_catalogue_are_used_by_sources_of_observations_alone() {
     }
 }
 
-/// A signal's name stands in its row of the catalogue, and in documentation.
+/// The live page's words for signals: the one place outside the catalogue, which has a word for each.
+const PAGE_WORDS: &str = "src/control/page/script/2-words.js";
+
+/// A signal's name stands in its row of the catalogue, in the live page's words, and in documentation.
 #[test]
 fn names_of_signals_stand_in_the_catalogue_alone() {
     for (file, text) in uses::sources("src") {
@@ -157,6 +161,31 @@ fn names_of_signals_stand_in_the_catalogue_alone() {
             let name = format!("\"{}\"", signal.name);
             let line = text.lines().find(|line| line.contains(&name) && !line.trim_start().starts_with("//"));
             assert_eq!(line, None, "{} names a signal", file.display());
+        }
+    }
+    let words = std::fs::read_to_string(PAGE_WORDS).expect("the page's words");
+    for signal in changeover::signal::catalog::ALL {
+        assert!(
+            words.contains(&format!("\"{}\": ", signal.name)),
+            "{PAGE_WORDS} has no word for {}",
+            signal.name
+        );
+    }
+    for entry in std::fs::read_dir("src/control/page/script").expect("the page's scripts") {
+        let path = entry.expect("a file").path();
+        if path == Path::new(PAGE_WORDS) {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).expect("a script");
+        // The page has a chart of errors and one of latency.
+        let others = changeover::signal::catalog::ALL.iter();
+        for signal in others.filter(|signal| !["error_rate", "latency"].contains(&signal.name)) {
+            assert!(
+                !text.contains(&format!("\"{}\"", signal.name)),
+                "{} names {}",
+                path.display(),
+                signal.name
+            );
         }
     }
 }

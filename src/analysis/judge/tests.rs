@@ -244,7 +244,7 @@ fn a_common_slowdown_causes_no_finding() {
 /// Stable takes 4 ms.
 #[test]
 fn a_difference_in_milliseconds_is_tolerated_beside_the_ratio() {
-    for (or_milliseconds, candidate, is_accused) in
+    for (or_milliseconds, candidate, is_suspected) in
         [(None, 24, false), (Some(0.0), 24, true), (None, 60, true), (Some(100.0), 60, false)]
     {
         let rules = rules(&[Metric { or_milliseconds, ..metric("latency") }]);
@@ -253,15 +253,15 @@ fn a_difference_in_milliseconds_is_tolerated_beside_the_ratio() {
             judge.close(&timed(number, (10, candidate), (190, 4)), &rules, number + 1);
         }
         let found = judge.reading().all;
-        assert_eq!(found > 100.0, is_accused, "{or_milliseconds:?}, {candidate} ms: {found}");
+        assert_eq!(found > 100.0, is_suspected, "{or_milliseconds:?}, {candidate} ms: {found}");
     }
 }
 
 /// Its first answers take 200 ms instead of 4.
 #[test]
-fn a_cold_candidate_is_not_accused_of_being_slow() {
+fn a_cold_candidate_is_not_found_to_be_slow() {
     let latency = || vec![Metric { name: "latency".into(), ..Metric::default() }];
-    for (warm_up, is_accused) in [(None, false), (judged_at_once().warm_up, true)] {
+    for (warm_up, is_suspected) in [(None, false), (judged_at_once().warm_up, true)] {
         let rules = Rules::new(
             &Analysis { metrics: latency(), warm_up, ..Analysis::default() },
             Unit::Requests,
@@ -286,7 +286,7 @@ fn a_cold_candidate_is_not_accused_of_being_slow() {
             judge.close(&timed(number, true), &rules, number + 1);
         }
         let found = judge.reading().all;
-        assert_eq!(found > 100.0, is_accused, "{found}");
+        assert_eq!(found > 100.0, is_suspected, "{found}");
         // Slow for longer than that, it is found.
         for number in 106..=140 {
             judge.close(&timed(number, true), &rules, number + 1);

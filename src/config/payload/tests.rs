@@ -114,7 +114,7 @@ fn mistakes_are_reported_with_their_places_and_remedies() {
         (
             "/analysis/metrics/2/max",
             json!(0.1),
-            "analysis.metrics[2].max: a bound for the candidate; what it compares are requests",
+            "analysis.metrics[2].max: not allowed here: an input metric compares requests, which have no bound",
         ),
         (
             "/analysis/metrics/5/max",

@@ -1,7 +1,7 @@
 //! What alarms must obey beyond their types.
 
 use super::release::compares_candidate;
-use super::{MOST_RULES, at_most, exactly_one, name, within};
+use super::{MOST_RULES, at_most, exactly_one, name, unique_name, within};
 use crate::config::alarm::{Action, Alarm, Of, To};
 use crate::config::report::{Path, Problems, Shown};
 use crate::config::schema::{Rollout, known};
@@ -30,10 +30,8 @@ pub(super) fn alarms(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems
     for (index, alarm) in rollout.alarms.iter().enumerate().take(MOST_RULES) {
         let earlier = rollout.alarms.get(..index).unwrap_or_default();
         let path = path.index(index);
-        if let Some(first) = earlier.iter().position(|other| other.name == alarm.name) {
-            let message = format!("the same as alarms[{first}]; expected another");
-            problems.add(&path.field("name"), message);
-        }
+        let first = earlier.iter().position(|other| other.name == alarm.name);
+        unique_name(&alarm.name, first, "alarms", &path, problems);
         validate(alarm, rollout, &path, problems);
     }
 }
@@ -51,7 +49,7 @@ fn validate(alarm: &Alarm, rollout: &Rollout, path: &Path<'_>, problems: &mut Pr
         super::payload::can_observe(&named, rollout.payload.as_ref(), &signal, problems);
     }
     if named.signal.among == Among::Events {
-        let message = "only what users do is counted, and not what they do not do; expected it in `analysis`";
+        let message = "feedback counts only users who act, so it has no rate; expected it in `analysis`";
         return problems.add(&signal, message);
     }
     if named.signal.among == Among::Pairs {

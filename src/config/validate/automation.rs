@@ -57,7 +57,7 @@ pub(super) fn automation(
     if highest >= Degree::Partial && partial.is_none() && !problems.concern(&path.field("partial")) {
         problems.add(
             &path.field("partial"),
-            "missing; where the model answers alone, expected `max_disagreement`, or a `threshold` that nothing proves",
+            "missing; where the model answers alone, expected `max_disagreement`, or a fixed `threshold`, which is not proven",
         );
     }
     let has_target = partial.is_some_and(|partial| partial.max_disagreement.is_some());
@@ -137,7 +137,7 @@ fn decision(decision: &Decision, path: &Path<'_>, problems: &mut Problems) {
 
 fn partial(partial: &Partial, automation: &Automation, path: &Path<'_>, problems: &mut Problems) {
     if partial.max_disagreement.is_none() && partial.threshold.is_none() && !problems.concern(path) {
-        problems.add(path, "expected `max_disagreement`, or a `threshold` that nothing proves");
+        problems.add(path, "expected `max_disagreement`, or a fixed `threshold`, which is not proven");
     }
     if let Some(target) = partial.max_disagreement {
         within(target, 0.000_1, 0.5, &path.field("max_disagreement"), problems);

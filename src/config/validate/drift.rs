@@ -34,8 +34,7 @@ pub(super) fn drift(drift: &Drift, rollout: &Rollout, path: &Path<'_>, problems:
                     "stable has no pairs of answers of its own; expected another metric".into()
                 }
                 Some(_) => {
-                    "only what users do is counted, and not what they do not do; expected another metric"
-                        .into()
+                    "feedback counts only users who act, so it has no rate; expected another metric".into()
                 }
                 None => {
                     let names = catalog::moving_names();

@@ -2,7 +2,7 @@
 
 use super::mirror::pointer;
 use super::receipt::{place, receipt_place};
-use super::{at_most, bounded, conditions, name};
+use super::{at_most, bounded, conditions, name, unique_name};
 use crate::config::feedback::{After, Better, Feedback, Join};
 use crate::config::report::{Path, Problems, Shown};
 use crate::config::schema::{Config, Rollout};
@@ -26,15 +26,7 @@ pub(super) fn feedback(rollout: &Rollout, rollout_path: &Path<'_>, problems: &mu
         let path = path.index(index);
         name(&rule.name, &path.field("name"), problems);
         let earlier = rollout.feedback.iter().take(index).position(|earlier| earlier.name == rule.name);
-        if let Some(earlier) = earlier {
-            problems.add(
-                &path.field("name"),
-                format_args!(
-                    "{} is already the name of feedback[{earlier}]; expected a unique name",
-                    Shown(&rule.name)
-                ),
-            );
-        }
+        unique_name(&rule.name, earlier, "feedback", &path, problems);
         match &rule.after {
             Some(_) => again(rule, rollout, &path, problems),
             None => self::rule(rule, rollout, &path, problems),
@@ -56,11 +48,11 @@ fn rule(rule: &Feedback, rollout: &Rollout, path: &Path<'_>, problems: &mut Prob
         let path = body.field(place);
         bounded(value, &path, problems);
         if pointer(place, &path, problems).is_some_and(|pointer| pointer.is_pattern()) {
-            problems.add(&path, "stands for several places; expected one without `*`");
+            problems.add(&path, "matches several places; expected one without `*`");
         }
     }
     if rule.not_before.is_some() {
-        problems.add(&path.field("not_before"), "of users who come again; expected `after` beside it");
+        problems.add(&path.field("not_before"), "needs `after` beside it");
     }
     let join = path.field("join");
     match rule.join {
@@ -118,7 +110,7 @@ fn again(rule: &Feedback, rollout: &Rollout, path: &Path<'_>, problems: &mut Pro
 /// What one Envoy keeps to itself, in a filter whose Envoys judge together.
 pub(super) fn shared(config: &Config, problems: &mut Problems) {
     let rollouts = Path::Root.field("rollouts");
-    for (at, rollout) in config.rollouts.iter().enumerate().filter(|_| config.store.is_some()) {
+    for (at, rollout) in config.rollouts.iter().enumerate() {
         let path = rollouts.index(at);
         let feedback = path.field("feedback");
         for (index, _) in rollout.feedback.iter().enumerate().filter(|(_, rule)| rule.after.is_some()) {
@@ -162,7 +154,7 @@ pub(super) fn references(config: &Config, problems: &mut Problems) {
             } else if !config.rollouts.iter().any(|other| other.name == after.rollout)
                 && !problems.concern(&path)
             {
-                problems.add(&path, format_args!("{} is no rollout of this filter", Shown(&after.rollout)));
+                problems.add(&path, format_args!("unknown rollout {}", Shown(&after.rollout)));
             }
         }
     }

@@ -120,7 +120,7 @@ fn compare(compare: &Compare, path: &Path<'_>, problems: &mut Problems) {
         if pointer(label, &path, problems).is_some_and(|pointer| pointer.is_pattern()) {
             problems.add(
                 &path,
-                format_args!("{} stands for several places; expected one without `*`", Shown(label)),
+                format_args!("{} matches several places; expected one without `*`", Shown(label)),
             );
         }
     }

@@ -2,21 +2,24 @@
 
 mod alarm;
 mod automation;
+mod control;
 mod drift;
 mod feedback;
+mod metric;
 mod mirror;
+mod notify;
 mod payload;
 mod receipt;
 mod release;
+mod steps;
+mod store;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-use super::notify::Notify;
 use super::report::{Path, Problems, Shown};
 use super::schema::{
-    BlueGreen, Config, Control, Cookie, HeaderRule, Match, Override, Rollout, SameSite, SessionAffinity,
-    Store, known,
+    BlueGreen, Config, Cookie, HeaderRule, Match, Override, Rollout, SameSite, SessionAffinity, known,
 };
 use super::units::{Percent, Size};
 use crate::model::{Share, header};
@@ -39,7 +42,7 @@ const LONGEST_HOST: usize = 253;
 const LONGEST_TTL: u64 = 400 * 24 * 3_600_000;
 
 /// Labels the metrics have themselves, now or by their contract.
-const RESERVED_LABELS: [&str; 28] = [
+const RESERVED_LABELS: [&str; 29] = [
     "route",
     "reason",
     "shown",
@@ -67,34 +70,16 @@ const RESERVED_LABELS: [&str; 28] = [
     "label",
     "shadow",
     "what",
+    "window",
     "le",
 ];
 
 /// Adds everything that is wrong with `config` to `problems`.
 pub fn validate(config: &Config, problems: &mut Problems) {
-    if let Some(control) = &config.control {
-        let path = Path::Root.field("control");
-        if !config.rollouts.is_empty() {
-            problems.add(&path, "beside rollouts; expected it alone, in the filter of a listener of its own");
-        }
-        tokens(control, &path.field("tokens"), problems);
-        hosts(control, &path.field("hosts"), problems);
-    }
-    if let Some(store) = &config.store {
-        validate_store(store, config.control.is_some(), problems);
-    }
-    if config.store.is_some() {
-        for (index, _) in config.rollouts.iter().enumerate().filter(|(_, of)| of.automation.is_some()) {
-            let path = Path::Root.field("rollouts");
-            problems.add(
-                &path.index(index).field("automation"),
-                "beside `store`: decisions are counted by one Envoy; expected a filter without `store` for this rollout",
-            );
-        }
-    }
-    notify(config, &Path::Root.field("notify"), problems);
-    self::feedback::references(config, problems);
-    self::feedback::shared(config, problems);
+    control::control(config, &Path::Root.field("control"), problems);
+    store::store(config, &Path::Root.field("store"), problems);
+    notify::notify(config, &Path::Root.field("notify"), problems);
+    feedback::references(config, problems);
     let path = Path::Root.field("rollouts");
     let count = config.rollouts.len();
     if count > MOST_ROLLOUTS {
@@ -108,130 +93,8 @@ pub fn validate(config: &Config, problems: &mut Problems) {
             return;
         }
         validate_rollout(rollout, &path, problems);
-        if let Some(first) = names.insert(rollout.name.as_str(), index) {
-            problems.add(
-                &path.field("name"),
-                format_args!(
-                    "{} is already the name of rollouts[{first}]; expected a unique name",
-                    Shown(&rollout.name)
-                ),
-            );
-        }
-    }
-}
-
-/// Milliseconds of a period.
-const PERIODS: std::ops::RangeInclusive<u64> = 1_000..=60_000;
-
-fn validate_store(store: &Store, beside_control: bool, problems: &mut Problems) {
-    let path = Path::Root.field("store");
-    if beside_control {
-        problems.add(&path, "beside control, where it does nothing; expected it beside rollouts");
-    }
-    name(&store.fleet, &path.field("fleet"), problems);
-    cluster(&store.etcd.cluster, &path.field("etcd").field("cluster"), problems);
-    if !PERIODS.contains(&store.period.as_millis()) {
-        problems.add(&path.field("period"), format_args!("{} is not from 1s to 60s", store.period));
-    }
-    // Before that a member that was cut off has not even noticed.
-    let least = store.period.as_millis().saturating_mul(3).saturating_add(2_000);
-    if let Some(stale_after) = store.stale_after.filter(|stale_after| stale_after.as_millis() <= least) {
-        let path = path.field("stale_after");
-        problems.add(
-            &path,
-            format_args!(
-                "{stale_after} is too short; expected more than {least}ms, three periods and two seconds"
-            ),
-        );
-    }
-}
-
-/// Milliseconds that a receiver of notifications may have to answer.
-const TIMEOUTS: std::ops::RangeInclusive<u64> = 100..=60_000;
-
-fn notify(config: &Config, path: &Path<'_>, problems: &mut Problems) {
-    if config.control.is_some() && !config.notify.is_empty() {
-        problems.add(path, "beside control, where it does nothing; expected it beside rollouts");
-    }
-    at_most(config.notify.len(), path, problems);
-    for (index, receiver) in config.notify.iter().enumerate().take(MOST_RULES) {
-        let earlier = config.notify.get(..index).unwrap_or_default();
-        let path = path.index(index);
-        if let Some(first) = earlier.iter().position(|other| other.name == receiver.name) {
-            problems.add(
-                &path.field("name"),
-                format_args!(
-                    "{} is already the name of notify[{first}]; expected a unique name",
-                    Shown(&receiver.name)
-                ),
-            );
-        }
-        validate_receiver(receiver, &path, problems);
-    }
-}
-
-fn validate_receiver(receiver: &Notify, path: &Path<'_>, problems: &mut Problems) {
-    name(&receiver.name, &path.field("name"), problems);
-    cluster(&receiver.cluster, &path.field("cluster"), problems);
-    let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
-    let target = path.field("path");
-    if !receiver.path.starts_with('/') || !receiver.path.bytes().all(is_plain) {
-        problems.add(
-            &target,
-            format_args!(
-                "{} is not the path of a request; expected one such as \"/hooks/changeover\"",
-                Shown(&receiver.path)
-            ),
-        );
-    } else {
-        text(&receiver.path, &target, problems);
-    }
-    if let Some(host) = &receiver.authority {
-        authority(host, &path.field("authority"), problems);
-    }
-    if receiver.events.as_ref().is_some_and(Vec::is_empty) {
-        problems.add(&path.field("events"), "empty; expected at least one event, or the field left out");
-    }
-    if !TIMEOUTS.contains(&receiver.timeout.as_millis()) {
-        problems.add(&path.field("timeout"), format_args!("{} is not from 100ms to 60s", receiver.timeout));
-    }
-}
-
-fn tokens(control: &Control, path: &Path<'_>, problems: &mut Problems) {
-    at_most(control.tokens.len(), path, problems);
-    for (index, token) in control.tokens.iter().enumerate().take(MOST_RULES) {
-        let path = path.index(index);
-        name(&token.name, &path.field("name"), problems);
-        let earlier = control.tokens.get(..index).unwrap_or_default();
-        if let Some(first) = earlier.iter().position(|other| other.name == token.name) {
-            problems.add(
-                &path.field("name"),
-                format_args!(
-                    "{} is already the name of tokens[{first}]; expected a unique name",
-                    Shown(&token.name)
-                ),
-            );
-        }
-        let digest = path.field("sha256");
-        // What was refused for its form is not missing.
-        if token.sha256.is_none() && !problems.concern(&digest) {
-            problems.add(&digest, "missing; expected the token's SHA-256");
-        }
-        let is_same = |other: &super::schema::Token| other.sha256.is_some() && other.sha256 == token.sha256;
-        if earlier.iter().any(is_same) || (token.sha256.is_some() && token.sha256 == control.token_sha256) {
-            problems.add(&digest, "the digest of token_sha256 or of another token; expected one of its own");
-        }
-        let rights = path.field("rights");
-        if token.rights.is_none() && !problems.concern(&rights) {
-            problems.add(&rights, "missing; expected read or write");
-        }
-    }
-}
-
-fn hosts(control: &Control, path: &Path<'_>, problems: &mut Problems) {
-    at_most(control.hosts.len(), path, problems);
-    for (index, host) in control.hosts.iter().enumerate() {
-        authority(host, &path.index(index), problems);
+        let first = names.insert(rollout.name.as_str(), index);
+        unique_name(&rollout.name, first, "rollouts", &path, problems);
     }
 }
 
@@ -404,7 +267,10 @@ fn conditions(matches: &Match, path: &Path<'_>, problems: &mut Problems) {
                 format_args!("{} has a query or fragment; the path is compared without them", Shown(value)),
             );
         } else if field == "path_separated_prefix" && value.ends_with('/') {
-            problems.add(&path, format_args!("{} ends with \"/\", which is what separates", Shown(value)));
+            problems.add(
+                &path,
+                format_args!("{} ends with \"/\"; omit it, the separator is implied", Shown(value)),
+            );
         } else {
             text(value, &path, problems);
         }
@@ -561,6 +427,16 @@ fn labels(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems) {
 fn within(number: f64, least: f64, most: f64, path: &Path<'_>, problems: &mut Problems) {
     if !(least..=most).contains(&number) {
         problems.add(path, format_args!("{number} is out of range; expected {least} to {most}"));
+    }
+}
+
+/// Reports that an entry of `list` has the name of an earlier one, the `first`.
+fn unique_name(name: &str, first: Option<usize>, list: &str, path: &Path<'_>, problems: &mut Problems) {
+    if let Some(first) = first {
+        problems.add(
+            &path.field("name"),
+            format_args!("{} is already the name of {list}[{first}]; expected a unique name", Shown(name)),
+        );
     }
 }
 

@@ -46,7 +46,6 @@ pub(super) fn place(text: &str, path: &Path<'_>, problems: &mut Problems) {
             problems.add(path, "missing; expected a JSON pointer such as \"/label\"");
         }
     } else if pointer(text, path, problems).is_some_and(|pointer| pointer.is_pattern()) {
-        problems
-            .add(path, format_args!("{} stands for several places; expected one without `*`", Shown(text)));
+        problems.add(path, format_args!("{} matches several places; expected one without `*`", Shown(text)));
     }
 }

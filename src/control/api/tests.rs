@@ -737,5 +737,5 @@ fn ticks_are_refused_where_there_are_none() {
         recordings::want(&mut asked.0.shared, &format!("r{nth}"), asked.0.now.uptime);
     }
     let (status, detail) = problem(&asked.serve(&api, &get("/v1/rollouts/steps/ticks")));
-    assert_eq!((status, detail.contains("as many rollouts as possible")), (409, true), "{detail}");
+    assert_eq!((status, detail.contains("too many rollouts")), (409, true), "{detail}");
 }

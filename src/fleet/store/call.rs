@@ -100,8 +100,8 @@ impl Failure {
             Self::Denied => {
                 "the store refuses this client: its role needs to read and write the fleet's prefix"
             }
-            Self::Garbled => "the store's answer cannot be read: look whether the cluster is etcd",
-            Self::NotSent => "Envoy does not send the call: look whether the cluster exists",
+            Self::Garbled => "the store's answer cannot be read: check that the cluster is etcd",
+            Self::NotSent => "Envoy does not send the call: check that the cluster exists",
             Self::Other => "the store answers with an error",
         }
     }

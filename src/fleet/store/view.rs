@@ -53,7 +53,7 @@ impl View {
         problems.extend(self.foreign.iter().map(|name| {
             record(
                 name,
-                "is another version's of this software: its weights are followed, and nothing is judged here",
+                "was written by another version of Changeover: its weights are followed, and nothing is judged here",
             )
         }));
         for member in &self.members {

@@ -16,13 +16,13 @@ impl Turn<'_> {
         };
         let frozen = self.run.drift.freeze(rules, window, self.now.time);
         if frozen.is_empty() {
-            let why = "too little has been seen of stable in that window for a reference; wait, or take a longer window";
+            let why = "too few observations of stable in that window for a reference; wait, or take a longer window";
             return Err(Refused(why.to_owned()));
         }
         let mut message = format!("{} is the reference of drift from now on: ", self.program.stable);
         message.push_str(&frozen.join(", "));
         if frozen.len() < rules.metrics.len() {
-            message.push_str("; of the other metrics too little has been seen");
+            message.push_str("; the other metrics have too few observations");
         }
         self.happen(Actor::User, Action::Change, message);
         Ok(())
@@ -45,7 +45,7 @@ pub fn sentence(name: &str, metric: Option<&Metric>) -> String {
         comma = ",";
     }
     if comma.is_empty() {
-        return format!("too little has been seen of {name} since its reference was frozen");
+        return format!("too few observations of {name} since its reference was frozen");
     }
     sentence
 }

@@ -70,7 +70,7 @@ impl Turn<'_> {
         let partial = |program: &Program| program.automation.as_ref().map(|of| (of.target, of.threshold));
         if partial(before) != partial(program) {
             self.redefine_target();
-            self.change("what the model must show is redefined; nothing is proven of it yet".into());
+            self.change("the model's target has changed; its proof begins again".into());
         }
         let degree = |program: &Program| program.automation.as_ref().map(|of| of.degree);
         if degree(before) != degree(program) && program.steps.is_empty() && !self.run.phase.is_rolled_back() {

@@ -216,7 +216,7 @@ pub(super) fn flips_when_ready(program: &Program) -> String {
 pub(super) fn not_ready(program: &Program, run: &Run, ready: &Ready) -> String {
     let candidate = candidate(program);
     format!(
-        "{candidate} did not become ready within {}: {}; resume asks again, promote goes on without",
+        "{candidate} did not become ready within {}: {}; resume asks again, promote continues without waiting",
         Seconds(ready.timeout),
         run.readiness.missing(ready)
     )
@@ -291,8 +291,8 @@ pub(super) fn inputs(program: &Program, judge: &Judge, tick: u64) -> String {
     let samples = strongest.map(|strongest| strongest.seen).unwrap_or_default();
     let seen = |side: Side| Seen { samples, side, metric, unit: program.unit() };
     format!(
-        "{candidate} gets other requests than {stable} ({metric}): {} against {}; something other than the weights decides \
-         which requests it gets, so nothing that is found about it in this attempt is acted on, and no step ends",
+        "{candidate} and {stable} receive different requests ({metric}): {} against {}; something other than the weights decides \
+         which requests {candidate} gets, so findings of this attempt are ignored, and no step ends",
         seen(Side::Candidate),
         seen(Side::Stable)
     )
@@ -344,7 +344,9 @@ pub(super) fn finding(judge: &Judge, rules: &Rules, tick: u64) -> (Finding, Stri
         }
         Some((_, Against::Bound { max })) => format!("{name}: over {}", Rate(max)),
         Some((_, Against::Copy { .. })) => {
-            format!("{name}: of requests that only it or only a copy of stable answers otherwise than stable")
+            format!(
+                "{name}: among the requests where it or the copy of stable, but not both, differs from stable"
+            )
         }
         _ => name.to_owned(),
     };
@@ -360,7 +362,7 @@ pub(super) fn finding(judge: &Judge, rules: &Rules, tick: u64) -> (Finding, Stri
 }
 
 /// The sentence of a finding, which is about `what`.
-pub(super) fn accusation(program: &Program, finding: &Finding, what: &str, act: Act) -> String {
+pub(super) fn worse(program: &Program, finding: &Finding, what: &str, act: Act) -> String {
     let (name, stable) = (candidate(program), &program.stable);
     let seen = |side: Side| {
         let Finding { rule, samples, unit, .. } = finding;

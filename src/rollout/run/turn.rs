@@ -204,7 +204,7 @@ impl<'a> Turn<'a> {
         self.run.reason = Reason::Happened(reason);
     }
 
-    /// Ends a hold. After the judge's another attempt begins: a person has looked at the accusation and decided against
+    /// Ends a hold. After the judge's another attempt begins: a person has looked at the finding and decided against
     /// it, so it is not raised again.
     pub(super) fn release(&mut self) -> bool {
         let was_judge = self.run.held.take() == Some(Held::Judge);

@@ -137,7 +137,7 @@ impl Turn<'_> {
         let is_void = self.run.inputs_differ;
         let is_gone = self.program.blue_green && self.run.candidate_share(self.program).is_none();
         let act = if is_gone || is_void { Act::Alarm } else { analysis.policy.act(self.run.phase) };
-        let mut sentence = say::accusation(self.program, &finding, &what, act);
+        let mut sentence = say::worse(self.program, &finding, &what, act);
         if split_crossed {
             sentence.push_str("; the traffic split does not match the weights");
         }
@@ -147,7 +147,7 @@ impl Turn<'_> {
         let weight = self.run.candidate_weight(self.program);
         if is_void {
             let message =
-                format!("not acted on, since the versions get different requests: at {weight} {sentence}");
+                format!("ignored, because the versions receive different requests: at {weight} {sentence}");
             return self.find(Action::Alarm, message, finding);
         }
         self.act_on(act, finding, format!("at {weight} {sentence}"));
@@ -172,7 +172,7 @@ impl Turn<'_> {
         self.find(action, message, finding);
     }
 
-    /// What an accusation leads to; `None`: a rollback, which is up to the caller.
+    /// What a finding leads to; `None`: a rollback, which is up to the caller.
     pub(super) fn short_of_going_back(&mut self, act: Act, sentence: &str) -> Option<(Action, String)> {
         match act {
             Act::WouldAct => Some((Action::Alarm, format!("not acted on (dry_run): {sentence}"))),

@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(run.command(&waits, Command::Resume, at(1)), refused("1 %", "5 %"));
         assert_eq!((run.phase, green(&run), run.held), (Phase::Paused, 100, Some(Held::Weights)));
         // Nor when the judge stops it there once more.
-        turn(&waits, &mut run).hold(Held::Judge, "accused".into());
+        turn(&waits, &mut run).hold(Held::Judge, "suspected".into());
         assert_eq!(run.command(&waits, Command::Resume, at(1)), refused("1 %", "5 %"));
         set(&mut run, &waits, &[("green", 3_000)]).unwrap();
         run.command(&waits, Command::Resume, at(1)).unwrap();
@@ -211,7 +211,7 @@ mod tests {
     fn a_weight_after_a_finding_begins_another_attempt() {
         let program = steps();
         let (mut run, _) = Run::begin(&program, at(0));
-        turn(&program, &mut run).hold(Held::Judge, "accused".into());
+        turn(&program, &mut run).hold(Held::Judge, "suspected".into());
         set(&mut run, &program, &[("green", 100)]).unwrap();
         assert_eq!((run.attempt, run.held), (2, Some(Held::Weights)));
     }

@@ -129,12 +129,11 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> io::Result<Answer> {
 /// of `make test` has: no TLS library only for this.
 pub(crate) async fn https_get(address: SocketAddr, path: &str) -> String {
     let script = "import http.client,ssl,sys\n\
-        c=http.client.HTTPSConnection(sys.argv[1],timeout=10,context=ssl._create_unverified_context())\n\
+        c=http.client.HTTPSConnection(sys.argv[1],timeout=60,context=ssl._create_unverified_context())\n\
         c.request('GET',sys.argv[2]); r=c.getresponse(); print(r.status,r.headers,r.read().decode())";
     let output =
         tokio::process::Command::new("python3").args(["-c", script, &address.to_string(), path]).output();
-    let output =
-        tokio::time::timeout(Duration::from_secs(15), output).await.expect("in time").expect("Python runs");
+    let output = tokio::time::timeout(DEADLINE, output).await.expect("in time").expect("Python runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -477,7 +477,7 @@ fn fewer_clicks_and_more_complaints_are_evidence_against_the_candidate() {
 
 /// A candidate with more clicks has soon no users left that have not clicked. What stable's still do says nothing.
 #[test]
-fn a_candidate_with_more_clicks_is_not_accused_once_its_users_have_all_clicked() {
+fn a_candidate_with_more_clicks_is_not_suspected_once_its_users_have_all_clicked() {
     let rules = of_feedback(0);
     let mut judge = judge(&rules);
     let first = tick(0, 0.5, happened("click", 0..1_000, 0..0), happened("click", 5_000..6_000, 0..0));

@@ -135,7 +135,7 @@ impl Client {
             let Some(seconds) = retry_after(&response) else { return Err(self.refused(&response, &answer)) };
             std::thread::sleep(Duration::from_secs(seconds));
         }
-        Err(Failure::Refused("the API answers too many questions at present; try again later".into()))
+        Err(Failure::Refused("the API gets too many requests; try again later".into()))
     }
 
     fn send_once(&self, method: &str, path: &str, body: &str) -> Result<(Response<Body>, String), Failure> {
@@ -151,7 +151,7 @@ impl Client {
         }
         let request = request.body(body.to_owned()).map_err(|error| {
             // Only a token can be no header.
-            let what = if error.is::<InvalidUri>() { "this is no URL" } else { "cannot send this token" };
+            let what = if error.is::<InvalidUri>() { "not a URL" } else { "cannot send this token" };
             Failure::Unreachable(format!("{}: {what}: {error}", self.endpoint))
         })?;
         let mut response = self.agent.run(request).map_err(|error| self.unreachable(&error, method))?;

@@ -186,12 +186,13 @@ fn requests_that_differ_void_the_verdict_until_a_retry() {
             .collect();
         assert_eq!(alarms.len(), 2, "{alarms:?}");
         assert!(
-            alarms[0]
-                .starts_with("green gets other requests than blue (input.length): a geometric mean of 4"),
+            alarms[0].starts_with(
+                "green and blue receive different requests (input.length): a geometric mean of 4"
+            ),
             "{alarms:?}"
         );
         assert!(
-            alarms[1].starts_with("not acted on, since the versions get different requests"),
+            alarms[1].starts_with("ignored, because the versions receive different requests"),
             "{alarms:?}"
         );
         assert_eq!(
@@ -201,7 +202,7 @@ fn requests_that_differ_void_the_verdict_until_a_retry() {
             record.run.reason.sentence()
         );
         assert!(
-            record.run.reason.sentence().contains("the versions get different requests"),
+            record.run.reason.sentence().contains("the versions receive different requests"),
             "{}",
             record.run.reason.sentence()
         );

@@ -32,7 +32,7 @@ fn users(
 }
 
 #[test]
-fn a_flip_past_an_accusation_is_watched() {
+fn a_flip_past_a_finding_is_watched() {
     let (mut record, assignment) = begun_with_users(&baking("pause"));
     let mut worker = Worker::default();
     (0..3_000).for_each(|user| worker.visit(100, assignment, Side::Stable, hash(user), user % 100 == 0));

@@ -44,7 +44,7 @@ fn a_candidate_whose_clients_give_up_is_rolled_back() {
 }
 
 #[test]
-fn clients_that_give_up_on_both_versions_accuse_neither() {
+fn clients_that_give_up_on_both_versions_speak_against_neither() {
     let (mut record, assignment) = begun(&json!({"duration": "1h"}), &json!({}));
     live(&mut record, assignment, Pair::new(0.3, 0.3), 2_000);
     assert_eq!(record.run.phase, Phase::Progressing, "{}", record.run.reason.sentence());

@@ -209,7 +209,7 @@ fn a_step_waits_for_what_its_users_do() {
         }
     };
     live(&mut record, 100..118, true);
-    assert_eq!(record.run.reason.sentence(), "the step waits for what users do within 20s");
+    assert_eq!(record.run.reason.sentence(), "the step waits 20s for users' feedback");
     live(&mut record, 118..125, false);
     let nothing = "the step waits until every metric can be judged: feedback.click: nothing yet";
     assert_eq!(record.run.reason.sentence(), nothing);

@@ -31,7 +31,7 @@ fn a_sentence_says_what_is_known() {
     let (mut run, _) = Run::begin(&program, at(0));
     assert_eq!(sentence(&run), "error_rate has no reference yet");
     seconds(&mut run, &program, 0..11, 2);
-    assert_eq!(sentence(&run), "too little has been seen of error_rate since its reference was frozen");
+    assert_eq!(sentence(&run), "too few observations of error_rate since its reference was frozen");
     seconds(&mut run, &program, 11..400, 2);
     seconds(&mut run, &program, 400..1_000, 4);
     assert_eq!(
@@ -66,7 +66,7 @@ fn a_command_takes_the_reference_anew_and_is_refused_without_enough() {
     let program = watched(&json!({}));
     let (mut run, _) = Run::begin(&program, at(0));
     let freeze = Command::Freeze { window: 2 };
-    assert!(run.command(&program, freeze.clone(), at(0)).unwrap_err().0.contains("too little has been seen"));
+    assert!(run.command(&program, freeze.clone(), at(0)).unwrap_err().0.contains("too few observations"));
     seconds(&mut run, &program, 0..60, 2);
     let revision = run.revision;
     let events = run.command(&program, freeze.clone(), at(60)).unwrap();

@@ -181,7 +181,7 @@ fn another_target_is_to_be_proven_anew() {
     assert!(run.threshold(&program).is_some());
     let stricter = people(&json!([{"set_degree": "partial"}]), &json!({"max_disagreement": 0.001}));
     let events = run.push(&program, &stricter, at(2));
-    assert_eq!(messages(&events), ["what the model must show is redefined; nothing is proven of it yet"]);
+    assert_eq!(messages(&events), ["the model's target has changed; its proof begins again"]);
     assert_eq!(run.threshold(&stricter), None);
     assert!(run.has_news(&decisions), "what was decided is looked at again");
     step(&mut run, &stricter, &decisions, 3);

@@ -102,7 +102,7 @@ fn one_that_does_not_become_ready_pauses_the_run_until_a_person_decides() {
     assert_eq!(
         events[0].message,
         "green did not become ready within 30 s: /ready must answer 200 3 times in a row; 0 so far, the last answer was \
-         503; resume asks again, promote goes on without"
+         503; resume asks again, promote continues without waiting"
     );
     let asked = world.asked;
     assert_eq!(world.seconds(10), []);

@@ -190,11 +190,11 @@ fn the_last_looks_are_the_exit_status() {
 #[test]
 fn an_endpoint_moves_no_cursor() {
     let client = Client::new("http://\u{1b}[31m\u{202e}", None).expect("a client");
-    let failure = client.get("/v1/rollouts").expect_err("this is no URL");
+    let failure = client.get("/v1/rollouts").expect_err("not a URL");
     let names = abreast::names(&[client]);
     assert_eq!(names, ["http://\u{fffd}[31m\u{fffd}"]);
     let what = abreast::what(&names[0], &failure);
-    assert!(what.starts_with("this is no URL: "), "{what}");
+    assert!(what.starts_with("not a URL: "), "{what}");
     let shown = at(&["http://\u{1b}[31m", &open()], &["status", "--json"]);
     assert!(shown.text.contains("http://\u{fffd}[31m") && !shown.text.contains("u001b"), "{}", shown.text);
 }
