@@ -73,7 +73,7 @@ def post(url, document, token=None):
         headers["authorization"] = f"Bearer {token}"
     request = urllib.request.Request(url, json.dumps(document).encode(), headers)
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=4) as answer:  # less than the `timeout` of `notify`: 5 s
             return answer.status
     except urllib.error.HTTPError as error:
         return error.code
@@ -82,19 +82,30 @@ def post(url, document, token=None):
 
 
 class Seen:
-    """The newest ids: a notification whose answer was lost comes again."""
+    """The newest ids: a notification whose answer was lost comes again, perhaps while it is still being sent."""
 
     def __init__(self):
         self.ids = collections.OrderedDict()
+        self.sending = set()
         self.lock = threading.Lock()
 
-    def __contains__(self, event):
+    def begin(self, event):
+        """Whether it is to be sent; 204: it was, 503: it is being sent."""
+        key = event["source"], event["id"]
         with self.lock:
-            return (event["source"], event["id"]) in self.ids
+            if key in self.ids:
+                return 204
+            if key in self.sending:
+                return 503
+            self.sending.add(key)
+            return None
 
-    def add(self, event):
+    def end(self, event, is_sent):
+        key = event["source"], event["id"]
         with self.lock:
-            self.ids[event["source"], event["id"]] = True
+            self.sending.discard(key)
+            if is_sent:
+                self.ids[key] = True
             while len(self.ids) > REMEMBERED:
                 self.ids.popitem(last=False)
 
@@ -108,14 +119,16 @@ def handler(form, send):
                 length = min(int(self.headers.get("content-length", "0")), LARGEST_BODY)
                 event = json.loads(self.rfile.read(length))
                 document = form(event)
-                is_known = event in seen
+                known = seen.begin(event)
             except (KeyError, TypeError, ValueError, AttributeError):
                 return self.answer(400)
-            if is_known:
-                return self.answer(204)
-            status = send(document)
-            if status < 300:
-                seen.add(event)
+            if known is not None:
+                return self.answer(known)
+            status = 502
+            try:
+                status = send(document)
+            finally:
+                seen.end(event, status < 300)
             return self.answer(204 if status < 300 else status)
 
         def answer(self, status):

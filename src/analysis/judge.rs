@@ -106,6 +106,8 @@ struct Step {
     from: u64,
     /// Identifies what its proof is about: a margin, and what counts as an error.
     basis: u64,
+    /// Identifies how its pairs of answers were compared.
+    comparison: u64,
     /// Whether a tick of it has compared requests.
     has_requests: bool,
     /// Whether a tick of it has compared pairs of answers.
@@ -217,6 +219,9 @@ impl Judge {
         if basis != self.step.basis {
             (self.step.basis, self.step.errors) = (basis, NoWorse::default());
         }
+        if rules.comparison != self.step.comparison {
+            (self.step.comparison, self.step.pairs) = (rules.comparison, Arm::default());
+        }
         for gone in old {
             if gone.is_of_inputs {
                 changes.push(Redefined::Removed(gone.name));
@@ -233,9 +238,11 @@ impl Judge {
     pub fn begin_step(&mut self, rules: &Rules, next_tick: u64) {
         let basis = rules.promotion.map_or(0, |promotion| promotion.basis);
         // What comes in the tick under way was assigned by the step before; before the first one there was none.
-        let is_first = self.step == Step { basis: self.step.basis, ..Step::default() };
+        let comparison = rules.comparison;
+        let is_first =
+            self.step == Step { basis: self.step.basis, comparison: self.step.comparison, ..Step::default() };
         let from = if is_first { next_tick.saturating_sub(1) } else { next_tick };
-        self.step = Step { from, basis, ..Step::default() };
+        self.step = Step { from, basis, comparison, ..Step::default() };
         self.newcomers.begin_step();
         if rules.unit == Unit::Users {
             self.forget_first_requests();

@@ -7,6 +7,7 @@ use super::promotion::Margin;
 use super::test::{Against, Direction, Measure, Test};
 use super::trail::Followed;
 use super::warm_up::WarmUp;
+use crate::config::compare::Compare;
 use crate::config::feedback::{After, Better, Feedback};
 use crate::config::release::{self, Analysis, Metric};
 use crate::config::units::Duration;
@@ -35,6 +36,8 @@ pub struct Rules {
     pub unit: Unit,
     /// How the candidate's answers are compared with stable's, if they are.
     pub pairs: Option<Pairs>,
+    /// Identifies how their answers are compared.
+    pub comparison: u64,
     /// What is compared; their e-values are averaged.
     pub metrics: Vec<MetricRule>,
     /// What a step must show before it ends.
@@ -97,6 +100,7 @@ impl Rules {
         Self {
             unit,
             pairs,
+            comparison: 0,
             errors: fingerprint(&errors),
             comes_within: Vec::new(),
             followed: Vec::new(),
@@ -114,6 +118,17 @@ impl Rules {
                 basis: fingerprint(&format!("{:?} {errors}", promote.no_worse_than)),
             }),
         }
+    }
+
+    /// The same where answers are compared so: pairs that were compared otherwise are no evidence.
+    #[must_use]
+    pub fn comparing(mut self, compare: Option<&Compare>) -> Self {
+        let Some(Compare { ignore, unordered, tolerance, label, .. }) = compare else { return self };
+        self.comparison = fingerprint(&format!("{ignore:?} {unordered:?} {tolerance:?} {label:?}"));
+        for metric in self.metrics.iter_mut().filter(|metric| metric.tests.iter().any(Test::is_of_pairs)) {
+            metric.definition = fingerprint(&format!("{} {}", metric.definition, self.comparison));
+        }
+        self
     }
 
     /// The same with what is said of what users do afterwards: whether more or less of it is worse, and how late it comes.

@@ -1,7 +1,7 @@
 //! The labels of two answers: a class, a ranked list of them, or a text.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 use super::diff::cut;
 use super::number::{Tolerance, whole};
@@ -63,11 +63,22 @@ fn first(value: &Value) -> Option<&Value> {
     matches!(label, Value::Bool(_) | Value::Number(_) | Value::String(_)).then_some(label)
 }
 
+/// Whole numbers are classes or identifiers: they are the same when they are equal, however they are written.
 fn is_same(one: &Value, other: &Value, tolerance: &Tolerance) -> bool {
     match (one, other) {
-        (Value::Number(one), Value::Number(other)) => tolerance.compare(one, other).0,
+        (Value::Number(one), Value::Number(other)) => match (integer(one), integer(other)) {
+            (Some(one), Some(other)) => one == other,
+            _ => tolerance.compare(one, other).0,
+        },
         _ => one == other,
     }
+}
+
+/// The whole number that a number is, also written as 4.0 or 4e0, as far as doubles hold it exactly.
+fn integer(number: &Number) -> Option<i128> {
+    let written = || number.as_f64().filter(|real| real.fract() == 0.0 && real.abs() < 9e15);
+    #[allow(clippy::cast_possible_truncation)] // within what doubles hold exactly
+    whole(number).or_else(|| written().map(|real| real as i128))
 }
 
 /// Overlap at k: the part of the first k places that both lists have, for k the longer one's length, at most 10.
@@ -102,11 +113,9 @@ fn name(label: Option<&Value>) -> String {
         None => return "(none)".to_owned(),
         Some(Value::String(text)) => cut(text, LONGEST_LABEL).to_owned(),
         // A whole number has one name, however it is written.
-        Some(Value::Number(number)) if whole(number).is_none() => match number.as_f64() {
-            #[allow(clippy::cast_possible_truncation)] // within what doubles hold exactly
-            Some(real) if real.fract() == 0.0 && real.abs() < 9e15 => (real as i64).to_string(),
-            _ => number.to_string(),
-        },
+        Some(Value::Number(number)) => {
+            integer(number).map_or_else(|| number.to_string(), |integer| integer.to_string())
+        }
         Some(other) => other.to_string(),
     };
     let plain = |char: char| if char == ';' || char.is_control() { '_' } else { char };

@@ -164,6 +164,21 @@ fn differences_of(one: &Answer, other: &Answer) -> Vec<(String, Kind, u64)> {
 }
 
 #[test]
+fn labels_that_are_whole_numbers_are_the_same_when_they_are_equal() {
+    let settings = Settings { label: Some(pointer("/x")), ..Settings::default() };
+    let agree = |one: Value, other: Value| {
+        let answer = |value: Value| json_answer(json!({"x": value}));
+        let compared = compare(&settings, &answer(one), &answer(other));
+        (compared.agrees, compared.labels.unwrap().overlap)
+    };
+    assert!(!agree(json!(1_000), json!(1_001)).0);
+    assert!(!agree(json!(104_523), json!(104_590)).0);
+    assert!(agree(json!(4), json!(4.0)).0 && agree(json!(4e0), json!(4)).0);
+    assert!(agree(json!(0.5), json!(0.500_1)).0, "within the tolerance");
+    assert_eq!(agree(json!([104_523, 7]), json!([104_590, 7])), (false, Some(0.5)));
+}
+
+#[test]
 fn places_and_labels_are_bounded() {
     let wide = |value: u32| -> Value {
         (0..200).map(|field| (format!("f{field:03}"), json!(value))).collect::<serde_json::Map<_, _>>().into()

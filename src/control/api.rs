@@ -16,7 +16,7 @@ use crate::config::schema;
 use crate::fleet::shared::Shared;
 use crate::fleet::{self, decisions, differences, joined, journal, recordings};
 use crate::rollout::change::{Change, NotChanged};
-use crate::rollout::command::{Refused, VERBS, Verb};
+use crate::rollout::command::{self, Refused, Verb};
 use crate::rollout::event::Origin;
 use crate::rollout::record::Record;
 use crate::rollout::run::Now;
@@ -188,8 +188,7 @@ impl<'a> Resource<'a> {
         if what == "ticks" {
             return Some(Self::State(State::Ticks(name)));
         }
-        let verb = VERBS.into_iter().find(|verb| verb.name == what)?;
-        Some(Self::Command(name, verb))
+        Some(Self::Command(name, command::verb(what)?))
     }
 }
 

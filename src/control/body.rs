@@ -12,50 +12,57 @@ use crate::rollout::event::LONGEST_REASON;
 
 /// The command in a body, and the reason that is given with it.
 pub(super) fn command(takes: Takes, body: &[u8]) -> Result<(Command, Option<String>), Response> {
-    let expected = match takes {
-        Takes::Nothing(_) => "expected no body, or {}; `reason` may stand in it",
-        Takes::Full => "expected no body, {} or {\"full\": true}; `reason` may stand beside it",
-        Takes::Shares => {
-            "expected shares of versions in percent, such as {\"green\": 10}; `reason` may stand beside them"
-        }
-        Takes::Active => {
-            "expected {\"active\": \"…\"} with the name of the version to send all traffic to; `reason` may stand beside it"
-        }
-        Takes::Degree => {
-            "expected {\"degree\": \"…\"} with human, shadow, assist, partial or full; `reason` may stand beside it"
-        }
-        Takes::Window => {
-            "expected no body, {} or {\"window\": \"…\"} with 5m, 1h or 1d; `reason` may stand beside it"
-        }
-    };
-    let mut fields = fields(body, expected)?;
+    let mut fields = fields(body, takes.expected())?;
     // The share of a version of that name is a number.
-    let is_share = matches!(takes, Takes::Shares) && fields.get("reason").is_some_and(Value::is_number);
+    let is_share = matches!(takes, Takes::Shares(_)) && fields.get("reason").is_some_and(Value::is_number);
     let reason = if is_share { None } else { reason(fields.remove("reason"))? };
-    let wrong = || Response::problem(422, expected);
-    let command = match takes {
-        Takes::Nothing(make) if fields.is_empty() => make(),
-        Takes::Nothing(_) => return Err(wrong()),
-        Takes::Full => {
-            let full = only("full", &fields).ok_or_else(wrong)?.map_or(Some(false), Value::as_bool);
-            Command::Promote { full: full.ok_or_else(wrong)? }
+    Ok((takes.read(&fields)?, reason))
+}
+
+impl Takes {
+    /// What a body is to have, for one that has not.
+    fn expected(self) -> &'static str {
+        match self {
+            Self::Nothing(_) => "expected no body, or {}; `reason` may stand in it",
+            Self::Full(_) => "expected no body, {} or {\"full\": true}; `reason` may stand beside it",
+            Self::Shares(_) => {
+                "expected shares of versions in percent, such as {\"green\": 10}; `reason` may stand beside them"
+            }
+            Self::Active(_) => {
+                "expected {\"active\": \"…\"} with the name of the version to send all traffic to; `reason` may stand beside it"
+            }
+            Self::Degree(_) => {
+                "expected {\"degree\": \"…\"} with human, shadow, assist, partial or full; `reason` may stand beside it"
+            }
+            Self::Window(_) => {
+                "expected no body, {} or {\"window\": \"…\"} with 5m, 1h or 1d; `reason` may stand beside it"
+            }
         }
-        Takes::Shares => Command::Weight(shares(&fields)?),
-        Takes::Active => {
-            let active = only("active", &fields).flatten().and_then(Value::as_str);
-            Command::Switch { active: active.ok_or_else(wrong)?.to_owned() }
-        }
-        Takes::Degree => {
-            let degree = only("degree", &fields).flatten().and_then(Value::as_str).and_then(Degree::named);
-            Command::Degree(degree.ok_or_else(wrong)?)
-        }
-        Takes::Window => {
-            let window = only("window", &fields).ok_or_else(wrong)?;
-            let place = |given: &Value| WINDOWS.iter().position(|(known, _)| given == *known);
-            Command::Freeze { window: window.map_or(Some(LONGEST), place).ok_or_else(wrong)? }
-        }
-    };
-    Ok((command, reason))
+    }
+
+    /// The command of these fields.
+    fn read(self, fields: &Map<String, Value>) -> Result<Command, Response> {
+        let command = match self {
+            Self::Nothing(make) => fields.is_empty().then(make),
+            Self::Full(make) => {
+                only("full", fields).and_then(|full| full.map_or(Some(false), Value::as_bool)).map(make)
+            }
+            Self::Shares(make) => Some(make(shares(fields)?)),
+            Self::Active(make) => {
+                let active = only("active", fields).flatten().and_then(Value::as_str);
+                active.map(|active| make(active.to_owned()))
+            }
+            Self::Degree(make) => {
+                let degree = only("degree", fields).flatten().and_then(Value::as_str);
+                degree.and_then(Degree::named).map(make)
+            }
+            Self::Window(make) => {
+                let place = |given: &Value| WINDOWS.iter().position(|(known, _)| given == *known);
+                only("window", fields).and_then(|window| window.map_or(Some(LONGEST), place)).map(make)
+            }
+        };
+        command.ok_or_else(|| Response::problem(422, self.expected()))
+    }
 }
 
 /// Reads a reason; an empty one is none.
@@ -133,6 +140,11 @@ fn colons(json: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rollout::command::verb;
+
+    fn takes(name: &str) -> Takes {
+        verb(name).unwrap().takes
+    }
 
     #[test]
     fn a_field_may_not_stand_there_twice() {
@@ -150,22 +162,22 @@ mod tests {
             assert!(fields(body.as_bytes(), "").is_ok(), "{body}");
         }
         let nested = fields(br#"{"full": {"a": 1}}"#, "").expect("for the field's reader to refuse");
-        assert!(command(Takes::Full, br#"{"full": {"a": 1}}"#).is_err() && nested.len() == 1);
+        assert!(command(takes("promote"), br#"{"full": {"a": 1}}"#).is_err() && nested.len() == 1);
     }
 
     #[test]
     fn every_command_takes_a_reason() {
         let reason = |takes, body: &str| command(takes, body.as_bytes()).map(|(_, reason)| reason);
-        let nothing = Takes::Nothing(|| Command::Abort);
+        let nothing = takes("abort");
         let given = Ok(Some("p99 of „search“ doubled".to_owned()));
         assert_eq!(reason(nothing, r#"{"reason": "p99 of „search“ doubled"}"#), given);
-        assert_eq!(reason(Takes::Full, r#"{"full": true, "reason": "p99 of „search“ doubled"}"#), given);
-        assert_eq!(reason(Takes::Shares, r#"{"green": 1, "reason": "p99 of „search“ doubled"}"#), given);
-        assert_eq!(reason(Takes::Active, r#"{"active": "g", "reason": "p99 of „search“ doubled"}"#), given);
+        assert_eq!(reason(takes("promote"), r#"{"full": true, "reason": "p99 of „search“ doubled"}"#), given);
+        assert_eq!(reason(takes("weight"), r#"{"green": 1, "reason": "p99 of „search“ doubled"}"#), given);
+        assert_eq!(reason(takes("switch"), r#"{"active": "g", "reason": "p99 of „search“ doubled"}"#), given);
         for none in ["", "{}", r#"{"reason": ""}"#] {
             assert_eq!(reason(nothing, none), Ok(None), "{none}");
         }
-        let (shares, none) = command(Takes::Shares, br#"{"reason": 10}"#).expect("a share of that version");
+        let (shares, none) = command(takes("weight"), br#"{"reason": 10}"#).expect("a share of that version");
         assert_eq!(
             (shares.clone(), none),
             (Command::Weight([("reason".into(), Percent::new(10.0).unwrap().0)].into()), None),
@@ -177,7 +189,7 @@ mod tests {
     fn a_reason_is_short_and_on_one_line() {
         let problem = |reason: Value| {
             let body = serde_json::json!({"reason": reason}).to_string();
-            command(Takes::Nothing(|| Command::Abort), body.as_bytes()).map_err(|problem| problem.body)
+            command(takes("abort"), body.as_bytes()).map_err(|problem| problem.body)
         };
         for wrong in ["a\nb", "a\u{1b}[2J", "\0", "a\u{85}", "a\u{2028}b", "\u{2029}", "\u{7f}"] {
             let body = problem(wrong.into()).expect_err(wrong);

@@ -1,4 +1,5 @@
-//! The schemas in `docs/openapi.yaml` are those of the types that the API answers with.
+//! The schemas in `docs/openapi.yaml` are those of the types that the API answers with, and the commands in it and in
+//! `docs/api.md` are those that there are.
 
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -38,7 +39,7 @@ fn the_schemas_in_the_documents_are_those_of_the_answers() {
 fn the_document_has_a_path_for_each_command_and_no_other() {
     let document: Value = serde_saphyr::from_str(include_str!("../../docs/openapi.yaml")).unwrap();
     let paths = document["paths"].as_object().unwrap();
-    for verb in VERBS {
+    for verb in &VERBS {
         let post = &paths[&format!("/v1/rollouts/{{name}}/{}", verb.name)]["post"];
         assert_eq!(
             (post["operationId"].as_str(), post["summary"].as_str()),
@@ -46,4 +47,13 @@ fn the_document_has_a_path_for_each_command_and_no_other() {
         );
     }
     assert_eq!(paths.values().filter(|path| path.get("post").is_some()).count(), VERBS.len());
+}
+
+#[test]
+fn the_table_of_calls_has_a_row_for_each_command_and_no_other() {
+    let names: Vec<&str> = VERBS.iter().map(|verb| verb.name).collect();
+    let of_a_row =
+        |line: &'static str| Some(line.strip_prefix("| `POST /v1/rollouts/NAME/")?.split_once('`')?.0);
+    let rows: Vec<&str> = include_str!("../../docs/api.md").lines().filter_map(of_a_row).collect();
+    assert_eq!(rows, names);
 }

@@ -14,28 +14,55 @@ pub struct Differences {
     pub shadow: String,
     /// When the configuration that has the release was loaded, by the clock that all VMs share.
     pub loaded_at: u64,
+    /// Identifies how the answers were compared, and what of them is kept.
+    pub definition: u64,
     /// What the pairs add up to.
     pub totals: Totals,
     /// The same of stable's answers and those of its copy.
     pub baseline: Totals,
 }
 
-/// Adds what one worker has counted. Of two releases the one that was loaded later counts.
+impl Differences {
+    /// Whether both are about the same release, compared in the same way.
+    fn is_like(&self, other: &Self) -> bool {
+        let of = |of: &Self| (of.release.clone(), of.shadow.clone(), of.definition);
+        of(self) == of(other)
+    }
+}
+
+/// Adds what one worker has counted. Of two releases, or two ways to compare, the one that was loaded later counts.
 pub fn add(shared: &mut impl Shared, rollout: &str, counted: &Differences) -> bool {
-    shared::update::<Differences>(shared, &key(rollout), |known| {
-        let same =
-            |known: &Differences| (&known.release, &known.shadow) == (&counted.release, &counted.shadow);
-        match known {
-            Some(mut known) if same(&known) => {
-                known.totals.add(&counted.totals);
-                known.baseline.add(&counted.baseline);
-                known.loaded_at = known.loaded_at.max(counted.loaded_at);
-                Some(known)
-            }
-            Some(newer) if newer.loaded_at > counted.loaded_at => None,
-            Some(_) | None => Some(counted.clone()),
+    shared::update::<Differences>(shared, &key(rollout), |known| match known {
+        Some(mut known) if known.is_like(counted) => {
+            known.totals.add(&counted.totals);
+            known.baseline.add(&counted.baseline);
+            known.loaded_at = known.loaded_at.max(counted.loaded_at);
+            Some(known)
         }
+        Some(newer) if newer.loaded_at > counted.loaded_at => None,
+        Some(_) | None => Some(counted.clone()),
     })
+}
+
+/// Forgets what was compared of a rollout otherwise than it is from now on, with the values of answers that were kept.
+/// `loaded_at`: when the configuration was loaded; `comparison`: what identifies how it compares, if it does.
+pub fn configure(shared: &mut impl Shared, rollout: &str, loaded_at: u64, comparison: Option<u64>) {
+    let known = shared::read::<Differences>(shared, &key(rollout));
+    if known.is_none_or(|known| known.loaded_at > loaded_at || Some(known.definition) == comparison) {
+        return;
+    }
+    shared::update::<Differences>(shared, &key(rollout), |known| {
+        let known = known.filter(|known| known.loaded_at <= loaded_at)?;
+        // A worker that goes on with the old configuration for a moment is late.
+        let Differences { release, shadow, .. } = known;
+        let definition = comparison.unwrap_or_default();
+        Some(Differences { release, shadow, loaded_at, definition, ..Differences::default() })
+    });
+}
+
+/// Forgets a rollout.
+pub fn erase(shared: &mut impl Shared, rollout: &str) {
+    shared::erase(shared, &key(rollout));
 }
 
 /// What was compared of a rollout; of `release` only.
@@ -55,7 +82,7 @@ mod tests {
     fn counted(release: &str, loaded_at: u64, compared: u64) -> Differences {
         let totals = Totals { compared, ..Totals::default() };
         let (release, shadow) = (release.to_owned(), "green".to_owned());
-        Differences { release, shadow, loaded_at, totals, baseline: Totals::default() }
+        Differences { release, shadow, loaded_at, totals, ..Differences::default() }
     }
 
     #[test]
@@ -71,5 +98,28 @@ mod tests {
         // A worker that has not heard of it yet.
         add(&mut shared, "r", &counted("1", 5, 100));
         assert_eq!((known(&shared, "1"), known(&shared, "2")), (None, Some(1)));
+    }
+
+    #[test]
+    fn another_way_to_compare_begins_anew_and_takes_kept_answers_away() {
+        let mut shared = Memory::default();
+        add(&mut shared, "r", &counted("1", 5, 10));
+        let known = |shared: &Memory| of(shared, "r", "1").map(|known| known.totals.compared);
+        configure(&mut shared, "r", 5, Some(0));
+        assert_eq!(known(&shared), Some(10), "the same way");
+        configure(&mut shared, "r", 4, Some(7));
+        assert_eq!(known(&shared), Some(10), "an older configuration");
+        configure(&mut shared, "r", 6, Some(7));
+        assert_eq!(known(&shared), Some(0));
+        // A worker that still has the configuration before.
+        add(&mut shared, "r", &counted("1", 5, 100));
+        assert_eq!(known(&shared), Some(0));
+        add(&mut shared, "r", &Differences { definition: 7, ..counted("1", 6, 3) });
+        assert_eq!(known(&shared), Some(3));
+        configure(&mut shared, "r", 7, None);
+        assert_eq!(known(&shared), Some(0), "nothing is compared any more");
+        erase(&mut shared, "r");
+        configure(&mut shared, "r", 8, Some(7));
+        assert_eq!(known(&shared), None);
     }
 }

@@ -100,7 +100,7 @@ pub fn refuse_unstorable(
 ) -> Result<(), NotChanged> {
     let Some(view) = view(shared) else { return Ok(()) };
     let why = if view.is_away {
-        if takes_back(record, &change.command) {
+        if change.command.gives_no_more(record.run.given(&record.program)) {
             return Ok(());
         }
         let seconds = clock.time.saturating_sub(view.heard) / 1_000;
@@ -118,20 +118,6 @@ pub fn refuse_unstorable(
         return Ok(());
     };
     Err(NotChanged::Refused(Refused(why)))
-}
-
-/// Whether a command gives the candidate no more than it has.
-fn takes_back(record: &Record, command: &Command) -> bool {
-    match command {
-        Command::Abort | Command::Pause | Command::Freeze { .. } | Command::Trip(_) => true,
-        Command::Switch { active } => *active == record.program.stable,
-        Command::Weight(weights) => {
-            let in_force = record.run.in_force();
-            weights.iter().all(|(version, share)| in_force.get(version).is_some_and(|now| share <= now))
-        }
-        Command::Degree(degree) => *degree <= record.run.degree(&record.program),
-        Command::Promote { .. } | Command::Resume | Command::Retry => false,
-    }
 }
 
 /// The fleet as the leading VM sees it; `None` without one. Changes that were left to that VM are not stored yet, whether it

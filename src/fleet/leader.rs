@@ -19,7 +19,7 @@ use super::presence::{self, VmId};
 use super::report::{self, Merged};
 use super::shared::{self, Cached, Shared};
 use super::shelf::{self, Shelf};
-use super::{InUse, commands, decisions, journal, outbox, receipts, record_key, recordings};
+use super::{InUse, commands, decisions, differences, journal, outbox, receipts, record_key, recordings};
 use crate::analysis::trail::Trail;
 use crate::config::notify::Notify;
 use crate::model::Side;
@@ -309,6 +309,13 @@ impl Leader {
             }
         }
         self.gone.extend(old.into_values().flat_map(|mut led| led.end()));
+        for led in &self.led {
+            let (Some(in_use), (_, position)) = (plans.get(led.at.0), led.at) else { continue };
+            if let Some(rollout) = in_use.plan.rollouts().get(position) {
+                let comparison = rollout.comparison().map(|comparison| comparison.definition);
+                differences::configure(shared, &rollout.name, in_use.loaded_at, comparison);
+            }
+        }
     }
 
     /// Keeps what a candidate has answered until the next pass. One that is not led here any more is asked again.
@@ -557,6 +564,7 @@ fn forget(shared: &mut impl Shared, rollout: &str) {
     shared::erase(shared, &gauges_key(rollout));
     heads::erase(shared, rollout);
     decisions::erase(shared, rollout);
+    differences::erase(shared, rollout);
     receipts::erase(shared, rollout);
     journal::erase(shared, rollout);
     recordings::erase(shared, rollout);

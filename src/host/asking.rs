@@ -250,6 +250,6 @@ impl Answer {
 fn copied_headers(automation: &Automation) -> Option<Vec<u8>> {
     let own = [automation.receipt.as_bytes(), automation.suggestion.as_bytes()];
     let all = calls::headers(Headers::Request)?;
-    let is_kept = |(name, _): &(&[u8], &[u8])| is_passed_on(name) && !own.contains(name);
+    let is_kept = |(name, value): &(&[u8], &[u8])| is_passed_on(name, value) && !own.contains(name);
     Some(pairs::write(&pairs::all(&all).filter(is_kept).collect::<Vec<_>>()))
 }

@@ -109,6 +109,7 @@ impl Shadow {
             release: rollout.program.release.clone(),
             shadow: version.name.clone(),
             loaded_at: self.loaded.loaded_at,
+            definition: rollout.comparison().map_or(0, |comparison| comparison.definition),
             ..Differences::default()
         };
         *(if self.is_baseline { &mut counted.baseline } else { &mut counted.totals }) = totals.clone();
@@ -529,7 +530,7 @@ impl Shadow {
     fn headers(&self) -> Option<Vec<u8>> {
         let (rollout, comparison, version) = (self.rollout()?, self.comparison().ok()?, self.receiver()?);
         let all = calls::headers(Headers::Request)?;
-        let is_kept = |(name, _): &(&[u8], &[u8])| comparison.keeps(name);
+        let is_kept = |(name, value): &(&[u8], &[u8])| comparison.keeps(name, value);
         let mut headers: Vec<(&[u8], &[u8])> = pairs::all(&all).filter(is_kept).collect();
         headers.push((header::SHADOW.as_bytes(), version.cluster.as_bytes()));
         if rollout.tells_upstream {
@@ -548,7 +549,9 @@ impl Open {
         let status = calls::status(Headers::CalloutResponse)?;
         let header = |name| calls::header(Headers::CalloutResponse, name);
         // Answers of a server have the time that it took; also from a server that cannot answer for another one's sake.
-        let is_made_up = header("x-envoy-upstream-service-time").is_none() && status >= 500;
+        // Envoy's own answer to a gRPC request is a 200 with a `grpc-status`.
+        let is_failed = status >= 500 || header("grpc-status").is_some();
+        let is_made_up = header("x-envoy-upstream-service-time").is_none() && is_failed;
         if is_made_up || (NO_ANSWER.contains(&status) && self.asked.stable.status != status) {
             return None;
         }

@@ -67,6 +67,8 @@ struct Routed {
     may_be_grpc: bool,
     /// The response has passed as a whole, and ended with its body.
     body_ended: bool,
+    /// The answer is one of gRPC, as far as it was looked at: that of a request that is judged.
+    is_grpc: bool,
     served: Served,
     /// Set if the bodies are read.
     bodies: Option<Box<Bodies>>,
@@ -229,6 +231,7 @@ impl Stream {
             response_bytes: 0,
             may_be_grpc: false,
             body_ended: false,
+            is_grpc: false,
             served: Served::Unknown,
             bodies,
             is_answering: false,
@@ -412,7 +415,9 @@ impl Stream {
         {
             let mut ledger = tracked.ledger.borrow_mut();
             ledger.answer(ticket);
-            if !end_of_stream && streams() {
+            let streamed = if end_of_stream { None } else { streams() };
+            routed.is_grpc = streamed == Some(Streamed::Grpc);
+            if streamed.is_some() {
                 let times = Times { begun: routed.begun, asked, answered: calls::uptime() };
                 ledger.begin_stream(ticket, latency(times));
             }
@@ -494,7 +499,7 @@ impl Stream {
             deciding.fail();
             routed.end_deciding(self.vm);
         }
-        let may_be_grpc = routed.may_be_grpc || routed.response_bytes == 0;
+        let may_be_grpc = routed.may_be_grpc || routed.is_grpc || routed.response_bytes == 0;
         let (sent, ended) = (routed.response_bytes > 0, routed.answered.is_some());
         let end = routed.ended_plainly().unwrap_or_else(|| how_it_ended(may_be_grpc, sent, ended));
         let now = calls::uptime();
@@ -517,7 +522,8 @@ impl Stream {
         let outcome = if routed.is_drained.get() { Outcome::Aborted } else { outcome };
         let outcome = routed.served.outcome(outcome);
         if let Some(copy) = routed.copy.take() {
-            let is_answered = ended && (end.flags == 0 || from_upstream());
+            // Filters behind this one, redirects and direct responses leave no flag.
+            let is_answered = ended && !routed.served.is_elsewhere() && from_upstream();
             self.vm.shadows.end(*copy, is_answered);
         }
         let nanoseconds = now.saturating_sub(routed.begun);
@@ -642,7 +648,8 @@ impl Routed {
     /// The end of a request that was answered so that nothing is left to ask. The status comes from a header: the
     /// first property that a request reads costs Envoy as much as three headers.
     fn ended_plainly(&self) -> Option<End> {
-        let status = if self.body_ended { calls::status(Headers::Response) } else { None };
+        // An answer of gRPC ends with its status; without one it has failed.
+        let status = if self.body_ended && !self.is_grpc { calls::status(Headers::Response) } else { None };
         is_plainly_ok(status, self.response_bytes).then_some(End { status, ..End::default() })
     }
 }
@@ -687,11 +694,23 @@ fn latency(times: Times) -> u64 {
     times.latency(|| calls::property_u64("upstream\0cx_pool_ready_duration"))
 }
 
-/// Whether the answer whose headers have come is a stream: its latency is the time to its headers.
-fn streams() -> bool {
+/// A kind of answer that streams: its latency is the time to its headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Streamed {
+    Grpc,
+    /// Server-sent events, or an upgrade.
+    Other,
+}
+
+/// Whether the answer whose headers have come is a stream.
+fn streams() -> Option<Streamed> {
     match calls::header(Headers::Response, "content-type") {
-        Some(content_type) => is_grpc(&content_type) || content_type.starts_with(b"text/event-stream"),
-        None => calls::header(Headers::Response, ":status").is_some_and(|status| *status == *b"101"),
+        Some(content_type) if is_grpc(&content_type) => Some(Streamed::Grpc),
+        Some(content_type) => content_type.starts_with(b"text/event-stream").then_some(Streamed::Other),
+        None => {
+            let status = calls::header(Headers::Response, ":status");
+            status.is_some_and(|status| *status == *b"101").then_some(Streamed::Other)
+        }
     }
 }
 

@@ -39,92 +39,136 @@ pub enum Command {
     Trip(Trip),
 }
 
+/// What a run gives its candidate.
+#[derive(Clone, Copy, Debug)]
+pub struct Given<'a> {
+    /// The version that serves without a candidate.
+    pub stable: &'a str,
+    /// The shares in force.
+    pub in_force: &'a Shares,
+    /// How much a model does of people's work.
+    pub degree: Degree,
+}
+
+impl Command {
+    /// Whether the candidate gets no more by it than it has: such a command is obeyed while a fleet's store is away.
+    #[must_use]
+    pub fn gives_no_more(&self, than: Given<'_>) -> bool {
+        match self {
+            Self::Abort | Self::Pause | Self::Freeze { .. } | Self::Trip(_) => true,
+            Self::Switch { active } => active == than.stable,
+            Self::Weight(shares) => {
+                let has = |version: &String| than.in_force.get(version);
+                shares.iter().all(|(version, share)| has(version).is_some_and(|has| share <= has))
+            }
+            Self::Degree(degree) => *degree <= than.degree,
+            Self::Promote { .. } | Self::Resume | Self::Retry => false,
+        }
+    }
+}
+
 /// Why a command is refused: it does not fit the phase.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused(pub String);
 
-/// A command as people give it: the API, the command line, the tests' generators and the test of the API's document
+/// A command as people give it: the API, the command line, the tests' generators and the tests of the documents
 /// read this table.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Verb {
     /// The last part of its path, and its name on the command line.
     pub name: &'static str,
     /// What it does, in one sentence without its full stop.
     pub summary: &'static str,
+    /// What the command line's long help has besides.
+    pub more: Option<&'static str>,
     /// What it takes.
     pub takes: Takes,
+    /// Whether the command line can send it to all rollouts that are progressing or paused.
+    pub for_all: bool,
 }
 
-/// The fields of a command.
+/// The fields of a command, and the command that they make.
 #[derive(Clone, Copy, Debug)]
 pub enum Takes {
     /// None.
     Nothing(fn() -> Command),
     /// `full`, true or false.
-    Full,
+    Full(fn(bool) -> Command),
     /// Shares of versions in percent.
-    Shares,
+    Shares(fn(Shares) -> Command),
     /// `active`: the version that is to answer.
-    Active,
+    Active(fn(String) -> Command),
     /// `degree`: the degree of automation.
-    Degree,
+    Degree(fn(Degree) -> Command),
     /// `window`: 5m, 1h or 1d.
-    Window,
+    Window(fn(usize) -> Command),
 }
 
-/// End this step's waiting.
-pub const PROMOTE: Verb = Verb {
-    name: "promote",
-    summary: "End the current step's wait; on blue/green, flip to the candidate at once, without the bake",
-    takes: Takes::Full,
-};
-/// The candidate's share back to stable.
-pub const ABORT: Verb = Verb {
-    name: "abort",
-    summary: "Roll the candidate back: its share goes to stable",
-    takes: Takes::Nothing(|| Command::Abort),
-};
-/// Stop moving.
-pub const PAUSE: Verb = Verb {
-    name: "pause",
-    summary: "Pause at the current step; automatic rollback stays armed",
-    takes: Takes::Nothing(|| Command::Pause),
-};
-/// Continue after a pause.
-pub const RESUME: Verb =
-    Verb { name: "resume", summary: "Continue after a pause", takes: Takes::Nothing(|| Command::Resume) };
-/// Begin anew after an abort or a failure.
-pub const RETRY: Verb = Verb {
-    name: "retry",
-    summary: "Start another attempt after an abort or a failure",
-    takes: Takes::Nothing(|| Command::Retry),
-};
-/// Set shares.
-pub const WEIGHT: Verb = Verb {
-    name: "weight",
-    summary: "Set versions' shares of the traffic; stable gets the rest",
-    takes: Takes::Shares,
-};
-/// Blue/green: all traffic to a side.
-pub const SWITCH: Verb =
-    Verb { name: "switch", summary: "Flip a blue/green rollout to a version, or back", takes: Takes::Active };
-
-/// Set the degree of automation.
-pub const DEGREE: Verb = Verb {
-    name: "degree",
-    summary: "Set how much a model does of people's work: human, shadow, assist, partial or full",
-    takes: Takes::Degree,
-};
-
-/// Take the reference of drift.
-pub const FREEZE: Verb = Verb {
-    name: "freeze",
-    summary: "Take what was seen of stable so far as the reference of its drift",
-    takes: Takes::Window,
-};
+impl Verb {
+    const fn new(name: &'static str, summary: &'static str, takes: Takes) -> Self {
+        Self { name, summary, more: None, takes, for_all: false }
+    }
+}
 
 /// All of them.
-pub const VERBS: [&Verb; 9] = [&PROMOTE, &ABORT, &PAUSE, &RESUME, &RETRY, &WEIGHT, &SWITCH, &DEGREE, &FREEZE];
+pub static VERBS: [Verb; 9] = [
+    Verb::new(
+        "promote",
+        "End the current step's wait; on blue/green, flip to the candidate at once, without the bake",
+        Takes::Full(|full| Command::Promote { full }),
+    ),
+    Verb {
+        for_all: true,
+        ..Verb::new(
+            "abort",
+            "Roll the candidate back: its share goes to stable",
+            Takes::Nothing(|| Command::Abort),
+        )
+    },
+    Verb::new(
+        "pause",
+        "Pause at the current step; automatic rollback stays armed",
+        Takes::Nothing(|| Command::Pause),
+    ),
+    Verb::new("resume", "Continue after a pause", Takes::Nothing(|| Command::Resume)),
+    Verb::new(
+        "retry",
+        "Start another attempt after an abort or a failure",
+        Takes::Nothing(|| Command::Retry),
+    ),
+    Verb {
+        more: Some(
+            "A rollout with steps is paused; `resume` keeps the shares if a step waits there, \
+             `promote` takes the next step",
+        ),
+        ..Verb::new(
+            "weight",
+            "Set versions' shares of the traffic; stable gets the rest",
+            Takes::Shares(Command::Weight),
+        )
+    },
+    Verb::new(
+        "switch",
+        "Flip a blue/green rollout to a version, or back",
+        Takes::Active(|active| Command::Switch { active }),
+    ),
+    Verb::new(
+        "degree",
+        "Set how much a model does of people's work: human, shadow, assist, partial or full",
+        Takes::Degree(Command::Degree),
+    ),
+    Verb::new(
+        "freeze",
+        "Take what was seen of stable so far as the reference of its drift",
+        Takes::Window(|window| Command::Freeze { window }),
+    ),
+];
+
+/// The command of that name.
+#[must_use]
+pub fn verb(name: &str) -> Option<&'static Verb> {
+    VERBS.iter().find(|verb| verb.name == name)
+}
 
 #[cfg(test)]
 pub(crate) mod tests {
@@ -136,18 +180,47 @@ pub(crate) mod tests {
     pub(crate) fn any(rng: &mut fastrand::Rng) -> Command {
         match VERBS[rng.usize(..VERBS.len())].takes {
             Takes::Nothing(make) => make(),
-            Takes::Full => Command::Promote { full: rng.bool() },
-            Takes::Active => {
-                Command::Switch { active: (*rng.choice(&["green", "blue", "red"]).unwrap()).into() }
-            }
-            Takes::Degree => Command::Degree(*rng.choice(&Degree::ALL).unwrap()),
-            Takes::Window => Command::Freeze { window: rng.usize(..WINDOWS.len()) },
-            Takes::Shares => {
+            Takes::Full(make) => make(rng.bool()),
+            Takes::Active(make) => make((*rng.choice(&["green", "blue", "red"]).unwrap()).into()),
+            Takes::Degree(make) => make(*rng.choice(&Degree::ALL).unwrap()),
+            Takes::Window(make) => make(rng.usize(..WINDOWS.len())),
+            Takes::Shares(make) => {
                 let (green, red) = (rng.u16(..100) * 100, rng.u16(..40) * 100);
                 let both = [("green", green), ("red", red.min(10_000 - green))];
                 let some = both.into_iter().filter(|_| rng.u8(..3) > 0);
-                Command::Weight(shares(some.map(|(name, share)| (name.to_owned(), Share::new(share)))))
+                make(shares(some.map(|(name, share)| (name.to_owned(), Share::new(share)))))
             }
+        }
+    }
+
+    #[test]
+    fn what_gives_the_candidate_no_more_is_obeyed_without_the_store() {
+        let of = |share: u16| shares([("green".to_owned(), Share::new(share))]);
+        let in_force = of(1_000);
+        let given = Given { stable: "blue", in_force: &in_force, degree: Degree::Assist };
+        let switch = |active: &str| Command::Switch { active: active.into() };
+        for command in [
+            Command::Abort,
+            Command::Pause,
+            Command::Freeze { window: 0 },
+            switch("blue"),
+            Command::Weight(of(1_000)),
+            Command::Weight(of(0)),
+            Command::Degree(Degree::Assist),
+            Command::Degree(Degree::Human),
+        ] {
+            assert!(command.gives_no_more(given), "{command:?}");
+        }
+        for command in [
+            Command::Promote { full: false },
+            Command::Resume,
+            Command::Retry,
+            switch("green"),
+            Command::Weight(of(1_001)),
+            Command::Weight(shares([("red".to_owned(), Share::new(1))])),
+            Command::Degree(Degree::Partial),
+        ] {
+            assert!(!command.gives_no_more(given), "{command:?}");
         }
     }
 }

@@ -11,6 +11,7 @@ use super::ready::Ready;
 use crate::alarm::rule::Rule;
 use crate::analysis::rules::{Pairs, Rules};
 use crate::automation::proof::Target;
+use crate::config::compare::Compare;
 use crate::config::feedback::Feedback;
 use crate::config::one_of::StepAction;
 use crate::config::release::{self, SetWeight};
@@ -165,7 +166,11 @@ impl Program {
                 analysis,
                 unit,
                 (window.is_some(), !steps.is_empty()),
-                (pairs(config), &config.feedback),
+                (
+                    pairs(config),
+                    config.mirror.as_ref().and_then(|mirror| mirror.compare.as_ref()),
+                    &config.feedback,
+                ),
             );
             analysis.rules.watched = watched;
             analysis
@@ -314,13 +319,13 @@ impl Analysis {
         config: &release::Analysis,
         unit: Unit,
         (is_watched, has_steps): (bool, bool),
-        (pairs, feedback): (Option<Pairs>, &[Feedback]),
+        (pairs, compare, feedback): (Option<Pairs>, Option<&Compare>, &[Feedback]),
     ) -> Self {
         let is_bounded = config.metrics.iter().any(|metric| metric.max.is_some());
         let processes = if is_watched && (has_steps || is_bounded) { 2 } else { 1 };
         let breaker = config.circuit_breaker.and_then(|breaker| breaker.consecutive_errors);
         Self {
-            rules: Rules::new(config, unit, processes, pairs).hearing(feedback),
+            rules: Rules::new(config, unit, processes, pairs).comparing(compare).hearing(feedback),
             policy: Policy {
                 on_failure: config.on_failure,
                 dry_run: config.dry_run,

@@ -9,7 +9,7 @@ use std::hash::{Hash, Hasher};
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher24;
 
-use super::command::{Command, Refused};
+use super::command::{Command, Given, Refused};
 use super::event::{Action, Actor, Event};
 use super::phase::Phase;
 use super::program::{Program, Step};
@@ -268,6 +268,12 @@ impl Run {
     #[must_use]
     pub fn in_force(&self) -> &Shares {
         &self.in_force
+    }
+
+    /// What the candidate has.
+    #[must_use]
+    pub fn given<'a>(&'a self, program: &'a Program) -> Given<'a> {
+        Given { stable: &program.stable, in_force: &self.in_force, degree: self.degree(program) }
     }
 
     /// Identifies what decides which user gets which version.

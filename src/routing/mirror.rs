@@ -2,6 +2,7 @@
 
 use super::passed_on::is_passed_on;
 use super::request::{Facts, Request};
+use crate::analysis::rules::fingerprint;
 use crate::compare::settings::Settings;
 use crate::config::schema::{self, MirrorMode};
 use crate::model::Share;
@@ -41,6 +42,8 @@ pub struct Comparison {
     pub forwards_credentials: bool,
     /// Whether stable gets a copy as well.
     pub has_baseline: bool,
+    /// Identifies how answers are compared and what of them is kept: pairs that were compared otherwise are not added up with them.
+    pub definition: u64,
 }
 
 impl Comparison {
@@ -58,19 +61,32 @@ impl Comparison {
             removed_headers: removed.map(|name| name.to_ascii_lowercase().into_bytes()).collect(),
             forwards_credentials: config.forward_credentials,
             has_baseline: config.has_baseline(),
+            // `Debug` of plain values does not change between builds of one version.
+            definition: fingerprint(&format!("{:?}", config.compare)),
         }
     }
 
-    /// Whether a copy has the header of a request, by its name in lower case. Not what no copy has, what
+    /// Whether a copy has the header of a request, by its name in lower case and its value. Not what no copy has, what
     /// is set in its place or removed, or credentials.
     #[must_use]
-    pub fn keeps(&self, name: &[u8]) -> bool {
-        const CREDENTIALS: [&[u8]; 5] =
-            [b"api-key", b"authorization", b"cookie", b"proxy-authorization", b"x-api-key"];
+    pub fn keeps(&self, name: &[u8], value: &[u8]) -> bool {
+        const CREDENTIALS: [&[u8]; 11] = [
+            b"api-key",
+            b"authorization",
+            b"cf-access-jwt-assertion",
+            b"cookie",
+            b"proxy-authorization",
+            b"x-access-token",
+            b"x-amz-security-token",
+            b"x-api-key",
+            b"x-auth-token",
+            b"x-forwarded-client-cert",
+            b"x-goog-iap-jwt-assertion",
+        ];
         let is_set = self.set_headers.iter().any(|(set, _)| set.as_bytes() == name);
         let is_removed = self.removed_headers.iter().any(|removed| removed == name);
         let is_secret = !self.forwards_credentials && CREDENTIALS.contains(&name);
-        is_passed_on(name) && !is_set && !is_removed && !is_secret
+        is_passed_on(name, value) && !is_set && !is_removed && !is_secret
     }
 }
 

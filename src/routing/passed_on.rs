@@ -2,24 +2,24 @@
 
 use crate::model::header;
 
-/// Whether a copy of a request has its header with this name, in lower case: not what is between two hops, what Envoy sets
-/// itself or obeys, what the filter uses, or what an answer's encoding depends on.
+/// Whether a copy of a request has its header with this name, in lower case, and value: not what is between two hops, what Envoy
+/// sets itself or obeys, what the filter uses, or what an answer's encoding depends on. Servers of gRPC insist on `te: trailers`.
 #[must_use]
-pub fn is_passed_on(name: &[u8]) -> bool {
-    const HOPS: [&[u8]; 10] = [
+pub fn is_passed_on(name: &[u8], value: &[u8]) -> bool {
+    const HOPS: [&[u8]; 9] = [
         b"accept-encoding",
         b"connection",
         b"content-length",
         b"expect",
         b"keep-alive",
         b"proxy-connection",
-        b"te",
         b"trailer",
         b"transfer-encoding",
         b"upgrade",
     ];
     let is_own = name.starts_with(b"x-envoy-") || header::ALL.iter().any(|own| own.as_bytes() == name);
-    !(is_own || HOPS.contains(&name))
+    let is_of_hop = HOPS.contains(&name) || (name == b"te" && value != b"trailers");
+    !(is_own || is_of_hop)
 }
 
 /// Whether an answer that is handed on has the header with this name, in lower case: not what is between two hops, or what

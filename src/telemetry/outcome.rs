@@ -372,7 +372,8 @@ impl End {
             return Outcome::Unanswered;
         }
         if has(LEFT) {
-            return Outcome::Aborted;
+            // Headers alone answer nothing: a server of streams sends them before it knows that it will.
+            return if self.sent || self.ended { Outcome::Aborted } else { Outcome::Unanswered };
         }
         let grpc_failure = self.grpc_status.filter(|status| *status != 0);
         // A filter's denial has no flag, but a status (docs/metrics.md).
@@ -502,8 +503,9 @@ mod tests {
             ("upstream dies in the body", end(200, 8_388_608), false, Error),
             ("unknown cluster", end(503, 16_777_216), false, Error),
             ("client leaves before headers", end(0, 16_384), false, Unanswered),
-            ("client leaves in the body", end(200, 16_384), false, Aborted),
-            ("HTTP/2 client resets", end(200, 268_435_456), false, Aborted),
+            ("client leaves behind the headers", end(200, 16_384), false, Unanswered),
+            ("client leaves in the body", End { sent: true, ..end(200, 16_384) }, false, Aborted),
+            ("HTTP/2 client resets", End { sent: true, ..end(200, 268_435_456) }, false, Aborted),
             ("HTTP/2 client resets before headers", end(0, 268_435_456), false, Unanswered),
             ("denied by a filter", end(403, 0), false, Aborted),
             ("redirected by a filter", end(302, 0), false, Aborted),
@@ -590,6 +592,15 @@ mod tests {
         assert_eq!(silent(101, 16_384 | 64, true), Outcome::Ok, "the client left first");
         assert_eq!(silent(101, 65_536, false), Outcome::Ok, "nothing was said on either side");
         assert_eq!(silent(101, 16, true), Outcome::Error, "it was reset");
+    }
+
+    #[test]
+    fn a_client_that_leaves_after_headers_alone_has_had_no_answer() {
+        let left =
+            |sent, ended| End { sent, ended, ..end(200, 1 << 14) }.outcome(&Failures::default(), || true);
+        assert_eq!(left(false, false), Outcome::Unanswered);
+        assert_eq!(left(true, false), Outcome::Aborted, "in the middle");
+        assert_eq!(left(false, true), Outcome::Aborted, "nothing more was to come");
     }
 
     #[test]

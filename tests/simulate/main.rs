@@ -84,7 +84,7 @@ const SHORT: Effort = Effort {
     healthy_runs: 20,
     healthy_runs_of_users: 6,
     runs: 200,
-    runs_by_request: 10,
+    runs_by_request: 20,
     longest: 800.0,
     tolerance: 0.3,
     tolerance_of_users: 0.8,

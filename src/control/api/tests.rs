@@ -6,6 +6,7 @@ use crate::config;
 use crate::control::response::Problem;
 use crate::fleet::simulated::Envoy;
 use crate::model::{Side, Unit};
+use crate::rollout::command::VERBS;
 use crate::rollout::event;
 use crate::rollout::record::Clock;
 use proptest::prelude::*;
@@ -613,7 +614,7 @@ fn a_token_to_read_changes_nothing() {
     for path in ["/v1/rollouts", "/v1/rollouts/steps", "/v1/rollouts/steps/events"] {
         assert_eq!(serve(get(path)).status, 200, "{path}");
     }
-    for verb in VERBS {
+    for verb in &VERBS {
         let refused = serve(post(&format!("/v1/rollouts/steps/{}", verb.name), ""));
         let (status, detail) = problem(&refused);
         assert!(

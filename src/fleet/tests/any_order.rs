@@ -1,6 +1,8 @@
 //! VMs that report, lead, sleep, fail and are commanded in any order.
 
 use super::*;
+use crate::model::Degree;
+use crate::rollout::command::tests::any as any_command;
 use proptest::prelude::*;
 
 #[derive(Clone, Copy, Debug)]
@@ -12,13 +14,14 @@ enum Deed {
     Lead(usize, u8),
     /// Time goes on, in tenths of a second.
     Sleep(u8),
-    Command(usize, u8),
+    /// A VM is commanded; the command by its seed.
+    Command(usize, u64),
     /// What was sent to a VM arrives, or is lost.
     Deliver(usize, bool),
     /// A VM fails and begins anew.
     Restart(usize),
-    /// A VM leads, and before a write another one leads or commands.
-    Race(usize, u8, u8),
+    /// A VM leads, and before a write another one leads, or is commanded.
+    Race(usize, u8, Option<u64>),
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
@@ -29,23 +32,18 @@ fn deed() -> impl Strategy<Value = Deed> {
         6 => vm().prop_map(Deed::Report),
         6 => (vm(), 1..4_u8).prop_map(|(vm, pieces)| Deed::Lead(vm, pieces)),
         6 => (1..40_u8).prop_map(Deed::Sleep),
-        2 => (vm(), 0..5_u8).prop_map(|(vm, command)| Deed::Command(vm, command)),
+        2 => (vm(), any::<u64>()).prop_map(|(vm, seed)| Deed::Command(vm, seed)),
         3 => (vm(), any::<bool>()).prop_map(|(vm, arrives)| Deed::Deliver(vm, arrives)),
         1 => vm().prop_map(Deed::Restart),
-        2 => (vm(), 0..12_u8, 0..6_u8).prop_map(|(vm, write, what)| Deed::Race(vm, write, what)),
+        2 => (vm(), 0..12_u8, prop::option::weighted(0.8, any::<u64>()))
+            .prop_map(|(vm, write, seed)| Deed::Race(vm, write, seed)),
     ]
 }
 
 const VMS: usize = 3;
 
-fn command(number: u8) -> Command {
-    match number {
-        0 => Command::Abort,
-        1 => Command::Retry,
-        2 => Command::Promote { full: false },
-        3 => Command::Pause,
-        _ => Command::Resume,
-    }
+fn command(seed: u64) -> Command {
+    any_command(&mut fastrand::Rng::with_seed(seed))
 }
 
 struct World {
@@ -57,13 +55,33 @@ struct World {
     aborted: Option<u32>,
 }
 
-impl World {
-    fn new() -> Self {
-        let steps = json!({
+/// Rollouts that obey different commands: by shares, by sides, by degrees of automation.
+fn kinds() -> [Value; 3] {
+    let versions = json!({"blue": {"cluster": "b"}, "green": {"cluster": "g"}, "red": {"cluster": "r"}});
+    let analysis = json!({"metrics": [{"name": "error_rate"}]});
+    [
+        json!({
+            "versions": versions, "analysis": analysis, "drift": {"metrics": ["error_rate"], "reference": "10s"},
             "steps": [{"set_weight": 5}, {"pause": {"duration": "3s"}}, {"set_weight": 50}, {"pause": {}}],
-            "analysis": {"metrics": [{"name": "error_rate"}]},
-        });
-        let config = configuration(&[("r", steps), ("s", json!({"weights": {"green": 5}}))]);
+        }),
+        json!({
+            "analysis": analysis,
+            "blue_green": {"bake": {"weight": 10, "duration": "3s"}, "auto_rollback_window": "5s"},
+        }),
+        json!({
+            "automation": {
+                "answer": {"label": "/label", "confidence": "/confidence"}, "partial": {"max_disagreement": 0.02},
+            },
+            "steps": [
+                {"set_degree": "shadow"}, {"pause": {"duration": "3s"}}, {"set_degree": "partial"}, {"pause": {}},
+            ],
+        }),
+    ]
+}
+
+impl World {
+    fn new(kind: &Value) -> Self {
+        let config = configuration(&[("r", kind.clone()), ("s", json!({"weights": {"green": 5}}))]);
         Self { fleet: Fleet::new(VMS as u64, &config), config, requests: 0, aborted: None }
     }
 
@@ -95,33 +113,33 @@ impl World {
                 }
             }
             Deed::Sleep(tenths) => self.fleet.now += u64::from(tenths) * TICK / 10,
-            Deed::Command(vm, number) => self.command(vm, command(number)),
+            Deed::Command(vm, seed) => self.command(vm, command(seed)),
             Deed::Deliver(vm, true) => self.fleet.deliver(vm),
             Deed::Deliver(vm, false) => drop(self.fleet.notices.remove(&self.fleet.vms[vm].member.id())),
             Deed::Restart(vm) => {
                 self.fleet.vms[vm] = Vm::new(self.fleet.now ^ vm as u64);
                 self.fleet.load(vm, &self.config);
             }
-            Deed::Race(vm, write, what) => self.race(vm, usize::from(write), what),
+            Deed::Race(vm, write, seed) => self.race(vm, usize::from(write), seed.map(command).as_ref()),
         }
     }
 
-    fn race(&mut self, vm: usize, write: usize, what: u8) {
+    fn race(&mut self, vm: usize, write: usize, command: Option<&Command>) {
         let other = (vm + 1) % VMS;
         let mut rival = std::mem::replace(&mut self.fleet.vms[other], Vm::new(1));
         let (clock, mut changed, mut effects) = (self.fleet.clock(), None, Vec::new());
         self.fleet.lead_against(vm, write, |shared| {
-            if what == 5 {
+            let Some(command) = command else {
                 effects = rival.lead(shared, clock);
                 return;
-            }
-            let change = Change::new("r", command(what));
+            };
+            let change = Change::new("r", command.clone());
             changed = rival.command(shared, &change, clock).ok();
         });
         self.fleet.vms[other] = rival;
         self.fleet.perform(effects);
-        if let Some((changed, _)) = changed {
-            self.obeyed(&command(what), &changed.record);
+        if let (Some(command), Some((changed, _))) = (command, changed) {
+            self.obeyed(command, &changed.record);
         }
     }
 
@@ -132,7 +150,8 @@ impl World {
         if let Some(attempt) = self.aborted {
             prop_assert_eq!(record.run.attempt, attempt);
             prop_assert_eq!(record.run.phase, Phase::Aborted, "an abort is never lost");
-            prop_assert!(record.run.in_force().is_empty());
+            prop_assert!(!record.run.in_force().contains_key("green"), "it takes all traffic back");
+            prop_assert_eq!(record.run.degree(&record.program), Degree::Human);
         }
         Ok(())
     }
@@ -155,17 +174,20 @@ impl World {
 
 #[test]
 fn nothing() {
-    World::new().check_in_peace().unwrap();
+    for kind in kinds() {
+        World::new(&kind).check_in_peace().unwrap();
+    }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150))]
+    #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
     fn nothing_is_lost_or_counted_twice_in_any_order(
+        kind in prop::sample::select(kinds().to_vec()),
         deeds in prop::collection::vec(deed(), 1..60),
     ) {
-        let mut world = World::new();
+        let mut world = World::new(&kind);
         for deed in deeds {
             world.act(deed);
             world.check()?;

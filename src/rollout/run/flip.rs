@@ -279,7 +279,16 @@ impl Turn<'_> {
     /// Time goes on in the window. Returns whether there is one.
     pub(super) fn wait_for_window(&mut self) -> bool {
         let Some(duration) = self.run.window_lasts(self.program) else { return false };
-        if self.run.waited >= duration {
+        if self.run.waited < duration {
+            return true;
+        }
+        // What has not been seen is not good.
+        let analysis = self.program.analysis.as_ref().filter(|_| self.program.window.is_some());
+        let needs_data = analysis.is_some_and(|analysis| analysis.policy.waits_for_data());
+        let is_unseen = self.run.active.window.as_ref().is_some_and(|window| window.since.units == 0);
+        if needs_data && (is_unseen || self.run.is_elsewhere().is_some()) {
+            self.run.reason = Reason::Happened(say::unseen(self.program, self.run.active.is_candidate));
+        } else {
             self.end_window(Actor::Auto);
         }
         true

@@ -432,7 +432,7 @@ fn input() -> impl Strategy<Value = Input> {
     let command = any::<u64>().prop_map(|seed| any_command(&mut fastrand::Rng::with_seed(seed)));
     prop_oneof![
         2 => command.prop_map(Input::Command),
-        1 => (0..9_usize).prop_map(Input::Push),
+        1 => (0..10_usize).prop_map(Input::Push),
         6 => (0..3_u64, 0..30_u64, prop_oneof![9 => Just(1_i64), 1 => -100_000..100_000_i64])
             .prop_map(|(errors, more, jump)| Input::Second { errors, requests: errors + more, jump }),
     ]
@@ -450,6 +450,10 @@ fn programs() -> Vec<Program> {
         blue_green(&json!({"bake": {"weight": 10, "duration": "3s"}, "auto_rollback_window": "5s"})),
         blue_green(&json!({"active": "green", "bake": {"weight": 20, "duration": "3s"}, "auto_rollback_window": "9s"})),
         program(&json!({"blue_green": {}})),
+        program(&json!({
+            "automation": {"answer": {"label": "/label"}},
+            "steps": [{"set_degree": "shadow"}, {"pause": {"duration": "3s"}}, {"set_degree": "assist"}, {"pause": {}}],
+        })),
     ]
 }
 
@@ -472,6 +476,11 @@ proptest! {
                         let candidate = program.candidate.as_ref().and_then(|name| run.in_force().get(name));
                         prop_assert_eq!(candidate, None);
                     }
+                    if command.gives_no_more(before.given(program)) {
+                        let share = |run: &Run| program.candidate.as_ref().and_then(|name| run.in_force().get(name)).copied();
+                        prop_assert!(share(&run) <= share(&before), "{:?}: {:?}", command, run.in_force());
+                        prop_assert!(run.degree(program) <= before.degree(program), "{:?}", command);
+                    }
                     if answer.is_err() {
                         prop_assert_eq!(&run, &before, "a refused command changes nothing");
                     }
@@ -479,7 +488,7 @@ proptest! {
                 }
                 Input::Push(which) => {
                     let events = run.push(program, &programs[which], at(second));
-                    let same = program.release == programs[which].release && program.candidate == programs[which].candidate;
+                    let same = program.is_same_run(&programs[which]);
                     let weight = |run: &Run, program: &Program| {
                         program.candidate.as_ref().and_then(|name| run.in_force().get(name)).copied().unwrap_or_default()
                     };

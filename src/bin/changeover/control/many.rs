@@ -28,8 +28,9 @@ pub(super) fn ask(clients: Vec<Client>, command: &Command, reader: Reader) -> Re
         return Ok(Shown { text: String::new(), status });
     }
     let told = match command {
-        Command::Wait { target, wanted, timeout } => {
-            let (status, told) = wait_for_all(clients, &target.rollout, *wanted, *timeout)?;
+        Command::Wait { target, wanted, timeout, release } => {
+            let wanted_of = (target.rollout.as_str(), release.as_deref());
+            let (status, told) = wait_for_all(clients, wanted_of, *wanted, *timeout)?;
             let (text, _) = told_text(&told, command, reader);
             return Ok(Shown { text, status });
         }
@@ -58,16 +59,16 @@ fn ask_all(clients: &[Client], command: &Command) -> Vec<Told> {
 /// Waits until a rollout is where it is wanted at all of them. Ends with the first one that cannot get there any more.
 fn wait_for_all(
     clients: Vec<Client>,
-    name: &str,
+    (name, release): (&str, Option<&str>),
     wanted: wait::Wanted,
     timeout: std::time::Duration,
 ) -> Result<(u8, Vec<Told>), Failure> {
     let (sender, endings) = mpsc::channel();
     for client in clients {
-        let (sender, name) = (sender.clone(), name.to_owned());
+        let (sender, name, release) = (sender.clone(), name.to_owned(), release.map(str::to_owned));
         // Those that still wait when one has failed end with the program.
         thread::spawn(move || {
-            let ending = wait::run(&client, &name, wanted, timeout);
+            let ending = wait::run(&client, (&name, release.as_deref()), wanted, timeout);
             let _ = sender.send((text::harmless(client.endpoint()), ending)); // the receiver may be gone
         });
     }

@@ -8,6 +8,7 @@ mod fleet;
 mod ladder;
 mod lines;
 mod many;
+mod order;
 mod record;
 mod screen;
 mod show;
@@ -23,29 +24,21 @@ use std::process::ExitCode;
 
 use changeover::control::differences::Differences;
 use changeover::control::view::{Event, Journal, Page, Rollout};
-use changeover::model::Degree;
-use changeover::rollout::command;
 use changeover::rollout::phase::Phase;
 use clap::{Args, Subcommand};
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Number, Value};
 
 use client::{Client, Failure};
+use order::Order;
 use terminal::Reader;
 use watch::Subject;
 
 /// The control listener's default address.
 const ENDPOINT: &str = "http://127.0.0.1:9911";
-/// What `weight` does, at length.
-const WEIGHT: &str = "Set versions' shares of the traffic; stable gets the rest\n\nA rollout with steps is \
-                      paused; `resume` keeps the shares if a step waits there, `promote` takes the next step";
 /// Said where the API has no rollout at all.
 const NOT_YET: &str = "not known yet: Envoy has just started, or its configuration has no rollout";
 /// Said where there is nothing to abort.
 const NONE_MOVES: &str = "no rollout is progressing or paused\n";
-/// What the exit status of a command means.
-const DONE: &str = "Exit status: 0 done, 1 refused, or by one of several endpoints, 2 the control listener cannot be reached.";
-
 /// The commands of the control API.
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -106,70 +99,12 @@ pub(crate) enum Command {
         /// How long at most, such as 90s, 30m or 2h
         #[arg(long, value_name = "DURATION", value_parser = wait::duration)]
         timeout: std::time::Duration,
+        /// Wait for this release: one before it that is still there, or has ended, does not count
+        #[arg(long, value_name = "RELEASE")]
+        release: Option<String>,
     },
-    #[command(about = command::PROMOTE.summary, after_long_help = DONE)]
-    Promote {
-        #[command(flatten)]
-        order: Order,
-        /// Skip all remaining steps: all traffic to the candidate
-        #[arg(long)]
-        full: bool,
-    },
-    #[command(about = command::ABORT.summary, after_long_help = DONE)]
-    Abort {
-        /// The rollout's name
-        #[arg(value_parser = name, required_unless_present = "all", conflicts_with = "all")]
-        rollout: Option<String>,
-        /// Abort every rollout that is progressing or paused
-        #[arg(long)]
-        all: bool,
-        #[command(flatten)]
-        connection: Connection,
-        #[command(flatten)]
-        why: Why,
-    },
-    #[command(about = command::PAUSE.summary, after_long_help = DONE)]
-    Pause(Order),
-    #[command(about = command::RESUME.summary, after_long_help = DONE)]
-    Resume(Order),
-    #[command(about = command::RETRY.summary, after_long_help = DONE)]
-    Retry(Order),
-    #[command(about = command::WEIGHT.summary, long_about = WEIGHT, after_long_help = DONE)]
-    Weight {
-        #[command(flatten)]
-        order: Order,
-        /// A version's share in percent, such as green=10; versions that are not named keep theirs
-        #[arg(required = true, value_name = "VERSION=PERCENT", value_parser = share)]
-        shares: Vec<(String, Number)>,
-    },
-    #[command(about = command::SWITCH.summary, after_long_help = DONE)]
-    Switch {
-        #[command(flatten)]
-        order: Order,
-        /// The version to send all traffic to
-        #[arg(value_parser = version)]
-        version: String,
-    },
-    #[command(about = command::DEGREE.summary, after_long_help = DONE)]
-    Degree {
-        #[command(flatten)]
-        order: Order,
-        /// human, shadow, assist, partial or full
-        #[arg(value_parser = degree)]
-        degree: Degree,
-    },
-    #[command(about = command::FREEZE.summary, after_long_help = DONE)]
-    Freeze {
-        #[command(flatten)]
-        order: Order,
-        /// Of which window, where there is a reference already
-        #[arg(long = "of", value_name = "WINDOW", value_parser = ["5m", "1h", "1d"])]
-        window: Option<String>,
-    },
-}
-
-fn degree(name: &str) -> Result<Degree, String> {
-    Degree::named(name).ok_or_else(|| "expected human, shadow, assist, partial or full".to_owned())
+    #[command(flatten)]
+    Order(Order),
 }
 
 /// A rollout of a running Envoy.
@@ -180,15 +115,6 @@ pub(crate) struct Target {
     rollout: String,
     #[command(flatten)]
     connection: Connection,
-}
-
-/// A command to a rollout.
-#[derive(Args)]
-pub(crate) struct Order {
-    #[command(flatten)]
-    target: Target,
-    #[command(flatten)]
-    why: Why,
 }
 
 /// Why a command is given.
@@ -259,7 +185,7 @@ pub(crate) fn run(command: &Command) -> ExitCode {
 fn ask(command: &Command, reader: Reader) -> Result<Shown, Failure> {
     let connection = command.connection();
     let mut clients = clients(connection)?;
-    if clients.len() > 1 && command.is_order() {
+    if clients.len() > 1 && matches!(command, Command::Order(_)) {
         clients = fleet::one_of_each(clients);
     }
     if clients.len() > 1 && matches!(command, Command::Record { .. }) {
@@ -281,8 +207,9 @@ fn ask(command: &Command, reader: Reader) -> Result<Shown, Failure> {
             record::run(&client, &target.rollout, *duration, out, problems)?;
             Ok(Shown::default())
         }
-        Command::Wait { target, wanted, timeout } => {
-            let (ending, answer) = wait::run(&client, &target.rollout, *wanted, *timeout)?;
+        Command::Wait { target, wanted, timeout, release } => {
+            let wanted_of = (target.rollout.as_str(), release.as_deref());
+            let (ending, answer) = wait::run(&client, wanted_of, *wanted, *timeout)?;
             let answer = answer.map(rollout).transpose()?;
             let shown = answer.map(|answer| shown(&answer, connection, reader));
             Ok(Shown { status: ending.exit_status(), ..shown.unwrap_or_default() })
@@ -294,8 +221,7 @@ fn ask(command: &Command, reader: Reader) -> Result<Shown, Failure> {
             {
                 shown.text += &text::write(&show::fleet(&fleet, reader.width), reader.tones);
             }
-            if command.is_order()
-                && let Some(name) = command.rollout()
+            if let Command::Order(Order { rollout: Some(name), .. }) = command
                 && let Some(sentence) = fleet::await_followers(&client, name)
             {
                 eprintln!("{}", text::harmless(&sentence));
@@ -307,48 +233,29 @@ fn ask(command: &Command, reader: Reader) -> Result<Shown, Failure> {
 
 /// The answer of one Envoy to a question or a command.
 fn answer(command: &Command, client: &Client) -> Result<Answer, Failure> {
-    let (order, verb, fields) = match command {
+    match command {
         Command::Status { rollout: Some(name), .. }
         | Command::Wait { target: Target { rollout: name, .. }, .. }
         | Command::Record { target: Target { rollout: name, .. }, .. } => {
             let answer = client.get(&format!("/v1/rollouts/{name}"));
             let answer = rollout(answer.map_err(|failure| with_known_names(client, name, failure))?)?;
             let bad = matches!(&answer.content, Content::Rollout(rollout) if show::is_bad(rollout));
-            return Ok(Answer { bad, ..answer });
+            Ok(Answer { bad, ..answer })
         }
-        Command::Status { rollout: None, connection, .. } => return all(client, connection),
-        Command::Events { target, .. } => return events(client, &target.rollout),
-        Command::Differences(target) => return differences(client, &target.rollout),
-        Command::Abort { rollout: None, why, .. } => return abort_all(client, why),
-        Command::Abort { rollout: Some(name), why, .. } => {
-            let sent = rollout(send(client, name, &command::ABORT, why.body(Map::new())?)?)?;
-            if let Content::Rollout(rollout) = &sent.content {
-                say_what_a_restart_does(rollout);
+        Command::Status { rollout: None, connection, .. } => all(client, connection),
+        Command::Events { target, .. } => events(client, &target.rollout),
+        Command::Differences(target) => differences(client, &target.rollout),
+        Command::Order(order) => match &order.rollout {
+            Some(name) => {
+                let sent = rollout(send(client, name, order)?)?;
+                if let Content::Rollout(rollout) = &sent.content {
+                    say_what_a_restart_does(order, rollout);
+                }
+                Ok(sent)
             }
-            return Ok(sent);
-        }
-        Command::Promote { order, full } => {
-            let full = full.then(|| ("full".to_owned(), Value::Bool(true)));
-            (order, &command::PROMOTE, full.into_iter().collect())
-        }
-        Command::Pause(order) => (order, &command::PAUSE, Map::new()),
-        Command::Resume(order) => (order, &command::RESUME, Map::new()),
-        Command::Retry(order) => (order, &command::RETRY, Map::new()),
-        Command::Weight { order, shares } => (order, &command::WEIGHT, weights(shares)?),
-        Command::Switch { order, version } => {
-            let active = ("active".to_owned(), Value::from(version.as_str()));
-            (order, &command::SWITCH, std::iter::once(active).collect())
-        }
-        Command::Degree { order, degree } => {
-            let degree = ("degree".to_owned(), Value::from(degree.label()));
-            (order, &command::DEGREE, std::iter::once(degree).collect())
-        }
-        Command::Freeze { order, window } => {
-            let window = window.iter().map(|window| ("window".to_owned(), Value::from(window.as_str())));
-            (order, &command::FREEZE, window.collect())
-        }
-    };
-    rollout(send(client, &order.target.rollout, verb, order.why.body(fields)?)?)
+            None => send_to_all(client, order),
+        },
+    }
 }
 
 /// An answer that is a rollout.
@@ -376,31 +283,13 @@ fn shown(answer: &Answer, connection: &Connection, reader: Reader) -> Shown {
 
 impl Command {
     fn connection(&self) -> &Connection {
-        self.about().1
-    }
-
-    /// The rollout that it is about; `None`: all of them.
-    fn rollout(&self) -> Option<&str> {
-        self.about().0
-    }
-
-    fn about(&self) -> (Option<&str>, &Connection) {
-        let target = match self {
-            Self::Status { rollout, connection, .. } | Self::Abort { rollout, connection, .. } => {
-                return (rollout.as_deref(), connection);
-            }
+        match self {
+            Self::Status { connection, .. } | Self::Order(Order { connection, .. }) => connection,
             Self::Differences(target)
             | Self::Events { target, .. }
             | Self::Record { target, .. }
-            | Self::Wait { target, .. } => target,
-            Self::Pause(order) | Self::Resume(order) | Self::Retry(order) => &order.target,
-            Self::Promote { order, .. }
-            | Self::Weight { order, .. }
-            | Self::Switch { order, .. }
-            | Self::Degree { order, .. }
-            | Self::Freeze { order, .. } => &order.target,
-        };
-        (Some(&target.rollout), &target.connection)
+            | Self::Wait { target, .. } => &target.connection,
+        }
     }
 
     /// What it keeps watching; `None`: it looks once.
@@ -413,36 +302,17 @@ impl Command {
             _ => None,
         }
     }
-
-    /// Whether it changes something.
-    fn is_order(&self) -> bool {
-        let looks = matches!(self, Self::Status { .. } | Self::Events { .. } | Self::Differences(_));
-        !looks && !matches!(self, Self::Wait { .. } | Self::Record { .. })
-    }
-}
-
-impl Why {
-    /// The body of a command with these fields.
-    fn body(&self, mut fields: Map<String, Value>) -> Result<String, Failure> {
-        if let Some(reason) = &self.reason
-            && fields.insert("reason".into(), reason.as_str().into()).is_some()
-        {
-            let message = "a share of a version named `reason` and a reason do not fit into one command";
-            return Err(Failure::Unreachable(message.into()));
-        }
-        Ok(Value::Object(fields).to_string())
-    }
 }
 
 /// Sends a command to a rollout.
-fn send(client: &Client, rollout: &str, verb: &command::Verb, body: String) -> Result<String, Failure> {
-    let answer = client.post(&format!("/v1/rollouts/{rollout}/{}", verb.name), &body);
+fn send(client: &Client, rollout: &str, order: &Order) -> Result<String, Failure> {
+    let answer = client.post(&format!("/v1/rollouts/{rollout}/{}", order.verb.name), &order.body()?);
     answer.map_err(|failure| with_known_names(client, rollout, failure))
 }
 
 /// An abort is of the running Envoy: after a restart the configuration counts alone.
-fn say_what_a_restart_does(rollout: &Rollout) {
-    if !rollout.steps.is_empty() && !rollout.pinned {
+fn say_what_a_restart_does(order: &Order, rollout: &Rollout) {
+    if order.verb.name == "abort" && !rollout.steps.is_empty() && !rollout.pinned {
         let Rollout { name, stable, .. } = rollout;
         eprintln!(
             "{name}: a restart of Envoy begins the release again; `pin: {stable}` in its configuration prevents that"
@@ -450,17 +320,22 @@ fn say_what_a_restart_does(rollout: &Rollout) {
     }
 }
 
-/// Aborts every rollout that is progressing or paused. One that is refused does not stop the others.
-fn abort_all(client: &Client, why: &Why) -> Result<Answer, Failure> {
-    let (mut raw, mut aborted, mut bad) = (String::new(), Vec::new(), false);
+/// Sends a command to every rollout that is progressing or paused. One that is refused does not stop the others.
+fn send_to_all(client: &Client, order: &Order) -> Result<Answer, Failure> {
+    let (mut raw, mut commanded, mut bad) = (String::new(), Vec::new(), false);
     let moving = |rollout: &Rollout| matches!(rollout.phase, Phase::Progressing | Phase::Paused);
-    for found in pages(client)?.0.into_iter().filter(moving) {
-        let sent = send(client, &found.name, &command::ABORT, why.body(Map::new())?);
+    let rollouts = pages(client)?.0;
+    if rollouts.is_empty() {
+        // An Envoy that has just started has yet to say what moves: nothing was aborted.
+        return Err(Failure::NotYet(NOT_YET.into()));
+    }
+    for found in rollouts.into_iter().filter(moving) {
+        let sent = send(client, &found.name, order);
         match sent.and_then(|answer| Ok((read(&answer)?, answer))) {
             Ok((rollout, answer)) => {
-                say_what_a_restart_does(&rollout);
+                say_what_a_restart_does(order, &rollout);
                 raw = raw + &answer + "\n";
-                aborted.push(rollout);
+                commanded.push(rollout);
             }
             Err(failure) => {
                 eprintln!("{}: {failure}", found.name);
@@ -468,7 +343,7 @@ fn abort_all(client: &Client, why: &Why) -> Result<Answer, Failure> {
             }
         }
     }
-    Ok(Answer { raw, content: Content::Commanded(aborted), bad })
+    Ok(Answer { raw, content: Content::Commanded(commanded), bad })
 }
 
 fn events(client: &Client, rollout: &str) -> Result<Answer, Failure> {
@@ -539,17 +414,6 @@ fn with_names(rollouts: &[Rollout], rollout: &str, why: String) -> Failure {
     Failure::Refused(format!("{why}; known here: {}{more}", names.join(", ")))
 }
 
-/// The body of `weight`.
-fn weights(shares: &[(String, Number)]) -> Result<Map<String, Value>, Failure> {
-    let mut body = Map::new();
-    for (version, share) in shares {
-        if body.insert(version.clone(), Value::Number(share.clone())).is_some() {
-            return Err(Failure::Unreachable(format!("{version} is named twice")));
-        }
-    }
-    Ok(body)
-}
-
 fn read<T: DeserializeOwned>(answer: &str) -> Result<T, Failure> {
     serde_json::from_str(answer)
         .map_err(|error| Failure::Unreachable(format!("this version cannot read the answer: {error}")))
@@ -589,10 +453,6 @@ fn name(text: &str) -> Result<String, String> {
     named(text, "rollout")
 }
 
-fn version(text: &str) -> Result<String, String> {
-    named(text, "version")
-}
-
 fn named(text: &str, what: &str) -> Result<String, String> {
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if !text.is_empty() && text.bytes().all(is_plain) {
@@ -600,17 +460,6 @@ fn named(text: &str, what: &str) -> Result<String, String> {
     } else {
         Err(format!("expected a {what}'s name: lower-case letters, digits and -"))
     }
-}
-
-/// Reads a version and its share: `green=10`.
-fn share(text: &str) -> Result<(String, Number), String> {
-    let expected =
-        || "expected a version and its share in percent, such as green=10 or green=0.25".to_owned();
-    let (version, share) = text.split_once('=').ok_or_else(expected)?;
-    let version = name(version).map_err(|_| expected())?;
-    // Passed on as written: the API validates shares.
-    let share = share.parse().map_err(|_| expected())?;
-    Ok((version, share))
 }
 
 #[cfg(test)]

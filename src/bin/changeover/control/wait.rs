@@ -61,7 +61,7 @@ impl Wanted {
     }
 }
 
-/// Looks until the waiting ends; returns the last answer as well, if there was one.
+/// Looks until the waiting ends, for this `release` if it is given; returns the last answer as well, if there was one.
 ///
 /// # Errors
 ///
@@ -69,7 +69,7 @@ impl Wanted {
 /// one that was reached before may come back.)
 pub(super) fn run(
     client: &Client,
-    rollout: &str,
+    (rollout, release): (&str, Option<&str>),
     wanted: Wanted,
     timeout: Duration,
 ) -> Result<(Ending, Option<String>), Failure> {
@@ -81,7 +81,9 @@ pub(super) fn run(
             Ok(answer) => {
                 let seen: Rollout = read(&answer)?;
                 last = Some(answer);
-                if let Some(ending) = wanted.ended_by(seen.phase) {
+                // Another release is the one before: its end says nothing about this one's.
+                let is_it = release.is_none_or(|release| release == seen.release);
+                if let Some(ending) = wanted.ended_by(seen.phase).filter(|_| is_it) {
                     return Ok((ending, last));
                 }
                 was_reached = true;

@@ -25,14 +25,33 @@ const shown = new WeakMap();
 
 /**
  * Shows what `make` returns in a node, anew only if `data` is other than last time: what a person has focused, opened or
- * selected stays as long as it can.
+ * scrolled stays so.
  */
 function show(node, data, make) {
   const key = JSON.stringify(data);
   if (shown.get(node) === key) return;
   shown.set(node, key);
+  const restore = keep(node);
   node.replaceChildren();
   fill(node, {}, [make()]);
+  restore();
+}
+
+/** What identifies an element that can have the focus among those of its node. */
+const keyOf = (element) => element.getAttribute("href") ?? element.getAttribute("aria-label") ?? element.textContent;
+
+/** Remembers what a person has opened, scrolled and focused in a node; returns what brings it back. */
+function keep(node) {
+  const all = (selector) => [...node.querySelectorAll(selector)];
+  const opened = all("details[open] > summary").map((summary) => summary.textContent);
+  const scrolled = all(".scroll").map(({ scrollLeft, scrollTop }) => [scrollLeft, scrollTop]);
+  const focused = node.contains(document.activeElement) ? keyOf(document.activeElement) : null;
+  return () => {
+    for (const summary of all("details > summary")) summary.parentElement.open = opened.includes(summary.textContent);
+    all(".scroll").forEach((region, at) => region.scrollTo(...(scrolled[at] ?? [0, 0])));
+    const again = focused !== null && all("a, button, input, summary, [tabindex]").find((element) => keyOf(element) === focused);
+    if (again) again.focus({ preventScroll: true });
+  };
 }
 
 function setText(node, text) {

@@ -74,7 +74,9 @@ function duration(milliseconds) {
 /** A time of the API, as this browser's clock shows it. */
 function clock(time) {
   const date = new Date(time);
-  return Number.isNaN(date.getTime()) ? String(time) : date.toLocaleTimeString("en-GB");
+  if (Number.isNaN(date.getTime())) return String(time);
+  const isToday = date.toDateString() === new Date().toDateString();
+  return isToday ? date.toLocaleTimeString("en-GB") : date.toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "medium" });
 }
 
 /** An e-value, given as its decimal logarithm, as odds: `130 to 1`. */

@@ -114,7 +114,7 @@ section({
   wants: ({ rollout }) => rollout.alarms?.length > 0,
   draw(body, { rollout: { alarms } }) {
     show(body, alarms, () => el("ul", {}, alarms.map(({ name, raised, since, sentence }) =>
-      el("li", { class: raised ? "said bad" : null }, el("b", {}, name), raised ? ` raised since ${since}: ` : ": ", sentence))));
+      el("li", { class: raised ? "said bad" : null }, el("b", {}, name), raised ? ` raised since ${clock(since)}: ` : ": ", sentence))));
   },
 });
 

@@ -212,7 +212,11 @@ async function round() {
     connected("live", `Live, ${new Date().toLocaleTimeString("en-GB")}`);
     return PERIOD;
   } catch (problem) {
-    if (!(problem instanceof Problem)) throw problem;
+    if (!(problem instanceof Problem)) {
+      connected("lost", "This page has failed; trying again");
+      console.error(problem);
+      return 2 * PERIOD;
+    }
     if (problem.status === 401) {
       byId("token").hidden = false;
       connected("lost", "This page needs a token");
@@ -247,6 +251,11 @@ async function run() {
 
 addEventListener("hashchange", () => { choose(); drawList(); run(); });
 document.addEventListener("visibilitychange", () => { if (!document.hidden) run(); });
+// The address names a rollout, so the link must not become one.
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  byId("rollout").focus();
+});
 byId("filter").addEventListener("input", drawList);
 byId("token").addEventListener("click", async () => { if (await askForToken(false)) run(); });
 run();

@@ -103,6 +103,26 @@ fn the_reason_names_the_window_that_is_configured() {
 }
 
 #[test]
+fn a_watch_without_an_answer_does_not_end() {
+    let (mut record, _) = begun_with_users(&watching());
+    users(&mut record, 101, Side::Stable, 0..3_000, |_| false);
+    switch(&mut record, "green", 102);
+    for second in 103..200 {
+        advance(&mut record, &[], second, at(second * SECOND));
+    }
+    assert_eq!(record.run.phase, Phase::Progressing);
+    assert_eq!(
+        record.run.reason.sentence(),
+        "green is watched until an answer of it, or an error, is seen: there was none since the flip"
+    );
+    users(&mut record, 200, Side::Candidate, 10_000..10_100, |_| false);
+    for second in 202..206 {
+        advance(&mut record, &[], second, at(second * SECOND));
+    }
+    assert_eq!(record.run.phase, Phase::Succeeded);
+}
+
+#[test]
 fn a_flip_under_a_pin_says_that_it_waits() {
     let with = |active: &str| {
         let mut fields = watching();

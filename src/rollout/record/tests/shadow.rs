@@ -105,6 +105,25 @@ fn green(record: &Record) -> u16 {
 }
 
 #[test]
+fn pairs_that_were_compared_otherwise_prove_nothing() {
+    let compared =
+        |compare: &Value| json!({"mirror": {"to": "green", "mode": "compare", "compare": compare}});
+    let mut record = shadow(&compared(&json!({"tolerance": {"relative": 0.5}})));
+    run(&mut record, 1..5, 1, None);
+    assert_eq!(record.run.judge.step_pairs().units, 80);
+    let program = |compare| shadow(&compared(&compare)).program;
+    record.push(
+        &program(json!({"tolerance": {"relative": 0.5}, "samples": 20, "redact": ["/user"]})),
+        at(5 * SECOND),
+    );
+    assert_eq!(record.run.judge.step_pairs().units, 80, "what is kept of them does not matter");
+    let events = record.push(&program(json!({"tolerance": {"relative": 0.001}})), at(5 * SECOND));
+    assert_eq!(record.run.judge.step_pairs().units, 0);
+    let messages: Vec<&str> = events.iter().map(|event| event.message.as_str()).collect();
+    assert_eq!(messages, ["mirror.disagreement.max is redefined and starts without evidence"]);
+}
+
+#[test]
 fn pairs_that_were_drawn_under_other_weights_prove_nothing() {
     let mut record = shadow(&json!({}));
     let assignment = unknown(record.run.assignment(&record.program), 1);

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use changeover::config::schema::Control;
 use changeover::control::request::Request;
 use changeover::control::response::Response;
-use clap::Parser;
+use changeover::rollout::command::VERBS;
+use clap::{CommandFactory, Parser};
 use serde_json::{Value, json};
 use server::{Rollouts, listen, serve};
 
@@ -44,6 +45,20 @@ fn rollouts() -> Rollouts {
 
 fn open() -> String {
     serve(rollouts(), &Control::default(), &[])
+}
+
+#[test]
+fn each_command_of_the_table_is_a_subcommand_with_its_summary() {
+    let arguments = crate::Arguments::command();
+    for verb in &VERBS {
+        let subcommand = arguments.find_subcommand(verb.name).expect(verb.name);
+        let about = |text: Option<&clap::builder::StyledStr>| text.map(ToString::to_string);
+        assert_eq!(about(subcommand.get_about()).as_deref(), Some(verb.summary));
+        let long = verb.more.map(|more| format!("{}\n\n{more}", verb.summary));
+        assert_eq!(about(subcommand.get_long_about()), long);
+        let takes_all = subcommand.get_arguments().any(|argument| argument.get_id() == "all");
+        assert_eq!(takes_all, verb.for_all, "{}", verb.name);
+    }
 }
 
 #[test]
@@ -136,6 +151,13 @@ fn events_show_who_gave_a_command_and_why() {
     let named = listen(move |_| answer(200, &event.to_string()));
     let events = text(&named, &["events", "steps"]);
     assert!(events.lines().next().is_some_and(|head| head.ends_with("attempt 1, by deploy")), "{events}");
+}
+
+#[test]
+fn abort_all_where_nothing_is_known_yet_has_aborted_nothing() {
+    let endpoint = serve(Rollouts::default(), &Control::default(), &[]);
+    let failure = changeover(&endpoint, &["abort", "--all"]).expect_err("nothing was aborted");
+    assert_eq!(failure.exit_status(), 3);
 }
 
 #[test]

@@ -18,7 +18,7 @@ fn in_phases(phases: &'static [&'static str]) -> Client {
 }
 
 fn ending(phases: &'static [&'static str], wanted: Wanted, timeout: Duration) -> u8 {
-    run(&in_phases(phases), "steps", wanted, timeout).expect("answers").0.exit_status()
+    run(&in_phases(phases), ("steps", None), wanted, timeout).expect("answers").0.exit_status()
 }
 
 #[test]
@@ -41,16 +41,33 @@ fn each_ending_has_an_exit_status() {
 }
 
 #[test]
+fn the_end_of_another_release_is_not_the_end_of_the_one_that_is_waited_for() {
+    let after = |release: &str| {
+        let client = in_phases(&["succeeded", "succeeded"]);
+        run(&client, ("steps", Some(release)), Wanted::Succeeded, Duration::from_millis(30))
+            .expect("answers")
+            .0
+    };
+    let shown: changeover::control::view::Rollout =
+        serde_json::from_str(&text(&open(), &["status", "steps", "--json"])).expect("a rollout");
+    assert_eq!(after(&shown.release), Ending::There);
+    assert_eq!(after("another"), Ending::TimedOut);
+}
+
+#[test]
 fn an_unknown_name_ends_the_waiting_only_where_others_are_known() {
     let long = Duration::from_secs(3600);
     let known = Client::new(&open(), None).expect("a client");
-    let failure = run(&known, "other", Wanted::Paused, long).expect_err("no such rollout");
+    let failure = run(&known, ("other", None), Wanted::Paused, long).expect_err("no such rollout");
     assert_eq!(failure.exit_status(), 1);
     let none = serve(Rollouts::default(), &Control::default(), &[]);
     let none = Client::new(&none, None).expect("a client");
-    assert_eq!(run(&none, "other", Wanted::Paused, Duration::ZERO), Ok((Ending::TimedOut, None)));
+    assert_eq!(run(&none, ("other", None), Wanted::Paused, Duration::ZERO), Ok((Ending::TimedOut, None)));
     let nowhere = Client::new("http://127.0.0.1:1", None).expect("a client");
-    assert_eq!(run(&nowhere, "other", Wanted::Paused, long).expect_err("no such Envoy").exit_status(), 2);
+    assert_eq!(
+        run(&nowhere, ("other", None), Wanted::Paused, long).expect_err("no such Envoy").exit_status(),
+        2
+    );
 }
 
 #[test]
