@@ -78,7 +78,7 @@ stack-down: ## Take the stack down
 	$(STACK) --profile grafana down --volumes
 
 ##@ Work on it
-.PHONY: test test-all test-unit test-cli test-node test-judge test-envoy test-long test-restarts test-oldest test-matrix test-crds test-rules test-openapi test-clients test-page test-examples test-compose test-stack simulate bench fuzz lint fmt schema dashboards cli-docs screenshots clean
+.PHONY: test test-all test-unit test-cli test-node test-judge test-envoy test-long test-restarts test-soak test-oldest test-matrix test-crds test-rules test-openapi test-clients test-page test-examples test-compose test-stack simulate bench fuzz lint fmt schema dashboards cli-docs screenshots clean
 test: lint test-unit test-cli test-node test-judge test-crds test-rules test-examples test-envoy test-openapi test-page ## Before each commit, and in CI: lints, unit tests, wasm32 under Node, the judge in short, a real Envoy
 
 test-all: test test-long test-oldest test-clients test-compose ## Before each release: besides, the oldest Envoy, minutes of load, real clients, the compose examples
@@ -109,6 +109,9 @@ test-long: $(WASM) $(TEST_BUILD) $(ENVOY) ## What takes a minute: users' traffic
 
 test-restarts: $(WASM) $(TEST_BUILD) $(ENVOY) $(ETCD) ## Fleets for minutes: 50 restarts of Envoys and 10 of etcd under load, failed answers beside one Envoy's
 	cargo test --test envoy -- --ignored --nocapture --test-threads=1 fleet_test
+
+test-soak: $(WASM) $(TEST_BUILD) $(ENVOY) $(ETCD) ## Memory of Envoys whose store comes and goes, for ten minutes (SECONDS=60: for one)
+	SOAK=$(or $(SECONDS),600) cargo test --test envoy -- --ignored --nocapture soak_test
 
 # What an old Envoy may do otherwise; what is made of counts does not depend on it. `make test-matrix` runs all of it.
 test-oldest:
@@ -148,7 +151,7 @@ test-compose: $(WASM) $(CLI) $(ETCD) ## The command line's image, and the compos
 test-stack: $(WASM) $(CLI) ## The story of examples/stack, up to good answers after a rollback: minutes (needs docker; BREAK=nulls or slow: another one)
 	$(PYTHON) tests/compose/stack.py $(or $(BREAK),errors)
 
-bench: $(WASM) $(IDLE) $(FETCH) $(CLOCK) $(ENVOY) $(BASELINE) ## What the filter costs (ROUNDS=30: more of them; BASE=commit: beside another build; ONLY=bodies, compare or people: that alone)
+bench: $(WASM) $(IDLE) $(FETCH) $(CLOCK) $(ENVOY) $(ETCD) $(BASELINE) ## What the filter costs (ROUNDS=30: more of them; BASE=commit: beside another build; ONLY=bodies, compare, people or fleet: that alone)
 	ROUNDS=$(ROUNDS) BASELINE=$(BASELINE) ONLY=$(ONLY) cargo bench --quiet --bench envoy
 
 # libFuzzer by its instrumentation alone, without a sanitizer, which needs no nightly toolchain: there is no unsafe code

@@ -3,9 +3,9 @@
 //! Envoys that do the same sticky split by different means ([`variants`]) get the same load ([`load`]) before equal
 //! upstreams ([`upstream`]), round after round, in new processes each time ([`round`]). What the rounds say
 //! together is computed in [`stats`] and printed in [`report`]; what reading payloads costs is measured apart ([`bodies`]), what comparing a shadow's answers costs ([`compare`]), what people and models cost ([`people`]), what a configuration push costs
-//! ([`push`]), and so are starting ([`startup`]) and the ticks of many rollouts ([`ticks`]). It ends well if every answer was good and everybody counted the same, whatever the figures are.
+//! ([`push`]), what a store costs ([`fleet`]), and so are starting ([`startup`]) and the ticks of many rollouts ([`ticks`]). It ends well if every answer was good and everybody counted the same, whatever the figures are.
 //!
-//! `ROUNDS=n` sets how many rounds (0: only starting and the ticks), `ONLY=bodies`, `ONLY=compare` or `ONLY=people` measures nothing else, `BASELINE=file` names another build of the module to compare with.
+//! `ROUNDS=n` sets how many rounds (0: only starting and the ticks), `ONLY=bodies`, `compare`, `people` or `fleet` measures nothing else, `BASELINE=file` names another build of the module to compare with.
 
 // A benchmark may fail, and counts with small numbers.
 #![allow(
@@ -20,6 +20,7 @@ mod bodies;
 mod client;
 mod compare;
 mod cpu;
+mod fleet;
 #[path = "../../tests/envoy/harness/mod.rs"]
 mod harness;
 mod http;
@@ -58,6 +59,14 @@ async fn main() {
     if rounds > 0 && is_wanted("people") {
         report::people(&people::measure(rounds, &cpus, &mut rng).await);
     }
+    if is_wanted("fleet") {
+        report::fleet(&fleet::measure(&cpus).await, &fleet::commands(&cpus, &[3, 5]).await);
+        let variants = [Variant::Changeover, Variant::Fleet];
+        let samples = measure_rounds(rounds, &variants, &cpus, &mut rng).await;
+        if rounds > 0 {
+            report::path_of_fleet(&variants, &samples);
+        }
+    }
     if only.is_some() {
         return;
     }
@@ -73,13 +82,7 @@ async fn main() {
     ];
     variants.extend(baseline.clone().map(Variant::Baseline));
 
-    let mut samples = Vec::with_capacity(rounds);
-    for number in 1..=rounds {
-        let round = round::measure(&variants, &cpus, &mut rng).await;
-        let cpu: Vec<String> = round.iter().map(|sample| format!("{:.1}", sample.cpu_per_request)).collect();
-        println!("round {number} of {rounds}: CPU per request, µs: {}", cpu.join("  "));
-        samples.push(round);
-    }
+    let samples = measure_rounds(rounds, &variants, &cpus, &mut rng).await;
     if rounds > 0 {
         report::table(&variants, &samples);
         report::targets(&variants, &samples, &push::measure(&cpus).await);
@@ -89,6 +92,23 @@ async fn main() {
     if let Some(baseline) = &baseline {
         report::ticks("the baseline", &ticks::measure(&cpus, Some(baseline), &[1_000]).await);
     }
+}
+
+/// So many rounds of these variants.
+async fn measure_rounds(
+    rounds: usize,
+    variants: &[Variant],
+    cpus: &Cpus,
+    rng: &mut fastrand::Rng,
+) -> Vec<Vec<round::Sample>> {
+    let mut samples = Vec::with_capacity(rounds);
+    for number in 1..=rounds {
+        let round = round::measure(variants, cpus, rng).await;
+        let cpu: Vec<String> = round.iter().map(|sample| format!("{:.1}", sample.cpu_per_request)).collect();
+        println!("round {number} of {rounds}: CPU per request, µs: {}", cpu.join("  "));
+        samples.push(round);
+    }
+    samples
 }
 
 /// A variable of the environment; empty is as good as none.

@@ -7,8 +7,8 @@
 use std::time::{Duration, Instant};
 
 use super::cpu::{Cpus, Times};
-use super::harness::{Envoy, assert_share};
-use super::load::Load;
+use super::harness::{Envoy, Etcd, assert_share};
+use super::load::{Client, Load, USERS};
 use super::upstream::Upstream;
 use super::variants::Variant;
 
@@ -39,6 +39,8 @@ struct Running<'a> {
     variant: &'a Variant,
     upstreams: [Upstream; 2],
     envoy: Envoy,
+    /// Of a fleet.
+    _store: Option<Etcd>,
     load: Load,
     /// All requests since the start.
     requests: usize,
@@ -76,10 +78,26 @@ pub(crate) async fn measure(variants: &[Variant], cpus: &Cpus, rng: &mut fastran
 impl<'a> Running<'a> {
     async fn start(variant: &'a Variant, cpus: &Cpus) -> Self {
         let upstreams = [Upstream::start("blue").await, Upstream::start("green").await];
-        let envoy = variant.setup(&upstreams).on_cpus(&cpus.envoy).start().await;
+        let store = if variant.is_fleet() { Some(Etcd::start().await) } else { None };
+        let mut setup = variant.setup(&upstreams);
+        if let Some(store) = &store {
+            setup = setup.store(&[store.address()]);
+        }
+        let envoy = setup.on_cpus(&cpus.envoy).start().await;
+        let mut asked = 0;
+        if store.is_some() {
+            // Until the store has answered, stable serves: users would change their version once.
+            let mut client = Client::connect(envoy.address()).await;
+            for user in (0..USERS).cycle() {
+                asked += 1;
+                if client.ask(user).await == b'g' {
+                    break;
+                }
+            }
+        }
         let mut load = Load::connect(envoy.address()).await;
-        let requests = load.send_for(WARM_UP).await.len();
-        Self { variant, upstreams, envoy, load, requests, slices: Vec::with_capacity(SLICES) }
+        let requests = asked + load.send_for(WARM_UP).await.len();
+        Self { variant, upstreams, envoy, _store: store, load, requests, slices: Vec::with_capacity(SLICES) }
     }
 
     async fn slice(&mut self) {

@@ -25,7 +25,9 @@ pub(crate) enum Variant {
     Judged,
     /// (g) As (d), with what is decided in Envoy's filter state (`log: true`).
     Logged,
-    /// (h) As (d), by another build of the module.
+    /// (h) As (d), with the rollout shared through a store.
+    Fleet,
+    /// (i) As (d), by another build of the module.
     Baseline(String),
 }
 
@@ -39,16 +41,22 @@ impl Variant {
             Self::Thousand => "(e) Changeover, 1,000 rollouts",
             Self::Judged => "(f) Changeover, users judged",
             Self::Logged => "(g) Changeover, log: true",
-            Self::Baseline(_) => "(h) Changeover, the baseline",
+            Self::Fleet => "(h) Changeover in a fleet",
+            Self::Baseline(_) => "(i) Changeover, the baseline",
         }
     }
 
     /// Whether its filter counts requests.
     pub(crate) fn counts(&self) -> bool {
-        matches!(self, Self::Changeover | Self::Thousand | Self::Judged | Self::Logged | Self::Baseline(_))
+        !matches!(self, Self::Native | Self::Idle | Self::Lua)
     }
 
-    /// The Envoy to start.
+    /// Whether it needs a store.
+    pub(crate) fn is_fleet(&self) -> bool {
+        *self == Self::Fleet
+    }
+
+    /// The Envoy to start; one of a fleet without its store.
     pub(crate) fn setup(&self, upstreams: &[Upstream]) -> Setup {
         let setup = match self {
             Self::Native | Self::Idle | Self::Lua => Setup::plain(),
@@ -56,6 +64,7 @@ impl Variant {
             Self::Thousand => Setup::shipped(thousand_rollouts("2026-11-24.1")),
             Self::Judged => Setup::shipped(judged_rollout()),
             Self::Logged => Setup::shipped(logged_rollout()),
+            Self::Fleet => Setup::shipped(shared_rollout()),
             Self::Baseline(module) => Setup::shipped(one_rollout()).module(module),
         };
         let setup = common(setup, upstreams);
@@ -63,7 +72,12 @@ impl Variant {
             Self::Native => replaced(setup, "benches/envoy/native.yaml"),
             Self::Idle => replaced(replaced(setup, "benches/envoy/native.yaml"), "benches/envoy/idle.yaml"),
             Self::Lua => replaced(setup, "benches/envoy/lua.yaml"),
-            Self::Changeover | Self::Thousand | Self::Judged | Self::Logged | Self::Baseline(_) => setup,
+            Self::Changeover
+            | Self::Thousand
+            | Self::Judged
+            | Self::Logged
+            | Self::Fleet
+            | Self::Baseline(_) => setup,
         }
     }
 }
@@ -100,6 +114,13 @@ fn judged_rollout() -> Config {
 fn logged_rollout() -> Config {
     let mut config = read_yaml("benches/envoy/changeover.yaml");
     config["rollouts"][0]["log"] = json!(true);
+    Config::Struct(config.to_string())
+}
+
+/// The same, shared through a store.
+fn shared_rollout() -> Config {
+    let mut config = read_yaml("benches/envoy/changeover.yaml");
+    config["store"] = json!({"etcd": {"cluster": "etcd1"}, "fleet": "bench"});
     Config::Struct(config.to_string())
 }
 

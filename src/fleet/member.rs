@@ -515,14 +515,15 @@ impl Member {
             events.extend(change.apply(record, clock)?);
             // Only what is stored: what is noted has the leader read the record again.
             if !std::mem::replace(&mut is_noted, true) {
-                if self.fleet.is_some() {
-                    let change = Change { if_match: None, ..change.clone() };
-                    joined::leave(shared, &Made { id: self.rng.u64(1..), attempt, change });
-                }
                 commands::note(shared, &change.rollout, clock.uptime);
             }
             if cached.store(shared, &key).is_ok() {
                 let record = cached.value;
+                if self.fleet.is_some() {
+                    // Not before: the leading VM would make it in the record that this VM then makes it in once more.
+                    let change = Change { if_match: None, ..change.clone() };
+                    joined::leave(shared, &Made { id: self.rng.u64(1..), attempt, change });
+                }
                 shelf::sweep(shared, &shelved, &record);
                 let receivers = configured.map_or(&[][..], |in_use| &in_use.plan.receivers);
                 leader::happened(shared, (&rollout, receivers), events, clock, effects);

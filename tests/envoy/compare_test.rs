@@ -293,7 +293,8 @@ async fn answers_over_grpc_are_compared_element_by_element() {
     let ask = request("POST", "/inference.GRPCInferenceService/ModelInfer", &headers, inferred([0.0, 0.0]));
     assert_eq!(connection.send(ask).await.expect("an answer").upstream(), "blue");
     assert_eq!(settled(&envoy, 1).await["matched"], 1, "their labels are the same");
-    assert_eq!(green.take_seen().remove(0).body, inferred([0.0, 0.0]));
+    let seen = green.take_seen().remove(0);
+    assert_eq!((&seen.headers["te"], seen.body), (&"trailers".parse().unwrap(), inferred([0.0, 0.0])));
     let differences = wait_for("the pair", async || {
         let (_, found) = control::get(&envoy, "/v1/rollouts/digits/differences").await;
         (found["compared"] == 1).then_some(found)
@@ -304,6 +305,50 @@ async fn answers_over_grpc_are_compared_element_by_element() {
         (&differences["numbers"]["compared"], &differences["numbers"]["beyond"]),
         (&json!(3), &json!(1))
     );
+}
+
+/// Envoy answers a call to a dead gRPC server with a 200.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_grpc_shadow_has_failed_and_does_not_differ() {
+    let blue = Upstream::start("blue").await;
+    blue.set(Behaviour::Body(inferred([1.0, 2.0]), vec![("content-type", "application/grpc")]));
+    let dead = RawUpstream::start(Raw::CloseBeforeHeaders).await;
+    let config = Config::rollout("mirror: {to: green, mode: compare, methods: [POST]}");
+    let setup = Setup::shipped(config).clusters(&[("blue", blue.address()), ("green", dead.address())]);
+    let envoy = setup.start().await;
+    let mut connection = Connection::open_http2(envoy.address()).await.expect("a connection");
+    let headers: [(&str, &[u8]); 2] = [("content-type", b"application/grpc"), ("te", b"trailers")];
+    let ask = request("POST", "/inference.GRPCInferenceService/ModelInfer", &headers, inferred([0.0, 0.0]));
+    assert_eq!(connection.send(ask).await.expect("an answer").upstream(), "blue");
+    let results = settled(&envoy, 1).await;
+    assert_eq!((results["sent"], results["failed"]), (1, 1), "{results:?}");
+}
+
+/// Neither another filter's refusal nor a route's own answer is stable's, and the shadow gets no such request.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_no_upstream_has_answered_are_not_compared() {
+    let (blue, green) = blue_and_green().await;
+    let config = || Config::rollout("mirror: {to: green, mode: compare, methods: [POST]}");
+    let direct = between(&blue, &green, config()).edit_routes(|routes| {
+        for route in routes {
+            route["direct_response"] = json!({"status": 200, "body": {"inline_string": "x"}});
+            route.as_object_mut().unwrap().remove("route");
+        }
+    });
+    let refused = between(&blue, &green, config()).edit_hcm(|hcm| {
+        let rbac = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC";
+        let rules = json!({"@type": rbac, "rules": {"action": "ALLOW", "policies": {}}});
+        let filter = json!({"name": "rbac", "typed_config": rules});
+        hcm["http_filters"].as_array_mut().unwrap().insert(1, filter);
+    });
+    for (setup, status) in [(direct, 200), (refused, 403)] {
+        let envoy = setup.start().await;
+        let mut connection = Connection::open(envoy.address()).await.expect("a connection");
+        let answer = connection.send(request("POST", "/", &[], "x")).await.expect("an answer");
+        assert_eq!(answer.status.as_u16(), status);
+        assert_eq!(settled(&envoy, 1).await["skipped_unanswered"], 1);
+    }
+    assert_eq!((blue.count(), green.count()), (0, 0));
 }
 
 async fn results_of(envoy: &Envoy, result: &str) -> u64 {

@@ -28,11 +28,17 @@ async fn impatient(address: std::net::SocketAddr) {
     }
 }
 
-/// Clients leave long before the deadline.
+/// Clients leave long before the deadline. A server of streams sends headers before it has anything to say.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_candidate_that_hangs_is_rolled_back_although_its_clients_leave() {
+    for hangs in [Behaviour::gate(), Behaviour::SilentStream] {
+        hanging(hangs).await;
+    }
+}
+
+async fn hanging(hangs: Behaviour) {
     let (blue, green) = blue_and_green().await;
-    green.set(Behaviour::gate());
+    green.set(hangs);
     let config = Config::rollout(
         "steps: [{set_weight: 50}, {pause: {duration: 1s, min_requests: 5}}, {set_weight: 75}, {pause: {}}], analysis: {}",
     );

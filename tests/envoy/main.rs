@@ -52,6 +52,7 @@ mod rollout_test;
 mod routing_test;
 mod scale_test;
 mod shipped_test;
+mod soak_test;
 mod telemetry_test;
 mod users_test;
 mod yaml_test;

@@ -1,10 +1,13 @@
 //! Several Envoys with one store: what all of them count is judged as one Envoy would judge it.
 
 use changeover::config::schema::Config;
+use changeover::fleet::store::call::Call;
 use changeover::fleet::store::member::Settings;
 use changeover::fleet::store::memory::Memory;
 use changeover::fleet::store::simulated::{Envoy, TICK};
 use changeover::model::Side;
+use changeover::rollout::change::Change;
+use changeover::rollout::command::Command;
 use changeover::rollout::program::Program;
 use fastrand::Rng;
 
@@ -18,6 +21,8 @@ use crate::{Effort, parallel};
 const LENGTH: u64 = 600;
 /// How often in a tick each member reads and writes.
 const LOOKS: u64 = 2;
+/// When runs begin.
+const BEGAN: u64 = 1_000_000 * TICK;
 /// Ticks until a fleet has begun the rollout.
 const BEGINNING: u64 = 4;
 
@@ -30,10 +35,90 @@ struct Traffic {
     candidate: f64,
 }
 
+/// Milliseconds of a call to the store and of its answer: what etcd takes on a quiet machine.
+const WAY: u64 = 2;
+/// Milliseconds, of simulated time, within which half of all members and all of 50 obey a command.
+const OBEYED: [f64; 2] = [500.0, 1_000.0];
+const MS: u64 = 1_000_000;
+
 /// Whether fleets are as right and as fast as one Envoy.
 pub(crate) fn simulate(effort: &Effort) -> bool {
-    let healthy = healthy(effort);
-    speed(effort) && healthy
+    let (healthy, speed) = (healthy(effort), speed(effort));
+    commands(effort) && speed && healthy
+}
+
+/// How long it takes until a command at one member is obeyed by all: by the times of the product, in simulated time.
+fn commands(effort: &Effort) -> bool {
+    let runs = effort.runs_by_request * 2;
+    println!("Milliseconds until a command at one member is obeyed, each call to the store {} ms", 2 * WAY);
+    println!("  members │ a member: median │   95 % │ all members: median │ the worst of {runs} runs");
+    let mut all = true;
+    for (seed, members) in (840..).zip([3, 20, 50]) {
+        let obeyed = parallel::runs(runs, seed, |rng| obeyed(members, rng));
+        let each: Vec<f64> = obeyed.iter().flatten().copied().collect();
+        let last = |run: &Vec<f64>| run.iter().copied().fold(0.0, f64::max);
+        let lasts: Vec<f64> = obeyed.iter().map(last).collect();
+        let (median, worst) = (quantile(&each, 0.5), quantile(&lasts, 1.0));
+        let kept = median <= OBEYED[0] && worst <= OBEYED[1];
+        println!(
+            "  {members:>7} │ {:>16} │ {:>6} │ {:>19} │ {:>6}   {}",
+            whole(median),
+            whole(quantile(&each, 0.95)),
+            whole(quantile(&lasts, 0.5)),
+            whole(worst),
+            mark(kept)
+        );
+        all &= kept;
+    }
+    println!();
+    all
+}
+
+/// By member other than the one that was told to abort: milliseconds until it gives the candidate nothing.
+fn obeyed(members: usize, mut rng: Rng) -> Vec<f64> {
+    let traffic = Traffic { members, users: 0, stable: 0.01, candidate: 0.01 };
+    let config = config(&traffic);
+    let mut envoys = envoys(members, &config, &mut rng);
+    let mut store = Memory::default();
+    // By member: when it looks again, and the call that is under way.
+    let mut looks: Vec<u64> = (0..members).map(|_| BEGAN + rng.u64(..1_000) * MS).collect();
+    let mut ways: Vec<Option<(u64, Call)>> = (0..members).map(|_| None).collect();
+    let told_at = BEGAN + (8_000 + rng.u64(..2_000)) * MS;
+    let told = rng.usize(..members);
+    let mut obeyed = vec![f64::INFINITY; members];
+    let mut now = BEGAN;
+    while now < told_at + 5 * TICK && obeyed.iter().any(|obeyed| obeyed.is_infinite()) {
+        now += MS;
+        if (now - BEGAN).is_multiple_of(10 * MS) {
+            request(&mut envoys, None, &traffic, now, &mut rng);
+        }
+        if now == told_at {
+            let change = Change::new("r", Command::Abort);
+            envoys[told].make(1, change, now).expect("it is under way");
+            looks[told] = now;
+        }
+        for nth in 0..members {
+            let envoy = &mut envoys[nth];
+            if let Some((at, call)) = ways[nth].take() {
+                if at > now {
+                    ways[nth] = Some((at, call));
+                } else {
+                    envoy.answer(store.call(&call), now);
+                    looks[nth] = now;
+                }
+            }
+            if looks[nth] <= now {
+                let call = envoy.poll(now);
+                call.into_iter().for_each(|call| ways[nth] = Some((now + 2 * WAY * MS, call)));
+                looks[nth] = now + envoy.wait(now).max(MS);
+            }
+            if now >= told_at && obeyed[nth].is_infinite() && envoy.routed["r"].is_taken_back {
+                obeyed[nth] = ((now - told_at) / MS) as f64;
+            }
+        }
+    }
+    obeyed.swap_remove(told);
+    obeyed
 }
 
 fn healthy(effort: &Effort) -> bool {
@@ -105,19 +190,22 @@ fn config(traffic: &Traffic) -> Config {
     configuration(&crate::world::World { users: traffic.users, ..PLAIN }, &["error_rate"])
 }
 
-/// The candidate's requests that were judged until it was rolled back; `None` if it was not.
-fn run(traffic: &Traffic, config: &Config, mut rng: Rng) -> Option<f64> {
+/// Envoys that have run for some time when they join.
+fn envoys(members: usize, config: &Config, rng: &mut Rng) -> Vec<Envoy> {
     let programs = [("r".to_owned(), Program::new(&config.rollouts[0]))];
     let settings = Settings { fleet: "f".into(), period: TICK, stale_after: None };
-    let began = 1_000_000 * TICK;
-    let mut envoys: Vec<Envoy> = (0..traffic.members)
-        .map(|_| Envoy::start((rng.u64(..), began - rng.u64(..1_000) * TICK), &settings, &programs))
-        .collect();
+    let start = |_| Envoy::start((rng.u64(..), BEGAN - rng.u64(..1_000) * TICK), &settings, &programs);
+    (0..members).map(start).collect()
+}
+
+/// The candidate's requests that were judged until it was rolled back; `None` if it was not.
+fn run(traffic: &Traffic, config: &Config, mut rng: Rng) -> Option<f64> {
+    let mut envoys = envoys(traffic.members, config, &mut rng);
     let mut people = (traffic.users > 0).then(|| People::new(traffic.users, false, &mut rng));
     let mut store = Memory::default();
     for tick in 0..LENGTH {
         for look in 0..LOOKS {
-            let now = began + tick * TICK + look * (TICK / LOOKS) + TICK / 4;
+            let now = BEGAN + tick * TICK + look * (TICK / LOOKS) + TICK / 4;
             if tick >= BEGINNING {
                 let some = PLAIN.requests / LOOKS;
                 (0..some).for_each(|_| request(&mut envoys, people.as_mut(), traffic, now, &mut rng));

@@ -24,7 +24,7 @@ pub struct Fleet {
     pub problems: Vec<String>,
     /// Rollouts that were changed here and not in the store yet.
     pub unstored: Vec<String>,
-    /// The store's revision of the newest record that this Envoy has; 0 as long as it has none.
+    /// The store's revision at which a rollout last moved, as far as this Envoy has read; 0 as long as it has none.
     pub revision: u64,
     /// The members as the leader sees them.
     pub members: Vec<Member>,

@@ -37,6 +37,10 @@ pub struct Known {
     pub fingerprint: u64,
     /// The revision of the store's record; 0: it has none. `None`: the store has not said.
     pub revision: Option<u64>,
+    /// The revision of the store's record when it last moved, and how it stood then: more evidence moves nothing.
+    pub moved: u64,
+    /// Attempt, whether the candidate has been taken back, revision.
+    stood: Option<(u32, bool, u64)>,
     /// What counts: the store's record, or what is greater and has yet to be written there.
     pub current: Option<Stored>,
     /// The place of the greatest record that the store has had.
@@ -71,6 +75,8 @@ impl Known {
             run,
             fingerprint,
             revision: None,
+            moved: 0,
+            stood: None,
             current: None,
             base: Place::default(),
             is_unstored: false,
@@ -91,10 +97,12 @@ impl Known {
         (self.foreign, self.is_unreadable) = (None, false);
         match read {
             Read::Whole(mut stored) => {
+                self.note_moved(&stored.standing(), revision);
                 stored.record.wake(clock);
                 self.adopt(*stored, clock);
             }
             Read::Foreign(standing) => {
+                self.note_moved(&standing, revision);
                 self.foreign = Some(standing);
                 self.is_unstored = false;
             }
@@ -104,6 +112,19 @@ impl Known {
                 self.is_unstored = self.current.is_some();
             }
         }
+    }
+
+    /// The store has a record that stands so, at this revision.
+    pub fn note_moved(&mut self, standing: &Standing, revision: u64) {
+        let stands = Some((standing.attempt, standing.is_taken_back, standing.revision));
+        if self.stood != stands || revision < self.moved {
+            (self.stood, self.moved) = (stands, revision);
+        }
+    }
+
+    /// The store was restored: what it has is read anew.
+    pub fn forget_revision(&mut self) {
+        (self.revision, self.moved, self.stood) = (None, 0, None);
     }
 
     /// The store has no record.

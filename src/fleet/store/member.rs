@@ -99,6 +99,8 @@ pub struct Member {
     /// What is to be told, and whether that is due.
     told: Told,
     is_told_due: bool,
+    /// The revision up to which it was last told that this member follows.
+    followed_told: u64,
     /// When something was last told, and whether it was nothing.
     told_at: u64,
     was_idle: bool,
@@ -175,6 +177,7 @@ impl Member {
             is_configured_told: false,
             told: Told::default(),
             is_told_due: false,
+            followed_told: 0,
             told_at: 0,
             was_idle: true,
             lead: Lead::default(),
@@ -233,8 +236,9 @@ impl Member {
             let mut new = Known::new(Rc::new(program.clone()));
             self.configured.programs.push((name.to_owned(), new.run, new.fingerprint));
             new = match old.remove(name) {
-                Some(known) if known.run == new.run => {
-                    Known { program: new.program, fingerprint: new.fingerprint, shown: None, ..known }
+                Some(mut known) if known.run == new.run => {
+                    (known.program, known.fingerprint, known.shown) = (new.program, new.fingerprint, None);
+                    known
                 }
                 _ => {
                     self.read_all = None;
@@ -537,7 +541,7 @@ impl Member {
             unreadable: names(|known| known.is_unreadable),
             foreign: names(|known| known.foreign.is_some()),
             unstored: names(|known| known.is_unstored),
-            followed: self.known.values().filter_map(|known| known.revision).max().unwrap_or(0),
+            followed: self.known.values().map(|known| known.moved).max().unwrap_or(0),
             leader: self.lead_revision.filter(|revision| *revision > 0).map(|_| self.lead.life),
             members: self.lead.members.clone(),
         }

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::call::{Answer, Call};
+use super::known::Made;
 use super::member::{Counts, Member, Settings};
 use super::values::Life;
 use crate::model::{Assignment, Draw, Share, Side, UserHash};
+use crate::rollout::change::{Change, NotChanged};
 use crate::rollout::event::Event;
 use crate::rollout::program::Program;
 use crate::rollout::record::Clock;
@@ -103,6 +105,25 @@ impl Envoy {
         let call = self.member.poll_call(self.clock(now));
         self.follow();
         call
+    }
+
+    /// Nanoseconds until there may be something to do, if nothing happens.
+    #[must_use]
+    pub fn wait(&self, now: u64) -> u64 {
+        let clock = self.clock(now);
+        TICK.saturating_sub(clock.into_tick()).min(self.member.next_call(clock))
+    }
+
+    /// Makes a change here. `id`: another one for each.
+    ///
+    /// # Errors
+    /// It was not made.
+    pub fn make(&mut self, id: u64, change: Change, now: u64) -> Result<bool, NotChanged> {
+        let attempt = self.member.record(&change.rollout).ok_or(NotChanged::Unknown)?.run.attempt;
+        let clock = self.clock(now);
+        let made = self.member.make(&Made { id, attempt, change }, clock);
+        self.follow();
+        made
     }
 
     /// An answer has come.

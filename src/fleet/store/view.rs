@@ -26,7 +26,7 @@ pub struct View {
     pub foreign: Vec<String>,
     /// Rollouts with changes that the store does not have yet.
     pub unstored: Vec<String>,
-    /// The revision of the store at which it last got a record that this member follows; 0: none yet.
+    /// The revision of the store at which a record that this member follows last moved; 0: it has none yet.
     pub followed: u64,
     /// Who leads.
     pub leader: Option<Life>,

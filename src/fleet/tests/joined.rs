@@ -22,11 +22,15 @@ impl Shop {
     }
 
     fn open_with(stale_after: Option<u64>) -> Self {
+        Self::open_as(waiting(), stale_after)
+    }
+
+    fn open_as(rollout: Value, stale_after: Option<u64>) -> Self {
         let mut envoy = Fleet::empty(2);
         let settings = Settings { fleet: "f".into(), period: TICK, stale_after };
         for vm in 0..2 {
             envoy.vms[vm].join(&mut envoy.shared, settings.clone());
-            envoy.load(vm, &configuration(&[("r", waiting())]));
+            envoy.load(vm, &configuration(&[("r", rollout.clone())]));
         }
         let mut shop = Self { envoy, store: Store::default(), is_away: false, asleep: None };
         shop.pass(6);
@@ -152,6 +156,65 @@ fn a_change_is_shown_as_unstored_from_the_command_until_the_revision_that_has_it
     }
     assert_eq!(shop.unstored(), [""; 0]);
     assert_eq!(shop.stored().record.run.phase, Phase::Succeeded);
+}
+
+#[test]
+fn a_command_in_which_the_leading_vm_looks_at_any_moment_is_obeyed_once() {
+    const MOST_WRITES: usize = 12;
+    let by_hand = json!({"steps": [
+        {"set_weight": 10}, {"pause": {}}, {"set_weight": 20}, {"pause": {}}, {"set_weight": 30}, {"pause": {}},
+    ]});
+    let mut raced = 0;
+    for nth in 0..MOST_WRITES {
+        let mut shop = Shop::open_as(by_hand.clone(), None);
+        let clock = at(shop.envoy.now + TICK / 4);
+        let mut leader = std::mem::replace(&mut shop.envoy.vms[0], Vm::new(9));
+        let (store, change) = (&mut shop.store, Change::new("r", Command::Promote { full: false }));
+        let look = |shared: &mut Memory| {
+            if let (Some(call), _) = leader.poll_call(shared, clock) {
+                leader.answered(shared, store.call(&call), clock);
+            }
+        };
+        let mut racing = Racing { memory: &mut shop.envoy.shared, left: nth, rival: Some(look) };
+        let (changed, _) = shop.envoy.vms[1].command(&mut racing, &change, clock).unwrap();
+        raced += usize::from(racing.rival.is_none());
+        assert_eq!(
+            changed.record.run.in_force().values().next(),
+            Some(&Share::new(2_000)),
+            "before write {nth}"
+        );
+        shop.envoy.vms[0] = leader;
+        shop.pass(4);
+        assert_eq!([shop.envoy.share(0), shop.envoy.share(1)], [Share::new(2_000); 2], "before write {nth}");
+        assert_eq!(shop.stored().record.run.in_force(), shop.envoy.record("r").run.in_force());
+    }
+    assert!((4..MOST_WRITES).contains(&raced), "{raced}");
+}
+
+#[test]
+fn while_the_store_is_away_only_what_takes_back_is_obeyed() {
+    let green = |basis_points| {
+        Command::Weight([("green".to_owned(), Share::new(basis_points))].into_iter().collect())
+    };
+    let refused = [Command::Promote { full: true }, Command::Resume, Command::Retry, green(6_000)];
+    let obeyed = [Command::Pause, green(3_000), Command::Abort];
+    let mut shop = Shop::open();
+    shop.is_away = true;
+    shop.pass(8);
+    for command in refused {
+        let why = shop.envoy.command(1, command.clone()).map(drop);
+        let is_refused =
+            matches!(&why, Err(NotChanged::Refused(why)) if why.0.contains("the store has not answered"));
+        assert!(is_refused, "{command:?}: {why:?}");
+    }
+    for command in obeyed {
+        shop.envoy.command(1, command.clone()).unwrap_or_else(|why| panic!("{command:?}: {why:?}"));
+        shop.pass(1);
+    }
+    assert_eq!(shop.envoy.share(0), Share::NONE);
+    shop.is_away = false;
+    shop.pass(4);
+    assert_eq!(shop.stored().record.run.phase, Phase::Aborted);
 }
 
 /// What an Envoy of a fleet shares between its VMs beside the others, and what it stores.

@@ -43,6 +43,8 @@ pub(crate) enum Behaviour {
     AsAsked(Box<Behaviour>),
     /// 200 and the first bytes of the body; the rest never comes.
     Stall,
+    /// The headers of a stream of events; the first event never comes.
+    SilentStream,
     /// What was sent, as it comes.
     Echo,
     /// gRPC: one message, then this status in the trailers; without messages in the headers.
@@ -334,6 +336,11 @@ async fn respond(
         Behaviour::Stall => {
             let first = stream::once(async { Ok(Frame::data(Bytes::from_static(b"the first bytes"))) });
             Response::new(StreamBody::new(first.chain(stream::pending())).boxed_unsync())
+        }
+        Behaviour::SilentStream => {
+            let mut answer = Response::new(StreamBody::new(stream::pending()).boxed_unsync());
+            answer.headers_mut().insert("content-type", HeaderValue::from_static("text/event-stream"));
+            answer
         }
         Behaviour::Grpc { status, messages } => grpc(status, messages),
         Behaviour::GrpcStall => {

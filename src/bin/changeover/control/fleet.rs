@@ -19,7 +19,7 @@ pub(super) fn of(client: &Client) -> Option<Fleet> {
 }
 
 /// One Envoy of each fleet, the first that answers, and all that belong to none or do not answer: all Envoys of a fleet
-/// obey what one of them is told, and would do it once for each.
+/// obey what one of them is told, and would do it once for each. Those that act on their own are each told themselves.
 pub(super) fn one_of_each(clients: Vec<Client>) -> Vec<Client> {
     let fleets: Vec<Option<Fleet>> = std::thread::scope(|scope| {
         let asked: Vec<_> = clients.iter().map(|client| scope.spawn(move || of(client))).collect();
@@ -27,7 +27,7 @@ pub(super) fn one_of_each(clients: Vec<Client>) -> Vec<Client> {
     });
     let mut names = Vec::new();
     let is_first = |fleet: Option<Fleet>| {
-        let Some(fleet) = fleet else { return true };
+        let Some(fleet) = fleet.filter(|fleet| !fleet.alone) else { return true };
         let is_first = !names.contains(&fleet.name);
         names.push(fleet.name);
         is_first

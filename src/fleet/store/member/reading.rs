@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::{Kind, LOST, Member, READ_ALL_EVERY, READ_EVERY};
 use crate::fleet::store::call::{Call, Item, Range};
+use crate::fleet::store::known::Known;
 use crate::fleet::store::pool::{Heard, MOST_MEMBERS};
 use crate::fleet::store::values::{self, Lead, Life, Stored, Told};
 use crate::rollout::record::Clock;
@@ -24,6 +25,7 @@ impl Member {
         let told = std::mem::take(&mut self.is_told_due) && !self.known.is_empty();
         if told {
             (self.told.time, self.told.followed) = (clock.time, self.seen);
+            self.followed_told = self.seen;
             call.put.push((self.key(&format!("m/{}", self.life.name())), values::encode(&self.told)));
         }
         let configured = !self.is_configured_told && !self.known.is_empty();
@@ -57,9 +59,10 @@ impl Member {
     ) {
         if revision < self.seen {
             // The store was restored: what is newer than this says nothing.
-            (self.seen, self.configurations_seen, self.next_read) = (0, 0, clock.uptime);
+            (self.seen, self.configurations_seen, self.followed_told) = (0, 0, 0);
+            self.next_read = clock.uptime;
             self.stop_leading_until_read();
-            self.known.values_mut().for_each(|known| known.revision = None);
+            self.known.values_mut().for_each(Known::forget_revision);
             self.lead_revision = None;
             return;
         }
@@ -68,6 +71,9 @@ impl Member {
         self.read_records(items.next().unwrap_or_default(), all, clock);
         self.read_lead(items.next().unwrap_or_default(), all, clock);
         self.seen = revision;
+        // A member that reports nothing else soon says that it follows, also what it has written itself.
+        let has_moved = self.known.values().any(|known| known.moved > self.followed_told);
+        self.is_told_due |= self.was_idle && has_moved;
         if all {
             self.read_all = Some(clock.uptime);
         }
@@ -101,8 +107,6 @@ impl Member {
         for (rollout, known) in &mut self.known {
             match found.remove(rollout) {
                 Some(item) if all || known.revision != Some(item.revision) || known.is_unstored => {
-                    // A member that reports nothing else soon says that it follows.
-                    self.is_told_due |= self.was_idle && known.revision != Some(item.revision);
                     known.read(Stored::decode(&item.value), item.revision, clock);
                 }
                 Some(_) => {}

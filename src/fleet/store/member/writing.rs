@@ -137,6 +137,7 @@ impl Member {
                     && !stored.record.is_taken_back()
                     && mine.record.run.attempt == stored.record.run.attempt
             });
+            known.note_moved(&stored.standing(), revision);
             known.base = known.base.max(stored.place());
             (known.current, known.before) = (Some(stored), None);
             if let Some(mine) = taken_back {

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::call::{Answer, Call, Failure};
-use super::known::Made;
 use super::member::Settings;
 use super::memory::Memory;
 use super::simulated::{Envoy, TICK};
 use super::values::{Read, Stored};
 use crate::config;
-use crate::model::{Share, Side};
+use crate::model::{Share, Side, UserHash};
 use crate::rollout::change::{Change, NotChanged};
 use crate::rollout::command::Command;
 use crate::rollout::phase::Phase;
@@ -161,13 +160,8 @@ impl World {
             if_match: None,
             origin: crate::rollout::event::Origin::default(),
         };
-        let clock = self.envoys[nth].clock(self.now);
-        let member = &mut self.envoys[nth].member;
-        let attempt = member.record("r").ok_or(NotChanged::Unknown)?.run.attempt;
         self.changes += 1;
-        let changed = member.make(&Made { id: self.changes, attempt, change }, clock).map(drop);
-        self.envoys[nth].follow();
-        changed
+        self.envoys[nth].make(self.changes, change, self.now).map(drop)
     }
 
     fn share(&self, nth: usize) -> Share {

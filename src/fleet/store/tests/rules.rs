@@ -1,7 +1,11 @@
 //! One rule at a time.
 
+use super::super::pool::{Heard, Pool};
+use super::super::values::{Lead, LeftOut, Life, Seen, Told};
 use super::*;
 use crate::fleet::shared::FORM;
+use crate::model::SortedMap;
+use crate::telemetry::ledger::Entry;
 
 const SECOND: u64 = TICK;
 
@@ -75,6 +79,47 @@ fn a_command_at_one_member_is_obeyed_by_all_within_half_a_second() {
     world.pass(500 * MS);
     assert_eq!(world.shares(), [0; 20]);
     assert_eq!(world.phase(), Phase::Aborted);
+}
+
+#[test]
+fn members_are_not_behind_while_a_rollout_only_gathers_evidence() {
+    let mut world = waiting_fleet(3);
+    world.pass(3 * SECOND);
+    let follow = |world: &World| {
+        world.envoys.iter().all(|envoy| {
+            let view = envoy.member.view(envoy.clock(world.now));
+            view.members.len() == 3 && view.members.iter().all(|member| member.followed >= view.followed)
+        })
+    };
+    let writes = |world: &World| world.stored().unwrap().generation;
+    let before = writes(&world);
+    for _ in 0..30 {
+        (0..3).for_each(|nth| world.pair(nth, false));
+        for _ in 0..10 {
+            world.pass(100 * MS);
+            assert!(follow(&world), "evidence moves nothing");
+        }
+    }
+    assert!(writes(&world) >= before + 4, "evidence is written");
+    world.command(0, Command::Abort).unwrap();
+    world.pass(200 * MS);
+    assert!(!follow(&world), "the others have not reported yet");
+    world.pass(3 * SECOND);
+    assert!(follow(&world));
+}
+
+#[test]
+fn a_restored_store_leaves_no_member_behind() {
+    let mut world = waiting_fleet(2);
+    let backup = world.store.clone();
+    world.pass(30 * SECOND);
+    world.command(0, Command::Abort).unwrap();
+    world.pass(3 * SECOND);
+    world.store = backup;
+    world.pass(5 * SECOND);
+    let view = world.envoys[1].member.view(world.envoys[1].clock(world.now));
+    assert!(view.followed <= world.store.revision, "{} of {}", view.followed, world.store.revision);
+    assert!(view.members.iter().all(|member| member.followed >= view.followed), "{view:?}");
 }
 
 #[test]
@@ -161,6 +206,64 @@ fn a_command_at_the_moment_of_a_restore_does_not_bring_a_lesser_record_back() {
     world.command(0, Command::Promote { full: false }).unwrap();
     world.pass(3 * SECOND);
     assert_eq!((world.shares(), world.stored().unwrap().record.run.position), (vec![3_000], 5));
+}
+
+#[test]
+fn a_user_who_has_failed_at_one_member_does_not_count_again_at_another_whoever_leads() {
+    let users = json!({
+        "steps": [{"set_weight": 50}, {"pause": {}}],
+        "session_affinity": {"header": "x-user-id"},
+        "analysis": {"metrics": [{"name": "error_rate"}]},
+    });
+    let mut world = World::new(1, 3, &program(&users));
+    world.pass(3 * SECOND);
+    // Each user comes to all members, every other one with the candidate.
+    let come = |world: &mut World, users: std::ops::Range<u64>, fails: fn(Side) -> bool| {
+        for user in users.clone() {
+            let side = if user % 2 == 0 { Side::Candidate } else { Side::Stable };
+            let (hash, now) = (UserHash(fastrand::Rng::with_seed(user).u64(..)), world.now);
+            world.envoys.iter_mut().for_each(|envoy| envoy.request("r", side, Some(hash), fails(side), now));
+        }
+        world.pass(SECOND);
+    };
+    (0..5).for_each(|nth| come(&mut world, 600 * nth..600 * (nth + 1), |_| true));
+    world.pass(4 * SECOND);
+    let is_shelved = world.store.values.keys().any(|key| key.contains("/u/"));
+    assert!(is_shelved, "too many for a record");
+    let leader = world.leaders()[0];
+    world.restart(leader);
+    world.pass(8 * SECOND);
+    assert_eq!(world.leaders().len(), 1);
+    (0..5).for_each(|nth| come(&mut world, 600 * nth..600 * (nth + 1), |side| side == Side::Candidate));
+    world.pass(4 * SECOND);
+    assert_eq!(world.phase(), Phase::Paused, "all of them have failed before");
+    come(&mut world, 3_000..3_600, |side| side == Side::Candidate);
+    world.pass(4 * SECOND);
+    assert_eq!(world.phase(), Phase::Failed);
+}
+
+#[test]
+fn a_tick_that_was_looked_at_without_a_member_does_not_get_its_counts() {
+    let entry = |tick| Entry { tick, ..Entry::default() };
+    let told = Told {
+        known_before: 12,
+        rollouts: vec![("r".to_owned(), (9..12).map(entry).collect())],
+        ..Told::default()
+    };
+    let member = Life(7);
+    let ticks = |lead: &Lead| {
+        let mut heard = SortedMap::default();
+        *heard.get_or_insert_with(member, Heard::default) =
+            Heard { revision: 1, ahead: Some(0), told: Some(told.clone()), ..Heard::default() };
+        let mut pool = Pool::of(&heard, lead, TICK, Clock { length: TICK, ..Clock::default() });
+        pool.take("r").into_iter().map(|entry| entry.tick).collect::<Vec<_>>()
+    };
+    let mut lead = Lead { floor: 10, ..Lead::default() };
+    assert_eq!(ticks(&lead), [10, 11], "it has come back");
+    lead.members = vec![Seen { life: member, from: 9, ..Seen::default() }];
+    assert_eq!(ticks(&lead), [9, 10, 11], "it was there");
+    lead.members[0].left_out = Some(LeftOut::Silent);
+    assert_eq!(ticks(&lead), [10, 11]);
 }
 
 #[test]

@@ -88,14 +88,24 @@ fn without_a_store_nothing_is_said() {
 }
 
 #[test]
-fn of_each_fleet_one_envoy_gets_a_command() {
+fn of_each_fleet_one_envoy_gets_a_command_and_each_that_acts_on_its_own() {
     let in_fleet = |name: &str| client(vec![fleet(&json!({"name": name}))]);
+    let cut_off = || client(vec![fleet(&json!({"name": "a", "alone": true}))]);
     let alone = || {
         Client::new(&listen(|_| Response { status: 404, headers: Vec::new(), body: "{}".to_owned() }), None)
     };
     let away = Client::new("http://127.0.0.1:1", None).unwrap();
-    let clients = vec![in_fleet("a"), in_fleet("b"), in_fleet("a"), alone().unwrap(), alone().unwrap(), away];
+    let clients = vec![
+        in_fleet("a"),
+        in_fleet("b"),
+        in_fleet("a"),
+        alone().unwrap(),
+        alone().unwrap(),
+        away,
+        cut_off(),
+        cut_off(),
+    ];
     let asked: Vec<String> = clients.iter().map(|client| client.endpoint().to_owned()).collect();
     let left: Vec<String> = one_of_each(clients).iter().map(|client| client.endpoint().to_owned()).collect();
-    assert_eq!(left, [&asked[0], &asked[1], &asked[3], &asked[4], &asked[5]].map(Clone::clone));
+    assert_eq!(left, [0, 1, 3, 4, 5, 6, 7].map(|nth: usize| asked[nth].clone()));
 }
