@@ -151,13 +151,13 @@ test-compose: $(WASM) $(CLI) $(ETCD) ## The command line's image, and the compos
 test-stack: $(WASM) $(CLI) ## The story of examples/stack, up to good answers after a rollback: minutes (needs docker; BREAK=nulls or slow: another one)
 	$(PYTHON) tests/compose/stack.py $(or $(BREAK),errors)
 
-bench: $(WASM) $(IDLE) $(FETCH) $(CLOCK) $(ENVOY) $(ETCD) $(BASELINE) ## What the filter costs (ROUNDS=30: more of them; BASE=commit: beside another build; ONLY=bodies, compare or fleet: that alone)
+bench: $(WASM) $(IDLE) $(FETCH) $(CLOCK) $(ENVOY) $(ETCD) $(BASELINE) ## What the filter costs (ROUNDS=30: more of them; BASE=commit: beside another build; ONLY=bodies, compare, people or fleet: that alone)
 	ROUNDS=$(ROUNDS) BASELINE=$(BASELINE) ONLY=$(ONLY) cargo bench --quiet --bench envoy
 
 # libFuzzer by its instrumentation alone, without a sanitizer, which needs no nightly toolchain: there is no unsafe code
 # that one could find something in.
-FUZZ_TARGETS := reader open_inference tf_serving openai json pair
-fuzz: ## Fuzz the reader and every protocol with libFuzzer, SECONDS=60 each (needs a C++ compiler)
+FUZZ_TARGETS := reader open_inference tf_serving openai json pair receipt decision
+fuzz: ## Fuzz the reader, every protocol, receipts and decisions with libFuzzer, SECONDS=60 each (needs a C++ compiler)
 	$(PYTHON) tools/fuzz-seeds.py
 	RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 	  -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \

@@ -44,5 +44,15 @@ def main():
         (ROOT / "fuzz/corpus/open_inference" / file.stem).write_bytes(
             bytes([kind, 40, 0]) + len(message).to_bytes(4, "big") + message)
 
+    # A receipt of each way in which it may come back, and a decision for each place of the label.
+    seeds = {"receipt": [bytes([what, 40]) + bytes(range(100)) for what in range(8)],
+             "decision": [bytes([how]) + body for how in (8, 9, 10, 11, 24) for body in (
+                 b'{"label":"cat","confidence":0.93,"annotation":{"label":"\\u00fc;"},"a":[7],"b":[0.1,0.9]}', b'"cat"')]}
+    for target, all_seeds in seeds.items():
+        folder = ROOT / "fuzz/corpus" / target
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, seed in enumerate(all_seeds):
+            (folder / f"seed-{number}").write_bytes(seed)
+
 
 main()

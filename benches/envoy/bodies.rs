@@ -75,7 +75,7 @@ pub(crate) async fn measure(rounds: usize, cpus: &Cpus, rng: &mut Rng) -> Vec<Bo
         for variant in 0..VARIANTS.len() {
             let setup = setup(variant).clusters(&[("blue", upstream.address())]);
             let envoy = setup.on_cpus(&cpus.envoy).start().await;
-            let client = Client::connect(&envoy).await;
+            let client = Client::connect(&envoy, 0).await;
             running.push((envoy, client));
         }
         for (kind, bodies) in all.iter_mut().enumerate() {

@@ -13,6 +13,8 @@ use super::harness::{Envoy, request};
 /// A client that sends one document after the other.
 pub(crate) struct Client {
     sender: http1::SendRequest<Full<Bytes>>,
+    /// The document that it begins with, and how many it has sent.
+    first: usize,
     sent: usize,
 }
 
@@ -25,12 +27,18 @@ pub(crate) struct Took {
 }
 
 impl Client {
-    pub(crate) async fn connect(envoy: &Envoy) -> Self {
+    /// `first`: the document that it begins with.
+    pub(crate) async fn connect(envoy: &Envoy, first: usize) -> Self {
         let stream = TcpStream::connect(envoy.address()).await.expect("a connection");
         stream.set_nodelay(true).expect("a connection");
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("HTTP/1.1");
         tokio::spawn(connection);
-        Self { sender, sent: 0 }
+        Self { sender, first, sent: 0 }
+    }
+
+    /// How many documents it has sent.
+    pub(crate) fn sent(&self) -> usize {
+        self.sent
     }
 
     /// Sends for so long.
@@ -38,7 +46,7 @@ impl Client {
         let end = Instant::now() + duration;
         let mut all = Vec::new();
         while Instant::now() < end {
-            let body = asked[self.sent % asked.len()].clone();
+            let body = asked[(self.first + self.sent) % asked.len()].clone();
             self.sent += 1;
             let begun = Instant::now();
             self.sender.ready().await.expect("an open connection");

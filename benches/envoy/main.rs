@@ -2,10 +2,10 @@
 //!
 //! Envoys that do the same sticky split by different means ([`variants`]) get the same load ([`load`]) before equal
 //! upstreams ([`upstream`]), round after round, in new processes each time ([`round`]). What the rounds say
-//! together is computed in [`stats`] and printed in [`report`]; what reading payloads costs is measured apart ([`bodies`]), what comparing a shadow's answers costs ([`compare`]), what a configuration push costs
+//! together is computed in [`stats`] and printed in [`report`]; what reading payloads costs is measured apart ([`bodies`]), what comparing a shadow's answers costs ([`compare`]), what people and models cost ([`people`]), what a configuration push costs
 //! ([`push`]), what a store costs ([`fleet`]), and so are starting ([`startup`]) and the ticks of many rollouts ([`ticks`]). It ends well if every answer was good and everybody counted the same, whatever the figures are.
 //!
-//! `ROUNDS=n` sets how many rounds (0: only starting and the ticks), `ONLY=bodies`, `compare` or `fleet` measures nothing else, `BASELINE=file` names another build of the module to compare with.
+//! `ROUNDS=n` sets how many rounds (0: only starting and the ticks), `ONLY=bodies`, `compare`, `people` or `fleet` measures nothing else, `BASELINE=file` names another build of the module to compare with.
 
 // A benchmark may fail, and counts with small numbers.
 #![allow(
@@ -25,12 +25,14 @@ mod fleet;
 mod harness;
 mod http;
 mod load;
+mod people;
 mod push;
 mod report;
 mod round;
 mod startup;
 mod stats;
 mod ticks;
+mod turns;
 mod upstream;
 mod variants;
 
@@ -53,6 +55,9 @@ async fn main() {
     }
     if rounds > 0 && is_wanted("compare") {
         report::compared(&compare::measure(rounds, &cpus, &mut rng).await);
+    }
+    if rounds > 0 && is_wanted("people") {
+        report::people(&people::measure(rounds, &cpus, &mut rng).await);
     }
     if is_wanted("fleet") {
         report::fleet(&fleet::measure(&cpus).await, &fleet::commands(&cpus, &[3, 5]).await);

@@ -3,6 +3,7 @@
 use super::bodies::{Bodies, VARIANTS};
 use super::compare::{self, Compared};
 use super::fleet::{Cost, Obeyed};
+use super::people;
 use super::push::Push;
 use super::round::Sample;
 use super::startup::Startup;
@@ -191,6 +192,19 @@ pub(crate) fn compared(all: &[Compared]) {
         target("p99, comparing beside Envoy's mirror: at most 1.05", &ratio, |value| value <= 1.05);
         fact("CPU that Envoy's mirror adds to a request, µs", &cpu.difference(mirror, 0));
         fact("CPU that comparing adds to a request, µs", &cpu.difference(compare, without));
+    }
+}
+
+/// What people and models cost.
+pub(crate) fn people(samples: &[Vec<Sample>]) {
+    println!("\nPeople and models: CPU per request, µs\n{:<28}{:<26}more than", "", "all");
+    let cpu = Figures::of(samples, |sample| sample.cpu_per_request);
+    for (at, kind) in people::KINDS.iter().enumerate() {
+        let more = kind.beside.map(|beside| {
+            let added = show(&cpu.difference(at, beside), 1);
+            format!("{added:<24} {}", people::KINDS[beside].name)
+        });
+        println!("{:<28}{:<26}{}", kind.name, show(&cpu.figure(at), 1), more.unwrap_or_default());
     }
 }
 

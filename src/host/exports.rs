@@ -12,10 +12,10 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use super::asking::Asker;
 use super::control::ControlStream;
 use super::root::Root;
 use super::stream::Stream;
-use super::tasks::Asker;
 use super::vm::Vm;
 use crate::abi::Action;
 use crate::abi::contexts::Contexts;
@@ -111,9 +111,9 @@ fn answer_stream(stream: u32, body: Option<usize>) {
 
 /// Lets streams go on whose answers come no more: those of a root that goes, or those that are overdue.
 fn release_streams(root: Option<u32>) {
-    let tasks = &Vm::current().tasks;
-    for token in tasks.lost(root) {
-        tasks.asker(token).into_iter().for_each(|asker| answer_stream(asker.stream, None));
+    let asking = &Vm::current().tasks.asking;
+    for token in asking.lost(root) {
+        asking.asker(token).into_iter().for_each(|asker| answer_stream(asker.stream, None));
     }
 }
 
@@ -152,7 +152,7 @@ extern "C" fn proxy_on_queue_ready(context: u32, queue: u32) {
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_http_call_response(context: u32, token: u32, headers: usize, body: usize, _: usize) {
     let body = (headers > 0).then_some(body);
-    match Vm::current().tasks.asker(token) {
+    match Vm::current().tasks.asking.asker(token) {
         Some(Asker { stream, .. }) => answer_stream(stream, body),
         None => with_root(context, |root| root.on_http_call_response(token, body)),
     }

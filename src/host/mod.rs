@@ -3,14 +3,18 @@
 //! [`exports`] has what Envoy calls, [`calls`] what Envoy is asked, [`memory`] where it writes answers: the only files with
 //! unsafe code. [`root`] takes configurations, [`stream`] follows requests, [`control`] answers the API, [`vm`] holds what
 //! they share within one VM. [`effects`] executes what the protocol of [`crate::fleet`] wants done, over [`shared`] and
-//! [`notices`]. [`callouts`] asks candidates; [`shadow`] and [`tasks`] ask models on behalf of requests, whose answers [`answer`] reads; [`handoff`] holds what they
-//! leave to a root. [`metrics`] has a request's own series, [`defined`] those whose labels come later; [`feedback`] reads what users do afterwards.
+//! [`notices`]. [`callouts`] asks candidates; [`shadow`] and [`asking`] ask models on behalf of requests, whose answers
+//! [`answer`] reads. [`tasks`] says who decides a task of a [`place`], [`people`] hands it to people, [`decisions`] counts what
+//! they decide. [`handoff`] holds what is left to a root. [`metrics`] has a request's own series, [`defined`] those whose labels
+//! come later; [`feedback`] reads what users do afterwards.
 
 mod answer;
+mod asking;
 mod bodies;
 mod callouts;
 mod calls;
 mod control;
+mod decisions;
 mod defined;
 mod drain;
 mod effects;
@@ -24,6 +28,8 @@ mod memory;
 mod metrics;
 mod notices;
 mod notify;
+mod people;
+mod place;
 mod root;
 mod shadow;
 mod shared;

@@ -68,7 +68,7 @@ impl Root {
     pub(super) fn on_queue_ready(&mut self, queue: u32) {
         if self.vm.shadows.is_woken_by(queue) {
             self.vm.send_to_shadows(self.id);
-        } else if self.vm.tasks.is_woken_by(queue) {
+        } else if self.vm.tasks.people.is_woken_by(queue) {
             self.vm.hand_tasks_over(self.id);
         } else {
             self.vm.look_again(self.id, queue);
@@ -102,7 +102,7 @@ impl Root {
         calls::set_tick_period(0);
         self.vm.notices.leave(self.id);
         self.vm.shadows.leave(self.id);
-        self.vm.tasks.leave(self.id);
+        self.vm.tasks.people.leave(self.id);
         self.vm.left(self.id);
     }
 }

@@ -4,15 +4,19 @@ use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
+use super::asking::{Asker, Held};
 use super::bodies::Bodies;
 use super::calls::{self, Headers};
+use super::decisions::{Deciding, Decision};
 use super::feedback::{Event, Feedback};
 use super::loaded::Loaded;
 use super::memory::Bytes;
 use super::metrics::{Facts, Series};
+use super::people;
+use super::place::Place;
 use super::shadow::Copied;
 use super::shared::tick_at;
-use super::tasks::{self, Asker, Deciding, Decision, Held, Place, Released};
+use super::tasks::Released;
 use super::vm::{Slot, Vm};
 use crate::abi::{Action, pairs};
 use crate::automation::task::{Reason, Route};
@@ -167,8 +171,9 @@ impl Stream {
     }
 
     /// Decides where the request goes and sets the header for Envoy's routes. `None`: it is not followed.
-    fn route(&self, loaded: &Rc<Loaded>, request: &CurrentRequest) -> Option<Routed> {
-        let drawn = self.vm.draw(|rng| loaded.plan.route(request, rng));
+    /// `decides`: the rollout about whose task it is a decision.
+    fn route(&self, loaded: &Rc<Loaded>, request: &CurrentRequest, decides: Option<usize>) -> Option<Routed> {
+        let drawn = self.vm.draw(|rng| loaded.plan.route(request, decides, rng));
         let settings = drawn.as_ref().and_then(|(rollout, _)| loaded.plan.rollouts().get(*rollout));
         let version_at = |at: usize| settings.and_then(|settings| settings.versions.get(at));
         let version = drawn.as_ref().and_then(|(_, decision)| version_at(decision.version));
@@ -250,10 +255,10 @@ impl Stream {
         request: &CurrentRequest,
     ) -> Option<Box<Held>> {
         let automation = loaded.plan.rollouts().get(rollout)?.automation()?;
-        tasks::strip(automation);
+        people::strip(automation);
         let place = Place::new(loaded, rollout);
         let reason = if task.in_force.asks(task.drawn) {
-            match self.vm.tasks.hold(self.id, place.clone(), (task, request.has_body)) {
+            match self.vm.tasks.asking.hold(self.id, place.clone(), (task, request.has_body)) {
                 Ok(held) => return Some(held),
                 Err(reason) => reason,
             }
@@ -321,13 +326,12 @@ impl Stream {
             reads_all_headers: loaded.as_ref().is_some_and(|loaded| loaded.plan.reads_several_headers),
             headers: OnceCell::new(),
         };
-        if let Some(loaded) = &loaded
-            && let Some(rollout) = loaded.plan.decides(&request)
-        {
-            self.decision = self.vm.tasks.begin_decision(Place::new(loaded, rollout));
+        let decides = loaded.as_ref().and_then(|loaded| loaded.plan.decides(&request));
+        if let Some((loaded, rollout)) = loaded.as_ref().zip(decides) {
+            self.decision = self.vm.tasks.decisions.begin(Place::new(loaded, rollout));
         }
         self.event = loaded.as_ref().and_then(|loaded| self.vm.feedback.begin(loaded, &request));
-        self.routed = loaded.and_then(|loaded| self.route(&loaded, &request));
+        self.routed = loaded.and_then(|loaded| self.route(&loaded, &request, decides));
         if let Some(routed) = &self.routed {
             Feedback::switch(&routed.loaded, routed.rollout, &request);
         }
@@ -344,7 +348,9 @@ impl Stream {
     /// A decision has come as a whole.
     fn end_decision(&mut self) {
         let decision = self.decision.take();
-        decision.into_iter().for_each(|decision| self.vm.tasks.decide(*decision, &self.vm.inflaters));
+        decision
+            .into_iter()
+            .for_each(|decision| self.vm.tasks.decisions.decide(*decision, &self.vm.inflaters));
     }
 
     /// What says what a user did has come as a whole.
@@ -605,7 +611,7 @@ impl Routed {
     /// People have answered a task as far as they do: that is their decision.
     fn end_deciding(&mut self, vm: &Vm) {
         let deciding = self.deciding.take();
-        deciding.into_iter().for_each(|deciding| vm.tasks.decided(*deciding, &vm.inflaters));
+        deciding.into_iter().for_each(|deciding| vm.tasks.decisions.answered(*deciding, &vm.inflaters));
     }
 
     /// Looks, of a sample of requests, whether the version that was decided for serves them.

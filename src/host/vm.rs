@@ -269,7 +269,7 @@ impl Vm {
         self.do_all(&loaded, root, done, &time);
         self.shadows.forget_overdue();
         self.shadows.send(root, &time);
-        self.tasks.send(root, &time);
+        self.tasks.people.send(root, &time);
         self.shadows.report(&time);
         if self.shadows.take_news() && self.registry.show_compared(&time) {
             self.shadows.note_news();
@@ -344,7 +344,7 @@ impl Vm {
 
     /// Hands tasks to people, from a callback of this root.
     pub(super) fn hand_tasks_over(&self, root: u32) {
-        self.tasks.send(root, &time());
+        self.tasks.people.send(root, &time());
     }
 
     /// Makes a change.

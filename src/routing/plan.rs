@@ -232,16 +232,20 @@ impl Plan {
         self.rollouts.iter().find(|rollout| rollout.name == name)
     }
 
-    /// The position of the rollout a request belongs to, and where it goes.
-    pub fn route<R: Request>(&self, request: &R, rng: &mut Rng) -> Option<(usize, Decision<'_>)> {
+    /// The position of the rollout a request belongs to, and where it goes. `decides`: what [`Self::decides`] says of it.
+    pub fn route<R: Request>(
+        &self,
+        request: &R,
+        decides: Option<usize>,
+        rng: &mut Rng,
+    ) -> Option<(usize, Decision<'_>)> {
         let facts = Facts::new(request);
         let index = self.matcher.find(&facts)?;
         let rollout = self.rollouts.get(index)?;
         match &rollout.automation {
             None => Some((index, rollout.assign(&facts, rng))),
             Some(automation) => {
-                let is_decision = self.decides(request).is_some();
-                Some((index, rollout.assign_task(automation, is_decision, &facts, rng)))
+                Some((index, rollout.assign_task(automation, decides.is_some(), &facts, rng)))
             }
         }
     }

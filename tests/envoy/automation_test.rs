@@ -4,76 +4,18 @@
 use std::collections::BTreeMap;
 
 use crate::harness::control::{JSON, call, get, known};
+use crate::harness::tasks::*;
 use crate::harness::*;
 use bytes::Bytes;
+use changeover::automation::receipt::Receipt;
+use changeover::receipt::seal::Keys;
 use http_body_util::Full;
 use hyper::Request;
 use serde_json::{Value, json};
 
-const SUGGESTION: &str = "x-changeover-suggestion";
-const RECEIPT: &str = "x-changeover-receipt";
-/// Where people's decisions come by.
-const DECISIONS: &str =
-    "decision: {match: {path: /v1/decisions, methods: [POST]}, receipt: /task/receipt, label: /label}";
-
-/// A rollout with people, with these fields of `automation` and these of the rollout.
-fn people(automation: &str, fields: &str) -> Config {
-    Config::rollout(&format!(
-        "match: {{prefix: /tasks}}, automation: {{answer: {{label: /label, confidence: /confidence}}, {automation}}}{}{fields}",
-        if fields.is_empty() { "" } else { ", " }
-    ))
-}
-
-/// The model: its label is the task's number modulo 3 but for every 10th task, its confidence two decimals of the number.
-fn model() -> Behaviour {
-    Make::by(|_, seen| {
-        let number = number_of(&seen.body);
-        Made::json(json!({"label": model_label(number), "confidence": confidence(number)}).to_string())
-    })
-}
-
-fn number_of(body: &[u8]) -> u64 {
-    serde_json::from_slice::<Value>(body).expect("a task")["n"].as_u64().expect("a number")
-}
-
-fn right_label(number: u64) -> String {
-    format!("class-{}", number % 3)
-}
-
-fn model_label(number: u64) -> String {
-    right_label(if number.is_multiple_of(10) { number + 1 } else { number })
-}
-
-fn confidence(number: u64) -> f64 {
-    (number % 100) as f64 / 100.0
-}
-
-fn task(number: u64) -> Request<Full<Bytes>> {
-    request("POST", "/tasks", &[], json!({"n": number}).to_string())
-}
-
-fn decision(receipt: &str, label: &str) -> Request<Full<Bytes>> {
-    request("POST", "/v1/decisions", &[], json!({"task": {"receipt": receipt}, "label": label}).to_string())
-}
-
 async fn send(envoy: &Envoy, request: Request<Full<Bytes>>) -> Answer {
     let mut connection = Connection::open(envoy.address()).await.expect("a connection");
     connection.send(request).await.expect("an answer")
-}
-
-/// A counter by a label's value.
-async fn counts(envoy: &Envoy, metric: &str, labels: &[&str]) -> BTreeMap<String, u64> {
-    let metrics = envoy.metrics().await;
-    let mut counts = BTreeMap::new();
-    for series in metrics.series(metric) {
-        let name: Vec<&str> = labels.iter().map(|label| series.labels[*label].as_str()).collect();
-        *counts.entry(name.join(" ")).or_default() += series.value as u64;
-    }
-    counts
-}
-
-async fn tasks(envoy: &Envoy) -> BTreeMap<String, u64> {
-    counts(envoy, "changeover_tasks_total", &["route", "reason"]).await
 }
 
 async fn decisions(envoy: &Envoy) -> BTreeMap<String, u64> {
@@ -363,7 +305,7 @@ async fn people_get_every_task_that_the_model_does_not_answer_once() {
     let rows: [(&str, Option<Behaviour>); 7] = [
         ("no_answer", None),
         ("no_answer", Some(Behaviour::Status(500))),
-        ("late", Some(Behaviour::Gate)),
+        ("late", Some(Behaviour::gate())),
         ("late", Some(Behaviour::Stall)),
         ("unreadable", Some(Behaviour::Body("garbage".into(), vec![]))),
         ("unreadable", Some(Behaviour::Body(r#"{"label": null, "confidence": 1}"#.into(), vec![]))),
@@ -435,6 +377,80 @@ async fn people_who_answer_in_the_same_request_decide_by_it() {
         (&ladder["people"]["tasks"], &ladder["people"]["agreement"]["value"]),
         (&json!(200), &json!(1.0))
     );
+}
+
+/// Audited tasks and doubles are handed to people by the filter itself, with receipts of their own, and decided by later requests.
+#[tokio::test(flavor = "multi_thread")]
+async fn audited_tasks_and_doubles_that_are_decided_later_count_as_the_same_decisions_do_offline() {
+    const TASKS: u64 = 300;
+    let (queue, ai) = blue_and_green().await;
+    ai.set(model());
+    let config = people(
+        &format!(
+            "degree: partial, ask: {{timeout: 20s, max_in_flight: 1024}}, audit: 100, double: 100, blind: 0, \
+             partial: {{threshold: 0.5}}, step_down: false, {DECISIONS}"
+        ),
+        "",
+    );
+    let envoy = between(&queue, &ai, config).with_people().workers(3).control().start().await;
+    let tally = Load::to(envoy.address()).each(task).send(TASKS).await;
+    tally.assert_all_ok();
+    let alone = (0..TASKS).filter(|number| confidence(*number) >= 0.5).count() as u64;
+    assert_eq!((tally.from("green"), tally.from("blue")), (alone, TASKS - alone));
+    wait_for("all tasks twice", async || (queue.count() == 2 * TASKS).then_some(())).await;
+    let keys = Keys::new(RECEIPT_KEY, None).expect("a key");
+    let handed: Vec<(u64, String, Receipt)> = queue
+        .take_seen()
+        .into_iter()
+        .map(|seen| {
+            assert!(!seen.headers.contains_key(SUGGESTION), "blind");
+            let text = seen.headers[RECEIPT].to_str().expect("text").to_owned();
+            let opened = Receipt::open(&keys, "digits", text.as_bytes()).expect("the filter's receipt");
+            (number_of(&seen.body), text, opened.receipt)
+        })
+        .collect();
+    // The second person is wrong in every 7th task.
+    let says =
+        |number: u64, second: bool| right_label(number + u64::from(second && number.is_multiple_of(7)));
+    let (mut agree, mut audited, mut audited_agree, mut seconds) = (0, 0, 0, 0);
+    for (number, _, receipt) in &handed {
+        assert_eq!((&receipt.label, receipt.kind.double), (&model_label(*number), true));
+        assert_eq!(receipt.kind.answered, confidence(*number) >= 0.5, "task {number}");
+        if receipt.kind.second {
+            seconds += 1;
+            continue;
+        }
+        let agrees = u64::from(says(*number, false) == receipt.label);
+        agree += agrees;
+        if receipt.kind.answered {
+            audited += 1;
+            audited_agree += agrees;
+        }
+    }
+    assert_eq!((seconds, audited), (TASKS, alone), "each task once for each of both");
+    let sent = handed.clone();
+    let decide = move |at: u64| {
+        let (number, receipt, opened) = &sent[at as usize % sent.len()];
+        decision(receipt, &says(*number, opened.kind.second))
+    };
+    Load::to(envoy.address()).each(decide.clone()).send(2 * TASKS).await.assert_all_ok();
+    let expected = map([("agree", agree), ("disagree", TASKS - agree), ("second", TASKS)]);
+    assert_eq!(decided(&envoy, 2 * TASKS).await, expected);
+    let found = ladder(&envoy, TASKS).await;
+    let both = (0..TASKS).filter(|number| says(*number, false) == says(*number, true)).count() as u64;
+    for (what, tasks, agreed) in
+        [("blind", TASKS, agree), ("audited", audited, audited_agree), ("people", TASKS, both)]
+    {
+        assert_eq!(found[what]["tasks"], tasks, "{what}");
+        let agreement = found[what]["agreement"]["value"].as_f64().unwrap();
+        assert!((agreement - agreed as f64 / tasks as f64).abs() < 1e-12, "{what}: {agreement}");
+    }
+    // All come again, and count nothing.
+    Load::to(envoy.address()).each(decide).send(2 * TASKS).await.assert_all_ok();
+    let mut expected = expected;
+    expected.insert("repeated".to_owned(), 2 * TASKS);
+    assert_eq!(decided(&envoy, 4 * TASKS).await, expected);
+    assert_eq!(ladder(&envoy, TASKS).await, found);
 }
 
 #[tokio::test(flavor = "multi_thread")]

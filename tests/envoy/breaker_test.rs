@@ -227,7 +227,7 @@ async fn a_client_that_leaves_counts_where_there_was_no_answer() {
     known(&envoy).await;
     until(&envoy, &green, 19).await;
     for (behaviour, outcome, phase) in
-        [(Behaviour::Stall, "aborted", "paused"), (Behaviour::Gate, "unanswered", "failed")]
+        [(Behaviour::Stall, "aborted", "paused"), (Behaviour::gate(), "unanswered", "failed")]
     {
         green.set(behaviour);
         wait_for("a client to leave", async || {

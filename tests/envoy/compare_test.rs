@@ -220,7 +220,7 @@ async fn bodies_that_do_not_fit_are_skipped_and_counted() {
     assert_eq!((results["skipped_too_large"], results["skipped_encoding"]), (3, 1));
     // Two wait for the shadow: no third one.
     blue.set(Behaviour::Status(200));
-    green.set(Behaviour::Gate);
+    green.set(Behaviour::gate());
     for _ in 0..5 {
         send("POST", Vec::new()).await;
     }
@@ -362,7 +362,7 @@ async fn bytes_that_are_held_are_bounded_and_given_back() {
     let envoy = between(&blue, &green, Config::rollout(config)).start().await;
     let mut connection = Connection::open(envoy.address()).await.expect("a connection");
     let large = || request("POST", "/", &[], vec![b'x'; 40 * 1_024]);
-    green.set(Behaviour::Gate);
+    green.set(Behaviour::gate());
     for _ in 0..4 {
         connection.send(large()).await.expect("an answer");
     }
@@ -402,7 +402,7 @@ async fn a_shadow_that_fails_is_told_apart_and_hurts_nobody() {
     let green = Upstream::start("green").await;
     for (behaviour, failed) in [
         (Behaviour::Status(503), true),
-        (Behaviour::Delay(std::time::Duration::from_secs(3)), true),
+        (Behaviour::Status(200).after(std::time::Duration::from_secs(3)), true),
         (Behaviour::Status(500), false),
         (Behaviour::Body(vec![b'x'; 300 << 10].into(), Vec::new()), false),
         (Behaviour::Body("{".into(), vec![("content-type", "application/json")]), false),
@@ -429,7 +429,7 @@ async fn sums_hold_across_pushes_and_a_killed_shadow() {
     blue.set(classifier(0));
     let envoy = between_ecds(&blue, &green, Config::rollout(COMPARES)).workers(2).start().await;
     // What waits for the shadow ends with the root that has sent it.
-    green.set(Behaviour::Gate);
+    green.set(Behaviour::gate());
     Load::to(envoy.address()).each(ask).send(20).await.assert_all_ok();
     wait_for("copies", async || (green.count() == 20).then_some(())).await;
     envoy.push(&Config::rollout(&COMPARES.replace("timeout: 2s", "timeout: 9s"))).await;

@@ -35,7 +35,7 @@ async fn upstreams_misbehave_as_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gate_holds_answers_back() {
-    let blue = Upstream::start_with("blue", Behaviour::Gate).await;
+    let blue = Upstream::start_with("blue", Behaviour::gate()).await;
     let envoy = plain(&blue).await;
     let address = envoy.address();
     let waiting = tokio::spawn(async move { get(address, "/").await });

@@ -31,7 +31,7 @@ async fn impatient(address: std::net::SocketAddr) {
 /// Clients leave long before the deadline. A server of streams sends headers before it has anything to say.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_candidate_that_hangs_is_rolled_back_although_its_clients_leave() {
-    for hangs in [Behaviour::Gate, Behaviour::SilentStream] {
+    for hangs in [Behaviour::gate(), Behaviour::SilentStream] {
         hanging(hangs).await;
     }
 }

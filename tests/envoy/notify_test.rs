@@ -169,7 +169,7 @@ async fn the_notification_of_a_rollback_has_its_evidence_and_the_commands_that_g
 async fn a_receiver_that_hangs_harms_no_traffic_and_no_other_receiver() {
     let (blue, green) = blue_and_green().await;
     let receiver = Receiver::start(200).await;
-    let hung = Upstream::start_with("hung", Behaviour::Gate).await;
+    let hung = Upstream::start_with("hung", Behaviour::gate()).await;
     let rollout = Config::blue_green("digits", WAITING);
     let config = Config::Struct(format!(
         "{{rollouts: [{rollout}], notify: [{{name: hung, cluster: hung, path: /, events: {ALL}, timeout: 500ms}}, \

@@ -281,7 +281,7 @@ async fn no_stream_stays_behind() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_answer_is_waited_for() {
     let (blue, green) = blue_and_green().await;
-    green.set(Behaviour::Delay(Duration::from_millis(300)));
+    green.set(Behaviour::Status(200).after(Duration::from_millis(300)));
     let envoy = between(&blue, &green, all_to_green()).start().await;
     assert_eq!(get(envoy.address(), "/").await.expect("an answer").upstream(), "green");
     let taken = wait_for("the histogram", async || {

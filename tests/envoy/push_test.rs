@@ -78,7 +78,7 @@ async fn once_a_worker_has_flipped_it_never_goes_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_in_flight_finish_where_they_started() {
-    let blue = Upstream::start_with("blue", Behaviour::Gate).await;
+    let blue = Upstream::start_with("blue", Behaviour::gate()).await;
     let green = Upstream::start("green").await;
     let envoy = between_ecds(&blue, &green, active("blue")).start().await;
     let hash = envoy.wait_for_hash_other_than(None).await;

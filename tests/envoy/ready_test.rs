@@ -118,7 +118,7 @@ async fn an_answer_that_is_none_is_no_success() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_push_while_a_question_is_open_loses_no_more_than_that() {
     let (blue, green) = blue_and_green().await;
-    green.set(Behaviour::Gate);
+    green.set(Behaviour::gate());
     let config = |label: &str| {
         Config::rollout(&format!(
             "steps: [{{ready: {{path: /ready, successes: 2}}}}, {{set_weight: 50}}, {{pause: {{}}}}], labels: {{team: {label}}}"
@@ -141,7 +141,7 @@ async fn a_push_while_a_question_is_open_loses_no_more_than_that() {
 async fn a_pause_and_an_abort_while_a_question_is_open_keep_the_candidate_out() {
     let (blue, green) = blue_and_green().await;
     for (command, back) in [("pause", "resume"), ("abort", "retry")] {
-        green.set(Behaviour::Gate);
+        green.set(Behaviour::gate());
         let asked = green.count();
         let envoy = between(&blue, &green, waits("{path: /ready, successes: 1}")).control().start().await;
         wait_for("a question", async || (green.count() > asked).then_some(())).await;

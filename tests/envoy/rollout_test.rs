@@ -43,7 +43,7 @@ async fn a_candidate_with_more_events_of_another_signal_is_rolled_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_candidate_that_always_fails_is_rolled_back_at_once() {
     let (blue, green) = blue_and_green().await;
-    blue.set(Behaviour::OneIn(333, Box::new(Behaviour::Delay(Duration::from_millis(3_500)))));
+    blue.set(Behaviour::OneIn(333, Box::new(Behaviour::Status(200).after(Duration::from_millis(3_500)))));
     let envoy = between(&blue, &green, at_five_percent(ERRORS_ONLY)).workers(4).start().await;
     let running = load(&envoy).start();
     // Some healthy traffic first, so that stable's slow answers are on their way.
@@ -248,7 +248,7 @@ const LATENCY_TOO: &str = "{metrics: [{name: error_rate}, {name: latency, quanti
 /// Both versions take 30 ms, until there are edges to compare with.
 async fn both_take_30_ms(blue: &Upstream, green: &Upstream) -> (Envoy, Running) {
     for upstream in [blue, green] {
-        upstream.set(Behaviour::Delay(Duration::from_millis(30)));
+        upstream.set(Behaviour::Status(200).after(Duration::from_millis(30)));
     }
     let envoy = between(blue, green, at_five_percent(LATENCY_TOO)).workers(4).start().await;
     let running = load(&envoy).start();
@@ -261,7 +261,7 @@ async fn both_take_30_ms(blue: &Upstream, green: &Upstream) -> (Envoy, Running) 
 async fn a_slow_candidate_is_rolled_back_by_its_latency() {
     let (blue, green) = blue_and_green().await;
     let (envoy, running) = both_take_30_ms(&blue, &green).await;
-    green.set(Behaviour::Delay(Duration::from_millis(75)));
+    green.set(Behaviour::Status(200).after(Duration::from_millis(75)));
     let event = wait_for_event(&envoy, "rollback").await;
     assert_eq!(event["rule"], "latency");
     let message = event["message"].as_str().expect("a sentence");
@@ -274,7 +274,7 @@ async fn a_common_slowdown_causes_no_finding() {
     let (blue, green) = blue_and_green().await;
     let (envoy, running) = both_take_30_ms(&blue, &green).await;
     for upstream in [&blue, &green] {
-        upstream.set(Behaviour::Delay(Duration::from_millis(75)));
+        upstream.set(Behaviour::Status(200).after(Duration::from_millis(75)));
     }
     let count = green.count();
     wait_for("enough of it", async || (green.count() > count + 100).then_some(())).await;
@@ -285,7 +285,7 @@ async fn a_common_slowdown_causes_no_finding() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_candidate_that_never_answers_is_rolled_back() {
     let blue = Upstream::start("blue").await;
-    let green = Upstream::start_with("green", Behaviour::Gate).await;
+    let green = Upstream::start_with("green", Behaviour::gate()).await;
     let config = at_five_percent("{deadline: 1s, metrics: [{name: error_rate}]}");
     let envoy = between(&blue, &green, config).workers(2).start().await;
     let running = load(&envoy).start();
@@ -303,7 +303,7 @@ async fn a_common_outage(late: fn(Upstream, Upstream) -> [Upstream; 2]) {
     wait_for("healthy traffic", async || (green.count() >= 20).then_some(())).await;
     let [first, second] = late(blue, green);
     first.set(Behaviour::Status(503));
-    second.set(Behaviour::DelayedStatus(Duration::from_secs(2), 503));
+    second.set(Behaviour::Status(503).after(Duration::from_secs(2)));
     let sent = running.sent();
     wait_for("ten seconds of it", async || (running.sent() > sent + 2_000).then_some(())).await;
     for upstream in [&first, &second] {
@@ -428,7 +428,7 @@ async fn two_listeners_count_for_one_rollout() {
 async fn on_two_listeners(root_id: &str) {
     let (blue, green) = blue_and_green().await;
     // A slow answer of stable keeps most ticks open.
-    blue.set(Behaviour::OneIn(50, Box::new(Behaviour::Delay(Duration::from_secs(3)))));
+    blue.set(Behaviour::OneIn(50, Box::new(Behaviour::Status(200).after(Duration::from_secs(3)))));
     let config = || at_five_percent(ERRORS_ONLY);
     let setup = between(&blue, &green, config()).second_listener("second", root_id, config());
     let envoy = setup.workers(2).start().await;
@@ -493,7 +493,7 @@ async fn the_wait_for_a_connection_is_not_the_versions_latency() {
     };
     // Five clients: where an answer takes 20 ms, a request waits for 80 ms at most.
     for upstream in [&blue, &green] {
-        upstream.set(Behaviour::Delay(Duration::from_millis(20)));
+        upstream.set(Behaviour::Status(200).after(Duration::from_millis(20)));
     }
     let envoy = between(&blue, &green, config()).edit(one_connection).workers(1).start().await;
     let running = Load::to(envoy.address()).connections(5).start();

@@ -200,7 +200,7 @@ async fn answers_of_the_upstream_are_distinguished_from_envoys_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_is_nobodys_error() {
     for (behaviour, class, outcome) in
-        [(Behaviour::Gate, "none", "unanswered"), (Behaviour::Stall, "2xx", "aborted")]
+        [(Behaviour::gate(), "none", "unanswered"), (Behaviour::Stall, "2xx", "aborted")]
     {
         let (blue, green) = blue_and_green().await;
         blue.set(behaviour.clone());

@@ -6,6 +6,7 @@ use super::{at_most, bounded, conditions, name, unique_name};
 use crate::config::feedback::{After, Better, Feedback, Join};
 use crate::config::report::{Path, Problems, Shown};
 use crate::config::schema::{Config, Rollout};
+use crate::signal::catalog::{self, Among};
 
 /// Milliseconds for which events may come.
 const LONGEST_WITHIN: u64 = 24 * 3_600_000;
@@ -106,6 +107,37 @@ fn again(rule: &Feedback, rollout: &Rollout, path: &Path<'_>, problems: &mut Pro
     }
 }
 
+/// What one Envoy keeps to itself, in a filter whose Envoys judge together.
+pub(super) fn shared(config: &Config, problems: &mut Problems) {
+    let rollouts = Path::Root.field("rollouts");
+    for (at, rollout) in config.rollouts.iter().enumerate() {
+        let path = rollouts.index(at);
+        let feedback = path.field("feedback");
+        for (index, _) in rollout.feedback.iter().enumerate().filter(|(_, rule)| rule.after.is_some()) {
+            problems.add(
+                &feedback.index(index).field("after"),
+                "beside `store`: users are followed by one Envoy; expected a filter without `store` for this rollout",
+            );
+        }
+        let (analysis, metrics) =
+            (path.field("analysis"), rollout.analysis.iter().flat_map(|of| &of.metrics));
+        let metrics_path = analysis.field("metrics");
+        let is_of_answers = |name: &str| {
+            let named = catalog::named(name).filter(|named| named.signal.among == Among::Events);
+            let rule = named.and_then(|named| named.parameter);
+            let rule = rule.and_then(|rule| rollout.feedback.iter().find(|known| known.name == rule));
+            rollout.session_affinity.is_none() && rule.is_some_and(|rule| rule.join == Some(Join::Receipt))
+        };
+        for (index, _) in metrics.enumerate().filter(|(_, metric)| is_of_answers(&metric.name)) {
+            problems.add(
+                &metrics_path.index(index).field("name"),
+                "beside `store`: each Envoy remembers the receipts that came to it, so an answer could count at several; expected \
+                 `session_affinity`, whose users count once, or a filter without `store` for this rollout",
+            );
+        }
+    }
+}
+
 /// What names another rollout.
 pub(super) fn references(config: &Config, problems: &mut Problems) {
     let rollouts = Path::Root.field("rollouts");
@@ -115,9 +147,6 @@ pub(super) fn references(config: &Config, problems: &mut Problems) {
             let (feedback, field) = (path.field("feedback"), "after");
             let rule_path = feedback.index(index);
             let path = rule_path.field(field);
-            if config.store.is_some() {
-                problems.add(&path, "beside `store`: users are followed by one Envoy; expected a filter without `store` for this rollout");
-            }
             let Some(After::Rollout(after)) = &rule.after else { continue };
             let path = path.field("rollout");
             if after.rollout == rollout.name {

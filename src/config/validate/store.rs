@@ -1,5 +1,6 @@
 //! What `store` must obey beyond its type.
 
+use super::feedback::shared;
 use super::{cluster, name};
 use crate::config::report::{Path, Problems};
 use crate::config::schema::Config;
@@ -36,4 +37,5 @@ pub(super) fn store(config: &Config, path: &Path<'_>, problems: &mut Problems) {
             "beside `store`: decisions are counted by one Envoy; expected a filter without `store` for this rollout",
         );
     }
+    shared(config, problems);
 }

@@ -14,6 +14,7 @@ mod prometheus;
 mod raw;
 mod resources;
 mod setup;
+pub(crate) mod tasks;
 mod upstream;
 
 use std::time::{Duration, Instant};
@@ -25,7 +26,7 @@ pub(crate) use etcd::{Etcd, signal};
 pub(crate) use events::{actions, events, wait_for_event};
 pub(crate) use load::{Load, Running, Tally, assert_share};
 pub(crate) use prometheus::Prometheus;
-pub(crate) use raw::{Raw, RawUpstream, open_raw, raw_exchange, read_until};
+pub(crate) use raw::{Raw, RawUpstream, Tap, open_raw, raw_exchange, read_until};
 pub(crate) use resources::{documents, merge, resource, yaml_in};
 pub(crate) use setup::{Config, HotRestart, RECEIPT_KEY, Setup, between, between_ecds, read_yaml};
 pub(crate) use upstream::{Behaviour, Made, Make, Seen, Upstream, blue_and_green};

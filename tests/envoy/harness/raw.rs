@@ -1,6 +1,7 @@
 //! Bytes on a socket: what no HTTP library would send.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -121,4 +122,64 @@ pub(crate) async fn read_until(stream: &mut TcpStream, end: &str) -> String {
         read.extend_from_slice(&chunk[..n]);
     }
     String::from_utf8_lossy(&read).into_owned()
+}
+
+/// A connection's way to an upstream that keeps the bytes which pass to it.
+pub(crate) struct Tap {
+    address: SocketAddr,
+    passed: Arc<Mutex<Vec<u8>>>,
+    server: JoinHandle<()>,
+}
+
+impl Tap {
+    /// Starts one in front of an upstream.
+    pub(crate) async fn before(upstream: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let passed = Arc::<Mutex<Vec<u8>>>::default();
+        let server = tokio::spawn({
+            let passed = Arc::clone(&passed);
+            async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    tokio::spawn(tap(stream, upstream, Arc::clone(&passed)));
+                }
+            }
+        });
+        Self { address, passed, server }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What has passed since the last call.
+    pub(crate) fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut self.passed.lock().expect("no panic"))
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+async fn tap(mut client: TcpStream, upstream: SocketAddr, passed: Arc<Mutex<Vec<u8>>>) {
+    let Ok(mut server) = TcpStream::connect(upstream).await else { return };
+    let (mut from_client, mut to_client) = client.split();
+    let (mut from_server, mut to_server) = server.split();
+    let there = async {
+        let mut chunk = [0; 16_384];
+        while let Ok(read @ 1..) = from_client.read(&mut chunk).await {
+            // Kept before it arrives: what an upstream has got is there to be looked at.
+            passed.lock().expect("no panic").extend_from_slice(&chunk[..read]);
+            if to_server.write_all(&chunk[..read]).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = there => {}
+        _ = tokio::io::copy(&mut from_server, &mut to_client) => {}
+    }
 }

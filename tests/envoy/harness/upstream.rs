@@ -18,7 +18,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 type Body = UnsyncBoxBody<Bytes, hyper::Error>;
 
@@ -33,12 +33,10 @@ pub(crate) enum Behaviour {
     Made(Make),
     /// 302 with these headers.
     Redirect(Vec<(&'static str, &'static str)>),
-    /// 200, but not before the gate is opened ([`Upstream::open_gate`]).
-    Gate,
-    /// 200 after this time.
-    Delay(Duration),
-    /// This status after this time.
-    DelayedStatus(Duration, u16),
+    /// So, but not before the gate is opened ([`Upstream::open_gate`]).
+    Gated(Box<Behaviour>),
+    /// So, after this time.
+    After(Duration, Box<Behaviour>),
     /// Every nth request so, the others 200.
     OneIn(u64, Box<Behaviour>),
     /// The status that the request asks for by `x-status`; requests that ask for none so.
@@ -59,6 +57,32 @@ pub(crate) enum Behaviour {
     UpgradeAndClose,
     /// Accepts an upgrade, says `hello` and hangs up.
     UpgradeAndGreet,
+}
+
+impl Behaviour {
+    /// 200, but not before the gate is opened.
+    pub(crate) fn gate() -> Self {
+        Self::Status(200).gated()
+    }
+
+    /// The same, but not before the gate is opened.
+    pub(crate) fn gated(self) -> Self {
+        Self::Gated(Box::new(self))
+    }
+
+    /// The same, after this time.
+    pub(crate) fn after(self, time: Duration) -> Self {
+        Self::After(time, Box::new(self))
+    }
+
+    /// Whether a function makes the answer, which sees the requests.
+    fn is_made(&self) -> bool {
+        match self {
+            Self::Made(_) => true,
+            Self::Gated(then) | Self::After(_, then) => then.is_made(),
+            _ => false,
+        }
+    }
 }
 
 type MakesAnswer = dyn Fn(u64, &Seen) -> Made + Send + Sync;
@@ -154,6 +178,11 @@ impl Upstream {
         Self { address, state, server }
     }
 
+    /// What its answers say that it is.
+    pub(crate) fn name(&self) -> &'static str {
+        self.state.name
+    }
+
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
@@ -201,12 +230,15 @@ impl Drop for Upstream {
     }
 }
 
+/// Serves until it is dropped, with all connections.
 async fn serve(listener: TcpListener, state: Arc<State>) {
+    let mut connections = JoinSet::new();
     loop {
+        while connections.try_join_next().is_some() {}
         let Ok((stream, _)) = listener.accept().await else { continue };
         let _ = stream.set_nodelay(true);
         let state = Arc::clone(&state);
-        tokio::spawn(async move {
+        connections.spawn(async move {
             let service = service_fn(move |request| answer(Arc::clone(&state), request));
             let server = auto::Builder::new(TokioExecutor::new());
             let _ = server.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
@@ -272,19 +304,16 @@ async fn respond(
         _ => {}
     }
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-    if let Behaviour::Made(make) = &behaviour {
-        let (method, target) = (parts.method.to_string(), parts.uri.to_string());
-        return made(make.0(count, &Seen { method, target, headers: parts.headers, body }));
+    if !behaviour.is_made() {
+        remember(body.clone());
     }
-    remember(body);
+    let behaviour = wait(state, behaviour).await;
     match behaviour {
-        Behaviour::Status(status) => {
-            let mut response = Response::new(full(state.name));
-            *response.status_mut() = StatusCode::from_u16(status).expect("a status");
-            response
+        Behaviour::Made(make) => {
+            let (method, target) = (parts.method.to_string(), parts.uri.to_string());
+            made(make.0(count, &Seen { method, target, headers: parts.headers, body }))
         }
-        Behaviour::DelayedStatus(time, status) => {
-            tokio::time::sleep(time).await;
+        Behaviour::Status(status) => {
             let mut response = Response::new(full(state.name));
             *response.status_mut() = StatusCode::from_u16(status).expect("a status");
             response
@@ -304,14 +333,6 @@ async fn respond(
             }
             response
         }
-        Behaviour::Gate => {
-            let _ = state.gate.subscribe().wait_for(|open| *open).await;
-            Response::new(full(state.name))
-        }
-        Behaviour::Delay(time) => {
-            tokio::time::sleep(time).await;
-            Response::new(full(state.name))
-        }
         Behaviour::Stall => {
             let first = stream::once(async { Ok(Frame::data(Bytes::from_static(b"the first bytes"))) });
             Response::new(StreamBody::new(first.chain(stream::pending())).boxed_unsync())
@@ -327,7 +348,8 @@ async fn respond(
             of_grpc(Response::new(StreamBody::new(first.chain(stream::pending())).boxed_unsync()))
         }
         Behaviour::Echo
-        | Behaviour::Made(_)
+        | Behaviour::Gated(_)
+        | Behaviour::After(..)
         | Behaviour::Upgrade
         | Behaviour::UpgradeAndClose
         | Behaviour::UpgradeAndGreet
@@ -335,6 +357,23 @@ async fn respond(
         | Behaviour::AsAsked(..) => {
             panic!("answered above")
         }
+    }
+}
+
+/// Waits as long as a behaviour does, and returns what it does then.
+async fn wait(state: &State, mut behaviour: Behaviour) -> Behaviour {
+    loop {
+        behaviour = match behaviour {
+            Behaviour::Gated(then) => {
+                let _ = state.gate.subscribe().wait_for(|open| *open).await;
+                *then
+            }
+            Behaviour::After(time, then) => {
+                tokio::time::sleep(time).await;
+                *then
+            }
+            now => return now,
+        };
     }
 }
 

@@ -202,3 +202,35 @@ fn a_pushed_degree_applies_where_no_steps_decide() {
     assert_eq!(messages(&events), ["the degree of automation is assist"]);
     assert_eq!(run.degree(&assist), Degree::Assist);
 }
+
+#[test]
+fn each_step_and_each_attempt_waits_for_decisions_of_its_own() {
+    let program = people(
+        &json!([
+            {"set_degree": "shadow"}, {"pause": {"min_decisions": 500}},
+            {"set_degree": "assist"}, {"pause": {"min_decisions": 100, "min_agreement": 0.9}},
+            {"set_degree": "partial"}, {"pause": {}},
+        ]),
+        &serde_json::from_str(PARTIAL).unwrap(),
+    );
+    let (mut run, _) = Run::begin(&program, at(0));
+    let mut decisions = Decisions::default();
+    decide(&mut decisions, 600, 0, false);
+    step(&mut run, &program, &decisions, 1);
+    assert_eq!(run.degree(&program), Degree::Assist);
+    decide(&mut decisions, 99, 0, false);
+    step(&mut run, &program, &decisions, 2);
+    assert_eq!(run.reason.sentence(), "the step waits for decisions of people: 99 of 100");
+    // Of 700 decisions few disagree, of those in this step many.
+    decide(&mut decisions, 20, 20, false);
+    step(&mut run, &program, &decisions, 3);
+    assert_eq!(run.degree(&program), Degree::Assist, "{}", run.reason.sentence());
+    decide(&mut decisions, 1_000, 0, false);
+    step(&mut run, &program, &decisions, 4);
+    assert_eq!(run.degree(&program), Degree::Partial);
+    run.command(&program, Command::Abort, at(5)).unwrap();
+    run.command(&program, Command::Retry, at(6)).unwrap();
+    step(&mut run, &program, &Decisions::default(), 7);
+    assert_eq!(run.degree(&program), Degree::Shadow);
+    assert_eq!(run.reason.sentence(), "the step waits for decisions of people: 0 of 500");
+}

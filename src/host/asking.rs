@@ -1,0 +1,255 @@
+//! Asks the model before a task goes on.
+//!
+//! A task is held back by its stream while the model is asked ([`Held`]). All callouts belong to roots, also those that streams
+//! make: so a root gets the answer and hands it to the stream.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::answer::{decoded, encoding};
+use super::calls::{self, Body, Headers};
+use super::memory::Bytes;
+use super::place::Place;
+use crate::abi::pairs;
+use crate::automation::answer::Suggestion;
+use crate::automation::task::Reason;
+use crate::model::header;
+use crate::payload::encoding::Inflaters;
+use crate::routing::automation::Automation;
+use crate::routing::passed_on::{is_handed_back, is_passed_on};
+use crate::routing::plan::Task;
+
+/// The status by which Envoy says that a callout's time is over.
+const TIMED_OUT: u64 = 504;
+/// Milliseconds behind the timeout after which the model's answer is not waited for any more: Envoy ends callouts by itself.
+const GRACE: u64 = 2_000;
+
+/// The tasks of one VM about which the model is asked.
+#[derive(Default)]
+pub(super) struct Asking {
+    /// Tasks that are held.
+    held: Rc<Cell<usize>>,
+    /// About which the model is asked.
+    asked: Rc<RefCell<HashMap<u32, Asked>>>,
+}
+
+/// A task about which the model is asked, by the number that Envoy gave the callout.
+#[derive(Clone, Copy)]
+struct Asked {
+    /// The stream that holds it, and its root, whose callout it is.
+    by: Asker,
+    /// When it is no longer waited for, in nanoseconds.
+    until: u64,
+}
+
+/// The stream that holds a task, and its root.
+#[derive(Clone, Copy)]
+pub(super) struct Asker {
+    pub(super) stream: u32,
+    pub(super) root: u32,
+}
+
+/// A task that is held until the model has answered.
+pub(super) struct Held {
+    pub(super) place: Place,
+    pub(super) task: Task,
+    /// The request's headers as copies have them, written for the ABI.
+    pub(super) headers: Vec<u8>,
+    pub(super) body: Vec<u8>,
+    state: State,
+    pub(super) by: Asker,
+    room: Room,
+}
+
+/// How far a held task is.
+enum State {
+    /// The request is still coming; so many bytes have.
+    Comes(usize),
+    /// The model is asked, since then.
+    Asked(u64),
+}
+
+/// Room for one task, as long as it is held.
+struct Room {
+    held: Rc<Cell<usize>>,
+    asked: Rc<RefCell<HashMap<u32, Asked>>>,
+    token: Option<u32>,
+}
+
+impl Room {
+    fn take(asking: &Asking, most: usize) -> Option<Self> {
+        if asking.held.get() >= most {
+            return None;
+        }
+        asking.held.set(asking.held.get().saturating_add(1));
+        Some(Self { held: Rc::clone(&asking.held), asked: Rc::clone(&asking.asked), token: None })
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.held.set(self.held.get().saturating_sub(1));
+        if let Some(token) = self.token {
+            self.asked.borrow_mut().remove(&token);
+        }
+    }
+}
+
+impl Asking {
+    /// Begins to hold a task while its headers are there.
+    ///
+    /// # Errors
+    /// Why it goes on at once.
+    pub(super) fn hold(
+        &self,
+        by: Asker,
+        place: Place,
+        (task, has_body): (Task, bool),
+    ) -> Result<Box<Held>, Reason> {
+        let automation = place.automation().ok_or(Reason::Refused)?;
+        let is_tunnel = calls::header(Headers::Request, "upgrade").is_some()
+            || calls::header(Headers::Request, ":method").is_some_and(|method| *method == *b"CONNECT");
+        if is_tunnel {
+            return Err(Reason::Refused);
+        }
+        let length = || {
+            let length = calls::header(Headers::Request, "content-length")?;
+            str::from_utf8(&length).ok()?.parse::<usize>().ok()
+        };
+        if has_body && length().is_some_and(|length| length > automation.max_body) {
+            return Err(Reason::TooLarge);
+        }
+        let room = Room::take(self, automation.max_in_flight).ok_or(Reason::Busy)?;
+        let headers = copied_headers(automation).ok_or(Reason::Refused)?;
+        let state = State::Comes(0);
+        Ok(Box::new(Held { place, task, headers, body: Vec::new(), state, by, room }))
+    }
+
+    /// The stream that asked the model by this callout.
+    pub(super) fn asker(&self, token: u32) -> Option<Asker> {
+        self.asked.borrow().get(&token).map(|asked| asked.by)
+    }
+
+    /// The callouts that get no answer: those of a root that goes, and those that Envoy should have ended already.
+    pub(super) fn lost(&self, root: Option<u32>) -> Vec<u32> {
+        let asked = self.asked.borrow();
+        if asked.is_empty() {
+            return Vec::new();
+        }
+        let now = calls::uptime();
+        let is_lost = |asked: &Asked| asked.until < now || root == Some(asked.by.root);
+        asked.iter().filter(|(_, asked)| is_lost(asked)).map(|(token, _)| *token).collect()
+    }
+}
+
+impl Held {
+    /// So many bytes of the request are there; `is_whole`: all of it. Returns whether it still waits.
+    ///
+    /// # Errors
+    /// Why it waits no longer.
+    pub(super) fn receive(&mut self, size: usize, is_whole: bool) -> Result<(), Reason> {
+        if let State::Comes(bytes) = &mut self.state {
+            *bytes = size;
+            if size > self.place.max_body() {
+                return Err(Reason::TooLarge);
+            }
+            if is_whole {
+                return self.ask();
+            }
+        }
+        Ok(())
+    }
+
+    /// The request has come as a whole, and ends with trailers.
+    ///
+    /// # Errors
+    /// Why it waits no longer.
+    pub(super) fn end(&mut self) -> Result<(), Reason> {
+        if matches!(self.state, State::Comes(_)) { self.ask() } else { Ok(()) }
+    }
+
+    /// Asks the model.
+    fn ask(&mut self) -> Result<(), Reason> {
+        if let State::Comes(size @ 1..) = self.state {
+            let body = calls::body(Body::Request, 0, size).filter(|body| body.len() == size);
+            self.body = body.ok_or(Reason::Refused)?.into_vec();
+        }
+        let automation = self.place.automation().ok_or(Reason::Refused)?;
+        let version = self.place.rollout().filter(|rollout| rollout.tells_upstream);
+        let version = version.and_then(|rollout| rollout.versions.get(automation.model));
+        let mut headers: Vec<(&[u8], &[u8])> = pairs::all(&self.headers).collect();
+        headers.extend(version.map(|version| (header::VERSION.as_bytes(), version.name.as_bytes())));
+        let cluster = self.place.cluster(automation.model).ok_or(Reason::Refused)?;
+        let token = calls::http_call(cluster, &pairs::write(&headers), &self.body, automation.timeout);
+        let (token, now) = (token.ok_or(Reason::Refused)?, calls::uptime());
+        let lasts = u64::from(automation.timeout).saturating_add(GRACE).saturating_mul(1_000_000);
+        let asked = Asked { by: self.by, until: now.saturating_add(lasts) };
+        self.room.asked.borrow_mut().insert(token, asked);
+        self.room.token = Some(token);
+        self.state = State::Asked(now);
+        Ok(())
+    }
+
+    /// No answer is a late one once the model's time is about over, by a clock that is not Envoy's timer's.
+    fn late(&self, reason: Reason) -> Reason {
+        let State::Asked(since) = self.state else { return reason };
+        let waited = calls::uptime().saturating_sub(since) / 1_000_000;
+        let timeout = self.place.automation().map_or(0, |automation| automation.timeout);
+        let is_over = waited.saturating_mul(10) >= u64::from(timeout).saturating_mul(9);
+        if reason == Reason::NoAnswer && is_over { Reason::Late } else { reason }
+    }
+}
+
+/// An answer of the model.
+pub(super) struct Answer {
+    pub(super) suggestion: Suggestion,
+    status: u32,
+    headers: Vec<u8>,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    /// Reads the answer to a held task, with a body of so many bytes; or says why there is none.
+    pub(super) fn to(held: &Held, body: Option<usize>, inflaters: &Inflaters) -> Result<Self, Reason> {
+        let answer = body.ok_or(Reason::NoAnswer).and_then(|size| Self::read(held, size, inflaters));
+        answer.map_err(|reason| held.late(reason))
+    }
+
+    /// Reads the answer that Envoy is showing.
+    fn read(held: &Held, size: usize, inflaters: &Inflaters) -> Result<Self, Reason> {
+        let automation = held.place.automation().ok_or(Reason::Refused)?;
+        let status = calls::status(Headers::CalloutResponse).ok_or(Reason::NoAnswer)?;
+        let is_servers =
+            || calls::header(Headers::CalloutResponse, "x-envoy-upstream-service-time").is_some();
+        if status == TIMED_OUT && !is_servers() {
+            return Err(Reason::Late);
+        }
+        let status = u32::try_from(status).ok().filter(|status| (200..300).contains(status));
+        let status = status.ok_or(Reason::NoAnswer)?;
+        if size > automation.max_body {
+            return Err(Reason::TooLarge);
+        }
+        let encoding = encoding(Headers::CalloutResponse);
+        let headers = calls::headers(Headers::CalloutResponse).ok_or(Reason::Unreadable)?.into_vec();
+        let body = calls::body(Body::Callout, 0, size).map(Bytes::into_vec).unwrap_or_default();
+        let plain =
+            decoded(body.clone(), encoding, automation.max_body, inflaters).ok_or(Reason::TooLarge)?;
+        let suggestion = Suggestion::read(&plain, &automation.places).ok_or(Reason::Unreadable)?;
+        Ok(Self { suggestion, status, headers, body })
+    }
+
+    /// Answers the task's caller with it.
+    pub(super) fn hand_back(&self) {
+        let kept = pairs::all(&self.headers).filter(|(name, _)| is_handed_back(name));
+        calls::reply(self.status, &pairs::write(&kept.collect::<Vec<_>>()), &self.body);
+    }
+}
+
+/// The headers of the request that Envoy is showing, as the model gets them and people who get it besides.
+fn copied_headers(automation: &Automation) -> Option<Vec<u8>> {
+    let own = [automation.receipt.as_bytes(), automation.suggestion.as_bytes()];
+    let all = calls::headers(Headers::Request)?;
+    let is_kept = |(name, value): &(&[u8], &[u8])| is_passed_on(name, value) && !own.contains(name);
+    Some(pairs::write(&pairs::all(&all).filter(is_kept).collect::<Vec<_>>()))
+}

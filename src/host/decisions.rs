@@ -1,0 +1,172 @@
+//! Counts what people decide: by their answer to a task, or by a later request that brings its receipt back.
+
+use std::rc::Rc;
+
+use super::answer::{Whole, add, decoded, encoding};
+use super::calls::{self, Body, Headers, Metric};
+use super::defined::Defined;
+use super::keys::ReceiptKeys;
+use super::memory::Bytes;
+use super::people::{Handed, Open};
+use super::place::Place;
+use super::shared::Kv;
+use crate::automation::answer::{decided, document};
+use crate::automation::receipt::{Kind, Opened, Receipt};
+use crate::fleet::{decisions, receipts};
+use crate::payload::encoding::Inflaters;
+use crate::payload::head::Encoding;
+use crate::receipt::is_late;
+use crate::receipt::seen::Taken;
+use crate::routing::automation::DecisionPlaces;
+use crate::telemetry::tasks::{About, Verdict};
+
+/// Bytes of a decision that are read.
+const MOST_DECISION: usize = 1 << 20;
+
+/// What one VM has to do with decisions.
+pub(super) struct Decisions {
+    keys: Rc<ReceiptKeys>,
+    metrics: Defined<About>,
+}
+
+/// A task whose decision is the answer to the same request.
+pub(super) struct Deciding {
+    place: Place,
+    handed: Handed,
+    encoding: Encoding,
+    body: Vec<u8>,
+    /// Whether the answer can be a decision, as far as it is known.
+    is_good: bool,
+}
+
+/// A request that is a decision.
+pub(super) struct Decision {
+    place: Place,
+    /// The receipt, where a header has it.
+    receipt: Option<Vec<u8>>,
+    body: Whole,
+}
+
+impl Decisions {
+    pub(super) fn new(keys: Rc<ReceiptKeys>) -> Self {
+        Self { keys, metrics: Defined::default() }
+    }
+
+    /// People have answered a task in its own request: that is their decision.
+    pub(super) fn answered(&self, deciding: Deciding, inflaters: &Inflaters) {
+        let Deciding { place, handed, encoding, body, is_good } = deciding;
+        let (Some(rollout), Some(automation)) = (place.rollout(), place.automation()) else { return };
+        let shown = handed.kind.shown;
+        if !is_good {
+            return place.count(&self.metrics, About::Decision(Verdict::Unreadable, shown));
+        }
+        let body = decoded(body, encoding, automation.max_body, inflaters);
+        let document = body.and_then(|body| document(&body));
+        let Some(label) = document.and_then(|document| decided(&document, &automation.places.label)) else {
+            return place.count(&self.metrics, About::Decision(Verdict::Unreadable, shown));
+        };
+        if handed.run != rollout.tasks_in_force().1 {
+            return place.count(&self.metrics, About::Decision(Verdict::Late, shown));
+        }
+        let opened = Opened { receipt: handed.receipt(), id: handed.task };
+        self.add(&place, &opened, &label);
+    }
+
+    /// Counts a decision that counts.
+    fn add(&self, place: &Place, opened: &Opened, label: &str) {
+        let Some(rollout) = place.rollout() else { return };
+        let counts = decisions::add(&mut Kv, &rollout.name, opened, label);
+        let Kind { shown, second, .. } = opened.receipt.kind;
+        let verdict = match (second, counts.agrees) {
+            (true, _) => Verdict::Second,
+            (false, true) => Verdict::Agree,
+            (false, false) => Verdict::Disagree,
+        };
+        place.count(&self.metrics, About::Decision(verdict, shown));
+        if !shown && !second {
+            let (human, model) = counts.labels;
+            place.count(&self.metrics, About::Labels(model, human));
+        }
+        let seconds = (calls::now() / 1_000_000).saturating_sub(opened.receipt.time) / 1_000;
+        let id = self.metrics.id(rollout, Metric::Histogram, About::Seconds, About::name);
+        id.into_iter().for_each(|id| calls::record(id, seconds));
+    }
+
+    /// Begins to read a decision while its headers are there.
+    pub(super) fn begin(&self, place: Place) -> Option<Box<Decision>> {
+        let places = place.automation()?.decision.as_ref()?;
+        let receipt = places.receipt.header().and_then(|name| calls::header(Headers::Request, name));
+        let receipt = receipt.map(Bytes::into_vec);
+        Some(Box::new(Decision { place, receipt, body: Whole::begin(Headers::Request) }))
+    }
+
+    /// A decision has come as a whole.
+    pub(super) fn decide(&self, decision: Decision, inflaters: &Inflaters) {
+        let Decision { place, receipt, body } = decision;
+        let (Some(rollout), Some(automation)) = (place.rollout(), place.automation()) else { return };
+        let Some(places) = &automation.decision else { return };
+        let count = |verdict, shown| place.count(&self.metrics, About::Decision(verdict, shown));
+        let read = body.finish(MOST_DECISION, inflaters);
+        let Some((receipt, label)) = read.and_then(|body| read_decision(&body, receipt.as_deref(), places))
+        else {
+            return count(Verdict::Unreadable, false);
+        };
+        let Some(keys) = self.keys.get() else { return };
+        let Some(opened) = Receipt::open(keys, &rollout.name, &receipt) else {
+            return count(Verdict::Forged, false);
+        };
+        let (shown, time) = (opened.receipt.kind.shown, opened.receipt.time);
+        let (_, run) = rollout.tasks_in_force();
+        if is_late(time, automation.ttl, calls::now() / 1_000_000) || opened.receipt.run != run {
+            return count(Verdict::Late, shown);
+        }
+        match receipts::take(&mut Kv, &rollout.name, opened.id, time) {
+            Taken::New => self.add(&place, &opened, &label),
+            Taken::Repeated => count(Verdict::Repeated, shown),
+            Taken::Late => count(Verdict::Late, shown),
+        }
+    }
+}
+
+/// The receipt and the label of a decision. `receipt`: the header that has it, where one does.
+fn read_decision(body: &[u8], receipt: Option<&[u8]>, places: &DecisionPlaces) -> Option<(Vec<u8>, String)> {
+    let document = document(body)?;
+    let receipt = places.receipt.find(receipt, Some(&document))?.to_vec();
+    Some((receipt, decided(&document, &places.label)?))
+}
+
+impl Deciding {
+    pub(super) fn new(place: Place, handed: Handed) -> Self {
+        Self { place, handed, encoding: Encoding::Identity, body: Vec::new(), is_good: true }
+    }
+
+    /// People have answered a task that was handed over by a callout, with a body of so many bytes.
+    pub(super) fn of_callout(Open { place, handed, .. }: Open, size: usize) -> Self {
+        let encoding = encoding(Headers::CalloutResponse);
+        let body = calls::body(Body::Callout, 0, size.min(place.max_body())).map(Bytes::into_vec);
+        Self { encoding, body: body.unwrap_or_default(), ..Self::new(place, handed) }
+    }
+
+    /// The headers of people's answer have come.
+    pub(super) fn answer(&mut self) {
+        self.encoding = encoding(Headers::Response);
+        self.is_good = calls::status(Headers::Response).is_some_and(|status| (200..300).contains(&status));
+    }
+
+    /// The next bytes of people's answer.
+    pub(super) fn read(&mut self, size: usize) {
+        self.is_good &= add(&mut self.body, Body::Response, size, self.place.max_body());
+    }
+
+    /// The answer does not come as a whole.
+    pub(super) fn fail(&mut self) {
+        self.is_good = false;
+    }
+}
+
+impl Decision {
+    /// The next bytes of the decision; `anew`: they begin with its first one.
+    pub(super) fn read(&mut self, size: usize, anew: bool) {
+        self.body.read(Body::Request, (size, anew), MOST_DECISION);
+    }
+}

@@ -1,0 +1,155 @@
+//! What happens to tasks that are held: each is answered once, by people or by the model, whatever happens meanwhile.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::harness::tasks::*;
+use crate::harness::*;
+
+/// Tasks that wait at the same time: as many as clients.
+const CLIENTS: u64 = 16;
+
+/// What an upstream was sent, by the task's number: how often.
+#[derive(Clone, Default)]
+struct Sent(Arc<Mutex<BTreeMap<u64, u64>>>);
+
+impl Sent {
+    /// A behaviour that counts tasks, and answers with this label, and a confidence.
+    fn counted(&self, label: fn(u64) -> String) -> Behaviour {
+        let sent = self.clone();
+        Make::by(move |_, seen| {
+            let number = number_of(&seen.body);
+            *sent.0.lock().expect("no panic").entry(number).or_default() += 1;
+            Made::json(json!({"label": label(number), "confidence": confidence(number)}).to_string())
+        })
+    }
+
+    fn all(&self) -> BTreeMap<u64, u64> {
+        self.0.lock().expect("no panic").clone()
+    }
+
+    fn total(&self) -> u64 {
+        self.all().values().sum()
+    }
+}
+
+/// People and a model, who count the tasks that they answer.
+struct Both {
+    queue: Upstream,
+    ai: Upstream,
+    people: Sent,
+    model: Sent,
+}
+
+impl Both {
+    async fn start() -> Self {
+        let (queue, ai) = blue_and_green().await;
+        let (people, model) = (Sent::default(), Sent::default());
+        queue.set(people.counted(right_label));
+        ai.set(model.counted(model_label));
+        Self { queue, ai, people, model }
+    }
+
+    /// What the model does.
+    fn model(&self) -> Behaviour {
+        self.model.counted(model_label)
+    }
+
+    /// From now on no task is answered by the model. Waits until each client waits for one.
+    async fn hold(&self) {
+        let answered = self.model.clone();
+        self.ai.set(self.model().gated());
+        wait_for("each client's task to be held", async || {
+            (self.ai.count() - answered.total() == CLIENTS).then_some(())
+        })
+        .await;
+    }
+}
+
+/// Every task was answered once: by people, who got it once, or by the model, and then people did not get it. Envoy has counted
+/// the same.
+async fn assert_each_once(envoy: &Envoy, tally: &Tally, people: &Sent) {
+    tally.assert_all_ok();
+    let got = people.all();
+    for (number, upstream) in &tally.answers {
+        let expected = match upstream.as_str() {
+            "blue" => Some(&1),
+            "green" => None,
+            other => panic!("task {number} was answered by {other}"),
+        };
+        assert_eq!(got.get(number), expected, "task {number}, answered by {upstream}");
+    }
+    assert_eq!(got.len() as u64, tally.from("blue"), "people got what no client had sent");
+    let counted = tasks(envoy).await;
+    let of =
+        |route: &str| counted.iter().filter(|(what, _)| what.starts_with(route)).map(|(_, n)| n).sum::<u64>();
+    assert_eq!((of("human"), of("model")), (tally.from("blue"), tally.from("green")), "{counted:?}");
+}
+
+/// A rollout in which the model answers half of the tasks alone.
+fn half(degree: &str, fields: &str) -> Config {
+    let automation = format!(
+        "degree: {degree}, ask: {{timeout: 20s, max_in_flight: 1024}}, partial: {{threshold: 0.5}}, step_down: false, audit: 0, \
+         {DECISIONS}"
+    );
+    people(&automation, fields)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_dies_under_load_loses_no_task_and_doubles_none() {
+    for holds in [true, false] {
+        let both = Both::start().await;
+        if !holds {
+            both.ai.set(both.model().after(Duration::from_millis(20)));
+        }
+        let setup = between(&both.queue, &both.ai, half("partial", "")).with_people().workers(2);
+        let envoy = setup.start().await;
+        let load = Load::to(envoy.address()).connections(CLIENTS as usize).each(task).start();
+        wait_for("the model's answers", async || (both.model.total() > 200).then_some(())).await;
+        if holds {
+            both.hold().await;
+        }
+        let Both { queue: _queue, ai, people, .. } = both;
+        drop(ai);
+        let sent = load.sent();
+        wait_for("tasks without a model", async || (load.sent() > sent + 300).then_some(())).await;
+        let tally = load.stop().await;
+        assert_each_once(&envoy, &tally, &people).await;
+        let unanswered = tasks(&envoy).await["human no_answer"];
+        assert!(unanswered >= 250, "{unanswered} of those after its death, and before it {CLIENTS}");
+        assert!(tally.from("green") > 50, "the model has answered as well");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pushes_while_tasks_are_held_lose_no_task_and_double_none() {
+    let both = Both::start().await;
+    let stage = |number: u32| half("partial", &format!("labels: {{stage: s{number}}}"));
+    let envoy = between_ecds(&both.queue, &both.ai, stage(0)).with_people().workers(2).start().await;
+    let mut hash = envoy.wait_for_hash_other_than(None).await;
+    let load = Load::to(envoy.address()).connections(CLIENTS as usize).each(task).start();
+    wait_for("the model's answers", async || (both.model.total() > 200).then_some(())).await;
+    both.hold().await;
+    let plain = || Config::rollout("match: {prefix: /tasks}");
+    for config in [stage(1), half("human", ""), plain(), half("assist", "")] {
+        envoy.push(&config).await;
+        hash = envoy.wait_for_hash_other_than(Some(hash)).await;
+    }
+    assert_eq!(both.ai.count() - both.model.total(), CLIENTS, "they are held as long as the model is silent");
+    both.ai.open_gate();
+    // Now the model takes a moment: at each push there are tasks that are held.
+    both.ai.set(both.model().after(Duration::from_millis(15)));
+    for number in 2..12 {
+        let before = both.model.total();
+        let degree = ["partial", "shadow", "full", "assist"][number as usize % 4];
+        envoy.push(&half(degree, &format!("labels: {{stage: s{number}}}"))).await;
+        hash = envoy.wait_for_hash_other_than(Some(hash)).await;
+        wait_for("the model's answers", async || (both.model.total() > before + 50).then_some(())).await;
+    }
+    let tally = load.stop().await;
+    assert_each_once(&envoy, &tally, &both.people).await;
+    assert!(tally.from("green") > 100 && tally.from("blue") > 100, "{:?}", tally.by_upstream);
+}
