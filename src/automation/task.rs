@@ -16,7 +16,7 @@ pub struct Drawn {
 }
 
 /// Who decides a task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Route {
     /// People.
     Human,
@@ -39,7 +39,7 @@ impl Route {
 }
 
 /// Why a task went where it did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
     /// The degree says so.
     Degree,

@@ -75,16 +75,6 @@ impl Kind {
             Self::Null => "null",
         }
     }
-
-    /// The kind with the two answers exchanged.
-    #[must_use]
-    pub fn reversed(self) -> Self {
-        match self {
-            Self::Missing => Self::Extra,
-            Self::Extra => Self::Missing,
-            same => same,
-        }
-    }
 }
 
 /// A place where two answers differ.

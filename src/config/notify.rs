@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::units::Duration;
+use crate::model::Action;
 
 /// Milliseconds that a receiver has to answer, unless another time is given.
 const TIMEOUT: u64 = 5_000;
@@ -23,8 +24,8 @@ pub struct Notify {
     pub path: String,
     /// The host name to post to. Absent: the cluster's name.
     pub authority: Option<String>,
-    /// What is posted, whatever caused it. Absent: everything that a rollout does by itself, and that it waits for a promotion.
-    pub events: Option<Vec<Occasion>>,
+    /// What is posted, whatever caused it; with `pause` also that a step waits for a promotion. Absent: everything that a rollout does by itself, and that it waits for a promotion.
+    pub events: Option<Vec<Action>>,
     /// The time that the receiver has to answer, from 100ms to 60s.
     pub timeout: Duration,
 }
@@ -48,35 +49,4 @@ impl Notify {
     pub fn host(&self) -> &str {
         self.authority.as_deref().unwrap_or(&self.cluster)
     }
-}
-
-/// What can happen to a rollout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
-pub enum Occasion {
-    /// A run began.
-    Start,
-    /// A step began.
-    Step,
-    /// The last step, or the watch after a flip, has ended.
-    Succeed,
-    /// The judge rolled the candidate back.
-    Rollback,
-    /// A command rolled the candidate back.
-    Abort,
-    /// The run waits for a command: it was paused, or its step waits for a promotion.
-    Pause,
-    /// It continues.
-    Resume,
-    /// Another attempt began.
-    Retry,
-    /// Something needs attention; nothing was changed.
-    Alarm,
-    /// An alarm is over.
-    Clear,
-    /// All traffic moved from one side to the other.
-    Flip,
-    /// A configuration push, or weights set by command, changed the run.
-    Change,
 }

@@ -90,6 +90,34 @@ impl<'de> Deserialize<'de> for Count {
     }
 }
 
+/// A number that is written with its unit.
+struct Text<T> {
+    parse: fn(&str) -> Option<T>,
+    /// How it is to be written.
+    expected: &'static str,
+}
+
+impl<T> Visitor<'_> for Text<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.expected)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        (self.parse)(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+    }
+}
+
+/// Shows a number in the largest of these units that it is a whole number of.
+fn with_unit(number: u64, units: &[(&str, u64)], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let fits = |(_, unit): &&(&str, u64)| number >= *unit && number.is_multiple_of(*unit);
+    let largest = units.iter().filter(fits).max_by_key(|(_, unit)| *unit);
+    let smallest = units.iter().min_by_key(|(_, unit)| *unit);
+    let Some((name, unit)) = largest.or(smallest) else { return Ok(()) };
+    write!(f, "{}{name}", number.checked_div(*unit).unwrap_or(0))
+}
+
 /// A length of time, to the millisecond, written as `500ms`, `30s`, `10m` or `1h30m`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Duration(u64);
@@ -131,11 +159,7 @@ impl Duration {
 
 impl fmt::Display for Duration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, unit) = [("h", 3_600_000), ("m", 60_000), ("s", 1_000)]
-            .into_iter()
-            .find(|(_, unit)| self.0 >= *unit && self.0.is_multiple_of(*unit))
-            .unwrap_or(("ms", 1));
-        write!(f, "{}{name}", self.0.checked_div(unit).unwrap_or(0))
+        with_unit(self.0, &Self::UNITS, f)
     }
 }
 
@@ -147,17 +171,8 @@ impl Serialize for Duration {
 
 impl<'de> Deserialize<'de> for Duration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl Visitor<'_> for Text {
-            type Value = Duration;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a duration such as 500ms, 30s, 10m or 1h30m")
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Duration, E> {
-                Duration::parse(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
-            }
-        }
-        deserializer.deserialize_str(Text)
+        let expected = "a duration such as 500ms, 30s, 10m or 1h30m";
+        deserializer.deserialize_str(Text { parse: Self::parse, expected })
     }
 }
 
@@ -189,9 +204,7 @@ impl Size {
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fits = |(_, bytes): &(&str, u64)| self.0 >= *bytes && self.0.is_multiple_of(*bytes);
-        let (name, bytes) = Self::UNITS.into_iter().find(fits).unwrap_or(("B", 1));
-        write!(f, "{}{name}", self.0.checked_div(bytes).unwrap_or(0))
+        with_unit(self.0, &Self::UNITS, f)
     }
 }
 
@@ -203,17 +216,8 @@ impl Serialize for Size {
 
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl Visitor<'_> for Text {
-            type Value = Size;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a size such as 512B, 256KiB or 1MiB")
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Size, E> {
-                Size::parse(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
-            }
-        }
-        deserializer.deserialize_str(Text)
+        let expected = "a size such as 512B, 256KiB or 1MiB";
+        deserializer.deserialize_str(Text { parse: Self::parse, expected })
     }
 }
 

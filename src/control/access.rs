@@ -4,10 +4,9 @@
 //! under its own host name by pointing that at 127.0.0.1 (DNS rebinding), or under ours from elsewhere: the first
 //! is known by its `Host`, the second by its `Origin`. What remains is what the token is for.
 
-use std::net::Ipv4Addr;
-
 use crate::config::schema::{Control, Rights};
 use crate::config::units::Sha256;
+use crate::model::authority::{is_loopback, without_port};
 
 /// Who may ask.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,11 +44,12 @@ impl Access {
 
     /// Whether a request was sent to a name under which this listener is known.
     pub(super) fn knows_host(&self, authority: &[u8]) -> bool {
-        let Ok(authority) = str::from_utf8(authority) else { return false };
-        let host = without_port(authority);
-        let is_configured =
-            |known: &String| known.eq_ignore_ascii_case(host) || known.eq_ignore_ascii_case(authority);
-        is_loopback(host) || self.hosts.iter().any(is_configured)
+        let host = without_port(authority).unwrap_or(authority);
+        let is_configured = |known: &String| {
+            let known = known.as_bytes();
+            known.eq_ignore_ascii_case(host) || known.eq_ignore_ascii_case(authority)
+        };
+        str::from_utf8(host).is_ok_and(is_loopback) || self.hosts.iter().any(is_configured)
     }
 
     /// The client by its token; `None` if a token is wanted and it carries none of those.
@@ -77,19 +77,6 @@ pub(super) fn is_foreign(origin: Option<&[u8]>, authority: &[u8]) -> bool {
         let own = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
         !own.is_some_and(|own| own.eq_ignore_ascii_case(authority))
     })
-}
-
-fn without_port(authority: &str) -> &str {
-    match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-        _ => authority,
-    }
-}
-
-fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost")
-        || host == "[::1]"
-        || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

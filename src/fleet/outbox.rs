@@ -10,7 +10,7 @@ use siphasher::sip::SipHasher24;
 use super::InUse;
 use super::effect::{Effect, Post};
 use super::shared::{self, Shared};
-use crate::config::notify::{Notify, Occasion};
+use crate::config::notify::Notify;
 use crate::rollout::event::{Action, Actor, Event};
 use crate::rollout::phase::Phase;
 use crate::rollout::record::Clock;
@@ -317,26 +317,7 @@ fn wants(receiver: &Notify, event: &Event) -> bool {
     let waits = event.action == Action::Step && event.phase == Phase::Paused;
     match &receiver.events {
         None => event.actor == Actor::Auto || waits,
-        Some(occasions) => {
-            occasions.contains(&occasion(event.action)) || waits && occasions.contains(&Occasion::Pause)
-        }
-    }
-}
-
-fn occasion(action: Action) -> Occasion {
-    match action {
-        Action::Start => Occasion::Start,
-        Action::Step => Occasion::Step,
-        Action::Succeed => Occasion::Succeed,
-        Action::Rollback => Occasion::Rollback,
-        Action::Abort => Occasion::Abort,
-        Action::Pause => Occasion::Pause,
-        Action::Resume => Occasion::Resume,
-        Action::Retry => Occasion::Retry,
-        Action::Alarm => Occasion::Alarm,
-        Action::Clear => Occasion::Clear,
-        Action::Flip => Occasion::Flip,
-        Action::Change => Occasion::Change,
+        Some(actions) => actions.contains(&event.action) || waits && actions.contains(&Action::Pause),
     }
 }
 

@@ -52,11 +52,7 @@ impl Merged {
         let known_before = reports.iter().map(|report| report.tick).min().unwrap_or(0);
         let mut by_rollout: HashMap<String, Vec<Entry>> = HashMap::new();
         for (rollout, entries) in reports.into_iter().flat_map(|report| report.rollouts) {
-            let all = by_rollout.entry(rollout).or_default();
-            for entry in entries {
-                let at = all.partition_point(|known| known.tick <= entry.tick);
-                all.insert(at, entry);
-            }
+            Entry::merge(by_rollout.entry(rollout).or_default(), entries);
         }
         Self { known_before, by_rollout }
     }

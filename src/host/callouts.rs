@@ -1,18 +1,18 @@
 //! Questions to candidates, as callouts of Envoy. They belong to the root that leads: with it, open ones end unanswered.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 
 use super::calls;
 use crate::abi::pairs;
 use crate::fleet::effect::Question;
+use crate::model::SortedMap;
 use crate::rollout::ready::{Answer, PATIENCE, Said};
 
 /// What is under way in one VM.
 #[derive(Default)]
 pub(super) struct Callouts {
     /// By the number that Envoy gave it: the rollout, and when it was asked.
-    open: RefCell<HashMap<u32, (String, u64)>>,
+    open: RefCell<SortedMap<u32, (String, u64)>>,
 }
 
 impl Callouts {

@@ -1,15 +1,14 @@
 //! Metrics of rollouts whose labels are known when they are first used.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
-use std::hash::Hash;
 
 use super::calls::{self, Metric};
+use crate::model::SortedMap;
 use crate::routing::plan::Rollout;
 use crate::telemetry::series;
 
 /// The ids of metrics, by the rollout's name and what they are about.
-pub(super) struct Defined<A>(RefCell<HashMap<String, HashMap<A, u32>>>);
+pub(super) struct Defined<A>(RefCell<SortedMap<String, SortedMap<A, u32>>>);
 
 impl<A> Default for Defined<A> {
     fn default() -> Self {
@@ -17,7 +16,7 @@ impl<A> Default for Defined<A> {
     }
 }
 
-impl<A: Eq + Hash> Defined<A> {
+impl<A: Ord> Defined<A> {
     /// A metric's id; `name`: what it is called.
     pub(super) fn id(
         &self,
@@ -27,8 +26,8 @@ impl<A: Eq + Hash> Defined<A> {
         name: impl FnOnce(&A, &series::Rollout) -> String,
     ) -> Option<u32> {
         let mut all = self.0.borrow_mut();
-        if !all.contains_key(&rollout.name) {
-            all.insert(rollout.name.clone(), HashMap::new());
+        if all.get(&rollout.name).is_none() {
+            all.insert(rollout.name.clone(), SortedMap::default());
         }
         let known = all.get_mut(&rollout.name)?;
         if let Some(id) = known.get(&about) {

@@ -1,7 +1,6 @@
 //! Notifications, as callouts of Envoy from a root. Those of a root that goes end unanswered.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 
 use super::calls;
 use super::shared::Kv;
@@ -10,12 +9,13 @@ use crate::control::notification;
 use crate::fleet::effect::Post;
 use crate::fleet::joined;
 use crate::fleet::outbox::Delivery;
+use crate::model::SortedMap;
 
 /// Notifications that are on their way from one VM.
 #[derive(Default)]
 pub(super) struct Posts {
     /// By the number that Envoy gave the callout.
-    open: RefCell<HashMap<u32, Open>>,
+    open: RefCell<SortedMap<u32, Open>>,
 }
 
 struct Open {

@@ -4,7 +4,6 @@
 //! comes back to the root that made it, and the stream is gone by then. The stream wakes a root by a queue of this VM.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::answer::{decoded, headed};
@@ -18,7 +17,7 @@ use crate::abi::pairs;
 use crate::compare::totals::Totals;
 use crate::compare::{self, Answer, Compared};
 use crate::fleet::differences::{self, Differences};
-use crate::model::{Draw, header};
+use crate::model::{Draw, SortedMap, header};
 use crate::payload::encoding::{Decoder, Inflaters};
 use crate::payload::head::infers;
 use crate::routing::mirror::Comparison;
@@ -36,7 +35,7 @@ pub(super) struct Shadows {
     /// To be sent, oldest first.
     waiting: Handoff<Pair>,
     /// Sent, by the number that Envoy gave the callout.
-    open: RefCell<HashMap<u32, Open>>,
+    open: RefCell<SortedMap<u32, Open>>,
     /// Bytes that all copies hold.
     held: Rc<Cell<usize>>,
     /// Whether pairs were compared whose figures are not shown yet.

@@ -5,12 +5,16 @@
 //! * [`Share`], [`Shares`]: parts of the traffic;
 //! * [`Assignment`], [`UserHash`], [`Draw`]: which version a request was given, under what, and to which user;
 //! * [`Unit`]: what counts once;
+//! * [`Action`]: what can happen to a rollout;
 //! * [`Degree`]: how much a model does of people's work;
 //! * [`SortedMap`]: a map that costs little code;
+//! * [`authority`]: hosts and ports;
 //! * [`wire`]: messages of Protocol Buffers.
 
 #![forbid(unsafe_code)]
 
+mod action;
+pub mod authority;
 mod degree;
 mod draw;
 pub mod header;
@@ -20,6 +24,7 @@ mod sorted;
 mod unit;
 pub mod wire;
 
+pub use action::Action;
 pub use degree::Degree;
 pub use draw::{Assignment, Draw, UserHash};
 pub use share::{Share, Shares, shares};

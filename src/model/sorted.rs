@@ -31,6 +31,15 @@ impl<K: Ord, V> SortedMap<K, V> {
         self.0.get(self.find(key).ok()?).map(|(_, value)| value)
     }
 
+    /// The value of a key, to be changed.
+    pub fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
+    where
+        K: Borrow<Q>,
+    {
+        let at = self.find(key).ok()?;
+        self.0.get_mut(at).map(|(_, value)| value)
+    }
+
     /// The value of a key, to be changed; made if there is none.
     #[allow(clippy::indexing_slicing)] // that is where it is
     pub fn get_or_insert_with(&mut self, key: K, make: impl FnOnce() -> V) -> &mut V {
@@ -42,6 +51,15 @@ impl<K: Ord, V> SortedMap<K, V> {
             }
         };
         &mut self.0[at].1
+    }
+
+    /// Takes out the value of a key.
+    pub fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+    {
+        let at = self.find(key).ok()?;
+        Some(self.0.remove(at).1)
     }
 
     /// Sets the value of a key.
@@ -58,6 +76,18 @@ impl<K, V> SortedMap<K, V> {
     /// Removes what is not to be kept.
     pub fn retain(&mut self, mut keep: impl FnMut(&K, &V) -> bool) {
         self.0.retain(|(key, value)| keep(key, value));
+    }
+
+    /// How many entries there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Removes everything.
@@ -98,7 +128,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_does_what_a_btree_map_does(steps in prop::collection::vec((0_u8..3, 0_u8..12, any::<u8>()), 0..60)) {
+        fn it_does_what_a_btree_map_does(steps in prop::collection::vec((0_u8..4, 0_u8..12, any::<u8>()), 0..60)) {
             let (mut map, mut model) = (SortedMap::default(), BTreeMap::new());
             for (what, key, value) in steps {
                 match what {
@@ -110,12 +140,14 @@ mod tests {
                         let made = *map.get_or_insert_with(key, || value);
                         prop_assert_eq!(made, *model.entry(key).or_insert(value));
                     }
+                    2 => prop_assert_eq!(map.remove(&key), model.remove(&key)),
                     _ => {
                         map.retain(|known, kept| *known != key && *kept != value);
                         model.retain(|known, kept| *known != key && *kept != value);
                     }
                 }
                 prop_assert_eq!(map.get(&key), model.get(&key));
+                prop_assert_eq!((map.len(), map.is_empty()), (model.len(), model.is_empty()));
                 prop_assert!(map.iter().eq(model.iter()) && map.values().eq(model.values()));
             }
             map.iter_mut().for_each(|(key, value)| *value = *key);

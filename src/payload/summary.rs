@@ -134,7 +134,7 @@ pub struct Tensor {
 
 impl Tensor {
     /// The batch size: the first dimension; without a shape the rows of its data.
-    #[must_use]
+    #[cfg(test)]
     pub fn batch(&self) -> Option<u64> {
         let rows = || self.elements.as_ref().filter(|elements| !elements.cut).map(|elements| elements.rows);
         self.shape.first().copied().or_else(rows)

@@ -10,6 +10,7 @@ use super::paths::{Paths, PathsBuilder};
 use super::request::{Facts, Request};
 use crate::config::one_of::HeaderTest;
 use crate::config::schema::{Config, Match};
+use crate::model::authority::without_port;
 
 /// The compiled conditions of all rollouts.
 pub struct Matcher {
@@ -195,16 +196,6 @@ fn rules_of(matches: &Match, id_of: &mut impl FnMut(&str) -> usize) -> Rules {
         Some((rule.name.clone().into_bytes(), test))
     });
     Rules { methods, headers: headers.collect(), query: query.collect() }
-}
-
-/// `models.example.com` of `models.example.com:8080`, `[::1]` of `[::1]:8080`.
-fn without_port(authority: &[u8]) -> Option<&[u8]> {
-    let colon = authority.iter().rposition(|byte| *byte == b':')?;
-    let (host, port) = authority.split_at_checked(colon)?;
-    let is_port = port.len() > 1 && port.iter().skip(1).all(u8::is_ascii_digit);
-    // The colons of an address in brackets are not a port's.
-    let in_brackets = host.first() == Some(&b'[') && host.last() != Some(&b']');
-    (is_port && !in_brackets).then_some(host)
 }
 
 #[cfg(test)]

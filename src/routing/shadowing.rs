@@ -6,6 +6,7 @@ use super::matcher::Matcher;
 use crate::config::one_of::{HeaderTest, PathRule};
 use crate::config::report::{Path, Problems, Shown};
 use crate::config::schema::{Config, HeaderRule, Match, Rollout};
+use crate::model::authority::without_port;
 
 /// Warns of each rollout of a valid configuration that one earlier rollout shadows completely. (A rollout
 /// that only several earlier ones shadow together is not found.)
@@ -91,8 +92,8 @@ fn list_contains(outer: &[String], inner: &[String], covers: impl Fn(&str, &str)
 
 /// A host without a port covers the host with one.
 fn covers_authority(outer: &str, inner: &str) -> bool {
-    let host = inner.rsplit_once(':').map_or(inner, |(host, _)| host);
-    outer.eq_ignore_ascii_case(inner) || outer.eq_ignore_ascii_case(host)
+    let host = without_port(inner.as_bytes());
+    outer.eq_ignore_ascii_case(inner) || host.is_some_and(|host| outer.as_bytes().eq_ignore_ascii_case(host))
 }
 
 fn path_contains(outer: PathRule<'_>, inner: PathRule<'_>) -> bool {

@@ -3,7 +3,7 @@
 use super::series::Rollout;
 
 /// What became of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Heard {
     /// It counts for a version.
     Counted,
@@ -41,7 +41,7 @@ impl Heard {
 }
 
 /// Events by rule, version and what became of them. A counter.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct About {
     /// The rule's name.
     pub name: String,

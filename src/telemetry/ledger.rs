@@ -32,6 +32,14 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Puts what one worker has counted to what others have, in the order of ticks.
+    pub fn merge(into: &mut Vec<Self>, entries: impl IntoIterator<Item = Self>) {
+        for entry in entries {
+            let at = into.partition_point(|known| known.tick <= entry.tick);
+            into.insert(at, entry);
+        }
+    }
+
     fn is(&self, tick: u64, assignment: Assignment) -> bool {
         (self.tick, self.assignment) == (tick, assignment)
     }

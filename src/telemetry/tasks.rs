@@ -4,7 +4,7 @@ use super::series::Rollout;
 use crate::automation::task::{Reason, Route};
 
 /// What became of a decision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
     /// People decided as the model had.
     Agree,
@@ -39,7 +39,7 @@ impl Verdict {
 }
 
 /// What a metric is about.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum About {
     /// Tasks by where they went, and why. A counter.
     Task(Route, Reason),

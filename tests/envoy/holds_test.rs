@@ -28,6 +28,30 @@ async fn impatient(address: std::net::SocketAddr) {
     }
 }
 
+/// Sends eight such clients again and again until green is rolled back: blue leaves none unanswered.
+async fn is_rolled_back_as_unanswered<C: Future<Output = ()> + Send + 'static>(
+    envoy: &Envoy,
+    client: impl Fn(std::net::SocketAddr) -> C + Send + 'static,
+) {
+    let address = envoy.address();
+    let clients = tokio::spawn(async move {
+        loop {
+            let clients: Vec<_> = (0..8).map(|_| tokio::spawn(client(address))).collect();
+            for client in clients {
+                client.await.expect("a client");
+            }
+        }
+    });
+    let event = wait_for_event(envoy, "rollback").await;
+    clients.abort();
+    assert_eq!(event["rule"], "unanswered", "{event}");
+    let metrics = envoy.metrics().await;
+    let of = |version| {
+        metrics.sum("changeover_requests_total", &[("version", version), ("outcome", "unanswered")])
+    };
+    assert!(of("green") > 0.0 && of("blue") == 0.0);
+}
+
 /// Clients leave long before the deadline. A server of streams sends headers before it has anything to say.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_candidate_that_hangs_is_rolled_back_although_its_clients_leave() {
@@ -43,23 +67,7 @@ async fn hanging(hangs: Behaviour) {
         "steps: [{set_weight: 50}, {pause: {duration: 1s, min_requests: 5}}, {set_weight: 75}, {pause: {}}], analysis: {}",
     );
     let envoy = between(&blue, &green, config).control().workers(2).start().await;
-    let address = envoy.address();
-    let clients = tokio::spawn(async move {
-        loop {
-            let clients: Vec<_> = (0..8).map(|_| tokio::spawn(impatient(address))).collect();
-            for client in clients {
-                client.await.expect("a client");
-            }
-        }
-    });
-    let event = wait_for_event(&envoy, "rollback").await;
-    clients.abort();
-    assert_eq!(event["rule"], "unanswered", "{event}");
-    let metrics = envoy.metrics().await;
-    let of = |version| {
-        metrics.sum("changeover_requests_total", &[("version", version), ("outcome", "unanswered")])
-    };
-    assert!(of("green") > 0.0 && of("blue") == 0.0);
+    is_rolled_back_as_unanswered(&envoy, impatient).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,21 +152,5 @@ async fn a_candidate_that_drops_its_tunnels_at_once_is_rolled_back() {
     green.set(Behaviour::UpgradeAndClose);
     let config = Config::rollout("steps: [{set_weight: 50}, {pause: {}}], analysis: {}");
     let envoy = between(&blue, &green, config).workers(2).start().await;
-    let address = envoy.address();
-    let clients = tokio::spawn(async move {
-        loop {
-            let clients: Vec<_> = (0..8).map(|_| tokio::spawn(listen(address))).collect();
-            for client in clients {
-                client.await.expect("a client");
-            }
-        }
-    });
-    let event = wait_for_event(&envoy, "rollback").await;
-    clients.abort();
-    assert_eq!(event["rule"], "unanswered", "{event}");
-    let metrics = envoy.metrics().await;
-    let of = |version| {
-        metrics.sum("changeover_requests_total", &[("version", version), ("outcome", "unanswered")])
-    };
-    assert!(of("green") > 0.0 && of("blue") == 0.0);
+    is_rolled_back_as_unanswered(&envoy, listen).await;
 }

@@ -1,7 +1,6 @@
-//! The comparison of answers, against vectors that were computed by other software (scipy, sklearn, Diffy's formulas).
+//! The comparison of answers, against vectors that were computed by other software (scipy, sklearn).
 
 super::everywhere! {
-    differences_stand_out_of_noise
     labels_agree_more_than_by_chance
     pairs_against_pairs
     numbers_within_a_tolerance
@@ -11,7 +10,7 @@ super::everywhere! {
 }
 
 mod run {
-    use changeover::analysis::kernel::paired::{is_reported, mcnemar, stands_out};
+    use changeover::analysis::kernel::paired::mcnemar;
     use changeover::compare::diff::Kind;
     use changeover::compare::label::{Confusion, Labels};
     use changeover::compare::number::Tolerance;
@@ -42,16 +41,6 @@ mod run {
     fn assert_close(found: f64, expected: f64, what: &Value) {
         let tolerance = 1e-11 * expected.abs().max(1.0);
         assert!((found - expected).abs() <= tolerance, "{found} instead of {expected}: {what}");
-    }
-
-    pub(super) fn differences_stand_out_of_noise() {
-        for case in cases("diffy") {
-            let counts = (whole(&case, "raw"), whole(&case, "noise"), whole(&case, "total"));
-            let (relative, absolute) = stands_out(counts.0, counts.1, counts.2);
-            assert_close(relative, real(&case, "relative"), &case);
-            assert_close(absolute, real(&case, "absolute"), &case);
-            assert_eq!(is_reported(counts.0, counts.1, counts.2), case["reported"] == true, "{case}");
-        }
     }
 
     pub(super) fn labels_agree_more_than_by_chance() {

@@ -16,19 +16,3 @@ pub fn mcnemar(candidate: u64, stable: u64) -> f64 {
     let sum: f64 = terms.iter().map(|term| (term - most).exp()).sum();
     most + (sum / real(RATIOS.len() as u64)).ln()
 }
-
-/// How far a field's differences stand out of its noise, as Diffy shows it, in percent: |raw − noise| / (raw + noise), and
-/// |raw − noise| / total.
-#[must_use]
-pub fn stands_out(raw: u64, noise: u64, total: u64) -> (f64, f64) {
-    let distance = real(raw.abs_diff(noise));
-    let part = |of: u64| if of == 0 { 0.0 } else { distance / real(of) * 100.0 };
-    (part(raw.saturating_add(noise)), part(total))
-}
-
-/// Whether Diffy would report them: more than the noise, by over 20 % of both and 0.03 % of all.
-#[must_use]
-pub fn is_reported(raw: u64, noise: u64, total: u64) -> bool {
-    let (relative, absolute) = stands_out(raw, noise, total);
-    raw > noise && relative > 20.0 && absolute > 0.03
-}

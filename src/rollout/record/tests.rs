@@ -96,10 +96,9 @@ fn unknown(assignment: Assignment, nth: u64) -> Assignment {
 }
 
 fn advance(record: &mut Record, workers: &[&Worker], known_before: u64, clock: Clock) -> Vec<Event> {
-    let entries: Vec<Entry> = workers.iter().flat_map(|worker| worker.ledger.entries(u64::MAX)).collect();
-    let mut entries: Vec<&Entry> = entries.iter().collect();
-    entries.sort_by_key(|entry| entry.tick);
-    record.advance(&entries, known_before, clock)
+    let mut entries = Vec::new();
+    workers.iter().for_each(|worker| Entry::merge(&mut entries, worker.ledger.entries(u64::MAX)));
+    record.advance(&entries.iter().collect::<Vec<_>>(), known_before, clock)
 }
 
 fn begun() -> (Record, Assignment) {

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use changeover::config::schema::{Config, MirrorMode};
+use changeover::model::authority::is_loopback;
 
-use super::{Findings, Node, is_loopback};
+use super::{Findings, Node};
 
 /// Checks a bootstrap whose filters have these configurations; `clusters` are those of all files together.
 pub(crate) fn check(

@@ -4,9 +4,10 @@ use std::fmt;
 
 use changeover::config::release::Pause;
 use changeover::config::schema::{Config, Rollout};
+use changeover::model::authority::is_loopback;
 
 use super::filters::{self, Filter};
-use super::{Findings, Node, is_loopback, routes};
+use super::{Findings, Node, routes};
 
 /// Checks the filter itself: it holds requests back at their headers, where Envoy by default stops the body, too.
 pub(crate) fn plugin(filter: &Filter<'_>, findings: &mut Findings) {

@@ -111,10 +111,6 @@ pub(crate) fn is_envoys(document: &Value) -> bool {
     !fields.contains_key("rollouts") && FIELDS.iter().any(|field| fields.contains_key(*field))
 }
 
-fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
 /// What `check` has found.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Findings {

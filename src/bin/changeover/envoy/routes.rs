@@ -2,7 +2,7 @@
 
 mod hosts;
 mod settings;
-pub(crate) mod takes;
+pub(crate) mod taken;
 mod walk;
 
 use changeover::config::schema::{Config, MirrorMode, Rollout};

@@ -5,7 +5,7 @@ use changeover::config::schema::{Config, Rollout};
 use serde_json::{Value, json};
 
 use super::of_kind;
-use crate::envoy::routes::takes::{Requests, Takes};
+use crate::envoy::routes::taken::{Requests, Taken};
 use crate::envoy::routes::{CLUSTER, MIRROR, SHADOW};
 use crate::envoy::{Findings, Node};
 
@@ -97,7 +97,7 @@ fn rule_for<'n, 'a>(rollout: &Rollout, cluster: Option<&str>, rules: &'n [Node<'
             let asks =
                 one.pointer("/headers").and_then(Value::as_array).into_iter().flatten().any(is_own_header);
             let route = json!({"match": as_envoy(one)});
-            asks == cluster.is_some() && requests.taken_by(&Node::document("", &route)) != Takes::None
+            asks == cluster.is_some() && requests.taken_by(&Node::document("", &route)) != Taken::None
         })
     };
     rules.iter().find(takes)

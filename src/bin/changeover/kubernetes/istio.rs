@@ -3,7 +3,7 @@
 use changeover::config::schema::{Config, Rollout};
 
 use super::of_kind;
-use crate::envoy::routes::takes::{Requests, Takes};
+use crate::envoy::routes::taken::{Requests, Taken};
 use crate::envoy::routes::{self, CLUSTER, MIRROR, SHADOW};
 use crate::envoy::{Findings, Node};
 
@@ -53,7 +53,7 @@ pub(super) fn check(filter: &Node<'_>, config: &Config, set: &[Node<'_>], findin
         for (version, settings) in &rollout.versions {
             let requests =
                 Requests { matches: &rollout.matches, cluster: Some(&settings.cluster), shadow: None };
-            if obeying.iter().all(|(_, route)| requests.taken_by(route) == Takes::None) {
+            if obeying.iter().all(|(_, route)| requests.taken_by(route) == Taken::None) {
                 findings.error(
                     filter,
                     format_args!(

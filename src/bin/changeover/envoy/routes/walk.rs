@@ -3,7 +3,7 @@
 
 use changeover::config::schema::Rollout;
 
-use super::takes::{Requests, Takes};
+use super::taken::{Requests, Taken};
 use super::{CLUSTER, Findings, Node, follows_header, hosts, is_copied_by_envoy, obeys_somewhere, settings};
 
 /// Checks where the requests of a rollout end.
@@ -50,13 +50,13 @@ impl<'a> Walk<'a> {
         let mut walk = Self { some: Vec::new(), unclear: Vec::new(), rest: None };
         for route in host.list("routes") {
             match requests.taken_by(&route) {
-                Takes::All => {
+                Taken::All => {
                     walk.rest = Some(route);
                     break;
                 }
-                Takes::Some => walk.some.push(route),
-                Takes::Unclear => walk.unclear.push(route),
-                Takes::None => {}
+                Taken::Some => walk.some.push(route),
+                Taken::Unclear => walk.unclear.push(route),
+                Taken::None => {}
             }
         }
         walk

@@ -1,8 +1,8 @@
 use super::*;
 use crate::yaml;
-use Takes::{All, None, Some, Unclear};
+use Taken::{All, None, Some, Unclear};
 
-fn taken(own: &str, matches: &str, cluster: Option<&str>) -> Takes {
+fn taken(own: &str, matches: &str, cluster: Option<&str>) -> Taken {
     let own = yaml::read(own).expect("YAML").remove(0);
     let own: Match = serde_json::from_value(own).expect("a match");
     let route = yaml::read(&format!("match: {matches}")).expect("YAML").remove(0);

@@ -8,7 +8,7 @@ use super::{CLUSTER, MIRROR, Node, SHADOW};
 
 /// How many of certain requests. Of two conditions the greater one holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Takes {
+pub(crate) enum Taken {
     All,
     Some,
     /// Only Envoy can tell.
@@ -27,9 +27,9 @@ pub(crate) struct Requests<'a> {
 
 impl Requests<'_> {
     /// How many of them a route takes that stands first.
-    pub(crate) fn taken_by(&self, route: &Node<'_>) -> Takes {
+    pub(crate) fn taken_by(&self, route: &Node<'_>) -> Taken {
         const FREE: [&str; 3] = ["query_parameters", "cookies", "grpc"];
-        let Some(matches) = route.field("match") else { return Takes::Unclear };
+        let Some(matches) = route.field("match") else { return Taken::Unclear };
         let mut takes = self.path(&matches);
         for header in matches.list("headers") {
             takes = takes.max(self.header(&header));
@@ -37,19 +37,19 @@ impl Requests<'_> {
         for (field, value) in matches.value.as_object().into_iter().flatten() {
             let is_empty = value.as_array().is_some_and(Vec::is_empty);
             takes = takes.max(match field.as_str() {
-                field if FREE.contains(&field) && !is_empty => Takes::Some,
-                "case_sensitive" | "headers" => Takes::All,
-                field if FREE.contains(&field) || PATHS.contains(&field) => Takes::All,
-                _ => Takes::Unclear, // `runtime_fraction`, `dynamic_metadata`, what is not known here
+                field if FREE.contains(&field) && !is_empty => Taken::Some,
+                "case_sensitive" | "headers" => Taken::All,
+                field if FREE.contains(&field) || PATHS.contains(&field) => Taken::All,
+                _ => Taken::Unclear, // `runtime_fraction`, `dynamic_metadata`, what is not known here
             });
         }
         takes
     }
 
-    fn path(&self, matches: &Node<'_>) -> Takes {
+    fn path(&self, matches: &Node<'_>) -> Taken {
         if matches.field("connect_matcher").is_some() {
             let connects = self.matches.methods.iter().any(|method| method == "CONNECT");
-            return if connects { Takes::Unclear } else { Takes::None };
+            return if connects { Taken::Unclear } else { Taken::None };
         }
         match self.matches.path_rule() {
             PathRule::Exact(path) => path_taken(matches, path, true),
@@ -57,17 +57,17 @@ impl Requests<'_> {
             PathRule::SeparatedPrefix(prefix) => {
                 let itself = path_taken(matches, prefix, true);
                 let below = path_taken(matches, &format!("{prefix}/"), false);
-                if itself == below || [itself, below].contains(&Takes::Unclear) {
+                if itself == below || [itself, below].contains(&Taken::Unclear) {
                     itself.min(below)
                 } else {
-                    Takes::Some
+                    Taken::Some
                 }
             }
             PathRule::Any => path_taken(matches, "/", false),
         }
     }
 
-    fn header(&self, matcher: &Node<'_>) -> Takes {
+    fn header(&self, matcher: &Node<'_>) -> Taken {
         let test = HeaderMatcher::of(matcher);
         let name = matcher.text("name").unwrap_or_default().to_ascii_lowercase();
         match name.as_str() {
@@ -77,10 +77,10 @@ impl Requests<'_> {
             ":method" if self.matches.methods.is_empty() => test.on_any(true),
             ":method" => {
                 let mut each = self.matches.methods.iter().map(|method| test.on(Some(method)));
-                let first = each.next().unwrap_or(Takes::Unclear);
-                each.fold(first, |all, one| if all == one { all } else { Takes::Some })
+                let first = each.next().unwrap_or(Taken::Unclear);
+                each.fold(first, |all, one| if all == one { all } else { Taken::Some })
             }
-            ":authority" | "host" | ":path" | ":scheme" => Takes::Unclear,
+            ":authority" | "host" | ":path" | ":scheme" => Taken::Unclear,
             _ => {
                 let own = self.matches.headers.iter().find(|rule| rule.name.eq_ignore_ascii_case(&name));
                 match own.and_then(|rule| rule.test()) {
@@ -95,15 +95,15 @@ impl Requests<'_> {
 }
 
 /// How many requests a route's path takes: of those with exactly this path, or of those whose path begins with it.
-fn path_taken(matches: &Node<'_>, own: &str, is_whole: bool) -> Takes {
+fn path_taken(matches: &Node<'_>, own: &str, is_whole: bool) -> Taken {
     let fold = |text: &str| match matches.value.get("case_sensitive") {
         Some(Value::Bool(false)) => text.to_ascii_lowercase(),
         _ => text.to_owned(),
     };
     let own = fold(own);
-    let below = |wanted: &str| if !is_whole && wanted.starts_with(&own) { Takes::Some } else { Takes::None };
-    let prefix = |wanted: &str| if own.starts_with(wanted) { Takes::All } else { below(wanted) };
-    let exact = |wanted: &str| if is_whole && own == wanted { Takes::All } else { below(wanted) };
+    let below = |wanted: &str| if !is_whole && wanted.starts_with(&own) { Taken::Some } else { Taken::None };
+    let prefix = |wanted: &str| if own.starts_with(wanted) { Taken::All } else { below(wanted) };
+    let exact = |wanted: &str| if is_whole && own == wanted { Taken::All } else { below(wanted) };
     let text = |field| matches.text(field).map(fold);
     if let Some(wanted) = text("prefix") {
         prefix(&wanted)
@@ -116,10 +116,10 @@ fn path_taken(matches: &Node<'_>, own: &str, is_whole: bool) -> Takes {
         match regex.strip_suffix(".*") {
             Some(head) if is_literal(head) => prefix(head),
             None if is_literal(regex) => exact(regex),
-            _ => Takes::Unclear,
+            _ => Taken::Unclear,
         }
     } else {
-        Takes::Unclear
+        Taken::Unclear
     }
 }
 
@@ -183,32 +183,32 @@ impl<'a> HeaderMatcher<'a> {
     }
 
     /// Requests in which the header has this value, or is missing.
-    fn on(&self, value: Option<&str>) -> Takes {
+    fn on(&self, value: Option<&str>) -> Taken {
         let fold = |text: &str| if self.ignore_case { text.to_ascii_lowercase() } else { text.to_owned() };
         let held = if let Test::Present(present) = self.test {
             value.is_some() == present
         } else {
             // What is missing has no value, be it inverted or not.
             let Some(value) = value.or(self.missing_is_empty.then_some("")).map(fold) else {
-                return Takes::None;
+                return Taken::None;
             };
             match self.test {
                 Test::Exact(wanted) => value == fold(wanted),
                 Test::Prefix(wanted) => value.starts_with(&fold(wanted)),
                 Test::Suffix(wanted) => value.ends_with(&fold(wanted)),
                 Test::Contains(wanted) => value.contains(&fold(wanted)),
-                Test::Present(_) | Test::Unclear => return Takes::Unclear,
+                Test::Present(_) | Test::Unclear => return Taken::Unclear,
             }
         };
-        if held == self.invert { Takes::None } else { Takes::All }
+        if held == self.invert { Taken::None } else { Taken::All }
     }
 
     /// Requests in which the header has any value, and may be missing unless it is there for certain.
-    fn on_any(&self, is_there: bool) -> Takes {
+    fn on_any(&self, is_there: bool) -> Taken {
         match self.test {
             Test::Present(_) if is_there => self.on(Some("")),
-            Test::Unclear => Takes::Unclear,
-            _ => Takes::Some,
+            Test::Unclear => Taken::Unclear,
+            _ => Taken::Some,
         }
     }
 }
