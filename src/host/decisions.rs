@@ -1,8 +1,9 @@
 //! Counts what people decide: by their answer to a task, or by a later request that brings its receipt back.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
-use super::answer::{Whole, add, decoded, encoding};
+use super::answer::{Held, add, decoded, encoding};
 use super::calls::{self, Body, Headers, Metric};
 use super::defined::Defined;
 use super::keys::ReceiptKeys;
@@ -26,6 +27,8 @@ const MOST_DECISION: usize = 1 << 20;
 /// What one VM has to do with decisions.
 pub(super) struct Decisions {
     keys: Rc<ReceiptKeys>,
+    /// Bytes of decisions that are held, with those of events.
+    held: Rc<Cell<usize>>,
     metrics: Defined<About>,
 }
 
@@ -44,12 +47,12 @@ pub(super) struct Decision {
     place: Place,
     /// The receipt, where a header has it.
     receipt: Option<Vec<u8>>,
-    body: Whole,
+    body: Held,
 }
 
 impl Decisions {
-    pub(super) fn new(keys: Rc<ReceiptKeys>) -> Self {
-        Self { keys, metrics: Defined::default() }
+    pub(super) fn new(keys: Rc<ReceiptKeys>, held: Rc<Cell<usize>>) -> Self {
+        Self { keys, held, metrics: Defined::default() }
     }
 
     /// People have answered a task in its own request: that is their decision.
@@ -97,7 +100,7 @@ impl Decisions {
         let places = place.automation()?.decision.as_ref()?;
         let receipt = places.receipt.header().and_then(|name| calls::header(Headers::Request, name));
         let receipt = receipt.map(Bytes::into_vec);
-        Some(Box::new(Decision { place, receipt, body: Whole::begin(Headers::Request) }))
+        Some(Box::new(Decision { place, receipt, body: Held::begin(&self.held, MOST_DECISION) }))
     }
 
     /// A decision has come as a whole.
@@ -106,7 +109,7 @@ impl Decisions {
         let (Some(rollout), Some(automation)) = (place.rollout(), place.automation()) else { return };
         let Some(places) = &automation.decision else { return };
         let count = |verdict, shown| place.count(&self.metrics, About::Decision(verdict, shown));
-        let read = body.finish(MOST_DECISION, inflaters);
+        let read = body.finish(inflaters);
         let Some((receipt, label)) = read.and_then(|body| read_decision(&body, receipt.as_deref(), places))
         else {
             return count(Verdict::Unreadable, false);
@@ -167,6 +170,6 @@ impl Deciding {
 impl Decision {
     /// The next bytes of the decision; `anew`: they begin with its first one.
     pub(super) fn read(&mut self, size: usize, anew: bool) {
-        self.body.read(Body::Request, (size, anew), MOST_DECISION);
+        self.body.read(size, anew);
     }
 }

@@ -6,8 +6,8 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-use super::answer::Whole;
-use super::calls::{self, Body, Headers, Metric};
+use super::answer::Held;
+use super::calls::{self, Headers, Metric};
 use super::defined::Defined;
 use super::keys::{ReceiptKeys, nonce};
 use super::loaded::Loaded;
@@ -28,8 +28,6 @@ use crate::telemetry::feedback::{About, Heard};
 
 /// Bytes of an event that are read.
 const MOST_EVENT: usize = 256 << 10;
-/// Bytes of events that are held at once.
-const MOST_HELD: usize = 16 << 20;
 
 /// What one VM has to do with events.
 pub(super) struct Feedback {
@@ -57,37 +55,9 @@ struct Found {
     receipt: Option<Vec<u8>>,
 }
 
-/// A body, and what it takes of what may be held.
-struct Held {
-    body: Whole,
-    held: Rc<Cell<usize>>,
-}
-
-impl Held {
-    fn read(&mut self, size: usize, anew: bool) {
-        let before = self.body.len();
-        let others = self.held.get().saturating_sub(before);
-        self.body.read(Body::Request, (size, anew), MOST_EVENT.min(MOST_HELD.saturating_sub(others)));
-        self.held.set(others.saturating_add(self.body.len()));
-    }
-
-    /// Its JSON; `None`: it has none.
-    fn finish(mut self, inflaters: &Inflaters) -> Option<Value> {
-        let body = std::mem::take(&mut self.body);
-        self.held.set(self.held.get().saturating_sub(body.len()));
-        document(&body.finish(MOST_EVENT, inflaters)?)
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.held.set(self.held.get().saturating_sub(self.body.len()));
-    }
-}
-
 impl Feedback {
-    pub(super) fn new(keys: Rc<ReceiptKeys>) -> Self {
-        Self { keys, held: Rc::default(), metrics: Defined::default() }
+    pub(super) fn new(keys: Rc<ReceiptKeys>, held: Rc<Cell<usize>>) -> Self {
+        Self { keys, held, metrics: Defined::default() }
     }
 
     /// Sets the receipt of an answer as its header, or removes what an upstream has left there.
@@ -120,10 +90,7 @@ impl Feedback {
         };
         let found: Vec<Found> = events.into_iter().filter_map(with_receipt).collect();
         let reads = |found: &Found| rule_at(found.rollout, found.rule).is_some_and(Rule::reads_body);
-        let body = found
-            .iter()
-            .any(reads)
-            .then(|| Held { body: Whole::begin(Headers::Request), held: Rc::clone(&self.held) });
+        let body = found.iter().any(reads).then(|| Held::begin(&self.held, MOST_EVENT));
         Some(Box::new(Event { loaded: Rc::clone(loaded), found, body }))
     }
 
@@ -137,7 +104,7 @@ impl Feedback {
     /// An event has come as a whole.
     pub(super) fn end(&self, event: Event, inflaters: &Inflaters) {
         let Event { loaded, found, body } = event;
-        let body = body.and_then(|body| body.finish(inflaters));
+        let body = body.and_then(|body| document(&body.finish(inflaters)?));
         for found in &found {
             let Some(rollout) = loaded.plan.rollouts().get(found.rollout) else { continue };
             let Some(rule) = rollout.feedback.get(found.rule) else { continue };

@@ -22,6 +22,9 @@ const TAKES: u32 = 30_000;
 /// Milliseconds that people have to decide a task that is decided in the same request.
 const DECIDES: u32 = 3_600_000;
 
+/// Tasks that are with people besides, at most: each is a callout of Envoy's, with its body.
+const MOST_OPEN: usize = 1_024;
+
 /// What one VM hands to people.
 pub(super) struct People {
     keys: Rc<ReceiptKeys>,
@@ -94,7 +97,7 @@ impl People {
     /// Leaves a task to a root, which hands it to people.
     pub(super) fn wait(&self, copied: Copied) {
         let most = copied.place.automation().map_or(0, |automation| automation.max_in_flight);
-        if self.waiting.len() >= most {
+        if self.waiting.len() >= most || self.open.borrow().len() >= MOST_OPEN {
             return drop_one();
         }
         self.waiting.leave(copied);

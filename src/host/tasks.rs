@@ -5,6 +5,7 @@
 //! [`people`]: super::people
 //! [`decisions`]: super::decisions
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use super::asking::{Answer, Asker, Asking, Held};
@@ -37,11 +38,12 @@ pub(super) struct Released {
 }
 
 impl Tasks {
-    pub(super) fn new(keys: Rc<ReceiptKeys>) -> Self {
+    /// `held`: bytes of requests that are read as a whole.
+    pub(super) fn new(keys: Rc<ReceiptKeys>, held: Rc<Cell<usize>>) -> Self {
         Self {
             asking: Asking::default(),
             people: People::new(Rc::clone(&keys)),
-            decisions: Decisions::new(keys),
+            decisions: Decisions::new(keys, held),
             metrics: Defined::default(),
         }
     }

@@ -158,7 +158,7 @@ impl Vm {
     }
 
     fn new() -> Self {
-        let receipt_keys = Rc::<ReceiptKeys>::default();
+        let (receipt_keys, held) = (Rc::<ReceiptKeys>::default(), Rc::<Cell<usize>>::default());
         Self {
             member: RefCell::new(Member::new(calls::entropy())),
             effects: Effects::default(),
@@ -170,8 +170,8 @@ impl Vm {
             registry: Registry::default(),
             inflaters: Inflaters::new(MOST_INFLATERS),
             shadows: Shadows::new(),
-            tasks: Tasks::new(Rc::clone(&receipt_keys)),
-            feedback: Feedback::new(Rc::clone(&receipt_keys)),
+            tasks: Tasks::new(Rc::clone(&receipt_keys), Rc::clone(&held)),
+            feedback: Feedback::new(Rc::clone(&receipt_keys), held),
             receipt_keys,
             slots: RefCell::default(),
             loading: RefCell::default(),
