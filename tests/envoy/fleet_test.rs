@@ -148,7 +148,13 @@ async fn a_store_that_is_away_leaves_the_weights_and_an_abort_is_written_later()
     assert_eq!(rollout(&envoys[0]).await["weights"]["green"], 50);
     let (status, problem) = post(&envoys[0], "/v1/rollouts/digits/promote").await;
     assert_eq!(status, 409);
-    assert!(problem["detail"].as_str().unwrap_or_default().contains("only commands that take traffic from the candidate"), "{problem}");
+    assert!(
+        problem["detail"]
+            .as_str()
+            .unwrap_or_default()
+            .contains("only commands that take traffic from the candidate"),
+        "{problem}"
+    );
     assert_eq!(post(&envoys[0], "/v1/rollouts/digits/abort").await.0, 200);
     wait_for_share(&envoys[0], 0.0).await;
     assert_eq!(rollout(&envoys[1]).await["weights"]["green"], 50);
