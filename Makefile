@@ -78,10 +78,10 @@ stack-down: ## Take the stack down
 	$(STACK) --profile grafana down --volumes
 
 ##@ Work on it
-.PHONY: test test-all test-unit test-cli test-node test-judge test-envoy test-long test-restarts test-soak test-oldest test-matrix test-crds test-rules test-openapi test-clients test-page test-examples test-compose test-stack simulate bench fuzz lint fmt schema dashboards cli-docs screenshots clean
-test: lint test-unit test-cli test-node test-judge test-crds test-rules test-examples test-envoy test-openapi test-page ## Before each commit, and in CI: lints, unit tests, wasm32 under Node, the judge in short, a real Envoy
+.PHONY: test test-all test-quick test-slow test-unit test-cli test-node test-judge test-envoy test-long test-restarts test-soak test-oldest test-matrix test-crds test-rules test-openapi test-clients test-page test-examples test-compose test-stack simulate bench fuzz lint fmt schema dashboards cli-docs screenshots clean
+test: lint test-unit test-cli test-node test-judge test-crds test-rules test-examples test-quick test-openapi test-page ## Before each commit, and in CI: lints, unit tests, wasm32 under Node, the judge in short, a real Envoy
 
-test-all: test test-long test-oldest test-clients test-compose ## Before each release: besides, the oldest Envoy, minutes of load, real clients, the compose examples
+test-all: test test-slow test-long test-oldest test-clients test-compose ## Before each release: besides, the slowest tests, the oldest Envoy, minutes of load, real clients, the compose examples
 
 test-unit: target/.wasm32 ## The pure core and the command line, natively: under 10 s once built
 	cargo test --quiet --package json-sieve
@@ -103,6 +103,18 @@ simulate: ## Billions of requests through ledger and judge: false rollbacks, and
 
 test-envoy: $(WASM) $(TEST_BUILD) $(ENVOY) $(ETCD) $(PROMTOOL) ## The module inside a real Envoy (ENVOY_VERSION=1.36.4: another one; T=name: some of it)
 	cargo test --test envoy -- --test-threads=4 $(T)
+
+# Each Envoy compiles the module, one to two seconds of CPU. These tests start many, or wait for long: a third of the time.
+SLOW := a_shadow_that_fails_is_told_apart people_get_every_task reviewers_receive_nothing envoy_takes_every_bootstrap \
+        a_leader_that_sleeps every_form_is_the_same growth_moves_users each_of_a_thousand agreement_and_confusion \
+        a_reference_outlives_envoy every_expression_of_the_dashboards search_again_as_often two_listeners_count \
+        values_that_are_not_configurations no_version_is_cut_off a_hundred_flips one_envoy_of_a_fleet_posts fleet_feedback_test
+
+test-quick: $(WASM) $(TEST_BUILD) $(ENVOY) $(ETCD) $(PROMTOOL) ## test-envoy without its slowest tests
+	cargo test --test envoy -- --test-threads=4 $(SLOW:%=--skip %)
+
+test-slow: $(WASM) $(TEST_BUILD) $(ENVOY) $(ETCD) $(PROMTOOL) ## The slowest tests of test-envoy
+	cargo test --test envoy -- --test-threads=4 $(SLOW)
 
 test-long: $(WASM) $(TEST_BUILD) $(ENVOY) ## What takes a minute: users' traffic of ten under the judge (SEEDS=20: more of it), a side that turns bad late
 	cargo test --test envoy -- --ignored --nocapture users_test a_minute
