@@ -220,7 +220,7 @@ def token(chromium, url):
     assert kept == f"0,0,,{watched.url}/", kept
     assert not any("looks" in request.url for request in watched.asked)
     dialog = watched.command("Abort")
-    dialog.get_by_role("alert").filter(has_text="may look and change nothing").wait_for()
+    dialog.get_by_role("alert").filter(has_text="is read-only").wait_for()
     watched.is_quiet("401", "403")
 
     # Loaded again it has forgotten; without a token there is nothing to see.
