@@ -87,7 +87,7 @@ pub fn message(protocol: Protocol, input: &[u8]) {
     assert!(seen.tensors.len() <= MAX_TENSORS && seen.choices.len() <= MAX_CHOICES);
     assert!(seen.tensors.iter().all(|tensor| tensor.name.len() <= MAX_NAME && tensor.shape.len() <= MAX_DIMENSIONS));
     let _ = (whole.is_null(), whole.is_error(), whole.is_cut());
-    seen.tensors.iter().for_each(|tensor| _ = (tensor.len(), tensor.batch()));
+    seen.tensors.iter().for_each(|tensor| _ = tensor.len());
 }
 
 fn summary<'a>(preset: &Rc<Preset>, head: &Head, chunks: impl Iterator<Item = &'a [u8]>) -> Text {
@@ -159,7 +159,12 @@ pub fn pair(input: &[u8]) {
     if there.found.overflow == 0 {
         let kinds = |compared: &Compared, reversed: bool| {
             let places = compared.found.places.iter();
-            let kind = |kind: diff::Kind| if reversed { kind.reversed() } else { kind };
+            // What is missing in one is extra in the other.
+            let kind = |kind: diff::Kind| match kind {
+                diff::Kind::Missing if reversed => diff::Kind::Extra,
+                diff::Kind::Extra if reversed => diff::Kind::Missing,
+                kind => kind,
+            };
             let mut kinds: Vec<_> = places.map(|place| (place.path.clone(), kind(place.kind), place.count)).collect();
             kinds.sort();
             kinds
