@@ -315,8 +315,8 @@ async fn people_get_every_task_that_the_model_does_not_answer_once() {
         let is_dead = behaviour.is_none();
         ai.set(behaviour.unwrap_or(Behaviour::Status(200)));
         queue.reset_count();
-        // A busy machine is late as well.
-        let timeout = if reason == "late" { "300ms" } else { "10s" };
+        // A busy machine is late as well, and its Envoy's timers are not exact.
+        let timeout = if reason == "late" { "2s" } else { "10s" };
         let config = people(&format!("degree: assist, ask: {{timeout: {timeout}}}, {DECISIONS}"), "");
         let green = if is_dead { nowhere } else { ai.address() };
         let setup = Setup::shipped(config).clusters(&[("blue", queue.address()), ("green", green)]);
