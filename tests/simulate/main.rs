@@ -82,7 +82,7 @@ const FULL: Effort = Effort {
 };
 const SHORT: Effort = Effort {
     healthy_runs: 20,
-    healthy_runs_of_users: 3,
+    healthy_runs_of_users: 6,
     runs: 200,
     runs_by_request: 20,
     longest: 800.0,
