@@ -5,7 +5,7 @@
 //! both bodies and drops them, and Changeover without and with `payload`. What reading adds is compared with what
 //! fetching adds.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fastrand::Rng;
@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::client::Client;
 use super::cpu::{Cpus, Times};
 use super::harness::{Config, Envoy, Made, Make, Setup, Upstream, read_yaml, wait_for};
-use super::round::Sample;
+use super::round::{self, Sample, Slice};
 use super::variants::replaced;
 
 /// Different documents of each kind, so that no branch predictor learns them.
@@ -89,42 +89,23 @@ pub(crate) async fn measure(rounds: usize, cpus: &Cpus, rng: &mut Rng) -> Vec<Bo
 /// All variants in turn, in an order that changes, with documents of a kind.
 async fn turns(kind: usize, running: &mut [(Envoy, Client)], asked: &[Bytes], rng: &mut Rng) -> Vec<Sample> {
     let path = format!("/{}/{kind}", KINDS[kind].protocol);
-    let mut slices: Vec<Vec<(Times, Vec<Duration>)>> = running.iter().map(|_| Vec::new()).collect();
+    let mut slices: Vec<Vec<Slice>> = running.iter().map(|_| Vec::new()).collect();
     let mut order: Vec<usize> = (0..running.len()).collect();
     for turn in 0..=TURNS {
         rng.shuffle(&mut order);
         for at in &order {
             let (envoy, client) = &mut running[*at];
-            let cpu = Times::of_process(envoy.id());
+            let (begun, cpu) = (Instant::now(), Times::of_process(envoy.id()));
             let took = client.send_for(SLICE, &path, asked).await;
             let first_bytes = took.into_iter().map(|took| took.first_byte).collect();
             let cpu = Times::of_process(envoy.id()) - cpu;
             // The first one warms up.
             if turn > 0 {
-                slices[*at].push((cpu, first_bytes));
+                slices[*at].push(Slice { latencies: first_bytes, elapsed: begun.elapsed(), cpu });
             }
         }
     }
-    slices.into_iter().map(sample).collect()
-}
-
-/// What the half of the slices says in which Envoy waited least for its CPU.
-#[allow(clippy::cast_precision_loss)] // far below 2^52
-fn sample(mut slices: Vec<(Times, Vec<Duration>)>) -> Sample {
-    slices.sort_unstable_by_key(|(cpu, _)| cpu.waited);
-    slices.truncate(TURNS / 2);
-    let ran: Duration = slices.iter().map(|(cpu, _)| cpu.ran).sum();
-    let waited: Duration = slices.iter().map(|(cpu, _)| cpu.waited).sum();
-    let mut first: Vec<Duration> = slices.into_iter().flat_map(|(_, first)| first).collect();
-    first.sort_unstable();
-    let quantile = |percent: usize| first[first.len() * percent / 100].as_secs_f64() * 1e3;
-    Sample {
-        requests_per_second: first.len() as f64 / (SLICE.as_secs_f64() * (TURNS / 2) as f64),
-        cpu_per_request: ran.as_secs_f64() * 1e6 / first.len() as f64,
-        p50: quantile(50),
-        p99: quantile(99),
-        waited: waited.as_secs_f64() / (SLICE.as_secs_f64() * (TURNS / 2) as f64),
-    }
+    slices.into_iter().map(round::sample).collect()
 }
 
 fn setup(variant: usize) -> Setup {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::bodies::digits;
 use super::cpu::Cpus;
 use super::harness::{Config, Envoy, Made, Make, Setup, Upstream, wait_for};
-use super::round::Sample;
+use super::round::{self, Sample};
 use super::turns::{self, Running};
 use super::variants::replaced;
 
@@ -54,7 +54,7 @@ pub(crate) async fn measure(rounds: usize, cpus: &Cpus, rng: &mut Rng) -> Vec<Co
             }
             turns::take(&mut running, rng).await;
             compared += pairs(&running[VARIANTS.len() - 1].envoy).await;
-            answered += turns::float(running[VARIANTS.len() - 1].answers);
+            answered += round::float(running[VARIANTS.len() - 1].answers);
             samples.push(running.into_iter().map(Running::sample).collect());
             println!("comparing: {size} bytes, round {number} of {rounds}");
         }

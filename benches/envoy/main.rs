@@ -2,10 +2,13 @@
 //!
 //! Envoys that do the same sticky split by different means ([`variants`]) get the same load ([`load`]) before equal
 //! upstreams ([`upstream`]), round after round, in new processes each time ([`round`]). What the rounds say
-//! together is computed in [`stats`] and printed in [`report`]; what reading payloads costs is measured apart ([`bodies`]), what comparing a shadow's answers costs ([`compare`]), what people and models cost ([`people`]), what a configuration push costs
-//! ([`push`]), what a store costs ([`fleet`]), and so are starting ([`startup`]) and the ticks of many rollouts ([`ticks`]). It ends well if every answer was good and everybody counted the same, whatever the figures are.
+//! together is computed in [`stats`] and printed in [`report`]. Measured apart: what reading payloads costs ([`bodies`]), what
+//! comparing a shadow's answers ([`compare`]), people and models ([`people`]), a configuration push ([`push`]) and a store
+//! ([`fleet`]) cost, starting ([`startup`]), and the ticks of many rollouts ([`ticks`]). It ends well if every answer was good and all
+//! counted the same, whatever the figures are.
 //!
-//! `ROUNDS=n` sets how many rounds (0: only starting and the ticks), `ONLY=bodies`, `compare`, `people` or `fleet` measures nothing else, `BASELINE=file` names another build of the module to compare with.
+//! `ROUNDS=n` sets how many rounds (0: only starting and the ticks), `ONLY=bodies`, `compare`, `people` or `fleet` measures nothing
+//! else, `BASELINE=file` names another build of the module to compare with.
 
 // A benchmark may fail, and counts with small numbers.
 #![allow(

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::cpu::Cpus;
 use super::harness::{Config, Made, Make, RECEIPT_KEY, Setup, Upstream, wait_for};
-use super::round::Sample;
+use super::round::{self, Sample};
 use super::turns::{self, Running};
 
 /// Receipts of a round: more than come back.
@@ -186,8 +186,8 @@ pub(crate) async fn measure(rounds: usize, cpus: &Cpus, rng: &mut Rng) -> Vec<Ve
             }
             wait_for("each request to be counted once", async || {
                 let counted = running.envoy.metrics().await.sum(metric, &[label]);
-                assert!(counted <= turns::float(running.answers), "{}: {counted}", kind.name);
-                (counted >= turns::float(running.answers)).then_some(())
+                assert!(counted <= round::float(running.answers), "{}: {counted}", kind.name);
+                (counted >= round::float(running.answers)).then_some(())
             })
             .await;
         }

@@ -16,9 +16,6 @@ use super::variants::Variant;
 const WARM_UP: Duration = Duration::from_millis(300);
 const SLICE: Duration = Duration::from_millis(100);
 const SLICES: usize = 16;
-/// So many of the slices count: those in which Envoy waited least for its CPU, when others had left the caches
-/// to it. Which they are does not depend on what is measured.
-const CALM: usize = SLICES / 2;
 
 /// What one Envoy did.
 #[derive(Clone, Copy, Debug)]
@@ -48,10 +45,10 @@ struct Running<'a> {
 }
 
 /// What an Envoy did while it had the load.
-struct Slice {
-    latencies: Vec<Duration>,
-    elapsed: Duration,
-    cpu: Times,
+pub(crate) struct Slice {
+    pub(crate) latencies: Vec<Duration>,
+    pub(crate) elapsed: Duration,
+    pub(crate) cpu: Times,
 }
 
 /// A sample of each variant, in their order.
@@ -126,13 +123,15 @@ impl<'a> Running<'a> {
     }
 }
 
-fn sample(mut slices: Vec<Slice>) -> Sample {
+/// Half of the slices count: those in which Envoy waited least for its CPU, when others had left the caches to it. Which
+/// they are does not depend on what is measured.
+pub(crate) fn sample(mut slices: Vec<Slice>) -> Sample {
     let elapsed = |slices: &[Slice]| slices.iter().map(|slice| slice.elapsed).sum::<Duration>().as_secs_f64();
     let waited: Duration = slices.iter().map(|slice| slice.cpu.waited).sum();
     let waited = waited.as_secs_f64() / elapsed(&slices);
 
     slices.sort_unstable_by_key(|slice| slice.cpu.waited);
-    slices.truncate(CALM);
+    slices.truncate(slices.len() / 2);
     let mut latencies: Vec<Duration> = slices.iter().flat_map(|slice| &slice.latencies).copied().collect();
     latencies.sort_unstable();
     let requests = float(latencies.len());
@@ -148,6 +147,6 @@ fn sample(mut slices: Vec<Slice>) -> Sample {
 }
 
 #[allow(clippy::cast_precision_loss)] // far below 2^52
-fn float(count: usize) -> f64 {
+pub(crate) fn float(count: usize) -> f64 {
     count as f64
 }

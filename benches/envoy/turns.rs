@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use fastrand::Rng;
 
-use super::client::{Client, Took};
+use super::client::Client;
 use super::cpu::{Cpus, Times};
 use super::harness::{Envoy, Setup};
-use super::round::Sample;
+use super::round::{self, Sample, Slice};
 
 const CONNECTIONS: usize = 16;
 /// Of one Envoy in one turn.
@@ -21,18 +21,11 @@ const TURNS: usize = 8;
 pub(crate) struct Running {
     pub(crate) envoy: Envoy,
     /// Requests that it has answered.
-    pub(crate) answers: u64,
+    pub(crate) answers: usize,
     clients: Vec<Client>,
     slices: Vec<Slice>,
     path: &'static str,
     asked: Vec<Bytes>,
-}
-
-/// What an Envoy did while it had the load.
-struct Slice {
-    took: Vec<Took>,
-    elapsed: Duration,
-    cpu: Times,
 }
 
 /// Has each Envoy answer in turn, in an order that changes.
@@ -71,16 +64,16 @@ impl Running {
             })
         });
         let sending: Vec<_> = sending.collect();
-        let (mut clients, mut took) = (Vec::new(), Vec::new());
+        let (mut clients, mut latencies) = (Vec::new(), Vec::new());
         for client in sending {
             let (client, its) = client.await.expect("good answers");
             clients.push(client);
-            took.extend(its);
+            latencies.extend(its.into_iter().map(|took| took.whole));
         }
         self.clients = clients;
         let (cpu, elapsed) = (Times::of_process(self.envoy.id()) - cpu, begun.elapsed());
-        self.answers += took.len() as u64;
-        self.slices.push(Slice { took, elapsed, cpu });
+        self.answers += latencies.len();
+        self.slices.push(Slice { latencies, elapsed, cpu });
     }
 
     /// Whether no client has sent a document twice.
@@ -88,30 +81,8 @@ impl Running {
         self.clients.iter().all(|client| client.sent() <= self.asked.len() / CONNECTIONS)
     }
 
-    /// What the half of the slices says in which Envoy waited least for its CPU.
+    /// What it did, in sum.
     pub(crate) fn sample(self) -> Sample {
-        let mut slices = self.slices;
-        slices.sort_unstable_by_key(|slice| slice.cpu.waited);
-        slices.truncate(TURNS / 2);
-        let elapsed = slices.iter().map(|slice| slice.elapsed).sum::<Duration>().as_secs_f64();
-        let ran: Duration = slices.iter().map(|slice| slice.cpu.ran).sum();
-        let waited: Duration = slices.iter().map(|slice| slice.cpu.waited).sum();
-        let mut took: Vec<Duration> =
-            slices.iter().flat_map(|slice| &slice.took).map(|took| took.whole).collect();
-        took.sort_unstable();
-        let quantile = |percent: usize| took[took.len() * percent / 100].as_secs_f64() * 1e3;
-        let requests = float(took.len() as u64);
-        Sample {
-            requests_per_second: requests / elapsed,
-            cpu_per_request: ran.as_secs_f64() * 1e6 / requests,
-            p50: quantile(50),
-            p99: quantile(99),
-            waited: waited.as_secs_f64() / elapsed,
-        }
+        round::sample(self.slices)
     }
-}
-
-#[allow(clippy::cast_precision_loss)] // far below 2^52
-pub(crate) fn float(count: u64) -> f64 {
-    count as f64
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::analysis::ring::Span;
 use crate::analysis::rules::fingerprint;
 use crate::analysis::test::Measure;
 use crate::analysis::window::divergence;
@@ -10,8 +11,6 @@ use crate::model::{Arm, Pair, Side, real};
 use crate::signal::catalog::{self, Kind, Scale, SignalId};
 use crate::signal::histogram;
 use crate::signal::tally::Tally;
-
-use crate::analysis::ring::Span;
 
 /// The quantile of a duration, unless the configuration names one.
 const QUANTILE: f64 = 0.99;

@@ -25,8 +25,7 @@ pub struct Differences {
 impl Differences {
     /// Whether both are about the same release, compared in the same way.
     fn is_like(&self, other: &Self) -> bool {
-        let of = |of: &Self| (of.release.clone(), of.shadow.clone(), of.definition);
-        of(self) == of(other)
+        (&self.release, &self.shadow, self.definition) == (&other.release, &other.shadow, other.definition)
     }
 }
 
@@ -47,12 +46,9 @@ pub fn add(shared: &mut impl Shared, rollout: &str, counted: &Differences) -> bo
 /// Forgets what was compared of a rollout otherwise than it is from now on, with the values of answers that were kept.
 /// `loaded_at`: when the configuration was loaded; `comparison`: what identifies how it compares, if it does.
 pub fn configure(shared: &mut impl Shared, rollout: &str, loaded_at: u64, comparison: Option<u64>) {
-    let known = shared::read::<Differences>(shared, &key(rollout));
-    if known.is_none_or(|known| known.loaded_at > loaded_at || Some(known.definition) == comparison) {
-        return;
-    }
     shared::update::<Differences>(shared, &key(rollout), |known| {
-        let known = known.filter(|known| known.loaded_at <= loaded_at)?;
+        let known =
+            known.filter(|known| known.loaded_at <= loaded_at && Some(known.definition) != comparison)?;
         // A worker that goes on with the old configuration for a moment is late.
         let Differences { release, shadow, .. } = known;
         let definition = comparison.unwrap_or_default();

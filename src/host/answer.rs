@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use super::calls::{self, Body, Headers};
+use super::held::HeldBytes;
 use super::memory::Bytes;
 use crate::compare::Answer;
 use crate::payload::encoding::{Decoder, Inflaters};
@@ -84,39 +85,30 @@ impl Whole {
 /// Bytes that the requests of a worker may hold which are read as a whole: events, and decisions.
 const MOST_HELD: usize = 16 << 20;
 
-/// A request's body that is read as a whole, and what it takes of what may be held.
-pub(super) struct Held {
+/// A request's body that is read as a whole, within what may be held.
+pub(super) struct HeldBody {
     body: Whole,
-    /// What all of them hold.
-    all: Rc<Cell<usize>>,
+    held: HeldBytes,
     /// Bytes that it may have.
     most: usize,
 }
 
-impl Held {
+impl HeldBody {
     /// Begins with the headers of the request that Envoy is showing.
     pub(super) fn begin(all: &Rc<Cell<usize>>, most: usize) -> Self {
-        Self { body: Whole::begin(Headers::Request), all: Rc::clone(all), most }
+        Self { body: Whole::begin(Headers::Request), held: HeldBytes::new(all), most }
     }
 
     /// The next bytes, if there is room for them; `anew`: they begin with its first one.
     pub(super) fn read(&mut self, size: usize, anew: bool) {
-        let others = self.all.get().saturating_sub(self.body.len());
-        self.body.read(Body::Request, (size, anew), self.most.min(MOST_HELD.saturating_sub(others)));
-        self.all.set(others.saturating_add(self.body.len()));
+        let room = MOST_HELD.saturating_sub(self.held.others());
+        self.body.read(Body::Request, (size, anew), self.most.min(room));
+        self.held.set(self.body.len());
     }
 
     /// All of it without its encoding; `None`: there was no room for it.
-    pub(super) fn finish(mut self, inflaters: &Inflaters) -> Option<Vec<u8>> {
-        let body = std::mem::take(&mut self.body);
-        self.all.set(self.all.get().saturating_sub(body.len()));
-        body.finish(self.most, inflaters)
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.all.set(self.all.get().saturating_sub(self.body.len()));
+    pub(super) fn finish(self, inflaters: &Inflaters) -> Option<Vec<u8>> {
+        self.body.finish(self.most, inflaters)
     }
 }
 

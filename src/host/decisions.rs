@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use super::answer::{Held, add, decoded, encoding};
+use super::answer::{HeldBody, add, decoded, encoding};
 use super::calls::{self, Body, Headers, Metric};
 use super::defined::Defined;
 use super::keys::ReceiptKeys;
@@ -47,7 +47,7 @@ pub(super) struct Decision {
     place: Place,
     /// The receipt, where a header has it.
     receipt: Option<Vec<u8>>,
-    body: Held,
+    body: HeldBody,
 }
 
 impl Decisions {
@@ -100,7 +100,7 @@ impl Decisions {
         let places = place.automation()?.decision.as_ref()?;
         let receipt = places.receipt.header().and_then(|name| calls::header(Headers::Request, name));
         let receipt = receipt.map(Bytes::into_vec);
-        Some(Box::new(Decision { place, receipt, body: Held::begin(&self.held, MOST_DECISION) }))
+        Some(Box::new(Decision { place, receipt, body: HeldBody::begin(&self.held, MOST_DECISION) }))
     }
 
     /// A decision has come as a whole.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-use super::answer::Held;
+use super::answer::HeldBody;
 use super::calls::{self, Headers, Metric};
 use super::defined::Defined;
 use super::keys::{ReceiptKeys, nonce};
@@ -42,7 +42,7 @@ pub(super) struct Event {
     loaded: Rc<Loaded>,
     found: Vec<Found>,
     /// Its body, where a rule reads it.
-    body: Option<Held>,
+    body: Option<HeldBody>,
 }
 
 /// A rule whose event a request may be.
@@ -90,7 +90,7 @@ impl Feedback {
         };
         let found: Vec<Found> = events.into_iter().filter_map(with_receipt).collect();
         let reads = |found: &Found| rule_at(found.rollout, found.rule).is_some_and(Rule::reads_body);
-        let body = found.iter().any(reads).then(|| Held::begin(&self.held, MOST_EVENT));
+        let body = found.iter().any(reads).then(|| HeldBody::begin(&self.held, MOST_EVENT));
         Some(Box::new(Event { loaded: Rc::clone(loaded), found, body }))
     }
 

@@ -21,6 +21,7 @@ mod effects;
 mod exports;
 mod feedback;
 mod handoff;
+mod held;
 mod keys;
 mod loaded;
 mod log;

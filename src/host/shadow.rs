@@ -9,6 +9,7 @@ use std::rc::Rc;
 use super::answer::{decoded, headed};
 use super::calls::{self, Body, Headers};
 use super::handoff::Handoff;
+use super::held::HeldBytes;
 use super::loaded::Loaded;
 use super::memory::Bytes;
 use super::metrics::Series;
@@ -129,31 +130,6 @@ impl Shadow {
     }
 }
 
-/// Bytes that a copy holds, as long as it does.
-struct Held {
-    all: Rc<Cell<usize>>,
-    own: usize,
-}
-
-impl Held {
-    /// Makes room for more, if all copies of the worker then hold `most` at most.
-    fn add(&mut self, bytes: usize, most: usize) -> bool {
-        let all = self.all.get().saturating_add(bytes);
-        if all > most {
-            return false;
-        }
-        self.all.set(all);
-        self.own = self.own.saturating_add(bytes);
-        true
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.all.set(self.all.get().saturating_sub(self.own));
-    }
-}
-
 /// What is copied of a request and of stable's answer, while they pass.
 pub(super) struct Copied {
     pair: Pair,
@@ -171,7 +147,7 @@ struct Pair {
     headers: Vec<u8>,
     body: Vec<u8>,
     stable: Answer,
-    held: Held,
+    held: HeldBytes,
     /// What was drawn for the request, if its answers are evidence.
     draw: Option<Draw>,
 }
@@ -182,7 +158,7 @@ struct Asked {
     draw: Option<Draw>,
     /// Whether the shadow's answer differs from stable's, and that of stable's copy; known one after the other.
     differ: Cell<(Option<bool>, Option<bool>)>,
-    _held: Held,
+    _held: HeldBytes,
 }
 
 /// A copy that was sent.
@@ -239,7 +215,7 @@ impl Copied {
             self.pair.body = Vec::new();
             self.pair.stable.body = Vec::new();
             self.decoder = None;
-            self.pair.held = Held { all: Rc::clone(&self.pair.held.all), own: 0 };
+            self.pair.held.set(0);
         }
     }
 }
@@ -314,7 +290,7 @@ impl Shadows {
         let comparison = shadow.comparison()?;
         self.has_room(comparison)?;
         let headers = shadow.headers().ok_or(MirrorResult::SkippedRefused)?;
-        let mut held = Held { all: Rc::clone(&self.held), own: 0 };
+        let mut held = HeldBytes::new(&self.held);
         if !held.add(headers.len(), comparison.max_bytes) {
             return Err(MirrorResult::SkippedMemory);
         }

@@ -329,18 +329,8 @@ async fn a_dead_grpc_shadow_has_failed_and_does_not_differ() {
 async fn requests_that_no_upstream_has_answered_are_not_compared() {
     let (blue, green) = blue_and_green().await;
     let config = || Config::rollout("mirror: {to: green, mode: compare, methods: [POST]}");
-    let direct = between(&blue, &green, config()).edit_routes(|routes| {
-        for route in routes {
-            route["direct_response"] = json!({"status": 200, "body": {"inline_string": "x"}});
-            route.as_object_mut().unwrap().remove("route");
-        }
-    });
-    let refused = between(&blue, &green, config()).edit_hcm(|hcm| {
-        let rbac = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC";
-        let rules = json!({"@type": rbac, "rules": {"action": "ALLOW", "policies": {}}});
-        let filter = json!({"name": "rbac", "typed_config": rules});
-        hcm["http_filters"].as_array_mut().unwrap().insert(1, filter);
-    });
+    let direct = between(&blue, &green, config()).with_direct_responses();
+    let refused = between(&blue, &green, config()).with_denials();
     for (setup, status) in [(direct, 200), (refused, 403)] {
         let envoy = setup.start().await;
         let mut connection = Connection::open(envoy.address()).await.expect("a connection");

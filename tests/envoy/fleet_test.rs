@@ -64,7 +64,7 @@ async fn a_release_is_one_for_all_envoys_and_outlives_each_of_them() {
     let (_, said) = say(&envoys[1], &["promote", "digits"]);
     assert_eq!(said, "shop: 3 of 3 Envoys follow\n");
     for envoy in &envoys {
-        assert_eq!(rollout(envoy).await["weights"]["green"], 75.0, "each has the weight by now");
+        assert_eq!(rollout(envoy).await["weights"]["green"], 75.0, "as soon as the command has ended");
     }
     wait_for("the same of another one", async || {
         let (shown, _) = say(&envoys[2], &["status", "digits"]);

@@ -111,15 +111,7 @@ async fn a_candidate_that_answers_404_to_everything_is_rolled_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn denials_of_filters_behind_are_no_answers() {
     let (blue, green) = blue_and_green().await;
-    let rbac = serde_json::json!({
-        "name": "envoy.filters.http.rbac",
-        "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
-            "rules": {"action": "DENY", "policies": {"all": {"permissions": [{"any": true}], "principals": [{"any": true}]}}},
-        },
-    });
-    let setup = between(&blue, &green, Config::rollout("weights: {green: 50}"))
-        .edit_hcm(|hcm| hcm["http_filters"].as_array_mut().expect("filters").insert(1, rbac));
+    let setup = between(&blue, &green, Config::rollout("weights: {green: 50}")).with_denials();
     let envoy = setup.start().await;
     let tally = Load::to(envoy.address()).send(20).await;
     assert_eq!(tally.by_status.get(&403), Some(&20), "{:?}", tally.by_status);

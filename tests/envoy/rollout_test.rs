@@ -128,17 +128,8 @@ async fn routes_that_ignore_the_filter_promote_no_candidate() {
 async fn an_answer_without_a_cluster_counts_for_no_version() {
     let (blue, green) = blue_and_green().await;
     let config = || Config::rollout("pin: green, version_header: {response: true}");
-    let direct = between(&blue, &green, config()).edit_routes(|routes| {
-        for route in routes {
-            route["direct_response"] = json!({"status": 200, "body": {"inline_string": "x"}});
-            route.as_object_mut().expect("a map").remove("route");
-        }
-    });
-    let rbac = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC";
-    let refused = between(&blue, &green, config()).edit_hcm(|hcm| {
-        let filter = json!({"name": "rbac", "typed_config": {"@type": rbac, "rules": {"action": "ALLOW", "policies": {}}}});
-        hcm["http_filters"].as_array_mut().expect("filters").insert(1, filter);
-    });
+    let direct = between(&blue, &green, config()).with_direct_responses();
+    let refused = between(&blue, &green, config()).with_denials();
     for (setup, status, outcome) in [(direct, 200, "elsewhere"), (refused, 403, "aborted")] {
         let envoy = setup.start().await;
         let answer = get(envoy.address(), "/").await.expect("an answer");

@@ -267,6 +267,25 @@ impl Setup {
         self
     }
 
+    /// Has each route answer by itself, with a 200.
+    pub(crate) fn with_direct_responses(self) -> Self {
+        self.edit_routes(|routes| {
+            for route in routes {
+                route["direct_response"] = json!({"status": 200, "body": {"inline_string": "x"}});
+                route.as_object_mut().expect("a map").remove("route");
+            }
+        })
+    }
+
+    /// Has a filter behind this one refuse every request, with a 403.
+    pub(crate) fn with_denials(self) -> Self {
+        let rbac = json!({"name": "envoy.filters.http.rbac", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
+            "rules": {"action": "ALLOW", "policies": {}},
+        }});
+        self.edit_hcm(|hcm| hcm["http_filters"].as_array_mut().expect("filters").insert(1, rbac))
+    }
+
     /// Changes the routes of the shipped listener.
     pub(crate) fn edit_routes(mut self, edit: impl FnOnce(&mut Vec<Value>)) -> Self {
         edit(self.hcm()["route_config"]["virtual_hosts"][0]["routes"].as_array_mut().expect("routes"));

@@ -39,6 +39,7 @@ const ENDPOINT: &str = "http://127.0.0.1:9911";
 const NOT_YET: &str = "not known yet: Envoy has just started, or its configuration has no rollout";
 /// Said where there is nothing to abort.
 const NONE_MOVES: &str = "no rollout is progressing or paused\n";
+
 /// The commands of the control API.
 #[derive(Subcommand)]
 pub(crate) enum Command {
