@@ -162,7 +162,7 @@ impl Leader {
         next.fitness = self.fitness(serves);
         let (mut leads, mut takes_over) = (false, false);
         let written = shared::update::<Lead>(shared, &lead_key(), |last| {
-            // Of several that write the very first one the last stays, and leads from the next tick on.
+            // Of several that write the very first one, one stays, and leads from the next tick on.
             let Some(last) = last else { return Some(next) };
             leads = !plans.is_empty() && last.gives_way_to(&next);
             takes_over = last.vm != vm;

@@ -79,7 +79,7 @@ pub fn update<T: Serialize + DeserializeOwned>(
     mut change: impl FnMut(Option<T>) -> Option<T>,
 ) -> bool {
     for _ in 0..TRIES {
-        let (bytes, version) = shared.read(key).unwrap_or_default();
+        let (bytes, version) = shared.read(key).unwrap_or((Vec::new(), Version::ABSENT));
         let Some(changed) = change(postcard::from_bytes(&bytes).ok()) else { return true };
         let Ok(changed) = postcard::to_allocvec(&changed) else { return false };
         if changed == bytes {

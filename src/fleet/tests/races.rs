@@ -176,3 +176,14 @@ fn a_second_leader_in_the_first_pass_does_not_undo_a_command() {
     }
     assert!((1..MOST_WRITES).contains(&raced), "{raced}");
 }
+
+/// Two workers that count the first decision of a rollout, or take its first receipt.
+#[test]
+fn of_two_that_write_a_value_first_neither_is_lost() {
+    let one_more = |known: Option<u64>| Some(known.unwrap_or_default() + 1);
+    let mut memory = Memory::default();
+    let rival = |memory: &mut Memory| assert!(shared::update(memory, "sum", one_more));
+    let mut racing = Racing { memory: &mut memory, left: 0, rival: Some(rival) };
+    assert!(shared::update(&mut racing, "sum", one_more));
+    assert_eq!(shared::read::<u64>(&memory, "sum"), Some(2));
+}
