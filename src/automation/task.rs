@@ -24,6 +24,8 @@ pub enum Route {
     Model,
     /// The model, and people afterwards.
     Audit,
+    /// Neither: its caller left first.
+    Neither,
 }
 
 impl Route {
@@ -34,6 +36,7 @@ impl Route {
             Self::Human => "human",
             Self::Model => "model",
             Self::Audit => "audit",
+            Self::Neither => "none",
         }
     }
 }
@@ -63,11 +66,13 @@ pub enum Reason {
     Busy,
     /// Envoy does not ask: it does not know the model's cluster, or the request cannot be repeated.
     Refused,
+    /// The caller left while the task was held.
+    Left,
 }
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Degree,
         Self::Confident,
         Self::Drawn,
@@ -79,6 +84,7 @@ impl Reason {
         Self::TooLarge,
         Self::Busy,
         Self::Refused,
+        Self::Left,
     ];
 
     /// The value of the label `reason`.
@@ -96,6 +102,7 @@ impl Reason {
             Self::TooLarge => "too_large",
             Self::Busy => "busy",
             Self::Refused => "refused",
+            Self::Left => "left",
         }
     }
 }

@@ -25,24 +25,37 @@ pub struct Counts {
     pub labels: (String, String),
 }
 
-/// Adds a decision of an attempt: `decided` is the people's label.
-pub fn add(shared: &mut impl Shared, rollout: &str, opened: &Opened, decided: &str) -> Counts {
+/// Adds a decision of an attempt: `decided` is the people's label. `None`: another attempt has [begun](begin), so it counts
+/// no longer. A worker may learn of that late.
+pub fn add(shared: &mut impl Shared, rollout: &str, opened: &Opened, decided: &str) -> Option<Counts> {
     let receipt = &opened.receipt;
     let other = if receipt.kind.double { meet(shared, rollout, opened, decided) } else { None };
-    let mut counts = Counts::default();
+    let mut counts = None;
     shared::update::<Counted>(shared, &key(rollout), |counted| {
-        let counted = counted.filter(|counted| counted.attempt == receipt.run);
-        let mut counted =
-            counted.unwrap_or_else(|| Counted { attempt: receipt.run, decisions: Decisions::default() });
-        counts.agrees = counted.decisions.count(receipt, decided);
+        let of_attempt = || Counted { attempt: receipt.run, decisions: Decisions::default() };
+        let mut counted = counted.unwrap_or_else(of_attempt);
+        counts = None;
+        if counted.attempt != receipt.run {
+            return None;
+        }
+        let agrees = counted.decisions.count(receipt, decided);
         let (human, model) = counted.decisions.confusion.names(decided, &receipt.label);
-        counts.labels = (human.to_owned(), model.to_owned());
+        counts = Some(Counts { agrees, labels: (human.to_owned(), model.to_owned()) });
         if let Some(same) = other {
             counted.decisions.count_people(same);
         }
         Some(counted)
     });
     counts
+}
+
+/// An attempt begins: what was decided in others is forgotten, and counts no longer. To be called before the workers learn of
+/// the attempt.
+pub(super) fn begin(shared: &mut impl Shared, rollout: &str, attempt: u64) {
+    shared::update::<Counted>(shared, &key(rollout), |counted| {
+        let is_other = counted.is_some_and(|counted| counted.attempt != attempt);
+        is_other.then(|| Counted { attempt, decisions: Decisions::default() })
+    });
 }
 
 /// One of two decisions of a task. Returns whether both are the same, once both are there.
@@ -94,13 +107,30 @@ mod tests {
     #[test]
     fn decisions_of_an_attempt_add_up_and_another_one_begins_anew() {
         let mut shared = Memory::default();
-        assert!(add(&mut shared, "claims", &opened(1, 1, Kind::default()), "cat").agrees);
+        assert!(add(&mut shared, "claims", &opened(1, 1, Kind::default()), "cat").unwrap().agrees);
         let counts = add(&mut shared, "claims", &opened(2, 2, Kind::default()), "dog");
-        assert_eq!(counts, Counts { agrees: false, labels: ("dog".into(), "cat".into()) });
+        assert_eq!(counts, Some(Counts { agrees: false, labels: ("dog".into(), "cat".into()) }));
         assert_eq!(of(&shared, "claims", 7).blind, Band { tasks: 2, disagreements: 1 });
         assert_eq!(of(&shared, "claims", 8), Decisions::default());
         erase(&mut shared, "claims");
         assert_eq!(of(&shared, "claims", 7), Decisions::default());
+    }
+
+    #[test]
+    fn a_worker_that_learns_late_of_an_attempt_takes_nothing_from_it() {
+        let mut shared = Memory::default();
+        add(&mut shared, "claims", &opened(1, 1, Kind::default()), "cat");
+        begin(&mut shared, "claims", 7);
+        assert_eq!(of(&shared, "claims", 7).blind.tasks, 1, "it goes on");
+        begin(&mut shared, "claims", 8);
+        let newer = |id| {
+            let Opened { receipt, id } = opened(id, id, Kind::default());
+            Opened { receipt: Receipt { run: 8, ..receipt }, id }
+        };
+        assert!(add(&mut shared, "claims", &newer(2), "cat").is_some());
+        assert_eq!(add(&mut shared, "claims", &opened(3, 3, Kind::default()), "cat"), None);
+        assert!(add(&mut shared, "claims", &newer(4), "dog").is_some());
+        assert_eq!(of(&shared, "claims", 8).blind, Band { tasks: 2, disagreements: 1 });
     }
 
     #[test]

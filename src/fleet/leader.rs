@@ -242,6 +242,7 @@ impl Leader {
                 pass.closed.push(Closed { name, through, watch: record.value.watch() });
             }
             if moved && let Some(head) = led.news() {
+                led.begin_attempt(callback.shared);
                 heads::write(callback.shared, &head);
                 let noted = if led.told.is_some() { &mut changed } else { &mut self.unnoted };
                 noted.push(head.name.clone());
@@ -509,6 +510,11 @@ impl Led {
         Some(record)
     }
 
+    /// Before workers learn of an attempt.
+    fn begin_attempt(&self, shared: &mut impl Shared) {
+        self.record.iter().for_each(|record| begin_attempt(shared, &self.rollout.name, &record.value));
+    }
+
     /// Its head, if workers must route differently than by the last one.
     fn news(&self) -> Option<Head> {
         let head = self.record.as_ref()?.value.head(&self.rollout.name);
@@ -534,6 +540,13 @@ pub(super) fn configure(record: &mut Record, program: &Program, loaded_at: u64, 
     }
     record.configured_at = loaded_at;
     record.push(program, clock)
+}
+
+/// Has decisions about tasks count for the record's attempt only.
+pub(super) fn begin_attempt(shared: &mut impl Shared, rollout: &str, record: &Record) {
+    if record.program.automation.is_some() {
+        decisions::begin(shared, rollout, record.attempt());
+    }
 }
 
 /// Keeps what happened for the API and for notifications, and has it logged and counted.

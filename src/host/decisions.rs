@@ -75,11 +75,13 @@ impl Decisions {
         self.add(&place, &opened, &label);
     }
 
-    /// Counts a decision that counts.
+    /// Counts a decision, unless another attempt has begun meanwhile.
     fn add(&self, place: &Place, opened: &Opened, label: &str) {
         let Some(rollout) = place.rollout() else { return };
-        let counts = decisions::add(&mut Kv, &rollout.name, opened, label);
         let Kind { shown, second, .. } = opened.receipt.kind;
+        let Some(counts) = decisions::add(&mut Kv, &rollout.name, opened, label) else {
+            return place.count(&self.metrics, About::Decision(Verdict::Late, shown));
+        };
         let verdict = match (second, counts.agrees) {
             (true, _) => Verdict::Second,
             (false, true) => Verdict::Agree,

@@ -495,6 +495,7 @@ impl Stream {
     /// not routed.
     pub(super) fn on_log(self) {
         let Some(mut routed) = self.routed else { return };
+        routed.held.take().into_iter().for_each(|held| self.vm.tasks.leave(&held));
         if let Some(deciding) = &mut routed.deciding {
             deciding.fail();
             routed.end_deciding(self.vm);

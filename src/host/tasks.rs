@@ -65,6 +65,7 @@ impl Tasks {
         let answer = Answer::to(&held, body, inflaters);
         let Asker { stream, root } = held.by;
         if !calls::set_context(stream) {
+            self.leave(&held);
             return None;
         }
         let released = self.release(held, answer);
@@ -118,6 +119,11 @@ impl Tasks {
     /// A held task does not wait any longer.
     pub(super) fn let_go(&self, held: Held, reason: Reason) {
         held.place.count(&self.metrics, About::Task(Route::Human, reason));
+    }
+
+    /// The caller left while its task was held.
+    pub(super) fn leave(&self, held: &Held) {
+        held.place.count(&self.metrics, About::Task(Route::Neither, Reason::Left));
     }
 
     /// The answer to a callout has come, with a body of so many bytes; or none comes. Returns whether it was about a task that

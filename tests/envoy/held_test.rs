@@ -153,3 +153,26 @@ async fn pushes_while_tasks_are_held_lose_no_task_and_double_none() {
     assert_each_once(&envoy, &tally, &both.people).await;
     assert!(tally.from("green") > 100 && tally.from("blue") > 100, "{:?}", tally.by_upstream);
 }
+
+/// A held task goes to neither people nor the caller once its caller has left; and it is counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_whose_callers_leave_while_they_are_held_are_counted_as_left() {
+    let both = Both::start().await;
+    both.ai.set(both.model().gated());
+    let envoy = between(&both.queue, &both.ai, half("partial", "")).with_people().start().await;
+    for callers in 1..=3 {
+        let mut connection = Connection::open(envoy.address()).await.expect("a connection");
+        let caller = tokio::spawn(async move { connection.send(task(callers)).await.map(|_| ()) });
+        wait_for("the task to be held", async || (both.ai.count() == callers).then_some(())).await;
+        caller.abort();
+        wait_for("the task to be counted", async || {
+            (tasks(&envoy).await == [("none left".to_owned(), callers)].into()).then_some(())
+        })
+        .await;
+    }
+    both.ai.open_gate();
+    both.ai.set(both.model());
+    let tally = Load::to(envoy.address()).each(task).send(20).await;
+    tally.assert_all_ok();
+    assert_eq!(both.people.total(), tally.from("blue"), "people got a task whose caller had left");
+}

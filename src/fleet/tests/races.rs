@@ -1,6 +1,7 @@
 //! What one VM does between two calls of another.
 
 use super::*;
+use crate::automation::receipt::{Opened, Receipt};
 
 /// More writes than any pass of these tests has.
 const MOST_WRITES: usize = 40;
@@ -186,4 +187,45 @@ fn of_two_that_write_a_value_first_neither_is_lost() {
     let mut racing = Racing { memory: &mut memory, left: 0, rival: Some(rival) };
     assert!(shared::update(&mut racing, "sum", one_more));
     assert_eq!(shared::read::<u64>(&memory, "sum"), Some(2));
+}
+
+/// A worker learns a second late of another attempt, and gets a decision about a task of the one before.
+#[test]
+fn a_decision_of_the_attempt_before_takes_nothing_from_the_new_one() {
+    let automation = json!({
+        "answer": {"label": "/label", "confidence": "/confidence"}, "partial": {"max_disagreement": 0.02},
+    });
+    let steps = json!([{"set_degree": "shadow"}, {"pause": {}}]);
+    let config = configuration(&[("r", json!({"automation": automation, "steps": steps}))]);
+    let mut fleet = Fleet::new(3, &config);
+    let decide = |fleet: &mut Fleet, run: u64| {
+        let opened = Opened { receipt: Receipt { run, label: "cat".into(), ..Receipt::default() }, id: 1 };
+        decisions::add(&mut fleet.shared, "r", &opened, "cat").is_some()
+    };
+    let counted = |fleet: &Fleet| {
+        let attempt = fleet.record("r").attempt();
+        decisions::of(&fleet.shared, "r", attempt).blind.tasks
+    };
+    let first = fleet.record("r").attempt();
+    assert!(decide(&mut fleet, first));
+    fleet.second();
+    fleet.command(1, Command::Abort).expect("it runs");
+    fleet.command(1, Command::Retry).expect("it was aborted");
+    // At once: before the leader has seen the command.
+    assert!(!decide(&mut fleet, first));
+    assert_eq!(counted(&fleet), 0);
+    let second = fleet.record("r").attempt();
+    assert!(decide(&mut fleet, second));
+    fleet.second();
+    assert!(!decide(&mut fleet, first));
+    assert_eq!(counted(&fleet), 1);
+    // By a push, which the leader takes over.
+    let next = configuration(&[("r", json!({"automation": automation, "steps": steps, "release": "2"}))]);
+    (0..3).for_each(|vm| fleet.load(vm, &next));
+    fleet.second();
+    fleet.second();
+    assert!(!decide(&mut fleet, second));
+    let third = fleet.record("r").attempt();
+    assert!(decide(&mut fleet, third));
+    assert_eq!(counted(&fleet), 1);
 }
