@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::fleet::store::values::{Life, Seen};
+use crate::fleet::store::values::{LeftOut, Life, Seen};
 use crate::fleet::store::view::View;
 use crate::rollout::run::Now;
 
@@ -38,6 +38,9 @@ pub struct Member {
     pub member: String,
     /// Whether what it counts is used.
     pub counted: bool,
+    /// Whether nothing was heard of it lately: it has ended, or it acts on its own.
+    #[serde(default)]
+    pub silent: bool,
     /// The store's revision up to which it follows all records, as it last reported.
     pub revision: u64,
     /// Milliseconds by which its clock is ahead of the median.
@@ -55,6 +58,7 @@ impl Fleet {
         let member = |member: &Seen| Member {
             member: member.life.name(),
             counted: member.left_out.is_none(),
+            silent: member.left_out == Some(LeftOut::Silent),
             revision: member.followed,
             clock_ahead_ms: member.ahead,
             configuration: match member.configuration {
@@ -74,5 +78,19 @@ impl Fleet {
             revision: fleet.followed,
             members: fleet.members.iter().map(member).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_that_are_not_counted_are_silent_or_have_another_reason() {
+        let left_out = [None, Some(LeftOut::Silent), Some(LeftOut::Clock), Some(LeftOut::Unreadable)];
+        let members = left_out.map(|left_out| Seen { left_out, ..Seen::default() }).to_vec();
+        let fleet = Fleet::new(&View { members, ..View::default() }, Now::default());
+        let shown: Vec<_> = fleet.members.iter().map(|member| (member.counted, member.silent)).collect();
+        assert_eq!(shown, [(true, false), (false, true), (false, false), (false, false)]);
     }
 }

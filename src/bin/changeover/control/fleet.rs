@@ -77,7 +77,6 @@ fn behind(fleet: &Fleet, revision: u64) -> Vec<&str> {
 }
 
 fn standing(fleet: &Fleet, behind: &[&str]) -> String {
-    const MOST_NAMES: usize = 5;
     let name = &fleet.name;
     if fleet.alone {
         return match fleet.store_age_ms {
@@ -93,11 +92,23 @@ fn standing(fleet: &Fleet, behind: &[&str]) -> String {
     if all == 0 {
         return format!("{name}: no Envoy leads yet");
     }
-    if behind.is_empty() {
-        return format!("{name}: {all} of {all} {envoys} {verb}");
+    let mut sentence = if behind.is_empty() {
+        format!("{name}: {all} of {all} {envoys} {verb}")
+    } else {
+        let follow = all.saturating_sub(behind.len());
+        format!("{name}: {follow} of {all} {envoys} follow; not reported yet by {}", list(behind))
+    };
+    let silent = fleet.members.iter().filter(|member| member.silent).map(|member| member.member.as_str());
+    let silent: Vec<&str> = silent.collect();
+    if !silent.is_empty() {
+        sentence += &format!("; not heard of lately: {}, which ended or act on their own", list(&silent));
     }
-    let names = behind.get(..MOST_NAMES).unwrap_or(behind).join(", ");
-    let more = if behind.len() > MOST_NAMES { ", …" } else { "" };
-    let follow = all.saturating_sub(behind.len());
-    format!("{name}: {follow} of {all} {envoys} follow; not reported yet by {names}{more}")
+    sentence
+}
+
+/// The first few of these names.
+fn list(names: &[&str]) -> String {
+    const MOST: usize = 5;
+    let more = if names.len() > MOST { ", …" } else { "" };
+    format!("{}{more}", names.get(..MOST).unwrap_or(names).join(", "))
 }

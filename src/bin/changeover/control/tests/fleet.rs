@@ -54,6 +54,22 @@ fn members_that_have_not_reported_that_they_follow_are_named() {
 }
 
 #[test]
+fn members_that_are_silent_are_named_although_they_are_not_waited_for() {
+    let member = |name: &str, silent: bool| {
+        json!({"member": name, "counted": !silent, "silent": silent, "revision": 7, "clock_ahead_ms": 0,
+               "configuration": "", "version": "0.1.0"})
+    };
+    let members = [member("aa", false), member("bb", true), member("cc", true)];
+    assert_eq!(
+        said(&json!({"members": members})),
+        ["shop: 1 of 1 Envoy follows; not heard of lately: bb, cc, which ended or act on their own"]
+    );
+    let many: Vec<Value> = (0..9).map(|number| member(&format!("m{number}"), number > 0)).collect();
+    let named = "m1, m2, m3, m4, m5, …, which";
+    assert!(said(&json!({"members": many}))[0].contains(named), "{:?}", said(&json!({"members": many})));
+}
+
+#[test]
 fn an_envoy_that_acts_on_its_own_says_since_when() {
     let alone = json!({"alone": true, "store_age_ms": 12_345});
     assert_eq!(said(&alone), ["shop: the store has not answered for 12 s: this Envoy acts on its own"]);
