@@ -1,8 +1,9 @@
 //! Forms of the proxy-wasm ABI (<https://github.com/proxy-wasm/spec/tree/main/abi-versions/v0.2.1>) that need no host:
-//! contexts by number, headers as pairs.
+//! callouts and contexts by number, headers as pairs.
 
 #![forbid(unsafe_code)]
 
+pub mod callouts;
 pub mod contexts;
 pub mod pairs;
 

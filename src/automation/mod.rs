@@ -5,6 +5,7 @@
 //!
 //! * [`answer`]: the label and the confidence in an answer of the model, the label in a decision;
 //! * [`task`]: what becomes of a task, by the degree of automation;
+//! * [`hold`]: how far a task is that waits for the model's answer;
 //! * [`receipt`]: what a task carries;
 //! * [`decisions`], [`band`]: what decisions add up to;
 //! * [`proof`]: from which confidence on the model may answer alone;
@@ -16,6 +17,7 @@ pub mod answer;
 pub mod audit;
 pub mod band;
 pub mod decisions;
+pub mod hold;
 pub mod proof;
 pub mod receipt;
 pub mod task;

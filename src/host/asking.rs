@@ -4,15 +4,16 @@
 //! make: so a root gets the answer and hands it to the stream.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::answer::{decoded, encoding};
 use super::calls::{self, Body, Headers};
 use super::memory::Bytes;
 use super::place::Place;
+use crate::abi::callouts::Callouts;
 use crate::abi::pairs;
 use crate::automation::answer::Suggestion;
+use crate::automation::hold::Progress;
 use crate::automation::task::Reason;
 use crate::model::header;
 use crate::payload::encoding::Inflaters;
@@ -30,17 +31,8 @@ const GRACE: u64 = 2_000;
 pub(super) struct Asking {
     /// Tasks that are held.
     held: Rc<Cell<usize>>,
-    /// About which the model is asked.
-    asked: Rc<RefCell<HashMap<u32, Asked>>>,
-}
-
-/// A task about which the model is asked, by the number that Envoy gave the callout.
-#[derive(Clone, Copy)]
-struct Asked {
-    /// The stream that holds it, and its root, whose callout it is.
-    by: Asker,
-    /// When it is no longer waited for, in nanoseconds.
-    until: u64,
+    /// The streams that hold tasks about which the model is asked.
+    asked: Rc<RefCell<Callouts<u32>>>,
 }
 
 /// The stream that holds a task, and its root.
@@ -57,23 +49,15 @@ pub(super) struct Held {
     /// The request's headers as copies have them, written for the ABI.
     pub(super) headers: Vec<u8>,
     pub(super) body: Vec<u8>,
-    state: State,
+    progress: Progress,
     pub(super) by: Asker,
     room: Room,
-}
-
-/// How far a held task is.
-enum State {
-    /// The request is still coming; so many bytes have.
-    Comes(usize),
-    /// The model is asked, since then.
-    Asked(u64),
 }
 
 /// Room for one task, as long as it is held.
 struct Room {
     held: Rc<Cell<usize>>,
-    asked: Rc<RefCell<HashMap<u32, Asked>>>,
+    asked: Rc<RefCell<Callouts<u32>>>,
     token: Option<u32>,
 }
 
@@ -91,7 +75,7 @@ impl Drop for Room {
     fn drop(&mut self) {
         self.held.set(self.held.get().saturating_sub(1));
         if let Some(token) = self.token {
-            self.asked.borrow_mut().remove(&token);
+            self.asked.borrow_mut().end(token);
         }
     }
 }
@@ -122,13 +106,13 @@ impl Asking {
         }
         let room = Room::take(self, automation.max_in_flight).ok_or(Reason::Busy)?;
         let headers = copied_headers(automation).ok_or(Reason::Refused)?;
-        let state = State::Comes(0);
-        Ok(Box::new(Held { place, task, headers, body: Vec::new(), state, by, room }))
+        let progress = Progress::Comes(0);
+        Ok(Box::new(Held { place, task, headers, body: Vec::new(), progress, by, room }))
     }
 
     /// The stream that asked the model by this callout.
-    pub(super) fn asker(&self, token: u32) -> Option<Asker> {
-        self.asked.borrow().get(&token).map(|asked| asked.by)
+    pub(super) fn stream(&self, token: u32) -> Option<u32> {
+        self.asked.borrow().get(token).copied()
     }
 
     /// The callouts that get no answer: those of a root that goes, and those that Envoy should have ended already.
@@ -137,28 +121,21 @@ impl Asking {
         if asked.is_empty() {
             return Vec::new();
         }
-        let now = calls::uptime();
-        let is_lost = |asked: &Asked| asked.until < now || root == Some(asked.by.root);
-        asked.iter().filter(|(_, asked)| is_lost(asked)).map(|(token, _)| *token).collect()
+        match root {
+            Some(root) => asked.of_root(root),
+            None => asked.overdue(calls::uptime()),
+        }
     }
 }
 
 impl Held {
-    /// So many bytes of the request are there; `is_whole`: all of it. Returns whether it still waits.
+    /// So many bytes of the request are there; `is_whole`: all of it.
     ///
     /// # Errors
     /// Why it waits no longer.
     pub(super) fn receive(&mut self, size: usize, is_whole: bool) -> Result<(), Reason> {
-        if let State::Comes(bytes) = &mut self.state {
-            *bytes = size;
-            if size > self.place.max_body() {
-                return Err(Reason::TooLarge);
-            }
-            if is_whole {
-                return self.ask();
-            }
-        }
-        Ok(())
+        let asks = self.progress.receive(size, is_whole, self.place.max_body())?;
+        asks.map_or(Ok(()), |size| self.ask(size))
     }
 
     /// The request has come as a whole, and ends with trailers.
@@ -166,12 +143,12 @@ impl Held {
     /// # Errors
     /// Why it waits no longer.
     pub(super) fn end(&mut self) -> Result<(), Reason> {
-        if matches!(self.state, State::Comes(_)) { self.ask() } else { Ok(()) }
+        self.progress.end().map_or(Ok(()), |size| self.ask(size))
     }
 
-    /// Asks the model.
-    fn ask(&mut self) -> Result<(), Reason> {
-        if let State::Comes(size @ 1..) = self.state {
+    /// Asks the model, with a body of so many bytes.
+    fn ask(&mut self, size: usize) -> Result<(), Reason> {
+        if size > 0 {
             let body = calls::body(Body::Request, 0, size).filter(|body| body.len() == size);
             self.body = body.ok_or(Reason::Refused)?.into_vec();
         }
@@ -184,20 +161,17 @@ impl Held {
         let token = calls::http_call(cluster, &pairs::write(&headers), &self.body, automation.timeout);
         let (token, now) = (token.ok_or(Reason::Refused)?, calls::uptime());
         let lasts = u64::from(automation.timeout).saturating_add(GRACE).saturating_mul(1_000_000);
-        let asked = Asked { by: self.by, until: now.saturating_add(lasts) };
-        self.room.asked.borrow_mut().insert(token, asked);
+        let Asker { stream, root } = self.by;
+        self.room.asked.borrow_mut().begin(token, root, now.saturating_add(lasts), stream);
         self.room.token = Some(token);
-        self.state = State::Asked(now);
+        self.progress = Progress::Asked(now);
         Ok(())
     }
 
-    /// No answer is a late one once the model's time is about over, by a clock that is not Envoy's timer's.
-    fn late(&self, reason: Reason) -> Reason {
-        let State::Asked(since) = self.state else { return reason };
-        let waited = calls::uptime().saturating_sub(since) / 1_000_000;
+    /// Why there is no answer.
+    fn reason(&self, reason: Reason) -> Reason {
         let timeout = self.place.automation().map_or(0, |automation| automation.timeout);
-        let is_over = waited.saturating_mul(10) >= u64::from(timeout).saturating_mul(9);
-        if reason == Reason::NoAnswer && is_over { Reason::Late } else { reason }
+        self.progress.reason(reason, calls::uptime(), timeout)
     }
 }
 
@@ -213,7 +187,7 @@ impl Answer {
     /// Reads the answer to a held task, with a body of so many bytes; or says why there is none.
     pub(super) fn to(held: &Held, body: Option<usize>, inflaters: &Inflaters) -> Result<Self, Reason> {
         let answer = body.ok_or(Reason::NoAnswer).and_then(|size| Self::read(held, size, inflaters));
-        answer.map_err(|reason| held.late(reason))
+        answer.map_err(|reason| held.reason(reason))
     }
 
     /// Reads the answer that Envoy is showing.

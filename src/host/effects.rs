@@ -4,9 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
-use super::callouts::Callouts;
 use super::calls::{self, Metric};
 use super::notices;
+use super::questions::Questions;
 use super::shared::clock;
 use crate::control::{api, view};
 use crate::fleet::effect::{Answer, Effect};
@@ -28,7 +28,7 @@ pub(super) struct Effects {
     known: RefCell<HashMap<Rc<Rollout>, HashMap<Gauge, Known>>>,
     /// Whether the weights in force may have changed.
     weights: Cell<bool>,
-    callouts: Callouts,
+    questions: Questions,
     fleet: Fleet,
 }
 
@@ -114,14 +114,14 @@ impl Effects {
                 metric.into_iter().for_each(|metric| calls::add(metric, count));
             }
             Effect::Post(_) => {} // the VM posts
-            Effect::Ask(question) => return self.callouts.ask(question).err(),
+            Effect::Ask(question) => return self.questions.ask(context, question).err(),
         }
         None
     }
 
     /// The rollout that a callout was about, and the answer that has come; `status`: none if none did.
     pub(super) fn answered(&self, token: u32, status: Option<u64>) -> Option<(String, ready::Answer)> {
-        self.callouts.answered(token, status)
+        self.questions.answered(token, status)
     }
 
     /// The weights in force may have changed.

@@ -113,7 +113,7 @@ fn answer_stream(stream: u32, body: Option<usize>) {
 fn release_streams(root: Option<u32>) {
     let asking = &Vm::current().tasks.asking;
     for token in asking.lost(root) {
-        asking.asker(token).into_iter().for_each(|asker| answer_stream(asker.stream, None));
+        asking.stream(token).into_iter().for_each(|stream| answer_stream(stream, None));
     }
 }
 
@@ -152,8 +152,8 @@ extern "C" fn proxy_on_queue_ready(context: u32, queue: u32) {
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_http_call_response(context: u32, token: u32, headers: usize, body: usize, _: usize) {
     let body = (headers > 0).then_some(body);
-    match Vm::current().tasks.asking.asker(token) {
-        Some(Asker { stream, .. }) => answer_stream(stream, body),
+    match Vm::current().tasks.asking.stream(token) {
+        Some(stream) => answer_stream(stream, body),
         None => with_root(context, |root| root.on_http_call_response(token, body)),
     }
 }

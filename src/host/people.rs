@@ -3,13 +3,13 @@
 //! What people get besides, once its caller has the answer, is sent by a root, for the stream is gone by then.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::calls::{self, Headers, Metric};
 use super::handoff::Handoff;
 use super::keys::{ReceiptKeys, nonce};
 use super::place::Place;
+use crate::abi::callouts::Callouts;
 use crate::abi::pairs;
 use crate::automation::answer::Suggestion;
 use crate::automation::receipt::{Kind, Receipt};
@@ -30,8 +30,8 @@ pub(super) struct People {
     keys: Rc<ReceiptKeys>,
     /// To be handed to people besides, oldest first.
     waiting: Handoff<Copied>,
-    /// Handed to people, by the number that Envoy gave the callout.
-    open: RefCell<HashMap<u32, Open>>,
+    /// Handed to people by callouts.
+    open: RefCell<Callouts<Open>>,
 }
 
 /// What a task that goes to people carries.
@@ -67,8 +67,6 @@ pub(super) struct Copied {
 pub(super) struct Open {
     pub(super) place: Place,
     pub(super) handed: Handed,
-    /// The root whose callout it is.
-    root: u32,
 }
 
 impl People {
@@ -124,23 +122,19 @@ impl People {
         let Some(token) = calls::http_call(cluster, &pairs::write(&headers), &body, timeout) else {
             return drop_one();
         };
-        self.open.borrow_mut().insert(token, Open { place, handed, root });
+        let until = calls::uptime().saturating_add(u64::from(timeout).saturating_mul(2_000_000));
+        self.open.borrow_mut().begin(token, root, until, Open { place, handed });
     }
 
     /// The answer to a callout has come, or none comes: the task that was handed over by it; `None`: it is about none.
     pub(super) fn close(&self, token: u32) -> Option<Open> {
-        self.open.borrow_mut().remove(&token)
+        self.open.borrow_mut().end(token)
     }
 
     /// A root goes: Envoy drops its callouts.
     pub(super) fn leave(&self, root: u32) {
-        self.open.borrow_mut().retain(|_, open| {
-            let stays = open.root != root;
-            if !stays {
-                drop_one();
-            }
-            stays
-        });
+        let mut open = self.open.borrow_mut();
+        open.of_root(root).into_iter().filter_map(|token| open.end(token)).for_each(|_| drop_one());
     }
 }
 

@@ -3,24 +3,24 @@
 use std::cell::RefCell;
 
 use super::calls;
+use crate::abi::callouts::Callouts;
 use crate::abi::pairs;
 use crate::fleet::effect::Question;
-use crate::model::SortedMap;
 use crate::rollout::ready::{Answer, PATIENCE, Said};
 
-/// What is under way in one VM.
+/// Those of one VM that are not answered yet.
 #[derive(Default)]
-pub(super) struct Callouts {
-    /// By the number that Envoy gave it: the rollout, and when it was asked.
-    open: RefCell<SortedMap<u32, (String, u64)>>,
+pub(super) struct Questions {
+    /// The rollout, and when its candidate was asked, in milliseconds.
+    open: RefCell<Callouts<(String, u64)>>,
 }
 
-impl Callouts {
-    /// Asks a candidate.
+impl Questions {
+    /// Asks a candidate, from a callback of `root`.
     ///
     /// # Errors
     /// Envoy does not try: the rollout and its answer at once.
-    pub(super) fn ask(&self, question: Question) -> Result<(), (String, Answer)> {
+    pub(super) fn ask(&self, root: u32, question: Question) -> Result<(), (String, Answer)> {
         let Question { rollout, ready, asked } = question;
         let headers = [
             (":method", "GET".to_owned()),
@@ -32,16 +32,18 @@ impl Callouts {
         let Some(token) = calls::http_call(&ready.cluster, &pairs::write(&headers), &[], timeout) else {
             return Err((rollout, Answer { asked, said: Said::NoAnswer }));
         };
-        let mut open = self.open.borrow_mut();
+        let (now, mut open) = (calls::uptime(), self.open.borrow_mut());
         // Those of a root that is gone are never answered.
-        open.retain(|_, (_, earlier)| asked.abs_diff(*earlier) <= 2 * PATIENCE);
-        open.insert(token, (rollout, asked));
+        for overdue in open.overdue(now) {
+            open.end(overdue);
+        }
+        open.begin(token, root, now.saturating_add(2_000_000 * PATIENCE), (rollout, asked));
         Ok(())
     }
 
     /// The rollout that a callout was about, and its answer; `status`: that of the answer, if one came.
     pub(super) fn answered(&self, token: u32, status: Option<u64>) -> Option<(String, Answer)> {
-        let (rollout, asked) = self.open.borrow_mut().remove(&token)?;
+        let (rollout, asked) = self.open.borrow_mut().end(token)?;
         Some((rollout, Answer { asked, said: status.map_or(Said::NoAnswer, Said::Status) }))
     }
 }
