@@ -21,6 +21,8 @@ const MOST: usize = 256;
 const MOST_DONE: usize = 128;
 /// Nanoseconds for which an event is posted again and again.
 const EXPIRES: u64 = 3_600_000_000_000;
+/// The same where the receiver answers that it does not take the post.
+const DENIED_EXPIRES: u64 = 600_000_000_000;
 /// Nanoseconds to the second attempt; doubled with every further one.
 const BACKOFF: u64 = 1_000_000_000;
 /// Nanoseconds between two attempts at most.
@@ -62,6 +64,8 @@ pub enum Delivery {
     Arrived,
     /// The receiver does not want this one, now or later.
     Refused,
+    /// The receiver does not take it, perhaps because of its own configuration: it is posted again, though not for long.
+    Denied,
     /// It is posted again.
     Failed,
 }
@@ -72,8 +76,12 @@ impl Delivery {
     pub fn of(status: Option<u64>) -> Self {
         match status {
             Some(200..=299) => Self::Arrived,
-            // What is wrong with the event stays wrong. Other statuses, such as 401 and 404, are about the receiver.
+            // What is wrong with the event stays wrong.
             Some(400 | 410 | 413 | 415 | 422) => Self::Refused,
+            // A timeout, too early, too many.
+            Some(408 | 425 | 429) => Self::Failed,
+            // A wrong path, a token that has expired.
+            Some(400..=499) => Self::Denied,
             _ => Self::Failed,
         }
     }
@@ -82,7 +90,7 @@ impl Delivery {
         match self {
             Self::Arrived => "delivered",
             Self::Refused => "refused",
-            Self::Failed => "failed",
+            Self::Denied | Self::Failed => "failed",
         }
     }
 }
@@ -198,13 +206,14 @@ pub(super) fn settle(
 ) {
     let name = &post.receiver.name;
     let mark = mark(name, &post.rollout, &post.event);
+    let mut result = outcome;
     change(shared, name, &mut |outbox| {
         let mut outbox = outbox?;
-        if outbox.waiting.first().is_none_or(|first| first.mark(name) != mark) {
-            return None;
-        }
+        let first = outbox.waiting.first().filter(|first| first.mark(name) == mark)?;
+        let is_old = now.saturating_sub(first.since) > DENIED_EXPIRES;
+        result = if outcome == Delivery::Denied && is_old { Delivery::Refused } else { outcome };
         outbox.is_on_its_way = false;
-        if outcome == Delivery::Failed {
+        if matches!(result, Delivery::Denied | Delivery::Failed) {
             outbox.failures = outbox.failures.saturating_add(1);
             outbox.not_before = now.saturating_add(backoff(outbox.failures, mark));
         } else {
@@ -212,7 +221,7 @@ pub(super) fn settle(
         }
         Some(outbox)
     });
-    effects.push(Effect::Notified { receiver: name.clone(), result: outcome.label(), count: 1 });
+    effects.push(Effect::Notified { receiver: name.clone(), result: result.label(), count: 1 });
 }
 
 /// What is done of all receivers, for the fleet.
@@ -298,9 +307,10 @@ impl Waiting {
     }
 }
 
-/// Identifies a notification: an event for a receiver. The same in all Envoys of a fleet.
+/// Identifies a notification: an event for a receiver. The same in all Envoys of a fleet. A rollout that was forgotten counts
+/// from 1 again when it comes back: the time distinguishes its events from those before.
 fn mark(receiver: &str, rollout: &str, event: &Event) -> u64 {
-    let id = (receiver, rollout, &event.release, event.attempt, event.revision);
+    let id = (receiver, rollout, &event.release, event.attempt, event.revision, event.time);
     SipHasher24::new().hash(&postcard::to_allocvec(&id).unwrap_or_default())
 }
 

@@ -255,6 +255,54 @@ fn a_refused_notification_stops_no_other() {
     assert_eq!(world.counted("refused"), 1);
 }
 
+/// An expired token and a wrong path are the receiver's, and last until somebody sees them. What only this event is denied for
+/// does not stop the others for longer.
+#[test]
+fn a_notification_that_a_receiver_denies_is_given_up_after_ten_minutes() {
+    for status in [401, 403, 404] {
+        let mut world = World::new(1, false, &told(&["a"], &hooks()));
+        world.answers = Some(Some(status));
+        world.command((0, 1), "a", Command::Abort);
+        world.pass(3);
+        assert_eq!((world.counted("refused"), world.got.len()), (0, 1), "{status}: it is tried again");
+        world.command((0, 1), "a", Command::Retry);
+        world.envoys[0].now += 590 * TICK;
+        world.pass(40);
+        assert_eq!(world.counted("refused"), 3, "{status}: those behind it are as old");
+        world.answers = Some(Some(200));
+        world.command((0, 1), "a", Command::Abort);
+        world.pass(3);
+        assert_eq!(world.actions(), [Action::Step, Action::Abort], "{status}");
+    }
+    for status in [408, 425, 429, 503] {
+        let mut world = World::new(1, false, &told(&["a"], &hooks()));
+        world.answers = Some(Some(status));
+        world.command((0, 1), "a", Command::Abort);
+        world.pass(3);
+        world.envoys[0].now += 590 * TICK;
+        world.pass(40);
+        world.answers = Some(Some(200));
+        world.pass(35);
+        assert_eq!(world.actions(), [Action::Step, Action::Abort], "{status}: it is busy, or down");
+    }
+}
+
+#[test]
+fn a_rollout_that_comes_back_with_the_same_release_is_told_anew() {
+    let mut world = World::new(1, false, &told(&["a", "b"], &hooks()));
+    let load = |world: &mut World, rollouts: &[&str]| {
+        for vm in 0..2 {
+            world.envoys[0].load(vm, &told(rollouts, &hooks()));
+        }
+        world.pass(70);
+    };
+    load(&mut world, &["b"]);
+    load(&mut world, &["a", "b"]);
+    let of_a = world.got.iter().filter(|got| got.0 == "a");
+    let steps = [1, 1].map(|attempt| ("a".to_owned(), attempt, 2, Action::Step));
+    assert_eq!(of_a.cloned().collect::<Vec<_>>(), steps);
+}
+
 #[test]
 fn a_queue_is_bounded_and_what_it_drops_is_counted() {
     let mut world = World::new(1, false, &told(&["a"], &hooks()));
