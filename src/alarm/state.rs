@@ -265,6 +265,17 @@ mod tests {
         assert!((745..800).contains(&raised) && (1_020..1_032).contains(&over), "{found:?}");
     }
 
+    /// A release that is bad from its first requests on is found before an hour is over.
+    #[test]
+    fn a_slow_window_that_is_not_full_is_judged_by_what_it_holds() {
+        let both = json!({"max": 0.05, "window": "30s", "slow_window": "1h", "min_samples": 1_000});
+        assert_eq!(changes(rule(&both), phases([(60, 20)])), [(10, true)], "as soon as there are 1,000");
+        assert_eq!(changes(rule(&both), phases([(120, 1), (30, 12), (60, 1)])), [], "3 % of all so far");
+        let found = changes(rule(&both), phases([(120, 1), (300, 12)]));
+        let [(raised, true)] = found[..] else { panic!("{found:?}") };
+        assert!((200..215).contains(&raised), "surely more than 5 % of all so far: {raised}");
+    }
+
     #[test]
     fn a_threshold_relative_to_stable_moves_with_it() {
         let relative = || rule(&json!({"relative": {"times": 3}, "window": "30s"}));
