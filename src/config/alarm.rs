@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::units::{Count, Duration};
+use crate::signal::catalog::{Kind, Scale};
 
 /// Milliseconds of a window, unless another is given.
 const WINDOW: u64 = 300_000;
@@ -60,6 +61,17 @@ impl Default for Alarm {
             min_samples: 100.into(),
             action: Action::default(),
         }
+    }
+}
+
+/// The least and the greatest threshold on a signal of this kind.
+#[must_use]
+pub fn bounds(kind: Kind) -> (f64, f64) {
+    match kind {
+        Kind::Event | Kind::Mean(Scale::Linear) => (1e-6, 0.999_999),
+        // Milliseconds.
+        Kind::Duration => (1.0, 3_600_000.0),
+        Kind::Mean(Scale::Logarithmic) => (1e-3, 1e6),
     }
 }
 

@@ -2,11 +2,11 @@
 
 use super::mirror::compares_candidate;
 use super::{MOST_RULES, at_most, exactly_one, name, unique_name, within};
-use crate::config::alarm::{Action, Alarm, Of, To};
+use crate::config::alarm::{Action, Alarm, Of, To, bounds};
 use crate::config::report::{Path, Problems, Shown};
 use crate::config::schema::{Rollout, known};
 use crate::config::units::Duration;
-use crate::signal::catalog::{self, Among, Kind, Scale};
+use crate::signal::catalog::{self, Among, Kind};
 
 /// Milliseconds of a window.
 const WINDOWS: std::ops::RangeInclusive<u64> = 30_000..=3_600_000;
@@ -14,8 +14,6 @@ const WINDOWS: std::ops::RangeInclusive<u64> = 30_000..=3_600_000;
 const LONGEST: u64 = 86_400_000;
 /// Observations that an alarm may wait for.
 const SAMPLES: std::ops::RangeInclusive<u64> = 10..=100_000_000;
-/// Milliseconds of a duration.
-const MOST_MILLISECONDS: f64 = 3_600_000.0;
 
 /// Checks a rollout's alarms.
 pub(super) fn alarms(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems) {
@@ -71,11 +69,7 @@ fn validate(alarm: &Alarm, rollout: &Rollout, path: &Path<'_>, problems: &mut Pr
     );
     for (field, bound) in [("max", alarm.max), ("min", alarm.min)] {
         let Some(bound) = bound else { continue };
-        let (least, most) = match named.signal.kind {
-            Kind::Event | Kind::Mean(Scale::Linear) => (1e-6, 0.999_999),
-            Kind::Duration => (1.0, MOST_MILLISECONDS),
-            Kind::Mean(Scale::Logarithmic) => (1e-3, 1e6),
-        };
+        let (least, most) = bounds(named.signal.kind);
         within(bound, least, most, &path.field(field), problems);
     }
     if let Some(quantile) = alarm.quantile {

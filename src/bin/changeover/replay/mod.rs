@@ -8,6 +8,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use changeover::alarm::rule::Rule;
 use changeover::alarm::state::{Alarms, News};
 use changeover::analysis::judge::Judge;
 use changeover::analysis::rules::Rules;
@@ -164,6 +165,11 @@ impl Replay {
     /// The judge's rules.
     pub(crate) fn rules(&self) -> &Rules {
         &self.rules
+    }
+
+    /// The alarms that are configured.
+    pub(crate) fn configured_alarms(&self) -> &[Rule] {
+        &self.program.alarms
     }
 
     /// The names of stable and of the candidate.

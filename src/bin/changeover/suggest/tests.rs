@@ -1,5 +1,6 @@
 use changeover::config::{self, schema::Config};
 use changeover::rollout::program::Program;
+use serde_json::json;
 
 use super::*;
 
@@ -13,10 +14,19 @@ const CONFIG: &str = r#"{"rollouts": [{
 fn config(alarms: &str) -> Config {
     let mut document: serde_json::Value = serde_json::from_str(CONFIG).expect("JSON");
     if !alarms.is_empty() {
-        let alarms: serde_json::Value = serde_saphyr::from_str(alarms).expect("YAML");
-        document["rollouts"][0]["alarms"] = alarms["alarms"].clone();
+        document["rollouts"][0]["alarms"] = read_again(alarms);
     }
-    config::check(&document).map_err(|problems| problems.lines().collect::<Vec<_>>()).expect("valid")
+    checked(&document)
+}
+
+/// The alarms in what was printed.
+fn read_again(alarms: &str) -> serde_json::Value {
+    let alarms: serde_json::Value = serde_saphyr::from_str(alarms).expect("YAML");
+    alarms["alarms"].clone()
+}
+
+fn checked(document: &serde_json::Value) -> Config {
+    config::check(document).map_err(|problems| problems.lines().collect::<Vec<_>>()).expect("valid")
 }
 
 fn replay(config: &Config) -> Replay {
@@ -80,7 +90,67 @@ fn proposed_alarms_can_be_configured() {
     let errors =
         with.rollouts[0].alarms.iter().find(|alarm| alarm.name == "error-rate").expect("it is there");
     assert_eq!((errors.max, errors.min_samples.get()), (Some(0.015), 2_000));
-    assert_eq!(suggested(&with, &recording()), found);
+    // Beside those that are there already.
+    let beside = suggested(&with, &recording());
+    assert_eq!(
+        beside,
+        found.replace("name: error-rate", "name: error-rate-2").replace("name: latency", "name: latency-2")
+    );
+}
+
+/// Labels are what a model says: each signal is read again as it was, and each alarm has a name of its own.
+#[test]
+fn whatever_labels_are_called_the_alarms_can_be_configured() {
+    let labels =
+        ["a: b", "a# b", "*x", "A\" \\ \u{e9}\u{2028}", "a, b}", "- x", "cat", "CAT", &"long".repeat(30)];
+    let signals = labels.map(|label| format!("output.label:{label}"));
+    let mut document: serde_json::Value = serde_json::from_str(CONFIG).expect("JSON");
+    let rollout = &mut document["rollouts"][0];
+    rollout["payload"] = json!({"protocol": "json", "output": {"value": "/label", "labels": labels}});
+    let metric = |name: &String| json!({"name": name});
+    rollout["analysis"]["metrics"] = json!(signals.iter().map(metric).collect::<Vec<_>>());
+    rollout["alarms"] = json!([{"name": "output-label-cat", "signal": signals[6], "max": 0.9}]);
+    let seen: serde_json::Map<_, _> = signals.iter().map(|name| (name.clone(), json!([20, 100]))).collect();
+    let line = |tick: u64| {
+        let version = json!({"requests": 100, "events": seen});
+        let versions = json!({"blue": version, "green": version});
+        json!({"tick": tick, "weights": {"green": 50}, "versions": versions}).to_string() + "\n"
+    };
+    let found = suggested(&checked(&document), &(1..=200).map(line).collect::<String>());
+    let alarms = document["rollouts"][0]["alarms"].as_array_mut().expect("a list");
+    alarms.extend(read_again(&found).as_array().expect("a list").clone());
+    let with = checked(&document);
+    let alarms = &with.rollouts[0].alarms;
+    assert_eq!(alarms.len(), MOST_RULES, "{found}");
+    assert!(found.ends_with("# 3 more are left out: a rollout has at most 16 alarms.\n"), "{found}");
+    for signal in &signals[..7] {
+        assert!(alarms.iter().any(|alarm| alarm.signal == *signal), "{signal} in {found}");
+    }
+}
+
+/// Peaks of a minute that are usual: a threshold above them would find nothing.
+#[test]
+fn a_metric_that_moves_gets_a_slow_window_in_which_it_hardly_does() {
+    let failed = |tick: u64| {
+        let green = if (3_000..3_500).contains(&tick) { 10 } else { 1 };
+        (if tick % 600 > 540 { 20 } else { 1 }, green)
+    };
+    let recording: String = (1..=3_600).map(|tick| line(tick, failed(tick), 32.0) + "\n").collect();
+    let found = suggested(&config(""), &recording);
+    let lines: Vec<&str> = found.lines().collect();
+    let errors = lines.iter().position(|line| line.starts_with("- {name: error-rate,")).expect("an alarm");
+    assert_eq!(
+        lines[errors - 1],
+        "# It moves by up to 20 times in 1m and 1.6 times in 15m: both must pass the threshold."
+    );
+    assert!(lines[errors].contains("max: 0.056, window: 1m, slow_window: 15m"), "{found}");
+    assert!(lines[errors + 1].starts_with("#   raised by green at tick 3"), "{found}");
+    assert_eq!(lines[errors + 2], "#   never raised by blue");
+    let latency =
+        lines.iter().find(|line| line.starts_with("- {name: latency,")).expect("an alarm on latency");
+    assert!(!latency.contains("slow_window"), "it stands still: {found}");
+    let short: String = recording.lines().take(800).map(|line| line.to_owned() + "\n").collect();
+    assert!(suggested(&config(""), &short).contains("in 1m; a longer recording may show a slow window."));
 }
 
 #[test]
@@ -88,7 +158,7 @@ fn a_short_recording_proposes_nothing_and_says_so() {
     let recording: String = (1..=100).map(|tick| line(tick, (1, 1), 32.0) + "\n").collect();
     let found = suggested(&config(""), &recording);
     assert!(
-        !found.contains("- {") && found.contains("# Too little was observed of error_rate, latency"),
+        found.contains("alarms: []") && found.contains("# Too little was observed of error_rate, latency"),
         "{found}"
     );
 }
