@@ -1,6 +1,7 @@
 //! The live page in a real Chromium: `make test-page`. What the browser does is in tests/page/page.py.
 
 use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
 
 use crate::harness::control::{JSON, call, get, known};
@@ -20,15 +21,20 @@ fn rollouts() -> Config {
          mirror: {{to: green, mode: compare, methods: [POST], compare: {{label: /label}}}}, \
          steps: [{{set_weight: 50}}, {{pause: {{}}}}, {{set_weight: 75}}, {{pause: {{duration: 1h}}}}], \
          analysis: {{metrics: [{{name: error_rate}}, {{name: latency}}]}}, \
+         drift: {{metrics: [latency], reference: 10s}}, \
          alarms: [{{name: errors, signal: error_rate, max: 0.99, window: 1h}}]}}, \
          {{name: sides, release: \"2\", match: {{prefix: /sides/}}, {versions}, blue_green: {{active: blue}}}}]}}"
     ))
 }
 
 /// Lets a browser play a scene, and does meanwhile what it asks for.
-async fn play(scene: &str, envoy: &Envoy, mut act: impl FnMut(&str) + Send + 'static) {
+async fn play(scene: &str, envoy: &Envoy, act: impl FnMut(&str) + Send + 'static) {
+    play_at(scene, envoy.address_of("changeover-control"), act).await;
+}
+
+async fn play_at(scene: &str, control: SocketAddr, mut act: impl FnMut(&str) + Send + 'static) {
     let root = env!("CARGO_MANIFEST_DIR");
-    let url = format!("http://{}/", envoy.address_of("changeover-control"));
+    let url = format!("http://{control}/");
     let mut command = Command::new(format!("{root}/target/page/bin/python"));
     command.args(["-B", "tests/page/page.py", scene, &url]).current_dir(root);
     let mut child = command
@@ -95,6 +101,39 @@ async fn the_page_gives_commands_with_reasons() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "`make test-page` installs what it needs"]
+async fn the_page_goes_on_when_envoy_has_started_again() {
+    let (blue, green) = blue_and_green().await;
+    let control =
+        TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("an address");
+    let start = async move || {
+        let setup = between(&blue, &green, rollouts()).control().edit(|bootstrap| {
+            let listener = &mut bootstrap["static_resources"]["listeners"][1];
+            listener["address"]["socket_address"]["port_value"] = json!(control.port());
+        });
+        let envoy = setup.workers(2).start().await;
+        known(&envoy).await;
+        envoy
+    };
+    let mut running = Some(start().await);
+    play_at("restart", control, move |what| match what {
+        "stop Envoy" => running = None,
+        "start Envoy" => running = Some(tokio::runtime::Handle::current().block_on(start())),
+        other => panic!("{other}"),
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "`make test-page` installs what it needs"]
+async fn the_page_turns_over_many_rollouts_and_says_what_an_answer_says() {
+    let (blue, green) = blue_and_green().await;
+    let envoy = between(&blue, &green, rollouts()).control().workers(2).start().await;
+    known(&envoy).await;
+    play("answers", &envoy, |what| panic!("{what}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "`make test-page` installs what it needs"]
 async fn the_page_asks_once_for_a_token() {
     let (blue, green) = blue_and_green().await;
     let digest = |token: &str| {
@@ -118,12 +157,12 @@ async fn the_page_asks_once_for_a_token() {
 #[ignore = "`make test-page` installs what it needs"]
 async fn the_page_shows_how_far_a_model_has_taken_over() {
     let (blue, green) = blue_and_green().await;
-    let answer = |label: &str| {
-        let body = json!({"label": label, "confidence": 0.9}).to_string();
-        Make::by(move |_, _| Made::json(body.clone()))
-    };
-    blue.set(answer(LABEL));
-    green.set(answer(LABEL));
+    for model in [&blue, &green] {
+        model.set(Make::by(|count, _| {
+            let sure = if count.is_multiple_of(2) { 0.9 } else { 0.6 };
+            Made::json(json!({"label": LABEL, "confidence": sure}).to_string())
+        }));
+    }
     let config = Config::rollout(
         "match: {prefix: /digits/}, automation: {answer: {label: /label, confidence: /confidence}, degree: shadow, \
          partial: {max_disagreement: 0.02}}, steps: [{pause: {min_decisions: 500}}, {set_degree: partial}]",

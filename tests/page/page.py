@@ -6,7 +6,9 @@ A line `do: WHAT` on standard output asks the test to do something; a line on st
 """
 
 import json
+import re
 import sys
+import urllib.parse
 import urllib.request
 
 import browser
@@ -73,6 +75,15 @@ class Watched:
         self.page.keyboard.press("Enter")
         return dialog
 
+    def tab_to(self, name):
+        """Goes on with the tabulator until what has this text or label has the focus."""
+        focused = "(document.activeElement.labels?.[0] ?? document.activeElement).textContent.trim()"
+        for _ in range(100):
+            self.page.keyboard.press("Tab")
+            if self.page.evaluate(focused).startswith(name):
+                return
+        raise AssertionError(f"the tabulator does not reach {name}")
+
     def accessible(self):
         # axe-core is put into the page as a script of its own: the policy would refuse it, a debugger may.
         found = Axe().run(self.page)
@@ -100,9 +111,11 @@ def follow(chromium, url):
     watched.wait_for(".connection", "Live")
     watched.wait_for(".matrix", LABEL)
     # Every section that there is something for, and every chart.
-    for section in ("traffic", "alarms", "charts", "evidence", "agreement", "events"):
+    for section in ("traffic", "alarms", "drift", "charts", "evidence", "agreement", "events"):
         watched.page.locator(f"#{section}").wait_for()
     watched.wait_for("#alarms li", "errors: error_rate of green is ")
+    watched.wait_for("#drift tr:has-text('Latency')", "observations")
+    watched.wait_for("#drift tr:has-text('Latency')", "size")
     for title in ("Share of green", "Errors", "Latency, 90th percentile", "Evidence against green"):
         watched.page.get_by_role("img", name=title).wait_for()
     watched.accessible()
@@ -121,7 +134,9 @@ def follow(chromium, url):
     assert "green is rolled back" in watched.text("#said"), "it is said to those who listen"
     errors = next(evidence for evidence in rollout["evidence"] if evidence["metric"] == "error_rate")
     assert errors["tests"][0]["samples"]["candidate"]["events"] > 0, errors
-    watched.wait_for(".metrics tr", "against")
+    # The lower bound is in the API, and in the page's words.
+    assert errors["tests"][0]["at_least"] > 1, errors
+    watched.wait_for(".metrics tr", "times as often")
     watched.accessible()
     watched.is_quiet()
 
@@ -175,6 +190,20 @@ def buttons(chromium, url):
     watched.command("Retry")
     watched.wait_for(".title .phase", "Paused")
     watched.accessible()
+
+    # From the top of the page to a promotion with the tabulator and the return key alone.
+    watched.page.reload()
+    watched.wait_for(".title .phase", "Paused")
+    watched.tab_to("Promote")
+    watched.page.keyboard.press("Enter")
+    watched.tab_to("Reason")
+    watched.page.keyboard.type("by keyboard")
+    watched.tab_to("Promote")
+    watched.page.keyboard.press("Enter")
+    watched.wait_for(".title .phase", "Progressing")
+    watched.wait_for("#events li", "by keyboard")
+    focused = watched.page.evaluate("document.activeElement.closest('main') !== null")
+    assert focused, "the focus is still in the rollout"
 
     # A revision that is old: the API refuses, and the dialog says why.
     refused = []
@@ -240,6 +269,67 @@ def token(chromium, url):
     watched.page.close()
 
 
+def restart(chromium, url):
+    """Envoy goes and comes back while the page is open: it says so, and goes on by itself."""
+    watched = Watched(chromium, url)
+    watched.open("#digits")
+    watched.wait_for(".title .phase", "Paused")
+    newest = watched.page.locator("#events time").first
+    before = newest.get_attribute("datetime")
+    do("stop Envoy")
+    watched.wait_for(".connection", "Envoy cannot be reached")
+    watched.wait_for(".title .phase", "Paused")
+    do("start Envoy")
+    watched.wait_for(".connection", "Live")
+    expect(newest).not_to_have_attribute("datetime", before)
+    watched.command("Promote")
+    watched.wait_for(".title .phase", "Progressing")
+    # A browser itself says that it reached nobody, or somebody who knew nothing yet.
+    watched.is_quiet("Failed to load resource")
+    watched.page.close()
+
+
+def answers(chromium, url):
+    """More rollouts than are shown at once, and answers that the API has not given."""
+    watched = Watched(chromium, url)
+    rollout = ask(watched.url, "/v1/rollouts")["rollouts"][0]
+    names = [f"r{number:04}" for number in range(1_205)]
+
+    def page(route):
+        query = urllib.parse.parse_qs(urllib.parse.urlsplit(route.request.url).query)
+        rest = [name for name in names if name > query.get("after", [""])[0]]
+        some, more = rest[:100], len(rest) > 100
+        route.fulfill(json={"rollouts": [{**rollout, "name": name} for name in some], "next": some[-1] if more else None})
+
+    watched.page.route(re.compile(r"/v1/rollouts(\?.*)?$"), page)
+    watched.open("#digits")
+    rows = watched.page.locator("#rollouts li")
+    expect(rows).to_have_count(1_000)
+    watched.wait_for("#listed", "1,000 rollouts, from r0000 to r0999; there are more")
+    watched.page.get_by_role("button", name="Next rollouts").click()
+    watched.wait_for("#listed", "205 rollouts, from r1000 to r1204")
+    expect(watched.page.get_by_role("button", name="Next rollouts")).to_be_disabled()
+    watched.page.locator("#filter").fill("r0001")
+    watched.wait_for("#no-rollouts", "No rollout of these has that name.")
+    watched.page.locator("#filter").fill("")
+    watched.accessible()
+    watched.page.get_by_role("button", name="First rollouts").click()
+    watched.wait_for("#listed", "from r0000 to r0999")
+
+    for body, said in (
+        ("", "The filter is not running; Envoy's log says why."),
+        (json.dumps({"detail": "the store is away"}), "The store is away."),
+        ("upstream connect error", "The answer has status 503: upstream connect error."),
+        ("<html>gateway</html>", "The answer has status 503."),
+    ):
+        watched.page.route("**/v1/rollouts/digits", lambda route, body=body: route.fulfill(status=503, body=body))
+        watched.wait_for(".connection", said)
+        watched.page.unroute("**/v1/rollouts/digits")
+    watched.wait_for(".connection", "Live")
+    watched.is_quiet("503")
+    watched.page.close()
+
+
 def people(chromium, url):
     """How far a model has taken over: the degree, agreement, thresholds, and labels as text."""
     watched = Watched(chromium, url)
@@ -249,6 +339,9 @@ def people(chromium, url):
     watched.wait_for("#automation table", "Without seeing the model's answer")
     watched.wait_for("#automation table.matrix", LABEL)
     watched.wait_for("#automation", "decisions short")
+    curve = watched.page.get_by_role("img", name="Disagreement by coverage: ")
+    assert "0 % at 50.0 %, 0 % at 100 %" in curve.get_attribute("aria-label").replace("\u00a0", " ")
+    assert curve.locator(".trace").count() == 2 and "L" in curve.locator(".trace").last.get_attribute("d")
     watched.wait_for("#traffic .waits", "Decisions 40 of 500")
     watched.accessible()
     do("set the degree")
@@ -261,7 +354,9 @@ def people(chromium, url):
 def main():
     scene, url = sys.argv[1:]
     with browser.chromium() as chromium:
-        {"follow": follow, "buttons": buttons, "people": people, "token": token}[scene](chromium, url)
+        {
+            "answers": answers, "buttons": buttons, "follow": follow, "people": people, "restart": restart, "token": token,
+        }[scene](chromium, url)
     print("well", flush=True)
 
 

@@ -25,16 +25,32 @@ async function call(path, options = {}) {
   } catch (error) {
     throw new Problem(0, error.name === "TimeoutError" ? "Envoy does not answer" : "Envoy cannot be reached", 0);
   }
-  const body = await response.json().catch(() => null);
+  const text = await response.text().catch(() => "");
+  const body = parsed(text);
   if (response.ok && body !== null) return body;
   if (response.status === 401) {
     // Another call may have got one meanwhile.
     if (used === token && !(await askForToken(used !== null))) throw new Problem(401, "this page needs a token", 0);
     return call(path, options);
   }
-  const said = typeof body?.detail === "string" ? body.detail : `the answer has status ${response.status}`;
-  const detail = response.status === 503 ? "the filter is not running; Envoy's log says why" : said;
-  throw new Problem(response.status, detail, Number(response.headers.get("retry-after")) || 0);
+  throw new Problem(response.status, wordsOf(response.status, body, text), Number(response.headers.get("retry-after")) || 0);
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+/** What an answer says is wrong: the API's words, or those of what answers in its place. */
+function wordsOf(status, body, text) {
+  if (typeof body?.detail === "string") return body.detail;
+  // The route of the listener, which the filter did not take.
+  if (status === 503 && text === "") return "the filter is not running; Envoy's log says why";
+  const words = text.startsWith("<") ? "" : text.trim().slice(0, 200);
+  return `the answer has status ${status}${words && `: ${words}`}`;
 }
 
 /** Gives a command. `revision`: it is obeyed only if nothing has happened since; `null`: in any case. */

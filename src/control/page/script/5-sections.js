@@ -119,6 +119,25 @@ section({
 });
 
 section({
+  id: "drift",
+  title: "Drift",
+  wants: ({ rollout }) => rollout.drift?.length > 0,
+  draw(body, { rollout: { drift, stable } }) {
+    show(body, { drift, stable }, () => [
+      el("p", {}, `How far metrics of ${stable} have moved from their reference, in units of their noise: above 1 by more than chance.`),
+      el("div", { class: "scroll" }, el("table", {},
+        el("caption", { class: "unseen" }, "How far each metric has moved, by window"),
+        el("thead", {}, el("tr", {}, ["Metric", ...drift[0].windows.map(({ window }) => `in ${window}`), "Reference"]
+          .map((head) => el("th", { scope: "col" }, head)))),
+        el("tbody", {}, drift.map(({ metric, frozen, observations, windows }) => el("tr", {}, el("th", { scope: "row" }, metricName(metric)),
+          windows.map(({ times_noise: times, size }) => el("td", {}, isNumber(times)
+            ? [el(times > 1 ? "b" : "span", {}, number(times)), el("span", { class: "faint small" }, ` size ${number(size)}`)] : "–")),
+          el("td", {}, frozen === null ? "none yet" : `${clock(frozen)}, of ${count(observations, "observation")}`)))))),
+    ]);
+  },
+});
+
+section({
   id: "charts",
   title: "While you watch",
   wants: ({ rollout }) => rollout.candidate !== null,

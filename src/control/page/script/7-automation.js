@@ -58,6 +58,7 @@ function riskCurve({ max_disagreement: most, thresholds, reachable }, inForce) {
   const rows = thresholds.filter((one, at) => at % Math.ceil(thresholds.length / 8 || 1) === 0 || one.confidence === inForce);
   return [
     el("h3", {}, `Thresholds: at most ${rate(most)} disagreement`),
+    thresholds.length > 1 && coverageChart(thresholds, most, inForce),
     el("div", { class: "scroll" }, el("table", {},
       el("caption", { class: "unseen" }, "What each threshold leaves to the model, and how often people decide otherwise"),
       el("thead", {}, el("tr", {}, ["Confidence", "Answered alone", "Disagreement", "Proof"].map((head) => el("th", { scope: "col" }, head)))),
@@ -66,4 +67,27 @@ function riskCurve({ max_disagreement: most, thresholds, reachable }, inForce) {
         el("td", {}, one.proven ? "proven" : isNumber(one.missing) ? `about ${number(one.missing)} decisions short` : "out of reach")))))),
     reachable < 1 && el("p", { class: "faint small" }, `No threshold could leave more than ${rate(reachable)} of the tasks to it.`),
   ];
+}
+
+/** The same as a curve: the more a threshold leaves to the model, the further right; the line is what is allowed. */
+function coverageChart(thresholds, most, inForce) {
+  const top = niceTop(Math.max(most, ...thresholds.map(({ disagreement }) => disagreement)) * 1.2);
+  const x = ({ coverage }) => coverage * WIDTH;
+  const y = (part) => HEIGHT - (Math.min(part, top) / top) * HEIGHT;
+  const line = (name) => path(thresholds.map((one) => [x(one), one[name], y]));
+  const chosen = thresholds.find(({ confidence }) => confidence === inForce);
+  const summary = thresholds.map((one) => `${rate(one.disagreement)} at ${rate(one.coverage)}`);
+  return el("figure", { class: "curve" },
+    el("figcaption", {}, el("span", { class: "faint small" }, "Disagreement (dotted: at most) by the part that the model answers alone")),
+    svg("svg", { viewBox: `-46 -6 ${WIDTH + 50} ${HEIGHT + 22}`, role: "img", "aria-label": `Disagreement by coverage: ${summary.join(", ")}` },
+      [0, 1].map((part) => [
+        svg("line", { class: "grid", x1: 0, x2: WIDTH, y1: y(part * top), y2: y(part * top) }),
+        svg("text", { class: "tick", x: -5, y: y(part * top) + 3.5, "text-anchor": "end" }, rate(part * top)),
+        svg("text", { class: "tick", x: part * WIDTH, y: HEIGHT + 13, "text-anchor": part ? "end" : "start" }, rate(part)),
+      ]),
+      svg("line", { class: "limit", x1: 0, x2: WIDTH, y1: y(most), y2: y(most) }),
+      svg("text", { class: "tick", x: 4, y: y(most) - 4 }, `at most ${rate(most)}`),
+      svg("path", { class: "trace candidate wanted", d: line("at_most") }),
+      svg("path", { class: "trace candidate", d: line("disagreement") }),
+      chosen && svg("circle", { class: "chosen", cx: x(chosen), cy: y(chosen.disagreement), r: 4 })));
 }

@@ -3,10 +3,11 @@
 const PERIOD = 1000;
 /** Above so many rollouts the list is asked for less often. */
 const FEW = 20;
-/** Pages of the list that are asked for. */
+/** Pages of the API's list that are shown at once. */
 const MOST_PAGES = 10;
 
-const state = { name: null, rollouts: [], more: false, rollout: null, events: [], differences: null, history: new History() };
+/** `from`: the name behind which the list begins, `more`: that with which it can go on. */
+const state = { name: null, rollouts: [], from: null, more: null, rollout: null, events: [], differences: null, history: new History() };
 /** Of what is shown. */
 let frame = null;
 
@@ -144,9 +145,21 @@ function drawList() {
       split(rollout, rollout.weights, true),
       el("span", { class: "row" }, inWords(rollout, rollout.weights))));
   }));
+  const isPart = state.from !== null || state.more !== null;
   const none = byId("no-rollouts");
-  none.hidden = some.length > 0 && !state.more;
-  setText(none, some.length === 0 ? (wanted ? "No rollout has that name." : "No rollouts yet.") : "More rollouts than this page shows.");
+  none.hidden = some.length > 0;
+  setText(none, wanted ? `No rollout ${isPart ? "of these " : ""}has that name.` : isPart ? "No more rollouts." : "No rollouts yet.");
+  byId("pages").hidden = !isPart;
+  setText(byId("listed"), isPart && state.rollouts.length > 0
+    ? `These are ${number(state.rollouts.length)} rollouts, from ${state.rollouts[0].name} to ${state.rollouts.at(-1).name}; there are more.` : "");
+  byId("next-rollouts").disabled = state.more === null;
+  byId("first-rollouts").disabled = state.from === null;
+}
+
+/** Has the list begin behind a name. */
+function turnTo(from) {
+  Object.assign(state, { from, listed: -Infinity });
+  run();
 }
 
 /** Takes over what the API says of the rollout that is shown. */
@@ -176,14 +189,15 @@ const pathOf = (name, what = "") => `/v1/rollouts/${encodeURIComponent(name)}${w
 
 async function askForList() {
   const rollouts = [];
-  let after = null;
+  const { from } = state;
+  let after = from;
   for (let page = 0; page < MOST_PAGES; page += 1) {
     const answer = await call(`/v1/rollouts${after === null ? "" : `?after=${encodeURIComponent(after)}`}`);
     rollouts.push(...answer.rollouts);
     after = answer.next;
     if (after === null) break;
   }
-  Object.assign(state, { rollouts, more: after !== null, listed: performance.now() });
+  if (state.from === from) Object.assign(state, { rollouts, more: after, listed: performance.now() });
 }
 
 async function askForRollout(name) {
@@ -212,6 +226,8 @@ async function round() {
     connected("live", `Live, ${new Date().toLocaleTimeString("en-GB")}`);
     return PERIOD;
   } catch (problem) {
+    // An Envoy that has started again counts revisions anew: its events are other ones.
+    state.revision = null;
     if (!(problem instanceof Problem)) {
       connected("lost", "This page has failed; trying again");
       console.error(problem);
@@ -257,5 +273,7 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   byId("rollout").focus();
 });
 byId("filter").addEventListener("input", drawList);
+byId("next-rollouts").addEventListener("click", () => turnTo(state.more));
+byId("first-rollouts").addEventListener("click", () => turnTo(null));
 byId("token").addEventListener("click", async () => { if (await askForToken(false)) run(); });
 run();
