@@ -63,6 +63,7 @@ mod imports {
         pub(super) fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
         pub(super) fn proxy_increment_metric(id: u32, by: i64) -> u32;
         pub(super) fn proxy_record_metric(id: u32, value: u64) -> u32;
+        pub(super) fn proxy_get_metric(id: u32, value: *mut u64) -> u32;
         pub(super) fn proxy_get_shared_data(
             key: *const u8,
             key_size: usize,
@@ -372,6 +373,14 @@ pub(super) fn add(counter: u32, by: u64) {
 pub(super) fn record(metric: u32, value: u64) {
     // SAFETY: no memory is shared.
     unsafe { imports::proxy_record_metric(metric, value) };
+}
+
+/// The value of a gauge, whichever VM has set it.
+pub(super) fn gauge(metric: u32) -> Option<u64> {
+    let mut value = 0;
+    // SAFETY: the host writes one u64.
+    let status = unsafe { imports::proxy_get_metric(metric, &mut value) };
+    (status == OK).then_some(value)
 }
 
 /// A value that all VMs with this `vm_id` share, and what [`set_shared`] wants to replace it.

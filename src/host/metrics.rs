@@ -41,6 +41,9 @@ impl Lazy {
 /// What goes on is not closed.
 pub(super) const NEVER: u64 = u64::MAX;
 
+/// Seconds without a report after which a model server's load is not known any more.
+const FORGOTTEN: u64 = if cfg!(feature = "test-build") { 3 } else { 60 };
+
 /// Ids of a metric, by the value of its label.
 type Ids = Vec<(Box<str>, u32)>;
 
@@ -66,11 +69,19 @@ pub(super) struct Series {
     has_compared: Cell<bool>,
     /// Of figures about bodies: the ids of those that were shown, by what they are about and their label's value.
     figures: RefCell<BTreeMap<About, Ids>>,
-    /// The model server's own load: gauges by the metric's name.
-    server_load: RefCell<Ids>,
+    server_load: RefCell<Loads>,
     weight: Lazy,
     /// The weight in force in this VM, where it is shown: 0 once no configuration names the version any more.
     weight_in_force: Cell<u64>,
+}
+
+/// What a version's model servers have last reported of their load to this VM.
+#[derive(Default)]
+struct Loads {
+    /// Each metric's name, its gauge, and what it was set to.
+    gauges: Vec<(Box<str>, u32, u64)>,
+    /// The tick in which the last report was found to have come; `None`: one has come since.
+    reported_in: Option<u64>,
 }
 
 /// A counter of compared pairs.
@@ -221,18 +232,31 @@ impl Series {
     /// Shows what a model server reports of its load, in thousandths.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates; it is not negative
     pub(super) fn show_load(&self, metric: &str, value: f64) {
-        let mut known = self.server_load.borrow_mut();
-        let id = known.iter().find(|(name, _)| **name == *metric).map(|(_, id)| *id);
-        let id = match id {
-            None if known.len() < load_report::MOST => {
-                let id = calls::define_metric(Metric::Gauge, &self.owner.server_load(metric));
-                known.extend(id.map(|id| (metric.into(), id)));
-                id
+        let Loads { gauges, reported_in } = &mut *self.server_load.borrow_mut();
+        *reported_in = None;
+        let mut at = gauges.iter().position(|(name, ..)| **name == *metric);
+        if at.is_none() && gauges.len() < load_report::MOST {
+            let id = calls::define_metric(Metric::Gauge, &self.owner.server_load(metric));
+            gauges.extend(id.map(|id| (metric.into(), id, 0)));
+            at = gauges.len().checked_sub(1);
+        }
+        if let Some((_, id, shown)) = at.and_then(|at| gauges.get_mut(at)) {
+            *shown = (value * 1_000.0).round() as u64;
+            calls::record(*id, *shown);
+        }
+    }
+
+    /// Sets to 0 what no report was about for long. What another VM has shown since stays.
+    fn forget_load(&self, tick: u64) {
+        let Loads { gauges, reported_in } = &mut *self.server_load.borrow_mut();
+        if tick.saturating_sub(*reported_in.get_or_insert(tick)) < FORGOTTEN {
+            return;
+        }
+        for (_, id, shown) in gauges.iter_mut().filter(|(_, _, shown)| *shown > 0) {
+            if calls::gauge(*id) == Some(*shown) {
+                calls::record(*id, 0);
             }
-            id => id,
-        };
-        if let Some(id) = id {
-            calls::record(id, (value * 1_000.0).round() as u64);
+            *shown = 0;
         }
     }
 
@@ -314,6 +338,11 @@ impl Registry {
             is_left |= series.show_compared(time);
         }
         is_left
+    }
+
+    /// Sets to 0 the load of servers that have reported none for long.
+    pub(super) fn forget_loads(&self, tick: u64) {
+        self.series.borrow().values().for_each(|series| series.forget_load(tick));
     }
 
     /// Takes the weights in force over into the gauges that are shown: `in_force` names them all, and what

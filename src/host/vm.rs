@@ -274,6 +274,7 @@ impl Vm {
         if self.shadows.take_news() && self.registry.show_compared(&time) {
             self.shadows.note_news();
         }
+        self.registry.forget_loads(clock().tick());
         self.call_store(root);
         let took = calls::uptime().saturating_sub(began);
         ::log::debug!("tick {} took {} us", clock().tick(), took / 1_000);

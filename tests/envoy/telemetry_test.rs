@@ -302,3 +302,28 @@ async fn counters_survive_pushes_and_gauges_of_removed_versions_are_zero() {
     assert_eq!(sum(&metrics, "changeover_requests_total", "second"), 100.0);
     assert_eq!(sum(&metrics, "changeover_weight", "second"), 0.0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_that_no_server_reports_any_more_is_forgotten() {
+    let (blue, green) = blue_and_green().await;
+    blue.set(Make::by(|_, _| {
+        let mut made = Made::json("{}");
+        made.headers.push(("endpoint-load-metrics", "TEXT cpu_utilization=1.5".to_owned()));
+        made
+    }));
+    let setup = between(&blue, &green, Config::rollout("server_load: true"));
+    // It forgets after three seconds instead of a minute.
+    let envoy = setup.module("target/changeover-test.wasm").workers(2).start().await;
+    let load = async || {
+        let labels = [("version", "blue"), ("metric", "cpu_utilization")];
+        envoy.metrics().await.sum("changeover_server_load", &labels)
+    };
+    for _ in 0..2 {
+        wait_for("a report", async || {
+            Load::to(envoy.address()).send(1).await.assert_all_ok();
+            (load().await == 1_500.0).then_some(())
+        })
+        .await;
+        wait_for("the end of it", async || (load().await == 0.0).then_some(())).await;
+    }
+}
