@@ -244,6 +244,44 @@ fn duration(milliseconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    /// What is certain of a metric with one test.
+    fn certain(fields: &Value) -> Vec<String> {
+        let mut test = json!({
+            "log10_e": 1.0, "against": "stable", "worse_if": "more", "quantile": null, "slower_than_ms": null, "max": null,
+            "samples": {"unit": "requests", "candidate": {"events": 49, "units": 1000, "mean": null},
+                "stable": {"events": 10, "units": 1000, "mean": null}},
+        });
+        test.as_object_mut().expect("an object").extend(fields.as_object().expect("an object").clone());
+        let evidence = json!({"metric": "error_rate", "log10_e": 1.0, "threshold": null, "tests": [test]});
+        let mut rollout: Value = serde_json::from_str(include_str!("tests/rollback.json")).expect("JSON");
+        rollout["rollout"]["evidence"] = json!([evidence]);
+        let rollout: Rollout = serde_json::from_value(rollout["rollout"].take()).expect("a rollout");
+        differences(&rollout).iter().map(|line| line.write(false)).collect()
+    }
+
+    #[test]
+    fn what_is_certain_to_differ_is_said_with_its_lower_bound() {
+        assert_eq!(certain(&json!({"at_least": null})), [""; 0]);
+        assert_eq!(
+            certain(&json!({"at_least": 1.4})),
+            ["error_rate: 4.9 % against 1.0 %: at least 1.4 times as often"]
+        );
+        assert_eq!(
+            certain(&json!({"at_least": 2.0, "worse_if": "less"})),
+            ["error_rate: 4.9 % against 1.0 %: stable at least 2 times as often"]
+        );
+        let edges = json!({"candidate": 50.0, "stable": 40.0});
+        assert_eq!(
+            certain(&json!({"at_least": 3.5, "quantile": 0.99, "slower_than_ms": edges})),
+            [
+                "error_rate: 4.9 % slower than 50 ms against 1.0 % slower than 40 ms: at least 3.5 times as often"
+            ]
+        );
+    }
+
     #[test]
     fn durations_are_short() {
         for (milliseconds, text) in [
@@ -255,7 +293,7 @@ mod tests {
             (5_400_000, "1h30m"),
             (90_000_000, "25h"),
         ] {
-            assert_eq!(super::duration(milliseconds), text);
+            assert_eq!(duration(milliseconds), text);
         }
     }
 }
