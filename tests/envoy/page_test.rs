@@ -116,8 +116,8 @@ async fn the_page_goes_on_when_envoy_has_started_again() {
     };
     let mut running = Some(start().await);
     play_at("restart", control, move |what| match what {
-        "stop Envoy" => running = None,
-        "start Envoy" => running = Some(tokio::runtime::Handle::current().block_on(start())),
+        "stop Envoy" => drop(running.take()),
+        "start Envoy" => drop(running.replace(tokio::runtime::Handle::current().block_on(start()))),
         other => panic!("{other}"),
     })
     .await;

@@ -322,7 +322,7 @@ def answers(chromium, url):
         ("upstream connect error", "The answer has status 503: upstream connect error."),
         ("<html>gateway</html>", "The answer has status 503."),
     ):
-        watched.page.route("**/v1/rollouts/digits", lambda route, body=body: route.fulfill(status=503, body=body))
+        watched.page.route("**/v1/rollouts/digits", lambda route, _request, body=body: route.fulfill(status=503, body=body))
         watched.wait_for(".connection", said)
         watched.page.unroute("**/v1/rollouts/digits")
     watched.wait_for(".connection", "Live")
