@@ -86,7 +86,6 @@ function coverageChart(thresholds, most, inForce) {
         svg("text", { class: "tick", x: part * WIDTH, y: HEIGHT + 13, "text-anchor": part ? "end" : "start" }, rate(part)),
       ]),
       svg("line", { class: "limit", x1: 0, x2: WIDTH, y1: y(most), y2: y(most) }),
-      svg("text", { class: "tick", x: 4, y: y(most) - 4 }, `at most ${rate(most)}`),
       svg("path", { class: "trace candidate wanted", d: line("at_most") }),
       svg("path", { class: "trace candidate", d: line("disagreement") }),
       chosen && svg("circle", { class: "chosen", cx: x(chosen), cy: y(chosen.disagreement), r: 4 })));
