@@ -33,7 +33,7 @@ pub(super) fn decoded(
     most: usize,
     inflaters: &Inflaters,
 ) -> Option<Vec<u8>> {
-    let Ok(mut decoder) = Decoder::new(encoding, inflaters) else { return Some(body) };
+    let Some(mut decoder) = Decoder::new(encoding, inflaters) else { return Some(body) };
     let (mut plain, mut fits) = (Vec::new(), true);
     let result = decoder.decode(&body, &mut |bytes| {
         fits = plain.len().saturating_add(bytes.len()) <= most;

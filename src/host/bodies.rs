@@ -35,13 +35,18 @@ impl Bodies {
         let mut head = Head::new(content_type.as_deref(), encoding.as_deref(), json_length.as_deref());
         head.infers =
             head.framing == Framing::Grpc && request.header(":path").is_some_and(|path| head::infers(&path));
-        let input = Reading::new(&reader.input, &head, inflaters);
+        let input = Reading::new(&reader.input, &head, &inflaters.for_requests());
         Some(Box::new(Self { input, output: None, infers: head.infers, first_token: None }))
     }
 
     /// The next bytes of the request.
     pub(super) fn read_request(&mut self, size: usize) {
         read(&mut self.input, Body::Request, size);
+    }
+
+    /// The request has come as a whole.
+    pub(super) fn end_request(&mut self) {
+        self.input.end();
     }
 
     /// The answer's headers have come.
@@ -53,7 +58,7 @@ impl Bodies {
             HEADERS.map(|name| calls::header(Headers::Response, name));
         let head = Head::new(content_type.as_deref(), encoding.as_deref(), json_length.as_deref());
         let head = Head { infers: self.infers, ..head };
-        self.output = Some(Reading::new(&reader.output, &head, inflaters));
+        self.output = Some(Reading::new(&reader.output, &head, &inflaters.for_answers()));
     }
 
     /// The next bytes of the answer.
@@ -63,6 +68,11 @@ impl Bodies {
         if self.first_token.is_none() && output.token_events() > 0 {
             self.first_token = Some(calls::uptime());
         }
+    }
+
+    /// The answer has come as a whole.
+    pub(super) fn end_answer(&mut self) {
+        self.output.iter_mut().for_each(Reading::end);
     }
 
     /// All has been read. The request had come as a whole when it was `asked`, the answer when it was `answered`;

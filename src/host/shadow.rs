@@ -19,7 +19,7 @@ use crate::compare::totals::Totals;
 use crate::compare::{self, Answer, Compared};
 use crate::fleet::differences::{self, Differences};
 use crate::model::{Draw, SortedMap, header};
-use crate::payload::encoding::{Decoder, Inflaters};
+use crate::payload::encoding::{Decoder, Inflaters, Unreadable};
 use crate::payload::head::infers;
 use crate::routing::mirror::Comparison;
 use crate::routing::plan::{self, Rollout, Version};
@@ -190,9 +190,9 @@ impl Copied {
     pub(super) fn answer(&mut self, inflaters: &Inflaters) {
         let (answer, encoding) = headed(Headers::Response, self.pair.stable.infers);
         self.pair.stable = answer;
-        match Decoder::new(encoding, inflaters) {
-            Ok(decoder) => self.decoder = Some(decoder),
-            Err(_) => self.skipped = self.skipped.or(Some(MirrorResult::SkippedEncoding)),
+        self.decoder = Decoder::new(encoding, &inflaters.for_answers());
+        if self.decoder.is_none() {
+            self.skipped = self.skipped.or(Some(MirrorResult::SkippedEncoding));
         }
         self.let_go();
     }
@@ -206,6 +206,11 @@ impl Copied {
             self.skipped = self.pair.read_answer(size, decoder).err();
         }
         self.let_go();
+    }
+
+    /// Stable's answer has come as a whole.
+    pub(super) fn end_answer(&mut self) {
+        self.decoder.iter_mut().for_each(Decoder::end);
     }
 
     /// What is not sent need not be held.
@@ -252,7 +257,10 @@ impl Pair {
             }
             result.is_ok()
         });
-        result.and(decoded.map_err(|_| MirrorResult::SkippedEncoding))
+        result.and(decoded.map_err(|unreadable| match unreadable {
+            Unreadable::Memory => MirrorResult::SkippedMemory,
+            Unreadable::Malformed => MirrorResult::SkippedEncoding,
+        }))
     }
 }
 

@@ -577,6 +577,9 @@ impl Routed {
     /// The request has come as a whole.
     fn end_request(&mut self, now: u64) {
         self.ask(now);
+        if let Some(bodies) = &mut self.bodies {
+            bodies.end_request();
+        }
         if let Some(copy) = &mut self.copy {
             copy.end_request();
         }
@@ -600,6 +603,12 @@ impl Routed {
     fn pass_answer(&mut self) {
         let now = calls::uptime();
         self.answered = Some(now);
+        if let Some(bodies) = &mut self.bodies {
+            bodies.end_answer();
+        }
+        if let Some(copy) = &mut self.copy {
+            copy.end_answer();
+        }
         if let (Some(Judged { ticket: Some(ticket), .. }), Some(asked), Some(tracked)) =
             (&self.judged, self.asked, self.loaded.tracked(self.rollout))
         {

@@ -42,9 +42,6 @@ use crate::telemetry::tracked::Tracked;
 /// Nanoseconds after which a callback leaves the rest to the next one: requests of the same worker wait meanwhile.
 const LONGEST_CALLBACK: u64 = 2_000_000;
 
-/// Compressed bodies that are read at once: about 43 KB each.
-const MOST_INFLATERS: u32 = 64;
-
 /// A configuration that is being compiled. With thousands of rollouts that takes longer than requests should wait.
 struct Loading {
     slot: Weak<Slot>,
@@ -168,7 +165,7 @@ impl Vm {
             store: Store::default(),
             rng: RefCell::new(Rng::with_seed(calls::entropy())),
             registry: Registry::default(),
-            inflaters: Inflaters::new(MOST_INFLATERS),
+            inflaters: Inflaters::default(),
             shadows: Shadows::new(),
             tasks: Tasks::new(Rc::clone(&receipt_keys), Rc::clone(&held)),
             feedback: Feedback::new(Rc::clone(&receipt_keys), held),

@@ -16,21 +16,48 @@ use super::head::Encoding;
 /// How far back deflate may refer.
 const WINDOW: usize = 32 * 1024;
 
-/// How many streams of a worker may inflate at once: each takes about 43 KB while it does.
+/// Compressed bodies of a worker that are read at once while they pass: about 43 KB each.
+const PASSING: u32 = 64;
+
+/// Places of a worker for bodies that are being inflated.
+///
+/// A body takes its place with its first compressed byte and keeps it to its end, however long that takes. So those that pass
+/// leave places to others.
 #[derive(Clone, Debug)]
 pub struct Inflaters {
     free: Rc<Cell<u32>>,
+    /// So many are left to others.
+    left: u32,
+}
+
+impl Default for Inflaters {
+    /// Those for bodies that are held as a whole. They are inflated one after the other: one place is theirs.
+    fn default() -> Self {
+        Self::new(PASSING.saturating_add(1))
+    }
 }
 
 impl Inflaters {
-    /// At most so many at once.
+    /// So many places.
     #[must_use]
-    pub fn new(most: u32) -> Inflaters {
-        Inflaters { free: Rc::new(Cell::new(most)) }
+    pub fn new(most: u32) -> Self {
+        Self { free: Rc::new(Cell::new(most)), left: 0 }
+    }
+
+    /// Those for answers that pass.
+    #[must_use]
+    pub fn for_answers(&self) -> Self {
+        Self { left: 1, ..self.clone() }
+    }
+
+    /// Those for requests that pass: clients, who may hold them for long, leave half of the places to answers.
+    #[must_use]
+    pub fn for_requests(&self) -> Self {
+        Self { left: PASSING.div_ceil(2).saturating_add(1), ..self.clone() }
     }
 
     fn take(&self) -> Option<Taken> {
-        self.free.set(self.free.get().checked_sub(1)?);
+        self.free.set(self.free.get().checked_sub(1).filter(|free| *free >= self.left)?);
         Some(Taken(Rc::clone(&self.free)))
     }
 }
@@ -48,9 +75,7 @@ impl Drop for Taken {
 /// Why a body cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unreadable {
-    /// An encoding that is not read.
-    Encoding,
-    /// All inflaters are in use.
+    /// No place among the inflaters.
     Memory,
     /// The bytes are not of the encoding.
     Malformed,
@@ -60,7 +85,8 @@ pub enum Unreadable {
 #[derive(Debug)]
 pub struct Decoder {
     stage: Stage,
-    /// Compressed bodies.
+    inflaters: Inflaters,
+    /// From the first compressed byte on.
     inflater: Option<Box<Inflater>>,
 }
 
@@ -107,38 +133,37 @@ const FLAG_NAME: u8 = 8;
 const FLAG_COMMENT: u8 = 16;
 
 impl Decoder {
-    /// A decoder for a body of this encoding.
-    ///
-    /// # Errors
-    /// An encoding that is not read, or too many bodies are being inflated.
-    pub fn new(encoding: Encoding, inflaters: &Inflaters) -> Result<Decoder, Unreadable> {
+    /// A decoder for a body of this encoding; `None` for an encoding that is not read.
+    #[must_use]
+    pub fn new(encoding: Encoding, inflaters: &Inflaters) -> Option<Self> {
         let stage = match encoding {
-            Encoding::Identity => return Ok(Decoder { stage: Stage::Plain, inflater: None }),
+            Encoding::Identity => Stage::Plain,
             Encoding::Gzip => Stage::Fixed(0, 0),
             Encoding::Deflate => Stage::Zlib,
-            Encoding::Other => return Err(Unreadable::Encoding),
+            Encoding::Other => return None,
         };
-        let taken = inflaters.take().ok_or(Unreadable::Memory)?;
-        let inflater =
-            Inflater { state: DecompressorOxide::new(), window: [0; WINDOW], at: 0, _taken: taken };
-        Ok(Decoder { stage, inflater: Some(Box::new(inflater)) })
+        Some(Self { stage, inflaters: inflaters.clone(), inflater: None })
     }
 
     /// Decodes a piece. `take` gets the output in pieces of up to 32 KB, and returns false when it wants no more.
     ///
     /// # Errors
-    /// Bytes that are not of the encoding.
+    /// Bytes that are not of the encoding, or no place to inflate them.
     pub fn decode(
         &mut self,
         mut bytes: &[u8],
         take: &mut dyn FnMut(&[u8]) -> bool,
     ) -> Result<(), Unreadable> {
-        let Some(inflater) = &mut self.inflater else {
+        if self.stage == Stage::Plain {
             take(bytes);
             return Ok(());
-        };
+        }
         while !bytes.is_empty() {
             if let Stage::Deflate { zlib, gzip } = self.stage {
+                let inflater = match &mut self.inflater {
+                    Some(inflater) => inflater,
+                    none => none.insert(Inflater::new(&self.inflaters).ok_or(Unreadable::Memory)?),
+                };
                 let (status, more) = inflater.inflate(&mut bytes, zlib, take)?;
                 if !more {
                     return Ok(());
@@ -157,12 +182,18 @@ impl Decoder {
             }
             bytes = rest;
             self.stage = header(self.stage, byte).ok_or(Unreadable::Malformed)?;
-            if matches!(self.stage, Stage::Deflate { .. }) {
+            if let (Stage::Deflate { .. }, Some(inflater)) = (self.stage, &mut self.inflater) {
+                // Of the member before.
                 inflater.state.init();
                 inflater.at = 0;
             }
         }
         Ok(())
+    }
+
+    /// No more of the body comes: its place is free.
+    pub fn end(&mut self) {
+        self.inflater = None;
     }
 
     /// Whether the body may end here.
@@ -173,6 +204,11 @@ impl Decoder {
 }
 
 impl Inflater {
+    fn new(inflaters: &Inflaters) -> Option<Box<Self>> {
+        let taken = inflaters.take()?;
+        Some(Box::new(Self { state: DecompressorOxide::new(), window: [0; WINDOW], at: 0, _taken: taken }))
+    }
+
     /// Inflates until the input or the stream ends; false when the taker wants no more.
     fn inflate(
         &mut self,
@@ -321,15 +357,47 @@ mod tests {
         assert!((100_000..200_000).contains(&taken), "{taken}");
     }
 
+    /// A body that has had so many bytes.
+    fn begun(bytes: usize, inflaters: &Inflaters) -> (Decoder, Result<(), Unreadable>) {
+        let mut decoder = Decoder::new(Encoding::Gzip, inflaters).unwrap();
+        let decoded = decoder.decode(&gzip(0, &[], b"text")[..bytes], &mut |_| true);
+        (decoder, decoded)
+    }
+
     #[test]
     fn only_so_many_inflate_at_once() {
         let inflaters = Inflaters::new(2);
-        let of = |encoding| Decoder::new(encoding, &inflaters);
-        let (first, _second) = (of(Encoding::Gzip).unwrap(), of(Encoding::Deflate).unwrap());
-        assert_eq!(of(Encoding::Gzip).unwrap_err(), Unreadable::Memory);
-        assert!(of(Encoding::Identity).is_ok());
-        drop(first);
-        assert!(of(Encoding::Gzip).is_ok());
-        assert_eq!(of(Encoding::Other).unwrap_err(), Unreadable::Encoding);
+        let (mut first, _second) = (begun(11, &inflaters).0, begun(11, &inflaters).0);
+        assert_eq!(begun(11, &inflaters).1, Err(Unreadable::Memory));
+        assert!(Decoder::new(Encoding::Identity, &inflaters).unwrap().decode(b"x", &mut |_| true).is_ok());
+        first.end();
+        let (third, decoded) = begun(11, &inflaters);
+        assert_eq!((decoded, begun(11, &inflaters).1), (Ok(()), Err(Unreadable::Memory)));
+        drop(third);
+        assert_eq!(begun(11, &inflaters).1, Ok(()));
+        assert!(Decoder::new(Encoding::Other, &inflaters).is_none());
+    }
+
+    #[test]
+    fn a_body_takes_no_place_before_its_first_compressed_byte() {
+        let inflaters = Inflaters::new(1);
+        let waiting: Vec<_> = (0..1000).map(|at| begun(at % 11, &inflaters)).collect();
+        assert!(waiting.iter().all(|(_, decoded)| decoded.is_ok()));
+        assert_eq!(begun(11, &inflaters).1, Ok(()));
+    }
+
+    #[test]
+    fn requests_leave_half_of_the_places_to_answers_and_both_leave_one_to_bodies_held_as_a_whole() {
+        let whole = Inflaters::default();
+        let take = |inflaters: Inflaters| {
+            (0..1000).map(|_| begun(11, &inflaters)).take_while(|(_, decoded)| decoded.is_ok()).collect()
+        };
+        let requests: Vec<_> = take(whole.for_requests());
+        let answers: Vec<_> = take(whole.for_answers());
+        assert_eq!((requests.len(), answers.len()), (32, 32));
+        let (held, decoded) = begun(11, &whole);
+        assert_eq!((decoded, begun(11, &whole).1), (Ok(()), Err(Unreadable::Memory)));
+        drop((requests, held));
+        assert_eq!(take(whole.for_answers()).len(), 32);
     }
 }

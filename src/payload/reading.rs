@@ -88,14 +88,10 @@ impl Reading {
                 (Frames::Grpc(Grpc::default(), content), None)
             }
         };
-        let decoder = match Decoder::new(head.encoding, inflaters) {
-            _ if ended.is_some() => None,
-            Ok(decoder) => Some(decoder),
-            Err(unreadable) => {
-                ended = Some(outcome_of(unreadable));
-                None
-            }
-        };
+        let decoder = Decoder::new(head.encoding, inflaters).filter(|_| ended.is_none());
+        if decoder.is_none() {
+            ended = ended.or(Some(Outcome::SkippedEncoding));
+        }
         if ended.is_some() {
             seen.stream = None;
         }
@@ -150,6 +146,11 @@ impl Reading {
         }
     }
 
+    /// No more of the body comes, although the message may have long to go.
+    pub fn end(&mut self) {
+        self.decoder.iter_mut().for_each(Decoder::end);
+    }
+
     /// So many bytes of the body that need not be read.
     pub fn skip(&mut self, bytes: u64) {
         self.bytes = self.bytes.saturating_add(bytes);
@@ -190,7 +191,6 @@ impl Reading {
 
 fn outcome_of(unreadable: Unreadable) -> Outcome {
     match unreadable {
-        Unreadable::Encoding => Outcome::SkippedEncoding,
         Unreadable::Memory => Outcome::SkippedMemory,
         Unreadable::Malformed => Outcome::Malformed,
     }

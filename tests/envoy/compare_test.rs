@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::harness::*;
 use bytes::Bytes;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 
 const COMPARES: &str = "mirror: {to: green, mode: compare, methods: [POST], timeout: 2s, \
      compare: {label: /outputs/0/data/0, ignore: [/model]}}";
@@ -365,6 +366,38 @@ async fn bytes_that_are_held_are_bounded_and_given_back() {
         connection.send(large()).await.expect("an answer");
         assert_eq!(settled(&envoy, 4 + number).await["sent"], 2 + number);
     }
+}
+
+/// All places for compressed answers are taken by some that do not end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compressed_answer_that_finds_no_place_is_skipped_for_want_of_memory() {
+    let (blue, green) = blue_and_green().await;
+    [&blue, &green].into_iter().for_each(|upstream| upstream.set(Behaviour::Echo));
+    let envoy = between(&blue, &green, Config::rollout(COMPARES)).workers(1).start().await;
+    let body = gzip(b"{\"outputs\": [{\"data\": [1]}]}");
+    let head = "POST / HTTP/1.1\r\nhost: h\r\ncontent-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n14\r\n";
+    let mut waiting = Vec::new();
+    for _ in 0..64 {
+        let mut stream = open_raw(&envoy, head).await;
+        stream.write_all(&[&body[..20], b"\r\n"].concat()).await.unwrap();
+        read_until(&mut stream, "\r\n\r\n14\r\n").await;
+        waiting.push(stream);
+    }
+    let mut connection = Connection::open(envoy.address()).await.expect("a connection");
+    let mut send = async || {
+        let headers: &[(&str, &[u8])] = &[("content-encoding", b"gzip")];
+        connection.send(request("POST", "/", headers, body.clone())).await.expect("an answer")
+    };
+    send().await;
+    wait_for("the one that is skipped", async || {
+        (results_of(&envoy, "skipped_memory").await == 1).then_some(())
+    })
+    .await;
+    drop(waiting);
+    settled(&envoy, 65).await;
+    send().await;
+    let results = settled(&envoy, 66).await;
+    assert_eq!((results["matched"], results["skipped_unanswered"], results.contains_key("differed")), (1, 64, false));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,11 +1,11 @@
 //! What goes in and what comes out: figures are what clients and model servers counted, and releases depend on them.
 
-use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 
 use crate::harness::*;
 use bytes::Bytes;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 
 /// A request of the nth user: some lack their age, some come from an unknown country.
 fn asked(number: u64) -> Value {
@@ -26,15 +26,6 @@ fn answered(number: u64) -> Value {
         _ => json!("a;b"),
     };
     json!({"predictions": [label], "confidence": (number % 100) as f64 / 100.0})
-}
-
-/// gzip of some bytes.
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let deflated = miniz_oxide::deflate::compress_to_vec(bytes, 6);
-    let mut all = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
-    all.write_all(&deflated).unwrap();
-    all.extend([0; 8]); // checksum and length, which are not verified
-    all
 }
 
 const FIGURES: &str = "payload: {protocol: json, \
@@ -125,6 +116,48 @@ async fn figures_are_what_clients_sent_and_models_answered() {
         answers.iter().map(|answer| (answer["confidence"].as_f64().unwrap() * 1_000.0).round()).sum();
     assert_eq!(sum("changeover_output_confidence_thousandths_total", &[]), thousandths);
     assert_eq!(sum("changeover_output_confidence_thousandths_count", &[]), REQUESTS as f64);
+}
+
+/// Clients send half of their compressed requests, or their heads alone, and wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn compressed_requests_that_do_not_end_keep_no_answer_from_being_read() {
+    let (blue, green) = blue_and_green().await;
+    blue.set(Make::by(|_, _| {
+        let mut made = Made::json(gzip(br#"{"predictions": ["cat"]}"#));
+        made.headers.push(("content-encoding", "gzip".to_owned()));
+        made
+    }));
+    let fields = "payload: {protocol: json, output: {value: /predictions/0}}";
+    let envoy = between(&blue, &green, Config::rollout(fields)).workers(1).start().await;
+    let head = "POST / HTTP/1.1\r\nhost: h\r\ncontent-encoding: gzip\r\ncontent-length: 999\r\n\r\n";
+    let mut waiting = Vec::new();
+    for number in 0..140 {
+        let mut stream = open_raw(&envoy, head).await;
+        if number % 2 == 0 {
+            stream.write_all(&gzip(b"{}")[..11]).await.unwrap();
+        }
+        waiting.push(stream);
+    }
+    wait_for("all of them", async || {
+        (envoy.stat("http.ingress.downstream_rq_active").await >= 140).then_some(())
+    })
+    .await;
+    let mut connection = Connection::open(envoy.address()).await.unwrap();
+    for _ in 0..5 {
+        connection.send(request("GET", "/", &[], "")).await.unwrap();
+    }
+    let metrics = envoy.metrics().await;
+    let output = ("kind", "output");
+    assert_eq!(metrics.sum("changeover_payload_total", &[output, ("result", "read")]), 5.0);
+    drop(waiting);
+    let of_input = wait_for("the requests to end", async || {
+        let metrics = envoy.metrics().await;
+        let of = |result| metrics.sum("changeover_payload_total", &[("kind", "input"), ("result", result)]);
+        (of("empty") + of("truncated") + of("skipped_memory") == 145.0)
+            .then(|| (of("truncated"), of("skipped_memory")))
+    })
+    .await;
+    assert_eq!(of_input, (32.0, 38.0), "half of the places are for requests");
 }
 
 /// An event of a chat's stream.

@@ -76,7 +76,8 @@ fn max_body_counts_what_comes_out_of_a_compressed_body() {
     body.chunks(1000).for_each(|chunk| reading.read(chunk));
     assert!(!reading.wants_bytes());
     // Its inflater is free for another stream as soon as it is not needed.
-    let other = Reading::new(&preset(&spec()), &head, &inflaters);
+    let mut other = Reading::new(&preset(&spec()), &head, &inflaters);
+    other.read(&body[..100]);
     assert!(other.wants_bytes());
     let summary = reading.finish();
     assert_eq!((summary.outcome, summary.bytes_read), (Outcome::TooLarge, 1 << 20));
@@ -96,13 +97,30 @@ fn a_stream_beyond_max_body_is_no_error() {
 fn compressed_bodies_beyond_the_cap_are_skipped() {
     let message = recorded("mlserver-proba-gzip.response");
     let mut reading = Reading::new(&preset(&spec()), &message.head, &Inflaters::new(0));
+    reading.read(&message.body);
     assert!(!reading.wants_bytes());
-    reading.skip(message.body.len() as u64);
     let summary = reading.finish();
     assert_eq!(
         (summary.outcome, summary.bytes, summary.bytes_read),
         (Outcome::SkippedMemory, message.body.len() as u64, 0)
     );
+}
+
+#[test]
+fn a_body_whose_message_goes_on_leaves_its_inflater_to_another() {
+    let message = recorded("mlserver-proba-gzip.response");
+    let half = &message.body[..300];
+    let inflaters = Inflaters::new(1);
+    let begun = || {
+        let mut reading = Reading::new(&preset(&spec()), &message.head, &inflaters);
+        reading.read(half);
+        reading
+    };
+    let (mut first, second) = (begun(), begun());
+    first.end();
+    let third = begun();
+    let outcomes = [first, second, third].map(|reading| reading.finish().outcome);
+    assert_eq!(outcomes, [Outcome::Truncated, Outcome::SkippedMemory, Outcome::Truncated]);
 }
 
 #[test]

@@ -40,6 +40,13 @@ impl Answer {
     }
 }
 
+/// gzip of some bytes.
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let deflated = miniz_oxide::deflate::compress_to_vec(bytes, 6);
+    // Checksum and length are not verified.
+    [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3][..], &deflated, &[0; 8]].concat()
+}
+
 /// A request: method, path, headers (any bytes HTTP allows) and body. `:authority` sets the host.
 pub(crate) fn request(
     method: &str,

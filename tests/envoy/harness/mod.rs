@@ -20,7 +20,7 @@ mod upstream;
 use std::time::{Duration, Instant};
 
 pub(crate) use admin::Metrics;
-pub(crate) use client::{Answer, Connection, get, https_get, request};
+pub(crate) use client::{Answer, Connection, get, gzip, https_get, request};
 pub(crate) use envoy::{Envoy, binary};
 pub(crate) use etcd::{Etcd, signal};
 pub(crate) use events::{actions, events, wait_for_event};

@@ -45,7 +45,7 @@ pub(crate) enum Behaviour {
     Stall,
     /// The headers of a stream of events; the first event never comes.
     SilentStream,
-    /// What was sent, as it comes.
+    /// What was sent, as it comes, in its encoding.
     Echo,
     /// gRPC: one message, then this status in the trailers; without messages in the headers.
     Grpc { status: &'static str, messages: usize },
@@ -278,7 +278,10 @@ async fn respond(
     match &behaviour {
         Behaviour::Echo => {
             remember(Bytes::new());
-            return Response::new(body.boxed_unsync());
+            let mut answer = Response::new(body.boxed_unsync());
+            let encoding = parts.headers.get("content-encoding").cloned();
+            answer.headers_mut().extend(encoding.map(|encoding| (hyper::header::CONTENT_ENCODING, encoding)));
+            return answer;
         }
         Behaviour::Upgrade | Behaviour::UpgradeAndClose | Behaviour::UpgradeAndGreet => {
             remember(Bytes::new());
