@@ -663,7 +663,7 @@ fn mistakes_in_steps_and_analysis_are_reported_with_their_places() {
         (
             "/analysis/metrics/0/name",
             json!("errors"),
-            "analysis.metrics[0].name: unknown metric \"errors\"; known here: \"error_rate\", \"latency\", \"unanswered\", \"client_error_rate\", \"output.null\", \"output.error_object\", \"output.label:<label>\", \"output.truncated\", \"output.length\", \"output.tokens\", \"output.value\", \"output.confidence\", \"latency.first_token\", \"latency.per_token\", \"input.missing:<field>\", \"input.length\", \"input.unseen:<field>\", \"mirror.disagreement\", \"feedback.<name>\"",
+            "analysis.metrics[0].name: unknown metric \"errors\"; known here: \"error_rate\", \"latency\", \"unanswered\", \"client_error_rate\", \"output.null\", \"output.error_object\", \"output.unreadable\", \"output.label:<label>\", \"output.truncated\", \"output.length\", \"output.tokens\", \"output.value\", \"output.confidence\", \"latency.first_token\", \"latency.per_token\", \"input.missing:<field>\", \"input.length\", \"input.unseen:<field>\", \"mirror.disagreement\", \"feedback.<name>\"",
         ),
         (
             "/analysis/metrics/1",

@@ -18,6 +18,8 @@ pub(super) struct Bodies {
     output: Option<Reading>,
     /// The request calls Open Inference's `ModelInfer`.
     infers: bool,
+    /// The request asks for an answer that can be read, as far as is known.
+    is_due: bool,
     /// When the first event of the answer that carries text came, in nanoseconds.
     first_token: Option<u64>,
 }
@@ -26,8 +28,8 @@ impl Bodies {
     /// Begins with the request's headers. `None` for a tunnel, whose bytes are no body, and for a request that asks for no
     /// inference.
     pub(super) fn begin(reader: &Reader, request: &impl Request, inflaters: &Inflaters) -> Option<Box<Self>> {
-        let is_tunnel = request.header("upgrade").is_some()
-            || request.header(":method").is_some_and(|method| *method == *b"CONNECT");
+        let method = request.header(":method").unwrap_or_default();
+        let is_tunnel = *method == *b"CONNECT" || request.header("upgrade").is_some();
         if is_tunnel || !reader.reads_bodiless && !request.has_body() {
             return None;
         }
@@ -36,7 +38,8 @@ impl Bodies {
         head.infers =
             head.framing == Framing::Grpc && request.header(":path").is_some_and(|path| head::infers(&path));
         let input = Reading::new(&reader.input, &head, &inflaters.for_requests());
-        Some(Box::new(Self { input, output: None, infers: head.infers, first_token: None }))
+        let is_due = [&b"POST"[..], b"GET", b"PUT", b"PATCH"].contains(&&*method);
+        Some(Box::new(Self { input, output: None, infers: head.infers, is_due, first_token: None }))
     }
 
     /// The next bytes of the request.
@@ -51,13 +54,20 @@ impl Bodies {
 
     /// The answer's headers have come.
     pub(super) fn answer(&mut self, reader: &Reader, inflaters: &Inflaters) {
-        if !calls::status(Headers::Response).is_some_and(|status| (200..300).contains(&status)) {
+        let status = calls::status(Headers::Response).unwrap_or_default();
+        if !(200..300).contains(&status) {
             return;
         }
         let [content_type, encoding, json_length] =
             HEADERS.map(|name| calls::header(Headers::Response, name));
         let head = Head::new(content_type.as_deref(), encoding.as_deref(), json_length.as_deref());
         let head = Head { infers: self.infers, ..head };
+        // Those have no content, or a part that the client has asked for.
+        self.is_due &= !(204..=206).contains(&status);
+        if head.framing == Framing::Other {
+            let accept = calls::header(Headers::Request, "accept");
+            self.is_due &= head::accepts_json(accept.as_deref());
+        }
         self.output = Some(Reading::new(&reader.output, &head, &inflaters.for_answers()));
     }
 
@@ -82,6 +92,7 @@ impl Bodies {
         Exchange {
             input: Some(self.input.finish()),
             output: self.output.filter(|_| is_good).map(Reading::finish),
+            is_due: self.is_due,
             first_token: first_token.map(|first| first.saturating_sub(asked)),
             generated: first_token.map_or(0, |first| answered.saturating_sub(first)),
         }

@@ -39,6 +39,8 @@ pub struct Exchange {
     pub input: Option<Summary>,
     /// The answer, if it was a good one.
     pub output: Option<Summary>,
+    /// The client has asked for an answer that can be read, and its status promises one.
+    pub is_due: bool,
     /// Nanoseconds from the request's end to the first event of the answer that carries text.
     pub first_token: Option<u64>,
     /// Nanoseconds from there to the answer's end.
@@ -52,6 +54,8 @@ pub enum Source {
     Null,
     /// Whether it is an error object.
     ErrorObject,
+    /// Whether nothing can be read of it.
+    Unreadable,
     /// Whether its value is this label.
     Label(String),
     /// Which label it has.
@@ -103,6 +107,7 @@ impl Source {
         Some(Ok(match () {
             () if id == catalog::OUTPUT_NULL.id => Self::Null,
             () if id == catalog::OUTPUT_ERROR_OBJECT.id => Self::ErrorObject,
+            () if id == catalog::OUTPUT_UNREADABLE.id => Self::Unreadable,
             () if id == catalog::OUTPUT_LABEL.id => match named.parameter {
                 Some(label) => Self::Label(label.to_owned()),
                 None => Self::Category,
@@ -146,6 +151,7 @@ impl Exchange {
             Source::ErrorObject => {
                 Observed::Event(output.filter(|output| output.is_understood())?.is_error())
             }
+            Source::Unreadable => Observed::Event(self.is_unreadable()?),
             Source::Label(label) => Observed::Event(is_label(label_of(output?, places)?, label)),
             Source::Category => Observed::category(hash_of(label_of(output?, places)?)),
             Source::Truncated => Observed::Event(self.good()?.is_cut()?),
@@ -165,6 +171,25 @@ impl Exchange {
         })
     }
 
+    /// Whether the answer is not what a client can read. `None` where that may be due to the client, or to what is read here.
+    fn is_unreadable(&self) -> Option<bool> {
+        let output = self.output.as_ref().filter(|_| self.is_due)?;
+        let is_of_another_type = |summary: &Summary| summary.outcome == Outcome::SkippedType;
+        // Calls of gRPC have statuses for what goes wrong, and other methods.
+        let is_grpc = output.seen.grpc.is_some();
+        match output.outcome {
+            Outcome::Read => Some(false),
+            Outcome::Malformed | Outcome::Truncated => Some(true),
+            Outcome::Empty => Some(true).filter(|_| !is_grpc),
+            Outcome::SkippedType => {
+                Some(true).filter(|_| !is_grpc && !self.input.as_ref().is_some_and(is_of_another_type))
+            }
+            Outcome::TooLarge | Outcome::TooComplex | Outcome::SkippedEncoding | Outcome::SkippedMemory => {
+                None
+            }
+        }
+    }
+
     /// Nanoseconds for each token after the first; of an answer whose server does not count its tokens, for each event
     /// with text.
     #[must_use]
@@ -182,10 +207,11 @@ impl Exchange {
 }
 
 impl Summary {
-    /// Whether its content says whether it is an error: it was read to its end, or to where it broke off.
+    /// Whether its content says whether it is an error: it was read to its end, or is one already. What broke off may have
+    /// become one.
     #[must_use]
     pub fn is_understood(&self) -> bool {
-        matches!(self.outcome, Outcome::Read | Outcome::Truncated) || self.seen.error
+        self.is_read() || self.seen.error || self.outcome == Outcome::Truncated && self.is_error()
     }
 }
 

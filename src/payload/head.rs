@@ -57,6 +57,14 @@ impl Head {
     }
 }
 
+/// Whether a client that sends this `accept` prefers JSON, or leaves the type to the server.
+#[must_use]
+pub fn accepts_json(accept: Option<&[u8]>) -> bool {
+    let first = accept.unwrap_or(b"*/*").split(|byte| matches!(byte, b',' | b';')).next().unwrap_or_default();
+    let first = first.trim_ascii();
+    matches!(first, b"" | b"*/*" | b"application/*") || framing(first) != Framing::Other
+}
+
 /// Whether a request's `:path` calls the method of Open Inference that infers, in a service of any name.
 #[must_use]
 pub fn infers(path: &[u8]) -> bool {
@@ -99,6 +107,17 @@ fn framing(value: &[u8]) -> Framing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clients_that_prefer_another_type_are_told_from_those_that_take_json() {
+        for taken in ["*/*", "application/json", "application/json, text/plain", "text/event-stream", ""] {
+            assert!(accepts_json(Some(taken.as_bytes())), "{taken}");
+        }
+        assert!(accepts_json(None));
+        for other in ["text/html,application/xhtml+xml,*/*;q=0.8", "text/plain", "image/*", "audio/mpeg"] {
+            assert!(!accepts_json(Some(other.as_bytes())), "{other}");
+        }
+    }
 
     #[test]
     fn types_and_encodings_are_recognised() {

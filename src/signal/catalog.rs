@@ -150,7 +150,7 @@ pub enum Among {
     Answered,
     /// Requests whose body was read.
     ReadRequests,
-    /// Requests that the version has answered well, with an answer whose body was read.
+    /// Requests that the version has answered well, with an answer whose body was read, or was to be.
     ReadAnswers,
     /// Requests that stable has answered, and the candidate as its shadow. They count when both answers were compared.
     Pairs,
@@ -285,6 +285,9 @@ pub const OUTPUT_NULL: Signal = of_answers(10, "output.null", Kind::Event, Diffe
 /// An error inside an answer whose status is good.
 pub const OUTPUT_ERROR_OBJECT: Signal = of_answers(11, "output.error_object", Kind::Event, Differs::Up);
 
+/// An answer that cannot be read although its status is good: empty, broken off, broken, or of another type.
+pub const OUTPUT_UNREADABLE: Signal = of_answers(23, "output.unreadable", Kind::Event, Differs::Up);
+
 /// An answer with this label.
 pub const OUTPUT_LABEL: Signal =
     Signal { parameter: Some("label"), ..of_answers(12, "output.label", Kind::Event, Differs::Both) };
@@ -402,6 +405,7 @@ pub const ALL: &[&Signal] = &[
     &CLIENT_ERROR_RATE,
     &OUTPUT_NULL,
     &OUTPUT_ERROR_OBJECT,
+    &OUTPUT_UNREADABLE,
     &OUTPUT_LABEL,
     &OUTPUT_TRUNCATED,
     &OUTPUT_LENGTH,

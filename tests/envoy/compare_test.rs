@@ -375,7 +375,8 @@ async fn a_compressed_answer_that_finds_no_place_is_skipped_for_want_of_memory()
     [&blue, &green].into_iter().for_each(|upstream| upstream.set(Behaviour::Echo));
     let envoy = between(&blue, &green, Config::rollout(COMPARES)).workers(1).start().await;
     let body = gzip(b"{\"outputs\": [{\"data\": [1]}]}");
-    let head = "POST / HTTP/1.1\r\nhost: h\r\ncontent-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n14\r\n";
+    let head =
+        "POST / HTTP/1.1\r\nhost: h\r\ncontent-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n14\r\n";
     let mut waiting = Vec::new();
     for _ in 0..64 {
         let mut stream = open_raw(&envoy, head).await;
@@ -397,7 +398,10 @@ async fn a_compressed_answer_that_finds_no_place_is_skipped_for_want_of_memory()
     settled(&envoy, 65).await;
     send().await;
     let results = settled(&envoy, 66).await;
-    assert_eq!((results["matched"], results["skipped_unanswered"], results.contains_key("differed")), (1, 64, false));
+    assert_eq!(
+        (results["matched"], results["skipped_unanswered"], results.contains_key("differed")),
+        (1, 64, false)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

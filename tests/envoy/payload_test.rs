@@ -430,7 +430,25 @@ type Answers = (fn(u64) -> Made, fn(u64) -> Made);
 #[tokio::test(flavor = "multi_thread")]
 async fn a_candidate_whose_answers_are_worse_is_rolled_back_for_it() {
     const PLAIN: &str = "{protocol: tf_serving}";
-    let cases: [(&str, &str, &str, Answers, &str); 4] = [
+    let cases: [(&str, &str, &str, Answers, &str); 5] = [
+        (
+            "unreadable",
+            "{name: error_rate}, {name: output.unreadable}",
+            PLAIN,
+            (
+                |_| answer(json!(1.0)),
+                |n| match n % 30 {
+                    0 => Made::json(""),
+                    10 => Made::json("{\"predictions\": [1"),
+                    20 => Made {
+                        headers: vec![("content-type", "text/html".to_owned())],
+                        ..Made::json("<html>the model is loading</html>")
+                    },
+                    _ => answer(json!(1.0)),
+                },
+            ),
+            "green is worse than blue (output.unreadable): ",
+        ),
         (
             "nulls",
             "{name: error_rate}, {name: output.null}",
@@ -475,6 +493,50 @@ async fn a_candidate_whose_answers_are_worse_is_rolled_back_for_it() {
         let message = event["message"].as_str().unwrap();
         assert!(message.contains(sentence), "{what}: {message}");
     }
+}
+
+/// Clients ask for answers without a body that is read, and get them from the candidate alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_make_no_answer_unreadable() {
+    let (blue, green) = blue_and_green().await;
+    for upstream in [&blue, &green] {
+        upstream.set(Make::by(|_, seen| {
+            let accepts = |of: &str| seen.headers.get("accept").is_some_and(|accept| accept == of);
+            let status = seen.headers.get("x-status").map(|status| status.to_str().unwrap().parse().unwrap());
+            match () {
+                () if accepts("text/html") => Made {
+                    headers: vec![("content-type", "text/html".to_owned())],
+                    ..Made::json("<html></html>")
+                },
+                () if status.is_some() || seen.method == "OPTIONS" => Made { status, ..Made::default() },
+                () => Made::json("{\"label\": 1}"),
+            }
+        }));
+    }
+    let config = Config::rollout(
+        "override: {header: x-try}, steps: [{set_weight: 50}, {pause: {min_requests: 400}}], \
+         payload: {protocol: json, output: {value: /label}}, analysis: {metrics: [{name: error_rate}, {name: output.unreadable}]}",
+    );
+    let envoy = between(&blue, &green, config).workers(2).start().await;
+    let load = Load::to(envoy.address()).per_second(400.0).each(|number| {
+        let (method, name, value): (_, _, &[u8]) = match number % 8 {
+            0 => ("HEAD", "x-odd", b"1"),
+            1 => ("OPTIONS", "x-odd", b"1"),
+            2 => ("GET", "accept", b"text/html"),
+            3 => ("POST", "x-status", b"204"),
+            4 => ("GET", "x-status", b"206"),
+            _ => return request("POST", "/", &[], "{}"),
+        };
+        request(method, "/", &[(name, value)], "")
+    });
+    let load = load.start();
+    let event = wait_for("the end", async || {
+        let is_end = |event: &Value| ["succeed", "rollback"].contains(&event["action"].as_str().unwrap());
+        events(&envoy).into_iter().find(is_end)
+    })
+    .await;
+    load.stop().await;
+    assert_eq!(event["action"], "succeed", "{event}");
 }
 
 /// Of every 20 requests some have long texts, some no age, some get a null, an error or a rare label; from either version.

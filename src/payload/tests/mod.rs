@@ -1,5 +1,6 @@
 //! The module against recorded messages of model servers and their clients.
 
+mod exchange;
 mod fields;
 mod infer_message;
 mod open_inference;

@@ -7,6 +7,7 @@ const NAMES = {
   "client_error_rate": "Client errors",
   "output.null": "Answers without a value",
   "output.error_object": "Errors inside answers",
+  "output.unreadable": "Unreadable answers",
   "output.label": "Answers labelled",
   "output.truncated": "Truncated answers",
   "output.length": "Length of answers",
