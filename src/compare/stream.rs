@@ -1,24 +1,47 @@
 //! A streamed answer → the document that it adds up to.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-/// Choices of an answer that are put together.
-const MOST_CHOICES: usize = 16;
+/// Choices of an answer, and calls of each, that are put together.
+const MOST: usize = 16;
+
+/// A call of a tool or a function.
+#[derive(Default)]
+struct Call {
+    name: Option<String>,
+    arguments: Option<String>,
+}
 
 /// What a stream says of one choice.
 #[derive(Default)]
 struct Choice {
     content: Option<String>,
+    refusal: Option<String>,
+    calls: Vec<Call>,
+    /// As it was before tools.
+    function: Call,
     text: Option<String>,
     finish: Option<Value>,
 }
 
+/// What a stream of the responses API says.
+#[derive(Default)]
+struct Response {
+    text: Option<String>,
+    refusal: Option<String>,
+    calls: Vec<Call>,
+    /// How it ended.
+    status: Option<Value>,
+}
+
 /// Puts together the events of a stream: for the protocols of OpenAI the document that the same answer would be without
-/// streaming (`choices` with `message.content` or `text`, and `finish_reason`; `output_text`), for others `events`, in order.
+/// streaming (`choices` with `text`, or a `message` of text, refusal and calls, and `finish_reason`; of responses
+/// `output_text`, `refusal`, `tool_calls` and `status`), for others `events`, in order. Ids of calls, which are drawn for each, are
+/// left out.
 #[must_use]
 pub fn assemble(body: &[u8]) -> Value {
     let mut choices: Vec<Choice> = Vec::new();
-    let mut output: Option<String> = None;
+    let mut response = Response::default();
     let mut others = Vec::new();
     for event in events(body).filter(|event| event.trim() != "[DONE]") {
         let Ok(event) = serde_json::from_slice::<Value>(event.as_bytes()) else {
@@ -30,35 +53,45 @@ pub fn assemble(body: &[u8]) -> Value {
         } else if let Some(kind) =
             event.get("type").and_then(Value::as_str).filter(|kind| kind.starts_with("response."))
         {
-            if kind == "response.output_text.delta" {
-                push(&mut output, event.get("delta"));
-            }
+            response.add(kind, &event);
         } else {
             others.push(event);
         }
     }
-    let mut document = Map::new();
-    if !choices.is_empty() {
-        let choices: Vec<Value> = choices.into_iter().map(Choice::document).collect();
-        document.insert("choices".to_owned(), choices.into());
+    let whole = document(&mut [
+        ("choices", list(choices.into_iter().map(Choice::document).collect())),
+        ("output_text", text(response.text)),
+        ("refusal", text(response.refusal)),
+        ("tool_calls", of_calls(response.calls)),
+        ("status", response.status),
+        ("events", list(others)),
+    ]);
+    whole.unwrap_or_else(|| Value::Object(Map::new()))
+}
+
+/// What stands under the number that a piece of it has.
+fn numbered<'a, T: Default>(all: &'a mut Vec<T>, number: Option<&Value>) -> Option<&'a mut T> {
+    let number = usize::try_from(number.and_then(Value::as_u64).unwrap_or(0)).ok()?;
+    if all.len() <= number && number < MOST {
+        all.resize_with(number.saturating_add(1), T::default);
     }
-    if let Some(output) = output {
-        document.insert("output_text".to_owned(), output.into());
-    }
-    if !others.is_empty() {
-        document.insert("events".to_owned(), others.into());
-    }
-    Value::Object(document)
+    all.get_mut(number)
 }
 
 fn add(choices: &mut Vec<Choice>, seen: &Value) {
-    let index = seen.get("index").and_then(Value::as_u64).unwrap_or(0);
-    let Some(index) = usize::try_from(index).ok().filter(|index| *index < MOST_CHOICES) else { return };
-    if choices.len() <= index {
-        choices.resize_with(index.saturating_add(1), Choice::default);
-    }
-    let Some(choice) = choices.get_mut(index) else { return };
+    let Some(choice) = numbered(choices, seen.get("index")) else { return };
     push(&mut choice.content, seen.pointer("/delta/content"));
+    push(&mut choice.refusal, seen.pointer("/delta/refusal"));
+    for call in seen.pointer("/delta/tool_calls").and_then(Value::as_array).into_iter().flatten() {
+        if let (Some(known), Some(function)) =
+            (numbered(&mut choice.calls, call.get("index")), call.get("function"))
+        {
+            known.add(function);
+        }
+    }
+    if let Some(function) = seen.pointer("/delta/function_call") {
+        choice.function.add(function);
+    }
     push(&mut choice.text, seen.get("text"));
     if let Some(finish) = seen.get("finish_reason").filter(|finish| !finish.is_null()) {
         choice.finish = Some(finish.clone());
@@ -71,17 +104,78 @@ fn push(text: &mut Option<String>, piece: Option<&Value>) {
     }
 }
 
+/// A document with what is there of these; `None`: nothing is.
+fn document(of: &mut [(&str, Option<Value>)]) -> Option<Value> {
+    let mut document = Map::new();
+    for (name, value) in of {
+        if let Some(value) = value.take() {
+            document.insert((*name).to_owned(), value);
+        }
+    }
+    (!document.is_empty()).then_some(Value::Object(document))
+}
+
+/// `None`: nothing is in it.
+fn list(of: Vec<Value>) -> Option<Value> {
+    (!of.is_empty()).then_some(Value::Array(of))
+}
+
+fn text(text: Option<String>) -> Option<Value> {
+    text.map(Value::String)
+}
+
+impl Call {
+    fn add(&mut self, seen: &Value) {
+        push(&mut self.name, seen.get("name"));
+        push(&mut self.arguments, seen.get("arguments"));
+    }
+
+    /// `None`: there was none.
+    fn document(self) -> Option<Value> {
+        document(&mut [("name", text(self.name)), ("arguments", text(self.arguments))])
+    }
+}
+
+/// `None`: there are none.
+fn of_calls(calls: Vec<Call>) -> Option<Value> {
+    list(calls.into_iter().filter_map(|call| document(&mut [("function", call.document())])).collect())
+}
+
+impl Response {
+    /// Adds an event of this type.
+    fn add(&mut self, kind: &str, event: &Value) {
+        let piece = event.get("delta");
+        match kind {
+            "response.output_text.delta" => push(&mut self.text, piece),
+            "response.refusal.delta" => push(&mut self.refusal, piece),
+            "response.output_item.added" => self.add_call(event, event.pointer("/item/name"), None),
+            "response.function_call_arguments.delta" => self.add_call(event, None, piece),
+            "response.completed" | "response.incomplete" | "response.failed" => {
+                self.status = event.pointer("/response/status").cloned();
+            }
+            _ => {}
+        }
+    }
+
+    fn add_call(&mut self, event: &Value, name: Option<&Value>, arguments: Option<&Value>) {
+        if let Some(call) = numbered(&mut self.calls, event.get("output_index")) {
+            push(&mut call.name, name);
+            push(&mut call.arguments, arguments);
+        }
+    }
+}
+
 impl Choice {
     fn document(self) -> Value {
-        let mut document = Map::new();
-        if let Some(content) = self.content {
-            document.insert("message".to_owned(), json!({"content": content}));
-        }
-        if let Some(text) = self.text {
-            document.insert("text".to_owned(), text.into());
-        }
-        document.insert("finish_reason".to_owned(), self.finish.unwrap_or(Value::Null));
-        Value::Object(document)
+        let message = document(&mut [
+            ("content", text(self.content)),
+            ("refusal", text(self.refusal)),
+            ("tool_calls", of_calls(self.calls)),
+            ("function_call", self.function.document()),
+        ]);
+        let finish = Some(self.finish.unwrap_or(Value::Null));
+        let mut choice = [("message", message), ("text", text(self.text)), ("finish_reason", finish)];
+        document(&mut choice).unwrap_or_default()
     }
 }
 

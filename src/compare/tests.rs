@@ -158,6 +158,114 @@ fn a_streamed_answer_is_compared_by_what_it_adds_up_to() {
     assert_eq!(differences_of(&foreign, &changed), [("/events/*/a".to_owned(), Kind::Value, 1)]);
 }
 
+/// A streamed answer with these events.
+fn streamed(events: &[Value]) -> Answer {
+    let body: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+    let content_type = b"text/event-stream".to_vec();
+    Answer { status: 200, content_type, body: body.into_bytes(), ..Answer::default() }
+}
+
+#[test]
+fn streamed_calls_of_tools_are_compared_by_name_and_arguments() {
+    let call = |id: &str, name: &str, arguments: [&str; 2]| {
+        let delta = |call: Value| json!({"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]});
+        streamed(&[
+            delta(json!({"index": 1, "id": id, "function": {"name": name, "arguments": ""}})),
+            delta(json!({"index": 1, "function": {"arguments": arguments[0]}})),
+            delta(json!({"index": 1, "function": {"arguments": arguments[1]}})),
+            json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}),
+        ])
+    };
+    let one = call("a", "weather", ["{\"city\": ", "\"Rome\"}"]);
+    assert_eq!(differences_of(&one, &call("b", "weather", ["", "{\"city\": \"Rome\"}"])), []);
+    let function = "/choices/*/message/tool_calls/*/function";
+    let differ = |other: &Answer, place: &str, kind| {
+        assert_eq!(differences_of(&one, other), [(place.to_owned(), kind, 1)]);
+    };
+    differ(&call("a", "time", ["{\"city\": ", "\"Rome\"}"]), &format!("{function}/name"), Kind::Value);
+    differ(
+        &call("a", "weather", ["{\"city\": ", "\"Oslo\"}"]),
+        &format!("{function}/arguments"),
+        Kind::Value,
+    );
+    let none = streamed(&[json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]})]);
+    differ(&none, "/choices/*/message", Kind::Missing);
+    let old = |arguments: &str| {
+        let call = json!({"name": "weather", "arguments": arguments});
+        streamed(&[json!({"choices": [{"index": 0, "delta": {"function_call": call}}]})])
+    };
+    let place = "/choices/*/message/function_call/arguments".to_owned();
+    assert_eq!(differences_of(&old("{}"), &old("[]")), [(place, Kind::Value, 1)]);
+}
+
+#[test]
+fn a_streamed_refusal_differs_from_a_text() {
+    let delta = |delta: Value| json!({"choices": [{"index": 0, "delta": delta}]});
+    let text = streamed(&[delta(json!({"content": "I "})), delta(json!({"content": "can"}))]);
+    let refusal =
+        streamed(&[delta(json!({"content": null, "refusal": "I "})), delta(json!({"refusal": "can"}))]);
+    let places = [
+        ("/choices/*/message/content".to_owned(), Kind::Missing, 1),
+        ("/choices/*/message/refusal".to_owned(), Kind::Extra, 1),
+    ];
+    assert_eq!(differences_of(&text, &refusal), places);
+    assert_eq!(differences_of(&refusal, &refusal), []);
+}
+
+#[test]
+fn streams_of_the_responses_api_are_compared_by_text_refusal_calls_and_status() {
+    let stream = |text: &str, refusal: &str, name: &str, arguments: &str, status: &str| {
+        let called = json!({"type": "function_call", "id": arguments, "name": name, "arguments": ""});
+        streamed(&[
+            json!({"type": "response.output_item.added", "output_index": 0, "item": {"type": "message"}}),
+            json!({"type": "response.output_text.delta", "output_index": 0, "delta": text}),
+            json!({"type": "response.refusal.delta", "output_index": 0, "delta": refusal}),
+            json!({"type": "response.output_item.added", "output_index": 1, "item": called}),
+            json!({"type": "response.function_call_arguments.delta", "output_index": 1, "delta": arguments}),
+            json!({"type": format!("response.{status}"), "response": {"id": arguments, "status": status}}),
+        ])
+    };
+    let one = stream("a", "b", "c", "d", "completed");
+    assert_eq!(differences_of(&one, &one), []);
+    for (other, place) in [
+        (stream("x", "b", "c", "d", "completed"), "/output_text"),
+        (stream("a", "x", "c", "d", "completed"), "/refusal"),
+        (stream("a", "b", "x", "d", "completed"), "/tool_calls/*/function/name"),
+        (stream("a", "b", "c", "x", "completed"), "/tool_calls/*/function/arguments"),
+        (stream("a", "b", "c", "d", "incomplete"), "/status"),
+    ] {
+        assert_eq!(differences_of(&one, &other), [(place.to_owned(), Kind::Value, 1)]);
+    }
+}
+
+#[test]
+fn a_recorded_stream_of_a_call_agrees_with_itself_and_differs_where_its_arguments_do() {
+    let recorded = crate::payload::tests::recorded("vllm-tool-stream.response");
+    let answer = |body: Vec<u8>| Answer {
+        status: 200,
+        content_type: b"text/event-stream".to_vec(),
+        body,
+        ..Answer::default()
+    };
+    let text = String::from_utf8(recorded.body.clone()).unwrap();
+    let (one, renamed) = (answer(recorded.body), text.replace("\"arguments\":\"9\"", "\"arguments\":\"8\""));
+    let place = "/choices/*/message/tool_calls/*/function/arguments".to_owned();
+    assert_eq!(differences_of(&one, &answer(renamed.into_bytes())), [(place, Kind::Value, 1)]);
+    let other_ids = text.replace("chatcmpl", "other");
+    assert_eq!(differences_of(&one, &answer(other_ids.into_bytes())), []);
+}
+
+#[test]
+fn pieces_of_calls_and_choices_with_any_number_are_bounded() {
+    let call = json!({"index": u64::MAX, "function": {"name": "x"}});
+    let far = streamed(&[
+        json!({"choices": [{"index": u64::MAX, "delta": {"content": "x"}}]}),
+        json!({"choices": [{"index": -1, "delta": {"tool_calls": [call, 3, {"index": 16}]}}]}),
+        json!({"type": "response.function_call_arguments.delta", "output_index": 1e18, "delta": "x"}),
+    ]);
+    assert_eq!(differences_of(&far, &far), []);
+}
+
 fn differences_of(one: &Answer, other: &Answer) -> Vec<(String, Kind, u64)> {
     let compared = compare(&Settings::default(), one, other);
     places(&compared).into_iter().map(|(path, kind, count)| (path.to_owned(), kind, count)).collect()
