@@ -18,6 +18,7 @@ use crate::payload::exchange::{Exchange, is_label};
 use crate::routing::plan::{Rollout, Version};
 use crate::telemetry::figure::{self, About, Label};
 use crate::telemetry::load_report;
+use crate::telemetry::looks::Looks;
 use crate::telemetry::mirrored;
 use crate::telemetry::outcome::{Class, MirrorResult, Outcome, Served};
 use crate::telemetry::reader::{KnownLabels, Reader};
@@ -52,9 +53,9 @@ pub(super) struct Series {
     owner: Owner,
     /// When what goes on with the version is closed, for it was taken back; the same for all labels.
     pub(super) ends_at: Rc<Cell<u64>>,
-    /// The tick in which a request was last found to be served by the version.
-    served_in: Cell<u64>,
-    /// The cluster that served it then.
+    /// Which of its requests are looked at, to see who serves them.
+    pub(super) looks: Looks,
+    /// The cluster that last was found to serve it.
     served_by: RefCell<Vec<u8>>,
     requests: [[Lazy; Outcome::ALL.len()]; Class::ALL.len()],
     duration: Lazy,
@@ -106,7 +107,7 @@ impl Series {
         Self {
             owner,
             ends_at,
-            served_in: Cell::new(0),
+            looks: Looks::default(),
             served_by: RefCell::default(),
             requests: Default::default(),
             duration: Lazy::default(),
@@ -124,18 +125,12 @@ impl Series {
         }
     }
 
-    /// Whether it is to be looked at who serves a request: of each tick's first ones, until one is served well.
-    pub(super) fn is_to_be_checked(&self, tick: u64) -> bool {
-        self.served_in.get() != tick
-    }
-
     /// A request was looked at.
-    pub(super) fn note_served(&self, tick: u64, by: Served, cluster: Option<Bytes>) {
+    pub(super) fn note_served(&self, by: Served, cluster: Option<Bytes>) {
         if let (Served::ByVersion, Some(cluster)) = (by, cluster) {
-            self.served_in.set(tick);
             self.served_by.replace(cluster.into_vec());
         } else {
-            self.served_in.set(0);
+            self.looks.begin_anew();
         }
     }
 

@@ -447,7 +447,7 @@ impl Stream {
         if let Some(copy) = &mut routed.copy {
             copy.answer(&self.vm.inflaters);
         }
-        routed.look_who_serves(tick_at(asked));
+        routed.look_who_serves(self.vm, tick_at(asked));
         routed.show_load(Headers::Response);
         let rollout = routed.loaded.plan.rollouts().get(routed.rollout);
         let told = rollout.filter(|rollout| rollout.tells_client && !routed.served.is_elsewhere());
@@ -625,17 +625,18 @@ impl Routed {
     }
 
     /// Looks, of a sample of requests, whether the version that was decided for serves them.
-    fn look_who_serves(&mut self, tick: u64) {
+    fn look_who_serves(&mut self, vm: &Vm, tick: u64) {
         let (loaded, rollout) = (&self.loaded, self.rollout);
         let series = loaded.series(rollout, self.version).filter(|_| !self.is_handed_back);
-        let series = series.filter(|series| series.is_to_be_checked(tick));
+        let draw = |most| vm.draw(|rng| rng.u32(..most));
+        let series = series.filter(|series| series.looks.is_due(tick, draw));
         let (Some(series), Some(settings)) = (series, loaded.plan.rollouts().get(rollout)) else { return };
         let last = |version| loaded.series(rollout, version).map(Series::served_by).unwrap_or_default();
         let versions = settings.versions.iter().enumerate();
         let known: Vec<_> = versions.map(|(at, version)| (version.cluster.as_str(), last(at))).collect();
         let cluster = calls::property("xds\0cluster_name");
         self.served = Served::by(cluster.as_deref(), self.version, &known);
-        series.note_served(tick, self.served, cluster);
+        series.note_served(self.served, cluster);
     }
 
     /// Shows what the model server reports of its load, if it was asked and does. A client that has not asked does not get

@@ -41,6 +41,9 @@ const MOST_ELAPSED: u64 = 10_000;
 /// Milliseconds after which the time that a run waits is counted, although nothing else has happened.
 const COUNTED: u64 = 5_000;
 
+/// Looks at a version's requests that must find no other cluster, one after the other, before routes are taken to obey again.
+const LOOKS: u32 = 100;
+
 /// Who has stopped a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Held {
@@ -111,8 +114,9 @@ pub struct Run {
     inputs_differ: bool,
     /// What it had waited when something began to speak against the candidate, and whether that was reported.
     held_back_from: Option<(u64, bool)>,
-    /// Which versions' requests other clusters serve, and whether that has been told.
-    elsewhere: Pair<bool>,
+    /// Of versions whose requests another cluster has served, how many looks must find none until that is over; and whether
+    /// it has been told.
+    elsewhere: Pair<u32>,
     elsewhere_told: bool,
     /// Whether a circuit breaker has been acted on in this attempt.
     tripped: bool,
@@ -160,7 +164,11 @@ impl Run {
     pub fn close(&mut self, program: &Program, tick: &Tick, now: Now) -> Option<Firsts> {
         if let (Some(rules), false) = (program.rules(), self.is_pinned(program)) {
             for (side, counts) in tick.counts.iter().filter(|(_, counts)| counts.elsewhere.units > 0) {
-                self.elsewhere[side] = counts.elsewhere.events > 0;
+                let looks = u32::try_from(counts.elsewhere.units).unwrap_or(u32::MAX);
+                self.elsewhere[side] = match counts.elsewhere.events {
+                    0 => self.elsewhere[side].saturating_sub(looks),
+                    _ => LOOKS,
+                };
             }
             let firsts = self.judge.close(tick, rules, now.tick.saturating_add(1));
             if program.blue_green || program.window.is_some() {
@@ -315,7 +323,7 @@ impl Run {
 
     /// The side whose requests another cluster serves.
     fn is_elsewhere(&self) -> Option<Side> {
-        self.elsewhere.iter().find(|(_, elsewhere)| **elsewhere).map(|(side, _)| side)
+        self.elsewhere.iter().find(|(_, looks)| **looks > 0).map(|(side, _)| side)
     }
 
     fn candidate_weight(&self, program: &Program) -> Share {

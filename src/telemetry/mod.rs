@@ -8,6 +8,7 @@ pub mod figure;
 pub mod latency;
 pub mod ledger;
 pub mod load_report;
+pub mod looks;
 pub mod mirrored;
 pub mod outcome;
 pub mod reader;

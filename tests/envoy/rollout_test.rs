@@ -123,6 +123,40 @@ async fn routes_that_ignore_the_filter_promote_no_candidate() {
     assert!(!actions(&envoy).iter().any(|action| action == "succeed"));
 }
 
+/// The route of one tenant leads to stable, whatever was decided.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_that_ignores_the_filter_for_some_of_the_requests_promotes_no_candidate() {
+    let (blue, green) = blue_and_green().await;
+    let fields =
+        "steps: [{set_weight: 50}, {pause: {duration: 10s}}], analysis: {metrics: [{name: error_rate}]}";
+    let odd = json!({"prefix": "/", "headers": [{"name": "x-tenant", "string_match": {"exact": "odd"}}]});
+    let envoy = between(&blue, &green, Config::rollout(fields))
+        .control()
+        .edit_routes(|routes| routes.insert(0, json!({"match": odd, "route": {"cluster": "blue"}})))
+        .start()
+        .await;
+    let of_tenants = |number: u64| {
+        let tenant: &[u8] = if number.is_multiple_of(5) { b"odd" } else { b"even" };
+        request("GET", "/", &[("x-tenant", tenant)], "")
+    };
+    let running = load(&envoy).each(of_tenants).start();
+    wait_for_event(&envoy, "alarm").await;
+    let sent = running.sent();
+    wait_for("a step's time", async || {
+        let (_, shown) = control::get(&envoy, "/v1/rollouts/digits").await;
+        let reason = shown["reason"].as_str().expect("a sentence");
+        assert!(reason.starts_with("the step waits: another cluster serves"), "{reason}");
+        (running.sent() >= sent + 2_000).then_some(())
+    })
+    .await;
+    assert_eq!(actions(&envoy).iter().filter(|action| *action == "alarm").count(), 1, "it is told once");
+    running.stop().await.assert_all_ok();
+    // That tenant has gone.
+    let running = load(&envoy).start();
+    wait_for_event(&envoy, "succeed").await;
+    running.stop().await.assert_all_ok();
+}
+
 /// The answer of a route that answers itself belongs to no version, nor does another filter's refusal.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_without_a_cluster_counts_for_no_version() {
