@@ -211,8 +211,8 @@ impl Leader {
     /// Begins a pass.
     pub(super) fn begin(&mut self, shared: &impl Shared, clock: Clock) {
         self.heed_commands(shared, clock);
-        let alive = presence::alive(shared, clock.uptime);
-        let reports = Merged::of(report::lately(shared, &alive, clock.tick()));
+        let workers = presence::not_gone(shared, clock.uptime);
+        let reports = Merged::of(report::read(shared, &workers), clock.tick());
         let questions = Questions { from: self.ask_from, left: MOST_QUESTIONS, end: 0 };
         let recorded = recordings::wanted(shared, clock.uptime);
         self.pass = Some(Pass { reports, next: 0, closed: Vec::new(), questions, recorded });

@@ -70,8 +70,17 @@ pub fn beat(shared: &mut impl Shared, vm: VmId, now: u64) -> Option<Taken> {
 
 /// The VMs that live, with their numbers.
 pub fn alive(shared: &impl Shared, now: u64) -> Vec<(usize, VmId)> {
+    within(RECENT, shared, now)
+}
+
+/// The VMs that live, or may: those that are silent and do not count as gone.
+pub fn not_gone(shared: &impl Shared, now: u64) -> Vec<(usize, VmId)> {
+    within(SILENCE, shared, now)
+}
+
+fn within(nanoseconds: u64, shared: &impl Shared, now: u64) -> Vec<(usize, VmId)> {
     let (bytes, _) = shared.read(&key("presence")).unwrap_or_default();
-    Table::decode(&bytes).heard_within(RECENT, now).collect()
+    Table::decode(&bytes).heard_within(nanoseconds, now).collect()
 }
 
 impl Table {

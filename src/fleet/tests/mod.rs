@@ -142,15 +142,20 @@ impl Fleet {
 
     /// A tick in which all timers come when they should.
     fn second(&mut self) -> Vec<Effect> {
+        self.second_without(usize::MAX)
+    }
+
+    /// The same while one VM is silent.
+    fn second_without(&mut self, silent: usize) -> Vec<Effect> {
         let (begins, mut all) = ((self.now / TICK + 1) * TICK, Vec::new());
         for milliseconds in [10, 60, 100, 140, 200] {
             self.now = begins + milliseconds * 1_000_000;
-            for vm in 0..self.vms.len() {
+            for vm in (0..self.vms.len()).filter(|vm| *vm != silent) {
                 let effects = self.vms[vm].tick(&mut self.shared, at(self.now));
                 self.perform(effects.clone());
                 all.extend(effects);
             }
-            (0..self.vms.len()).for_each(|vm| self.deliver(vm));
+            (0..self.vms.len()).filter(|vm| *vm != silent).for_each(|vm| self.deliver(vm));
         }
         all
     }

@@ -78,3 +78,48 @@ fn a_candidate_that_hangs_is_rolled_back_after_the_deadline() {
     }
     assert!((600..640).contains(&seconds), "{seconds}");
 }
+
+/// Two workers under this deadline, of which the second has requests under way, five of them the candidate's, and then is
+/// silent for so many seconds. Returns how many of the candidate's 10 requests by the first worker, and of those, have been judged.
+fn judged_beside_a_silent_worker(silence: u64, deadline: &str) -> (Fleet, Vec<Request>) {
+    let fields = json!({
+        "steps": [{"set_weight": 50}, {"pause": {}}],
+        "analysis": {"metrics": [{"name": "error_rate"}], "deadline": deadline},
+    });
+    let (mut fleet, mut open) = (Fleet::new(3, &configuration(&[("r", fields)])), Vec::new());
+    for second in 0..5 + silence {
+        for side in [Side::Candidate, Side::Stable] {
+            fleet.request(1, side, false);
+            if second < 5 {
+                let clock = fleet.clock();
+                open.extend(fleet.vms[2].arrive(0, side, None, clock));
+            }
+        }
+        fleet.second_without(if second < 5 { usize::MAX } else { 2 });
+    }
+    (fleet, open)
+}
+
+#[test]
+fn a_worker_that_is_silent_for_seconds_loses_none_of_the_requests_that_it_has_reported() {
+    for silence in [1, 3, 5, 10] {
+        let (mut fleet, open) = judged_beside_a_silent_worker(silence, "30s");
+        assert!(fleet.judged() <= silence, "their ticks wait");
+        open.into_iter().for_each(|request| request.end(6 * TICK, Outcome::Ok));
+        (0..4).for_each(|_| drop(fleet.second()));
+        assert_eq!(fleet.judged(), 5 + silence + 5, "after {silence} s");
+    }
+}
+
+#[test]
+fn a_worker_that_is_silent_for_long_holds_no_evidence_up() {
+    // Longer than the deadline, and the grace; or so long that it counts as gone.
+    for (silence, deadline) in [(9, "2s"), (20, "30s")] {
+        let (mut fleet, open) = judged_beside_a_silent_worker(silence, deadline);
+        assert!(fleet.judged() > 0 && fleet.judged() <= 5 + silence, "{}", fleet.judged());
+        let before = fleet.judged();
+        open.into_iter().for_each(|request| request.end(6 * TICK, Outcome::Ok));
+        (0..4).for_each(|_| drop(fleet.second()));
+        assert!(fleet.judged() <= before + 4 + silence, "nothing counts twice");
+    }
+}
