@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use super::calls::{self, Body, Headers};
-use super::held::HeldBytes;
+use super::held::Held;
 use super::memory::Bytes;
 use crate::compare::Answer;
 use crate::payload::encoding::{Decoder, Inflaters};
@@ -88,7 +88,7 @@ const MOST_HELD: usize = 16 << 20;
 /// A request's body that is read as a whole, within what may be held.
 pub(super) struct HeldBody {
     body: Whole,
-    held: HeldBytes,
+    held: Held,
     /// Bytes that it may have.
     most: usize,
 }
@@ -96,7 +96,7 @@ pub(super) struct HeldBody {
 impl HeldBody {
     /// Begins with the headers of the request that Envoy is showing.
     pub(super) fn begin(all: &Rc<Cell<usize>>, most: usize) -> Self {
-        Self { body: Whole::begin(Headers::Request), held: HeldBytes::new(all), most }
+        Self { body: Whole::begin(Headers::Request), held: Held::new(all), most }
     }
 
     /// The next bytes, if there is room for them; `anew`: they begin with its first one.

@@ -3,31 +3,31 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-/// Bytes that one holder has of what all of a worker may hold, as long as it has them.
-pub(super) struct HeldBytes {
+/// What one holder has of what all of a worker may hold, as long as it has it: bytes, or places.
+pub(super) struct Held {
     all: Rc<Cell<usize>>,
     own: usize,
 }
 
-impl HeldBytes {
+impl Held {
     /// Nothing yet. `all`: what all holders have.
     pub(super) fn new(all: &Rc<Cell<usize>>) -> Self {
         Self { all: Rc::clone(all), own: 0 }
     }
 
     /// Makes room for more, if all holders of the worker then have `most` at most.
-    pub(super) fn add(&mut self, bytes: usize, most: usize) -> bool {
-        let fits = self.all.get().saturating_add(bytes) <= most;
+    pub(super) fn add(&mut self, more: usize, most: usize) -> bool {
+        let fits = self.all.get().saturating_add(more) <= most;
         if fits {
-            self.set(self.own.saturating_add(bytes));
+            self.set(self.own.saturating_add(more));
         }
         fits
     }
 
-    /// It has so many now.
-    pub(super) fn set(&mut self, bytes: usize) {
-        self.all.set(self.others().saturating_add(bytes));
-        self.own = bytes;
+    /// It has so much now.
+    pub(super) fn set(&mut self, own: usize) {
+        self.all.set(self.others().saturating_add(own));
+        self.own = own;
     }
 
     /// What the other holders have.
@@ -36,7 +36,7 @@ impl HeldBytes {
     }
 }
 
-impl Drop for HeldBytes {
+impl Drop for Held {
     fn drop(&mut self) {
         self.set(0);
     }

@@ -57,6 +57,8 @@ pub(super) struct Series {
     pub(super) looks: Looks,
     /// The cluster that last was found to serve it.
     served_by: RefCell<Vec<u8>>,
+    /// Of stable: copies of the rollout's requests that wait for a shadow.
+    pub(super) in_flight: Rc<Cell<usize>>,
     requests: [[Lazy; Outcome::ALL.len()]; Class::ALL.len()],
     duration: Lazy,
     request_bytes: Lazy,
@@ -109,6 +111,7 @@ impl Series {
             ends_at,
             looks: Looks::default(),
             served_by: RefCell::default(),
+            in_flight: Rc::default(),
             requests: Default::default(),
             duration: Lazy::default(),
             request_bytes: Lazy::default(),

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use super::answer::{decoded, headed};
 use super::calls::{self, Body, Headers};
 use super::handoff::Handoff;
-use super::held::HeldBytes;
+use super::held::Held;
 use super::loaded::Loaded;
 use super::memory::Bytes;
 use super::metrics::Series;
@@ -33,8 +33,8 @@ const GRACE: u64 = 10_000_000_000;
 
 /// What one VM has to do with shadows.
 pub(super) struct Shadows {
-    /// To be sent, oldest first.
-    waiting: Handoff<Pair>,
+    /// To be sent, oldest first, each with its place among those of its rollout.
+    waiting: Handoff<(Pair, Held)>,
     /// Sent, by the number that Envoy gave the callout.
     open: RefCell<SortedMap<u32, Open>>,
     /// Bytes that all copies hold.
@@ -70,6 +70,13 @@ impl Shadow {
     /// How answers are compared; a configuration that does not compare them refuses copies.
     fn comparison(&self) -> Result<&Comparison, MirrorResult> {
         self.rollout().and_then(Rollout::comparison).ok_or(MirrorResult::SkippedRefused)
+    }
+
+    /// A place among the copies of the rollout's requests that wait for shadows, if there are fewer than `most`.
+    fn place(&self, most: usize) -> Result<Held, MirrorResult> {
+        let series = self.loaded.series(self.rollout, plan::STABLE).ok_or(MirrorResult::SkippedRefused)?;
+        let mut place = Held::new(&series.in_flight);
+        if place.add(1, most) { Ok(place) } else { Err(MirrorResult::SkippedInFlight) }
     }
 
     fn series(&self) -> Option<&Series> {
@@ -147,7 +154,7 @@ struct Pair {
     headers: Vec<u8>,
     body: Vec<u8>,
     stable: Answer,
-    held: HeldBytes,
+    held: Held,
     /// What was drawn for the request, if its answers are evidence.
     draw: Option<Draw>,
 }
@@ -158,13 +165,14 @@ struct Asked {
     draw: Option<Draw>,
     /// Whether the shadow's answer differs from stable's, and that of stable's copy; known one after the other.
     differ: Cell<(Option<bool>, Option<bool>)>,
-    _held: HeldBytes,
+    _held: Held,
 }
 
 /// A copy that was sent.
 struct Open {
     shadow: Shadow,
     asked: Rc<Asked>,
+    _place: Held,
     /// The root whose callout it is: with it, it ends unanswered.
     root: u32,
     /// When it is no longer waited for, in nanoseconds.
@@ -296,9 +304,10 @@ impl Shadows {
 
     fn begin(&self, shadow: Shadow, draw: Option<Draw>) -> Result<Copied, MirrorResult> {
         let comparison = shadow.comparison()?;
-        self.has_room(comparison)?;
+        // It is taken when the request ends.
+        shadow.place(comparison.max_in_flight)?;
         let headers = shadow.headers().ok_or(MirrorResult::SkippedRefused)?;
-        let mut held = HeldBytes::new(&self.held);
+        let mut held = Held::new(&self.held);
         if !held.add(headers.len(), comparison.max_bytes) {
             return Err(MirrorResult::SkippedMemory);
         }
@@ -306,12 +315,6 @@ impl Shadows {
         let stable = Answer { infers, ..Answer::default() };
         let pair = Pair { shadow, headers, body: Vec::new(), stable, held, draw };
         Ok(Copied { pair, decoder: None, has_request: false, skipped: None })
-    }
-
-    /// Whether one more may wait for the shadow.
-    fn has_room(&self, comparison: &Comparison) -> Result<(), MirrorResult> {
-        let under_way = self.open.borrow().len().saturating_add(self.waiting.len());
-        if under_way < comparison.max_in_flight { Ok(()) } else { Err(MirrorResult::SkippedInFlight) }
     }
 
     /// The request has ended; `is_answered`: by stable, and both have passed as a whole. What is to be sent wakes a root of
@@ -326,10 +329,10 @@ impl Shadows {
             None if !is_whole => Err(MirrorResult::SkippedEncoding),
             None => pair.shadow.comparison(),
         };
-        if let Err(skipped) = skipped.and_then(|comparison| self.has_room(comparison)) {
-            return pair.shadow.count(skipped);
+        match skipped.and_then(|comparison| pair.shadow.place(comparison.max_in_flight)) {
+            Ok(place) => self.waiting.leave((pair, place)),
+            Err(skipped) => pair.shadow.count(skipped),
         }
-        self.waiting.leave(pair);
     }
 
     /// Whether it is this queue that wakes a root; it is emptied.
@@ -342,15 +345,16 @@ impl Shadows {
         self.waiting.take_all(time, |pair| self.send_one(root, pair));
     }
 
-    fn send_one(&self, root: u32, pair: Pair) {
+    fn send_one(&self, root: u32, (pair, place): (Pair, Held)) {
         let Pair { shadow, headers, body, stable, held, draw } = pair;
         let asked = Rc::new(Asked { stable, draw, differ: Cell::default(), _held: held });
         let baseline = shadow.baseline();
-        if self.send_copy(root, shadow, &asked, (&headers, &body))
+        if self.send_copy(root, (shadow, place), &asked, (&headers, &body))
             && let Some(baseline) = baseline
+            && let Ok(place) = baseline.place(usize::MAX)
         {
             let headers = baseline.addressed(&headers);
-            self.send_copy(root, baseline, &asked, (&headers, &body));
+            self.send_copy(root, (baseline, place), &asked, (&headers, &body));
         }
     }
 
@@ -358,7 +362,7 @@ impl Shadows {
     fn send_copy(
         &self,
         root: u32,
-        shadow: Shadow,
+        (shadow, place): (Shadow, Held),
         asked: &Rc<Asked>,
         (headers, body): (&[u8], &[u8]),
     ) -> bool {
@@ -371,7 +375,8 @@ impl Shadows {
         shadow.count(MirrorResult::Sent);
         let until = calls::uptime().saturating_add(u64::from(timeout).saturating_mul(1_000_000));
         let until = until.saturating_add(GRACE);
-        self.open.borrow_mut().insert(token, Open { shadow, asked: Rc::clone(asked), root, until });
+        let open = Open { shadow, asked: Rc::clone(asked), _place: place, root, until };
+        self.open.borrow_mut().insert(token, open);
         true
     }
 

@@ -368,6 +368,51 @@ async fn bytes_that_are_held_are_bounded_and_given_back() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollout_whose_shadow_hangs_leaves_others_their_places() {
+    let (blue, green) = blue_and_green().await;
+    let red = Upstream::start("red").await;
+    green.set(Behaviour::gate());
+    let rollout = |name: &str, to: &str| {
+        json!({
+            "name": name, "release": "1", "stable": "blue", "match": {"path": format!("/{name}")},
+            "versions": {"blue": {"cluster": "blue"}, to: {"cluster": to}},
+            "mirror": {"to": to, "mode": "compare", "methods": ["POST"], "max_in_flight": 2, "timeout": "20s"},
+        })
+    };
+    let config =
+        Config::Json(json!({"rollouts": [rollout("hangs", "green"), rollout("well", "red")]}).to_string());
+    let clusters = [("blue", blue.address()), ("green", green.address()), ("red", red.address())];
+    let envoy = Setup::shipped(config).clusters(&clusters).workers(1).start().await;
+    let mut connection = Connection::open(envoy.address()).await.expect("a connection");
+    let of = async |rollout: &str, result: &str| {
+        let labels = [("rollout", rollout), ("result", result)];
+        envoy.metrics().await.sum("changeover_mirror_requests_total", &labels)
+    };
+    for _ in 0..5 {
+        connection.send(request("POST", "/hangs", &[], "")).await.expect("an answer");
+    }
+    wait_for("what finds no room", async || (of("hangs", "skipped_in_flight").await == 3.0).then_some(()))
+        .await;
+    for sent in 1..=5 {
+        connection.send(request("POST", "/well", &[], "")).await.expect("an answer");
+        let is_over = async || {
+            (of("well", "matched").await + of("well", "differed").await == f64::from(sent)).then_some(())
+        };
+        wait_for("the pair", is_over).await;
+    }
+    // Places come back, one for each copy.
+    green.open_gate();
+    wait_for("the first two", async || {
+        (of("hangs", "matched").await + of("hangs", "differed").await == 2.0).then_some(())
+    })
+    .await;
+    for _ in 0..2 {
+        connection.send(request("POST", "/hangs", &[], "")).await.expect("an answer");
+    }
+    wait_for("two more", async || (of("hangs", "sent").await == 4.0).then_some(())).await;
+}
+
 /// All places for compressed answers are taken by some that do not end.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_compressed_answer_that_finds_no_place_is_skipped_for_want_of_memory() {
