@@ -1341,7 +1341,7 @@ fn a_rollout_with_people_is_one_envoys() {
     assert_eq!(
         problems,
         [
-            "rollouts[0].automation: beside `store`: decisions are counted by one Envoy; expected a filter without `store` for this rollout"
+            "rollouts[0].automation: beside `store`: decisions are counted by one Envoy; expected a filter without `store`, with a `vm_id` of its own, for this rollout"
         ]
     );
 }
@@ -1352,8 +1352,8 @@ fn feedback_that_one_envoy_keeps_to_itself_is_refused_beside_a_store() {
         let config = json!({"store": {"etcd": {"cluster": "etcd"}, "fleet": "shop"}, "rollouts": [rollout]});
         check(&config).err().map(|problems| problems.lines().collect::<Vec<String>>())
     };
-    let after = "rollouts[0].feedback[3].after: beside `store`: users are followed by one Envoy; expected a filter without `store` for \
-                 this rollout";
+    let after = "rollouts[0].feedback[3].after: beside `store`: users are followed by one Envoy; expected a filter without `store`, with a `vm_id` of its \
+                 own, for this rollout";
     assert_eq!(fleet(with_feedback()), Some(vec![after.to_owned()]));
     let mut by_users = with_feedback();
     by_users["feedback"].as_array_mut().unwrap().remove(3);
@@ -1366,8 +1366,8 @@ fn feedback_that_one_envoy_keeps_to_itself_is_refused_beside_a_store() {
     by_answers["analysis"]["metrics"] = json!([{"name": "error_rate"}, {"name": "feedback.rating"}]);
     assert_eq!(problems_of(&[by_answers.clone()]), [""; 0]);
     let answers = "rollouts[0].analysis.metrics[1].name: beside `store`: each Envoy remembers the receipts that came to it, so an \
-                   answer could count at several; expected `session_affinity`, whose users count once, or a filter without `store` \
-                   for this rollout";
+                   answer could count at several; expected `session_affinity`, whose users count once, or a filter without `store`, \
+                   with a `vm_id` of its own, for this rollout";
     assert_eq!(fleet(by_answers.clone()), Some(vec![answers.to_owned()]));
     by_answers["analysis"]["metrics"] = json!([{"name": "error_rate"}]);
     assert_eq!(fleet(by_answers), None, "what is counted and not judged");

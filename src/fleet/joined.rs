@@ -67,12 +67,12 @@ pub(super) fn pending(shared: &impl Shared) -> Vec<Made> {
     shared::read(shared, &pending_key()).unwrap_or_default()
 }
 
-/// Removes the changes that the store has, or that could not be made.
-pub(super) fn settle(shared: &mut impl Shared, waits: impl Fn(&Made) -> bool) {
+/// Removes changes that the store has, or that could not be made. What was left since then stays.
+pub(super) fn settle(shared: &mut impl Shared, settled: &[Made]) {
     shared::update::<Vec<Made>>(shared, &pending_key(), |pending| {
         let mut pending = pending.unwrap_or_default();
         let before = pending.len();
-        pending.retain(&waits);
+        pending.retain(|made| !settled.contains(made));
         (pending.len() < before).then_some(pending)
     });
 }

@@ -19,6 +19,7 @@ use super::shelf;
 use super::store::call::{Answer as StoreAnswer, Call};
 use super::store::known::Made;
 use super::store::member::Settings;
+use super::store::values::run_of;
 use super::{InUse, commands, confirm, record_key};
 use crate::analysis::rules::Rules;
 use crate::config::notify::Notify;
@@ -506,12 +507,16 @@ impl Member {
         for _ in 0..TRIES {
             let shelved = shelf::named_by(&cached.value);
             let record = &mut cached.value;
+            // As the store has it; the revision of the record says what is not asked for there any more.
+            let change_there = Change { if_match: None, ..change.clone() };
+            let made = Made::new(self.rng.u64(1..), record, change_there);
             let mut events =
                 configured.map_or(Vec::new(), |in_use| match in_use.plan.rollout(&change.rollout) {
                     Some(rollout) => leader::configure(record, &rollout.program, in_use.loaded_at, clock),
                     None => Vec::new(),
                 });
-            let attempt = record.run.attempt;
+            let is_pushed = made.run != run_of(&record.program);
+            let made = if is_pushed { Made::new(made.id, record, made.change) } else { made };
             events.extend(change.apply(record, clock)?);
             // Only what is stored: what is noted has the leader read the record again.
             if !std::mem::replace(&mut is_noted, true) {
@@ -521,8 +526,7 @@ impl Member {
                 let record = cached.value;
                 if self.fleet.is_some() {
                     // Not before: the leading VM would make it in the record that this VM then makes it in once more.
-                    let change = Change { if_match: None, ..change.clone() };
-                    joined::leave(shared, &Made { id: self.rng.u64(1..), attempt, change });
+                    joined::leave(shared, &made);
                 }
                 shelf::sweep(shared, &shelved, &record);
                 let receivers = configured.map_or(&[][..], |in_use| &in_use.plan.receivers);

@@ -9,6 +9,10 @@ use super::{calls, log};
 use crate::config;
 use crate::control::api::Api;
 
+/// Why a configuration is refused beside another plugin's.
+const OTHER_STORE: &str = "store: another filter of this VM has another `store`, or none, and all filters of a VM share their \
+                           rollouts; expected the same `store`, or a `vm_id` of its own";
+
 /// Milliseconds to the first tick, where what a push changes is shown. Not in `on_configure`: Envoy also
 /// calls that in VMs that never run.
 const FIRST_TICK: u32 = 1;
@@ -44,7 +48,12 @@ impl Root {
                     return false;
                 }
                 let id = |property| calls::property(property).map(Bytes::into_vec).unwrap_or_default();
-                self.slot = self.vm.slot((id("plugin_name"), id("plugin_root_id")));
+                let plugin = (id("plugin_name"), id("plugin_root_id"));
+                if self.vm.has_other_store(&plugin, &config) {
+                    ::log::error!("configuration refused: {OTHER_STORE}");
+                    return false;
+                }
+                self.slot = self.vm.slot(plugin);
                 self.vm.load(&self.slot, config);
                 true
             }

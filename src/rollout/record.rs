@@ -149,6 +149,16 @@ impl Head {
         (self.configured_at, self.revision) > (other.configured_at, other.revision)
     }
 
+    /// Whether some version besides stable gets more than by the other head. `program`: this one's.
+    #[must_use]
+    pub fn gives_more_than(&self, other: &Self, program: &Program) -> bool {
+        let has = |version: &String| other.weights.get(version).copied().unwrap_or(Share::NONE);
+        self.weights.iter().any(|(version, share)| *share > has(version))
+            || (self.pinned && !other.pinned && program.pin.as_ref() != Some(&program.stable))
+            || (self.mirrors && !other.mirrors)
+            || (self.candidate_on_request && !other.candidate_on_request)
+    }
+
     /// Whether both send requests the same way.
     #[must_use]
     pub fn routes_like(&self, other: &Self) -> bool {

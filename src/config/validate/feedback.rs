@@ -116,7 +116,7 @@ pub(super) fn shared(config: &Config, problems: &mut Problems) {
         for (index, _) in rollout.feedback.iter().enumerate().filter(|(_, rule)| rule.after.is_some()) {
             problems.add(
                 &feedback.index(index).field("after"),
-                "beside `store`: users are followed by one Envoy; expected a filter without `store` for this rollout",
+                "beside `store`: users are followed by one Envoy; expected a filter without `store`, with a `vm_id` of its own, for this rollout",
             );
         }
         let (analysis, metrics) =
@@ -132,7 +132,7 @@ pub(super) fn shared(config: &Config, problems: &mut Problems) {
             problems.add(
                 &metrics_path.index(index).field("name"),
                 "beside `store`: each Envoy remembers the receipts that came to it, so an answer could count at several; expected \
-                 `session_affinity`, whose users count once, or a filter without `store` for this rollout",
+                 `session_affinity`, whose users count once, or a filter without `store`, with a `vm_id` of its own, for this rollout",
             );
         }
     }

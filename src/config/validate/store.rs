@@ -34,7 +34,7 @@ pub(super) fn store(config: &Config, path: &Path<'_>, problems: &mut Problems) {
         let path = Path::Root.field("rollouts");
         problems.add(
             &path.index(index).field("automation"),
-            "beside `store`: decisions are counted by one Envoy; expected a filter without `store` for this rollout",
+            "beside `store`: decisions are counted by one Envoy; expected a filter without `store`, with a `vm_id` of its own, for this rollout",
         );
     }
     shared(config, problems);

@@ -60,18 +60,25 @@ impl Leader {
         joined: &mut Joined,
     ) -> bool {
         let clock = callback.clock;
-        let pending = joined::pending(callback.shared);
+        let mut pending = joined::pending(callback.shared);
         for made in &pending {
             // Refused: the VM that made it had a record that is not the fleet's.
             if joined.member.make(made, clock).is_ok_and(|is_new| is_new) {
                 joined.member.announced(&made.change.rollout);
             }
         }
-        if pending.iter().any(|made| !joined.member.waits(made)) {
+        pending.retain(|made| !joined.member.waits(made));
+        if !pending.is_empty() {
             // With the revision at which the store has the change, before the change is settled.
             joined::show(callback.shared, &joined.member.view(clock));
-            joined::settle(callback.shared, |made| joined.member.waits(made));
+            joined::settle(callback.shared, &pending);
         }
+        let refused = joined.member.poll_refused().into_iter();
+        callback.effects.extend(refused.map(|rollout| {
+            Effect::Problem(format!(
+                "{rollout}: a command was not obeyed in the fleet, for the release had moved on since it was given"
+            ))
+        }));
         let is_stale = joined.member.is_stale(clock);
         let mut changed = Vec::new();
         if std::mem::replace(&mut joined.is_stale, is_stale) != is_stale {
@@ -124,10 +131,17 @@ impl Leader {
         let configured = configured(callback.plans, led.at)?;
         let head = match news.counts {
             Counts::Record(mut record) => {
-                // Where this Envoy has another configuration of the same release: as it would go on by it.
+                let of_fleet = record.head(&news.rollout);
+                // Where this Envoy has another configuration of the same release: as it would go on by it, unless that gives a
+                // version more than the fleet does.
                 record.push(configured.program, callback.clock);
                 record.configured_at = configured.loaded_at;
-                let head = record.head(&news.rollout);
+                let own = record.head(&news.rollout);
+                let head = if own.gives_more_than(&of_fleet, configured.program) {
+                    Head { configured_at: own.configured_at, program: own.program, ..of_fleet }
+                } else {
+                    own
+                };
                 let key = record_key(&news.rollout);
                 led.record = Cached::create(callback.shared, &key, *record, Version::ANY);
                 led.show(callback);

@@ -20,10 +20,35 @@ const MOST_CHANGES: usize = 32;
 pub struct Made {
     /// Random.
     pub id: u64,
-    /// The attempt that it was about.
+    /// The run that it was about, and its attempt.
+    pub run: u64,
+    /// The attempt.
     pub attempt: u32,
+    /// The revision of the record that it was made in.
+    pub revision: u64,
     /// The change.
     pub change: Change,
+}
+
+impl Made {
+    /// A change that is about to be made in this record. `id`: random.
+    #[must_use]
+    pub fn new(id: u64, record: &Record, change: Change) -> Self {
+        let run = run_of(&record.program);
+        Self { id, run, attempt: record.run.attempt, revision: record.run.revision, change }
+    }
+
+    /// Whether it may be made in this record, which may not be the one that it was made in. Of an older attempt it is over.
+    /// What gives the candidate more was decided about what had happened by then, and about nothing else.
+    fn fits(&self, record: &Record) -> bool {
+        let run = &record.run;
+        let gives_no_more = || self.change.command.gives_no_more(run.given(&record.program));
+        match self.attempt.cmp(&run.attempt) {
+            Ordering::Less => false,
+            Ordering::Equal => self.revision == run.revision || gives_no_more(),
+            Ordering::Greater => gives_no_more(),
+        }
+    }
 }
 
 /// A rollout that this member is configured with.
@@ -47,8 +72,12 @@ pub struct Known {
     pub base: Place,
     /// Whether `current` has yet to be written.
     pub is_unstored: bool,
+    /// Whether the store may lack sets of users that `current` names: it has lost data, or was restored.
+    pub lacks_users: bool,
     /// Changes made here since the store's record; before there is one, those to be made in it.
     pub changes: Vec<Made>,
+    /// Whether changes were refused here after people had been told that they are made.
+    pub has_refused: bool,
     /// Another version of this software writes the record.
     pub foreign: Option<Standing>,
     /// The store's record cannot be read.
@@ -80,7 +109,9 @@ impl Known {
             current: None,
             base: Place::default(),
             is_unstored: false,
+            lacks_users: false,
             changes: Vec::new(),
+            has_refused: false,
             foreign: None,
             is_unreadable: false,
             before: None,
@@ -131,6 +162,7 @@ impl Known {
     pub fn miss(&mut self) {
         self.revision = Some(0);
         (self.foreign, self.is_unreadable) = (None, false);
+        self.lacks_users |= self.current.is_some();
         self.is_unstored = self.current.is_some() || !self.changes.is_empty();
     }
 
@@ -139,6 +171,7 @@ impl Known {
         // The store has forgotten: it was restored from a backup.
         let is_lesser = place < self.base;
         self.base = self.base.max(place);
+        self.lacks_users |= is_lesser;
         let Some(mine) = &mut self.current else {
             self.advance(stored, clock);
             return;
@@ -173,10 +206,7 @@ impl Known {
         self.current = Some(stored);
         // The store's record may have it already: an answer was lost.
         for change in changes.iter().filter(|one| !made.contains(&one.id)) {
-            // Of an older attempt it is over.
-            if self.current.as_ref().is_some_and(|mine| mine.record.run.attempt == change.attempt) {
-                let _ = self.make(change, clock); // it may not fit any more
-            }
+            let _ = self.make(change, clock); // what is refused is noted
         }
     }
 
@@ -186,9 +216,16 @@ impl Known {
     /// It was not made.
     #[inline(never)] // in the module once
     pub fn make(&mut self, made: &Made, clock: Clock) -> Result<(), NotChanged> {
-        if let Some(mine) = &mut self.current
-            && !mine.make(made, clock)?
-        {
+        let changes = match &mut self.current {
+            _ if made.run != self.run => Err(NotChanged::Unknown),
+            Some(mine) => mine.make(made, clock),
+            None => Ok(true),
+        };
+        if changes.is_err() {
+            // Other VMs route by it: they are shown what counts.
+            (self.has_refused, self.shown) = (true, None);
+        }
+        if !changes? {
             return Ok(());
         }
         self.is_unstored = true;
@@ -230,8 +267,7 @@ impl Known {
             stored.record = record;
             stored.add(events);
         }
-        let attempt = stored.record.run.attempt;
-        for made in self.changes.iter().filter(|made| made.attempt == attempt) {
+        for made in &self.changes {
             let _ = stored.make(made, clock); // it may not fit
         }
         stored
@@ -244,6 +280,9 @@ impl Stored {
     /// # Errors
     /// It was not made.
     fn make(&mut self, made: &Made, clock: Clock) -> Result<bool, NotChanged> {
+        if !made.fits(&self.record) {
+            return Err(NotChanged::OtherRevision(self.record.run.revision));
+        }
         let mut record = self.record.clone();
         let events = made.change.apply(&mut record, clock)?;
         let changes = record != self.record;

@@ -4,14 +4,14 @@ mod reading;
 mod round;
 mod writing;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
 use fastrand::Rng;
 
 use super::call::{Answer, Call, Failure};
 use super::known::{Known, Made};
-use super::pool::{BEAT_EVERY, Heard, blocks};
+use super::pool::{BEAT_EVERY, GONE, Heard, blocks};
 use super::values::{self, Configured, KEPT_EVENTS, Lead, Life, Standing, Stored, Told};
 use super::view::View;
 use crate::fleet::effect::Question;
@@ -39,6 +39,8 @@ const GRACE: u64 = 2_000_000_000;
 const OTHER_CLOCK: u64 = 30 * 24 * 3_600;
 /// Ticks of each rollout that a member reports.
 const MOST_TOLD: usize = 60;
+/// Bytes of a report. etcd takes 1.5 MiB in one call.
+const MOST_TOLD_BYTES: usize = 512 << 10;
 
 /// How a fleet is set up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,6 +85,8 @@ pub struct Member {
     shelf: HashMap<u64, Vec<u8>>,
     /// Those that no record names any more.
     unshelved: Vec<u64>,
+    /// Keys of records of releases long ago.
+    outdated: Vec<String>,
     flight: Option<Flight>,
     /// The revision up to which everything was read, since it was last read in full.
     seen: u64,
@@ -99,6 +103,8 @@ pub struct Member {
     /// What is to be told, and whether that is due.
     told: Told,
     is_told_due: bool,
+    /// It failed, and is told again once the store has answered: what others have written is read all the same.
+    is_untold: bool,
     /// The revision up to which it was last told that this member follows.
     followed_told: u64,
     /// When something was last told, and whether it was nothing.
@@ -120,6 +126,8 @@ pub struct Member {
     configurations: SortedMap<Life, Configured>,
     /// The revision up to which they were read.
     configurations_seen: u64,
+    /// Rollouts of which counted members have a release that this one has not, and since when.
+    unjudged: BTreeMap<String, u64>,
     next_round: u64,
     round: Option<Round>,
     /// What is done of notifications, as this Envoy has it.
@@ -166,6 +174,7 @@ impl Member {
             known: BTreeMap::new(),
             shelf: HashMap::new(),
             unshelved: Vec::new(),
+            outdated: Vec::new(),
             flight: None,
             seen: 0,
             read_all: None,
@@ -177,6 +186,7 @@ impl Member {
             is_configured_told: false,
             told: Told::default(),
             is_told_due: false,
+            is_untold: false,
             followed_told: 0,
             told_at: 0,
             was_idle: true,
@@ -190,6 +200,7 @@ impl Member {
             members: SortedMap::default(),
             configurations: SortedMap::default(),
             configurations_seen: 0,
+            unjudged: BTreeMap::new(),
             next_round: 0,
             round: None,
             done: Vec::new(),
@@ -280,8 +291,17 @@ impl Member {
         if is_made || known.changes.contains(made) {
             return Ok(false);
         }
-        known.make(made, clock)?;
+        known.make(made, self.lead.clock_of(self.life, clock))?;
         Ok(true)
+    }
+
+    /// The rollouts with changes that were refused after all, since this was last asked.
+    pub fn poll_refused(&mut self) -> Vec<String> {
+        let refused = self
+            .known
+            .iter_mut()
+            .filter_map(|(name, known)| std::mem::take(&mut known.has_refused).then(|| name.clone()));
+        refused.collect()
     }
 
     /// Whether a change waits for the store.
@@ -322,7 +342,8 @@ impl Member {
         // A little less than a period: ticks come when they come.
         let is_time = elapsed.saturating_add(clock.length / 4) >= self.settings.period;
         let is_idle = self.told.rollouts.is_empty();
-        self.is_told_due |= if is_idle && self.was_idle { elapsed >= BEAT_EVERY } else { is_time };
+        let is_due = if is_idle && self.was_idle { elapsed >= BEAT_EVERY } else { is_time };
+        self.is_told_due |= is_due && !self.is_untold;
         if self.is_told_due && self.leads {
             self.next_round = clock.uptime.saturating_add(ROUND_AFTER);
         }
@@ -470,9 +491,7 @@ impl Member {
                 self.stop_leading_until_read();
                 // At once would be a storm, later would be late.
                 self.next_read = clock.uptime.saturating_add(READ_EVERY);
-                if let Kind::Read { told: true, .. } = flight.kind {
-                    self.is_told_due = true;
-                }
+                self.is_untold |= matches!(flight.kind, Kind::Read { told: true, .. });
             }
             Answer::Refused => {
                 self.note_heard(clock);
@@ -480,7 +499,10 @@ impl Member {
                 self.next_read = clock.uptime;
             }
             Answer::Done { revision, items } => {
-                self.failure = None;
+                // A reading says nothing of a report that was refused.
+                if !self.is_untold || !matches!(flight.kind, Kind::Read { told: false, .. }) {
+                    self.failure = None;
+                }
                 match flight.kind {
                     Kind::Read { all, round, told, configured } => {
                         if told {
@@ -498,6 +520,8 @@ impl Member {
     fn note_heard(&mut self, clock: Clock) {
         if self.is_away(clock) && self.heard.is_some() {
             self.hold(clock);
+            // Others may have taken this member for gone.
+            self.is_configured_told = false;
         }
         self.heard = Some((clock.uptime, clock.time));
     }
@@ -505,6 +529,10 @@ impl Member {
     /// What was decided may no longer hold: everything is read before anything is decided.
     fn stop_leading_until_read(&mut self) {
         (self.read_all, self.round, self.lead_since) = (None, None, None);
+        // Of users, what only a round had that is not written.
+        let named = self.known.values().filter_map(|known| known.current.as_ref());
+        let named: HashSet<u64> = named.flat_map(|stored| stored.record.shelved()).collect();
+        self.shelf.retain(|name, _| named.contains(name));
     }
 
     fn hold(&mut self, clock: Clock) {
@@ -531,6 +559,8 @@ impl Member {
                 .take(KEPT_EVENTS)
                 .collect()
         };
+        let is_for_long = |since: u64| self.leads && clock.uptime.saturating_sub(since) >= GONE;
+        let unjudged = self.unjudged.iter().filter(|(_, since)| is_for_long(**since));
         View {
             life: self.life,
             fleet: self.settings.fleet.clone(),
@@ -540,6 +570,7 @@ impl Member {
             failure: self.failure,
             unreadable: names(|known| known.is_unreadable),
             foreign: names(|known| known.foreign.is_some()),
+            unjudged: unjudged.map(|(name, _)| name.clone()).take(KEPT_EVENTS).collect(),
             unstored: names(|known| known.is_unstored),
             followed: self.known.values().map(|known| known.moved).max().unwrap_or(0),
             leader: self.lead_revision.filter(|revision| *revision > 0).map(|_| self.lead.life),

@@ -62,7 +62,8 @@ impl Pool {
         let live = heard.values().filter(|one| !is_silent(one)).count();
         let is_blind = clocks.len().saturating_mul(2) < live;
         clocks.sort_unstable();
-        let median = clocks.get(clocks.len() / 2).copied().unwrap_or(0);
+        // Of two the slower one: what lies in the future of a clock cannot be judged.
+        let median = clocks.get(clocks.len().saturating_sub(1) / 2).copied().unwrap_or(0);
         let tolerated = MOST_AHEAD.saturating_add(period / 1_000_000);
         let ahead = |one: &Heard| one.ahead.map_or(0, |ahead| ahead.saturating_sub(median));
         let left_out = |one: &Heard| match &one.told {
@@ -132,6 +133,15 @@ pub fn blocks(entries: &[Entry]) -> Vec<Entry> {
 }
 
 /// A clock that is so many milliseconds ahead of another.
+impl Lead {
+    /// The time of the fleet, by the clock of a member.
+    #[must_use]
+    pub fn clock_of(&self, life: Life, clock: Clock) -> Clock {
+        let ahead = self.members.iter().find(|member| member.life == life).map_or(0, |member| member.ahead);
+        shifted(clock, ahead.saturating_neg())
+    }
+}
+
 fn shifted(clock: Clock, ahead: i64) -> Clock {
     Clock { time: clock.time.saturating_add_signed(ahead), ..clock }
 }

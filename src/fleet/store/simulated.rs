@@ -119,9 +119,9 @@ impl Envoy {
     /// # Errors
     /// It was not made.
     pub fn make(&mut self, id: u64, change: Change, now: u64) -> Result<bool, NotChanged> {
-        let attempt = self.member.record(&change.rollout).ok_or(NotChanged::Unknown)?.run.attempt;
-        let clock = self.clock(now);
-        let made = self.member.make(&Made { id, attempt, change }, clock);
+        let record = self.member.record(&change.rollout).ok_or(NotChanged::Unknown)?;
+        let made = Made::new(id, record, change);
+        let made = self.member.make(&made, self.clock(now));
         self.follow();
         made
     }

@@ -58,6 +58,28 @@ pub struct Configured {
     pub programs: Vec<(String, u64, u64)>,
 }
 
+impl Told {
+    /// As it is stored, in so many bytes at most: of each rollout the newest ticks, as many as fit, and of too many rollouts
+    /// the first.
+    #[must_use]
+    pub fn encode(&self, most: usize) -> Vec<u8> {
+        let mut told = self.clone();
+        loop {
+            let bytes = encode(&told);
+            if bytes.len() <= most {
+                return bytes;
+            }
+            let longest = told.rollouts.iter().map(|(_, entries)| entries.len()).max().unwrap_or(0);
+            match longest / 2 {
+                0 => told.rollouts.truncate(told.rollouts.len() / 2),
+                kept => told.rollouts.iter_mut().for_each(|(_, entries)| {
+                    entries.drain(..entries.len().saturating_sub(kept));
+                }),
+            }
+        }
+    }
+}
+
 impl Configured {
     /// Identifies a configuration.
     #[must_use]

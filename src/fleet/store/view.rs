@@ -24,6 +24,8 @@ pub struct View {
     pub unreadable: Vec<String>,
     /// Rollouts whose records another version of this software writes.
     pub foreign: Vec<String>,
+    /// Rollouts of which other members have a release that this member, which leads, has not been configured with for long.
+    pub unjudged: Vec<String>,
     /// Rollouts with changes that the store does not have yet.
     pub unstored: Vec<String>,
     /// The revision of the store at which a record that this member follows last moved; 0: it has none yet.
@@ -54,6 +56,11 @@ impl View {
             record(
                 name,
                 "was written by another version of Changeover: its weights are followed, and nothing is judged here",
+            )
+        }));
+        problems.extend(self.unjudged.iter().map(|name| {
+            format!(
+                "a release of {name} that other Envoys have is not judged: this Envoy leads, and is not configured with it"
             )
         }));
         for member in &self.members {

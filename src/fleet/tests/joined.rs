@@ -3,6 +3,7 @@
 use super::*;
 use crate::fleet::joined;
 use crate::fleet::store::call::{Answer, Failure};
+use crate::fleet::store::known::Made;
 use crate::fleet::store::member::Settings;
 use crate::fleet::store::memory::Memory as Store;
 use crate::fleet::store::values::{Read, Stored};
@@ -189,6 +190,61 @@ fn a_command_in_which_the_leading_vm_looks_at_any_moment_is_obeyed_once() {
         assert_eq!(shop.stored().record.run.in_force(), shop.envoy.record("r").run.in_force());
     }
     assert!((4..MOST_WRITES).contains(&raced), "{raced}");
+}
+
+/// Another VM leaves its change while the leading one settles what it had read.
+#[test]
+fn a_command_that_comes_while_others_are_settled_is_not_lost() {
+    let mut memory = Memory::default();
+    joined::prepare(&mut memory);
+    let mut shop = Shop::open();
+    let made = |id| Made::new(id, &shop.envoy.record("r"), Change::new("r", Command::Abort));
+    joined::leave(&mut memory, &made(1));
+    let seen = joined::pending(&memory);
+    let late = made(2);
+    let rival = |memory: &mut Memory| joined::leave(memory, &late);
+    let mut racing = Racing { memory: &mut memory, left: 0, rival: Some(rival) };
+    joined::settle(&mut racing, &seen);
+    assert_eq!(joined::pending(&memory), [made(2)]);
+    joined::settle(&mut memory, &[made(2)]);
+    assert_eq!(joined::pending(&memory), []);
+    // Two VMs at once, in the fleet: a breaker at each, or `abort --all`.
+    shop.envoy.command(0, Command::Pause).unwrap();
+    shop.envoy.command(1, Command::Abort).unwrap();
+    shop.pass(3);
+    assert_eq!(shop.stored().record.run.phase, Phase::Aborted);
+}
+
+/// The fleet's record cannot be written: what this Envoy is configured with counts here as far as it takes back.
+#[test]
+fn a_push_that_the_fleet_does_not_follow_gives_no_version_more() {
+    let weights = |green: u16| json!({"weights": {"green": green}});
+    let load = |shop: &mut Shop, rollout: Value| {
+        (0..2).for_each(|vm| shop.envoy.load(vm, &configuration(&[("r", rollout.clone())])));
+        shop.pass(3);
+        (shop.envoy.share(0), shop.envoy.share(1))
+    };
+    let open = |rollout: Value| {
+        let mut envoy = Fleet::empty(2);
+        for vm in 0..2 {
+            envoy.vms[vm]
+                .join(&mut envoy.shared, Settings { fleet: "f".into(), period: TICK, stale_after: None });
+            envoy.load(vm, &configuration(&[("r", rollout.clone())]));
+        }
+        let mut shop = Shop { envoy, store: Store::default(), is_away: false, asleep: None };
+        shop.pass(6);
+        shop
+    };
+    let mut shop = open(weights(20));
+    assert_eq!(shop.envoy.share(0), Share::new(2_000));
+    shop.is_away = true;
+    shop.pass(8);
+    assert_eq!(load(&mut shop, weights(50)), (Share::new(2_000), Share::new(2_000)));
+    assert_eq!(load(&mut shop, weights(5)), (Share::new(500), Share::new(500)));
+    assert_eq!(load(&mut shop, json!({"weights": {"green": 20}, "pin": "green"})).0, Share::new(2_000));
+    shop.is_away = false;
+    shop.pass(8);
+    assert_eq!(load(&mut shop, weights(50)).0, Share::new(5_000), "now it is the fleet's");
 }
 
 #[test]

@@ -216,6 +216,22 @@ fn filters_on_two_listeners_must_agree() {
     }
     let apart = listener.replace("root_id: changeover", "root_id: second").replace("svm: 20", "svm: 30");
     assert_eq!(complaints(&[&with(&apart)]), [""; 0]);
+    let rollouts = "rollouts:\n";
+    let indent =
+        apart.lines().find(|line| line.trim() == "rollouts:").expect("rollouts").find('r').expect("r");
+    let stored = apart.replacen(
+        rollouts,
+        &format!("store: {{etcd: {{cluster: etcd}}, fleet: shop}}\n{}{rollouts}", " ".repeat(indent)),
+        1,
+    );
+    let message = format!(
+        "its `store` differs from that of {first}, with which it shares a VM: the filter that Envoy loads last would be refused; \
+         expected the same, or a vm_id of its own"
+    );
+    let found = complaints(&[&with(&stored)]);
+    assert!(found.contains(&format!("f0: {second}: {message}")), "{found:?}");
+    let found = complaints(&[&with(&stored.replace("vm_id: changeover", "vm_id: fleet"))]);
+    assert!(!found.iter().any(|line| line.contains("vm_id") || line.contains("`store`")), "{found:?}");
 }
 
 /// A shipped bootstrap with a release that moves by itself.

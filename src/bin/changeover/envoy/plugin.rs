@@ -36,9 +36,15 @@ pub(crate) fn check(filters: &[Filter<'_>], findings: &mut Findings) {
             );
         }
     }
+    let has_several_vms = filters.iter().any(|one| filters.iter().any(|other| is_apart(one, other)));
     for (index, filter) in filters.iter().enumerate() {
         let earlier = filters.get(..index).unwrap_or_default();
-        if let Some(first) = earlier.first() {
+        if let Some(other) = earlier.iter().find(|other| is_apart(other, filter)) {
+            own_vm(&other.plugin, &filter.plugin, findings);
+        }
+        let shares_vm = |other: &&Filter<'_>| vm_id(&other.plugin) == vm_id(&filter.plugin);
+        let first = if has_several_vms { earlier.iter().find(shares_vm) } else { earlier.first() };
+        if let Some(first) = first.filter(|first| !is_apart(first, filter)) {
             same_vm(&first.plugin, &filter.plugin, findings);
         }
         if let Some(twin) = earlier.iter().find(|twin| identity(&twin.plugin) == identity(&filter.plugin))
@@ -93,6 +99,27 @@ fn has_receipt_key(plugin: &Node<'_>, config: &Config, findings: &mut Findings) 
                 "vm_config.environment_variables has no {KEY}: a rollout with `{field}` would be refused; expected it in host_env_keys"
             ),
         ),
+    }
+}
+
+/// Whether two filters share their rollouts by different stores, or one of them by none.
+fn is_apart(one: &Filter<'_>, other: &Filter<'_>) -> bool {
+    let store = |filter: &Filter<'_>| filter.config.as_ref().map(|config| config.store.clone());
+    !one.is_control
+        && !other.is_control
+        && store(one).zip(store(other)).is_some_and(|(one, other)| one != other)
+}
+
+/// All filters of a VM share their rollouts.
+fn own_vm(first: &Node<'_>, other: &Node<'_>, findings: &mut Findings) {
+    if vm_id(first) == vm_id(other) {
+        findings.error(
+            other,
+            format_args!(
+                "its `store` differs from that of {first}, with which it shares a VM: the filter that Envoy loads last would be \
+                 refused; expected the same, or a vm_id of its own"
+            ),
+        );
     }
 }
 

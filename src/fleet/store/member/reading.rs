@@ -2,12 +2,23 @@
 
 use std::collections::HashMap;
 
-use super::{Kind, LOST, Member, READ_ALL_EVERY, READ_EVERY};
+use super::{Kind, LOST, MOST_TOLD_BYTES, Member, READ_ALL_EVERY, READ_EVERY};
 use crate::fleet::store::call::{Call, Item, Range};
 use crate::fleet::store::known::Known;
 use crate::fleet::store::pool::{Heard, MOST_MEMBERS};
 use crate::fleet::store::values::{self, Lead, Life, Stored, Told};
 use crate::rollout::record::Clock;
+
+/// Records of releases that are kept beside the one that a rollout is configured with: a release that comes back finds its
+/// verdict.
+const KEPT_RELEASES: usize = 16;
+
+/// The keys of all but the releases whose records moved last.
+fn outdated(mut records: Vec<(u64, String)>) -> impl Iterator<Item = String> {
+    records.sort_unstable();
+    let surplus = records.len().saturating_sub(KEPT_RELEASES);
+    records.into_iter().take(surplus).map(|(_, key)| key)
+}
 
 impl Member {
     pub(super) fn reading(&mut self, clock: Clock) -> Option<(Call, Kind)> {
@@ -26,7 +37,7 @@ impl Member {
         if told {
             (self.told.time, self.told.followed) = (clock.time, self.seen);
             self.followed_told = self.seen;
-            call.put.push((self.key(&format!("m/{}", self.life.name())), values::encode(&self.told)));
+            call.put.push((self.key(&format!("m/{}", self.life.name())), self.told.encode(MOST_TOLD_BYTES)));
         }
         let configured = !self.is_configured_told && !self.known.is_empty();
         if configured {
@@ -63,17 +74,20 @@ impl Member {
             self.next_read = clock.uptime;
             self.stop_leading_until_read();
             self.known.values_mut().for_each(Known::forget_revision);
-            self.lead_revision = None;
+            (self.lead_revision, self.is_configured_told) = (None, false);
             return;
         }
-        self.note_heard(clock);
+        // A store that takes no report is away, although what others write is followed.
+        if !self.is_untold {
+            self.note_heard(clock);
+        }
         let mut items = items.into_iter();
         self.read_records(items.next().unwrap_or_default(), all, clock);
         self.read_lead(items.next().unwrap_or_default(), all, clock);
         self.seen = revision;
         // A member that reports nothing else soon says that it follows, also what it has written itself.
         let has_moved = self.known.values().any(|known| known.moved > self.followed_told);
-        self.is_told_due |= self.was_idle && has_moved;
+        self.is_told_due |= std::mem::take(&mut self.is_untold) || (self.was_idle && has_moved);
         if all {
             self.read_all = Some(clock.uptime);
         }
@@ -94,6 +108,8 @@ impl Member {
     fn read_records(&mut self, items: Vec<Item>, all: bool, clock: Clock) {
         let prefix = self.key("r/");
         let mut found: HashMap<String, Item> = HashMap::new();
+        // Of each rollout the other releases, by the revision of their records.
+        let mut others: HashMap<String, Vec<(u64, String)>> = HashMap::new();
         for item in items {
             let Some((rollout, run)) = item.key.strip_prefix(&prefix).and_then(|rest| rest.split_once('/'))
             else {
@@ -102,7 +118,12 @@ impl Member {
             let Some(Life(run)) = Life::of(run) else { continue };
             if self.known.get(rollout).is_some_and(|known| known.run == run) {
                 found.insert(rollout.to_owned(), item);
+            } else if all {
+                others.entry(rollout.to_owned()).or_default().push((item.revision, item.key));
             }
+        }
+        if all {
+            self.outdated = others.into_values().flat_map(outdated).collect();
         }
         for (rollout, known) in &mut self.known {
             match found.remove(rollout) {

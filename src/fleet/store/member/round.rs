@@ -52,6 +52,7 @@ impl Member {
             lead.floor = lead.floor.max(pool.known_before);
         }
         self.lead.members.clone_from(&lead.members);
+        self.note_unjudged(clock);
         let mut round = Round { at: clock.uptime, records: HashMap::new(), lead };
         let names: Vec<String> = if is_held { Vec::new() } else { self.known.keys().cloned().collect() };
         for name in names {
@@ -61,6 +62,20 @@ impl Member {
             }
         }
         self.round = Some(round);
+    }
+
+    /// Notes the releases of counted members that this one cannot judge.
+    fn note_unjudged(&mut self, clock: Clock) {
+        let before = std::mem::take(&mut self.unjudged);
+        for member in self.lead.members.iter().filter(|member| member.left_out.is_none()) {
+            let programs = self.configurations.get(&member.life).map_or(&[][..], |it| &it.programs);
+            for (name, run, _) in programs {
+                if self.known.get(name).is_none_or(|known| known.run != *run) {
+                    let since = before.get(name).copied().unwrap_or(clock.uptime);
+                    self.unjudged.insert(name.clone(), since);
+                }
+            }
+        }
     }
 
     /// What is done of notifications, also by those that have led before.

@@ -2,14 +2,15 @@
 
 use super::{Kind, Member, PATIENCE, Round};
 use crate::fleet::store::call::Call;
-use crate::fleet::store::pool::GONE;
+use crate::fleet::store::pool::{GONE, Heard};
 use crate::fleet::store::values::{self, Lead, Life, Stored};
 use crate::rollout::record::Clock;
 
 /// Nanoseconds after which a decision that was not written is made again.
 const STALE: u64 = 2_000_000_000;
-/// Records in one call. A transaction of etcd has 128 operations at most, and two for each record.
-const MOST_RECORDS: usize = 40;
+/// Values in one call, records and sets of users. A transaction of etcd has 128 operations at most; what is deleted and the
+/// lead come besides.
+const MOST_VALUES: usize = 48;
 /// Bytes in one call, of etcd's 1.5 MiB.
 const MOST_BYTES: usize = 768 << 10;
 
@@ -27,32 +28,37 @@ impl Member {
         let (mut records, mut bytes) = (Vec::new(), 0_usize);
         let mut round = self.round.take();
         for (name, known) in &self.known {
-            if records.len() >= MOST_RECORDS || bytes >= MOST_BYTES {
-                break;
-            }
             let Some(revision) = known.revision.filter(|_| known.foreign.is_none()) else { continue };
             let advanced = round.as_mut().and_then(|round| round.records.remove(name));
             let new = match (&known.current, advanced) {
                 (Some(mine), _) if known.is_unstored => mine.clone(),
                 (Some(mine), Some((generation, new))) if mine.generation == generation => new,
                 (None, _) if revision == 0 => {
-                    let mut new = known.begin(clock);
+                    let mut new = known.begin(self.lead.clock_of(self.life, clock));
                     new.record.secret = [self.rng.u64(1..), self.rng.u64(..)];
                     new
                 }
                 _ => continue,
             };
             let (key, value) = (self.record_key(name, known.run), new.encode());
-            bytes = bytes.saturating_add(value.len());
+            let stored = known.current.iter().filter(|_| !known.lacks_users);
+            let stored: Vec<u64> = stored.flat_map(|mine| mine.record.shelved()).collect();
+            let users = new.record.shelved().filter(|name| !stored.contains(name));
+            let users: Vec<(u64, &Vec<u8>)> =
+                users.filter_map(|name| Some((name, self.shelf.get(&name)?))).collect();
+            let size = users.iter().fold(value.len(), |size, (_, bulk)| size.saturating_add(bulk.len()));
+            let values = call.put.len().saturating_add(users.len());
+            bytes = bytes.saturating_add(size);
+            if !records.is_empty() && (values >= MOST_VALUES || bytes > MOST_BYTES) {
+                if let (Some(round), Some(mine), false) = (&mut round, &known.current, known.is_unstored) {
+                    round.records.insert(name.clone(), (mine.generation, new));
+                }
+                break;
+            }
             call.when.push((key.clone(), revision));
             call.put.push((key, value));
-            let named_before: Vec<u64> =
-                known.current.iter().flat_map(|mine| mine.record.shelved()).collect();
-            for name in new.record.shelved().filter(|name| !named_before.contains(name)) {
-                if let Some(bulk) = self.shelf.get(&name) {
-                    bytes = bytes.saturating_add(bulk.len());
-                    call.put.push((self.key(&format!("u/{name:016x}")), bulk.clone()));
-                }
+            for (name, bulk) in users {
+                call.put.push((self.key(&format!("u/{name:016x}")), bulk.clone()));
             }
             records.push((name.clone(), new, known.changes.len()));
         }
@@ -83,8 +89,7 @@ impl Member {
     }
 
     fn may_take_the_lead(&self, clock: Clock) -> bool {
-        let is_able = !self.known.is_empty() && !self.known.values().any(|known| known.foreign.is_some());
-        let Some(revision) = self.lead_revision.filter(|_| is_able) else { return false };
+        let Some(revision) = self.lead_revision.filter(|_| !self.known.is_empty()) else { return false };
         let patience = if self.lead_is_foreign {
             GONE
         } else {
@@ -94,10 +99,13 @@ impl Member {
         revision == 0 || silence >= patience
     }
 
-    /// Keys that are no longer needed: of members that are gone, and of sets of users that were replaced.
+    /// Keys that are no longer needed: of members that are gone, of releases long ago, and of sets of users that were
+    /// replaced.
     fn leftovers(&mut self, clock: Clock) -> Vec<String> {
         const MOST: usize = 16;
-        let gone = self.members.iter().filter(|(_, heard)| clock.uptime.saturating_sub(heard.at) > GONE);
+        // None has told anything while the store was away.
+        let since = |heard: &Heard| clock.uptime.saturating_sub(heard.at.max(self.hold_until));
+        let gone = self.members.iter().filter(|(_, heard)| since(heard) > GONE);
         let gone: Vec<Life> =
             gone.map(|(life, _)| *life).filter(|life| *life != self.life).take(MOST).collect();
         let mut keys = Vec::new();
@@ -105,6 +113,8 @@ impl Member {
             keys.push(self.key(&format!("m/{}", life.name())));
             keys.push(self.key(&format!("c/{}", life.name())));
         }
+        let rest = self.outdated.len().saturating_sub(MOST);
+        keys.extend(self.outdated.split_off(rest));
         let rest = self.unshelved.len().saturating_sub(MOST);
         let unshelved = self.unshelved.split_off(rest);
         keys.extend(unshelved.into_iter().map(|name| self.key(&format!("u/{name:016x}"))));
@@ -131,6 +141,7 @@ impl Member {
             let later = known.changes.split_off(changes.min(known.changes.len()));
             known.changes.clear();
             (known.revision, known.written, known.is_unstored) = (Some(revision), clock.uptime, false);
+            known.lacks_users = false;
             let taken_back = known.current.take().filter(|mine| {
                 later.is_empty()
                     && mine.record.is_taken_back()

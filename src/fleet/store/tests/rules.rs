@@ -1,7 +1,8 @@
 //! One rule at a time.
 
+use super::super::known::Made;
 use super::super::pool::{Heard, Pool};
-use super::super::values::{Lead, LeftOut, Life, Seen, Told};
+use super::super::values::{self, Lead, LeftOut, Life, Seen, Told};
 use super::*;
 use crate::fleet::shared::FORM;
 use crate::model::SortedMap;
@@ -144,15 +145,186 @@ fn commands_at_two_members_at_once_are_both_obeyed() {
     world.pass(2 * SECOND);
     assert_eq!(world.phase(), Phase::Aborted);
     assert_eq!(world.shares(), [0; 3]);
-    // Neither is written over, in whichever order they come.
+}
+
+/// Each was decided about the first step.
+#[test]
+fn of_two_members_that_promote_the_same_step_one_is_obeyed_and_the_other_named() {
     for first in [0, 1] {
         let mut world = World::new(1, 3, &program(&promoted_by_hand()));
         world.pass(3 * SECOND);
         world.command(first, Command::Promote { full: false }).unwrap();
         world.command(1 - first, Command::Promote { full: false }).unwrap();
         world.pass(2 * SECOND);
-        assert_eq!(world.shares(), [3_000; 3]);
+        assert_eq!(world.shares(), [2_000; 3]);
+        let refused = world.envoys.iter_mut().flat_map(|envoy| envoy.member.poll_refused());
+        assert_eq!(refused.collect::<Vec<_>>(), ["r"]);
     }
+}
+
+#[test]
+fn a_promotion_of_a_member_that_was_cut_off_does_not_count_for_another_attempt_or_release() {
+    let mut world = World::new(1, 3, &program(&promoted_by_hand()));
+    world.pass(3 * SECOND);
+    world.cut[1] = world.now + 10 * SECOND;
+    world.command(1, Command::Promote { full: true }).unwrap();
+    world.command(0, Command::Abort).unwrap();
+    world.pass(SECOND);
+    world.command(0, Command::Retry).unwrap();
+    world.pass(20 * SECOND);
+    assert_eq!(world.shares(), [1_000; 3]);
+    // Another release while its change waits.
+    let made = Made::new(99, world.envoys[1].member.record("r").unwrap(), Change::new("r", Command::Abort));
+    let next = program(&json!({"release": "2", "steps": [{"set_weight": 20}, {"pause": {}}]}));
+    for nth in 0..3 {
+        world.envoys[nth].member.configure([("r", &next)].into_iter(), |_| None, Clock::default());
+    }
+    let clock = world.envoys[1].clock(world.now);
+    assert!(world.envoys[1].member.make(&made, clock).is_err());
+    world.pass(3 * SECOND);
+    assert_eq!(world.shares(), [2_000; 3]);
+}
+
+#[test]
+fn a_member_whose_reports_fail_follows_the_others_and_says_what_is_wrong() {
+    let mut world = waiting_fleet(2);
+    world.pair(1, false);
+    world.command(0, Command::Abort).unwrap();
+    let (mut reports, mut reads) = (0, 0);
+    for _ in 0..200 {
+        world.now += 50 * MS;
+        world.act(0);
+        let now = world.now;
+        if let Some(call) = world.envoys[1].poll(now) {
+            let is_report = call.put.iter().any(|(key, _)| key.contains("/m/"));
+            let answer = if is_report { Answer::Failed(Failure::Other) } else { world.store.call(&call) };
+            world.envoys[1].answer(answer, now);
+            *(if is_report { &mut reports } else { &mut reads }) += 1;
+        }
+    }
+    assert!(reports > 5 && reads > 5, "{reports} {reads}");
+    assert_eq!(world.shares(), [0; 2]);
+    let view = world.envoys[1].member.view(world.envoys[1].clock(world.now));
+    assert_eq!((view.failure, view.is_away), (Some(Failure::Other), true));
+}
+
+#[test]
+fn a_report_is_as_long_as_the_store_takes() {
+    let entry = |tick| Entry { tick, ..Entry::default() };
+    let rollout = |nth: usize| (format!("rollout-{nth}"), (0..60).map(entry).collect::<Vec<_>>());
+    let told = Told { known_before: 60, rollouts: (0..40).map(rollout).collect(), ..Told::default() };
+    let whole = values::encode(&told);
+    assert_eq!(told.encode(whole.len()), whole);
+    for most in [whole.len() - 1, whole.len() / 3, 2_000, 100, 20] {
+        let bytes = told.encode(most);
+        assert!(bytes.len() <= most, "{most}");
+        let kept: Told = values::decode(&bytes).unwrap();
+        assert_eq!(kept.known_before, 60);
+        let newest = |(_, entries): &(String, Vec<Entry>)| entries.last().map(|entry| entry.tick);
+        assert!(kept.rollouts.iter().all(|rollout| newest(rollout) == Some(59)), "{most}");
+        assert!(most < 500 || kept.rollouts.len() == 40, "{most}");
+    }
+}
+
+#[test]
+fn what_members_have_is_written_again_after_the_store_was_away_for_long() {
+    let mut world = waiting_fleet(3);
+    let configured = |world: &World| world.store.values.keys().filter(|key| key.contains("/c/")).count();
+    assert_eq!(configured(&world), 3);
+    world.away = world.now + 90 * SECOND;
+    world.pass(95 * SECOND);
+    assert_eq!(configured(&world), 3, "none has gone");
+    world.cut[1] = world.now + 90 * SECOND;
+    world.pass(80 * SECOND);
+    assert_eq!(configured(&world), 2, "one is gone");
+    world.pass(20 * SECOND);
+    assert_eq!(configured(&world), 3, "it is back");
+}
+
+#[test]
+fn of_two_clocks_the_slower_one_counts_and_a_command_by_the_other_is_made_in_the_fleets_time() {
+    let mut world = waiting_fleet(2);
+    world.envoys[1].ahead = 3_600 * i64::try_from(SECOND).unwrap();
+    world.pass(10 * SECOND);
+    world.command(1, Command::Abort).unwrap();
+    world.pass(SECOND);
+    world.command(1, Command::Retry).unwrap();
+    world.pass(10 * SECOND);
+    let record = world.stored().unwrap().record;
+    assert_eq!((record.run.attempt, record.run.phase), (2, Phase::Paused));
+    assert!(record.closed_through <= world.now / TICK, "what lies ahead is not judged");
+    for _ in 0..5 {
+        world.pair(0, false);
+        world.pass(SECOND);
+    }
+    world.pass(5 * SECOND);
+    assert!(world.stored().unwrap().record.run.judge.step_requests() > 0, "the judge sees what comes");
+}
+
+#[test]
+fn a_release_that_the_leader_does_not_have_is_named() {
+    let mut world = waiting_fleet(3);
+    let leader = world.leaders()[0];
+    let next = program(&json!({"release": "2", "steps": [{"set_weight": 20}, {"pause": {}}]}));
+    for nth in (0..3).filter(|nth| *nth != leader) {
+        world.envoys[nth].member.configure([("r", &next)].into_iter(), |_| None, Clock::default());
+    }
+    let problems = |world: &World| {
+        let envoy = &world.envoys[leader];
+        envoy.member.view(envoy.clock(world.now)).problems()
+    };
+    world.pass(30 * SECOND);
+    assert_eq!(problems(&world), [""; 0], "a push takes a while");
+    world.pass(40 * SECOND);
+    assert!(problems(&world)[0].starts_with("a release of r that other Envoys have is not judged"));
+    world.envoys[leader].member.configure([("r", &next)].into_iter(), |_| None, Clock::default());
+    world.pass(5 * SECOND);
+    assert_eq!(problems(&world), [""; 0]);
+}
+
+#[test]
+fn records_of_releases_long_ago_are_deleted_and_the_last_ones_kept() {
+    let mut world = waiting_fleet(2);
+    for release in 2..=30 {
+        let steps = json!([{"set_weight": 20}, {"pause": {}}]);
+        let next = program(&json!({"release": release.to_string(), "steps": steps}));
+        for nth in 0..2 {
+            world.envoys[nth].member.configure([("r", &next)].into_iter(), |_| None, Clock::default());
+        }
+        world.pass(2 * SECOND);
+    }
+    world.pass(30 * SECOND);
+    let kept: Vec<_> = world.store.values.keys().filter(|key| key.contains("/r/")).collect();
+    assert_eq!(kept.len(), 17, "the one in use, and 16");
+    assert_eq!(world.shares(), [2_000; 2]);
+}
+
+#[test]
+fn a_store_that_has_lost_everything_gets_the_users_back_as_well() {
+    let users = json!({
+        "steps": [{"set_weight": 50}, {"pause": {}}],
+        "session_affinity": {"header": "x-user-id"},
+        "analysis": {"metrics": [{"name": "error_rate"}]},
+    });
+    let mut world = World::new(1, 2, &program(&users));
+    world.pass(3 * SECOND);
+    for nth in 0..3_000_u64 {
+        let (hash, now) = (UserHash(fastrand::Rng::with_seed(nth).u64(..)), world.now);
+        let side = if nth % 2 == 0 { Side::Candidate } else { Side::Stable };
+        world.envoys[0].request("r", side, Some(hash), true, now);
+        if nth % 600 == 599 {
+            world.pass(SECOND);
+        }
+    }
+    world.pass(5 * SECOND);
+    let shelved = |world: &World| world.store.values.keys().filter(|key| key.contains("/u/")).count();
+    let before = shelved(&world);
+    assert!(before > 0);
+    world.store.values.clear();
+    world.pass(15 * SECOND);
+    let named: Vec<u64> = world.stored().unwrap().record.shelved().collect();
+    let has = |name: &u64| world.store.values.contains_key(&format!("/changeover/f/u/{name:016x}"));
+    assert!(!named.is_empty() && named.iter().all(has), "{} of {}", shelved(&world), named.len());
 }
 
 /// A rollout whose every step waits for a person.
