@@ -15,8 +15,6 @@ use crate::model::{Draw, Side, UserHash};
 use crate::rollout::change::{Change, NotChanged};
 use crate::rollout::record::Clock;
 use crate::routing::plan::{Plan, Rollout};
-use crate::signal::catalog::LATENCY;
-use crate::signal::observed::Observed;
 use crate::telemetry::ledger::Ticket;
 use crate::telemetry::outcome::Outcome;
 use crate::telemetry::tracked::Tracked;
@@ -192,9 +190,7 @@ impl Vm {
 impl Request {
     /// Its answer has passed as a whole after so many nanoseconds; the client is still reading.
     pub fn pass_answer(&self, nanoseconds: u64) {
-        let mut ledger = self.tracked.ledger.borrow_mut();
-        ledger.answer(&self.ticket);
-        ledger.observe(&self.ticket, LATENCY.id, Observed::Duration(nanoseconds));
+        self.tracked.ledger.borrow_mut().pass_answer(&self.ticket, nanoseconds);
     }
 
     /// It has ended after so many nanoseconds.

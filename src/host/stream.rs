@@ -26,11 +26,13 @@ use crate::routing::affinity::is_shared;
 use crate::routing::mirror::Mirrored;
 use crate::routing::plan::{self, Task};
 use crate::routing::request::Request;
+#[cfg(feature = "test-build")]
 use crate::signal::catalog;
+#[cfg(feature = "test-build")]
 use crate::signal::observed::Observed;
 use crate::telemetry::breaker::Ended;
 use crate::telemetry::latency::Times;
-use crate::telemetry::ledger::Ticket;
+use crate::telemetry::ledger::{Ledger, Ticket};
 use crate::telemetry::load_report;
 use crate::telemetry::outcome::{self, Class, End, MirrorResult, Outcome, Served, is_plainly_ok};
 
@@ -67,8 +69,8 @@ struct Routed {
     may_be_grpc: bool,
     /// The response has passed as a whole, and ended with its body.
     body_ended: bool,
-    /// The answer is one of gRPC, as far as it was looked at: that of a request that is judged.
-    is_grpc: bool,
+    /// How the answer streams, as far as it was looked at: that of a request that is judged.
+    streams: Option<Streamed>,
     served: Served,
     /// Set if the bodies are read.
     bodies: Option<Box<Bodies>>,
@@ -231,7 +233,7 @@ impl Stream {
             response_bytes: 0,
             may_be_grpc: false,
             body_ended: false,
-            is_grpc: false,
+            streams: None,
             served: Served::Unknown,
             bodies,
             is_answering: false,
@@ -414,18 +416,16 @@ impl Stream {
             && let Some(tracked) = routed.loaded.tracked(routed.rollout)
         {
             let mut ledger = tracked.ledger.borrow_mut();
-            ledger.answer(ticket);
-            let streamed = if end_of_stream { None } else { streams() };
-            routed.is_grpc = streamed == Some(Streamed::Grpc);
-            if streamed.is_some() {
-                let times = Times { begun: routed.begun, asked, answered: calls::uptime() };
-                ledger.begin_stream(ticket, latency(times));
-            }
+            routed.streams = if end_of_stream { None } else { streams() };
+            ledger.show_headers(ticket, routed.streams.is_some_and(Streamed::begins_with_a_byte));
             #[cfg(feature = "test-build")]
             {
                 let has_event = calls::header(Headers::Response, "x-test-event").is_some();
                 ledger.observe(ticket, catalog::TEST_EVENT.id, Observed::Event(has_event));
             }
+        }
+        if routed.streams == Some(Streamed::Tunnel) {
+            routed.begin_stream();
         }
         if let Some(deciding) = &mut routed.deciding {
             deciding.answer();
@@ -465,6 +465,9 @@ impl Stream {
     pub(super) fn on_response_body(&mut self, size: usize, end_of_stream: bool) {
         if let Some(routed) = &mut self.routed {
             routed.body_ended = end_of_stream;
+            if size > 0 && routed.response_bytes == 0 && routed.streams.is_some() {
+                routed.begin_stream();
+            }
             routed.response_bytes = routed.response_bytes.saturating_add(size as u64);
             if let Some(bodies) = &mut routed.bodies {
                 bodies.read_answer(size);
@@ -500,7 +503,7 @@ impl Stream {
             deciding.fail();
             routed.end_deciding(self.vm);
         }
-        let may_be_grpc = routed.may_be_grpc || routed.is_grpc || routed.response_bytes == 0;
+        let may_be_grpc = routed.may_be_grpc || routed.is_grpc() || routed.response_bytes == 0;
         let (sent, ended) = (routed.response_bytes > 0, routed.answered.is_some());
         let end = routed.ended_plainly().unwrap_or_else(|| how_it_ended(may_be_grpc, sent, ended));
         let now = calls::uptime();
@@ -599,6 +602,15 @@ impl Routed {
         now
     }
 
+    fn is_grpc(&self) -> bool {
+        self.streams == Some(Streamed::Grpc)
+    }
+
+    /// The answer, which is a stream, has begun.
+    fn begin_stream(&self) {
+        self.note_time(calls::uptime(), Ledger::begin_stream);
+    }
+
     /// The answer has passed as a whole: the version's time is over, although the client may read for long.
     fn pass_answer(&mut self) {
         let now = calls::uptime();
@@ -609,12 +621,16 @@ impl Routed {
         if let Some(copy) = &mut self.copy {
             copy.end_answer();
         }
+        self.note_time(now, Ledger::pass_answer);
+    }
+
+    /// Counts for the judge how long the version took until `now`.
+    fn note_time(&self, now: u64, count: impl FnOnce(&mut Ledger, &Ticket, u64)) {
         if let (Some(Judged { ticket: Some(ticket), .. }), Some(asked), Some(tracked)) =
             (&self.judged, self.asked, self.loaded.tracked(self.rollout))
         {
             let times = Times { begun: self.begun, asked, answered: now };
-            let latency = Observed::Duration(latency(times));
-            tracked.ledger.borrow_mut().observe(ticket, catalog::LATENCY.id, latency);
+            count(&mut tracked.ledger.borrow_mut(), ticket, latency(times));
         }
     }
 
@@ -660,7 +676,7 @@ impl Routed {
     /// first property that a request reads costs Envoy as much as three headers.
     fn ended_plainly(&self) -> Option<End> {
         // An answer of gRPC ends with its status; without one it has failed.
-        let status = if self.body_ended && !self.is_grpc { calls::status(Headers::Response) } else { None };
+        let status = if self.body_ended && !self.is_grpc() { calls::status(Headers::Response) } else { None };
         is_plainly_ok(status, self.response_bytes).then_some(End { status, ..End::default() })
     }
 }
@@ -705,22 +721,31 @@ fn latency(times: Times) -> u64 {
     times.latency(|| calls::property_u64("upstream\0cx_pool_ready_duration"))
 }
 
-/// A kind of answer that streams: its latency is the time to its headers.
+/// A kind of answer that streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Streamed {
     Grpc,
-    /// Server-sent events, or an upgrade.
-    Other,
+    /// Server-sent events.
+    Events,
+    /// An upgrade.
+    Tunnel,
+}
+
+impl Streamed {
+    /// Whether its headers are no answer yet. Those of a tunnel are: who speaks first in it is not known.
+    fn begins_with_a_byte(self) -> bool {
+        self != Self::Tunnel
+    }
 }
 
 /// Whether the answer whose headers have come is a stream.
 fn streams() -> Option<Streamed> {
     match calls::header(Headers::Response, "content-type") {
         Some(content_type) if is_grpc(&content_type) => Some(Streamed::Grpc),
-        Some(content_type) => content_type.starts_with(b"text/event-stream").then_some(Streamed::Other),
+        Some(content_type) => content_type.starts_with(b"text/event-stream").then_some(Streamed::Events),
         None => {
             let status = calls::header(Headers::Response, ":status");
-            status.is_some_and(|status| *status == *b"101").then_some(Streamed::Other)
+            status.is_some_and(|status| *status == *b"101").then_some(Streamed::Tunnel)
         }
     }
 }

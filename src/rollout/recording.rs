@@ -69,7 +69,7 @@ pub struct Version {
     /// Of those: not ended when the tick was closed.
     #[serde(default, skip_serializing_if = "is_default")]
     pub open: u64,
-    /// Of those that had not ended: without response headers.
+    /// Of those that had not ended: without an answer that has begun.
     #[serde(default, skip_serializing_if = "is_default")]
     pub unanswered: u64,
     /// Of those that had ended: with neither an answer nor an error of the version.

@@ -73,7 +73,7 @@ pub struct Counts {
     pub requests: u64,
     /// Of those: not ended yet.
     pub open: u64,
-    /// Of those that are open: without response headers yet.
+    /// Of those that are open: without an answer that has begun.
     pub unanswered: u64,
     /// Of those that have ended: with neither an answer nor an error of the version. They say nothing for it.
     pub silent: u64,

@@ -157,7 +157,15 @@ impl Ledger {
         add(counts, &self.watch, draw.user, signal, observed);
     }
 
-    /// Response headers have come.
+    /// Response headers have come. They begin an answer, unless that is a stream (`streams`): a server may send them before
+    /// it has anything to say.
+    pub fn show_headers(&mut self, ticket: &Ticket, streams: bool) {
+        if !streams {
+            self.answer(ticket);
+        }
+    }
+
+    /// An answer has begun.
     pub fn answer(&mut self, ticket: &Ticket) {
         let Some(open) = self.open.get_mut(ticket.0) else { return };
         if !std::mem::replace(&mut open.is_answered, true)
@@ -168,11 +176,18 @@ impl Ledger {
         }
     }
 
-    /// The answer is a stream: its latency is the time to its headers.
+    /// The first byte of a stream has come: its latency is the time until then.
     pub fn begin_stream(&mut self, ticket: &Ticket, nanoseconds: u64) {
+        self.answer(ticket);
         if let Some(open) = self.open.get_mut(ticket.0) {
             open.is_streamed = true;
         }
+        self.observe(ticket, LATENCY.id, Observed::Duration(nanoseconds));
+    }
+
+    /// The answer has passed as a whole.
+    pub fn pass_answer(&mut self, ticket: &Ticket, nanoseconds: u64) {
+        self.answer(ticket);
         self.observe(ticket, LATENCY.id, Observed::Duration(nanoseconds));
     }
 

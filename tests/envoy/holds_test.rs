@@ -19,12 +19,17 @@ async fn wait_for_reason(envoy: &Envoy, reason: &str) -> serde_json::Value {
 
 /// A client that leaves once its request has come to an upstream that does not answer, or is answered.
 async fn impatient(address: std::net::SocketAddr) {
+    ask(address, Duration::from_millis(300)).await;
+}
+
+/// A client that leaves when it is answered, or after so long.
+async fn ask(address: std::net::SocketAddr, patience: Duration) {
     let Ok(mut stream) = TcpStream::connect(address).await else { return };
     let request = b"GET / HTTP/1.1\r\nhost: models.example.com\r\nconnection: close\r\n\r\n";
     if stream.write_all(request).await.is_ok() {
         let mut answer = Vec::new();
         let read = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut answer);
-        drop(tokio::time::timeout(Duration::from_millis(300), read).await);
+        drop(tokio::time::timeout(patience, read).await);
     }
 }
 
@@ -68,6 +73,29 @@ async fn hanging(hangs: Behaviour) {
     );
     let envoy = between(&blue, &green, config).control().workers(2).start().await;
     is_rolled_back_as_unanswered(&envoy, impatient).await;
+}
+
+/// The headers of a stream are no answer. Each client waits at green for longer than the test lasts.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_whose_streams_stay_empty_is_rolled_back_although_its_clients_wait() {
+    let (blue, green) = blue_and_green().await;
+    green.set(Behaviour::SilentStream);
+    let config = Config::rollout(
+        "steps: [{set_weight: 50}, {pause: {duration: 1s, min_requests: 5}}, {set_weight: 75}, {pause: {}}], analysis: {deadline: 1s}",
+    );
+    let envoy = between(&blue, &green, config).workers(2).start().await;
+    let address = envoy.address();
+    let client = || {
+        tokio::spawn(async move {
+            loop {
+                ask(address, Duration::from_secs(600)).await;
+            }
+        })
+    };
+    let clients: Vec<_> = (0..60).map(|_| client()).collect();
+    let event = wait_for_event(&envoy, "rollback").await;
+    clients.into_iter().for_each(|client| client.abort());
+    assert_eq!(event["rule"], "error_rate", "{event}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -228,7 +228,7 @@ fn only_answers_and_errors_say_something_for_the_version() {
         ledger.end(ticket, MS, outcome);
     }
     let stream = ledger.arrive(1, draw(Side::Candidate, Some(4)));
-    ledger.answer(&stream);
+    ledger.show_headers(&stream, true);
     ledger.begin_stream(&stream, MS);
     ledger.end(stream, 60_000 * MS, Outcome::Aborted);
     let entry = ledger.entries(u64::MAX).remove(0);

@@ -43,6 +43,38 @@ fn a_candidate_whose_clients_give_up_is_rolled_back() {
     assert!(record.run.reason.sentence().contains("(unanswered)"), "{}", record.run.reason.sentence());
 }
 
+/// Seconds of 40 requests, each answered at once by the headers of a stream. Of the sides that `speak` a byte follows, the
+/// others never say anything. No client leaves.
+fn stream(record: &mut Record, assignment: Assignment, speak: Pair<bool>) {
+    let mut worker = Worker::default();
+    let mut streams = Vec::new();
+    for tick in 100..160 {
+        for nth in 0..40 {
+            let side = if nth % 2 == 0 { Side::Candidate } else { Side::Stable };
+            let ticket = worker.arrive(tick, assignment, side);
+            worker.ledger.show_headers(&ticket, true);
+            if speak[side] {
+                worker.ledger.begin_stream(&ticket, 1_000_000);
+            }
+            streams.push(ticket);
+        }
+        advance(record, &[&worker], tick + 1, at((tick + 1) * SECOND));
+        worker.ledger.forget_through(record.closed_through);
+    }
+}
+
+#[test]
+fn a_candidate_whose_streams_stay_empty_is_rolled_back_although_its_clients_wait() {
+    let proof = json!({"metrics": [{"name": "error_rate"}], "promote_when": {}});
+    for (speak, is_rolled_back) in
+        [(Pair::new(false, true), true), (Pair::new(true, true), false), (Pair::new(false, false), false)]
+    {
+        let (mut record, assignment) = begun(&json!({"min_requests": 10}), &proof);
+        stream(&mut record, assignment, speak);
+        assert_eq!(record.run.phase == Phase::Failed, is_rolled_back, "{}", record.run.reason.sentence());
+    }
+}
+
 #[test]
 fn clients_that_give_up_on_both_versions_speak_against_neither() {
     let (mut record, assignment) = begun(&json!({"duration": "1h"}), &json!({}));
