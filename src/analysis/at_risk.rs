@@ -64,13 +64,16 @@ impl Crowd {
         CAUTION * (self.variance + of_sample).sqrt()
     }
 
-    /// The parts of both versions' users that are among `spent`; `None`: the candidate has none.
+    /// Of both versions' users who were not among `before`, the parts that are among `spent`; `None`: a version has no such
+    /// user.
     #[must_use]
-    pub fn parts(&self, spent: &Self) -> Option<Pair<f64>> {
-        let part = |spent: f64, all: f64| if all > 0.0 { (spent / all).clamp(0.0, 1.0) } else { 0.0 };
-        let Pair { candidate, stable } = self.users;
-        let parts = Pair::new(part(spent.users.candidate, candidate), part(spent.users.stable, stable));
-        (candidate > 0.0).then_some(parts)
+    pub fn parts(&self, spent: &Self, before: &Self) -> Option<Pair<f64>> {
+        let part = |side: Side| {
+            let left = self.users[side] - before.users[side];
+            let spent = spent.users[side] - before.users[side];
+            (left >= 1.0).then(|| (spent / left).clamp(0.0, 1.0))
+        };
+        Some(Pair::new(part(Side::Candidate)?, part(Side::Stable)?))
     }
 
     /// The probability that a first event is this version's when these are all users, and `spent` are those who have

@@ -123,6 +123,8 @@ struct Step {
     errors: NoWorse,
     /// The least and the largest share of both versions' weights that the candidate had in the ticks that are seen of it.
     shares: Option<(f64, f64)>,
+    /// The users whose requests had failed before it, where users are judged.
+    failed_before: Option<Crowd>,
     /// How long both versions took, by signal: for people, the judge counts what is beyond its edges.
     durations: Vec<(SignalId, Pair<Histogram>)>,
 }
@@ -562,12 +564,17 @@ impl Judge {
         real(wrong) * window::divergence(part, expected) >= LN_CHANCE && !self.are_users_alike()
     }
 
-    /// Whether as many of stable's users as of the candidate's have failed: a busy one may make the difference between
-    /// requests.
+    /// Whether as many of stable's users as of the candidate's have failed in this step for the first time: a busy one may
+    /// make the difference between requests.
     fn are_users_alike(&self) -> bool {
-        let errors =
-            self.tests().find(|state| state.test.signal == FAILURES.signal && !state.test.is_bound());
-        errors.is_some_and(|errors| self.newcomers.are_alike(&errors.spent))
+        let known = self.failed_users().zip(self.step.failed_before);
+        known.is_some_and(|(failed, before)| self.newcomers.are_alike(failed, &before))
+    }
+
+    /// Users whose requests have failed, where users are judged by that.
+    fn failed_users(&self) -> Option<&Crowd> {
+        let is_of_errors = |test: &Test| test.signal == FAILURES.signal && !test.is_bound();
+        self.tests().find(|state| is_of_errors(&state.test)).map(|state| &state.spent)
     }
 
     /// The first metric that could not be judged in this run so far, and what it lacks.

@@ -43,6 +43,13 @@ impl Judge {
             return self.tests_mut().for_each(|state| state.spent.add(firsts.of(&state.test).spent));
         }
         self.count_tick(tick);
+        if self.is_in_step(tick) {
+            let failed = self.failed_users().copied();
+            self.step.failed_before = self.step.failed_before.or(failed);
+        }
+        if let (Some(share), Some(before)) = (tick.compared_at(), &mut self.step.failed_before) {
+            before.move_to(share);
+        }
         let (ticks, users, known) = (self.ticks, self.newcomers.all, self.newcomers.known());
         let (_, since) = self.since;
         for state in self.tests_mut() {
@@ -293,9 +300,11 @@ impl Newcomers {
         Known { of_run: !self.of_run.is_unknown(), of_step: !self.of_step.is_unknown() }
     }
 
-    /// Whether of the candidate's users no larger part than of stable's is among `spent`.
-    pub(super) fn are_alike(&self, spent: &Crowd) -> bool {
-        self.all.parts(spent).is_some_and(|parts| !is_clearly_more(parts.candidate, parts.stable))
+    /// Whether of the candidate's users no larger part than of stable's has come to be among `spent`, of those who were not
+    /// `before`. When half of stable's have, as after an outage of both, no part would be clearly larger: that shows nothing.
+    pub(super) fn are_alike(&self, spent: &Crowd, before: &Crowd) -> bool {
+        let parts = self.all.parts(spent, before);
+        parts.is_some_and(|Pair { candidate, stable }| stable < 0.5 && !is_clearly_more(candidate, stable))
     }
 
     /// Begins a step.

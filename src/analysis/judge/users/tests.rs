@@ -121,6 +121,49 @@ fn a_busy_user_whose_requests_fail_holds_no_candidate_back_and_more_failing_user
     assert!(held(40));
 }
 
+/// All users have failed once: later failures are nobody's first.
+#[test]
+fn a_candidate_that_fails_after_a_common_outage_is_held_back() {
+    let rules = rules(&["error_rate"]);
+    for (down, another_step) in [(100, false), (100, true), (50, true)] {
+        let mut judge = judge(&rules);
+        let close = |judge: &mut Judge, number: u64, fails: &dyn Fn(u64) -> bool| {
+            let of = |users: std::ops::Range<u64>| {
+                let became = |user| if fails(user) { Outcome::Failed } else { Outcome::Well };
+                let failed = users.clone().filter(|user| fails(*user)).count() as u64;
+                asked((failed, users.end - users.start), users.map(|user| (user, became(user))))
+            };
+            judge.close(&tick(number, 0.1, of(0..10), of(10..100)), &rules, number + 1);
+        };
+        close(&mut judge, 1, &|user| user % 100 < down);
+        if another_step {
+            judge.begin_step(&rules, 2);
+        }
+        (2..20).for_each(|number| close(&mut judge, number, &|user| user < 10));
+        assert!(judge.fails_more(), "{down} {another_step}");
+    }
+}
+
+/// Who fails anyway had failed before the step.
+#[test]
+fn a_busy_user_that_failed_before_the_step_holds_no_candidate_back() {
+    let rules = rules(&["error_rate"]);
+    let mut judge = judge(&rules);
+    for number in 1..20 {
+        if number == 10 {
+            judge.begin_step(&rules, number);
+        }
+        let candidate = (0..50).map(|user| (user, if user == 0 { Outcome::Failed } else { Outcome::Well }));
+        let stable = (100..1_050).map(|user| (user, Outcome::Well));
+        judge.close(
+            &tick(number, 0.05, asked((60, 110), candidate), asked((0, 950), stable)),
+            &rules,
+            number + 1,
+        );
+    }
+    assert!(!judge.fails_more());
+}
+
 #[test]
 fn with_many_users_a_part_speaks_for_all() {
     let rules = rules(&["error_rate"]);
