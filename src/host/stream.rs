@@ -218,6 +218,9 @@ impl Stream {
         let bodies = reader.and_then(|reader| Bodies::begin(reader, request, &self.vm.inflaters));
         let receipt = settings.and_then(|settings| settings.receipt(decision.version, decision.evidence));
         let held = decision.task.and_then(|task| self.begin_task(loaded, rollout, task, request));
+        if let Some((draw, tracked)) = decision.evidence.as_ref().zip(loaded.tracked(rollout)) {
+            tracked.draw(draw);
+        }
         let judged = decision.evidence.map(|draw| Judged { draw, ticket: None });
         self.vm.serve();
         loaded.show_weights(rollout);
@@ -596,8 +599,9 @@ impl Routed {
         self.asked = Some(now);
         if let Some(Judged { draw, ticket }) = &mut self.judged
             && let Some(tracked) = self.loaded.tracked(self.rollout)
+            && let Some(rollout) = self.loaded.plan.rollouts().get(self.rollout)
         {
-            *ticket = Some(tracked.ledger.borrow_mut().arrive(tick_at(now), *draw));
+            *ticket = tracked.arrive(tick_at(now), *draw, rollout.assignment());
         }
         now
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::harness::control::{get, known};
+use crate::harness::control::{get, known, post};
 use crate::harness::*;
 
 /// The rollout, once its reason begins so.
@@ -173,4 +173,36 @@ async fn a_candidate_that_drops_its_tunnels_at_once_is_rolled_back() {
     let config = Config::rollout("steps: [{set_weight: 50}, {pause: {}}], analysis: {}");
     let envoy = between(&blue, &green, config).workers(2).start().await;
     is_rolled_back_as_unanswered(&envoy, listen).await;
+}
+
+/// A client begins uploads before the weights change, and afterwards ends four in each second.
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_from_before_a_change_of_the_weights_hide_no_failure() {
+    let (blue, green) = blue_and_green().await;
+    let config = Config::rollout(
+        "steps: [{set_weight: 50}, {pause: {}}, {set_weight: 75}, {pause: {}}], analysis: {}",
+    );
+    let envoy = between(&blue, &green, config).control().start().await;
+    known(&envoy).await;
+    let mut uploads = Vec::new();
+    for _ in 0..200 {
+        let mut upload = TcpStream::connect(envoy.address()).await.expect("a connection");
+        let head = b"POST / HTTP/1.1\r\nhost: models.example.com\r\ncontent-length: 1\r\n\r\n";
+        upload.write_all(head).await.expect("the head");
+        uploads.push(upload);
+    }
+    wait_for("the uploads", async || (blue.count() + green.count() == 200).then_some(())).await;
+    assert_eq!(post(&envoy, "/v1/rollouts/digits/promote").await.0, 200);
+    green.set(Behaviour::Status(503));
+    let running = Load::to(envoy.address()).connections(8).per_second(100.0).start();
+    let ending = tokio::spawn(async move {
+        for mut upload in uploads {
+            upload.write_all(b"1").await.expect("the body");
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+    });
+    let event = wait_for_event(&envoy, "rollback").await;
+    assert!(!ending.is_finished(), "{event}");
+    ending.abort();
+    running.stop().await;
 }
