@@ -515,6 +515,13 @@ impl Judge {
         self.step.answered
     }
 
+    /// Whether a request of the candidate's in this step ended well.
+    #[must_use]
+    pub fn has_answered_well(&self) -> bool {
+        let Arm { events, units } = self.step.wrong.candidate;
+        events < units
+    }
+
     /// Pairs of answers that were compared in this step, and those of them that differ.
     #[must_use]
     pub fn step_pairs(&self) -> Arm {

@@ -27,6 +27,8 @@ pub struct Window {
     pub bound: f64,
     /// The new side's requests and failures since.
     pub since: Arm,
+    /// Whether one of its requests has ended well; where users are judged, any request.
+    pub has_answered_well: bool,
     /// Ticks that counted.
     ticks: u64,
     evidence: Evidence<{ RATIOS.len() }>,

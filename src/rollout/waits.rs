@@ -74,6 +74,8 @@ pub enum Waits {
     Proof,
     /// An answer of the candidate, or an error.
     Answer,
+    /// An answer of the candidate that is no error: so far there are only errors.
+    GoodAnswer,
     /// What users do within so many milliseconds.
     Feedback(u64),
     /// A metric that could not be judged yet: what it lacks.
@@ -84,7 +86,7 @@ impl Waits {
     /// Whether something speaks against the candidate.
     #[must_use]
     pub fn is_against_candidate(&self) -> bool {
-        matches!(self, Self::Suspicion | Self::Failures)
+        matches!(self, Self::Suspicion | Self::Failures | Self::GoodAnswer)
     }
 }
 
@@ -137,6 +139,7 @@ impl fmt::Display for Waits {
             Self::Failures => "the step waits: more of the candidate's requests fail than of stable's",
             Self::Proof => "the step waits for proof that the candidate is no worse than allowed",
             Self::Answer => "the step waits for an answer of the candidate",
+            Self::GoodAnswer => "the step waits for a good answer of the candidate: all its requests failed",
             Self::Feedback(within) => {
                 let within = Duration::from_millis(*within);
                 return write!(f, "the step waits {within} for users' feedback");
@@ -175,6 +178,7 @@ mod tests {
             (Waits::Failures, "the step waits: more of the candidate's requests fail than of stable's"),
             (Waits::Proof, "the step waits for proof that the candidate is no worse than allowed"),
             (Waits::Answer, "the step waits for an answer of the candidate"),
+            (Waits::GoodAnswer, "the step waits for a good answer of the candidate: all its requests failed"),
             (Waits::Feedback(1_800_000), "the step waits 30m for users' feedback"),
             (
                 Waits::Metric(unheard),

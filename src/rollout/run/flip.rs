@@ -54,8 +54,10 @@ impl Active {
             self.answered = Arm::default();
         }
         self.answered = self.answered.plus(counted);
+        let requests = self.counted(tick, None, View::Closed);
         if let Some(window) = &mut self.window {
             window.add(counted);
+            window.has_answered_well |= requests.is_some_and(|requests| requests.events < requests.units);
         }
     }
 
@@ -285,7 +287,7 @@ impl Turn<'_> {
         // What has not been seen is not good.
         let analysis = self.program.analysis.as_ref().filter(|_| self.program.window.is_some());
         let needs_data = analysis.is_some_and(|analysis| analysis.policy.waits_for_data());
-        let is_unseen = self.run.active.window.as_ref().is_some_and(|window| window.since.units == 0);
+        let is_unseen = self.run.active.window.as_ref().is_some_and(|window| !window.has_answered_well);
         if needs_data && (is_unseen || self.run.is_elsewhere().is_some()) {
             self.run.reason = Reason::Happened(say::unseen(self.program, self.run.active.is_candidate));
         } else {

@@ -185,10 +185,7 @@ pub(super) fn watching(program: &Program, is_candidate: bool, bound: f64, durati
 /// The time of the watch has passed, and nothing was seen.
 pub(super) fn unseen(program: &Program, is_candidate: bool) -> String {
     let (new, _) = sides(program, is_candidate);
-    format!(
-        "{new} is watched until an answer of it, or an error, is seen: there was none since {}",
-        since(program)
-    )
+    format!("{new} is watched until it answers a request well: it has not since {}", since(program))
 }
 
 /// What gave a side all traffic.

@@ -90,8 +90,10 @@ impl Run {
 
     /// What has to be seen before nothing speaks against the candidate.
     fn waits_for_data(&self, compared: bool) -> Option<Waits> {
-        if self.judge.step_requests() == 0 && self.judge.step_pairs().units == 0 {
-            return Some(Waits::Answer);
+        match (self.judge.step_requests(), self.judge.step_pairs().units) {
+            (0, 0) => return Some(Waits::Answer),
+            (1.., _) if !self.judge.has_answered_well() => return Some(Waits::GoodAnswer),
+            _ => {}
         }
         let unheard = self.judge.unheard().filter(|_| compared)?;
         Some(Waits::Metric(unheard))

@@ -113,7 +113,7 @@ fn a_watch_without_an_answer_does_not_end() {
     assert_eq!(record.run.phase, Phase::Progressing);
     assert_eq!(
         record.run.reason.sentence(),
-        "green is watched until an answer of it, or an error, is seen: there was none since the flip"
+        "green is watched until it answers a request well: it has not since the flip"
     );
     users(&mut record, 200, Side::Candidate, 10_000..10_100, |_| false);
     for second in 202..206 {

@@ -44,6 +44,28 @@ fn a_step_without_an_answer_of_the_candidate_does_not_end() {
     assert_eq!(run.phase, Phase::Succeeded, "where that is configured");
 }
 
+/// A quiet night: too few requests for a finding, or for more failures than chance allows.
+#[test]
+fn a_step_in_which_all_requests_of_the_candidate_failed_waits_for_a_good_answer() {
+    let program = short_steps(&errors_only());
+    let (mut run, _) = Run::begin(&program, at(0));
+    run.command(&program, Command::Promote { full: false }, at(0)).unwrap();
+    assert_eq!(green(&run), 5_000);
+    let mut alarms = 0;
+    for now in 1..=700 {
+        let requests = if now == 2 { 4 } else { 0 };
+        let events = second_of(&mut run, &program, now, (requests, requests), (0, requests));
+        alarms += events.iter().filter(|event| event.action == Action::Alarm).count();
+    }
+    assert_eq!(alarms, 1, "it has waited for long");
+    assert_eq!(
+        (run.reason.sentence().as_ref(), run.phase),
+        ("the step waits for a good answer of the candidate: all its requests failed", Phase::Progressing)
+    );
+    second_of(&mut run, &program, 701, (0, 1), (0, 1));
+    assert_eq!(run.phase, Phase::Succeeded, "{}", run.reason.sentence());
+}
+
 #[test]
 fn a_step_waits_until_every_metric_could_be_judged_and_says_for_what() {
     let program = short_steps(&json!({"metrics": [{"name": "error_rate"}, {"name": "latency"}]}));

@@ -56,6 +56,30 @@ fn a_candidate_that_stays_good_succeeds_when_the_watch_is_over() {
 }
 
 #[test]
+fn a_candidate_whose_only_request_failed_does_not_succeed_when_the_watch_is_over() {
+    let program = watched("30s");
+    let (mut run, _, mut now) = done(&program);
+    let mut one = |run: &mut Run, seconds: u64, counts: (u64, u64)| {
+        for later in 0..seconds {
+            now += 1;
+            let counts = Pair::new(ended(if later == 0 { counts } else { (0, 0) }), ended((0, 0)));
+            run.close(
+                &program,
+                &Tick { number: now - 1, share: Some(1.0), counts, ..Tick::default() },
+                at(now),
+            );
+            run.tick(&program, &[], at(now));
+        }
+    };
+    one(&mut run, 1, (0, 0)); // in which all traffic moved
+    one(&mut run, 60, (1, 1));
+    let reason = "green is watched until it answers a request well: it has not since the last step";
+    assert_eq!((run.phase, run.reason.sentence().as_ref()), (Phase::Progressing, reason));
+    one(&mut run, 1, (0, 1));
+    assert_eq!(run.phase, Phase::Succeeded);
+}
+
+#[test]
 fn a_candidate_that_breaks_after_the_last_step_is_rolled_back() {
     let program = watched("30s");
     let (mut run, _, now) = done(&program);
