@@ -120,6 +120,8 @@ struct Step {
     answered: u64,
     /// Pairs of answers that were compared, and those of them that differ.
     pairs: Arm,
+    /// Whether a tick of it was judged by all that users do later.
+    hears_feedback: bool,
     errors: NoWorse,
     /// The least and the largest share of both versions' weights that the candidate had in the ticks that are seen of it.
     shares: Option<(f64, f64)>,
@@ -326,6 +328,8 @@ impl Judge {
         }
         let is_judged = spared.is_none_or(|warm_up| !warm_up.is_of_all);
         let is_of_step = tick.number >= self.step.from && is_judged;
+        let heard_from = self.since.1.saturating_add(rules.last_comes_within());
+        self.step.hears_feedback |= is_of_step && tick.compared_at().is_some() && tick.number >= heard_from;
         if tick.number >= self.step.from {
             self.step.pairs = self.step.pairs.plus(tick.pairs());
             self.step.note_durations(tick);
@@ -382,11 +386,11 @@ impl Judge {
         self.place_edges(rules, next_tick, true);
     }
 
-    /// The candidate's share in the next tick, and the first tick that had it; it begins anew where the share has changed
-    /// within a tick.
+    /// The candidate's share in the next tick, and the first tick that had it. A tick that shows nothing does not say that
+    /// it has changed.
     fn since(&self, tick: &Tick) -> (u64, u64) {
         let share = tick.share.map_or(0, f64::to_bits);
-        if share == 0 || share != self.since.0 { (share, tick.number) } else { self.since }
+        if tick.void || share == self.since.0 { self.since } else { (share, tick.number) }
     }
 
     /// What spares the candidate in the next tick, if it is cold.
@@ -513,6 +517,12 @@ impl Judge {
     #[must_use]
     pub fn step_requests(&self) -> u64 {
         self.step.answered
+    }
+
+    /// Whether what users do within their time was judged in this step.
+    #[must_use]
+    pub fn hears_feedback(&self) -> bool {
+        self.step.hears_feedback
     }
 
     /// Whether a request of the candidate's in this step ended well.

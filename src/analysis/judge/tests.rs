@@ -551,7 +551,17 @@ fn how_many_times_as_often_is_told_of_one_step_by_the_largest_share_that_it_had(
 }
 
 /// Of answers with receipts, at 5 %, so many events of each version a tick, of clicks and of complaints.
-fn events_of_answers(within: u64, ticks: std::ops::Range<u64>, (candidate, stable): (u64, u64)) -> Judge {
+fn events_of_answers(within: u64, ticks: std::ops::Range<u64>, events: (u64, u64)) -> Judge {
+    events_of_changed(within, ticks, events, &|_| {})
+}
+
+/// The same in ticks that are changed.
+fn events_of_changed(
+    within: u64,
+    ticks: std::ops::Range<u64>,
+    (candidate, stable): (u64, u64),
+    change: &dyn Fn(&mut Tick),
+) -> Judge {
     let rule = |name: &str, better| Feedback {
         name: name.into(),
         better,
@@ -569,6 +579,7 @@ fn events_of_answers(within: u64, ticks: std::ops::Range<u64>, (candidate, stabl
                 tick.counts[side].tallies.push((catalog::event(name), tally));
             }
         }
+        change(&mut tick);
         judge.close(&tick, &rules, number + 1);
         // What is open may still get more events.
         let with_open = judge.at_least(&[(tick, 0)], &rules).reading().all;
@@ -597,4 +608,23 @@ fn events_of_answers_that_have_not_had_time_to_come_are_not_missing() {
     assert!(during[0] < 1.01, "{during:?}");
     let afterwards = events_of_answers(30, 100..190, (0, 20)).reading().metrics;
     assert!(afterwards[0] > 1e3, "{afterwards:?}");
+}
+
+#[test]
+fn a_tick_that_shows_nothing_does_not_begin_the_time_of_events_anew() {
+    let after =
+        |change: &dyn Fn(&mut Tick)| events_of_changed(30, 100..190, (0, 20), change).reading().metrics[0];
+    let at = |nth: u64, change: fn(&mut Tick)| {
+        move |tick: &mut Tick| {
+            if tick.number % 20 == nth {
+                change(tick)
+            }
+        }
+    };
+    let void = |tick: &mut Tick| (tick.share, tick.void) = (None, true);
+    assert!(after(&at(7, void)) > 1e3, "a void tick every 20");
+    let without = |tick: &mut Tick| tick.share = None;
+    assert!(after(&at(7, without)) < 1.01, "the candidate had no traffic");
+    let other = |tick: &mut Tick| tick.share = Some(0.06);
+    assert!(after(&at(7, other)) < 1.01, "another weight");
 }

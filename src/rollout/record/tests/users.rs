@@ -216,3 +216,33 @@ fn a_step_waits_for_what_its_users_do() {
     live(&mut record, 125..126, true);
     assert_eq!(record.head("r").weights["green"], Share::new(6_000));
 }
+
+/// Nothing of the step was judged by what users do.
+#[test]
+fn a_step_whose_ticks_show_nothing_waits_for_what_its_users_do() {
+    let (mut record, assignment) = begun_with_users(&json!({
+        "steps": [{"set_weight": 50}, {"pause": {"duration": "1s"}}, {"set_weight": 60}, {"pause": {}}],
+        "analysis": {"metrics": [{"name": "error_rate"}, {"name": "feedback.click"}], "no_data": "hold"},
+        "feedback": [{"name": "click", "match": {"path": "/e"}, "join": "user", "better": "more", "within": "20s"}],
+    }));
+    let live = |record: &mut Record, ticks: std::ops::Range<u64>, is_void: bool| {
+        for tick in ticks {
+            let mut worker = Worker::default();
+            worker.ledger.count_signals(record.program.rules().unwrap().signals());
+            if is_void {
+                worker.visit(tick, unknown(assignment, 1), Side::Stable, 3, false);
+            }
+            for (side, user) in [(Side::Candidate, 2 * tick), (Side::Stable, 2 * tick + 1)] {
+                worker.visit(tick, assignment, side, user, false);
+                let draw = Draw { assignment, side, user: Some(user.into()) };
+                worker.ledger.happen(tick, draw, catalog::event("click"), Observed::Event(true));
+            }
+            odds(record, &worker, tick + 1);
+        }
+    };
+    live(&mut record, 100..118, false);
+    live(&mut record, 118..150, true);
+    assert_eq!(record.run.reason.sentence(), "the step waits 20s for users' feedback");
+    live(&mut record, 150..152, false);
+    assert_eq!(record.head("r").weights["green"], Share::new(6_000));
+}
