@@ -490,11 +490,18 @@ impl Judge {
         self.metrics.iter().any(|metric| metric.is_of_inputs)
     }
 
-    /// Whether every such metric could be judged in this run, and nothing looks as if the requests differed.
+    /// Whether nothing looks as if the versions got different requests.
     #[must_use]
     pub fn inputs_look_alike(&self) -> bool {
+        self.inputs() <= SUSPICIOUS
+    }
+
+    /// The first metric that compares the versions' requests and could not be judged in this run.
+    #[must_use]
+    pub fn unheard_input(&self) -> Option<&str> {
         let mut inputs = self.metrics.iter().filter(|metric| metric.is_of_inputs);
-        inputs.all(|metric| metric.tests.iter().any(|test| test.heard)) && self.inputs() <= SUSPICIOUS
+        let unheard = inputs.find(|metric| !metric.tests.iter().any(|test| test.heard));
+        unheard.map(|metric| metric.name.as_str())
     }
 
     /// The e-value of the versions getting different requests: the average of the metrics that compare those; 1 without

@@ -14,12 +14,13 @@ use crate::automation::proof::Target;
 use crate::config::compare::Compare;
 use crate::config::feedback::Feedback;
 use crate::config::one_of::StepAction;
-use crate::config::release::{self, SetWeight};
+use crate::config::release::{self, Metric, SetWeight};
 use crate::config::schema::{self, MirrorMode};
 use crate::config::units::{Count, Duration, Percent};
 use crate::drift::rule as drift;
 use crate::model::{Degree, Share, Shares, Unit, shares};
 use crate::payload::protocol::Protocol;
+use crate::signal::catalog::{self, Role};
 
 /// What a rollout is to do.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

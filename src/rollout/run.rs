@@ -112,6 +112,8 @@ pub struct Run {
     split_crossed: bool,
     /// The versions were found to get different requests: nothing that is found in this attempt is acted on.
     inputs_differ: bool,
+    /// When something was found that was not acted on, because it was not known whether they do; milliseconds since the epoch.
+    unheard_from: Option<u64>,
     /// What it had waited when something began to speak against the candidate, and whether that was reported.
     held_back_from: Option<(u64, bool)>,
     /// Of versions whose requests another cluster has served, how many looks must find none until that is over; and whether

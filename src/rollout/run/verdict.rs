@@ -13,6 +13,8 @@ use crate::rollout::waits::Waits;
 
 /// Milliseconds that a step is held back by what speaks against the candidate before an alarm says so.
 const HELD_BACK: u64 = 600_000;
+/// Milliseconds that a finding waits for metrics that compare the versions' requests and have nothing to compare.
+const UNHEARD: u64 = 60_000;
 
 impl Run {
     /// What the present step still waits for when it has waited so many milliseconds; `None`: nothing.
@@ -125,16 +127,19 @@ impl Turn<'_> {
 
         // Whether requests differ is known of closed ticks only: with metrics that compare them, the others wait for that.
         let open = if self.run.judge.compares_inputs() { &[] } else { open };
-        if !self.run.inputs_differ && !self.run.judge.inputs_look_alike() {
+        let judge = self.run.judge.at_least(open, &analysis.rules);
+        if judge.reading().all < analysis.rules.threshold {
+            self.run.crossed = false;
             return;
         }
-        let judge = self.run.judge.at_least(open, &analysis.rules);
-        let crossed = judge.reading().all >= analysis.rules.threshold;
-        let before = std::mem::replace(&mut self.run.crossed, crossed);
-        if !crossed || before {
+        if self.run.crossed {
             return;
         }
         let (finding, what) = say::finding(&judge, &analysis.rules, self.now.tick);
+        if !self.run.inputs_differ && !self.inputs_allow(&finding, &what) {
+            return;
+        }
+        self.run.crossed = true;
         // All was flipped back before this was known: what is watched now is the other side.
         let is_void = self.run.inputs_differ;
         let is_gone = self.program.blue_green && self.run.candidate_share(self.program).is_none();
@@ -153,6 +158,23 @@ impl Turn<'_> {
             return self.find(Action::Alarm, message, finding);
         }
         self.act_on(act, finding, format!("at {weight} {sentence}"));
+    }
+
+    /// Whether a finding is acted on, as far as metrics compare the versions' requests. One that had nothing to compare is
+    /// waited for, and named.
+    fn inputs_allow(&mut self, finding: &Finding, what: &str) -> bool {
+        if !self.run.judge.inputs_look_alike() {
+            return false;
+        }
+        let Some(metric) = self.run.judge.unheard_input() else { return true };
+        let from = self.run.unheard_from;
+        if from.is_none() {
+            let worse = say::worse(self.program, finding, what, Act::Alarm);
+            let message = say::inputs_unknown(&worse, metric, UNHEARD);
+            self.run.unheard_from = Some(self.now.time);
+            self.find(Action::Alarm, message, finding.clone());
+        }
+        from.is_some_and(|from| self.now.time.saturating_sub(from) >= UNHEARD)
     }
 
     /// Reports once in an attempt that the versions get different requests.

@@ -164,6 +164,28 @@ fn a_bound_is_on_its_own_signal() {
     }
 }
 
+#[test]
+fn a_metric_of_requests_that_is_never_observed_delays_a_rollback_and_is_named() {
+    let metrics = json!([{"name": "error_rate"}, {"name": "input.length"}]);
+    for of_users in [false, true] {
+        let (mut record, assignment) = begun(&metrics, of_users);
+        let failing =
+            |side: Side, nth: u64| (of_users.then(|| user_of(side, nth)), side == Side::Candidate, vec![]);
+        let events = live(&mut record, assignment, 100..150, &failing);
+        let messages: Vec<&str> = events.iter().map(|event| event.message.as_str()).collect();
+        assert_eq!(messages.len(), 1, "{messages:?}");
+        assert!(
+            messages[0]
+                .ends_with("; not acted on for 60 s, because input.length has not compared any requests yet"),
+            "{messages:?}"
+        );
+        assert_eq!((events[0].action, record.run.phase), (Action::Alarm, Phase::Progressing));
+        let events = live(&mut record, assignment, 150..180, &failing);
+        assert_eq!(events.iter().map(|event| event.action).collect::<Vec<_>>(), [Action::Rollback]);
+        assert_eq!(record.run.phase, Phase::Failed);
+    }
+}
+
 /// All of one tenant's long requests go to the candidate, which fails more of long ones, as stable would.
 #[test]
 fn requests_that_differ_void_the_verdict_until_a_retry() {
