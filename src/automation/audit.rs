@@ -36,6 +36,11 @@ impl Audit {
         self.evidence.add(self.ticks, over_bound(&arm, target));
     }
 
+    /// Begins the evidence anew: what was taken over says nothing of tasks to come.
+    pub fn begin_anew(&mut self) {
+        *self = Self { taken: self.taken, ..Self::default() };
+    }
+
     /// The e-value.
     #[must_use]
     pub fn value(&self) -> f64 {

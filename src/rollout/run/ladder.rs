@@ -39,8 +39,6 @@ pub struct Ladder {
     coverage: f64,
     /// Decisions that were taken over.
     taken: u64,
-    /// Whether the audit was acted on.
-    crossed: bool,
 }
 
 impl Ladder {
@@ -180,8 +178,7 @@ impl Turn<'_> {
             self.happen(Actor::Auto, Action::Change, message);
         }
         let is_watched = automation.steps_down && degree.answers_alone();
-        if is_watched && self.run.ladder.audit.alarms() && !self.run.ladder.crossed {
-            self.run.ladder.crossed = true;
+        if is_watched && self.run.ladder.audit.alarms() {
             self.step_down(decisions);
         }
     }
@@ -204,6 +201,8 @@ impl Turn<'_> {
         };
         let sentence = say::stepped_down(self.program, self.run.ladder.degree, below, decisions, &target);
         self.run.ladder.degree = below;
+        // It may answer as much alone as before: what it does from here on is watched as well.
+        self.run.ladder.audit.begin_anew();
         self.begin_step();
         self.hold(Held::Judge, sentence.clone());
         self.find(Action::Rollback, sentence, finding);
@@ -227,7 +226,7 @@ impl Turn<'_> {
     /// Another target: what is proven of it is to be seen.
     pub(super) fn redefine_target(&mut self) {
         let ladder = &mut self.run.ladder;
-        (ladder.proven, ladder.audit, ladder.crossed) = (Proven::default(), Audit::default(), false);
+        (ladder.proven, ladder.audit) = (Proven::default(), Audit::default());
         (ladder.threshold, ladder.coverage, ladder.taken) = (None, 0.0, u64::MAX);
     }
 

@@ -128,6 +128,25 @@ fn a_model_that_disagrees_too_often_is_stepped_down_until_a_person_decides() {
     }
 }
 
+/// At `partial` the model may answer alone whatever it answered alone at `full`.
+#[test]
+fn a_model_that_still_disagrees_after_a_step_down_is_stepped_down_again() {
+    let partial = json!({"max_disagreement": 0.02, "threshold": 0.0});
+    let program = people(&json!([{"set_degree": "full"}]), &partial);
+    let (mut run, _) = Run::begin(&program, at(0));
+    let mut decisions = Decisions::default();
+    for (now, degree) in [(1, Degree::Partial), (2, Degree::Assist)] {
+        decide(&mut decisions, 200, 60, true);
+        let events = step(&mut run, &program, &decisions, now);
+        assert_eq!(events.iter().filter(|event| event.action == Action::Rollback).count(), 1);
+        assert_eq!((run.degree(&program), run.phase), (degree, Phase::Paused));
+        assert!(step(&mut run, &program, &decisions, now).is_empty(), "without further tasks");
+    }
+    decide(&mut decisions, 200, 60, true);
+    step(&mut run, &program, &decisions, 3);
+    assert_eq!(run.degree(&program), Degree::Assist, "it answers nothing alone any more");
+}
+
 #[test]
 fn an_abort_and_a_pin_leave_everything_to_people() {
     let program = walking();
