@@ -65,6 +65,7 @@ impl Turn<'_> {
         let mut message = "resumed by command".to_owned();
         if self.release() {
             message = format!("{message}, as attempt {}", self.run.attempt);
+            self.begin_step();
         }
         self.run.resumed_at = self.run.waited;
         self.happen(Actor::User, Action::Resume, message);

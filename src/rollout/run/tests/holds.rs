@@ -121,6 +121,28 @@ fn a_step_does_not_end_while_the_candidate_fails_clearly_more_often() {
     assert_eq!(run.phase, Phase::Succeeded, "{}", run.reason.sentence());
 }
 
+/// Another attempt has its own cohort: what the step has waited was the one before.
+#[test]
+fn a_step_that_is_resumed_after_a_finding_lasts_its_whole_time_again() {
+    let mut analysis = errors_only();
+    analysis["on_failure"] = json!("pause");
+    let program = program(&json!({
+        "steps": [{"set_weight": 5}, {"pause": {"duration": "1m"}}, {"set_weight": 50}, {"pause": {}}],
+        "analysis": analysis,
+    }));
+    let (mut run, _) = Run::begin(&program, at(0));
+    for now in 1..=59 {
+        let failed = if now > 50 { 5 } else { 0 };
+        second_of(&mut run, &program, now, (failed, 5), (0, 95));
+    }
+    assert_eq!(run.phase, Phase::Paused);
+    run.command(&program, Command::Resume, at(60)).unwrap();
+    (61..=119).for_each(|now| drop(second_of(&mut run, &program, now, (0, 5), (0, 95))));
+    assert_eq!((run.attempt, green(&run)), (2, 500), "{}", run.reason.sentence());
+    second_of(&mut run, &program, 120, (0, 5), (0, 95));
+    assert_eq!(green(&run), 5_000, "{}", run.reason.sentence());
+}
+
 #[test]
 fn a_candidate_that_fails_as_often_as_stable_is_not_held_back() {
     let program = short_steps(&errors_only());
