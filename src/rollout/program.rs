@@ -322,8 +322,11 @@ impl Analysis {
         (is_watched, has_steps): (bool, bool),
         (pairs, compare, feedback): (Option<Pairs>, Option<&Compare>, &[Feedback]),
     ) -> Self {
-        let is_bounded = config.metrics.iter().any(|metric| metric.max.is_some());
-        let processes = if is_watched && (has_steps || is_bounded) { 2 } else { 1 };
+        // What is judged without steps: fixed bounds, and a shadow beside a copy of stable.
+        let differs = catalog::with_role(Role::Differs).name;
+        let is_beside_copy = |metric: &Metric| pairs == Some(Pairs::WithBaseline) && metric.name == differs;
+        let is_judged = config.metrics.iter().any(|metric| metric.max.is_some() || is_beside_copy(metric));
+        let processes = if is_watched && (has_steps || is_judged) { 2 } else { 1 };
         let breaker = config.circuit_breaker.and_then(|breaker| breaker.consecutive_errors);
         Self {
             rules: Rules::new(config, unit, processes, pairs).comparing(compare).hearing(feedback),

@@ -169,6 +169,14 @@ fn bake_and_window_have_one_false_alarm_together() {
         "analysis": {"metrics": [{"name": "error_rate", "max": 0.1}]},
     }));
     assert_eq!(threshold(&bounded), 200.0);
+    // So is a shadow beside a copy of stable.
+    let shadowed = program(&json!({
+        "blue_green": {"auto_rollback_window": "30s"},
+        "mirror": {"to": "green", "percent": 10, "mode": "compare", "compare": {"baseline": true}},
+        "payload": {"protocol": "json", "output": {"value": "/label"}},
+        "analysis": {"metrics": [{"name": "error_rate"}, {"name": "mirror.disagreement"}]},
+    }));
+    assert_eq!(threshold(&shadowed), 200.0);
 }
 
 #[test]
