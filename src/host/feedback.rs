@@ -43,6 +43,8 @@ pub(super) struct Event {
     found: Vec<Found>,
     /// Its body, where a rule reads it.
     body: Option<HeldBody>,
+    /// Whether it has come as a whole.
+    is_whole: bool,
 }
 
 /// A rule whose event a request may be.
@@ -91,7 +93,7 @@ impl Feedback {
         let found: Vec<Found> = events.into_iter().filter_map(with_receipt).collect();
         let reads = |found: &Found| rule_at(found.rollout, found.rule).is_some_and(Rule::reads_body);
         let body = found.iter().any(reads).then(|| HeldBody::begin(&self.held, MOST_EVENT));
-        Some(Box::new(Event { loaded: Rc::clone(loaded), found, body }))
+        Some(Box::new(Event { loaded: Rc::clone(loaded), found, body, is_whole: false }))
     }
 
     /// Counts a request of this rollout for others, whose users may have switched.
@@ -101,14 +103,21 @@ impl Feedback {
         }
     }
 
-    /// An event has come as a whole.
-    pub(super) fn end(&self, event: Event, inflaters: &Inflaters) {
-        let Event { loaded, found, body } = event;
+    /// All is over of a request that is an event, if it came as a whole. One whose client did not wait for the answer counts:
+    /// what users do as they leave a page is sent like that.
+    pub(super) fn count(&self, event: Event, inflaters: &Inflaters) {
+        let Event { loaded, found, body, is_whole } = event;
+        if !is_whole {
+            return;
+        }
+        let is_refused = calls::property_u64("response\0code").is_some_and(|status| status >= 400);
         let body = body.and_then(|body| document(&body.finish(inflaters)?));
         for found in &found {
             let Some(rollout) = loaded.plan.rollouts().get(found.rollout) else { continue };
             let Some(rule) = rollout.feedback.get(found.rule) else { continue };
-            let Some((heard, origin)) = self.hear(rollout, rule, found, body.as_ref()) else { continue };
+            let Some((heard, origin)) = self.hear(rollout, rule, (found, is_refused), body.as_ref()) else {
+                continue;
+            };
             let version = origin.and_then(|origin| rollout.versions.get(origin.version));
             let about = About { name: rule.name.clone(), version: version.map(|of| of.name.clone()), heard };
             let id = self.metrics.id(rollout, Metric::Counter, about, About::name);
@@ -124,12 +133,14 @@ impl Feedback {
         &self,
         rollout: &Rollout,
         rule: &Rule,
-        found: &Found,
+        (found, is_refused): (&Found, bool),
         body: Option<&Value>,
     ) -> Option<(Heard, Option<Origin>)> {
         match body {
             None if rule.reads_body() => return Some((Heard::Unreadable, None)),
             Some(body) if !rule.is_met(body) => return None,
+            // Its receipt may come again.
+            _ if is_refused => return Some((Heard::Refused, None)),
             _ => {}
         }
         // A receipt whose event cannot be read may come again.
@@ -176,5 +187,10 @@ impl Event {
     /// The next bytes of it; `anew`: they begin with its first one.
     pub(super) fn read(&mut self, size: usize, anew: bool) {
         self.body.iter_mut().for_each(|body| body.read(size, anew));
+    }
+
+    /// It has come as a whole.
+    pub(super) fn end(&mut self) {
+        self.is_whole = true;
     }
 }

@@ -360,8 +360,7 @@ impl Stream {
 
     /// What says what a user did has come as a whole.
     fn end_event(&mut self) {
-        let event = self.event.take();
-        event.into_iter().for_each(|event| self.vm.feedback.end(*event, &self.vm.inflaters));
+        self.event.iter_mut().for_each(|event| event.end());
     }
 
     pub(super) fn on_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
@@ -500,6 +499,7 @@ impl Stream {
     /// All is known here, and it comes exactly once. Also for streams whose headers never came: those were
     /// not routed.
     pub(super) fn on_log(self) {
+        self.event.into_iter().for_each(|event| self.vm.feedback.count(*event, &self.vm.inflaters));
         let Some(mut routed) = self.routed else { return };
         routed.held.take().into_iter().for_each(|held| self.vm.tasks.leave(&held));
         if let Some(deciding) = &mut routed.deciding {

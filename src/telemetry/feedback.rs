@@ -9,6 +9,8 @@ pub enum Heard {
     Counted,
     /// Its value is not bad: it is known of a version, and counts for none.
     Good,
+    /// Its server has answered with an error.
+    Refused,
     /// It names no user.
     NoUser,
     /// It has no receipt.
@@ -30,6 +32,7 @@ impl Heard {
         match self {
             Self::Counted => "counted",
             Self::Good => "good",
+            Self::Refused => "refused",
             Self::NoUser => "no_user",
             Self::NoReceipt => "no_receipt",
             Self::Unreadable => "unreadable",

@@ -552,3 +552,35 @@ async fn a_candidate_whose_users_search_again_as_often_is_not_rolled_back() {
     insist(&envoy, (0.3, 0.3), USERS, &AtomicBool::default()).await;
     assert_no_rollback(&envoy, "feedback.redo", 500).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_its_server_refuses_does_not_count_and_one_whose_client_has_left_does() {
+    let (blue, green) = blue_and_green().await;
+    let envoy = between(&blue, &green, rated("weights: {green: 50}")).with_people().start().await;
+    let (version, receipt) = answers(&envoy, 1).await.remove(0);
+    let mut connection = Connection::open(envoy.address()).await.expect("a connection");
+    let mut rate = async |status: u16| {
+        [&blue, &green].into_iter().for_each(|upstream| upstream.set(Behaviour::Status(status)));
+        let answer = connection.send(rating(&receipt, &json!(-1))).await.expect("an answer");
+        assert_eq!(answer.status, status);
+    };
+    for (count, status) in (1..).zip([400, 401, 404, 503]) {
+        rate(status).await;
+        assert_eq!(heard_of(&envoy, count).await, BTreeMap::from([("- refused".to_owned(), count)]));
+    }
+    rate(204).await;
+    let counted = heard_of(&envoy, 5).await;
+    assert_eq!(
+        counted.get(&format!("{version} counted")),
+        Some(&1),
+        "its receipt is still good: {counted:?}"
+    );
+
+    [&blue, &green].into_iter().for_each(|upstream| upstream.set(Behaviour::gate()));
+    let before = blue.count() + green.count();
+    let left = tokio::spawn(async move { connection.send(thumb(&receipt)).await.map(|_| ()) });
+    wait_for("its arrival", async || (blue.count() + green.count() > before).then_some(())).await;
+    left.abort();
+    let counted = heard_of(&envoy, 6).await;
+    assert_eq!(counted.get(&format!("{version} counted")), Some(&2), "{counted:?}");
+}
