@@ -4,7 +4,7 @@ mod reading;
 mod round;
 mod writing;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use fastrand::Rng;
@@ -127,7 +127,7 @@ pub struct Member {
     /// The revision up to which they were read.
     configurations_seen: u64,
     /// Rollouts of which counted members have a release that this one has not, and since when.
-    unjudged: BTreeMap<String, u64>,
+    unjudged: SortedMap<String, u64>,
     next_round: u64,
     round: Option<Round>,
     /// What is done of notifications, as this Envoy has it.
@@ -200,7 +200,7 @@ impl Member {
             members: SortedMap::default(),
             configurations: SortedMap::default(),
             configurations_seen: 0,
-            unjudged: BTreeMap::new(),
+            unjudged: SortedMap::default(),
             next_round: 0,
             round: None,
             done: Vec::new(),
@@ -531,7 +531,7 @@ impl Member {
         (self.read_all, self.round, self.lead_since) = (None, None, None);
         // Of users, what only a round had that is not written.
         let named = self.known.values().filter_map(|known| known.current.as_ref());
-        let named: HashSet<u64> = named.flat_map(|stored| stored.record.shelved()).collect();
+        let named: Vec<u64> = named.flat_map(|stored| stored.record.shelved()).collect();
         self.shelf.retain(|name, _| named.contains(name));
     }
 

@@ -59,20 +59,18 @@ pub struct Configured {
 }
 
 impl Told {
-    /// As it is stored, in so many bytes at most: of each rollout the newest ticks, as many as fit, and of too many rollouts
-    /// the first.
-    #[must_use]
-    pub fn encode(&self, most: usize) -> Vec<u8> {
-        let mut told = self.clone();
+    /// As it is stored, cut to so many bytes at most: of each rollout the newest ticks stay, as many as fit, and of too many
+    /// rollouts the first.
+    pub fn encode(&mut self, most: usize) -> Vec<u8> {
         loop {
-            let bytes = encode(&told);
+            let bytes = encode(self);
             if bytes.len() <= most {
                 return bytes;
             }
-            let longest = told.rollouts.iter().map(|(_, entries)| entries.len()).max().unwrap_or(0);
+            let longest = self.rollouts.iter().map(|(_, entries)| entries.len()).max().unwrap_or(0);
             match longest / 2 {
-                0 => told.rollouts.truncate(told.rollouts.len() / 2),
-                kept => told.rollouts.iter_mut().for_each(|(_, entries)| {
+                0 => self.rollouts.truncate(self.rollouts.len() / 2),
+                kept => self.rollouts.iter_mut().for_each(|(_, entries)| {
                     entries.drain(..entries.len().saturating_sub(kept));
                 }),
             }

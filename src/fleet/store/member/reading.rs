@@ -13,11 +13,18 @@ use crate::rollout::record::Clock;
 /// verdict.
 const KEPT_RELEASES: usize = 16;
 
-/// The keys of all but the releases whose records moved last.
-fn outdated(mut records: Vec<(u64, String)>) -> impl Iterator<Item = String> {
-    records.sort_unstable();
-    let surplus = records.len().saturating_sub(KEPT_RELEASES);
-    records.into_iter().take(surplus).map(|(_, key)| key)
+/// The keys of all but the releases whose records moved last. `records`: of one rollout.
+fn outdated(records: &[Item]) -> impl Iterator<Item = String> {
+    let later = |revision: u64| records.iter().filter(|record| record.revision > revision).count();
+    records
+        .iter()
+        .filter(move |record| later(record.revision) >= KEPT_RELEASES)
+        .map(|record| record.key.clone())
+}
+
+/// The rollout and the run of a record's key, behind the prefix of all.
+fn of_record<'k>(key: &'k str, prefix: &str) -> Option<(&'k str, &'k str)> {
+    key.strip_prefix(prefix)?.split_once('/')
 }
 
 impl Member {
@@ -108,22 +115,23 @@ impl Member {
     fn read_records(&mut self, items: Vec<Item>, all: bool, clock: Clock) {
         let prefix = self.key("r/");
         let mut found: HashMap<String, Item> = HashMap::new();
-        // Of each rollout the other releases, by the revision of their records.
-        let mut others: HashMap<String, Vec<(u64, String)>> = HashMap::new();
+        // Records of other releases, by key.
+        let mut others: Vec<Item> = Vec::new();
         for item in items {
-            let Some((rollout, run)) = item.key.strip_prefix(&prefix).and_then(|rest| rest.split_once('/'))
-            else {
-                continue;
-            };
+            let Some((rollout, run)) = of_record(&item.key, &prefix) else { continue };
             let Some(Life(run)) = Life::of(run) else { continue };
             if self.known.get(rollout).is_some_and(|known| known.run == run) {
                 found.insert(rollout.to_owned(), item);
             } else if all {
-                others.entry(rollout.to_owned()).or_default().push((item.revision, item.key));
+                others.push(Item { value: Vec::new(), ..item });
             }
         }
         if all {
-            self.outdated = others.into_values().flat_map(outdated).collect();
+            let is_same = |one: &Item, other: &Item| {
+                let rollout = |item| of_record(item, &prefix).map(|(rollout, _)| rollout);
+                rollout(&one.key) == rollout(&other.key)
+            };
+            self.outdated = others.chunk_by(is_same).flat_map(outdated).collect();
         }
         for (rollout, known) in &mut self.known {
             match found.remove(rollout) {
