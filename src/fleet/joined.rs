@@ -12,6 +12,9 @@ use crate::rollout::record::{Clock, Record};
 /// Changes that wait for the store; of more the oldest are forgotten when another VM takes the lead of the Envoy.
 const MOST_PENDING: usize = 64;
 
+/// Nanoseconds after which a change is dropped whose run the leading VM does not load.
+const STRANGE: u64 = 10_000_000_000;
+
 /// The leading VM's part in its Envoy's fleet.
 pub struct Joined {
     /// The member of the fleet that the Envoy is.
@@ -22,6 +25,8 @@ pub struct Joined {
     pub(super) is_stale: bool,
     /// The problems that were last told.
     pub(super) told: Vec<String>,
+    /// Changes of runs that this VM has not loaded yet, and when they were first seen.
+    strangers: Vec<(Made, u64)>,
 }
 
 impl Joined {
@@ -32,7 +37,27 @@ impl Joined {
         if let Some(heard) = view(shared).filter(|view| view.life == life && view.heard > 0) {
             member.heard_before(heard.heard, clock);
         }
-        Self { member, configured: None, is_stale: false, told: Vec::new() }
+        Self { member, configured: None, is_stale: false, told: Vec::new(), strangers: Vec::new() }
+    }
+}
+
+impl Joined {
+    /// The changes that VMs have left and that can be made here, or never will be. One of a run that another VM has loaded
+    /// first waits for that run.
+    pub(super) fn pending(&mut self, shared: &impl Shared, clock: Clock) -> Vec<Made> {
+        let (mut pending, strangers): (Vec<Made>, Vec<Made>) =
+            pending(shared).into_iter().partition(|made| self.member.has_run(made));
+        let before = std::mem::take(&mut self.strangers);
+        for made in strangers {
+            let since =
+                before.iter().find(|(known, _)| known.id == made.id).map_or(clock.uptime, |(_, at)| *at);
+            if clock.uptime.saturating_sub(since) >= STRANGE {
+                pending.push(made);
+            } else {
+                self.strangers.push((made, since));
+            }
+        }
+        pending
     }
 }
 

@@ -122,7 +122,10 @@ impl Feedback {
             let about = About { name: rule.name.clone(), version: version.map(|of| of.name.clone()), heard };
             let id = self.metrics.id(rollout, Metric::Counter, about, About::name);
             id.into_iter().for_each(calls::increment);
-            if let (Heard::Counted, Some(draw)) = (heard, origin.and_then(|origin| origin.evidence)) {
+            // What was drawn under earlier weights would spoil the tick.
+            let evidence = origin.and_then(|origin| origin.evidence);
+            let evidence = evidence.filter(|draw| draw.assignment == rollout.assignment());
+            if let (Heard::Counted, Some(draw)) = (heard, evidence) {
                 note(&loaded, found.rollout, rule.signal, draw);
             }
         }

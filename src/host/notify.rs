@@ -4,25 +4,17 @@ use std::cell::RefCell;
 
 use super::calls;
 use super::shared::Kv;
+use crate::abi::callouts::Callouts;
 use crate::abi::pairs;
 use crate::control::notification;
 use crate::fleet::effect::Post;
 use crate::fleet::joined;
 use crate::fleet::outbox::Delivery;
-use crate::model::SortedMap;
 
 /// Notifications that are on their way from one VM.
 #[derive(Default)]
 pub(super) struct Posts {
-    /// By the number that Envoy gave the callout.
-    open: RefCell<SortedMap<u32, Open>>,
-}
-
-struct Open {
-    root: u32,
-    /// When it is no longer waited for, in nanoseconds.
-    until: u64,
-    post: Box<Post>,
+    open: RefCell<Callouts<Box<Post>>>,
 }
 
 impl Posts {
@@ -44,23 +36,23 @@ impl Posts {
         let until = now.saturating_add(u64::from(timeout).saturating_mul(2_000_000));
         let mut open = self.open.borrow_mut();
         // Envoy should have ended those that are overdue.
-        open.retain(|_, open| open.until >= now);
-        open.insert(token, Open { root, until, post });
+        for overdue in open.overdue(now) {
+            open.end(overdue);
+        }
+        open.begin(token, root, until, post);
         None
     }
 
     /// The answer to a callout has come; `status`: none if none did. `None`: it is not one of a notification.
     pub(super) fn answered(&self, token: u32, status: Option<u64>) -> Option<(Box<Post>, Delivery)> {
-        let Open { post, .. } = self.open.borrow_mut().remove(&token)?;
+        let post = self.open.borrow_mut().end(token)?;
         Some((post, Delivery::of(status)))
     }
 
     /// A root goes: Envoy drops its callouts.
     pub(super) fn leave(&self, root: u32) -> Vec<Post> {
         let mut open = self.open.borrow_mut();
-        let left: Vec<u32> =
-            open.iter().filter(|(_, open)| open.root == root).map(|(token, _)| *token).collect();
-        left.into_iter().filter_map(|token| open.remove(&token)).map(|open| *open.post).collect()
+        open.of_root(root).into_iter().filter_map(|token| open.end(token)).map(|post| *post).collect()
     }
 }
 

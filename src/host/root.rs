@@ -10,8 +10,8 @@ use crate::config;
 use crate::control::api::Api;
 
 /// Why a configuration is refused beside another plugin's.
-const OTHER_STORE: &str = "store: another filter of this VM has another `store`, or none, and all filters of a VM share their \
-                           rollouts; expected the same `store`, or a `vm_id` of its own";
+const OTHER_FLEET: &str = "store: another filter of this VM belongs to another fleet, or to none, and all filters of a VM share \
+                           their rollouts; expected the same `fleet`, or a `vm_id` of its own";
 
 /// Milliseconds to the first tick, where what a push changes is shown. Not in `on_configure`: Envoy also
 /// calls that in VMs that never run.
@@ -49,8 +49,8 @@ impl Root {
                 }
                 let id = |property| calls::property(property).map(Bytes::into_vec).unwrap_or_default();
                 let plugin = (id("plugin_name"), id("plugin_root_id"));
-                if self.vm.has_other_store(&plugin, &config) {
-                    ::log::error!("configuration refused: {OTHER_STORE}");
+                if self.vm.has_other_fleet(&plugin, &config) {
+                    ::log::error!("configuration refused: {OTHER_FLEET}");
                     return false;
                 }
                 self.slot = self.vm.slot(plugin);

@@ -14,11 +14,12 @@ use super::loaded::Loaded;
 use super::memory::Bytes;
 use super::metrics::Series;
 use super::shared::{Kv, tick_at};
+use crate::abi::callouts::Callouts;
 use crate::abi::pairs;
 use crate::compare::totals::Totals;
 use crate::compare::{self, Answer, Compared};
 use crate::fleet::differences::{self, Differences};
-use crate::model::{Draw, SortedMap, header};
+use crate::model::{Draw, header};
 use crate::payload::encoding::{Decoder, Inflaters, Unreadable};
 use crate::payload::head::infers;
 use crate::routing::mirror::Comparison;
@@ -35,8 +36,8 @@ const GRACE: u64 = 10_000_000_000;
 pub(super) struct Shadows {
     /// To be sent, oldest first, each with its place among those of its rollout.
     waiting: Handoff<(Pair, Held)>,
-    /// Sent, by the number that Envoy gave the callout.
-    open: RefCell<SortedMap<u32, Open>>,
+    /// Sent.
+    open: RefCell<Callouts<Open>>,
     /// Bytes that all copies hold.
     held: Rc<Cell<usize>>,
     /// Whether pairs were compared whose figures are not shown yet.
@@ -173,10 +174,6 @@ struct Open {
     shadow: Shadow,
     asked: Rc<Asked>,
     _place: Held,
-    /// The root whose callout it is: with it, it ends unanswered.
-    root: u32,
-    /// When it is no longer waited for, in nanoseconds.
-    until: u64,
 }
 
 impl Copied {
@@ -375,15 +372,15 @@ impl Shadows {
         shadow.count(MirrorResult::Sent);
         let until = calls::uptime().saturating_add(u64::from(timeout).saturating_mul(1_000_000));
         let until = until.saturating_add(GRACE);
-        let open = Open { shadow, asked: Rc::clone(asked), _place: place, root, until };
-        self.open.borrow_mut().insert(token, open);
+        let open = Open { shadow, asked: Rc::clone(asked), _place: place };
+        self.open.borrow_mut().begin(token, root, until, open);
         true
     }
 
     /// The answer to a callout has come, with a body of so many bytes; or none comes any more. Returns whether it was one of
     /// a shadow.
     pub(super) fn answered(&self, token: u32, body: Option<usize>, inflaters: &Inflaters) -> bool {
-        let Some(open) = self.open.borrow_mut().remove(&token) else { return false };
+        let Some(open) = self.open.borrow_mut().end(token) else { return false };
         let compared = body.and_then(|size| open.compare(size, inflaters));
         open.shadow.count(match &compared {
             None => MirrorResult::Failed,
@@ -469,25 +466,22 @@ impl Shadows {
 
     /// A root goes: Envoy drops its callouts.
     pub(super) fn leave(&self, root: u32) {
-        self.cancel(|open| open.root == root);
+        let of_root = self.open.borrow().of_root(root);
+        self.cancel(of_root);
     }
 
     /// Gives up what Envoy should have ended already.
     pub(super) fn forget_overdue(&self) {
         if !self.open.borrow().is_empty() {
-            let now = calls::uptime();
-            self.cancel(|open| open.until < now);
+            let overdue = self.open.borrow().overdue(calls::uptime());
+            self.cancel(overdue);
         }
     }
 
-    fn cancel(&self, ends: impl Fn(&Open) -> bool) {
-        self.open.borrow_mut().retain(|_, open| {
-            let ends = ends(open);
-            if ends {
-                open.shadow.count(MirrorResult::Cancelled);
-            }
-            !ends
-        });
+    fn cancel(&self, tokens: Vec<u32>) {
+        let mut open = self.open.borrow_mut();
+        let ended = tokens.into_iter().filter_map(|token| open.end(token));
+        ended.for_each(|open| open.shadow.count(MirrorResult::Cancelled));
     }
 }
 

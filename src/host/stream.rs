@@ -410,15 +410,17 @@ impl Stream {
         };
         routed.may_be_grpc = end_of_stream;
         routed.is_answering = true;
-        let asked = match routed.asked {
-            Some(asked) => asked,
-            None => routed.ask(calls::uptime()),
-        };
+        let was_asked = routed.asked.is_some();
+        let asked = routed.ask(calls::uptime());
         if let Some(Judged { ticket: Some(ticket), .. }) = &routed.judged
             && let Some(tracked) = routed.loaded.tracked(routed.rollout)
         {
             let mut ledger = tracked.ledger.borrow_mut();
             routed.streams = if end_of_stream { None } else { streams() };
+            if !was_asked && routed.streams == Some(Streamed::Grpc) {
+                // Its client is still sending, and who speaks next is not known: as in a tunnel.
+                routed.streams = Some(Streamed::Tunnel);
+            }
             ledger.show_headers(ticket, routed.streams.is_some_and(Streamed::begins_with_a_byte));
             #[cfg(feature = "test-build")]
             {

@@ -102,8 +102,8 @@ impl Loading {
 #[derive(Default)]
 pub(super) struct Slot {
     loaded: RefCell<Option<Rc<Loaded>>>,
-    /// The store of its newest configuration, once there is one.
-    store: RefCell<Option<Option<config::schema::Store>>>,
+    /// The fleet of its newest configuration, once there is one.
+    fleet: RefCell<Option<Option<String>>>,
 }
 
 impl Slot {
@@ -189,12 +189,14 @@ impl Vm {
         draw(&mut self.rng.borrow_mut())
     }
 
-    /// Whether another plugin of this VM shares its rollouts by another store, or by none: the VM is one member of one fleet.
-    pub(super) fn has_other_store(&self, plugin: &PluginId, config: &Config) -> bool {
+    /// Whether another plugin of this VM belongs to another fleet, or to none: the VM is one member of one fleet. What else the
+    /// store has may change with one plugin after the other; the newest configuration decides.
+    pub(super) fn has_other_fleet(&self, plugin: &PluginId, config: &Config) -> bool {
         let slots = self.slots.borrow();
         let others = slots.iter().filter(|(known, _)| known != plugin);
         let mut others = others.filter_map(|(_, slot)| slot.upgrade());
-        others.any(|slot| slot.store.borrow().as_ref().is_some_and(|store| *store != config.store))
+        let fleet = config.store.as_ref().map(|store| &store.fleet);
+        others.any(|slot| slot.fleet.borrow().as_ref().is_some_and(|other| other.as_ref() != fleet))
     }
 
     /// The slot of a plugin; a plugin without roots has none any more.
@@ -212,7 +214,7 @@ impl Vm {
 
     /// Puts a configuration into use: at once if there is none yet or it is small, otherwise while time goes on.
     pub(super) fn load(&self, slot: &Rc<Slot>, config: Config) {
-        slot.store.replace(Some(config.store.clone()));
+        slot.fleet.replace(Some(config.store.as_ref().map(|store| store.fleet.clone())));
         self.join(&config);
         agree_on_clock();
         let mut loading = self.loading.borrow_mut();

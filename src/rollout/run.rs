@@ -301,6 +301,11 @@ impl Run {
         program.pin.is_some() && !self.pin_beaten
     }
 
+    /// The pin of the program does not count until a push changes it.
+    pub fn beat_pin(&mut self) {
+        self.pin_beaten = true;
+    }
+
     /// Whether requests are mirrored, as far as the run decides.
     #[must_use]
     pub fn may_mirror(&self, program: &Program) -> bool {
@@ -325,7 +330,13 @@ impl Run {
 
     /// The side whose requests another cluster serves.
     fn is_elsewhere(&self) -> Option<Side> {
-        self.elsewhere.iter().find(|(_, looks)| **looks > 0).map(|(side, _)| side)
+        let given = self.in_force().values().map(|share| u32::from(share.basis_points())).sum::<u32>();
+        let serves = |side| match side {
+            Side::Stable => given < u32::from(Share::ALL.basis_points()),
+            Side::Candidate => given > 0,
+        };
+        // A side that gets no requests any more is not looked at any more.
+        self.elsewhere.iter().find(|(side, looks)| **looks > 0 && serves(*side)).map(|(side, _)| side)
     }
 
     fn candidate_weight(&self, program: &Program) -> Share {

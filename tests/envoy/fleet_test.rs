@@ -143,7 +143,7 @@ async fn a_filter_whose_store_differs_from_that_of_another_in_its_vm_is_refused_
     let nowhere = ["127.0.0.1:1".parse().expect("an address")];
     let setup = between(&blue, &green, stored).store(&nowhere);
     let envoy = setup.second_listener("second", "second", Config::rollout(weights)).start().await;
-    let refused = "store: another filter of this VM has another `store`, or none";
+    let refused = "store: another filter of this VM belongs to another fleet, or to none";
     wait_for("the refusal", async || envoy.log().contains(refused).then_some(())).await;
     for _ in 0..20 {
         let answer = crate::harness::get(envoy.address_of("second"), "/").await.expect("an answer");

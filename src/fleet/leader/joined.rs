@@ -60,7 +60,7 @@ impl Leader {
         joined: &mut Joined,
     ) -> bool {
         let clock = callback.clock;
-        let mut pending = joined::pending(callback.shared);
+        let mut pending = joined.pending(callback.shared, clock);
         for made in &pending {
             // Refused: the VM that made it had a record that is not the fleet's.
             if joined.member.make(made, clock).is_ok_and(|is_new| is_new) {
@@ -131,17 +131,19 @@ impl Leader {
         let configured = configured(callback.plans, led.at)?;
         let head = match news.counts {
             Counts::Record(mut record) => {
-                let of_fleet = record.head(&news.rollout);
+                let (of_fleet, run_of_fleet) = (record.head(&news.rollout), record.run.clone());
                 // Where this Envoy has another configuration of the same release: as it would go on by it, unless that gives a
                 // version more than the fleet does.
                 record.push(configured.program, callback.clock);
                 record.configured_at = configured.loaded_at;
-                let own = record.head(&news.rollout);
-                let head = if own.gives_more_than(&of_fleet, configured.program) {
-                    Head { configured_at: own.configured_at, program: own.program, ..of_fleet }
-                } else {
-                    own
-                };
+                record.run.revision = of_fleet.revision;
+                if record.head(&news.rollout).gives_more_than(&of_fleet, configured.program) {
+                    record.run = run_of_fleet;
+                    if !of_fleet.pinned {
+                        record.run.beat_pin();
+                    }
+                }
+                let head = record.head(&news.rollout);
                 let key = record_key(&news.rollout);
                 led.record = Cached::create(callback.shared, &key, *record, Version::ANY);
                 led.show(callback);

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::alone::Alone;
 use super::values::{Place, Read, Standing, Stored, run_of};
 use crate::rollout::change::{Change, NotChanged};
+use crate::rollout::command::Command;
 use crate::rollout::event::Event;
 use crate::rollout::program::Program;
 use crate::rollout::record::{Clock, Record};
@@ -156,6 +157,7 @@ impl Known {
     /// The store was restored: what it has is read anew.
     pub fn forget_revision(&mut self) {
         (self.revision, self.moved, self.stood) = (None, 0, None);
+        self.lacks_users |= self.current.is_some();
     }
 
     /// The store has no record.
@@ -221,10 +223,9 @@ impl Known {
             Some(mine) => mine.make(made, clock),
             None => Ok(true),
         };
-        if changes.is_err() {
-            // Other VMs route by it: they are shown what counts.
-            (self.has_refused, self.shown) = (true, None);
-        }
+        // Other VMs route by what they have made of it: they are shown what counts.
+        self.shown = None;
+        self.has_refused |= changes.is_err() && !matches!(made.change.command, Command::Trip(_));
         if !changes? {
             return Ok(());
         }
@@ -284,7 +285,12 @@ impl Stored {
             return Err(NotChanged::OtherRevision(self.record.run.revision));
         }
         let mut record = self.record.clone();
-        let events = made.change.apply(&mut record, clock)?;
+        let mut change = made.change.clone();
+        if let Command::Trip(trip) = &mut change.command {
+            // Counted by the shares of this member's own configuration, where it has another one.
+            trip.assignment = record.run.assignment(&record.program);
+        }
+        let events = change.apply(&mut record, clock)?;
         let changes = record != self.record;
         if changes {
             self.record = record;

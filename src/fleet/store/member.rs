@@ -304,6 +304,12 @@ impl Member {
         refused.collect()
     }
 
+    /// Whether this member is configured with the run that a change is about.
+    #[must_use]
+    pub fn has_run(&self, made: &Made) -> bool {
+        self.known.get(&made.change.rollout).is_some_and(|known| known.run == made.run)
+    }
+
     /// Whether a change waits for the store.
     #[must_use]
     pub fn waits(&self, made: &Made) -> bool {
@@ -491,7 +497,8 @@ impl Member {
                 self.stop_leading_until_read();
                 // At once would be a storm, later would be late.
                 self.next_read = clock.uptime.saturating_add(READ_EVERY);
-                self.is_untold |= matches!(flight.kind, Kind::Read { told: true, .. });
+                let writes = |kind| matches!(kind, Kind::Read { told, configured, .. } if told || configured);
+                self.is_untold |= writes(flight.kind);
             }
             Answer::Refused => {
                 self.note_heard(clock);
@@ -500,7 +507,7 @@ impl Member {
             }
             Answer::Done { revision, items } => {
                 // A reading says nothing of a report that was refused.
-                if !self.is_untold || !matches!(flight.kind, Kind::Read { told: false, .. }) {
+                if !self.is_untold || matches!(flight.kind, Kind::Write { .. }) {
                     self.failure = None;
                 }
                 match flight.kind {

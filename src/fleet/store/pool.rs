@@ -62,8 +62,16 @@ impl Pool {
         let live = heard.values().filter(|one| !is_silent(one)).count();
         let is_blind = clocks.len().saturating_mul(2) < live;
         clocks.sort_unstable();
-        // Of two the slower one: what lies in the future of a clock cannot be judged.
-        let median = clocks.get(clocks.len().saturating_sub(1) / 2).copied().unwrap_or(0);
+        // Of two in the middle the one that is nearer to the time so far, by the clock that has led; at first the slower one.
+        let led = last.members.iter().find(|member| member.life == last.life).map(|member| member.ahead);
+        let before = led.zip(heard.get(&last.life).and_then(|leader| leader.ahead));
+        let middle = |at: usize| clocks.get(at).copied().unwrap_or(0);
+        let (slower, faster) = (middle(clocks.len().saturating_sub(1) / 2), middle(clocks.len() / 2));
+        let is_nearer = |(led, now): (i64, i64)| {
+            let before = now.saturating_sub(led);
+            faster.abs_diff(before) < slower.abs_diff(before)
+        };
+        let median = if before.is_some_and(is_nearer) { faster } else { slower };
         let tolerated = MOST_AHEAD.saturating_add(period / 1_000_000);
         let ahead = |one: &Heard| one.ahead.map_or(0, |ahead| ahead.saturating_sub(median));
         let left_out = |one: &Heard| match &one.told {

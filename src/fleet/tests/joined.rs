@@ -215,6 +215,31 @@ fn a_command_that_comes_while_others_are_settled_is_not_lost() {
     assert_eq!(shop.stored().record.run.phase, Phase::Aborted);
 }
 
+/// It was pushed to one VM first, and people abort it at once.
+#[test]
+fn an_abort_of_a_release_that_the_leading_vm_has_not_loaded_yet_is_not_lost() {
+    let mut shop = Shop::open();
+    let next = |shop: &mut Shop, vm: usize| {
+        let mut rollout = waiting();
+        rollout["release"] = json!("2");
+        shop.envoy.load(vm, &configuration(&[("r", rollout)]));
+    };
+    let leading = 0;
+    next(&mut shop, 1 - leading);
+    shop.envoy.command(1 - leading, Command::Abort).expect("it is new");
+    shop.pass(3);
+    assert_eq!(shop.unstored(), ["r"], "it waits");
+    next(&mut shop, leading);
+    shop.pass(5);
+    let records = shop.store.values.iter().filter(|(key, _)| key.contains("/r/"));
+    let aborted = records.filter(|(_, (value, _))| {
+        matches!(Stored::decode(value), Read::Whole(stored) if stored.record.run.phase == Phase::Aborted)
+    });
+    assert_eq!(aborted.count(), 1);
+    assert_eq!([shop.envoy.share(0), shop.envoy.share(1)], [Share::NONE; 2]);
+    assert_eq!(shop.unstored(), [""; 0]);
+}
+
 /// The fleet's record cannot be written: what this Envoy is configured with counts here as far as it takes back.
 #[test]
 fn a_push_that_the_fleet_does_not_follow_gives_no_version_more() {
@@ -242,6 +267,16 @@ fn a_push_that_the_fleet_does_not_follow_gives_no_version_more() {
     assert_eq!(load(&mut shop, weights(50)), (Share::new(2_000), Share::new(2_000)));
     assert_eq!(load(&mut shop, weights(5)), (Share::new(500), Share::new(500)));
     assert_eq!(load(&mut shop, json!({"weights": {"green": 20}, "pin": "green"})).0, Share::new(2_000));
+    assert_eq!(load(&mut shop, weights(50)), (Share::new(2_000), Share::new(2_000)));
+    // What this Envoy commands and counts is about the shares that it routes by.
+    let routed = shop.envoy.vms[1].rollouts()[0].assignment();
+    let record = shop.envoy.record("r");
+    assert_eq!(record.run.assignment(&record.program), routed);
+    let green = |share| Command::Weight([("green".to_owned(), Share::new(share))].into_iter().collect());
+    shop.envoy.command(1, green(3_000)).map(drop).unwrap_err();
+    shop.envoy.command(1, green(1_000)).unwrap();
+    shop.pass(2);
+    assert_eq!((shop.envoy.share(0), shop.envoy.share(1)), (Share::new(1_000), Share::new(1_000)));
     shop.is_away = false;
     shop.pass(8);
     assert_eq!(load(&mut shop, weights(50)).0, Share::new(5_000), "now it is the fleet's");

@@ -46,7 +46,7 @@ impl Member {
             self.followed_told = self.seen;
             call.put.push((self.key(&format!("m/{}", self.life.name())), self.told.encode(MOST_TOLD_BYTES)));
         }
-        let configured = !self.is_configured_told && !self.known.is_empty();
+        let configured = !self.is_configured_told && !self.is_untold && !self.known.is_empty();
         if configured {
             let key = self.key(&format!("c/{}", self.life.name()));
             call.put.push((key, values::encode(&self.configured)));
@@ -142,6 +142,10 @@ impl Member {
                 None if all => known.miss(),
                 None => {}
             }
+            // Which member writes a record back first is chance: one that has its users writes it once more.
+            let mut named = known.current.iter().flat_map(|mine| mine.record.shelved()).peekable();
+            let has_users = named.peek().is_some() && named.all(|name| self.shelf.contains_key(&name));
+            known.is_unstored |= known.lacks_users && has_users && known.foreign.is_none();
         }
     }
 

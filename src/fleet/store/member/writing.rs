@@ -141,7 +141,8 @@ impl Member {
             let later = known.changes.split_off(changes.min(known.changes.len()));
             known.changes.clear();
             (known.revision, known.written, known.is_unstored) = (Some(revision), clock.uptime, false);
-            known.lacks_users = false;
+            // Another member may have what this one has not.
+            known.lacks_users &= !stored.record.shelved().all(|name| self.shelf.contains_key(&name));
             let taken_back = known.current.take().filter(|mine| {
                 later.is_empty()
                     && mine.record.is_taken_back()

@@ -262,6 +262,22 @@ fn of_two_clocks_the_slower_one_counts_and_a_command_by_the_other_is_made_in_the
 }
 
 #[test]
+fn an_envoy_whose_clock_is_slow_does_not_stop_the_judge_of_the_other() {
+    let mut world = waiting_fleet(1);
+    world.pass(5 * SECOND);
+    let slow = world.start();
+    world.envoys.push(slow);
+    (world.asleep, world.cut) = (vec![0; 2], vec![0; 2]);
+    world.envoys[1].ahead = -3_600 * i64::try_from(SECOND).unwrap();
+    for _ in 0..10 {
+        (0..2).for_each(|nth| world.pair(nth, false));
+        world.pass(SECOND);
+    }
+    world.pass(8 * SECOND);
+    assert_eq!(world.stored().unwrap().record.run.judge.step_requests(), 10, "those of the first");
+}
+
+#[test]
 fn a_release_that_the_leader_does_not_have_is_named() {
     let mut world = waiting_fleet(3);
     let leader = world.leaders()[0];
@@ -320,8 +336,11 @@ fn a_store_that_has_lost_everything_gets_the_users_back_as_well() {
     let shelved = |world: &World| world.store.values.keys().filter(|key| key.contains("/u/")).count();
     let before = shelved(&world);
     assert!(before > 0);
-    world.store.values.clear();
-    world.pass(15 * SECOND);
+    (world.store.values, world.store.revision) = (BTreeMap::new(), 0);
+    // The one that has led, and has the users, is the last to look.
+    let leader = world.leaders()[0];
+    world.asleep[leader] = world.now + 12 * SECOND;
+    world.pass(40 * SECOND);
     let named: Vec<u64> = world.stored().unwrap().record.shelved().collect();
     let has = |name: &u64| world.store.values.contains_key(&format!("/changeover/f/u/{name:016x}"));
     assert!(!named.is_empty() && named.iter().all(has), "{} of {}", shelved(&world), named.len());
