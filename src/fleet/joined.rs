@@ -13,7 +13,7 @@ use crate::rollout::record::{Clock, Record};
 const MOST_PENDING: usize = 64;
 
 /// Nanoseconds after which a change is dropped whose run the leading VM does not load.
-const STRANGE: u64 = 10_000_000_000;
+const LOADED_WITHIN: u64 = 10_000_000_000;
 
 /// The leading VM's part in its Envoy's fleet.
 pub struct Joined {
@@ -26,7 +26,7 @@ pub struct Joined {
     /// The problems that were last told.
     pub(super) told: Vec<String>,
     /// Changes of runs that this VM has not loaded yet, and when they were first seen.
-    strangers: Vec<(Made, u64)>,
+    unloaded: Vec<(Made, u64)>,
 }
 
 impl Joined {
@@ -37,24 +37,22 @@ impl Joined {
         if let Some(heard) = view(shared).filter(|view| view.life == life && view.heard > 0) {
             member.heard_before(heard.heard, clock);
         }
-        Self { member, configured: None, is_stale: false, told: Vec::new(), strangers: Vec::new() }
+        Self { member, configured: None, is_stale: false, told: Vec::new(), unloaded: Vec::new() }
     }
-}
 
-impl Joined {
     /// The changes that VMs have left and that can be made here, or never will be. One of a run that another VM has loaded
     /// first waits for that run.
     pub(super) fn pending(&mut self, shared: &impl Shared, clock: Clock) -> Vec<Made> {
-        let (mut pending, strangers): (Vec<Made>, Vec<Made>) =
+        let (mut pending, unloaded): (Vec<Made>, Vec<Made>) =
             pending(shared).into_iter().partition(|made| self.member.has_run(made));
-        let before = std::mem::take(&mut self.strangers);
-        for made in strangers {
+        let before = std::mem::take(&mut self.unloaded);
+        for made in unloaded {
             let since =
                 before.iter().find(|(known, _)| known.id == made.id).map_or(clock.uptime, |(_, at)| *at);
-            if clock.uptime.saturating_sub(since) >= STRANGE {
+            if clock.uptime.saturating_sub(since) >= LOADED_WITHIN {
                 pending.push(made);
             } else {
-                self.strangers.push((made, since));
+                self.unloaded.push((made, since));
             }
         }
         pending

@@ -241,9 +241,8 @@ impl Leader {
                 let (name, through) = (led.rollout.name.clone(), record.value.closed_through);
                 pass.closed.push(Closed { name, through, watch: record.value.watch() });
             }
-            if moved && let Some(head) = led.news() {
-                led.begin_attempt(callback.shared);
-                heads::write(callback.shared, &head);
+            if moved && let (Some(record), Some(head)) = (&led.record, led.news()) {
+                publish(callback.shared, &record.value, &head);
                 let noted = if led.told.is_some() { &mut changed } else { &mut self.unnoted };
                 noted.push(head.name.clone());
                 led.told = Some(head);
@@ -510,11 +509,6 @@ impl Led {
         Some(record)
     }
 
-    /// Before workers learn of an attempt.
-    fn begin_attempt(&self, shared: &mut impl Shared) {
-        self.record.iter().for_each(|record| begin_attempt(shared, &self.rollout.name, &record.value));
-    }
-
     /// Its head, if workers must route differently than by the last one.
     fn news(&self) -> Option<Head> {
         let head = self.record.as_ref()?.value.head(&self.rollout.name);
@@ -542,11 +536,12 @@ pub(super) fn configure(record: &mut Record, program: &Program, loaded_at: u64, 
     record.push(program, clock)
 }
 
-/// Has decisions about tasks count for the record's attempt only.
-pub(super) fn begin_attempt(shared: &mut impl Shared, rollout: &str, record: &Record) {
+/// Writes a record's head. Before workers learn of its attempt, decisions about tasks count for that one only.
+pub(super) fn publish(shared: &mut impl Shared, record: &Record, head: &Head) {
     if record.program.automation.is_some() {
-        decisions::begin(shared, rollout, record.attempt());
+        decisions::begin(shared, &head.name, record.attempt());
     }
+    heads::write(shared, head);
 }
 
 /// Keeps what happened for the API and for notifications, and has it logged and counted.

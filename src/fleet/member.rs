@@ -531,8 +531,7 @@ impl Member {
                 shelf::sweep(shared, &shelved, &record);
                 let receivers = configured.map_or(&[][..], |in_use| &in_use.plan.receivers);
                 leader::happened(shared, (&rollout, receivers), events, clock, effects);
-                leader::begin_attempt(shared, &change.rollout, &record);
-                heads::write(shared, &record.head(&change.rollout));
+                leader::publish(shared, &record, &record.head(&change.rollout));
                 let version = heads::note(shared, std::slice::from_ref(&change.rollout));
                 return Ok(Changed { record, version });
             }

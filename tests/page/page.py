@@ -284,7 +284,7 @@ def restart(chromium, url):
     expect(newest).not_to_have_attribute("datetime", before)
     watched.command("Promote")
     watched.wait_for(".title .phase", "Progressing")
-    # A browser itself says that it reached nobody, or somebody who knew nothing yet.
+    # The browser's own messages, while Envoy is away or not ready.
     watched.is_quiet("Failed to load resource")
     watched.page.close()
 

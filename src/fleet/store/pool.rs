@@ -140,7 +140,6 @@ pub fn blocks(entries: &[Entry]) -> Vec<Entry> {
     pool.take("")
 }
 
-/// A clock that is so many milliseconds ahead of another.
 impl Lead {
     /// The time of the fleet, by the clock of a member.
     #[must_use]
@@ -150,6 +149,7 @@ impl Lead {
     }
 }
 
+/// A clock that is so many milliseconds ahead of another.
 fn shifted(clock: Clock, ahead: i64) -> Clock {
     Clock { time: clock.time.saturating_add_signed(ahead), ..clock }
 }

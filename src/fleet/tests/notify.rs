@@ -255,7 +255,7 @@ fn a_refused_notification_stops_no_other() {
     assert_eq!(world.counted("refused"), 1);
 }
 
-/// An expired token and a wrong path are the receiver's, and last until somebody sees them. What only this event is denied for
+/// An expired token and a wrong path are the receiver's, and last until a person mends them. What only this event is denied for
 /// does not stop the others for longer.
 #[test]
 fn a_notification_that_a_receiver_denies_is_given_up_after_ten_minutes() {

@@ -121,7 +121,7 @@ fn a_busy_user_whose_requests_fail_holds_no_candidate_back_and_more_failing_user
     assert!(held(40));
 }
 
-/// All users have failed once: later failures are nobody's first.
+/// All users have failed once: later failures are no user's first.
 #[test]
 fn a_candidate_that_fails_after_a_common_outage_is_held_back() {
     let rules = rules(&["error_rate"]);

@@ -142,10 +142,12 @@ impl Member {
                 None if all => known.miss(),
                 None => {}
             }
-            // Which member writes a record back first is chance: one that has its users writes it once more.
-            let mut named = known.current.iter().flat_map(|mine| mine.record.shelved()).peekable();
-            let has_users = named.peek().is_some() && named.all(|name| self.shelf.contains_key(&name));
-            known.is_unstored |= known.lacks_users && has_users && known.foreign.is_none();
+            if known.lacks_users && known.foreign.is_none() {
+                // Which member writes a record back first is chance: one that has its users writes it once more.
+                let mut named = known.current.iter().flat_map(|mine| mine.record.shelved()).peekable();
+                known.is_unstored |=
+                    named.peek().is_some() && named.all(|name| self.shelf.contains_key(&name));
+            }
         }
     }
 

@@ -18,8 +18,10 @@ use serde_json::{Value, json};
 
 mod hostile;
 mod rules;
+mod stored;
 
 const MS: u64 = 1_000_000;
+const SECOND: u64 = TICK;
 
 /// The program of a rollout `r`.
 fn program(fields: &Value) -> Program {
@@ -37,6 +39,15 @@ fn program(fields: &Value) -> Program {
 /// A rollout that is judged and waits for a person at half of the requests.
 fn waiting() -> Value {
     json!({"steps": [{"set_weight": 50}, {"pause": {}}], "analysis": {"metrics": [{"name": "error_rate"}]}})
+}
+
+/// A rollout that is judged by users and waits for a person at half of them.
+fn judged_by_users() -> Value {
+    json!({
+        "steps": [{"set_weight": 50}, {"pause": {}}],
+        "session_affinity": {"header": "x-user-id"},
+        "analysis": {"metrics": [{"name": "error_rate"}]},
+    })
 }
 
 fn settings() -> Settings {
@@ -207,4 +218,10 @@ fn carry_out(store: &mut Memory, call: &Call, lost: Option<bool>, is_away: bool)
         }
         None => store.call(call),
     }
+}
+
+fn waiting_fleet(members: usize) -> World {
+    let mut world = World::new(1, members, &program(&waiting()));
+    world.pass(3 * SECOND);
+    world
 }

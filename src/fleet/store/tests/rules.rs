@@ -2,19 +2,11 @@
 
 use super::super::known::Made;
 use super::super::pool::{Heard, Pool};
-use super::super::values::{self, Lead, LeftOut, Life, Seen, Told};
+use super::super::values::{Lead, LeftOut, Life, Seen, Told};
 use super::*;
 use crate::fleet::shared::FORM;
 use crate::model::SortedMap;
 use crate::telemetry::ledger::Entry;
-
-const SECOND: u64 = TICK;
-
-fn waiting_fleet(members: usize) -> World {
-    let mut world = World::new(1, members, &program(&waiting()));
-    world.pass(3 * SECOND);
-    world
-}
 
 #[test]
 fn a_fleet_begins_a_rollout_once_and_one_member_leads() {
@@ -186,62 +178,6 @@ fn a_promotion_of_a_member_that_was_cut_off_does_not_count_for_another_attempt_o
 }
 
 #[test]
-fn a_member_whose_reports_fail_follows_the_others_and_says_what_is_wrong() {
-    let mut world = waiting_fleet(2);
-    world.pair(1, false);
-    world.command(0, Command::Abort).unwrap();
-    let (mut reports, mut reads) = (0, 0);
-    for _ in 0..200 {
-        world.now += 50 * MS;
-        world.act(0);
-        let now = world.now;
-        if let Some(call) = world.envoys[1].poll(now) {
-            let is_report = call.put.iter().any(|(key, _)| key.contains("/m/"));
-            let answer = if is_report { Answer::Failed(Failure::Other) } else { world.store.call(&call) };
-            world.envoys[1].answer(answer, now);
-            *(if is_report { &mut reports } else { &mut reads }) += 1;
-        }
-    }
-    assert!(reports > 5 && reads > 5, "{reports} {reads}");
-    assert_eq!(world.shares(), [0; 2]);
-    let view = world.envoys[1].member.view(world.envoys[1].clock(world.now));
-    assert_eq!((view.failure, view.is_away), (Some(Failure::Other), true));
-}
-
-#[test]
-fn a_report_is_as_long_as_the_store_takes() {
-    let entry = |tick| Entry { tick, ..Entry::default() };
-    let rollout = |nth: usize| (format!("rollout-{nth}"), (0..60).map(entry).collect::<Vec<_>>());
-    let told = Told { known_before: 60, rollouts: (0..40).map(rollout).collect(), ..Told::default() };
-    let whole = values::encode(&told);
-    assert_eq!(told.clone().encode(whole.len()), whole);
-    for most in [whole.len() - 1, whole.len() / 3, 2_000, 100, 20] {
-        let bytes = told.clone().encode(most);
-        assert!(bytes.len() <= most, "{most}");
-        let kept: Told = values::decode(&bytes).unwrap();
-        assert_eq!(kept.known_before, 60);
-        let newest = |(_, entries): &(String, Vec<Entry>)| entries.last().map(|entry| entry.tick);
-        assert!(kept.rollouts.iter().all(|rollout| newest(rollout) == Some(59)), "{most}");
-        assert!(most < 500 || kept.rollouts.len() == 40, "{most}");
-    }
-}
-
-#[test]
-fn what_members_have_is_written_again_after_the_store_was_away_for_long() {
-    let mut world = waiting_fleet(3);
-    let configured = |world: &World| world.store.values.keys().filter(|key| key.contains("/c/")).count();
-    assert_eq!(configured(&world), 3);
-    world.away = world.now + 90 * SECOND;
-    world.pass(95 * SECOND);
-    assert_eq!(configured(&world), 3, "none has gone");
-    world.cut[1] = world.now + 90 * SECOND;
-    world.pass(80 * SECOND);
-    assert_eq!(configured(&world), 2, "one is gone");
-    world.pass(20 * SECOND);
-    assert_eq!(configured(&world), 3, "it is back");
-}
-
-#[test]
 fn of_two_clocks_the_slower_one_counts_and_a_command_by_the_other_is_made_in_the_fleets_time() {
     let mut world = waiting_fleet(2);
     world.envoys[1].ahead = 3_600 * i64::try_from(SECOND).unwrap();
@@ -296,54 +232,6 @@ fn a_release_that_the_leader_does_not_have_is_named() {
     world.envoys[leader].member.configure([("r", &next)].into_iter(), |_| None, Clock::default());
     world.pass(5 * SECOND);
     assert_eq!(problems(&world), [""; 0]);
-}
-
-#[test]
-fn records_of_releases_long_ago_are_deleted_and_the_last_ones_kept() {
-    let mut world = waiting_fleet(2);
-    for release in 2..=30 {
-        let steps = json!([{"set_weight": 20}, {"pause": {}}]);
-        let next = program(&json!({"release": release.to_string(), "steps": steps}));
-        for nth in 0..2 {
-            world.envoys[nth].member.configure([("r", &next)].into_iter(), |_| None, Clock::default());
-        }
-        world.pass(2 * SECOND);
-    }
-    world.pass(30 * SECOND);
-    let kept: Vec<_> = world.store.values.keys().filter(|key| key.contains("/r/")).collect();
-    assert_eq!(kept.len(), 17, "the one in use, and 16");
-    assert_eq!(world.shares(), [2_000; 2]);
-}
-
-#[test]
-fn a_store_that_has_lost_everything_gets_the_users_back_as_well() {
-    let users = json!({
-        "steps": [{"set_weight": 50}, {"pause": {}}],
-        "session_affinity": {"header": "x-user-id"},
-        "analysis": {"metrics": [{"name": "error_rate"}]},
-    });
-    let mut world = World::new(1, 2, &program(&users));
-    world.pass(3 * SECOND);
-    for nth in 0..3_000_u64 {
-        let (hash, now) = (UserHash(fastrand::Rng::with_seed(nth).u64(..)), world.now);
-        let side = if nth % 2 == 0 { Side::Candidate } else { Side::Stable };
-        world.envoys[0].request("r", side, Some(hash), true, now);
-        if nth % 600 == 599 {
-            world.pass(SECOND);
-        }
-    }
-    world.pass(5 * SECOND);
-    let shelved = |world: &World| world.store.values.keys().filter(|key| key.contains("/u/")).count();
-    let before = shelved(&world);
-    assert!(before > 0);
-    (world.store.values, world.store.revision) = (BTreeMap::new(), 0);
-    // The one that has led, and has the users, is the last to look.
-    let leader = world.leaders()[0];
-    world.asleep[leader] = world.now + 12 * SECOND;
-    world.pass(40 * SECOND);
-    let named: Vec<u64> = world.stored().unwrap().record.shelved().collect();
-    let has = |name: &u64| world.store.values.contains_key(&format!("/changeover/f/u/{name:016x}"));
-    assert!(!named.is_empty() && named.iter().all(has), "{} of {}", shelved(&world), named.len());
 }
 
 /// A rollout whose every step waits for a person.
@@ -401,12 +289,7 @@ fn a_command_at_the_moment_of_a_restore_does_not_bring_a_lesser_record_back() {
 
 #[test]
 fn a_user_who_has_failed_at_one_member_does_not_count_again_at_another_whoever_leads() {
-    let users = json!({
-        "steps": [{"set_weight": 50}, {"pause": {}}],
-        "session_affinity": {"header": "x-user-id"},
-        "analysis": {"metrics": [{"name": "error_rate"}]},
-    });
-    let mut world = World::new(1, 3, &program(&users));
+    let mut world = World::new(1, 3, &program(&judged_by_users()));
     world.pass(3 * SECOND);
     // Each user comes to all members, every other one with the candidate.
     let come = |world: &mut World, users: std::ops::Range<u64>, fails: fn(Side) -> bool| {
@@ -715,32 +598,6 @@ fn a_release_that_comes_back_finds_its_verdict() {
     assert_eq!(world.shares(), [2_000; 2]);
     load(&mut world, &first);
     assert_eq!(world.shares(), [0; 2]);
-}
-
-#[test]
-fn a_full_store_harms_nothing_and_is_named() {
-    let mut world = waiting_fleet(2);
-    world.store.is_full = true;
-    world.pass(10 * SECOND);
-    assert_eq!(world.shares(), [5_000; 2]);
-    let view = world.envoys[0].member.view(world.envoys[0].clock(world.now));
-    assert_eq!(view.failure, Some(Failure::Full));
-    assert!(view.is_away);
-    world.store.is_full = false;
-    world.command(1, Command::Abort).unwrap();
-    world.pass(3 * SECOND);
-    assert_eq!(world.shares(), [0; 2]);
-}
-
-#[test]
-fn members_that_are_gone_leave_no_keys() {
-    let mut world = waiting_fleet(3);
-    let keys = |world: &World| world.store.values.keys().filter(|key| key.contains("/m/")).count();
-    world.restart(0);
-    world.pass(10 * SECOND);
-    assert_eq!(keys(&world), 4);
-    world.pass(70 * SECOND);
-    assert_eq!(keys(&world), 3);
 }
 
 #[test]

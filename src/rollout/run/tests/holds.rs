@@ -44,19 +44,26 @@ fn a_step_without_an_answer_of_the_candidate_does_not_end() {
     assert_eq!(run.phase, Phase::Succeeded, "where that is configured");
 }
 
-/// A quiet night: too few requests for a finding, or for more failures than chance allows.
-#[test]
-fn a_step_in_which_all_requests_of_the_candidate_failed_waits_for_a_good_answer() {
-    let program = short_steps(&errors_only());
-    let (mut run, _) = Run::begin(&program, at(0));
-    run.command(&program, Command::Promote { full: false }, at(0)).unwrap();
+/// A step at even shares in which each version gets so many requests in 700 seconds; all of the candidate's fail. Returns how
+/// many alarms there were.
+fn quiet_night(program: &Program, requests: u64) -> (Run, usize) {
+    let (mut run, _) = Run::begin(program, at(0));
+    run.command(program, Command::Promote { full: false }, at(0)).unwrap();
     assert_eq!(green(&run), 5_000);
     let mut alarms = 0;
     for now in 1..=700 {
-        let requests = if now == 2 { 4 } else { 0 };
-        let events = second_of(&mut run, &program, now, (requests, requests), (0, requests));
+        let requests = if now == 2 { requests } else { 0 };
+        let events = second_of(&mut run, program, now, (requests, requests), (0, requests));
         alarms += events.iter().filter(|event| event.action == Action::Alarm).count();
     }
+    (run, alarms)
+}
+
+/// Too few requests for a finding, or for more failures than chance allows.
+#[test]
+fn a_step_in_which_all_requests_of_the_candidate_failed_waits_for_a_good_answer() {
+    let program = short_steps(&errors_only());
+    let (mut run, alarms) = quiet_night(&program, 4);
     assert_eq!(alarms, 1, "it has waited for long");
     assert_eq!(
         (run.reason.sentence().as_ref(), run.phase),
@@ -100,16 +107,8 @@ fn a_step_waits_until_every_metric_could_be_judged_and_says_for_what() {
 #[test]
 fn a_step_does_not_end_while_the_candidate_fails_clearly_more_often() {
     let program = short_steps(&errors_only());
-    let (mut run, _) = Run::begin(&program, at(0));
     // At even shares, five of five against none of five say too little for a rollback.
-    run.command(&program, Command::Promote { full: false }, at(0)).unwrap();
-    assert_eq!(green(&run), 5_000);
-    let mut alarms = 0;
-    for now in 1..=700 {
-        let failing = if now == 2 { (5, 5) } else { (0, 0) };
-        let events = second_of(&mut run, &program, now, failing, (0, failing.1));
-        alarms += events.iter().filter(|event| event.action == Action::Alarm).count();
-    }
+    let (mut run, alarms) = quiet_night(&program, 5);
     assert_eq!((run.phase, run.judge.is_suspicious()), (Phase::Progressing, false));
     assert_eq!(
         run.reason.sentence(),
