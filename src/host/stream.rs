@@ -418,10 +418,12 @@ impl Stream {
             let mut ledger = tracked.ledger.borrow_mut();
             routed.streams = if end_of_stream { None } else { streams() };
             if !was_asked && routed.streams == Some(Streamed::Grpc) {
-                // Its client is still sending, and who speaks next is not known: as in a tunnel.
-                routed.streams = Some(Streamed::Tunnel);
+                routed.streams = Some(Streamed::TwoWay);
             }
-            ledger.show_headers(ticket, routed.streams.is_some_and(Streamed::begins_with_a_byte));
+            match routed.streams {
+                Some(Streamed::TwoWay) => ledger.open_stream(ticket),
+                streams => ledger.show_headers(ticket, streams.is_some_and(Streamed::begins_with_a_byte)),
+            }
             #[cfg(feature = "test-build")]
             {
                 let has_event = calls::header(Headers::Response, "x-test-event").is_some();
@@ -585,6 +587,9 @@ impl Routed {
     /// The request has come as a whole.
     fn end_request(&mut self, now: u64) {
         self.ask(now);
+        if self.streams == Some(Streamed::TwoWay) && self.response_bytes == 0 && self.answered.is_none() {
+            self.await_stream(now);
+        }
         if let Some(bodies) = &mut self.bodies {
             bodies.end_request();
         }
@@ -608,8 +613,19 @@ impl Routed {
         now
     }
 
+    /// The client of a call has sent all it had to, and nothing but headers has come: the version is asked now.
+    fn await_stream(&mut self, now: u64) {
+        self.streams = Some(Streamed::Grpc);
+        self.asked = Some(now);
+        if let Some(Judged { ticket: Some(ticket), .. }) = &self.judged
+            && let Some(tracked) = self.loaded.tracked(self.rollout)
+        {
+            tracked.ledger.borrow_mut().await_stream(ticket);
+        }
+    }
+
     fn is_grpc(&self) -> bool {
-        self.streams == Some(Streamed::Grpc)
+        matches!(self.streams, Some(Streamed::Grpc | Streamed::TwoWay))
     }
 
     /// The answer, which is a stream, has begun.
@@ -731,6 +747,8 @@ fn latency(times: Times) -> u64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Streamed {
     Grpc,
+    /// A call of gRPC whose client is still sending: it is not known which side speaks next.
+    TwoWay,
     /// Server-sent events.
     Events,
     /// An upgrade.
@@ -738,7 +756,7 @@ enum Streamed {
 }
 
 impl Streamed {
-    /// Whether its headers are no answer yet. Those of a tunnel are: who speaks first in it is not known.
+    /// Whether its headers are no answer yet. Those of a tunnel are: it is not known which side speaks first.
     fn begins_with_a_byte(self) -> bool {
         self != Self::Tunnel
     }

@@ -67,7 +67,7 @@ struct Open {
     is_answered: bool,
     /// Its latency is known.
     is_timed: bool,
-    /// Its answer is a stream of any length.
+    /// Its answer is a stream of any length, and has begun.
     is_streamed: bool,
     /// It is the first one of its user in the tick.
     is_first: bool,
@@ -176,12 +176,29 @@ impl Ledger {
         }
     }
 
-    /// The first byte of a stream has come: its latency is the time until then.
-    pub fn begin_stream(&mut self, ticket: &Ticket, nanoseconds: u64) {
+    /// A stream is open, and it may be its client's turn. That is an answer, of no known latency.
+    pub fn open_stream(&mut self, ticket: &Ticket) {
         self.answer(ticket);
         if let Some(open) = self.open.get_mut(ticket.0) {
             open.is_streamed = true;
         }
+    }
+
+    /// It is the version's turn in a stream that was opened and has not begun: there is no answer any more.
+    pub fn await_stream(&mut self, ticket: &Ticket) {
+        let Some(open) = self.open.get_mut(ticket.0) else { return };
+        open.is_streamed = false;
+        if std::mem::take(&mut open.is_answered)
+            && let Some(counts) = counts_of(&mut self.entries, open)
+        {
+            counts.unanswered = counts.unanswered.saturating_add(1);
+            open.becomes(First::Unanswered, counts);
+        }
+    }
+
+    /// The first byte of a stream has come: its latency is the time until then.
+    pub fn begin_stream(&mut self, ticket: &Ticket, nanoseconds: u64) {
+        self.open_stream(ticket);
         self.observe(ticket, LATENCY.id, Observed::Duration(nanoseconds));
     }
 
@@ -217,7 +234,9 @@ impl Ledger {
         // Leaving is how a client ends a stream.
         let streams = self.open.get(ticket.0).is_some_and(|open| open.is_streamed);
         let outcome = if streams && outcome == Outcome::Aborted { Outcome::Ok } else { outcome };
-        self.observe(&ticket, LATENCY.id, Observed::Duration(nanoseconds));
+        if !streams {
+            self.observe(&ticket, LATENCY.id, Observed::Duration(nanoseconds));
+        }
         self.observe(&ticket, ERROR_RATE.id, Observed::Event(outcome == Outcome::Error));
         if matches!(outcome, Outcome::Ok | Outcome::Error) {
             self.observe(&ticket, CLIENT_ERROR_RATE.id, Observed::Event(client_error));

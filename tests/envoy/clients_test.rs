@@ -1,5 +1,6 @@
 //! Figures of payloads beside what real clients of real protocols have sent and got: `make test-clients`.
 
+use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 
@@ -284,4 +285,74 @@ async fn the_openai_client_counts_what_the_filter_counts() {
         }
     }
     assert_eq!(refusals, 2.0 * ROUNDS as f64, "and none of them is null");
+}
+
+/// The demo's server of a model.
+struct Classifier {
+    process: Child,
+    address: SocketAddr,
+}
+
+impl Classifier {
+    /// Starts, and returns once it listens.
+    fn start(model: &str) -> Self {
+        let process = python()
+            .args(["-u", "examples/models/server.py", "--port", "0", "--model", model])
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut process = process.expect("Python: run `make test-clients`, which installs it");
+        let mut line = String::new();
+        let stdout = process.stdout.take().expect("it is piped");
+        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        let address = line.split('/').nth(2).expect("model on http://address/path");
+        Self { address: address.parse().expect("an address"), process }
+    }
+}
+
+impl Drop for Classifier {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "`make test-clients` installs what it needs"]
+async fn agreement_of_two_classifiers_is_what_scikit_learn_computes_offline() {
+    const IMAGES: u64 = 800;
+    let [stable, shadow] = ["logreg", "svm"].map(Classifier::start);
+    let config = "{rollouts: [{name: digits, release: \"1\", stable: logreg, candidate: svm, \
+         versions: {logreg: {cluster: logreg}, svm: {cluster: svm}}, \
+         mirror: {to: svm, mode: compare, methods: [POST], timeout: 60s, max_in_flight: 1024, \
+         compare: {label: /outputs/0/data/0, ignore: [/model_version]}}}]}";
+    let clusters = [("logreg", stable.address), ("svm", shadow.address)];
+    for workers in [1, 4] {
+        let setup = Setup::shipped(Config::Struct(config.into())).clusters(&clusters).control();
+        let envoy = setup.workers(workers).start().await;
+        let mut client = python();
+        client.args(["tests/clients/agreement.py", &envoy.address().to_string(), &IMAGES.to_string()]);
+        let offline = printed(client).await.remove(0);
+        assert_eq!(offline["compared"], IMAGES);
+        let found = wait_for("all pairs", async || {
+            let (_, found) = control::get(&envoy, "/v1/rollouts/digits/differences").await;
+            (found["compared"] == IMAGES).then_some(found)
+        })
+        .await;
+        let labels = &found["labels"];
+        let number = |label: &Value| label.as_str().unwrap().parse::<u64>().unwrap();
+        let mut pairs: Vec<Value> = labels["pairs"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|cell| json!([number(&cell["stable"]), number(&cell["shadow"]), cell["pairs"]]))
+            .collect();
+        pairs.sort_by_key(|cell| (cell[0].as_u64(), cell[1].as_u64()));
+        assert_eq!(json!(pairs), offline["pairs"], "{workers} workers");
+        let same: u64 =
+            pairs.iter().filter(|cell| cell[0] == cell[1]).filter_map(|cell| cell[2].as_u64()).sum();
+        assert_eq!(offline["matched"], same);
+        let kappa = |value: &Value| value.as_f64().unwrap();
+        assert!((kappa(&labels["kappa"]) - kappa(&offline["kappa"])).abs() < 1e-12, "{found}");
+        assert_eq!(kappa(&found["agreement"]["value"]), same as f64 / IMAGES as f64, "{found}");
+    }
 }

@@ -1,12 +1,22 @@
 //! What must not be promoted: a candidate that hangs, is silent, or answers something else than stable.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::harness::control::{get, known, post};
 use crate::harness::*;
+
+const SILENT_EVENTS: Behaviour = Behaviour::SilentStream("text/event-stream");
 
 /// The rollout, once its reason begins so.
 async fn wait_for_reason(envoy: &Envoy, reason: &str) -> serde_json::Value {
@@ -60,7 +70,7 @@ async fn is_rolled_back_as_unanswered<C: Future<Output = ()> + Send + 'static>(
 /// Clients leave long before the deadline. A server of streams sends headers before it has anything to say.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_candidate_that_hangs_is_rolled_back_although_its_clients_leave() {
-    for hangs in [Behaviour::gate(), Behaviour::SilentStream] {
+    for hangs in [Behaviour::gate(), SILENT_EVENTS] {
         hanging(hangs).await;
     }
 }
@@ -79,7 +89,7 @@ async fn hanging(hangs: Behaviour) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_candidate_whose_streams_stay_empty_is_rolled_back_although_its_clients_wait() {
     let (blue, green) = blue_and_green().await;
-    green.set(Behaviour::SilentStream);
+    green.set(SILENT_EVENTS);
     let config = Config::rollout(
         "steps: [{set_weight: 50}, {pause: {duration: 1s, min_requests: 5}}, {set_weight: 75}, {pause: {}}], analysis: {deadline: 1s}",
     );
@@ -96,6 +106,63 @@ async fn a_candidate_whose_streams_stay_empty_is_rolled_back_although_its_client
     let event = wait_for_event(&envoy, "rollback").await;
     clients.into_iter().for_each(|client| client.abort());
     assert_eq!(event["rule"], "error_rate", "{event}");
+}
+
+/// A call of gRPC on a connection of its own, which stays open. `sending`: the client has more to send.
+async fn call(
+    address: std::net::SocketAddr,
+    sending: bool,
+) -> http2::SendRequest<BoxBody<Bytes, Infallible>> {
+    let stream = TcpStream::connect(address).await.expect("a connection");
+    let (mut sender, connection) =
+        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("HTTP/2");
+    tokio::spawn(connection);
+    let first = stream::once(async { Ok(Frame::data(Bytes::from_static(b"\0\0\0\0\x02hi"))) });
+    let body = match sending {
+        true => BodyExt::boxed(StreamBody::new(first.chain(stream::pending()))),
+        false => BodyExt::boxed(StreamBody::new(first)),
+    };
+    let request = hyper::Request::post("http://models.example.com/inference.Chat/Talk")
+        .header("content-type", "application/grpc")
+        .body(body)
+        .expect("a request");
+    let answer = sender.send_request(request);
+    tokio::spawn(async move {
+        let Ok(answer) = answer.await else { return };
+        drop(answer.into_body().collect().await);
+    });
+    sender
+}
+
+/// In a call of both directions it may be the client's turn. In one that has its request, it is the server's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grpc_stream_is_answered_by_its_headers_only_while_its_client_sends() {
+    const CALLS: u64 = 20;
+    for (sending, errors) in [(true, 0), (false, CALLS)] {
+        let (blue, green) = blue_and_green().await;
+        for upstream in [&blue, &green] {
+            upstream.set(Behaviour::SilentStream("application/grpc"));
+        }
+        let config = Config::rollout(
+            "match: {prefix: /}, steps: [{set_weight: 50}, {pause: {}}], analysis: {deadline: 1s, metrics: [{name: error_rate}]}",
+        );
+        let envoy = between(&blue, &green, config).http2_upstreams().control().workers(2).start().await;
+        known(&envoy).await;
+        let mut calls = Vec::new();
+        while green.count() < CALLS {
+            let before = blue.count() + green.count();
+            calls.push(call(envoy.address(), sending).await);
+            wait_for("the call", async || (blue.count() + green.count() > before).then_some(())).await;
+        }
+        let seen = wait_for("all calls to be judged", async || {
+            let (_, rollout) = get(&envoy, "/v1/rollouts/digits").await;
+            let seen = rollout["evidence"][0]["tests"][0]["samples"]["candidate"].clone();
+            (seen["units"] == CALLS).then_some(seen)
+        })
+        .await;
+        assert_eq!(seen["events"], errors, "the client sends: {sending}");
+        drop(calls);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

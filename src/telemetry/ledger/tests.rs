@@ -242,6 +242,35 @@ fn only_answers_and_errors_say_something_for_the_version() {
     assert_eq!(firsts, expected, "a stream that its client leaves was answered");
 }
 
+/// While its client sends, the headers of a call are an answer. Afterwards they are not.
+#[test]
+fn a_stream_that_only_was_opened_is_answered_until_it_is_the_versions_turn() {
+    let mut ledger = ledger();
+    let mut arrive = |user| {
+        let ticket = ledger.arrive(1, draw(Side::Candidate, Some(user)));
+        ledger.open_stream(&ticket);
+        ticket
+    };
+    let (talks, waits, begins) = (arrive(0), arrive(1), arrive(2));
+    let counts = |ledger: &Ledger| ledger.entries(u64::MAX).remove(0).counts.candidate;
+    let states = |ledger: &Ledger| -> Vec<First> {
+        counts(ledger).users.unwrap().seen.after(0).map(|(_, first)| First::of(first)).collect()
+    };
+    assert_eq!(counts(&ledger).unanswered, 0);
+    assert_eq!(states(&ledger), [First::Answered; 3]);
+    ledger.await_stream(&waits);
+    ledger.await_stream(&begins);
+    assert_eq!(counts(&ledger).unanswered, 2);
+    ledger.begin_stream(&begins, MS);
+    assert_eq!(counts(&ledger).unanswered, 1);
+    ledger.end(talks, 60_000 * MS, Outcome::Aborted);
+    ledger.end(waits, 60_000 * MS, Outcome::Unanswered);
+    ledger.end(begins, 60_000 * MS, Outcome::Ok);
+    let counts = counts(&ledger);
+    assert_eq!((counts.unanswered, counts.open, counts.silent), (0, 0, 1));
+    assert_eq!((errors(&counts), counts.events(&UNANSWERED)), (0, 1));
+}
+
 #[test]
 fn ticks_that_are_counted_together_have_the_number_of_their_last_one() {
     let mut ledger = ledger();

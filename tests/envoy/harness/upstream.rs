@@ -43,8 +43,8 @@ pub(crate) enum Behaviour {
     AsAsked(Box<Behaviour>),
     /// 200 and the first bytes of the body; the rest never comes.
     Stall,
-    /// The headers of a stream of events; the first event never comes.
-    SilentStream,
+    /// The headers of a stream of this content type, before the request's body has come; the first byte never comes.
+    SilentStream(&'static str),
     /// What was sent, as it comes, in its encoding.
     Echo,
     /// gRPC: one message, then this status in the trailers; without messages in the headers.
@@ -283,6 +283,16 @@ async fn respond(
             answer.headers_mut().extend(encoding.map(|encoding| (hyper::header::CONTENT_ENCODING, encoding)));
             return answer;
         }
+        Behaviour::SilentStream(content_type) => {
+            remember(Bytes::new());
+            let silence = stream::once(async move {
+                let _unread = body;
+                std::future::pending().await
+            });
+            let mut answer = Response::new(StreamBody::new(silence).boxed_unsync());
+            answer.headers_mut().insert("content-type", HeaderValue::from_static(content_type));
+            return answer;
+        }
         Behaviour::Upgrade | Behaviour::UpgradeAndClose | Behaviour::UpgradeAndGreet => {
             remember(Bytes::new());
             let upgrade = hyper::upgrade::on(Request::from_parts(parts, body));
@@ -340,17 +350,13 @@ async fn respond(
             let first = stream::once(async { Ok(Frame::data(Bytes::from_static(b"the first bytes"))) });
             Response::new(StreamBody::new(first.chain(stream::pending())).boxed_unsync())
         }
-        Behaviour::SilentStream => {
-            let mut answer = Response::new(StreamBody::new(stream::pending()).boxed_unsync());
-            answer.headers_mut().insert("content-type", HeaderValue::from_static("text/event-stream"));
-            answer
-        }
         Behaviour::Grpc { status, messages } => grpc(status, messages),
         Behaviour::GrpcStall => {
             let first = stream::once(async { Ok(Frame::data(GRPC_MESSAGE)) });
             of_grpc(Response::new(StreamBody::new(first.chain(stream::pending())).boxed_unsync()))
         }
         Behaviour::Echo
+        | Behaviour::SilentStream(_)
         | Behaviour::Gated(_)
         | Behaviour::After(..)
         | Behaviour::Upgrade
