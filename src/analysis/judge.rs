@@ -605,13 +605,28 @@ impl Judge {
     #[must_use]
     pub fn unheard(&self) -> Option<Unheard> {
         let metric = self.metrics.iter().find(|metric| !metric.tests.iter().any(|test| test.heard))?;
-        let quantiles = metric.tests.iter().filter(|test| test.edges.is_empty());
-        let lowest = quantiles.filter_map(|test| test.test.quantile()).min_by(f64::total_cmp);
+        // One quantile that can be compared is enough.
+        let has_edges = metric.tests.iter().any(|test| !test.edges.is_empty());
+        let quantiles = metric.tests.iter().filter_map(|test| test.test.quantile());
+        let lowest = quantiles.filter(|_| !has_edges).min_by(f64::total_cmp);
         let signal = metric.tests.first().map(|test| test.test.signal);
         let durations = self.stable_durations.iter().find(|(known, _)| Some(*known) == signal);
         let durations = durations.map_or(0, |(_, durations)| durations.total());
         let durations = lowest.map(|quantile| (durations, least(quantile)));
         Some(Unheard { metric: metric.name.clone(), durations })
+    }
+
+    /// Of the requests with which the candidate warms up, those that have come and all, while it does.
+    #[must_use]
+    pub fn warming_up(&self, rules: &Rules) -> Option<(u64, u64)> {
+        self.warmth.lacks(&rules.warm_up)
+    }
+
+    /// Whether a metric does not judge a candidate that warms up.
+    #[must_use]
+    pub fn is_spared(&self, unheard: &Unheard, rules: &Rules) -> bool {
+        let mut named = self.metrics.iter().filter(|metric| metric.name == unheard.metric);
+        named.any(|metric| metric.tests.iter().all(|test| rules.warm_up.spares(&test.test)))
     }
 
     /// Whether something looks like a regression: too much to go on, too little to take the candidate back.

@@ -66,10 +66,20 @@ impl Warmth {
             }
             self.newest = tick.number;
         }
-        let is_young = tick.number < self.first.saturating_add(warm_up.ticks);
-        let is_cold = self.requests < warm_up.requests || is_young;
+        let is_cold = self.is_cold(warm_up, tick.number);
         self.requests = self.requests.saturating_add(requests);
         is_cold
+    }
+
+    /// Of the requests that are not judged, those that have come and all, while the candidate is cold.
+    #[must_use]
+    pub fn lacks(&self, warm_up: &WarmUp) -> Option<(u64, u64)> {
+        let requests = self.requests.min(warm_up.requests);
+        self.is_cold(warm_up, self.newest).then_some((requests, warm_up.requests))
+    }
+
+    fn is_cold(&self, warm_up: &WarmUp, tick: u64) -> bool {
+        self.requests < warm_up.requests || tick < self.first.saturating_add(warm_up.ticks)
     }
 }
 

@@ -71,6 +71,8 @@ struct Routed {
     body_ended: bool,
     /// How the answer streams, as far as it was looked at: that of a request that is judged.
     streams: Option<Streamed>,
+    /// The first thing that came through a tunnel was that it has failed.
+    is_closed_at_once: bool,
     served: Served,
     /// Set if the bodies are read.
     bodies: Option<Box<Bodies>>,
@@ -237,6 +239,7 @@ impl Stream {
             may_be_grpc: false,
             body_ended: false,
             streams: None,
+            is_closed_at_once: false,
             served: Served::Unknown,
             bodies,
             is_answering: false,
@@ -472,6 +475,9 @@ impl Stream {
         if let Some(routed) = &mut self.routed {
             routed.body_ended = end_of_stream;
             if size > 0 && routed.response_bytes == 0 && routed.streams.is_some() {
+                routed.is_closed_at_once = routed.streams == Some(Streamed::Tunnel)
+                    && calls::body(Body::Response, 0, 4)
+                        .is_some_and(|bytes| outcome::is_failing_close(&bytes));
                 routed.begin_stream();
             }
             routed.response_bytes = routed.response_bytes.saturating_add(size as u64);
@@ -511,7 +517,8 @@ impl Stream {
             routed.end_deciding(self.vm);
         }
         let may_be_grpc = routed.may_be_grpc || routed.is_grpc() || routed.response_bytes == 0;
-        let (sent, ended) = (routed.response_bytes > 0, routed.answered.is_some());
+        let sent = routed.response_bytes > 0 && !routed.is_closed_at_once;
+        let ended = routed.answered.is_some();
         let end = routed.ended_plainly().unwrap_or_else(|| how_it_ended(may_be_grpc, sent, ended));
         let now = calls::uptime();
         let answered = routed.answered.unwrap_or(now);

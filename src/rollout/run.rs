@@ -112,8 +112,9 @@ pub struct Run {
     split_crossed: bool,
     /// The versions were found to get different requests: nothing that is found in this attempt is acted on.
     inputs_differ: bool,
-    /// When something was found that was not acted on, because it was not known whether they do; milliseconds since the epoch.
-    unheard_from: Option<u64>,
+    /// Milliseconds for which a finding has not been acted on, because it is not known whether they do. `None`: there was none
+    /// in this attempt.
+    withheld: Option<u64>,
     /// What it had waited when something began to speak against the candidate, and whether that was reported.
     held_back_from: Option<(u64, bool)>,
     /// Of versions whose requests another cluster has served, how many looks must find none until that is over; and whether
@@ -214,9 +215,11 @@ impl Run {
 
     /// Counts the time that has passed: towards the step, if the run waits under this program.
     fn count_time(&mut self, program: &Program, now: Now) {
+        let elapsed = self.elapsed(now);
         if self.phase == Phase::Progressing && !self.is_pinned(program) {
-            self.waited = self.waited.saturating_add(self.elapsed(now));
+            self.waited = self.waited.saturating_add(elapsed);
         }
+        self.withheld = self.withheld.map(|withheld| withheld.saturating_add(elapsed));
         self.last_uptime = now.uptime;
     }
 

@@ -80,6 +80,13 @@ pub enum Waits {
     Feedback(u64),
     /// A metric that could not be judged yet: what it lacks.
     Metric(Unheard),
+    /// The candidate has warmed up: before, it is not judged.
+    WarmUp {
+        /// Its requests so far.
+        requests: u64,
+        /// The requests that are not judged.
+        of: u64,
+    },
 }
 
 impl Waits {
@@ -144,6 +151,10 @@ impl fmt::Display for Waits {
                 let within = Duration::from_millis(*within);
                 return write!(f, "the step waits {within} for users' feedback");
             }
+            Self::WarmUp { requests, of } if requests < of => {
+                return write!(f, "the step waits until the candidate has warmed up: {requests} of {of} requests");
+            }
+            Self::WarmUp { .. } => "the step waits until the candidate has warmed up",
             Self::Metric(unheard) => {
                 return write!(f, "the step waits until every metric can be judged: {unheard}");
             }
@@ -179,6 +190,11 @@ mod tests {
             (Waits::Proof, "the step waits for proof that the candidate is no worse than allowed"),
             (Waits::Answer, "the step waits for an answer of the candidate"),
             (Waits::GoodAnswer, "the step waits for a good answer of the candidate: all its requests failed"),
+            (
+                Waits::WarmUp { requests: 3, of: 50 },
+                "the step waits until the candidate has warmed up: 3 of 50 requests",
+            ),
+            (Waits::WarmUp { requests: 50, of: 50 }, "the step waits until the candidate has warmed up"),
             (Waits::Feedback(1_800_000), "the step waits 30m for users' feedback"),
             (
                 Waits::Metric(unheard),

@@ -264,7 +264,7 @@ pub const UNANSWERED: Signal = Signal {
     role: Some(Role::GivenUp),
 };
 
-/// The version answered that the client is wrong: 4xx, or a gRPC status that is no error.
+/// The version refused, or sent the client elsewhere: 4xx, 3xx but 304, or a gRPC status that is no error.
 pub const CLIENT_ERROR_RATE: Signal = Signal {
     id: SignalId::row(4),
     name: "client_error_rate",

@@ -263,6 +263,8 @@ const LEFT: u64 = flag::DOWNSTREAM_CONNECTION_TERMINATION | flag::DOWNSTREAM_REM
 const TOO_LONG: u64 = flag::STREAM_IDLE_TIMEOUT | flag::DURATION_TIMEOUT;
 
 const REQUEST_TIMEOUT: u64 = 408;
+/// What the client has is still right.
+const NOT_MODIFIED: u64 = 304;
 
 /// Which answers are failures of the version that gave them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -395,7 +397,10 @@ impl End {
     pub fn shown(&self, outcome: Outcome) -> Shown {
         let refused = match self.grpc_status {
             Some(status) => status != 0,
-            None => Class::of(self.status) == Class::ClientError,
+            None => match Class::of(self.status) {
+                Class::Redirection => self.status != Some(NOT_MODIFIED),
+                class => class == Class::ClientError,
+            },
         };
         Shown { outcome, client_error: refused && outcome == Outcome::Ok }
     }
@@ -460,6 +465,20 @@ impl Served {
 #[must_use]
 pub fn is_by_upstream(details: &[u8]) -> bool {
     details == b"via_upstream" || details == b"internal_redirect"
+}
+
+/// Whether the first bytes of a WebSocket's server are a Close frame that reports a failure (RFC 6455, 5.5.1 and 7.4.1). One
+/// without a status, or with that of a normal end, may answer the client's own.
+#[must_use]
+pub fn is_failing_close(bytes: &[u8]) -> bool {
+    const CLOSE: u8 = 8;
+    match bytes {
+        [first, length, high, low, ..] => {
+            let status = u16::from_be_bytes([*high, *low]);
+            first & 0x0f == CLOSE && length & 0x7f >= 2 && (1_002..=1_014).contains(&status)
+        }
+        _ => false,
+    }
 }
 
 /// Whether an answer that has passed the filter to its last byte needs no further look at how its request ended:
@@ -619,15 +638,15 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_the_client_is_wrong_is_shown() {
+    fn an_answer_that_refuses_or_sends_elsewhere_is_shown() {
         let shown = |end: End| end.shown(end.outcome(&Failures::default(), || true)).client_error;
-        for status in [401, 403, 404, 429] {
+        for status in [300, 301, 307, 401, 403, 404, 429] {
             assert!(shown(end(status, 0)), "{status}");
         }
         let grpc = |status| End { grpc_status: Some(status), ..end(200, 0) };
         assert!(shown(grpc(5)) && shown(grpc(12)) && !shown(grpc(0)));
         assert!(!shown(grpc(14)) && !shown(end(503, 0)), "an error");
-        assert!(!shown(end(404, 1 << 11)) && !shown(end(302, 0)) && !shown(end(200, 0)));
+        assert!(!shown(end(404, 1 << 11)) && !shown(end(304, 0)) && !shown(end(200, 0)));
     }
 
     #[test]
@@ -660,6 +679,20 @@ mod tests {
         let classes = Failures::new(&ErrorWhen { status: vec!["9xx".into()], grpc_status: Vec::new() });
         assert!(classes.has_status(900) && classes.has_status(999));
         assert!(!classes.has_status(899) && !classes.has_status(1_000));
+    }
+
+    #[test]
+    fn a_websocket_whose_server_closes_it_with_a_failure_has_said_nothing() {
+        let close = |status: u16| [&[0x88, 2][..], &status.to_be_bytes()].concat();
+        for status in [1_002, 1_011, 1_014] {
+            assert!(is_failing_close(&close(status)), "{status}");
+        }
+        for status in [1_000, 1_001, 3_000, 4_000] {
+            assert!(!is_failing_close(&close(status)), "{status}");
+        }
+        for said in [&[][..], &[0x88, 0], &[0x88, 1, 3], &[0x81, 2, 0x03, 0xf3], &[0x88, 0, 0x03, 0xf3]] {
+            assert!(!is_failing_close(said), "{said:?}");
+        }
     }
 
     #[test]

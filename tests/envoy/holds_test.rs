@@ -190,9 +190,14 @@ async fn a_step_waits_for_data_and_says_which() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_candidate_that_answers_404_to_everything_is_rolled_back() {
+async fn a_candidate_that_answers_404_or_redirects_everything_is_rolled_back() {
+    refusing(Behaviour::Status(404)).await;
+    refusing(Behaviour::Redirect(vec![("location", "/login")])).await;
+}
+
+async fn refusing(answer: Behaviour) {
     let (blue, green) = blue_and_green().await;
-    green.set(Behaviour::Status(404));
+    green.set(answer);
     blue.set(Behaviour::OneIn(5, Box::new(Behaviour::Status(404))));
     let config = Config::rollout("steps: [{set_weight: 20}, {pause: {}}], analysis: {promote_when: {}}");
     let envoy = between(&blue, &green, config).start().await;
@@ -234,9 +239,14 @@ async fn listen(address: std::net::SocketAddr) {
 /// Every handshake succeeds, and no tunnel is of any use.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_candidate_that_drops_its_tunnels_at_once_is_rolled_back() {
+    dropping(Behaviour::UpgradeAndClose).await;
+    dropping(Behaviour::UpgradeAndFail).await;
+}
+
+async fn dropping(drops: Behaviour) {
     let (blue, green) = blue_and_green().await;
     blue.set(Behaviour::Upgrade);
-    green.set(Behaviour::UpgradeAndClose);
+    green.set(drops);
     let config = Config::rollout("steps: [{set_weight: 50}, {pause: {}}], analysis: {}");
     let envoy = between(&blue, &green, config).workers(2).start().await;
     is_rolled_back_as_unanswered(&envoy, listen).await;

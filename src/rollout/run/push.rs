@@ -50,7 +50,9 @@ impl Turn<'_> {
         let program = self.program;
         if before.pin != program.pin {
             self.run.pin_beaten = false;
-            (self.run.waited, self.run.resumed_at) = (0, 0);
+            if !self.run.phase.is_rolled_back() {
+                self.begin_step();
+            }
             self.run.readiness = Readiness::default();
             self.change(match &program.pin {
                 Some(pin) => format!("all traffic is pinned to {pin}"),
@@ -84,6 +86,10 @@ impl Turn<'_> {
         let errors = |program: &Program| program.rules().map(|rules| rules.errors);
         if errors(before) != errors(program) {
             self.redefine_errors();
+            if !self.run.phase.is_rolled_back() {
+                self.begin_step();
+                self.change("errors are redefined; the step starts over".into());
+            }
         }
         if before.unit() != program.unit() && !self.run.phase.is_rolled_back() {
             self.begin_step();

@@ -305,9 +305,8 @@ pub(super) fn inputs(program: &Program, judge: &Judge, tick: u64) -> String {
 }
 
 /// Something was found (`worse`), and the metric has compared no requests: they may differ. So many milliseconds go by first.
-pub(super) fn inputs_unknown(worse: &str, metric: &str, waits: u64) -> String {
-    let waits = Seconds(waits);
-    format!("{worse}; not acted on for {waits}, because {metric} has not compared any requests yet")
+pub(super) fn withheld(worse: &str, patience: u64, because: &str) -> String {
+    format!("{worse}; not acted on for {}, because {because}", Seconds(patience))
 }
 
 pub(super) fn overdue(program: &Program, run: &Run) -> String {

@@ -174,7 +174,7 @@ impl<'a> Turn<'a> {
     pub(super) fn next_attempt(&mut self) {
         self.run.attempt = self.run.attempt.saturating_add(1);
         (self.run.crossed, self.run.split_crossed, self.run.tripped) = (false, false, false);
-        (self.run.inputs_differ, self.run.unheard_from) = (false, None);
+        (self.run.inputs_differ, self.run.withheld) = (false, None);
         let degree = self.run.ladder.degree(); // a retry sets it anew
         self.run.ladder.begin(degree);
         self.run.active.retry(self.program.unit());

@@ -4,17 +4,20 @@ use super::turn::Turn;
 use super::{Held, Phase, Run, say};
 use crate::analysis::evidence::SPLIT_THRESHOLD;
 use crate::analysis::kernel::agreement::Agreement;
+use crate::analysis::rules::Rules;
 use crate::analysis::tick::Tick;
 use crate::model::Arm;
 use crate::rollout::event::{Action, Actor, Finding};
 use crate::rollout::policy::Act;
-use crate::rollout::program::{Pause, Program, Step, Until};
+use crate::rollout::program::{Analysis, Pause, Program, Step, Until};
 use crate::rollout::waits::Waits;
 
 /// Milliseconds that a step is held back by what speaks against the candidate before an alarm says so.
 const HELD_BACK: u64 = 600_000;
 /// Milliseconds that a finding waits for metrics that compare the versions' requests and have nothing to compare.
 const UNHEARD: u64 = 60_000;
+/// The same where the requests look different, and nothing is proven.
+const UNLIKE: u64 = 600_000;
 
 impl Run {
     /// What the present step still waits for when it has waited so many milliseconds; `None`: nothing.
@@ -34,33 +37,44 @@ impl Run {
         if program.automation.is_some() {
             return self.ladder.waits(until);
         }
+        let analysis = program.analysis.as_ref().filter(|analysis| analysis.policy.holds_steps());
+        // Where stable has no traffic there is nothing to be no worse than.
+        let compared = self.candidate_share(program).is_some_and(|share| share < 1.0);
+        // What is wrong comes before what is missing: it may be missing because of that.
+        let wrong = analysis.and_then(|_| self.waits_for_better(compared));
+        if wrong.is_some() {
+            return wrong;
+        }
         if self.judge.step_requests() < until.requests {
             return Some(Waits::Units(program.unit()));
         }
         if let Some(missing) = self.waits_for_agreement(until) {
             return Some(missing);
         }
-        let analysis = program.analysis.as_ref().filter(|analysis| analysis.policy.holds_steps())?;
-        // Where stable has no traffic there is nothing to be no worse than.
-        let compared = self.candidate_share(program).is_some_and(|share| share < 1.0);
+        let Analysis { rules, policy, .. } = analysis?;
+        if compared && !self.judge.is_proven(rules) {
+            return Some(Waits::Proof);
+        }
+        if !policy.waits_for_data() {
+            return None;
+        }
+        let within = rules.last_comes_within().saturating_mul(1_000);
+        if compared && within > 0 && (waited < within || !self.judge.hears_feedback()) {
+            return Some(Waits::Feedback(within));
+        }
+        self.waits_for_data(rules, compared)
+    }
+
+    /// What is wrong with the step so far.
+    fn waits_for_better(&self, compared: bool) -> Option<Waits> {
         if self.judge.split() >= SPLIT_THRESHOLD {
             Some(Waits::Split)
         } else if self.inputs_differ {
             Some(Waits::Inputs)
         } else if self.judge.is_suspicious() {
             Some(Waits::Suspicion)
-        } else if compared && self.judge.fails_more() {
-            Some(Waits::Failures)
-        } else if compared && !self.judge.is_proven(&analysis.rules) {
-            Some(Waits::Proof)
-        } else if analysis.policy.waits_for_data() {
-            let within = analysis.rules.last_comes_within().saturating_mul(1_000);
-            if compared && within > 0 && (waited < within || !self.judge.hears_feedback()) {
-                return Some(Waits::Feedback(within));
-            }
-            self.waits_for_data(compared)
         } else {
-            None
+            (compared && self.judge.fails_more()).then_some(Waits::Failures)
         }
     }
 }
@@ -91,14 +105,16 @@ impl Run {
     }
 
     /// What has to be seen before nothing speaks against the candidate.
-    fn waits_for_data(&self, compared: bool) -> Option<Waits> {
+    fn waits_for_data(&self, rules: &Rules, compared: bool) -> Option<Waits> {
+        let warming = self.judge.warming_up(rules).map(|(requests, of)| Waits::WarmUp { requests, of });
         match (self.judge.step_requests(), self.judge.step_pairs().units) {
-            (0, 0) => return Some(Waits::Answer),
+            (0, 0) => return warming.filter(|_| rules.warm_up.is_of_all).or(Some(Waits::Answer)),
             (1.., _) if !self.judge.has_answered_well() => return Some(Waits::GoodAnswer),
             _ => {}
         }
         let unheard = self.judge.unheard().filter(|_| compared)?;
-        Some(Waits::Metric(unheard))
+        let spared = warming.filter(|_| unheard.durations.is_none() && self.judge.is_spared(&unheard, rules));
+        Some(spared.unwrap_or(Waits::Metric(unheard)))
     }
 }
 
@@ -130,6 +146,7 @@ impl Turn<'_> {
         let judge = self.run.judge.at_least(open, &analysis.rules);
         if judge.reading().all < analysis.rules.threshold {
             self.run.crossed = false;
+            self.run.withheld = self.run.withheld.map(|_| 0);
             return;
         }
         if self.run.crossed {
@@ -160,21 +177,24 @@ impl Turn<'_> {
         self.act_on(act, finding, format!("at {weight} {sentence}"));
     }
 
-    /// Whether a finding is acted on, as far as metrics compare the versions' requests. One that had nothing to compare is
-    /// waited for, and named.
+    /// Whether a finding is acted on, as far as metrics compare the versions' requests. Where they do not show that these are
+    /// alike the finding waits, and is reported once.
     fn inputs_allow(&mut self, finding: &Finding, what: &str) -> bool {
-        if !self.run.judge.inputs_look_alike() {
-            return false;
-        }
-        let Some(metric) = self.run.judge.unheard_input() else { return true };
-        let from = self.run.unheard_from;
-        if from.is_none() {
+        let judge = &self.run.judge;
+        let (patience, because) = if !judge.inputs_look_alike() {
+            (UNLIKE, "the versions may receive different requests".to_owned())
+        } else if let Some(metric) = judge.unheard_input() {
+            (UNHEARD, format!("{metric} has not compared any requests yet"))
+        } else {
+            return true;
+        };
+        let Some(withheld) = self.run.withheld else {
+            self.run.withheld = Some(0);
             let worse = say::worse(self.program, finding, what, Act::Alarm);
-            let message = say::inputs_unknown(&worse, metric, UNHEARD);
-            self.run.unheard_from = Some(self.now.time);
-            self.find(Action::Alarm, message, finding.clone());
-        }
-        from.is_some_and(|from| self.now.time.saturating_sub(from) >= UNHEARD)
+            self.find(Action::Alarm, say::withheld(&worse, patience, &because), finding.clone());
+            return false;
+        };
+        withheld >= patience
     }
 
     /// Reports once in an attempt that the versions get different requests.

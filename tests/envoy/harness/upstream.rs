@@ -55,6 +55,8 @@ pub(crate) enum Behaviour {
     Upgrade,
     /// Accepts an upgrade and hangs up.
     UpgradeAndClose,
+    /// Accepts an upgrade, sends a WebSocket's Close frame with "internal error" and hangs up.
+    UpgradeAndFail,
     /// Accepts an upgrade, says `hello` and hangs up.
     UpgradeAndGreet,
 }
@@ -293,7 +295,10 @@ async fn respond(
             answer.headers_mut().insert("content-type", HeaderValue::from_static(content_type));
             return answer;
         }
-        Behaviour::Upgrade | Behaviour::UpgradeAndClose | Behaviour::UpgradeAndGreet => {
+        Behaviour::Upgrade
+        | Behaviour::UpgradeAndClose
+        | Behaviour::UpgradeAndFail
+        | Behaviour::UpgradeAndGreet => {
             remember(Bytes::new());
             let upgrade = hyper::upgrade::on(Request::from_parts(parts, body));
             tokio::spawn(async move {
@@ -302,8 +307,13 @@ async fn respond(
                     return;
                 }
                 let (mut read, mut write) = tokio::io::split(TokioIo::new(upgraded));
-                if let Behaviour::UpgradeAndGreet = behaviour {
-                    let _ = tokio::io::AsyncWriteExt::write_all(&mut write, b"hello").await;
+                let said: &[u8] = match behaviour {
+                    Behaviour::UpgradeAndFail => &[0x88, 2, 0x03, 0xf3],
+                    Behaviour::UpgradeAndGreet => b"hello",
+                    _ => b"",
+                };
+                if !said.is_empty() {
+                    let _ = tokio::io::AsyncWriteExt::write_all(&mut write, said).await;
                     return;
                 }
                 let _ = tokio::io::copy(&mut read, &mut write).await;
@@ -361,6 +371,7 @@ async fn respond(
         | Behaviour::After(..)
         | Behaviour::Upgrade
         | Behaviour::UpgradeAndClose
+        | Behaviour::UpgradeAndFail
         | Behaviour::UpgradeAndGreet
         | Behaviour::OneIn(..)
         | Behaviour::AsAsked(..) => {

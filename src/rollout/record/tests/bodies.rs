@@ -186,6 +186,38 @@ fn a_metric_of_requests_that_is_never_observed_delays_a_rollback_and_is_named() 
     }
 }
 
+/// That proves nothing, and the candidate fails all the time.
+#[test]
+fn requests_that_only_look_different_delay_a_rollback_and_that_is_reported() {
+    let id = named("input.length").unwrap().id;
+    let (mut record, assignment) = begun(&json!([{"name": "error_rate"}, {"name": "input.length"}]), false);
+    let mut second = |tick: u64, fails: bool| {
+        let factor = if record.run.judge.inputs() > 100.0 { 1.0 } else { 2.0 };
+        let events = live(&mut record, assignment, tick..tick + 1, &|side, nth| {
+            let is_candidate = side == Side::Candidate;
+            let size = if is_candidate { factor } else { 1.0 } * (40 + nth % 7) as f64;
+            (None, fails && is_candidate, vec![(id, length(size))])
+        });
+        (events, record.run.judge.inputs_look_alike())
+    };
+    let from = (100..).find(|tick| !second(*tick, false).1).unwrap() + 1;
+    let (mut reported, mut acted) = (None, None);
+    for tick in from..from + 700 {
+        let (events, look_alike) = second(tick, true);
+        assert!(!look_alike);
+        for event in events {
+            match event.action {
+                Action::Alarm => assert_eq!(reported.replace((tick, event.message)), None),
+                action => assert_eq!((acted.replace(tick), action), (None, Action::Rollback)),
+            }
+        }
+    }
+    let (tick, message) = reported.unwrap();
+    let because = "; not acted on for 10 min, because the versions may receive different requests";
+    assert!(message.ends_with(because), "{message}");
+    assert_eq!(acted, Some(tick + 600));
+}
+
 /// All of one tenant's long requests go to the candidate, which fails more of long ones, as stable would.
 #[test]
 fn requests_that_differ_void_the_verdict_until_a_retry() {

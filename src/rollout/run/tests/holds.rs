@@ -1,6 +1,9 @@
 //! What holds a step that nothing strong enough for a rollback speaks against.
 
 use super::*;
+use crate::model::Arm;
+use crate::signal::catalog::UNANSWERED;
+use crate::signal::tally::Tally;
 use crate::signal::tally::tests::durations;
 
 /// A pause of a second at 5 % with this analysis, then another.
@@ -71,6 +74,77 @@ fn a_step_in_which_all_requests_of_the_candidate_failed_waits_for_a_good_answer(
     );
     second_of(&mut run, &program, 701, (0, 1), (0, 1));
     assert_eq!(run.phase, Phase::Succeeded, "{}", run.reason.sentence());
+}
+
+/// What is missing may be missing because the candidate hangs.
+#[test]
+fn a_step_that_lacks_requests_is_held_by_failures_first() {
+    let program = program(&json!({
+        "steps": [{"set_weight": 50}, {"pause": {"duration": "1s", "min_requests": 20}}, {"set_weight": 100}],
+        "analysis": errors_only(),
+    }));
+    let (mut run, _) = Run::begin(&program, at(0));
+    let mut alarms = 0;
+    for now in 1..=900 {
+        // A request every ten seconds, by turns. The candidate answers none, and clients leave.
+        let mut candidate = ended((0, u64::from(now % 20 == 0)));
+        candidate.silent = candidate.requests;
+        let given_up = Arm { events: candidate.requests, units: candidate.requests };
+        *candidate.tally_mut(UNANSWERED.id).unwrap() = Tally::Event(given_up);
+        let counts = Pair::new(candidate, ended((0, u64::from(now % 20 == 10))));
+        let tick = Tick { number: now - 1, share: run.candidate_share(&program), counts, ..Tick::default() };
+        run.close(&program, &tick, at(now));
+        let events = run.tick(&program, &[], at(now));
+        alarms += events.iter().filter(|event| event.action == Action::Alarm).count();
+    }
+    assert_eq!((alarms, run.phase), (1, Phase::Progressing));
+    let sentence = "the step waits: more of the candidate's requests fail than of stable's";
+    assert_eq!(run.reason.sentence(), sentence);
+}
+
+#[test]
+fn a_step_says_that_the_candidate_warms_up_once_stable_is_known_well_enough() {
+    let program = short_steps(&json!({"metrics": [{"name": "latency"}]}));
+    let (mut run, _) = Run::begin(&program, at(0));
+    for now in 1..=9 {
+        let mut counts = Pair::new(ended((0, 5)), ended((0, 95)));
+        durations(&mut counts.stable).add(20, 95);
+        durations(&mut counts.candidate).add(20, 5);
+        run.close(&program, &Tick { number: now - 1, share: Some(0.05), counts, ..Tick::default() }, at(now));
+        run.tick(&program, &[], at(now));
+    }
+    let sentence = "the step waits until the candidate has warmed up: 45 of 50 requests";
+    assert_eq!(run.reason.sentence(), sentence);
+}
+
+/// What the step saw before says nothing of what was changed meanwhile.
+#[test]
+fn a_step_begins_anew_when_a_pin_is_removed_or_errors_are_redefined() {
+    let steps =
+        json!([{"set_weight": 50}, {"pause": {"duration": "10s", "min_requests": 20}}, {"set_weight": 100}]);
+    let free = program(&json!({"steps": steps, "analysis": errors_only()}));
+    let pinned = program(&json!({"steps": steps, "analysis": errors_only(), "pin": "blue"}));
+    let mut analysis = errors_only();
+    analysis["error_when"] = json!({"status": ["4xx", "5xx"]});
+    let other = program(&json!({"steps": steps, "analysis": analysis}));
+    for between in [&pinned, &other] {
+        let (mut run, _) = Run::begin(&free, at(0));
+        for now in 1..=9 {
+            second_of(&mut run, &free, now, (0, 30), (0, 30));
+        }
+        run.push(&free, between, at(9));
+        let after = if between.pin.is_some() { &free } else { between };
+        run.push(between, after, at(10));
+        for now in 11..=60 {
+            second_of(&mut run, after, now, (0, 0), (0, 0));
+        }
+        assert_eq!(green(&run), 5_000, "{}", run.reason.sentence());
+        assert_eq!(run.reason.sentence(), "the step waits for more of the candidate's requests");
+        for now in 61..=63 {
+            second_of(&mut run, after, now, (0, 30), (0, 30));
+        }
+        assert_eq!(run.phase, Phase::Succeeded, "{}", run.reason.sentence());
+    }
 }
 
 #[test]
