@@ -8,6 +8,21 @@ use crate::config::schema::{self, MirrorMode};
 use crate::model::Share;
 use crate::telemetry::outcome::MirrorResult;
 
+/// Headers in which clients, and proxies in front of this one, send credentials. No copy has them unless it is configured.
+pub const CREDENTIALS: [&str; 11] = [
+    "cookie",
+    "authorization",
+    "proxy-authorization",
+    "x-api-key",
+    "api-key",
+    "x-auth-token",
+    "x-access-token",
+    "x-amz-security-token",
+    "x-forwarded-client-cert",
+    "x-goog-iap-jwt-assertion",
+    "cf-access-jwt-assertion",
+];
+
 /// A rollout's mirror, compiled.
 pub(super) struct Mirror {
     /// The shadow's position in the rollout's versions.
@@ -70,22 +85,10 @@ impl Comparison {
     /// is set in its place or removed, or credentials.
     #[must_use]
     pub fn keeps(&self, name: &[u8], value: &[u8]) -> bool {
-        const CREDENTIALS: [&[u8]; 11] = [
-            b"api-key",
-            b"authorization",
-            b"cf-access-jwt-assertion",
-            b"cookie",
-            b"proxy-authorization",
-            b"x-access-token",
-            b"x-amz-security-token",
-            b"x-api-key",
-            b"x-auth-token",
-            b"x-forwarded-client-cert",
-            b"x-goog-iap-jwt-assertion",
-        ];
         let is_set = self.set_headers.iter().any(|(set, _)| set.as_bytes() == name);
         let is_removed = self.removed_headers.iter().any(|removed| removed == name);
-        let is_secret = !self.forwards_credentials && CREDENTIALS.contains(&name);
+        let is_secret =
+            !self.forwards_credentials && CREDENTIALS.iter().any(|known| known.as_bytes() == name);
         is_passed_on(name, value) && !is_set && !is_removed && !is_secret
     }
 }

@@ -1,6 +1,7 @@
 //! Shadow mode: what stable answers is copied, and the shadow changes nothing for anybody.
 
 use crate::harness::*;
+use changeover::routing::mirror::CREDENTIALS;
 
 /// Requests that were drawn for the shadow, by what became of them.
 async fn mirrored(envoy: &Envoy, result: &str) -> f64 {
@@ -37,18 +38,15 @@ async fn a_copy_is_marked_and_carries_no_credentials() {
     let (blue, green) = blue_and_green().await;
     let config = Config::rollout("mirror: {to: green, methods: [POST]}, version_header: {request: true}");
     let envoy = between(&blue, &green, config).start().await;
-    let headers: [(&str, &[u8]); 10] = [
-        ("cookie", b"uid=1"),
-        ("authorization", b"Bearer secret"),
-        ("proxy-authorization", b"Basic secret"),
-        ("x-api-key", b"secret"),
-        ("api-key", b"secret"),
+    let others: [(&str, &[u8]); 5] = [
         ("x-request-id", b"00000000-0000-4000-8000-000000000000"),
         ("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
         ("x-changeover-mirror", b"forged"),
         ("x-changeover-shadow", b"forged"),
         ("x-other", b"kept"),
     ];
+    let secrets = CREDENTIALS.map(|header| (header, b"secret".as_slice()));
+    let headers = [others.as_slice(), &secrets].concat();
     let mut connection = Connection::open(envoy.address()).await.expect("a connection");
     let body = vec![b'x'; 100_000];
     let sent = connection.send(request("POST", "/a/b?c=d", &headers, body)).await.expect("an answer");
@@ -61,11 +59,10 @@ async fn a_copy_is_marked_and_carries_no_credentials() {
         assert_eq!(copy.headers.get(header), original.headers.get(header), "{header}");
     }
     assert_eq!(copy.headers["x-changeover-shadow"], "green");
-    let secrets = ["cookie", "authorization", "proxy-authorization", "x-api-key", "api-key"];
-    for header in secrets.into_iter().chain(["x-changeover-mirror", "x-changeover-cluster"]) {
+    for header in CREDENTIALS.into_iter().chain(["x-changeover-mirror", "x-changeover-cluster"]) {
         assert_eq!(copy.headers.get(header), None, "{header} on the copy");
     }
-    assert_eq!(original.headers["authorization"], "Bearer secret");
+    assert_eq!(original.headers["authorization"], "secret");
     assert_eq!(original.headers.get("x-changeover-shadow"), None);
 }
 

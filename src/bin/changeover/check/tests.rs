@@ -1,6 +1,7 @@
 mod resources;
 
 use super::*;
+use changeover::routing::mirror::CREDENTIALS;
 
 const BOOTSTRAP: &str = include_str!("../../../../envoy/envoy.yaml");
 const BY_ECDS: &str = include_str!("../../../../envoy/envoy-ecds.yaml");
@@ -164,7 +165,7 @@ fn headers_of_copies_are_checked() {
         let message = format!("the copy carries {header}; expected a mutation `remove: {header}`");
         (format!("                    - remove: {header}\n"), message)
     }));
-    let keys = ["proxy-authorization", "x-api-key", "api-key"].map(|header| {
+    let keys = CREDENTIALS.iter().filter(|header| !removed.contains(header)).map(|header| {
         let message = format!(
             "warning: the copy carries {header} if a client sends it; expected a mutation `remove: {header}`"
         );

@@ -7,6 +7,7 @@ mod walk;
 
 use changeover::config::schema::{Config, MirrorMode, Rollout};
 pub(crate) use changeover::model::header::{CLUSTER, MIRROR, SHADOW};
+use changeover::routing::mirror::CREDENTIALS;
 
 use super::{Findings, Node};
 
@@ -216,8 +217,8 @@ fn takes_paths_of(route: &Node<'_>, other: &Node<'_>) -> bool {
     prefix.is_some_and(|prefix| paths.is_some_and(|paths| paths.starts_with(prefix)))
 }
 
-/// Headers in which clients of model servers send their keys.
-const KEYS: [&str; 3] = ["proxy-authorization", "x-api-key", "api-key"];
+const COOKIE: &str = "cookie";
+const AUTHORIZATION: &str = "authorization";
 
 fn mutations(policy: &Node<'_>, findings: &mut Findings) {
     if policy.value.get("disable_shadow_host_suffix_append") != Some(&true.into()) {
@@ -232,7 +233,7 @@ fn mutations(policy: &Node<'_>, findings: &mut Findings) {
         findings
             .error(policy, format_args!("the copy is not marked; expected a mutation that appends {SHADOW}"));
     }
-    for header in ["cookie", "authorization", MIRROR, CLUSTER] {
+    for header in [COOKIE, AUTHORIZATION, MIRROR, CLUSTER] {
         if !mutations.iter().any(|mutation| mutation.text("remove") == Some(header)) {
             findings.error(
                 policy,
@@ -240,8 +241,8 @@ fn mutations(policy: &Node<'_>, findings: &mut Findings) {
             );
         }
     }
-    for header in KEYS {
-        if !mutations.iter().any(|mutation| mutation.text("remove") == Some(header)) {
+    for header in CREDENTIALS.iter().filter(|header| ![COOKIE, AUTHORIZATION].contains(header)) {
+        if !mutations.iter().any(|mutation| mutation.text("remove") == Some(*header)) {
             findings.warning(
                 policy,
                 format_args!(
