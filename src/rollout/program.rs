@@ -133,6 +133,12 @@ pub struct Analysis {
 }
 
 impl Program {
+    /// Whether a release waits until the candidate is ready.
+    #[must_use]
+    pub fn awaits_ready(&self) -> bool {
+        self.ready.is_some() || self.steps.iter().any(|step| matches!(step, Step::Ready(_)))
+    }
+
     /// Compiles a valid configuration.
     #[must_use]
     pub fn new(config: &schema::Rollout) -> Self {

@@ -250,7 +250,7 @@ fn answer(command: &Command, client: &Client) -> Result<Answer, Failure> {
             Some(name) => {
                 let sent = rollout(send(client, name, order)?)?;
                 if let Content::Rollout(rollout) = &sent.content {
-                    say_what_a_restart_does(order, rollout);
+                    say_what_a_restart_does(client, order, rollout);
                 }
                 Ok(sent)
             }
@@ -311,9 +311,10 @@ fn send(client: &Client, rollout: &str, order: &Order) -> Result<String, Failure
     answer.map_err(|failure| with_known_names(client, rollout, failure))
 }
 
-/// An abort is of the running Envoy: after a restart the configuration counts alone.
-fn say_what_a_restart_does(order: &Order, rollout: &Rollout) {
-    if order.verb.name == "abort" && !rollout.steps.is_empty() && !rollout.pinned {
+/// An abort is of the running Envoy: after a restart the configuration counts alone. In a fleet it is stored.
+fn say_what_a_restart_does(client: &Client, order: &Order, rollout: &Rollout) {
+    let begins_again = order.verb.name == "abort" && !rollout.steps.is_empty() && !rollout.pinned;
+    if begins_again && fleet::of(client).is_none() {
         let Rollout { name, stable, .. } = rollout;
         eprintln!(
             "{name}: a restart of Envoy begins the release again; `pin: {stable}` in its configuration prevents that"
@@ -334,7 +335,7 @@ fn send_to_all(client: &Client, order: &Order) -> Result<Answer, Failure> {
         let sent = send(client, &found.name, order);
         match sent.and_then(|answer| Ok((read(&answer)?, answer))) {
             Ok((rollout, answer)) => {
-                say_what_a_restart_does(order, &rollout);
+                say_what_a_restart_does(client, order, &rollout);
                 raw = raw + &answer + "\n";
                 commanded.push(rollout);
             }

@@ -64,7 +64,7 @@ pub(crate) fn check(filters: &[Filter<'_>], findings: &mut Findings) {
 }
 
 /// The variable with the key of receipts.
-const KEY: &str = "CHANGEOVER_RECEIPT_KEY";
+pub(crate) const RECEIPT_KEY: &str = "CHANGEOVER_RECEIPT_KEY";
 
 /// A rollout with people holds requests.
 fn holds_tasks(plugin: &Node<'_>, config: &Config, findings: &mut Findings) {
@@ -85,18 +85,18 @@ fn has_receipt_key(plugin: &Node<'_>, config: &Config, findings: &mut Findings) 
     let field = if field == "automation" { "automation.decision" } else { field };
     let variables = plugin.at(&["vm_config", "environment_variables"]);
     let from_host = variables.as_ref().and_then(|of| of.value.get("host_env_keys")?.as_array());
-    if from_host.is_some_and(|names| names.iter().any(|name| name == KEY)) {
+    if from_host.is_some_and(|names| names.iter().any(|name| name == RECEIPT_KEY)) {
         return;
     }
-    match variables.filter(|of| of.value.get("key_values").is_some_and(|all| all.get(KEY).is_some())) {
+    match variables.filter(|of| of.value.get("key_values").is_some_and(|all| all.get(RECEIPT_KEY).is_some())) {
         Some(variables) => findings.warning(
             &variables,
-            format_args!("the key of receipts is shown in /config_dump; expected {KEY} in host_env_keys"),
+            format_args!("the key of receipts is shown in /config_dump; expected {RECEIPT_KEY} in host_env_keys"),
         ),
         None => findings.error(
             plugin,
             format_args!(
-                "vm_config.environment_variables has no {KEY}: a rollout with `{field}` would be refused; expected it in host_env_keys"
+                "vm_config.environment_variables has no {RECEIPT_KEY}: a rollout with `{field}` would be refused; expected it in host_env_keys"
             ),
         ),
     }

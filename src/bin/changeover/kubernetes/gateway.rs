@@ -1,7 +1,8 @@
 //! What Envoy Gateway needs beside the filter: a rule of an `HTTPRoute` for each version, an ordinary one, and the removal of
 //! a client's own headers.
 
-use changeover::config::schema::{Config, Rollout};
+use changeover::config::schema::{Config, MirrorMode, Rollout};
+use changeover::rollout::program::Program;
 use serde_json::{Value, json};
 
 use super::of_kind;
@@ -30,6 +31,27 @@ pub(super) fn check(filter: &Node<'_>, config: &Config, set: &[Node<'_>], findin
             }
         }
         ordinary(filter, rollout, &rules, findings);
+        callouts(filter, rollout, findings);
+    }
+}
+
+/// What the filter itself asks of a version goes to Envoy's cluster of that name, and not by a rule.
+fn callouts(filter: &Node<'_>, rollout: &Rollout, findings: &mut Findings) {
+    let compares = rollout.mirror.as_ref().is_some_and(|mirror| mirror.mode == MirrorMode::Compare);
+    let field = if compares { "mirror.mode: compare" } else { "ready" };
+    let candidate = rollout.candidate.as_ref().and_then(|name| rollout.versions.get(name));
+    let Some(version) = candidate.filter(|_| compares || Program::new(rollout).awaits_ready()) else {
+        return;
+    };
+    if !version.cluster.contains('/') {
+        findings.warning(
+            filter,
+            format_args!(
+                "`{field}` of rollout {:?} asks Envoy's cluster {:?}, and Envoy Gateway names clusters otherwise; expected a name such \
+                 as httproute/NAMESPACE/ROUTE/rule/1, here and in the rule that matches it",
+                rollout.name, version.cluster
+            ),
+        );
     }
 }
 

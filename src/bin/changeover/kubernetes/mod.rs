@@ -7,10 +7,11 @@
 mod gateway;
 mod istio;
 
-use changeover::config::schema::Config;
+use changeover::config::schema::{Config, Rollout};
 use serde_json::Value;
 
 use crate::envoy::filters::NAME;
+use crate::envoy::plugin::RECEIPT_KEY;
 use crate::envoy::{Findings, Node};
 
 /// Whether a document is a Kubernetes resource.
@@ -48,9 +49,42 @@ pub(crate) fn around(resource: &Node<'_>, config: &Config, set: &[Node<'_>], fin
     if config.rollouts.is_empty() {
         return;
     }
+    has_receipt_key(resource, config, findings);
+    for rollout in config.rollouts.iter().filter(|rollout| rollout.automation.is_some()) {
+        findings.error(
+            resource,
+            format_args!(
+                "rollout {:?} has `automation`, which needs allow_on_headers_stop_iteration: this kind of resource has no such field, \
+                 and no task would be answered; expected the filter in an EnvoyFilter or EnvoyPatchPolicy",
+                rollout.name
+            ),
+        );
+    }
     match resource.text("kind") {
         Some("EnvoyExtensionPolicy") => gateway::check(resource, config, set, findings),
         _ => istio::check(resource, config, set, findings),
+    }
+}
+
+/// A rollout that seals receipts needs their key in the environment of its VM.
+fn has_receipt_key(resource: &Node<'_>, config: &Config, findings: &mut Findings) {
+    let Some(field) = config.rollouts.iter().find_map(Rollout::needs_receipt_key) else { return };
+    let (place, names): (_, &[&str]) = match resource.text("kind") {
+        Some("EnvoyExtensionPolicy") => ("env.hostKeys", &["/spec/wasm"]),
+        _ => ("vmConfig.env", &["/spec/vmConfig/env", "/spec/wasm/vmConfig/env"]),
+    };
+    let items = names.iter().filter_map(|at| resource.value.pointer(at)?.as_array()).flatten();
+    let has_key = |item: &Value| {
+        let keys = item.pointer("/env/hostKeys").and_then(Value::as_array).into_iter().flatten();
+        item.get("name").into_iter().chain(keys).any(|name| name == RECEIPT_KEY)
+    };
+    if !items.into_iter().any(has_key) {
+        findings.error(
+            resource,
+            format_args!(
+                "{place} has no {RECEIPT_KEY}: a rollout with `{field}` would be refused; expected it there"
+            ),
+        );
     }
 }
 

@@ -171,6 +171,50 @@ fn the_filters_surroundings_are_checked_in_all_files_together() {
     assert!(findings(&[&spec]).0[0].contains("spec.wasm: pluginConfig is missing"));
 }
 
+/// What these resources cannot have, and what they need besides.
+#[test]
+fn tasks_receipts_and_questions_to_versions_are_looked_at_in_kubernetes() {
+    const WEIGHTS: &str = "weights: {green: 5}";
+    // Fields of the rollout in place of its weights.
+    let with = |file: &str, fields: &[&str]| {
+        let before = &file[..file.find(WEIGHTS).expect("weights")];
+        let line = &before[before.rfind('\n').expect("a line") + 1..];
+        file.replace(WEIGHTS, &fields.join(&format!("\n{line}")))
+    };
+    let automation = [
+        "automation: {answer: {label: /label}, decision: {match: {path: /d}, receipt: {header: x}, label: /l}}",
+    ];
+    let feedback = "feedback: [{name: click, match: {path: /c}, join: receipt}]";
+    let receipt = [WEIGHTS, "analysis: {}", "receipt: {response_header: x-receipt}", feedback];
+    let istio = "  failStrategy: FAIL_OPEN\n";
+    let gateway = "    failOpen: true\n";
+    for (file, field, key) in [
+        (ISTIO, istio, "  vmConfig: {env: [{name: CHANGEOVER_RECEIPT_KEY, valueFrom: HOST}]}\n"),
+        (GATEWAY, gateway, "    env: {hostKeys: [CHANGEOVER_RECEIPT_KEY]}\n"),
+    ] {
+        let keyed = file.replacen(field, &format!("{field}{key}"), 1);
+        let said = complaints(&[&with(file, &receipt)]);
+        assert!(said.len() == 1 && said[0].contains("has no CHANGEOVER_RECEIPT_KEY"), "{said:#?}");
+        assert_eq!(complaints(&[&with(&keyed, &receipt)]), [""; 0]);
+        let beside = |line: &&str| {
+            ["override:", "session_affinity:", " header: x-user-id", "when_missing:"]
+                .iter()
+                .all(|field| !line.contains(field))
+        };
+        let people: Vec<&str> = keyed.lines().filter(beside).collect();
+        let said = complaints(&[&with(&people.join("\n"), &automation)]);
+        assert!(said.len() == 1 && said[0].contains("allow_on_headers_stop_iteration"), "{said:#?}");
+    }
+    let ready = with(GATEWAY, &["steps: [{ready: {path: /r}}, {set_weight: 5}, {pause: {duration: 1h}}]"]);
+    let said = complaints(&[&ready]);
+    let asks = "`ready` of rollout \"recommender\" asks Envoy's cluster \"green\"";
+    assert!(said.len() == 1 && said[0].contains(asks), "{said:#?}");
+    let name = "httproute/default/models/rule/1";
+    let named = ready.replace("cluster: green", &format!("cluster: {name}"));
+    let named = named.replace("value: green}", &format!("value: {name}}}"));
+    assert_eq!(complaints(&[&named]), [""; 0]);
+}
+
 /// What is replaced in the shipped file for Istio, by what, and what is said about it.
 #[test]
 fn the_patches_for_istio_are_looked_at_closely() {
