@@ -2,7 +2,7 @@
 
 use super::mirror::compares_candidate;
 use super::{MOST_RULES, at_most, exactly_one, name, unique_name, within};
-use crate::config::alarm::{Action, Alarm, Of, To, bounds};
+use crate::config::alarm::{Alarm, Of, To, bounds};
 use crate::config::report::{Path, Problems, Shown};
 use crate::config::schema::{Rollout, known};
 use crate::config::units::Duration;
@@ -84,10 +84,6 @@ fn validate(alarm: &Alarm, rollout: &Rollout, path: &Path<'_>, problems: &mut Pr
     relative(alarm, named.signal.among, path, problems);
     if !SAMPLES.contains(&alarm.min_samples.get()) {
         problems.add(&path.field("min_samples"), "expected 10 to 100000000");
-    }
-    if rollout.automation.is_some() && alarm.action != Action::Notify {
-        problems
-            .add(&path.field("action"), "beside `automation`, which has the audit for that; expected notify");
     }
 }
 
