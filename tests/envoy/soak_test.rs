@@ -2,7 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
+
+use crate::compare_test::{COMPARES, ask, classifier, digit, settled};
 use crate::harness::*;
+
+/// Seconds that a test has for its load.
+fn seconds() -> u64 {
+    std::env::var("SOAK").map_or(600, |seconds| seconds.parse().expect("a number"))
+}
 
 /// Rollouts that are judged all the time, and requests for all of them in a second.
 const ROLLOUTS: u64 = 20;
@@ -38,7 +46,7 @@ fn descriptors(envoy: &Envoy) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes ten minutes"]
 async fn memory_stays_flat_while_the_store_comes_and_goes() {
-    let seconds = std::env::var("SOAK").map_or(600, |seconds| seconds.parse().expect("a number"));
+    let seconds = seconds();
     let (blue, green) = blue_and_green().await;
     let mut etcd = Etcd::start().await;
     let mut envoys = Vec::new();
@@ -98,4 +106,29 @@ async fn memory_stays_flat_while_the_store_comes_and_goes() {
         assert!(growth <= MOST_GROWTH, "{growth} KB more in the last quarter than in the second");
         assert!(descriptors(envoy) <= opened + 16, "descriptors are left open");
     }
+}
+
+/// One copy in a hundred fails. A quarter of a minute of load comes before.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes ten minutes; `make test-long` has one of them"]
+async fn memory_stays_flat_while_a_shadow_fails_now_and_then() {
+    const REQUESTS: u64 = 500;
+    let (blue, green) = blue_and_green().await;
+    blue.set(classifier(0));
+    green.set(Make::by(|number, seen| {
+        let asked: Value = serde_json::from_slice(&seen.body).unwrap();
+        let label = digit(asked["n"].as_u64().unwrap(), 1);
+        let status = number.is_multiple_of(100).then_some(503);
+        Made { status, ..Made::json(json!({"outputs": [{"data": [label]}]}).to_string()) }
+    }));
+    let envoy = between(&blue, &green, Config::rollout(COMPARES)).workers(2).start().await;
+    let load = || Load::to(envoy.address()).each(ask).per_second(REQUESTS as f64);
+    load().send(15 * REQUESTS).await.assert_all_ok();
+    let before = envoy.resident_kilobytes();
+    load().send(seconds() * REQUESTS).await.assert_all_ok();
+    let after = envoy.resident_kilobytes();
+    let results = settled(&envoy, (15 + seconds()) * REQUESTS).await;
+    println!("{before} KB after 15 s, {after} KB {} s later; {results:?}", seconds());
+    assert!(after <= before + before / 20, "{before} KB became {after} KB");
+    assert_eq!((green.count(), results["sent"] / 100), (results["sent"], results["failed"]));
 }
