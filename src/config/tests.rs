@@ -38,6 +38,10 @@ fn set(mut rollout: Value, field: &str, value: Value) -> Value {
     rollout
 }
 
+fn take_away(rollout: &mut Value, field: &str) {
+    rollout.as_object_mut().expect("a rollout").remove(field);
+}
+
 /// The good rollout with one field set to something else.
 fn with(field: &str, value: Value) -> Value {
     set(good(), field, value)
@@ -45,6 +49,23 @@ fn with(field: &str, value: Value) -> Value {
 
 fn problems_of(rollouts: &[Value]) -> Vec<String> {
     check(&json!({"rollouts": rollouts})).err().map(|problems| problems.lines().collect()).unwrap_or_default()
+}
+
+/// Such as a field whose own fields are commented out: it is neither the default nor absent.
+#[test]
+fn a_field_without_a_value_is_a_mistake_wherever_it_stands() {
+    for field in
+        ["analysis", "session_affinity", "weights", "mirror", "override", "payload", "drain", "labels"]
+    {
+        let mut rollout = good();
+        rollout[field] = Value::Null;
+        let problems = problems_of(&[rollout]);
+        let place = format!("rollouts[0].{field}: found nothing (null), expected ");
+        assert!(problems.iter().any(|problem| problem.starts_with(&place)), "{problems:?}");
+    }
+    let steps = json!([{"set_weight": 5}, {"pause": {"duration": null}}]);
+    let problems = problems_of(&[set(with("/weights", Value::Null), "/steps", steps)]);
+    assert_eq!(problems[0], "rollouts[0].steps[1].pause.duration: found nothing (null), expected a string");
 }
 
 #[test]
@@ -384,7 +405,7 @@ fn every_mistake_is_reported_with_its_place_and_remedy() {
         ["rollouts[0].blue_green.active: \"red\" is neither stable (\"blue\") nor the candidate (\"green\")"]
     );
     flip["blue_green"] = json!({"active": "green"});
-    flip["release"] = Value::Null;
+    take_away(&mut flip, "release");
     assert_eq!(problems_of(&[flip]), ["rollouts[0].release: missing; blue_green needs the release's name"]);
 }
 
@@ -413,13 +434,13 @@ fn a_deadline_may_be_an_hour() {
 #[test]
 fn mistakes_in_blue_green_are_reported_with_their_places() {
     let mut right = with("/weights", Value::Null);
-    right["session_affinity"] = Value::Null;
+    take_away(&mut right, "session_affinity");
     right["blue_green"] =
         json!({"bake": {"weight": "99.99", "duration": "1s"}, "auto_rollback_window": "1s"});
     right["analysis"] = json!({"progress_deadline": "5m"});
     assert_eq!(problems_of(std::slice::from_ref(&right)), [""; 0]);
     let mut finished = right.clone();
-    finished["candidate"] = Value::Null;
+    take_away(&mut finished, "candidate");
     assert_eq!(problems_of(&[finished]), [""; 0], "a finished release may keep its bake");
     let rows = [
         ("bake", json!({"duration": "5s"}), "bake.weight: missing; expected a share in percent"),
@@ -448,7 +469,7 @@ fn mistakes_in_blue_green_are_reported_with_their_places() {
         wrong["blue_green"][field] = value;
         assert_eq!(problems_of(&[wrong])[0], format!("rollouts[0].blue_green.{expected}"));
     }
-    right["analysis"] = Value::Null;
+    take_away(&mut right, "analysis");
     let unjudged = "nothing is judged without `analysis`; expected `analysis` beside it";
     assert_eq!(
         problems_of(&[right]),

@@ -28,6 +28,7 @@ fn adapt(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
             leave_out_empty_default(fields);
+            leave_out_null(fields);
             allow_other_form(fields);
             fields.values_mut().for_each(adapt);
         }
@@ -47,6 +48,23 @@ fn leave_out_empty_default(fields: &mut Map<String, Value>) {
     };
     if fields.get("default").is_some_and(says_nothing) {
         fields.remove("default");
+    }
+}
+
+/// A field is left out where it has no value.
+fn leave_out_null(fields: &mut Map<String, Value>) {
+    if let Some(Value::Array(names)) = fields.get_mut("type") {
+        names.retain(|name| name != "null");
+        if let [only] = names.as_slice() {
+            let only = only.clone();
+            fields.insert("type".into(), only);
+        }
+    }
+    let Some(Value::Array(mut forms)) = fields.remove("anyOf") else { return };
+    forms.retain(|form| form.get("type") != Some(&"null".into()));
+    match forms.as_mut_slice() {
+        [Value::Object(only)] => fields.append(only),
+        _ => drop(fields.insert("anyOf".into(), forms.into())),
     }
 }
 
