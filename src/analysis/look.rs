@@ -79,11 +79,12 @@ impl Look {
             return Certainty::Certain(Self::of_events(tick, test, tallies));
         }
         let arm = |side| arm(signal, (&tick.counts[side], tallies[side]), (side, edges), view);
-        let table = Pair::new(arm(Side::Candidate), arm(Side::Stable));
+        let (candidate, stable) = (arm(Side::Candidate), arm(Side::Stable));
         // Between versions all requests are compared: how many have an answer depends on the version.
         let is_of_answers = test.is_bound() && signal.bound == BoundOn::Answers;
-        let table = if is_of_answers { tick.answers_of(table) } else { table };
-        Certainty::Certain(Self::of(test, Totals::Events(table)))
+        let of = |table: Table| Totals::Events(if is_of_answers { tick.answers_of(table) } else { table });
+        let judged = Self::of(test, of(Pair::new(candidate.judged, stable.judged)));
+        Certainty::Certain(Self { seen: of(Pair::new(candidate.seen, stable.seen)), ..judged })
     }
 
     /// What `test` sees of a tick's users, of whom this happened to `first`, and these came for the first time
@@ -200,7 +201,7 @@ pub fn settled(counts: &Counts, signal: SignalId) -> Option<Tally> {
     let (signal, tally) = (catalog::by_id(signal)?, counts.tally(signal)?);
     Some(match tally {
         Tally::Event(_) => {
-            let arm = arm(signal, (counts, tally), (Side::Stable, None), View::Closed);
+            let arm = arm(signal, (counts, tally), (Side::Stable, None), View::Closed).judged;
             let is_of_answers = signal.bound == BoundOn::Answers;
             Tally::Event(if is_of_answers { counts.without_silent(arm) } else { arm })
         }
@@ -214,12 +215,19 @@ pub fn settled(counts: &Counts, signal: SignalId) -> Option<Tally> {
 }
 
 /// The events of one side and the units that could have them.
+struct Counted {
+    /// With what is assumed of requests that have not settled.
+    judged: Arm,
+    /// Without.
+    seen: Arm,
+}
+
 fn arm(
     signal: &Signal,
     (counts, tally): (&Counts, &Tally),
     (side, edges): (Side, Option<Edges>),
     view: View,
-) -> Arm {
+) -> Counted {
     let pending = counts.pending(signal, tally);
     let settled = match (tally, edges) {
         (Tally::Event(arm), _) => *arm,
@@ -236,7 +244,7 @@ fn arm(
             Overdue::Event => pending,
             Overdue::EventUnlessAnswered => counts.unanswered,
             Overdue::NoEvent => 0,
-            Overdue::LeftOut => return settled,
+            Overdue::LeftOut => return Counted { judged: settled, seen: settled },
         },
         // The worst case for a finding.
         View::Open { age } => match side {
@@ -248,10 +256,18 @@ fn arm(
             },
         },
     };
-    Arm {
-        events: if can_have_it { settled.events.saturating_add(late) } else { 0 },
+    let late = if can_have_it { late } else { 0 };
+    let with = |late: u64, pending: u64| Arm {
+        events: settled.events.saturating_add(late),
         units: settled.units.saturating_add(pending),
-    }
+    };
+    let judged = with(late, pending);
+    let seen = match (view, side) {
+        (View::Closed, _) => judged,
+        (View::Open { .. }, Side::Candidate) => with(late, late),
+        (View::Open { .. }, Side::Stable) => settled,
+    };
+    Counted { judged, seen }
 }
 
 #[cfg(test)]

@@ -17,13 +17,13 @@ pub struct Span {
 }
 
 impl Span {
-    /// A window of so many parts, or a few less.
+    /// A window of so many parts, or a few less or more; what is in it is never older than it.
     #[must_use]
     pub fn new(window: Duration, parts: u64) -> Self {
         // A tick is a second.
         let ticks = (window.as_millis() / 1_000).max(1);
-        let part = ticks.div_ceil(parts.max(1));
-        Self { ticks, part, parts: ticks.div_ceil(part.max(1)) }
+        let part = ticks.checked_div(parts).unwrap_or(0).max(1);
+        Self { ticks, part, parts: ticks.checked_div(part).unwrap_or(0).max(1) }
     }
 
     /// Its length in milliseconds.
@@ -104,6 +104,24 @@ fn plus(sum: &mut Pair<Option<Tally>>, seen: &Pair<Option<Tally>>) {
             (Some(sum), Some(seen)) => sum.merge(seen),
             (sum @ None, Some(seen)) => *sum = Some(seen.clone()),
             (_, None) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_holds_nothing_older_than_it_and_at_least_three_quarters_of_it() {
+        for seconds in 30..=3_600 {
+            for parts in [6, 12] {
+                let span = Span::new(Duration::from_millis(seconds * 1_000), parts);
+                let held = |tick: u64| tick + 1 - span.begin(tick);
+                let ticks = 100_000..100_000 + seconds;
+                let (least, most) = (ticks.clone().map(held).min().unwrap(), ticks.map(held).max().unwrap());
+                assert!(most <= seconds && least * 4 >= seconds * 3, "{seconds} s: {least} to {most}");
+            }
         }
     }
 }

@@ -433,6 +433,23 @@ fn a_mean_is_not_judged_while_values_are_pending() {
     assert_eq!(judge.at_least(&[(open, 0)], &rules).reading(), judge.reading());
 }
 
+/// The worst case is for the evidence alone.
+#[test]
+fn what_people_read_of_open_ticks_is_what_has_happened() {
+    let rules = rules(&[metric("error_rate")]);
+    let judge = judge(&rules);
+    let mut open = tick(1, (10, 12), (0, 190));
+    counts::open(&mut open.counts.candidate, 2, 2);
+    counts::open(&mut open.counts.stable, 20, 20);
+    let found = judge.at_least(&[(open.clone(), 0)], &rules);
+    assert!(found.reading().all > rules.threshold, "{:?}", found.reading());
+    let seen = found.strongest(2).unwrap().seen;
+    assert_eq!(seen, Totals::Events(Table::of((10, 10), (0, 170))));
+    let mut closed = judge.clone();
+    closed.close(&open, &rules, 2);
+    assert_eq!(closed.strongest(2).unwrap().seen, Totals::Events(Table::of((12, 12), (20, 190))));
+}
+
 /// What was not observed shows nothing: neither for the candidate nor against it.
 #[test]
 fn a_signal_that_was_not_observed_is_not_judged() {

@@ -117,6 +117,7 @@ fn with_users(fields: &serde_json::Value) -> config::schema::Config {
     for (field, value) in fields.as_object().unwrap() {
         rollout[field] = value.clone();
     }
+    rollout.as_object_mut().unwrap().retain(|_, value| !value.is_null());
     config::check(&json!({"rollouts": [rollout]}))
         .map_err(|problems| problems.lines().collect::<Vec<_>>())
         .unwrap()

@@ -119,10 +119,11 @@ impl Run {
         self.active.window.as_ref().map(Window::value).or(self.active.closed_at)
     }
 
-    /// How many milliseconds the side that answers is watched; `None`: it is not. It waits as a step does.
+    /// How many milliseconds the side that answers is watched; `None`: it is not, or until the other one is ready. It waits as
+    /// a step does.
     #[must_use]
     pub fn window_lasts(&self, program: &Program) -> Option<u64> {
-        self.active.window.as_ref()?;
+        self.active.window.as_ref().filter(|_| !self.active.awaits_ready)?;
         Some(program.window.unwrap_or(0))
     }
 }
@@ -136,6 +137,8 @@ impl Turn<'_> {
         let bakes = !flips && !to_candidate && !self.program.steps.is_empty();
         self.happen(actor, action, say::begun(self.program, self.run.attempt, bakes));
         if flips {
+            // Until then the side that answers keeps the traffic.
+            self.turn_to(self.run.active.is_candidate);
             return self.flip_when_ready(to_candidate, actor);
         }
         self.begin_sides(actor);
@@ -330,13 +333,16 @@ impl Turn<'_> {
         let awaited = active.awaits_ready;
         let bakes = !active.is_candidate && self.run.position < self.program.steps.len();
         if (awaited || bakes) && matches!(self.run.phase, Phase::Progressing | Phase::Paused) {
+            let window = self.run.active.window.take();
             self.turn_to(false);
+            self.run.active.window = window;
             self.run.active.has_flipped = true;
             self.run.position = self.program.steps.len();
             self.begin_step();
             (self.run.phase, self.run.held) = (Phase::Steady, None);
             self.run.reason = Reason::Phase;
             self.happen(actor, Action::Change, say::stays_with_stable(self.program, awaited));
+            self.go_on_watching();
         }
     }
 

@@ -177,7 +177,7 @@ impl Turn<'_> {
             self.stay_with_stable(Actor::Config);
         }
         let active = &self.run.active;
-        active.has_flipped || active.is_candidate || before.steps == self.program.steps
+        active.has_flipped || active.is_candidate || active.awaits_ready || before.steps == self.program.steps
     }
 
     /// Blue/green where there was another course.

@@ -13,6 +13,7 @@ fn plan(changes: Value) -> Plan {
     });
     let fields = rollout.as_object_mut().expect("an object");
     fields.extend(changes.as_object().cloned().unwrap_or_default());
+    fields.retain(|_, value| !value.is_null());
     Plan::new(&check(&json!({"rollouts": [rollout]})).expect("a valid configuration"))
 }
 

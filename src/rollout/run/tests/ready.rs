@@ -1,6 +1,7 @@
 //! A candidate that must be ready before it gets traffic.
 
 use super::*;
+use crate::model::Arm;
 use crate::rollout::ready::{Answer, Said};
 
 /// A rollout, its time, and a candidate that answers with this status; 0: it does not.
@@ -296,21 +297,78 @@ fn a_flip_by_configuration_waits_too_but_not_when_envoy_starts() {
     assert_eq!(actions(&world.seconds(1)), [Action::Flip, Action::Succeed], "it is asked for no more");
 }
 
+#[test]
+fn a_retry_of_a_side_waits_until_the_candidate_is_ready() {
+    let mut world = World::of(sides(&json!({"active": "green"})));
+    world.command(Command::Abort);
+    assert_eq!(green(&world.run), 0);
+    let events = world.command(Command::Retry);
+    assert_eq!(actions(&events), [Action::Retry, Action::Step]);
+    assert_eq!((world.seconds(40).len(), world.stands()), (1, (Phase::Paused, 0, 0)), "it was never ready");
+    world.command(Command::Resume);
+    world.status = 200;
+    assert_eq!(actions(&world.seconds(2)), [Action::Flip, Action::Succeed]);
+    assert_eq!(green(&world.run), 10_000);
+}
+
+#[test]
+fn a_push_without_the_bake_keeps_a_flip_that_waits() {
+    let bake = json!({"weight": 5, "duration": "10s"});
+    let mut world = World::of(sides(&json!({"bake": bake})));
+    world.push(sides(&json!({"active": "green"})));
+    assert_eq!((world.seconds(5), world.stands()), (vec![], (Phase::Progressing, 0, 0)));
+    let mut by_command = World::of(sides(&json!({"bake": bake})));
+    by_command.command(switch("green"));
+    by_command.push(sides(&json!({})));
+    assert_eq!((by_command.seconds(5), by_command.stands()), (vec![], (Phase::Progressing, 0, 0)));
+    for world in [&mut world, &mut by_command] {
+        world.status = 200;
+        assert_eq!(actions(&world.seconds(2)), [Action::Flip, Action::Succeed]);
+    }
+}
+
+/// The side that answers is watched, and the other one is wanted back.
+#[test]
+fn a_flip_that_waits_does_not_wait_for_the_other_sides_watch() {
+    let mut world = World::of(sides(&json!({"active": "green", "auto_rollback_window": "30s"})));
+    world.run.active.answered = Arm { events: 0, units: 1_000 };
+    assert_eq!(actions(&world.command(switch("blue"))), [Action::Flip]);
+    assert_eq!(world.run.window_lasts(&world.program), Some(30_000));
+    assert_eq!(actions(&world.command(switch("green"))), [Action::Step]);
+    assert_eq!((world.seconds(5), green(&world.run)), (vec![], 0));
+    let events = world.command(switch("blue"));
+    assert_eq!(events[0].message, "the flip is called off; blue keeps all traffic");
+    assert_eq!((world.run.phase, world.run.window_lasts(&world.program)), (Phase::Progressing, Some(30_000)));
+    world.command(switch("green"));
+    world.status = 200;
+    assert_eq!(actions(&world.seconds(2))[0], Action::Flip);
+    assert_eq!(green(&world.run), 10_000);
+}
+
 proptest! {
     /// Whatever commands, pushes and answers come in whatever order: a candidate that is not ready gets no traffic but by a
     /// person who insists.
     #[test]
     fn no_order_of_inputs_gives_traffic_to_a_candidate_that_is_not_ready(seed: u64) {
-        let (mut rng, mut world) = (fastrand::Rng::with_seed(seed), World::of(walk()));
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let of_sides = rng.bool();
+        let program = if of_sides { sides(&json!({"active": "green"})) } else { walk() };
+        let mut world = World::of(program.clone());
+        if of_sides {
+            world.command(Command::Abort);
+        }
         for _ in 0..40 {
             let command = any_command(&mut rng);
             match rng.u8(0..8) {
                 0 | 1 if !matches!(command, Command::Promote { .. } | Command::Weight(_)) => {
                     drop(world.run.command(&world.program, command, at(world.now)));
                 }
-                2 => drop(world.push(Program { pin: Some("blue".into()), ..walk() })),
-                3 => drop(world.push(walk())),
-                4 => drop(world.push(Program { release: world.now.to_string(), ..walk() })),
+                2 => drop(world.push(Program { pin: Some("blue".into()), ..program.clone() })),
+                3 => drop(world.push(program.clone())),
+                // With the candidate as its side a release begins there.
+                4 if !of_sides => {
+                    drop(world.push(Program { release: world.now.to_string(), ..program.clone() }));
+                }
                 5 => world.status = [0, 404, 503][rng.usize(0..3)],
                 _ => drop(world.second()),
             }
