@@ -31,6 +31,15 @@ pub fn read(line: &str) -> Result<Line, String> {
 }
 
 impl Line {
+    /// Whether something was observed in it. A tick in which another attempt or release began has nothing.
+    #[must_use]
+    pub fn has_observations(&self) -> bool {
+        let is_empty =
+            |of: &Version| of.events.is_empty() && of.durations_ms.is_empty() && of.values.is_empty();
+        let is_void = self.run.as_ref().is_some_and(|run| run.void);
+        !is_void || self.versions.values().any(|version| !is_empty(version))
+    }
+
     /// Takes metrics out that the recording does not have: it may be older than their signals.
     pub fn keep_recorded(&self, rules: &mut Rules) {
         let has = |version: &Version, name: &str| {

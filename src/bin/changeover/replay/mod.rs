@@ -133,6 +133,8 @@ pub(crate) struct Replay {
     warm_up: WarmUp,
     watch: Alarms,
     before: Option<Before>,
+    /// Whether it is known which metrics the recording has.
+    knows_metrics: bool,
     rollback_was_due: bool,
 }
 
@@ -144,7 +146,16 @@ impl Replay {
         let (warm_up, judge) = (rules.warm_up, Judge::default());
         rules.warm_up = of_any_part(warm_up);
         let watch = Alarms::default();
-        Some(Self { program, rules, judge, warm_up, watch, before: None, rollback_was_due: false })
+        Some(Self {
+            program,
+            rules,
+            judge,
+            warm_up,
+            watch,
+            before: None,
+            knows_metrics: false,
+            rollback_was_due: false,
+        })
     }
 
     /// Answers each line of a recording as it comes; ends early when the output is closed.
@@ -180,9 +191,7 @@ impl Replay {
     /// Reads a tick without judging it. Returns whether a run, or another attempt, begins with it.
     pub(crate) fn tick(&mut self, line: &str) -> Result<(Tick, bool), String> {
         let line = recording::read(line)?;
-        if self.before.is_none() {
-            line.keep_recorded(&mut self.rules);
-        }
+        self.keep_recorded(&line);
         let run = line.run.clone();
         let (tick, _, weights) = line.tick(&self.program, &self.rules)?;
         let identity = |run: &InRun| (run.id.clone(), run.attempt);
@@ -193,12 +202,19 @@ impl Replay {
         Ok((tick, !is_same))
     }
 
+    /// Takes out the metrics that the recording does not have, by its first line that has any.
+    fn keep_recorded(&mut self, line: &recording::Line) {
+        if !self.knows_metrics && line.has_observations() {
+            self.knows_metrics = true;
+            line.keep_recorded(&mut self.rules);
+            self.judge.redefine(&self.rules);
+        }
+    }
+
     /// Judges a tick; answers a line for each metric and one for all.
     fn line(&mut self, line: &str) -> Result<String, String> {
         let line = recording::read(line)?;
-        if self.before.is_none() {
-            line.keep_recorded(&mut self.rules);
-        }
+        self.keep_recorded(&line);
         let run = line.run.clone();
         let (tick, firsts, weights) = line.tick(&self.program, &self.rules)?;
         match (&run, &self.before) {

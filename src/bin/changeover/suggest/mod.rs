@@ -25,6 +25,8 @@ const WINDOWS: [u64; 4] = [60, 300, 900, 3_600];
 const LEAST_WINDOWS: u64 = 3;
 /// Observations of stable that most windows must have.
 const LEAST_OBSERVATIONS: u64 = 200;
+/// An alarm waits for so many observations at least: fewer are chance.
+const LEAST_SAMPLES: u64 = 50;
 /// A threshold is so many times the most extreme value of stable.
 const ROOM: f64 = 1.5;
 /// A metric moves where its most extreme value is so many times its middle one: a slow window is proposed beside the other.
@@ -128,6 +130,16 @@ impl Suggested {
             let Some(rule) = Rule::new(&Alarm { of, ..alarm.clone() }) else { continue };
             let changes = changes(&rule, ticks);
             self.is_raised |= of == Of::Candidate && !changes.is_empty();
+            let most = counts(&alarm.signal, of, alarm.window.as_millis() / 1_000, ticks).last().copied();
+            let most = most.unwrap_or(0);
+            if most < alarm.min_samples.get() {
+                let (window, least) = (alarm.window, alarm.min_samples.get());
+                let _ = writeln!(
+                    self.text,
+                    "#   {version} had at most {most} of {least} observations in {window}: it could not raise it"
+                );
+                continue;
+            }
             let _ = writeln!(self.text, "#   {}", in_words(&changes, version));
         }
     }
@@ -184,18 +196,21 @@ impl Proposal {
         let of = if row.among == Among::Pairs { Of::Candidate } else { Of::Stable };
         WINDOWS.into_iter().take_while(|window| is_long_enough(ticks, *window)).find_map(|window| {
             let seen = readings(&watching(name, of, window), window, ticks)?;
-            let mut counts: Vec<u64> = seen.iter().map(|(_, count)| *count).collect();
-            counts.sort_unstable();
+            let counts = counts(name, of, window, ticks);
             let tenth = *counts.get(counts.len() / 10)?;
             if tenth < LEAST_OBSERVATIONS {
                 return None;
             }
+            // The candidate may have a small share.
+            let candidates = self::counts(name, Of::Candidate, window, ticks);
+            let least =
+                candidates.get(candidates.len() / 10).map_or(tenth, |candidates| tenth.min(*candidates));
             Some(Self {
                 row,
                 name: name.to_owned(),
                 of,
                 window,
-                min_samples: rounded_down(tenth / 2),
+                min_samples: rounded_down(least / 2).max(LEAST_SAMPLES),
                 values: Values::of(seen.iter().map(|(reading, _)| reading.value).collect())?,
                 observations: *counts.get(counts.len() / 2)?,
             })
@@ -302,6 +317,14 @@ fn readings(alarm: &Alarm, from: u64, ticks: &Ticks) -> Option<Vec<(Reading, u64
     Some(seen)
 }
 
+/// How many observations a version had in windows of so many seconds in which it had any, the smallest first.
+fn counts(signal: &str, of: Of, window: u64, ticks: &Ticks) -> Vec<u64> {
+    let seen = readings(&watching(signal, of, window), window, ticks).unwrap_or_default();
+    let mut counts: Vec<u64> = seen.iter().map(|(_, count)| *count).filter(|count| *count > 0).collect();
+    counts.sort_unstable();
+    counts
+}
+
 /// The ticks in which an alarm would have been raised, and over.
 fn changes(rule: &Rule, ticks: &Ticks) -> Vec<(u64, bool)> {
     let mut changes = Vec::new();
@@ -402,10 +425,10 @@ fn significant(value: f64) -> f64 {
     format!("{value:.1e}").parse().unwrap_or(value)
 }
 
-/// To one significant digit, and at least 10.
+/// To one significant digit.
 fn rounded_down(count: u64) -> u64 {
     let unit = 10_u64.saturating_pow(count.checked_ilog10().unwrap_or(0));
-    count.saturating_sub(count.checked_rem(unit).unwrap_or(0)).max(10)
+    count.saturating_sub(count.checked_rem(unit).unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -60,6 +60,28 @@ fn suggested(config: &Config, recording: &str) -> String {
     text
 }
 
+/// A candidate at five percent, of which everything fails for half an hour.
+#[test]
+fn a_candidate_with_a_small_share_can_raise_what_is_proposed() {
+    let line = |tick: u64, requests: u64| {
+        let (blue, failed) = (100 - requests, u64::from(tick % 3 == 0));
+        format!(
+            r#"{{"tick": {tick}, "weights": {{"green": {requests}}}, "versions": {{
+            "blue": {{"requests": {blue}, "events": {{"error_rate": {failed}}}}},
+            "green": {{"requests": {requests}, "events": {{"error_rate": {requests}}}}}}}}}"#
+        )
+        .replace('\n', "")
+            + "\n"
+    };
+    let recorded = |requests: u64| (1..=1_800).map(|tick| line(tick, requests)).collect::<String>();
+    let found = suggested(&config(""), &recorded(5));
+    assert!(found.contains("window: 1m, min_samples: 100}\n#   raised by green at tick "), "{found}");
+    let found = suggested(&config(""), &recorded(0));
+    let expected =
+        "min_samples: 2000}\n#   green had at most 0 of 2000 observations in 1m: it could not raise it\n";
+    assert!(found.contains(expected), "{found}");
+}
+
 #[test]
 fn thresholds_lie_above_all_that_stable_did_and_find_what_the_candidate_did() {
     let found = suggested(&config(""), &recording());
@@ -166,5 +188,5 @@ fn a_short_recording_proposes_nothing_and_says_so() {
 #[test]
 fn numbers_are_as_short_as_they_are_read() {
     assert_eq!([0.012_34, 0.0, 987.6, 1.0].map(significant), [0.012, 0.0, 990.0, 1.0]);
-    assert_eq!([0, 7, 23, 999, 12_345].map(rounded_down), [10, 10, 20, 900, 10_000]);
+    assert_eq!([0, 7, 23, 999, 12_345].map(rounded_down), [0, 7, 20, 900, 10_000]);
 }

@@ -167,6 +167,25 @@ fn a_replay_of_a_recording_finds_what_the_judge_of_users_has_found() {
     (0..5).for_each(|seed| is_reproduced(&config, true, seed));
 }
 
+/// Ticks of the attempt before close after it, and show nothing.
+#[test]
+fn a_recording_that_begins_with_an_attempt_has_all_metrics() {
+    let mut recorded = Recorded::new(STEPS, false, 1);
+    (0..10).for_each(|_| recorded.second(0.02));
+    recorded.command(Command::Abort);
+    recorded.command(Command::Retry);
+    recorded.look();
+    let from = recorded.lines.len();
+    (0..10).for_each(|_| recorded.second(0.02));
+    recorded.look();
+    let lines = &recorded.lines[from..];
+    assert!(lines[0].contains("\"void\":true"), "{}", lines[0]);
+    let mut replay = replay(STEPS);
+    let (found, _) = answers(&mut replay, &lines.join("\n"));
+    assert!(found.contains("\"metric\":\"unanswered\""), "{found}");
+    assert_eq!(replay.judge.reading(), recorded.judge().reading());
+}
+
 /// The judge has begun anew, and so does the replay: ticks may have lower numbers then.
 #[test]
 fn another_run_is_replayed_from_its_beginning() {
