@@ -203,6 +203,11 @@ fn every_mistake_is_reported_with_its_place_and_remedy() {
         ),
         (
             "/match/headers/0",
+            json!({"name": "Host", "exact": "a"}),
+            "match.headers[0].name: the request's host, which is no header here; expected match.authority",
+        ),
+        (
+            "/match/headers/0",
             json!({"name": "a b", "exact": "a"}),
             "match.headers[0].name: \"a b\" is not a valid name of a header",
         ),

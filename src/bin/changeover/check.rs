@@ -115,7 +115,9 @@ fn check(files: &[(String, String)]) -> Findings {
 }
 
 fn is_bootstrap(document: &Node<'_>) -> bool {
-    document.field("static_resources").is_some()
+    ["static_resources", "dynamic_resources", "stats_config"]
+        .iter()
+        .any(|name| document.field(name).is_some())
 }
 
 /// Checks a bare configuration; returns it if it is valid.
@@ -261,7 +263,7 @@ fn check_envoy(documents: &[Node<'_>], findings: &mut Findings) {
                     .for_each(|listener| envoy::control::address(listener, findings));
             } else {
                 let config = filter.and_then(|filter| filter.config.as_ref());
-                envoy::routes::check(manager, config, &parts.routes, findings);
+                envoy::routes::check((manager, &entry), config, &parts.routes, findings);
             }
         }
     }

@@ -287,7 +287,7 @@ fn conditions(matches: &Match, path: &Path<'_>, problems: &mut Problems) {
     at_most(matches.headers.len(), &headers, problems);
     for (index, rule) in matches.headers.iter().enumerate() {
         let path = headers.index(index);
-        header_name(&rule.name, &path.field("name"), problems);
+        read_header(&rule.name, &path.field("name"), problems);
         for (field, value) in [("exact", &rule.exact), ("prefix", &rule.prefix)] {
             if let Some(value) = value {
                 bounded(value, &path.field(field), problems);
@@ -311,7 +311,7 @@ fn conditions(matches: &Match, path: &Path<'_>, problems: &mut Problems) {
 
 fn overrides(overrides: &Override, path: &Path<'_>, problems: &mut Problems) {
     if let Some(header) = &overrides.header {
-        header_name(header, &path.field("header"), problems);
+        read_header(header, &path.field("header"), problems);
     }
     if let Some(query) = &overrides.query {
         text(query, &path.field("query"), problems);
@@ -339,7 +339,7 @@ fn methods(methods: &[String], path: &Path<'_>, problems: &mut Problems) {
 fn session_affinity(affinity: &SessionAffinity, path: &Path<'_>, problems: &mut Problems) {
     exactly_one(SessionAffinity::ONE_OF, affinity.source().is_some(), path, problems);
     if let Some(header) = &affinity.header {
-        header_name(header, &path.field("header"), problems);
+        read_header(header, &path.field("header"), problems);
     }
     if let Some(cookie) = &affinity.cookie {
         let path = path.field("cookie");
@@ -482,6 +482,16 @@ fn name(name: &str, path: &Path<'_>, problems: &mut Problems) {
             path,
             format_args!("{} is not a valid name; expected lower-case letters, digits and -", Shown(name)),
         );
+    }
+}
+
+/// The name of a header that is read from requests.
+fn read_header(name: &str, path: &Path<'_>, problems: &mut Problems) {
+    if name.eq_ignore_ascii_case("host") {
+        // Envoy has it as `:authority`.
+        problems.add(path, "the request's host, which is no header here; expected match.authority");
+    } else {
+        header_name(name, path, problems);
     }
 }
 

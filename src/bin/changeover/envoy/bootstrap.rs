@@ -56,6 +56,16 @@ fn known_clusters(
             ),
         );
     }
+    let stores = configs.iter().filter_map(|config| config.store.as_ref());
+    for store in stores.filter(|store| !clusters.contains(store.etcd.cluster.as_str())) {
+        findings.error(
+            bootstrap,
+            format_args!(
+                "there is no cluster {:?}, which is the store of fleet {:?}; known here: {clusters:?}",
+                store.etcd.cluster, store.fleet
+            ),
+        );
+    }
     for (cluster, rollout, version) in missing {
         findings.error(
             bootstrap,

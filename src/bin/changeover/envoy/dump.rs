@@ -78,8 +78,14 @@ fn snake_case(value: &Value) -> Value {
         Value::Object(fields) if kind(value) == Some("Struct") => Value::Object(fields.clone()),
         Value::Object(fields) => {
             let renamed = fields.iter().map(|(name, value)| {
-                let is_free =
-                    matches!(name.as_str(), "filter_metadata" | "filterMetadata" | "typedPerFilterConfig");
+                let is_free = matches!(
+                    name.as_str(),
+                    "filter_metadata"
+                        | "filterMetadata"
+                        | "typedPerFilterConfig"
+                        | "key_values"
+                        | "keyValues"
+                );
                 (snake(name), if is_free { value.clone() } else { snake_case(value) })
             });
             Value::Object(renamed.collect::<Map<_, _>>())
@@ -107,7 +113,9 @@ mod tests {
     #[test]
     fn names_become_protobufs_own() {
         let part = json!({"@type": "a.RoutesConfigDump", "dynamicRouteConfigs": [{"routeConfig": {"virtualHosts": []}}]});
-        let configuration = json!({"@type": "b.Struct", "value": {"aB": {"cD": 1}}});
+        // Names of users stay.
+        let configuration =
+            json!({"@type": "b.Struct", "value": {"aB": {"cD": 1}}, "key_values": {"A_KEY": "b"}});
         let listener = json!({
             "@type": "a.ListenersConfigDump",
             "staticListeners": [{"listener": {"theConfig": configuration}}],

@@ -6,20 +6,24 @@ pub(crate) mod taken;
 mod walk;
 
 use changeover::config::schema::{Config, MirrorMode, Rollout};
+use changeover::model::header::VERSION;
 pub(crate) use changeover::model::header::{CLUSTER, MIRROR, SHADOW};
 use changeover::routing::mirror::CREDENTIALS;
 
 use super::{Findings, Node};
 
-/// Checks a connection manager whose filter has this configuration (`None`: it comes from elsewhere), with the
-/// route configurations that its RDS may name.
+/// Checks a connection manager whose filter, an entry in its list, has this configuration (`None`: it comes from elsewhere),
+/// with the route configurations that its RDS may name.
 pub(crate) fn check(
-    manager: &Node<'_>,
+    (manager, entry): (&Node<'_>, &Node<'_>),
     config: Option<&Config>,
     routes: &[Node<'_>],
     findings: &mut Findings,
 ) {
-    clients_headers(manager, std::slice::from_ref(manager), findings);
+    clients_headers(manager, std::slice::from_ref(manager), config, findings);
+    if entry.value.get("disabled") == Some(&true.into()) {
+        findings.error(entry, "disabled: the filter sees no request; expected it without `disabled: true`");
+    }
     let Some(routes) = of(manager, routes, findings) else { return };
     let hosts = routes.list("virtual_hosts");
     let only_envoy_knows =
@@ -43,10 +47,14 @@ pub(crate) fn check(
         .filter(|host| obeys_somewhere(host))
         .for_each(|host| upstreams_headers(host, &routes, findings));
     for rollout in config.into_iter().flat_map(|config| &config.rollouts) {
-        walk::check(rollout, &routes, findings);
+        walk::check(rollout, &routes, entry.text("name").unwrap_or_default(), findings);
     }
-    if config.is_some_and(|config| config.rollouts.iter().any(is_copied_by_envoy)) {
-        hosts.iter().filter(|host| obeys_somewhere(host)).for_each(|host| mirror(host, &routes, findings));
+    let rollouts = config.into_iter().flat_map(|config| &config.rollouts);
+    let copied: Vec<&Rollout> = rollouts.filter(|rollout| is_copied_by_envoy(rollout)).collect();
+    if !copied.is_empty() {
+        let has_version = copied.iter().any(|rollout| rollout.version_header.request);
+        let obeying = hosts.iter().filter(|host| obeys_somewhere(host));
+        obeying.for_each(|host| mirror(host, &routes, has_version, findings));
     }
 }
 
@@ -77,7 +85,12 @@ pub(super) fn of<'a>(
 
 /// A client's own copies of the internal headers must be gone before anything looks at them: in one connection manager,
 /// which may stand in several patches.
-pub(crate) fn clients_headers(place: &Node<'_>, managers: &[Node<'_>], findings: &mut Findings) {
+pub(crate) fn clients_headers(
+    place: &Node<'_>,
+    managers: &[Node<'_>],
+    config: Option<&Config>,
+    findings: &mut Findings,
+) {
     let removed: Vec<&str> = managers
         .iter()
         .flat_map(|manager| manager.list("early_header_mutation_extensions"))
@@ -85,12 +98,35 @@ pub(crate) fn clients_headers(place: &Node<'_>, managers: &[Node<'_>], findings:
         .flat_map(|config| config.list("mutations"))
         .filter_map(|mutation| mutation.text("remove"))
         .collect();
+    let expected = |header: &str| format!("expected `remove: {header}` in early_header_mutation_extensions");
+    removed_headers(place, &removed, config, expected, findings);
+}
+
+/// Which of the internal headers are `removed` from what clients send: all of them, but for the mark of copies where a rollout
+/// trusts it.
+pub(crate) fn removed_headers(
+    place: &Node<'_>,
+    removed: &[&str],
+    config: Option<&Config>,
+    expected: impl Fn(&str) -> String,
+    findings: &mut Findings,
+) {
+    let mut rollouts = config.into_iter().flat_map(|config| &config.rollouts);
+    let trusting = rollouts.find(|rollout| rollout.trust_shadow_header);
     for header in [CLUSTER, MIRROR, SHADOW] {
-        if !removed.iter().any(|name| name.eq_ignore_ascii_case(header)) {
-            findings.error(
+        let is_removed = removed.iter().any(|name| name.eq_ignore_ascii_case(header));
+        match trusting.filter(|_| header == SHADOW) {
+            Some(rollout) if is_removed => findings.error(
                 place,
-                format_args!("a client's own {header} is not removed; expected `remove: {header}` in early_header_mutation_extensions"),
-            );
+                format_args!(
+                    "{header} is removed, and rollout {:?} has `trust_shadow_header`: it would take copies for requests; \
+                     expected the header to be kept",
+                    rollout.name
+                ),
+            ),
+            None if !is_removed => findings
+                .error(place, format_args!("a client's own {header} is not removed; {}", expected(header))),
+            _ => {}
         }
     }
 }
@@ -119,7 +155,7 @@ fn obeys_somewhere(host: &Node<'_>) -> bool {
 }
 
 /// Whether Envoy copies a rollout's requests. Where the filter does, no route has a part in it.
-fn is_copied_by_envoy(rollout: &Rollout) -> bool {
+pub(crate) fn is_copied_by_envoy(rollout: &Rollout) -> bool {
     rollout.mirror.as_ref().is_some_and(|mirror| mirror.mode == MirrorMode::FireAndForget)
 }
 
@@ -157,7 +193,7 @@ pub(crate) fn removed_from_answers<'a>(place: &Node<'a>) -> Vec<&'a str> {
 }
 
 /// Envoy's mirror policy on the routes of a virtual host: on the one that requests take when the filter names a shadow.
-fn mirror(host: &Node<'_>, config: &Node<'_>, findings: &mut Findings) {
+fn mirror(host: &Node<'_>, config: &Node<'_>, has_version: bool, findings: &mut Findings) {
     let routes = host.list("routes");
     let chosen = || routes.iter().filter(|route| is_chosen(route));
     for route in chosen() {
@@ -182,7 +218,7 @@ fn mirror(host: &Node<'_>, config: &Node<'_>, findings: &mut Findings) {
                 format_args!("its mirror policy costs every request, copied or not; expected a route of its own for requests with {MIRROR}"),
             );
         }
-        mutations(&policy, findings);
+        mutations(&policy, has_version, findings);
         for place in [route, host, config] {
             let removed = place.value.get("request_headers_to_remove").and_then(|list| list.as_array());
             if removed.into_iter().flatten().any(|header| header == MIRROR) {
@@ -220,7 +256,7 @@ fn takes_paths_of(route: &Node<'_>, other: &Node<'_>) -> bool {
 const COOKIE: &str = "cookie";
 const AUTHORIZATION: &str = "authorization";
 
-fn mutations(policy: &Node<'_>, findings: &mut Findings) {
+fn mutations(policy: &Node<'_>, has_version: bool, findings: &mut Findings) {
     if policy.value.get("disable_shadow_host_suffix_append") != Some(&true.into()) {
         findings.error(
             policy,
@@ -240,6 +276,14 @@ fn mutations(policy: &Node<'_>, findings: &mut Findings) {
                 format_args!("the copy carries {header}; expected a mutation `remove: {header}`"),
             );
         }
+    }
+    if has_version && !mutations.iter().any(|mutation| mutation.text("remove") == Some(VERSION)) {
+        findings.warning(
+            policy,
+            format_args!(
+                "the copy carries {VERSION} with the name of stable (`version_header.request`); expected a mutation `remove: {VERSION}`"
+            ),
+        );
     }
     for header in CREDENTIALS.iter().filter(|header| ![COOKIE, AUTHORIZATION].contains(header)) {
         if !mutations.iter().any(|mutation| mutation.text("remove") == Some(*header)) {

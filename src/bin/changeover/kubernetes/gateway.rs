@@ -7,12 +7,13 @@ use serde_json::{Value, json};
 
 use super::of_kind;
 use crate::envoy::routes::taken::{Requests, Taken};
-use crate::envoy::routes::{CLUSTER, MIRROR, SHADOW};
+use crate::envoy::routes::{self, CLUSTER};
 use crate::envoy::{Findings, Node};
 
 /// Checks the resources around a filter.
 pub(super) fn check(filter: &Node<'_>, config: &Config, set: &[Node<'_>], findings: &mut Findings) {
-    removals(filter, set, findings);
+    removals(filter, config, set, findings);
+    copies(filter, config, set, findings);
     let rules: Vec<Node<'_>> = of_kind(set, "HTTPRoute")
         .filter_map(|route| route.field("spec"))
         .flat_map(|spec| spec.list("rules"))
@@ -55,23 +56,33 @@ fn callouts(filter: &Node<'_>, rollout: &Rollout, findings: &mut Findings) {
     }
 }
 
-fn removals(filter: &Node<'_>, set: &[Node<'_>], findings: &mut Findings) {
+/// Envoy copies requests on a route with a policy for it, which only a patch can add.
+fn copies(filter: &Node<'_>, config: &Config, set: &[Node<'_>], findings: &mut Findings) {
+    let has_policy = |patch: &Node<'_>| patch.value.to_string().contains("request_mirror_policies");
+    let mirrored = config.rollouts.iter().find(|rollout| routes::is_copied_by_envoy(rollout));
+    if let Some(rollout) = mirrored.filter(|_| !of_kind(set, "EnvoyPatchPolicy").any(has_policy)) {
+        findings.warning(
+            filter,
+            format_args!(
+                "nothing of rollout {:?} would be mirrored unless an EnvoyPatchPolicy adds the mirror route of envoy/routes.yaml; \
+                 none in these files does",
+                rollout.name
+            ),
+        );
+    }
+}
+
+fn removals(filter: &Node<'_>, config: &Config, set: &[Node<'_>], findings: &mut Findings) {
     let removed: Vec<&str> = of_kind(set, "ClientTrafficPolicy")
         .filter_map(|policy| policy.value.pointer("/spec/headers/earlyRequestHeaders/remove")?.as_array())
         .flatten()
         .filter_map(Value::as_str)
         .collect();
-    for header in [CLUSTER, MIRROR, SHADOW] {
-        if !removed.iter().any(|name| name.eq_ignore_ascii_case(header)) {
-            findings.error(
-                filter,
-                format_args!(
-                    "a client's own {header} is not removed; expected it in `headers.earlyRequestHeaders.remove` of a \
-                     ClientTrafficPolicy in these files"
-                ),
-            );
-        }
-    }
+    let expected = |_: &str| {
+        "expected it in `headers.earlyRequestHeaders.remove` of a ClientTrafficPolicy in these files"
+            .to_owned()
+    };
+    routes::removed_headers(filter, &removed, Some(config), expected, findings);
 }
 
 fn ordinary(filter: &Node<'_>, rollout: &Rollout, rules: &[Node<'_>], findings: &mut Findings) {

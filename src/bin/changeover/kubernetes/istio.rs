@@ -23,7 +23,7 @@ pub(super) fn check(filter: &Node<'_>, config: &Config, set: &[Node<'_>], findin
     }
     let managers: Vec<Node<'_>> =
         patches.iter().filter_map(|patch| patch.at(&["patch", "value", "typed_config"])).collect();
-    routes::clients_headers(filter, &managers, findings);
+    routes::clients_headers(filter, &managers, Some(config), findings);
     let obeying: Vec<(&Node<'_>, Node<'_>)> = patches
         .iter()
         .flat_map(|patch| added(patch).into_iter().map(move |route| (patch, route)))
@@ -88,7 +88,7 @@ fn answers(
 
 /// Envoy copies requests only on a route with a policy for it.
 fn mirrors(filter: &Node<'_>, config: &Config, obeying: &[(&Node<'_>, Node<'_>)], findings: &mut Findings) {
-    let mirrored = config.rollouts.iter().find(|rollout| rollout.mirror.is_some());
+    let mirrored = config.rollouts.iter().find(|rollout| routes::is_copied_by_envoy(rollout));
     let has_policy = |(_, route): &(&Node<'_>, Node<'_>)| routes::mirror_policy(route).is_some();
     if let Some(rollout) = mirrored.filter(|_| !obeying.iter().any(has_policy)) {
         findings.error(

@@ -171,6 +171,25 @@ fn the_filters_surroundings_are_checked_in_all_files_together() {
     assert!(findings(&[&spec]).0[0].contains("spec.wasm: pluginConfig is missing"));
 }
 
+#[test]
+fn copies_and_their_mark_are_looked_at_in_kubernetes() {
+    const WEIGHTS: &str = "weights: {green: 5}";
+    let unpatched = ISTIO.replace("request_mirror_policies:", "hash_policy:");
+    let compare = unpatched.replace(WEIGHTS, "mirror: {to: green, mode: compare, methods: [POST]}");
+    assert_eq!(complaints(&[&compare]), [""; 0], "the filter copies");
+    let copied = GATEWAY.replace(WEIGHTS, "mirror: {to: green}");
+    let said = complaints(&[&copied]);
+    assert!(said.len() == 1 && said[0].contains("warning: nothing of rollout"), "{said:#?}");
+    let patch = "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyPatchPolicy\nmetadata: {name: mirror}\n\
+                 spec: {jsonPatches: [{operation: {value: {route: {request_mirror_policies: []}}}}]}\n";
+    assert_eq!(complaints(&[&format!("{copied}\n---\n{patch}")]), [""; 0]);
+    let trusting = GATEWAY.replace(WEIGHTS, "trust_shadow_header: true");
+    let said = complaints(&[&trusting]);
+    assert!(said.len() == 1 && said[0].contains("x-changeover-shadow is removed"), "{said:#?}");
+    let kept = trusting.replace(", x-changeover-shadow]", "]");
+    assert_eq!(complaints(&[&kept]), [""; 0]);
+}
+
 /// What these resources cannot have, and what they need besides.
 #[test]
 fn tasks_receipts_and_questions_to_versions_are_looked_at_in_kubernetes() {

@@ -6,8 +6,8 @@ use changeover::config::schema::Rollout;
 use super::taken::{Requests, Taken};
 use super::{CLUSTER, Findings, Node, follows_header, hosts, is_copied_by_envoy, obeys_somewhere, settings};
 
-/// Checks where the requests of a rollout end.
-pub(super) fn check(rollout: &Rollout, routes: &Node<'_>, findings: &mut Findings) {
+/// Checks where the requests of a rollout end. `filter`: the name of its entry in the list of filters.
+pub(super) fn check(rollout: &Rollout, routes: &Node<'_>, filter: &str, findings: &mut Findings) {
     let hosts = hosts::of(routes, rollout);
     if hosts.is_empty() {
         findings.warning(
@@ -31,7 +31,26 @@ pub(super) fn check(rollout: &Rollout, routes: &Node<'_>, findings: &mut Finding
             continue;
         }
         with_header(rollout, host, findings);
-        without_header(rollout, host, findings);
+        if let Some(ordinary) = without_header(rollout, host, findings) {
+            disabled(&[&ordinary, host, routes], filter, findings);
+        }
+    }
+}
+
+/// Whether the filter runs on the route that Envoy chooses before it: the most specific of these places that is about it counts.
+fn disabled(places: &[&Node<'_>], filter: &str, findings: &mut Findings) {
+    let mut about = places.iter().filter_map(|place| {
+        let config = place.field("typed_per_filter_config")?;
+        Some((place, config.value.get(filter)?.get("disabled") == Some(&true.into())))
+    });
+    if let Some((place, true)) = about.next() {
+        findings.error(
+            *place,
+            format_args!(
+                "typed_per_filter_config disables the filter ({filter}) on the ordinary route, which requests have when they come \
+                 to it: they stay there; expected it enabled"
+            ),
+        );
     }
 }
 
@@ -171,7 +190,8 @@ fn with_header(rollout: &Rollout, host: &Node<'_>, findings: &mut Findings) {
     }
 }
 
-fn without_header(rollout: &Rollout, host: &Node<'_>, findings: &mut Findings) {
+/// Returns the ordinary route.
+fn without_header<'a>(rollout: &Rollout, host: &Node<'a>, findings: &mut Findings) -> Option<Node<'a>> {
     let stable = cluster_of(rollout, &rollout.stable);
     let walk = Walk::of(host, &Requests { matches: &rollout.matches, cluster: None, shadow: None });
     let to_stable = |route: &Node<'_>| leads(route, stable, None);
@@ -193,7 +213,7 @@ fn without_header(rollout: &Rollout, host: &Node<'_>, findings: &mut Findings) {
                 format_args!("no ordinary route for rollout {:?}: without the filter its requests would get 404; expected one to stable's cluster below the route that obeys the filter", rollout.name),
             );
         }
-        return;
+        return None;
     };
     let action = route.field("route").unwrap_or_else(|| route.clone());
     match to_stable(route) {
@@ -235,6 +255,7 @@ fn without_header(rollout: &Rollout, host: &Node<'_>, findings: &mut Findings) {
             settings::compare(route, &chosen, findings);
         }
     }
+    walk.rest
 }
 
 /// A client may get an answer that counts as failed. (Without a timeout a stream may be meant: its headers come early.)
