@@ -295,6 +295,10 @@ impl Run {
         let mut hasher = SipHasher24::new();
         (&program.release, self.attempt, &program.stable, &program.candidate, &self.in_force)
             .hash(&mut hasher);
+        // Where a version's users are depends on the names of all, if there are others besides stable.
+        if program.versions.len() > 2 {
+            program.versions.hash(&mut hasher);
+        }
         Assignment(hasher.finish())
     }
 

@@ -5,7 +5,7 @@ use super::turn::Turn;
 use super::{Held, Now, Phase, Run, say};
 use crate::analysis::judge::Redefined;
 use crate::analysis::window::NotJudged;
-use crate::model::{Arm, Share};
+use crate::model::{Arm, Share, Unit};
 use crate::rollout::event::{Action, Actor, Event};
 use crate::rollout::program::{Program, Step};
 use crate::rollout::ready::Readiness;
@@ -94,6 +94,13 @@ impl Turn<'_> {
         if before.unit() != program.unit() && !self.run.phase.is_rolled_back() {
             self.begin_step();
             self.change(format!("{} are judged from now on; the step starts over", program.unit().label()));
+        }
+        let splits = self.run.in_force.values().any(|share| !share.is_none() && *share != Share::ALL);
+        if before.versions != program.versions && program.unit() == Unit::Users && splits {
+            self.begin_step();
+            self.change(
+                "the versions have changed, and with them who gets which; the step starts over".into(),
+            );
         }
         if before.ready != program.ready {
             self.run.readiness = Readiness::default();

@@ -233,6 +233,26 @@ fn a_pin_stops_everything_and_an_abort_beats_it() {
     assert_eq!(green(&run), 10_000);
 }
 
+/// A version's users depend on the names of all versions.
+#[test]
+fn another_version_begins_the_step_over_where_users_are_judged() {
+    let fields = json!({
+        "steps": [{"set_weight": 20}, {"pause": {"duration": "10s"}}, {"set_weight": 100}],
+        "session_affinity": {"header": "x-user-id"}, "analysis": {"metrics": [{"name": "error_rate"}]},
+    });
+    let before = program(&fields);
+    let mut after = before.clone();
+    after.versions.insert(0, "amber".into());
+    let (mut run, _) = Run::begin(&before, at(0));
+    (1..=9).for_each(|now| drop(run.tick(&before, &[], at(now))));
+    let assignment = run.assignment(&before);
+    let events = run.push(&before, &after, at(9));
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert!(events[0].message.starts_with("the versions have changed"), "{events:?}");
+    assert_eq!(run.waited(at(9)), 0);
+    assert_ne!(run.assignment(&after), assignment);
+}
+
 #[test]
 fn pushes_change_what_differs_and_nothing_else() {
     let before = steps();
