@@ -160,6 +160,11 @@ fn check_resources(resources: &[(String, Value)], findings: &mut Findings) {
             }
         }
     }
+    // Patches can hold Envoy's own form of a filter. Where it is inserted only the patched Envoy shows.
+    for patch in set.iter().filter(|resource| kubernetes::is_patch(resource)) {
+        let parts = Parts::of(std::slice::from_ref(patch));
+        check_plugins(&parts.plugins, findings);
+    }
     // Istio's `EnvoyFilter` can hold one.
     let has_control =
         configs.iter().any(|(_, config)| config.control.is_some()) || set.iter().any(envoy::control::is_in);
@@ -217,11 +222,10 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// Checks Envoy's files together: filters, and what is around them.
-fn check_envoy(documents: &[Node<'_>], findings: &mut Findings) {
-    let parts = Parts::of(documents);
+/// Checks the configurations of filters, and how they stand beside each other.
+fn check_plugins<'a>(plugins: &[Node<'a>], findings: &mut Findings) -> Vec<Filter<'a>> {
     let mut checked = Vec::new();
-    for plugin in &parts.plugins {
+    for plugin in plugins {
         let mut filter = Filter { plugin: plugin.clone(), config: None, is_control: false };
         match filters::configuration(plugin) {
             Ok(configuration) => {
@@ -233,14 +237,23 @@ fn check_envoy(documents: &[Node<'_>], findings: &mut Findings) {
         checked.push(filter);
     }
     envoy::plugin::check(&checked, findings);
+    checked
+}
+
+/// Checks Envoy's files together: filters, and what is around them.
+fn check_envoy(documents: &[Node<'_>], findings: &mut Findings) {
+    let parts = Parts::of(documents);
+    let checked = check_plugins(&parts.plugins, findings);
     let of =
         |plugin: &Node<'_>| checked.iter().find(|filter| std::ptr::eq(filter.plugin.value, plugin.value));
 
     let mut found = !checked.is_empty();
     let mut all_known = true;
+    let mut reached: Vec<*const Value> = Vec::new();
     for manager in &parts.managers {
         for entry in manager.list("http_filters") {
-            let filter = if filters::is_discovered(&entry) {
+            let is_known = entry.text("name").is_some_and(|name| parts.resources.contains_key(name));
+            let filter = if filters::is_discovered(&entry, is_known) {
                 check_discovery(&entry, findings);
                 let named = entry.text("name").and_then(|name| parts.resources.get(name));
                 all_known &= named.is_some();
@@ -252,6 +265,7 @@ fn check_envoy(documents: &[Node<'_>], findings: &mut Findings) {
             };
             found = true;
             findings.ours = true;
+            reached.extend(filter.map(|filter| std::ptr::from_ref(filter.plugin.value)));
             if let Some(filter) = filter.filter(|filter| filter.is_control) {
                 envoy::control::plugin(filter, findings);
                 envoy::control::behind(manager, &parts.routes, findings);
@@ -266,6 +280,11 @@ fn check_envoy(documents: &[Node<'_>], findings: &mut Findings) {
                 envoy::routes::check((manager, &entry), config, &parts.routes, findings);
             }
         }
+    }
+    let is_reached = |filter: &&Filter<'_>| reached.contains(&std::ptr::from_ref(filter.plugin.value));
+    for filter in checked.iter().filter(|filter| !parts.managers.is_empty() && !is_reached(filter)) {
+        let what = "could not tell whether requests come to it, and by which routes: no entry of `http_filters` is or names it";
+        findings.note(&filter.plugin, what);
     }
     let configs: Vec<&Config> = checked.iter().filter_map(|filter| filter.config.as_ref()).collect();
     for bootstrap in documents.iter().filter(|document| found && is_bootstrap(document)) {

@@ -38,9 +38,10 @@ pub(crate) fn plugin<'a>(typed_config: &Node<'a>) -> Option<Node<'a>> {
     names.into_iter().flatten().any(|name| name.contains(NAME)).then_some(plugin)
 }
 
-/// Whether an entry of `http_filters` gets our filter by discovery (ECDS).
-pub(crate) fn is_discovered(entry: &Node<'_>) -> bool {
-    entry.field("config_discovery").is_some() && entry.text("name").is_some_and(|name| name.contains(NAME))
+/// Whether an entry of `http_filters` gets our filter by discovery (ECDS). `is_known`: what is discovered is one of ours.
+pub(crate) fn is_discovered(entry: &Node<'_>, is_known: bool) -> bool {
+    let is_named = || entry.text("name").is_some_and(|name| name.contains(NAME));
+    entry.field("config_discovery").is_some() && (is_known || is_named())
 }
 
 /// The document in a plugin's `configuration`, in whichever of Envoy's forms it stands.

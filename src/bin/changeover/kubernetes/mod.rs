@@ -93,6 +93,11 @@ fn of_kind<'n, 'a>(set: &'n [Node<'a>], kind: &'static str) -> impl Iterator<Ite
     set.iter().filter(move |resource| resource.text("kind") == Some(kind))
 }
 
+/// Whether a resource patches Envoy's configuration.
+pub(crate) fn is_patch(resource: &Node<'_>) -> bool {
+    matches!(resource.text("kind"), Some("EnvoyFilter" | "EnvoyPatchPolicy"))
+}
+
 /// A resource, or those in the list that `kubectl get --output yaml` prints.
 pub(crate) fn expand<'a>(resource: Node<'a>) -> Vec<Node<'a>> {
     let is_list = resource.text("apiVersion") == Some("v1") && resource.text("kind") == Some("List");

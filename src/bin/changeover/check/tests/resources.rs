@@ -172,6 +172,30 @@ fn the_filters_surroundings_are_checked_in_all_files_together() {
 }
 
 #[test]
+fn a_filter_in_a_patch_is_checked() {
+    let listener = yaml::read(BOOTSTRAP).expect("YAML").remove(0)["static_resources"]["listeners"][0].clone();
+    let entry = &listener["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"][0];
+    for kind in ["EnvoyFilter", "EnvoyPatchPolicy"] {
+        let patch = |entry: &Value| {
+            serde_json::json!({
+                "apiVersion": "networking.istio.io/v1alpha3", "kind": kind, "metadata": {"name": "changeover"},
+                "spec": {"configPatches": [{"applyTo": "HTTP_FILTER", "patch": {"operation": "INSERT_BEFORE", "value": entry}}]},
+            })
+        };
+        let (found, bad) = findings(&[&patch(entry).to_string()]);
+        assert!(!bad && found[0].contains(": valid: 1 rollout, "), "{found:#?}");
+        let mut broken = entry.clone();
+        broken["typed_config"]["config"]["configuration"]["value"] =
+            serde_json::json!({"rollouts": [{"nonsense": 1}]});
+        assert!(findings(&[&patch(&broken).to_string()]).1);
+        let mut closed = entry.clone();
+        closed["typed_config"]["config"].as_object_mut().expect("a plugin").remove("failure_policy");
+        let said = complaints(&[&patch(&closed).to_string()]);
+        assert!(said.len() == 1 && said[0].contains("failure_policy is not FAIL_OPEN"), "{said:#?}");
+    }
+}
+
+#[test]
 fn copies_and_their_mark_are_looked_at_in_kubernetes() {
     const WEIGHTS: &str = "weights: {green: 5}";
     let unpatched = ISTIO.replace("request_mirror_policies:", "hash_policy:");
