@@ -219,7 +219,7 @@ impl Stream {
         let receipt = settings.and_then(|settings| settings.receipt(decision.version, decision.evidence));
         let held = decision.task.and_then(|task| self.begin_task(loaded, rollout, task, request));
         if let Some((draw, tracked)) = decision.evidence.as_ref().zip(loaded.tracked(rollout)) {
-            tracked.draw(draw);
+            tracked.follow(draw.assignment);
         }
         let judged = decision.evidence.map(|draw| Judged { draw, ticket: None });
         self.vm.serve();
@@ -606,9 +606,8 @@ impl Routed {
         self.asked = Some(now);
         if let Some(Judged { draw, ticket }) = &mut self.judged
             && let Some(tracked) = self.loaded.tracked(self.rollout)
-            && let Some(rollout) = self.loaded.plan.rollouts().get(self.rollout)
         {
-            *ticket = tracked.arrive(tick_at(now), *draw, rollout.assignment());
+            *ticket = tracked.arrive(tick_at(now), *draw);
         }
         now
     }
