@@ -37,6 +37,8 @@ pub struct Ladder {
     /// leaves to it.
     threshold: Option<u16>,
     coverage: f64,
+    /// The part of tasks at or above the proven threshold, whether it is that one or a fixed one.
+    proven_coverage: f64,
     /// Decisions that were taken over.
     taken: u64,
 }
@@ -73,7 +75,7 @@ impl Ladder {
                 return Some(Waits::People { decided, agreement, of: until.agreement });
             }
         }
-        let proven = if self.threshold.is_some() { self.coverage } else { 0.0 };
+        let proven = self.proven_coverage;
         (until.coverage > 0.0 && proven < until.coverage)
             .then_some(Waits::Coverage { proven, of: until.coverage })
     }
@@ -120,6 +122,7 @@ impl Ladder {
         if let Some(target) = &automation.target {
             self.proven.learn(&decisions.bands, target);
             self.threshold = self.proven.lowest(&decisions.bands, target);
+            self.proven_coverage = self.threshold.map_or(0.0, |threshold| decisions.coverage(threshold));
             self.audit.learn(decisions.audited, target.max_disagreement);
         }
         self.threshold = automation.threshold.or(self.threshold);
@@ -227,7 +230,8 @@ impl Turn<'_> {
     pub(super) fn redefine_target(&mut self) {
         let ladder = &mut self.run.ladder;
         (ladder.proven, ladder.audit) = (Proven::default(), Audit::default());
-        (ladder.threshold, ladder.coverage, ladder.taken) = (None, 0.0, u64::MAX);
+        (ladder.threshold, ladder.coverage, ladder.proven_coverage) = (None, 0.0, 0.0);
+        ladder.taken = u64::MAX;
     }
 
     /// Sets the degree as a person wants it. After the audit's step down another attempt begins.

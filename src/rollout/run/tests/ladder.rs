@@ -208,6 +208,22 @@ fn another_target_is_to_be_proven_anew() {
 }
 
 #[test]
+fn a_step_waits_for_proven_coverage_also_where_the_threshold_is_fixed() {
+    let steps = json!([{"set_degree": "partial"}, {"pause": {"min_coverage": 0.5}}, {"set_degree": "full"}]);
+    let program = people(&steps, &json!({"max_disagreement": 0.02, "threshold": 0.5}));
+    let (mut run, _) = Run::begin(&program, at(0));
+    let mut decisions = Decisions::default();
+    decide(&mut decisions, 10, 0, false);
+    step(&mut run, &program, &decisions, 1);
+    assert_eq!((run.threshold(&program), run.degree(&program)), (Some(5_000), Degree::Partial));
+    let waits = "the step waits until the model may answer 50 % of the tasks alone: 0.0 % so far";
+    assert_eq!(run.reason.sentence(), waits);
+    decide(&mut decisions, 1_000, 0, false);
+    step(&mut run, &program, &decisions, 2);
+    assert_eq!(run.degree(&program), Degree::Full);
+}
+
+#[test]
 fn a_pushed_degree_applies_where_no_steps_decide() {
     let at_degree = |degree: &str| {
         program(&json!({
