@@ -204,6 +204,7 @@ impl Turn<'_> {
         };
         let sentence = say::stepped_down(self.program, self.run.ladder.degree, below, decisions, &target);
         self.run.ladder.degree = below;
+        self.run.position = self.program.position_at(below);
         // It may answer as much alone as before: what it does from here on is watched as well.
         self.run.ladder.audit.begin_anew();
         self.begin_step();
@@ -251,19 +252,35 @@ impl Turn<'_> {
         }
         self.run.ladder.degree = degree;
         self.begin_step();
+        let walks = was_judge || matches!(self.run.phase, Phase::Progressing | Phase::Paused);
+        let is_moved = walks && degree < before;
+        if is_moved {
+            self.run.position = self.program.position_at(degree);
+        }
         let (from, to) = (before.label(), degree.label());
         let mut message = format!("the degree of automation is {to} by command, it was {from}");
         if was_judge {
             message = format!("{message}; attempt {} begins", self.run.attempt);
         }
+        if (is_moved || was_judge) && self.run.held.is_none() && !self.wait_here() {
+            message = format!("{message}; the run is paused");
+        }
         self.happen(Actor::User, Action::Change, message);
-        if was_judge {
-            match self.program.steps.get(self.run.position) {
-                Some(step) if step.waits() => self.wait(),
-                _ => self.rest(),
+        Ok(())
+    }
+
+    /// Waits for what the present step waits for, or rests behind the last one. Returns whether that is possible: a step that
+    /// does not wait would set another degree at once, so a person decides when.
+    fn wait_here(&mut self) -> bool {
+        match self.program.steps.get(self.run.position) {
+            Some(step) if step.waits() => self.wait(),
+            None => self.rest(),
+            Some(_) => {
+                self.hold(Held::Person, "paused at a degree set by command".into());
+                return false;
             }
         }
-        Ok(())
+        true
     }
 
     /// All steps are done, or there are none.

@@ -128,6 +128,61 @@ fn a_model_that_disagrees_too_often_is_stepped_down_until_a_person_decides() {
     }
 }
 
+/// A course with a pause before the model answers everything.
+fn with_a_day_before_full() -> Program {
+    people(
+        &json!([
+            {"set_degree": "shadow"}, {"pause": {}}, {"set_degree": "assist"}, {"pause": {}},
+            {"set_degree": "partial"}, {"pause": {"duration": "24h"}}, {"set_degree": "full"},
+        ]),
+        &serde_json::from_str(PARTIAL).unwrap(),
+    )
+}
+
+/// The same in that pause.
+fn in_the_day_before_full(program: &Program) -> Run {
+    let (mut run, _) = Run::begin(program, at(0));
+    for now in 1..=2 {
+        run.command(program, Command::Promote { full: false }, at(now)).unwrap();
+    }
+    assert_eq!((run.degree(program), run.phase, run.position), (Degree::Partial, Phase::Progressing, 5));
+    run
+}
+
+#[test]
+fn after_a_step_down_the_course_goes_on_behind_the_lower_degree() {
+    let program = with_a_day_before_full();
+    let mut run = in_the_day_before_full(&program);
+    let mut decisions = Decisions::default();
+    decide(&mut decisions, 200, 60, true);
+    step(&mut run, &program, &decisions, 3);
+    assert_eq!((run.degree(&program), run.phase), (Degree::Assist, Phase::Paused));
+    run.command(&program, Command::Resume, at(4)).unwrap();
+    assert_eq!(run.reason.sentence(), "the step waits for a promotion");
+    run.command(&program, Command::Promote { full: false }, at(5)).unwrap();
+    assert_eq!((run.degree(&program), run.position), (Degree::Partial, 5));
+}
+
+#[test]
+fn below_a_degree_set_by_command_the_course_goes_on_behind_that_one() {
+    let program = with_a_day_before_full();
+    let mut run = in_the_day_before_full(&program);
+    run.command(&program, Command::Degree(Degree::Full), at(3)).unwrap();
+    assert_eq!(run.position, 5, "a higher degree waits as long");
+    run.command(&program, Command::Degree(Degree::Assist), at(4)).unwrap();
+    assert_eq!((run.position, &*run.reason.sentence()), (3, "the step waits for a promotion"));
+    // No step waits at this degree: the next one would set another at once.
+    let events = run.command(&program, Command::Degree(Degree::Human), at(5)).unwrap();
+    assert_eq!(
+        messages(&events),
+        ["the degree of automation is human by command, it was assist; the run is paused"]
+    );
+    step(&mut run, &program, &Decisions::default(), 6);
+    assert_eq!((run.degree(&program), run.phase, run.position), (Degree::Human, Phase::Paused, 0));
+    run.command(&program, Command::Resume, at(7)).unwrap();
+    assert_eq!((run.degree(&program), run.position), (Degree::Shadow, 1));
+}
+
 /// At `partial` the model may answer alone whatever it answered alone at `full`.
 #[test]
 fn a_model_that_still_disagrees_after_a_step_down_is_stepped_down_again() {
