@@ -173,9 +173,9 @@ impl Stream {
     }
 
     /// Decides where the request goes and sets the header for Envoy's routes. `None`: it is not followed.
-    /// `decides`: the rollout about whose task it is a decision.
-    fn route(&self, loaded: &Rc<Loaded>, request: &CurrentRequest, decides: Option<usize>) -> Option<Routed> {
-        let drawn = self.vm.draw(|rng| loaded.plan.route(request, decides, rng));
+    /// `is_decision`: whether it decides a task.
+    fn route(&self, loaded: &Rc<Loaded>, request: &CurrentRequest, is_decision: bool) -> Option<Routed> {
+        let drawn = self.vm.draw(|rng| loaded.plan.route(request, is_decision, rng));
         let settings = drawn.as_ref().and_then(|(rollout, _)| loaded.plan.rollouts().get(*rollout));
         let version_at = |at: usize| settings.and_then(|settings| settings.versions.get(at));
         let version = drawn.as_ref().and_then(|(_, decision)| version_at(decision.version));
@@ -331,12 +331,12 @@ impl Stream {
             reads_all_headers: loaded.as_ref().is_some_and(|loaded| loaded.plan.reads_several_headers),
             headers: OnceCell::new(),
         };
-        let decides = loaded.as_ref().and_then(|loaded| loaded.plan.decides(&request));
-        if let Some((loaded, rollout)) = loaded.as_ref().zip(decides) {
-            self.decision = self.vm.tasks.decisions.begin(Place::new(loaded, rollout));
-        }
+        self.decision = loaded
+            .as_ref()
+            .and_then(|loaded| self.vm.tasks.decisions.begin(loaded, &loaded.plan.decides(&request)));
+        let is_decision = self.decision.is_some();
         self.event = loaded.as_ref().and_then(|loaded| self.vm.feedback.begin(loaded, &request));
-        self.routed = loaded.and_then(|loaded| self.route(&loaded, &request, decides));
+        self.routed = loaded.and_then(|loaded| self.route(&loaded, &request, is_decision));
         if let Some(routed) = &self.routed {
             Feedback::switch(&routed.loaded, routed.rollout, &request);
         }

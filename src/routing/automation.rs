@@ -107,8 +107,10 @@ impl Decisions {
         self.matcher.headers()
     }
 
-    /// The rollout whose task the request decides.
-    pub(super) fn find<R: Request>(&self, request: &R) -> Option<usize> {
-        self.rollouts.get(self.matcher.find(&Facts::new(request))?).copied()
+    /// The rollouts one of whose tasks the request may decide: its receipt says which.
+    pub(super) fn find<R: Request>(&self, request: &R) -> Vec<usize> {
+        let mut found = Vec::new();
+        self.matcher.each(&Facts::new(request), |at| found.extend(self.rollouts.get(at).copied()));
+        found
     }
 }

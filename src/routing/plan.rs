@@ -232,11 +232,12 @@ impl Plan {
         self.rollouts.iter().find(|rollout| rollout.name == name)
     }
 
-    /// The position of the rollout a request belongs to, and where it goes. `decides`: what [`Self::decides`] says of it.
+    /// The position of the rollout a request belongs to, and where it goes. `is_decision`: whether it [decides](Self::decides) a
+    /// task.
     pub fn route<R: Request>(
         &self,
         request: &R,
-        decides: Option<usize>,
+        is_decision: bool,
         rng: &mut Rng,
     ) -> Option<(usize, Decision<'_>)> {
         let facts = Facts::new(request);
@@ -244,9 +245,7 @@ impl Plan {
         let rollout = self.rollouts.get(index)?;
         match &rollout.automation {
             None => Some((index, rollout.assign(&facts, rng))),
-            Some(automation) => {
-                Some((index, rollout.assign_task(automation, decides.is_some(), &facts, rng)))
-            }
+            Some(automation) => Some((index, rollout.assign_task(automation, is_decision, &facts, rng))),
         }
     }
 
@@ -273,9 +272,9 @@ impl Plan {
         found
     }
 
-    /// The position of the rollout about whose task the request is a decision.
-    pub fn decides<R: Request>(&self, request: &R) -> Option<usize> {
-        self.decisions.as_ref()?.find(request)
+    /// The positions of the rollouts about one of whose tasks the request is a decision, if it is one.
+    pub fn decides<R: Request>(&self, request: &R) -> Vec<usize> {
+        self.decisions.as_ref().map(|decisions| decisions.find(request)).unwrap_or_default()
     }
 }
 

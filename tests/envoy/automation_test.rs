@@ -285,6 +285,30 @@ async fn a_receipt_opens_while_keys_change_and_for_no_other_rollout() {
     }
 }
 
+/// One review tool sends the decisions of both queues.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_counts_for_the_rollout_whose_receipt_it_brings() {
+    let (queue, ai) = blue_and_green().await;
+    ai.set(model());
+    let rollout = |name: &str, path: &str| {
+        let automation =
+            format!("degree: shadow, answer: {{label: /label, confidence: /confidence}}, {DECISIONS}");
+        Config::blue_green(name, &format!("match: {{prefix: {path}}}, automation: {{{automation}}}"))
+    };
+    let rollouts = [rollout("letters", "/letters"), rollout("digits", "/tasks")].join(", ");
+    let config = Config::Struct(format!("{{rollouts: [{rollouts}]}}"));
+    let envoy = between(&queue, &ai, config).with_people().start().await;
+    let receipt = hand_out(&envoy, &queue, 1..2).await[0].1.clone();
+    for receipt in [&receipt, "none"] {
+        send(&envoy, decision(receipt, &model_label(1))).await;
+    }
+    send(&envoy, request("POST", "/v1/decisions", &[], json!({"label": "0"}).to_string())).await;
+    decided(&envoy, 3).await;
+    let counted = counts(&envoy, "changeover_decisions_total", &["rollout", "result"]).await;
+    let expected = map([("digits agree", 1), ("letters forged", 1), ("letters unreadable", 1)]);
+    assert_eq!(counted, expected);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_key_a_configuration_that_needs_one_is_refused_with_the_remedy() {
     let (queue, ai) = blue_and_green().await;

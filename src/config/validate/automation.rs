@@ -6,7 +6,7 @@ use super::{header_name, matches};
 use crate::config::automation::{Automation, Decision, Partial};
 use crate::config::release::{Pause, Step};
 use crate::config::report::{Path, Problems};
-use crate::config::schema::Rollout;
+use crate::config::schema::{Match, Rollout};
 use crate::config::units::Size;
 use crate::model::{Degree, Share};
 
@@ -46,7 +46,7 @@ pub(super) fn automation(
     }
     ttl(automation.receipt.ttl, &receipt.field("ttl"), problems);
     if let Some(decision) = &automation.decision {
-        self::decision(decision, &path.field("decision"), problems);
+        self::decision(decision, &rollout.matches, &path.field("decision"), problems);
     }
     let partial = automation.partial.as_ref();
     if let Some(partial) = partial {
@@ -119,12 +119,19 @@ fn ask(automation: &Automation, path: &Path<'_>, problems: &mut Problems) {
     }
 }
 
-fn decision(decision: &Decision, path: &Path<'_>, problems: &mut Problems) {
+/// `tasks`: which requests are tasks.
+fn decision(decision: &Decision, tasks: &Match, path: &Path<'_>, problems: &mut Problems) {
     let own = path.field("match");
     matches(&decision.matches, &own, problems);
-    let is_any = decision.matches == crate::config::schema::Match::default();
-    if is_any && !problems.concern(&own) {
-        problems.add(&own, "empty; every request would be a decision; expected at least a path");
+    let flaw = if decision.matches == Match::default() {
+        Some("empty; every request would be a decision; expected at least a path")
+    } else {
+        let covers =
+            "covers the rollout's own `match`; every task would be a decision; expected a narrower one";
+        decision.matches.contains(tasks).then_some(covers)
+    };
+    if let Some(flaw) = flaw.filter(|_| !problems.concern(&own)) {
+        problems.add(&own, flaw);
     }
     place(&decision.label, &path.field("label"), problems);
     let receipt = path.field("receipt");
