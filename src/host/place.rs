@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::calls::{self, Metric};
 use super::defined::Defined;
 use super::loaded::Loaded;
+use crate::automation::task::InForce;
 use crate::routing::automation::Automation;
 use crate::routing::plan::Rollout;
 use crate::telemetry::tasks::About;
@@ -27,6 +28,16 @@ impl Place {
 
     pub(super) fn automation(&self) -> Option<&Automation> {
         self.rollout()?.automation()
+    }
+
+    /// What is in force for its tasks by the newest configuration of its plugin, and the attempt: commands reach no earlier one.
+    /// `None`: it has none there.
+    pub(super) fn in_force_by(&self, newest: &Rc<Loaded>) -> Option<(InForce, u64)> {
+        let own = self.rollout()?;
+        let is_newest = Rc::ptr_eq(&self.loaded, newest);
+        let rollout = if is_newest { own } else { newest.plan.rollout(&own.name)? };
+        rollout.automation()?;
+        Some(rollout.tasks_in_force())
     }
 
     pub(super) fn cluster(&self, version: usize) -> Option<&str> {

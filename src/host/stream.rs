@@ -296,7 +296,8 @@ impl Stream {
         let Some(held) = routed.held.take() else { return };
         let model = routed.loaded.plan.rollouts().get(routed.rollout).and_then(plan::Rollout::automation);
         let model = model.map_or(routed.version, |automation| automation.model);
-        let released = self.vm.tasks.answered(*held, body, &self.vm.inflaters);
+        let newest = self.slot.loaded();
+        let released = self.vm.tasks.answered(*held, body, newest.as_ref(), &self.vm.inflaters);
         let Some(Released { route, deciding }) = released else { return };
         routed.deciding = deciding;
         if route != Route::Human {

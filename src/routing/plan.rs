@@ -182,6 +182,8 @@ pub struct Decision<'a> {
 pub struct Task {
     /// What was in force when it came.
     pub in_force: task::InForce,
+    /// The attempt in which it came.
+    pub attempt: u64,
     /// What was drawn for it.
     pub drawn: task::Drawn,
 }
@@ -552,7 +554,7 @@ impl Rollout {
             is_read: false,
             is_copy,
             evidence: None,
-            task: is_task.then_some(Task { in_force: in_force.tasks, drawn }),
+            task: is_task.then_some(Task { in_force: in_force.tasks, attempt: in_force.attempt, drawn }),
         }
     }
 

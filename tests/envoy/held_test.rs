@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::harness::control::{JSON, call, known};
 use crate::harness::tasks::*;
 use crate::harness::*;
 
@@ -152,6 +153,35 @@ async fn pushes_while_tasks_are_held_lose_no_task_and_double_none() {
     let tally = load.stop().await;
     assert_each_once(&envoy, &tally, &both.people).await;
     assert!(tally.from("green") > 100 && tally.from("blue") > 100, "{:?}", tally.by_upstream);
+}
+
+/// The model answers in the end, and is not obeyed any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_abort_reaches_tasks_that_were_held_before_a_push() {
+    let both = Both::start().await;
+    let stage = |number: u32| half("partial", &format!("labels: {{stage: s{number}}}"));
+    let setup = between_ecds(&both.queue, &both.ai, stage(0)).with_people().control().workers(2);
+    let envoy = setup.start().await;
+    known(&envoy).await;
+    let hash = envoy.wait_for_hash_other_than(None).await;
+    let load = Load::to(envoy.address()).connections(CLIENTS as usize).each(task).start();
+    wait_for("the model's answers", async || (both.model.total() > 200).then_some(())).await;
+    both.hold().await;
+    let before = both.model.all();
+    envoy.push(&stage(1)).await;
+    envoy.wait_for_hash_other_than(Some(hash)).await;
+    let (status, rollout) = call(&envoy, "POST", "/v1/rollouts/digits/abort", &[JSON], "").await;
+    assert_eq!(status, 200, "all workers follow: {rollout}");
+    both.ai.open_gate();
+    let sent = load.sent();
+    wait_for("tasks after the abort", async || (load.sent() > sent + 100).then_some(())).await;
+    let tally = load.stop().await;
+    assert_each_once(&envoy, &tally, &both.people).await;
+    assert!(both.model.total() >= before.values().sum::<u64>() + CLIENTS, "the model has answered them");
+    let alone = tally.answers.iter().filter(|(_, upstream)| *upstream == "green");
+    for (number, _) in alone {
+        assert!(before.contains_key(number), "task {number}");
+    }
 }
 
 /// A held task goes to neither people nor the caller once its caller has left; and it is counted.
