@@ -68,6 +68,8 @@ pub struct Automation {
     pub threshold: Option<u16>,
     /// Whether the degree goes down when audited tasks speak against the model.
     pub steps_down: bool,
+    /// Identifies what decisions are about: where a label and a confidence are read, and the model's cluster; a hash.
+    pub meaning: u64,
 }
 
 /// One step.
@@ -188,7 +190,7 @@ impl Program {
             pin: config.pin.clone(),
             mirror: config.mirror.as_ref().map(|mirror| mirror.percent.0),
             analysis,
-            automation: config.automation.as_ref().map(Automation::new),
+            automation: config.automation.as_ref().map(|automation| Automation::new(automation, cluster)),
             alarms,
             drift,
             candidate,
@@ -221,6 +223,7 @@ impl Program {
     pub fn attempt(&self, attempt: u32) -> u64 {
         let mut hasher = SipHasher24::new();
         (&self.release, &self.stable, &self.candidate, attempt).hash(&mut hasher);
+        self.automation.iter().for_each(|automation| automation.meaning.hash(&mut hasher));
         hasher.finish()
     }
 
@@ -291,8 +294,12 @@ impl Program {
 }
 
 impl Automation {
-    fn new(config: &crate::config::automation::Automation) -> Self {
+    /// `cluster`: the model's.
+    fn new(config: &crate::config::automation::Automation, cluster: Option<&str>) -> Self {
         let partial = config.partial.as_ref();
+        let mut meaning = SipHasher24::new();
+        let decided = config.decision.as_ref().map(|decision| &decision.label);
+        (&config.answer.label, &config.answer.confidence, decided, cluster).hash(&mut meaning);
         Self {
             degree: config.degree,
             target: partial.and_then(|partial| {
@@ -304,6 +311,7 @@ impl Automation {
             }),
             threshold: partial.and_then(|partial| partial.threshold).map(hundredths),
             steps_down: config.step_down,
+            meaning: meaning.finish(),
         }
     }
 }

@@ -263,6 +263,48 @@ fn another_target_is_to_be_proven_anew() {
 }
 
 #[test]
+fn another_model_or_meaning_of_its_answer_is_to_be_proven_anew() {
+    let of = |field: &str, value: Value| {
+        let mut fields = json!({
+            "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}},
+            "steps": [{"set_degree": "partial"}, {"pause": {"duration": "1h"}}],
+            "automation": {
+                "answer": {"label": "/label", "confidence": "/confidence"}, "partial": {"max_disagreement": 0.02},
+                "decision": {"match": {"path": "/decisions"}, "receipt": "/receipt", "label": "/label"},
+            },
+        });
+        *fields.pointer_mut(field).unwrap() = value;
+        program(&fields)
+    };
+    let before = of("/automation/answer/label", json!("/label"));
+    let (mut begun, _) = Run::begin(&before, at(0));
+    let mut decisions = Decisions::default();
+    decide(&mut decisions, 1_000, 0, false);
+    step(&mut begun, &before, &decisions, 1);
+    assert!(begun.threshold(&before).is_some());
+    for (field, value) in [
+        ("/automation/answer/label", "/other"),
+        ("/automation/answer/confidence", "/other"),
+        ("/automation/decision/label", "/other"),
+        ("/versions/green/cluster", "other"),
+    ] {
+        let (mut run, after) = (begun.clone(), of(field, value.into()));
+        assert_ne!(before.attempt(1), after.attempt(1), "earlier receipts are late");
+        run.push(&before, &after, at(2));
+        assert_eq!(
+            (run.attempt, run.degree(&after), run.threshold(&after)),
+            (2, Degree::Partial, None),
+            "{field}"
+        );
+        assert!(!run.has_news(&Decisions::default()));
+    }
+    let (mut run, after) = (begun.clone(), of("/automation/decision/receipt", json!("/other")));
+    assert_eq!(before.attempt(1), after.attempt(1));
+    run.push(&before, &after, at(2));
+    assert_eq!((run.attempt, run.threshold(&after)), (1, begun.threshold(&before)));
+}
+
+#[test]
 fn a_step_waits_for_proven_coverage_also_where_the_threshold_is_fixed() {
     let steps = json!([{"set_degree": "partial"}, {"pause": {"min_coverage": 0.5}}, {"set_degree": "full"}]);
     let program = people(&steps, &json!({"max_disagreement": 0.02, "threshold": 0.5}));
