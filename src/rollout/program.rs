@@ -11,6 +11,7 @@ use super::ready::Ready;
 use crate::alarm::rule::Rule;
 use crate::analysis::rules::{Pairs, Rules};
 use crate::automation::proof::Target;
+use crate::config::automation::Guards;
 use crate::config::compare::Compare;
 use crate::config::feedback::Feedback;
 use crate::config::one_of::StepAction;
@@ -68,6 +69,8 @@ pub struct Automation {
     pub threshold: Option<u16>,
     /// Whether the degree goes down when audited tasks speak against the model.
     pub steps_down: bool,
+    /// Whether people decide some of the tasks that the model answers alone.
+    pub is_audited: bool,
     /// Identifies what decisions are about: where a label and a confidence are read, and the model's cluster; a hash.
     pub meaning: u64,
 }
@@ -294,6 +297,18 @@ impl Program {
 }
 
 impl Automation {
+    /// Why there cannot be a degree, as the validation of a configuration that sets it has it.
+    pub(super) fn flaw_of(&self, degree: Degree) -> Option<String> {
+        let guards = Guards {
+            has_partial: self.target.is_some() || self.threshold.is_some(),
+            has_target: self.target.is_some(),
+            is_audited: self.is_audited,
+            steps_down: self.steps_down,
+        };
+        let (field, why) = guards.missing_for(degree).next()?;
+        Some(format!("{}: automation.{field}: {why}", degree.label()))
+    }
+
     /// `cluster`: the model's.
     fn new(config: &crate::config::automation::Automation, cluster: Option<&str>) -> Self {
         let partial = config.partial.as_ref();
@@ -311,6 +326,7 @@ impl Automation {
             }),
             threshold: partial.and_then(|partial| partial.threshold).map(hundredths),
             steps_down: config.step_down,
+            is_audited: !config.audit.0.is_none(),
             meaning: meaning.finish(),
         }
     }

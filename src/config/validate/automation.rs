@@ -54,18 +54,10 @@ pub(super) fn automation(
     }
     let configured = rollout.steps.iter().flatten();
     let highest = configured.filter_map(|step| step.set_degree).fold(automation.degree, Degree::max);
-    if highest >= Degree::Partial && partial.is_none() && !problems.concern(&path.field("partial")) {
-        problems.add(
-            &path.field("partial"),
-            "missing; where the model answers alone, expected `max_disagreement`, or a fixed `threshold`, which is not proven",
-        );
-    }
-    let has_target = partial.is_some_and(|partial| partial.max_disagreement.is_some());
-    if highest.answers_alone() && automation.step_down && (automation.audit.0.is_none() || !has_target) {
-        problems.add(
-            &path.field("step_down"),
-            "nothing can be stepped down without `audit` and `partial.max_disagreement`; expected both, or `step_down: false`",
-        );
+    for (field, why) in automation.guards().missing_for(highest) {
+        if !problems.concern(&path.field(field)) {
+            problems.add(&path.field(field), why);
+        }
     }
 }
 

@@ -227,6 +227,16 @@ impl Turn<'_> {
         }
     }
 
+    /// A degree set by command may need what is not configured any more.
+    pub(super) fn leave_unfit_degree(&mut self) {
+        let flaw_of = |degree| self.program.automation.as_ref()?.flaw_of(degree);
+        if let Some(flaw) = flaw_of(self.run.ladder.degree) {
+            self.run.ladder.degree = Degree::Assist;
+            let message = format!("the degree of automation is assist; there cannot be {flaw}");
+            self.happen(Actor::Config, Action::Change, message);
+        }
+    }
+
     /// Another target: what is proven of it is to be seen.
     pub(super) fn redefine_target(&mut self) {
         let ladder = &mut self.run.ladder;
@@ -237,10 +247,13 @@ impl Turn<'_> {
 
     /// Sets the degree as a person wants it. After the audit's step down another attempt begins.
     pub(super) fn set_degree(&mut self, degree: Degree) -> Result<(), Refused> {
-        if self.program.automation.is_none() {
+        let Some(automation) = &self.program.automation else {
             return Err(Refused("the rollout has no `automation`, whose degree could be set".to_owned()));
-        }
+        };
         self.unless_pinned()?;
+        if let Some(flaw) = automation.flaw_of(degree) {
+            return Err(Refused(flaw));
+        }
         self.unless_taken_back()?;
         let before = self.run.ladder.degree;
         let was_judge = self.run.held == Some(Held::Judge);

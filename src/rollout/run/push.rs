@@ -85,6 +85,7 @@ impl Turn<'_> {
         if degree(before) != degree(program) && program.steps.is_empty() && !self.run.phase.is_rolled_back() {
             self.configure_degree();
         }
+        self.leave_unfit_degree();
         let policy = |program: &Program| program.analysis.as_ref().map(|analysis| analysis.policy);
         if policy(before) != policy(program) {
             // What is known already is acted on as it is configured now.

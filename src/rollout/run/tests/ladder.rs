@@ -237,6 +237,61 @@ fn weights_and_degrees_are_set_only_where_there_are_any() {
 }
 
 #[test]
+fn a_degree_that_a_configuration_could_not_set_is_refused_by_command_as_well() {
+    let refused = |automation: Value, degree| {
+        let program = program(&json!({"automation": automation}));
+        let (mut run, _) = Run::begin(&program, at(0));
+        let command = Command::Degree(degree);
+        let flaw = run.flaw(&program, &command);
+        let refused = run.command(&program, command, at(1)).err().map(|refused| refused.0);
+        assert_eq!(refused, flaw);
+        flaw
+    };
+    let unproven = json!({"answer": {"label": "/label"}});
+    let unaudited = json!({
+        "answer": {"label": "/label", "confidence": "/confidence"}, "partial": {"max_disagreement": 0.02}, "audit": 0,
+    });
+    assert_eq!(
+        refused(unproven.clone(), Degree::Partial).unwrap(),
+        "partial: automation.partial: missing; where the model answers alone, expected `max_disagreement`, or a fixed `threshold`, \
+         which is not proven"
+    );
+    assert_eq!(
+        refused(unaudited.clone(), Degree::Full).unwrap(),
+        "full: automation.step_down: nothing can be stepped down without `audit` and `partial.max_disagreement`; expected both, or \
+         `step_down: false`"
+    );
+    for automation in [unproven, unaudited.clone()] {
+        assert_eq!(refused(automation, Degree::Assist), None);
+    }
+    let mut unwatched = unaudited;
+    unwatched["step_down"] = false.into();
+    assert_eq!(refused(unwatched, Degree::Full), None);
+}
+
+#[test]
+fn a_push_that_audits_no_more_leaves_a_degree_that_was_set_by_command() {
+    let with_audit = |audit: u8| {
+        program(&json!({
+            "steps": [{"set_degree": "assist"}, {"pause": {}}],
+            "automation": {
+                "answer": {"label": "/label", "confidence": "/confidence"}, "partial": {"max_disagreement": 0.02}, "audit": audit,
+            },
+        }))
+    };
+    let (audited, unaudited) = (with_audit(5), with_audit(0));
+    let (mut run, _) = Run::begin(&audited, at(0));
+    run.command(&audited, Command::Degree(Degree::Full), at(1)).unwrap();
+    let events = run.push(&audited, &unaudited, at(2));
+    assert!(
+        events[0]
+            .message
+            .starts_with("the degree of automation is assist; there cannot be full: automation.step_down: ")
+    );
+    assert_eq!((run.degree(&unaudited), green(&run)), (Degree::Assist, 0));
+}
+
+#[test]
 fn decisions_that_were_shown_the_answer_prove_nothing() {
     let program = walking();
     let (mut run, _) = Run::begin(&program, at(0));
