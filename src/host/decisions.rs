@@ -31,7 +31,7 @@ const MOST_DECISION: usize = 1 << 20;
 /// What one VM has to do with decisions.
 pub(super) struct Decisions {
     keys: Rc<ReceiptKeys>,
-    /// Bytes of decisions that are held, with those of events.
+    /// Bytes of decisions that are held.
     held: Rc<Cell<usize>>,
     metrics: Defined<About>,
 }
@@ -61,8 +61,8 @@ struct Asked {
 }
 
 impl Decisions {
-    pub(super) fn new(keys: Rc<ReceiptKeys>, held: Rc<Cell<usize>>) -> Self {
-        Self { keys, held, metrics: Defined::default() }
+    pub(super) fn new(keys: Rc<ReceiptKeys>) -> Self {
+        Self { keys, held: Rc::default(), metrics: Defined::default() }
     }
 
     /// People have answered a task in its own request: that is their decision.

@@ -58,8 +58,8 @@ struct Found {
 }
 
 impl Feedback {
-    pub(super) fn new(keys: Rc<ReceiptKeys>, held: Rc<Cell<usize>>) -> Self {
-        Self { keys, held, metrics: Defined::default() }
+    pub(super) fn new(keys: Rc<ReceiptKeys>) -> Self {
+        Self { keys, held: Rc::default(), metrics: Defined::default() }
     }
 
     /// Sets the receipt of an answer as its header, or removes what an upstream has left there.

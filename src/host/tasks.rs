@@ -5,7 +5,6 @@
 //! [`people`]: super::people
 //! [`decisions`]: super::decisions
 
-use std::cell::Cell;
 use std::rc::Rc;
 
 use super::asking::{Answer, Asker, Asking, Held};
@@ -39,12 +38,11 @@ pub(super) struct Released {
 }
 
 impl Tasks {
-    /// `held`: bytes of requests that are read as a whole.
-    pub(super) fn new(keys: Rc<ReceiptKeys>, held: Rc<Cell<usize>>) -> Self {
+    pub(super) fn new(keys: Rc<ReceiptKeys>) -> Self {
         Self {
             asking: Asking::default(),
             people: People::new(Rc::clone(&keys)),
-            decisions: Decisions::new(keys, held),
+            decisions: Decisions::new(keys),
             metrics: Defined::default(),
         }
     }
