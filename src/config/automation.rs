@@ -114,7 +114,8 @@ pub struct Ask {
     /// Larger tasks go to people without asking, and larger answers are not used. Below the listener's
     /// `per_connection_buffer_limit_bytes`.
     pub max_body: Size,
-    /// Tasks that each worker may hold at once; people get those beyond it without asking.
+    /// Tasks about which each worker may ask at once; people get those beyond it without asking. Of tasks that are still coming
+    /// each worker holds as many times `max_body`.
     pub max_in_flight: Count,
 }
 

@@ -5,9 +5,10 @@ use std::rc::Rc;
 use super::calls::{self, Metric};
 use super::defined::Defined;
 use super::loaded::Loaded;
+use super::metrics::Series;
 use crate::automation::task::InForce;
 use crate::routing::automation::Automation;
-use crate::routing::plan::Rollout;
+use crate::routing::plan::{self, Rollout};
 use crate::telemetry::tasks::About;
 
 /// The rollout of a task, as one configuration has it.
@@ -42,6 +43,11 @@ impl Place {
 
     pub(super) fn cluster(&self, version: usize) -> Option<&str> {
         Some(&self.rollout()?.versions.get(version)?.cluster)
+    }
+
+    /// The series of people's version.
+    pub(super) fn stable(&self) -> Option<&Series> {
+        self.loaded.series(self.rollout, plan::STABLE)
     }
 
     /// The most that is held of a body.

@@ -17,7 +17,7 @@ pub struct Automation {
     pub timeout: u32,
     /// Bytes of a task or an answer that is held, at most.
     pub max_body: usize,
-    /// Tasks that a worker may hold at once.
+    /// Tasks about which a worker may ask the model at once.
     pub max_in_flight: usize,
     /// Where the model's answer has its label and its confidence.
     pub places: Places,

@@ -184,6 +184,35 @@ async fn an_abort_reaches_tasks_that_were_held_before_a_push() {
     }
 }
 
+/// Clients decide how long an upload takes.
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_that_are_still_coming_take_no_other_task_its_place() {
+    const UPLOADS: usize = 8;
+    let both = Both::start().await;
+    let automation = format!(
+        "degree: partial, ask: {{timeout: 20s, max_in_flight: 4}}, partial: {{threshold: 0}}, step_down: false, audit: 0, {DECISIONS}"
+    );
+    let envoy = between(&both.queue, &both.ai, people(&automation, "")).with_people().start().await;
+    let head = "POST /tasks HTTP/1.1\r\nhost: models.example.com\r\ncontent-length: 100\r\n\r\n{";
+    let mut uploads = Vec::new();
+    for _ in 0..UPLOADS {
+        uploads.push(open_raw(&envoy, head).await);
+    }
+    wait_for("the uploads to begin", async || {
+        (envoy.stat("http.ingress.downstream_rq_active").await == UPLOADS as u64).then_some(())
+    })
+    .await;
+    let tally = Load::to(envoy.address()).connections(4).each(task).send(40).await;
+    assert_eq!(tally.from("green"), 40, "{:?}", tasks(&envoy).await);
+    // More than the model is asked about at once.
+    both.ai.set(both.model().gated());
+    let load = Load::to(envoy.address()).connections(6).each(task).start();
+    wait_for("tasks without a place", async || tasks(&envoy).await.get("human busy").copied()).await;
+    assert_eq!(both.ai.count() - both.model.total(), 4);
+    both.ai.open_gate();
+    assert_each_once(&envoy, &load.stop().await, &both.people).await;
+}
+
 /// A held task goes to neither people nor the caller once its caller has left; and it is counted.
 #[tokio::test(flavor = "multi_thread")]
 async fn tasks_whose_callers_leave_while_they_are_held_are_counted_as_left() {

@@ -12,7 +12,7 @@ use crate::model::{Degree, Share};
 
 /// Milliseconds that the model is waited for.
 const TIMEOUTS: std::ops::RangeInclusive<u64> = 10..=60_000;
-/// Tasks that a worker may hold.
+/// Tasks about which a worker may ask at once.
 const MOST_IN_FLIGHT: u64 = 1_024;
 /// The largest task that is held.
 const LARGEST_TASK: Size = Size::kib(16 * 1_024);
