@@ -63,6 +63,7 @@ impl Default for Automation {
 
 /// What there is to prove and to watch, as far as that decides which degrees there may be.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools)] // independent of each other
 pub struct Guards {
     /// `partial`.
     pub has_partial: bool,

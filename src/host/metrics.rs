@@ -61,6 +61,8 @@ pub(super) struct Series {
     pub(super) in_flight: Rc<Cell<usize>>,
     /// Of people's version: bytes of tasks that are still coming.
     pub(super) held: Rc<Cell<usize>>,
+    /// Of the model: tasks in a row that it has left unanswered, where it answers all.
+    pub(super) unanswered: Cell<u64>,
     requests: [[Lazy; Outcome::ALL.len()]; Class::ALL.len()],
     duration: Lazy,
     request_bytes: Lazy,
@@ -115,6 +117,7 @@ impl Series {
             served_by: RefCell::default(),
             in_flight: Rc::default(),
             held: Rc::default(),
+            unanswered: Cell::new(0),
             requests: Default::default(),
             duration: Lazy::default(),
             request_bytes: Lazy::default(),

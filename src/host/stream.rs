@@ -538,6 +538,8 @@ impl Stream {
             let is_answered = ended && !routed.served.is_elsewhere() && from_upstream();
             self.vm.shadows.end(*copy, is_answered);
         }
+        let failed = matches!(outcome, Outcome::Error | Outcome::Unanswered);
+        let is_models_task = routed.is_models_task();
         let nanoseconds = now.saturating_sub(routed.begun);
         let read =
             routed.bodies.take().map(|bodies| bodies.finish((asked, answered), outcome == Outcome::Ok));
@@ -551,7 +553,6 @@ impl Stream {
                     ledger.observe(&ticket, signal, observed);
                 }
             }
-            let failed = matches!(outcome, Outcome::Error | Outcome::Unanswered);
             // Where the answer has passed as a whole its latency is counted already.
             let latency = match routed.answered {
                 Some(_) => answered.saturating_sub(asked),
@@ -571,6 +572,13 @@ impl Stream {
             }
         }
         let Some(series) = routed.loaded.series(routed.rollout, routed.version) else { return };
+        if let Some(rollout) = rollout.filter(|_| is_models_task && (failed || outcome == Outcome::Ok)) {
+            let row = if failed { series.unanswered.get().saturating_add(1) } else { 0 };
+            series.unanswered.set(row);
+            if rollout.unanswered(row).is_some_and(|trip| self.vm.trip(&rollout.name, trip)) {
+                series.unanswered.set(0);
+            }
+        }
         series.count(&Facts {
             class: Class::of(end.status),
             outcome,
@@ -654,6 +662,13 @@ impl Routed {
             let times = Times { begun: self.begun, asked, answered: now };
             count(&mut tracked.ledger.borrow_mut(), ticket, latency(times));
         }
+    }
+
+    /// Whether it went to the model like any request.
+    fn is_models_task(&self) -> bool {
+        let rollout = self.loaded.plan.rollouts().get(self.rollout);
+        let automation = rollout.and_then(plan::Rollout::automation);
+        automation.is_some_and(|automation| automation.model == self.version) && !self.is_handed_back
     }
 
     /// People have answered a task as far as they do: that is their decision.

@@ -19,7 +19,7 @@ use crate::automation::task;
 use crate::config::notify::Notify;
 use crate::config::schema::{self, Config};
 use crate::config::units::Duration;
-use crate::model::{Assignment, Draw, Share, Side, Unit, UserHash, header};
+use crate::model::{Arm, Assignment, Degree, Draw, Pair, Share, Side, Unit, UserHash, header};
 use crate::receipt::answer;
 use crate::rollout::program::Program;
 use crate::rollout::record::{Clock, Head, Record};
@@ -569,6 +569,17 @@ impl Rollout {
     pub fn tasks_in_force(&self) -> (task::InForce, u64) {
         let in_force = self.in_force.borrow();
         (in_force.tasks, in_force.attempt)
+    }
+
+    /// What is reported of so many tasks in a row that a model which answers everything has left unanswered; `None`: nothing.
+    #[must_use]
+    pub fn unanswered(&self, tasks: u64) -> Option<breaker::Trip> {
+        let steps_down = self.program.automation.as_ref()?.steps_down;
+        let in_force = self.in_force.borrow();
+        let is_reported =
+            steps_down && in_force.tasks.degree == Degree::Full && tasks >= task::MOST_UNANSWERED;
+        let seen = Pair::new(Arm { events: tasks, units: tasks }, Arm::default());
+        is_reported.then_some(breaker::Trip { assignment: in_force.assignment, seen })
     }
 
     /// The request's user, where that matters.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::control::{JSON, call, known};
+use crate::harness::control::{JSON, call, get, known};
 use crate::harness::tasks::*;
 use crate::harness::*;
 
@@ -182,6 +182,33 @@ async fn an_abort_reaches_tasks_that_were_held_before_a_push() {
     for (number, _) in alone {
         assert!(before.contains_key(number), "task {number}");
     }
+}
+
+/// Where the model answers everything its errors go to callers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_dies_at_full_hands_its_tasks_back_to_people() {
+    let both = Both::start().await;
+    let automation = format!(
+        "degree: full, partial: {{max_disagreement: 0.5}}, audit: 1, ask: {{timeout: 20s}}, {DECISIONS}"
+    );
+    let setup = between(&both.queue, &both.ai, people(&automation, "")).with_people().control().workers(2);
+    let envoy = setup.start().await;
+    known(&envoy).await;
+    Load::to(envoy.address()).each(task).send(100).await.assert_all_ok();
+    let Both { queue: _queue, ai, .. } = both;
+    drop(ai);
+    let load = Load::to(envoy.address()).connections(4).each(task).start();
+    let event = wait_for_event(&envoy, "rollback").await;
+    assert_eq!(event["rule"], "circuit_breaker", "{event}");
+    wait_for("people to get tasks", async || {
+        let tasks = tasks(&envoy).await;
+        (tasks.get("human no_answer").is_some_and(|tasks| *tasks > 100)).then_some(())
+    })
+    .await;
+    load.stop().await;
+    Load::to(envoy.address()).connections(4).each(task).send(100).await.assert_all_ok();
+    let (_, rollout) = get(&envoy, "/v1/rollouts/digits").await;
+    assert_eq!((&rollout["automation"]["degree"], &rollout["phase"]), (&json!("partial"), &json!("paused")));
 }
 
 /// Clients decide how long an upload takes.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::trip::{OUT_OF_DATE, TRIPPED};
 use super::turn::Turn;
 use super::{Held, Run, say};
 use crate::analysis::kernel::agreement::Agreement;
@@ -10,12 +11,14 @@ use crate::automation::audit::Audit;
 use crate::automation::band::Band;
 use crate::automation::decisions::Decisions;
 use crate::automation::proof::{Proven, Risk, Target};
-use crate::model::{Arm, Degree, Pair, Unit};
+use crate::automation::task::MOST_UNANSWERED;
+use crate::model::{Arm, Degree, Pair, Unit, real};
 use crate::rollout::command::Refused;
 use crate::rollout::event::{Action, Actor, Finding};
 use crate::rollout::phase::Phase;
 use crate::rollout::program::{Automation, Program, Until};
 use crate::rollout::waits::Waits;
+use crate::telemetry::breaker::Trip;
 
 /// What a finding of the audit is about.
 pub const DISAGREEMENT: &str = "automation.disagreement";
@@ -203,6 +206,34 @@ impl Turn<'_> {
             unit: Unit::Requests,
         };
         let sentence = say::stepped_down(self.program, self.run.ladder.degree, below, decisions, &target);
+        self.go_down(below, sentence, finding);
+    }
+
+    /// A worker has seen how the model, which answers everything, leaves tasks unanswered: one degree back, where people get
+    /// those.
+    pub(super) fn miss(&mut self, trip: &Trip) -> Result<(), Refused> {
+        let steps_down = self.program.automation.as_ref().is_some_and(|automation| automation.steps_down);
+        let applies = steps_down
+            && self.run.degree(self.program) == Degree::Full
+            && trip.assignment == self.run.assignment(self.program);
+        if !applies {
+            return Err(Refused(OUT_OF_DATE.into()));
+        }
+        let tasks = trip.seen.candidate.events;
+        let finding = Finding {
+            rule: TRIPPED.to_owned(),
+            is_absolute: true,
+            value: real(tasks),
+            threshold: real(MOST_UNANSWERED),
+            samples: Totals::Events(trip.seen),
+            unit: Unit::Requests,
+        };
+        self.go_down(Degree::Partial, say::unanswered(self.program, tasks), finding);
+        Ok(())
+    }
+
+    /// Goes down to a degree until a person decides.
+    fn go_down(&mut self, below: Degree, sentence: String, finding: Finding) {
         self.run.ladder.degree = below;
         self.run.position = self.program.position_at(below);
         // It may answer as much alone as before: what it does from here on is watched as well.

@@ -1,10 +1,12 @@
 //! A model that takes over people's work, step by step.
 
 use super::*;
+use crate::analysis::kernel::ratio::Table;
 use crate::automation::band::Band;
 use crate::automation::decisions::Decisions;
 use crate::automation::receipt::{Kind, Receipt};
 use crate::model::Degree;
+use crate::telemetry::breaker::Trip;
 
 const PARTIAL: &str = r#"{"max_disagreement": 0.02}"#;
 
@@ -200,6 +202,32 @@ fn a_model_that_still_disagrees_after_a_step_down_is_stepped_down_again() {
     decide(&mut decisions, 200, 60, true);
     step(&mut run, &program, &decisions, 3);
     assert_eq!(run.degree(&program), Degree::Assist, "it answers nothing alone any more");
+}
+
+#[test]
+fn a_model_that_leaves_tasks_unanswered_is_stepped_down_from_full_alone() {
+    let program = with_a_day_before_full();
+    let mut run = in_the_day_before_full(&program);
+    let trip = |run: &Run| {
+        Command::Trip(Trip { assignment: run.assignment(&program), seen: Table::of((20, 20), (0, 0)) })
+    };
+    let before = trip(&run);
+    assert!(run.command(&program, before.clone(), at(3)).is_err(), "people get what it does not answer");
+    run.command(&program, Command::Degree(Degree::Full), at(4)).unwrap();
+    assert!(run.command(&program, before, at(5)).is_err(), "of an earlier degree");
+    let trip = trip(&run);
+    let events = run.command(&program, trip.clone(), at(6)).unwrap();
+    assert_eq!(
+        messages(&events),
+        [
+            "automation is rolled back from full to partial: green left 20 tasks in a row unanswered on one worker"
+        ]
+    );
+    assert_eq!(events[0].evidence.as_ref().unwrap().rule, "circuit_breaker");
+    assert_eq!((run.degree(&program), run.phase, run.position), (Degree::Partial, Phase::Paused, 5));
+    assert!(run.command(&program, trip, at(7)).is_err(), "another worker");
+    run.command(&program, Command::Resume, at(8)).unwrap();
+    assert_eq!((run.degree(&program), run.attempt), (Degree::Partial, 2));
 }
 
 #[test]
