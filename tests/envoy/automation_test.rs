@@ -579,10 +579,11 @@ async fn a_model_answers_alone_once_that_is_proven_and_is_stepped_down_when_it_d
     let before = tasks(&envoy).await.get("model confident").copied();
     send(50).await;
     assert_eq!(tasks(&envoy).await.get("model confident").copied(), before);
-    // A person sets the degree: another attempt, of which nothing is proven yet.
+    // A person sets the degree: another attempt, of which nothing is proven yet. The first step waits for that once more.
     let (status, rollout) =
         call(&envoy, "POST", "/v1/rollouts/digits/degree", &[JSON], r#"{"degree": "shadow"}"#).await;
-    assert_eq!((status, &rollout["attempt"], &rollout["phase"]), (200, &json!(2), &json!("paused")));
+    assert_eq!((status, &rollout["attempt"], &rollout["phase"]), (200, &json!(2), &json!("progressing")));
+    assert_eq!(rollout["step"]["index"], 0, "{rollout}");
     let (status, rollout) = call(&envoy, "POST", "/v1/rollouts/digits/abort", &[JSON], "").await;
     assert_eq!((status, &rollout["phase"]), (200, &json!("aborted")));
     ai.reset_count();
