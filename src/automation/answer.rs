@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::compare::label::label_of;
+use crate::compare::label::{any_label_of, label_of};
 use crate::compare::pointer::Pointer;
 use crate::model::Share;
 
@@ -61,10 +61,10 @@ pub fn document(body: &[u8]) -> Option<Value> {
     serde_json::from_slice(body).ok()
 }
 
-/// What a person has decided; `None`: it cannot be read.
+/// What a person has decided; `None`: it cannot be read. A text that is longer than the model's labels is none of them.
 #[must_use]
 pub fn decided(document: &Value, label: &Pointer) -> Option<String> {
-    label_of(label.get(document))
+    any_label_of(label.get(document))
 }
 
 /// A confidence in hundredths of a percent. It is rounded down: what is above a threshold is at least that confident.
@@ -141,5 +141,20 @@ mod tests {
         let decided = |body: &[u8]| decided(&document(body)?, &label);
         assert_eq!(decided(br#"{"annotation":{"label":"dog"}}"#).as_deref(), Some("dog"));
         assert_eq!(decided(br#"{"annotation":{}}"#), None);
+    }
+
+    #[test]
+    fn a_decision_longer_than_any_label_of_the_model_equals_the_same_text_alone() {
+        let label = Pointer::new("/label").unwrap();
+        let decided = |text: &str| decided(&serde_json::json!({"label": text}), &label).unwrap();
+        let text = "é".repeat(40);
+        for cut in [&text[..64], &text[..62], ""] {
+            assert_ne!(decided(&text), decided(cut));
+        }
+        assert_ne!(decided(&text), decided(&format!("{text}!")));
+        assert_eq!(decided(&text), decided(&text.clone()));
+        assert!(decided(&text).len() > 64 && decided(&"x".repeat(100_000)).len() < 90);
+        // Not what the model says, however it is written.
+        assert_eq!(label_of(Some(&decided(&text).into())), None);
     }
 }

@@ -4,6 +4,9 @@ use super::answer::Suggestion;
 use super::receipt::Kind;
 use crate::model::Degree;
 
+/// Tasks in a row that a model which answers everything leaves unanswered on one worker, until the degree goes down.
+pub const MOST_UNANSWERED: u64 = 20;
+
 /// What was drawn for a task when it came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Drawn {

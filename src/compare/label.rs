@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value};
+use siphasher::sip::SipHasher24;
 
 use super::diff::cut;
 use super::number::{Tolerance, whole};
@@ -105,6 +106,17 @@ pub fn label_of(value: Option<&Value>) -> Option<String> {
     let label = value.and_then(first)?;
     let is_long = label.as_str().is_some_and(|text| text.len() > LONGEST_LABEL);
     (!is_long).then(|| name(Some(label)))
+}
+
+/// The same, also of a longer text: cut, with a hash of all of it. No shorter one is equal to that.
+#[must_use]
+pub fn any_label_of(value: Option<&Value>) -> Option<String> {
+    let label = value.and_then(first)?;
+    let name = name(Some(label));
+    Some(match label.as_str().filter(|text| text.len() > LONGEST_LABEL) {
+        Some(text) => format!("{name}…{:016x}", SipHasher24::new().hash(text.as_bytes())),
+        None => name,
+    })
 }
 
 /// A label's name.

@@ -61,6 +61,50 @@ impl Default for Automation {
     }
 }
 
+/// What there is to prove and to watch, as far as that decides which degrees there may be.
+#[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools)] // independent of each other
+pub struct Guards {
+    /// `partial`.
+    pub has_partial: bool,
+    /// `partial.max_disagreement`.
+    pub has_target: bool,
+    /// `audit` above 0.
+    pub is_audited: bool,
+    /// `step_down`.
+    pub steps_down: bool,
+}
+
+impl Guards {
+    /// What is missing for a degree: the field, and why.
+    pub fn missing_for(self, degree: Degree) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let partial = (
+            "partial",
+            "missing; where the model answers alone, expected `max_disagreement`, or a fixed `threshold`, which is not proven",
+        );
+        let step_down = (
+            "step_down",
+            "nothing can be stepped down without `audit` and `partial.max_disagreement`; expected both, or `step_down: false`",
+        );
+        let is_blind = self.steps_down && !(self.is_audited && self.has_target);
+        let missing = [(!self.has_partial).then_some(partial), is_blind.then_some(step_down)];
+        missing.into_iter().flatten().filter(move |_| degree.answers_alone())
+    }
+}
+
+impl Automation {
+    /// What there is to prove and to watch.
+    #[must_use]
+    pub fn guards(&self) -> Guards {
+        Guards {
+            has_partial: self.partial.is_some(),
+            has_target: self.partial.as_ref().is_some_and(|partial| partial.max_disagreement.is_some()),
+            is_audited: !self.audit.0.is_none(),
+            steps_down: self.step_down,
+        }
+    }
+}
+
 /// How the model is asked.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -71,7 +115,8 @@ pub struct Ask {
     /// Larger tasks go to people without asking, and larger answers are not used. Below the listener's
     /// `per_connection_buffer_limit_bytes`.
     pub max_body: Size,
-    /// Tasks that each worker may hold at once; people get those beyond it without asking.
+    /// Tasks about which each worker may ask at once; people get those beyond it without asking. Of tasks that are still coming
+    /// each worker holds as many times `max_body`.
     pub max_in_flight: Count,
 }
 

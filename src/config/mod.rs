@@ -10,6 +10,7 @@ pub mod alarm;
 pub mod automation;
 pub mod compare;
 pub mod condition;
+mod containment;
 mod de;
 pub mod document;
 pub mod drift;

@@ -1307,6 +1307,11 @@ fn mistakes_in_automation_are_reported_with_their_places() {
             "automation.decision.match: empty; every request would be a decision; expected at least a path".into(),
         ),
         (
+            "/match",
+            json!({"path": "/v1/decisions", "methods": ["POST"], "headers": [{"name": "x-task", "present": true}]}),
+            "automation.decision.match: covers the rollout's own `match`; every task would be a decision; expected a narrower one".into(),
+        ),
+        (
             "/automation/decision/receipt",
             json!(7),
             "automation.decision.receipt: found the number 7, expected a JSON pointer, or {header: …}".into(),

@@ -53,7 +53,7 @@ pub fn add(shared: &mut impl Shared, rollout: &str, opened: &Opened, decided: &s
 /// the attempt.
 pub(super) fn begin(shared: &mut impl Shared, rollout: &str, attempt: u64) {
     shared::update::<Counted>(shared, &key(rollout), |counted| {
-        let is_other = counted.is_some_and(|counted| counted.attempt != attempt);
+        let is_other = counted.is_none_or(|counted| counted.attempt != attempt);
         is_other.then(|| Counted { attempt, decisions: Decisions::default() })
     });
 }
@@ -131,6 +131,17 @@ mod tests {
         assert_eq!(add(&mut shared, "claims", &opened(3, 3, Kind::default()), "cat"), None);
         assert!(add(&mut shared, "claims", &newer(4), "dog").is_some());
         assert_eq!(of(&shared, "claims", 8).blind, Band { tasks: 2, disagreements: 1 });
+    }
+
+    #[test]
+    fn the_first_decision_of_all_counts_only_if_it_is_of_the_attempt_that_has_begun() {
+        let mut shared = Memory::default();
+        begin(&mut shared, "claims", 8);
+        assert_eq!(add(&mut shared, "claims", &opened(1, 1, Kind::default()), "cat"), None);
+        let Opened { receipt, id } = opened(2, 2, Kind::default());
+        let newer = Opened { receipt: Receipt { run: 8, ..receipt }, id };
+        assert!(add(&mut shared, "claims", &newer, "cat").is_some());
+        assert_eq!(of(&shared, "claims", 8).blind.tasks, 1);
     }
 
     #[test]

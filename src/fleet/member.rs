@@ -627,8 +627,15 @@ impl Member {
         callback.effects.push(Effect::Routes);
         let log = heads::log(shared);
         let rollouts = || plans.iter().flat_map(|in_use| in_use.plan.rollouts());
-        let follows =
-            |rollout: &Rollout| heads::read(shared, &rollout.name).is_none_or(|head| rollout.follow(&head));
+        let tracked = &self.tracked;
+        let follows = |rollout: &Rollout| {
+            let Some(head) = heads::read(shared, &rollout.name) else { return true };
+            let follows = rollout.follow(&head);
+            if let Some(tracked) = tracked.get(&rollout.name).filter(|_| follows) {
+                tracked.follow(head.assignment);
+            }
+            follows
+        };
         let looked_at = self.catching_up.as_ref().map_or(self.following, |catching_up| catching_up.version);
         let changed = log.since(looked_at);
         if changed.is_none() {

@@ -82,7 +82,7 @@ impl Whole {
     }
 }
 
-/// Bytes that the requests of a worker may hold which are read as a whole: events, and decisions.
+/// Bytes that a worker may hold of events, and as many of decisions: both are read as a whole.
 const MOST_HELD: usize = 16 << 20;
 
 /// A request's body that is read as a whole, within what may be held.

@@ -3,11 +3,12 @@
 //! A task is held back by its stream while the model is asked ([`Held`]). All callouts belong to roots, also those that streams
 //! make: so a root gets the answer and hands it to the stream.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::answer::{decoded, encoding};
 use super::calls::{self, Body, Headers};
+use super::held;
 use super::memory::Bytes;
 use super::place::Place;
 use crate::abi::callouts::Callouts;
@@ -26,11 +27,12 @@ const TIMED_OUT: u64 = 504;
 /// Milliseconds behind the timeout after which the model's answer is not waited for any more: Envoy ends callouts by itself.
 const GRACE: u64 = 2_000;
 
+/// Bytes of a request's headers, for which there is room beside its body.
+const HEADERS: usize = 64 << 10;
+
 /// The tasks of one VM about which the model is asked.
 #[derive(Default)]
 pub(super) struct Asking {
-    /// Tasks that are held.
-    held: Rc<Cell<usize>>,
     /// The streams that hold tasks about which the model is asked.
     asked: Rc<RefCell<Callouts<u32>>>,
 }
@@ -54,26 +56,18 @@ pub(super) struct Held {
     room: Room,
 }
 
-/// Room for one task, as long as it is held.
+/// What one task takes of what its rollout may hold, as long as it is held.
 struct Room {
-    held: Rc<Cell<usize>>,
+    /// Its bytes while it comes: clients decide how long that takes, so it has no place yet.
+    bytes: held::Held,
+    /// Its place among those about which the model is asked.
+    place: Option<held::Held>,
     asked: Rc<RefCell<Callouts<u32>>>,
     token: Option<u32>,
 }
 
-impl Room {
-    fn take(asking: &Asking, most: usize) -> Option<Self> {
-        if asking.held.get() >= most {
-            return None;
-        }
-        asking.held.set(asking.held.get().saturating_add(1));
-        Some(Self { held: Rc::clone(&asking.held), asked: Rc::clone(&asking.asked), token: None })
-    }
-}
-
 impl Drop for Room {
     fn drop(&mut self) {
-        self.held.set(self.held.get().saturating_sub(1));
         if let Some(token) = self.token {
             self.asked.borrow_mut().end(token);
         }
@@ -104,8 +98,9 @@ impl Asking {
         if has_body && length().is_some_and(|length| length > automation.max_body) {
             return Err(Reason::TooLarge);
         }
-        let room = Room::take(self, automation.max_in_flight).ok_or(Reason::Busy)?;
         let headers = copied_headers(automation).ok_or(Reason::Refused)?;
+        let bytes = held::Held::new(&place.stable().ok_or(Reason::Refused)?.held);
+        let room = Room { bytes, place: None, asked: Rc::clone(&self.asked), token: None };
         let progress = Progress::Comes(0);
         Ok(Box::new(Held { place, task, headers, body: Vec::new(), progress, by, room }))
     }
@@ -135,6 +130,12 @@ impl Held {
     /// Why it waits no longer.
     pub(super) fn receive(&mut self, size: usize, is_whole: bool) -> Result<(), Reason> {
         let asks = self.progress.receive(size, is_whole, self.place.max_body())?;
+        if self.room.place.is_none() {
+            let automation = self.place.automation().ok_or(Reason::Refused)?;
+            let most = automation.max_in_flight.saturating_mul(automation.max_body.saturating_add(HEADERS));
+            let fits = self.room.bytes.grow(self.headers.len().saturating_add(size), most);
+            fits.then_some(()).ok_or(Reason::Busy)?;
+        }
         asks.map_or(Ok(()), |size| self.ask(size))
     }
 
@@ -153,6 +154,12 @@ impl Held {
             self.body = body.ok_or(Reason::Refused)?.into_vec();
         }
         let automation = self.place.automation().ok_or(Reason::Refused)?;
+        let mut place = held::Held::new(&self.place.stable().ok_or(Reason::Refused)?.in_flight);
+        if !place.add(1, automation.max_in_flight) {
+            return Err(Reason::Busy);
+        }
+        self.room.place = Some(place);
+        self.room.bytes.set(0);
         let version = self.place.rollout().filter(|rollout| rollout.tells_upstream);
         let version = version.and_then(|rollout| rollout.versions.get(automation.model));
         let mut headers: Vec<(&[u8], &[u8])> = pairs::all(&self.headers).collect();

@@ -3,10 +3,13 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use serde_json::Value;
+
 use super::answer::{HeldBody, add, decoded, encoding};
 use super::calls::{self, Body, Headers, Metric};
 use super::defined::Defined;
 use super::keys::ReceiptKeys;
+use super::loaded::Loaded;
 use super::memory::Bytes;
 use super::people::{Handed, Open};
 use super::place::Place;
@@ -17,6 +20,7 @@ use crate::fleet::{decisions, receipts};
 use crate::payload::encoding::Inflaters;
 use crate::payload::head::Encoding;
 use crate::receipt::is_late;
+use crate::receipt::seal::Keys;
 use crate::receipt::seen::Taken;
 use crate::routing::automation::DecisionPlaces;
 use crate::telemetry::tasks::{About, Verdict};
@@ -27,7 +31,7 @@ const MOST_DECISION: usize = 1 << 20;
 /// What one VM has to do with decisions.
 pub(super) struct Decisions {
     keys: Rc<ReceiptKeys>,
-    /// Bytes of decisions that are held, with those of events.
+    /// Bytes of decisions that are held.
     held: Rc<Cell<usize>>,
     metrics: Defined<About>,
 }
@@ -44,15 +48,21 @@ pub(super) struct Deciding {
 
 /// A request that is a decision.
 pub(super) struct Decision {
-    place: Place,
-    /// The receipt, where a header has it.
-    receipt: Option<Vec<u8>>,
+    /// Whose task it may be about: its receipt says which.
+    about: Vec<Asked>,
     body: HeldBody,
 }
 
+/// A rollout one of whose tasks a request may decide.
+struct Asked {
+    place: Place,
+    /// The receipt, where a header has it.
+    receipt: Option<Vec<u8>>,
+}
+
 impl Decisions {
-    pub(super) fn new(keys: Rc<ReceiptKeys>, held: Rc<Cell<usize>>) -> Self {
-        Self { keys, held, metrics: Defined::default() }
+    pub(super) fn new(keys: Rc<ReceiptKeys>) -> Self {
+        Self { keys, held: Rc::default(), metrics: Defined::default() }
     }
 
     /// People have answered a task in its own request: that is their decision.
@@ -97,47 +107,76 @@ impl Decisions {
         id.into_iter().for_each(|id| calls::record(id, seconds));
     }
 
-    /// Begins to read a decision while its headers are there.
-    pub(super) fn begin(&self, place: Place) -> Option<Box<Decision>> {
-        let places = place.automation()?.decision.as_ref()?;
-        let receipt = places.receipt.header().and_then(|name| calls::header(Headers::Request, name));
-        let receipt = receipt.map(Bytes::into_vec);
-        Some(Box::new(Decision { place, receipt, body: HeldBody::begin(&self.held, MOST_DECISION) }))
+    /// Begins to read a decision while its headers are there, which may be about a task of each of these rollouts. `None`: it is
+    /// none.
+    pub(super) fn begin(&self, loaded: &Rc<Loaded>, rollouts: &[usize]) -> Option<Box<Decision>> {
+        let asked = |rollout: &usize| {
+            let place = Place::new(loaded, *rollout);
+            let header = place.automation()?.decision.as_ref()?.receipt.header();
+            let receipt = header.and_then(|name| calls::header(Headers::Request, name)).map(Bytes::into_vec);
+            Some(Asked { place, receipt })
+        };
+        let about: Vec<Asked> = rollouts.iter().filter_map(asked).collect();
+        let body = || HeldBody::begin(&self.held, MOST_DECISION);
+        (!about.is_empty()).then(|| Box::new(Decision { about, body: body() }))
     }
 
     /// A decision has come as a whole.
     pub(super) fn decide(&self, decision: Decision, inflaters: &Inflaters) {
-        let Decision { place, receipt, body } = decision;
-        let (Some(rollout), Some(automation)) = (place.rollout(), place.automation()) else { return };
-        let Some(places) = &automation.decision else { return };
-        let count = |verdict, shown| place.count(&self.metrics, About::Decision(verdict, shown));
-        let read = body.finish(inflaters);
-        let Some((receipt, label)) = read.and_then(|body| read_decision(&body, receipt.as_deref(), places))
-        else {
-            return count(Verdict::Unreadable, false);
+        let Decision { about, body } = decision;
+        let document = body.finish(inflaters).and_then(|body| document(&body));
+        let opened = document.as_ref().and_then(|document| {
+            about.iter().find_map(|asked| Some((asked, asked.open(self.keys.get()?, document)?)))
+        });
+        let count = |Asked { place, .. }: &Asked, verdict, shown| {
+            place.count(&self.metrics, About::Decision(verdict, shown));
         };
-        let Some(keys) = self.keys.get() else { return };
-        let Some(opened) = Receipt::open(keys, &rollout.name, &receipt) else {
-            return count(Verdict::Forged, false);
+        let Some((asked, opened)) = opened else {
+            let has_all = |asked: &&Asked| document.as_ref().is_some_and(|document| asked.has_all(document));
+            return match about.iter().find(has_all) {
+                Some(asked) => count(asked, Verdict::Forged, false),
+                None => about.first().into_iter().for_each(|asked| count(asked, Verdict::Unreadable, false)),
+            };
+        };
+        let Some((rollout, automation)) = asked.place.rollout().zip(asked.place.automation()) else { return };
+        let Some(label) = document.and_then(|document| asked.label(&document)) else {
+            return count(asked, Verdict::Unreadable, false);
         };
         let (shown, time) = (opened.receipt.kind.shown, opened.receipt.time);
         let (_, run) = rollout.tasks_in_force();
         if is_late(time, automation.ttl, calls::now() / 1_000_000) || opened.receipt.run != run {
-            return count(Verdict::Late, shown);
+            return count(asked, Verdict::Late, shown);
         }
         match receipts::take(&mut Kv, &rollout.name, opened.id, time) {
-            Taken::New => self.add(&place, &opened, &label),
-            Taken::Repeated => count(Verdict::Repeated, shown),
-            Taken::Late => count(Verdict::Late, shown),
+            Taken::New => self.add(&asked.place, &opened, &label),
+            Taken::Repeated => count(asked, Verdict::Repeated, shown),
+            Taken::Late => count(asked, Verdict::Late, shown),
         }
     }
 }
 
-/// The receipt and the label of a decision. `receipt`: the header that has it, where one does.
-fn read_decision(body: &[u8], receipt: Option<&[u8]>, places: &DecisionPlaces) -> Option<(Vec<u8>, String)> {
-    let document = document(body)?;
-    let receipt = places.receipt.find(receipt, Some(&document))?.to_vec();
-    Some((receipt, decided(&document, &places.label)?))
+impl Asked {
+    fn places(&self) -> Option<&DecisionPlaces> {
+        self.place.automation()?.decision.as_ref()
+    }
+
+    fn receipt<'a>(&'a self, document: &'a Value) -> Option<&'a [u8]> {
+        self.places()?.receipt.find(self.receipt.as_deref(), Some(document))
+    }
+
+    fn label(&self, document: &Value) -> Option<String> {
+        decided(document, &self.places()?.label)
+    }
+
+    /// Whether a decision has a receipt and a label, where this rollout's have them.
+    fn has_all(&self, document: &Value) -> bool {
+        self.receipt(document).is_some() && self.label(document).is_some()
+    }
+
+    /// The receipt of a decision, if it is one of this rollout.
+    fn open(&self, keys: &Keys, document: &Value) -> Option<Opened> {
+        Receipt::open(keys, &self.place.rollout()?.name, self.receipt(document)?)
+    }
 }
 
 impl Deciding {

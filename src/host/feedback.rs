@@ -58,8 +58,8 @@ struct Found {
 }
 
 impl Feedback {
-    pub(super) fn new(keys: Rc<ReceiptKeys>, held: Rc<Cell<usize>>) -> Self {
-        Self { keys, held, metrics: Defined::default() }
+    pub(super) fn new(keys: Rc<ReceiptKeys>) -> Self {
+        Self { keys, held: Rc::default(), metrics: Defined::default() }
     }
 
     /// Sets the receipt of an answer as its header, or removes what an upstream has left there.
@@ -122,10 +122,7 @@ impl Feedback {
             let about = About { name: rule.name.clone(), version: version.map(|of| of.name.clone()), heard };
             let id = self.metrics.id(rollout, Metric::Counter, about, About::name);
             id.into_iter().for_each(calls::increment);
-            // What was drawn under earlier weights would spoil the tick.
-            let evidence = origin.and_then(|origin| origin.evidence);
-            let evidence = evidence.filter(|draw| draw.assignment == rollout.assignment());
-            if let (Heard::Counted, Some(draw)) = (heard, evidence) {
+            if let (Heard::Counted, Some(draw)) = (heard, origin.and_then(|origin| origin.evidence)) {
                 note(&loaded, found.rollout, rule.signal, draw);
             }
         }
@@ -181,8 +178,7 @@ impl Feedback {
 /// Counts what has happened now as evidence.
 fn note(loaded: &Loaded, rollout: usize, signal: SignalId, draw: Draw) {
     if let Some(tracked) = loaded.tracked(rollout) {
-        let tick = tick_at(calls::uptime());
-        tracked.ledger.borrow_mut().happen(tick, draw, signal, Observed::Event(true));
+        tracked.happen(tick_at(calls::uptime()), draw, signal, Observed::Event(true));
     }
 }
 

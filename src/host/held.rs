@@ -17,9 +17,14 @@ impl Held {
 
     /// Makes room for more, if all holders of the worker then have `most` at most.
     pub(super) fn add(&mut self, more: usize, most: usize) -> bool {
-        let fits = self.all.get().saturating_add(more) <= most;
+        self.grow(self.own.saturating_add(more), most)
+    }
+
+    /// It has so much now, if all holders of the worker then have `most` at most.
+    pub(super) fn grow(&mut self, own: usize, most: usize) -> bool {
+        let fits = self.others().saturating_add(own) <= most;
         if fits {
-            self.set(self.own.saturating_add(more));
+            self.set(own);
         }
         fits
     }

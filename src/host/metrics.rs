@@ -57,8 +57,12 @@ pub(super) struct Series {
     pub(super) looks: Looks,
     /// The cluster that last was found to serve it.
     served_by: RefCell<Vec<u8>>,
-    /// Of stable: copies of the rollout's requests that wait for a shadow.
+    /// Of stable: copies of the rollout's requests that wait for a shadow, or tasks about which the model is asked.
     pub(super) in_flight: Rc<Cell<usize>>,
+    /// Of people's version: bytes of tasks that are still coming.
+    pub(super) held: Rc<Cell<usize>>,
+    /// Of the model: tasks in a row that it has left unanswered, where it answers all.
+    pub(super) unanswered: Cell<u64>,
     requests: [[Lazy; Outcome::ALL.len()]; Class::ALL.len()],
     duration: Lazy,
     request_bytes: Lazy,
@@ -112,6 +116,8 @@ impl Series {
             looks: Looks::default(),
             served_by: RefCell::default(),
             in_flight: Rc::default(),
+            held: Rc::default(),
+            unanswered: Cell::new(0),
             requests: Default::default(),
             duration: Lazy::default(),
             request_bytes: Lazy::default(),

@@ -5,8 +5,10 @@ use std::rc::Rc;
 use super::calls::{self, Metric};
 use super::defined::Defined;
 use super::loaded::Loaded;
+use super::metrics::Series;
+use crate::automation::task::InForce;
 use crate::routing::automation::Automation;
-use crate::routing::plan::Rollout;
+use crate::routing::plan::{self, Rollout};
 use crate::telemetry::tasks::About;
 
 /// The rollout of a task, as one configuration has it.
@@ -29,8 +31,23 @@ impl Place {
         self.rollout()?.automation()
     }
 
+    /// What is in force for its tasks by the newest configuration of its plugin, and the attempt: commands reach no earlier one.
+    /// `None`: it has none there.
+    pub(super) fn in_force_by(&self, newest: &Rc<Loaded>) -> Option<(InForce, u64)> {
+        let own = self.rollout()?;
+        let is_newest = Rc::ptr_eq(&self.loaded, newest);
+        let rollout = if is_newest { own } else { newest.plan.rollout(&own.name)? };
+        rollout.automation()?;
+        Some(rollout.tasks_in_force())
+    }
+
     pub(super) fn cluster(&self, version: usize) -> Option<&str> {
         Some(&self.rollout()?.versions.get(version)?.cluster)
+    }
+
+    /// The series of people's version.
+    pub(super) fn stable(&self) -> Option<&Series> {
+        self.loaded.series(self.rollout, plan::STABLE)
     }
 
     /// The most that is held of a body.

@@ -102,10 +102,8 @@ impl Shadow {
 
     /// Counts a pair for the judge, if what was in force for its request still is.
     fn judge(&self, draw: Draw, signal: SignalId, differs: bool) {
-        let is_in_force = self.rollout().is_some_and(|rollout| rollout.assignment() == draw.assignment);
-        if let Some(tracked) = self.loaded.tracked(self.rollout).filter(|_| is_in_force) {
-            let mut ledger = tracked.ledger.borrow_mut();
-            ledger.compare(tick_at(calls::uptime()), draw, signal, differs);
+        if let Some(tracked) = self.loaded.tracked(self.rollout) {
+            tracked.compare(tick_at(calls::uptime()), draw, signal, differs);
         }
     }
 

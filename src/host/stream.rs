@@ -175,9 +175,9 @@ impl Stream {
     }
 
     /// Decides where the request goes and sets the header for Envoy's routes. `None`: it is not followed.
-    /// `decides`: the rollout about whose task it is a decision.
-    fn route(&self, loaded: &Rc<Loaded>, request: &CurrentRequest, decides: Option<usize>) -> Option<Routed> {
-        let drawn = self.vm.draw(|rng| loaded.plan.route(request, decides, rng));
+    /// `is_decision`: whether it decides a task.
+    fn route(&self, loaded: &Rc<Loaded>, request: &CurrentRequest, is_decision: bool) -> Option<Routed> {
+        let drawn = self.vm.draw(|rng| loaded.plan.route(request, is_decision, rng));
         let settings = drawn.as_ref().and_then(|(rollout, _)| loaded.plan.rollouts().get(*rollout));
         let version_at = |at: usize| settings.and_then(|settings| settings.versions.get(at));
         let version = drawn.as_ref().and_then(|(_, decision)| version_at(decision.version));
@@ -221,7 +221,7 @@ impl Stream {
         let receipt = settings.and_then(|settings| settings.receipt(decision.version, decision.evidence));
         let held = decision.task.and_then(|task| self.begin_task(loaded, rollout, task, request));
         if let Some((draw, tracked)) = decision.evidence.as_ref().zip(loaded.tracked(rollout)) {
-            tracked.draw(draw);
+            tracked.follow(draw.assignment);
         }
         let judged = decision.evidence.map(|draw| Judged { draw, ticket: None });
         self.vm.serve();
@@ -299,7 +299,8 @@ impl Stream {
         let Some(held) = routed.held.take() else { return };
         let model = routed.loaded.plan.rollouts().get(routed.rollout).and_then(plan::Rollout::automation);
         let model = model.map_or(routed.version, |automation| automation.model);
-        let released = self.vm.tasks.answered(*held, body, &self.vm.inflaters);
+        let newest = self.slot.loaded();
+        let released = self.vm.tasks.answered(*held, body, newest.as_ref(), &self.vm.inflaters);
         let Some(Released { route, deciding }) = released else { return };
         routed.deciding = deciding;
         if route != Route::Human {
@@ -334,12 +335,12 @@ impl Stream {
             reads_all_headers: loaded.as_ref().is_some_and(|loaded| loaded.plan.reads_several_headers),
             headers: OnceCell::new(),
         };
-        let decides = loaded.as_ref().and_then(|loaded| loaded.plan.decides(&request));
-        if let Some((loaded, rollout)) = loaded.as_ref().zip(decides) {
-            self.decision = self.vm.tasks.decisions.begin(Place::new(loaded, rollout));
-        }
+        self.decision = loaded
+            .as_ref()
+            .and_then(|loaded| self.vm.tasks.decisions.begin(loaded, &loaded.plan.decides(&request)));
+        let is_decision = self.decision.is_some();
         self.event = loaded.as_ref().and_then(|loaded| self.vm.feedback.begin(loaded, &request));
-        self.routed = loaded.and_then(|loaded| self.route(&loaded, &request, decides));
+        self.routed = loaded.and_then(|loaded| self.route(&loaded, &request, is_decision));
         if let Some(routed) = &self.routed {
             Feedback::switch(&routed.loaded, routed.rollout, &request);
         }
@@ -544,6 +545,8 @@ impl Stream {
             let is_answered = ended && !routed.served.is_elsewhere() && from_upstream();
             self.vm.shadows.end(*copy, is_answered);
         }
+        let failed = matches!(outcome, Outcome::Error | Outcome::Unanswered);
+        let is_models_task = routed.is_models_task();
         let nanoseconds = now.saturating_sub(routed.begun);
         let read =
             routed.bodies.take().map(|bodies| bodies.finish((asked, answered), outcome == Outcome::Ok));
@@ -557,7 +560,6 @@ impl Stream {
                     ledger.observe(&ticket, signal, observed);
                 }
             }
-            let failed = matches!(outcome, Outcome::Error | Outcome::Unanswered);
             // Where the answer has passed as a whole its latency is counted already.
             let latency = match routed.answered {
                 Some(_) => answered.saturating_sub(asked),
@@ -577,6 +579,13 @@ impl Stream {
             }
         }
         let Some(series) = routed.loaded.series(routed.rollout, routed.version) else { return };
+        if let Some(rollout) = rollout.filter(|_| is_models_task && (failed || outcome == Outcome::Ok)) {
+            let row = if failed { series.unanswered.get().saturating_add(1) } else { 0 };
+            series.unanswered.set(row);
+            if rollout.unanswered(row).is_some_and(|trip| self.vm.trip(&rollout.name, trip)) {
+                series.unanswered.set(0);
+            }
+        }
         series.count(&Facts {
             class: Class::of(end.status),
             outcome,
@@ -613,9 +622,8 @@ impl Routed {
         self.asked = Some(now);
         if let Some(Judged { draw, ticket }) = &mut self.judged
             && let Some(tracked) = self.loaded.tracked(self.rollout)
-            && let Some(rollout) = self.loaded.plan.rollouts().get(self.rollout)
         {
-            *ticket = tracked.arrive(tick_at(now), *draw, rollout.assignment());
+            *ticket = tracked.arrive(tick_at(now), *draw);
         }
         now
     }
@@ -661,6 +669,13 @@ impl Routed {
             let times = Times { begun: self.begun, asked, answered: now };
             count(&mut tracked.ledger.borrow_mut(), ticket, latency(times));
         }
+    }
+
+    /// Whether it went to the model like any request.
+    fn is_models_task(&self) -> bool {
+        let rollout = self.loaded.plan.rollouts().get(self.rollout);
+        let automation = rollout.and_then(plan::Rollout::automation);
+        automation.is_some_and(|automation| automation.model == self.version) && !self.is_handed_back
     }
 
     /// People have answered a task as far as they do: that is their decision.

@@ -5,7 +5,6 @@
 //! [`people`]: super::people
 //! [`decisions`]: super::decisions
 
-use std::cell::Cell;
 use std::rc::Rc;
 
 use super::asking::{Answer, Asker, Asking, Held};
@@ -13,12 +12,13 @@ use super::calls::{self, Headers};
 use super::decisions::{Deciding, Decisions};
 use super::defined::Defined;
 use super::keys::ReceiptKeys;
+use super::loaded::Loaded;
 use super::people::{Copied, Handed, People, drop_one};
 use super::place::Place;
 use crate::automation::receipt::Kind;
 use crate::automation::task::{Fate, InForce, Reason, Route};
 use crate::payload::encoding::Inflaters;
-use crate::routing::plan::{Rollout, Task};
+use crate::routing::plan::Task;
 use crate::telemetry::tasks::About;
 
 /// What one VM has to do with tasks.
@@ -38,12 +38,11 @@ pub(super) struct Released {
 }
 
 impl Tasks {
-    /// `held`: bytes of requests that are read as a whole.
-    pub(super) fn new(keys: Rc<ReceiptKeys>, held: Rc<Cell<usize>>) -> Self {
+    pub(super) fn new(keys: Rc<ReceiptKeys>) -> Self {
         Self {
             asking: Asking::default(),
             people: People::new(Rc::clone(&keys)),
-            decisions: Decisions::new(keys, held),
+            decisions: Decisions::new(keys),
             metrics: Defined::default(),
         }
     }
@@ -55,11 +54,12 @@ impl Tasks {
     }
 
     /// The model's answer to a held task has come, with a body of so many bytes; or none comes. Calls are about the root whose
-    /// callout it is, before and afterwards. `None`: the stream is gone.
+    /// callout it is, before and afterwards. `newest`: the plugin's configuration by now. `None`: the stream is gone.
     pub(super) fn answered(
         &self,
         held: Held,
         body: Option<usize>,
+        newest: Option<&Rc<Loaded>>,
         inflaters: &Inflaters,
     ) -> Option<Released> {
         let answer = Answer::to(&held, body, inflaters);
@@ -68,14 +68,15 @@ impl Tasks {
             self.leave(&held);
             return None;
         }
-        let released = self.release(held, answer);
+        let released = self.release(held, answer, newest);
         calls::set_context(root);
         Some(released)
     }
 
     /// A held task goes on: to people, or back to its caller with the model's answer.
-    fn release(&self, held: Held, answer: Result<Answer, Reason>) -> Released {
-        let (now, run) = held.place.rollout().map_or((InForce::default(), 0), Rollout::tasks_in_force);
+    fn release(&self, held: Held, answer: Result<Answer, Reason>, newest: Option<&Rc<Loaded>>) -> Released {
+        let now = newest.and_then(|newest| held.place.in_force_by(newest));
+        let (now, run) = now.filter(|(_, run)| *run == held.task.attempt).unwrap_or_default();
         // A rollback while the model was asked counts at once; what was drawn was drawn for the degree at that time.
         let in_force =
             InForce { degree: held.task.in_force.degree.min(now.degree), threshold: now.threshold };

@@ -157,7 +157,7 @@ impl Vm {
     }
 
     fn new() -> Self {
-        let (receipt_keys, held) = (Rc::<ReceiptKeys>::default(), Rc::<Cell<usize>>::default());
+        let receipt_keys = Rc::<ReceiptKeys>::default();
         Self {
             member: RefCell::new(Member::new(calls::entropy())),
             effects: Effects::default(),
@@ -169,8 +169,8 @@ impl Vm {
             registry: Registry::default(),
             inflaters: Inflaters::default(),
             shadows: Shadows::new(),
-            tasks: Tasks::new(Rc::clone(&receipt_keys), Rc::clone(&held)),
-            feedback: Feedback::new(Rc::clone(&receipt_keys), held),
+            tasks: Tasks::new(Rc::clone(&receipt_keys)),
+            feedback: Feedback::new(Rc::clone(&receipt_keys)),
             receipt_keys,
             slots: RefCell::default(),
             loading: RefCell::default(),

@@ -11,6 +11,7 @@ use super::ready::Ready;
 use crate::alarm::rule::Rule;
 use crate::analysis::rules::{Pairs, Rules};
 use crate::automation::proof::Target;
+use crate::config::automation::Guards;
 use crate::config::compare::Compare;
 use crate::config::feedback::Feedback;
 use crate::config::one_of::StepAction;
@@ -68,6 +69,10 @@ pub struct Automation {
     pub threshold: Option<u16>,
     /// Whether the degree goes down when audited tasks speak against the model.
     pub steps_down: bool,
+    /// Whether people decide some of the tasks that the model answers alone.
+    pub is_audited: bool,
+    /// Identifies what decisions are about: where a label and a confidence are read, and the model's cluster; a hash.
+    pub meaning: u64,
 }
 
 /// One step.
@@ -194,7 +199,7 @@ impl Program {
             pin: config.pin.clone(),
             mirror: config.mirror.as_ref().map(|mirror| mirror.percent.0),
             analysis,
-            automation: config.automation.as_ref().map(Automation::new),
+            automation: config.automation.as_ref().map(|automation| Automation::new(automation, cluster)),
             alarms,
             drift,
             candidate,
@@ -227,6 +232,7 @@ impl Program {
     pub fn attempt(&self, attempt: u32) -> u64 {
         let mut hasher = SipHasher24::new();
         (&self.release, &self.stable, &self.candidate, attempt).hash(&mut hasher);
+        self.automation.iter().for_each(|automation| automation.meaning.hash(&mut hasher));
         hasher.finish()
     }
 
@@ -297,8 +303,24 @@ impl Program {
 }
 
 impl Automation {
-    fn new(config: &crate::config::automation::Automation) -> Self {
+    /// Why there cannot be a degree, as the validation of a configuration that sets it has it.
+    pub(super) fn flaw_of(&self, degree: Degree) -> Option<String> {
+        let guards = Guards {
+            has_partial: self.target.is_some() || self.threshold.is_some(),
+            has_target: self.target.is_some(),
+            is_audited: self.is_audited,
+            steps_down: self.steps_down,
+        };
+        let (field, why) = guards.missing_for(degree).next()?;
+        Some(format!("{}: automation.{field}: {why}", degree.label()))
+    }
+
+    /// `cluster`: the model's.
+    fn new(config: &crate::config::automation::Automation, cluster: Option<&str>) -> Self {
         let partial = config.partial.as_ref();
+        let mut meaning = SipHasher24::new();
+        let decided = config.decision.as_ref().map(|decision| &decision.label);
+        (&config.answer.label, &config.answer.confidence, decided, cluster).hash(&mut meaning);
         Self {
             degree: config.degree,
             target: partial.and_then(|partial| {
@@ -310,6 +332,8 @@ impl Automation {
             }),
             threshold: partial.and_then(|partial| partial.threshold).map(hundredths),
             steps_down: config.step_down,
+            is_audited: !config.audit.0.is_none(),
+            meaning: meaning.finish(),
         }
     }
 }

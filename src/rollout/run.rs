@@ -158,6 +158,7 @@ impl Run {
         match command {
             Command::Weight(weights) if !program.blue_green => self.flaw_of_weights(program, weights),
             Command::Switch { active } if program.blue_green => flip::flaw_of_side(program, active),
+            Command::Degree(degree) => program.automation.as_ref().and_then(|of| of.flaw_of(*degree)),
             _ => None,
         }
     }

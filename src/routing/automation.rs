@@ -17,7 +17,7 @@ pub struct Automation {
     pub timeout: u32,
     /// Bytes of a task or an answer that is held, at most.
     pub max_body: usize,
-    /// Tasks that a worker may hold at once.
+    /// Tasks about which a worker may ask the model at once.
     pub max_in_flight: usize,
     /// Where the model's answer has its label and its confidence.
     pub places: Places,
@@ -107,8 +107,10 @@ impl Decisions {
         self.matcher.headers()
     }
 
-    /// The rollout whose task the request decides.
-    pub(super) fn find<R: Request>(&self, request: &R) -> Option<usize> {
-        self.rollouts.get(self.matcher.find(&Facts::new(request))?).copied()
+    /// The rollouts one of whose tasks the request may decide: its receipt says which.
+    pub(super) fn find<R: Request>(&self, request: &R) -> Vec<usize> {
+        let mut found = Vec::new();
+        self.matcher.each(&Facts::new(request), |at| found.extend(self.rollouts.get(at).copied()));
+        found
     }
 }

@@ -19,7 +19,7 @@ use crate::automation::task;
 use crate::config::notify::Notify;
 use crate::config::schema::{self, Config};
 use crate::config::units::Duration;
-use crate::model::{Assignment, Draw, Share, Side, Unit, UserHash, header};
+use crate::model::{Arm, Assignment, Degree, Draw, Pair, Share, Side, Unit, UserHash, header};
 use crate::receipt::answer;
 use crate::rollout::program::Program;
 use crate::rollout::record::{Clock, Head, Record};
@@ -182,6 +182,8 @@ pub struct Decision<'a> {
 pub struct Task {
     /// What was in force when it came.
     pub in_force: task::InForce,
+    /// The attempt in which it came.
+    pub attempt: u64,
     /// What was drawn for it.
     pub drawn: task::Drawn,
 }
@@ -232,11 +234,12 @@ impl Plan {
         self.rollouts.iter().find(|rollout| rollout.name == name)
     }
 
-    /// The position of the rollout a request belongs to, and where it goes. `decides`: what [`Self::decides`] says of it.
+    /// The position of the rollout a request belongs to, and where it goes. `is_decision`: whether it [decides](Self::decides) a
+    /// task.
     pub fn route<R: Request>(
         &self,
         request: &R,
-        decides: Option<usize>,
+        is_decision: bool,
         rng: &mut Rng,
     ) -> Option<(usize, Decision<'_>)> {
         let facts = Facts::new(request);
@@ -244,9 +247,7 @@ impl Plan {
         let rollout = self.rollouts.get(index)?;
         match &rollout.automation {
             None => Some((index, rollout.assign(&facts, rng))),
-            Some(automation) => {
-                Some((index, rollout.assign_task(automation, decides.is_some(), &facts, rng)))
-            }
+            Some(automation) => Some((index, rollout.assign_task(automation, is_decision, &facts, rng))),
         }
     }
 
@@ -273,9 +274,9 @@ impl Plan {
         found
     }
 
-    /// The position of the rollout about whose task the request is a decision.
-    pub fn decides<R: Request>(&self, request: &R) -> Option<usize> {
-        self.decisions.as_ref()?.find(request)
+    /// The positions of the rollouts about one of whose tasks the request is a decision, if it is one.
+    pub fn decides<R: Request>(&self, request: &R) -> Vec<usize> {
+        self.decisions.as_ref().map(|decisions| decisions.find(request)).unwrap_or_default()
     }
 }
 
@@ -553,7 +554,7 @@ impl Rollout {
             is_read: false,
             is_copy,
             evidence: None,
-            task: is_task.then_some(Task { in_force: in_force.tasks, drawn }),
+            task: is_task.then_some(Task { in_force: in_force.tasks, attempt: in_force.attempt, drawn }),
         }
     }
 
@@ -568,6 +569,17 @@ impl Rollout {
     pub fn tasks_in_force(&self) -> (task::InForce, u64) {
         let in_force = self.in_force.borrow();
         (in_force.tasks, in_force.attempt)
+    }
+
+    /// What is reported of so many tasks in a row that a model which answers everything has left unanswered; `None`: nothing.
+    #[must_use]
+    pub fn unanswered(&self, tasks: u64) -> Option<breaker::Trip> {
+        let steps_down = self.program.automation.as_ref()?.steps_down;
+        let in_force = self.in_force.borrow();
+        let is_reported =
+            steps_down && in_force.tasks.degree == Degree::Full && tasks >= task::MOST_UNANSWERED;
+        let seen = Pair::new(Arm { events: tasks, units: tasks }, Arm::default());
+        is_reported.then_some(breaker::Trip { assignment: in_force.assignment, seen })
     }
 
     /// The request's user, where that matters.

@@ -285,6 +285,63 @@ async fn a_receipt_opens_while_keys_change_and_for_no_other_rollout() {
     }
 }
 
+/// One review tool sends the decisions of both queues.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_counts_for_the_rollout_whose_receipt_it_brings() {
+    let (queue, ai) = blue_and_green().await;
+    ai.set(model());
+    let rollout = |name: &str, path: &str| {
+        let automation =
+            format!("degree: shadow, answer: {{label: /label, confidence: /confidence}}, {DECISIONS}");
+        Config::blue_green(name, &format!("match: {{prefix: {path}}}, automation: {{{automation}}}"))
+    };
+    let rollouts = [rollout("letters", "/letters"), rollout("digits", "/tasks")].join(", ");
+    let config = Config::Struct(format!("{{rollouts: [{rollouts}]}}"));
+    let envoy = between(&queue, &ai, config).with_people().start().await;
+    let receipt = hand_out(&envoy, &queue, 1..2).await[0].1.clone();
+    for receipt in [&receipt, "none"] {
+        send(&envoy, decision(receipt, &model_label(1))).await;
+    }
+    send(&envoy, request("POST", "/v1/decisions", &[], json!({"label": "0"}).to_string())).await;
+    decided(&envoy, 3).await;
+    let counted = counts(&envoy, "changeover_decisions_total", &["rollout", "result"]).await;
+    let expected = map([("digits agree", 1), ("letters forged", 1), ("letters unreadable", 1)]);
+    assert_eq!(counted, expected);
+}
+
+/// Anybody may send events.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_are_still_coming_leave_room_for_decisions() {
+    const EVENTS: usize = 70;
+    let (queue, ai) = blue_and_green().await;
+    ai.set(model());
+    let automation =
+        format!("degree: shadow, answer: {{label: /label, confidence: /confidence}}, {DECISIONS}");
+    let tasks =
+        Config::blue_green("digits", &format!("match: {{prefix: /tasks}}, automation: {{{automation}}}"));
+    let search = "match: {prefix: /search}, session_affinity: {header: x-user-id}, \
+                  feedback: [{name: click, match: {path: /v1/events, body: {/action_name: click}}, join: user}]";
+    let search = Config::blue_green("search", search);
+    let config = Config::Struct(format!("{{rollouts: [{tasks}, {search}]}}"));
+    let envoy = between(&queue, &ai, config).with_people().start().await;
+    let receipt = hand_out(&envoy, &queue, 1..2).await[0].1.clone();
+    let began = format!(
+        "POST /v1/events HTTP/1.1\r\nhost: models.example.com\r\nx-user-id: 7\r\ncontent-length: 262144\r\n\r\n{{\"action_name\": \"{}",
+        "x".repeat(255 << 10)
+    );
+    let mut events = Vec::new();
+    for _ in 0..EVENTS {
+        events.push(open_raw(&envoy, &began).await);
+    }
+    let bytes = (EVENTS * began.len()) as u64;
+    wait_for("the events to come", async || {
+        (envoy.stat("http.ingress.downstream_cx_rx_bytes_total").await > bytes).then_some(())
+    })
+    .await;
+    send(&envoy, decision(&receipt, &model_label(1))).await;
+    assert_eq!(decided(&envoy, 1).await, map([("agree", 1)]));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_key_a_configuration_that_needs_one_is_refused_with_the_remedy() {
     let (queue, ai) = blue_and_green().await;
@@ -522,10 +579,11 @@ async fn a_model_answers_alone_once_that_is_proven_and_is_stepped_down_when_it_d
     let before = tasks(&envoy).await.get("model confident").copied();
     send(50).await;
     assert_eq!(tasks(&envoy).await.get("model confident").copied(), before);
-    // A person sets the degree: another attempt, of which nothing is proven yet.
+    // A person sets the degree: another attempt, of which nothing is proven yet. The first step waits for that once more.
     let (status, rollout) =
         call(&envoy, "POST", "/v1/rollouts/digits/degree", &[JSON], r#"{"degree": "shadow"}"#).await;
-    assert_eq!((status, &rollout["attempt"], &rollout["phase"]), (200, &json!(2), &json!("paused")));
+    assert_eq!((status, &rollout["attempt"], &rollout["phase"]), (200, &json!(2), &json!("progressing")));
+    assert_eq!(rollout["step"]["index"], 0, "{rollout}");
     let (status, rollout) = call(&envoy, "POST", "/v1/rollouts/digits/abort", &[JSON], "").await;
     assert_eq!((status, &rollout["phase"]), (200, &json!("aborted")));
     ai.reset_count();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::harness::control::{JSON, call, get, known};
 use crate::harness::tasks::*;
 use crate::harness::*;
 
@@ -152,6 +153,91 @@ async fn pushes_while_tasks_are_held_lose_no_task_and_double_none() {
     let tally = load.stop().await;
     assert_each_once(&envoy, &tally, &both.people).await;
     assert!(tally.from("green") > 100 && tally.from("blue") > 100, "{:?}", tally.by_upstream);
+}
+
+/// The model answers in the end, and is not obeyed any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_abort_reaches_tasks_that_were_held_before_a_push() {
+    let both = Both::start().await;
+    let stage = |number: u32| half("partial", &format!("labels: {{stage: s{number}}}"));
+    let setup = between_ecds(&both.queue, &both.ai, stage(0)).with_people().control().workers(2);
+    let envoy = setup.start().await;
+    known(&envoy).await;
+    let load = Load::to(envoy.address()).connections(CLIENTS as usize).each(task).start();
+    wait_for("the model's answers", async || (both.model.total() > 200).then_some(())).await;
+    both.hold().await;
+    let before = both.model.all();
+    let hash = envoy.config_hashes().await.first().copied();
+    envoy.push(&stage(1)).await;
+    envoy.wait_for_hash_other_than(hash).await;
+    let (status, rollout) = call(&envoy, "POST", "/v1/rollouts/digits/abort", &[JSON], "").await;
+    assert_eq!(status, 200, "all workers follow: {rollout}");
+    both.ai.open_gate();
+    let sent = load.sent();
+    wait_for("tasks after the abort", async || (load.sent() > sent + 100).then_some(())).await;
+    let tally = load.stop().await;
+    assert_each_once(&envoy, &tally, &both.people).await;
+    assert!(both.model.total() >= before.values().sum::<u64>() + CLIENTS, "the model has answered them");
+    let alone = tally.answers.iter().filter(|(_, upstream)| *upstream == "green");
+    for (number, _) in alone {
+        assert!(before.contains_key(number), "task {number}");
+    }
+}
+
+/// Where the model answers everything its errors go to callers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_dies_at_full_hands_its_tasks_back_to_people() {
+    let both = Both::start().await;
+    let automation = format!(
+        "degree: full, partial: {{max_disagreement: 0.5}}, audit: 1, ask: {{timeout: 20s}}, {DECISIONS}"
+    );
+    let setup = between(&both.queue, &both.ai, people(&automation, "")).with_people().control().workers(2);
+    let envoy = setup.start().await;
+    known(&envoy).await;
+    Load::to(envoy.address()).each(task).send(100).await.assert_all_ok();
+    let Both { queue: _queue, ai, .. } = both;
+    drop(ai);
+    let load = Load::to(envoy.address()).connections(4).each(task).start();
+    let event = wait_for_event(&envoy, "rollback").await;
+    assert_eq!(event["rule"], "circuit_breaker", "{event}");
+    wait_for("people to get tasks", async || {
+        let tasks = tasks(&envoy).await;
+        (tasks.get("human no_answer").is_some_and(|tasks| *tasks > 100)).then_some(())
+    })
+    .await;
+    load.stop().await;
+    Load::to(envoy.address()).connections(4).each(task).send(100).await.assert_all_ok();
+    let (_, rollout) = get(&envoy, "/v1/rollouts/digits").await;
+    assert_eq!((&rollout["automation"]["degree"], &rollout["phase"]), (&json!("partial"), &json!("paused")));
+}
+
+/// Clients decide how long an upload takes.
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_that_are_still_coming_take_no_other_task_its_place() {
+    const UPLOADS: usize = 8;
+    let both = Both::start().await;
+    let automation = format!(
+        "degree: partial, ask: {{timeout: 20s, max_in_flight: 4}}, partial: {{threshold: 0}}, step_down: false, audit: 0, {DECISIONS}"
+    );
+    let envoy = between(&both.queue, &both.ai, people(&automation, "")).with_people().start().await;
+    let head = "POST /tasks HTTP/1.1\r\nhost: models.example.com\r\ncontent-length: 100\r\n\r\n{";
+    let mut uploads = Vec::new();
+    for _ in 0..UPLOADS {
+        uploads.push(open_raw(&envoy, head).await);
+    }
+    wait_for("the uploads to begin", async || {
+        (envoy.stat("http.ingress.downstream_rq_active").await == UPLOADS as u64).then_some(())
+    })
+    .await;
+    let tally = Load::to(envoy.address()).connections(4).each(task).send(40).await;
+    assert_eq!(tally.from("green"), 40, "{:?}", tasks(&envoy).await);
+    // More than the model is asked about at once.
+    both.ai.set(both.model().gated());
+    let load = Load::to(envoy.address()).connections(6).each(task).start();
+    wait_for("tasks without a place", async || tasks(&envoy).await.get("human busy").copied()).await;
+    assert_eq!(both.ai.count() - both.model.total(), 4);
+    both.ai.open_gate();
+    load.stop().await.assert_all_ok();
 }
 
 /// A held task goes to neither people nor the caller once its caller has left; and it is counted.

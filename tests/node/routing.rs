@@ -53,7 +53,7 @@ mod run {
 
     fn route(plan: &Plan, headers: &[(&str, &str)]) -> (usize, usize) {
         let (rollout, decision) =
-            plan.route(&Headers(headers), None, &mut Rng::with_seed(3)).expect("a rollout");
+            plan.route(&Headers(headers), false, &mut Rng::with_seed(3)).expect("a rollout");
         (rollout, decision.version)
     }
 
@@ -82,7 +82,7 @@ mod run {
         let mut rng = Rng::with_seed(4);
         let request = Headers(&[(":path", "/")]);
         let greens = (0..20_000)
-            .filter(|_| plan.route(&request, None, &mut rng).expect("a rollout").1.version == 1)
+            .filter(|_| plan.route(&request, false, &mut rng).expect("a rollout").1.version == 1)
             .count();
         assert!((3_774..=4_226).contains(&greens), "{greens} of 20,000 at 20 %");
     }

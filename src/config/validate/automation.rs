@@ -6,13 +6,13 @@ use super::{header_name, matches};
 use crate::config::automation::{Automation, Decision, Partial};
 use crate::config::release::{Pause, Step};
 use crate::config::report::{Path, Problems};
-use crate::config::schema::Rollout;
+use crate::config::schema::{Match, Rollout};
 use crate::config::units::Size;
 use crate::model::{Degree, Share};
 
 /// Milliseconds that the model is waited for.
 const TIMEOUTS: std::ops::RangeInclusive<u64> = 10..=60_000;
-/// Tasks that a worker may hold.
+/// Tasks about which a worker may ask at once.
 const MOST_IN_FLIGHT: u64 = 1_024;
 /// The largest task that is held.
 const LARGEST_TASK: Size = Size::kib(16 * 1_024);
@@ -46,7 +46,7 @@ pub(super) fn automation(
     }
     ttl(automation.receipt.ttl, &receipt.field("ttl"), problems);
     if let Some(decision) = &automation.decision {
-        self::decision(decision, &path.field("decision"), problems);
+        self::decision(decision, &rollout.matches, &path.field("decision"), problems);
     }
     let partial = automation.partial.as_ref();
     if let Some(partial) = partial {
@@ -54,18 +54,10 @@ pub(super) fn automation(
     }
     let configured = rollout.steps.iter().flatten();
     let highest = configured.filter_map(|step| step.set_degree).fold(automation.degree, Degree::max);
-    if highest >= Degree::Partial && partial.is_none() && !problems.concern(&path.field("partial")) {
-        problems.add(
-            &path.field("partial"),
-            "missing; where the model answers alone, expected `max_disagreement`, or a fixed `threshold`, which is not proven",
-        );
-    }
-    let has_target = partial.is_some_and(|partial| partial.max_disagreement.is_some());
-    if highest.answers_alone() && automation.step_down && (automation.audit.0.is_none() || !has_target) {
-        problems.add(
-            &path.field("step_down"),
-            "nothing can be stepped down without `audit` and `partial.max_disagreement`; expected both, or `step_down: false`",
-        );
+    for (field, why) in automation.guards().missing_for(highest) {
+        if !problems.concern(&path.field(field)) {
+            problems.add(&path.field(field), why);
+        }
     }
 }
 
@@ -119,12 +111,19 @@ fn ask(automation: &Automation, path: &Path<'_>, problems: &mut Problems) {
     }
 }
 
-fn decision(decision: &Decision, path: &Path<'_>, problems: &mut Problems) {
+/// `tasks`: which requests are tasks.
+fn decision(decision: &Decision, tasks: &Match, path: &Path<'_>, problems: &mut Problems) {
     let own = path.field("match");
     matches(&decision.matches, &own, problems);
-    let is_any = decision.matches == crate::config::schema::Match::default();
-    if is_any && !problems.concern(&own) {
-        problems.add(&own, "empty; every request would be a decision; expected at least a path");
+    let flaw = if decision.matches == Match::default() {
+        Some("empty; every request would be a decision; expected at least a path")
+    } else {
+        let covers =
+            "covers the rollout's own `match`; every task would be a decision; expected a narrower one";
+        decision.matches.contains(tasks).then_some(covers)
+    };
+    if let Some(flaw) = flaw.filter(|_| !problems.concern(&own)) {
+        problems.add(&own, flaw);
     }
     place(&decision.label, &path.field("label"), problems);
     let receipt = path.field("receipt");

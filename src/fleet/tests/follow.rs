@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::fleet::member::Member;
+use crate::model::Draw;
 use crate::routing::plan::Plan;
+use crate::signal::catalog;
+use crate::signal::observed::Observed;
 
 /// A VM with two configurations.
 struct Both {
@@ -68,4 +71,33 @@ fn a_rollout_that_cannot_follow_delays_no_command_to_another() {
     let (missing, waited) = missing("r");
     assert_eq!(missing, [0, 1], "one of their plugins does not follow");
     assert!(waited >= 20, "only then is it given up");
+}
+
+/// Its requests may all come to other workers, and users click here.
+#[test]
+fn a_worker_without_requests_counts_what_happens_under_the_weights_in_force_alone() {
+    let mut fleet = Fleet::new(1, &configuration(&[("r", waiting())]));
+    let of = |fleet: &Fleet| fleet.vms[0].rollouts()[0].assignment();
+    let rules = fleet.vms[0].rollouts()[0].program.rules().cloned().unwrap();
+    let tracked = fleet.vms[0].member.tracked("r", &rules);
+    let click = |tick, assignment| {
+        let draw = Draw { assignment, side: Side::Candidate, user: None };
+        tracked.happen(tick, draw, catalog::event("click"), Observed::Event(true));
+    };
+    let before = of(&fleet);
+    click(1_000, before);
+    // What was drawn before goes on under the configuration that it was drawn under.
+    let mut other = waiting();
+    other["steps"][0]["set_weight"] = 40.into();
+    other["release"] = "2".into();
+    fleet.load(0, &configuration(&[("r", other)]));
+    for _ in 0..2 {
+        fleet.second();
+    }
+    let after = of(&fleet);
+    assert_ne!(before, after);
+    [before, after].into_iter().for_each(|assignment| click(1_001, assignment));
+    let entries = tracked.ledger.borrow().entries(1_002);
+    let known: Vec<_> = entries.iter().map(|entry| (entry.tick, entry.assignment)).collect();
+    assert_eq!(known, [(1_000, before), (1_001, after)]);
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::trip::{OUT_OF_DATE, TRIPPED};
 use super::turn::Turn;
 use super::{Held, Run, say};
 use crate::analysis::kernel::agreement::Agreement;
@@ -10,12 +11,14 @@ use crate::automation::audit::Audit;
 use crate::automation::band::Band;
 use crate::automation::decisions::Decisions;
 use crate::automation::proof::{Proven, Risk, Target};
-use crate::model::{Arm, Degree, Pair, Unit};
+use crate::automation::task::MOST_UNANSWERED;
+use crate::model::{Arm, Degree, Pair, Unit, real};
 use crate::rollout::command::Refused;
 use crate::rollout::event::{Action, Actor, Finding};
 use crate::rollout::phase::Phase;
 use crate::rollout::program::{Automation, Program, Until};
 use crate::rollout::waits::Waits;
+use crate::telemetry::breaker::Trip;
 
 /// What a finding of the audit is about.
 pub const DISAGREEMENT: &str = "automation.disagreement";
@@ -37,6 +40,8 @@ pub struct Ladder {
     /// leaves to it.
     threshold: Option<u16>,
     coverage: f64,
+    /// The part of tasks at or above the proven threshold, whether it is that one or a fixed one.
+    proven_coverage: f64,
     /// Decisions that were taken over.
     taken: u64,
 }
@@ -73,7 +78,7 @@ impl Ladder {
                 return Some(Waits::People { decided, agreement, of: until.agreement });
             }
         }
-        let proven = if self.threshold.is_some() { self.coverage } else { 0.0 };
+        let proven = self.proven_coverage;
         (until.coverage > 0.0 && proven < until.coverage)
             .then_some(Waits::Coverage { proven, of: until.coverage })
     }
@@ -120,6 +125,7 @@ impl Ladder {
         if let Some(target) = &automation.target {
             self.proven.learn(&decisions.bands, target);
             self.threshold = self.proven.lowest(&decisions.bands, target);
+            self.proven_coverage = self.threshold.map_or(0.0, |threshold| decisions.coverage(threshold));
             self.audit.learn(decisions.audited, target.max_disagreement);
         }
         self.threshold = automation.threshold.or(self.threshold);
@@ -200,7 +206,36 @@ impl Turn<'_> {
             unit: Unit::Requests,
         };
         let sentence = say::stepped_down(self.program, self.run.ladder.degree, below, decisions, &target);
+        self.go_down(below, sentence, finding);
+    }
+
+    /// A worker has seen how the model, which answers everything, leaves tasks unanswered: one degree back, where people get
+    /// those.
+    pub(super) fn miss(&mut self, trip: &Trip) -> Result<(), Refused> {
+        let steps_down = self.program.automation.as_ref().is_some_and(|automation| automation.steps_down);
+        let applies = steps_down
+            && self.run.degree(self.program) == Degree::Full
+            && trip.assignment == self.run.assignment(self.program);
+        if !applies {
+            return Err(Refused(OUT_OF_DATE.into()));
+        }
+        let tasks = trip.seen.candidate.events;
+        let finding = Finding {
+            rule: TRIPPED.to_owned(),
+            is_absolute: true,
+            value: real(tasks),
+            threshold: real(MOST_UNANSWERED),
+            samples: Totals::Events(trip.seen),
+            unit: Unit::Requests,
+        };
+        self.go_down(Degree::Partial, say::unanswered(self.program, tasks), finding);
+        Ok(())
+    }
+
+    /// Goes down to a degree until a person decides.
+    fn go_down(&mut self, below: Degree, sentence: String, finding: Finding) {
         self.run.ladder.degree = below;
+        self.run.position = self.program.position_at(below);
         // It may answer as much alone as before: what it does from here on is watched as well.
         self.run.ladder.audit.begin_anew();
         self.begin_step();
@@ -223,19 +258,33 @@ impl Turn<'_> {
         }
     }
 
+    /// A degree set by command may need what is not configured any more.
+    pub(super) fn leave_unfit_degree(&mut self) {
+        let flaw_of = |degree| self.program.automation.as_ref()?.flaw_of(degree);
+        if let Some(flaw) = flaw_of(self.run.ladder.degree) {
+            self.run.ladder.degree = Degree::Assist;
+            let message = format!("the degree of automation is assist; there cannot be {flaw}");
+            self.happen(Actor::Config, Action::Change, message);
+        }
+    }
+
     /// Another target: what is proven of it is to be seen.
     pub(super) fn redefine_target(&mut self) {
         let ladder = &mut self.run.ladder;
         (ladder.proven, ladder.audit) = (Proven::default(), Audit::default());
-        (ladder.threshold, ladder.coverage, ladder.taken) = (None, 0.0, u64::MAX);
+        (ladder.threshold, ladder.coverage, ladder.proven_coverage) = (None, 0.0, 0.0);
+        ladder.taken = u64::MAX;
     }
 
     /// Sets the degree as a person wants it. After the audit's step down another attempt begins.
     pub(super) fn set_degree(&mut self, degree: Degree) -> Result<(), Refused> {
-        if self.program.automation.is_none() {
+        let Some(automation) = &self.program.automation else {
             return Err(Refused("the rollout has no `automation`, whose degree could be set".to_owned()));
-        }
+        };
         self.unless_pinned()?;
+        if let Some(flaw) = automation.flaw_of(degree) {
+            return Err(Refused(flaw));
+        }
         self.unless_taken_back()?;
         let before = self.run.ladder.degree;
         let was_judge = self.run.held == Some(Held::Judge);
@@ -247,19 +296,35 @@ impl Turn<'_> {
         }
         self.run.ladder.degree = degree;
         self.begin_step();
+        let walks = was_judge || matches!(self.run.phase, Phase::Progressing | Phase::Paused);
+        let is_moved = walks && degree < before;
+        if is_moved {
+            self.run.position = self.program.position_at(degree);
+        }
         let (from, to) = (before.label(), degree.label());
         let mut message = format!("the degree of automation is {to} by command, it was {from}");
         if was_judge {
             message = format!("{message}; attempt {} begins", self.run.attempt);
         }
+        if (is_moved || was_judge) && self.run.held.is_none() && !self.wait_here() {
+            message = format!("{message}; the run is paused");
+        }
         self.happen(Actor::User, Action::Change, message);
-        if was_judge {
-            match self.program.steps.get(self.run.position) {
-                Some(step) if step.waits() => self.wait(),
-                _ => self.rest(),
+        Ok(())
+    }
+
+    /// Waits for what the present step waits for, or rests behind the last one. Returns whether that is possible: a step that
+    /// does not wait would set another degree at once, so a person decides when.
+    fn wait_here(&mut self) -> bool {
+        match self.program.steps.get(self.run.position) {
+            Some(step) if step.waits() => self.wait(),
+            None => self.rest(),
+            Some(_) => {
+                self.hold(Held::Person, "paused at a degree set by command".into());
+                return false;
             }
         }
-        Ok(())
+        true
     }
 
     /// All steps are done, or there are none.

@@ -74,10 +74,20 @@ impl Turn<'_> {
             self.redefine_target();
             self.change("the model's target has changed; its proof begins again".into());
         }
+        let meaning = |program: &Program| program.automation.as_ref().map(|of| of.meaning);
+        if meaning(before) != meaning(program) && !self.run.phase.is_rolled_back() {
+            self.next_attempt();
+            self.begin_step();
+            self.change(format!(
+                "the model, or where labels and confidences are read, has changed; attempt {} begins, in which nothing is proven",
+                self.run.attempt
+            ));
+        }
         let degree = |program: &Program| program.automation.as_ref().map(|of| of.degree);
         if degree(before) != degree(program) && program.steps.is_empty() && !self.run.phase.is_rolled_back() {
             self.configure_degree();
         }
+        self.leave_unfit_degree();
         let policy = |program: &Program| program.analysis.as_ref().map(|analysis| analysis.policy);
         if policy(before) != policy(program) {
             // What is known already is acted on as it is configured now.

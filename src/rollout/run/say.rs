@@ -148,6 +148,15 @@ pub(super) fn stepped_down(
     )
 }
 
+/// The model has answered none of so many tasks in a row.
+pub(super) fn unanswered(program: &Program, tasks: u64) -> String {
+    let (from, to) = (Degree::Full.label(), Degree::Partial.label());
+    format!(
+        "automation is rolled back from {from} to {to}: {} left {tasks} tasks in a row unanswered on one worker",
+        candidate(program)
+    )
+}
+
 pub(super) fn succeeded(program: &Program) -> String {
     format!("{} has taken over all of {}'s traffic", candidate(program), program.stable)
 }

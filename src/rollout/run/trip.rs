@@ -9,11 +9,17 @@ use crate::rollout::event::Finding;
 use crate::telemetry::breaker::Trip;
 
 /// What events call it.
-const RULE: &str = "circuit_breaker";
+pub(super) const TRIPPED: &str = "circuit_breaker";
+
+/// Why a report is refused.
+pub(super) const OUT_OF_DATE: &str = "the circuit breaker's report is out of date and was ignored";
 
 impl Turn<'_> {
     /// A worker's breaker has tripped. Acts once in an attempt: every worker comes here, and comes again.
     pub(super) fn trip(&mut self, trip: &Trip) -> Result<(), Refused> {
+        if self.program.automation.is_some() {
+            return self.miss(trip);
+        }
         let analysis = self.program.analysis.as_ref();
         let configured = analysis.and_then(|analysis| Some((analysis.breaker?, analysis.policy)));
         let applies = !self.is_pinned()
@@ -21,11 +27,11 @@ impl Turn<'_> {
             && !self.run.tripped
             && trip.assignment == self.run.assignment(self.program);
         let Some((limit, policy)) = configured.filter(|_| applies) else {
-            return Err(Refused("the circuit breaker's report is out of date and was ignored".into()));
+            return Err(Refused(OUT_OF_DATE.into()));
         };
         self.run.tripped = true;
         let finding = Finding {
-            rule: RULE.into(),
+            rule: TRIPPED.into(),
             is_absolute: false,
             value: real(trip.seen.candidate.events),
             threshold: real(limit),

@@ -23,7 +23,7 @@ fn request() -> Sample {
 
 /// The version's name, and whether a cookie is issued.
 fn route(plan: &Plan, request: &Sample) -> (String, bool) {
-    let (rollout, decision) = plan.route(request, None, &mut Rng::with_seed(7)).expect("a rollout");
+    let (rollout, decision) = plan.route(request, false, &mut Rng::with_seed(7)).expect("a rollout");
     (plan.rollouts()[rollout].versions[decision.version].name.clone(), decision.cookie.is_some())
 }
 
@@ -137,12 +137,12 @@ fn an_issued_cookie_decides_at_once_what_it_decides_later() {
         plan(json!({"weights": {"green": 50}, "session_affinity": {"cookie": {"name": "uid", "ttl": "1h"}}}));
     let mut rng = Rng::with_seed(1);
     for _ in 0..100 {
-        let (_, first) = plan.route(&request(), None, &mut rng).expect("a rollout");
+        let (_, first) = plan.route(&request(), false, &mut rng).expect("a rollout");
         let (cookie, id) = first.cookie.expect("a cookie");
         assert_eq!(id.len(), 32);
         assert!(cookie.set(&id, false).starts_with(&format!("uid={id};")));
         let again = request().with(&[("cookie", &format!("uid={id}"))]);
-        let (_, second) = plan.route(&again, None, &mut rng).expect("a rollout");
+        let (_, second) = plan.route(&again, false, &mut rng).expect("a rollout");
         assert_eq!((second.version, second.cookie), (first.version, None));
     }
 }
@@ -153,7 +153,7 @@ fn without_affinity_each_request_is_drawn() {
     let mut rng = Rng::with_seed(2);
     let mut counts = [0_i32; 3];
     for _ in 0..100_000 {
-        counts[plan.route(&request(), None, &mut rng).expect("a rollout").1.version] += 1;
+        counts[plan.route(&request(), false, &mut rng).expect("a rollout").1.version] += 1;
     }
     // Stable, amber, green: 79.5, 0.5, 20 %, within four standard deviations.
     let expected = [(79_500, 511), (500, 90), (20_000, 506)];
@@ -164,7 +164,7 @@ fn without_affinity_each_request_is_drawn() {
         json!({"weights": {"green": 50}, "session_affinity": {"header": "x", "when_missing": "random"}});
     let plan = self::plan(missing);
     let greens = (0..1_000)
-        .filter(|_| plan.route(&request(), None, &mut rng).expect("a rollout").1.version == 2)
+        .filter(|_| plan.route(&request(), false, &mut rng).expect("a rollout").1.version == 2)
         .count();
     assert!((437..=563).contains(&greens), "{greens} of 1,000");
 }
@@ -197,7 +197,7 @@ fn requests_of_stable_are_mirrored_and_users_stay_mirrored() {
     }));
     let mirrored = |method: &str, user: &str, extra: &[(&str, &str)]| {
         let request = Sample::new(method, "h", "/").with(&[("x-user", user)]).with(extra);
-        let (_, decision) = plan.route(&request, None, &mut Rng::with_seed(1)).expect("a rollout");
+        let (_, decision) = plan.route(&request, false, &mut Rng::with_seed(1)).expect("a rollout");
         (decision.version, decision.mirror)
     };
     let (mut stable, mut both) = (0_u32, 0_u32);
@@ -224,7 +224,7 @@ fn requests_of_stable_are_mirrored_and_users_stay_mirrored() {
 fn only_bodies_that_envoy_can_hold_are_mirrored() {
     let mirrored = |fields: Value, request: Sample| {
         let plan = plan(json!({"mirror": fields}));
-        let (_, decision) = plan.route(&request, None, &mut Rng::with_seed(1)).expect("a rollout");
+        let (_, decision) = plan.route(&request, false, &mut Rng::with_seed(1)).expect("a rollout");
         decision.mirror.map(|mirror| mirror.result)
     };
     let all = || json!({"to": "amber", "methods": ["GET", "POST"]});
@@ -254,7 +254,7 @@ fn a_filter_that_copies_itself_sees_how_long_a_body_is_and_keeps_secrets() {
         "set_headers": {"X-Team": "a"}, "remove_headers": ["X-Session"],
     }}));
     let decide = |request: Sample| {
-        let (_, decision) = plan.route(&request, None, &mut Rng::with_seed(1)).unwrap();
+        let (_, decision) = plan.route(&request, false, &mut Rng::with_seed(1)).unwrap();
         decision.mirror.map(|mirrored| mirrored.result)
     };
     let with_length =
@@ -293,7 +293,7 @@ fn copies_of_another_envoy_are_nobodys_where_they_are_trusted() {
         }));
         let (rollout, request) = (&plan.rollouts()[0], Sample::new("GET", "h", "/").with(headers));
         rollout.follow(&known(rollout, [1, 2]).head("r"));
-        let (_, decision) = plan.route(&request, None, &mut Rng::with_seed(1)).expect("a rollout");
+        let (_, decision) = plan.route(&request, false, &mut Rng::with_seed(1)).expect("a rollout");
         (decision.is_copy, decision.evidence.is_some(), decision.mirror.is_some(), decision.cookie.is_some())
     };
     let copy = [("x-changeover-shadow", "amber"), ("x-changeover", "never")];
@@ -312,7 +312,7 @@ fn a_pin_stops_the_mirror_and_an_override_to_stable_does_not() {
         all.as_object_mut().unwrap().extend(changes.as_object().cloned().unwrap());
         let plan = plan(all);
         let (_, decision) =
-            plan.route(&request().with(headers), None, &mut Rng::with_seed(1)).expect("a rollout");
+            plan.route(&request().with(headers), false, &mut Rng::with_seed(1)).expect("a rollout");
         decision.mirror.is_some()
     };
     assert!(mirror(json!({}), &[]), "everything by default, for methods that change nothing");
@@ -336,7 +336,7 @@ fn a_rollout_follows_its_head() {
     let rollout = &plan.rollouts()[0];
     let route = |headers: &[(&str, &str)]| {
         let (_, decision) =
-            plan.route(&request().with(headers), None, &mut Rng::with_seed(3)).expect("a rollout");
+            plan.route(&request().with(headers), false, &mut Rng::with_seed(3)).expect("a rollout");
         decision
     };
     let (mut record, _) = Record::begin(rollout.program.clone(), Clock::default());
@@ -428,7 +428,7 @@ fn the_names_of_users_are_the_attempts_own_and_known_to_no_client() {
     let (plan, other) = (plan(fields.clone()), self::plan(fields));
     let name = |plan: &Plan, user: u32| {
         let request = request().with(&[("x-user", &user.to_string())]);
-        let (_, decision) = plan.route(&request, None, &mut Rng::with_seed(3)).expect("a rollout");
+        let (_, decision) = plan.route(&request, false, &mut Rng::with_seed(3)).expect("a rollout");
         (decision.version, decision.evidence.map(|draw| draw.user.expect("a user")))
     };
     let all = |plan: &Plan| (0..100).map(|user| name(plan, user)).collect::<Vec<_>>();
@@ -473,7 +473,7 @@ fn evidence_of_users_names_them() {
     rollout.follow(&known(rollout, [1, 2]).head("r"));
     let evidence = |headers: &[(&str, &str)]| {
         let (_, decision) =
-            plan.route(&request().with(headers), None, &mut Rng::with_seed(3)).expect("a rollout");
+            plan.route(&request().with(headers), false, &mut Rng::with_seed(3)).expect("a rollout");
         decision.evidence
     };
     let names: Vec<UserHash> = (0..1_000)
@@ -521,7 +521,7 @@ fn a_log_entry_says_what_decided_and_follows_the_attempt() {
     let plan = plan(fields.clone());
     let entry = |plan: &Plan, headers: &[(&str, &str)]| {
         let request = request().with(headers);
-        let (rollout, decision) = plan.route(&request, None, &mut Rng::with_seed(7)).expect("a rollout");
+        let (rollout, decision) = plan.route(&request, false, &mut Rng::with_seed(7)).expect("a rollout");
         plan.rollouts()[rollout].log_entry(decision.version, decision.by)
     };
     let by = |headers: &[(&str, &str)]| {
@@ -575,7 +575,7 @@ fn an_event_finds_the_version_that_its_users_requests_get() {
         let cookie = [("cookie", format!("uid={user}"))];
         let cookie: Vec<(&str, &str)> = cookie.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let search = Sample::new("GET", "h", "/search").with(&cookie);
-        let (_, decision) = plan.route(&search, None, &mut Rng::with_seed(user)).expect("a rollout");
+        let (_, decision) = plan.route(&search, false, &mut Rng::with_seed(user)).expect("a rollout");
         let sender = Some(Origin { version: decision.version, evidence: decision.evidence });
         assert_eq!(other.events(&event(&cookie)), [(0, 0, sender), (0, 1, sender)]);
         of_green += u32::from(decision.version != STABLE);
@@ -614,7 +614,7 @@ fn a_receipt_finds_the_version_of_its_answer_and_is_evidence_under_its_own_weigh
         for user in 0..300 {
             let name = user.to_string();
             let request = Sample::new("GET", "h", "/").with(&[("x-user", &name)]);
-            let (_, decision) = plan.route(&request, None, &mut Rng::with_seed(user)).expect("a rollout");
+            let (_, decision) = plan.route(&request, false, &mut Rng::with_seed(user)).expect("a rollout");
             let receipt = plan.rollouts()[0].receipt(decision.version, decision.evidence).expect("a receipt");
             let origin = other.version_of_answer(&receipt).expect("an answer of this attempt");
             assert_eq!(origin, Origin { version: decision.version, evidence: decision.evidence });
@@ -629,7 +629,7 @@ fn a_receipt_finds_the_version_of_its_answer_and_is_evidence_under_its_own_weigh
         }
         assert!((50..130).contains(&of_green), "{of_green}");
         let (_, decision) = plan
-            .route(&Sample::new("GET", "h", "/").with(&[("x-user", "1")]), None, &mut Rng::with_seed(1))
+            .route(&Sample::new("GET", "h", "/").with(&[("x-user", "1")]), false, &mut Rng::with_seed(1))
             .expect("a rollout");
         let before = plan.rollouts()[0].receipt(decision.version, decision.evidence).expect("a receipt");
         let head = record.head("r");
@@ -655,14 +655,41 @@ fn a_decision_goes_to_people_and_is_no_task_though_the_model_answers_everything(
         },
     }));
     for (method, path, decides, version) in [
-        ("POST", "/tasks", None, "green"),
-        ("GET", "/decisions", None, "green"),
-        ("POST", "/decisions", Some(0), "blue"),
+        ("POST", "/tasks", false, "green"),
+        ("GET", "/decisions", false, "green"),
+        ("POST", "/decisions", true, "blue"),
     ] {
         let request = Sample::new(method, "h", path);
-        assert_eq!(plan.decides(&request), decides, "{method} {path}");
+        assert_eq!(!plan.decides(&request).is_empty(), decides, "{method} {path}");
         let (at, decision) = plan.route(&request, decides, &mut Rng::with_seed(1)).expect("a rollout");
         assert_eq!(plan.rollouts()[at].versions[decision.version].name, version, "{method} {path}");
-        assert_eq!(decision.task.is_some(), decides.is_none(), "{method} {path}");
+        assert_eq!(decision.task.is_some(), !decides, "{method} {path}");
     }
+}
+
+/// One review tool sends the decisions of several queues.
+#[test]
+fn a_decision_may_be_one_of_each_rollout_that_it_matches() {
+    let rollout = |name: &str, path: &str, decisions: Value| {
+        json!({
+            "name": name, "release": "1", "match": {"path": path}, "stable": "blue", "candidate": "green",
+            "versions": {"blue": {"cluster": "people"}, "green": {"cluster": "model"}},
+            "automation": {
+                "answer": {"label": "/label"},
+                "decision": {"match": decisions, "receipt": "/receipt", "label": "/label"},
+            },
+        })
+    };
+    let plan = Plan::new(
+        &check(&json!({"rollouts": [
+            rollout("claims", "/claims", json!({"path": "/decisions"})),
+            rollout("invoices", "/invoices", json!({"prefix": "/decisions/of"})),
+            rollout("letters", "/letters", json!({"prefix": "/decisions"})),
+        ]}))
+        .expect("a valid configuration"),
+    );
+    let decides = |path| plan.decides(&Sample::new("POST", "h", path));
+    assert_eq!(decides("/decisions"), [0, 2]);
+    assert_eq!(decides("/decisions/of/letters"), [1, 2]);
+    assert_eq!(decides("/claims"), [0; 0]);
 }

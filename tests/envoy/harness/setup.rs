@@ -353,9 +353,14 @@ impl Setup {
         self
     }
 
-    /// The shipped control listener.
+    /// The shipped control listener, with the environment that the filter's VM has by now: whichever comes first begins the VM.
     pub(crate) fn control(mut self) -> Self {
         let mut listener = read_yaml("envoy/control.yaml")["listeners"][0].take();
+        let variables = self.plugin()["vm_config"]["environment_variables"].clone();
+        if !variables.is_null() {
+            let filter = listener.pointer_mut("/filter_chains/0/filters/0/typed_config/http_filters/0");
+            wasm(filter.expect("the filter"))["vm_config"]["environment_variables"] = variables;
+        }
         listener["address"]["socket_address"]["port_value"] = json!(0);
         self.bootstrap["static_resources"]["listeners"].as_array_mut().expect("listeners").push(listener);
         self

@@ -1,10 +1,12 @@
 //! A model that takes over people's work, step by step.
 
 use super::*;
+use crate::analysis::kernel::ratio::Table;
 use crate::automation::band::Band;
 use crate::automation::decisions::Decisions;
 use crate::automation::receipt::{Kind, Receipt};
 use crate::model::Degree;
+use crate::telemetry::breaker::Trip;
 
 const PARTIAL: &str = r#"{"max_disagreement": 0.02}"#;
 
@@ -128,6 +130,61 @@ fn a_model_that_disagrees_too_often_is_stepped_down_until_a_person_decides() {
     }
 }
 
+/// A course with a pause before the model answers everything.
+fn with_a_day_before_full() -> Program {
+    people(
+        &json!([
+            {"set_degree": "shadow"}, {"pause": {}}, {"set_degree": "assist"}, {"pause": {}},
+            {"set_degree": "partial"}, {"pause": {"duration": "24h"}}, {"set_degree": "full"},
+        ]),
+        &serde_json::from_str(PARTIAL).unwrap(),
+    )
+}
+
+/// The same in that pause.
+fn in_the_day_before_full(program: &Program) -> Run {
+    let (mut run, _) = Run::begin(program, at(0));
+    for now in 1..=2 {
+        run.command(program, Command::Promote { full: false }, at(now)).unwrap();
+    }
+    assert_eq!((run.degree(program), run.phase, run.position), (Degree::Partial, Phase::Progressing, 5));
+    run
+}
+
+#[test]
+fn after_a_step_down_the_course_goes_on_behind_the_lower_degree() {
+    let program = with_a_day_before_full();
+    let mut run = in_the_day_before_full(&program);
+    let mut decisions = Decisions::default();
+    decide(&mut decisions, 200, 60, true);
+    step(&mut run, &program, &decisions, 3);
+    assert_eq!((run.degree(&program), run.phase), (Degree::Assist, Phase::Paused));
+    run.command(&program, Command::Resume, at(4)).unwrap();
+    assert_eq!(run.reason.sentence(), "the step waits for a promotion");
+    run.command(&program, Command::Promote { full: false }, at(5)).unwrap();
+    assert_eq!((run.degree(&program), run.position), (Degree::Partial, 5));
+}
+
+#[test]
+fn below_a_degree_set_by_command_the_course_goes_on_behind_that_one() {
+    let program = with_a_day_before_full();
+    let mut run = in_the_day_before_full(&program);
+    run.command(&program, Command::Degree(Degree::Full), at(3)).unwrap();
+    assert_eq!(run.position, 5, "a higher degree waits as long");
+    run.command(&program, Command::Degree(Degree::Assist), at(4)).unwrap();
+    assert_eq!((run.position, &*run.reason.sentence()), (3, "the step waits for a promotion"));
+    // No step waits at this degree: the next one would set another at once.
+    let events = run.command(&program, Command::Degree(Degree::Human), at(5)).unwrap();
+    assert_eq!(
+        messages(&events),
+        ["the degree of automation is human by command, it was assist; the run is paused"]
+    );
+    step(&mut run, &program, &Decisions::default(), 6);
+    assert_eq!((run.degree(&program), run.phase, run.position), (Degree::Human, Phase::Paused, 0));
+    run.command(&program, Command::Resume, at(7)).unwrap();
+    assert_eq!((run.degree(&program), run.position), (Degree::Shadow, 1));
+}
+
 /// At `partial` the model may answer alone whatever it answered alone at `full`.
 #[test]
 fn a_model_that_still_disagrees_after_a_step_down_is_stepped_down_again() {
@@ -145,6 +202,32 @@ fn a_model_that_still_disagrees_after_a_step_down_is_stepped_down_again() {
     decide(&mut decisions, 200, 60, true);
     step(&mut run, &program, &decisions, 3);
     assert_eq!(run.degree(&program), Degree::Assist, "it answers nothing alone any more");
+}
+
+#[test]
+fn a_model_that_leaves_tasks_unanswered_is_stepped_down_from_full_alone() {
+    let program = with_a_day_before_full();
+    let mut run = in_the_day_before_full(&program);
+    let trip = |run: &Run| {
+        Command::Trip(Trip { assignment: run.assignment(&program), seen: Table::of((20, 20), (0, 0)) })
+    };
+    let before = trip(&run);
+    assert!(run.command(&program, before.clone(), at(3)).is_err(), "people get what it does not answer");
+    run.command(&program, Command::Degree(Degree::Full), at(4)).unwrap();
+    assert!(run.command(&program, before, at(5)).is_err(), "of an earlier degree");
+    let trip = trip(&run);
+    let events = run.command(&program, trip.clone(), at(6)).unwrap();
+    assert_eq!(
+        messages(&events),
+        [
+            "automation is rolled back from full to partial: green left 20 tasks in a row unanswered on one worker"
+        ]
+    );
+    assert_eq!(events[0].evidence.as_ref().unwrap().rule, "circuit_breaker");
+    assert_eq!((run.degree(&program), run.phase, run.position), (Degree::Partial, Phase::Paused, 5));
+    assert!(run.command(&program, trip, at(7)).is_err(), "another worker");
+    run.command(&program, Command::Resume, at(8)).unwrap();
+    assert_eq!((run.degree(&program), run.attempt), (Degree::Partial, 2));
 }
 
 #[test]
@@ -182,6 +265,61 @@ fn weights_and_degrees_are_set_only_where_there_are_any() {
 }
 
 #[test]
+fn a_degree_that_a_configuration_could_not_set_is_refused_by_command_as_well() {
+    let refused = |automation: Value, degree| {
+        let program = program(&json!({"automation": automation}));
+        let (mut run, _) = Run::begin(&program, at(0));
+        let command = Command::Degree(degree);
+        let flaw = run.flaw(&program, &command);
+        let refused = run.command(&program, command, at(1)).err().map(|refused| refused.0);
+        assert_eq!(refused, flaw);
+        flaw
+    };
+    let unproven = json!({"answer": {"label": "/label"}});
+    let unaudited = json!({
+        "answer": {"label": "/label", "confidence": "/confidence"}, "partial": {"max_disagreement": 0.02}, "audit": 0,
+    });
+    assert_eq!(
+        refused(unproven.clone(), Degree::Partial).unwrap(),
+        "partial: automation.partial: missing; where the model answers alone, expected `max_disagreement`, or a fixed `threshold`, \
+         which is not proven"
+    );
+    assert_eq!(
+        refused(unaudited.clone(), Degree::Full).unwrap(),
+        "full: automation.step_down: nothing can be stepped down without `audit` and `partial.max_disagreement`; expected both, or \
+         `step_down: false`"
+    );
+    for automation in [unproven, unaudited.clone()] {
+        assert_eq!(refused(automation, Degree::Assist), None);
+    }
+    let mut unwatched = unaudited;
+    unwatched["step_down"] = false.into();
+    assert_eq!(refused(unwatched, Degree::Full), None);
+}
+
+#[test]
+fn a_push_that_audits_no_more_leaves_a_degree_that_was_set_by_command() {
+    let with_audit = |audit: u8| {
+        program(&json!({
+            "steps": [{"set_degree": "assist"}, {"pause": {}}],
+            "automation": {
+                "answer": {"label": "/label", "confidence": "/confidence"}, "partial": {"max_disagreement": 0.02}, "audit": audit,
+            },
+        }))
+    };
+    let (audited, unaudited) = (with_audit(5), with_audit(0));
+    let (mut run, _) = Run::begin(&audited, at(0));
+    run.command(&audited, Command::Degree(Degree::Full), at(1)).unwrap();
+    let events = run.push(&audited, &unaudited, at(2));
+    assert!(
+        events[0]
+            .message
+            .starts_with("the degree of automation is assist; there cannot be full: automation.step_down: ")
+    );
+    assert_eq!((run.degree(&unaudited), green(&run)), (Degree::Assist, 0));
+}
+
+#[test]
 fn decisions_that_were_shown_the_answer_prove_nothing() {
     let program = walking();
     let (mut run, _) = Run::begin(&program, at(0));
@@ -205,6 +343,64 @@ fn another_target_is_to_be_proven_anew() {
     assert!(run.has_news(&decisions), "what was decided is looked at again");
     step(&mut run, &stricter, &decisions, 3);
     assert_eq!(run.threshold(&stricter), None);
+}
+
+#[test]
+fn another_model_or_meaning_of_its_answer_is_to_be_proven_anew() {
+    let of = |field: &str, value: Value| {
+        let mut fields = json!({
+            "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}},
+            "steps": [{"set_degree": "partial"}, {"pause": {"duration": "1h"}}],
+            "automation": {
+                "answer": {"label": "/label", "confidence": "/confidence"}, "partial": {"max_disagreement": 0.02},
+                "decision": {"match": {"path": "/decisions"}, "receipt": "/receipt", "label": "/label"},
+            },
+        });
+        *fields.pointer_mut(field).unwrap() = value;
+        program(&fields)
+    };
+    let before = of("/automation/answer/label", json!("/label"));
+    let (mut begun, _) = Run::begin(&before, at(0));
+    let mut decisions = Decisions::default();
+    decide(&mut decisions, 1_000, 0, false);
+    step(&mut begun, &before, &decisions, 1);
+    assert!(begun.threshold(&before).is_some());
+    for (field, value) in [
+        ("/automation/answer/label", "/other"),
+        ("/automation/answer/confidence", "/other"),
+        ("/automation/decision/label", "/other"),
+        ("/versions/green/cluster", "other"),
+    ] {
+        let (mut run, after) = (begun.clone(), of(field, value.into()));
+        assert_ne!(before.attempt(1), after.attempt(1), "earlier receipts are late");
+        run.push(&before, &after, at(2));
+        assert_eq!(
+            (run.attempt, run.degree(&after), run.threshold(&after)),
+            (2, Degree::Partial, None),
+            "{field}"
+        );
+        assert!(!run.has_news(&Decisions::default()));
+    }
+    let (mut run, after) = (begun.clone(), of("/automation/decision/receipt", json!("/other")));
+    assert_eq!(before.attempt(1), after.attempt(1));
+    run.push(&before, &after, at(2));
+    assert_eq!((run.attempt, run.threshold(&after)), (1, begun.threshold(&before)));
+}
+
+#[test]
+fn a_step_waits_for_proven_coverage_also_where_the_threshold_is_fixed() {
+    let steps = json!([{"set_degree": "partial"}, {"pause": {"min_coverage": 0.5}}, {"set_degree": "full"}]);
+    let program = people(&steps, &json!({"max_disagreement": 0.02, "threshold": 0.5}));
+    let (mut run, _) = Run::begin(&program, at(0));
+    let mut decisions = Decisions::default();
+    decide(&mut decisions, 10, 0, false);
+    step(&mut run, &program, &decisions, 1);
+    assert_eq!((run.threshold(&program), run.degree(&program)), (Some(5_000), Degree::Partial));
+    let waits = "the step waits until the model may answer 50 % of the tasks alone: 0.0 % so far";
+    assert_eq!(run.reason.sentence(), waits);
+    decide(&mut decisions, 1_000, 0, false);
+    step(&mut run, &program, &decisions, 2);
+    assert_eq!(run.degree(&program), Degree::Full);
 }
 
 #[test]
