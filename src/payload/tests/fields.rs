@@ -112,6 +112,22 @@ fn a_pointer_into_a_tensor_finds_binary_data_too() {
 }
 
 #[test]
+fn a_pointer_finds_values_behind_the_elements_that_are_read_of_a_tensor() {
+    let field = |pointer: &str, document: String| {
+        let summary = read_json(&spec(Protocol::TfServing, &[pointer]), &document);
+        assert_eq!(summary.outcome, Outcome::Read);
+        (summary.seen.fields[0].elements.count, summary.is_null())
+    };
+    let rows = vec![r#"{"scores":[1,2,3,4],"label":"x"}"#; 1000].join(",");
+    let rows = format!(r#"{{"predictions":[{rows}]}}"#);
+    assert_eq!(field("/predictions/*", rows.clone()), (1000, Some(false)));
+    assert_eq!(field("/predictions/*/label", rows), (1000, Some(false)));
+    let embedding = vec!["0.5"; 1536].join(",");
+    let document = format!(r#"{{"predictions":[{{"embedding":[{embedding}],"label":"x"}}]}}"#);
+    assert_eq!(field("/predictions/0/label", document), (1, Some(false)));
+}
+
+#[test]
 fn of_a_body_that_was_not_read_nothing_is_missing() {
     let summary = read_json(&spec(Protocol::Json, &["/a"]), r#"{"b":"#);
     assert_eq!((summary.outcome, &summary.seen.fields[0]), (Outcome::Truncated, &Field::default()));
