@@ -2,7 +2,7 @@
 //!
 //! Both answers lie in memory as a whole; the caller bounds them. What is compared:
 //!
-//! * always: the class of the status, the content type, whether there is a body;
+//! * always: the class of the status or the status of gRPC, the content type, whether there is a body;
 //! * JSON, streamed answers by what they add up to ([`stream`]), and binary tensors as what they would be in JSON
 //!   ([`tensors`]): field by field ([`diff`]);
 //! * what is neither: byte by byte;
@@ -21,16 +21,25 @@ pub mod totals;
 
 use serde_json::Value;
 
-use crate::payload::head::{Framing, Head};
+use crate::payload::head::{self, Framing, Head};
 use diff::{Diff, Found, Kind};
 use label::Labels;
 use settings::Settings;
+
+/// Statuses by which Envoy, or a proxy behind it, says that a server did not answer.
+const NO_ANSWER: std::ops::RangeInclusive<u64> = 502..=504;
+/// The status of gRPC that says the same.
+const UNAVAILABLE: u64 = 14;
+/// The status of an answer of gRPC that has none.
+const UNKNOWN: u64 = 2;
 
 /// An answer, as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
     /// Its status.
     pub status: u64,
+    /// Its status of gRPC, of answers of gRPC only.
+    pub grpc_status: Option<u64>,
     /// Its content type; empty without one.
     pub content_type: Vec<u8>,
     /// The length of the JSON that binary tensors follow, by `inference-header-content-length`.
@@ -42,6 +51,30 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Adds the status of gRPC, if it is an answer of gRPC.
+    pub fn set_grpc_status(&mut self, status: Option<u64>) {
+        self.grpc_status = head::is_grpc(&self.content_type).then(|| status.unwrap_or(UNKNOWN));
+    }
+
+    /// Whether it says that a server did not answer.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        NO_ANSWER.contains(&self.status) || self.grpc_status == Some(UNAVAILABLE)
+    }
+
+    /// The class of its status; of gRPC the status itself.
+    fn class(&self) -> (u64, Option<u64>) {
+        (self.status / 100, self.grpc_status)
+    }
+
+    /// Its status, as samples show it.
+    fn shown_status(&self) -> String {
+        match self.grpc_status {
+            Some(grpc) => format!("{}, grpc-status {grpc}", self.status),
+            None => self.status.to_string(),
+        }
+    }
+
     /// The content type without its parameters.
     fn media_type(&self) -> Vec<u8> {
         let essence = self.content_type.split(|byte| *byte == b';').next().unwrap_or_default();
@@ -88,10 +121,9 @@ pub fn too_large(settings: &Settings, stable: &Answer, length: usize) -> Compare
 pub fn compare(settings: &Settings, stable: &Answer, shadow: &Answer) -> Compared {
     let mut found = Found::new(settings.samples > 0);
     let mut labels = None;
-    let same_class = stable.status / 100 == shadow.status / 100;
+    let same_class = stable.class() == shadow.class();
     if !same_class {
-        let status = |answer: &Answer| answer.status.to_string();
-        found.add("", Kind::Status, || (status(stable), status(shadow)));
+        found.add("", Kind::Status, || (stable.shown_status(), shadow.shown_status()));
     }
     if stable.media_type() != shadow.media_type() {
         let text = |answer: &Answer| String::from_utf8_lossy(&answer.media_type()).into_owned();

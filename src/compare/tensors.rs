@@ -256,8 +256,8 @@ mod tests {
             status: 200,
             content_type: content_type.to_vec(),
             json_length: message.head.json_length,
-            infers: false,
             body: message.body,
+            ..Answer::default()
         }
     }
 
@@ -336,9 +336,9 @@ mod tests {
         let answer = |body: Vec<u8>| Answer {
             status: 200,
             content_type: b"application/grpc".to_vec(),
-            json_length: None,
             infers: true,
             body,
+            ..Answer::default()
         };
         let (one, mut other) = (message("triton-grpc-raw.response"), message("triton-grpc-raw.response"));
         *other.last_mut().unwrap() = b'9';

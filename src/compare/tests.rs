@@ -100,6 +100,28 @@ fn status_type_and_emptiness_are_always_compared() {
 }
 
 #[test]
+fn the_status_of_grpc_is_compared() {
+    let answer = |status| {
+        let mut answer =
+            Answer { status: 200, content_type: b"application/grpc".to_vec(), ..Answer::default() };
+        answer.set_grpc_status(status);
+        answer
+    };
+    let settings = Settings { samples: 1, ..Settings::default() };
+    let pair = |stable, shadow| compare(&settings, &answer(stable), &answer(shadow));
+    assert!(pair(Some(3), Some(3)).agrees);
+    assert!(pair(Some(2), None).agrees, "an answer without a status is one of status 2");
+    let differs = pair(Some(0), Some(13));
+    assert_eq!(places(&differs), [("", Kind::Status, 1)]);
+    let shown = ["200, grpc-status 0", "200, grpc-status 13"].map(str::to_owned);
+    assert_eq!(differs.found.places[0].values, Some(shown.into()));
+    assert!(answer(Some(14)).is_unavailable() && !answer(Some(13)).is_unavailable());
+    let mut plain = json_answer("{}");
+    plain.set_grpc_status(Some(0));
+    assert_eq!(plain.grpc_status, None);
+}
+
+#[test]
 fn with_a_label_the_pair_agrees_when_its_labels_do() {
     let settings = Settings { label: Some(pointer("/outputs/0/data/0")), ..Settings::default() };
     let answer = |label: Value, id: u32| json_answer(json!({"id": id, "outputs": [{"data": [label]}]}));

@@ -308,6 +308,34 @@ async fn answers_over_grpc_are_compared_element_by_element() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_of_grpc_is_compared_in_headers_and_in_trailers() {
+    let (blue, green) = blue_and_green().await;
+    let config = Config::rollout("match: {prefix: /}, mirror: {to: green, mode: compare, methods: [POST]}");
+    let envoy = between(&blue, &green, config).start().await;
+    let mut connection = Connection::open_http2(envoy.address()).await.expect("a connection");
+    let mut expected = BTreeMap::new();
+    for (count, (stable, shadow, result)) in (1..).zip([
+        (("0", 1), ("0", 1), "matched"),
+        (("0", 1), ("13", 1), "differed"),
+        (("3", 0), ("13", 0), "differed"),
+        (("0", 1), ("14", 0), "failed"),
+        (("14", 0), ("14", 0), "matched"),
+    ]) {
+        let answer = |(status, messages)| Behaviour::Grpc { status, messages };
+        blue.set(answer(stable));
+        green.set(answer(shadow));
+        let headers: [(&str, &[u8]); 2] = [("content-type", b"application/grpc"), ("te", b"trailers")];
+        let ask = request("POST", "/digits.Model/Predict", &headers, "");
+        assert_eq!(connection.send(ask).await.expect("an answer").upstream(), "blue");
+        let results = settled(&envoy, count).await;
+        *expected.entry(result).or_insert(0) += 1;
+        for (result, count) in &expected {
+            assert_eq!(results[*result], *count, "{stable:?} beside {shadow:?}: {results:?}");
+        }
+    }
+}
+
 /// Envoy answers a call to a dead gRPC server with a 200.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_grpc_shadow_has_failed_and_does_not_differ() {
