@@ -95,6 +95,11 @@ impl Preset {
         (self.protocol == Protocol::OpenInference).then(|| InferMessage::new(self.direction, limits))
     }
 
+    /// Whether the protocol has streams of events, which say that they end.
+    pub(crate) fn has_streams(&self) -> bool {
+        self.protocol == Protocol::OpenAi
+    }
+
     pub(crate) fn has_binary_data(&self) -> bool {
         self.protocol == Protocol::OpenInference
     }

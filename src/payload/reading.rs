@@ -79,7 +79,9 @@ impl Reading {
                 (Frames::Json { json_left, ended: false }, other.then_some(Outcome::SkippedType))
             }
             Framing::Events => {
-                seen.stream = Some(Stream::default());
+                let is_other = !preset.has_streams();
+                seen.stream = Some(Stream { done: is_other, ..Stream::default() });
+                seen.other_kind = is_other;
                 (Frames::Events(Events::default(), false), None)
             }
             Framing::Grpc => {

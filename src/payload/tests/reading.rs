@@ -94,6 +94,25 @@ fn a_stream_beyond_max_body_is_no_error() {
 }
 
 #[test]
+fn a_stream_of_a_protocol_without_a_sign_of_an_end_is_no_error() {
+    let head = Head { framing: Framing::Events, ..Head::default() };
+    let body = b"data: {\"token\":{\"text\":\"a\"}}\n\ndata: {\"generated_text\":\"ab\"}\n\n";
+    for (protocol, is_error) in [
+        (Protocol::Json, false),
+        (Protocol::TfServing, false),
+        (Protocol::OpenInference, false),
+        (Protocol::OpenAi, true),
+    ] {
+        let spec = Spec::new(protocol, Direction::Output);
+        let summary = read_message(&spec, &Message { head, body: body.to_vec() });
+        assert_eq!((summary.outcome, summary.is_error()), (Outcome::Read, is_error), "{protocol:?}");
+        assert_eq!(summary.is_null(), None, "{protocol:?}");
+    }
+    let body = b"data: {\"error\":\"no memory\"}\n\n".to_vec();
+    assert!(read_message(&spec(), &Message { head, body }).is_error());
+}
+
+#[test]
 fn compressed_bodies_beyond_the_cap_are_skipped() {
     let message = recorded("mlserver-proba-gzip.response");
     let mut reading = Reading::new(&preset(&spec()), &message.head, &Inflaters::new(0));
