@@ -62,6 +62,12 @@ impl Answer {
         NO_ANSWER.contains(&self.status) || self.grpc_status == Some(UNAVAILABLE)
     }
 
+    /// Whether a model has answered: its status is 2xx, and over gRPC 0.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        (200..300).contains(&self.status) && self.grpc_status.is_none_or(|status| status == 0)
+    }
+
     /// The class of its status; of gRPC the status itself.
     fn class(&self) -> (u64, Option<u64>) {
         (self.status / 100, self.grpc_status)

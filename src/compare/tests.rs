@@ -100,6 +100,14 @@ fn status_type_and_emptiness_are_always_compared() {
 }
 
 #[test]
+fn an_answer_is_good_by_both_of_its_statuses() {
+    let is_good = |status, grpc_status| Answer { status, grpc_status, ..Answer::default() }.is_good();
+    assert!(is_good(200, None) && is_good(204, None) && is_good(200, Some(0)));
+    assert!(!is_good(302, None) && !is_good(400, None) && !is_good(500, None));
+    assert!(!is_good(200, Some(3)) && !is_good(503, Some(0)));
+}
+
+#[test]
 fn the_status_of_grpc_is_compared() {
     let answer = |status| {
         let mut answer =

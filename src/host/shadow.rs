@@ -388,6 +388,10 @@ impl Shadows {
         });
         open.shadow.series().into_iter().for_each(|series| series.note_compared(compared.as_ref()));
         self.note_news();
+        // What stable refuses reaches no model: two refusals prove nothing.
+        if compared.is_some() && !open.asked.stable.is_good() {
+            return true;
+        }
         let most = open.shadow.comparison().map_or(0, |comparison| comparison.settings.samples);
         self.count(&open.shadow, |totals| {
             totals.count(compared.as_ref());
