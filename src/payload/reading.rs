@@ -333,6 +333,6 @@ fn sink<'a>(
 ) -> impl FnMut(Slot, Event<'_>) + 'a {
     |slot, event| match slot.checked_sub(preset.own) {
         None => reads.event(slot, event, seen),
-        Some(slot) => preset.fields.event(fields, &mut seen.fields, slot, event, &preset.missing),
+        Some(slot) => preset.fields.event(fields, &mut seen.fields, slot, event, &preset.limits.missing),
     }
 }
