@@ -5,7 +5,7 @@
 //! * always: the class of the status or the status of gRPC, the content type, whether there is a body;
 //! * JSON, streamed answers by what they add up to ([`stream`]), and binary tensors as what they would be in JSON
 //!   ([`tensors`]): field by field ([`diff`]);
-//! * what is neither: byte by byte;
+//! * what is neither, or has too many elements ([`tree`]): byte by byte;
 //! * the label, if one is configured ([`label`]): then the pair agrees when its labels do.
 
 pub mod diff;
@@ -18,6 +18,7 @@ pub mod stream;
 mod tensors;
 pub mod text;
 pub mod totals;
+mod tree;
 
 use serde_json::Value;
 
@@ -87,15 +88,18 @@ impl Answer {
         essence.trim_ascii().to_ascii_lowercase()
     }
 
-    /// The body as a document; `None` for what is none.
+    /// The body as a document; `None` for what is none, or too large for one.
     fn document(&self) -> Option<Value> {
         let head = Head::new(Some(&self.content_type), None, None);
         match head.framing {
             Framing::Other => tensors::behind_json(&self.body, self.json_length?),
             Framing::Grpc if self.infers => tensors::infer_response(&self.body),
             Framing::Grpc => None,
-            Framing::Json => serde_json::from_slice(&self.body).ok(),
-            Framing::Events => Some(stream::assemble(&self.body)),
+            Framing::Json => {
+                let mut room = tree::MOST_ELEMENTS;
+                tree::read(&self.body, &mut room)
+            }
+            Framing::Events => stream::assemble(&self.body),
         }
     }
 }

@@ -5,12 +5,10 @@
 
 use serde_json::{Map, Number, Value};
 
+use super::tree::{self, MOST_ELEMENTS};
 use crate::model::wire::{self, Payload, each_field};
 use crate::payload::protocol::{real, unsigned};
 use crate::payload::summary::Datatype;
-
-/// Elements of an answer, at most: a document holds 32 bytes of each.
-pub(super) const MOST_ELEMENTS: usize = 1 << 20;
 
 /// The answer is not of this form, or has more than [`MOST_ELEMENTS`].
 #[derive(Debug)]
@@ -25,8 +23,8 @@ impl From<wire::Malformed> for Unread {
 /// Reads JSON of so many bytes and the tensors behind it, each of `parameters.binary_data_size` bytes. `None`: it is not that.
 pub(super) fn behind_json(body: &[u8], json_length: u64) -> Option<Value> {
     let (json, mut data) = body.split_at_checked(usize::try_from(json_length).ok()?)?;
-    let mut document: Value = serde_json::from_slice(json).ok()?;
     let mut room = MOST_ELEMENTS;
+    let mut document = tree::read(json, &mut room)?;
     for output in document.get_mut("outputs")?.as_array_mut()? {
         let output = output.as_object_mut()?;
         let Some(Value::Object(parameters)) = output.get_mut("parameters") else { continue };
@@ -377,7 +375,7 @@ mod tests {
                 .to_string();
             behind_json(&[json.as_bytes(), &vec![0; count]].concat(), json.len() as u64)
         };
-        assert!(many(MOST_ELEMENTS).is_some() && many(MOST_ELEMENTS + 1).is_none());
+        assert!(many(MOST_ELEMENTS - 100).is_some() && many(MOST_ELEMENTS).is_none());
     }
 
     proptest! {
