@@ -206,6 +206,8 @@ fn element(datatype: Datatype, bytes: &[u8]) -> Value {
         Datatype::Bool => (bits != 0).into(),
         Datatype::Unsigned(_) => bits.into(),
         Datatype::Signed(8) => bits.cast_signed().into(),
+        #[allow(clippy::cast_possible_truncation)] // an integer of up to four bytes
+        Datatype::Signed(_) => (real(datatype, bits) as i64).into(),
         datatype => {
             let real = real(datatype, bits);
             Number::from_f64(real).map_or_else(|| real.to_string().into(), Value::Number)
@@ -361,7 +363,7 @@ mod tests {
         );
         let whole = elements(Datatype::Unsigned(8), &u64::MAX.to_le_bytes(), &mut 9).unwrap();
         assert_eq!(whole, [json!(u64::MAX)], "exactly");
-        assert_eq!(elements(Datatype::Signed(2), &[0xff, 0xff], &mut 9).unwrap(), [json!(-1.0)]);
+        assert_eq!(elements(Datatype::Signed(2), &[0xff, 0xff], &mut 9).unwrap(), [json!(-1)]);
         assert_eq!(elements(Datatype::Bytes, &[2, 0, 0, 0, 0xff, 1], &mut 9).unwrap(), [json!("ff01")]);
     }
 

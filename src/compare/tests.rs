@@ -32,8 +32,10 @@ fn differences(one: &Value, other: &Value) -> Vec<(String, Kind, u64)> {
 fn documents_differ_where_and_how_they_do() {
     let cases = [
         (json!({"a": 1}), json!({"a": 1.0}), vec![]),
-        (json!(1_000_000), json!(1_000_500), vec![]),
-        (json!(1_000_000), json!(1_002_000), vec![("", Kind::Value, 1)]),
+        (json!(1_000_000.0), json!(1_000_500.0), vec![]),
+        (json!(1_000_000.0), json!(1_002_000.0), vec![("", Kind::Value, 1)]),
+        (json!(999), json!(1_000), vec![("", Kind::Value, 1)]),
+        (json!(999.5), json!(1_000), vec![]),
         (json!(0), json!(1e-7), vec![]),
         (
             json!({"a": "x", "b": true}),
@@ -57,11 +59,22 @@ fn documents_differ_where_and_how_they_do() {
 
 #[test]
 fn whole_numbers_are_told_apart_where_doubles_are_not() {
-    let exact = Settings { tolerance: Tolerance { relative: 0.0, absolute: 0.0 }, ..Settings::default() };
+    let exact =
+        Settings { tolerance: Tolerance { relative: Some(0.0), absolute: 0.0 }, ..Settings::default() };
     let (one, other) = (json_answer("9007199254740993"), json_answer("9007199254740992"));
     assert!(!compare(&exact, &one, &other).agrees);
     assert!(compare(&exact, &one, &one).agrees);
-    assert!(compare(&Settings::default(), &one, &other).agrees);
+    assert!(!compare(&Settings::default(), &one, &other).agrees);
+}
+
+#[test]
+fn a_relative_tolerance_that_is_configured_holds_for_whole_numbers() {
+    let tolerance = Tolerance { relative: Some(1e-3), ..Tolerance::default() };
+    let settings = Settings { tolerance, ..Settings::default() };
+    assert!(compare(&settings, &json_answer("1000123"), &json_answer("1000900")).agrees);
+    let tolerance = Tolerance { absolute: 1.0, ..Tolerance::default() };
+    let settings = Settings { tolerance, ..Settings::default() };
+    assert!(compare(&settings, &json_answer("1000123"), &json_answer("1000124")).agrees);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What the reading of one message and the comparing of two answers hold in memory, in the worst case that their bounds
-//! allow. A program of its own, since
-//! it counts what is allocated. Native pointers are twice as long as in the sandbox, so that less is held there.
+//! allow. A program of its own, since it counts what is allocated. Native pointers are twice as long as in the sandbox, so
+//! that less is held there.
 
 #![allow(unsafe_code)] // an allocator cannot be written without
 #![allow(clippy::expect_used, clippy::arithmetic_side_effects, missing_docs)] // a test may fail
