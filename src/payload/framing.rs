@@ -13,6 +13,7 @@ pub enum Piece<'a> {
 
 const DONE: &[u8] = b"[DONE]";
 const DATA: &[u8] = b"data";
+const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Divides `text/event-stream` into events, as the HTML standard has it. Only `data` matters; other fields and comments
 /// are skipped.
@@ -31,6 +32,8 @@ pub struct Events {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Line {
+    /// In the byte order mark before the first line; so many bytes of it have come.
+    Mark(usize),
     /// In a field's name; so many bytes are those of `data`.
     Name(usize),
     /// Behind the colon: a space there is left out.
@@ -41,7 +44,7 @@ enum Line {
 
 impl Default for Line {
     fn default() -> Line {
-        Line::Name(0)
+        Line::Mark(0)
     }
 }
 
@@ -61,6 +64,13 @@ impl Events {
                 continue;
             }
             match self.line {
+                Line::Mark(matched) if MARK.get(matched) == Some(&byte) => {
+                    bytes = rest;
+                    self.line = Line::Mark(matched.saturating_add(1));
+                }
+                // A part of a mark is the beginning of another name.
+                Line::Mark(1 | 2) => self.line = Line::Skipped,
+                Line::Mark(_) => self.line = Line::Name(0),
                 Line::Name(matched) => {
                     bytes = rest;
                     self.line = match byte {
@@ -121,7 +131,7 @@ impl Events {
         if self.line == Line::Name(0) {
             self.event_ends(take);
         }
-        self.line = Line::default();
+        self.line = Line::Name(0);
     }
 
     fn event_ends(&mut self, take: &mut dyn FnMut(Piece<'_>)) {
@@ -238,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_stream_is_divided_into_events_however_it_is_split() {
-        let cases: [(&str, &[&str]); 12] = [
+        let cases: [(&str, &[&str]); 16] = [
             ("data: {\"a\":1}\n\ndata: [DONE]\n\n", &["{\"a\":1}", "DONE"]),
             ("data:{}\r\n\r\ndata:  x\r\r", &["{}", " x"]),
             (": comment\nevent: e\nid: 1\ndata: a\nretry: 5\n\n", &["a"]),
@@ -251,15 +261,16 @@ mod tests {
             ("data: [DONE]", &["DONE"]),
             ("\n\n\r\n", &[]),
             ("data: [DONE]\r\n\r\ndata: a\r\n\r\n", &["DONE", "a"]),
+            // One byte order mark at the beginning is none of the stream.
+            ("\u{feff}data: a\n\n\u{feff}data: b\n\n", &["a"]),
+            ("\u{feff}\n\ndata: a\n\n", &["a"]),
+            ("\u{feff}\u{feff}data: a\n\ndata: b\n\n", &["b"]),
+            ("\u{feff}", &[]),
         ];
         for (stream, expected) in cases {
             for at in 0..=stream.len() {
-                let (head, tail) = stream.split_at(at);
-                assert_eq!(
-                    events([head.as_bytes(), tail.as_bytes()].into_iter()),
-                    expected,
-                    "{stream:?} at {at}"
-                );
+                let (head, tail) = stream.as_bytes().split_at(at);
+                assert_eq!(events([head, tail].into_iter()), expected, "{stream:?} at {at}");
             }
             assert_eq!(events(stream.as_bytes().chunks(1)), expected, "{stream:?} byte by byte");
         }
