@@ -73,7 +73,8 @@ impl Reading {
         let mut seen = Seen { fields: seen_fields, ..Seen::default() };
         let (framing, mut ended) = match head.framing {
             Framing::Json | Framing::Other => {
-                let json_left = head.json_length.filter(|_| preset.has_binary_data());
+                // Without JSON it is the data of one tensor, which nothing describes.
+                let json_left = head.json_length.filter(|length| preset.has_binary_data() && *length > 0);
                 let other =
                     head.framing == Framing::Other || head.json_length.is_some() && json_left.is_none();
                 (Frames::Json { json_left, ended: false }, other.then_some(Outcome::SkippedType))

@@ -43,6 +43,12 @@ fn every_end_of_a_body_has_its_outcome() {
 }
 
 #[test]
+fn the_raw_data_of_a_tensor_is_of_a_type_that_is_not_read() {
+    let head = Head::new(Some(b"application/octet-stream"), None, Some(b"0"));
+    assert_eq!(of(head, &[0, 0, 128, 63]), Outcome::SkippedType);
+}
+
+#[test]
 fn an_empty_piece_changes_nothing() {
     for json_length in [None, Some(0), Some(2)] {
         for body in ["", "{}"] {
