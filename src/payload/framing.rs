@@ -28,6 +28,8 @@ pub struct Events {
     begun: bool,
     /// Data was handed on.
     told: bool,
+    /// Bytes since the last event ended.
+    length: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,9 +51,17 @@ impl Default for Line {
 }
 
 impl Events {
-    /// Divides the next bytes.
-    pub fn read(&mut self, mut bytes: &[u8], take: &mut dyn FnMut(Piece<'_>)) {
+    /// Divides the next bytes. Returns how many: fewer, where an event is longer than `most`.
+    pub fn read(&mut self, mut bytes: &[u8], most: u64, take: &mut dyn FnMut(Piece<'_>)) -> usize {
+        let all = bytes.len();
+        // What is left where the event begins, as far as it is known here.
+        let mut begin = all;
         while let Some((&byte, rest)) = bytes.split_first() {
+            let length = self.length.saturating_add(begin.saturating_sub(bytes.len()) as u64);
+            let room = usize::try_from(most.saturating_sub(length)).unwrap_or(usize::MAX);
+            if room == 0 {
+                break;
+            }
             let returned = std::mem::take(&mut self.returned);
             if byte == b'\n' && returned {
                 bytes = rest;
@@ -60,7 +70,9 @@ impl Events {
             if matches!(byte, b'\r' | b'\n') {
                 self.returned = byte == b'\r';
                 bytes = rest;
-                self.line_ends(take);
+                if self.line_ends(take) {
+                    (self.length, begin) = (0, bytes.len());
+                }
                 continue;
             }
             match self.line {
@@ -86,7 +98,8 @@ impl Events {
                     }
                 }
                 Line::Data | Line::Skipped => {
-                    let (run, rest) = bytes.split_at_checked(json_sieve::line_end(bytes)).unwrap_or_default();
+                    let length = json_sieve::line_end(bytes.get(..room).unwrap_or(bytes));
+                    let (run, rest) = bytes.split_at_checked(length).unwrap_or_default();
                     bytes = rest;
                     if self.line == Line::Data {
                         self.data(run, take);
@@ -94,6 +107,8 @@ impl Events {
                 }
             }
         }
+        self.length = self.length.saturating_add(begin.saturating_sub(bytes.len()) as u64);
+        all.saturating_sub(bytes.len())
     }
 
     /// The stream ends. An event without its empty line counts; whether its document is complete is for its reader to say.
@@ -126,12 +141,14 @@ impl Events {
         }
     }
 
-    fn line_ends(&mut self, take: &mut dyn FnMut(Piece<'_>)) {
+    /// Whether the event ends with the line.
+    fn line_ends(&mut self, take: &mut dyn FnMut(Piece<'_>)) -> bool {
         // An empty line ends the event; a field without a colon has no value.
-        if self.line == Line::Name(0) {
+        let ends = std::mem::replace(&mut self.line, Line::Name(0)) == Line::Name(0);
+        if ends {
             self.event_ends(take);
         }
-        self.line = Line::Name(0);
+        ends
     }
 
     fn event_ends(&mut self, take: &mut dyn FnMut(Piece<'_>)) {
@@ -239,7 +256,7 @@ mod tests {
             }
         };
         for chunk in chunks {
-            events.read(chunk, &mut take);
+            assert_eq!(events.read(chunk, u64::MAX, &mut take), chunk.len());
         }
         events.finish(&mut take);
         assert_eq!(found.pop(), Some(String::new()));
@@ -273,6 +290,26 @@ mod tests {
                 assert_eq!(events([head, tail].into_iter()), expected, "{stream:?} at {at}");
             }
             assert_eq!(events(stream.as_bytes().chunks(1)), expected, "{stream:?} byte by byte");
+        }
+    }
+
+    #[test]
+    fn an_event_beyond_the_bound_is_read_up_to_it_however_it_is_split() {
+        let stream = b"data: abc\n\n: 12\n\ndata: abcdef\n\ndata: x\n\n";
+        for step in 1..stream.len() {
+            let (mut events, mut found, mut read) = (Events::default(), Vec::new(), 0);
+            for chunk in stream.chunks(step) {
+                let taken = events.read(chunk, 11, &mut |piece| {
+                    if let Piece::Data(bytes) = piece {
+                        found.extend_from_slice(bytes);
+                    }
+                });
+                read += taken;
+                if taken < chunk.len() {
+                    break;
+                }
+            }
+            assert_eq!((found.as_slice(), read), (&b"abcabcde"[..], 11 + 6 + 11), "by {step}");
         }
     }
 

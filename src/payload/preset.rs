@@ -99,6 +99,11 @@ impl Preset {
         self.protocol == Protocol::OpenAi
     }
 
+    /// Whether streams are read to their end, each of their events up to `max_body`. Clients are not trusted with that.
+    pub(crate) fn has_long_streams(&self) -> bool {
+        self.direction == Direction::Output
+    }
+
     pub(crate) fn has_binary_data(&self) -> bool {
         self.protocol == Protocol::OpenInference
     }

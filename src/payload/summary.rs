@@ -23,7 +23,7 @@ pub enum Outcome {
     Empty,
     /// It ended, or was cut, inside a document, an event, a message or a compressed stream.
     Truncated,
-    /// It is longer than `max_body`, uncompressed; what stands before was read.
+    /// It, or an event of it, is longer than `max_body`, uncompressed; what stands before was read.
     TooLarge,
     /// It is not what its headers say; what stands before was read.
     Malformed,
@@ -75,7 +75,7 @@ pub struct Summary {
     pub outcome: Outcome,
     /// Bytes of the body as they were sent.
     pub bytes: u64,
-    /// Bytes that were read, uncompressed: up to `max_body`. The piece in which a body turned out to be malformed or too
+    /// Bytes that were read, uncompressed. The piece in which a body turned out to be malformed or too
     /// complex counts as a whole.
     pub bytes_read: u64,
     /// What they hold.
