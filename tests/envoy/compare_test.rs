@@ -286,7 +286,7 @@ async fn answers_over_grpc_are_compared_element_by_element() {
     let config = Config::rollout(
         "match: {prefix: /}, mirror: {to: green, mode: compare, methods: [POST], compare: {label: /outputs/0/data/1}}",
     );
-    let envoy = between(&blue, &green, config).control().start().await;
+    let envoy = between(&blue, &green, config).http2_upstreams().control().start().await;
     blue.set(answer([1.0, 2.0]));
     green.set(answer([1.5, 2.0]));
     let mut connection = Connection::open_http2(envoy.address()).await.expect("a connection");
@@ -312,7 +312,7 @@ async fn answers_over_grpc_are_compared_element_by_element() {
 async fn the_status_of_grpc_is_compared_in_headers_and_in_trailers() {
     let (blue, green) = blue_and_green().await;
     let config = Config::rollout("match: {prefix: /}, mirror: {to: green, mode: compare, methods: [POST]}");
-    let envoy = between(&blue, &green, config).start().await;
+    let envoy = between(&blue, &green, config).http2_upstreams().start().await;
     let mut connection = Connection::open_http2(envoy.address()).await.expect("a connection");
     let mut expected = BTreeMap::new();
     for (count, (stable, shadow, result)) in (1..).zip([
@@ -339,11 +339,13 @@ async fn the_status_of_grpc_is_compared_in_headers_and_in_trailers() {
 /// Two servers refuse the same malformed requests, whatever their models are.
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_that_stable_refuses_are_no_proof_of_agreement() {
-    const DISAGREES: &str = "mirror: {to: green, mode: compare, methods: [POST]}, steps: [{set_weight: 0}, {pause: {}}], \
+    const DISAGREES: &str = "mirror: {to: green, mode: compare, methods: [POST]}, steps: [{set_weight: 0}, {pause: {min_compared: 300}}], \
          analysis: {metrics: [{name: error_rate}, {name: mirror.disagreement, max: 0.5}]}";
     let (blue, green) = blue_and_green().await;
     let envoy = between(&blue, &green, Config::rollout(DISAGREES)).control().start().await;
     let mut connection = Connection::open(envoy.address()).await.expect("a connection");
+    let step = async || control::get(&envoy, "/v1/rollouts/digits").await.1["step"].clone();
+    wait_for("the step", async || (step().await["index"] == 1).then_some(())).await;
     let answer = |status| Make::by(move |_, _| Made { status: Some(status), ..Made::json("{}") });
     let answers = [(400, 400), (400, 400), (400, 200), (200, 200), (200, 400)];
     for (count, (stable, shadow)) in (1..).zip(answers) {
@@ -360,11 +362,7 @@ async fn requests_that_stable_refuses_are_no_proof_of_agreement() {
     })
     .await;
     assert_eq!((&differences["compared"], &differences["matched"]), (&json!(2), &json!(1)), "{differences}");
-    wait_for("the step's pairs", async || {
-        let (_, rollout) = control::get(&envoy, "/v1/rollouts/digits").await;
-        (rollout["step"]["compared"] == 2).then_some(())
-    })
-    .await;
+    wait_for("the step's pairs", async || (step().await["compared"] == 2).then_some(())).await;
 }
 
 /// Envoy answers a call to a dead gRPC server with a 200.
