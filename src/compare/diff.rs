@@ -18,7 +18,7 @@ pub const LONGEST_VALUE: usize = 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// The classes of the statuses.
+    /// The classes of the statuses, or the statuses of gRPC.
     Status,
     /// The content types.
     ContentType,

@@ -2,10 +2,10 @@
 //!
 //! Both answers lie in memory as a whole; the caller bounds them. What is compared:
 //!
-//! * always: the class of the status, the content type, whether there is a body;
+//! * always: the class of the status or the status of gRPC, the content type, whether there is a body;
 //! * JSON, streamed answers by what they add up to ([`stream`]), and binary tensors as what they would be in JSON
 //!   ([`tensors`]): field by field ([`diff`]);
-//! * what is neither: byte by byte;
+//! * what is neither, or has too many elements ([`tree`]): byte by byte;
 //! * the label, if one is configured ([`label`]): then the pair agrees when its labels do.
 
 pub mod diff;
@@ -18,19 +18,29 @@ pub mod stream;
 mod tensors;
 pub mod text;
 pub mod totals;
+mod tree;
 
 use serde_json::Value;
 
-use crate::payload::head::{Framing, Head};
+use crate::payload::head::{self, Framing, Head};
 use diff::{Diff, Found, Kind};
 use label::Labels;
 use settings::Settings;
+
+/// Statuses by which Envoy, or a proxy behind it, says that a server did not answer.
+const NO_ANSWER: std::ops::RangeInclusive<u64> = 502..=504;
+/// The status of gRPC that says the same.
+const UNAVAILABLE: u64 = 14;
+/// The status of an answer of gRPC that has none.
+const UNKNOWN: u64 = 2;
 
 /// An answer, as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
     /// Its status.
     pub status: u64,
+    /// Its status of gRPC, of answers of gRPC only.
+    pub grpc_status: Option<u64>,
     /// Its content type; empty without one.
     pub content_type: Vec<u8>,
     /// The length of the JSON that binary tensors follow, by `inference-header-content-length`.
@@ -42,21 +52,54 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Adds the status of gRPC, if it is an answer of gRPC.
+    pub fn set_grpc_status(&mut self, status: Option<u64>) {
+        self.grpc_status = head::is_grpc(&self.content_type).then(|| status.unwrap_or(UNKNOWN));
+    }
+
+    /// Whether it says that a server did not answer.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        NO_ANSWER.contains(&self.status) || self.grpc_status == Some(UNAVAILABLE)
+    }
+
+    /// Whether a model has answered: its status is 2xx, and over gRPC 0.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        (200..300).contains(&self.status) && self.grpc_status.is_none_or(|status| status == 0)
+    }
+
+    /// The class of its status; of gRPC the status itself.
+    fn class(&self) -> (u64, Option<u64>) {
+        (self.status / 100, self.grpc_status)
+    }
+
+    /// Its status, as samples show it.
+    fn shown_status(&self) -> String {
+        match self.grpc_status {
+            Some(grpc) => format!("{}, grpc-status {grpc}", self.status),
+            None => self.status.to_string(),
+        }
+    }
+
     /// The content type without its parameters.
     fn media_type(&self) -> Vec<u8> {
         let essence = self.content_type.split(|byte| *byte == b';').next().unwrap_or_default();
         essence.trim_ascii().to_ascii_lowercase()
     }
 
-    /// The body as a document; `None` for what is none.
+    /// The body as a document; `None` for what is none, or too large for one.
     fn document(&self) -> Option<Value> {
         let head = Head::new(Some(&self.content_type), None, None);
         match head.framing {
             Framing::Other => tensors::behind_json(&self.body, self.json_length?),
             Framing::Grpc if self.infers => tensors::infer_response(&self.body),
             Framing::Grpc => None,
-            Framing::Json => serde_json::from_slice(&self.body).ok(),
-            Framing::Events => Some(stream::assemble(&self.body)),
+            Framing::Json => {
+                let mut room = tree::MOST_ELEMENTS;
+                tree::read(&self.body, &mut room)
+            }
+            Framing::Events => stream::assemble(&self.body),
         }
     }
 }
@@ -88,10 +131,9 @@ pub fn too_large(settings: &Settings, stable: &Answer, length: usize) -> Compare
 pub fn compare(settings: &Settings, stable: &Answer, shadow: &Answer) -> Compared {
     let mut found = Found::new(settings.samples > 0);
     let mut labels = None;
-    let same_class = stable.status / 100 == shadow.status / 100;
+    let same_class = stable.class() == shadow.class();
     if !same_class {
-        let status = |answer: &Answer| answer.status.to_string();
-        found.add("", Kind::Status, || (status(stable), status(shadow)));
+        found.add("", Kind::Status, || (stable.shown_status(), shadow.shown_status()));
     }
     if stable.media_type() != shadow.media_type() {
         let text = |answer: &Answer| String::from_utf8_lossy(&answer.media_type()).into_owned();

@@ -3,18 +3,21 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
+/// The part of the larger one by which numbers may differ, unless another is given.
+const RELATIVE: f64 = 1e-3;
+
 /// Two numbers are the same iff |a − b| ≤ max(relative · max(|a|, |b|), absolute).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tolerance {
-    /// A fraction of the larger one.
-    pub relative: f64,
+    /// A fraction of the larger one. `None`: 0.001; of two that are written as whole numbers, such as identifiers, none.
+    pub relative: Option<f64>,
     /// In the numbers' own unit.
     pub absolute: f64,
 }
 
 impl Default for Tolerance {
     fn default() -> Self {
-        Self { relative: 1e-3, absolute: 1e-6 }
+        Self { relative: None, absolute: 1e-6 }
     }
 }
 
@@ -25,11 +28,11 @@ impl Tolerance {
         if !a.is_finite() || !b.is_finite() {
             return a == b || (a.is_nan() && b.is_nan());
         }
-        self.allows_distance((a - b).abs(), a.abs().max(b.abs()))
+        self.allows_distance((a - b).abs(), a.abs().max(b.abs()), RELATIVE)
     }
 
-    fn allows_distance(&self, distance: f64, larger: f64) -> bool {
-        distance <= (self.relative * larger).max(self.absolute)
+    fn allows_distance(&self, distance: f64, larger: f64, relative: f64) -> bool {
+        distance <= (self.relative.unwrap_or(relative) * larger).max(self.absolute)
     }
 
     /// Whether two numbers of a document are the same, and |a − b| / max(|a|, |b|, absolute). Whole numbers are subtracted
@@ -37,13 +40,13 @@ impl Tolerance {
     pub(super) fn compare(&self, a: &Number, b: &Number) -> (bool, f64) {
         let real = |number: &Number| number.as_f64().unwrap_or(f64::NAN);
         let larger = real(a).abs().max(real(b).abs());
-        let distance = match (whole(a), whole(b)) {
+        let (distance, default) = match (whole(a), whole(b)) {
             #[allow(clippy::cast_precision_loss)] // as a distance
-            (Some(a), Some(b)) => a.abs_diff(b) as f64,
-            _ => (real(a) - real(b)).abs(),
+            (Some(a), Some(b)) => (a.abs_diff(b) as f64, 0.0),
+            _ => ((real(a) - real(b)).abs(), RELATIVE),
         };
         let relative = if distance == 0.0 { 0.0 } else { distance / larger.max(self.absolute) };
-        (self.allows_distance(distance, larger), relative)
+        (self.allows_distance(distance, larger, default), relative)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use super::tree;
+
 /// Choices of an answer, and calls of each, that are put together.
 const MOST: usize = 16;
 
@@ -37,17 +39,16 @@ struct Response {
 /// Puts together the events of a stream: for the protocols of OpenAI the document that the same answer would be without
 /// streaming (`choices` with `text`, or a `message` of text, refusal and calls, and `finish_reason`; of responses
 /// `output_text`, `refusal`, `tool_calls` and `status`), for others `events`, in order. Ids of calls, which are drawn for each, are
-/// left out.
+/// left out. `None`: they have too many elements.
 #[must_use]
-pub fn assemble(body: &[u8]) -> Value {
+pub fn assemble(body: &[u8]) -> Option<Value> {
     let mut choices: Vec<Choice> = Vec::new();
     let mut response = Response::default();
     let mut others = Vec::new();
+    let mut room = tree::MOST_ELEMENTS;
     for event in events(body).filter(|event| event.trim() != "[DONE]") {
-        let Ok(event) = serde_json::from_slice::<Value>(event.as_bytes()) else {
-            others.push(Value::String(event));
-            continue;
-        };
+        let left = room.checked_sub(tree::elements(event.as_bytes()))?;
+        let event = serde_json::from_slice(event.as_bytes()).unwrap_or(Value::String(event));
         if let Some(list) = event.get("choices").and_then(Value::as_array) {
             list.iter().for_each(|choice| add(&mut choices, choice));
         } else if let Some(kind) =
@@ -56,6 +57,7 @@ pub fn assemble(body: &[u8]) -> Value {
             response.add(kind, &event);
         } else {
             others.push(event);
+            room = left;
         }
     }
     let whole = document(&mut [
@@ -66,7 +68,7 @@ pub fn assemble(body: &[u8]) -> Value {
         ("status", response.status),
         ("events", list(others)),
     ]);
-    whole.unwrap_or_else(|| Value::Object(Map::new()))
+    whole.or_else(|| Some(Value::Object(Map::new())))
 }
 
 /// What stands under the number that a piece of it has.

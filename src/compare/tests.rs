@@ -32,8 +32,10 @@ fn differences(one: &Value, other: &Value) -> Vec<(String, Kind, u64)> {
 fn documents_differ_where_and_how_they_do() {
     let cases = [
         (json!({"a": 1}), json!({"a": 1.0}), vec![]),
-        (json!(1_000_000), json!(1_000_500), vec![]),
-        (json!(1_000_000), json!(1_002_000), vec![("", Kind::Value, 1)]),
+        (json!(1_000_000.0), json!(1_000_500.0), vec![]),
+        (json!(1_000_000.0), json!(1_002_000.0), vec![("", Kind::Value, 1)]),
+        (json!(999), json!(1_000), vec![("", Kind::Value, 1)]),
+        (json!(999.5), json!(1_000), vec![]),
         (json!(0), json!(1e-7), vec![]),
         (
             json!({"a": "x", "b": true}),
@@ -57,11 +59,22 @@ fn documents_differ_where_and_how_they_do() {
 
 #[test]
 fn whole_numbers_are_told_apart_where_doubles_are_not() {
-    let exact = Settings { tolerance: Tolerance { relative: 0.0, absolute: 0.0 }, ..Settings::default() };
+    let exact =
+        Settings { tolerance: Tolerance { relative: Some(0.0), absolute: 0.0 }, ..Settings::default() };
     let (one, other) = (json_answer("9007199254740993"), json_answer("9007199254740992"));
     assert!(!compare(&exact, &one, &other).agrees);
     assert!(compare(&exact, &one, &one).agrees);
-    assert!(compare(&Settings::default(), &one, &other).agrees);
+    assert!(!compare(&Settings::default(), &one, &other).agrees);
+}
+
+#[test]
+fn a_relative_tolerance_that_is_configured_holds_for_whole_numbers() {
+    let tolerance = Tolerance { relative: Some(1e-3), ..Tolerance::default() };
+    let settings = Settings { tolerance, ..Settings::default() };
+    assert!(compare(&settings, &json_answer("1000123"), &json_answer("1000900")).agrees);
+    let tolerance = Tolerance { absolute: 1.0, ..Tolerance::default() };
+    let settings = Settings { tolerance, ..Settings::default() };
+    assert!(compare(&settings, &json_answer("1000123"), &json_answer("1000124")).agrees);
 }
 
 #[test]
@@ -97,6 +110,36 @@ fn status_type_and_emptiness_are_always_compared() {
     assert_eq!(kinds(&Answer { body: Vec::new(), ..good.clone() }), [Kind::Empty]);
     assert_eq!(kinds(&json_answer("{")), [Kind::Body], "only one is JSON");
     assert!(compare(&Settings::default(), &html, &html).agrees);
+}
+
+#[test]
+fn an_answer_is_good_by_both_of_its_statuses() {
+    let is_good = |status, grpc_status| Answer { status, grpc_status, ..Answer::default() }.is_good();
+    assert!(is_good(200, None) && is_good(204, None) && is_good(200, Some(0)));
+    assert!(!is_good(302, None) && !is_good(400, None) && !is_good(500, None));
+    assert!(!is_good(200, Some(3)) && !is_good(503, Some(0)));
+}
+
+#[test]
+fn the_status_of_grpc_is_compared() {
+    let answer = |status| {
+        let mut answer =
+            Answer { status: 200, content_type: b"application/grpc".to_vec(), ..Answer::default() };
+        answer.set_grpc_status(status);
+        answer
+    };
+    let settings = Settings { samples: 1, ..Settings::default() };
+    let pair = |stable, shadow| compare(&settings, &answer(stable), &answer(shadow));
+    assert!(pair(Some(3), Some(3)).agrees);
+    assert!(pair(Some(2), None).agrees, "an answer without a status is one of status 2");
+    let differs = pair(Some(0), Some(13));
+    assert_eq!(places(&differs), [("", Kind::Status, 1)]);
+    let shown = ["200, grpc-status 0", "200, grpc-status 13"].map(str::to_owned);
+    assert_eq!(differs.found.places[0].values, Some(shown.into()));
+    assert!(answer(Some(14)).is_unavailable() && !answer(Some(13)).is_unavailable());
+    let mut plain = json_answer("{}");
+    plain.set_grpc_status(Some(0));
+    assert_eq!(plain.grpc_status, None);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::number::Apart;
 /// What the compared pairs of a rollout add up to. All of it can be added to what others have counted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Totals {
-    /// Pairs that were compared.
+    /// Pairs that were compared and prove something.
     pub compared: u64,
     /// Those that agree.
     pub matched: u64,

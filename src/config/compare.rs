@@ -39,8 +39,9 @@ pub struct Compare {
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 pub struct Tolerance {
-    /// Their difference, as a part of the larger one.
-    pub relative: f64,
+    /// Their difference, as a part of the larger one; without it 0.001, of whole numbers 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relative: Option<f64>,
     /// Their difference.
     pub absolute: f64,
 }

@@ -27,7 +27,8 @@ pub struct Payload {
     // In place of the default as the configuration's hash sees it, in hundredths.
     #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("default" = 100)))]
     pub sample: Percent,
-    /// How much of a body is read, uncompressed. The rest counts as size only.
+    /// How much of a body is read, uncompressed; of an answer in events, how much of each event. The rest counts as size
+    /// only.
     pub max_body: Size,
     /// What is wanted of requests.
     pub input: Input,

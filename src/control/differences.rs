@@ -18,7 +18,7 @@ pub struct Differences {
     pub release: String,
     /// The version whose answers were compared with stable's; `null` before the first one.
     pub shadow: Option<String>,
-    /// Pairs that were compared.
+    /// Pairs that were compared, those in which stable refuses or fails left out.
     pub compared: u64,
     /// Those that agree.
     pub matched: u64,

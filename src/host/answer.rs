@@ -23,7 +23,7 @@ pub(super) fn headed(map: Headers, infers: bool) -> (Answer, Encoding) {
     let json_length = is_other.then(|| calls::header(map, "inference-header-content-length")).flatten();
     let json_length = Head::new(None, None, json_length.as_deref()).json_length;
     let status = calls::status(map).unwrap_or_default();
-    (Answer { status, content_type, json_length, infers, body: Vec::new() }, encoding(map))
+    (Answer { status, content_type, json_length, infers, ..Answer::default() }, encoding(map))
 }
 
 /// A body without its encoding; as it is, if that cannot be undone. `None`: it is too large.

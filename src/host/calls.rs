@@ -154,6 +154,8 @@ pub(super) enum Headers {
     ResponseTrailers = 3,
     /// Those of the answer to a callout, while it is being handled.
     CalloutResponse = 6,
+    /// Those behind its body.
+    CalloutTrailers = 7,
 }
 
 /// A kind of metric.

@@ -27,8 +27,6 @@ use crate::routing::plan::{self, Rollout, Version};
 use crate::signal::catalog::{self, SignalId};
 use crate::telemetry::outcome::MirrorResult;
 
-/// Statuses by which Envoy, or a proxy behind it, says that a server did not answer.
-const NO_ANSWER: std::ops::RangeInclusive<u64> = 502..=504;
 /// Nanoseconds behind the timeout after which an answer is not waited for any more: Envoy ends callouts by itself.
 const GRACE: u64 = 10_000_000_000;
 
@@ -312,10 +310,11 @@ impl Shadows {
         Ok(Copied { pair, decoder: None, has_request: false, skipped: None })
     }
 
-    /// The request has ended; `is_answered`: by stable, and both have passed as a whole. What is to be sent wakes a root of
-    /// this VM, which Envoy calls by and by.
-    pub(super) fn end(&self, copy: Copied, is_answered: bool) {
-        let Copied { pair, decoder, has_request, skipped } = copy;
+    /// The request has ended; `is_answered`: by stable, and both have passed as a whole; with this status of gRPC. What is to
+    /// be sent wakes a root of this VM, which Envoy calls by and by.
+    pub(super) fn end(&self, copy: Copied, is_answered: bool, grpc_status: Option<u64>) {
+        let Copied { mut pair, decoder, has_request, skipped } = copy;
+        pair.stable.set_grpc_status(grpc_status);
         // A body without a byte has no decoder to ask.
         let is_whole = decoder.is_none_or(|decoder| pair.stable.body.is_empty() || decoder.is_complete());
         let skipped = match skipped {
@@ -387,6 +386,10 @@ impl Shadows {
         });
         open.shadow.series().into_iter().for_each(|series| series.note_compared(compared.as_ref()));
         self.note_news();
+        // What stable refuses reaches no model: two refusals prove nothing.
+        if compared.is_some() && !open.asked.stable.is_good() {
+            return true;
+        }
         let most = open.shadow.comparison().map_or(0, |comparison| comparison.settings.samples);
         self.count(&open.shadow, |totals| {
             totals.count(compared.as_ref());
@@ -526,20 +529,27 @@ impl Open {
     /// Compares the answer that Envoy is showing; `None`: it is not one of the shadow.
     fn compare(&self, size: usize, inflaters: &Inflaters) -> Option<Compared> {
         let comparison = self.shadow.comparison().ok()?;
-        let status = calls::status(Headers::CalloutResponse)?;
+        let stable = &self.asked.stable;
+        let (mut answer, encoding) = headed(Headers::CalloutResponse, stable.infers);
+        if answer.status == 0 {
+            return None;
+        }
         let header = |name| calls::header(Headers::CalloutResponse, name);
+        let in_headers = header("grpc-status");
         // Answers of a server have the time that it took; also from a server that cannot answer for another one's sake.
         // Envoy's own answer to a gRPC request is a 200 with a `grpc-status`.
-        let is_failed = status >= 500 || header("grpc-status").is_some();
+        let is_failed = answer.status >= 500 || in_headers.is_some();
         let is_made_up = header("x-envoy-upstream-service-time").is_none() && is_failed;
-        if is_made_up || (NO_ANSWER.contains(&status) && self.asked.stable.status != status) {
+        let grpc_status = in_headers.or_else(|| calls::header(Headers::CalloutTrailers, "grpc-status"));
+        answer
+            .set_grpc_status(grpc_status.and_then(|status| std::str::from_utf8(&status).ok()?.parse().ok()));
+        let is_other = (answer.status, answer.grpc_status) != (stable.status, stable.grpc_status);
+        if is_made_up || answer.is_unavailable() && is_other {
             return None;
         }
         if size > comparison.max_body {
-            return Some(compare::too_large(&comparison.settings, &self.asked.stable, size));
+            return Some(compare::too_large(&comparison.settings, stable, size));
         }
-        let stable = &self.asked.stable;
-        let (answer, encoding) = headed(Headers::CalloutResponse, stable.infers);
         let body = calls::body(Body::Callout, 0, size).map(Bytes::into_vec).unwrap_or_default();
         let Some(body) = decoded(body, encoding, comparison.max_body, inflaters) else {
             return Some(compare::too_large(&comparison.settings, stable, size));

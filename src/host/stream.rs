@@ -21,6 +21,7 @@ use super::vm::{Slot, Vm};
 use crate::abi::{Action, pairs};
 use crate::automation::task::{Reason, Route};
 use crate::model::{Draw, header};
+use crate::payload::head::is_grpc;
 use crate::receipt::answer::Receipt;
 use crate::routing::affinity::is_shared;
 use crate::routing::mirror::Mirrored;
@@ -543,7 +544,7 @@ impl Stream {
         if let Some(copy) = routed.copy.take() {
             // Filters behind this one, redirects and direct responses leave no flag.
             let is_answered = ended && !routed.served.is_elsewhere() && from_upstream();
-            self.vm.shadows.end(*copy, is_answered);
+            self.vm.shadows.end(*copy, is_answered, end.grpc_status);
         }
         let failed = matches!(outcome, Outcome::Error | Outcome::Unanswered);
         let is_models_task = routed.is_models_task();
@@ -794,10 +795,4 @@ fn streams() -> Option<Streamed> {
             status.is_some_and(|status| *status == *b"101").then_some(Streamed::Tunnel)
         }
     }
-}
-
-/// `application/grpc`, also with a format (`+proto`) or parameters; not grpc-web, whose status is in the body.
-fn is_grpc(content_type: &[u8]) -> bool {
-    let rest = content_type.strip_prefix(b"application/grpc");
-    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }

@@ -1,7 +1,8 @@
 //! JSON pointers of the configuration: what stands there, and where nothing does.
 
-use json_sieve::{Elements, Event, Scalar, Slot, Want};
+use json_sieve::{Event, Scalar, Slot, Want};
 
+use super::protocol::Picked;
 use super::summary::{Field, Tensor};
 
 /// A configured pointer.
@@ -39,12 +40,20 @@ struct Compiled {
     tensor: Option<OfTensor>,
 }
 
-/// A pointer into a tensor, whose data can stand behind the JSON.
+/// A pointer into the data of tensors, which can stand behind the JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct OfTensor {
-    tensor: usize,
-    /// Its first element only.
-    first: bool,
+    /// `None`: of each.
+    tensor: Option<usize>,
+    part: TensorPart,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TensorPart {
+    All,
+    Element(u64),
+    /// Below the rows, which binary data does not have.
+    Nested,
 }
 
 /// What one message has had of the fields.
@@ -82,10 +91,20 @@ impl Fields {
             fields.fields.push(Compiled {
                 categories: categories.clone(),
                 has_places: star.is_some(),
-                tensor: of_tensor(pointer),
+                tensor: OfTensor::new(pointer),
             });
         }
         fields
+    }
+
+    /// The fields that are elements of tensors.
+    pub(crate) fn picked(&self) -> impl Iterator<Item = Picked> {
+        self.fields.iter().enumerate().filter_map(|(field, compiled)| match compiled.tensor? {
+            OfTensor { tensor: Some(tensor), part: TensorPart::Element(element) } => {
+                Some(Picked { tensor, element, field })
+            }
+            _ => None,
+        })
     }
 
     pub(crate) fn begin(&self) -> (State, Vec<Field>) {
@@ -140,19 +159,9 @@ impl Fields {
     /// Counts the places where nothing stood.
     pub(crate) fn finish(&self, state: &State, seen: &mut [Field], tensors: &[Tensor]) {
         for ((field, compiled), places) in seen.iter_mut().zip(&self.fields).zip(&state.places) {
-            let tensor = compiled.tensor.and_then(|of| Some((of, tensors.get(of.tensor)?)));
-            if let (0, Some((of, tensor))) = (places.values, tensor.filter(|(_, tensor)| tensor.binary)) {
-                field.elements = match (&tensor.elements, of.first) {
-                    (Some(elements), false) => elements.clone(),
-                    (Some(elements), true) => first(elements),
-                    (None, _) => Elements::default(),
-                };
-                if let Some(scalar) = field.elements.first.as_ref().filter(|_| of.first)
-                    && !compiled.categories.is_empty()
-                    && !is_known_scalar(&compiled.categories, scalar)
-                {
-                    field.unseen = 1;
-                }
+            let binary = compiled.tensor.filter(|of| places.values == 0 && of.is_binary(tensors));
+            if let Some(of) = binary {
+                of.finish(tensors, field, &compiled.categories);
                 continue;
             }
             let expected = match (compiled.has_places, places.arrays) {
@@ -166,32 +175,46 @@ impl Fields {
     }
 }
 
-/// `/outputs/0/data` with nothing, `/0` or `/*` behind it; the same of inputs.
-fn of_tensor(pointer: &str) -> Option<OfTensor> {
-    let rest = pointer.strip_prefix("/outputs/").or_else(|| pointer.strip_prefix("/inputs/"))?;
-    let (tensor, data) = rest.split_once('/')?;
-    let first = match data {
-        "data/0" => true,
-        "data" | "data/*" => false,
-        _ => return None,
-    };
-    Some(OfTensor { tensor: tensor.parse().ok()?, first })
-}
-
-/// The statistics of a tensor's first element alone.
-fn first(elements: &Elements) -> Elements {
-    let mut alone = Elements::default();
-    match &elements.first {
-        Some(Scalar::Number(value)) => alone.add(Event::Number(*value), &[]),
-        Some(Scalar::Bool(value)) => alone.add(Event::Bool(*value), &[]),
-        Some(Scalar::Text(head)) => {
-            let characters = String::from_utf8_lossy(head).chars().count() as u64;
-            let text = json_sieve::Text { head, bytes: head.len() as u64, characters };
-            alone.add(Event::Text(text), &[]);
-        }
-        Some(Scalar::Null) | None => alone.add(Event::Null(json_sieve::Null::Null), &[]),
+impl OfTensor {
+    /// `/outputs/0/data` or `/outputs/*/data`, with or without something behind it; the same of inputs.
+    fn new(pointer: &str) -> Option<Self> {
+        let rest = pointer.strip_prefix("/outputs/").or_else(|| pointer.strip_prefix("/inputs/"))?;
+        let (tensor, data) = rest.split_once('/')?;
+        let tensor = if tensor == "*" { None } else { Some(tensor.parse().ok()?) };
+        let part = match data.strip_prefix("data")? {
+            "" | "/*" => TensorPart::All,
+            behind => match behind.strip_prefix('/')?.parse() {
+                Ok(element) => TensorPart::Element(element),
+                Err(_) => TensorPart::Nested,
+            },
+        };
+        Some(Self { tensor, part })
     }
-    alone
+
+    fn is_binary(self, tensors: &[Tensor]) -> bool {
+        match self.tensor {
+            Some(at) => tensors.get(at).is_some_and(|tensor| tensor.binary),
+            None => tensors.iter().any(|tensor| tensor.binary),
+        }
+    }
+
+    /// Says what stands there. Where that was not read, nothing is missing for sure.
+    fn finish(self, tensors: &[Tensor], field: &mut Field, categories: &[String]) {
+        let Some(tensor) = self.tensor.and_then(|at| tensors.get(at)) else { return };
+        match (self.part, &field.elements.first) {
+            (TensorPart::All, _) => field.elements = tensor.elements.clone().unwrap_or_default(),
+            (TensorPart::Element(_), Some(scalar)) => {
+                field.unseen = u64::from(!categories.is_empty() && !is_known_scalar(categories, scalar));
+            }
+            (TensorPart::Element(element), None) => {
+                let is_cut = tensor.elements.as_ref().is_some_and(|elements| elements.cut);
+                if !is_cut && tensor.len() <= element {
+                    field.elements.add(Event::Null(json_sieve::Null::Null), &[]);
+                }
+            }
+            (TensorPart::Nested, _) => {}
+        }
+    }
 }
 
 fn is_known(categories: &[String], event: Event<'_>) -> bool {

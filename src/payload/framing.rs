@@ -13,6 +13,7 @@ pub enum Piece<'a> {
 
 const DONE: &[u8] = b"[DONE]";
 const DATA: &[u8] = b"data";
+const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Divides `text/event-stream` into events, as the HTML standard has it. Only `data` matters; other fields and comments
 /// are skipped.
@@ -27,10 +28,14 @@ pub struct Events {
     begun: bool,
     /// Data was handed on.
     told: bool,
+    /// Bytes since the last event ended.
+    length: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Line {
+    /// In the byte order mark before the first line; so many bytes of it have come.
+    Mark(usize),
     /// In a field's name; so many bytes are those of `data`.
     Name(usize),
     /// Behind the colon: a space there is left out.
@@ -41,14 +46,22 @@ enum Line {
 
 impl Default for Line {
     fn default() -> Line {
-        Line::Name(0)
+        Line::Mark(0)
     }
 }
 
 impl Events {
-    /// Divides the next bytes.
-    pub fn read(&mut self, mut bytes: &[u8], take: &mut dyn FnMut(Piece<'_>)) {
+    /// Divides the next bytes. Returns how many: fewer, where an event is longer than `most`.
+    pub fn read(&mut self, mut bytes: &[u8], most: u64, take: &mut dyn FnMut(Piece<'_>)) -> usize {
+        let all = bytes.len();
+        // What is left where the event begins, as far as it is known here.
+        let mut begin = all;
         while let Some((&byte, rest)) = bytes.split_first() {
+            let length = self.length.saturating_add(begin.saturating_sub(bytes.len()) as u64);
+            let room = usize::try_from(most.saturating_sub(length)).unwrap_or(usize::MAX);
+            if room == 0 {
+                break;
+            }
             let returned = std::mem::take(&mut self.returned);
             if byte == b'\n' && returned {
                 bytes = rest;
@@ -57,10 +70,19 @@ impl Events {
             if matches!(byte, b'\r' | b'\n') {
                 self.returned = byte == b'\r';
                 bytes = rest;
-                self.line_ends(take);
+                if self.line_ends(take) {
+                    (self.length, begin) = (0, bytes.len());
+                }
                 continue;
             }
             match self.line {
+                Line::Mark(matched) if MARK.get(matched) == Some(&byte) => {
+                    bytes = rest;
+                    self.line = Line::Mark(matched.saturating_add(1));
+                }
+                // A part of a mark is the beginning of another name.
+                Line::Mark(1 | 2) => self.line = Line::Skipped,
+                Line::Mark(_) => self.line = Line::Name(0),
                 Line::Name(matched) => {
                     bytes = rest;
                     self.line = match byte {
@@ -76,7 +98,8 @@ impl Events {
                     }
                 }
                 Line::Data | Line::Skipped => {
-                    let (run, rest) = bytes.split_at_checked(json_sieve::line_end(bytes)).unwrap_or_default();
+                    let length = json_sieve::line_end(bytes.get(..room).unwrap_or(bytes));
+                    let (run, rest) = bytes.split_at_checked(length).unwrap_or_default();
                     bytes = rest;
                     if self.line == Line::Data {
                         self.data(run, take);
@@ -84,6 +107,8 @@ impl Events {
                 }
             }
         }
+        self.length = self.length.saturating_add(begin.saturating_sub(bytes.len()) as u64);
+        all.saturating_sub(bytes.len())
     }
 
     /// The stream ends. An event without its empty line counts; whether its document is complete is for its reader to say.
@@ -116,12 +141,14 @@ impl Events {
         }
     }
 
-    fn line_ends(&mut self, take: &mut dyn FnMut(Piece<'_>)) {
+    /// Whether the event ends with the line.
+    fn line_ends(&mut self, take: &mut dyn FnMut(Piece<'_>)) -> bool {
         // An empty line ends the event; a field without a colon has no value.
-        if self.line == Line::Name(0) {
+        let ends = std::mem::replace(&mut self.line, Line::Name(0)) == Line::Name(0);
+        if ends {
             self.event_ends(take);
         }
-        self.line = Line::default();
+        ends
     }
 
     fn event_ends(&mut self, take: &mut dyn FnMut(Piece<'_>)) {
@@ -229,7 +256,7 @@ mod tests {
             }
         };
         for chunk in chunks {
-            events.read(chunk, &mut take);
+            assert_eq!(events.read(chunk, u64::MAX, &mut take), chunk.len());
         }
         events.finish(&mut take);
         assert_eq!(found.pop(), Some(String::new()));
@@ -238,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_stream_is_divided_into_events_however_it_is_split() {
-        let cases: [(&str, &[&str]); 12] = [
+        let cases: [(&str, &[&str]); 16] = [
             ("data: {\"a\":1}\n\ndata: [DONE]\n\n", &["{\"a\":1}", "DONE"]),
             ("data:{}\r\n\r\ndata:  x\r\r", &["{}", " x"]),
             (": comment\nevent: e\nid: 1\ndata: a\nretry: 5\n\n", &["a"]),
@@ -251,17 +278,38 @@ mod tests {
             ("data: [DONE]", &["DONE"]),
             ("\n\n\r\n", &[]),
             ("data: [DONE]\r\n\r\ndata: a\r\n\r\n", &["DONE", "a"]),
+            // One byte order mark at the beginning is none of the stream.
+            ("\u{feff}data: a\n\n\u{feff}data: b\n\n", &["a"]),
+            ("\u{feff}\n\ndata: a\n\n", &["a"]),
+            ("\u{feff}\u{feff}data: a\n\ndata: b\n\n", &["b"]),
+            ("\u{feff}", &[]),
         ];
         for (stream, expected) in cases {
             for at in 0..=stream.len() {
-                let (head, tail) = stream.split_at(at);
-                assert_eq!(
-                    events([head.as_bytes(), tail.as_bytes()].into_iter()),
-                    expected,
-                    "{stream:?} at {at}"
-                );
+                let (head, tail) = stream.as_bytes().split_at(at);
+                assert_eq!(events([head, tail].into_iter()), expected, "{stream:?} at {at}");
             }
             assert_eq!(events(stream.as_bytes().chunks(1)), expected, "{stream:?} byte by byte");
+        }
+    }
+
+    #[test]
+    fn an_event_beyond_the_bound_is_read_up_to_it_however_it_is_split() {
+        let stream = b"data: abc\n\n: 12\n\ndata: abcdef\n\ndata: x\n\n";
+        for step in 1..stream.len() {
+            let (mut events, mut found, mut read) = (Events::default(), Vec::new(), 0);
+            for chunk in stream.chunks(step) {
+                let taken = events.read(chunk, 11, &mut |piece| {
+                    if let Piece::Data(bytes) = piece {
+                        found.extend_from_slice(bytes);
+                    }
+                });
+                read += taken;
+                if taken < chunk.len() {
+                    break;
+                }
+            }
+            assert_eq!((found.as_slice(), read), (&b"abcabcde"[..], 11 + 6 + 11), "by {step}");
         }
     }
 

@@ -65,6 +65,13 @@ pub fn accepts_json(accept: Option<&[u8]>) -> bool {
     matches!(first, b"" | b"*/*" | b"application/*") || framing(first) != Framing::Other
 }
 
+/// `application/grpc`, also with a format (`+proto`) or parameters; not grpc-web, whose status is in the body.
+#[must_use]
+pub fn is_grpc(content_type: &[u8]) -> bool {
+    let rest = content_type.strip_prefix(b"application/grpc");
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
 /// Whether a request's `:path` calls the method of Open Inference that infers, in a service of any name.
 #[must_use]
 pub fn infers(path: &[u8]) -> bool {

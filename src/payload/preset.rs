@@ -1,7 +1,5 @@
 //! What is wanted of messages: a protocol and configured pointers, compiled once.
 
-use std::rc::Rc;
-
 use json_sieve::{Plan, PlanError, Slot};
 
 use super::fields::{Fields, Wanted};
@@ -49,9 +47,8 @@ pub struct Preset {
     /// Slots of the protocol; those of the fields follow.
     pub(crate) own: Slot,
     pub(crate) fields: Fields,
-    pub(crate) missing: Rc<[Box<[u8]>]>,
+    pub(crate) limits: Limits,
     pub(crate) max_body: u64,
-    max_elements: u64,
 }
 
 impl Preset {
@@ -72,27 +69,39 @@ impl Preset {
             .map_err(|error| (None, error))?
             .missing(missing.clone())
             .max_elements(spec.max_elements);
+        let limits = Limits {
+            max_elements: spec.max_elements,
+            missing: missing.map(|text| Box::from(text.as_bytes())).collect(),
+            picked: fields.picked().collect(),
+        };
         Ok(Preset {
             protocol: spec.protocol,
             direction: spec.direction,
             plan,
             own,
             fields,
-            missing: missing.map(|text| Box::from(text.as_bytes())).collect(),
+            limits,
             max_body: spec.max_body,
-            max_elements: spec.max_elements,
         })
     }
 
     pub(crate) fn reads(&self) -> Box<dyn Reads> {
-        self.protocol
-            .reads(self.direction, Limits { max_elements: self.max_elements, missing: &self.missing })
+        self.protocol.reads(self.direction, &self.limits)
     }
 
     /// A reader for a message of gRPC, if the protocol has one.
     pub(crate) fn reads_message(&self) -> Option<InferMessage> {
-        let limits = Limits { max_elements: self.max_elements, missing: &self.missing };
-        (self.protocol == Protocol::OpenInference).then(|| InferMessage::new(self.direction, limits))
+        (self.protocol == Protocol::OpenInference).then(|| InferMessage::new(self.direction, &self.limits))
+    }
+
+    /// Whether the protocol has streams of events, which say that they end.
+    pub(crate) fn has_streams(&self) -> bool {
+        self.protocol == Protocol::OpenAi
+    }
+
+    /// Whether streams are read to their end, each of their events up to `max_body`. Clients are not trusted with that.
+    pub(crate) fn has_long_streams(&self) -> bool {
+        self.direction == Direction::Output
     }
 
     pub(crate) fn has_binary_data(&self) -> bool {

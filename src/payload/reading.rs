@@ -17,6 +17,10 @@ use super::summary::{Outcome, Seen, Stream, Summary};
 /// 1 MiB by default, and the memory of a module never shrinks.
 pub const SLICE: usize = 64 * 1024;
 
+/// How many bytes of a compressed stream are read for each one of it, beside those that are read anyway. Streams of tokens
+/// are compressed to a tenth.
+const INFLATED: u64 = 32;
+
 /// The reading of one message. Holds no byte of the body.
 pub struct Reading {
     decoder: Option<Decoder>,
@@ -26,6 +30,8 @@ pub struct Reading {
     bytes: u64,
     bytes_read: u64,
     max_body: u64,
+    /// How many more bytes are read for each one that has come.
+    beyond: u64,
 }
 
 /// A body, decoded.
@@ -73,13 +79,16 @@ impl Reading {
         let mut seen = Seen { fields: seen_fields, ..Seen::default() };
         let (framing, mut ended) = match head.framing {
             Framing::Json | Framing::Other => {
-                let json_left = head.json_length.filter(|_| preset.has_binary_data());
+                // Without JSON it is the data of one tensor, which nothing describes.
+                let json_left = head.json_length.filter(|length| preset.has_binary_data() && *length > 0);
                 let other =
                     head.framing == Framing::Other || head.json_length.is_some() && json_left.is_none();
                 (Frames::Json { json_left, ended: false }, other.then_some(Outcome::SkippedType))
             }
             Framing::Events => {
-                seen.stream = Some(Stream::default());
+                let is_other = !preset.has_streams();
+                seen.stream = Some(Stream { done: is_other, ..Stream::default() });
+                seen.other_kind = is_other;
                 (Frames::Events(Events::default(), false), None)
             }
             Framing::Grpc => {
@@ -95,6 +104,8 @@ impl Reading {
         if ended.is_some() {
             seen.stream = None;
         }
+        // Its reading holds no more, however long it is.
+        let beyond = if preset.has_long_streams() && seen.stream.is_some() { INFLATED } else { 0 };
         let documents = Documents {
             preset: Rc::clone(preset),
             reader: Reader::new(),
@@ -109,6 +120,7 @@ impl Reading {
             bytes: 0,
             bytes_read: 0,
             max_body: preset.max_body,
+            beyond,
         }
     }
 
@@ -126,15 +138,18 @@ impl Reading {
         }
         self.skip(bytes.len() as u64);
         let (Some(decoder), None) = (&mut self.decoder, self.ended) else { return };
-        let (body, bytes_read, max_body) = (&mut self.body, &mut self.bytes_read, self.max_body);
+        let (body, bytes_read) = (&mut self.body, &mut self.bytes_read);
+        let most = self.max_body.saturating_add(self.beyond.saturating_mul(self.bytes));
         let mut ended = None;
         let decoded = decoder.decode(bytes, &mut |bytes| {
-            let room = max_body.saturating_sub(*bytes_read);
+            let room = most.saturating_sub(*bytes_read);
             let room = usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len());
             let (own, beyond) = bytes.split_at_checked(room).unwrap_or((bytes, &[]));
-            *bytes_read = bytes_read.saturating_add(own.len() as u64);
-            ended = body.read(own).err();
-            if ended.is_none() && !beyond.is_empty() {
+            let read = body.read(own);
+            let length = *read.as_ref().unwrap_or(&own.len());
+            *bytes_read = bytes_read.saturating_add(length as u64);
+            ended = read.err();
+            if ended.is_none() && (length < own.len() || !beyond.is_empty()) {
                 ended = Some(Outcome::TooLarge);
             }
             ended.is_none()
@@ -206,8 +221,9 @@ fn outcome(stop: Stop) -> Outcome {
 }
 
 impl Body {
-    fn read(&mut self, mut bytes: &[u8]) -> Result<(), Outcome> {
-        let documents = &mut self.documents;
+    /// Reads the next bytes. Returns how many: fewer, where an event is too long.
+    fn read(&mut self, mut bytes: &[u8]) -> Result<usize, Outcome> {
+        let (documents, all) = (&mut self.documents, bytes.len());
         match &mut self.framing {
             Frames::Json { json_left, ended } => {
                 if let Some(left) = json_left {
@@ -216,7 +232,7 @@ impl Body {
                     *left = left.saturating_sub(json.len() as u64);
                     documents.read(json).map_err(outcome)?;
                     if *left > 0 {
-                        return Ok(());
+                        return Ok(all);
                     }
                     if !std::mem::replace(ended, true) {
                         // The length was wrong, wherever the body itself ends.
@@ -225,11 +241,11 @@ impl Body {
                     documents.reads.data(behind, &mut documents.seen);
                     bytes = &[];
                 }
-                documents.read(bytes).map_err(outcome)
+                documents.read(bytes).map_err(outcome)?;
             }
             Frames::Events(events, malformed) => {
-                events.read(bytes, &mut |piece| documents.piece(piece, malformed));
-                Ok(())
+                let most = documents.preset.max_body;
+                return Ok(events.read(bytes, most, &mut |piece| documents.piece(piece, malformed)));
             }
             Frames::Grpc(grpc, content) => {
                 let is_grpc = grpc.read(bytes, &mut |part| {
@@ -248,9 +264,12 @@ impl Body {
                         *content = Content::Unread(outcome);
                     }
                 });
-                is_grpc.then_some(()).ok_or(Outcome::Malformed)
+                if !is_grpc {
+                    return Err(Outcome::Malformed);
+                }
             }
         }
+        Ok(all)
     }
 
     fn finish(&mut self) -> Outcome {
@@ -331,6 +350,6 @@ fn sink<'a>(
 ) -> impl FnMut(Slot, Event<'_>) + 'a {
     |slot, event| match slot.checked_sub(preset.own) {
         None => reads.event(slot, event, seen),
-        Some(slot) => preset.fields.event(fields, &mut seen.fields, slot, event, &preset.missing),
+        Some(slot) => preset.fields.event(fields, &mut seen.fields, slot, event, &preset.limits.missing),
     }
 }

@@ -23,7 +23,7 @@ pub enum Outcome {
     Empty,
     /// It ended, or was cut, inside a document, an event, a message or a compressed stream.
     Truncated,
-    /// It is longer than `max_body`, uncompressed; what stands before was read.
+    /// It, or an event of it, is longer than `max_body`, uncompressed; what stands before was read.
     TooLarge,
     /// It is not what its headers say; what stands before was read.
     Malformed,
@@ -75,7 +75,7 @@ pub struct Summary {
     pub outcome: Outcome,
     /// Bytes of the body as they were sent.
     pub bytes: u64,
-    /// Bytes that were read, uncompressed: up to `max_body`. The piece in which a body turned out to be malformed or too
+    /// Bytes that were read, uncompressed. The piece in which a body turned out to be malformed or too
     /// complex counts as a whole.
     pub bytes_read: u64,
     /// What they hold.
@@ -97,6 +97,8 @@ pub struct Seen {
     pub choices: Vec<Choice>,
     /// Tokens as the server counted them.
     pub usage: Usage,
+    /// The protocol does not say where an answer of this kind has its value.
+    pub other_kind: bool,
     /// An answer in server-sent events.
     pub stream: Option<Stream>,
     /// gRPC messages.
@@ -304,7 +306,7 @@ pub struct Stream {
     pub token_events: u64,
     /// Of them, events that are no JSON.
     pub malformed: u64,
-    /// `[DONE]` came, or what else the protocol ends a stream with.
+    /// `[DONE]` came, or the protocol has no sign of an end.
     pub done: bool,
 }
 
@@ -325,7 +327,7 @@ impl Summary {
     }
 
     /// An answer that is an error although its status is not: an error object, a choice that ended with one, or a stream
-    /// that ended without any sign of an end. A stream that the client left has none either: do not ask then.
+    /// of OpenAI that ended without any sign of an end. A stream that the client left has none either: do not ask then.
     #[must_use]
     pub fn is_error(&self) -> bool {
         let seen = &self.seen;
@@ -336,7 +338,7 @@ impl Summary {
     }
 
     /// An answer that holds no value: something is missing in a configured field; without fields in a tensor; a choice
-    /// says nothing; or there is neither. `None` when it is an error, or was not read.
+    /// says nothing; or there is neither. `None` when it is an error, of another kind, or was not read.
     #[must_use]
     pub fn is_null(&self) -> Option<bool> {
         let seen = &self.seen;
@@ -345,10 +347,14 @@ impl Summary {
         }
         Some(if !seen.fields.is_empty() {
             seen.fields.iter().any(|field| field.elements.missing > 0)
-        } else if seen.choices.is_empty() {
-            seen.tensors.is_empty() || seen.tensors.iter().any(Tensor::is_missing)
-        } else {
+        } else if !seen.choices.is_empty() {
             seen.choices.iter().any(Choice::is_empty)
+        } else if !seen.tensors.is_empty() {
+            seen.tensors.iter().any(Tensor::is_missing)
+        } else if seen.other_kind {
+            return None;
+        } else {
+            true
         })
     }
 

@@ -282,11 +282,11 @@ fn inferred(elements: [f32; 2]) -> Bytes {
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_over_grpc_are_compared_element_by_element() {
     let (blue, green) = blue_and_green().await;
-    let answer = |elements| Behaviour::Body(inferred(elements), vec![("content-type", "application/grpc")]);
+    let answer = |elements| Behaviour::GrpcMessage(inferred(elements));
     let config = Config::rollout(
         "match: {prefix: /}, mirror: {to: green, mode: compare, methods: [POST], compare: {label: /outputs/0/data/1}}",
     );
-    let envoy = between(&blue, &green, config).control().start().await;
+    let envoy = between(&blue, &green, config).http2_upstreams().control().start().await;
     blue.set(answer([1.0, 2.0]));
     green.set(answer([1.5, 2.0]));
     let mut connection = Connection::open_http2(envoy.address()).await.expect("a connection");
@@ -308,11 +308,68 @@ async fn answers_over_grpc_are_compared_element_by_element() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_of_grpc_is_compared_in_headers_and_in_trailers() {
+    let (blue, green) = blue_and_green().await;
+    let config = Config::rollout("match: {prefix: /}, mirror: {to: green, mode: compare, methods: [POST]}");
+    let envoy = between(&blue, &green, config).http2_upstreams().start().await;
+    let mut connection = Connection::open_http2(envoy.address()).await.expect("a connection");
+    let mut expected = BTreeMap::new();
+    for (count, (stable, shadow, result)) in (1..).zip([
+        (("0", 1), ("0", 1), "matched"),
+        (("0", 1), ("13", 1), "differed"),
+        (("3", 0), ("13", 0), "differed"),
+        (("0", 1), ("14", 0), "failed"),
+        (("14", 0), ("14", 0), "matched"),
+    ]) {
+        let answer = |(status, messages)| Behaviour::Grpc { status, messages };
+        blue.set(answer(stable));
+        green.set(answer(shadow));
+        let headers: [(&str, &[u8]); 2] = [("content-type", b"application/grpc"), ("te", b"trailers")];
+        let ask = request("POST", "/digits.Model/Predict", &headers, "");
+        assert_eq!(connection.send(ask).await.expect("an answer").upstream(), "blue");
+        let results = settled(&envoy, count).await;
+        *expected.entry(result).or_insert(0) += 1;
+        for (result, count) in &expected {
+            assert_eq!(results[*result], *count, "{stable:?} beside {shadow:?}: {results:?}");
+        }
+    }
+}
+
+/// Two servers refuse the same malformed requests, whatever their models are.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_stable_refuses_are_no_proof_of_agreement() {
+    const DISAGREES: &str = "mirror: {to: green, mode: compare, methods: [POST]}, steps: [{set_weight: 0}, {pause: {min_compared: 300}}], \
+         analysis: {metrics: [{name: error_rate}, {name: mirror.disagreement, max: 0.5}]}";
+    let (blue, green) = blue_and_green().await;
+    let envoy = between(&blue, &green, Config::rollout(DISAGREES)).control().start().await;
+    let mut connection = Connection::open(envoy.address()).await.expect("a connection");
+    let step = async || control::get(&envoy, "/v1/rollouts/digits").await.1["step"].clone();
+    wait_for("the step", async || (step().await["index"] == 1).then_some(())).await;
+    let answer = |status| Make::by(move |_, _| Made { status: Some(status), ..Made::json("{}") });
+    let answers = [(400, 400), (400, 400), (400, 200), (200, 200), (200, 400)];
+    for (count, (stable, shadow)) in (1..).zip(answers) {
+        blue.set(answer(stable));
+        green.set(answer(shadow));
+        assert_eq!(connection.send(ask(count)).await.expect("an answer").upstream(), "blue");
+        settled(&envoy, count).await;
+    }
+    let results = results(&envoy).await;
+    assert_eq!((results["matched"], results["differed"]), (3, 2), "{results:?}");
+    let differences = wait_for("the pairs", async || {
+        let (_, found) = control::get(&envoy, "/v1/rollouts/digits/differences").await;
+        (found["compared"].as_u64() > Some(1)).then_some(found)
+    })
+    .await;
+    assert_eq!((&differences["compared"], &differences["matched"]), (&json!(2), &json!(1)), "{differences}");
+    wait_for("the step's pairs", async || (step().await["compared"] == 2).then_some(())).await;
+}
+
 /// Envoy answers a call to a dead gRPC server with a 200.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_grpc_shadow_has_failed_and_does_not_differ() {
     let blue = Upstream::start("blue").await;
-    blue.set(Behaviour::Body(inferred([1.0, 2.0]), vec![("content-type", "application/grpc")]));
+    blue.set(Behaviour::GrpcMessage(inferred([1.0, 2.0])));
     let dead = RawUpstream::start(Raw::CloseBeforeHeaders).await;
     let config = Config::rollout("mirror: {to: green, mode: compare, methods: [POST]}");
     let setup = Setup::shipped(config).clusters(&[("blue", blue.address()), ("green", dead.address())]);

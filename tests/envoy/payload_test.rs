@@ -184,7 +184,8 @@ async fn streams_of_tokens_are_read_to_their_end() {
         };
         Made::events(begin.into_iter().chain(text).chain(ends))
     }));
-    let config = Config::rollout("payload: {protocol: openai}");
+    // Less than a stream, and more than an event.
+    let config = Config::rollout("payload: {protocol: openai, max_body: 512B}");
     let envoy = between(&blue, &green, config).start().await;
     let load = Load::to(envoy.address()).each(|_| {
         let body = json!({"messages": [{"role": "user", "content": "How are you?"}], "stream": true});

@@ -1,5 +1,6 @@
-//! What the reading of one message holds in memory, in the worst case that its bounds allow. A program of its own, since
-//! it counts what is allocated. Native pointers are twice as long as in the sandbox, so that less is held there.
+//! What the reading of one message and the comparing of two answers hold in memory, in the worst case that their bounds
+//! allow. A program of its own, since it counts what is allocated. Native pointers are twice as long as in the sandbox, so
+//! that less is held there.
 
 #![allow(unsafe_code)] // an allocator cannot be written without
 #![allow(clippy::expect_used, clippy::arithmetic_side_effects, missing_docs)] // a test may fail
@@ -9,6 +10,8 @@ use std::cell::Cell;
 use std::fmt::Write as _;
 use std::rc::Rc;
 
+use changeover::compare::settings::Settings;
+use changeover::compare::{Answer, compare};
 use changeover::payload::encoding::Inflaters;
 use changeover::payload::fields::Wanted;
 use changeover::payload::head::{Encoding, Framing, Head};
@@ -21,12 +24,14 @@ struct Counting;
 
 thread_local! {
     static HELD: Cell<usize> = const { Cell::new(0) };
+    static MOST: Cell<usize> = const { Cell::new(0) };
 }
 
 // SAFETY: all of it is the system's allocator; counting allocates nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         HELD.set(HELD.get().wrapping_add(layout.size()));
+        MOST.set(MOST.get().max(HELD.get()));
         unsafe { System.alloc(layout) }
     }
 
@@ -109,4 +114,32 @@ fn a_compressed_message_takes_its_window_more() {
     let found = held(&Spec::new(Protocol::OpenInference, Direction::Output), &head, &body);
     println!("compressed: {found} bytes");
     assert!((32 << 10..64 << 10).contains(&found), "{found}");
+}
+
+/// Bytes that are held at once while an answer is compared with itself.
+fn compared(content_type: &str, body: Vec<u8>) -> usize {
+    let answer =
+        Answer { status: 200, content_type: content_type.as_bytes().to_vec(), body, ..Answer::default() };
+    let before = HELD.get();
+    MOST.set(before);
+    assert!(compare(&Settings::default(), &answer, &answer).agrees);
+    MOST.get() - before
+}
+
+#[test]
+fn two_answers_are_compared_in_less_than_128_megabytes() {
+    for element in ["0,", "{},", "[],", "[0],", r#"{"a":0},"#, r#""a","#, r#"{"a":[{"b":{}}]},"#] {
+        // As many as are compared one by one, and many more.
+        for length in [1 << 20, 2 << 20, 6 << 20] {
+            let body = format!("[{}0]", element.repeat(length / element.len()));
+            let found = compared("application/json", body.into_bytes());
+            println!("{element} {length}: {found} bytes");
+            assert!(found < 128 << 20, "{element} {length}: {found}");
+        }
+    }
+    for event in ["data:x\n\n", "data:{}\n\n", "data:{\"a\":0}\n\n", "data\n\n"] {
+        let found = compared("text/event-stream", event.repeat((6 << 20) / event.len()).into_bytes());
+        println!("{event:?}: {found} bytes");
+        assert!(found < 128 << 20, "{event:?}: {found}");
+    }
 }

@@ -127,7 +127,7 @@ pub struct Elements {
     pub characters: u64,
     /// The first scalar.
     pub first: Option<Scalar>,
-    /// There were more than [`Plan::max_elements`](crate::Plan::max_elements); the rest was skipped.
+    /// There were more than [`Plan::max_elements`](crate::Plan::max_elements); the rest does not count.
     pub cut: bool,
 }
 

@@ -30,7 +30,8 @@
 //!   the events of what is wanted inside.
 //! * [`Want::Elements`] gives statistics of all scalars at a place and below it, flat or nested, in one event at its
 //!   end: how many, how many are missing, numbers with sum, minimum and maximum, characters of texts, the first scalar.
-//!   After [`Plan::max_elements`] scalars the rest of the value is skipped and [`Elements::cut`] is set.
+//!   [`Plan::max_elements`] scalars are read, then [`Elements::cut`] is set and of the rest only what other pointers want
+//!   is read.
 //! * One place may have several wants. A place with `*` and an index has both.
 //!
 //! # What is read and what is skipped

@@ -111,7 +111,7 @@ impl Plan {
         self
     }
 
-    /// How many scalars are read for one [`Want::Elements`]; the rest is skipped.
+    /// How many scalars are read for one [`Want::Elements`]. It bounds the statistics, not what other pointers find.
     #[must_use]
     pub fn max_elements(mut self, elements: u64) -> Plan {
         self.max_elements = elements;

@@ -309,7 +309,7 @@ impl Reader {
         tail: &'a [u8],
         sink: &mut dyn Sink,
     ) -> Result<(), Stop> {
-        let read = self.target != NOWHERE || self.gathering.is_some();
+        let read = self.target != NOWHERE || self.gathers();
         match byte {
             b'"' => {
                 *rest = tail;
@@ -377,18 +377,15 @@ impl Reader {
             (b']', Container::Array) | (b'}', Container::Object) => self.close(plan, false, sink),
             (b',', kind) => {
                 frame.index = frame.index.saturating_add(1);
-                if let Some(gathering) = &mut self.gathering
-                    && gathering.elements.count >= plan.max_elements
-                {
-                    gathering.elements.cut = true;
-                    self.skip_gathering();
-                    return Ok(());
+                if let Some(Gathering { elements, .. }) = &mut self.gathering {
+                    elements.cut |= elements.count >= plan.max_elements;
                 }
                 match kind {
                     Container::Array => {
                         self.state = State::Value;
                         self.element(plan);
                     }
+                    Container::Object if self.is_rest_unwanted(plan) => self.skip_rest(1),
                     Container::Object => self.state = State::Key,
                 }
             }
@@ -407,12 +404,18 @@ impl Reader {
         }
     }
 
+    /// Whether every scalar is wanted: for statistics that are not complete yet.
+    #[inline]
+    fn gathers(&self) -> bool {
+        self.gathering.as_ref().is_some_and(|gathering| !gathering.elements.cut)
+    }
+
     /// Whether nothing is wanted of what is left of the innermost frame.
     #[inline]
     fn is_rest_unwanted(&self, plan: &Plan) -> bool {
         let Some(frame) = self.frames.last() else { return false };
         let node = plan.node(frame.node);
-        self.gathering.is_none()
+        !self.gathers()
             && match frame.kind {
                 Container::Array => node.is_none_or(|node| frame.index >= node.end),
                 Container::Object => node.is_none_or(Node::is_leaf),
@@ -430,7 +433,7 @@ impl Reader {
         if self.frames.len() >= MAX_DEPTH {
             return Err(Stop::TooDeep);
         }
-        if node == NOWHERE && self.gathering.is_none() {
+        if node == NOWHERE && !self.gathers() {
             // A frame of its own, so that all skipping ends in the same way.
             self.frames.push(Frame { node, kind, index: 0 });
             self.skip_rest(1);
@@ -465,14 +468,6 @@ impl Reader {
         self.target = frame.node;
         self.values(plan, Event::Close { empty }, sink);
         self.after();
-    }
-
-    /// Skips all that is left of the value whose statistics are complete.
-    fn skip_gathering(&mut self) {
-        let base = self.gathering.as_ref().map_or(0, |gathering| gathering.base);
-        let open = self.frames.len().saturating_sub(base);
-        self.frames.truncate(base.saturating_add(1));
-        self.skip_rest(open as u64);
     }
 
     /// A value has ended.
@@ -530,7 +525,8 @@ impl Reader {
     #[inline]
     fn found(&mut self, plan: &Plan, event: Event<'_>, sink: &mut dyn Sink) {
         match &mut self.gathering {
-            Some(gathering) => gathering.elements.add(event, &plan.missing),
+            Some(Gathering { elements, .. }) if !elements.cut => elements.add(event, &plan.missing),
+            Some(_) => {}
             None => {
                 if let Some(slot) = plan.node(self.target).and_then(|node| node.elements) {
                     let mut elements = Elements::default();

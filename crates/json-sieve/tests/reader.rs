@@ -285,6 +285,21 @@ proptest! {
         prop_assert_eq!(&read(&plan, bytes.chunks(1)), &whole);
     }
 
+    #[test]
+    fn the_bound_of_elements_does_not_change_what_other_pointers_find(
+        document in documents(), pointers in pointers(), odd in any::<bool>(), most in 1_u64..20,
+    ) {
+        let plan = || Plan::new(pointers.iter().map(|(pointer, want)| (pointer.as_str(), *want)));
+        let (Ok(whole), Ok(bounded)) = (plan(), plan()) else { return Ok(()) };
+        let text = write(&document, odd);
+        let values = |plan: &Plan| {
+            let (mut found, end) = read(plan, [text.as_bytes()]);
+            found.retain(|(_, found)| !matches!(found, Found::Elements(_)));
+            (found, end)
+        };
+        prop_assert_eq!(values(&bounded.max_elements(most)), values(&whole), "{} with {:?}", text, pointers);
+    }
+
     /// Of a document that is read as a whole, the reader accepts what serde_json accepts.
     #[test]
     fn what_is_read_is_validated(document in documents(), place in any::<proptest::sample::Index>(), byte in any::<u8>()) {
@@ -363,6 +378,24 @@ fn of_a_long_tensor_only_so_many_elements_are_read() {
     let (found, _) = read_split(&plan, br#"{"data":[1,2,3,4,5]}"#);
     let [(0, Found::Elements(elements))] = &found[..] else { panic!("{found:?}") };
     assert_eq!((elements.count, elements.rows, elements.cut), (5, 5, false));
+}
+
+#[test]
+fn a_pointer_into_a_long_tensor_finds_what_stands_behind_the_bound() {
+    let wants = [("/data", Want::Elements), ("/data/6", Want::Value), ("/data/*/b", Want::Value)];
+    let plan = Plan::new(wants).unwrap().max_elements(2);
+    for (document, expected) in [
+        ("{\"data\":[0,1,2,3,4,5,6,7]}", vec![(1, Found::Number(6.0))]),
+        (
+            "{\"data\":[{\"a\":[0,1,2,[3]],\"b\":4,\"c\":5},{\"b\":\"x\"},[6,7]]}",
+            vec![(2, Found::Number(4.0)), (2, text("x"))],
+        ),
+    ] {
+        let (mut found, end) = read_split(&plan, document.as_bytes());
+        let Some((0, Found::Elements(elements))) = found.pop() else { panic!("{found:?}") };
+        assert_eq!((elements.count, elements.numbers.sum, elements.cut), (2, 1.0, true), "{document}");
+        assert_eq!((found, end), (expected, Ok(())), "{document}");
+    }
 }
 
 #[test]

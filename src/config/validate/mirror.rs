@@ -125,7 +125,9 @@ fn compare(compare: &Compare, path: &Path<'_>, problems: &mut Problems) {
         }
     }
     let tolerance = path.field("tolerance");
-    within(compare.tolerance.relative, 0.0, 1.0, &tolerance.field("relative"), problems);
+    if let Some(relative) = compare.tolerance.relative {
+        within(relative, 0.0, 1.0, &tolerance.field("relative"), problems);
+    }
     within(compare.tolerance.absolute, 0.0, 1e300, &tolerance.field("absolute"), problems);
 }
 

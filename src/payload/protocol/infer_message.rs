@@ -4,9 +4,7 @@
 //! their order, as `raw_input_contents` or `raw_output_contents`. The raw form is that of binary tensors behind JSON.
 //! Source: `open_inference_grpc.proto` of the Open Inference Protocol, which has the numbers of the fields.
 
-use std::rc::Rc;
-
-use super::tensor_data::{TensorData, element};
+use super::tensor_data::{TensorData, add, element, is_cut};
 use super::{Direction, Limits};
 use crate::payload::summary::{Datatype, MAX_DIMENSIONS, MAX_NAME, Seen, Tensor};
 
@@ -29,8 +27,7 @@ pub(crate) struct InferMessage {
     /// The bits so far of an integer, and how many.
     varint: (u64, u32),
     tensor: Tensor,
-    max_elements: u64,
-    missing: Rc<[Box<[u8]>]>,
+    limits: Limits,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +74,7 @@ const FP64S: u64 = 7;
 const TEXTS: u64 = 8;
 
 impl InferMessage {
-    pub(crate) fn new(direction: Direction, limits: Limits<'_>) -> InferMessage {
+    pub(crate) fn new(direction: Direction, limits: &Limits) -> InferMessage {
         InferMessage {
             raw: match direction {
                 Direction::Input => RAW_INPUT,
@@ -89,8 +86,7 @@ impl InferMessage {
             step: Step::Tag,
             varint: (0, 0),
             tensor: Tensor::default(),
-            max_elements: limits.max_elements,
-            missing: Rc::clone(limits.missing),
+            limits: limits.clone(),
         }
     }
 
@@ -133,9 +129,10 @@ impl InferMessage {
                     }
                     *left == 0
                 }
-                Step::Data(None, data) => data.read(&mut bytes, &mut self.tensor),
+                Step::Data(None, data) => data.read(&mut bytes, &mut self.tensor, &mut seen.fields),
                 Step::Data(Some(at), data) => {
-                    seen.tensors.get_mut(*at).is_none_or(|tensor| data.read(&mut bytes, tensor))
+                    let Seen { tensors, fields, .. } = &mut *seen;
+                    tensors.get_mut(*at).is_none_or(|tensor| data.read(&mut bytes, tensor, fields))
                 }
             };
             self.at = self.at.saturating_add(before.saturating_sub(bytes.len()) as u64);
@@ -199,22 +196,20 @@ impl InferMessage {
                 self.tensor.shape.push(value);
             }
             (_, Part::Integers(field)) => {
-                let has_room = self.element(field, value);
+                let has_room = self.element(field, value, seen);
                 if !has_room {
                     self.step = Step::Skip(end.saturating_sub(self.at));
                 }
             }
-            (Step::Value(field @ BOOLS..=UINT64S), Part::Contents) => _ = self.element(field, value),
+            (Step::Value(field @ BOOLS..=UINT64S), Part::Contents) => _ = self.element(field, value, seen),
             _ => {}
         }
         Ok(())
     }
 
     /// Adds an element that stands as an integer; false when there were enough.
-    fn element(&mut self, field: u64, value: u64) -> bool {
-        let elements = self.tensor.elements.get_or_insert_default();
-        elements.cut |= elements.count >= self.max_elements;
-        if elements.cut {
+    fn element(&mut self, field: u64, value: u64, seen: &mut Seen) -> bool {
+        if is_cut(&mut self.tensor, &self.limits) {
             return false;
         }
         let datatype = match field {
@@ -222,7 +217,8 @@ impl InferMessage {
             ..=INT64S => Datatype::Signed(8),
             _ => Datatype::Unsigned(8),
         };
-        elements.add(element(datatype, value), &self.missing);
+        let at = seen.tensors.len();
+        add((at, &mut self.tensor), element(datatype, value), &mut seen.fields, &self.limits);
         true
     }
 
@@ -250,25 +246,25 @@ impl InferMessage {
     }
 
     /// A field that has no fields.
-    fn leaf(&mut self, part: Part, field: u64, length: u64, seen: &Seen) -> Result<Step, Malformed> {
-        let data =
-            |datatype, length| Box::new(TensorData::new(datatype, length, self.max_elements, &self.missing));
+    fn leaf(&mut self, part: Part, field: u64, length: u64, seen: &mut Seen) -> Result<Step, Malformed> {
+        let data = |at, datatype, length| Box::new(TensorData::new(at, datatype, length, &self.limits));
+        let own = seen.tensors.len();
         Ok(match (part, field) {
             (Part::Tensor, NAME | DATATYPE) => Step::Text(field, length, Vec::new()),
-            (Part::Contents, FP32S) => Step::Data(None, data(Datatype::Float(4), length)),
-            (Part::Contents, FP64S) => Step::Data(None, data(Datatype::Float(8), length)),
+            (Part::Contents, FP32S) => Step::Data(None, data(own, Datatype::Float(4), length)),
+            (Part::Contents, FP64S) => Step::Data(None, data(own, Datatype::Float(8), length)),
             (Part::Contents, TEXTS) => {
                 // In raw contents a text stands behind its length, which fits: no message of gRPC is longer.
                 let prefix = u32::try_from(length).map_err(|_| Malformed)?.to_le_bytes();
-                let mut data = data(Datatype::Bytes, length.saturating_add(prefix.len() as u64));
-                data.read(&mut prefix.as_slice(), &mut self.tensor);
+                let mut data = data(own, Datatype::Bytes, length.saturating_add(prefix.len() as u64));
+                data.read(&mut prefix.as_slice(), &mut self.tensor, &mut seen.fields);
                 Step::Data(None, data)
             }
             (Part::Message, field) if field == self.raw => {
                 let at = self.next_raw;
                 self.next_raw = at.saturating_add(1);
                 match usize::try_from(at).ok().and_then(|at| Some((at, seen.tensors.get(at)?))) {
-                    Some((at, tensor)) => Step::Data(Some(at), data(tensor.datatype, length)),
+                    Some((at, tensor)) => Step::Data(Some(at), data(at, tensor.datatype, length)),
                     None if at < seen.tensors_dropped.saturating_add(seen.tensors.len() as u64) => {
                         Step::Skip(length)
                     }

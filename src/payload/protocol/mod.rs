@@ -6,6 +6,8 @@ mod openai;
 mod tensor_data;
 mod tf_serving;
 
+use std::rc::Rc;
+
 use json_sieve::{Event, Slot, Want};
 use serde::{Deserialize, Serialize};
 
@@ -60,12 +62,25 @@ pub(crate) trait Reads {
 }
 
 /// How a protocol reads binary data.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits<'a> {
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
     /// How many elements of a tensor are read.
     pub(crate) max_elements: u64,
     /// Texts that count as missing.
-    pub(crate) missing: &'a std::rc::Rc<[Box<[u8]>]>,
+    pub(crate) missing: Rc<[Box<[u8]>]>,
+    /// Elements that are values of fields.
+    pub(crate) picked: Rc<[Picked]>,
+}
+
+/// An element of a tensor that is the value of a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Picked {
+    /// The tensor's place among all.
+    pub(crate) tensor: usize,
+    /// The element's place among all of the tensor.
+    pub(crate) element: u64,
+    /// The field's place among all.
+    pub(crate) field: usize,
 }
 
 impl Protocol {
@@ -81,7 +96,7 @@ impl Protocol {
     }
 
     /// A reader for one message.
-    pub(crate) fn reads(self, direction: Direction, limits: Limits<'_>) -> Box<dyn Reads> {
+    pub(crate) fn reads(self, direction: Direction, limits: &Limits) -> Box<dyn Reads> {
         match (self, direction) {
             (Protocol::OpenInference, _) => Box::new(open_inference::OpenInference::new(limits)),
             (Protocol::TfServing | Protocol::Sagemaker, _) => Box::new(tf_serving::TfServing::new(direction)),

@@ -5,7 +5,6 @@
 //! missing value: KServe writes `"model_version": null`.
 
 use std::collections::VecDeque;
-use std::rc::Rc;
 
 use json_sieve::{Event, Slot, Want};
 
@@ -48,19 +47,17 @@ pub(super) struct OpenInference {
     /// Tensors whose data stands behind the JSON: their place among those kept, and how long it is.
     behind: VecDeque<(usize, u64)>,
     data: Option<(usize, TensorData)>,
-    max_elements: u64,
-    missing: Rc<[Box<[u8]>]>,
+    limits: Limits,
 }
 
 impl OpenInference {
-    pub(super) fn new(limits: Limits<'_>) -> OpenInference {
+    pub(super) fn new(limits: &Limits) -> OpenInference {
         OpenInference {
             tensor: Tensor::default(),
             binary_size: None,
             behind: VecDeque::new(),
             data: None,
-            max_elements: limits.max_elements,
-            missing: Rc::clone(limits.missing),
+            limits: limits.clone(),
         }
     }
 
@@ -102,10 +99,13 @@ impl Reads for OpenInference {
             if self.data.is_none() {
                 let Some((at, size)) = self.behind.pop_front() else { return };
                 let datatype = seen.tensors.get(at).map(|tensor| tensor.datatype).unwrap_or_default();
-                self.data = Some((at, TensorData::new(datatype, size, self.max_elements, &self.missing)));
+                self.data = Some((at, TensorData::new(at, datatype, size, &self.limits)));
             }
             let Some((at, data)) = &mut self.data else { return };
-            let complete = seen.tensors.get_mut(*at).is_none_or(|tensor| data.read(&mut bytes, tensor));
+            let complete = {
+                let Seen { tensors, fields, .. } = seen;
+                tensors.get_mut(*at).is_none_or(|tensor| data.read(&mut bytes, tensor, fields))
+            };
             if !complete {
                 return;
             }

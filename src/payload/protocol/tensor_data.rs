@@ -1,15 +1,16 @@
 //! Tensors in binary, as the Open Inference protocol has them behind JSON and in gRPC: little-endian; each element of
 //! `BYTES` begins with its length in four bytes.
 
-use std::rc::Rc;
-
 use json_sieve::{Event, HELD, Null, Text};
 
-use crate::payload::summary::{Datatype, Tensor};
+use super::Limits;
+use crate::payload::summary::{Datatype, Field, Tensor};
 
 /// Reads the data of one tensor.
 #[derive(Debug)]
 pub(super) struct TensorData {
+    /// The tensor's place among all.
+    at: usize,
     datatype: Datatype,
     /// Bytes still to come.
     left: u64,
@@ -17,8 +18,7 @@ pub(super) struct TensorData {
     cut: Vec<u8>,
     /// Inside a text: bytes still to come, and what has come.
     text: Option<InText>,
-    max_elements: u64,
-    missing: Rc<[Box<[u8]>]>,
+    limits: Limits,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,29 +29,19 @@ struct InText {
 }
 
 impl TensorData {
-    pub(super) fn new(
-        datatype: Datatype,
-        bytes: u64,
-        max_elements: u64,
-        missing: &Rc<[Box<[u8]>]>,
-    ) -> TensorData {
-        TensorData {
-            datatype,
-            left: bytes,
-            cut: Vec::new(),
-            text: None,
-            max_elements,
-            missing: Rc::clone(missing),
-        }
+    pub(super) fn new(at: usize, datatype: Datatype, bytes: u64, limits: &Limits) -> TensorData {
+        TensorData { at, datatype, left: bytes, cut: Vec::new(), text: None, limits: limits.clone() }
     }
 
     /// Takes what is its own of the bytes; true when the tensor is complete.
-    pub(super) fn read(&mut self, bytes: &mut &[u8], tensor: &mut Tensor) -> bool {
+    pub(super) fn read(&mut self, bytes: &mut &[u8], tensor: &mut Tensor, fields: &mut [Field]) -> bool {
         let own = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
         let (mut own, rest) = bytes.split_at_checked(own).unwrap_or_default();
         *bytes = rest;
         self.left = self.left.saturating_sub(own.len() as u64);
-        let elements = tensor.elements.get_or_insert_default();
+        tensor.elements.get_or_insert_default();
+        let mut add =
+            |tensor: &mut Tensor, event: Event<'_>| add((self.at, tensor), event, fields, &self.limits);
         let size = match self.datatype {
             Datatype::Unknown => return self.left == 0,
             Datatype::Bool => 1,
@@ -60,8 +50,7 @@ impl TensorData {
             Datatype::Bytes => 4,
         };
         while !own.is_empty() {
-            if elements.count >= self.max_elements {
-                elements.cut = true;
+            if is_cut(tensor, &self.limits) {
                 break;
             }
             if let Some(text) = &mut self.text {
@@ -71,7 +60,7 @@ impl TensorData {
                 text.take(part, &mut self.cut);
                 if text.left == 0 {
                     let event = Text { head: &self.cut, bytes: text.bytes, characters: text.characters };
-                    elements.add(Event::Text(event), &self.missing);
+                    add(tensor, Event::Text(event));
                     self.cut.clear();
                     self.text = None;
                 }
@@ -86,16 +75,43 @@ impl TensorData {
             }
             match (self.datatype, unsigned(&self.cut)) {
                 (Datatype::Bytes, 0) => {
-                    elements.add(Event::Text(Text { head: &[], bytes: 0, characters: 0 }), &self.missing);
+                    add(tensor, Event::Text(Text { head: &[], bytes: 0, characters: 0 }));
                 }
                 (Datatype::Bytes, left) => self.text = Some(InText { left, ..InText::default() }),
-                (datatype, bits) => elements.add(element(datatype, bits), &self.missing),
+                (datatype, bits) => add(tensor, element(datatype, bits)),
             }
             self.cut.clear();
         }
-        elements.rows = tensor.shape.first().copied().unwrap_or(elements.count);
+        if let Some(elements) = &mut tensor.elements {
+            elements.rows = tensor.shape.first().copied().unwrap_or(elements.count);
+        }
         self.left == 0
     }
+}
+
+/// Whether a tensor has as many elements as are read, and the one that comes is beyond.
+pub(super) fn is_cut(tensor: &mut Tensor, limits: &Limits) -> bool {
+    let elements = tensor.elements.get_or_insert_default();
+    elements.cut |= elements.count >= limits.max_elements;
+    elements.cut
+}
+
+/// Adds an element to a tensor, whose place among all is given, and to the fields of which it is the value.
+pub(super) fn add(
+    (at, tensor): (usize, &mut Tensor),
+    event: Event<'_>,
+    fields: &mut [Field],
+    limits: &Limits,
+) {
+    let elements = tensor.elements.get_or_insert_default();
+    for picked in
+        limits.picked.iter().filter(|picked| (picked.tensor, picked.element) == (at, elements.count))
+    {
+        if let Some(field) = fields.get_mut(picked.field) {
+            field.elements.add(event, &limits.missing);
+        }
+    }
+    elements.add(event, &limits.missing);
 }
 
 impl InText {
@@ -157,15 +173,18 @@ fn half(bits: u16) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use super::*;
 
     fn read(datatype: Datatype, data: &[u8], step: usize, max: u64) -> Tensor {
         let mut tensor = Tensor { datatype, ..Tensor::default() };
-        let missing: Rc<[Box<[u8]>]> = Rc::from([Box::from(&b"unknown"[..])]);
-        let mut reader = TensorData::new(datatype, data.len() as u64, max, &missing);
+        let missing = Rc::from([Box::from(&b"unknown"[..])]);
+        let limits = Limits { max_elements: max, missing, picked: Rc::default() };
+        let mut reader = TensorData::new(0, datatype, data.len() as u64, &limits);
         let mut complete = false;
         for mut chunk in data.chunks(step) {
-            complete = reader.read(&mut chunk, &mut tensor);
+            complete = reader.read(&mut chunk, &mut tensor, &mut []);
             assert!(chunk.is_empty());
         }
         assert!(complete);

@@ -2,8 +2,9 @@
 
 use json_sieve::{PlanError, Scalar};
 
-use super::{read_json, read_message, recorded};
+use super::{Message, read_json, read_message, recorded};
 use crate::payload::fields::Wanted;
+use crate::payload::head::Head;
 use crate::payload::preset::{Preset, Spec};
 use crate::payload::protocol::{Direction, Protocol};
 use crate::payload::summary::{Field, Outcome};
@@ -109,6 +110,74 @@ fn a_pointer_into_a_tensor_finds_binary_data_too() {
     assert_eq!((proba.elements.count, proba.elements.missing), (20, 0));
     assert_eq!(name.elements.first, Some(Scalar::Text(b"digit-3"[..].into())));
     assert_eq!(summary.is_null(), Some(false));
+}
+
+#[test]
+fn a_pointer_finds_any_element_of_binary_data_that_is_read() {
+    let json = |size: usize| {
+        format!(
+            r#"{{"outputs":[{{"name":"p","datatype":"FP32","shape":[{}],"parameters":{{"binary_data_size":{size}}}}}]}}"#,
+            size / 4
+        )
+    };
+    let read = |pointer: &str, data: &[f32]| {
+        let data = data.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+        let json = json(data.len());
+        let head = Head { json_length: Some(json.len() as u64), ..Head::default() };
+        let mut spec = spec(Protocol::OpenInference, &[pointer]);
+        spec.fields[0].categories = vec!["1".to_owned()];
+        let body = [json.as_bytes(), &data].concat();
+        let summary = read_message(&spec, &Message { head, body });
+        let Field { elements, unseen } = summary.seen.fields[0].clone();
+        (elements.count, elements.missing, elements.first, unseen)
+    };
+    let scores = [0.5, 1.0, f32::NAN];
+    assert_eq!(read("/outputs/0/data/0", &scores), (1, 0, Some(Scalar::Number(0.5)), 1));
+    assert_eq!(read("/outputs/0/data/1", &scores), (1, 0, Some(Scalar::Number(1.0)), 0));
+    assert_eq!(read("/outputs/0/data/2", &scores), (1, 1, Some(Scalar::Null), 0));
+    assert_eq!(read("/outputs/0/data/3", &scores).1, 1, "the tensor is shorter");
+    assert_eq!(read("/outputs/0/data/0", &[]).1, 1, "it is empty");
+    let long = [0.5; 2000];
+    assert_eq!(read("/outputs/0/data/1023", &long), (1, 0, Some(Scalar::Number(0.5)), 1));
+    assert_eq!(read("/outputs/0/data/1024", &long), (0, 0, None, 0), "not read, so not missing");
+    for pointer in ["/outputs/0/data/0/1", "/outputs/*/data/0"] {
+        assert_eq!(read(pointer, &scores), (0, 0, None, 0), "{pointer}");
+    }
+}
+
+#[test]
+fn an_element_of_binary_data_is_missing_by_the_configured_texts() {
+    let text = "ü".repeat(200);
+    let data = [&[7, 0, 0, 0][..], b"unknown", &[144, 1, 0, 0], text.as_bytes()].concat();
+    let json = format!(
+        r#"{{"outputs":[{{"datatype":"BYTES","shape":[2],"parameters":{{"binary_data_size":{}}}}}]}}"#,
+        data.len()
+    );
+    let head = Head { json_length: Some(json.len() as u64), ..Head::default() };
+    let spec = Spec {
+        null_values: vec!["unknown".to_owned()],
+        ..spec(Protocol::OpenInference, &["/outputs/0/data/0", "/outputs/0/data/1"])
+    };
+    let body = [json.as_bytes(), &data].concat();
+    let fields = read_message(&spec, &Message { head, body }).seen.fields;
+    assert_eq!((fields[0].elements.missing, fields[1].elements.missing), (1, 0));
+    assert_eq!(fields[1].elements.characters, 200, "also of what is not held");
+}
+
+#[test]
+fn a_pointer_finds_values_behind_the_elements_that_are_read_of_a_tensor() {
+    let field = |pointer: &str, document: String| {
+        let summary = read_json(&spec(Protocol::TfServing, &[pointer]), &document);
+        assert_eq!(summary.outcome, Outcome::Read);
+        (summary.seen.fields[0].elements.count, summary.is_null())
+    };
+    let rows = vec![r#"{"scores":[1,2,3,4],"label":"x"}"#; 1000].join(",");
+    let rows = format!(r#"{{"predictions":[{rows}]}}"#);
+    assert_eq!(field("/predictions/*", rows.clone()), (1000, Some(false)));
+    assert_eq!(field("/predictions/*/label", rows), (1000, Some(false)));
+    let embedding = vec!["0.5"; 1536].join(",");
+    let document = format!(r#"{{"predictions":[{{"embedding":[{embedding}],"label":"x"}}]}}"#);
+    assert_eq!(field("/predictions/0/label", document), (1, Some(false)));
 }
 
 #[test]

@@ -130,6 +130,25 @@ fn every_kind_of_contents_is_read_packed_or_not() {
 }
 
 #[test]
+fn a_pointer_finds_any_element_of_contents() {
+    let wanted = Wanted { pointer: "/outputs/1/data/2".to_owned(), categories: Vec::new() };
+    let spec = Spec { fields: vec![wanted], ..spec(Direction::Output) };
+    let halves = |numbers: [f32; 3]| numbers.map(f32::to_le_bytes).concat();
+    let cases = [
+        (field(3, &[7, 8, 9]), Scalar::Number(9.0)),
+        (field(6, &halves([0.5, 0.25, 0.125])), Scalar::Number(0.125)),
+        ([field(8, b"a"), field(8, b"b"), field(8, b"cat")].concat(), Scalar::Text(b"cat"[..].into())),
+        ([field(8, b"a"), field(8, b"b"), field(8, b"")].concat(), Scalar::Text(Box::default())),
+    ];
+    for (contents, expected) in cases {
+        let other = tensor("x", "?", &[3], &field(3, &[1, 2, 3]));
+        let message = framed(&[other, tensor("y", "?", &[3], &contents)].concat());
+        let elements = read_message(&spec, &message).seen.fields[0].elements.clone();
+        assert_eq!((elements.count, elements.first), (1, Some(expected)));
+    }
+}
+
+#[test]
 fn an_answer_without_elements_is_null() {
     assert_eq!(of(b"").is_null(), Some(true));
     assert_eq!(of(&tensor("x", "FP32", &[0], b"")).is_null(), Some(true));

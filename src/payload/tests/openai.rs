@@ -205,6 +205,25 @@ fn empty_refused_and_calling_choices_are_told_apart() {
 }
 
 #[test]
+fn answers_of_another_kind_are_neither_null_nor_not() {
+    for document in [
+        r#"{"object":"list","data":[{"embedding":[0.5,0.25]}],"usage":{"prompt_tokens":3}}"#,
+        r#"{"id":"rerank-1","results":[{"index":0,"relevance_score":0.9}]}"#,
+        r#"{"count":3,"max_model_len":2048,"tokens":[1,2,3]}"#,
+        "[[0.5,0.25]]",
+    ] {
+        assert_eq!(answer(document).is_null(), None, "{document}");
+    }
+    for document in
+        [r#"{"choices":[]}"#, r#"{"choices":null}"#, r#"{"output":[],"id":"x"}"#, "{}", "[]", "null"]
+    {
+        assert_eq!(answer(document).is_null(), Some(true), "{document}");
+    }
+    let ended = events(&[r#"{"type":"ping"}"#, r#"{"choices":[],"usage":{}}"#, "[DONE]"]);
+    assert_eq!(ended.is_null(), Some(true));
+}
+
+#[test]
 fn parallel_calls_in_events_are_counted_by_their_numbers() {
     let event = |calls: &str| {
         format!(r#"{{"choices":[{{"index":0,"delta":{{"tool_calls":[{calls}]}},"finish_reason":null}}]}}"#)

@@ -43,6 +43,12 @@ fn every_end_of_a_body_has_its_outcome() {
 }
 
 #[test]
+fn the_raw_data_of_a_tensor_is_of_a_type_that_is_not_read() {
+    let head = Head::new(Some(b"application/octet-stream"), None, Some(b"0"));
+    assert_eq!(of(head, &[0, 0, 128, 63]), Outcome::SkippedType);
+}
+
+#[test]
 fn an_empty_piece_changes_nothing() {
     for json_length in [None, Some(0), Some(2)] {
         for body in ["", "{}"] {
@@ -85,12 +91,64 @@ fn max_body_counts_what_comes_out_of_a_compressed_body() {
 }
 
 #[test]
-fn a_stream_beyond_max_body_is_no_error() {
-    let message = recorded("vllm-chat-stream.response");
-    let spec = Spec { max_body: 1000, ..Spec::new(Protocol::OpenAi, Direction::Output) };
-    let summary = read_message(&spec, &message);
-    assert_eq!((summary.outcome, summary.is_error()), (Outcome::TooLarge, false));
-    assert_eq!(summary.bytes, message.body.len() as u64);
+fn a_stream_is_read_to_its_end_if_each_event_is_within_max_body() {
+    let message = recorded("vllm-chat-stream-usage.response");
+    let spec = |max_body| Spec { max_body, ..Spec::new(Protocol::OpenAi, Direction::Output) };
+    let summary = read_message(&spec(1000), &message);
+    assert_eq!((summary.outcome, summary.is_error(), summary.is_cut()), (Outcome::Read, false, Some(true)));
+    assert_eq!((summary.seen.usage.output, summary.bytes_read), (Some(12), message.body.len() as u64));
+    // An error behind max_body is seen, and so is an answer without one.
+    let event = |text: &str| {
+        format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n")
+    };
+    let head = Head { framing: Framing::Events, ..Head::default() };
+    let read = |body: String| read_message(&spec(1000), &Message { head, body: body.into_bytes() });
+    let error = read(format!("{}data: {{\"error\":\"no memory\"}}\n\n", event("a").repeat(100)));
+    assert_eq!((error.outcome, error.is_error()), (Outcome::Read, true));
+    let long = read(format!("{}{}", event("a").repeat(100), event(&"a".repeat(1000))));
+    assert_eq!((long.outcome, long.is_error()), (Outcome::TooLarge, false));
+    assert_eq!(long.seen.stream.map(|stream| stream.events), Some(100));
+}
+
+#[test]
+fn a_request_in_events_is_read_up_to_max_body() {
+    let head = Head { framing: Framing::Events, ..Head::default() };
+    let spec = Spec { max_body: 1000, ..Spec::new(Protocol::Json, Direction::Input) };
+    let summary = read_message(&spec, &Message { head, body: b"data: {}\n\n".repeat(200) });
+    assert_eq!((summary.outcome, summary.bytes_read), (Outcome::TooLarge, 1000));
+}
+
+#[test]
+fn of_a_compressed_stream_so_much_is_read_as_its_length_allows() {
+    let stream = |events: usize| {
+        let body = miniz_oxide::deflate::compress_to_vec_zlib(&b"data: {}\n\n".repeat(events), 6);
+        let head = Head { framing: Framing::Events, encoding: Encoding::Deflate, ..Head::default() };
+        let spec = Spec { max_body: 10_000, ..Spec::new(Protocol::Json, Direction::Output) };
+        let length = body.len() as u64;
+        (read_chunks(&preset(&spec), &head, std::iter::once(&body[..])), length)
+    };
+    assert_eq!(stream(1_000).0.outcome, Outcome::Read);
+    let (bomb, length) = stream(100_000);
+    assert_eq!((bomb.outcome, bomb.bytes_read), (Outcome::TooLarge, 10_000 + 32 * length));
+}
+
+#[test]
+fn a_stream_of_a_protocol_without_a_sign_of_an_end_is_no_error() {
+    let head = Head { framing: Framing::Events, ..Head::default() };
+    let body = b"data: {\"token\":{\"text\":\"a\"}}\n\ndata: {\"generated_text\":\"ab\"}\n\n";
+    for (protocol, is_error) in [
+        (Protocol::Json, false),
+        (Protocol::TfServing, false),
+        (Protocol::OpenInference, false),
+        (Protocol::OpenAi, true),
+    ] {
+        let spec = Spec::new(protocol, Direction::Output);
+        let summary = read_message(&spec, &Message { head, body: body.to_vec() });
+        assert_eq!((summary.outcome, summary.is_error()), (Outcome::Read, is_error), "{protocol:?}");
+        assert_eq!(summary.is_null(), None, "{protocol:?}");
+    }
+    let body = b"data: {\"error\":\"no memory\"}\n\n".to_vec();
+    assert!(read_message(&spec(), &Message { head, body }).is_error());
 }
 
 #[test]

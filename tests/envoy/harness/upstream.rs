@@ -49,6 +49,8 @@ pub(crate) enum Behaviour {
     Echo,
     /// gRPC: one message, then this status in the trailers; without messages in the headers.
     Grpc { status: &'static str, messages: usize },
+    /// gRPC: this message behind its length, then status 0 in the trailers.
+    GrpcMessage(Bytes),
     /// gRPC: one message; the status never comes.
     GrpcStall,
     /// Accepts an upgrade and sends back what comes.
@@ -360,7 +362,8 @@ async fn respond(
             let first = stream::once(async { Ok(Frame::data(Bytes::from_static(b"the first bytes"))) });
             Response::new(StreamBody::new(first.chain(stream::pending())).boxed_unsync())
         }
-        Behaviour::Grpc { status, messages } => grpc(status, messages),
+        Behaviour::Grpc { status, messages } => grpc(status, vec![GRPC_MESSAGE; messages]),
+        Behaviour::GrpcMessage(message) => grpc("0", vec![message]),
         Behaviour::GrpcStall => {
             let first = stream::once(async { Ok(Frame::data(GRPC_MESSAGE)) });
             of_grpc(Response::new(StreamBody::new(first.chain(stream::pending())).boxed_unsync()))
@@ -415,16 +418,15 @@ fn made(made: Made) -> Response<Body> {
 /// Five bytes, uncompressed, behind their length.
 const GRPC_MESSAGE: Bytes = Bytes::from_static(b"\0\0\0\0\x05hello");
 
-fn grpc(status: &'static str, messages: usize) -> Response<Body> {
+fn grpc(status: &'static str, messages: Vec<Bytes>) -> Response<Body> {
     let status = HeaderValue::from_static(status);
-    of_grpc(if messages == 0 {
+    of_grpc(if messages.is_empty() {
         let mut response = Response::new(full(""));
         response.headers_mut().insert("grpc-status", status);
         response
     } else {
-        let message = || Ok(Frame::data(GRPC_MESSAGE));
         let trailers = HeaderMap::from_iter([("grpc-status".parse().expect("a name"), status)]);
-        let frames = (0..messages).map(move |_| message()).chain([Ok(Frame::trailers(trailers))]);
+        let frames = messages.into_iter().map(Frame::data).chain([Frame::trailers(trailers)]).map(Ok);
         Response::new(StreamBody::new(stream::iter(frames.collect::<Vec<_>>())).boxed_unsync())
     })
 }

@@ -12,6 +12,10 @@ use crate::payload::summary::{Choice, Finish, MAX_CHOICES, Seen};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Error,
+    /// The whole.
+    Answer,
+    /// What answers with a value have.
+    Value,
     /// The type of the whole: `error` in older servers.
     Object,
     Choice,
@@ -45,7 +49,7 @@ enum Place {
     EventItemType,
 }
 
-const PLACES: [(&str, Place); 50] = [
+const PLACES: [(&str, Place); 53] = [
     ("/error", Place::Error),
     ("/object", Place::Object),
     // Chat and completions, whole.
@@ -101,6 +105,10 @@ const PLACES: [(&str, Place); 50] = [
     ("/choices/*/error", Place::Error),
     ("/choices/*/message/content/*/refusal", Place::Refusal),
     ("/choices/*/delta/content/*/refusal", Place::Refusal),
+    // Embeddings, rankings and tokens have neither.
+    ("", Place::Answer),
+    ("/choices", Place::Value),
+    ("/output", Place::Value),
 ];
 
 pub(in crate::payload::protocol) fn pointers() -> Pointers {
@@ -120,6 +128,10 @@ pub(in crate::payload::protocol) struct Answer {
     adds_call: bool,
     status: Option<Status>,
     incomplete: Option<Finish>,
+    /// A document is not empty.
+    is_something: bool,
+    /// A document has a place for a value.
+    has_value: bool,
 }
 
 /// Types of events of the responses protocol.
@@ -219,6 +231,8 @@ impl Reads for Answer {
         let Some((_, place)) = PLACES.get(usize::from(slot)) else { return };
         match (place, event) {
             (Place::Error, event) => seen.error |= is_something(event),
+            (Place::Answer, Event::Close { empty }) => self.is_something |= !empty,
+            (Place::Value, _) => self.has_value = true,
             (Place::Object, Event::Text(text)) => seen.error |= text.head == b"error",
             (Place::Choice, Event::Open(_)) => (self.choice, self.calls) = (Choice::default(), 0),
             (Place::Choice, Event::Close { .. }) => self.choice_ends(seen),
@@ -257,7 +271,10 @@ impl Reads for Answer {
                 self.event = event_type(text.head);
             }
             (Place::Delta, Event::Text(text)) => self.delta = text.characters,
-            (Place::Status, Event::Text(text)) => self.status = status(text.head),
+            (Place::Status, Event::Text(text)) => {
+                self.has_value = true;
+                self.status = status(text.head);
+            }
             (Place::Incomplete, Event::Text(text)) => self.incomplete = finish(text.head),
             (Place::ItemType, Event::Text(text)) => {
                 add(&mut self.choice.tool_calls, u64::from(text.head.ends_with(b"_call")));
@@ -269,6 +286,7 @@ impl Reads for Answer {
 
     fn document_ends(&mut self, seen: &mut Seen) {
         self.response_ends(seen);
+        seen.other_kind = self.is_something && !self.has_value;
         let carries = std::mem::take(&mut self.carries);
         if let Some(stream) = &mut seen.stream {
             add(&mut stream.token_events, u64::from(carries));
