@@ -478,7 +478,7 @@ impl Stream {
             routed.body_ended = end_of_stream;
             if size > 0 && routed.response_bytes == 0 && routed.streams.is_some() {
                 routed.is_closed_at_once = routed.streams == Some(Streamed::Tunnel)
-                    && calls::body(Body::Response, 0, 4)
+                    && calls::body(calls::Body::Response, 0, 4)
                         .is_some_and(|bytes| outcome::is_failing_close(&bytes));
                 routed.begin_stream();
             }
