@@ -42,6 +42,8 @@ impl Leader {
         }
         let reported: Vec<String> = told.iter().map(|(name, _)| name.clone()).collect();
         joined.member.tell(pass.reports.known_before, told, clock);
+        let cut = joined.member.take_cut();
+        callback.effects.extend((cut > 0).then_some(Effect::Dropped { what: "ticks_of_report", count: cut }));
         let has_changed = self.follow_fleet(callback, joined);
         let closed = reported.into_iter().filter_map(|name| {
             let record = joined.member.record(&name)?;

@@ -37,8 +37,6 @@ const PATIENCE: u64 = 3;
 const GRACE: u64 = 2_000_000_000;
 /// Ticks by which two clocks differ that do not count from the same time.
 const OTHER_CLOCK: u64 = 30 * 24 * 3_600;
-/// Ticks of each rollout that a member reports.
-const MOST_TOLD: usize = 60;
 /// Bytes of a report. etcd takes 1.5 MiB in one call.
 const MOST_TOLD_BYTES: usize = 512 << 10;
 
@@ -103,6 +101,8 @@ pub struct Member {
     /// What is to be told, and whether that is due.
     told: Told,
     is_told_due: bool,
+    /// Entries that were left out of reports since this was last asked.
+    cut: u64,
     /// It failed, and is told again once the store has answered: what others have written is read all the same.
     is_untold: bool,
     /// The revision up to which it was last told that this member follows.
@@ -186,6 +186,7 @@ impl Member {
             is_configured_told: false,
             told: Told::default(),
             is_told_due: false,
+            cut: 0,
             is_untold: false,
             followed_told: 0,
             told_at: 0,
@@ -337,8 +338,6 @@ impl Member {
             let judged = self.record(&rollout).map_or(0, |record| record.closed_through);
             let mut entries: Vec<Entry> = blocks(&entries);
             entries.retain(|entry| entry.tick > judged);
-            let surplus = entries.len().saturating_sub(MOST_TOLD);
-            entries.drain(..surplus);
             if !entries.is_empty() {
                 told.rollouts.push((rollout, entries));
             }
@@ -354,6 +353,11 @@ impl Member {
             self.next_round = clock.uptime.saturating_add(ROUND_AFTER);
         }
         if self.is_away(clock) { self.judge_alone(clock) } else { self.end_alone() }
+    }
+
+    /// How many ticks were left out of reports, which were too long, since this was last asked.
+    pub fn take_cut(&mut self) -> u64 {
+        std::mem::take(&mut self.cut)
     }
 
     /// Whether the store has not answered for so long that this member acts on its own.

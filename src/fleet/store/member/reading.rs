@@ -44,7 +44,10 @@ impl Member {
         if told {
             (self.told.time, self.told.followed) = (clock.time, self.seen);
             self.followed_told = self.seen;
-            call.put.push((self.key(&format!("m/{}", self.life.name())), self.told.encode(MOST_TOLD_BYTES)));
+            let before = self.told.entries();
+            let bytes = self.told.encode(MOST_TOLD_BYTES);
+            self.cut = self.cut.saturating_add(before.saturating_sub(self.told.entries()) as u64);
+            call.put.push((self.key(&format!("m/{}", self.life.name())), bytes));
         }
         let configured = !self.is_configured_told && !self.is_untold && !self.known.is_empty();
         if configured {

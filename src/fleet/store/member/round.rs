@@ -109,7 +109,7 @@ impl Member {
         new.record.fetch(&shelf);
         let mut events = if is_pushed { new.record.push(&known.program, fleet) } else { Vec::new() };
         let entries: Vec<&Entry> = entries.iter().collect();
-        events.extend(new.record.advance_blocks(&entries, known_before, fleet));
+        events.extend(new.record.advance_blocks(&entries, known_before, self.settings.period, fleet));
         let question = new.record.ask(fleet);
         new.record.put(&mut shelf);
         let must_be_written = is_pushed || heard.is_some() || question.is_some();

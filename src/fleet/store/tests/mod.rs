@@ -50,10 +50,6 @@ fn judged_by_users() -> Value {
     })
 }
 
-fn settings() -> Settings {
-    Settings { fleet: "f".into(), period: TICK, stale_after: None }
-}
-
 /// A call on its way: to the store, and back.
 struct OnItsWay {
     at: u64,
@@ -76,6 +72,8 @@ struct World {
     away: u64,
     seed: u64,
     delay: u64,
+    /// Between two reports of a member that starts.
+    period: u64,
     /// Between two looks at the members.
     step: u64,
     /// Every how manyth answer is lost.
@@ -86,6 +84,11 @@ struct World {
 
 impl World {
     fn new(seed: u64, members: usize, program: &Program) -> Self {
+        Self::reporting(TICK, seed, members, program)
+    }
+
+    /// With so much time between two reports.
+    fn reporting(period: u64, seed: u64, members: usize, program: &Program) -> Self {
         let mut world = Self {
             store: Memory::default(),
             envoys: Vec::new(),
@@ -97,6 +100,7 @@ impl World {
             away: 0,
             seed: seed.wrapping_mul(1_000),
             delay: 3 * MS,
+            period,
             step: 50 * MS,
             loses: None,
             calls: 0,
@@ -111,7 +115,8 @@ impl World {
 
     fn start(&mut self) -> Envoy {
         self.seed += 1;
-        Envoy::start((self.seed, self.now.saturating_sub(self.seed * TICK / 7)), &settings(), &self.programs)
+        let settings = Settings { fleet: "f".into(), period: self.period, stale_after: None };
+        Envoy::start((self.seed, self.now.saturating_sub(self.seed * TICK / 7)), &settings, &self.programs)
     }
 
     /// A process is killed, and another one started.

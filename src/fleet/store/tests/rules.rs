@@ -63,6 +63,37 @@ fn a_candidate_that_fails_is_taken_back_everywhere_by_the_counts_of_all() {
     }));
 }
 
+/// A rollout whose requests have so long to be answered.
+fn patient(deadline: &str) -> Program {
+    program(&json!({
+        "steps": [{"set_weight": 50}, {"pause": {}}],
+        "analysis": {"metrics": [{"name": "error_rate"}], "deadline": deadline},
+    }))
+}
+
+#[test]
+fn requests_that_hang_are_judged_however_long_they_have_and_however_rare_reports_are() {
+    for (period, deadline) in [(1, "1m"), (30, "5s"), (60, "1m")] {
+        let mut world = World::reporting(period * SECOND, 1, 2, &patient(deadline));
+        world.step = 250 * MS;
+        world.pass(3 * SECOND);
+        let mut seconds = 0;
+        // Every other second one request hangs and the rest is well.
+        while world.phase() != Phase::Failed {
+            for nth in 0..2 {
+                (0..3).for_each(|_| world.pair(nth, false));
+                if seconds % 2 == nth {
+                    let now = world.now;
+                    world.envoys[nth].hang("r", Side::Candidate, now);
+                }
+            }
+            world.pass(SECOND);
+            seconds += 1;
+            assert!(seconds < 600, "a period of {period} s and a deadline of {deadline}");
+        }
+    }
+}
+
 #[test]
 fn a_command_at_one_member_is_obeyed_by_all_within_half_a_second() {
     let mut world = waiting_fleet(20);

@@ -39,9 +39,32 @@ fn a_report_is_as_long_as_the_store_takes() {
         assert!(bytes.len() <= most, "{most}");
         let kept: Told = values::decode(&bytes).unwrap();
         assert_eq!(kept.known_before, 60);
-        let newest = |(_, entries): &(String, Vec<Entry>)| entries.last().map(|entry| entry.tick);
-        assert!(kept.rollouts.iter().all(|rollout| newest(rollout) == Some(59)), "{most}");
         assert!(most < 500 || kept.rollouts.len() == 40, "{most}");
+    }
+}
+
+#[test]
+fn a_report_that_is_too_long_leaves_out_ticks_of_any_age_and_the_same_ones_each_time() {
+    for together in [1, 10] {
+        let entry = |nth| Entry { tick: nth * together + together - 1, ..Entry::default() };
+        let kept = |last: u64| {
+            let entries: Vec<Entry> = (last - 200..last).map(entry).collect();
+            let mut told = Told { rollouts: vec![("r".to_owned(), entries)], ..Told::default() };
+            let most = values::encode(&told).len() / 2 + 100;
+            told.encode(most);
+            told.rollouts[0].1.iter().map(|entry| entry.tick / together).collect::<Vec<_>>()
+        };
+        let (first, next) = (kept(1_000), kept(1_100));
+        for part in [800..900, 900..1_000] {
+            assert!(
+                (20..=80).contains(&first.iter().filter(|tick| part.contains(*tick)).count()),
+                "{first:?}"
+            );
+        }
+        let of_both =
+            |ticks: Vec<u64>| ticks.into_iter().filter(|tick: &u64| (900..1_000).contains(tick)).collect();
+        let (first, next): (Vec<_>, Vec<_>) = (of_both(first), of_both(next));
+        assert_eq!(first, next);
     }
 }
 
