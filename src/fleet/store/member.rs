@@ -27,6 +27,9 @@ use crate::telemetry::ledger::Entry;
 const READ_EVERY: u64 = 250_000_000;
 /// Nanoseconds between what members have told and the leader's reading of it.
 const ROUND_AFTER: u64 = 150_000_000;
+/// Nanoseconds between two rounds of the leader at most, however long a period is: a run counts 10 s at most each time it is
+/// written, which happens with every second round at the latest.
+const ROUND_EVERY: u64 = 4_000_000_000;
 /// Nanoseconds after which an answer is not waited for any more: a push may have lost it.
 const LOST: u64 = 8_000_000_000;
 /// Nanoseconds after which everything is read again, and not only what is newer.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Kind, LOST, MOST_TOLD_BYTES, Member, READ_ALL_EVERY, READ_EVERY};
+use super::{Kind, LOST, MOST_TOLD_BYTES, Member, READ_ALL_EVERY, READ_EVERY, ROUND_EVERY};
 use crate::fleet::store::call::{Call, Item, Range};
 use crate::fleet::store::known::Known;
 use crate::fleet::store::pool::{Heard, MOST_MEMBERS};
@@ -66,7 +66,7 @@ impl Member {
             if is_missing {
                 call.read.push(prefix("u/", 0));
             }
-            self.next_round = clock.uptime.saturating_add(self.settings.period);
+            self.next_round = clock.uptime.saturating_add(self.settings.period.min(ROUND_EVERY));
         }
         self.next_read = clock.uptime.saturating_add(READ_EVERY);
         Some((call, Kind::Read { all, round, told, configured }))

@@ -95,6 +95,27 @@ fn requests_that_hang_are_judged_however_long_they_have_and_however_rare_reports
 }
 
 #[test]
+fn a_step_takes_its_time_however_rare_reports_are() {
+    for period in [1, 15, 60] {
+        let steps =
+            json!([{"set_weight": 50}, {"pause": {"duration": "5m"}}, {"set_weight": 60}, {"pause": {}}]);
+        let mut world = World::reporting(period * SECOND, 1, 2, &program(&json!({"steps": steps})));
+        world.step = 250 * MS;
+        let pass = |world: &mut World, seconds: u64| {
+            for _ in 0..seconds {
+                (0..2).for_each(|nth| world.pair(nth, false));
+                world.pass(SECOND);
+            }
+        };
+        pass(&mut world, 295);
+        assert_eq!(world.shares(), [5_000; 2], "{period}");
+        // The judge begins when members have reported twice.
+        pass(&mut world, 10 + period);
+        assert_eq!(world.shares(), [6_000; 2], "{period}");
+    }
+}
+
+#[test]
 fn a_command_at_one_member_is_obeyed_by_all_within_half_a_second() {
     let mut world = waiting_fleet(20);
     let other = (world.leaders()[0] + 1) % 20;
