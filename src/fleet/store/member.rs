@@ -99,6 +99,8 @@ pub struct Member {
     /// When it was first asked.
     began: u64,
     failure: Option<Failure>,
+    /// When the last call failed, if it did.
+    failed_at: Option<u64>,
     configured: Configured,
     is_configured_told: bool,
     /// What is to be told, and whether that is due.
@@ -185,6 +187,7 @@ impl Member {
             heard: None,
             began: u64::MAX,
             failure: None,
+            failed_at: None,
             configured: Configured::default(),
             is_configured_told: false,
             told: Told::default(),
@@ -502,17 +505,25 @@ impl Member {
             Answer::Failed(failure) => {
                 self.failure = Some(failure);
                 self.stop_leading_until_read();
+                // While the store does not answer, the leader cannot renew the lead either. Between two calls that fail it
+                // may not be known; a call that succeeds in between shows whether it has.
+                let since = self.failed_at.unwrap_or(flight.since);
+                let silent = clock.uptime.saturating_sub(since);
+                self.lead_since = self.lead_since.map(|since| since.saturating_add(silent));
+                self.failed_at = Some(clock.uptime);
                 // At once would be a storm, later would be late.
                 self.next_read = clock.uptime.saturating_add(READ_EVERY);
                 let writes = |kind| matches!(kind, Kind::Read { told, configured, .. } if told || configured);
                 self.is_untold |= writes(flight.kind);
             }
             Answer::Refused => {
+                self.failed_at = None;
                 self.note_heard(clock);
                 self.stop_leading_until_read();
                 self.next_read = clock.uptime;
             }
             Answer::Done { revision, items } => {
+                self.failed_at = None;
                 // A reading says nothing of a report that was refused.
                 if !self.is_untold || matches!(flight.kind, Kind::Write { .. }) {
                     self.failure = None;
@@ -542,7 +553,7 @@ impl Member {
 
     /// What was decided may no longer hold: everything is read before anything is decided.
     fn stop_leading_until_read(&mut self) {
-        (self.read_all, self.round, self.lead_since) = (None, None, None);
+        (self.read_all, self.round) = (None, None);
         // Of users, what only a round had that is not written.
         let named = self.known.values().filter_map(|known| known.current.as_ref());
         let named: Vec<u64> = named.flat_map(|stored| stored.record.shelved()).collect();

@@ -78,7 +78,10 @@ struct World {
     step: u64,
     /// Every how manyth answer is lost.
     loses: Option<u64>,
+    /// Every how manyth call of a member goes to an endpoint that hangs.
+    hangs: Option<u64>,
     calls: u64,
+    calls_of: Vec<u64>,
     changes: u64,
 }
 
@@ -103,7 +106,9 @@ impl World {
             period,
             step: 50 * MS,
             loses: None,
+            hangs: None,
             calls: 0,
+            calls_of: vec![0; members],
             changes: 0,
         };
         for _ in 0..members {
@@ -165,7 +170,10 @@ impl World {
             self.calls += 1;
             let lost = self.loses.filter(|loses| self.calls.is_multiple_of(*loses));
             let lost = lost.map(|loses| (self.calls / loses).is_multiple_of(2));
-            self.ways.insert(nth, OnItsWay { at: now + self.delay, call, answer: None, lost });
+            self.calls_of[nth] += 1;
+            let hangs = self.hangs.is_some_and(|hangs| self.calls_of[nth].is_multiple_of(hangs));
+            let (delay, lost) = if hangs { (3 * SECOND, Some(true)) } else { (self.delay, lost) };
+            self.ways.insert(nth, OnItsWay { at: now + delay, call, answer: None, lost });
         }
     }
 

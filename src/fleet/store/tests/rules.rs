@@ -181,6 +181,27 @@ fn the_lead_is_taken_by_one_member_however_many_want_it_at_once() {
 }
 
 #[test]
+fn the_lead_is_taken_although_an_endpoint_of_the_store_hangs() {
+    let mut world = waiting_fleet(3);
+    let dead = world.leaders()[0];
+    world.asleep[dead] = u64::MAX;
+    world.hangs = Some(3);
+    world.pass(60 * SECOND);
+    assert!(world.leaders().into_iter().any(|nth| nth != dead));
+}
+
+#[test]
+fn the_leader_stays_when_the_store_answers_again() {
+    for seconds in [4, 10, 60] {
+        let mut world = waiting_fleet(9);
+        let before = world.leaders();
+        world.away = world.now + seconds * SECOND;
+        world.pass((seconds + 1) * SECOND);
+        assert_eq!(world.leaders(), before, "{seconds}");
+    }
+}
+
+#[test]
 fn commands_at_two_members_at_once_are_both_obeyed() {
     let mut world = waiting_fleet(3);
     // The later one is made again in the record that has the earlier one.
@@ -255,7 +276,7 @@ fn an_envoy_whose_clock_is_slow_does_not_stop_the_judge_of_the_other() {
     world.pass(5 * SECOND);
     let slow = world.start();
     world.envoys.push(slow);
-    (world.asleep, world.cut) = (vec![0; 2], vec![0; 2]);
+    (world.asleep, world.cut, world.calls_of) = (vec![0; 2], vec![0; 2], vec![0; 2]);
     world.envoys[1].ahead = -3_600 * i64::try_from(SECOND).unwrap();
     for _ in 0..10 {
         (0..2).for_each(|nth| world.pair(nth, false));
