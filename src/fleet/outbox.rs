@@ -9,6 +9,7 @@ use siphasher::sip::SipHasher24;
 
 use super::InUse;
 use super::effect::{Effect, Post};
+use super::joined;
 use super::shared::{self, Shared};
 use crate::config::notify::Notify;
 use crate::rollout::event::{Action, Actor, Event};
@@ -55,6 +56,16 @@ struct Waiting {
     event: Event,
     /// Since when, by the clock that all VMs share.
     since: u64,
+}
+
+/// Identifies notifications: events for a receiver.
+///
+/// In a fleet by what its Envoys agree on. A command is made where it was given and in the record of the fleet, at two times.
+/// Without a fleet a rollout that was forgotten counts from 1 again when it comes back: the time distinguishes its events
+/// from those before.
+struct Marks<'a> {
+    receiver: &'a str,
+    in_fleet: bool,
 }
 
 /// What became of a post.
@@ -130,12 +141,13 @@ pub(super) fn add(
             continue;
         }
         let mut dropped = 0;
+        let marks = Marks::of(shared, &receiver.name);
         change(shared, &receiver.name, &mut |outbox| {
             let mut outbox = outbox.unwrap_or_default();
             for event in &new {
                 let waiting = Waiting { rollout: rollout.to_owned(), event: (*event).clone(), since: now };
-                let mark = waiting.mark(&receiver.name);
-                let is_known = |known: &Waiting| known.mark(&receiver.name) == mark;
+                let mark = marks.mark(&waiting);
+                let is_known = |known: &Waiting| marks.mark(known) == mark;
                 if !outbox.done.contains(&mark) && !outbox.waiting.iter().any(is_known) {
                     outbox.waiting.push(waiting);
                 }
@@ -173,6 +185,7 @@ pub(super) fn take(
     if !read(shared, receiver)?.is_due(now) {
         return None;
     }
+    let marks = Marks::of(shared, &receiver.name);
     let (mut expired, mut taken) = (0, None);
     let is_written = change(shared, &receiver.name, &mut |outbox| {
         let mut outbox = outbox?;
@@ -180,7 +193,7 @@ pub(super) fn take(
         if !outbox.is_due(now) {
             return None;
         }
-        expired = outbox.expire(&receiver.name, now);
+        expired = outbox.expire(&marks, now);
         if let Some(Waiting { rollout, event, .. }) = outbox.waiting.first() {
             taken = Some((rollout.clone(), event.clone()));
             let timeout = receiver.timeout.as_millis().saturating_mul(1_000_000);
@@ -205,11 +218,12 @@ pub(super) fn settle(
     effects: &mut Vec<Effect>,
 ) {
     let name = &post.receiver.name;
-    let mark = mark(name, &post.rollout, &post.event);
+    let marks = Marks::of(shared, name);
+    let mark = marks.identify(&post.rollout, &post.event);
     let mut result = outcome;
     change(shared, name, &mut |outbox| {
         let mut outbox = outbox?;
-        let first = outbox.waiting.first().filter(|first| first.mark(name) == mark)?;
+        let first = outbox.waiting.first().filter(|first| marks.mark(first) == mark)?;
         let is_old = now.saturating_sub(first.since) > DENIED_EXPIRES;
         result = if outcome == Delivery::Denied && is_old { Delivery::Refused } else { outcome };
         outbox.is_on_its_way = false;
@@ -217,7 +231,7 @@ pub(super) fn settle(
             outbox.failures = outbox.failures.saturating_add(1);
             outbox.not_before = now.saturating_add(backoff(outbox.failures, mark));
         } else {
-            outbox.finish(name, &[mark]);
+            outbox.finish(&marks, &[mark]);
         }
         Some(outbox)
     });
@@ -233,16 +247,17 @@ pub(super) fn done(shared: &impl Shared, plans: &[InUse<'_>]) -> Vec<u64> {
 /// Leaves out what an Envoy that leads the fleet has done, and what is too old where another one leads, which counts it.
 pub(super) fn follow(shared: &mut impl Shared, plans: &[InUse<'_>], done: &[u64], old: Option<u64>) {
     for receiver in receivers(plans) {
+        let marks = Marks::of(shared, &receiver.name);
         let is_old = |waiting: &Waiting| old.is_some_and(|now| waiting.is_old(now));
-        let is_over = |waiting: &Waiting| done.contains(&waiting.mark(&receiver.name)) || is_old(waiting);
+        let is_over = |waiting: &Waiting| done.contains(&marks.mark(waiting)) || is_old(waiting);
         if !read(shared, receiver).is_some_and(|outbox| outbox.waiting.iter().any(is_over)) {
             continue;
         }
         change(shared, &receiver.name, &mut |outbox| {
             let mut outbox = outbox?;
             let over = outbox.waiting.iter().filter(|waiting| is_over(waiting));
-            let over: Vec<u64> = over.map(|waiting| waiting.mark(&receiver.name)).collect();
-            outbox.finish(&receiver.name, &over);
+            let over: Vec<u64> = over.map(|waiting| marks.mark(waiting)).collect();
+            outbox.finish(&marks, &over);
             Some(outbox)
         });
     }
@@ -276,42 +291,51 @@ impl Outbox {
     }
 
     /// Leaves out what has waited for too long. Returns how many that were.
-    fn expire(&mut self, receiver: &str, now: u64) -> u64 {
+    fn expire(&mut self, marks: &Marks<'_>, now: u64) -> u64 {
         let old = self.waiting.iter().filter(|waiting| waiting.is_old(now));
-        let old: Vec<u64> = old.map(|waiting| waiting.mark(receiver)).collect();
-        self.finish(receiver, &old);
+        let old: Vec<u64> = old.map(|waiting| marks.mark(waiting)).collect();
+        self.finish(marks, &old);
         old.len() as u64
     }
 
     /// These have arrived, or were given up.
-    fn finish(&mut self, receiver: &str, marks: &[u64]) {
-        let first = |outbox: &Self| outbox.waiting.first().map(|waiting| waiting.mark(receiver));
+    fn finish(&mut self, marks: &Marks<'_>, over: &[u64]) {
+        let first = |outbox: &Self| outbox.waiting.first().map(|waiting| marks.mark(waiting));
         let before = first(self);
-        self.waiting.retain(|waiting| !marks.contains(&waiting.mark(receiver)));
+        self.waiting.retain(|waiting| !over.contains(&marks.mark(waiting)));
         if first(self) != before {
             (self.failures, self.not_before, self.is_on_its_way) = (0, 0, false);
         }
-        self.done.extend(marks);
+        self.done.extend(over);
         let surplus = self.done.len().saturating_sub(MOST_DONE);
         self.done.drain(..surplus);
     }
 }
 
 impl Waiting {
-    fn mark(&self, receiver: &str) -> u64 {
-        mark(receiver, &self.rollout, &self.event)
-    }
-
     fn is_old(&self, now: u64) -> bool {
         now.saturating_sub(self.since) > EXPIRES
     }
 }
 
-/// Identifies a notification: an event for a receiver. The same in all Envoys of a fleet. A rollout that was forgotten counts
-/// from 1 again when it comes back: the time distinguishes its events from those before.
-fn mark(receiver: &str, rollout: &str, event: &Event) -> u64 {
-    let id = (receiver, rollout, &event.release, event.attempt, event.revision, event.time);
-    SipHasher24::new().hash(&postcard::to_allocvec(&id).unwrap_or_default())
+impl<'a> Marks<'a> {
+    fn of(shared: &impl Shared, receiver: &'a str) -> Self {
+        Self { receiver, in_fleet: joined::uses_shared_clock(shared) }
+    }
+
+    fn mark(&self, waiting: &Waiting) -> u64 {
+        self.identify(&waiting.rollout, &waiting.event)
+    }
+
+    fn identify(&self, rollout: &str, event: &Event) -> u64 {
+        let id = (self.receiver, rollout, &event.release, event.attempt, event.revision);
+        let bytes = if self.in_fleet {
+            postcard::to_allocvec(&(id, event.action.label()))
+        } else {
+            postcard::to_allocvec(&(id, event.time))
+        };
+        SipHasher24::new().hash(&bytes.unwrap_or_default())
+    }
 }
 
 /// Nanoseconds to the next attempt after so many in vain; up to an eighth less, so that receivers which many Envoys share

@@ -1,11 +1,13 @@
 //! Receivers of notifications that are away or hang, and VMs and Envoys that go while they post.
 
 use super::*;
+use crate::analysis::kernel::ratio::Table;
 use crate::fleet::effect::Post;
 use crate::fleet::outbox::Delivery;
 use crate::fleet::store::member::Settings;
 use crate::fleet::store::memory::Memory as Store;
 use crate::rollout::event::Action;
+use crate::telemetry::breaker::Trip;
 
 /// Rollouts that wait for a person at half of the requests, and receivers.
 fn told(rollouts: &[&str], receivers: &Value) -> Config {
@@ -367,6 +369,30 @@ fn the_next_leader_of_a_fleet_posts_what_the_one_before_could_not_and_nothing_tw
         world.pass(40);
         world.assert_once_and_in_order();
         assert_eq!(world.actions(), [Action::Step, Action::Abort, Action::Retry, Action::Step], "{leader}");
+    }
+}
+
+#[test]
+fn what_one_envoy_has_done_is_not_posted_again_by_the_next_leader() {
+    let config = checked(&json!({
+        "rollouts": [{
+            "name": "a", "release": "1", "stable": "blue", "candidate": "green", "match": {"path": "/a"},
+            "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}},
+            "steps": [{"set_weight": 50}, {"pause": {}}],
+            "analysis": {"circuit_breaker": {"consecutive_errors": 5}, "metrics": [{"name": "error_rate"}]},
+        }],
+        "notify": [{"name": "hooks", "cluster": "h", "path": "/", "events": ["abort", "rollback"]}],
+    }));
+    let worlds = (0..3).flat_map(|origin| (0..3).map(move |gone| (origin, gone)));
+    for ((origin, gone), trips) in worlds.flat_map(|world| [(world, false), (world, true)]) {
+        let mut world = World::new(3, true, &config);
+        let assignment = world.envoys[origin].vms[1].rollouts()[0].assignment();
+        let trip = Command::Trip(Trip { assignment, seen: Table::of((5, 5), (0, 5)) });
+        world.command((origin, 1), "a", if trips { trip } else { Command::Abort });
+        world.pass(3);
+        (0..2).for_each(|vm| world.gone.push((gone, vm)));
+        world.pass(12);
+        assert_eq!(world.got.len(), 1, "at {origin}, {gone} goes: {:?}", world.got);
     }
 }
 
