@@ -11,6 +11,7 @@ use super::InUse;
 use super::effect::{Effect, Post};
 use super::joined;
 use super::shared::{self, Shared};
+use super::store;
 use crate::config::notify::Notify;
 use crate::rollout::event::{Action, Actor, Event};
 use crate::rollout::phase::Phase;
@@ -238,10 +239,12 @@ pub(super) fn settle(
     effects.push(Effect::Notified { receiver: name.clone(), result: result.label(), count: 1 });
 }
 
-/// What is done of all receivers, for the fleet.
+/// What is done of all receivers, for the fleet: of each the newest, as many as the store has room for.
 pub(super) fn done(shared: &impl Shared, plans: &[InUse<'_>]) -> Vec<u64> {
-    let outboxes = receivers(plans).into_iter().filter_map(|receiver| read(shared, receiver));
-    outboxes.flat_map(|outbox| outbox.done).collect()
+    let receivers = receivers(plans);
+    let most = store::member::MOST_DONE.checked_div(receivers.len()).unwrap_or(0);
+    let outboxes = receivers.into_iter().filter_map(|receiver| read(shared, receiver));
+    outboxes.flat_map(|Outbox { done, .. }| done.into_iter().rev().take(most).rev()).collect()
 }
 
 /// Leaves out what an Envoy that leads the fleet has done, and what is too old where another one leads, which counts it.

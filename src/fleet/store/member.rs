@@ -43,6 +43,9 @@ const OTHER_CLOCK: u64 = 30 * 24 * 3_600;
 /// Bytes of a report. etcd takes 1.5 MiB in one call.
 const MOST_TOLD_BYTES: usize = 512 << 10;
 
+/// Notifications that the lead names as done.
+pub const MOST_DONE: usize = 256;
+
 /// How a fleet is set up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {

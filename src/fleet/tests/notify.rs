@@ -397,6 +397,24 @@ fn what_one_envoy_has_done_is_not_posted_again_by_the_next_leader() {
 }
 
 #[test]
+fn the_next_leader_of_a_fleet_posts_nothing_twice_to_any_of_many_receivers() {
+    let receiver = |nth| json!({"name": format!("hooks-{nth}"), "cluster": "h", "path": "/", "events": ["abort", "retry"]});
+    let receivers = (0..5).map(receiver).collect();
+    let mut world = World::new(2, true, &told(&["a"], &receivers));
+    for _ in 0..40 {
+        world.command((0, 1), "a", Command::Abort);
+        world.pass(1);
+        world.command((0, 1), "a", Command::Retry);
+        world.pass(1);
+    }
+    world.pass(2);
+    assert_eq!(world.got.len(), 5 * 80);
+    (0..2).for_each(|vm| world.gone.push((0, vm)));
+    world.pass(15);
+    assert_eq!(world.got.len(), 5 * 80);
+}
+
+#[test]
 fn a_damaged_outbox_heals() {
     for damage in [&[][..], &[0xff; 40], &[1, 2, 3]] {
         let mut world = World::new(1, false, &told(&["a"], &hooks()));

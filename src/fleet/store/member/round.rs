@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use fastrand::Rng;
 
-use super::{Member, Round};
+use super::{MOST_DONE, Member, Round};
 use crate::analysis::user_set;
 use crate::fleet::effect::Question;
 use crate::fleet::store::pool::Pool;
@@ -13,8 +13,6 @@ use crate::model::SortedMap;
 use crate::rollout::record::Clock;
 use crate::telemetry::ledger::Entry;
 
-/// Notifications that the lead names as done.
-const MOST_DONE: usize = 256;
 /// Nanoseconds after which evidence is written although nothing has happened.
 const WRITE_EVIDENCE_EVERY: u64 = 5_000_000_000;
 
