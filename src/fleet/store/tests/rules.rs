@@ -212,6 +212,42 @@ fn commands_at_two_members_at_once_are_both_obeyed() {
     assert_eq!(world.shares(), [0; 3]);
 }
 
+#[test]
+fn an_abort_is_obeyed_although_another_member_goes_on_past_a_finding_at_the_same_time() {
+    for (resumes, full) in (0..2).flat_map(|nth| [(nth, None), (nth, Some(false)), (nth, Some(true))]) {
+        let mut pausing = waiting();
+        pausing["steps"] =
+            json!([{"set_weight": 50}, {"pause": {"duration": "1h"}}, {"set_weight": 60}, {"pause": {}}]);
+        pausing["analysis"]["on_failure"] = json!("pause");
+        let mut world = World::new(1, 2, &program(&pausing));
+        world.pass(3 * SECOND);
+        while world.phase() != Phase::Paused {
+            (0..2).for_each(|nth| world.pair(nth, true));
+            world.pass(SECOND);
+        }
+        world.pass(SECOND);
+        let goes_on = full.map_or(Command::Resume, |full| Command::Promote { full });
+        world.command(resumes, goes_on).unwrap();
+        world.command(1 - resumes, Command::Abort).unwrap();
+        world.pass(3 * SECOND);
+        assert_eq!(world.phase(), Phase::Aborted, "{resumes} {full:?}");
+        assert_eq!(world.shares(), [0; 2]);
+    }
+}
+
+#[test]
+fn an_abort_of_a_member_that_was_cut_off_does_not_count_after_a_retry() {
+    let mut world = World::new(1, 3, &program(&promoted_by_hand()));
+    world.pass(3 * SECOND);
+    world.cut[1] = world.now + 10 * SECOND;
+    world.command(1, Command::Abort).unwrap();
+    world.command(0, Command::Abort).unwrap();
+    world.pass(SECOND);
+    world.command(0, Command::Retry).unwrap();
+    world.pass(20 * SECOND);
+    assert_eq!(world.shares(), [1_000; 3]);
+}
+
 /// Each was decided about the first step.
 #[test]
 fn of_two_members_that_promote_the_same_step_one_is_obeyed_and_the_other_named() {
