@@ -71,6 +71,13 @@ impl Warmth {
         self.requests = self.requests.saturating_add(requests);
         is_cold
     }
+
+    /// The next tick has a smaller number than those so far.
+    pub fn renumber(&mut self, next_tick: u64) {
+        let back = self.newest.saturating_sub(next_tick);
+        self.first = self.first.saturating_sub(back);
+        self.newest = self.newest.saturating_sub(back);
+    }
 }
 
 #[cfg(test)]

@@ -129,6 +129,8 @@ pub struct Member {
     leads: bool,
     /// Until then nothing is closed.
     hold_until: u64,
+    /// Since when the fleet's clock is behind what was judged.
+    back_since: Option<u64>,
     members: SortedMap<Life, Heard>,
     /// What members have, by life, whether they were heard of or not.
     configurations: SortedMap<Life, Configured>,
@@ -207,6 +209,7 @@ impl Member {
             jitter,
             leads: false,
             hold_until: 0,
+            back_since: None,
             members: SortedMap::default(),
             configurations: SortedMap::default(),
             configurations_seen: 0,

@@ -323,6 +323,42 @@ fn an_envoy_whose_clock_is_slow_does_not_stop_the_judge_of_the_other() {
 }
 
 #[test]
+fn the_judge_goes_on_when_the_clock_of_the_fleet_goes_back() {
+    use crate::rollout::event::Action;
+    let alarms = |envoy: &Envoy| envoy.events.iter().filter(|event| event.action == Action::Alarm).count();
+    for members in [1, 3] {
+        let mut world = waiting_fleet(members);
+        let seconds = |world: &mut World, count: usize| {
+            for _ in 0..count {
+                (0..members).for_each(|nth| world.pair(nth, false));
+                world.pass(SECOND);
+            }
+            world.stored().unwrap().record.run.judge.step_requests()
+        };
+        let before = seconds(&mut world, 10);
+        world.envoys.iter_mut().for_each(|envoy| envoy.ahead = -600 * i64::try_from(SECOND).unwrap());
+        let after = seconds(&mut world, 40);
+        assert!(after >= before + 15 * members as u64, "{before} {after}");
+        assert_eq!(world.envoys.iter().map(alarms).collect::<Vec<_>>(), vec![1; members]);
+    }
+}
+
+#[test]
+fn a_leader_whose_clock_goes_back_alone_makes_the_fleet_forget_nothing() {
+    use crate::rollout::event::Action;
+    let mut world = waiting_fleet(3);
+    let leader = world.leaders()[0];
+    world.envoys[leader].ahead = -600 * i64::try_from(SECOND).unwrap();
+    for _ in 0..40 {
+        (0..3).for_each(|nth| world.pair(nth, false));
+        world.pass(SECOND);
+    }
+    let actions = world.envoys.iter().flat_map(|envoy| envoy.events.iter().map(|event| event.action));
+    assert!(!actions.collect::<Vec<_>>().contains(&Action::Alarm));
+    assert!(world.stored().unwrap().record.run.judge.step_requests() > 60, "two are counted");
+}
+
+#[test]
 fn a_release_that_the_leader_does_not_have_is_named() {
     let mut world = waiting_fleet(3);
     let leader = world.leaders()[0];
