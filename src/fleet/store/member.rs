@@ -87,6 +87,8 @@ pub struct Member {
     known: BTreeMap<String, Known>,
     /// Sets of users by name, of the records that this member judges.
     shelf: HashMap<u64, Vec<u8>>,
+    /// Those that the store has although no record there names them yet.
+    early: Vec<u64>,
     /// Those that no record names any more.
     unshelved: Vec<u64>,
     /// Keys of records of releases long ago.
@@ -167,6 +169,8 @@ struct Flight {
 enum Kind {
     /// What was read: whether everything, whether for a round, and whether the configuration was told.
     Read { all: bool, round: bool, told: bool, configured: bool },
+    /// Sets of users that were written before the record that names them.
+    Shelve(Vec<u64>),
     /// What was written.
     Write { records: Vec<(String, Stored, usize)>, lead: Option<Lead> },
 }
@@ -183,6 +187,7 @@ impl Member {
             rng,
             known: BTreeMap::new(),
             shelf: HashMap::new(),
+            early: Vec::new(),
             unshelved: Vec::new(),
             outdated: Vec::new(),
             flight: None,
@@ -531,7 +536,7 @@ impl Member {
             Answer::Done { revision, items } => {
                 self.failed_at = None;
                 // A reading says nothing of a report that was refused.
-                if !self.is_untold || matches!(flight.kind, Kind::Write { .. }) {
+                if !self.is_untold || !matches!(flight.kind, Kind::Read { .. }) {
                     self.failure = None;
                 }
                 match flight.kind {
@@ -541,6 +546,10 @@ impl Member {
                         }
                         self.is_configured_told |= configured;
                         self.has_read((revision, items), (all, round), clock);
+                    }
+                    Kind::Shelve(names) => {
+                        self.note_heard(clock);
+                        self.early.extend(names);
                     }
                     Kind::Write { records, lead } => self.has_written(revision, records, lead, clock),
                 }
@@ -564,6 +573,13 @@ impl Member {
         let named = self.known.values().filter_map(|known| known.current.as_ref());
         let named: Vec<u64> = named.flat_map(|stored| stored.record.shelved()).collect();
         self.shelf.retain(|name, _| named.contains(name));
+        self.unshelved.extend(self.early.extract_if(.., |name| !named.contains(name)));
+    }
+
+    /// Has sets of users be as long as they can be.
+    #[cfg(test)]
+    pub fn pad_users(&mut self) {
+        self.shelf.values_mut().for_each(|bulk| bulk.resize(1 << 19, 0));
     }
 
     fn hold(&mut self, clock: Clock) {

@@ -83,6 +83,7 @@ impl Member {
             (self.seen, self.configurations_seen, self.followed_told) = (0, 0, 0);
             self.next_read = clock.uptime;
             self.stop_leading_until_read();
+            self.early.clear();
             self.known.values_mut().for_each(Known::forget_revision);
             (self.lead_revision, self.is_configured_told) = (None, false);
             return;

@@ -21,12 +21,12 @@ impl Member {
         let is_stale =
             |round: &Round| clock.uptime.saturating_sub(round.at) > STALE || round.at > clock.uptime;
         if self.round.as_ref().is_some_and(is_stale) {
-            (self.round, self.read_all) = (None, None);
+            self.stop_leading_until_read();
             return None;
         }
         let mut call = Call::default();
         let (mut records, mut bytes) = (Vec::new(), 0_usize);
-        let mut round = self.round.take();
+        let (mut round, mut early) = (self.round.take(), None);
         for (name, known) in &self.known {
             let Some(revision) = known.revision.filter(|_| known.foreign.is_none()) else { continue };
             let advanced = round.as_mut().and_then(|round| round.records.remove(name));
@@ -43,13 +43,19 @@ impl Member {
             let (key, value) = (self.record_key(name, known.run), new.encode());
             let stored = known.current.iter().filter(|_| !known.lacks_users);
             let stored: Vec<u64> = stored.flat_map(|mine| mine.record.shelved()).collect();
-            let users = new.record.shelved().filter(|name| !stored.contains(name));
+            let is_stored = |name: &u64| stored.contains(name) || self.early.contains(name);
+            let users = new.record.shelved().filter(|name| !is_stored(name));
             let users: Vec<(u64, &Vec<u8>)> =
                 users.filter_map(|name| Some((name, self.shelf.get(&name)?))).collect();
             let size = users.iter().fold(value.len(), |size, (_, bulk)| size.saturating_add(bulk.len()));
             let values = call.put.len().saturating_add(users.len());
             bytes = bytes.saturating_add(size);
-            if !records.is_empty() && (values >= MOST_VALUES || bytes > MOST_BYTES) {
+            let is_too_much = values >= MOST_VALUES || bytes > MOST_BYTES;
+            if is_too_much && !(records.is_empty() && users.is_empty()) {
+                if records.is_empty() {
+                    // More than fits beside one record: what it names comes before it.
+                    early = self.shelving(&users);
+                }
                 if let (Some(round), Some(mine), false) = (&mut round, &known.current, known.is_unstored) {
                     round.records.insert(name.clone(), (mine.generation, new));
                 }
@@ -61,6 +67,10 @@ impl Member {
                 call.put.push((self.key(&format!("u/{name:016x}")), bulk.clone()));
             }
             records.push((name.clone(), new, known.changes.len()));
+        }
+        if early.is_some() {
+            self.round = round;
+            return early;
         }
         // What did not fit goes into the next call.
         let is_rest = round.as_ref().is_some_and(|round| !round.records.is_empty());
@@ -86,6 +96,20 @@ impl Member {
             return None;
         }
         Some((call, Kind::Write { records, lead }))
+    }
+
+    /// Writes sets of users, as many as fit. The record that names them follows.
+    fn shelving(&self, users: &[(u64, &Vec<u8>)]) -> Option<(Call, Kind)> {
+        let (mut call, mut names, mut bytes) = (Call::default(), Vec::new(), 0_usize);
+        for (name, bulk) in users.iter().take(MOST_VALUES) {
+            bytes = bytes.saturating_add(bulk.len());
+            if bytes > MOST_BYTES && !names.is_empty() {
+                break;
+            }
+            call.put.push((self.key(&format!("u/{name:016x}")), (*bulk).clone()));
+            names.push(*name);
+        }
+        Some((call, Kind::Shelve(names)))
     }
 
     fn may_take_the_lead(&self, clock: Clock) -> bool {
@@ -133,6 +157,7 @@ impl Member {
             let Some(known) = self.known.get_mut(&name) else { continue };
             let before: Vec<u64> = known.current.iter().flat_map(|mine| mine.record.shelved()).collect();
             let named: Vec<u64> = stored.record.shelved().collect();
+            self.early.retain(|name| !named.contains(name));
             for name in before.into_iter().filter(|name| !named.contains(name)) {
                 self.shelf.remove(&name);
                 self.unshelved.push(name);

@@ -100,9 +100,8 @@ fn records_of_releases_long_ago_are_deleted_and_the_last_ones_kept() {
     assert_eq!(world.shares(), [2_000; 2]);
 }
 
-#[test]
-fn a_store_that_has_lost_everything_gets_the_users_back_as_well() {
-    let mut world = World::new(1, 2, &program(&judged_by_users()));
+/// Many users come, and fail.
+fn come(world: &mut World) {
     world.pass(3 * SECOND);
     for nth in 0..3_000_u64 {
         let (hash, now) = (UserHash(fastrand::Rng::with_seed(nth).u64(..)), world.now);
@@ -113,6 +112,29 @@ fn a_store_that_has_lost_everything_gets_the_users_back_as_well() {
         }
     }
     world.pass(5 * SECOND);
+}
+
+#[test]
+fn users_of_a_record_that_are_more_than_one_call_takes_are_written() {
+    let mut rollout = judged_by_users();
+    rollout["analysis"] = json!({"metrics": [{"name": "error_rate"}, {"name": "latency"}, {"name": "unanswered"}, {"name": "client_error_rate"}]});
+    let mut world = World::new(1, 2, &program(&rollout));
+    come(&mut world);
+    let named: Vec<u64> = world.stored().unwrap().record.shelved().collect();
+    assert!(named.len() > 2, "{}", named.len());
+    world.envoys.iter_mut().for_each(|envoy| envoy.member.pad_users());
+    (world.store.values, world.store.revision) = (BTreeMap::new(), 0);
+    world.pass(20 * SECOND);
+    let size = |name: &u64| Some(world.store.values.get(&format!("/changeover/f/u/{name:016x}"))?.0.len());
+    assert_eq!(named.iter().map(size).collect::<Vec<_>>(), vec![Some(1 << 19); named.len()]);
+    let written: Vec<u64> = world.stored().unwrap().record.shelved().collect();
+    assert_eq!(written, named);
+}
+
+#[test]
+fn a_store_that_has_lost_everything_gets_the_users_back_as_well() {
+    let mut world = World::new(1, 2, &program(&judged_by_users()));
+    come(&mut world);
     let shelved = |world: &World| world.store.values.keys().filter(|key| key.contains("/u/")).count();
     let before = shelved(&world);
     assert!(before > 0);
