@@ -87,12 +87,14 @@ pub struct Member {
     known: BTreeMap<String, Known>,
     /// Sets of users by name, of the records that this member judges.
     shelf: HashMap<u64, Vec<u8>>,
+    /// Those that the store does not have.
+    absent: Vec<u64>,
     /// Those that the store has although no record there names them yet.
     early: Vec<u64>,
     /// Those that no record names any more.
     unshelved: Vec<u64>,
-    /// Keys of records of releases long ago.
-    outdated: Vec<String>,
+    /// Keys of records of releases long ago, each with the sets of users that it names.
+    outdated: Vec<(String, Vec<u64>)>,
     flight: Option<Flight>,
     /// The revision up to which everything was read, since it was last read in full.
     seen: u64,
@@ -167,8 +169,9 @@ struct Flight {
 
 #[derive(Debug)]
 enum Kind {
-    /// What was read: whether everything, whether for a round, and whether the configuration was told.
-    Read { all: bool, round: bool, told: bool, configured: bool },
+    /// What was read: whether everything, whether for a round, and which sets of users; and whether the configuration was
+    /// told.
+    Read { all: bool, round: bool, told: bool, configured: bool, users: Vec<u64> },
     /// Sets of users that were written before the record that names them.
     Shelve(Vec<u64>),
     /// What was written.
@@ -187,6 +190,7 @@ impl Member {
             rng,
             known: BTreeMap::new(),
             shelf: HashMap::new(),
+            absent: Vec::new(),
             early: Vec::new(),
             unshelved: Vec::new(),
             outdated: Vec::new(),
@@ -540,12 +544,12 @@ impl Member {
                     self.failure = None;
                 }
                 match flight.kind {
-                    Kind::Read { all, round, told, configured } => {
+                    Kind::Read { all, round, told, configured, users } => {
                         if told {
                             (self.told_at, self.was_idle) = (clock.uptime, self.told.rollouts.is_empty());
                         }
                         self.is_configured_told |= configured;
-                        self.has_read((revision, items), (all, round), clock);
+                        self.has_read((revision, items), (all, round, users), clock);
                     }
                     Kind::Shelve(names) => {
                         self.note_heard(clock);

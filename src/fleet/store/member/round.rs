@@ -124,6 +124,9 @@ impl Member {
     ) -> Option<(u64, Stored)> {
         let known = self.known.get(name)?;
         let mine = known.current.as_ref().filter(|_| !known.is_unstored && known.foreign.is_none())?;
+        if !mine.record.shelved().all(|name| self.has_asked_for(name)) {
+            return None; // they come with the next call
+        }
         let heard = self.heard_ready.remove(name);
         let is_pushed = mine.record.fingerprint != known.fingerprint
             && self.majority(name, known.run, mine.record.fingerprint) == known.fingerprint;

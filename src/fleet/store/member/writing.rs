@@ -138,7 +138,10 @@ impl Member {
             keys.push(self.key(&format!("c/{}", life.name())));
         }
         let rest = self.outdated.len().saturating_sub(MOST);
-        keys.extend(self.outdated.split_off(rest));
+        for (key, users) in self.outdated.split_off(rest) {
+            keys.push(key);
+            self.unshelved.extend(users);
+        }
         let rest = self.unshelved.len().saturating_sub(MOST);
         let unshelved = self.unshelved.split_off(rest);
         keys.extend(unshelved.into_iter().map(|name| self.key(&format!("u/{name:016x}"))));
@@ -192,6 +195,7 @@ impl Member {
                 }
                 (self.leads, self.next_round) = (true, clock.uptime);
                 self.members.clear();
+                self.absent.clear();
                 self.configurations.clear();
                 self.configurations_seen = 0;
             }

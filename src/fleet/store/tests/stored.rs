@@ -149,6 +149,41 @@ fn a_store_that_has_lost_everything_gets_the_users_back_as_well() {
 }
 
 #[test]
+fn users_that_the_store_does_not_have_are_asked_for_once() {
+    let mut world = World::new(1, 1, &program(&judged_by_users()));
+    come(&mut world);
+    let named: Vec<u64> = world.stored().unwrap().record.shelved().collect();
+    world.store.values.retain(|key, _| !key.contains("/u/"));
+    world.restart(0);
+    let mut asked = Vec::new();
+    for _ in 0..400 {
+        world.pass(50 * MS);
+        let reads = world.ways.get(&0).map_or(&[][..], |way| &way.call.read);
+        let of_users = reads.iter().filter(|range| range.key.contains("/u/"));
+        asked.extend(of_users.map(|range| (range.key.clone(), range.is_prefix)));
+    }
+    let once = named.iter().map(|name| (format!("/changeover/f/u/{name:016x}"), false));
+    assert!(!named.is_empty());
+    assert_eq!(asked, once.collect::<Vec<_>>());
+}
+
+#[test]
+fn users_of_releases_long_ago_are_deleted() {
+    let mut world = World::new(1, 1, &program(&judged_by_users()));
+    come(&mut world);
+    let shelved = |world: &World| world.store.values.keys().filter(|key| key.contains("/u/")).count();
+    assert!(shelved(&world) > 0);
+    for release in 2..=20 {
+        let next =
+            program(&json!({"release": release.to_string(), "steps": [{"set_weight": 20}, {"pause": {}}]}));
+        world.envoys[0].member.configure([("r", &next)].into_iter(), |_| None, Clock::default());
+        world.pass(2 * SECOND);
+    }
+    world.pass(30 * SECOND);
+    assert_eq!(shelved(&world), 0);
+}
+
+#[test]
 fn members_that_are_gone_leave_no_keys() {
     let mut world = waiting_fleet(3);
     let keys = |world: &World| world.store.values.keys().filter(|key| key.contains("/m/")).count();
