@@ -162,18 +162,11 @@ pub(super) fn add(
     }
 }
 
-/// The same of what has happened lately, before this Envoy has heard of it: the fleet has just begun, or all of it has been
+/// What has happened lately of what happened before this Envoy has heard of it: the fleet has just begun, or all of it has been
 /// away.
-pub(super) fn add_lately(
-    shared: &mut impl Shared,
-    receivers: &[Notify],
-    (rollout, events): (&str, &[Event]),
-    clock: Clock,
-    effects: &mut Vec<Effect>,
-) {
+pub(super) fn lately(events: &[Event], clock: Clock) -> &[Event] {
     let is_late = |event: &&Event| event.time.saturating_add(LATELY) < clock.time;
-    let lately = events.get(events.iter().take_while(is_late).count()..).unwrap_or_default();
-    add(shared, receivers, (rollout, lately), clock.uptime, effects);
+    events.get(events.iter().take_while(is_late).count()..).unwrap_or_default()
 }
 
 /// Takes the event that is due for a receiver, as the VM that is to post it.

@@ -1,5 +1,7 @@
 //! A pass of an Envoy that belongs to a fleet: records come from the store, and what was counted goes there.
 
+use std::rc::Rc;
+
 use super::{Leader, configured, happened, heads, journal, outbox, record_key, shared};
 use crate::fleet::callback::Callback;
 use crate::fleet::effect::Effect;
@@ -8,6 +10,7 @@ use crate::fleet::joined::{self, Joined};
 use crate::fleet::shared::{Cached, Shared, Version};
 use crate::fleet::store::member::{Counts, News};
 use crate::model::{Assignment, Shares};
+use crate::rollout::event::Event;
 use crate::rollout::record::{Head, Record};
 
 impl Leader {
@@ -157,10 +160,19 @@ impl Leader {
         if !news.is_history {
             let told = (&led.rollout, configured.receivers);
             happened(shared, told, news.events, callback.clock, &mut callback.effects);
-        } else if journal::of(shared, &news.rollout).is_empty() {
-            journal::add(shared, &news.rollout, &news.events);
-            let told = (news.rollout.as_str(), news.events.as_slice());
-            outbox::add_lately(shared, configured.receivers, told, callback.clock, &mut callback.effects);
+        } else {
+            // Some of it may have happened while no VM of this Envoy led.
+            let (missed, was_there) = journal::fill(shared, &news.rollout, &news.events);
+            let lately = outbox::lately(&missed, callback.clock);
+            let (clock, effects) = (callback.clock, &mut callback.effects);
+            outbox::add(shared, configured.receivers, (&news.rollout, lately), clock.uptime, effects);
+            if was_there {
+                let happened = |event: &Event| {
+                    let (rollout, event) = (Rc::clone(&led.rollout), Box::new(event.clone()));
+                    Effect::Happened { rollout, event }
+                };
+                effects.extend(lately.iter().map(happened));
+            }
         }
         let head = if is_stale { at_stable(head) } else { head };
         let is_known = heads::read(shared, &head.name).is_some_and(|known| known == head);

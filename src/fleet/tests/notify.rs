@@ -415,6 +415,24 @@ fn the_next_leader_of_a_fleet_posts_nothing_twice_to_any_of_many_receivers() {
 }
 
 #[test]
+fn what_happens_while_no_vm_of_an_envoy_leads_is_not_lost_there() {
+    for silent in 0..2 {
+        let mut world = World::new(2, true, &told(&["a"], &hooks()));
+        world.answers = Some(Some(503));
+        world.gone.push((silent, 0));
+        world.command((1 - silent, 1), "a", Command::Abort);
+        world.pass(10);
+        let journal = journal::of(&world.envoys[silent].shared, "a");
+        let actions: Vec<Action> = journal.iter().map(|event| event.action).collect();
+        assert_eq!(actions, [Action::Start, Action::Step, Action::Abort]);
+        (0..2).for_each(|vm| world.gone.push((1 - silent, vm)));
+        world.answers = Some(Some(200));
+        world.pass(40);
+        assert_eq!(world.actions(), [Action::Step, Action::Abort]);
+    }
+}
+
+#[test]
 fn a_damaged_outbox_heals() {
     for damage in [&[][..], &[0xff; 40], &[1, 2, 3]] {
         let mut world = World::new(1, false, &told(&["a"], &hooks()));
