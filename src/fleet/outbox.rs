@@ -31,7 +31,7 @@ const BACKOFF: u64 = 1_000_000_000;
 const LONGEST_BACKOFF: u64 = 30_000_000_000;
 /// Nanoseconds behind the timeout after which an answer is not waited for any more: the VM that waited may be gone.
 const GRACE: u64 = 2_000_000_000;
-/// Milliseconds: an Envoy that joins the fleet posts events that are at most so old.
+/// Milliseconds: an event that was missed is logged if it is at most so old.
 const LATELY: u64 = 60_000;
 /// Nanoseconds that an event waits at most, whatever is written: a timeout and its grace.
 const LONGEST_WAIT: u64 = 62_000_000_000;
@@ -137,36 +137,67 @@ pub(super) fn add(
 ) {
     for receiver in receivers {
         let new = events.iter().filter(|event| wants(receiver, event));
-        let new: Vec<&Event> = new.collect();
-        if new.is_empty() {
-            continue;
-        }
-        let mut dropped = 0;
-        let marks = Marks::of(shared, &receiver.name);
-        change(shared, &receiver.name, &mut |outbox| {
-            let mut outbox = outbox.unwrap_or_default();
-            for event in &new {
-                let waiting = Waiting { rollout: rollout.to_owned(), event: (*event).clone(), since: now };
-                let mark = marks.mark(&waiting);
-                let is_known = |known: &Waiting| marks.mark(known) == mark;
-                if !outbox.done.contains(&mark) && !outbox.waiting.iter().any(is_known) {
-                    outbox.waiting.push(waiting);
-                }
-            }
-            let first = usize::from(outbox.is_on_its_way);
-            dropped = outbox.waiting.len().saturating_sub(MOST);
-            outbox.waiting.drain(first..first.saturating_add(dropped));
-            Some(outbox)
-        });
-        gave_up(receiver, "dropped", dropped as u64, effects);
+        put(shared, receiver, new.map(|event| waiting(rollout, event, now)).collect(), effects);
     }
 }
 
-/// What has happened lately of what happened before this Envoy has heard of it: the fleet has just begun, or all of it has been
-/// away.
+/// The same of what had happened before this Envoy has heard of it, and may not be posted yet: it has just started, or no VM of
+/// it led. `done`: the marks of what is done in the fleet.
+pub(super) fn add_missed(
+    shared: &mut impl Shared,
+    receivers: &[Notify],
+    (rollout, events): (&str, &[Event]),
+    done: &[u64],
+    clock: Clock,
+    effects: &mut Vec<Effect>,
+) {
+    for receiver in receivers {
+        let marks = Marks::of(shared, &receiver.name);
+        let wanted: Vec<&Event> = events.iter().filter(|event| wants(receiver, event)).collect();
+        // They are posted in order: with the last one that is done those before it are.
+        let last = wanted.iter().rposition(|event| done.contains(&marks.identify(rollout, event)));
+        let rest = wanted.into_iter().skip(last.map_or(0, |last| last.saturating_add(1)));
+        let aged = rest.map(|event| {
+            let age = clock.time.saturating_sub(event.time).saturating_mul(1_000_000);
+            (age, waiting(rollout, event, clock.uptime.saturating_sub(age)))
+        });
+        let new = aged.filter(|(age, _)| *age <= EXPIRES).map(|(_, waiting)| waiting).collect();
+        put(shared, receiver, new, effects);
+    }
+}
+
+/// What has just happened of what was missed.
 pub(super) fn lately(events: &[Event], clock: Clock) -> &[Event] {
     let is_late = |event: &&Event| event.time.saturating_add(LATELY) < clock.time;
     events.get(events.iter().take_while(is_late).count()..).unwrap_or_default()
+}
+
+fn waiting(rollout: &str, event: &Event, since: u64) -> Waiting {
+    Waiting { rollout: rollout.to_owned(), event: event.clone(), since }
+}
+
+/// Has events wait that neither wait nor are done.
+fn put(shared: &mut impl Shared, receiver: &Notify, new: Vec<Waiting>, effects: &mut Vec<Effect>) {
+    if new.is_empty() {
+        return;
+    }
+    let mut dropped = 0;
+    let marks = Marks::of(shared, &receiver.name);
+    change(shared, &receiver.name, &mut |outbox| {
+        let mut outbox = outbox.unwrap_or_default();
+        for waiting in &new {
+            let mark = marks.mark(waiting);
+            let is_known = |known: &Waiting| marks.mark(known) == mark;
+            if !outbox.done.contains(&mark) && !outbox.waiting.iter().any(is_known) {
+                outbox.waiting.push(waiting.clone());
+            }
+        }
+        let first = usize::from(outbox.is_on_its_way);
+        dropped = outbox.waiting.len().saturating_sub(MOST);
+        outbox.waiting.drain(first..first.saturating_add(dropped));
+        Some(outbox)
+    });
+    gave_up(receiver, "dropped", dropped as u64, effects);
 }
 
 /// Takes the event that is due for a receiver, as the VM that is to post it.

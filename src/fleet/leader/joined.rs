@@ -94,7 +94,7 @@ impl Leader {
         }
         callback.effects.extend(joined.member.poll_questions().into_iter().map(Effect::Ask));
         for news in joined.member.poll_news() {
-            if let Some(name) = self.take_over_news(callback, news, is_stale) {
+            if let Some(name) = self.take_over_news(callback, news, (joined.member.done(), is_stale)) {
                 changed.push(name);
             }
         }
@@ -130,7 +130,7 @@ impl Leader {
         &mut self,
         callback: &mut Callback<'_, S>,
         news: News,
-        is_stale: bool,
+        (done, is_stale): (&[u64], bool),
     ) -> Option<String> {
         let led = self.led.get_mut(*self.by_name.get(news.rollout.as_str())?)?;
         let configured = configured(callback.plans, led.at)?;
@@ -163,10 +163,10 @@ impl Leader {
         } else {
             // Some of it may have happened while no VM of this Envoy led.
             let (missed, was_there) = journal::fill(shared, &news.rollout, &news.events);
-            let lately = outbox::lately(&missed, callback.clock);
             let (clock, effects) = (callback.clock, &mut callback.effects);
-            outbox::add(shared, configured.receivers, (&news.rollout, lately), clock.uptime, effects);
+            outbox::add_missed(shared, configured.receivers, (&news.rollout, &missed), done, clock, effects);
             if was_there {
+                let lately = outbox::lately(&missed, clock);
                 let happened = |event: &Event| {
                     let (rollout, event) = (Rc::clone(&led.rollout), Box::new(event.clone()));
                     Effect::Happened { rollout, event }

@@ -53,19 +53,26 @@ impl World {
             gone: Vec::new(),
         };
         for envoy in 0..envoys {
-            let mut fleet = Fleet::empty(2);
-            for vm in 0..2 {
-                fleet.vms[vm] = Vm::new((envoy * 2 + vm + 1) as u64);
-                if in_fleet {
-                    let settings = Settings { fleet: "f".into(), period: TICK, stale_after: None };
-                    fleet.vms[vm].join(&mut fleet.shared, settings);
-                }
-                fleet.load(vm, config);
-            }
+            let fleet = world.start(100 * TICK, envoy * 2, config);
             world.envoys.push(fleet);
         }
         world.pass(10);
         world
+    }
+
+    /// An Envoy that has just started. `seed`: another one for each.
+    fn start(&self, now: u64, seed: usize, config: &Config) -> Fleet {
+        let mut fleet = Fleet::empty(2);
+        fleet.now = now;
+        for vm in 0..2 {
+            fleet.vms[vm] = Vm::new((seed + vm + 1) as u64);
+            if self.store.is_some() {
+                let settings = Settings { fleet: "f".into(), period: TICK, stale_after: None };
+                fleet.vms[vm].join(&mut fleet.shared, settings);
+            }
+            fleet.load(vm, config);
+        }
+        fleet
     }
 
     fn pass(&mut self, seconds: u64) {
@@ -430,6 +437,42 @@ fn what_happens_while_no_vm_of_an_envoy_leads_is_not_lost_there() {
         world.pass(40);
         assert_eq!(world.actions(), [Action::Step, Action::Abort]);
     }
+}
+
+#[test]
+fn a_rolling_restart_loses_no_notification_and_posts_none_twice() {
+    for down in [true, false] {
+        let config = told(&["a", "b"], &hooks());
+        let mut world = World::new(2, true, &config);
+        let status = if down { 503 } else { 200 };
+        world.answers = Some(Some(status));
+        world.command((0, 1), "a", Command::Abort);
+        world.pass(100);
+        for envoy in 0..2 {
+            world.envoys[envoy] = world.start(world.envoys[envoy].now, 10 + envoy * 2, &config);
+            world.pass(100);
+        }
+        world.answers = Some(Some(200));
+        world.pass(40);
+        world.assert_once_and_in_order();
+        assert_eq!(world.actions(), [Action::Step, Action::Step, Action::Abort], "{down}");
+    }
+}
+
+#[test]
+fn a_notification_that_has_waited_for_an_hour_is_given_up_although_all_envoys_have_restarted() {
+    let config = told(&["a"], &hooks());
+    let mut world = World::new(1, true, &config);
+    world.answers = Some(Some(503));
+    world.command((0, 1), "a", Command::Abort);
+    world.pass(3);
+    let later = world.envoys[0].now + 3_000 * TICK;
+    world.envoys[0] = world.start(later, 10, &config);
+    world.pass(10);
+    assert_eq!(world.counted("expired"), 0);
+    world.envoys[0].now += 600 * TICK;
+    world.pass(10);
+    assert_eq!(world.counted("expired"), 1);
 }
 
 #[test]
