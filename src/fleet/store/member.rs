@@ -140,6 +140,8 @@ pub struct Member {
     configurations: SortedMap<Life, Configured>,
     /// The revision up to which they were read.
     configurations_seen: u64,
+    /// Until then others may take the lead, which can judge more.
+    yields_until: u64,
     /// Rollouts of which counted members have a release that this one has not, and since when.
     unjudged: SortedMap<String, u64>,
     next_round: u64,
@@ -222,6 +224,7 @@ impl Member {
             members: SortedMap::default(),
             configurations: SortedMap::default(),
             configurations_seen: 0,
+            yields_until: 0,
             unjudged: SortedMap::default(),
             next_round: 0,
             round: None,
@@ -293,7 +296,7 @@ impl Member {
             };
             self.known.insert(name.to_owned(), new);
         }
-        (self.is_configured_told, self.round) = (false, None);
+        (self.is_configured_told, self.round, self.yields_until) = (false, None, 0);
     }
 
     /// What counts of a rollout.

@@ -192,7 +192,7 @@ impl Member {
                 }
                 self.lead_is_foreign = values::is_foreign(&item.value);
                 let was_leading = self.leads;
-                self.leads = lead.as_ref().is_some_and(|lead| lead.life == self.life);
+                self.leads = lead.as_ref().is_some_and(|lead| lead.life == self.life) && !self.yields(clock);
                 if self.leads && !was_leading {
                     self.hold(clock);
                 }

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use fastrand::Rng;
 
-use super::{MOST_DONE, Member, Round};
+use super::{MOST_DONE, Member, PATIENCE, Round};
 use crate::analysis::user_set;
 use crate::fleet::effect::Question;
-use crate::fleet::store::pool::{BEAT_EVERY, Pool};
-use crate::fleet::store::values::{Lead, Stored};
+use crate::fleet::store::pool::{BEAT_EVERY, GONE, Pool};
+use crate::fleet::store::values::{Configured, Lead, Stored};
 use crate::model::SortedMap;
 use crate::rollout::record::Clock;
 use crate::telemetry::ledger::Entry;
@@ -65,6 +65,14 @@ impl Member {
         }
         self.lead.members.clone_from(&lead.members);
         self.note_unjudged(clock);
+        if self.unjudged.values().any(|since| clock.uptime.saturating_sub(*since) >= GONE)
+            && self.is_surpassed()
+        {
+            let patience = self.settings.period.saturating_mul(PATIENCE).saturating_mul(4);
+            self.yields_until = clock.uptime.saturating_add(patience);
+            self.leads = false;
+            return;
+        }
         let mut round = Round { at: clock.uptime, records: HashMap::new(), lead };
         let names: Vec<String> = if is_held { Vec::new() } else { self.known.keys().cloned().collect() };
         for name in names {
@@ -104,6 +112,24 @@ impl Member {
                 }
             }
         }
+    }
+
+    /// Whether a counted member can judge more of what counted members have.
+    fn is_surpassed(&self) -> bool {
+        let counted = self.lead.members.iter().filter(|member| member.left_out.is_none());
+        let counted: Vec<&Configured> =
+            counted.filter_map(|member| self.configurations.get(&member.life)).collect();
+        let mut votes: HashMap<(&str, u64), u64> = HashMap::new();
+        for (name, run, _) in counted.iter().flat_map(|configured| &configured.programs) {
+            let votes = votes.entry((name, *run)).or_default();
+            *votes = votes.saturating_add(1);
+        }
+        let judges = |configured: &Configured| -> u64 {
+            let programs = configured.programs.iter();
+            programs.filter_map(|(name, run, _)| votes.get(&(name.as_str(), *run))).sum()
+        };
+        let own = judges(&self.configured);
+        counted.iter().any(|configured| judges(configured) > own)
     }
 
     /// What is done of notifications, also by those that have led before.

@@ -120,7 +120,12 @@ impl Member {
             self.settings.period.saturating_mul(PATIENCE).saturating_add(self.jitter)
         };
         let silence = self.lead_since.map_or(0, |since| clock.uptime.saturating_sub(since));
-        revision == 0 || silence >= patience
+        !self.yields(clock) && (revision == 0 || silence >= patience)
+    }
+
+    /// Whether another member is to take the lead.
+    pub(super) fn yields(&self, clock: Clock) -> bool {
+        clock.uptime < self.yields_until
     }
 
     /// Keys that are no longer needed: of members that are gone, of releases long ago, and of sets of users that were

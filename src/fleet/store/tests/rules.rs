@@ -359,13 +359,35 @@ fn a_leader_whose_clock_goes_back_alone_makes_the_fleet_forget_nothing() {
 }
 
 #[test]
+fn a_member_that_has_the_release_of_most_members_takes_the_lead() {
+    for old in 1..=2 {
+        let mut world = waiting_fleet(5);
+        let leader = world.leaders()[0];
+        let steps =
+            json!([{"set_weight": 20}, {"pause": {"duration": "10s"}}, {"set_weight": 40}, {"pause": {}}]);
+        let next = program(&json!({"release": "2", "steps": steps}));
+        let new: Vec<usize> = (1..=5 - old).map(|nth| (leader + nth) % 5).collect();
+        for nth in &new {
+            world.envoys[*nth].member.configure([("r", &next)].into_iter(), |_| None, Clock::default());
+        }
+        world.pass(50 * SECOND);
+        assert_eq!(world.leaders(), [leader], "a push takes a while");
+        world.pass(300 * SECOND);
+        assert!(new.contains(&world.leaders()[0]) && world.leaders().len() == 1);
+        assert_eq!(world.share(new[0]), Share::new(4_000));
+        // It stays.
+        let before = world.leaders();
+        world.pass(200 * SECOND);
+        assert_eq!(world.leaders(), before);
+    }
+}
+
+#[test]
 fn a_release_that_the_leader_does_not_have_is_named() {
-    let mut world = waiting_fleet(3);
+    let mut world = waiting_fleet(2);
     let leader = world.leaders()[0];
     let next = program(&json!({"release": "2", "steps": [{"set_weight": 20}, {"pause": {}}]}));
-    for nth in (0..3).filter(|nth| *nth != leader) {
-        world.envoys[nth].member.configure([("r", &next)].into_iter(), |_| None, Clock::default());
-    }
+    world.envoys[1 - leader].member.configure([("r", &next)].into_iter(), |_| None, Clock::default());
     let problems = |world: &World| {
         let envoy = &world.envoys[leader];
         envoy.member.view(envoy.clock(world.now)).problems()
