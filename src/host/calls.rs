@@ -5,6 +5,9 @@
 
 #![allow(unsafe_code)] // calls across the ABI; each wrapper states why it is sound
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use log::Level;
 
 use super::memory::{self, Bytes};
@@ -356,6 +359,23 @@ pub(super) fn define_metric(kind: Metric, name: &str) -> Option<u32> {
     // SAFETY: the host reads the name and writes one u32.
     let status = unsafe { imports::proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &mut id) };
     (status == OK).then_some(id)
+}
+
+thread_local! {
+    /// The ids of metrics that are looked up by their names.
+    static NAMED: RefCell<HashMap<String, u32>> = RefCell::default();
+}
+
+/// The id of a metric that is used now and then. With each definition Envoy keeps another id, also for a name that it has.
+pub(super) fn metric(kind: Metric, name: &str) -> Option<u32> {
+    NAMED.with_borrow_mut(|named| {
+        if let Some(id) = named.get(name) {
+            return Some(*id);
+        }
+        let id = define_metric(kind, name)?;
+        named.insert(name.to_owned(), id);
+        Some(id)
+    })
 }
 
 /// Adds one to a counter.
