@@ -33,8 +33,10 @@ pub fn fill(shared: &mut impl Shared, rollout: &str, events: &[Event]) -> (Vec<E
         if missing.is_empty() {
             return None;
         }
-        journal.extend_from_slice(&missing);
-        journal.sort_by_key(|event| event.time);
+        for event in &missing {
+            let at = journal.partition_point(|known| known.time <= event.time);
+            journal.insert(at, event.clone());
+        }
         let surplus = journal.len().saturating_sub(KEPT);
         journal.drain(..surplus);
         Some(journal)

@@ -172,11 +172,13 @@ pub(super) fn lately(events: &[Event], clock: Clock) -> &[Event] {
     events.get(events.iter().take_while(is_late).count()..).unwrap_or_default()
 }
 
+#[inline(never)] // in the module once
 fn waiting(rollout: &str, event: &Event, since: u64) -> Waiting {
     Waiting { rollout: rollout.to_owned(), event: event.clone(), since }
 }
 
 /// Has events wait that neither wait nor are done.
+#[inline(never)] // in the module once
 fn put(shared: &mut impl Shared, receiver: &Notify, new: Vec<Waiting>, effects: &mut Vec<Effect>) {
     if new.is_empty() {
         return;
@@ -354,6 +356,7 @@ impl<'a> Marks<'a> {
         self.identify(&waiting.rollout, &waiting.event)
     }
 
+    #[inline(never)] // in the module once
     fn identify(&self, rollout: &str, event: &Event) -> u64 {
         let id = (self.receiver, rollout, &event.release, event.attempt, event.revision);
         let bytes = if self.in_fleet {

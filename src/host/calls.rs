@@ -6,7 +6,6 @@
 #![allow(unsafe_code)] // calls across the ABI; each wrapper states why it is sound
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 
 use log::Level;
 
@@ -14,6 +13,7 @@ use super::memory::{self, Bytes};
 use crate::abi::pairs;
 use crate::control::response::Response;
 use crate::fleet::shared::NotWritten;
+use crate::model::SortedMap;
 
 mod imports {
     unsafe extern "C" {
@@ -363,17 +363,18 @@ pub(super) fn define_metric(kind: Metric, name: &str) -> Option<u32> {
 
 thread_local! {
     /// The ids of metrics that are looked up by their names.
-    static NAMED: RefCell<HashMap<String, u32>> = RefCell::default();
+    static NAMED: RefCell<SortedMap<String, u64>> = RefCell::default();
 }
 
 /// The id of a metric that is used now and then. With each definition Envoy keeps another id, also for a name that it has.
+#[inline(never)] // in the module once
 pub(super) fn metric(kind: Metric, name: &str) -> Option<u32> {
     NAMED.with_borrow_mut(|named| {
         if let Some(id) = named.get(name) {
-            return Some(*id);
+            return u32::try_from(*id).ok();
         }
         let id = define_metric(kind, name)?;
-        named.insert(name.to_owned(), id);
+        named.insert(name.to_owned(), id.into());
         Some(id)
     })
 }

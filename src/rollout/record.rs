@@ -248,6 +248,7 @@ impl Record {
     }
 
     /// Goes on by another clock, whose ticks have other numbers: what was counted by the one before is forgotten.
+    #[inline(never)] // in the module once
     pub fn change_clock(&mut self, clock: Clock) {
         self.closed_through = clock.tick().saturating_sub(1);
         self.run.drift.renumber();

@@ -574,6 +574,7 @@ impl Member {
     }
 
     /// What was decided may no longer hold: everything is read before anything is decided.
+    #[inline(never)] // in the module once
     fn stop_leading_until_read(&mut self) {
         (self.read_all, self.round) = (None, None);
         // Of users, what only a round had that is not written.

@@ -65,13 +65,13 @@ impl Told {
     /// many rollouts the first stay. What goes must not depend on whether requests are open: the ticks that are open for
     /// longest are those of a version that hangs.
     pub fn encode(&mut self, most: usize) -> Vec<u8> {
-        let mut halved = 0;
+        let mut halved = 0_u32;
         loop {
             let bytes = encode(self);
             if bytes.len() <= most {
                 return bytes;
             }
-            halved += 1;
+            halved = halved.saturating_add(1);
             if halved > MOST_HALVED {
                 self.rollouts.truncate(self.rollouts.len() / 2);
             } else {
@@ -242,6 +242,7 @@ impl Stored {
 
     /// Reads a record.
     #[must_use]
+    #[inline(never)] // in the module once
     pub fn decode(bytes: &[u8]) -> Read {
         match postcard::take_from_bytes::<(u8, Standing, u32)>(bytes) {
             Ok(((OUTER, standing, FORM), body)) => match postcard::from_bytes::<Self>(body) {

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 
 use fastrand::Rng;
+use siphasher::sip::SipHasher24;
 
 use super::{MOST_DONE, Member, PATIENCE, Round};
 use crate::analysis::user_set;
 use crate::fleet::effect::Question;
 use crate::fleet::store::pool::{BEAT_EVERY, GONE, Pool};
-use crate::fleet::store::values::{Configured, Lead, Stored};
+use crate::fleet::store::values::{Configured, Lead, Life, Stored};
 use crate::model::SortedMap;
 use crate::rollout::record::Clock;
 use crate::telemetry::ledger::Entry;
@@ -116,20 +117,22 @@ impl Member {
 
     /// Whether a counted member can judge more of what counted members have.
     fn is_surpassed(&self) -> bool {
-        let counted = self.lead.members.iter().filter(|member| member.left_out.is_none());
-        let counted: Vec<&Configured> =
-            counted.filter_map(|member| self.configurations.get(&member.life)).collect();
-        let mut votes: HashMap<(&str, u64), u64> = HashMap::new();
-        for (name, run, _) in counted.iter().flat_map(|configured| &configured.programs) {
-            let votes = votes.entry((name, *run)).or_default();
+        let is_counted = |life: &Life| {
+            self.lead.members.iter().any(|member| member.life == *life && member.left_out.is_none())
+        };
+        let counted = || self.configurations.iter().filter(|(life, _)| is_counted(life));
+        let of = |(name, run, _): &(String, u64, u64)| SipHasher24::new().hash(name.as_bytes()) ^ run;
+        let mut votes: SortedMap<u64, u64> = SortedMap::default();
+        for program in counted().flat_map(|(_, configured)| &configured.programs) {
+            let votes = votes.get_or_insert_with(of(program), u64::default);
             *votes = votes.saturating_add(1);
         }
-        let judges = |configured: &Configured| -> u64 {
-            let programs = configured.programs.iter();
-            programs.filter_map(|(name, run, _)| votes.get(&(name.as_str(), *run))).sum()
+        let judges = |configured: &Configured| {
+            let votes = configured.programs.iter().filter_map(|program| votes.get(&of(program)));
+            votes.fold(0_u64, |sum, votes| sum.saturating_add(*votes))
         };
         let own = judges(&self.configured);
-        counted.iter().any(|configured| judges(configured) > own)
+        counted().any(|(_, configured)| judges(configured) > own)
     }
 
     /// What is done of notifications, also by those that have led before.
