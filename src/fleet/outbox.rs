@@ -31,8 +31,6 @@ const BACKOFF: u64 = 1_000_000_000;
 const LONGEST_BACKOFF: u64 = 30_000_000_000;
 /// Nanoseconds behind the timeout after which an answer is not waited for any more: the VM that waited may be gone.
 const GRACE: u64 = 2_000_000_000;
-/// Milliseconds: an event that was missed is logged if it is at most so old.
-const LATELY: u64 = 60_000;
 /// Nanoseconds that an event waits at most, whatever is written: a timeout and its grace.
 const LONGEST_WAIT: u64 = 62_000_000_000;
 
@@ -164,12 +162,6 @@ pub(super) fn add_missed(
         let new = aged.filter(|(age, _)| *age <= EXPIRES).map(|(_, waiting)| waiting).collect();
         put(shared, receiver, new, effects);
     }
-}
-
-/// What has just happened of what was missed.
-pub(super) fn lately(events: &[Event], clock: Clock) -> &[Event] {
-    let is_late = |event: &&Event| event.time.saturating_add(LATELY) < clock.time;
-    events.get(events.iter().take_while(is_late).count()..).unwrap_or_default()
 }
 
 #[inline(never)] // in the module once
@@ -358,13 +350,9 @@ impl<'a> Marks<'a> {
 
     #[inline(never)] // in the module once
     fn identify(&self, rollout: &str, event: &Event) -> u64 {
-        let id = (self.receiver, rollout, &event.release, event.attempt, event.revision);
-        let bytes = if self.in_fleet {
-            postcard::to_allocvec(&(id, event.action.label()))
-        } else {
-            postcard::to_allocvec(&(id, event.time))
-        };
-        SipHasher24::new().hash(&bytes.unwrap_or_default())
+        let last = if self.in_fleet { event.action as u64 } else { event.time };
+        let id = (self.receiver, rollout, &event.release, event.attempt, event.revision, last);
+        SipHasher24::new().hash(&postcard::to_allocvec(&id).unwrap_or_default())
     }
 }
 
@@ -377,6 +365,7 @@ fn backoff(failures: u32, mark: u64) -> u64 {
 }
 
 /// Whether an event is posted to a receiver.
+#[inline(never)] // in the module once
 fn wants(receiver: &Notify, event: &Event) -> bool {
     let waits = event.action == Action::Step && event.phase == Phase::Paused;
     match &receiver.events {

@@ -10,7 +10,6 @@ use crate::fleet::joined::{self, Joined};
 use crate::fleet::shared::{Cached, Shared, Version};
 use crate::fleet::store::member::{Counts, News};
 use crate::model::{Assignment, Shares};
-use crate::rollout::event::Event;
 use crate::rollout::record::{Head, Record};
 
 impl Leader {
@@ -165,14 +164,12 @@ impl Leader {
             let (missed, was_there) = journal::fill(shared, &news.rollout, &news.events);
             let (clock, effects) = (callback.clock, &mut callback.effects);
             outbox::add_missed(shared, configured.receivers, (&news.rollout, &missed), done, clock, effects);
-            if was_there {
-                let lately = outbox::lately(&missed, clock);
-                let happened = |event: &Event| {
-                    let (rollout, event) = (Rc::clone(&led.rollout), Box::new(event.clone()));
-                    Effect::Happened { rollout, event }
-                };
-                effects.extend(lately.iter().map(happened));
-            }
+            // An Envoy that has just started logs nothing of what was before.
+            let logged = missed.into_iter().filter(|_| was_there);
+            effects.extend(logged.map(|event| {
+                let (rollout, event) = (Rc::clone(&led.rollout), Box::new(event));
+                Effect::Happened { rollout, event }
+            }));
         }
         let head = if is_stale { at_stable(head) } else { head };
         let is_known = heads::read(shared, &head.name).is_some_and(|known| known == head);

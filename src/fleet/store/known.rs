@@ -282,6 +282,7 @@ impl Known {
 
 impl Stored {
     /// Whether a later attempt than this one may have begun with a retry, and not because a person has gone on past a finding.
+    #[inline(never)] // in the module once
     fn may_be_retried_since(&self, attempt: u32) -> bool {
         let is_later = |event: &Event| event.attempt > attempt;
         let is_known = self.events.first().is_some_and(|(_, first)| !is_later(first));

@@ -564,6 +564,7 @@ impl Member {
         }
     }
 
+    #[inline(never)] // in the module once
     fn note_heard(&mut self, clock: Clock) {
         if self.is_away(clock) && self.heard.is_some() {
             self.hold(clock);
@@ -597,6 +598,11 @@ impl Member {
 
     fn key(&self, rest: &str) -> String {
         format!("/changeover/{}/{rest}", self.settings.fleet)
+    }
+
+    #[inline(never)] // in the module once
+    fn users_key(&self, name: u64) -> String {
+        self.key(&format!("u/{name:016x}"))
     }
 
     fn record_key(&self, rollout: &str, run: u64) -> String {

@@ -71,7 +71,7 @@ impl Member {
             call.read.push(prefix("c/", self.configurations_seen));
             users = self.unread_users();
             call.read.extend(users.iter().map(|name| {
-                let key = self.key(&format!("u/{name:016x}"));
+                let key = self.users_key(*name);
                 Range { key, is_prefix: false, newer_than: 0 }
             }));
             self.next_round = clock.uptime.saturating_add(self.settings.period.min(ROUND_EVERY));
@@ -81,6 +81,7 @@ impl Member {
     }
 
     /// Sets of users that records name, as many as one call reads of those that have not been asked for.
+    #[inline(never)] // in the module once
     fn unread_users(&self) -> Vec<u64> {
         let named = self.known.values().filter_map(|known| known.current.as_ref());
         let named = named.flat_map(|stored| stored.record.shelved());

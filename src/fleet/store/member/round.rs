@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use fastrand::Rng;
-use siphasher::sip::SipHasher24;
 
 use super::{MOST_DONE, Member, PATIENCE, Round};
 use crate::analysis::user_set;
@@ -121,14 +120,13 @@ impl Member {
             self.lead.members.iter().any(|member| member.life == *life && member.left_out.is_none())
         };
         let counted = || self.configurations.iter().filter(|(life, _)| is_counted(life));
-        let of = |(name, run, _): &(String, u64, u64)| SipHasher24::new().hash(name.as_bytes()) ^ run;
         let mut votes: SortedMap<u64, u64> = SortedMap::default();
-        for program in counted().flat_map(|(_, configured)| &configured.programs) {
-            let votes = votes.get_or_insert_with(of(program), u64::default);
+        for (_, run, _) in counted().flat_map(|(_, configured)| &configured.programs) {
+            let votes = votes.get_or_insert_with(*run, u64::default);
             *votes = votes.saturating_add(1);
         }
         let judges = |configured: &Configured| {
-            let votes = configured.programs.iter().filter_map(|program| votes.get(&of(program)));
+            let votes = configured.programs.iter().filter_map(|(_, run, _)| votes.get(run));
             votes.fold(0_u64, |sum, votes| sum.saturating_add(*votes))
         };
         let own = judges(&self.configured);

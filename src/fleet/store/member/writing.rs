@@ -64,7 +64,7 @@ impl Member {
             call.when.push((key.clone(), revision));
             call.put.push((key, value));
             for (name, bulk) in users {
-                call.put.push((self.key(&format!("u/{name:016x}")), bulk.clone()));
+                call.put.push((self.users_key(name), bulk.clone()));
             }
             records.push((name.clone(), new, known.changes.len()));
         }
@@ -106,7 +106,7 @@ impl Member {
             if bytes > MOST_BYTES && !names.is_empty() {
                 break;
             }
-            call.put.push((self.key(&format!("u/{name:016x}")), (*bulk).clone()));
+            call.put.push((self.users_key(*name), (*bulk).clone()));
             names.push(*name);
         }
         Some((call, Kind::Shelve(names)))
@@ -149,7 +149,7 @@ impl Member {
         }
         let rest = self.unshelved.len().saturating_sub(MOST);
         let unshelved = self.unshelved.split_off(rest);
-        keys.extend(unshelved.into_iter().map(|name| self.key(&format!("u/{name:016x}"))));
+        keys.extend(unshelved.into_iter().map(|name| self.users_key(name)));
         keys
     }
 
