@@ -16,7 +16,7 @@ import zlib
 # memory. It was 700,000 until payloads, comparison and fleets came, 1,000,000 until notifications and
 # people, 1,280,000 until receipts of answers, users who come again and drift, and 1,300,000 until streams' calls and answers that
 # cannot be read were judged and faults of fleets cured; what each adds is needed by all of its users.
-LARGEST = 1_320_000
+LARGEST = 1_340_000
 # The live page, compressed: `build.rs` packs it.
 LARGEST_PAGE = 60_000
 

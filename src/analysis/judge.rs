@@ -379,6 +379,15 @@ impl Judge {
         most
     }
 
+    /// The next tick has a smaller number than those so far: what begins later begins with it.
+    pub fn renumber(&mut self, next_tick: u64) {
+        self.step.from = self.step.from.min(next_tick);
+        self.since.1 = self.since.1.min(next_tick);
+        self.warmth.renumber(next_tick);
+        let edges = self.tests_mut().flat_map(|test| &mut test.edges);
+        edges.for_each(|(from, _)| *from = (*from).min(next_tick));
+    }
+
     /// Begins another attempt: nothing is held against the candidate any more. What is known of stable stays.
     pub fn retry(&mut self, rules: &Rules, next_tick: u64) {
         *self = Self { stable_durations: std::mem::take(&mut self.stable_durations), ..Self::default() };

@@ -81,6 +81,13 @@ impl Warmth {
     fn is_cold(&self, warm_up: &WarmUp, tick: u64) -> bool {
         self.requests < warm_up.requests || tick < self.first.saturating_add(warm_up.ticks)
     }
+
+    /// The next tick has a smaller number than those so far.
+    pub fn renumber(&mut self, next_tick: u64) {
+        let back = self.newest.saturating_sub(next_tick);
+        self.first = self.first.saturating_sub(back);
+        self.newest = self.newest.saturating_sub(back);
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,9 @@ use siphasher::sip::SipHasher24;
 
 use super::InUse;
 use super::effect::{Effect, Post};
+use super::joined;
 use super::shared::{self, Shared};
+use super::store;
 use crate::config::notify::Notify;
 use crate::rollout::event::{Action, Actor, Event};
 use crate::rollout::phase::Phase;
@@ -29,8 +31,6 @@ const BACKOFF: u64 = 1_000_000_000;
 const LONGEST_BACKOFF: u64 = 30_000_000_000;
 /// Nanoseconds behind the timeout after which an answer is not waited for any more: the VM that waited may be gone.
 const GRACE: u64 = 2_000_000_000;
-/// Milliseconds: an Envoy that joins the fleet posts events that are at most so old.
-const LATELY: u64 = 60_000;
 /// Nanoseconds that an event waits at most, whatever is written: a timeout and its grace.
 const LONGEST_WAIT: u64 = 62_000_000_000;
 
@@ -55,6 +55,16 @@ struct Waiting {
     event: Event,
     /// Since when, by the clock that all VMs share.
     since: u64,
+}
+
+/// Identifies notifications: events for a receiver.
+///
+/// In a fleet by what its Envoys agree on. A command is made where it was given and in the record of the fleet, at two times.
+/// Without a fleet a rollout that was forgotten counts from 1 again when it comes back: the time distinguishes its events
+/// from those before.
+struct Marks<'a> {
+    receiver: &'a str,
+    in_fleet: bool,
 }
 
 /// What became of a post.
@@ -125,42 +135,63 @@ pub(super) fn add(
 ) {
     for receiver in receivers {
         let new = events.iter().filter(|event| wants(receiver, event));
-        let new: Vec<&Event> = new.collect();
-        if new.is_empty() {
-            continue;
-        }
-        let mut dropped = 0;
-        change(shared, &receiver.name, &mut |outbox| {
-            let mut outbox = outbox.unwrap_or_default();
-            for event in &new {
-                let waiting = Waiting { rollout: rollout.to_owned(), event: (*event).clone(), since: now };
-                let mark = waiting.mark(&receiver.name);
-                let is_known = |known: &Waiting| known.mark(&receiver.name) == mark;
-                if !outbox.done.contains(&mark) && !outbox.waiting.iter().any(is_known) {
-                    outbox.waiting.push(waiting);
-                }
-            }
-            let first = usize::from(outbox.is_on_its_way);
-            dropped = outbox.waiting.len().saturating_sub(MOST);
-            outbox.waiting.drain(first..first.saturating_add(dropped));
-            Some(outbox)
-        });
-        gave_up(receiver, "dropped", dropped as u64, effects);
+        put(shared, receiver, new.map(|event| waiting(rollout, event, now)).collect(), effects);
     }
 }
 
-/// The same of what has happened lately, before this Envoy has heard of it: the fleet has just begun, or all of it has been
-/// away.
-pub(super) fn add_lately(
+/// The same of what had happened before this Envoy has heard of it, and may not be posted yet: it has just started, or no VM of
+/// it led. `done`: the marks of what is done in the fleet.
+pub(super) fn add_missed(
     shared: &mut impl Shared,
     receivers: &[Notify],
     (rollout, events): (&str, &[Event]),
+    done: &[u64],
     clock: Clock,
     effects: &mut Vec<Effect>,
 ) {
-    let is_late = |event: &&Event| event.time.saturating_add(LATELY) < clock.time;
-    let lately = events.get(events.iter().take_while(is_late).count()..).unwrap_or_default();
-    add(shared, receivers, (rollout, lately), clock.uptime, effects);
+    for receiver in receivers {
+        let marks = Marks::of(shared, &receiver.name);
+        let wanted: Vec<&Event> = events.iter().filter(|event| wants(receiver, event)).collect();
+        // They are posted in order: with the last one that is done those before it are.
+        let last = wanted.iter().rposition(|event| done.contains(&marks.identify(rollout, event)));
+        let rest = wanted.into_iter().skip(last.map_or(0, |last| last.saturating_add(1)));
+        let aged = rest.map(|event| {
+            let age = clock.time.saturating_sub(event.time).saturating_mul(1_000_000);
+            (age, waiting(rollout, event, clock.uptime.saturating_sub(age)))
+        });
+        let new = aged.filter(|(age, _)| *age <= EXPIRES).map(|(_, waiting)| waiting).collect();
+        put(shared, receiver, new, effects);
+    }
+}
+
+#[inline(never)] // in the module once
+fn waiting(rollout: &str, event: &Event, since: u64) -> Waiting {
+    Waiting { rollout: rollout.to_owned(), event: event.clone(), since }
+}
+
+/// Has events wait that neither wait nor are done.
+#[inline(never)] // in the module once
+fn put(shared: &mut impl Shared, receiver: &Notify, new: Vec<Waiting>, effects: &mut Vec<Effect>) {
+    if new.is_empty() {
+        return;
+    }
+    let mut dropped = 0;
+    let marks = Marks::of(shared, &receiver.name);
+    change(shared, &receiver.name, &mut |outbox| {
+        let mut outbox = outbox.unwrap_or_default();
+        for waiting in &new {
+            let mark = marks.mark(waiting);
+            let is_known = |known: &Waiting| marks.mark(known) == mark;
+            if !outbox.done.contains(&mark) && !outbox.waiting.iter().any(is_known) {
+                outbox.waiting.push(waiting.clone());
+            }
+        }
+        let first = usize::from(outbox.is_on_its_way);
+        dropped = outbox.waiting.len().saturating_sub(MOST);
+        outbox.waiting.drain(first..first.saturating_add(dropped));
+        Some(outbox)
+    });
+    gave_up(receiver, "dropped", dropped as u64, effects);
 }
 
 /// Takes the event that is due for a receiver, as the VM that is to post it.
@@ -173,6 +204,7 @@ pub(super) fn take(
     if !read(shared, receiver)?.is_due(now) {
         return None;
     }
+    let marks = Marks::of(shared, &receiver.name);
     let (mut expired, mut taken) = (0, None);
     let is_written = change(shared, &receiver.name, &mut |outbox| {
         let mut outbox = outbox?;
@@ -180,7 +212,7 @@ pub(super) fn take(
         if !outbox.is_due(now) {
             return None;
         }
-        expired = outbox.expire(&receiver.name, now);
+        expired = outbox.expire(&marks, now);
         if let Some(Waiting { rollout, event, .. }) = outbox.waiting.first() {
             taken = Some((rollout.clone(), event.clone()));
             let timeout = receiver.timeout.as_millis().saturating_mul(1_000_000);
@@ -205,11 +237,12 @@ pub(super) fn settle(
     effects: &mut Vec<Effect>,
 ) {
     let name = &post.receiver.name;
-    let mark = mark(name, &post.rollout, &post.event);
+    let marks = Marks::of(shared, name);
+    let mark = marks.identify(&post.rollout, &post.event);
     let mut result = outcome;
     change(shared, name, &mut |outbox| {
         let mut outbox = outbox?;
-        let first = outbox.waiting.first().filter(|first| first.mark(name) == mark)?;
+        let first = outbox.waiting.first().filter(|first| marks.mark(first) == mark)?;
         let is_old = now.saturating_sub(first.since) > DENIED_EXPIRES;
         result = if outcome == Delivery::Denied && is_old { Delivery::Refused } else { outcome };
         outbox.is_on_its_way = false;
@@ -217,32 +250,35 @@ pub(super) fn settle(
             outbox.failures = outbox.failures.saturating_add(1);
             outbox.not_before = now.saturating_add(backoff(outbox.failures, mark));
         } else {
-            outbox.finish(name, &[mark]);
+            outbox.finish(&marks, &[mark]);
         }
         Some(outbox)
     });
     effects.push(Effect::Notified { receiver: name.clone(), result: result.label(), count: 1 });
 }
 
-/// What is done of all receivers, for the fleet.
+/// What is done of all receivers, for the fleet: of each the newest, as many as the store has room for.
 pub(super) fn done(shared: &impl Shared, plans: &[InUse<'_>]) -> Vec<u64> {
-    let outboxes = receivers(plans).into_iter().filter_map(|receiver| read(shared, receiver));
-    outboxes.flat_map(|outbox| outbox.done).collect()
+    let receivers = receivers(plans);
+    let most = store::member::MOST_DONE.checked_div(receivers.len()).unwrap_or(0);
+    let outboxes = receivers.into_iter().filter_map(|receiver| read(shared, receiver));
+    outboxes.flat_map(|Outbox { done, .. }| done.into_iter().rev().take(most).rev()).collect()
 }
 
 /// Leaves out what an Envoy that leads the fleet has done, and what is too old where another one leads, which counts it.
 pub(super) fn follow(shared: &mut impl Shared, plans: &[InUse<'_>], done: &[u64], old: Option<u64>) {
     for receiver in receivers(plans) {
+        let marks = Marks::of(shared, &receiver.name);
         let is_old = |waiting: &Waiting| old.is_some_and(|now| waiting.is_old(now));
-        let is_over = |waiting: &Waiting| done.contains(&waiting.mark(&receiver.name)) || is_old(waiting);
+        let is_over = |waiting: &Waiting| done.contains(&marks.mark(waiting)) || is_old(waiting);
         if !read(shared, receiver).is_some_and(|outbox| outbox.waiting.iter().any(is_over)) {
             continue;
         }
         change(shared, &receiver.name, &mut |outbox| {
             let mut outbox = outbox?;
             let over = outbox.waiting.iter().filter(|waiting| is_over(waiting));
-            let over: Vec<u64> = over.map(|waiting| waiting.mark(&receiver.name)).collect();
-            outbox.finish(&receiver.name, &over);
+            let over: Vec<u64> = over.map(|waiting| marks.mark(waiting)).collect();
+            outbox.finish(&marks, &over);
             Some(outbox)
         });
     }
@@ -276,42 +312,48 @@ impl Outbox {
     }
 
     /// Leaves out what has waited for too long. Returns how many that were.
-    fn expire(&mut self, receiver: &str, now: u64) -> u64 {
+    fn expire(&mut self, marks: &Marks<'_>, now: u64) -> u64 {
         let old = self.waiting.iter().filter(|waiting| waiting.is_old(now));
-        let old: Vec<u64> = old.map(|waiting| waiting.mark(receiver)).collect();
-        self.finish(receiver, &old);
+        let old: Vec<u64> = old.map(|waiting| marks.mark(waiting)).collect();
+        self.finish(marks, &old);
         old.len() as u64
     }
 
     /// These have arrived, or were given up.
-    fn finish(&mut self, receiver: &str, marks: &[u64]) {
-        let first = |outbox: &Self| outbox.waiting.first().map(|waiting| waiting.mark(receiver));
+    fn finish(&mut self, marks: &Marks<'_>, over: &[u64]) {
+        let first = |outbox: &Self| outbox.waiting.first().map(|waiting| marks.mark(waiting));
         let before = first(self);
-        self.waiting.retain(|waiting| !marks.contains(&waiting.mark(receiver)));
+        self.waiting.retain(|waiting| !over.contains(&marks.mark(waiting)));
         if first(self) != before {
             (self.failures, self.not_before, self.is_on_its_way) = (0, 0, false);
         }
-        self.done.extend(marks);
+        self.done.extend(over);
         let surplus = self.done.len().saturating_sub(MOST_DONE);
         self.done.drain(..surplus);
     }
 }
 
 impl Waiting {
-    fn mark(&self, receiver: &str) -> u64 {
-        mark(receiver, &self.rollout, &self.event)
-    }
-
     fn is_old(&self, now: u64) -> bool {
         now.saturating_sub(self.since) > EXPIRES
     }
 }
 
-/// Identifies a notification: an event for a receiver. The same in all Envoys of a fleet. A rollout that was forgotten counts
-/// from 1 again when it comes back: the time distinguishes its events from those before.
-fn mark(receiver: &str, rollout: &str, event: &Event) -> u64 {
-    let id = (receiver, rollout, &event.release, event.attempt, event.revision, event.time);
-    SipHasher24::new().hash(&postcard::to_allocvec(&id).unwrap_or_default())
+impl<'a> Marks<'a> {
+    fn of(shared: &impl Shared, receiver: &'a str) -> Self {
+        Self { receiver, in_fleet: joined::uses_shared_clock(shared) }
+    }
+
+    fn mark(&self, waiting: &Waiting) -> u64 {
+        self.identify(&waiting.rollout, &waiting.event)
+    }
+
+    #[inline(never)] // in the module once
+    fn identify(&self, rollout: &str, event: &Event) -> u64 {
+        let last = if self.in_fleet { event.action as u64 } else { event.time };
+        let id = (self.receiver, rollout, &event.release, event.attempt, event.revision, last);
+        SipHasher24::new().hash(&postcard::to_allocvec(&id).unwrap_or_default())
+    }
 }
 
 /// Nanoseconds to the next attempt after so many in vain; up to an eighth less, so that receivers which many Envoys share
@@ -323,6 +365,7 @@ fn backoff(failures: u32, mark: u64) -> u64 {
 }
 
 /// Whether an event is posted to a receiver.
+#[inline(never)] // in the module once
 fn wants(receiver: &Notify, event: &Event) -> bool {
     let waits = event.action == Action::Step && event.phase == Phase::Paused;
     match &receiver.events {

@@ -5,12 +5,15 @@
 
 #![allow(unsafe_code)] // calls across the ABI; each wrapper states why it is sound
 
+use std::cell::RefCell;
+
 use log::Level;
 
 use super::memory::{self, Bytes};
 use crate::abi::pairs;
 use crate::control::response::Response;
 use crate::fleet::shared::NotWritten;
+use crate::model::SortedMap;
 
 mod imports {
     unsafe extern "C" {
@@ -358,6 +361,24 @@ pub(super) fn define_metric(kind: Metric, name: &str) -> Option<u32> {
     // SAFETY: the host reads the name and writes one u32.
     let status = unsafe { imports::proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &mut id) };
     (status == OK).then_some(id)
+}
+
+thread_local! {
+    /// The ids of metrics that are looked up by their names.
+    static NAMED: RefCell<SortedMap<String, u64>> = RefCell::default();
+}
+
+/// The id of a metric that is used now and then. With each definition Envoy keeps another id, also for a name that it has.
+#[inline(never)] // in the module once
+pub(super) fn metric(kind: Metric, name: &str) -> Option<u32> {
+    NAMED.with_borrow_mut(|named| {
+        if let Some(id) = named.get(name) {
+            return u32::try_from(*id).ok();
+        }
+        let id = define_metric(kind, name)?;
+        named.insert(name.to_owned(), id.into());
+        Some(id)
+    })
 }
 
 /// Adds one to a counter.

@@ -79,16 +79,16 @@ impl Effects {
                 }
             }
             Effect::Heard { rollout, about, count } => {
-                let metric = calls::define_metric(Metric::Counter, &about.name(&rollout));
+                let metric = calls::metric(Metric::Counter, &about.name(&rollout));
                 metric.into_iter().for_each(|metric| calls::add(metric, count));
             }
             Effect::Dropped { what, count } => {
-                let metric = calls::define_metric(Metric::Counter, &series::dropped(what));
+                let metric = calls::metric(Metric::Counter, &series::dropped(what));
                 metric.into_iter().for_each(|metric| calls::add(metric, count));
             }
             Effect::Fleet { age, members } => self.fleet.show(age, members),
             Effect::StoreFailed(reason) => {
-                let metric = calls::define_metric(Metric::Counter, &series::store_errors(reason));
+                let metric = calls::metric(Metric::Counter, &series::store_errors(reason));
                 metric.into_iter().for_each(calls::increment);
             }
             Effect::Problem(problem) => ::log::warn!("{problem}"),
@@ -97,7 +97,7 @@ impl Effects {
                 ::log::warn!(
                     "worker {worker} no longer answers: its VM has failed, Envoy is stopping it, or it gets no CPU"
                 );
-                let gauge = calls::define_metric(Metric::Gauge, &series::config_hash(worker));
+                let gauge = calls::metric(Metric::Gauge, &series::config_hash(worker));
                 gauge.into_iter().for_each(|gauge| calls::record(gauge, 0));
             }
             Effect::Answer(Answer { stream, rollout, record, missing }) => {
@@ -109,8 +109,7 @@ impl Effects {
                 }
             }
             Effect::Notified { receiver, result, count } => {
-                // Notifications are rare: the metric is looked up for each.
-                let metric = calls::define_metric(Metric::Counter, &series::notifications(&receiver, result));
+                let metric = calls::metric(Metric::Counter, &series::notifications(&receiver, result));
                 metric.into_iter().for_each(|metric| calls::add(metric, count));
             }
             Effect::Post(_) => {} // the VM posts
@@ -176,9 +175,8 @@ fn happened(rollout: &Rollout, event: &Event) {
     if let Ok(line) = serde_json::to_string(&view::Event::new(&rollout.name, event)) {
         log::log!(level(event.action), "{line}");
     }
-    // Events are rare: the metric is looked up for each.
     let name = series::actions(rollout, event.action.label(), event.actor.label());
-    calls::define_metric(Metric::Counter, &name).into_iter().for_each(calls::increment);
+    calls::metric(Metric::Counter, &name).into_iter().for_each(calls::increment);
 }
 
 /// What a person should look at is a warning.

@@ -140,7 +140,7 @@ impl People {
 
 /// A task that people should have got besides, and do not.
 pub(super) fn drop_one() {
-    let metric = calls::define_metric(Metric::Counter, &series::dropped("tasks_for_people"));
+    let metric = calls::metric(Metric::Counter, &series::dropped("tasks_for_people"));
     metric.into_iter().for_each(calls::increment);
 }
 

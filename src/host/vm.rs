@@ -441,7 +441,7 @@ impl Vm {
             }
         }
         if self.config_hash.get().is_none_or(|(known, _)| known != number) {
-            let gauge = calls::define_metric(Metric::Gauge, &series::config_hash(number));
+            let gauge = calls::metric(Metric::Gauge, &series::config_hash(number));
             self.config_hash.set(gauge.map(|gauge| (number, gauge)));
         }
         if let Some((_, gauge)) = self.config_hash.get() {

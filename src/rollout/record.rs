@@ -248,11 +248,20 @@ impl Record {
     }
 
     /// Goes on by another clock, whose ticks have other numbers: what was counted by the one before is forgotten.
+    #[inline(never)] // in the module once
     pub fn change_clock(&mut self, clock: Clock) {
         self.closed_through = clock.tick().saturating_sub(1);
         self.run.drift.renumber();
         self.begin_attempt(clock);
         self.note_assignment();
+    }
+
+    /// Goes on although the clock went back: otherwise nothing would be judged until it is as late again.
+    pub fn follow_clock_back(&mut self, clock: Clock) -> Vec<Event> {
+        let back = self.closed_through.saturating_sub(clock.tick()).saturating_mul(clock.length);
+        self.change_clock(clock);
+        self.trail = Trail::default();
+        self.run.renumber(&self.program, back / 1_000_000_000, clock.now())
     }
 
     /// The present attempt's key of the hash that names users.
@@ -278,18 +287,30 @@ impl Record {
     /// Judges the ticks that can be judged now. `entries` are those of all workers, in the order of their
     /// ticks; all arrivals of ticks before `known_before` are reported by every worker.
     pub fn advance(&mut self, entries: &[&Entry], known_before: u64, clock: Clock) -> Vec<Event> {
-        self.advance_by(entries.len(), entries, known_before, clock)
+        self.advance_by((entries.len(), clock.length), entries, known_before, clock)
     }
 
     /// The same with entries of a whole fleet, one for each tick and assignment: each is evidence of its own, for an Envoy
-    /// that follows late must not void what the others have counted.
-    pub fn advance_blocks(&mut self, entries: &[&Entry], known_before: u64, clock: Clock) -> Vec<Event> {
-        self.advance_by(1, entries, known_before, clock)
+    /// that follows late must not void what the others have counted. `period`: nanoseconds between two reports of an Envoy.
+    pub fn advance_blocks(
+        &mut self,
+        entries: &[&Entry],
+        known_before: u64,
+        period: u64,
+        clock: Clock,
+    ) -> Vec<Event> {
+        self.advance_by((1, period), entries, known_before, clock)
     }
 
     /// `size`: how many entries of a tick are judged as one.
-    fn advance_by(&mut self, size: usize, entries: &[&Entry], known_before: u64, clock: Clock) -> Vec<Event> {
-        let open = self.close_ticks(size.max(1), entries, known_before, clock);
+    fn advance_by(
+        &mut self,
+        (size, period): (usize, u64),
+        entries: &[&Entry],
+        known_before: u64,
+        clock: Clock,
+    ) -> Vec<Event> {
+        let open = self.close_ticks((size.max(1), period), entries, known_before, clock);
         let events = self.run.tick(&self.program, &open, clock.now());
         self.note_assignment();
         events
@@ -299,13 +320,16 @@ impl Record {
     /// the age that their open requests have at least.
     fn close_ticks(
         &mut self,
-        size: usize,
+        (size, period): (usize, u64),
         entries: &[&Entry],
         known_before: u64,
         clock: Clock,
     ) -> Vec<(Tick, usize)> {
         let deadline = self.program.rules().map_or(0, |rules| rules.deadline);
-        let patience = deadline.saturating_add(GRACE.saturating_mul(clock.length));
+        let grace = GRACE.saturating_mul(clock.length);
+        // Reports may be older than a tick.
+        let late = period.saturating_sub(clock.length);
+        let patience = deadline.saturating_add(grace).saturating_add(late);
         let mut open = Vec::new();
         let judged = self.closed_through;
         let mut rest = entries.iter().skip_while(|entry| entry.tick <= judged).peekable();

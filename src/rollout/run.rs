@@ -142,6 +142,19 @@ impl Run {
         push::push(self, before, program, now)
     }
 
+    /// The clock went back by so many seconds: ticks have smaller numbers.
+    pub fn renumber(&mut self, program: &Program, seconds: u64, now: Now) -> Vec<Event> {
+        let next_tick = now.tick.saturating_add(1);
+        self.judge.renumber(next_tick);
+        self.active.from = self.active.from.min(next_tick);
+        if !matches!(self.phase, Phase::Progressing | Phase::Paused) {
+            return Vec::new();
+        }
+        let mut turn = Turn::new(program, self, now);
+        turn.happen(Actor::Auto, Action::Alarm, say::clock_went_back(seconds));
+        turn.finish()
+    }
+
     /// Obeys a command.
     ///
     /// # Errors

@@ -233,6 +233,25 @@ async fn of_two_endpoints_one_may_be_dead() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn another_envoy_leads_although_an_endpoint_of_the_store_hangs() {
+    let (blue, green) = blue_and_green().await;
+    let etcd = Etcd::start().await;
+    // It takes connections, and never says anything.
+    let hangs = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoints = [etcd.address(), hangs.local_addr().expect("an address")];
+    let mut envoys = Vec::new();
+    for _ in 0..2 {
+        envoys.push(start(&blue, &green, &endpoints, config(WAITING)).await);
+    }
+    for envoy in &envoys {
+        wait_for_share(envoy, 50.0).await;
+    }
+    let leader = wait_for_leader(&envoys.iter().collect::<Vec<_>>()).await;
+    drop(envoys.remove(leader));
+    wait_for_leader(&[&envoys[0]]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_store_is_named_and_harms_no_request() {
     let (blue, green) = blue_and_green().await;
     let etcd = Etcd::start_with(&["--quota-backend-bytes", "200000"]).await;

@@ -1,5 +1,7 @@
 //! A pass of an Envoy that belongs to a fleet: records come from the store, and what was counted goes there.
 
+use std::rc::Rc;
+
 use super::{Leader, configured, happened, heads, journal, outbox, record_key, shared};
 use crate::fleet::callback::Callback;
 use crate::fleet::effect::Effect;
@@ -42,6 +44,8 @@ impl Leader {
         }
         let reported: Vec<String> = told.iter().map(|(name, _)| name.clone()).collect();
         joined.member.tell(pass.reports.known_before, told, clock);
+        let cut = joined.member.take_cut();
+        callback.effects.extend((cut > 0).then_some(Effect::Dropped { what: "ticks_of_report", count: cut }));
         let has_changed = self.follow_fleet(callback, joined);
         let closed = reported.into_iter().filter_map(|name| {
             let record = joined.member.record(&name)?;
@@ -89,7 +93,7 @@ impl Leader {
         }
         callback.effects.extend(joined.member.poll_questions().into_iter().map(Effect::Ask));
         for news in joined.member.poll_news() {
-            if let Some(name) = self.take_over_news(callback, news, is_stale) {
+            if let Some(name) = self.take_over_news(callback, news, (joined.member.done(), is_stale)) {
                 changed.push(name);
             }
         }
@@ -125,7 +129,7 @@ impl Leader {
         &mut self,
         callback: &mut Callback<'_, S>,
         news: News,
-        is_stale: bool,
+        (done, is_stale): (&[u64], bool),
     ) -> Option<String> {
         let led = self.led.get_mut(*self.by_name.get(news.rollout.as_str())?)?;
         let configured = configured(callback.plans, led.at)?;
@@ -155,10 +159,17 @@ impl Leader {
         if !news.is_history {
             let told = (&led.rollout, configured.receivers);
             happened(shared, told, news.events, callback.clock, &mut callback.effects);
-        } else if journal::of(shared, &news.rollout).is_empty() {
-            journal::add(shared, &news.rollout, &news.events);
-            let told = (news.rollout.as_str(), news.events.as_slice());
-            outbox::add_lately(shared, configured.receivers, told, callback.clock, &mut callback.effects);
+        } else {
+            // Some of it may have happened while no VM of this Envoy led.
+            let (missed, was_there) = journal::fill(shared, &news.rollout, &news.events);
+            let (clock, effects) = (callback.clock, &mut callback.effects);
+            outbox::add_missed(shared, configured.receivers, (&news.rollout, &missed), done, clock, effects);
+            // An Envoy that has just started logs nothing of what was before.
+            let logged = missed.into_iter().filter(|_| was_there);
+            effects.extend(logged.map(|event| {
+                let (rollout, event) = (Rc::clone(&led.rollout), Box::new(event));
+                Effect::Happened { rollout, event }
+            }));
         }
         let head = if is_stale { at_stable(head) } else { head };
         let is_known = heads::read(shared, &head.name).is_some_and(|known| known == head);

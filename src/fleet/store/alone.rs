@@ -53,7 +53,7 @@ impl Alone {
             Some(fork) => fork,
             None => self.fork.insert(begin(record, members, self.kept.take(), clock)?),
         };
-        let events = fork.advance_blocks(entries, known_before, clock);
+        let events = fork.advance_blocks(entries, known_before, clock.length, clock);
         if !fork.is_taken_back() {
             return None;
         }

@@ -9,7 +9,7 @@ use super::alone::Alone;
 use super::values::{Place, Read, Standing, Stored, run_of};
 use crate::rollout::change::{Change, NotChanged};
 use crate::rollout::command::Command;
-use crate::rollout::event::Event;
+use crate::rollout::event::{Action, Event};
 use crate::rollout::program::Program;
 use crate::rollout::record::{Clock, Record};
 
@@ -39,13 +39,15 @@ impl Made {
         Self { id, run, attempt: record.run.attempt, revision: record.run.revision, change }
     }
 
-    /// Whether it may be made in this record, which may not be the one that it was made in. Of an older attempt it is over.
-    /// What gives the candidate more was decided about what had happened by then, and about nothing else.
-    fn fits(&self, record: &Record) -> bool {
-        let run = &record.run;
-        let gives_no_more = || self.change.command.gives_no_more(run.given(&record.program));
+    /// Whether it may be made in this record, which may not be the one that it was made in. What gives the candidate more was
+    /// decided about what had happened by then, and about nothing else. What was decided before a retry is over.
+    fn fits(&self, stored: &Stored) -> bool {
+        let run = &stored.record.run;
+        let gives_no_more = || self.change.command.gives_no_more(run.given(&stored.record.program));
         match self.attempt.cmp(&run.attempt) {
-            Ordering::Less => false,
+            // What a breaker has counted is of its attempt.
+            Ordering::Less if matches!(self.change.command, Command::Trip(_)) => false,
+            Ordering::Less => !stored.may_be_retried_since(self.attempt) && gives_no_more(),
             Ordering::Equal => self.revision == run.revision || gives_no_more(),
             Ordering::Greater => gives_no_more(),
         }
@@ -183,12 +185,15 @@ impl Known {
                 self.is_unstored = false;
                 self.changes.clear();
             }
-            // A candidate that was taken back stays so, and another attempt owes nothing to the one before.
+            // A candidate that was taken back stays so. Another attempt owes nothing to the one before, unless it is the same but
+            // for a finding.
             Ordering::Greater
                 if is_lesser
                     || self.changes.is_empty()
                     || mine.record.is_taken_back()
-                    || mine.record.run.attempt > stored.record.run.attempt =>
+                    || mine.record.run.attempt > stored.record.run.attempt
+                        && (!stored.record.is_taken_back()
+                            || mine.may_be_retried_since(stored.record.run.attempt)) =>
             {
                 self.is_unstored = true;
                 let revision = stored.record.run.revision;
@@ -276,12 +281,20 @@ impl Known {
 }
 
 impl Stored {
+    /// Whether a later attempt than this one may have begun with a retry, and not because a person has gone on past a finding.
+    #[inline(never)] // in the module once
+    fn may_be_retried_since(&self, attempt: u32) -> bool {
+        let is_later = |event: &Event| event.attempt > attempt;
+        let is_known = self.events.first().is_some_and(|(_, first)| !is_later(first));
+        !is_known || self.events.iter().any(|(_, event)| is_later(event) && event.action == Action::Retry)
+    }
+
     /// Makes a change. Returns whether it changes anything.
     ///
     /// # Errors
     /// It was not made.
     fn make(&mut self, made: &Made, clock: Clock) -> Result<bool, NotChanged> {
-        if !made.fits(&self.record) {
+        if !made.fits(self) {
             return Err(NotChanged::OtherRevision(self.record.run.revision));
         }
         let mut record = self.record.clone();

@@ -27,6 +27,9 @@ use crate::telemetry::ledger::Entry;
 const READ_EVERY: u64 = 250_000_000;
 /// Nanoseconds between what members have told and the leader's reading of it.
 const ROUND_AFTER: u64 = 150_000_000;
+/// Nanoseconds between two rounds of the leader at most, however long a period is: a run counts 10 s at most each time it is
+/// written, which happens with every second round at the latest.
+const ROUND_EVERY: u64 = 4_000_000_000;
 /// Nanoseconds after which an answer is not waited for any more: a push may have lost it.
 const LOST: u64 = 8_000_000_000;
 /// Nanoseconds after which everything is read again, and not only what is newer.
@@ -37,10 +40,11 @@ const PATIENCE: u64 = 3;
 const GRACE: u64 = 2_000_000_000;
 /// Ticks by which two clocks differ that do not count from the same time.
 const OTHER_CLOCK: u64 = 30 * 24 * 3_600;
-/// Ticks of each rollout that a member reports.
-const MOST_TOLD: usize = 60;
 /// Bytes of a report. etcd takes 1.5 MiB in one call.
 const MOST_TOLD_BYTES: usize = 512 << 10;
+
+/// Notifications that the lead names as done.
+pub const MOST_DONE: usize = 256;
 
 /// How a fleet is set up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,10 +87,14 @@ pub struct Member {
     known: BTreeMap<String, Known>,
     /// Sets of users by name, of the records that this member judges.
     shelf: HashMap<u64, Vec<u8>>,
+    /// Those that the store does not have.
+    absent: Vec<u64>,
+    /// Those that the store has although no record there names them yet.
+    early: Vec<u64>,
     /// Those that no record names any more.
     unshelved: Vec<u64>,
-    /// Keys of records of releases long ago.
-    outdated: Vec<String>,
+    /// Keys of records of releases long ago, each with the sets of users that it names.
+    outdated: Vec<(String, Vec<u64>)>,
     flight: Option<Flight>,
     /// The revision up to which everything was read, since it was last read in full.
     seen: u64,
@@ -98,11 +106,15 @@ pub struct Member {
     /// When it was first asked.
     began: u64,
     failure: Option<Failure>,
+    /// When the last call failed, if it did.
+    failed_at: Option<u64>,
     configured: Configured,
     is_configured_told: bool,
     /// What is to be told, and whether that is due.
     told: Told,
     is_told_due: bool,
+    /// Entries that were left out of reports since this was last asked.
+    cut: u64,
     /// It failed, and is told again once the store has answered: what others have written is read all the same.
     is_untold: bool,
     /// The revision up to which it was last told that this member follows.
@@ -121,11 +133,15 @@ pub struct Member {
     leads: bool,
     /// Until then nothing is closed.
     hold_until: u64,
+    /// Since when the fleet's clock is behind what was judged.
+    back_since: Option<u64>,
     members: SortedMap<Life, Heard>,
     /// What members have, by life, whether they were heard of or not.
     configurations: SortedMap<Life, Configured>,
     /// The revision up to which they were read.
     configurations_seen: u64,
+    /// Until then others may take the lead, which can judge more.
+    yields_until: u64,
     /// Rollouts of which counted members have a release that this one has not, and since when.
     unjudged: SortedMap<String, u64>,
     next_round: u64,
@@ -155,8 +171,11 @@ struct Flight {
 
 #[derive(Debug)]
 enum Kind {
-    /// What was read: whether everything, whether for a round, and whether the configuration was told.
-    Read { all: bool, round: bool, told: bool, configured: bool },
+    /// What was read: whether everything, whether for a round, and which sets of users; and whether the configuration was
+    /// told.
+    Read { all: bool, round: bool, told: bool, configured: bool, users: Vec<u64> },
+    /// Sets of users that were written before the record that names them.
+    Shelve(Vec<u64>),
     /// What was written.
     Write { records: Vec<(String, Stored, usize)>, lead: Option<Lead> },
 }
@@ -173,6 +192,8 @@ impl Member {
             rng,
             known: BTreeMap::new(),
             shelf: HashMap::new(),
+            absent: Vec::new(),
+            early: Vec::new(),
             unshelved: Vec::new(),
             outdated: Vec::new(),
             flight: None,
@@ -182,10 +203,12 @@ impl Member {
             heard: None,
             began: u64::MAX,
             failure: None,
+            failed_at: None,
             configured: Configured::default(),
             is_configured_told: false,
             told: Told::default(),
             is_told_due: false,
+            cut: 0,
             is_untold: false,
             followed_told: 0,
             told_at: 0,
@@ -197,9 +220,11 @@ impl Member {
             jitter,
             leads: false,
             hold_until: 0,
+            back_since: None,
             members: SortedMap::default(),
             configurations: SortedMap::default(),
             configurations_seen: 0,
+            yields_until: 0,
             unjudged: SortedMap::default(),
             next_round: 0,
             round: None,
@@ -271,7 +296,7 @@ impl Member {
             };
             self.known.insert(name.to_owned(), new);
         }
-        (self.is_configured_told, self.round) = (false, None);
+        (self.is_configured_told, self.round, self.yields_until) = (false, None, 0);
     }
 
     /// What counts of a rollout.
@@ -337,8 +362,6 @@ impl Member {
             let judged = self.record(&rollout).map_or(0, |record| record.closed_through);
             let mut entries: Vec<Entry> = blocks(&entries);
             entries.retain(|entry| entry.tick > judged);
-            let surplus = entries.len().saturating_sub(MOST_TOLD);
-            entries.drain(..surplus);
             if !entries.is_empty() {
                 told.rollouts.push((rollout, entries));
             }
@@ -354,6 +377,11 @@ impl Member {
             self.next_round = clock.uptime.saturating_add(ROUND_AFTER);
         }
         if self.is_away(clock) { self.judge_alone(clock) } else { self.end_alone() }
+    }
+
+    /// How many ticks were left out of reports, which were too long, since this was last asked.
+    pub fn take_cut(&mut self) -> u64 {
+        std::mem::take(&mut self.cut)
     }
 
     /// Whether the store has not answered for so long that this member acts on its own.
@@ -495,28 +523,40 @@ impl Member {
             Answer::Failed(failure) => {
                 self.failure = Some(failure);
                 self.stop_leading_until_read();
+                // While the store does not answer, the leader cannot renew the lead either. Between two calls that fail it
+                // may not be known; a call that succeeds in between shows whether it has.
+                let since = self.failed_at.unwrap_or(flight.since);
+                let silent = clock.uptime.saturating_sub(since);
+                self.lead_since = self.lead_since.map(|since| since.saturating_add(silent));
+                self.failed_at = Some(clock.uptime);
                 // At once would be a storm, later would be late.
                 self.next_read = clock.uptime.saturating_add(READ_EVERY);
                 let writes = |kind| matches!(kind, Kind::Read { told, configured, .. } if told || configured);
                 self.is_untold |= writes(flight.kind);
             }
             Answer::Refused => {
+                self.failed_at = None;
                 self.note_heard(clock);
                 self.stop_leading_until_read();
                 self.next_read = clock.uptime;
             }
             Answer::Done { revision, items } => {
+                self.failed_at = None;
                 // A reading says nothing of a report that was refused.
-                if !self.is_untold || matches!(flight.kind, Kind::Write { .. }) {
+                if !self.is_untold || !matches!(flight.kind, Kind::Read { .. }) {
                     self.failure = None;
                 }
                 match flight.kind {
-                    Kind::Read { all, round, told, configured } => {
+                    Kind::Read { all, round, told, configured, users } => {
                         if told {
                             (self.told_at, self.was_idle) = (clock.uptime, self.told.rollouts.is_empty());
                         }
                         self.is_configured_told |= configured;
-                        self.has_read((revision, items), (all, round), clock);
+                        self.has_read((revision, items), (all, round, users), clock);
+                    }
+                    Kind::Shelve(names) => {
+                        self.note_heard(clock);
+                        self.early.extend(names);
                     }
                     Kind::Write { records, lead } => self.has_written(revision, records, lead, clock),
                 }
@@ -524,6 +564,7 @@ impl Member {
         }
     }
 
+    #[inline(never)] // in the module once
     fn note_heard(&mut self, clock: Clock) {
         if self.is_away(clock) && self.heard.is_some() {
             self.hold(clock);
@@ -534,12 +575,20 @@ impl Member {
     }
 
     /// What was decided may no longer hold: everything is read before anything is decided.
+    #[inline(never)] // in the module once
     fn stop_leading_until_read(&mut self) {
-        (self.read_all, self.round, self.lead_since) = (None, None, None);
+        (self.read_all, self.round) = (None, None);
         // Of users, what only a round had that is not written.
         let named = self.known.values().filter_map(|known| known.current.as_ref());
         let named: Vec<u64> = named.flat_map(|stored| stored.record.shelved()).collect();
         self.shelf.retain(|name, _| named.contains(name));
+        self.unshelved.extend(self.early.extract_if(.., |name| !named.contains(name)));
+    }
+
+    /// Has sets of users be as long as they can be.
+    #[cfg(test)]
+    pub fn pad_users(&mut self) {
+        self.shelf.values_mut().for_each(|bulk| bulk.resize(1 << 19, 0));
     }
 
     fn hold(&mut self, clock: Clock) {
@@ -549,6 +598,11 @@ impl Member {
 
     fn key(&self, rest: &str) -> String {
         format!("/changeover/{}/{rest}", self.settings.fleet)
+    }
+
+    #[inline(never)] // in the module once
+    fn users_key(&self, name: u64) -> String {
+        self.key(&format!("u/{name:016x}"))
     }
 
     fn record_key(&self, rollout: &str, run: u64) -> String {

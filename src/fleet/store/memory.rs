@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use super::call::{Answer, Call, Failure, Item, Range};
 
+/// Bytes of one call.
+const MOST_BYTES: usize = 3 << 19;
+
 /// A store.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
@@ -21,6 +24,11 @@ impl Memory {
         let revision_of = |key: &String| self.values.get(key).map_or(0, |(_, revision)| *revision);
         if !call.when.iter().all(|(key, revision)| revision_of(key) == *revision) {
             return Answer::Refused;
+        }
+        if call.put.iter().map(|(key, value)| key.len().saturating_add(value.len())).sum::<usize>()
+            > MOST_BYTES
+        {
+            return Answer::Failed(Failure::Other);
         }
         if self.is_full && !call.put.is_empty() {
             return Answer::Failed(Failure::Full);

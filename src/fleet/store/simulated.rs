@@ -78,6 +78,14 @@ impl Envoy {
         Clock { length: TICK, uptime: now.saturating_sub(self.started), time, is_shared: true }
     }
 
+    /// A request that is never answered.
+    pub fn hang(&mut self, rollout: &str, side: Side, now: u64) {
+        let tick = self.clock(now).tick();
+        let Some(routed) = self.routed.get_mut(rollout) else { return };
+        let draw = Draw { assignment: routed.assignment, side, user: None };
+        routed.ledger.arrive(tick, draw);
+    }
+
     /// A request that is answered at once.
     pub fn request(&mut self, rollout: &str, side: Side, user: Option<UserHash>, failed: bool, now: u64) {
         let tick = self.clock(now).tick();

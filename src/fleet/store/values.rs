@@ -17,6 +17,8 @@ use crate::telemetry::ledger::Entry;
 const OUTER: u8 = 1;
 /// Events that a record carries.
 pub const KEPT_EVENTS: usize = 24;
+/// How often the ticks of a report that is too long are halved, before rollouts are left out.
+const MOST_HALVED: u32 = 6;
 
 /// A member of a fleet: an Envoy process, random for each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -59,23 +61,36 @@ pub struct Configured {
 }
 
 impl Told {
-    /// As it is stored, cut to so many bytes at most: of each rollout the newest ticks stay, as many as fit, and of too many
-    /// rollouts the first.
+    /// As it is stored, cut to so many bytes at most: every second tick goes, then every second one of the rest, and of too
+    /// many rollouts the first stay. What goes must not depend on whether requests are open: the ticks that are open for
+    /// longest are those of a version that hangs.
     pub fn encode(&mut self, most: usize) -> Vec<u8> {
+        let mut halved = 0_u32;
         loop {
             let bytes = encode(self);
             if bytes.len() <= most {
                 return bytes;
             }
-            let longest = self.rollouts.iter().map(|(_, entries)| entries.len()).max().unwrap_or(0);
-            match longest / 2 {
-                0 => self.rollouts.truncate(self.rollouts.len() / 2),
-                kept => self.rollouts.iter_mut().for_each(|(_, entries)| {
-                    entries.drain(..entries.len().saturating_sub(kept));
-                }),
+            halved = halved.saturating_add(1);
+            if halved > MOST_HALVED {
+                self.rollouts.truncate(self.rollouts.len() / 2);
+            } else {
+                let stays = |entry: &Entry| spread(entry.tick).leading_zeros() >= halved;
+                self.rollouts.iter_mut().for_each(|(_, entries)| entries.retain(stays));
             }
         }
     }
+
+    /// How many entries it has.
+    #[must_use]
+    pub fn entries(&self) -> usize {
+        self.rollouts.iter().map(|(_, entries)| entries.len()).sum()
+    }
+}
+
+/// Spreads the numbers of ticks, whose last digits are alike where several ticks are counted together.
+fn spread(tick: u64) -> u64 {
+    tick.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 impl Configured {
@@ -227,6 +242,7 @@ impl Stored {
 
     /// Reads a record.
     #[must_use]
+    #[inline(never)] // in the module once
     pub fn decode(bytes: &[u8]) -> Read {
         match postcard::take_from_bytes::<(u8, Standing, u32)>(bytes) {
             Ok(((OUTER, standing, FORM), body)) => match postcard::from_bytes::<Self>(body) {

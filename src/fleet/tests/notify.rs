@@ -1,11 +1,13 @@
 //! Receivers of notifications that are away or hang, and VMs and Envoys that go while they post.
 
 use super::*;
+use crate::analysis::kernel::ratio::Table;
 use crate::fleet::effect::Post;
 use crate::fleet::outbox::Delivery;
 use crate::fleet::store::member::Settings;
 use crate::fleet::store::memory::Memory as Store;
 use crate::rollout::event::Action;
+use crate::telemetry::breaker::Trip;
 
 /// Rollouts that wait for a person at half of the requests, and receivers.
 fn told(rollouts: &[&str], receivers: &Value) -> Config {
@@ -51,19 +53,26 @@ impl World {
             gone: Vec::new(),
         };
         for envoy in 0..envoys {
-            let mut fleet = Fleet::empty(2);
-            for vm in 0..2 {
-                fleet.vms[vm] = Vm::new((envoy * 2 + vm + 1) as u64);
-                if in_fleet {
-                    let settings = Settings { fleet: "f".into(), period: TICK, stale_after: None };
-                    fleet.vms[vm].join(&mut fleet.shared, settings);
-                }
-                fleet.load(vm, config);
-            }
+            let fleet = world.start(100 * TICK, envoy * 2, config);
             world.envoys.push(fleet);
         }
         world.pass(10);
         world
+    }
+
+    /// An Envoy that has just started. `seed`: another one for each.
+    fn start(&self, now: u64, seed: usize, config: &Config) -> Fleet {
+        let mut fleet = Fleet::empty(2);
+        fleet.now = now;
+        for vm in 0..2 {
+            fleet.vms[vm] = Vm::new((seed + vm + 1) as u64);
+            if self.store.is_some() {
+                let settings = Settings { fleet: "f".into(), period: TICK, stale_after: None };
+                fleet.vms[vm].join(&mut fleet.shared, settings);
+            }
+            fleet.load(vm, config);
+        }
+        fleet
     }
 
     fn pass(&mut self, seconds: u64) {
@@ -368,6 +377,102 @@ fn the_next_leader_of_a_fleet_posts_what_the_one_before_could_not_and_nothing_tw
         world.assert_once_and_in_order();
         assert_eq!(world.actions(), [Action::Step, Action::Abort, Action::Retry, Action::Step], "{leader}");
     }
+}
+
+#[test]
+fn what_one_envoy_has_done_is_not_posted_again_by_the_next_leader() {
+    let config = checked(&json!({
+        "rollouts": [{
+            "name": "a", "release": "1", "stable": "blue", "candidate": "green", "match": {"path": "/a"},
+            "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}},
+            "steps": [{"set_weight": 50}, {"pause": {}}],
+            "analysis": {"circuit_breaker": {"consecutive_errors": 5}, "metrics": [{"name": "error_rate"}]},
+        }],
+        "notify": [{"name": "hooks", "cluster": "h", "path": "/", "events": ["abort", "rollback"]}],
+    }));
+    let worlds = (0..3).flat_map(|origin| (0..3).map(move |gone| (origin, gone)));
+    for ((origin, gone), trips) in worlds.flat_map(|world| [(world, false), (world, true)]) {
+        let mut world = World::new(3, true, &config);
+        let assignment = world.envoys[origin].vms[1].rollouts()[0].assignment();
+        let trip = Command::Trip(Trip { assignment, seen: Table::of((5, 5), (0, 5)) });
+        world.command((origin, 1), "a", if trips { trip } else { Command::Abort });
+        world.pass(3);
+        (0..2).for_each(|vm| world.gone.push((gone, vm)));
+        world.pass(12);
+        assert_eq!(world.got.len(), 1, "at {origin}, {gone} goes: {:?}", world.got);
+    }
+}
+
+#[test]
+fn the_next_leader_of_a_fleet_posts_nothing_twice_to_any_of_many_receivers() {
+    let receiver = |nth| json!({"name": format!("hooks-{nth}"), "cluster": "h", "path": "/", "events": ["abort", "retry"]});
+    let receivers = (0..5).map(receiver).collect();
+    let mut world = World::new(2, true, &told(&["a"], &receivers));
+    for _ in 0..40 {
+        world.command((0, 1), "a", Command::Abort);
+        world.pass(1);
+        world.command((0, 1), "a", Command::Retry);
+        world.pass(1);
+    }
+    world.pass(2);
+    assert_eq!(world.got.len(), 5 * 80);
+    (0..2).for_each(|vm| world.gone.push((0, vm)));
+    world.pass(15);
+    assert_eq!(world.got.len(), 5 * 80);
+}
+
+#[test]
+fn what_happens_while_no_vm_of_an_envoy_leads_is_not_lost_there() {
+    for silent in 0..2 {
+        let mut world = World::new(2, true, &told(&["a"], &hooks()));
+        world.answers = Some(Some(503));
+        world.gone.push((silent, 0));
+        world.command((1 - silent, 1), "a", Command::Abort);
+        world.pass(10);
+        let journal = journal::of(&world.envoys[silent].shared, "a");
+        let actions: Vec<Action> = journal.iter().map(|event| event.action).collect();
+        assert_eq!(actions, [Action::Start, Action::Step, Action::Abort]);
+        (0..2).for_each(|vm| world.gone.push((1 - silent, vm)));
+        world.answers = Some(Some(200));
+        world.pass(40);
+        assert_eq!(world.actions(), [Action::Step, Action::Abort]);
+    }
+}
+
+#[test]
+fn a_rolling_restart_loses_no_notification_and_posts_none_twice() {
+    for down in [true, false] {
+        let config = told(&["a", "b"], &hooks());
+        let mut world = World::new(2, true, &config);
+        let status = if down { 503 } else { 200 };
+        world.answers = Some(Some(status));
+        world.command((0, 1), "a", Command::Abort);
+        world.pass(100);
+        for envoy in 0..2 {
+            world.envoys[envoy] = world.start(world.envoys[envoy].now, 10 + envoy * 2, &config);
+            world.pass(100);
+        }
+        world.answers = Some(Some(200));
+        world.pass(40);
+        world.assert_once_and_in_order();
+        assert_eq!(world.actions(), [Action::Step, Action::Step, Action::Abort], "{down}");
+    }
+}
+
+#[test]
+fn a_notification_that_has_waited_for_an_hour_is_given_up_although_all_envoys_have_restarted() {
+    let config = told(&["a"], &hooks());
+    let mut world = World::new(1, true, &config);
+    world.answers = Some(Some(503));
+    world.command((0, 1), "a", Command::Abort);
+    world.pass(3);
+    let later = world.envoys[0].now + 3_000 * TICK;
+    world.envoys[0] = world.start(later, 10, &config);
+    world.pass(10);
+    assert_eq!(world.counted("expired"), 0);
+    world.envoys[0].now += 600 * TICK;
+    world.pass(10);
+    assert_eq!(world.counted("expired"), 1);
 }
 
 #[test]

@@ -330,6 +330,12 @@ pub(super) fn overdue(program: &Program, run: &Run) -> String {
     )
 }
 
+pub(super) fn clock_went_back(seconds: u64) -> String {
+    format!(
+        "the clock went back by {seconds} s: requests of the last seconds are not judged, and alarms and drift begin anew"
+    )
+}
+
 pub(super) fn held_back(program: &Program, run: &Run) -> String {
     let place = format!("step {} of {}", run.position.saturating_add(1), program.steps.len());
     format!("{place} of {} is held back: {}", candidate(program), run.reason.sentence())

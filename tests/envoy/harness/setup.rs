@@ -203,13 +203,11 @@ impl Setup {
             json!({"endpoint": {"address": {"socket_address": address}}})
         };
         let endpoints: Vec<Value> = endpoints.iter().map(endpoint).collect();
-        let http2 = json!({"explicit_http_config": {"http2_protocol_options": {}}});
-        let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-        let mut protocol = json!({"@type": format!("type.googleapis.com/{options}")});
-        protocol["explicit_http_config"] = http2["explicit_http_config"].clone();
+        let shipped = read_yaml("envoy/store/cluster.yaml");
         let cluster = json!({
             "name": "etcd1", "connect_timeout": "0.5s",
-            "typed_extension_protocol_options": {options: protocol},
+            "typed_extension_protocol_options": shipped["typed_extension_protocol_options"],
+            "outlier_detection": shipped["outlier_detection"],
             "load_assignment": {"cluster_name": "etcd1", "endpoints": [{"lb_endpoints": endpoints}]},
         });
         self.bootstrap["static_resources"]["clusters"].as_array_mut().expect("clusters").push(cluster);

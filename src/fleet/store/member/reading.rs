@@ -2,24 +2,32 @@
 
 use std::collections::HashMap;
 
-use super::{Kind, LOST, MOST_TOLD_BYTES, Member, READ_ALL_EVERY, READ_EVERY};
+use super::{Kind, LOST, MOST_TOLD_BYTES, Member, READ_ALL_EVERY, READ_EVERY, ROUND_EVERY};
 use crate::fleet::store::call::{Call, Item, Range};
 use crate::fleet::store::known::Known;
 use crate::fleet::store::pool::{Heard, MOST_MEMBERS};
-use crate::fleet::store::values::{self, Lead, Life, Stored, Told};
+use crate::fleet::store::values::{self, Lead, Life, Read, Stored, Told};
 use crate::rollout::record::Clock;
 
 /// Records of releases that are kept beside the one that a rollout is configured with: a release that comes back finds its
 /// verdict.
 const KEPT_RELEASES: usize = 16;
 
-/// The keys of all but the releases whose records moved last. `records`: of one rollout.
-fn outdated(records: &[Item]) -> impl Iterator<Item = String> {
+/// Sets of users that are read in one call. A transaction of etcd has 128 operations at most.
+const MOST_USER_SETS: usize = 64;
+
+/// All but the releases whose records moved last: the key of each, and the sets of users that it names. `records`: of one
+/// rollout.
+fn outdated(records: &[Item]) -> impl Iterator<Item = (String, Vec<u64>)> {
     let later = |revision: u64| records.iter().filter(|record| record.revision > revision).count();
-    records
-        .iter()
-        .filter(move |record| later(record.revision) >= KEPT_RELEASES)
-        .map(|record| record.key.clone())
+    let outdated = records.iter().filter(move |record| later(record.revision) >= KEPT_RELEASES);
+    outdated.map(|record| {
+        let users = match Stored::decode(&record.value) {
+            Read::Whole(stored) => stored.record.shelved().collect(),
+            Read::Foreign(_) | Read::Unreadable => Vec::new(),
+        };
+        (record.key.clone(), users)
+    })
 }
 
 /// The rollout and the run of a record's key, behind the prefix of all.
@@ -44,7 +52,10 @@ impl Member {
         if told {
             (self.told.time, self.told.followed) = (clock.time, self.seen);
             self.followed_told = self.seen;
-            call.put.push((self.key(&format!("m/{}", self.life.name())), self.told.encode(MOST_TOLD_BYTES)));
+            let before = self.told.entries();
+            let bytes = self.told.encode(MOST_TOLD_BYTES);
+            self.cut = self.cut.saturating_add(before.saturating_sub(self.told.entries()) as u64);
+            call.put.push((self.key(&format!("m/{}", self.life.name())), bytes));
         }
         let configured = !self.is_configured_told && !self.is_untold && !self.known.is_empty();
         if configured {
@@ -54,25 +65,38 @@ impl Member {
         let prefix = |rest: &str, newer_than| Range { key: self.key(rest), is_prefix: true, newer_than };
         call.read.push(prefix("r/", newer_than));
         call.read.push(Range { key: self.key("lead"), is_prefix: false, newer_than });
+        let mut users = Vec::new();
         if round {
             call.read.push(prefix("m/", 0));
             call.read.push(prefix("c/", self.configurations_seen));
-            let named = self.known.values().filter_map(|known| known.current.as_ref());
-            let is_missing =
-                named.flat_map(|stored| stored.record.shelved()).any(|name| !self.shelf.contains_key(&name));
-            if is_missing {
-                call.read.push(prefix("u/", 0));
-            }
-            self.next_round = clock.uptime.saturating_add(self.settings.period);
+            users = self.unread_users();
+            call.read.extend(users.iter().map(|name| {
+                let key = self.users_key(*name);
+                Range { key, is_prefix: false, newer_than: 0 }
+            }));
+            self.next_round = clock.uptime.saturating_add(self.settings.period.min(ROUND_EVERY));
         }
         self.next_read = clock.uptime.saturating_add(READ_EVERY);
-        Some((call, Kind::Read { all, round, told, configured }))
+        Some((call, Kind::Read { all, round, told, configured, users }))
+    }
+
+    /// Sets of users that records name, as many as one call reads of those that have not been asked for.
+    #[inline(never)] // in the module once
+    fn unread_users(&self) -> Vec<u64> {
+        let named = self.known.values().filter_map(|known| known.current.as_ref());
+        let named = named.flat_map(|stored| stored.record.shelved());
+        named.filter(|name| !self.has_asked_for(*name)).take(MOST_USER_SETS).collect()
+    }
+
+    /// Whether a set of users is here, or the store does not have it either.
+    pub(super) fn has_asked_for(&self, name: u64) -> bool {
+        self.shelf.contains_key(&name) || self.absent.contains(&name)
     }
 
     pub(super) fn has_read(
         &mut self,
         (revision, items): (u64, Vec<Vec<Item>>),
-        (all, round): (bool, bool),
+        (all, round, users): (bool, bool, Vec<u64>),
         clock: Clock,
     ) {
         if revision < self.seen {
@@ -80,6 +104,7 @@ impl Member {
             (self.seen, self.configurations_seen, self.followed_told) = (0, 0, 0);
             self.next_read = clock.uptime;
             self.stop_leading_until_read();
+            self.early.clear();
             self.known.values_mut().for_each(Known::forget_revision);
             (self.lead_revision, self.is_configured_told) = (None, false);
             return;
@@ -102,12 +127,17 @@ impl Member {
             let reports = items.next().unwrap_or_default();
             self.read_members(reports, items.next().unwrap_or_default(), clock);
             self.configurations_seen = revision;
-            for item in items.next().unwrap_or_default() {
-                let name = item.key.rsplit('/').next().and_then(Life::of);
-                name.into_iter().for_each(|name| drop(self.shelf.insert(name.0, item.value.clone())));
+            for name in users {
+                match items.next().unwrap_or_default().into_iter().next() {
+                    Some(item) => drop(self.shelf.insert(name, item.value)),
+                    None => self.absent.push(name),
+                }
             }
             if self.leads {
                 self.make_round(clock);
+                if !self.unread_users().is_empty() {
+                    self.next_round = clock.uptime;
+                }
             }
         }
     }
@@ -123,7 +153,7 @@ impl Member {
             if self.known.get(rollout).is_some_and(|known| known.run == run) {
                 found.insert(rollout.to_owned(), item);
             } else if all {
-                others.push(Item { value: Vec::new(), ..item });
+                others.push(item);
             }
         }
         if all {
@@ -136,6 +166,9 @@ impl Member {
         for (rollout, known) in &mut self.known {
             match found.remove(rollout) {
                 Some(item) if all || known.revision != Some(item.revision) || known.is_unstored => {
+                    if known.revision != Some(item.revision) {
+                        self.absent.clear(); // another member may have written them
+                    }
                     known.read(Stored::decode(&item.value), item.revision, clock);
                 }
                 Some(_) => {}
@@ -160,7 +193,7 @@ impl Member {
                 }
                 self.lead_is_foreign = values::is_foreign(&item.value);
                 let was_leading = self.leads;
-                self.leads = lead.as_ref().is_some_and(|lead| lead.life == self.life);
+                self.leads = lead.as_ref().is_some_and(|lead| lead.life == self.life) && !self.yields(clock);
                 if self.leads && !was_leading {
                     self.hold(clock);
                 }

@@ -4,19 +4,24 @@ use std::collections::HashMap;
 
 use fastrand::Rng;
 
-use super::{Member, Round};
+use super::{MOST_DONE, Member, PATIENCE, Round};
 use crate::analysis::user_set;
 use crate::fleet::effect::Question;
-use crate::fleet::store::pool::Pool;
-use crate::fleet::store::values::{Lead, Stored};
+use crate::fleet::store::pool::{BEAT_EVERY, GONE, Pool};
+use crate::fleet::store::values::{Configured, Lead, Life, Stored};
 use crate::model::SortedMap;
 use crate::rollout::record::Clock;
 use crate::telemetry::ledger::Entry;
 
-/// Notifications that the lead names as done.
-const MOST_DONE: usize = 256;
+/// Ticks that may be judged before the fleet's clock has them.
+const MOST_AHEAD_TICKS: u64 = 5;
 /// Nanoseconds after which evidence is written although nothing has happened.
 const WRITE_EVIDENCE_EVERY: u64 = 5_000_000_000;
+
+/// Whether a tick is later than clocks that differ a little can have it.
+fn is_later(tick: u64, clock: Clock) -> bool {
+    tick > clock.tick().saturating_add(MOST_AHEAD_TICKS)
+}
 
 impl Member {
     /// The program of a rollout's run that most members have; of several the one in force, or the greatest.
@@ -40,6 +45,13 @@ impl Member {
     #[inline(never)] // in the module once
     pub(super) fn make_round(&mut self, clock: Clock) {
         let mut pool = Pool::of(&self.members, &self.lead, self.settings.period, clock);
+        let is_back = self.is_clock_back(pool.clock, clock);
+        if is_back {
+            // What was looked at is what comes again.
+            self.lead.floor = 0;
+            self.lead.members.iter_mut().for_each(|member| member.from = 0);
+            pool = Pool::of(&self.members, &self.lead, self.settings.period, clock);
+        }
         let is_held = pool.is_blind || clock.uptime < self.hold_until;
         let mut lead = Lead {
             life: self.life,
@@ -53,15 +65,39 @@ impl Member {
         }
         self.lead.members.clone_from(&lead.members);
         self.note_unjudged(clock);
+        if self.unjudged.values().any(|since| clock.uptime.saturating_sub(*since) >= GONE)
+            && self.is_surpassed()
+        {
+            let patience = self.settings.period.saturating_mul(PATIENCE).saturating_mul(4);
+            self.yields_until = clock.uptime.saturating_add(patience);
+            self.leads = false;
+            return;
+        }
         let mut round = Round { at: clock.uptime, records: HashMap::new(), lead };
         let names: Vec<String> = if is_held { Vec::new() } else { self.known.keys().cloned().collect() };
         for name in names {
             let entries = pool.take(&name);
-            if let Some(advanced) = self.advance(&name, &entries, pool.known_before, (pool.clock, clock)) {
+            if let Some(advanced) =
+                self.advance(&name, (&entries, pool.known_before), is_back, (pool.clock, clock))
+            {
                 round.records.insert(name, advanced);
             }
         }
         self.round = Some(round);
+    }
+
+    /// Whether the fleet's clock went back, for so long that all members have reported by it since.
+    fn is_clock_back(&mut self, fleet: Clock, clock: Clock) -> bool {
+        let closed =
+            self.known.values().filter_map(|known| Some(known.current.as_ref()?.record.closed_through));
+        let looked_at = closed.max().unwrap_or(0).max(self.lead.floor);
+        if !is_later(looked_at, fleet) {
+            self.back_since = None;
+            return false;
+        }
+        let since = *self.back_since.get_or_insert(clock.uptime);
+        let patience = BEAT_EVERY.saturating_add(self.settings.period).saturating_mul(2);
+        clock.uptime.saturating_sub(since) >= patience
     }
 
     /// Notes the releases of counted members that this one cannot judge.
@@ -78,6 +114,25 @@ impl Member {
         }
     }
 
+    /// Whether a counted member can judge more of what counted members have.
+    fn is_surpassed(&self) -> bool {
+        let is_counted = |life: &Life| {
+            self.lead.members.iter().any(|member| member.life == *life && member.left_out.is_none())
+        };
+        let counted = || self.configurations.iter().filter(|(life, _)| is_counted(life));
+        let mut votes: SortedMap<u64, u64> = SortedMap::default();
+        for (_, run, _) in counted().flat_map(|(_, configured)| &configured.programs) {
+            let votes = votes.get_or_insert_with(*run, u64::default);
+            *votes = votes.saturating_add(1);
+        }
+        let judges = |configured: &Configured| {
+            let votes = configured.programs.iter().filter_map(|(_, run, _)| votes.get(run));
+            votes.fold(0_u64, |sum, votes| sum.saturating_add(*votes))
+        };
+        let own = judges(&self.configured);
+        counted().any(|(_, configured)| judges(configured) > own)
+    }
+
     /// What is done of notifications, also by those that have led before.
     fn all_done(&self) -> Vec<u64> {
         let before = self.lead.done.iter().copied().filter(|mark| !self.done.contains(mark));
@@ -90,17 +145,27 @@ impl Member {
     fn advance(
         &mut self,
         name: &str,
-        entries: &[Entry],
-        known_before: u64,
+        (entries, known_before): (&[Entry], u64),
+        is_back: bool,
         (fleet, clock): (Clock, Clock),
     ) -> Option<(u64, Stored)> {
         let known = self.known.get(name)?;
         let mine = known.current.as_ref().filter(|_| !known.is_unstored && known.foreign.is_none())?;
+        if !mine.record.shelved().all(|name| self.has_asked_for(name)) {
+            return None; // they come with the next call
+        }
         let heard = self.heard_ready.remove(name);
         let is_pushed = mine.record.fingerprint != known.fingerprint
             && self.majority(name, known.run, mine.record.fingerprint) == known.fingerprint;
         let asks = mine.record.is_to_ask(fleet);
-        if !is_pushed && entries.is_empty() && heard.is_none() && !asks && !mine.record.is_due(fleet) {
+        let is_back = is_back && is_later(mine.record.closed_through, fleet);
+        if !is_pushed
+            && !is_back
+            && entries.is_empty()
+            && heard.is_none()
+            && !asks
+            && !mine.record.is_due(fleet)
+        {
             return None;
         }
         let mut new = mine.clone();
@@ -108,11 +173,14 @@ impl Member {
         let mut shelf = Shelf { bulks: &mut self.shelf, rng: &mut self.rng };
         new.record.fetch(&shelf);
         let mut events = if is_pushed { new.record.push(&known.program, fleet) } else { Vec::new() };
+        if is_back {
+            events.extend(new.record.follow_clock_back(fleet));
+        }
         let entries: Vec<&Entry> = entries.iter().collect();
-        events.extend(new.record.advance_blocks(&entries, known_before, fleet));
+        events.extend(new.record.advance_blocks(&entries, known_before, self.settings.period, fleet));
         let question = new.record.ask(fleet);
         new.record.put(&mut shelf);
-        let must_be_written = is_pushed || heard.is_some() || question.is_some();
+        let must_be_written = is_pushed || is_back || heard.is_some() || question.is_some();
         let is_time = clock.uptime.saturating_sub(known.written) >= WRITE_EVIDENCE_EVERY;
         let is_routed_alike = new.record.head(name).routes_like(&mine.record.head(name));
         if new.record == mine.record || (events.is_empty() && !is_time && is_routed_alike && !must_be_written)

@@ -21,12 +21,12 @@ impl Member {
         let is_stale =
             |round: &Round| clock.uptime.saturating_sub(round.at) > STALE || round.at > clock.uptime;
         if self.round.as_ref().is_some_and(is_stale) {
-            (self.round, self.read_all) = (None, None);
+            self.stop_leading_until_read();
             return None;
         }
         let mut call = Call::default();
         let (mut records, mut bytes) = (Vec::new(), 0_usize);
-        let mut round = self.round.take();
+        let (mut round, mut early) = (self.round.take(), None);
         for (name, known) in &self.known {
             let Some(revision) = known.revision.filter(|_| known.foreign.is_none()) else { continue };
             let advanced = round.as_mut().and_then(|round| round.records.remove(name));
@@ -43,13 +43,19 @@ impl Member {
             let (key, value) = (self.record_key(name, known.run), new.encode());
             let stored = known.current.iter().filter(|_| !known.lacks_users);
             let stored: Vec<u64> = stored.flat_map(|mine| mine.record.shelved()).collect();
-            let users = new.record.shelved().filter(|name| !stored.contains(name));
+            let is_stored = |name: &u64| stored.contains(name) || self.early.contains(name);
+            let users = new.record.shelved().filter(|name| !is_stored(name));
             let users: Vec<(u64, &Vec<u8>)> =
                 users.filter_map(|name| Some((name, self.shelf.get(&name)?))).collect();
             let size = users.iter().fold(value.len(), |size, (_, bulk)| size.saturating_add(bulk.len()));
             let values = call.put.len().saturating_add(users.len());
             bytes = bytes.saturating_add(size);
-            if !records.is_empty() && (values >= MOST_VALUES || bytes > MOST_BYTES) {
+            let is_too_much = values >= MOST_VALUES || bytes > MOST_BYTES;
+            if is_too_much && !(records.is_empty() && users.is_empty()) {
+                if records.is_empty() {
+                    // More than fits beside one record: what it names comes before it.
+                    early = self.shelving(&users);
+                }
                 if let (Some(round), Some(mine), false) = (&mut round, &known.current, known.is_unstored) {
                     round.records.insert(name.clone(), (mine.generation, new));
                 }
@@ -58,9 +64,13 @@ impl Member {
             call.when.push((key.clone(), revision));
             call.put.push((key, value));
             for (name, bulk) in users {
-                call.put.push((self.key(&format!("u/{name:016x}")), bulk.clone()));
+                call.put.push((self.users_key(name), bulk.clone()));
             }
             records.push((name.clone(), new, known.changes.len()));
+        }
+        if early.is_some() {
+            self.round = round;
+            return early;
         }
         // What did not fit goes into the next call.
         let is_rest = round.as_ref().is_some_and(|round| !round.records.is_empty());
@@ -88,6 +98,20 @@ impl Member {
         Some((call, Kind::Write { records, lead }))
     }
 
+    /// Writes sets of users, as many as fit. The record that names them follows.
+    fn shelving(&self, users: &[(u64, &Vec<u8>)]) -> Option<(Call, Kind)> {
+        let (mut call, mut names, mut bytes) = (Call::default(), Vec::new(), 0_usize);
+        for (name, bulk) in users.iter().take(MOST_VALUES) {
+            bytes = bytes.saturating_add(bulk.len());
+            if bytes > MOST_BYTES && !names.is_empty() {
+                break;
+            }
+            call.put.push((self.users_key(*name), (*bulk).clone()));
+            names.push(*name);
+        }
+        Some((call, Kind::Shelve(names)))
+    }
+
     fn may_take_the_lead(&self, clock: Clock) -> bool {
         let Some(revision) = self.lead_revision.filter(|_| !self.known.is_empty()) else { return false };
         let patience = if self.lead_is_foreign {
@@ -96,7 +120,12 @@ impl Member {
             self.settings.period.saturating_mul(PATIENCE).saturating_add(self.jitter)
         };
         let silence = self.lead_since.map_or(0, |since| clock.uptime.saturating_sub(since));
-        revision == 0 || silence >= patience
+        !self.yields(clock) && (revision == 0 || silence >= patience)
+    }
+
+    /// Whether another member is to take the lead.
+    pub(super) fn yields(&self, clock: Clock) -> bool {
+        clock.uptime < self.yields_until
     }
 
     /// Keys that are no longer needed: of members that are gone, of releases long ago, and of sets of users that were
@@ -114,10 +143,13 @@ impl Member {
             keys.push(self.key(&format!("c/{}", life.name())));
         }
         let rest = self.outdated.len().saturating_sub(MOST);
-        keys.extend(self.outdated.split_off(rest));
+        for (key, users) in self.outdated.split_off(rest) {
+            keys.push(key);
+            self.unshelved.extend(users);
+        }
         let rest = self.unshelved.len().saturating_sub(MOST);
         let unshelved = self.unshelved.split_off(rest);
-        keys.extend(unshelved.into_iter().map(|name| self.key(&format!("u/{name:016x}"))));
+        keys.extend(unshelved.into_iter().map(|name| self.users_key(name)));
         keys
     }
 
@@ -133,6 +165,7 @@ impl Member {
             let Some(known) = self.known.get_mut(&name) else { continue };
             let before: Vec<u64> = known.current.iter().flat_map(|mine| mine.record.shelved()).collect();
             let named: Vec<u64> = stored.record.shelved().collect();
+            self.early.retain(|name| !named.contains(name));
             for name in before.into_iter().filter(|name| !named.contains(name)) {
                 self.shelf.remove(&name);
                 self.unshelved.push(name);
@@ -167,6 +200,7 @@ impl Member {
                 }
                 (self.leads, self.next_round) = (true, clock.uptime);
                 self.members.clear();
+                self.absent.clear();
                 self.configurations.clear();
                 self.configurations_seen = 0;
             }

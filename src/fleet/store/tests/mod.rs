@@ -50,10 +50,6 @@ fn judged_by_users() -> Value {
     })
 }
 
-fn settings() -> Settings {
-    Settings { fleet: "f".into(), period: TICK, stale_after: None }
-}
-
 /// A call on its way: to the store, and back.
 struct OnItsWay {
     at: u64,
@@ -76,16 +72,26 @@ struct World {
     away: u64,
     seed: u64,
     delay: u64,
+    /// Between two reports of a member that starts.
+    period: u64,
     /// Between two looks at the members.
     step: u64,
     /// Every how manyth answer is lost.
     loses: Option<u64>,
+    /// Every how manyth call of a member goes to an endpoint that hangs.
+    hangs: Option<u64>,
     calls: u64,
+    calls_of: Vec<u64>,
     changes: u64,
 }
 
 impl World {
     fn new(seed: u64, members: usize, program: &Program) -> Self {
+        Self::reporting(TICK, seed, members, program)
+    }
+
+    /// With so much time between two reports.
+    fn reporting(period: u64, seed: u64, members: usize, program: &Program) -> Self {
         let mut world = Self {
             store: Memory::default(),
             envoys: Vec::new(),
@@ -97,9 +103,12 @@ impl World {
             away: 0,
             seed: seed.wrapping_mul(1_000),
             delay: 3 * MS,
+            period,
             step: 50 * MS,
             loses: None,
+            hangs: None,
             calls: 0,
+            calls_of: vec![0; members],
             changes: 0,
         };
         for _ in 0..members {
@@ -111,7 +120,8 @@ impl World {
 
     fn start(&mut self) -> Envoy {
         self.seed += 1;
-        Envoy::start((self.seed, self.now.saturating_sub(self.seed * TICK / 7)), &settings(), &self.programs)
+        let settings = Settings { fleet: "f".into(), period: self.period, stale_after: None };
+        Envoy::start((self.seed, self.now.saturating_sub(self.seed * TICK / 7)), &settings, &self.programs)
     }
 
     /// A process is killed, and another one started.
@@ -160,7 +170,10 @@ impl World {
             self.calls += 1;
             let lost = self.loses.filter(|loses| self.calls.is_multiple_of(*loses));
             let lost = lost.map(|loses| (self.calls / loses).is_multiple_of(2));
-            self.ways.insert(nth, OnItsWay { at: now + self.delay, call, answer: None, lost });
+            self.calls_of[nth] += 1;
+            let hangs = self.hangs.is_some_and(|hangs| self.calls_of[nth].is_multiple_of(hangs));
+            let (delay, lost) = if hangs { (3 * SECOND, Some(true)) } else { (self.delay, lost) };
+            self.ways.insert(nth, OnItsWay { at: now + delay, call, answer: None, lost });
         }
     }
 

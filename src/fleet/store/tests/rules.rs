@@ -63,6 +63,58 @@ fn a_candidate_that_fails_is_taken_back_everywhere_by_the_counts_of_all() {
     }));
 }
 
+/// A rollout whose requests have so long to be answered.
+fn patient(deadline: &str) -> Program {
+    program(&json!({
+        "steps": [{"set_weight": 50}, {"pause": {}}],
+        "analysis": {"metrics": [{"name": "error_rate"}], "deadline": deadline},
+    }))
+}
+
+#[test]
+fn requests_that_hang_are_judged_however_long_they_have_and_however_rare_reports_are() {
+    for (period, deadline) in [(1, "1m"), (30, "5s"), (60, "1m")] {
+        let mut world = World::reporting(period * SECOND, 1, 2, &patient(deadline));
+        world.step = 250 * MS;
+        world.pass(3 * SECOND);
+        let mut seconds = 0;
+        // Every other second one request hangs and the rest is well.
+        while world.phase() != Phase::Failed {
+            for nth in 0..2 {
+                (0..3).for_each(|_| world.pair(nth, false));
+                if seconds % 2 == nth {
+                    let now = world.now;
+                    world.envoys[nth].hang("r", Side::Candidate, now);
+                }
+            }
+            world.pass(SECOND);
+            seconds += 1;
+            assert!(seconds < 600, "a period of {period} s and a deadline of {deadline}");
+        }
+    }
+}
+
+#[test]
+fn a_step_takes_its_time_however_rare_reports_are() {
+    for period in [1, 15, 60] {
+        let steps =
+            json!([{"set_weight": 50}, {"pause": {"duration": "5m"}}, {"set_weight": 60}, {"pause": {}}]);
+        let mut world = World::reporting(period * SECOND, 1, 2, &program(&json!({"steps": steps})));
+        world.step = 250 * MS;
+        let pass = |world: &mut World, seconds: u64| {
+            for _ in 0..seconds {
+                (0..2).for_each(|nth| world.pair(nth, false));
+                world.pass(SECOND);
+            }
+        };
+        pass(&mut world, 295);
+        assert_eq!(world.shares(), [5_000; 2], "{period}");
+        // The judge begins when members have reported twice.
+        pass(&mut world, 10 + period);
+        assert_eq!(world.shares(), [6_000; 2], "{period}");
+    }
+}
+
 #[test]
 fn a_command_at_one_member_is_obeyed_by_all_within_half_a_second() {
     let mut world = waiting_fleet(20);
@@ -129,6 +181,27 @@ fn the_lead_is_taken_by_one_member_however_many_want_it_at_once() {
 }
 
 #[test]
+fn the_lead_is_taken_although_an_endpoint_of_the_store_hangs() {
+    let mut world = waiting_fleet(3);
+    let dead = world.leaders()[0];
+    world.asleep[dead] = u64::MAX;
+    world.hangs = Some(3);
+    world.pass(60 * SECOND);
+    assert!(world.leaders().into_iter().any(|nth| nth != dead));
+}
+
+#[test]
+fn the_leader_stays_when_the_store_answers_again() {
+    for seconds in [4, 10, 60] {
+        let mut world = waiting_fleet(9);
+        let before = world.leaders();
+        world.away = world.now + seconds * SECOND;
+        world.pass((seconds + 1) * SECOND);
+        assert_eq!(world.leaders(), before, "{seconds}");
+    }
+}
+
+#[test]
 fn commands_at_two_members_at_once_are_both_obeyed() {
     let mut world = waiting_fleet(3);
     // The later one is made again in the record that has the earlier one.
@@ -137,6 +210,42 @@ fn commands_at_two_members_at_once_are_both_obeyed() {
     world.pass(2 * SECOND);
     assert_eq!(world.phase(), Phase::Aborted);
     assert_eq!(world.shares(), [0; 3]);
+}
+
+#[test]
+fn an_abort_is_obeyed_although_another_member_goes_on_past_a_finding_at_the_same_time() {
+    for (resumes, full) in (0..2).flat_map(|nth| [(nth, None), (nth, Some(false)), (nth, Some(true))]) {
+        let mut pausing = waiting();
+        pausing["steps"] =
+            json!([{"set_weight": 50}, {"pause": {"duration": "1h"}}, {"set_weight": 60}, {"pause": {}}]);
+        pausing["analysis"]["on_failure"] = json!("pause");
+        let mut world = World::new(1, 2, &program(&pausing));
+        world.pass(3 * SECOND);
+        while world.phase() != Phase::Paused {
+            (0..2).for_each(|nth| world.pair(nth, true));
+            world.pass(SECOND);
+        }
+        world.pass(SECOND);
+        let goes_on = full.map_or(Command::Resume, |full| Command::Promote { full });
+        world.command(resumes, goes_on).unwrap();
+        world.command(1 - resumes, Command::Abort).unwrap();
+        world.pass(3 * SECOND);
+        assert_eq!(world.phase(), Phase::Aborted, "{resumes} {full:?}");
+        assert_eq!(world.shares(), [0; 2]);
+    }
+}
+
+#[test]
+fn an_abort_of_a_member_that_was_cut_off_does_not_count_after_a_retry() {
+    let mut world = World::new(1, 3, &program(&promoted_by_hand()));
+    world.pass(3 * SECOND);
+    world.cut[1] = world.now + 10 * SECOND;
+    world.command(1, Command::Abort).unwrap();
+    world.command(0, Command::Abort).unwrap();
+    world.pass(SECOND);
+    world.command(0, Command::Retry).unwrap();
+    world.pass(20 * SECOND);
+    assert_eq!(world.shares(), [1_000; 3]);
 }
 
 /// Each was decided about the first step.
@@ -203,7 +312,7 @@ fn an_envoy_whose_clock_is_slow_does_not_stop_the_judge_of_the_other() {
     world.pass(5 * SECOND);
     let slow = world.start();
     world.envoys.push(slow);
-    (world.asleep, world.cut) = (vec![0; 2], vec![0; 2]);
+    (world.asleep, world.cut, world.calls_of) = (vec![0; 2], vec![0; 2], vec![0; 2]);
     world.envoys[1].ahead = -3_600 * i64::try_from(SECOND).unwrap();
     for _ in 0..10 {
         (0..2).for_each(|nth| world.pair(nth, false));
@@ -214,13 +323,71 @@ fn an_envoy_whose_clock_is_slow_does_not_stop_the_judge_of_the_other() {
 }
 
 #[test]
-fn a_release_that_the_leader_does_not_have_is_named() {
+fn the_judge_goes_on_when_the_clock_of_the_fleet_goes_back() {
+    use crate::rollout::event::Action;
+    let alarms = |envoy: &Envoy| envoy.events.iter().filter(|event| event.action == Action::Alarm).count();
+    for members in [1, 3] {
+        let mut world = waiting_fleet(members);
+        let seconds = |world: &mut World, count: usize| {
+            for _ in 0..count {
+                (0..members).for_each(|nth| world.pair(nth, false));
+                world.pass(SECOND);
+            }
+            world.stored().unwrap().record.run.judge.step_requests()
+        };
+        let before = seconds(&mut world, 10);
+        world.envoys.iter_mut().for_each(|envoy| envoy.ahead = -600 * i64::try_from(SECOND).unwrap());
+        let after = seconds(&mut world, 40);
+        assert!(after >= before + 15 * members as u64, "{before} {after}");
+        assert_eq!(world.envoys.iter().map(alarms).collect::<Vec<_>>(), vec![1; members]);
+    }
+}
+
+#[test]
+fn a_leader_whose_clock_goes_back_alone_makes_the_fleet_forget_nothing() {
+    use crate::rollout::event::Action;
     let mut world = waiting_fleet(3);
     let leader = world.leaders()[0];
-    let next = program(&json!({"release": "2", "steps": [{"set_weight": 20}, {"pause": {}}]}));
-    for nth in (0..3).filter(|nth| *nth != leader) {
-        world.envoys[nth].member.configure([("r", &next)].into_iter(), |_| None, Clock::default());
+    world.envoys[leader].ahead = -600 * i64::try_from(SECOND).unwrap();
+    for _ in 0..40 {
+        (0..3).for_each(|nth| world.pair(nth, false));
+        world.pass(SECOND);
     }
+    let actions = world.envoys.iter().flat_map(|envoy| envoy.events.iter().map(|event| event.action));
+    assert!(!actions.collect::<Vec<_>>().contains(&Action::Alarm));
+    assert!(world.stored().unwrap().record.run.judge.step_requests() > 60, "two are counted");
+}
+
+#[test]
+fn a_member_that_has_the_release_of_most_members_takes_the_lead() {
+    for old in 1..=2 {
+        let mut world = waiting_fleet(5);
+        let leader = world.leaders()[0];
+        let steps =
+            json!([{"set_weight": 20}, {"pause": {"duration": "10s"}}, {"set_weight": 40}, {"pause": {}}]);
+        let next = program(&json!({"release": "2", "steps": steps}));
+        let new: Vec<usize> = (1..=5 - old).map(|nth| (leader + nth) % 5).collect();
+        for nth in &new {
+            world.envoys[*nth].member.configure([("r", &next)].into_iter(), |_| None, Clock::default());
+        }
+        world.pass(50 * SECOND);
+        assert_eq!(world.leaders(), [leader], "a push takes a while");
+        world.pass(300 * SECOND);
+        assert!(new.contains(&world.leaders()[0]) && world.leaders().len() == 1);
+        assert_eq!(world.share(new[0]), Share::new(4_000));
+        // It stays.
+        let before = world.leaders();
+        world.pass(200 * SECOND);
+        assert_eq!(world.leaders(), before);
+    }
+}
+
+#[test]
+fn a_release_that_the_leader_does_not_have_is_named() {
+    let mut world = waiting_fleet(2);
+    let leader = world.leaders()[0];
+    let next = program(&json!({"release": "2", "steps": [{"set_weight": 20}, {"pause": {}}]}));
+    world.envoys[1 - leader].member.configure([("r", &next)].into_iter(), |_| None, Clock::default());
     let problems = |world: &World| {
         let envoy = &world.envoys[leader];
         envoy.member.view(envoy.clock(world.now)).problems()

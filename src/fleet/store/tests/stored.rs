@@ -39,9 +39,32 @@ fn a_report_is_as_long_as_the_store_takes() {
         assert!(bytes.len() <= most, "{most}");
         let kept: Told = values::decode(&bytes).unwrap();
         assert_eq!(kept.known_before, 60);
-        let newest = |(_, entries): &(String, Vec<Entry>)| entries.last().map(|entry| entry.tick);
-        assert!(kept.rollouts.iter().all(|rollout| newest(rollout) == Some(59)), "{most}");
         assert!(most < 500 || kept.rollouts.len() == 40, "{most}");
+    }
+}
+
+#[test]
+fn a_report_that_is_too_long_leaves_out_ticks_of_any_age_and_the_same_ones_each_time() {
+    for together in [1, 10] {
+        let entry = |nth| Entry { tick: nth * together + together - 1, ..Entry::default() };
+        let kept = |last: u64| {
+            let entries: Vec<Entry> = (last - 200..last).map(entry).collect();
+            let mut told = Told { rollouts: vec![("r".to_owned(), entries)], ..Told::default() };
+            let most = values::encode(&told).len() / 2 + 100;
+            told.encode(most);
+            told.rollouts[0].1.iter().map(|entry| entry.tick / together).collect::<Vec<_>>()
+        };
+        let (first, next) = (kept(1_000), kept(1_100));
+        for part in [800..900, 900..1_000] {
+            assert!(
+                (20..=80).contains(&first.iter().filter(|tick| part.contains(*tick)).count()),
+                "{first:?}"
+            );
+        }
+        let of_both =
+            |ticks: Vec<u64>| ticks.into_iter().filter(|tick: &u64| (900..1_000).contains(tick)).collect();
+        let (first, next): (Vec<_>, Vec<_>) = (of_both(first), of_both(next));
+        assert_eq!(first, next);
     }
 }
 
@@ -77,9 +100,8 @@ fn records_of_releases_long_ago_are_deleted_and_the_last_ones_kept() {
     assert_eq!(world.shares(), [2_000; 2]);
 }
 
-#[test]
-fn a_store_that_has_lost_everything_gets_the_users_back_as_well() {
-    let mut world = World::new(1, 2, &program(&judged_by_users()));
+/// Many users come, and fail.
+fn come(world: &mut World) {
     world.pass(3 * SECOND);
     for nth in 0..3_000_u64 {
         let (hash, now) = (UserHash(fastrand::Rng::with_seed(nth).u64(..)), world.now);
@@ -90,6 +112,29 @@ fn a_store_that_has_lost_everything_gets_the_users_back_as_well() {
         }
     }
     world.pass(5 * SECOND);
+}
+
+#[test]
+fn users_of_a_record_that_are_more_than_one_call_takes_are_written() {
+    let mut rollout = judged_by_users();
+    rollout["analysis"] = json!({"metrics": [{"name": "error_rate"}, {"name": "latency"}, {"name": "unanswered"}, {"name": "client_error_rate"}]});
+    let mut world = World::new(1, 2, &program(&rollout));
+    come(&mut world);
+    let named: Vec<u64> = world.stored().unwrap().record.shelved().collect();
+    assert!(named.len() > 2, "{}", named.len());
+    world.envoys.iter_mut().for_each(|envoy| envoy.member.pad_users());
+    (world.store.values, world.store.revision) = (BTreeMap::new(), 0);
+    world.pass(20 * SECOND);
+    let size = |name: &u64| Some(world.store.values.get(&format!("/changeover/f/u/{name:016x}"))?.0.len());
+    assert_eq!(named.iter().map(size).collect::<Vec<_>>(), vec![Some(1 << 19); named.len()]);
+    let written: Vec<u64> = world.stored().unwrap().record.shelved().collect();
+    assert_eq!(written, named);
+}
+
+#[test]
+fn a_store_that_has_lost_everything_gets_the_users_back_as_well() {
+    let mut world = World::new(1, 2, &program(&judged_by_users()));
+    come(&mut world);
     let shelved = |world: &World| world.store.values.keys().filter(|key| key.contains("/u/")).count();
     let before = shelved(&world);
     assert!(before > 0);
@@ -101,6 +146,41 @@ fn a_store_that_has_lost_everything_gets_the_users_back_as_well() {
     let named: Vec<u64> = world.stored().unwrap().record.shelved().collect();
     let has = |name: &u64| world.store.values.contains_key(&format!("/changeover/f/u/{name:016x}"));
     assert!(!named.is_empty() && named.iter().all(has), "{} of {}", shelved(&world), named.len());
+}
+
+#[test]
+fn users_that_the_store_does_not_have_are_asked_for_once() {
+    let mut world = World::new(1, 1, &program(&judged_by_users()));
+    come(&mut world);
+    let named: Vec<u64> = world.stored().unwrap().record.shelved().collect();
+    world.store.values.retain(|key, _| !key.contains("/u/"));
+    world.restart(0);
+    let mut asked = Vec::new();
+    for _ in 0..400 {
+        world.pass(50 * MS);
+        let reads = world.ways.get(&0).map_or(&[][..], |way| &way.call.read);
+        let of_users = reads.iter().filter(|range| range.key.contains("/u/"));
+        asked.extend(of_users.map(|range| (range.key.clone(), range.is_prefix)));
+    }
+    let once = named.iter().map(|name| (format!("/changeover/f/u/{name:016x}"), false));
+    assert!(!named.is_empty());
+    assert_eq!(asked, once.collect::<Vec<_>>());
+}
+
+#[test]
+fn users_of_releases_long_ago_are_deleted() {
+    let mut world = World::new(1, 1, &program(&judged_by_users()));
+    come(&mut world);
+    let shelved = |world: &World| world.store.values.keys().filter(|key| key.contains("/u/")).count();
+    assert!(shelved(&world) > 0);
+    for release in 2..=20 {
+        let next =
+            program(&json!({"release": release.to_string(), "steps": [{"set_weight": 20}, {"pause": {}}]}));
+        world.envoys[0].member.configure([("r", &next)].into_iter(), |_| None, Clock::default());
+        world.pass(2 * SECOND);
+    }
+    world.pass(30 * SECOND);
+    assert_eq!(shelved(&world), 0);
 }
 
 #[test]
