@@ -535,6 +535,12 @@ impl Judge {
         self.step.answered
     }
 
+    /// The candidate's requests (or users) of this step that failed, or were given up.
+    #[must_use]
+    pub fn step_failures(&self) -> u64 {
+        self.step.wrong.candidate.events
+    }
+
     /// Whether what users do within their time was judged in this step.
     #[must_use]
     pub fn hears_feedback(&self) -> bool {

@@ -149,8 +149,10 @@ pub fn compare(settings: &Settings, stable: &Answer, shadow: &Answer) -> Compare
                     .label
                     .as_ref()
                     .and_then(|label| Labels::new(label.get(&one), label.get(&other), &settings.tolerance));
-                settings.prepare(&mut one);
-                settings.prepare(&mut other);
+                for document in [&mut one, &mut other] {
+                    leave_out_drawn(document);
+                    settings.prepare(document);
+                }
                 Diff::new(settings, &mut found).values(&one, &other);
             }
             (None, None) if stable.body == shadow.body => {}
@@ -163,6 +165,18 @@ pub fn compare(settings: &Settings, stable: &Answer, shadow: &Answer) -> Compare
     };
     let bytes = (stable.body.len() as u64, shadow.body.len() as u64);
     Compared { agrees, found, labels, bytes }
+}
+
+/// Takes out of an answer of OpenAI's protocols what each draws anew, and the time: as of streamed ones.
+fn leave_out_drawn(document: &mut Value) {
+    let Value::Object(fields) = document else { return };
+    let is_openai = fields.get("choices").is_some_and(Value::is_array)
+        || fields.get("object").is_some_and(|object| object == "response");
+    if is_openai {
+        ["id", "created", "created_at", "completed_at"]
+            .into_iter()
+            .for_each(|name| drop(fields.remove(name)));
+    }
 }
 
 #[cfg(test)]

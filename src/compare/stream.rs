@@ -95,7 +95,7 @@ fn add(choices: &mut Vec<Choice>, seen: &Value) {
         choice.function.add(function);
     }
     push(&mut choice.text, seen.get("text"));
-    if let Some(finish) = seen.get("finish_reason").filter(|finish| !finish.is_null()) {
+    if let Some(finish) = seen.get("finish_reason").filter(|finish| finish.is_string()) {
         choice.finish = Some(finish.clone());
     }
 }
@@ -153,7 +153,7 @@ impl Response {
             "response.output_item.added" => self.add_call(event, event.pointer("/item/name"), None),
             "response.function_call_arguments.delta" => self.add_call(event, None, piece),
             "response.completed" | "response.incomplete" | "response.failed" => {
-                self.status = event.pointer("/response/status").cloned();
+                self.status = event.pointer("/response/status").filter(|status| status.is_string()).cloned();
             }
             _ => {}
         }

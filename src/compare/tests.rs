@@ -486,3 +486,18 @@ fn the_newest_samples_of_all_workers_are_kept() {
     none.sample(&pair, 1, 0);
     assert!(none.samples.is_empty());
 }
+
+#[test]
+fn ids_and_times_of_answers_of_openai_are_not_compared() {
+    let settings = Settings::default();
+    let chat = |id: &str, created: u64, text: &str| json!({"id": id, "created": created, "choices": [{"message": {"content": text}, "finish_reason": "stop"}]});
+    let pair = |one: &Value, other: &Value| {
+        let answer = |document: &Value| json_answer(&document.to_string());
+        compare(&settings, &answer(one), &answer(other)).agrees
+    };
+    assert!(pair(&chat("a", 1_764_000_000, "Hi"), &chat("b", 1_764_000_001, "Hi")));
+    assert!(!pair(&chat("a", 1, "Hi"), &chat("a", 1, "Ho")));
+    let response = |created: u64| json!({"object": "response", "id": created.to_string(), "created_at": created, "output": []});
+    assert!(pair(&response(1), &response(2)));
+    assert!(!pair(&json!({"created": 1}), &json!({"created": 2})), "of another protocol");
+}

@@ -132,6 +132,10 @@ impl Held {
         let asks = self.progress.receive(size, is_whole, self.place.max_body())?;
         if self.room.place.is_none() {
             let automation = self.place.automation().ok_or(Reason::Refused)?;
+            // People need not wait for an upload about which the model cannot be asked.
+            if self.place.stable().ok_or(Reason::Refused)?.in_flight.get() >= automation.max_in_flight {
+                return Err(Reason::Busy);
+            }
             let most = automation.max_in_flight.saturating_mul(automation.max_body.saturating_add(HEADERS));
             let fits = self.room.bytes.grow(self.headers.len().saturating_add(size), most);
             fits.then_some(()).ok_or(Reason::Busy)?;
@@ -149,10 +153,6 @@ impl Held {
 
     /// Asks the model, with a body of so many bytes.
     fn ask(&mut self, size: usize) -> Result<(), Reason> {
-        if size > 0 {
-            let body = calls::body(Body::Request, 0, size).filter(|body| body.len() == size);
-            self.body = body.ok_or(Reason::Refused)?.into_vec();
-        }
         let automation = self.place.automation().ok_or(Reason::Refused)?;
         let mut place = held::Held::new(&self.place.stable().ok_or(Reason::Refused)?.in_flight);
         if !place.add(1, automation.max_in_flight) {
@@ -160,6 +160,10 @@ impl Held {
         }
         self.room.place = Some(place);
         self.room.bytes.set(0);
+        if size > 0 {
+            let body = calls::body(Body::Request, 0, size).filter(|body| body.len() == size);
+            self.body = body.ok_or(Reason::Refused)?.into_vec();
+        }
         let version = self.place.rollout().filter(|rollout| rollout.tells_upstream);
         let version = version.and_then(|rollout| rollout.versions.get(automation.model));
         let mut headers: Vec<(&[u8], &[u8])> = pairs::all(&self.headers).collect();

@@ -13,7 +13,7 @@ use super::calls::{self, Metric};
 use super::memory::Bytes;
 use crate::compare::Compared;
 use crate::compare::totals::Totals;
-use crate::model::Share;
+use crate::model::{Assignment, Share};
 use crate::payload::exchange::{Exchange, is_label};
 use crate::routing::plan::{Rollout, Version};
 use crate::telemetry::figure::{self, About, Label};
@@ -61,8 +61,8 @@ pub(super) struct Series {
     pub(super) in_flight: Rc<Cell<usize>>,
     /// Of people's version: bytes of tasks that are still coming.
     pub(super) held: Rc<Cell<usize>>,
-    /// Of the model: tasks in a row that it has left unanswered, where it answers all.
-    pub(super) unanswered: Cell<u64>,
+    /// Of the model, where it answers all: tasks in a row that it has left unanswered, under this assignment.
+    pub(super) unanswered: Cell<(Assignment, u64)>,
     requests: [[Lazy; Outcome::ALL.len()]; Class::ALL.len()],
     duration: Lazy,
     request_bytes: Lazy,
@@ -117,7 +117,7 @@ impl Series {
             served_by: RefCell::default(),
             in_flight: Rc::default(),
             held: Rc::default(),
-            unanswered: Cell::new(0),
+            unanswered: Cell::default(),
             requests: Default::default(),
             duration: Lazy::default(),
             request_bytes: Lazy::default(),

@@ -35,7 +35,7 @@ use crate::telemetry::breaker::Ended;
 use crate::telemetry::latency::Times;
 use crate::telemetry::ledger::{Ledger, Ticket};
 use crate::telemetry::load_report;
-use crate::telemetry::outcome::{self, Class, End, MirrorResult, Outcome, Served, is_plainly_ok};
+use crate::telemetry::outcome::{self, Class, End, MirrorResult, Outcome, Served, Shown, is_plainly_ok};
 
 /// The filter state `wasm.changeover`: what access logs say of a request.
 const LOG_ENTRY: &str = "changeover";
@@ -425,17 +425,14 @@ impl Stream {
             if !was_asked && routed.streams == Some(Streamed::Grpc) {
                 routed.streams = Some(Streamed::TwoWay);
             }
-            match routed.streams {
-                Some(Streamed::TwoWay) => ledger.open_stream(ticket),
-                streams => ledger.show_headers(ticket, streams.is_some_and(Streamed::begins_with_a_byte)),
-            }
+            ledger.show_headers(ticket, routed.streams.is_some_and(Streamed::begins_with_a_byte));
             #[cfg(feature = "test-build")]
             {
                 let has_event = calls::header(Headers::Response, "x-test-event").is_some();
                 ledger.observe(ticket, catalog::TEST_EVENT.id, Observed::Event(has_event));
             }
         }
-        if routed.streams == Some(Streamed::Tunnel) {
+        if matches!(routed.streams, Some(Streamed::Tunnel | Streamed::TwoWay)) {
             routed.begin_stream();
         }
         if let Some(deciding) = &mut routed.deciding {
@@ -532,8 +529,11 @@ impl Stream {
                 routed.begun
             }
         };
+        let is_followed = Cell::new(false);
         let from_upstream = || {
-            calls::property("response\0code_details").is_some_and(|details| outcome::is_by_upstream(&details))
+            let Some(details) = calls::property("response\0code_details") else { return false };
+            is_followed.set(outcome::is_followed_by_envoy(&details));
+            outcome::is_by_upstream(&details)
         };
         let rollout = routed.loaded.plan.rollouts().get(routed.rollout);
         let outcome =
@@ -569,9 +569,13 @@ impl Stream {
             if routed.served != Served::Unknown {
                 tracked.ledger.borrow_mut().find_served(&ticket, outcome == Outcome::Elsewhere);
             }
-            tracked.end(ticket, latency, end.shown(outcome));
+            // No client has seen a redirect that Envoy follows.
+            let shown = end.shown(outcome);
+            let client_error = shown.client_error && !is_followed.get();
+            tracked.end(ticket, latency, Shown { client_error, ..shown });
             let limit = rollout.program.analysis.as_ref().and_then(|analysis| analysis.breaker);
-            if let Some(limit) = limit.filter(|_| failed || outcome == Outcome::Ok) {
+            let counts = (failed || outcome == Outcome::Ok) && tracked.is_in_force(&draw);
+            if let Some(limit) = limit.filter(|_| counts) {
                 let request = Ended { draw, failed, begun: asked, ended: now };
                 let trip = tracked.breaker.borrow_mut().end(limit, &request, || rollout.in_force());
                 if trip.is_some_and(|trip| self.vm.trip(&rollout.name, trip)) {
@@ -580,11 +584,15 @@ impl Stream {
             }
         }
         let Some(series) = routed.loaded.series(routed.rollout, routed.version) else { return };
-        if let Some(rollout) = rollout.filter(|_| is_models_task && (failed || outcome == Outcome::Ok)) {
-            let row = if failed { series.unanswered.get().saturating_add(1) } else { 0 };
-            series.unanswered.set(row);
+        // A caller who leaves says nothing about the model.
+        let is_error = outcome == Outcome::Error;
+        if let Some(rollout) = rollout.filter(|_| is_models_task && (is_error || outcome == Outcome::Ok)) {
+            let (before, assignment) = (series.unanswered.get(), rollout.assignment());
+            let row = if before.0 == assignment { before.1 } else { 0 };
+            let row = if is_error { row.saturating_add(1) } else { 0 };
+            series.unanswered.set((assignment, row));
             if rollout.unanswered(row).is_some_and(|trip| self.vm.trip(&rollout.name, trip)) {
-                series.unanswered.set(0);
+                series.unanswered.set((assignment, 0));
             }
         }
         series.count(&Facts {
@@ -631,12 +639,11 @@ impl Routed {
 
     /// The client of a call has sent all it had to, and nothing but headers has come: the version is asked now.
     fn await_stream(&mut self, now: u64) {
-        self.streams = Some(Streamed::Grpc);
-        self.asked = Some(now);
         if let Some(Judged { ticket: Some(ticket), .. }) = &self.judged
             && let Some(tracked) = self.loaded.tracked(self.rollout)
+            && tracked.ledger.borrow_mut().await_stream(ticket, tick_at(now))
         {
-            tracked.ledger.borrow_mut().await_stream(ticket);
+            self.streams = Some(Streamed::Grpc);
         }
     }
 
@@ -781,7 +788,7 @@ enum Streamed {
 impl Streamed {
     /// Whether its headers are no answer yet. Those of a tunnel are: it is not known which side speaks first.
     fn begins_with_a_byte(self) -> bool {
-        self != Self::Tunnel
+        !matches!(self, Self::Tunnel | Self::TwoWay)
     }
 }
 

@@ -163,7 +163,10 @@ impl Exchange {
             Source::Confidence => scale(&catalog::OUTPUT_CONFIDENCE, confidence_of(output?, places)?)?,
             Source::FirstToken => Observed::Duration(self.first_token?),
             Source::PerToken => Observed::Duration(self.per_token()?),
-            Source::Missing(at) => Observed::Event(field(*at)?.elements.missing > 0),
+            Source::Missing(at) => {
+                let elements = &field(*at)?.elements;
+                (elements.count > 0).then_some(Observed::Event(elements.missing > 0))?
+            }
             Source::InputLength => {
                 scale(&catalog::INPUT_LENGTH, real(input_length(self.input.as_ref()?, places)?))?
             }

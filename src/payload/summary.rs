@@ -346,7 +346,12 @@ impl Summary {
             return None;
         }
         Some(if !seen.fields.is_empty() {
-            seen.fields.iter().any(|field| field.elements.missing > 0)
+            let is_missing = seen.fields.iter().any(|field| field.elements.missing > 0);
+            // Where nothing was looked at, nothing is there for sure either.
+            if !is_missing && seen.fields.iter().any(|field| field.elements.count == 0) {
+                return None;
+            }
+            is_missing
         } else if !seen.choices.is_empty() {
             seen.choices.iter().any(Choice::is_empty)
         } else if !seen.tensors.is_empty() {

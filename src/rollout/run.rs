@@ -233,7 +233,9 @@ impl Run {
         if self.phase == Phase::Progressing && !self.is_pinned(program) {
             self.waited = self.waited.saturating_add(elapsed);
         }
-        self.withheld = self.withheld.map(|withheld| withheld.saturating_add(elapsed));
+        if !self.is_pinned(program) {
+            self.withheld = self.withheld.map(|withheld| withheld.saturating_add(elapsed));
+        }
         self.last_uptime = now.uptime;
     }
 

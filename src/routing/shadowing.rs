@@ -24,7 +24,29 @@ pub fn warnings(config: &Config) -> Problems {
             problems.add(&path.field("match"), message);
         }
     }
+    decisions(config, &mut problems);
     problems
+}
+
+/// Warns of decisions that are all tasks of another rollout: about those the model is not asked.
+fn decisions(config: &Config, problems: &mut Problems) {
+    let tasks = |rollout: &&Rollout| rollout.automation.is_some();
+    for (index, rollout) in config.rollouts.iter().enumerate() {
+        let decision = rollout.automation.as_ref().and_then(|automation| automation.decision.as_ref());
+        let Some(decision) = decision else { continue };
+        let mut others = config.rollouts.iter().filter(tasks).filter(|other| other.name != rollout.name);
+        if let Some(other) = others.find(|other| decision.matches.contains(&other.matches)) {
+            let path = Path::Root.field("rollouts");
+            let path = path.index(index);
+            let path = path.field("automation");
+            let path = path.field("decision");
+            let message = format!(
+                "takes every task of rollout {} for a decision: the model would not be asked about them",
+                Shown(&other.name)
+            );
+            problems.add(&path.field("match"), message);
+        }
+    }
 }
 
 fn shadowed_by<'a>(

@@ -176,17 +176,11 @@ impl Ledger {
         }
     }
 
-    /// A stream is open, and it may be its client's turn. That is an answer, of no known latency.
-    pub fn open_stream(&mut self, ticket: &Ticket) {
-        self.answer(ticket);
-        if let Some(open) = self.open.get_mut(ticket.0) {
-            open.is_streamed = true;
-        }
-    }
-
-    /// It is the version's turn in a stream that was opened and has not begun: there is no answer any more.
-    pub fn await_stream(&mut self, ticket: &Ticket) {
-        let Some(open) = self.open.get_mut(ticket.0) else { return };
+    /// It is the version's turn in a stream of which only headers have come: they are no answer any more. Not in a later
+    /// tick than the request's: the version would have less time than others. Returns whether it is so.
+    pub fn await_stream(&mut self, ticket: &Ticket, tick: u64) -> bool {
+        let tick = self.number(tick);
+        let Some(open) = self.open.get_mut(ticket.0).filter(|open| open.tick == tick) else { return false };
         open.is_streamed = false;
         if std::mem::take(&mut open.is_answered)
             && let Some(counts) = counts_of(&mut self.entries, open)
@@ -194,11 +188,15 @@ impl Ledger {
             counts.unanswered = counts.unanswered.saturating_add(1);
             open.becomes(First::Unanswered, counts);
         }
+        true
     }
 
     /// The first byte of a stream has come: its latency is the time until then.
     pub fn begin_stream(&mut self, ticket: &Ticket, nanoseconds: u64) {
-        self.open_stream(ticket);
+        self.answer(ticket);
+        if let Some(open) = self.open.get_mut(ticket.0) {
+            open.is_streamed = true;
+        }
         self.observe(ticket, LATENCY.id, Observed::Duration(nanoseconds));
     }
 
@@ -234,9 +232,7 @@ impl Ledger {
         // Leaving is how a client ends a stream.
         let streams = self.open.get(ticket.0).is_some_and(|open| open.is_streamed);
         let outcome = if streams && outcome == Outcome::Aborted { Outcome::Ok } else { outcome };
-        if !streams {
-            self.observe(&ticket, LATENCY.id, Observed::Duration(nanoseconds));
-        }
+        self.observe(&ticket, LATENCY.id, Observed::Duration(nanoseconds));
         self.observe(&ticket, ERROR_RATE.id, Observed::Event(outcome == Outcome::Error));
         if matches!(outcome, Outcome::Ok | Outcome::Error) {
             self.observe(&ticket, CLIENT_ERROR_RATE.id, Observed::Event(client_error));

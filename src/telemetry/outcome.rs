@@ -464,18 +464,25 @@ impl Served {
 /// redirect they say so, too.
 #[must_use]
 pub fn is_by_upstream(details: &[u8]) -> bool {
-    details == b"via_upstream" || details == b"internal_redirect"
+    details == b"via_upstream" || is_followed_by_envoy(details)
 }
 
-/// Whether the first bytes of a WebSocket's server are a Close frame that reports a failure (RFC 6455, 5.5.1 and 7.4.1). One
-/// without a status, or with that of a normal end, may answer the client's own.
+/// Whether the response code's details say that Envoy follows the redirect itself.
+#[must_use]
+pub fn is_followed_by_envoy(details: &[u8]) -> bool {
+    details == b"internal_redirect"
+}
+
+/// Whether the first bytes of a WebSocket's server are a Close frame that reports its failure (RFC 6455, 5.5.1 and 7.4.1, and
+/// the registry of statuses). One without a status, or with that of a normal end, may answer the client's own; others are about
+/// what the client has sent.
 #[must_use]
 pub fn is_failing_close(bytes: &[u8]) -> bool {
     const CLOSE: u8 = 8;
     match bytes {
         [first, length, high, low, ..] => {
             let status = u16::from_be_bytes([*high, *low]);
-            first & 0x0f == CLOSE && length & 0x7f >= 2 && (1_002..=1_014).contains(&status)
+            first & 0x0f == CLOSE && length & 0x7f >= 2 && (1_011..=1_014).contains(&status)
         }
         _ => false,
     }
@@ -684,10 +691,10 @@ mod tests {
     #[test]
     fn a_websocket_whose_server_closes_it_with_a_failure_has_said_nothing() {
         let close = |status: u16| [&[0x88, 2][..], &status.to_be_bytes()].concat();
-        for status in [1_002, 1_011, 1_014] {
+        for status in [1_011, 1_012, 1_014] {
             assert!(is_failing_close(&close(status)), "{status}");
         }
-        for status in [1_000, 1_001, 3_000, 4_000] {
+        for status in [1_000, 1_001, 1_002, 1_008, 1_009, 3_000, 4_000] {
             assert!(!is_failing_close(&close(status)), "{status}");
         }
         for said in [&[][..], &[0x88, 0], &[0x88, 1, 3], &[0x81, 2, 0x03, 0xf3], &[0x88, 0, 0x03, 0xf3]] {

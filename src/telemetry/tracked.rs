@@ -48,7 +48,8 @@ impl Tracked {
         }
     }
 
-    fn is_in_force(&self, draw: &Draw) -> bool {
+    /// Whether the draw was made under the weights in force.
+    pub fn is_in_force(&self, draw: &Draw) -> bool {
         draw.assignment == self.in_force.get()
     }
 

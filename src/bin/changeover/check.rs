@@ -115,9 +115,7 @@ fn check(files: &[(String, String)]) -> Findings {
 }
 
 fn is_bootstrap(document: &Node<'_>) -> bool {
-    ["static_resources", "dynamic_resources", "stats_config"]
-        .iter()
-        .any(|name| document.field(name).is_some())
+    ["static_resources", "dynamic_resources"].iter().any(|name| document.field(name).is_some())
 }
 
 /// Checks a bare configuration; returns it if it is valid.
@@ -161,9 +159,8 @@ fn check_resources(resources: &[(String, Value)], findings: &mut Findings) {
         }
     }
     // Patches can hold Envoy's own form of a filter. Where it is inserted only the patched Envoy shows.
-    for patch in set.iter().filter(|resource| kubernetes::is_patch(resource)) {
-        let parts = Parts::of(std::slice::from_ref(patch));
-        check_plugins(&parts.plugins, findings);
+    for patch in set.iter().flat_map(kubernetes::patches) {
+        check_plugins(&Parts::of(&[patch]).plugins, findings);
     }
     // Istio's `EnvoyFilter` can hold one.
     let has_control =

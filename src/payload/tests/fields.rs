@@ -129,6 +129,7 @@ fn a_pointer_finds_any_element_of_binary_data_that_is_read() {
         let body = [json.as_bytes(), &data].concat();
         let summary = read_message(&spec, &Message { head, body });
         let Field { elements, unseen } = summary.seen.fields[0].clone();
+        assert_eq!(summary.is_null(), (elements.count > 0).then_some(elements.missing > 0));
         (elements.count, elements.missing, elements.first, unseen)
     };
     let scores = [0.5, 1.0, f32::NAN];

@@ -11,6 +11,7 @@ use crate::analysis::window::{self, NotJudged, Window};
 use crate::model::{Arm, Share, Shares, Side, Unit, shares};
 use crate::rollout::command::Refused;
 use crate::rollout::event::{Action, Actor};
+use crate::rollout::policy::Act;
 use crate::rollout::program::Program;
 use crate::rollout::ready::Readiness;
 use crate::rollout::reason::Reason;
@@ -262,7 +263,9 @@ impl Turn<'_> {
         }
         let is_candidate = self.run.active.is_candidate;
         let finding = say::watched(self.program, &window, is_candidate, analysis.rules.threshold);
-        let act = analysis.policy.act(self.run.phase);
+        // The other side may not be ready for its traffic.
+        let is_safe = is_candidate || !self.run.active.awaits_ready;
+        let act = if is_safe { analysis.policy.act(self.run.phase) } else { Act::Alarm };
         let sentence = say::since_the_flip(self.program, &window, is_candidate, (&finding, act));
         let (action, message) = self.short_of_going_back(act, &sentence).unwrap_or_else(|| {
             let reason = if is_candidate {

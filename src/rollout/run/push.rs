@@ -87,7 +87,9 @@ impl Turn<'_> {
         if degree(before) != degree(program) && program.steps.is_empty() && !self.run.phase.is_rolled_back() {
             self.configure_degree();
         }
-        self.leave_unfit_degree();
+        if !self.run.phase.is_rolled_back() {
+            self.leave_unfit_degree();
+        }
         let policy = |program: &Program| program.analysis.as_ref().map(|analysis| analysis.policy);
         if policy(before) != policy(program) {
             // What is known already is acted on as it is configured now.
@@ -96,9 +98,12 @@ impl Turn<'_> {
         let errors = |program: &Program| program.rules().map(|rules| rules.errors);
         if errors(before) != errors(program) {
             self.redefine_errors();
-            if !self.run.phase.is_rolled_back() {
+            let is_judged = errors(before).is_some() && errors(program).is_some();
+            if is_judged && before.unit() == program.unit() && !self.run.phase.is_rolled_back() {
                 self.begin_step();
-                self.change("errors are redefined; the step starts over".into());
+                if !program.steps.is_empty() {
+                    self.change("how requests are judged has changed; the step starts over".into());
+                }
             }
         }
         if before.unit() != program.unit() && !self.run.phase.is_rolled_back() {

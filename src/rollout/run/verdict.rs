@@ -12,6 +12,8 @@ use crate::rollout::policy::Act;
 use crate::rollout::program::{Analysis, Pause, Program, Step, Until};
 use crate::rollout::waits::Waits;
 
+/// Failures of the candidate that hold a step which waits for requests anyway. One may be chance.
+const LEAST_FAILURES: u64 = 3;
 /// Milliseconds that a step is held back by what speaks against the candidate before an alarm says so.
 const HELD_BACK: u64 = 600_000;
 /// Milliseconds that a finding waits for metrics that compare the versions' requests and have nothing to compare.
@@ -41,11 +43,13 @@ impl Run {
         // Where stable has no traffic there is nothing to be no worse than.
         let compared = self.candidate_share(program).is_some_and(|share| share < 1.0);
         // What is wrong comes before what is missing: it may be missing because of that.
-        let wrong = analysis.and_then(|_| self.waits_for_better(compared));
+        let is_enough = self.judge.step_requests() >= until.requests;
+        let says_something = is_enough || self.judge.step_failures() >= LEAST_FAILURES;
+        let wrong = analysis.and_then(|_| self.waits_for_better(compared && says_something));
         if wrong.is_some() {
             return wrong;
         }
-        if self.judge.step_requests() < until.requests {
+        if !is_enough {
             return Some(Waits::Units(program.unit()));
         }
         if let Some(missing) = self.waits_for_agreement(until) {

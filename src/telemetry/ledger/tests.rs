@@ -244,11 +244,11 @@ fn only_answers_and_errors_say_something_for_the_version() {
 
 /// While its client sends, the headers of a call are an answer. Afterwards they are not.
 #[test]
-fn a_stream_that_only_was_opened_is_answered_until_it_is_the_versions_turn() {
+fn a_stream_of_which_only_headers_have_come_is_answered_until_it_is_the_versions_turn() {
     let mut ledger = ledger();
     let mut arrive = |user| {
         let ticket = ledger.arrive(1, draw(Side::Candidate, Some(user)));
-        ledger.open_stream(&ticket);
+        ledger.begin_stream(&ticket, 0);
         ticket
     };
     let (talks, waits, begins) = (arrive(0), arrive(1), arrive(2));
@@ -258,8 +258,8 @@ fn a_stream_that_only_was_opened_is_answered_until_it_is_the_versions_turn() {
     };
     assert_eq!(counts(&ledger).unanswered, 0);
     assert_eq!(states(&ledger), [First::Answered; 3]);
-    ledger.await_stream(&waits);
-    ledger.await_stream(&begins);
+    assert!(!ledger.await_stream(&talks, 2), "its tick is over");
+    assert!(ledger.await_stream(&waits, 1) && ledger.await_stream(&begins, 1));
     assert_eq!(counts(&ledger).unanswered, 2);
     ledger.begin_stream(&begins, MS);
     assert_eq!(counts(&ledger).unanswered, 1);
@@ -269,6 +269,8 @@ fn a_stream_that_only_was_opened_is_answered_until_it_is_the_versions_turn() {
     let counts = counts(&ledger);
     assert_eq!((counts.unanswered, counts.open, counts.silent), (0, 0, 1));
     assert_eq!((errors(&counts), counts.events(&UNANSWERED)), (0, 1));
+    let latencies = counts.tally(LATENCY.id).unwrap();
+    assert_eq!(latencies.settled(), 3, "each once");
 }
 
 #[test]

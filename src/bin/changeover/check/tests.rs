@@ -104,6 +104,7 @@ fn whatever_is_missing_around_the_filter_is_told() {
     let mirrored = mirror(BOOTSTRAP);
     assert_eq!(complaints(&[&mirrored]), [""; 0]);
     let policy = "                  request_mirror_policies:\n                  - cluster_header: x-changeover-mirror\n";
+    let disabled = "the filter (envoy.filters.http.wasm) is disabled here, and so it is on the ordinary route, which requests have when they come to it: they stay there; expected it enabled";
     let nothing = "nothing would be mirrored from here; expected a route of its own for requests with x-changeover-mirror, and in it `request_mirror_policies` with `cluster_header: x-changeover-mirror`";
     let rows: Vec<(&str, &str, &str, Vec<String>)> = vec![
         (BOOTSTRAP, "                  vm_id: changeover\n", "", vec![error(PLUGIN, "vm_config.vm_id is missing: the filter would share its data with every plugin that has none; expected a name of its own")]),
@@ -139,8 +140,8 @@ fn whatever_is_missing_around_the_filter_is_told() {
         (&mirrored, "          route_config:\n", "          route_config:\n            request_headers_to_remove: [x-changeover-mirror]\n", vec![error(&format!("{MANAGER}.route_config"), "request_headers_to_remove has x-changeover-mirror, which switches the mirror off; expected it without")]),
         (BOOTSTRAP, "version_header: {response: true}", "trust_shadow_header: true", vec![error(MANAGER, "x-changeover-shadow is removed, and rollout \"digits\" has `trust_shadow_header`: it would take copies for requests; expected the header to be kept")]),
         (BOOTSTRAP, "                    rollouts:\n", "                    store: {etcd: {cluster: etcd}, fleet: shop}\n                    rollouts:\n", vec!["f0: there is no cluster \"etcd\", which is the store of fleet \"shop\"; known here: {\"digits-logreg\", \"digits-svm\"}".into()]),
-        (BOOTSTRAP, "          - name: envoy.filters.http.wasm\n            typed_config:", "          - name: envoy.filters.http.wasm\n            disabled: true\n            typed_config:", vec![error(&format!("{MANAGER}.http_filters[0]"), "disabled: the filter sees no request; expected it without `disabled: true`")]),
-        (BOOTSTRAP, "domains: [\"*\"]", "domains: [\"*\"]\n              typed_per_filter_config: {envoy.filters.http.wasm: {\"@type\": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true}}", vec![error(ROUTES, "typed_per_filter_config disables the filter (envoy.filters.http.wasm) on the ordinary route, which requests have when they come to it: they stay there; expected it enabled")]),
+        (BOOTSTRAP, "          - name: envoy.filters.http.wasm\n            typed_config:", "          - name: envoy.filters.http.wasm\n            disabled: true\n            typed_config:", vec![error(&format!("{MANAGER}.http_filters[0]"), disabled)]),
+        (BOOTSTRAP, "domains: [\"*\"]", "domains: [\"*\"]\n              typed_per_filter_config: {envoy.filters.http.wasm: {\"@type\": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true}}", vec![error(ROUTES, disabled)]),
         (BY_ECDS, "              default_config:\n", "              ignored:\n", vec![error(&format!("{MANAGER}.http_filters[0].config_discovery"), "default_config is missing: every request would get 500 until the first good configuration; expected an envoy.filters.http.header_mutation that changes nothing")]),
     ];
     for (yaml, from, to, expected) in rows {
@@ -446,6 +447,19 @@ fn json_is_read_by_the_name_of_its_file() {
     assert!(check("f.json").bad, "a number is no text in JSON");
     assert!(!check("f.yaml").bad, "Envoy reads a text in YAML");
     assert!(super::check(&[("f.json".into(), "{a: 1}".into())]).bad);
+}
+
+#[test]
+fn a_filter_that_its_routes_enable_is_enabled() {
+    let host = "domains: [\"*\"]";
+    let enabled = format!(
+        "{host}\n              typed_per_filter_config: {{envoy.filters.http.wasm: {{config: {{}}}}}}"
+    );
+    let entry = "          - name: envoy.filters.http.wasm\n";
+    let disabled = format!("{entry}            disabled: true\n");
+    let bootstrap = without_control(BOOTSTRAP).replace(entry, &disabled);
+    assert_eq!(complaints(&[&bootstrap]).len(), 1);
+    assert_eq!(complaints(&[&bootstrap.replace(host, &enabled)]), [""; 0]);
 }
 
 #[test]

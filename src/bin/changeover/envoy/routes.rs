@@ -21,9 +21,6 @@ pub(crate) fn check(
     findings: &mut Findings,
 ) {
     clients_headers(manager, std::slice::from_ref(manager), config, findings);
-    if entry.value.get("disabled") == Some(&true.into()) {
-        findings.error(entry, "disabled: the filter sees no request; expected it without `disabled: true`");
-    }
     let Some(routes) = of(manager, routes, findings) else { return };
     let hosts = routes.list("virtual_hosts");
     let only_envoy_knows =
@@ -47,7 +44,7 @@ pub(crate) fn check(
         .filter(|host| obeys_somewhere(host))
         .for_each(|host| upstreams_headers(host, &routes, findings));
     for rollout in config.into_iter().flat_map(|config| &config.rollouts) {
-        walk::check(rollout, &routes, entry.text("name").unwrap_or_default(), findings);
+        walk::check(rollout, &routes, entry, findings);
     }
     let rollouts = config.into_iter().flat_map(|config| &config.rollouts);
     let copied: Vec<&Rollout> = rollouts.filter(|rollout| is_copied_by_envoy(rollout)).collect();

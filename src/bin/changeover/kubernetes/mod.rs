@@ -93,9 +93,18 @@ fn of_kind<'n, 'a>(set: &'n [Node<'a>], kind: &'static str) -> impl Iterator<Ite
     set.iter().filter(move |resource| resource.text("kind") == Some(kind))
 }
 
-/// Whether a resource patches Envoy's configuration.
-pub(crate) fn is_patch(resource: &Node<'_>) -> bool {
-    matches!(resource.text("kind"), Some("EnvoyFilter" | "EnvoyPatchPolicy"))
+/// What a resource adds to Envoy's configuration as a whole, and not to something that is there.
+pub(crate) fn patches<'a>(resource: &Node<'a>) -> Vec<Node<'a>> {
+    let list = |name| resource.field("spec").map(|spec| spec.list(name)).unwrap_or_default();
+    let is_part = |patch: &Node<'_>| {
+        let operation = patch.field("patch").and_then(|patch| patch.text("operation"));
+        matches!(operation, Some("MERGE" | "REMOVE"))
+    };
+    match resource.text("kind") {
+        Some("EnvoyFilter") => list("configPatches").into_iter().filter(|patch| !is_part(patch)).collect(),
+        Some("EnvoyPatchPolicy") => list("jsonPatches"),
+        _ => Vec::new(),
+    }
 }
 
 /// A resource, or those in the list that `kubectl get --output yaml` prints.

@@ -64,7 +64,7 @@ fn suggested(config: &Config, recording: &str) -> String {
 #[test]
 fn a_candidate_with_a_small_share_can_raise_what_is_proposed() {
     let line = |tick: u64, requests: u64| {
-        let (blue, failed) = (100 - requests, u64::from(tick % 3 == 0));
+        let (blue, failed) = (100 - requests, u64::from(tick.is_multiple_of(3)));
         format!(
             r#"{{"tick": {tick}, "weights": {{"green": {requests}}}, "versions": {{
             "blue": {{"requests": {blue}, "events": {{"error_rate": {failed}}}}},

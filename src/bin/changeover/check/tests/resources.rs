@@ -177,9 +177,10 @@ fn a_filter_in_a_patch_is_checked() {
     let entry = &listener["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"][0];
     for kind in ["EnvoyFilter", "EnvoyPatchPolicy"] {
         let patch = |entry: &Value| {
+            let patch = serde_json::json!({"applyTo": "HTTP_FILTER", "patch": {"operation": "INSERT_BEFORE", "value": entry}});
             serde_json::json!({
                 "apiVersion": "networking.istio.io/v1alpha3", "kind": kind, "metadata": {"name": "changeover"},
-                "spec": {"configPatches": [{"applyTo": "HTTP_FILTER", "patch": {"operation": "INSERT_BEFORE", "value": entry}}]},
+                "spec": {"configPatches": [patch], "jsonPatches": [{"operation": {"op": "add", "value": entry}}]},
             })
         };
         let (found, bad) = findings(&[&patch(entry).to_string()]);
@@ -192,6 +193,9 @@ fn a_filter_in_a_patch_is_checked() {
         closed["typed_config"]["config"].as_object_mut().expect("a plugin").remove("failure_policy");
         let said = complaints(&[&patch(&closed).to_string()]);
         assert!(said.len() == 1 && said[0].contains("failure_policy is not FAIL_OPEN"), "{said:#?}");
+        let merged = patch(&closed).to_string().replace("INSERT_BEFORE", "MERGE");
+        let is_checked = complaints(&[&merged]).iter().any(|line| line.contains("failure_policy"));
+        assert_eq!(is_checked, kind == "EnvoyPatchPolicy", "its other fields stand elsewhere");
     }
 }
 

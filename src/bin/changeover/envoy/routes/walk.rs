@@ -2,12 +2,13 @@
 //! without.
 
 use changeover::config::schema::Rollout;
+use serde_json::Value;
 
 use super::taken::{Requests, Taken};
 use super::{CLUSTER, Findings, Node, follows_header, hosts, is_copied_by_envoy, obeys_somewhere, settings};
 
-/// Checks where the requests of a rollout end. `filter`: the name of its entry in the list of filters.
-pub(super) fn check(rollout: &Rollout, routes: &Node<'_>, filter: &str, findings: &mut Findings) {
+/// Checks where the requests of a rollout end. `filter`: its entry in the list of filters.
+pub(super) fn check(rollout: &Rollout, routes: &Node<'_>, filter: &Node<'_>, findings: &mut Findings) {
     let hosts = hosts::of(routes, rollout);
     if hosts.is_empty() {
         findings.warning(
@@ -37,18 +38,21 @@ pub(super) fn check(rollout: &Rollout, routes: &Node<'_>, filter: &str, findings
     }
 }
 
-/// Whether the filter runs on the route that Envoy chooses before it: the most specific of these places that is about it counts.
-fn disabled(places: &[&Node<'_>], filter: &str, findings: &mut Findings) {
+/// Whether the filter runs on the route that Envoy chooses before it: the most specific of these places that is about it
+/// counts, and after them its entry in the list.
+fn disabled(places: &[&Node<'_>], filter: &Node<'_>, findings: &mut Findings) {
+    let name = filter.text("name").unwrap_or_default();
+    let is_disabled = |value: &Value| value.get("disabled") == Some(&true.into());
     let mut about = places.iter().filter_map(|place| {
         let config = place.field("typed_per_filter_config")?;
-        Some((place, config.value.get(filter)?.get("disabled") == Some(&true.into())))
+        Some((*place, is_disabled(config.value.get(name)?)))
     });
-    if let Some((place, true)) = about.next() {
+    if let (place, true) = about.next().unwrap_or((filter, is_disabled(filter.value))) {
         findings.error(
-            *place,
+            place,
             format_args!(
-                "typed_per_filter_config disables the filter ({filter}) on the ordinary route, which requests have when they come \
-                 to it: they stay there; expected it enabled"
+                "the filter ({name}) is disabled here, and so it is on the ordinary route, which requests have when they come to it: \
+                 they stay there; expected it enabled"
             ),
         );
     }

@@ -17,7 +17,8 @@ fn said_of_hosts(own: &str, hosts: &str) -> (Vec<String>, bool) {
     let rollout = serde_json::from_value(yaml::read(&rollout).expect("YAML").remove(0)).expect("a rollout");
     let routes = yaml::read(&format!("virtual_hosts: {hosts}")).expect("YAML").remove(0);
     let mut findings = Findings::default();
-    check(&rollout, &Node::document("f", &routes), "changeover", &mut findings);
+    let entry = serde_json::json!({"name": "changeover"});
+    check(&rollout, &Node::document("f", &routes), &Node::document("f", &entry), &mut findings);
     let lines = findings.lines.iter().map(|line| line.trim_start_matches("f: virtual_hosts").to_owned());
     (lines.collect(), findings.bad)
 }
