@@ -492,7 +492,7 @@ fn ids_and_times_of_answers_of_openai_are_not_compared() {
     let settings = Settings::default();
     let chat = |id: &str, created: u64, text: &str| json!({"id": id, "created": created, "choices": [{"message": {"content": text}, "finish_reason": "stop"}]});
     let pair = |one: &Value, other: &Value| {
-        let answer = |document: &Value| json_answer(&document.to_string());
+        let answer = |document: &Value| json_answer(document.to_string());
         compare(&settings, &answer(one), &answer(other)).agrees
     };
     assert!(pair(&chat("a", 1_764_000_000, "Hi"), &chat("b", 1_764_000_001, "Hi")));
