@@ -38,7 +38,8 @@ pub fn fill(shared: &mut impl Shared, rollout: &str, events: &[Event]) -> (Vec<E
             journal.insert(at, event.clone());
         }
         let surplus = journal.len().saturating_sub(KEPT);
-        journal.drain(..surplus);
+        let gone: Vec<Event> = journal.drain(..surplus).collect();
+        missing.retain(|event| !gone.contains(event));
         Some(journal)
     });
     (missing, had_any)

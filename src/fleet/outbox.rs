@@ -25,6 +25,8 @@ const MOST_DONE: usize = 128;
 const EXPIRES: u64 = 3_600_000_000_000;
 /// The same where the receiver answers that it does not take the post.
 const DENIED_EXPIRES: u64 = 600_000_000_000;
+/// Nanoseconds for which something is new.
+const LATELY: u64 = 60_000_000_000;
 /// Nanoseconds to the second attempt; doubled with every further one.
 const BACKOFF: u64 = 1_000_000_000;
 /// Nanoseconds between two attempts at most.
@@ -135,7 +137,8 @@ pub(super) fn add(
 ) {
     for receiver in receivers {
         let new = events.iter().filter(|event| wants(receiver, event));
-        put(shared, receiver, new.map(|event| waiting(rollout, event, now)).collect(), effects);
+        let dropped = put(shared, receiver, new.map(|event| waiting(rollout, event, now)).collect());
+        gave_up(receiver, "dropped", dropped, effects);
     }
 }
 
@@ -147,8 +150,9 @@ pub(super) fn add_missed(
     (rollout, events): (&str, &[Event]),
     done: &[u64],
     clock: Clock,
-    effects: &mut Vec<Effect>,
 ) {
+    // Where so much is done that earlier marks are gone, only what is new may be undone.
+    let oldest = if done.len() < MOST_DONE { EXPIRES } else { LATELY };
     for receiver in receivers {
         let marks = Marks::of(shared, &receiver.name);
         let wanted: Vec<&Event> = events.iter().filter(|event| wants(receiver, event)).collect();
@@ -159,8 +163,8 @@ pub(super) fn add_missed(
             let age = clock.time.saturating_sub(event.time).saturating_mul(1_000_000);
             (age, waiting(rollout, event, clock.uptime.saturating_sub(age)))
         });
-        let new = aged.filter(|(age, _)| *age <= EXPIRES).map(|(_, waiting)| waiting).collect();
-        put(shared, receiver, new, effects);
+        let new = aged.filter(|(age, _)| *age <= oldest).map(|(_, waiting)| waiting).collect();
+        put(shared, receiver, new);
     }
 }
 
@@ -169,11 +173,11 @@ fn waiting(rollout: &str, event: &Event, since: u64) -> Waiting {
     Waiting { rollout: rollout.to_owned(), event: event.clone(), since }
 }
 
-/// Has events wait that neither wait nor are done.
+/// Has events wait that neither wait nor are done. Returns how many had to go for them.
 #[inline(never)] // in the module once
-fn put(shared: &mut impl Shared, receiver: &Notify, new: Vec<Waiting>, effects: &mut Vec<Effect>) {
+fn put(shared: &mut impl Shared, receiver: &Notify, new: Vec<Waiting>) -> u64 {
     if new.is_empty() {
-        return;
+        return 0;
     }
     let mut dropped = 0;
     let marks = Marks::of(shared, &receiver.name);
@@ -191,7 +195,7 @@ fn put(shared: &mut impl Shared, receiver: &Notify, new: Vec<Waiting>, effects: 
         outbox.waiting.drain(first..first.saturating_add(dropped));
         Some(outbox)
     });
-    gave_up(receiver, "dropped", dropped as u64, effects);
+    dropped as u64
 }
 
 /// Takes the event that is due for a receiver, as the VM that is to post it.

@@ -10,7 +10,11 @@ use crate::fleet::joined::{self, Joined};
 use crate::fleet::shared::{Cached, Shared, Version};
 use crate::fleet::store::member::{Counts, News};
 use crate::model::{Assignment, Shares};
+use crate::rollout::event::Event;
 use crate::rollout::record::{Head, Record};
+
+/// Milliseconds for which an event is logged as one that happens.
+const LATELY: u64 = 60_000;
 
 impl Leader {
     /// Takes over what was commanded and reported, and has all VMs follow what has changed in the fleet. Returns whether
@@ -163,9 +167,10 @@ impl Leader {
             // Some of it may have happened while no VM of this Envoy led.
             let (missed, was_there) = journal::fill(shared, &news.rollout, &news.events);
             let (clock, effects) = (callback.clock, &mut callback.effects);
-            outbox::add_missed(shared, configured.receivers, (&news.rollout, &missed), done, clock, effects);
-            // An Envoy that has just started logs nothing of what was before.
-            let logged = missed.into_iter().filter(|_| was_there);
+            outbox::add_missed(shared, configured.receivers, (&news.rollout, &missed), done, clock);
+            // An Envoy that has just started, or has got an earlier release again, logs nothing of what was before.
+            let is_new = |event: &Event| clock.time.saturating_sub(event.time) <= LATELY;
+            let logged = missed.into_iter().filter(|event| was_there && is_new(event));
             effects.extend(logged.map(|event| {
                 let (rollout, event) = (Rc::clone(&led.rollout), Box::new(event));
                 Effect::Happened { rollout, event }

@@ -258,9 +258,10 @@ impl Known {
             .is_some_and(|mine| mine.record.is_taken_back() && mine.record.run.attempt >= standing.attempt)
     }
 
-    /// The record with which the rollout begins, once the store has said that there is none.
+    /// The record with which the rollout begins, once the store has said that there is none. `since`: the store's revision.
+    /// Those of the record go on from there, so that no event has the identity of one in an earlier record.
     #[must_use]
-    pub fn begin(&self, clock: Clock) -> Stored {
+    pub fn begin(&self, clock: Clock, since: u64) -> Stored {
         let program = Program::clone(&self.program);
         let mut stored = Stored::default();
         if let Some(mut record) = self.before.clone() {
@@ -269,8 +270,11 @@ impl Known {
             record.wake(clock);
             stored.record = record;
         } else {
-            let (record, events) = Record::begin(program, clock);
+            let (record, mut events) = Record::begin(program, clock);
             stored.record = record;
+            let run = &mut stored.record.run;
+            run.revision = run.revision.saturating_add(since);
+            events.iter_mut().for_each(|event| event.revision = event.revision.saturating_add(since));
             stored.add(events);
         }
         for made in &self.changes {

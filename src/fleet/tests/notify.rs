@@ -312,6 +312,32 @@ fn a_rollout_that_comes_back_with_the_same_release_is_told_anew() {
     assert_eq!(of_a.cloned().collect::<Vec<_>>(), steps);
 }
 
+/// Its record is another one, and begins with the first attempt.
+#[test]
+fn another_candidate_of_the_same_release_is_told_anew_in_a_fleet() {
+    let of = |candidate: &str| {
+        checked(&json!({
+            "rollouts": [{
+                "name": "a", "release": "1", "stable": "blue", "candidate": candidate, "match": {"path": "/a"},
+                "versions": {"blue": {"cluster": "b"}, candidate: {"cluster": "c"}},
+                "steps": [{"set_weight": 50}, {"pause": {}}],
+            }],
+            "notify": hooks(),
+        }))
+    };
+    let mut world = World::new(2, true, &of("green"));
+    world.command((0, 1), "a", Command::Abort);
+    world.pass(5);
+    for envoy in 0..2 {
+        (0..2).for_each(|vm| world.envoys[envoy].load(vm, &of("red")));
+    }
+    world.pass(15);
+    world.command((1, 1), "a", Command::Abort);
+    world.pass(5);
+    let expected = [Action::Step, Action::Abort, Action::Step, Action::Abort];
+    assert_eq!(world.actions(), expected, "{:?}", world.got);
+}
+
 #[test]
 fn a_queue_is_bounded_and_what_it_drops_is_counted() {
     let mut world = World::new(1, false, &told(&["a"], &hooks()));

@@ -31,7 +31,7 @@ fn outdated(records: &[Item]) -> impl Iterator<Item = (String, Vec<u64>)> {
 }
 
 /// The rollout and the run of a record's key, behind the prefix of all.
-fn of_record<'k>(key: &'k str, prefix: &str) -> Option<(&'k str, &'k str)> {
+pub(super) fn of_record<'k>(key: &'k str, prefix: &str) -> Option<(&'k str, &'k str)> {
     key.strip_prefix(prefix)?.split_once('/')
 }
 

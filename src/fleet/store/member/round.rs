@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use fastrand::Rng;
+use siphasher::sip::SipHasher24;
 
 use super::{MOST_DONE, Member, PATIENCE, Round};
 use crate::analysis::user_set;
@@ -68,8 +69,8 @@ impl Member {
         if self.unjudged.values().any(|since| clock.uptime.saturating_sub(*since) >= GONE)
             && self.is_surpassed()
         {
-            let patience = self.settings.period.saturating_mul(PATIENCE).saturating_mul(4);
-            self.yields_until = clock.uptime.saturating_add(patience);
+            // For so long that each of several members like this one has had its turn.
+            self.yields_until = clock.uptime.saturating_add(GONE.saturating_mul(10));
             self.leads = false;
             return;
         }
@@ -120,13 +121,15 @@ impl Member {
             self.lead.members.iter().any(|member| member.life == *life && member.left_out.is_none())
         };
         let counted = || self.configurations.iter().filter(|(life, _)| is_counted(life));
+        // Releases of several rollouts may have the same name.
+        let id = |(name, run, _): &(String, u64, u64)| SipHasher24::new().hash(name.as_bytes()) ^ run;
         let mut votes: SortedMap<u64, u64> = SortedMap::default();
-        for (_, run, _) in counted().flat_map(|(_, configured)| &configured.programs) {
-            let votes = votes.get_or_insert_with(*run, u64::default);
+        for program in counted().flat_map(|(_, configured)| &configured.programs) {
+            let votes = votes.get_or_insert_with(id(program), u64::default);
             *votes = votes.saturating_add(1);
         }
         let judges = |configured: &Configured| {
-            let votes = configured.programs.iter().filter_map(|(_, run, _)| votes.get(run));
+            let votes = configured.programs.iter().filter_map(|program| votes.get(&id(program)));
             votes.fold(0_u64, |sum, votes| sum.saturating_add(*votes))
         };
         let own = judges(&self.configured);

@@ -1,5 +1,6 @@
 //! What a member writes into the store, and what has become of it.
 
+use super::reading::of_record;
 use super::{Kind, Member, PATIENCE, Round};
 use crate::fleet::store::call::Call;
 use crate::fleet::store::pool::{GONE, Heard};
@@ -34,7 +35,7 @@ impl Member {
                 (Some(mine), _) if known.is_unstored => mine.clone(),
                 (Some(mine), Some((generation, new))) if mine.generation == generation => new,
                 (None, _) if revision == 0 => {
-                    let mut new = known.begin(self.lead.clock_of(self.life, clock));
+                    let mut new = known.begin(self.lead.clock_of(self.life, clock), self.seen);
                     new.record.secret = [self.rng.u64(1..), self.rng.u64(..)];
                     new
                 }
@@ -120,7 +121,10 @@ impl Member {
             self.settings.period.saturating_mul(PATIENCE).saturating_add(self.jitter)
         };
         let silence = self.lead_since.map_or(0, |since| clock.uptime.saturating_sub(since));
-        !self.yields(clock) && (revision == 0 || silence >= patience)
+        match self.yields(clock) {
+            true => silence >= patience.saturating_mul(4), // no other member has taken it
+            false => revision == 0 || silence >= patience,
+        }
     }
 
     /// Whether another member is to take the lead.
@@ -142,15 +146,31 @@ impl Member {
             keys.push(self.key(&format!("m/{}", life.name())));
             keys.push(self.key(&format!("c/{}", life.name())));
         }
+        // A member may have taken one up again.
+        let prefix = self.key("r/");
+        let mut outdated = std::mem::take(&mut self.outdated);
+        outdated.retain(|(key, _)| !of_record(key, &prefix).is_some_and(|run| self.is_configured(run)));
+        self.outdated = outdated;
         let rest = self.outdated.len().saturating_sub(MOST);
         for (key, users) in self.outdated.split_off(rest) {
             keys.push(key);
             self.unshelved.extend(users);
         }
+        // A record that names one may have been written although the answer was lost.
+        let named = self.known.values().filter_map(|known| known.current.as_ref());
+        let named: Vec<u64> = named.flat_map(|stored| stored.record.shelved()).collect();
+        self.unshelved.retain(|name| !named.contains(name));
         let rest = self.unshelved.len().saturating_sub(MOST);
         let unshelved = self.unshelved.split_off(rest);
         keys.extend(unshelved.into_iter().map(|name| self.users_key(name)));
         keys
+    }
+
+    /// Whether a member has told that it has this run, by its key.
+    fn is_configured(&self, (rollout, run): (&str, &str)) -> bool {
+        let run = Life::of(run).map(|Life(run)| run);
+        let mut programs = self.configurations.values().flat_map(|configured| &configured.programs);
+        programs.any(|(name, known, _)| name == rollout && Some(*known) == run)
     }
 
     pub(super) fn has_written(
@@ -203,6 +223,8 @@ impl Member {
                 self.absent.clear();
                 self.configurations.clear();
                 self.configurations_seen = 0;
+                self.unjudged.clear();
+                (self.back_since, self.yields_until) = (None, 0);
             }
             self.lead = lead;
             self.lead_since = Some(clock.uptime);

@@ -382,6 +382,24 @@ fn a_member_that_has_the_release_of_most_members_takes_the_lead() {
     }
 }
 
+/// One member has the older release of a rollout. Another rollout has a release of the same name at all of them.
+#[test]
+fn a_leader_that_judges_what_most_members_have_stays_whatever_releases_are_called() {
+    let mut world = waiting_fleet(3);
+    let leader = world.leaders()[0];
+    let first = program(&waiting());
+    let next = program(&json!({"release": "2", "steps": [{"set_weight": 20}, {"pause": {}}]}));
+    for nth in 0..3 {
+        let own = if nth == (leader + 1) % 3 { &first } else { &next };
+        let programs = [("r", own), ("x", &first)];
+        world.envoys[nth].member.configure(programs.into_iter(), |_| None, Clock::default());
+    }
+    for _ in 0..300 {
+        world.pass(SECOND);
+        assert_eq!(world.leaders(), [leader]);
+    }
+}
+
 #[test]
 fn a_release_that_the_leader_does_not_have_is_named() {
     let mut world = waiting_fleet(2);
