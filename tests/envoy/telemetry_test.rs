@@ -113,13 +113,18 @@ fn abort(status: u16) -> serde_json::Value {
 
 /// Class and outcome of the one request that was counted.
 async fn counted(envoy: &Envoy) -> (String, String) {
+    counted_of(envoy, "digits").await
+}
+
+/// The same of a rollout.
+async fn counted_of(envoy: &Envoy, rollout: &str) -> (String, String) {
     let metrics = wait_for("a request to be counted", async || {
         let metrics = envoy.metrics().await;
-        (metrics.sum("changeover_requests_total", &[]) > 0.0).then_some(metrics)
+        (metrics.sum("changeover_requests_total", &[("rollout", rollout)]) > 0.0).then_some(metrics)
     })
     .await;
-    let series: Vec<_> =
-        metrics.series("changeover_requests_total").filter(|series| series.value > 0.0).collect();
+    let all = metrics.series("changeover_requests_total").filter(|series| series.value > 0.0);
+    let series: Vec<_> = all.filter(|series| series.labels["rollout"] == rollout).collect();
     assert_eq!((series.len(), series[0].value), (1, 1.0), "{series:?}");
     (series[0].labels["class"].clone(), series[0].labels["outcome"].clone())
 }
@@ -128,33 +133,42 @@ fn expect(class: &str, outcome: &str) -> (String, String) {
     (class.to_owned(), outcome.to_owned())
 }
 
+/// Rollouts of one version each, by name, path and cluster.
+fn rollouts<'a>(of: impl Iterator<Item = (&'a str, &'a str)>) -> Config {
+    let rollout = |(name, cluster)| {
+        format!(
+            "{{name: {name}, match: {{path: /{name}}}, stable: one, versions: {{one: {{cluster: {cluster}}}}}}}"
+        )
+    };
+    Config::Struct(format!("{{rollouts: [{}]}}", of.map(rollout).collect::<Vec<_>>().join(", ")))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_of_the_upstream_are_errors_with_any_status() {
-    let cases = [
-        (Raw::CloseBeforeHeaders, ("5xx", "error")),
-        (Raw::CloseInBody, ("2xx", "error")),
-        (Raw::Garbage, ("5xx", "error")),
-        (Raw::Silent, ("5xx", "error")),
+    let raw = [
+        ("leaves", Raw::CloseBeforeHeaders, "5xx"),
+        ("breaks-off", Raw::CloseInBody, "2xx"),
+        ("garbage", Raw::Garbage, "5xx"),
+        ("silent", Raw::Silent, "5xx"),
     ];
-    for (behaviour, (class, outcome)) in cases {
-        let raw = RawUpstream::start(behaviour).await;
-        let setup = Setup::shipped(Config::rollout(""))
-            .clusters(&[("blue", raw.address()), ("green", raw.address())]);
-        let envoy = setup.edit_routes(|routes| routes[0]["route"]["timeout"] = "0.5s".into()).start().await;
-        let _ = get(envoy.address(), "/").await;
-        assert_eq!(counted(&envoy).await, expect(class, outcome), "{behaviour:?}");
+    let mut upstreams = Vec::new();
+    for (name, behaviour, _) in raw {
+        upstreams.push((name, RawUpstream::start(behaviour).await));
     }
-    // Nothing listens there.
+    // Nothing listens there any more.
     let closed = RawUpstream::start(Raw::Garbage).await.address();
-    let setup = Setup::shipped(Config::rollout("")).clusters(&[("blue", closed), ("green", closed)]);
-    let envoy = setup.start().await;
-    assert_eq!(get(envoy.address(), "/").await.expect("an answer").status, 503);
-    assert_eq!(counted(&envoy).await, expect("5xx", "error"));
-    // The configuration names a cluster that is not there.
-    let setup = Setup::shipped(Config::rollout("")).clusters(&[("other", closed)]);
-    let envoy = setup.start().await;
-    assert_eq!(get(envoy.address(), "/").await.expect("an answer").status, 503);
-    assert_eq!(counted(&envoy).await, expect("5xx", "error"));
+    let mut clusters: Vec<_> = upstreams.iter().map(|(name, upstream)| (*name, upstream.address())).collect();
+    clusters.push(("closed", closed));
+    let names = clusters.iter().map(|(name, _)| (*name, *name));
+    // The configuration may name a cluster that is not there.
+    let config = rollouts(names.chain([("missing", "nowhere")]));
+    let setup = Setup::shipped(config).clusters(&clusters);
+    let envoy = setup.edit_routes(|routes| routes[0]["route"]["timeout"] = "0.5s".into()).start().await;
+    let classes = raw.map(|(name, _, class)| (name, class));
+    for (name, class) in classes.into_iter().chain([("closed", "5xx"), ("missing", "5xx")]) {
+        let _ = get(envoy.address(), &format!("/{name}")).await;
+        assert_eq!(counted_of(&envoy, name).await, expect(class, "error"), "{name}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,13 +183,19 @@ async fn a_timeout_in_the_body_is_an_error() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_of_the_upstream_are_distinguished_from_envoys_own() {
-    let cases = [(404, ("4xx", "ok")), (500, ("5xx", "error")), (302, ("3xx", "ok")), (429, ("4xx", "ok"))];
-    for (status, (class, outcome)) in cases {
-        let (blue, green) = blue_and_green().await;
+    let cases = [
+        ("s404", 404, ("4xx", "ok")),
+        ("s500", 500, ("5xx", "error")),
+        ("s302", 302, ("3xx", "ok")),
+        ("s429", 429, ("4xx", "ok")),
+    ];
+    let (blue, green) = blue_and_green().await;
+    let config = rollouts(cases.iter().map(|(name, ..)| (*name, "blue")));
+    let envoy = between(&blue, &green, config).start().await;
+    for (name, status, (class, outcome)) in cases {
         blue.set(Behaviour::Status(status));
-        let envoy = between(&blue, &green, Config::rollout("")).start().await;
-        assert_eq!(get(envoy.address(), "/").await.expect("an answer").status, status);
-        assert_eq!(counted(&envoy).await, expect(class, outcome));
+        assert_eq!(get(envoy.address(), &format!("/{name}")).await.expect("an answer").status, status);
+        assert_eq!(counted_of(&envoy, name).await, expect(class, outcome));
     }
     // Envoy refuses by itself: the version has nothing to do with it.
     let (blue, green) = blue_and_green().await;

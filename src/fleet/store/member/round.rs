@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use fastrand::Rng;
 use siphasher::sip::SipHasher24;
 
-use super::{MOST_DONE, Member, PATIENCE, Round};
+use super::{MOST_DONE, Member, Round};
 use crate::analysis::user_set;
 use crate::fleet::effect::Question;
 use crate::fleet::store::pool::{BEAT_EVERY, GONE, Pool};
