@@ -22,11 +22,14 @@ mod run {
         let percent = |share: &Value| json!(share.as_f64().expect("a number") / 100.0);
         let release = vector.get("release").and_then(Value::as_str).filter(|release| !release.is_empty());
         let names = weights.keys().map(String::as_str).chain(["blue"]);
-        let rollout = json!({
-            "name": "r", "release": release, "stable": "blue",
+        let mut rollout = json!({
+            "name": "r", "stable": "blue",
             "versions": names.map(|name| (name.to_owned(), json!({"cluster": name}))).collect::<Value>(),
             "weights": weights.iter().map(|(name, share)| (name.clone(), percent(share))).collect::<Value>(),
         });
+        if let Some(release) = release {
+            rollout["release"] = release.into();
+        }
         Plan::new(&config::check(&json!({"rollouts": [rollout]})).expect("a valid configuration"))
     }
 
