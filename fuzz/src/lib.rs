@@ -142,6 +142,7 @@ pub fn pair(input: &[u8]) {
     };
     let answer = |body: &[u8]| Answer {
         status: 200,
+        grpc_status: None,
         content_type: content_type.to_vec(),
         json_length: Some(u64::from(*split)),
         infers: true,
