@@ -214,7 +214,7 @@ pub fn settled(counts: &Counts, signal: SignalId) -> Option<Tally> {
     })
 }
 
-/// The events of one side and the units that could have them.
+/// A side's events among its units.
 struct Counted {
     /// With what is assumed of requests that have not settled.
     judged: Arm,
@@ -222,6 +222,7 @@ struct Counted {
     seen: Arm,
 }
 
+/// The events of one side and the units that could have them.
 fn arm(
     signal: &Signal,
     (counts, tally): (&Counts, &Tally),

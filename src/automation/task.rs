@@ -2,10 +2,32 @@
 
 use super::answer::Suggestion;
 use super::receipt::Kind;
-use crate::model::Degree;
+use crate::model::{Assignment, Degree};
 
 /// Tasks in a row that a model which answers everything leaves unanswered on one worker, until the degree goes down.
 pub const MOST_UNANSWERED: u64 = 20;
+
+/// Tasks in a row that the model has left unanswered, all under one assignment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unanswered {
+    assignment: Assignment,
+    tasks: u64,
+}
+
+impl Unanswered {
+    /// Another task has ended under an assignment, with an error of the model or with an answer.
+    #[must_use]
+    pub fn end(self, assignment: Assignment, is_error: bool) -> Self {
+        let before = if self.assignment == assignment { self.tasks } else { 0 };
+        Self { assignment, tasks: if is_error { before.saturating_add(1) } else { 0 } }
+    }
+
+    /// How many they are.
+    #[must_use]
+    pub fn tasks(self) -> u64 {
+        self.tasks
+    }
+}
 
 /// What was drawn for a task when it came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -200,6 +222,17 @@ mod tests {
 
     fn at(degree: Degree, threshold: Option<u16>) -> InForce {
         InForce { degree, threshold }
+    }
+
+    #[test]
+    fn unanswered_tasks_are_in_a_row_under_one_assignment() {
+        let (one, other) = (Assignment(1), Assignment(2));
+        let ends = [(one, true, 1), (one, true, 2), (one, false, 0), (one, true, 1), (other, true, 1)];
+        ends.into_iter().fold(Unanswered::default(), |before, (assignment, is_error, tasks)| {
+            let unanswered = before.end(assignment, is_error);
+            assert_eq!(unanswered.tasks(), tasks);
+            unanswered
+        });
     }
 
     const NONE: Drawn = Drawn { audited: false, blind: false, double: false };

@@ -26,7 +26,7 @@ const EXPIRES: u64 = 3_600_000_000_000;
 /// The same where the receiver answers that it does not take the post.
 const DENIED_EXPIRES: u64 = 600_000_000_000;
 /// Nanoseconds for which something is new.
-const LATELY: u64 = 60_000_000_000;
+pub(super) const LATELY: u64 = 60_000_000_000;
 /// Nanoseconds to the second attempt; doubled with every further one.
 const BACKOFF: u64 = 1_000_000_000;
 /// Nanoseconds between two attempts at most.
@@ -160,12 +160,17 @@ pub(super) fn add_missed(
         let last = wanted.iter().rposition(|event| done.contains(&marks.identify(rollout, event)));
         let rest = wanted.into_iter().skip(last.map_or(0, |last| last.saturating_add(1)));
         let aged = rest.map(|event| {
-            let age = clock.time.saturating_sub(event.time).saturating_mul(1_000_000);
+            let age = age(event, clock);
             (age, waiting(rollout, event, clock.uptime.saturating_sub(age)))
         });
         let new = aged.filter(|(age, _)| *age <= oldest).map(|(_, waiting)| waiting).collect();
         put(shared, receiver, new);
     }
+}
+
+/// Nanoseconds since an event happened.
+pub(super) fn age(event: &Event, clock: Clock) -> u64 {
+    clock.time.saturating_sub(event.time).saturating_mul(1_000_000)
 }
 
 #[inline(never)] // in the module once

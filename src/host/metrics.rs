@@ -11,9 +11,10 @@ use json_sieve::Scalar;
 
 use super::calls::{self, Metric};
 use super::memory::Bytes;
+use crate::automation::task::Unanswered;
 use crate::compare::Compared;
 use crate::compare::totals::Totals;
-use crate::model::{Assignment, Share};
+use crate::model::Share;
 use crate::payload::exchange::{Exchange, is_label};
 use crate::routing::plan::{Rollout, Version};
 use crate::telemetry::figure::{self, About, Label};
@@ -61,8 +62,8 @@ pub(super) struct Series {
     pub(super) in_flight: Rc<Cell<usize>>,
     /// Of people's version: bytes of tasks that are still coming.
     pub(super) held: Rc<Cell<usize>>,
-    /// Of the model, where it answers all: tasks in a row that it has left unanswered, under this assignment.
-    pub(super) unanswered: Cell<(Assignment, u64)>,
+    /// Of the model, where it answers all tasks.
+    pub(super) unanswered: Cell<Unanswered>,
     requests: [[Lazy; Outcome::ALL.len()]; Class::ALL.len()],
     duration: Lazy,
     request_bytes: Lazy,

@@ -19,7 +19,7 @@ use super::shared::tick_at;
 use super::tasks::Released;
 use super::vm::{Slot, Vm};
 use crate::abi::{Action, pairs};
-use crate::automation::task::{Reason, Route};
+use crate::automation::task::{Reason, Route, Unanswered};
 use crate::model::{Draw, header};
 use crate::payload::head::is_grpc;
 use crate::receipt::answer::Receipt;
@@ -432,7 +432,7 @@ impl Stream {
                 ledger.observe(ticket, catalog::TEST_EVENT.id, Observed::Event(has_event));
             }
         }
-        if matches!(routed.streams, Some(Streamed::Tunnel | Streamed::TwoWay)) {
+        if routed.streams.is_some_and(|streams| !streams.begins_with_a_byte()) {
             routed.begin_stream();
         }
         if let Some(deciding) = &mut routed.deciding {
@@ -587,13 +587,10 @@ impl Stream {
         // A caller who leaves says nothing about the model.
         let is_error = outcome == Outcome::Error;
         if let Some(rollout) = rollout.filter(|_| is_models_task && (is_error || outcome == Outcome::Ok)) {
-            let (before, assignment) = (series.unanswered.get(), rollout.assignment());
-            let row = if before.0 == assignment { before.1 } else { 0 };
-            let row = if is_error { row.saturating_add(1) } else { 0 };
-            series.unanswered.set((assignment, row));
-            if rollout.unanswered(row).is_some_and(|trip| self.vm.trip(&rollout.name, trip)) {
-                series.unanswered.set((assignment, 0));
-            }
+            let unanswered = series.unanswered.get().end(rollout.assignment(), is_error);
+            let trip = rollout.unanswered(unanswered.tasks());
+            let is_acted_on = trip.is_some_and(|trip| self.vm.trip(&rollout.name, trip));
+            series.unanswered.set(if is_acted_on { Unanswered::default() } else { unanswered });
         }
         series.count(&Facts {
             class: Class::of(end.status),

@@ -53,8 +53,8 @@ impl Tasks {
         place.count(&self.metrics, About::Task(route, reason));
     }
 
-    /// The model's answer to a held task has come, with a body of so many bytes; or none comes. Calls are about the root whose
-    /// callout it is, before and afterwards. `newest`: the plugin's configuration by now. `None`: the stream is gone.
+    /// The model's answer to a held task has come, with a body of so many bytes; or none comes. Envoy's context is
+    /// the root that made the callout, before and afterwards. `newest`: the plugin's present configuration. `None`: the stream is gone.
     pub(super) fn answered(
         &self,
         held: Held,

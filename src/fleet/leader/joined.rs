@@ -13,9 +13,6 @@ use crate::model::{Assignment, Shares};
 use crate::rollout::event::Event;
 use crate::rollout::record::{Head, Record};
 
-/// Milliseconds for which an event is logged as one that happens.
-const LATELY: u64 = 60_000;
-
 impl Leader {
     /// Takes over what was commanded and reported, and has all VMs follow what has changed in the fleet. Returns whether
     /// something has.
@@ -169,7 +166,7 @@ impl Leader {
             let (clock, effects) = (callback.clock, &mut callback.effects);
             outbox::add_missed(shared, configured.receivers, (&news.rollout, &missed), done, clock);
             // An Envoy that has just started, or has got an earlier release again, logs nothing of what was before.
-            let is_new = |event: &Event| clock.time.saturating_sub(event.time) <= LATELY;
+            let is_new = |event: &Event| outbox::age(event, clock) <= outbox::LATELY;
             let logged = missed.into_iter().filter(|event| was_there && is_new(event));
             effects.extend(logged.map(|event| {
                 let (rollout, event) = (Rc::clone(&led.rollout), Box::new(event));

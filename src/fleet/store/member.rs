@@ -579,10 +579,16 @@ impl Member {
     fn stop_leading_until_read(&mut self) {
         (self.read_all, self.round) = (None, None);
         // Of users, what only a round had that is not written.
-        let named = self.known.values().filter_map(|known| known.current.as_ref());
-        let named: Vec<u64> = named.flat_map(|stored| stored.record.shelved()).collect();
+        let named = self.named_users();
         self.shelf.retain(|name, _| named.contains(name));
         self.unshelved.extend(self.early.extract_if(.., |name| !named.contains(name)));
+    }
+
+    /// The sets of users that records name.
+    #[inline(never)] // in the module once
+    fn named_users(&self) -> Vec<u64> {
+        let stored = self.known.values().filter_map(|known| known.current.as_ref());
+        stored.flat_map(|stored| stored.record.shelved()).collect()
     }
 
     /// Has sets of users be as long as they can be.

@@ -351,7 +351,7 @@ impl Setup {
         self
     }
 
-    /// The shipped control listener, with the environment that the filter's VM has by now: whichever comes first begins the VM.
+    /// The shipped control listener, with the environment of the filter's VM: the plugin that Envoy loads first starts the VM for both.
     pub(crate) fn control(mut self) -> Self {
         let mut listener = read_yaml("envoy/control.yaml")["listeners"][0].take();
         let variables = self.plugin()["vm_config"]["environment_variables"].clone();

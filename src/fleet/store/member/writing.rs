@@ -157,8 +157,7 @@ impl Member {
             self.unshelved.extend(users);
         }
         // A record that names one may have been written although the answer was lost.
-        let named = self.known.values().filter_map(|known| known.current.as_ref());
-        let named: Vec<u64> = named.flat_map(|stored| stored.record.shelved()).collect();
+        let named = self.named_users();
         self.unshelved.retain(|name| !named.contains(name));
         let rest = self.unshelved.len().saturating_sub(MOST);
         let unshelved = self.unshelved.split_off(rest);

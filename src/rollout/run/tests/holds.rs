@@ -32,6 +32,15 @@ fn second_of(
     run.tick(program, &[], at(now))
 }
 
+/// A second at 5 % in which both versions have so many requests, all good and of one duration.
+fn timed_second(run: &mut Run, program: &Program, now: u64, (candidate, stable): (u64, u64)) {
+    let mut counts = Pair::new(ended((0, candidate)), ended((0, stable)));
+    durations(&mut counts.stable).add(20, stable);
+    durations(&mut counts.candidate).add(20, candidate);
+    run.close(program, &Tick { number: now - 1, share: Some(0.05), counts, ..Tick::default() }, at(now));
+    run.tick(program, &[], at(now));
+}
+
 #[test]
 fn a_step_without_an_answer_of_the_candidate_does_not_end() {
     let program = short_steps(&json!({}));
@@ -107,11 +116,7 @@ fn a_step_says_that_the_candidate_warms_up_once_stable_is_known_well_enough() {
     let program = short_steps(&json!({"metrics": [{"name": "latency"}]}));
     let (mut run, _) = Run::begin(&program, at(0));
     for now in 1..=9 {
-        let mut counts = Pair::new(ended((0, 5)), ended((0, 95)));
-        durations(&mut counts.stable).add(20, 95);
-        durations(&mut counts.candidate).add(20, 5);
-        run.close(&program, &Tick { number: now - 1, share: Some(0.05), counts, ..Tick::default() }, at(now));
-        run.tick(&program, &[], at(now));
+        timed_second(&mut run, &program, now, (5, 95));
     }
     let sentence = "the step waits until the candidate has warmed up: 45 of 50 requests";
     assert_eq!(run.reason.sentence(), sentence);
@@ -158,22 +163,14 @@ fn a_step_waits_until_every_metric_could_be_judged_and_says_for_what() {
         "the step waits until every metric can be judged: error_rate: no second yet with requests of both versions"
     );
     for now in 3..=5 {
-        let mut counts = Pair::new(ended((0, 5)), ended((0, 66)));
-        durations(&mut counts.stable).add(20, 66);
-        durations(&mut counts.candidate).add(20, 5);
-        run.close(&program, &Tick { number: now - 1, share: Some(0.05), counts, ..Tick::default() }, at(now));
-        run.tick(&program, &[], at(now));
+        timed_second(&mut run, &program, now, (5, 66));
     }
     assert_eq!(
         run.reason.sentence(),
         "the step waits until every metric can be judged: latency: 198 of 200 stable requests"
     );
     for now in 6..=14 {
-        let mut counts = Pair::new(ended((0, 5)), ended((0, 66)));
-        durations(&mut counts.stable).add(20, 66);
-        durations(&mut counts.candidate).add(20, 5);
-        run.close(&program, &Tick { number: now - 1, share: Some(0.05), counts, ..Tick::default() }, at(now));
-        run.tick(&program, &[], at(now));
+        timed_second(&mut run, &program, now, (5, 66));
     }
     assert_eq!(green(&run), 5_000);
 }
