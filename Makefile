@@ -1,5 +1,5 @@
 # Changeover. `make` lists what there is. Needs Rust 1.89 or newer (rustup), a C linker, and Python 3.10 or newer with
-# venv; `make test` Node.js as well. All else comes by itself and stays under target/.
+# venv; `make test` Node.js and Debian's apt-get as well. All else comes by itself and stays under target/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
@@ -10,6 +10,8 @@ ENVOY_OLDEST  := 1.36.4
 ENVOY_MATRIX  := 1.37.0 1.38.2 1.39.3 1.40.0
 PYTHON        ?= python3
 export ENVOY_VERSION
+# A failed test's own words come last, where a shortened log still has them; RUST_BACKTRACE=1 on the command line: frames too.
+export RUST_BACKTRACE := 0
 
 WASM         := target/changeover.wasm
 TEST_BUILD   := target/changeover-test.wasm
@@ -62,6 +64,7 @@ image-cli: $(CLI) ## Build an OCI image with the command line: changeover-cli:VE
 	docker build --quiet --file Dockerfile.cli --tag changeover-cli:$(VERSION) .
 
 demo: $(WASM) $(ENVOY) target/venv/.ready ## All of it on a real Envoy: canary, users, flips, releases, shadows, people and model (KEEP=1: leave it running)
+	@cargo build --quiet --bin changeover
 	@target/venv/bin/python examples/demo/demo.py --envoy $(ENVOY) $(if $(KEEP),--keep)
 
 # Compose v2 is part of docker, 1.29 a program of its own. Grafana comes with it where its image is there or can be pulled.
@@ -69,8 +72,12 @@ COMPOSE      = $(shell docker compose version >/dev/null 2>&1 && echo docker com
 STACK        = BREAK=$(BREAK) $(COMPOSE) --file examples/stack/compose.yaml
 GRAFANA      = grafana/grafana:11.2.0
 stack: $(WASM) $(CLI) ## A release under users' traffic, Prometheus, Grafana, an inbox (BREAK=errors, nulls or slow: the candidate breaks after a minute)
-	$(STACK) $$(docker image inspect $(GRAFANA) >/dev/null 2>&1 || docker pull --quiet $(GRAFANA) >/dev/null 2>&1 && echo --profile grafana) up --detach
-	@echo "Prometheus: http://127.0.0.1:9090/alerts   Grafana, where its image can be pulled: http://127.0.0.1:3000"
+	@grafana=$$(docker image inspect $(GRAFANA) >/dev/null 2>&1 || docker pull --quiet $(GRAFANA) >/dev/null 2>&1 && echo --profile grafana); \
+	  $(STACK) $$grafana up --detach && \
+	  $(PYTHON) examples/stack/ready.py http://127.0.0.1:9911/ http://127.0.0.1:9090/-/ready $${grafana:+http://127.0.0.1:3000/api/health} && \
+	  echo "The live page:     http://127.0.0.1:9911" && \
+	  echo "Prometheus:        http://127.0.0.1:9090/alerts" && \
+	  echo "Grafana:           $$(test "$$grafana" && echo http://127.0.0.1:3000 || echo its image $(GRAFANA) cannot be pulled here)"
 	@echo "The release:       $(COMPOSE) --file examples/stack/compose.yaml exec envoy changeover status digits --watch"
 	@echo "Its notifications: $(COMPOSE) --file examples/stack/compose.yaml logs --follow inbox"
 
@@ -78,10 +85,15 @@ stack-down: ## Take the stack down
 	$(STACK) --profile grafana down --volumes
 
 ##@ Work on it
-.PHONY: test test-all test-quick test-slow test-unit test-cli test-node test-judge test-envoy test-long test-restarts test-soak test-oldest test-matrix test-crds test-rules test-openapi test-clients test-page test-examples test-compose test-stack simulate bench fuzz lint fmt schema dashboards cli-docs screenshots clean
-test: lint test-unit test-cli test-node test-judge test-crds test-rules test-examples test-quick test-openapi test-page ## Before each commit, and in CI: lints, unit tests, wasm32 under Node, the judge in short, a real Envoy
+.PHONY: test set-up test-all test-quick test-slow test-unit test-cli test-node test-judge test-envoy test-long test-restarts test-soak test-oldest test-matrix test-crds test-rules test-openapi test-clients test-page test-examples test-compose test-stack simulate bench fuzz lint fmt schema dashboards cli-docs screenshots clean
+test: set-up lint test-unit test-cli test-node test-judge test-crds test-rules test-examples test-quick test-openapi test-page ## Before each commit, and in CI: lints, unit tests, wasm32 under Node, the judge in short, a real Envoy
 
-test-all: test test-slow test-long test-oldest test-clients test-compose ## Before each release: besides, the slowest tests, the oldest Envoy, minutes of load, real clients, the compose examples
+test-all: test test-slow test-long test-restarts test-oldest test-clients test-compose test-stack ## Before each release: besides, the slowest tests, the oldest Envoy, minutes of load, restarts of a fleet, real clients, the compose examples, the stack
+
+# A module takes a core for more than a minute, and packages come over the network: at the same time.
+set-up:
+	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target $(WASM) $(TEST_BUILD) $(BINDGEN) $(ENVOY) $(ETCD) $(PROMTOOL) $(CHROMIUM) \
+	  target/venv/.ready target/crds/.ready target/grafana/.ready target/openapi/.ready target/page/.ready
 
 test-unit: target/.wasm32 ## The pure core and the command line, natively: under 10 s once built
 	cargo test --quiet --package json-sieve
@@ -104,11 +116,16 @@ simulate: ## Billions of requests through ledger and judge: false rollbacks, and
 test-envoy: $(WASM) $(TEST_BUILD) $(ENVOY) $(ETCD) $(PROMTOOL) ## The module inside a real Envoy (ENVOY_VERSION=1.36.4: another one; T=name: some of it)
 	cargo test --test envoy -- --test-threads=4 $(T)
 
-# Each Envoy compiles the module, one to two seconds of CPU. These tests start many, or wait for long: a third of the time.
+# Each Envoy compiles the module, one to two seconds of CPU. These tests start many, or wait for long, and what they show is shown in
+# parts by others, or natively: two fifths of the time.
 SLOW := a_shadow_that_fails_is_told_apart people_get_every_task reviewers_receive_nothing envoy_takes_every_bootstrap \
         a_leader_that_sleeps every_form_is_the_same growth_moves_users each_of_a_thousand agreement_and_confusion \
         a_reference_outlives_envoy every_expression_of_the_dashboards search_again_as_often two_listeners_count \
-        values_that_are_not_configurations no_version_is_cut_off a_hundred_flips one_envoy_of_a_fleet_posts fleet_feedback_test
+        values_that_are_not_configurations no_version_is_cut_off a_hundred_flips one_envoy_of_a_fleet_posts fleet_feedback_test \
+        users_keep_their_version_over a_receipt_opens_while an_envoy_that_starts_again_takes a_hundred_aborts_under_load \
+        a_route_that_ignores_the_filter_for_some weights_that_a_person_sets_hold no_stream_stays_behind no_byte_of_any_mutated \
+        it_pauses_where_that_is_configured bodies_of_100_megabytes three_versions_and_fractions a_common_outage_known_later \
+        once_a_worker_has_flipped a_query_parameter_or_the_address without_a_key_answers
 
 test-quick: $(WASM) $(TEST_BUILD) $(ENVOY) $(ETCD) $(PROMTOOL) ## test-envoy without its slowest tests
 	cargo test --test envoy -- --test-threads=4 $(SLOW:%=--skip %)
@@ -119,7 +136,7 @@ test-slow: $(WASM) $(TEST_BUILD) $(ENVOY) $(ETCD) $(PROMTOOL) ## The slowest tes
 test-long: $(WASM) $(TEST_BUILD) $(ENVOY) ## What takes a minute: users' traffic of ten under the judge (SEEDS=20: more of it), a side that turns bad late
 	SOAK=60 cargo test --test envoy -- --ignored --nocapture users_test a_minute while_a_shadow_fails
 
-test-restarts: $(WASM) $(TEST_BUILD) $(ENVOY) $(ETCD) ## Fleets for minutes: 50 restarts of Envoys and 10 of etcd under load, failed answers beside one Envoy's
+test-restarts: $(WASM) $(TEST_BUILD) $(ENVOY) $(ETCD) ## Fleets for minutes: 50 restarts of Envoys and 10 of etcd under load, how fast 50 commands are, failed answers beside one Envoy's
 	cargo test --test envoy -- --ignored --nocapture --test-threads=1 fleet_test
 
 test-soak: $(WASM) $(TEST_BUILD) $(ENVOY) $(ETCD) ## Memory of Envoys whose store comes and goes, or whose shadow fails, for ten minutes (SECONDS=60: for one; T=shadow: that alone)
@@ -179,13 +196,16 @@ fuzz: ## Fuzz the reader, every protocol, receipts and decisions with libFuzzer,
 	  -max_total_time=$(or $(SECONDS),60) -max_len=65536 -rss_limit_mb=512 -artifact_prefix=fuzz/artifacts/$$target- \
 	  -print_final_stats=1 -verbosity=0 fuzz/corpus/$$target || exit 1; done
 
-lint: target/.wasm32 ## Formatting and clippy, warnings denied, for every target
+lint: target/.wasm32 ## Formatting, clippy and rustdoc, warnings denied, for every target
 	cargo fmt --all --check
 	cargo clippy --quiet --workspace --all-targets -- --deny warnings
 	cargo clippy --quiet --lib --target $(TRIPLE) -- --deny warnings
 	cargo clippy --quiet --lib --target $(TRIPLE) --features test-build -- --deny warnings
 	cargo clippy --quiet --example idle --example fetch --target $(TRIPLE) --features envoy -- --deny warnings
 	cargo clippy --quiet --example clock --no-default-features --target $(TRIPLE) -- --deny warnings
+	RUSTDOCFLAGS="--deny warnings --allow rustdoc::private_intra_doc_links" cargo doc --quiet --workspace --no-deps --document-private-items
+	RUSTDOCFLAGS="--deny warnings --allow rustdoc::private_intra_doc_links" cargo doc --quiet --lib --no-deps --document-private-items --target $(TRIPLE) --features envoy
+	CUSTOM_LIBFUZZER_PATH=target/libnone.a RUSTFLAGS="--cfg fuzzing" cargo check --quiet --manifest-path fuzz/Cargo.toml --target-dir target/fuzz
 	$(PYTHON) tools/check-licences.py
 
 fmt: ## Format the code

@@ -11,6 +11,7 @@
 //! * [`alarm`]: what was counted in windows of time → which thresholds are passed;
 //! * [`drift`]: the same of stable → how far it has moved from what it was;
 //! * [`receipt`]: what is handed out sealed, and taken back by a later request;
+//! * [`automation`]: tasks of people that a model takes over, degree by degree;
 //! * [`telemetry`]: how a request's end is judged, and the ledger that counts it;
 //! * [`rollout`]: what is configured, judged and commanded → where a release stands;
 //! * [`routing`]: a request → its rollout → the version that answers it;

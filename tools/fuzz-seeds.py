@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Writes the recorded messages as seeds for fuzzing: fuzz/corpus/TARGET/NAME, in the form of fuzz/src/lib.rs."""
 import pathlib
+import zlib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PROTOCOLS = {"open_inference": ("mlserver", "triton", "kserve-v2"), "tf_serving": ("kserve-v1",), "openai": ("vllm",)}
@@ -32,11 +33,12 @@ def main():
                 folder.mkdir(parents=True, exist_ok=True)
                 head = bytes([40]) if target == "reader" else bytes([kind, 40])
                 (folder / file.stem).write_bytes(head + body)
-        # A pair of the same answer.
+        # A pair of the same answer, without compression; 128 splits it in the middle.
         if ".response." in file.name:
             folder = ROOT / "fuzz/corpus/pair"
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / file.stem).write_bytes(bytes([kind & 8 and 16, 128]) + body + body)
+            plain = zlib.decompress(body, 47) if kind & 6 else body
+            (folder / file.stem).write_bytes(bytes([kind & 8 and 16, 128]) + plain + plain)
     # Messages of gRPC, behind flag and length.
     for file in sorted((ROOT / "tests/fixtures/payload").glob("*.pb")):
         kind = 16 | (1 if ".request." in file.name else 0)

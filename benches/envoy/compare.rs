@@ -1,8 +1,8 @@
 //! What a shadow costs whose answers are compared, beside Envoy's own mirror, which throws them away.
 //!
-//! Four Envoys stand beside each other and get the same documents in turn, from clients that send the next request as
-//! soon as they have the last answer: Envoy alone and with its own mirror, and Changeover without a mirror and with one that
-//! compares. All requests are mirrored.
+//! Five Envoys stand beside each other and get the same documents in turn, from clients that send the next request as
+//! soon as they have the last answer: Envoy alone and with its own mirror, and Changeover without a mirror, with one that
+//! compares and gets no request (`percent: 0`), and with one that compares all. Where the mirror gets any, all requests are mirrored.
 
 use bytes::Bytes;
 use fastrand::Rng;
@@ -20,7 +20,8 @@ const DOCUMENTS: usize = 64;
 const PATH: &str = "/v2/models/digits/infer";
 
 /// The variants, in their order in samples.
-pub(crate) const VARIANTS: [&str; 4] = ["Envoy", "Envoy, mirror", "Changeover", "Changeover, compare"];
+pub(crate) const VARIANTS: [&str; 5] =
+    ["Envoy", "Envoy, mirror", "Changeover", "Changeover, none drawn", "Changeover, compare"];
 
 /// Bytes of the documents.
 pub(crate) const SIZES: [usize; 2] = [1_000, 16_000];
@@ -82,12 +83,17 @@ fn setup(variant: usize) -> Setup {
             ]}]});
         })
     };
-    let compare = "mirror: {to: green, mode: compare, methods: [POST], timeout: 2s, max_in_flight: 1024, \
-                   compare: {label: /outputs/0/data/0}}";
+    let compare = |percent: u32| {
+        Setup::shipped(Config::rollout(&format!(
+            "mirror: {{to: green, mode: compare, percent: {percent}, methods: [POST], timeout: 2s, max_in_flight: 1024, \
+             compare: {{label: /outputs/0/data/0}}}}"
+        )))
+    };
     match variant {
         0 => native(json!([])),
         1 => native(json!([{"cluster": "green"}])),
         2 => Setup::shipped(Config::rollout("")),
-        _ => Setup::shipped(Config::rollout(compare)),
+        3 => compare(0),
+        _ => compare(100),
     }
 }

@@ -61,6 +61,7 @@ async fn main() {
     }
     if rounds > 0 && is_wanted("people") {
         report::people(&people::measure(rounds, &cpus, &mut rng).await);
+        report::hung(&people::hang(rounds, &cpus).await);
     }
     if is_wanted("fleet") {
         report::fleet(&fleet::measure(&cpus).await, &fleet::commands(&cpus, &[3, 5]).await);

@@ -2,6 +2,8 @@
 //!
 //! Envoys with one rollout each stand beside each other and get their requests in turn ([`turns`](super::turns)).
 
+use std::time::{Duration, Instant};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -14,7 +16,9 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 
 use super::cpu::Cpus;
-use super::harness::{Config, Made, Make, RECEIPT_KEY, Setup, Upstream, wait_for};
+use super::harness::{
+    Behaviour, Config, Connection, Envoy, Made, Make, RECEIPT_KEY, Setup, Upstream, request, wait_for,
+};
 use super::round::{self, Sample};
 use super::turns::{self, Running};
 
@@ -147,7 +151,7 @@ impl Kind {
             let receipt = match self.sends {
                 Sends::Tasks | Sends::Plain => STANDARD.encode([7; 169]),
                 Sends::Decisions => {
-                    let (task, run) = (rng.u64(..), rollout.tasks_in_force().1);
+                    let (task, run) = (rng.u64(..), rollout.program.attempt(1));
                     let kind = task::Kind { drawn: true, ..task::Kind::default() };
                     let receipt =
                         task::Receipt { task, run, time, confidence: 9_300, kind, label: "cat".into() };
@@ -162,6 +166,54 @@ impl Kind {
         };
         ("/back", (0..RECEIPTS).map(|_| back()).collect())
     }
+}
+
+/// How long a model that never answers is waited for.
+pub(crate) const TIMEOUT: Duration = Duration::from_millis(500);
+/// Tasks of a round about which it is asked.
+const HUNG: usize = 8;
+
+/// For each task about which a model is asked that never answers: what it takes, as a multiple of the timeout and what the same
+/// request takes where no model is asked.
+pub(crate) async fn hang(rounds: usize, cpus: &Cpus) -> Vec<f64> {
+    let upstreams = [Upstream::start("blue").await, Upstream::start("green").await];
+    upstreams[1].set(Behaviour::gate());
+    let start = async |degree: &str| {
+        let mut rollout = people(degree, false);
+        rollout["automation"]["ask"]["timeout"] = json!(format!("{}ms", TIMEOUT.as_millis()));
+        let setup = Setup::shipped(Config::rollout(&format!(
+            "match: {{prefix: /tasks}}, automation: {}",
+            rollout["automation"]
+        )));
+        let clusters = upstreams.each_ref().map(|of| (of.name(), of.address()));
+        setup.with_people().clusters(&clusters).on_cpus(&cpus.envoy).start().await
+    };
+    let seconds = async |envoy: &Envoy| {
+        let mut connection = Connection::open(envoy.address()).await.expect("a connection");
+        let mut all = Vec::with_capacity(HUNG);
+        // The first one opens connections.
+        for number in 0..=HUNG {
+            let begun = Instant::now();
+            let answer =
+                connection.send(request("POST", "/tasks", &[], json!({"n": number}).to_string())).await;
+            let took = begun.elapsed().as_secs_f64();
+            assert_eq!(answer.expect("an answer").upstream(), "blue", "people get every task");
+            if number > 0 {
+                all.push(took);
+            }
+        }
+        all
+    };
+    let mut ratios = Vec::new();
+    for number in 1..=rounds {
+        let [plain, asks] = [start("human").await, start("shadow").await];
+        let mut plain = seconds(&plain).await;
+        plain.sort_unstable_by(f64::total_cmp);
+        let least = TIMEOUT.as_secs_f64() + plain[HUNG / 2];
+        ratios.extend(seconds(&asks).await.into_iter().map(|took| took / least));
+        println!("a model that hangs: round {number} of {rounds}");
+    }
+    ratios
 }
 
 /// What was measured: by round and kind.
@@ -184,7 +236,7 @@ pub(crate) async fn measure(rounds: usize, cpus: &Cpus, rng: &mut Rng) -> Vec<Ve
             if !matches!(kind.sends, Sends::Tasks) {
                 assert!(running.sent_each_once(), "{}: receipts have come twice", kind.name);
             }
-            wait_for("each request to be counted once", async || {
+            wait_for(&format!("each request to be counted once: {}", kind.name), async || {
                 let counted = running.envoy.metrics().await.sum(metric, &[label]);
                 assert!(counted <= round::float(running.answers), "{}: {counted}", kind.name);
                 (counted >= round::float(running.answers)).then_some(())

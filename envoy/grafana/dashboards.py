@@ -90,7 +90,7 @@ def release():
             (f"changeover:evidence:log10{{{OF}}}", "{{rollout}} {{metric}}"),
             (f"changeover:evidence_threshold:log10{{{OF}}}", "{{rollout}} threshold"),
         ], "Powers of ten; `all` decides: at the threshold the candidate is rolled back."),
-        chart("Alarms", "short", [(f"max by (rollout, name) (changeover_alarm{{{OF}}})", "{{rollout}} {{name}}")], "1 while it is raised."),
+        chart("Alarms", "short", [(f"max by (rollout, version, name) (changeover_alarm{{{OF}}})", "{{rollout}} {{version}} {{name}}")], "1 while it is raised."),
         chart("Actions", "short", [(f"sum by (rollout, action, actor) (changeover_actions_total{{{OF}}})", "{{rollout}} {{action}} by {{actor}}")],
               "What has happened since Envoy's start."),
     ]

@@ -170,7 +170,7 @@ class Demo:
         self.promises.keep(events[-1]["action"] == last, f"the release ended with: {last}", events[-1]["action"])
         return events[-1]
 
-    def show_events(self, release, what, is_last, told=0):
+    def show_events(self, release, what, is_last, told=0, deadline=processes.DEADLINE):
         """Shows a release's events, but for the first ones that were told, until one is the last. Returns all of them up to it."""
 
         def ended():
@@ -182,7 +182,7 @@ class Demo:
             at = next((at for at, event in enumerate(events) if is_last(event)), None)
             return at is not None and events[: at + 1]
 
-        return processes.wait_for(what, ended)
+        return processes.wait_for(what, ended, deadline)
 
     def releases(self):
         show.heading("A release that moves by itself: forward when all is well, back when it is not")
@@ -322,20 +322,40 @@ class Demo:
         self.running.stop_envoy()
         self.running.start_people()
         self.running.start_envoy("envoy/automation.yaml")
-        show.say("examples/automation/envoy.yaml begins at degree `shadow`: svm is asked about each task, and its answer is hidden")
         release = "2026-11-28.1"
-        first = client.ask_all(self.images, [(number, None) for number in range(200)], "tasks")
+        asked = self.running.model_counts()["svm"]
+        show.say("examples/automation/envoy.yaml begins at degree `human`: people have the tasks, and svm is not asked")
+        first = client.ask_all(self.images, [(number, None) for number in range(100)], "tasks")
+        decided, asked = self.running.tasks_of_people(), self.running.model_counts()["svm"] - asked
+        self.promises.keep(
+            all(answer.version == "people" for answer in first) and decided["tasks"] == 100 and asked == 0,
+            "people have answered 100 of 100 tasks, and svm was asked about none", f"{decided}, svm {asked}",
+        )
+        show.say("changeover promote digits: from here on the filter goes by what people decide:")
+        self.running.promote("digits")
+        events = self.climb(release, "shadow")
+        second = client.ask_all(self.images, [(number, None) for number in range(100, 300)], "tasks")
         decided = self.running.tasks_of_people()
         self.promises.keep(
-            all(answer.version == "people" for answer in first) and decided == {"tasks": 200, "suggested": 0},
+            all(answer.version == "people" for answer in second) and decided == {"tasks": 300, "suggested": 0},
             "people have answered 200 of 200 tasks, and have seen no suggestion", decided,
         )
+        self.tell_proof()
         with client.Load(self.images) as load:
-            events = self.show_events(
-                release, "svm to answer alone where that is proven", lambda event: "degree partial" in event["message"],
-            )
+            events = self.climb(release, "partial", len(events))
+            decided = self.running.tasks_of_people()
+            show.say(f"reviewers have seen what svm suggests in {decided['suggested']:,} of {decided['tasks']:,} tasks")
+            self.promises.keep(decided["suggested"] > 0, "reviewers were assisted", decided)
             load.wait_for_more(400)
-            alone = [(n, answer) for answers in load.answers for n, answer in enumerate(answers) if answer.version == "svm"]
+            proof = self.tell_proof()
+            self.promises.keep(
+                re.match(r"threshold [0-9.]+: [0-9.]+ % answered alone, .*, proven to be at most ", proof),
+                "`changeover status` says what svm answers alone, and what is proven of it", proof,
+            )
+            alone = [
+                (load.image(at, n), answer) for at, answers in enumerate(load.answers) for n, answer in enumerate(answers)
+                if answer.version == "svm"
+            ]
             right = sum(answer.label == self.images.labels[n % len(self.images)] for n, answer in alone)
             show.say(f"svm has answered {len(alone):,} tasks alone, {100 * right / max(1, len(alone)):.1f} % of them rightly")
             self.promises.keep(alone, "the model has taken over the tasks that it is sure about")
@@ -349,10 +369,28 @@ class Demo:
             newest = load.newest(100)
         self.running.misbehave("svm", random_percent=0)
         self.promises.keep(all(answer.version == "people" for answer in newest), "people decide everything again")
-        answers = first + load.all()
+        answers = first + second + load.all()
         failed = collections.Counter(answer.status for answer in answers if answer.status != 200)
         self.promises.keep(not failed, f"each of {len(answers):,} tasks was answered with 200", dict(failed))
         self.count_tasks(answers)
+
+    def climb(self, release, degree, told=0):
+        """Shows a release's events until it waits at this degree. Returns all of them up to there."""
+
+        def is_there(event):
+            return re.match(rf"step \d+ of \d+: degree {degree}\b", event["message"])
+
+        # Some 2,000 tasks: seconds, on a machine that has nothing else to do.
+        return self.show_events(release, f"degree {degree}", is_there, told, deadline=180)
+
+    def tell_proof(self):
+        """Shows how far svm has got, as `changeover status` says it; returns what is proven."""
+        status = self.running.status("digits")
+        show.say("changeover status digits:")
+        for name in ("degree", "blind", "shown", "proof"):
+            if name in status:
+                show.say(f"  {name:<9}  {status[name]}")
+        return status.get("proof", "")
 
     def count_tasks(self, answers):
         """Compares who answered with what the filter and the reviewers have counted."""

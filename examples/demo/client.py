@@ -104,16 +104,20 @@ class Load:
 
     def __init__(self, images, clients=4, crowd=None):
         self.answers = [[] for _ in range(clients)]
-        self.crowd = crowd
+        self.images, self.crowd = images, crowd
         # By user, how often each has asked, and failed.
         self.asked, self.failed = collections.Counter(), collections.Counter()
         self.stopped = threading.Event()
-        self.threads = [threading.Thread(target=self.work, args=(images, at)) for at in range(clients)]
+        self.threads = [threading.Thread(target=self.work, args=(at,)) for at in range(clients)]
 
-    def work(self, images, at):
-        client = Client(images)
+    def image(self, at, number):
+        """The image that a client's nth request is about: each client begins elsewhere."""
+        return number + at * len(self.images) // len(self.answers)
+
+    def work(self, at):
+        client = Client(self.images)
         while not self.stopped.is_set():
-            number = len(self.answers[at])
+            number = self.image(at, len(self.answers[at]))
             if not self.crowd:
                 self.answers[at].append(client.ask(number))
                 continue

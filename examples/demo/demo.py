@@ -33,7 +33,7 @@ Ctrl-C ends it."""
 def run(arguments):
     began = time.monotonic()
     promises = show.Promises()
-    with processes.Processes(arguments.envoy, arguments.module) as running:
+    with processes.Processes(arguments.envoy, arguments.module, arguments.cli) as running:
         show.heading("Starting two models and Envoy")
         running.start_models()
         running.start_envoy("envoy/envoy.yaml")
@@ -63,6 +63,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--envoy", default="target/envoy/1.40.0/envoy/_bin/envoy", help="the Envoy to run")
     parser.add_argument("--module", default="target/changeover.wasm", help="the filter")
+    parser.add_argument("--cli", default="target/debug/changeover", help="the command line")
     parser.add_argument("--requests", type=int, default=2_000, help="of the canary")
     parser.add_argument("--keep", action="store_true", help="stay up until Ctrl-C")
     # The children are stopped on the way out, also when the demo is interrupted.

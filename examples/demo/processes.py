@@ -58,13 +58,15 @@ def free_ports():
 
 
 def automation():
-    """examples/automation/envoy.yaml with this machine's addresses in place of the containers'."""
+    """examples/automation/envoy.yaml with this machine's addresses in place of the containers', and at degree human until it is promoted."""
     text = (ROOT / "examples" / "automation" / "envoy.yaml").read_text()
     for theirs, ours in (
         ("/etc/envoy/changeover.wasm", "target/changeover.wasm"),
         ("address: 0.0.0.0", "address: 127.0.0.1"),
         ("address: reviewers, port_value: 8080", f"address: 127.0.0.1, port_value: {PEOPLE}"),
         ("address: svm, port_value: 8080", f"address: 127.0.0.1, port_value: {MODELS['svm']}"),
+        # Until the demo promotes it.
+        ("pause: {duration: 30s}", "pause: {}"),
     ):
         assert theirs in text, f"examples/automation/envoy.yaml has `{theirs}`"
         text = text.replace(theirs, ours)
@@ -74,12 +76,15 @@ def automation():
 class Processes:
     """Starts them, and leaves none behind."""
 
-    def __init__(self, envoy, module):
+    def __init__(self, envoy, module, cli=None):
         self.envoy_binary = pathlib.Path(envoy).resolve()
         if not self.envoy_binary.exists():
             raise Failed(f"{envoy} is not there: `make demo` installs it on Linux; elsewhere use --envoy PATH")
         if not pathlib.Path(module).exists():
             raise Failed(f"{module} is not there: run `make build`")
+        if cli and not pathlib.Path(cli).exists():
+            raise Failed(f"{cli} is not there: run `cargo build --bin changeover`")
+        self.cli = cli
         free_ports()
         # The shipped YAML names files relative to the repository's top: here it finds copies that may change.
         self.directory = ROOT / "target" / "demo"
@@ -153,6 +158,22 @@ class Processes:
         """Sets a model server's switches."""
         url = f"http://127.0.0.1:{MODELS[model]}/admin/behaviour"
         counters.fetch(url, json.dumps(switches).encode())
+
+    def status(self, rollout):
+        """{name: sentence}, as `changeover status` prints them."""
+        printed = self.changeover("status", rollout).stdout
+        # Names have ten columns.
+        return {line[:10].strip(): line[10:] for line in printed.splitlines()}
+
+    def promote(self, rollout):
+        """Begins the next step, as a person does."""
+        # The API has the release once the filter's first second is over.
+        wait_for("the release to be promoted", lambda: self.changeover("promote", rollout).returncode == 0)
+
+    def changeover(self, *words):
+        """Runs a command of the command line against Envoy's control listener."""
+        command = [self.cli, *words, "--endpoint", f"http://127.0.0.1:{CONTROL}"]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
 
     def stop_envoy(self):
         self.counted_before = self.filter_counts()

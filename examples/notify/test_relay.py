@@ -44,6 +44,18 @@ class Forms(unittest.TestCase):
                     self.assertIn(part.replace(">", "&gt;") if name == "slack" else part, text)
             self.assertNotIn("to go back", text)
 
+    def test_the_sentence_begins_with_what_was_done(self):
+        begin = "green is rolled back, its traffic goes to blue: at 25 % green is worse than blue (error_rate): "
+        self.assertTrue(relay.lines(EVENT)[0].startswith(begin), relay.lines(EVENT)[0])
+        self.assertIn(f"\n{begin}", relay.slack(EVENT)["text"])
+        self.assertTrue(relay.teams(EVENT)["attachments"][0]["content"]["body"][1]["text"].startswith(begin))
+
+    def test_the_document_shows_what_slack_shows(self):
+        document = (pathlib.Path(__file__).parents[2] / "docs" / "notifications.md").read_text()
+        shown = [line.removeprefix("> ").removesuffix("\\") for line in document.splitlines() if line.startswith("> ")]
+        expected = relay.slack(EVENT)["text"].replace("*", "**")
+        self.assertEqual(" ".join(shown), " ".join(expected.splitlines()))
+
     def test_a_form_is_what_the_service_takes(self):
         self.assertEqual(list(relay.slack(EVENT)), ["text"])
         card = relay.teams(EVENT)["attachments"][0]

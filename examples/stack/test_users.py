@@ -43,6 +43,11 @@ class Users(unittest.TestCase):
             {"answers": {"no answer": 1, "ok": 4, "status 500": 2}, "versions": {"logreg": 3, "svm": 3, "unknown": 1}},
         )
 
+    def test_only_a_good_answer_is_one(self):
+        bad = {("status 500", "svm"): 2, ("null", "svm"): 1, ("no answer", ""): 1}
+        self.assertFalse(users.has_good({}) or users.has_good(bad))
+        self.assertTrue(users.has_good({**bad, ("ok", "logreg"): 1}))
+
 
 if __name__ == "__main__":
     unittest.main()

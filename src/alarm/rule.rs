@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::analysis::excess::divergence;
 use crate::analysis::ring::Span;
 use crate::analysis::rules::fingerprint;
 use crate::analysis::test::Measure;
-use crate::analysis::window::divergence;
 use crate::config::alarm::{self, Action, Alarm, Of, To};
 use crate::model::{Arm, Pair, Side, real};
 use crate::signal::catalog::{self, Kind, Scale, SignalId};
@@ -14,7 +14,8 @@ use crate::signal::tally::Tally;
 
 /// The quantile of a duration, unless the configuration names one.
 const QUANTILE: f64 = 0.99;
-/// A raised alarm is over at this part of the way back to nothing: between the two it stays as it is.
+/// A raised alarm is over at this part of the threshold, or of the way to it from what is normal: between the two it stays as it
+/// is.
 const CLEARS_AT: f64 = 0.8;
 /// ln 1000: in a window whose true rate is at the threshold, so many events come in one case of a thousand at most.
 const LN_CHANCE: f64 = 6.907_755_278_982_137;
@@ -177,10 +178,27 @@ impl Rule {
             }
     }
 
-    /// Whether a value is far enough on the good side for a raised alarm to be over.
+    /// Whether a value is far enough on the good side for a raised alarm to be over: by a fifth of the threshold, or of what lies
+    /// between the threshold and what is normal. That is the reference, and above a `min` of what is at most 1 that.
     #[must_use]
     pub fn is_good(&self, value: f64, threshold: f64) -> bool {
-        if self.is_of_more() { value <= threshold * CLEARS_AT } else { value * CLEARS_AT >= threshold }
+        let is_low = |value: f64, threshold: f64| value <= threshold * CLEARS_AT;
+        match self.bound {
+            Bound::Max(_) => is_low(value, threshold),
+            Bound::Min(_) => {
+                is_low(threshold, value) || (self.is_part() && is_low(1.0 - value, 1.0 - threshold))
+            }
+            Bound::TimesStable(times) | Bound::TimesPast(times) => {
+                let normal = threshold / times;
+                let over = normal + (threshold - normal) * CLEARS_AT;
+                if times > 1.0 { value <= over } else { value >= over || is_low(threshold, value) }
+            }
+        }
+    }
+
+    /// Whether its values are from 0 to 1.
+    fn is_part(&self) -> bool {
+        matches!(self.measure, Measure::Rate | Measure::Mean { logarithmic: false })
     }
 
     /// How many observations of each version there are, and how many of them are events, or longer than the threshold.

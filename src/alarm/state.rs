@@ -8,6 +8,7 @@ use super::rule::{Bound, Rule};
 use crate::analysis::look::settled;
 use crate::analysis::ring::Ring;
 use crate::analysis::tick::Tick;
+use crate::config::alarm::Of;
 use crate::model::{Arm, Pair, Side};
 
 /// The alarms of a run.
@@ -82,6 +83,14 @@ impl Alarms {
             let state = known.map(|at| old.swap_remove(at));
             let new = || State { definition: rule.definition, ..State::default() };
             self.alarms.push(state.unwrap_or_else(new));
+        }
+    }
+
+    /// Another attempt begins: alarms about its candidate begin anew, and those about stable go on.
+    pub fn begin_attempt(&mut self, rules: &[Rule]) {
+        self.follow(rules);
+        for (rule, state) in rules.iter().zip(&mut self.alarms).filter(|(rule, _)| rule.of != Of::Stable) {
+            *state = State { definition: rule.definition, ..State::default() };
         }
     }
 
@@ -215,6 +224,24 @@ mod tests {
         assert_eq!(changes(rule(), phases([(600, 9)])), []);
         let found = changes(rule(), phases([(60, 30), (600, 9)]));
         assert!(matches!(found[..], [(_, true)]), "{found:?}");
+    }
+
+    #[test]
+    fn an_alarm_with_a_threshold_close_to_what_is_normal_is_over_when_it_is_normal_again() {
+        for (fields, bad, between, normal) in [
+            (json!({"relative": {"times": 1.2}}), (40, 20), (35, 30), (20, 20)),
+            (json!({"relative": {"times": 0.9}}), (10, 50), (45, 49), (50, 50)),
+            (json!({"min": 0.85}), (50, 1), (87, 1), (95, 1)),
+        ] {
+            let mut fields = fields;
+            fields["window"] = "30s".into();
+            let mut seconds = vec![bad; 60];
+            seconds.extend(vec![between; 120]);
+            assert!(matches!(changes(rule(&fields), seconds.clone())[..], [(_, true)]), "{fields}");
+            seconds.extend(vec![normal; 120]);
+            let found = changes(rule(&fields), seconds);
+            assert!(matches!(found[..], [(_, true), (181.., false)]), "{fields}: {found:?}");
+        }
     }
 
     #[test]

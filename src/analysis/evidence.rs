@@ -85,7 +85,7 @@ impl<const N: usize> TryFrom<Vec<f64>> for Evidence<N> {
 }
 
 /// ln L(r) of a tick for each ratio r: the candidate has the event more than `tolerate` (≥ 1) times as often as stable.
-/// E[L] ≤ 1 if it does not (`docs/analysis.md`, "Evidence").
+/// `E[L] ≤ 1` if it does not (`docs/analysis.md`, "Evidence").
 #[must_use]
 pub fn comparison(table: &Table, tolerate: f64) -> [f64; RATIOS.len()] {
     RATIOS.map(|ratio| {

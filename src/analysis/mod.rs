@@ -6,7 +6,7 @@
 //!
 //! * [`judge`]: all metrics of a release together, and what follows;
 //! * [`rules`]: what is judged, compiled from the configuration;
-//! * [`test`]: one signal, and what it is compared with;
+//! * [`mod@test`]: one signal, and what it is compared with;
 //! * [`tick`]: what a tick has counted, closed or still open;
 //! * [`ring`]: what was seen in a window that moves with time;
 //! * [`look`]: what a test sees of a tick;
@@ -16,6 +16,8 @@
 //! * [`edges`]: the edges that make events of durations;
 //! * [`promotion`]: the opposite question, whether the candidate is no worse than a margin;
 //! * [`warm_up`]: the beginning of a candidate, which is not judged;
+//! * [`answers`]: what became of a version's requests;
+//! * [`excess`]: whether an event is clearly more frequent, which only delays;
 //! * [`window`]: after a flip, the new side beside what the old one was before;
 //! * [`users`]: users instead of requests, where a user keeps their version;
 //! * [`at_risk`]: users that can still have an event for the first time;
@@ -24,9 +26,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod answers;
 pub mod at_risk;
 pub mod edges;
 pub mod evidence;
+pub mod excess;
 pub mod judge;
 pub mod kernel;
 pub mod look;

@@ -24,6 +24,10 @@ const DURATION_TOLERATED: f64 = 1.19;
 /// The tolerated difference of durations in milliseconds unless the configuration names one: about what a connection
 /// costs. A version with a small share finds fewer of them open.
 const OR_MILLISECONDS: f64 = 25.0;
+/// What evidence of all metrics together is called.
+pub const ALL_METRICS: &str = "all";
+/// The end of the name of a metric that is compared with its limit.
+const OF_LIMIT: &str = ".max";
 
 /// How a release is judged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -106,7 +110,7 @@ impl Rules {
             followed: Vec::new(),
             watched: Vec::new(),
             threshold: analysis.false_alarm.recip() * f64::from(processes),
-            deadline: analysis.deadline.as_millis().saturating_mul(1_000_000),
+            deadline: analysis.deadline.as_nanos(),
             metrics: metrics.collect(),
             warm_up: WarmUp::new(analysis.warm_up.as_ref()),
             promotion: analysis.promote_when.as_ref().map(|promote| Promotion {
@@ -200,7 +204,7 @@ impl MetricRule {
     /// The name of its signal: its own, or what stands in front of `.max`.
     #[must_use]
     pub fn signal_name(&self) -> &str {
-        self.name.strip_suffix(".max").unwrap_or(&self.name)
+        self.name.strip_suffix(OF_LIMIT).unwrap_or(&self.name)
     }
 }
 
@@ -237,6 +241,12 @@ pub fn fingerprint(definition: &str) -> u64 {
     SipHasher24::new().hash(definition.as_bytes())
 }
 
+/// The name of a signal's comparison with its limit.
+#[must_use]
+pub fn limit_of(signal: &str) -> String {
+    format!("{signal}{OF_LIMIT}")
+}
+
 /// A metric's rules: those against stable, and with `max` one against the bound, which counts as another metric.
 fn metric_rules(metric: &Metric, analysis: &Analysis, unit: Unit, pairs: Option<Pairs>) -> Vec<MetricRule> {
     let Some(named) = catalog::named(&metric.name) else { return Vec::new() }; // the validation has refused it
@@ -257,7 +267,7 @@ fn metric_rules(metric: &Metric, analysis: &Analysis, unit: Unit, pairs: Option<
     let is_observed = named.signal.among != Among::Pairs || pairs.is_some();
     let bounded = metric.max.filter(|_| is_observed).map(|max| {
         let test = Test { signal: named.id, measure: Measure::Rate, against: Against::Bound { max } };
-        rule(format!("{}.max", metric.name), vec![test], Weight::Others)
+        rule(limit_of(&metric.name), vec![test], Weight::Others)
     });
     compared.into_iter().chain(bounded).collect()
 }

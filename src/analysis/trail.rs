@@ -68,6 +68,7 @@ impl Trail {
                 self.count(&rule.name, side);
             }
         }
+        leave_own(tick, rules);
         self.come(&came, tick.number);
         self.forget(tick.number, rules.iter().map(|rule| rule.within).max().unwrap_or_default());
     }
@@ -128,6 +129,19 @@ impl Trail {
     /// How many users were forgotten too early since the last call.
     pub fn take_forgotten(&mut self) -> u64 {
         std::mem::take(&mut self.forgotten)
+    }
+}
+
+/// Removes from a tick what happened in other rollouts: it is no event of this one.
+pub fn leave_own(tick: &mut Tick, rules: &[Followed]) {
+    for elsewhere in rules.iter().filter_map(|rule| rule.elsewhere) {
+        for side in Side::BOTH {
+            let counts = &mut tick.counts[side];
+            counts.tallies.retain(|(signal, _)| *signal != elsewhere);
+            if let Some(users) = &mut counts.users {
+                users.signals.retain(|(signal, _)| *signal != elsewhere);
+            }
+        }
     }
 }
 
@@ -251,6 +265,19 @@ mod tests {
         }
         let expected = [("switch".into(), Stable, 2), ("switch".into(), Candidate, 1)];
         assert_eq!(counted(&mut trail), expected);
+    }
+
+    /// Otherwise its users would count as users of this one, though they have sent it nothing.
+    #[test]
+    fn requests_of_another_rollout_are_nothing_that_has_happened_in_this_one() {
+        let others: Vec<u64> = (0..1_000).collect();
+        let mut tick = Tick { share: Some(0.5), ..tick(1, &[], &others) };
+        tick.counts.stable.tally_mut(catalog::elsewhere("switch")).unwrap().add(Observed::Event(true));
+        assert!(tick.compared_at().is_some());
+        Trail::default().follow(&mut tick, &[switch()]);
+        assert_eq!(tick.compared_at(), None);
+        let listed = tick.counts.stable.users.as_ref().unwrap().with_events();
+        assert_eq!(listed.map(|sample| sample.after(0).count()).sum::<usize>(), 0);
     }
 
     /// Otherwise more of the version's users would be found whose workers report all of them.

@@ -35,6 +35,35 @@ pub struct Firsts {
     pub scale: u64,
 }
 
+/// What the bounds of a judge's memory of users have cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// How often the sample of users was halved.
+    pub halvings: u64,
+    /// How many sets know their users only nearly.
+    pub inexact: u64,
+}
+
+impl Losses {
+    /// What has come since there were those `before`.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            halvings: self.halvings.saturating_sub(before.halvings),
+            inexact: self.inexact.saturating_sub(before.inexact),
+        }
+    }
+
+    /// Those of both.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            halvings: self.halvings.saturating_add(other.halvings),
+            inexact: self.inexact.saturating_add(other.inexact),
+        }
+    }
+}
+
 impl Firsts {
     /// The events of a test.
     #[must_use]

@@ -5,7 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::answers::Answers;
 use super::evidence::{self, Evidence, RATIOS};
+use super::excess::divergence;
 use super::tick::{Tick, View};
 use super::users::Firsts;
 use crate::model::{Arm, Side, real};
@@ -27,8 +29,6 @@ pub struct Window {
     pub bound: f64,
     /// The new side's requests and failures since.
     pub since: Arm,
-    /// Whether one of its requests has ended well; where users are judged, any request.
-    pub has_answered_well: bool,
     /// Ticks that counted.
     ticks: u64,
     evidence: Evidence<{ RATIOS.len() }>,
@@ -54,17 +54,9 @@ pub fn metric() -> String {
 /// Pending requests of an open tick have not failed: the worst case for a finding.
 #[must_use]
 pub fn counted(tick: &Tick, firsts: Option<&Firsts>, side: Side, view: View) -> Arm {
-    let (answers, given_up) = match firsts {
-        Some(firsts) => (firsts.requests[side], firsts.given_up[side]),
-        None => {
-            let counts = &tick.counts[side];
-            let late = if view == View::Closed { counts.unanswered } else { 0 };
-            let failed = counts.events(catalog::with_role(Role::Failed)).saturating_add(late);
-            let requests = Arm { events: failed, units: counts.requests };
-            (counts.without_silent(requests), counts.events(catalog::with_role(Role::GivenUp)))
-        }
-    };
-    answers.plus(Arm { events: given_up, units: given_up })
+    let Some(firsts) = firsts else { return Answers::of(&tick.counts[side], view).wrong() };
+    let given_up = firsts.given_up[side];
+    firsts.requests[side].plus(Arm { events: given_up, units: given_up })
 }
 
 impl Window {
@@ -123,14 +115,6 @@ fn upper_bound(of: Arm) -> f64 {
         }
     }
     high
-}
-
-/// The Kullback-Leibler divergence of the rate `other` from the rate `rate`, both between 0 and 1.
-#[must_use]
-pub fn divergence(rate: f64, other: f64) -> f64 {
-    let events = if rate > 0.0 { rate * (rate / other).ln() } else { 0.0 };
-    let others = if rate < 1.0 { (1.0 - rate) * ((-rate).ln_1p() - (-other).ln_1p()) } else { 0.0 };
-    events + others
 }
 
 #[cfg(test)]

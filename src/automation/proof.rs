@@ -16,6 +16,8 @@ use crate::model::real;
 
 /// Risks that are suspected, as parts of the target; the evidence for each is averaged.
 const SUSPECTED: [f64; 5] = [0.0, 0.1, 0.25, 0.5, 0.75];
+/// A threshold in force stays until it leaves less than this part of the least coverage to the model.
+const KEPT_FROM: f64 = 0.9;
 /// How many times the decisions so far are looked ahead.
 const MOST_TIMES: f64 = 1_024.0;
 /// Steps of a bisection.
@@ -84,14 +86,16 @@ impl Proven {
         u32::try_from(above.count()).unwrap_or(u32::MAX)
     }
 
-    /// The lowest threshold that is proven and leaves enough to the model, in hundredths of a percent.
+    /// The lowest threshold that is proven and leaves enough to the model, in hundredths of a percent. While one `is_in_force`,
+    /// somewhat less is enough: coverage moves with the tasks that come.
     #[must_use]
-    pub fn lowest(self, bands: &[Band], target: &Target) -> Option<u16> {
+    pub fn lowest(self, bands: &[Band], target: &Target, is_in_force: bool) -> Option<u16> {
         let at = (0..BANDS).find(|at| self.has(*at))?;
         let all = total(bands, 0);
         let above = total(bands, at);
         let coverage = real(above.tasks) / real(all.tasks.max(1));
-        (coverage >= target.min_coverage).then(|| threshold(at))
+        let least = if is_in_force { target.min_coverage * KEPT_FROM } else { target.min_coverage };
+        (coverage >= least).then(|| threshold(at))
     }
 
     /// What is known of each threshold, from the highest to the lowest; those that no further task has come to are left out.
@@ -225,13 +229,13 @@ mod tests {
         let mut bands = vec![Band::default(); BANDS];
         let mut proven = Proven::default();
         assert!(!proven.learn(&bands, &TARGET));
-        assert_eq!(proven.lowest(&bands, &TARGET), None);
+        assert_eq!(proven.lowest(&bands, &TARGET, false), None);
         bands[49] = counted(2_000, 4);
         bands[40] = counted(1_000, 5);
         bands[10] = counted(1_000, 300);
         assert!(proven.learn(&bands, &TARGET));
         // The bands between two that have tasks stand for the same tasks.
-        assert_eq!(proven.lowest(&bands, &TARGET), Some(threshold(11)));
+        assert_eq!(proven.lowest(&bands, &TARGET, false), Some(threshold(11)));
         let risks = proven.risks(&bands, &TARGET);
         assert_eq!(risks.iter().map(|risk| risk.threshold).collect::<Vec<_>>(), [9_800, 8_000, 2_000]);
         for risk in &risks {
@@ -243,9 +247,9 @@ mod tests {
         // What was proven stays so.
         bands[40] = counted(2_000, 500);
         assert!(!proven.learn(&bands, &TARGET));
-        assert_eq!(proven.lowest(&bands, &TARGET), Some(threshold(11)));
+        assert_eq!(proven.lowest(&bands, &TARGET, false), Some(threshold(11)));
         let wants_most = Target { min_coverage: 0.9, ..TARGET };
-        assert_eq!(proven.lowest(&bands, &wants_most), None, "of too little use");
+        assert_eq!(proven.lowest(&bands, &wants_most, false), None, "of too little use");
     }
 
     #[test]

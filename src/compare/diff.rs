@@ -43,7 +43,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All kinds, by [`Kind::index`].
+    /// All kinds; totals store a kind as its place in this list.
     pub const ALL: [Self; 11] = [
         Self::Status,
         Self::ContentType,
@@ -197,18 +197,18 @@ impl<'a> Diff<'a> {
     }
 
     fn objects(&mut self, a: &Map<String, Value>, b: &Map<String, Value>) {
-        let only = |_: &Self, value: &Value, kind| if value.is_null() { Kind::Null } else { kind };
+        let only = |value: &Value, kind| if value.is_null() { Kind::Null } else { kind };
         for (name, one) in a {
             let length = self.enter(name);
             match b.get(name) {
                 Some(other) => self.values(one, other),
-                None => self.differ(only(self, one, Kind::Missing), Some(one), None),
+                None => self.differ(only(one, Kind::Missing), Some(one), None),
             }
             self.path.truncate(length);
         }
         for (name, other) in b.iter().filter(|(name, _)| !a.contains_key(*name)) {
             let length = self.enter(name);
-            self.differ(only(self, other, Kind::Extra), None, Some(other));
+            self.differ(only(other, Kind::Extra), None, Some(other));
             self.path.truncate(length);
         }
     }

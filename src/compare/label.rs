@@ -75,10 +75,10 @@ fn is_same(one: &Value, other: &Value, tolerance: &Tolerance) -> bool {
     }
 }
 
-/// The whole number that a number is, also written as 4.0 or 4e0, as far as doubles hold it exactly.
+/// The whole number that a number is, also written as 4.0 or 4e0; beyond 64 bits the one that a double holds.
 fn integer(number: &Number) -> Option<i128> {
-    let written = || number.as_f64().filter(|real| real.fract() == 0.0 && real.abs() < 9e15);
-    #[allow(clippy::cast_possible_truncation)] // within what doubles hold exactly
+    let written = || number.as_f64().filter(|real| real.fract() == 0.0 && real.abs() < 1e38);
+    #[allow(clippy::cast_possible_truncation)] // the range is checked
     whole(number).or_else(|| written().map(|real| real as i128))
 }
 

@@ -3,6 +3,7 @@
 //! Both answers lie in memory as a whole; the caller bounds them. What is compared:
 //!
 //! * always: the class of the status or the status of gRPC, the content type, whether there is a body;
+//! * gRPC messages by what they hold, once the caller has undone their compression ([`messages`]);
 //! * JSON, streamed answers by what they add up to ([`stream`]), and binary tensors as what they would be in JSON
 //!   ([`tensors`]): field by field ([`diff`]);
 //! * what is neither, or has too many elements ([`tree`]): byte by byte;
@@ -10,6 +11,7 @@
 
 pub mod diff;
 pub mod label;
+mod messages;
 pub mod number;
 mod order;
 pub mod pointer;
@@ -20,11 +22,15 @@ pub mod text;
 pub mod totals;
 mod tree;
 
+use std::sync::LazyLock;
+
 use serde_json::Value;
 
-use crate::payload::head::{self, Framing, Head};
+use crate::payload::encoding::Unreadable;
+use crate::payload::head::{self, Encoding, Framing, Head};
 use diff::{Diff, Found, Kind};
 use label::Labels;
+use pointer::Pointer;
 use settings::Settings;
 
 /// Statuses by which Envoy, or a proxy behind it, says that a server did not answer.
@@ -47,6 +53,8 @@ pub struct Answer {
     pub json_length: Option<u64>,
     /// Its messages, in gRPC, are those of Open Inference's `ModelInfer`.
     pub infers: bool,
+    /// How its messages are compressed, in gRPC: by `grpc-encoding`.
+    pub message_encoding: Encoding,
     /// Its body, without any content encoding.
     pub body: Vec<u8>,
 }
@@ -63,10 +71,16 @@ impl Answer {
         NO_ANSWER.contains(&self.status) || self.grpc_status == Some(UNAVAILABLE)
     }
 
-    /// Whether a model has answered: its status is 2xx, and over gRPC 0.
-    #[must_use]
-    pub fn is_good(&self) -> bool {
+    /// Whether its status is 2xx, over gRPC 0.
+    fn is_good(&self) -> bool {
         (200..300).contains(&self.status) && self.grpc_status.is_none_or(|status| status == 0)
+    }
+
+    /// Whether comparing with this answer of stable shows something, whatever the shadow answers. What stable refuses reaches
+    /// no model, nor does a probe: a GET or HEAD that is answered without a body.
+    #[must_use]
+    pub fn is_evidence(&self, method: &[u8]) -> bool {
+        self.is_good() && !(self.body.is_empty() && [b"GET".as_slice(), b"HEAD"].contains(&method))
     }
 
     /// The class of its status; of gRPC the status itself.
@@ -86,6 +100,22 @@ impl Answer {
     fn media_type(&self) -> Vec<u8> {
         let essence = self.content_type.split(|byte| *byte == b';').next().unwrap_or_default();
         essence.trim_ascii().to_ascii_lowercase()
+    }
+
+    /// Undoes the compression of its messages, in gRPC. False, and it stays as it is: it would have more than `most` bytes.
+    ///
+    /// # Errors
+    /// They cannot be read; it stays as it is.
+    pub fn inflate(&mut self, most: usize) -> Result<bool, Unreadable> {
+        if !head::is_grpc(&self.content_type) || self.message_encoding == Encoding::Identity {
+            return Ok(true);
+        }
+        let plain = messages::inflated(&self.body, self.message_encoding, most)?;
+        let fits = plain.is_some();
+        if let Some(plain) = plain {
+            (self.body, self.message_encoding) = (plain, Encoding::Identity);
+        }
+        Ok(fits)
     }
 
     /// The body as a document; `None` for what is none, or too large for one.
@@ -126,7 +156,7 @@ pub fn too_large(settings: &Settings, stable: &Answer, length: usize) -> Compare
     Compared { agrees: false, found, labels: None, bytes: (own as u64, length as u64) }
 }
 
-/// Compares stable's answer with the shadow's.
+/// Compares stable's answer with the shadow's, both [without compression](Answer::inflate).
 #[must_use]
 pub fn compare(settings: &Settings, stable: &Answer, shadow: &Answer) -> Compared {
     let mut found = Found::new(settings.samples > 0);
@@ -167,15 +197,29 @@ pub fn compare(settings: &Settings, stable: &Answer, shadow: &Answer) -> Compare
     Compared { agrees, found, labels, bytes }
 }
 
-/// Takes out of an answer of OpenAI's protocols what each draws anew, and the time: as of streamed ones.
+/// What each answer of OpenAI's protocols draws anew, the time, and what it cost, which depends on caches.
+static DRAWN: LazyLock<Vec<Pointer>> = LazyLock::new(|| {
+    let texts = [
+        "/id",
+        "/created",
+        "/created_at",
+        "/completed_at",
+        "/usage",
+        "/choices/*/message/tool_calls/*/id",
+        "/choices/*/message/audio/id",
+        "/choices/*/message/audio/expires_at",
+        "/output/*/id",
+        "/output/*/call_id",
+    ];
+    texts.iter().filter_map(|text| Pointer::new(text).ok()).collect()
+});
+
+/// Takes these out of an answer, as of streamed ones.
 fn leave_out_drawn(document: &mut Value) {
-    let Value::Object(fields) = document else { return };
-    let is_openai = fields.get("choices").is_some_and(Value::is_array)
-        || fields.get("object").is_some_and(|object| object == "response");
+    let is_openai = document.get("choices").is_some_and(Value::is_array)
+        || document.get("object").is_some_and(|object| object == "response" || object == "list");
     if is_openai {
-        ["id", "created", "created_at", "completed_at"]
-            .into_iter()
-            .for_each(|name| drop(fields.remove(name)));
+        DRAWN.iter().for_each(|pointer| pointer.remove(document));
     }
 }
 

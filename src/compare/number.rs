@@ -6,10 +6,14 @@ use serde_json::Number;
 /// The part of the larger one by which numbers may differ, unless another is given.
 const RELATIVE: f64 = 1e-3;
 
+/// 2^63: whole numbers from here on may be read as doubles, and doubles from here on are whole.
+const WHOLE: f64 = 9_223_372_036_854_775_808.0;
+
 /// Two numbers are the same iff |a − b| ≤ max(relative · max(|a|, |b|), absolute).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tolerance {
-    /// A fraction of the larger one. `None`: 0.001; of two that are written as whole numbers, such as identifiers, none.
+    /// A fraction of the larger one. `None`: 0.001; of two that are written as whole numbers, such as identifiers, or may be,
+    /// none.
     pub relative: Option<f64>,
     /// In the numbers' own unit.
     pub absolute: f64,
@@ -43,7 +47,10 @@ impl Tolerance {
         let (distance, default) = match (whole(a), whole(b)) {
             #[allow(clippy::cast_precision_loss)] // as a distance
             (Some(a), Some(b)) => (a.abs_diff(b) as f64, 0.0),
-            _ => ((real(a) - real(b)).abs(), RELATIVE),
+            _ => {
+                let may_be_whole = real(a).abs().min(real(b).abs()) >= WHOLE;
+                ((real(a) - real(b)).abs(), if may_be_whole { 0.0 } else { RELATIVE })
+            }
         };
         let relative = if distance == 0.0 { 0.0 } else { distance / larger.max(self.absolute) };
         (self.allows_distance(distance, larger, default), relative)

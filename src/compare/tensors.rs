@@ -382,7 +382,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), json_length in 0..300_u64) {
+        fn hostile_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), json_length in 0..300_u64) {
             let _ = behind_json(&bytes, json_length);
             let _ = infer_response(&bytes);
             let _ = response(&bytes);

@@ -8,6 +8,8 @@ use super::pointer::Pointer;
 use super::settings::Settings;
 use super::totals::Totals;
 use super::{Answer, Compared, compare};
+use crate::payload::encoding::Unreadable;
+use crate::payload::head::Encoding;
 
 fn json_answer(body: impl ToString) -> Answer {
     let content_type = b"application/json".to_vec();
@@ -114,7 +116,8 @@ fn status_type_and_emptiness_are_always_compared() {
 
 #[test]
 fn an_answer_is_good_by_both_of_its_statuses() {
-    let is_good = |status, grpc_status| Answer { status, grpc_status, ..Answer::default() }.is_good();
+    let is_good =
+        |status, grpc_status| Answer { status, grpc_status, body: vec![0], ..Answer::default() }.is_good();
     assert!(is_good(200, None) && is_good(204, None) && is_good(200, Some(0)));
     assert!(!is_good(302, None) && !is_good(400, None) && !is_good(500, None));
     assert!(!is_good(200, Some(3)) && !is_good(503, Some(0)));
@@ -500,4 +503,148 @@ fn ids_and_times_of_answers_of_openai_are_not_compared() {
     let response = |created: u64| json!({"object": "response", "id": created.to_string(), "created_at": created, "output": []});
     assert!(pair(&response(1), &response(2)));
     assert!(!pair(&json!({"created": 1}), &json!({"created": 2})), "of another protocol");
+}
+
+#[test]
+fn ids_inside_of_answers_of_openai_and_their_usage_are_not_compared() {
+    let recorded = crate::payload::tests::recorded("vllm-responses-api.response");
+    let text = String::from_utf8(recorded.body).unwrap();
+    let other = text.replace("msg_b0b4", "msg_0000").replace("\"cached_tokens\":0", "\"cached_tokens\":16");
+    assert_ne!(text, other);
+    assert_eq!(differences_of(&json_answer(&text), &json_answer(other)), []);
+    let ended = text.replace("begins again", "ends here");
+    let place = "/output/*/content/*/text".to_owned();
+    assert_eq!(differences_of(&json_answer(&text), &json_answer(ended)), [(place, Kind::Value, 1)]);
+    let response = |id: &str, name: &str| {
+        let call = json!({"type": "function_call", "id": id, "call_id": id, "name": name, "arguments": "{}"});
+        json!({"object": "response", "output": [call]})
+    };
+    assert_eq!(differences(&response("a", "weather"), &response("b", "weather")), []);
+    let place = "/output/*/name".to_owned();
+    assert_eq!(differences(&response("a", "weather"), &response("a", "time")), [(place, Kind::Value, 1)]);
+    let chat = |id: &str, name: &str| {
+        let call = json!({"id": id, "type": "function", "function": {"name": name, "arguments": "{}"}});
+        let audio = json!({"id": id, "expires_at": id.len(), "transcript": "Hi"});
+        let message = json!({"tool_calls": [call], "audio": audio});
+        json!({"choices": [{"message": message}], "usage": {"total_tokens": id.len()}})
+    };
+    assert_eq!(differences(&chat("a", "weather"), &chat("bb", "weather")), []);
+    let place = "/choices/*/message/tool_calls/*/function/name".to_owned();
+    assert_eq!(differences(&chat("a", "weather"), &chat("a", "time")), [(place, Kind::Value, 1)]);
+    let embedding = |id: &str, value: f64| json!({"object": "list", "id": id, "created": id.len(), "data": [{"embedding": [value]}]});
+    assert_eq!(differences(&embedding("a", 0.5), &embedding("bb", 0.5)), []);
+    assert!(!differences(&embedding("a", 0.5), &embedding("a", 0.25)).is_empty());
+}
+
+#[test]
+fn numbers_beyond_64_bits_are_told_apart_as_doubles() {
+    let (one, other) = (json_answer("18446744073709551616"), json_answer("18446744073709600000"));
+    assert!(!compare(&Settings::default(), &one, &other).agrees);
+    assert!(compare(&Settings::default(), &one, &json_answer("18446744073709551617")).agrees, "one double");
+    let set = Tolerance { relative: Some(1e-3), ..Tolerance::default() };
+    assert!(compare(&Settings { tolerance: set, ..Settings::default() }, &one, &other).agrees);
+    assert!(compare(&Settings::default(), &json_answer("1e15"), &json_answer("1.0001e15")).agrees);
+    let settings = Settings { label: Some(pointer("/x")), ..Settings::default() };
+    let labels = |one: &str, other: &str| {
+        let answer = |number: &str| json_answer(format!("{{\"x\":{number}}}"));
+        compare(&settings, &answer(one), &answer(other)).labels.unwrap()
+    };
+    assert!(!labels("18446744073709551616", "18446744073709600000").agree);
+    assert!(!labels("-1e300", "-1.0001e300").agree);
+    let same = labels("1e17", "100000000000000000");
+    assert!(same.agree);
+    assert_eq!(same.names.0, same.names.1);
+    assert_eq!(labels("1e300", "1e300").names.0, "1e+300");
+}
+
+#[test]
+fn a_pair_is_no_evidence_where_stable_refuses_or_answers_a_probe() {
+    let empty = Answer { status: 204, ..Answer::default() };
+    for (answer, method, is_evidence) in [
+        (empty.clone(), "HEAD", false),
+        (empty.clone(), "GET", false),
+        (empty, "POST", true),
+        (json_answer("{}"), "GET", true),
+        (json_answer("{}"), "POST", true),
+        (Answer { status: 400, ..json_answer("{}") }, "POST", false),
+    ] {
+        assert_eq!(answer.is_evidence(method.as_bytes()), is_evidence, "{method} {answer:?}");
+    }
+}
+
+/// gRPC messages as a server frames them: each whether it is compressed, and its bytes.
+fn framed(messages: &[(bool, &[u8])]) -> Vec<u8> {
+    let frame = |(is_compressed, message): &(bool, &[u8])| {
+        let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+        [&[u8::from(*is_compressed)][..], &length, message].concat()
+    };
+    messages.iter().flat_map(frame).collect()
+}
+
+#[test]
+fn compressed_messages_of_grpc_are_compared_by_what_they_hold() {
+    let path = format!("{}/tests/fixtures/payload/triton-grpc-raw.response.pb", env!("CARGO_MANIFEST_DIR"));
+    let message = std::fs::read(path).unwrap();
+    let deflated = |message: &[u8], level| miniz_oxide::deflate::compress_to_vec_zlib(message, level);
+    let gzipped = |message: &[u8], level| {
+        let data = miniz_oxide::deflate::compress_to_vec(message, level);
+        [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255][..], &data, &[0; 8]].concat()
+    };
+    let answer = |infers, message_encoding, body: Vec<u8>| Answer {
+        status: 200,
+        content_type: b"application/grpc".to_vec(),
+        infers,
+        message_encoding,
+        body,
+        ..Answer::default()
+    };
+    let plain = framed(&[(false, &message)]);
+    let mut changed = message.clone();
+    *changed.last_mut().unwrap() = b'9';
+    let inflated = |mut answer: Answer| {
+        assert_eq!(answer.inflate(4_096), Ok(true));
+        answer
+    };
+    for infers in [true, false] {
+        let low = answer(infers, Encoding::Gzip, framed(&[(true, &gzipped(&message, 1))]));
+        let high = answer(infers, Encoding::Gzip, framed(&[(true, &gzipped(&message, 9))]));
+        let zlib = answer(infers, Encoding::Deflate, framed(&[(true, &deflated(&message, 9))]));
+        let as_it_is = answer(infers, Encoding::Identity, plain.clone());
+        for other in [low.clone(), high, zlib, as_it_is.clone()] {
+            assert_eq!(inflated(other), as_it_is, "{infers}");
+        }
+        let changed = inflated(answer(infers, Encoding::Gzip, framed(&[(true, &gzipped(&changed, 1))])));
+        let (place, kind) = if infers { ("/outputs/*/data/*", Kind::Value) } else { ("", Kind::Body) };
+        assert_eq!(differences_of(&inflated(low), &changed), [(place.to_owned(), kind, 1)]);
+        let mut cut = answer(infers, Encoding::Gzip, framed(&[(true, &gzipped(&message, 1)[..40])]));
+        assert_eq!(cut.inflate(4_096), Err(Unreadable::Malformed));
+        assert_eq!(differences_of(&as_it_is, &cut), [(String::new(), Kind::Body, 1)]);
+    }
+    let texts: [&[u8]; 4] = [b"a", b"b", b"", b"cc"];
+    let (gzip, zlib) = (texts.map(|text| gzipped(text, 1)), texts.map(|text| deflated(text, 1)));
+    let all = framed(&texts.map(|text| (false, text)));
+    for (encoding, [_, b, c, d]) in [(Encoding::Gzip, &gzip), (Encoding::Deflate, &zlib)] {
+        let stream = framed(&[(false, b"a"), (true, b), (true, c), (true, d)]);
+        assert_eq!(inflated(answer(false, encoding, stream)).body, all);
+    }
+    let stream = answer(false, Encoding::Gzip, framed(&[(true, &gzip[1]), (true, b""), (false, b"cc")]));
+    let expected = framed(&[(false, b"b"), (false, b""), (false, b"cc")]);
+    assert_eq!(inflated(stream).body, expected);
+}
+
+#[test]
+fn compressed_messages_of_grpc_are_inflated_up_to_a_bound() {
+    let data = miniz_oxide::deflate::compress_to_vec_zlib(&[7; 5_000], 1);
+    let body = framed(&[(true, &data), (true, &data), (false, b"ab")]);
+    let plain = framed(&[(false, &[7; 5_000]), (false, &[7; 5_000]), (false, b"ab")]);
+    let content_type = b"application/grpc".to_vec();
+    let answer = Answer { content_type, message_encoding: Encoding::Deflate, body, ..Answer::default() };
+    for (most, fits) in [(plain.len(), true), (plain.len() - 1, false), (5_005, false), (3, false)] {
+        let mut answer = answer.clone();
+        assert_eq!((answer.inflate(most), answer.body == plain), (Ok(fits), fits), "{most}");
+    }
+    let other = Answer { message_encoding: Encoding::Other, ..answer.clone() };
+    let rest = Answer { content_type: Vec::new(), ..answer.clone() };
+    assert_eq!(other.clone().inflate(1 << 20), Err(Unreadable::Malformed));
+    assert_eq!(rest.clone().inflate(1), Ok(true), "of another protocol");
 }

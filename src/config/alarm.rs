@@ -29,7 +29,7 @@ pub struct Alarm {
     /// It is raised below this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min: Option<f64>,
-    /// It is raised at so many times as much as stable has, or as there was in the past.
+    /// It is raised at this multiple of stable's value, or of the past's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub relative: Option<Relative>,
     /// Of a duration: which quantile, 0.99 unless given.

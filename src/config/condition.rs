@@ -23,10 +23,10 @@ pub struct Match {
     /// Request methods.
     pub methods: Vec<String>,
     /// Conditions on headers.
-    pub headers: Vec<HeaderRule>,
+    pub headers: Vec<ValueRule>,
     /// Conditions on parameters of the query.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub query: Vec<HeaderRule>,
+    pub query: Vec<ValueRule>,
     /// Of an event (`feedback`) alone: what its body, which is JSON, has at these JSON pointers. Texts, or numbers and booleans
     /// as text.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -37,8 +37,8 @@ pub struct Match {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
-#[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["name"])))]
-pub struct HeaderRule {
+#[cfg_attr(not(target_arch = "wasm32"), schemars(rename = "HeaderRule", extend("required" = ["name"])))]
+pub struct ValueRule {
     /// The name of the header or parameter.
     pub name: String,
     /// The value is this.

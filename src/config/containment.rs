@@ -1,7 +1,7 @@
 //! Whether some conditions hold wherever others do.
 
-use super::condition::{HeaderRule, Match};
-use super::one_of::{HeaderTest, PathRule};
+use super::condition::{Match, ValueRule};
+use super::one_of::{PathRule, ValueTest};
 use crate::model::authority::without_port;
 
 impl Match {
@@ -23,11 +23,11 @@ impl Match {
             && path_contains(self.path_rule(), inner.path_rule())
             && list_contains(methods, &inner.methods, |outer, inner| outer == inner)
             && headers.iter().all(|rule| {
-                let same = |narrower: &&HeaderRule| rule.name.eq_ignore_ascii_case(&narrower.name);
+                let same = |narrower: &&ValueRule| rule.name.eq_ignore_ascii_case(&narrower.name);
                 inner.headers.iter().filter(same).any(|narrower| follows(rule, narrower))
             })
             && query.iter().all(|rule| {
-                let same = |narrower: &&HeaderRule| rule.name == narrower.name;
+                let same = |narrower: &&ValueRule| rule.name == narrower.name;
                 inner.query.iter().filter(same).any(|narrower| follows(rule, narrower))
             })
     }
@@ -62,8 +62,8 @@ fn path_contains(outer: PathRule<'_>, inner: PathRule<'_>) -> bool {
 }
 
 /// Whether `rule` holds wherever `narrower`, of the same name, does.
-fn follows(rule: &HeaderRule, narrower: &HeaderRule) -> bool {
-    use HeaderTest::{Exact, Prefix, Present};
+fn follows(rule: &ValueRule, narrower: &ValueRule) -> bool {
+    use ValueTest::{Exact, Prefix, Present};
     let (Some(test), Some(narrower_test)) = (rule.test(), narrower.test()) else { return false };
     match (test, narrower_test) {
         (Exact(value), Exact(narrower)) => value == narrower,

@@ -43,7 +43,7 @@ pub struct Feedback {
     pub bad_below: Option<f64>,
     /// Whether more or fewer users with the event speak for a version.
     pub better: Better,
-    /// For so long after a user was answered events may come. The metric of `analysis` judges nothing for so long after the
+    /// How long after an answer its events may come. The metric of `analysis` judges nothing for this long after the
     /// weights have changed, and no step ends before: what has not had time to happen is not missing. At most `24h`.
     pub within: Duration,
 }

@@ -6,15 +6,21 @@
 
 #![forbid(unsafe_code)]
 
+pub mod affinity;
 pub mod alarm;
 pub mod automation;
+pub mod blue_green;
 pub mod compare;
 pub mod condition;
 mod containment;
+pub mod control;
 mod de;
 pub mod document;
 pub mod drift;
 pub mod feedback;
+#[cfg(test)]
+pub(crate) mod fixture;
+pub mod mirror;
 pub mod notify;
 pub mod one_of;
 pub mod payload;
@@ -23,6 +29,7 @@ pub mod receipt;
 pub mod release;
 pub mod report;
 pub mod schema;
+pub mod store;
 pub mod units;
 pub mod validate;
 

@@ -1,12 +1,13 @@
 //! Fields of which exactly one is to be given, as the enum that they are: decided here, for validation and compilation.
 
+use super::affinity::{Cookie, SessionAffinity};
+use super::condition::{Match, ValueRule};
 use super::release::{Pause, Ready, SetMirror, SetWeight, Step};
-use super::schema::{Cookie, HeaderRule, Match, SessionAffinity};
 use crate::model::Degree;
 
 /// What a rule asks of a header's first value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HeaderTest<'a> {
+pub enum ValueTest<'a> {
     /// It is this.
     Exact(&'a str),
     /// It starts with this.
@@ -15,17 +16,17 @@ pub enum HeaderTest<'a> {
     Present(bool),
 }
 
-impl HeaderRule {
+impl ValueRule {
     /// The fields of which one is given.
     pub(super) const ONE_OF: &'static [&'static str] = &["exact", "prefix", "present"];
 
     /// What the rule asks; `None` if that is not exactly one thing.
     #[must_use]
-    pub fn test(&self) -> Option<HeaderTest<'_>> {
+    pub fn test(&self) -> Option<ValueTest<'_>> {
         one([
-            self.exact.as_deref().map(HeaderTest::Exact),
-            self.prefix.as_deref().map(HeaderTest::Prefix),
-            self.present.map(HeaderTest::Present),
+            self.exact.as_deref().map(ValueTest::Exact),
+            self.prefix.as_deref().map(ValueTest::Prefix),
+            self.present.map(ValueTest::Present),
         ])
     }
 }

@@ -89,21 +89,21 @@ pub struct SetMirror {
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 pub struct Pause {
-    /// For so long.
+    /// How long to wait.
     pub duration: Option<Duration>,
-    /// Until so many of the candidate's requests (with session affinity: users) have been judged in this step.
+    /// How many of the candidate's requests (with session affinity: users) must be judged in this step.
     pub min_requests: Option<Count>,
-    /// Until so many of the candidate's answers as a shadow have been compared with stable's in this step.
+    /// How many of the shadow's answers must be compared with stable's in this step.
     #[serde(skip_serializing_if = "Option::is_none")] // other configurations keep their hash
     pub min_compared: Option<Count>,
-    /// Until so large a part of them agrees, from 0 to 1: not by what was counted, but by the lower end of its interval. With
-    /// `automation`: of the tasks that people have decided in this step without seeing the model's answer.
+    /// The agreement that must be proven, from 0 to 1: the lower end of its confidence interval counts. With `automation`:
+    /// of the tasks that people have decided in this step without seeing the model's answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_agreement: Option<f64>,
-    /// With `automation`: until people have decided so many tasks in this step without seeing the model's answer.
+    /// With `automation`: how many tasks people must decide in this step without seeing the model's answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_decisions: Option<Count>,
-    /// With `automation`: until the proven threshold leaves so large a part of the tasks to the model, from 0 to 1.
+    /// With `automation`: the part of the tasks that the proven threshold must leave to the model, from 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_coverage: Option<f64>,
 }
@@ -229,11 +229,11 @@ pub struct Metric {
     /// How many times stable's value is tolerated: 1 unless given, for latency 1.19.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tolerate: Option<f64>,
-    /// A fixed bound for the candidate's rate besides, from 0 to 1. Not for latency.
+    /// In addition, a fixed limit for the candidate's rate, from 0 to 1. Not for latency.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max: Option<f64>,
-    /// For latency: so many milliseconds more than stable are fine, where that is more than `tolerate` allows: 25 unless
-    /// given.
+    /// For latency: milliseconds by which the candidate may be slower, where that is more than `tolerate` allows. Default:
+    /// 25.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub or_milliseconds: Option<f64>,
     /// For latency: the quantiles that are compared, 0.5, 0.9 and 0.99 unless given; with session affinity 0.9,

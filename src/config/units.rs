@@ -13,12 +13,12 @@ use crate::model::Share;
 pub struct Percent(pub Share);
 
 impl Percent {
-    /// The share of so many percent.
+    /// The share of this many percent.
     ///
     /// # Errors
     /// It is out of range, or has more than two decimals; in words.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // the range is checked before
-    #[inline(never)] // read in many places; in the module once
+    #[inline(never)] // read in many places: one copy in the module
     pub fn new(percent: f64) -> Result<Self, String> {
         if percent < 0.0 {
             return Err(format!("{percent} is below 0"));
@@ -131,9 +131,15 @@ impl Duration {
         self.0
     }
 
-    /// The length of so many milliseconds.
+    /// The length in nanoseconds.
     #[must_use]
-    pub fn from_millis(milliseconds: u64) -> Self {
+    pub fn as_nanos(self) -> u64 {
+        self.0.saturating_mul(1_000_000)
+    }
+
+    /// The length of this many milliseconds.
+    #[must_use]
+    pub const fn from_millis(milliseconds: u64) -> Self {
         Self(milliseconds)
     }
 
@@ -360,6 +366,7 @@ mod tests {
         {
             assert_eq!(Duration::parse(text).map(Duration::as_millis), Some(millis), "{text}");
         }
+        assert_eq!(Duration::parse("1s").map(Duration::as_nanos), Some(1_000_000_000));
         for text in
             ["", "5", "s", "5x", "1m1h", "1s1s", "-1s", "1.5s", " 1s", "99999999999999999999h", "5m s"]
         {

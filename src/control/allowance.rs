@@ -21,8 +21,8 @@ impl Allowance {
     ///
     /// # Errors
     /// The seconds after which there is.
-    pub(super) fn has_room(&self, uptime: u64) -> Result<(), u64> {
-        let elapsed = uptime.saturating_sub(self.leaked_at.replace(uptime));
+    pub(super) fn has_room(&self, uptime_ms: u64) -> Result<(), u64> {
+        let elapsed = uptime_ms.saturating_sub(self.leaked_at.replace(uptime_ms));
         let level = self.level.get().saturating_sub(elapsed.saturating_mul(PER_SECOND));
         self.level.set(level);
         let surplus = level.saturating_sub(AT_ONCE.saturating_mul(1_000));

@@ -16,10 +16,10 @@ use crate::config::schema;
 use crate::fleet::shared::Shared;
 use crate::fleet::{self, decisions, differences, joined, journal, recordings};
 use crate::rollout::change::{Change, NotChanged};
+use crate::rollout::clock::{Clock, Now};
 use crate::rollout::command::{self, Refused, Verb};
 use crate::rollout::event::Origin;
 use crate::rollout::record::Record;
-use crate::rollout::run::Now;
 
 /// Rollouts on one page.
 pub const MOST_ON_A_PAGE: usize = 100;
@@ -58,12 +58,12 @@ impl Api {
 
     /// Answers a request, or says what is to be changed.
     #[must_use]
-    pub fn handle(&self, request: &Request, shared: &impl Shared, now: Now) -> Handled {
-        self.decide(request, shared, now).unwrap_or_else(Handled::Answer)
+    pub fn handle(&self, request: &Request, shared: &impl Shared, clock: Clock) -> Handled {
+        self.decide(request, shared, clock).unwrap_or_else(Handled::Answer)
     }
 
     /// From the cheapest and most general refusal to the most special one.
-    fn decide(&self, request: &Request, shared: &impl Shared, now: Now) -> Result<Handled, Response> {
+    fn decide(&self, request: &Request, shared: &impl Shared, clock: Clock) -> Result<Handled, Response> {
         if !self.access.knows_host(&request.authority) {
             return Err(Response::problem(
                 403,
@@ -99,11 +99,11 @@ impl Api {
             }
             Resource::State(state) => {
                 looks(request)?;
-                self.allowance.has_room(now.uptime).map_err(|seconds| {
+                self.allowance.has_room(clock.now().uptime_ms).map_err(|seconds| {
                     Response::problem(429, format!("too many requests; try again in {seconds} s"))
                         .with("retry-after", seconds.to_string())
                 })?;
-                let (answer, shown) = look(query, &state, (shared, now))?;
+                let (answer, shown) = look(query, &state, (shared, clock))?;
                 self.allowance.take(shown);
                 Ok(match state {
                     State::Ticks(rollout) => Handled::Record { rollout: rollout.to_owned(), answer },
@@ -121,12 +121,12 @@ pub fn changed(
     name: &str,
     outcome: Result<&Record, &NotChanged>,
     missing_workers: &[usize],
-    now: Now,
+    clock: Clock,
 ) -> Response {
     match outcome {
         Ok(record) => {
             let status = if missing_workers.is_empty() { 200 } else { 202 };
-            let mut rollout = Rollout::new(name, record, now);
+            let mut rollout = Rollout::new(name, record, clock.now());
             rollout.missing_workers = missing_workers.to_vec();
             shown(status, &rollout)
         }
@@ -205,8 +205,9 @@ fn looks(request: &Request) -> Result<(), Response> {
 fn look(
     query: &str,
     state: &State<'_>,
-    (shared, now): (&impl Shared, Now),
+    (shared, clock): (&impl Shared, Clock),
 ) -> Result<(Response, usize), Response> {
+    let now = clock.now();
     match *state {
         State::Rollouts => {
             let page = page(parameter("after", query)?, shared, now);
@@ -243,7 +244,7 @@ fn look(
             let known = differences::of(shared, name, release);
             Ok((Response::json(200, &Differences::new(release, known)), 1))
         }
-        State::Ticks(name) => ticks(name, parameter("after", query)?, shared, now),
+        State::Ticks(name) => ticks(name, parameter("after", query)?, shared, clock),
     }
 }
 
@@ -252,7 +253,7 @@ fn ticks(
     name: &str,
     after: Option<&str>,
     shared: &impl Shared,
-    now: Now,
+    clock: Clock,
 ) -> Result<(Response, usize), Response> {
     let after = after.map_or(Ok(0), str::parse);
     let after = after
@@ -262,7 +263,7 @@ fn ticks(
         "nothing is judged of this rollout, so there are no ticks to record; expected `analysis`"
     } else if joined::view(shared).is_some() {
         "with a `store` no ticks are recorded: only the leading Envoy of a fleet judges"
-    } else if recordings::are_full(shared, name, now.uptime.saturating_mul(1_000_000)) {
+    } else if recordings::are_full(shared, name, clock.uptime) {
         "too many rollouts are being recorded; try again later"
     } else {
         let lines = recordings::since(shared, name, after);

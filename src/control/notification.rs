@@ -43,7 +43,7 @@ pub fn document(post: &Post, node: &str) -> String {
         // An Envoy that starts again counts from 1: the time distinguishes its events from those before.
         None => (format!("/changeover/nodes/{}", encoded(node)), format!("{node}/{run}/{}", event.time)),
     };
-    let (go_on, go_back) = commands(rollout, event.action, event.phase);
+    let (go_on, go_back) = commands(rollout, event.action, event.phase, post.is_side_watched);
     let document = CloudEvent {
         specversion: "1.0",
         id,
@@ -71,14 +71,22 @@ fn with(mut object: String, rest: &str) -> String {
     object
 }
 
-/// The commands that go on and that go back, of a rollout in this phase after this action.
-fn commands(rollout: &str, action: Action, phase: Phase) -> (Vec<String>, Vec<String>) {
+/// The commands that go on and that go back, of a rollout in this phase after this action. While a side of blue/green is
+/// watched there is nothing to promote: it has all traffic.
+fn commands(
+    rollout: &str,
+    action: Action,
+    phase: Phase,
+    is_side_watched: bool,
+) -> (Vec<String>, Vec<String>) {
     let (on, back): (&[&str], &[&str]) = match (phase, action) {
         // Its step waits for it; what was paused may also go on with the same step.
         (Phase::Paused, Action::Step | Action::Start | Action::Retry) => (&["promote"], &["abort"]),
+        (Phase::Paused, _) if is_side_watched => (&["resume"], &["abort"]),
         (Phase::Paused, _) => (&["resume", "promote"], &["abort"]),
+        (Phase::Progressing, _) if is_side_watched => (&[], &["abort"]),
+        (Phase::Progressing, Action::Flip) | (Phase::Steady | Phase::Succeeded, _) => (&[], &["abort"]),
         (Phase::Progressing, _) => (&["promote"], &["abort"]),
-        (Phase::Steady | Phase::Succeeded, _) => (&[], &["abort"]),
         (Phase::Aborted | Phase::Failed, _) => (&["retry"], &[]),
     };
     let line = |command: &&str| format!("changeover {command} {rollout}");
@@ -123,7 +131,13 @@ mod tests {
             to: crate::model::Shares::new(),
             message: message.into(),
         };
-        Post { receiver: Notify::default(), fleet: fleet.map(str::to_owned), rollout: "digits".into(), event }
+        Post {
+            receiver: Notify::default(),
+            fleet: fleet.map(str::to_owned),
+            rollout: "digits".into(),
+            event,
+            is_side_watched: false,
+        }
     }
 
     fn read(post: &Post, node: &str) -> Value {
@@ -174,6 +188,7 @@ mod tests {
     fn the_commands_fit_the_phase() {
         let rows = [
             (Phase::Progressing, Action::Step, "promote", "abort"),
+            (Phase::Progressing, Action::Flip, "", "abort"),
             (Phase::Paused, Action::Step, "promote", "abort"),
             (Phase::Paused, Action::Pause, "resume promote", "abort"),
             (Phase::Paused, Action::Alarm, "resume promote", "abort"),
@@ -186,7 +201,16 @@ mod tests {
             let lines = |words: &str| -> Vec<String> {
                 words.split_whitespace().map(|word| format!("changeover {word} r")).collect()
             };
-            assert_eq!(commands("r", action, phase), (lines(on), lines(back)), "{phase:?} {action:?}");
+            assert_eq!(commands("r", action, phase, false), (lines(on), lines(back)), "{phase:?} {action:?}");
+        }
+        // While a side is watched.
+        for (phase, action, on) in [
+            (Phase::Progressing, Action::Resume, vec![]),
+            (Phase::Progressing, Action::Alarm, vec![]),
+            (Phase::Paused, Action::Alarm, vec!["changeover resume r".to_owned()]),
+        ] {
+            let back = vec!["changeover abort r".to_owned()];
+            assert_eq!(commands("r", action, phase, true), (on, back), "{phase:?} {action:?}");
         }
     }
 }

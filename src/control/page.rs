@@ -163,11 +163,16 @@ mod tests {
         assert!(addresses.iter().all(|address| address.starts_with("http://www.w3.org/")), "{addresses:?}");
     }
 
+    /// A signal without a word is shown by its name: see the scene `answers` of tests/page/page.py.
     #[test]
-    fn the_page_has_words_for_every_signal() {
+    fn the_page_has_words_for_signals_of_the_catalogue_only() {
         let html = text();
-        for signal in catalog::ALL {
-            assert!(html.contains(&format!("\"{}\"", signal.name)), "{} in script/2-words.js", signal.name);
+        let (_, words) = html.split_once("const NAMES = {").expect("the words");
+        let (words, _) = words.split_once("};").expect("their end");
+        let named: Vec<&str> = words.split('"').skip(1).step_by(4).collect();
+        assert!(named.len() > 10, "{named:?}");
+        for name in named {
+            assert!(catalog::ALL.iter().any(|signal| signal.name == name), "{name} in script/2-words.js");
         }
     }
 }

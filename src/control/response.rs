@@ -35,7 +35,7 @@ impl Response {
     }
 
     /// A problem. `detail` says what was found and what would be right.
-    #[inline(never)] // said in many places; in the module once
+    #[inline(never)] // said in many places; one copy in the module
     pub(super) fn problem(status: u16, detail: impl Into<String>) -> Self {
         let problem = Problem {
             kind: "about:blank".into(),

@@ -111,12 +111,12 @@ impl Drift {
         }
     }
 
-    /// Ticks have other numbers from now on: windows begin anew. A reference has none and stays.
-    pub fn renumber(&mut self) {
-        self.since = None;
+    /// The tick `before` is called `now` from now on: windows begin anew. A reference stays, and so does what becomes one.
+    pub fn renumber(&mut self, before: u64, now: u64) {
+        self.since = self.since.map(|since| now.saturating_sub(before.saturating_sub(since)));
         for metric in &mut self.metrics {
-            let reference = metric.reference.take();
-            *metric = Metric { reference, ..Metric::default() };
+            let (gathered, reference) = (metric.gathered.take(), metric.reference.take());
+            *metric = Metric { gathered, reference, ..Metric::default() };
         }
     }
 

@@ -3,30 +3,26 @@
 use super::InUse;
 use super::effect::Effect;
 use super::shared::Shared;
-use crate::rollout::record::Clock;
+use crate::rollout::clock::Clock;
 
 /// What a VM has in one callback of Envoy, and what it wants done afterwards.
-pub(super) struct Callback<'a, S> {
+pub struct Callback<'a, S> {
     /// What all VMs of the Envoy share.
-    pub(super) shared: &'a mut S,
+    pub shared: &'a mut S,
     /// The configurations in use.
-    pub(super) plans: &'a [InUse<'a>],
+    pub plans: &'a [InUse<'a>],
     /// When it is.
-    pub(super) clock: Clock,
+    pub clock: Clock,
     /// Whether there is time for more.
-    pub(super) time: &'a dyn Fn() -> bool,
+    pub time: &'a dyn Fn() -> bool,
     /// What is to be done, in this order.
-    pub(super) effects: Vec<Effect>,
+    pub effects: Vec<Effect>,
 }
 
 impl<'a, S: Shared> Callback<'a, S> {
     /// A callback in which nothing was done yet.
-    pub(super) fn new(
-        shared: &'a mut S,
-        plans: &'a [InUse<'a>],
-        clock: Clock,
-        time: &'a dyn Fn() -> bool,
-    ) -> Self {
+    #[must_use]
+    pub fn new(shared: &'a mut S, plans: &'a [InUse<'a>], clock: Clock, time: &'a dyn Fn() -> bool) -> Self {
         Self { shared, plans, clock, time, effects: Vec::new() }
     }
 }

@@ -26,12 +26,12 @@ pub struct Counts {
 }
 
 /// Adds a decision of an attempt: `decided` is the people's label. `None`: another attempt has [begun](begin), so it counts
-/// no longer. A worker may learn of that late.
+/// no longer, or it could not be written. A worker may learn of the attempt late.
 pub fn add(shared: &mut impl Shared, rollout: &str, opened: &Opened, decided: &str) -> Option<Counts> {
     let receipt = &opened.receipt;
     let other = if receipt.kind.double { meet(shared, rollout, opened, decided) } else { None };
     let mut counts = None;
-    shared::update::<Counted>(shared, &key(rollout), |counted| {
+    let is_written = shared::update::<Counted>(shared, &key(rollout), |counted| {
         let of_attempt = || Counted { attempt: receipt.run, decisions: Decisions::default() };
         let mut counted = counted.unwrap_or_else(of_attempt);
         counts = None;
@@ -46,7 +46,7 @@ pub fn add(shared: &mut impl Shared, rollout: &str, opened: &Opened, decided: &s
         }
         Some(counted)
     });
-    counts
+    counts.filter(|_| is_written)
 }
 
 /// An attempt begins: what was decided in others is forgotten, and counts no longer. To be called before the workers learn of
@@ -98,6 +98,7 @@ mod tests {
     use crate::automation::band::Band;
     use crate::automation::receipt::{Kind, Receipt};
     use crate::fleet::memory::Memory;
+    use crate::fleet::shared::{NotWritten, Version};
 
     fn opened(id: u64, task: u64, kind: Kind) -> Opened {
         let receipt = Receipt { task, run: 7, time: 10, kind, label: "cat".into(), ..Receipt::default() };
@@ -113,6 +114,27 @@ mod tests {
         assert_eq!(of(&shared, "claims", 7).blind, Band { tasks: 2, disagreements: 1 });
         assert_eq!(of(&shared, "claims", 8), Decisions::default());
         erase(&mut shared, "claims");
+        assert_eq!(of(&shared, "claims", 7), Decisions::default());
+    }
+
+    /// Other workers are always faster.
+    #[derive(Default)]
+    struct Slow(Memory);
+
+    impl Shared for Slow {
+        fn read(&self, key: &str) -> Option<(Vec<u8>, Version)> {
+            self.0.read(key)
+        }
+
+        fn swap(&mut self, _: &str, _: &[u8], _: Version) -> Result<(), NotWritten> {
+            Err(NotWritten::Lost)
+        }
+    }
+
+    #[test]
+    fn a_decision_that_cannot_be_written_is_not_said_to_count() {
+        let mut shared = Slow::default();
+        assert_eq!(add(&mut shared, "claims", &opened(1, 1, Kind::default()), "cat"), None);
         assert_eq!(of(&shared, "claims", 7), Decisions::default());
     }
 

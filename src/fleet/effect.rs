@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::presence::VmId;
+use crate::analysis::users::Losses;
 use crate::config::notify::Notify;
 use crate::rollout::event::Event;
 use crate::rollout::ready::Ready;
@@ -108,6 +109,8 @@ pub struct Post {
     pub rollout: String,
     /// What happened.
     pub event: Event,
+    /// Whether a side of blue/green is being watched after a flip when this is posted.
+    pub is_side_watched: bool,
 }
 
 /// The answer to a change: what became of the rollout, and whether all workers follow.
@@ -121,4 +124,12 @@ pub struct Answer {
     pub record: Box<Record>,
     /// Workers that have not confirmed it in time.
     pub missing: Vec<usize>,
+}
+
+impl Effect {
+    /// What the bounds of judges' memory of users have cost.
+    pub(super) fn dropped_of_users(losses: Losses) -> impl Iterator<Item = Self> {
+        let dropped = [("users_of_run", losses.halvings), ("users_with_event", losses.inexact)];
+        dropped.into_iter().filter(|(_, count)| *count > 0).map(|(what, count)| Self::Dropped { what, count })
+    }
 }

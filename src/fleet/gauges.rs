@@ -6,11 +6,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::analysis::rules::ALL_METRICS;
 use crate::analysis::window;
+use crate::config::alarm::Of;
 use crate::drift::rule::WINDOWS;
 use crate::rollout::phase::Phase;
 use crate::rollout::record::Record;
-use crate::telemetry::series::{Gauge, Release};
+use crate::telemetry::series::{Alarm, Gauge, Release};
 
 /// The gauges of one rollout, by position.
 #[derive(Clone, Debug, Default)]
@@ -31,7 +33,7 @@ pub struct Existing {
     /// What identifies the positions: the candidate, stable and the metrics; empty without a judge.
     names: Vec<String>,
     /// Its alarms.
-    alarms: Vec<String>,
+    alarms: Vec<Alarm>,
     /// The metrics whose drift is watched.
     drift: Vec<String>,
     /// The release that is shown.
@@ -125,8 +127,18 @@ fn is_shown(record: &Record) -> bool {
     program.rules().is_some() || !program.steps.is_empty() || program.automation.is_some()
 }
 
-fn alarms(record: &Record) -> Vec<String> {
-    record.program.alarms.iter().map(|alarm| alarm.name.clone()).collect()
+fn alarms(record: &Record) -> Vec<Alarm> {
+    let program = &record.program;
+    let version = |of| match of {
+        Of::Candidate => program.candidate.clone().unwrap_or_default(),
+        Of::Stable => program.stable.clone(),
+        Of::Rollout => String::new(),
+    };
+    program
+        .alarms
+        .iter()
+        .map(|alarm| Alarm { name: alarm.name.clone(), version: version(alarm.of) })
+        .collect()
 }
 
 fn drift(record: &Record) -> Vec<String> {
@@ -168,7 +180,7 @@ fn kinds_of(Existing { names, alarms, drift, release, .. }: &Existing) -> Vec<Ga
         kinds.extend([Gauge::Degree, Gauge::Threshold, Gauge::Coverage, Gauge::Agreement]);
     }
     let [candidate, stable, metrics @ ..] = names.as_slice() else { return kinds };
-    kinds.push(Gauge::Evidence("all".into()));
+    kinds.push(Gauge::Evidence(ALL_METRICS.into()));
     kinds.push(Gauge::Evidence(window::metric()));
     kinds.push(Gauge::EvidenceThreshold);
     kinds.push(Gauge::ObservedShare(candidate.clone()));

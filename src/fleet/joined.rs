@@ -4,10 +4,11 @@ use super::shared::{self, Shared};
 use super::store::known::Made;
 use super::store::member::{Member, Settings};
 use super::store::values::Life;
-use super::store::view::View;
+use super::store::view::{MOST_NAMES, View};
 use crate::rollout::change::{Change, NotChanged};
+use crate::rollout::clock::Clock;
 use crate::rollout::command::{Command, Refused};
-use crate::rollout::record::{Clock, Record};
+use crate::rollout::record::Record;
 
 /// Changes that wait for the store; of more the oldest are forgotten when another VM takes the lead of the Envoy.
 const MOST_PENDING: usize = 64;
@@ -23,7 +24,7 @@ pub struct Joined {
     pub(super) configured: Option<Vec<u64>>,
     /// Whether stable serves because the store was silent for too long.
     pub(super) is_stale: bool,
-    /// The problems that were last told.
+    /// The problems that were there last, without their numbers.
     pub(super) told: Vec<String>,
     /// Changes of runs that this VM has not loaded yet, and when they were first seen.
     unloaded: Vec<(Made, u64)>,
@@ -100,12 +101,12 @@ pub(super) fn settle(shared: &mut impl Shared, settled: &[Made]) {
     });
 }
 
-/// Has ticks be counted by the clock that people set, in all VMs of this Envoy and as long as its process lives.
+/// Counts ticks by wall-clock time, in all VMs of this Envoy and as long as its process lives.
 pub fn use_shared_clock(shared: &mut impl Shared) {
     shared::write(shared, &clock_key(), &true);
 }
 
-/// Whether they are.
+/// Whether ticks are counted by wall-clock time.
 pub fn uses_shared_clock(shared: &impl Shared) -> bool {
     shared::read(shared, &clock_key()).unwrap_or(false)
 }
@@ -149,7 +150,7 @@ pub fn view(shared: &impl Shared) -> Option<View> {
     let pending = pending(shared); // first: what is settled until the view is read is in the view
     let mut view: View = shared::read(shared, &view_key())?;
     for made in pending {
-        if !view.unstored.contains(&made.change.rollout) {
+        if view.unstored.len() < MOST_NAMES && !view.unstored.contains(&made.change.rollout) {
             view.unstored.push(made.change.rollout);
         }
     }
@@ -157,7 +158,7 @@ pub fn view(shared: &impl Shared) -> Option<View> {
 }
 
 /// Shows the fleet to the other VMs.
-pub(super) fn show(shared: &mut impl Shared, view: &View) {
+pub fn show(shared: &mut impl Shared, view: &View) {
     shared::write(shared, &view_key(), view);
 }
 

@@ -23,7 +23,7 @@
 
 #![forbid(unsafe_code)]
 
-mod callback;
+pub mod callback;
 pub mod commands;
 pub mod confirm;
 pub mod decisions;

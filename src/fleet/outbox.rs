@@ -1,21 +1,21 @@
 //! What is to be posted to receivers of notifications, until they have it.
 //!
 //! Each receiver has an outbox in what the VMs share, so that it outlives the VM that posts. Its events are posted one after
-//! the other, in the order they happened: the next one leaves when the one before has arrived, or was given up. In a fleet
+//! the other, those of a rollout in the order they happened: the next one leaves when the one before has arrived, or was given up. In a fleet
 //! every Envoy keeps them; the one that leads posts them, and the store has which of them are done.
 
 use serde::{Deserialize, Serialize};
-use siphasher::sip::SipHasher24;
 
 use super::InUse;
 use super::effect::{Effect, Post};
 use super::joined;
 use super::shared::{self, Shared};
-use super::store;
+use super::store::member::{self, News};
 use crate::config::notify::Notify;
+use crate::rollout::clock::Clock;
 use crate::rollout::event::{Action, Actor, Event};
 use crate::rollout::phase::Phase;
-use crate::rollout::record::Clock;
+use crate::rollout::program;
 
 /// Events that wait for one receiver.
 const MOST: usize = 256;
@@ -69,6 +69,14 @@ struct Marks<'a> {
     in_fleet: bool,
 }
 
+/// What is done in the fleet.
+pub(super) struct Done<'a> {
+    marks: &'a [u64],
+    /// By receiver, nanoseconds since the oldest event that is known to be done. Marks go in the order in which they came, so
+    /// of later events each that is done has its mark.
+    known_for: Vec<(&'a str, u64)>,
+}
+
 /// What became of a post.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
@@ -80,6 +88,33 @@ pub enum Delivery {
     Denied,
     /// It is posted again.
     Failed,
+}
+
+impl<'a> Done<'a> {
+    /// By these marks, and what is new of all rollouts.
+    pub(super) fn of(
+        shared: &impl Shared,
+        plans: &[InUse<'a>],
+        (marks, news): (&'a [u64], &[News]),
+        clock: Clock,
+    ) -> Self {
+        // Where no mark is gone, or there is nothing to look for, this is not asked for.
+        let asked = if marks.len() < MOST_DONE || news.is_empty() { Vec::new() } else { receivers(plans) };
+        let known_for = asked.into_iter().filter_map(|receiver| {
+            let of_receiver = Marks::of(shared, &receiver.name);
+            let events = news.iter().flat_map(|news| news.events.iter().map(|event| (&news.rollout, event)));
+            let done =
+                events.filter(|(rollout, event)| marks.contains(&of_receiver.identify(rollout, event)));
+            Some((receiver.name.as_str(), done.map(|(_, event)| age(event, clock)).max()?))
+        });
+        Self { marks, known_for: known_for.collect() }
+    }
+
+    /// Nanoseconds for which an event of a receiver that has no mark is certainly not done.
+    fn is_whole_for(&self, receiver: &str) -> u64 {
+        let known = self.known_for.iter().find(|(name, _)| *name == receiver);
+        known.map_or(LATELY, |(_, age)| age.saturating_sub(1).clamp(LATELY, EXPIRES))
+    }
 }
 
 impl Delivery {
@@ -127,7 +162,7 @@ pub(super) fn prepare(shared: &mut impl Shared, plans: &[InUse<'_>]) {
     receivers(plans).into_iter().for_each(|receiver| shared::prepare(shared, &key(&receiver.name)));
 }
 
-/// Has events of a rollout be posted to the receivers that want them.
+/// Queues a rollout's events for the receivers that want them.
 pub(super) fn add(
     shared: &mut impl Shared,
     receivers: &[Notify],
@@ -143,21 +178,23 @@ pub(super) fn add(
 }
 
 /// The same of what had happened before this Envoy has heard of it, and may not be posted yet: it has just started, or no VM of
-/// it led. `done`: the marks of what is done in the fleet.
+/// it led.
 pub(super) fn add_missed(
     shared: &mut impl Shared,
     receivers: &[Notify],
     (rollout, events): (&str, &[Event]),
-    done: &[u64],
+    done: &Done<'_>,
     clock: Clock,
 ) {
-    // Where so much is done that earlier marks are gone, only what is new may be undone.
-    let oldest = if done.len() < MOST_DONE { EXPIRES } else { LATELY };
     for receiver in receivers {
         let marks = Marks::of(shared, &receiver.name);
         let wanted: Vec<&Event> = events.iter().filter(|event| wants(receiver, event)).collect();
         // They are posted in order: with the last one that is done those before it are.
-        let last = wanted.iter().rposition(|event| done.contains(&marks.identify(rollout, event)));
+        let last = wanted.iter().rposition(|event| done.marks.contains(&marks.identify(rollout, event)));
+        // Where so much is done that earlier marks are gone, only what is new is undone for certain, and what follows one that
+        // is done.
+        let is_whole = last.is_some() || done.marks.len() < MOST_DONE;
+        let oldest = if is_whole { EXPIRES } else { done.is_whole_for(&receiver.name) };
         let rest = wanted.into_iter().skip(last.map_or(0, |last| last.saturating_add(1)));
         let aged = rest.map(|event| {
             let age = age(event, clock);
@@ -173,13 +210,13 @@ pub(super) fn age(event: &Event, clock: Clock) -> u64 {
     clock.time.saturating_sub(event.time).saturating_mul(1_000_000)
 }
 
-#[inline(never)] // in the module once
+#[inline(never)] // one copy in the module
 fn waiting(rollout: &str, event: &Event, since: u64) -> Waiting {
     Waiting { rollout: rollout.to_owned(), event: event.clone(), since }
 }
 
-/// Has events wait that neither wait nor are done. Returns how many had to go for them.
-#[inline(never)] // in the module once
+/// Queues events that are neither queued nor done. Returns how many old ones were dropped for them.
+#[inline(never)] // one copy in the module
 fn put(shared: &mut impl Shared, receiver: &Notify, new: Vec<Waiting>) -> u64 {
     if new.is_empty() {
         return 0;
@@ -203,14 +240,16 @@ fn put(shared: &mut impl Shared, receiver: &Notify, new: Vec<Waiting>) -> u64 {
     dropped as u64
 }
 
-/// Takes the event that is due for a receiver, as the VM that is to post it.
+/// Takes the event that is due for a receiver, as the VM that is to post it, of those that wait since then.
 pub(super) fn take(
     shared: &mut impl Shared,
     receiver: &Notify,
-    now: u64,
+    (now, since): (u64, u64),
     effects: &mut Vec<Effect>,
 ) -> Option<(String, Event)> {
-    if !read(shared, receiver)?.is_due(now) {
+    let is_due =
+        |outbox: &Outbox| outbox.is_due(now) && outbox.waiting.iter().any(|waiting| waiting.since >= since);
+    if !is_due(&read(shared, receiver)?) {
         return None;
     }
     let marks = Marks::of(shared, &receiver.name);
@@ -218,13 +257,17 @@ pub(super) fn take(
     let is_written = change(shared, &receiver.name, &mut |outbox| {
         let mut outbox = outbox?;
         (expired, taken) = (0, None);
-        if !outbox.is_due(now) {
+        if !is_due(&outbox) {
             return None;
         }
         expired = outbox.expire(&marks, now);
+        // With what the same rollouts did before: the events of each stay in order.
+        let new = outbox.waiting.iter().filter(|waiting| waiting.since >= since);
+        let new: Vec<String> = new.map(|waiting| waiting.rollout.clone()).collect();
+        outbox.waiting.sort_by_key(|waiting| !new.contains(&waiting.rollout));
         if let Some(Waiting { rollout, event, .. }) = outbox.waiting.first() {
             taken = Some((rollout.clone(), event.clone()));
-            let timeout = receiver.timeout.as_millis().saturating_mul(1_000_000);
+            let timeout = receiver.timeout.as_nanos();
             outbox.is_on_its_way = true;
             outbox.not_before = now.saturating_add(timeout).saturating_add(GRACE);
         }
@@ -269,9 +312,23 @@ pub(super) fn settle(
 /// What is done of all receivers, for the fleet: of each the newest, as many as the store has room for.
 pub(super) fn done(shared: &impl Shared, plans: &[InUse<'_>]) -> Vec<u64> {
     let receivers = receivers(plans);
-    let most = store::member::MOST_DONE.checked_div(receivers.len()).unwrap_or(0);
+    let most = most_done(receivers.len());
     let outboxes = receivers.into_iter().filter_map(|receiver| read(shared, receiver));
     outboxes.flat_map(|Outbox { done, .. }| done.into_iter().rev().take(most).rev()).collect()
+}
+
+/// How many marks of each of so many receivers the store has room for.
+fn most_done(receivers: usize) -> usize {
+    member::MOST_DONE.checked_div(receivers).unwrap_or(0)
+}
+
+/// Whether so much of what a receiver has is not in the store yet (`done`: what is) that some of it might never be, and would be
+/// posted again by the next Envoy that leads. `receivers`: how many share the room.
+pub(super) fn is_full(shared: &impl Shared, receiver: &Notify, receivers: usize, done: &[u64]) -> bool {
+    let most = most_done(receivers);
+    let Some(outbox) = read(shared, receiver) else { return false };
+    let newest = outbox.done.iter().rev().take(most);
+    newest.filter(|mark| !done.contains(mark)).count() >= most.div_ceil(2).max(1)
 }
 
 /// Leaves out what an Envoy that leads the fleet has done, and what is too old where another one leads, which counts it.
@@ -294,7 +351,7 @@ pub(super) fn follow(shared: &mut impl Shared, plans: &[InUse<'_>], done: &[u64]
 }
 
 /// Changes an outbox until no other VM has changed it meanwhile. Returns whether it is as wanted.
-#[inline(never)] // in the module once
+#[inline(never)] // one copy in the module
 fn change(
     shared: &mut impl Shared,
     receiver: &str,
@@ -303,7 +360,7 @@ fn change(
     shared::update(shared, &key(receiver), change)
 }
 
-#[inline(never)] // in the module once
+#[inline(never)] // one copy in the module
 fn read(shared: &impl Shared, receiver: &Notify) -> Option<Outbox> {
     shared::read(shared, &key(&receiver.name))
 }
@@ -357,11 +414,11 @@ impl<'a> Marks<'a> {
         self.identify(&waiting.rollout, &waiting.event)
     }
 
-    #[inline(never)] // in the module once
+    #[inline(never)] // one copy in the module
     fn identify(&self, rollout: &str, event: &Event) -> u64 {
         let last = if self.in_fleet { event.action as u64 } else { event.time };
         let id = (self.receiver, rollout, &event.release, event.attempt, event.revision, last);
-        SipHasher24::new().hash(&postcard::to_allocvec(&id).unwrap_or_default())
+        program::identify(&id)
     }
 }
 
@@ -374,7 +431,7 @@ fn backoff(failures: u32, mark: u64) -> u64 {
 }
 
 /// Whether an event is posted to a receiver.
-#[inline(never)] // in the module once
+#[inline(never)] // one copy in the module
 fn wants(receiver: &Notify, event: &Event) -> bool {
     let waits = event.action == Action::Step && event.phase == Phase::Paused;
     match &receiver.events {

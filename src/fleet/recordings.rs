@@ -35,7 +35,8 @@ pub(super) fn prepare(shared: &mut impl Shared) {
     shared::prepare(shared, &wanted_key());
 }
 
-/// Whether as many rollouts as possible are being recorded, and `rollout` is none of them.
+/// Whether as many rollouts as possible are being recorded, and `rollout` is none of them. `now`: nanoseconds of the
+/// clock that all VMs share, here and below.
 pub fn are_full(shared: &impl Shared, rollout: &str, now: u64) -> bool {
     let wanted = wanted(shared, now);
     wanted.len() >= MOST && !wanted.iter().any(|known| known == rollout)

@@ -44,6 +44,11 @@ pub fn named_by(record: &Record) -> Vec<u64> {
     record.shelved().collect()
 }
 
+/// What a record has on the shelf, by name.
+pub fn of(shared: &impl Shared, record: &Record) -> Vec<(u64, Vec<u8>)> {
+    record.shelved().filter_map(|name| Some((name, shared.read(&key(name))?.0))).collect()
+}
+
 /// Deletes what one of `names` names and the record does not.
 pub fn sweep(shared: &mut impl Shared, names: &[u64], record: &Record) {
     let named = named_by(record);

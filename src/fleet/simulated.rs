@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::InUse;
+use super::callback::Callback;
 use super::effect::{Effect, Post};
 use super::member::{Changed, Member, TICK};
 use super::memory::Memory;
@@ -13,7 +14,7 @@ use super::store::member::Settings;
 use crate::config::schema::Config;
 use crate::model::{Draw, Side, UserHash};
 use crate::rollout::change::{Change, NotChanged};
-use crate::rollout::record::Clock;
+use crate::rollout::clock::Clock;
 use crate::routing::plan::{Plan, Rollout};
 use crate::telemetry::ledger::Ticket;
 use crate::telemetry::outcome::Outcome;
@@ -76,6 +77,20 @@ impl Vm {
         Some(Request { tracked, ticket })
     }
 
+    /// Has the member act in a callback of Envoy. Returns what it wants done as well.
+    fn with<S: Shared, T>(
+        &mut self,
+        shared: &mut S,
+        clock: Clock,
+        time: &dyn Fn() -> bool,
+        act: impl FnOnce(&mut Member, &mut Callback<'_, S>) -> T,
+    ) -> (T, Vec<Effect>) {
+        let in_use = in_use(self.plan.as_ref(), self.loaded_at);
+        let mut callback = Callback::new(shared, in_use.as_slice(), clock, time);
+        let acted = act(&mut self.member, &mut callback);
+        (acted, callback.effects)
+    }
+
     /// Time goes on.
     pub fn tick(&mut self, shared: &mut impl Shared, clock: Clock) -> Vec<Effect> {
         self.tick_for(shared, clock, &|| true)
@@ -88,14 +103,12 @@ impl Vm {
         clock: Clock,
         time: &dyn Fn() -> bool,
     ) -> Vec<Effect> {
-        let in_use = in_use(self.plan.as_ref(), self.loaded_at);
-        self.member.tick(shared, in_use.as_slice(), clock, time)
+        self.with(shared, clock, time, Member::tick).1
     }
 
     /// Reports, at whatever time.
     pub fn report(&mut self, shared: &mut impl Shared, clock: Clock) -> Vec<Effect> {
-        let in_use = in_use(self.plan.as_ref(), self.loaded_at);
-        self.member.report(shared, in_use.as_slice(), clock, &|| true)
+        self.with(shared, clock, &|| true, Member::report).1
     }
 
     /// Leads if it is this VM's turn, at whatever time.
@@ -110,8 +123,7 @@ impl Vm {
         clock: Clock,
         time: &dyn Fn() -> bool,
     ) -> Vec<Effect> {
-        let in_use = in_use(self.plan.as_ref(), self.loaded_at);
-        self.member.lead(shared, in_use.as_slice(), clock, time)
+        self.with(shared, clock, time, Member::lead).1
     }
 
     /// Makes a change.
@@ -124,9 +136,9 @@ impl Vm {
         change: &Change,
         clock: Clock,
     ) -> Result<(Changed, Vec<Effect>), NotChanged> {
-        let (in_use, mut effects) = (in_use(self.plan.as_ref(), self.loaded_at), Vec::new());
-        let changed = self.member.command(shared, in_use.as_slice(), change, clock, &mut effects)?;
-        Ok((changed, effects))
+        let (changed, effects) =
+            self.with(shared, clock, &|| true, |member, callback| member.command(callback, change));
+        Ok((changed?, effects))
     }
 
     /// Has all VMs follow a change, and answers the stream when they do.
@@ -137,8 +149,10 @@ impl Vm {
         changed: Changed,
         clock: Clock,
     ) -> Vec<Effect> {
-        let in_use = in_use(self.plan.as_ref(), self.loaded_at);
-        self.member.await_followers(shared, in_use.as_slice(), change, changed, clock, &|| true)
+        let act = |member: &mut Member, callback: &mut Callback<'_, _>| {
+            member.await_followers(callback, change, changed);
+        };
+        self.with(shared, clock, &|| true, act).1
     }
 
     /// What became of a notification.
@@ -149,8 +163,7 @@ impl Vm {
         outcome: Delivery,
         clock: Clock,
     ) -> Vec<Effect> {
-        let in_use = in_use(self.plan.as_ref(), self.loaded_at);
-        self.member.posted(shared, in_use.as_slice(), (post, outcome), clock, &|| true)
+        self.with(shared, clock, &|| true, |member, callback| member.posted(callback, post, outcome)).1
     }
 
     /// Joins a fleet.
@@ -160,14 +173,12 @@ impl Vm {
 
     /// The call to the store that is due.
     pub fn poll_call(&mut self, shared: &mut impl Shared, clock: Clock) -> (Option<Call>, Vec<Effect>) {
-        let in_use = in_use(self.plan.as_ref(), self.loaded_at);
-        self.member.poll_call(shared, in_use.as_slice(), clock, &|| true)
+        self.with(shared, clock, &|| true, Member::poll_call)
     }
 
     /// What became of it.
     pub fn answered(&mut self, shared: &mut impl Shared, answer: Answer, clock: Clock) -> Vec<Effect> {
-        let in_use = in_use(self.plan.as_ref(), self.loaded_at);
-        self.member.answered(shared, in_use.as_slice(), answer, clock, &|| true)
+        self.with(shared, clock, &|| true, |member, callback| member.answered(callback, answer)).1
     }
 
     /// Another VM says that there is something new.
@@ -182,8 +193,7 @@ impl Vm {
         clock: Clock,
         time: &dyn Fn() -> bool,
     ) -> Vec<Effect> {
-        let in_use = in_use(self.plan.as_ref(), self.loaded_at);
-        self.member.look_again(shared, in_use.as_slice(), clock, &[], time)
+        self.with(shared, clock, time, |member, callback| member.look_again(callback, &[])).1
     }
 }
 

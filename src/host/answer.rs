@@ -4,11 +4,11 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use super::calls::{self, Body, Headers};
-use super::held::Held;
 use super::memory::Bytes;
+use super::quota::Claim;
 use crate::compare::Answer;
 use crate::payload::encoding::{Decoder, Inflaters};
-use crate::payload::head::{Encoding, Framing, Head};
+use crate::payload::head::{Encoding, Framing, Head, is_grpc};
 
 /// How the body of a message is encoded whose headers Envoy is showing.
 pub(super) fn encoding(map: Headers) -> Encoding {
@@ -22,8 +22,11 @@ pub(super) fn headed(map: Headers, infers: bool) -> (Answer, Encoding) {
     let is_other = Head::new(Some(&content_type), None, None).framing == Framing::Other;
     let json_length = is_other.then(|| calls::header(map, "inference-header-content-length")).flatten();
     let json_length = Head::new(None, None, json_length.as_deref()).json_length;
+    let message_encoding = calls::header(map, "grpc-encoding").filter(|_| is_grpc(&content_type));
+    let message_encoding = Head::new(None, message_encoding.as_deref(), None).encoding;
     let status = calls::status(map).unwrap_or_default();
-    (Answer { status, content_type, json_length, infers, ..Answer::default() }, encoding(map))
+    let answer = Answer { status, content_type, json_length, infers, message_encoding, ..Answer::default() };
+    (answer, encoding(map))
 }
 
 /// A body without its encoding; as it is, if that cannot be undone. `None`: it is too large.
@@ -88,7 +91,7 @@ const MOST_HELD: usize = 16 << 20;
 /// A request's body that is read as a whole, within what may be held.
 pub(super) struct HeldBody {
     body: Whole,
-    held: Held,
+    held: Claim,
     /// Bytes that it may have.
     most: usize,
 }
@@ -96,7 +99,7 @@ pub(super) struct HeldBody {
 impl HeldBody {
     /// Begins with the headers of the request that Envoy is showing.
     pub(super) fn begin(all: &Rc<Cell<usize>>, most: usize) -> Self {
-        Self { body: Whole::begin(Headers::Request), held: Held::new(all), most }
+        Self { body: Whole::begin(Headers::Request), held: Claim::new(all), most }
     }
 
     /// The next bytes, if there is room for them; `anew`: they begin with its first one.

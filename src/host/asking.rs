@@ -1,16 +1,17 @@
 //! Asks the model before a task goes on.
 //!
-//! A task is held back by its stream while the model is asked ([`Held`]). All callouts belong to roots, also those that streams
+//! A task is held back by its stream while the model is asked ([`HeldTask`]). All callouts belong to roots, also those that streams
 //! make: so a root gets the answer and hands it to the stream.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::answer::{decoded, encoding};
+use super::callouts::{self, Callout};
 use super::calls::{self, Body, Headers};
-use super::held;
 use super::memory::Bytes;
 use super::place::Place;
+use super::quota::Claim;
 use crate::abi::callouts::Callouts;
 use crate::abi::pairs;
 use crate::automation::answer::Suggestion;
@@ -24,8 +25,6 @@ use crate::routing::plan::Task;
 
 /// The status by which Envoy says that a callout's time is over.
 const TIMED_OUT: u64 = 504;
-/// Milliseconds behind the timeout after which the model's answer is not waited for any more: Envoy ends callouts by itself.
-const GRACE: u64 = 2_000;
 
 /// Bytes of a request's headers, for which there is room beside its body.
 const HEADERS: usize = 64 << 10;
@@ -45,7 +44,7 @@ pub(super) struct Asker {
 }
 
 /// A task that is held until the model has answered.
-pub(super) struct Held {
+pub(super) struct HeldTask {
     pub(super) place: Place,
     pub(super) task: Task,
     /// The request's headers as copies have them, written for the ABI.
@@ -59,9 +58,9 @@ pub(super) struct Held {
 /// What one task takes of what its rollout may hold, as long as it is held.
 struct Room {
     /// Its bytes while it comes: clients decide how long that takes, so it has no place yet.
-    bytes: held::Held,
+    bytes: Claim,
     /// Its place among those about which the model is asked.
-    place: Option<held::Held>,
+    place: Option<Claim>,
     asked: Rc<RefCell<Callouts<u32>>>,
     token: Option<u32>,
 }
@@ -84,7 +83,7 @@ impl Asking {
         by: Asker,
         place: Place,
         (task, has_body): (Task, bool),
-    ) -> Result<Box<Held>, Reason> {
+    ) -> Result<Box<HeldTask>, Reason> {
         let automation = place.automation().ok_or(Reason::Refused)?;
         let is_tunnel = calls::header(Headers::Request, "upgrade").is_some()
             || calls::header(Headers::Request, ":method").is_some_and(|method| *method == *b"CONNECT");
@@ -99,10 +98,10 @@ impl Asking {
             return Err(Reason::TooLarge);
         }
         let headers = copied_headers(automation).ok_or(Reason::Refused)?;
-        let bytes = held::Held::new(&place.stable().ok_or(Reason::Refused)?.held);
+        let bytes = Claim::new(&place.stable().ok_or(Reason::Refused)?.held);
         let room = Room { bytes, place: None, asked: Rc::clone(&self.asked), token: None };
         let progress = Progress::Comes(0);
-        Ok(Box::new(Held { place, task, headers, body: Vec::new(), progress, by, room }))
+        Ok(Box::new(HeldTask { place, task, headers, body: Vec::new(), progress, by, room }))
     }
 
     /// The stream that asked the model by this callout.
@@ -123,7 +122,7 @@ impl Asking {
     }
 }
 
-impl Held {
+impl HeldTask {
     /// So many bytes of the request are there; `is_whole`: all of it.
     ///
     /// # Errors
@@ -154,7 +153,7 @@ impl Held {
     /// Asks the model, with a body of so many bytes.
     fn ask(&mut self, size: usize) -> Result<(), Reason> {
         let automation = self.place.automation().ok_or(Reason::Refused)?;
-        let mut place = held::Held::new(&self.place.stable().ok_or(Reason::Refused)?.in_flight);
+        let mut place = Claim::new(&self.place.stable().ok_or(Reason::Refused)?.in_flight);
         if !place.add(1, automation.max_in_flight) {
             return Err(Reason::Busy);
         }
@@ -169,13 +168,12 @@ impl Held {
         let mut headers: Vec<(&[u8], &[u8])> = pairs::all(&self.headers).collect();
         headers.extend(version.map(|version| (header::VERSION.as_bytes(), version.name.as_bytes())));
         let cluster = self.place.cluster(automation.model).ok_or(Reason::Refused)?;
-        let token = calls::http_call(cluster, &pairs::write(&headers), &self.body, automation.timeout);
-        let (token, now) = (token.ok_or(Reason::Refused)?, calls::uptime());
-        let lasts = u64::from(automation.timeout).saturating_add(GRACE).saturating_mul(1_000_000);
+        let headers = pairs::write(&headers);
+        let callout = Callout { cluster, headers: &headers, body: &self.body, timeout: automation.timeout };
         let Asker { stream, root } = self.by;
-        self.room.asked.borrow_mut().begin(token, root, now.saturating_add(lasts), stream);
-        self.room.token = Some(token);
-        self.progress = Progress::Asked(now);
+        let token = callouts::send(&self.room.asked, root, &callout, stream);
+        self.room.token = Some(token.map_err(|_| Reason::Refused)?);
+        self.progress = Progress::Asked(calls::uptime());
         Ok(())
     }
 
@@ -196,13 +194,13 @@ pub(super) struct Answer {
 
 impl Answer {
     /// Reads the answer to a held task, with a body of so many bytes; or says why there is none.
-    pub(super) fn to(held: &Held, body: Option<usize>, inflaters: &Inflaters) -> Result<Self, Reason> {
+    pub(super) fn to(held: &HeldTask, body: Option<usize>, inflaters: &Inflaters) -> Result<Self, Reason> {
         let answer = body.ok_or(Reason::NoAnswer).and_then(|size| Self::read(held, size, inflaters));
         answer.map_err(|reason| held.reason(reason))
     }
 
     /// Reads the answer that Envoy is showing.
-    fn read(held: &Held, size: usize, inflaters: &Inflaters) -> Result<Self, Reason> {
+    fn read(held: &HeldTask, size: usize, inflaters: &Inflaters) -> Result<Self, Reason> {
         let automation = held.place.automation().ok_or(Reason::Refused)?;
         let status = calls::status(Headers::CalloutResponse).ok_or(Reason::NoAnswer)?;
         let is_servers =
@@ -231,7 +229,7 @@ impl Answer {
     }
 }
 
-/// The headers of the request that Envoy is showing, as the model gets them and people who get it besides.
+/// The headers of the request that Envoy is showing, as the model and people with a copy of the task get them.
 fn copied_headers(automation: &Automation) -> Option<Vec<u8>> {
     let own = [automation.receipt.as_bytes(), automation.suggestion.as_bytes()];
     let all = calls::headers(Headers::Request)?;

@@ -218,12 +218,12 @@ pub(super) fn log_level() -> u32 {
     level
 }
 
-/// Nanoseconds since the epoch. The clock may be set back.
-pub(super) fn now() -> u64 {
+/// Milliseconds since the epoch. The clock may be set back.
+pub(super) fn epoch_ms() -> u64 {
     let mut now = 0;
     // SAFETY: the host writes one u64.
     unsafe { imports::proxy_get_current_time_nanoseconds(&mut now) };
-    now
+    now / 1_000_000
 }
 
 /// Nanoseconds of a clock that neither jumps nor goes back; all VMs of an Envoy have the same.
@@ -369,7 +369,7 @@ thread_local! {
 }
 
 /// The id of a metric that is used now and then. With each definition Envoy keeps another id, also for a name that it has.
-#[inline(never)] // in the module once
+#[inline(never)] // one copy in the module
 pub(super) fn metric(kind: Metric, name: &str) -> Option<u32> {
     NAMED.with_borrow_mut(|named| {
         if let Some(id) = named.get(name) {
@@ -379,6 +379,20 @@ pub(super) fn metric(kind: Metric, name: &str) -> Option<u32> {
         named.insert(name.to_owned(), id.into());
         Some(id)
     })
+}
+
+/// Adds to a counter that is used now and then.
+pub(super) fn count(name: &str, by: u64) {
+    if let Some(counter) = metric(Metric::Counter, name) {
+        add(counter, by);
+    }
+}
+
+/// Sets a gauge that is used now and then.
+pub(super) fn set_gauge(name: &str, value: u64) {
+    if let Some(gauge) = metric(Metric::Gauge, name) {
+        record(gauge, value);
+    }
 }
 
 /// Adds one to a counter.

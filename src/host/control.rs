@@ -31,7 +31,7 @@ impl ControlStream {
         if std::mem::replace(&mut self.answered, true) {
             return;
         }
-        match self.api.handle(&self.request, &Kv, clock().now()) {
+        match self.api.handle(&self.request, &Kv, clock()) {
             Handled::Answer(response) => calls::respond(&response),
             Handled::Record { rollout, answer } => {
                 recordings::want(&mut Kv, &rollout, clock().uptime);
@@ -51,7 +51,7 @@ impl ControlStream {
     fn change(&self, change: &Change) {
         match self.vm.command(self.id, change) {
             Err(not_changed) => {
-                calls::respond(&changed(&change.rollout, Err(&not_changed), &[], clock().now()));
+                calls::respond(&changed(&change.rollout, Err(&not_changed), &[], clock()));
             }
             Ok(changed) => self.vm.await_followers(self.id, &change.rollout, changed),
         }

@@ -102,9 +102,11 @@ impl Decisions {
             let (human, model) = counts.labels;
             place.count(&self.metrics, About::Labels(model, human));
         }
-        let seconds = (calls::now() / 1_000_000).saturating_sub(opened.receipt.time) / 1_000;
+        let seconds = calls::epoch_ms().saturating_sub(opened.receipt.time) / 1_000;
         let id = self.metrics.id(rollout, Metric::Histogram, About::Seconds, About::name);
-        id.into_iter().for_each(|id| calls::record(id, seconds));
+        if let Some(id) = id {
+            calls::record(id, seconds);
+        }
     }
 
     /// Begins to read a decision while its headers are there, which may be about a task of each of these rollouts. `None`: it is
@@ -144,7 +146,7 @@ impl Decisions {
         };
         let (shown, time) = (opened.receipt.kind.shown, opened.receipt.time);
         let (_, run) = rollout.tasks_in_force();
-        if is_late(time, automation.ttl, calls::now() / 1_000_000) || opened.receipt.run != run {
+        if is_late(time, automation.ttl, calls::epoch_ms()) || opened.receipt.run != run {
             return count(asked, Verdict::Late, shown);
         }
         match receipts::take(&mut Kv, &rollout.name, opened.id, time) {

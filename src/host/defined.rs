@@ -3,12 +3,11 @@
 use std::cell::RefCell;
 
 use super::calls::{self, Metric};
-use crate::model::SortedMap;
 use crate::routing::plan::Rollout;
-use crate::telemetry::series;
+use crate::telemetry::{defined, series};
 
-/// The ids of metrics, by the rollout's name and what they are about.
-pub(super) struct Defined<A>(RefCell<SortedMap<String, SortedMap<A, u32>>>);
+/// Their ids, by what they are about.
+pub(super) struct Defined<A>(RefCell<defined::Defined<A>>);
 
 impl<A> Default for Defined<A> {
     fn default() -> Self {
@@ -25,17 +24,7 @@ impl<A: Ord> Defined<A> {
         about: A,
         name: impl FnOnce(&A, &series::Rollout) -> String,
     ) -> Option<u32> {
-        let mut all = self.0.borrow_mut();
-        if all.get(&rollout.name).is_none() {
-            all.insert(rollout.name.clone(), SortedMap::default());
-        }
-        let known = all.get_mut(&rollout.name)?;
-        if let Some(id) = known.get(&about) {
-            return Some(*id);
-        }
-        let of = series::Rollout { name: rollout.name.clone(), labels: rollout.labels.clone() };
-        let id = calls::define_metric(kind, &name(&about, &of))?;
-        known.insert(about, id);
-        Some(id)
+        let define = |about: &A, of: &series::Rollout| calls::define_metric(kind, &name(about, of));
+        self.0.borrow_mut().id((&rollout.name, &rollout.labels), about, define)
     }
 }

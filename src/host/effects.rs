@@ -48,8 +48,11 @@ impl Fleet {
         let ids = self.ids.get().unwrap_or_else(define);
         self.ids.set(Some(ids));
         if self.shown.replace(Some([age, members])) != Some([age, members]) {
-            let values = ids.into_iter().zip([age, members]);
-            values.for_each(|(id, value)| id.into_iter().for_each(|id| calls::record(id, value)));
+            for (id, value) in ids.into_iter().zip([age, members]) {
+                if let Some(id) = id {
+                    calls::record(id, value);
+                }
+            }
         }
     }
 }
@@ -79,38 +82,29 @@ impl Effects {
                 }
             }
             Effect::Heard { rollout, about, count } => {
-                let metric = calls::metric(Metric::Counter, &about.name(&rollout));
-                metric.into_iter().for_each(|metric| calls::add(metric, count));
+                calls::count(&about.name(&rollout), count);
             }
-            Effect::Dropped { what, count } => {
-                let metric = calls::metric(Metric::Counter, &series::dropped(what));
-                metric.into_iter().for_each(|metric| calls::add(metric, count));
-            }
+            Effect::Dropped { what, count } => calls::count(&series::dropped(what), count),
             Effect::Fleet { age, members } => self.fleet.show(age, members),
-            Effect::StoreFailed(reason) => {
-                let metric = calls::metric(Metric::Counter, &series::store_errors(reason));
-                metric.into_iter().for_each(calls::increment);
-            }
+            Effect::StoreFailed(reason) => calls::count(&series::store_errors(reason), 1),
             Effect::Problem(problem) => ::log::warn!("{problem}"),
             Effect::Solved => ::log::info!("the fleet has no problems any more"),
             Effect::Gone(worker) => {
                 ::log::warn!(
                     "worker {worker} no longer answers: its VM has failed, Envoy is stopping it, or it gets no CPU"
                 );
-                let gauge = calls::metric(Metric::Gauge, &series::config_hash(worker));
-                gauge.into_iter().for_each(|gauge| calls::record(gauge, 0));
+                calls::set_gauge(&series::config_hash(worker), 0);
             }
             Effect::Answer(Answer { stream, rollout, record, missing }) => {
                 if stream == context || calls::set_context(stream) {
-                    calls::respond(&api::changed(&rollout, Ok(&record), &missing, clock().now()));
+                    calls::respond(&api::changed(&rollout, Ok(&record), &missing, clock()));
                 }
                 if stream != context {
                     calls::set_context(context);
                 }
             }
             Effect::Notified { receiver, result, count } => {
-                let metric = calls::metric(Metric::Counter, &series::notifications(&receiver, result));
-                metric.into_iter().for_each(|metric| calls::add(metric, count));
+                calls::count(&series::notifications(&receiver, result), count);
             }
             Effect::Post(_) => {} // the VM posts
             Effect::Ask(question) => return self.questions.ask(context, question).err(),
@@ -154,7 +148,9 @@ impl Effects {
             if is_new {
                 known.id = calls::define_metric(Metric::Gauge, &gauge.name(&rollout));
             }
-            known.id.into_iter().for_each(|id| calls::record(id, value));
+            if let Some(id) = known.id {
+                calls::record(id, value);
+            }
             done = done.wrapping_add(1);
             // A look at the clock costs as much as a gauge that is known.
             if (is_new || done.is_multiple_of(KNOWN_BETWEEN_LOOKS)) && !time() {
@@ -175,8 +171,7 @@ fn happened(rollout: &Rollout, event: &Event) {
     if let Ok(line) = serde_json::to_string(&view::Event::new(&rollout.name, event)) {
         log::log!(level(event.action), "{line}");
     }
-    let name = series::actions(rollout, event.action.label(), event.actor.label());
-    calls::metric(Metric::Counter, &name).into_iter().for_each(calls::increment);
+    calls::count(&series::actions(rollout, event.action.label(), event.actor.label()), 1);
 }
 
 /// What a person should look at is a warning.

@@ -113,7 +113,9 @@ fn answer_stream(stream: u32, body: Option<usize>) {
 fn release_streams(root: Option<u32>) {
     let asking = &Vm::current().tasks.asking;
     for token in asking.lost(root) {
-        asking.stream(token).into_iter().for_each(|stream| answer_stream(stream, None));
+        if let Some(stream) = asking.stream(token) {
+            answer_stream(stream, None);
+        }
     }
 }
 

@@ -66,7 +66,7 @@ impl Feedback {
     pub(super) fn hand_out(&self, rollout: &Rollout, receipt: Option<&Receipt>) {
         let Some(receipts) = &rollout.receipts else { return };
         let sealed = receipt.and_then(|receipt| {
-            let receipt = Receipt { time: calls::now() / 1_000_000, ..*receipt };
+            let receipt = Receipt { time: calls::epoch_ms(), ..*receipt };
             receipt.seal(self.keys.get()?, &rollout.name, &nonce())
         });
         match sealed {
@@ -121,7 +121,9 @@ impl Feedback {
             let version = origin.and_then(|origin| rollout.versions.get(origin.version));
             let about = About { name: rule.name.clone(), version: version.map(|of| of.name.clone()), heard };
             let id = self.metrics.id(rollout, Metric::Counter, about, About::name);
-            id.into_iter().for_each(calls::increment);
+            if let Some(id) = id {
+                calls::increment(id);
+            }
             if let (Heard::Counted, Some(draw)) = (heard, origin.and_then(|origin| origin.evidence)) {
                 note(&loaded, found.rollout, rule.signal, draw);
             }
@@ -163,7 +165,7 @@ impl Feedback {
         let opened = self.keys.get().and_then(|keys| Receipt::open(keys, &rollout.name, receipt));
         let (receipt, id) = opened.ok_or(Heard::Forged)?;
         let ttl = rollout.receipts.as_ref().map_or(0, |receipts| receipts.ttl);
-        if is_late(receipt.time, ttl, calls::now() / 1_000_000) {
+        if is_late(receipt.time, ttl, calls::epoch_ms()) {
             return Err(Heard::Late);
         }
         let origin = rollout.version_of_answer(&receipt).ok_or(Heard::Late)?;

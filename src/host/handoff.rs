@@ -24,7 +24,7 @@ impl<T> Handoff<T> {
         self.waiting.borrow().len()
     }
 
-    /// Leaves something to a root, which Envoy calls by and by.
+    /// Leaves something to a root, which Envoy calls soon.
     pub(super) fn leave(&self, thing: T) {
         let is_first = self.len() == 0;
         self.waiting.borrow_mut().push_back(thing);

@@ -59,3 +59,18 @@ impl Loaded {
         shown.flat_map(|((rollout, series), _)| series.iter().zip(rollout.weights()))
     }
 }
+
+/// Where a plugin's configuration stands. Shared by all its roots in this VM, old and new.
+#[derive(Default)]
+pub(super) struct Slot {
+    pub(super) loaded: RefCell<Option<Rc<Loaded>>>,
+    /// The fleet of its newest configuration, once there is one.
+    pub(super) fleet: RefCell<Option<Option<String>>>,
+}
+
+impl Slot {
+    /// The newest configuration that was accepted.
+    pub(super) fn loaded(&self) -> Option<Rc<Loaded>> {
+        self.loaded.borrow().clone()
+    }
+}

@@ -23,7 +23,7 @@ thread_local! {
 
 // SAFETY: the host's name for it; nothing else in the module has that name.
 #[unsafe(no_mangle)]
-extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
+pub(super) extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
     let mut memory = SPARE.take();
     // What it held before is overwritten.
     if memory.len() < size {
@@ -64,8 +64,11 @@ pub(super) struct Bytes {
 }
 
 impl Bytes {
-    /// Keeps them.
+    /// Keeps them, in memory that is not much longer.
     pub(super) fn into_vec(mut self) -> Vec<u8> {
+        if self.memory.capacity() / 2 > self.size {
+            return self.to_vec();
+        }
         let mut memory = std::mem::take(&mut self.memory);
         memory.truncate(self.size);
         memory

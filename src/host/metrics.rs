@@ -17,13 +17,16 @@ use crate::compare::totals::Totals;
 use crate::model::Share;
 use crate::payload::exchange::{Exchange, is_label};
 use crate::routing::plan::{Rollout, Version};
+use crate::telemetry::class::Class;
 use crate::telemetry::figure::{self, About, Label};
 use crate::telemetry::load_report;
 use crate::telemetry::looks::Looks;
+use crate::telemetry::mirror_result::MirrorResult;
 use crate::telemetry::mirrored;
-use crate::telemetry::outcome::{Class, MirrorResult, Outcome, Served};
+use crate::telemetry::outcome::Outcome;
 use crate::telemetry::reader::{KnownLabels, Reader};
 use crate::telemetry::series::Owner;
+use crate::telemetry::served::{OwnAnswers, Served};
 
 /// A metric that is defined when it is first used.
 #[derive(Default)]
@@ -58,6 +61,8 @@ pub(super) struct Series {
     pub(super) looks: Looks,
     /// The cluster that last was found to serve it.
     served_by: RefCell<Vec<u8>>,
+    /// What Envoy's routes have answered themselves since.
+    pub(super) own_answers: OwnAnswers,
     /// Of stable: copies of the rollout's requests that wait for a shadow, or tasks about which the model is asked.
     pub(super) in_flight: Rc<Cell<usize>>,
     /// Of people's version: bytes of tasks that are still coming.
@@ -116,6 +121,7 @@ impl Series {
             ends_at,
             looks: Looks::default(),
             served_by: RefCell::default(),
+            own_answers: OwnAnswers::default(),
             in_flight: Rc::default(),
             held: Rc::default(),
             unanswered: Cell::default(),
@@ -137,6 +143,9 @@ impl Series {
 
     /// A request was looked at.
     pub(super) fn note_served(&self, by: Served, cluster: Option<Bytes>) {
+        if by != Served::ByNone {
+            self.own_answers.end();
+        }
         if let (Served::ByVersion, Some(cluster)) = (by, cluster) {
             self.served_by.replace(cluster.into_vec());
         } else {
@@ -154,7 +163,9 @@ impl Series {
         let by_class = self.requests.get(facts.class.index());
         if let Some(requests) = by_class.and_then(|by_outcome| by_outcome.get(facts.outcome.index())) {
             let id = requests.id(Metric::Counter, || self.owner.requests(facts.class, facts.outcome));
-            id.into_iter().for_each(calls::increment);
+            if let Some(id) = id {
+                calls::increment(id);
+            }
         }
         let histogram = |metric: &Lazy, name: fn(&Owner) -> String, value| {
             if let Some(id) = metric.id(Metric::Histogram, || name(&self.owner)) {
@@ -170,7 +181,9 @@ impl Series {
     pub(super) fn count_mirrored(&self, result: MirrorResult) {
         if let Some(requests) = self.mirror_requests.get(result.index()) {
             let id = requests.id(Metric::Counter, || self.owner.mirror_requests(result));
-            id.into_iter().for_each(calls::increment);
+            if let Some(id) = id {
+                calls::increment(id);
+            }
         }
     }
 
@@ -184,7 +197,9 @@ impl Series {
     pub(super) fn show_agreement(&self, totals: &Totals) {
         for (lazy, (metric, value)) in self.agreement.iter().zip(mirrored::agreement(totals)) {
             let id = lazy.id(Metric::Gauge, || self.owner.named(metric));
-            id.into_iter().for_each(|id| calls::record(id, value));
+            if let Some(id) = id {
+                calls::record(id, value);
+            }
         }
     }
 
@@ -219,7 +234,7 @@ impl Series {
         let of = (&reader.places, reader.labels.is_some());
         figure::each(exchange, of, |about, label, value| {
             let known = figures.entry(about).or_default();
-            let (_, is_histogram, _) = about.metric();
+            let is_histogram = about.metric().kind == figure::Kind::Histogram;
             let id = match label {
                 Label::None => self.figure(about, "", known),
                 Label::Known(value) => self.figure(about, value, known),
@@ -270,7 +285,7 @@ impl Series {
         if let Some((_, id)) = known.iter().find(|(known, _)| **known == *value) {
             return Some((*id, false));
         }
-        let (_, is_histogram, _) = about.metric();
+        let is_histogram = about.metric().kind == figure::Kind::Histogram;
         let kind = if is_histogram { Metric::Histogram } else { Metric::Counter };
         let id = calls::define_metric(kind, &self.owner.figure(about, value))?;
         known.push((value.into(), id));
@@ -284,18 +299,13 @@ impl Series {
         labels: Option<&KnownLabels>,
         known: &mut Ids,
     ) -> Option<(u32, bool)> {
+        if !labels?.count(label, known.iter().map(|(known, _)| &**known)) {
+            return self.figure(About::Labels, figure::OTHER, known);
+        }
         if let Some((_, id)) = known.iter().find(|(known, _)| is_label(label, known)) {
             return Some((*id, false));
         }
-        let text = figure::label_text(label);
-        let is_counted = match labels? {
-            KnownLabels::These(these) => these.iter().any(|known| is_label(label, known)),
-            KnownLabels::First(most) => {
-                let seen = known.iter().filter(|(known, _)| **known != *figure::OTHER).count();
-                seen < *most || known.iter().any(|(known, _)| **known == *text)
-            }
-        };
-        self.figure(About::Labels, if is_counted { &text } else { figure::OTHER }, known)
+        self.figure(About::Labels, &figure::label_text(label), known)
     }
 
     /// Shows the weight in force from now on.

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use super::callouts::{self, Callout};
 use super::calls;
 use super::shared::Kv;
 use crate::abi::callouts::Callouts;
@@ -30,17 +31,10 @@ impl Posts {
         ];
         let document = notification::document(&post, &node());
         let timeout = u32::try_from(receiver.timeout.as_millis()).unwrap_or(u32::MAX);
-        let sent = calls::http_call(&receiver.cluster, &pairs::write(&headers), document.as_bytes(), timeout);
-        let Some(token) = sent else { return Some((post, Delivery::Failed)) };
-        let now = calls::uptime();
-        let until = now.saturating_add(u64::from(timeout).saturating_mul(2_000_000));
-        let mut open = self.open.borrow_mut();
-        // Envoy should have ended those that are overdue.
-        for overdue in open.overdue(now) {
-            open.end(overdue);
-        }
-        open.begin(token, root, until, post);
-        None
+        let (cluster, headers) = (receiver.cluster.clone(), pairs::write(&headers));
+        let callout = Callout { cluster: &cluster, headers: &headers, body: document.as_bytes(), timeout };
+        callouts::end_overdue(&self.open);
+        callouts::send(&self.open, root, &callout, post).err().map(|post| (post, Delivery::Failed))
     }
 
     /// The answer to a callout has come; `status`: none if none did. `None`: it is not one of a notification.
@@ -51,8 +45,7 @@ impl Posts {
 
     /// A root goes: Envoy drops its callouts.
     pub(super) fn leave(&self, root: u32) -> Vec<Post> {
-        let mut open = self.open.borrow_mut();
-        open.of_root(root).into_iter().filter_map(|token| open.end(token)).map(|post| *post).collect()
+        callouts::end_of_root(&self.open, root).into_iter().map(|post| *post).collect()
     }
 }
 

@@ -1,11 +1,12 @@
-//! Hands tasks to people: what a task carries, and tasks that people get besides.
+//! Hands tasks to people: what a task carries, and copies of tasks for people (for audits and second opinions).
 //!
-//! What people get besides, once its caller has the answer, is sent by a root, for the stream is gone by then.
+//! A root sends a copy once the caller has the answer, for the stream is gone by then.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::calls::{self, Headers, Metric};
+use super::callouts::{self, Callout};
+use super::calls::{self, Headers};
 use super::handoff::Handoff;
 use super::keys::{ReceiptKeys, nonce};
 use super::place::Place;
@@ -22,13 +23,13 @@ const TAKES: u32 = 30_000;
 /// Milliseconds that people have to decide a task that is decided in the same request.
 const DECIDES: u32 = 3_600_000;
 
-/// Tasks that are with people besides, at most: each is a callout of Envoy's, with its body.
+/// Copies that are with people, at most: each is a callout of Envoy's, with its body.
 const MOST_OPEN: usize = 1_024;
 
 /// What one VM hands to people.
 pub(super) struct People {
     keys: Rc<ReceiptKeys>,
-    /// To be handed to people besides, oldest first.
+    /// Copies to be handed to people, oldest first.
     waiting: Handoff<Copied>,
     /// Handed to people by callouts.
     open: RefCell<Callouts<Open>>,
@@ -54,7 +55,7 @@ impl Handed {
     }
 }
 
-/// A task that people get besides.
+/// A copy of a task for people.
 pub(super) struct Copied {
     pub(super) place: Place,
     /// The request's headers, written for the ABI.
@@ -108,6 +109,7 @@ impl People {
 
     /// Hands over what waits, from a callback of `root`, while there is `time`.
     pub(super) fn send(&self, root: u32, time: &dyn Fn() -> bool) {
+        drop_all(callouts::end_overdue(&self.open));
         self.waiting.take_all(time, |copied| self.send_one(root, copied));
     }
 
@@ -119,11 +121,12 @@ impl People {
             headers.push((automation.receipt.as_bytes(), receipt.as_bytes()));
         }
         let timeout = if automation.decision.is_some() { TAKES } else { DECIDES };
-        let Some(token) = calls::http_call(cluster, &pairs::write(&headers), &body, timeout) else {
-            return drop_one();
-        };
-        let until = calls::uptime().saturating_add(u64::from(timeout).saturating_mul(2_000_000));
-        self.open.borrow_mut().begin(token, root, until, Open { place, handed });
+        let headers = pairs::write(&headers);
+        let callout = Callout { cluster, headers: &headers, body: &body, timeout };
+        let open = Open { place: place.clone(), handed };
+        if callouts::send(&self.open, root, &callout, open).is_err() {
+            drop_one();
+        }
     }
 
     /// The answer to a callout has come, or none comes: the task that was handed over by it; `None`: it is about none.
@@ -133,15 +136,19 @@ impl People {
 
     /// A root goes: Envoy drops its callouts.
     pub(super) fn leave(&self, root: u32) {
-        let mut open = self.open.borrow_mut();
-        open.of_root(root).into_iter().filter_map(|token| open.end(token)).for_each(|_| drop_one());
+        drop_all(callouts::end_of_root(&self.open, root));
     }
 }
 
-/// A task that people should have got besides, and do not.
+fn drop_all(open: Vec<Open>) {
+    for _ in open {
+        drop_one();
+    }
+}
+
+/// A copy of a task that people should have got, and do not.
 pub(super) fn drop_one() {
-    let metric = calls::metric(Metric::Counter, &series::dropped("tasks_for_people"));
-    metric.into_iter().for_each(calls::increment);
+    calls::count(&series::dropped("tasks_for_people"), 1);
 }
 
 /// Removes what only the filter may say of a task, from the request that Envoy is showing.

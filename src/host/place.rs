@@ -63,6 +63,8 @@ impl Place {
     /// Counts one in its metrics.
     pub(super) fn count(&self, metrics: &Defined<About>, about: About) {
         let counter = |rollout| metrics.id(rollout, Metric::Counter, about, About::name);
-        self.rollout().and_then(counter).into_iter().for_each(calls::increment);
+        if let Some(id) = self.rollout().and_then(counter) {
+            calls::increment(id);
+        }
     }
 }

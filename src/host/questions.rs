@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use super::calls;
+use super::callouts::{self, Callout};
 use crate::abi::callouts::Callouts;
 use crate::abi::pairs;
 use crate::fleet::effect::Question;
@@ -29,16 +29,12 @@ impl Questions {
             ("user-agent", "changeover".to_owned()),
         ];
         let timeout = u32::try_from(PATIENCE).unwrap_or(u32::MAX);
-        let Some(token) = calls::http_call(&ready.cluster, &pairs::write(&headers), &[], timeout) else {
-            return Err((rollout, Answer { asked, said: Said::NoAnswer }));
-        };
-        let (now, mut open) = (calls::uptime(), self.open.borrow_mut());
+        let headers = pairs::write(&headers);
+        let callout = Callout { cluster: &ready.cluster, headers: &headers, body: &[], timeout };
         // Those of a root that is gone are never answered.
-        for overdue in open.overdue(now) {
-            open.end(overdue);
-        }
-        open.begin(token, root, now.saturating_add(2_000_000 * PATIENCE), (rollout, asked));
-        Ok(())
+        callouts::end_overdue(&self.open);
+        let sent = callouts::send(&self.open, root, &callout, (rollout, asked));
+        sent.map(|_| ()).map_err(|(rollout, asked)| (rollout, Answer { asked, said: Said::NoAnswer }))
     }
 
     /// The rollout that a callout was about, and its answer; `status`: that of the answer, if one came.

@@ -7,12 +7,13 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::answer::{decoded, headed};
+use super::callouts::{self, Callout};
 use super::calls::{self, Body, Headers};
 use super::handoff::Handoff;
-use super::held::Held;
 use super::loaded::Loaded;
 use super::memory::Bytes;
 use super::metrics::Series;
+use super::quota::Claim;
 use super::shared::{Kv, tick_at};
 use crate::abi::callouts::Callouts;
 use crate::abi::pairs;
@@ -21,19 +22,16 @@ use crate::compare::{self, Answer, Compared};
 use crate::fleet::differences::{self, Differences};
 use crate::model::{Draw, header};
 use crate::payload::encoding::{Decoder, Inflaters, Unreadable};
-use crate::payload::head::infers;
+use crate::payload::head::{Encoding, infers};
 use crate::routing::mirror::Comparison;
 use crate::routing::plan::{self, Rollout, Version};
 use crate::signal::catalog::{self, SignalId};
-use crate::telemetry::outcome::MirrorResult;
-
-/// Nanoseconds behind the timeout after which an answer is not waited for any more: Envoy ends callouts by itself.
-const GRACE: u64 = 10_000_000_000;
+use crate::telemetry::mirror_result::MirrorResult;
 
 /// What one VM has to do with shadows.
 pub(super) struct Shadows {
     /// To be sent, oldest first, each with its place among those of its rollout.
-    waiting: Handoff<(Pair, Held)>,
+    waiting: Handoff<(Pair, Claim)>,
     /// Sent.
     open: RefCell<Callouts<Open>>,
     /// Bytes that all copies hold.
@@ -72,9 +70,9 @@ impl Shadow {
     }
 
     /// A place among the copies of the rollout's requests that wait for shadows, if there are fewer than `most`.
-    fn place(&self, most: usize) -> Result<Held, MirrorResult> {
+    fn place(&self, most: usize) -> Result<Claim, MirrorResult> {
         let series = self.loaded.series(self.rollout, plan::STABLE).ok_or(MirrorResult::SkippedRefused)?;
-        let mut place = Held::new(&series.in_flight);
+        let mut place = Claim::new(&series.in_flight);
         if place.add(1, most) { Ok(place) } else { Err(MirrorResult::SkippedInFlight) }
     }
 
@@ -130,7 +128,9 @@ impl Shadow {
     }
 
     fn count(&self, result: MirrorResult) {
-        self.series().into_iter().for_each(|series| series.count_mirrored(result));
+        if let Some(series) = self.series() {
+            series.count_mirrored(result);
+        }
     }
 }
 
@@ -151,7 +151,7 @@ struct Pair {
     headers: Vec<u8>,
     body: Vec<u8>,
     stable: Answer,
-    held: Held,
+    held: Claim,
     /// What was drawn for the request, if its answers are evidence.
     draw: Option<Draw>,
 }
@@ -160,16 +160,18 @@ struct Pair {
 struct Asked {
     stable: Answer,
     draw: Option<Draw>,
+    /// Whether comparing shows something.
+    is_evidence: bool,
     /// Whether the shadow's answer differs from stable's, and that of stable's copy; known one after the other.
     differ: Cell<(Option<bool>, Option<bool>)>,
-    _held: Held,
+    _held: Claim,
 }
 
 /// A copy that was sent.
 struct Open {
     shadow: Shadow,
     asked: Rc<Asked>,
-    _place: Held,
+    _place: Claim,
 }
 
 impl Copied {
@@ -192,7 +194,7 @@ impl Copied {
         let (answer, encoding) = headed(Headers::Response, self.pair.stable.infers);
         self.pair.stable = answer;
         self.decoder = Decoder::new(encoding, &inflaters.for_answers());
-        if self.decoder.is_none() {
+        if self.decoder.is_none() || self.pair.stable.message_encoding == Encoding::Other {
             self.skipped = self.skipped.or(Some(MirrorResult::SkippedEncoding));
         }
         self.let_go();
@@ -219,7 +221,7 @@ impl Copied {
         if self.skipped.is_some() {
             self.pair.headers = Vec::new();
             self.pair.body = Vec::new();
-            self.pair.stable.body = Vec::new();
+            self.pair.stable = Answer::default();
             self.decoder = None;
             self.pair.held.set(0);
         }
@@ -263,6 +265,16 @@ impl Pair {
             Unreadable::Malformed => MirrorResult::SkippedEncoding,
         }))
     }
+
+    /// Undoes the compression of messages in stable's answer. Returns how many copies may wait for the shadow.
+    fn inflate(&mut self) -> Result<usize, MirrorResult> {
+        let comparison = self.shadow.comparison()?;
+        let compressed = self.stable.body.len();
+        comparison.inflate(&mut self.stable)?;
+        let more = self.stable.body.len().saturating_sub(compressed);
+        let fits = self.held.add(more, comparison.max_bytes);
+        if fits { Ok(comparison.max_in_flight) } else { Err(MirrorResult::SkippedMemory) }
+    }
 }
 
 impl Shadows {
@@ -300,7 +312,7 @@ impl Shadows {
         // It is taken when the request ends.
         shadow.place(comparison.max_in_flight)?;
         let headers = shadow.headers().ok_or(MirrorResult::SkippedRefused)?;
-        let mut held = Held::new(&self.held);
+        let mut held = Claim::new(&self.held);
         if !held.add(headers.len(), comparison.max_bytes) {
             return Err(MirrorResult::SkippedMemory);
         }
@@ -311,7 +323,7 @@ impl Shadows {
     }
 
     /// The request has ended; `is_answered`: by stable, and both have passed as a whole; with this status of gRPC. What is to
-    /// be sent wakes a root of this VM, which Envoy calls by and by.
+    /// be sent wakes a root of this VM, which Envoy calls soon.
     pub(super) fn end(&self, copy: Copied, is_answered: bool, grpc_status: Option<u64>) {
         let Copied { mut pair, decoder, has_request, skipped } = copy;
         pair.stable.set_grpc_status(grpc_status);
@@ -321,9 +333,9 @@ impl Shadows {
             Some(skipped) => Err(skipped),
             None if !is_answered || !has_request => Err(MirrorResult::SkippedUnanswered),
             None if !is_whole => Err(MirrorResult::SkippedEncoding),
-            None => pair.shadow.comparison(),
+            None => pair.inflate(),
         };
-        match skipped.and_then(|comparison| pair.shadow.place(comparison.max_in_flight)) {
+        match skipped.and_then(|most| pair.shadow.place(most)) {
             Ok(place) => self.waiting.leave((pair, place)),
             Err(skipped) => pair.shadow.count(skipped),
         }
@@ -339,9 +351,11 @@ impl Shadows {
         self.waiting.take_all(time, |pair| self.send_one(root, pair));
     }
 
-    fn send_one(&self, root: u32, (pair, place): (Pair, Held)) {
+    fn send_one(&self, root: u32, (pair, place): (Pair, Claim)) {
         let Pair { shadow, headers, body, stable, held, draw } = pair;
-        let asked = Rc::new(Asked { stable, draw, differ: Cell::default(), _held: held });
+        let method = pairs::values(&headers, ":method").next().unwrap_or_default();
+        let is_evidence = stable.is_evidence(method);
+        let asked = Rc::new(Asked { stable, draw, is_evidence, differ: Cell::default(), _held: held });
         let baseline = shadow.baseline();
         if self.send_copy(root, (shadow, place), &asked, (&headers, &body))
             && let Some(baseline) = baseline
@@ -356,22 +370,18 @@ impl Shadows {
     fn send_copy(
         &self,
         root: u32,
-        (shadow, place): (Shadow, Held),
+        (shadow, place): (Shadow, Claim),
         asked: &Rc<Asked>,
         (headers, body): (&[u8], &[u8]),
     ) -> bool {
         let timeout = shadow.comparison().map_or(1, |comparison| comparison.timeout);
-        let sent = shadow.cluster().and_then(|cluster| calls::http_call(cluster, headers, body, timeout));
-        let Some(token) = sent else {
-            shadow.count(MirrorResult::SkippedRefused);
-            return false;
-        };
-        shadow.count(MirrorResult::Sent);
-        let until = calls::uptime().saturating_add(u64::from(timeout).saturating_mul(1_000_000));
-        let until = until.saturating_add(GRACE);
-        let open = Open { shadow, asked: Rc::clone(asked), _place: place };
-        self.open.borrow_mut().begin(token, root, until, open);
-        true
+        let sent = shadow.cluster().is_some_and(|cluster| {
+            let callout = Callout { cluster, headers, body, timeout };
+            let open = Open { shadow: shadow.clone(), asked: Rc::clone(asked), _place: place };
+            callouts::send(&self.open, root, &callout, open).is_ok()
+        });
+        shadow.count(if sent { MirrorResult::Sent } else { MirrorResult::SkippedRefused });
+        sent
     }
 
     /// The answer to a callout has come, with a body of so many bytes; or none comes any more. Returns whether it was one of
@@ -384,17 +394,18 @@ impl Shadows {
             Some(compared) if compared.agrees => MirrorResult::Matched,
             Some(_) => MirrorResult::Differed,
         });
-        open.shadow.series().into_iter().for_each(|series| series.note_compared(compared.as_ref()));
+        if let Some(series) = open.shadow.series() {
+            series.note_compared(compared.as_ref());
+        }
         self.note_news();
-        // What stable refuses reaches no model: two refusals prove nothing.
-        if compared.is_some() && !open.asked.stable.is_good() {
+        if compared.is_some() && !open.asked.is_evidence {
             return true;
         }
         let most = open.shadow.comparison().map_or(0, |comparison| comparison.settings.samples);
         self.count(&open.shadow, |totals| {
             totals.count(compared.as_ref());
             if let (Some(compared), 1..) = (&compared, most) {
-                totals.sample(compared, calls::now() / 1_000_000, most);
+                totals.sample(compared, calls::epoch_ms(), most);
             }
         });
         if let Some(compared) = &compared {
@@ -406,7 +417,9 @@ impl Shadows {
     /// Counts an answer for the judge: the shadow's at once, and both when both are there.
     fn judge(&self, Open { shadow, asked, .. }: &Open, differs: bool) {
         let judge = |signal, differs| {
-            asked.draw.into_iter().for_each(|draw| shadow.judge(draw, signal, differs));
+            if let Some(draw) = asked.draw {
+                shadow.judge(draw, signal, differs);
+            }
         };
         let mut differ = asked.differ.get();
         if shadow.is_baseline {
@@ -467,22 +480,18 @@ impl Shadows {
 
     /// A root goes: Envoy drops its callouts.
     pub(super) fn leave(&self, root: u32) {
-        let of_root = self.open.borrow().of_root(root);
-        self.cancel(of_root);
+        cancel(callouts::end_of_root(&self.open, root));
     }
 
     /// Gives up what Envoy should have ended already.
     pub(super) fn forget_overdue(&self) {
-        if !self.open.borrow().is_empty() {
-            let overdue = self.open.borrow().overdue(calls::uptime());
-            self.cancel(overdue);
-        }
+        cancel(callouts::end_overdue(&self.open));
     }
+}
 
-    fn cancel(&self, tokens: Vec<u32>) {
-        let mut open = self.open.borrow_mut();
-        let ended = tokens.into_iter().filter_map(|token| open.end(token));
-        ended.for_each(|open| open.shadow.count(MirrorResult::Cancelled));
+fn cancel(ended: Vec<Open>) {
+    for open in ended {
+        open.shadow.count(MirrorResult::Cancelled);
     }
 }
 
@@ -554,7 +563,11 @@ impl Open {
         let Some(body) = decoded(body, encoding, comparison.max_body, inflaters) else {
             return Some(compare::too_large(&comparison.settings, stable, size));
         };
-        Some(compare::compare(&comparison.settings, stable, &Answer { body, ..answer }))
+        answer.body = body;
+        if comparison.inflate(&mut answer) == Err(MirrorResult::SkippedTooLarge) {
+            return Some(compare::too_large(&comparison.settings, stable, size));
+        }
+        Some(compare::compare(&comparison.settings, stable, &answer))
     }
 }
 

@@ -6,7 +6,7 @@ use super::calls;
 use crate::fleet::joined;
 use crate::fleet::member::TICK;
 use crate::fleet::shared::{NotWritten, Shared, Version};
-use crate::rollout::record::Clock;
+use crate::rollout::clock::Clock;
 
 thread_local! {
     /// Whether ticks are counted by the clock that all Envoys share.
@@ -42,5 +42,5 @@ impl Shared for Kv {
 /// The time.
 pub(super) fn clock() -> Clock {
     let is_shared = SHARES_CLOCK.get();
-    Clock { length: TICK, uptime: calls::uptime(), time: calls::now() / 1_000_000, is_shared }
+    Clock { length: TICK, uptime: calls::uptime(), time: calls::epoch_ms(), is_shared }
 }

@@ -1,10 +1,13 @@
-//! The store: etcd, by one call of gRPC at a time from whichever root ticks.
+//! The store, by one call of gRPC at a time from whichever root ticks.
 
 use std::cell::RefCell;
 
 use super::calls::{self, Body};
-use crate::fleet::store::call::{Answer, Call, Failure};
-use crate::fleet::store::etcd;
+use crate::fleet::store::call::{Answer, Call, Engine, Failure};
+use crate::fleet::store::etcd::{self, Etcd};
+
+/// Which store it is.
+type Used = Etcd;
 
 /// Milliseconds that an answer may take.
 const TIMEOUT: u32 = 3_000;
@@ -39,8 +42,8 @@ impl Store {
     /// Sends a call from a root's callback. Returns the answer when Envoy does not send it.
     pub(super) fn send(&self, root: u32, call: Call) -> Option<Answer> {
         let service = etcd::service(&self.cluster.borrow());
-        let message = etcd::encode(&call);
-        let names = (etcd::SERVICE, etcd::METHOD);
+        let message = Used::encode(&call);
+        let names = (Used::SERVICE, Used::METHOD);
         match calls::call_grpc(&service, names, &RETRIES, &message, TIMEOUT) {
             Some(token) => {
                 let since = calls::uptime();
@@ -55,7 +58,7 @@ impl Store {
     pub(super) fn receive(&self, token: u32, size: usize) -> Option<Answer> {
         let flight = self.take(token)?;
         let message = calls::body(Body::Grpc, 0, size);
-        Some(etcd::decode(&flight.call, message.as_deref().unwrap_or_default()))
+        Some(Used::decode(&flight.call, message.as_deref().unwrap_or_default()))
     }
 
     /// It has ended with this status.
@@ -63,7 +66,7 @@ impl Store {
         let flight = self.take(token)?;
         let elapsed = calls::uptime().saturating_sub(flight.since) / 1_000_000;
         let has_timed_out = elapsed >= u64::from(TIMEOUT - TIMEOUT / 10);
-        Some(Answer::Failed(etcd::failure(status, has_timed_out)))
+        Some(Answer::Failed(Used::failure(status, has_timed_out)))
     }
 
     /// A root goes, and the answers to its calls with it.

@@ -7,7 +7,7 @@
 
 use std::rc::Rc;
 
-use super::asking::{Answer, Asker, Asking, Held};
+use super::asking::{Answer, Asker, Asking, HeldTask};
 use super::calls::{self, Headers};
 use super::decisions::{Deciding, Decisions};
 use super::defined::Defined;
@@ -57,7 +57,7 @@ impl Tasks {
     /// the root that made the callout, before and afterwards. `newest`: the plugin's present configuration. `None`: the stream is gone.
     pub(super) fn answered(
         &self,
-        held: Held,
+        held: HeldTask,
         body: Option<usize>,
         newest: Option<&Rc<Loaded>>,
         inflaters: &Inflaters,
@@ -74,7 +74,12 @@ impl Tasks {
     }
 
     /// A held task goes on: to people, or back to its caller with the model's answer.
-    fn release(&self, held: Held, answer: Result<Answer, Reason>, newest: Option<&Rc<Loaded>>) -> Released {
+    fn release(
+        &self,
+        held: HeldTask,
+        answer: Result<Answer, Reason>,
+        newest: Option<&Rc<Loaded>>,
+    ) -> Released {
         let now = newest.and_then(|newest| held.place.in_force_by(newest));
         let (now, run) = now.filter(|(_, run)| *run == held.task.attempt).unwrap_or_default();
         // A rollback while the model was asked counts at once; what was drawn was drawn for the degree at that time.
@@ -88,10 +93,10 @@ impl Tasks {
             suggestion,
             kind,
             task: calls::entropy(),
-            time: calls::now() / 1_000_000,
+            time: calls::epoch_ms(),
             run,
         });
-        let Held { place, headers, body, .. } = held;
+        let HeldTask { place, headers, body, .. } = held;
         let mut deciding = None;
         if route == Route::Human {
             if let Some(handed) = &handed {
@@ -118,17 +123,17 @@ impl Tasks {
     }
 
     /// A held task does not wait any longer.
-    pub(super) fn let_go(&self, held: Held, reason: Reason) {
+    pub(super) fn let_go(&self, held: HeldTask, reason: Reason) {
         held.place.count(&self.metrics, About::Task(Route::Human, reason));
     }
 
     /// The caller left while its task was held.
-    pub(super) fn leave(&self, held: &Held) {
+    pub(super) fn leave(&self, held: &HeldTask) {
         held.place.count(&self.metrics, About::Task(Route::Neither, Reason::Left));
     }
 
-    /// The answer to a callout has come, with a body of so many bytes; or none comes. Returns whether it was about a task that
-    /// people got besides.
+    /// The answer to a callout has come, with a body of so many bytes; or none comes. Returns whether it was about a
+    /// copy of a task for people.
     pub(super) fn handed_over(&self, token: u32, body: Option<usize>, inflaters: &Inflaters) -> bool {
         let Some(open) = self.people.close(token) else { return false };
         let is_good =

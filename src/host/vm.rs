@@ -14,17 +14,20 @@ use super::drain::{Drain, Pass};
 use super::effects::Effects;
 use super::feedback::Feedback;
 use super::keys::ReceiptKeys;
-use super::loaded::Loaded;
+use super::loaded::{Loaded, Slot};
+use super::loading::Loading;
 use super::log;
-use super::metrics::{Registry, Series};
+use super::metrics::Registry;
 use super::notices::{self, Notices};
 use super::notify::Posts;
 use super::shadow::Shadows;
 use super::shared::{Kv, agree_on_clock, clock};
 use super::store::Store;
 use super::tasks::Tasks;
-use crate::config::{self, schema::Config};
+use crate::config::schema::Config;
+use crate::config::units::Duration;
 use crate::fleet::InUse;
+use crate::fleet::callback::Callback;
 use crate::fleet::effect::{Effect, Post};
 use crate::fleet::member::{Changed, Member};
 use crate::fleet::outbox::Delivery;
@@ -33,85 +36,12 @@ use crate::fleet::store::call::Answer;
 use crate::fleet::store::member::Settings;
 use crate::payload::encoding::Inflaters;
 use crate::rollout::change::{Change, NotChanged};
-use crate::routing::plan::{Plan, Rollout};
 use crate::routing::shadowing;
 use crate::telemetry::breaker::Trip;
 use crate::telemetry::series;
-use crate::telemetry::tracked::Tracked;
 
 /// Nanoseconds after which a callback leaves the rest to the next one: requests of the same worker wait meanwhile.
 const LONGEST_CALLBACK: u64 = 2_000_000;
-
-/// A configuration that is being compiled. With thousands of rollouts that takes longer than requests should wait.
-struct Loading {
-    slot: Weak<Slot>,
-    config: Config,
-    loaded_at: u64,
-    hashing: config::Hashing,
-    rollouts: Vec<Rollout>,
-    tracked: Vec<Option<Rc<Tracked>>>,
-    series: Vec<Vec<Rc<Series>>>,
-}
-
-impl Loading {
-    fn new(slot: &Rc<Slot>, config: Config, loaded_at: u64) -> Self {
-        Self {
-            slot: Rc::downgrade(slot),
-            config,
-            loaded_at,
-            hashing: config::Hashing::default(),
-            rollouts: Vec::new(),
-            tracked: Vec::new(),
-            series: Vec::new(),
-        }
-    }
-
-    /// Compiles one more rollout. Returns whether there was one.
-    fn compile_one(&mut self, member: &mut Member, registry: &Registry) -> bool {
-        let Some(configured) = self.config.rollouts.get(self.rollouts.len()) else { return false };
-        self.hashing.add(configured);
-        let rollout = Rollout::new(configured);
-        if self.config.store.is_some() {
-            rollout.wait();
-        }
-        member.place(&Kv, &rollout, self.loaded_at, clock());
-        let rules = rollout.program.rules();
-        self.tracked.push(rules.map(|rules| member.tracked(&rollout.name, rules)));
-        self.series.push(registry.of(&rollout));
-        self.rollouts.push(rollout);
-        true
-    }
-
-    /// All rollouts are compiled.
-    fn finish(self) -> Loaded {
-        let Self { config, loaded_at, hashing, rollouts, tracked, series, .. } = self;
-        let is_seen = |series: &Vec<Rc<Series>>| Cell::new(series.iter().any(|series| series.is_shown()));
-        Loaded {
-            plan: Plan::of(&config, rollouts),
-            hash: hashing.finish(&config),
-            loaded_at,
-            tracked,
-            seen: series.iter().map(is_seen).collect(),
-            series,
-            unlogged: RefCell::new(Some(config)),
-        }
-    }
-}
-
-/// Where a plugin's configuration stands. Shared by all its roots in this VM, old and new.
-#[derive(Default)]
-pub(super) struct Slot {
-    loaded: RefCell<Option<Rc<Loaded>>>,
-    /// The fleet of its newest configuration, once there is one.
-    fleet: RefCell<Option<Option<String>>>,
-}
-
-impl Slot {
-    /// The newest configuration that was accepted.
-    pub(super) fn loaded(&self) -> Option<Rc<Loaded>> {
-        self.loaded.borrow().clone()
-    }
-}
 
 /// Identifies a plugin of this VM: its name and root id. Configurations of the same plugin replace each other.
 pub(super) type PluginId = (Vec<u8>, Vec<u8>);
@@ -230,12 +160,10 @@ impl Vm {
     fn join(&self, config: &Config) {
         let settings = config.store.as_ref().map(|store| {
             self.store.use_cluster(&store.etcd.cluster);
-            let nanoseconds =
-                |duration: config::units::Duration| duration.as_millis().saturating_mul(1_000_000);
             Settings {
                 fleet: store.fleet.clone(),
-                period: nanoseconds(store.period),
-                stale_after: store.stale_after.map(nanoseconds),
+                period: store.period.as_nanos(),
+                stale_after: store.stale_after.map(Duration::as_nanos),
             }
         });
         self.member.borrow_mut().join(&mut Kv, settings);
@@ -272,7 +200,12 @@ impl Vm {
         let is_loading = self.go_on_loading(&time);
         let loaded = self.loaded();
         let reports = self.member.borrow().reports();
-        let done = self.member.borrow_mut().tick(&mut Kv, &in_use(&loaded), clock(), &time);
+        let done = {
+            let (in_use, mut shared) = (in_use(&loaded), Kv);
+            let mut callback = Callback::new(&mut shared, &in_use, clock(), &time);
+            self.member.borrow_mut().tick(&mut callback);
+            callback.effects
+        };
         if self.member.borrow().reports() != reports {
             self.show_presence(&loaded);
         }
@@ -305,17 +238,14 @@ impl Vm {
 
     /// Another VM says that there is something new.
     pub(super) fn look_again(&self, root: u32, queue: u32) {
-        let (loaded, waiting, time) = (self.loaded(), notices::take(queue), time());
-        let done = self.member.borrow_mut().look_again(&mut Kv, &in_use(&loaded), clock(), &waiting, &time);
-        self.do_all(&loaded, root, done, &time);
+        let waiting = notices::take(queue);
+        self.with_member(root, |member, callback| member.look_again(callback, &waiting));
         self.call_store(root);
     }
 
     /// Sends the call to the store that is due, from a root's callback.
     fn call_store(&self, root: u32) {
-        let (loaded, time) = (self.loaded(), time());
-        let (call, done) = self.member.borrow_mut().poll_call(&mut Kv, &in_use(&loaded), clock(), &time);
-        self.do_all(&loaded, root, done, &time);
+        let call = self.with_member(root, Member::poll_call);
         if let Some(answer) = call.and_then(|call| self.store.send(root, call)) {
             self.store_answered(root, answer);
         }
@@ -331,21 +261,23 @@ impl Vm {
 
     /// A call to the store has failed.
     pub(super) fn closed(&self, root: u32, token: u32, status: u32) {
-        self.store.close(token, status).into_iter().for_each(|answer| self.store_answered(root, answer));
+        if let Some(answer) = self.store.close(token, status) {
+            self.store_answered(root, answer);
+        }
     }
 
     /// A root goes, and the answers to its calls with it.
     pub(super) fn left(&self, root: u32) {
-        self.store.leave(root).into_iter().for_each(|answer| self.store_answered(root, answer));
+        if let Some(answer) = self.store.leave(root) {
+            self.store_answered(root, answer);
+        }
         // Another root posts them again.
         let posts = self.posts.leave(root).into_iter();
         posts.for_each(|post| self.posted(root, (&post, Delivery::Failed)));
     }
 
     fn store_answered(&self, root: u32, answer: Answer) {
-        let (loaded, time) = (self.loaded(), time());
-        let done = self.member.borrow_mut().answered(&mut Kv, &in_use(&loaded), answer, clock(), &time);
-        self.do_all(&loaded, root, done, &time);
+        self.with_member(root, |member, callback| member.answered(callback, answer));
     }
 
     /// Sends what was copied for shadows, from a callback of this root.
@@ -360,21 +292,14 @@ impl Vm {
 
     /// Makes a change.
     pub(super) fn command(&self, root: u32, change: &Change) -> Result<Changed, NotChanged> {
-        let (loaded, mut effects) = (self.loaded(), Vec::new());
-        let in_use = in_use(&loaded);
-        let changed = self.member.borrow_mut().command(&mut Kv, &in_use, change, clock(), &mut effects);
-        self.do_all(&loaded, root, effects, &time());
-        changed
+        self.with_member(root, |member, callback| member.command(callback, change))
     }
 
     /// Has all VMs follow a change; the stream is answered when they do.
     pub(super) fn await_followers(&self, stream: u32, rollout: &str, changed: Changed) {
-        let (loaded, time) = (self.loaded(), time());
-        let done = {
-            let mut member = self.member.borrow_mut();
-            member.await_followers(&mut Kv, &in_use(&loaded), (stream, rollout), changed, clock(), &time)
-        };
-        self.do_all(&loaded, stream, done, &time);
+        self.with_member(stream, |member, callback| {
+            member.await_followers(callback, (stream, rollout), changed);
+        });
         if self.member.borrow().is_awaited() {
             calls::set_tick_period(milliseconds(self.member.borrow().next_tick(clock())));
         }
@@ -387,12 +312,7 @@ impl Vm {
 
     /// A circuit breaker of this worker has tripped. Returns whether that is settled.
     pub(super) fn trip(&self, rollout: &str, trip: Trip) -> bool {
-        let (loaded, time) = (self.loaded(), time());
-        let in_use = in_use(&loaded);
-        let (is_settled, effects) =
-            self.member.borrow_mut().trip(&mut Kv, &in_use, (rollout, trip), clock(), &time);
-        self.do_all(&loaded, 0, effects, &time);
-        is_settled
+        self.with_member(0, |member, callback| member.trip(callback, rollout, trip))
     }
 
     /// The answer to a callout of this VM has come, or comes no more.
@@ -406,10 +326,20 @@ impl Vm {
 
     /// What became of a notification.
     fn posted(&self, root: u32, (post, outcome): (&Post, Delivery)) {
-        let (loaded, time) = (self.loaded(), time());
-        let in_use = in_use(&loaded);
-        let done = self.member.borrow_mut().posted(&mut Kv, &in_use, (post, outcome), clock(), &time);
-        self.do_all(&loaded, root, done, &time);
+        self.with_member(root, |member, callback| member.posted(callback, post, outcome));
+    }
+
+    /// Has this VM's member act, and does what it wants done. Calls are about `context`, before and afterwards.
+    fn with_member<T>(&self, context: u32, act: impl FnOnce(&mut Member, &mut Callback<'_, Kv>) -> T) -> T {
+        let (loaded, time, mut shared) = (self.loaded(), time(), Kv);
+        let (acted, effects) = {
+            let in_use = in_use(&loaded);
+            let mut callback = Callback::new(&mut shared, &in_use, clock(), &time);
+            let acted = act(&mut self.member.borrow_mut(), &mut callback);
+            (acted, callback.effects)
+        };
+        self.do_all(&loaded, context, effects, &time);
+        acted
     }
 
     /// Does what the protocol wants done; what can wait, while there is `time`. Calls are about
@@ -418,7 +348,9 @@ impl Vm {
         for effect in effects {
             if let Effect::Post(post) = effect {
                 let posted = self.posts.send(context, post);
-                posted.into_iter().for_each(|(post, outcome)| self.posted(context, (&post, outcome)));
+                if let Some((post, outcome)) = posted {
+                    self.posted(context, (&post, outcome));
+                }
             } else if let Some((rollout, answer)) = self.effects.perform(context, effect) {
                 self.member.borrow_mut().hear(&rollout, answer);
             }
@@ -435,7 +367,9 @@ impl Vm {
         let Some(number) = self.member.borrow().number() else { return };
         if !self.is_shown.replace(true) {
             let info = calls::define_metric(Metric::Gauge, &series::info());
-            info.into_iter().for_each(|info| calls::record(info, 1));
+            if let Some(info) = info {
+                calls::record(info, 1);
+            }
             if number == 0 {
                 ::log::info!("version {} ({}) started", crate::VERSION, crate::COMMIT);
             }

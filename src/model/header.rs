@@ -1,4 +1,5 @@
-//! Headers of the filter's own. None of them passes from a client or an upstream.
+//! Headers of the filter's own. None of them passes from a client. Of an upstream's, the filter removes [`VERSION`], and the shipped
+//! routes the others.
 
 /// Names the chosen cluster for Envoy's routes.
 pub const CLUSTER: &str = "x-changeover-cluster";

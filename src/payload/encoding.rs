@@ -84,6 +84,8 @@ pub enum Unreadable {
 /// Undoes a content encoding.
 #[derive(Debug)]
 pub struct Decoder {
+    /// The one of its first byte.
+    first: Stage,
     stage: Stage,
     inflaters: Inflaters,
     /// From the first compressed byte on.
@@ -136,13 +138,19 @@ impl Decoder {
     /// A decoder for a body of this encoding; `None` for an encoding that is not read.
     #[must_use]
     pub fn new(encoding: Encoding, inflaters: &Inflaters) -> Option<Self> {
-        let stage = match encoding {
+        let first = match encoding {
             Encoding::Identity => Stage::Plain,
             Encoding::Gzip => Stage::Fixed(0, 0),
             Encoding::Deflate => Stage::Zlib,
             Encoding::Other => return None,
         };
-        Some(Self { stage, inflaters: inflaters.clone(), inflater: None })
+        Some(Self { first, stage: first, inflaters: inflaters.clone(), inflater: None })
+    }
+
+    /// Another body of the same encoding begins.
+    pub fn restart(&mut self) {
+        self.stage = self.first;
+        self.inflater.iter_mut().for_each(|inflater| inflater.restart());
     }
 
     /// Decodes a piece. `take` gets the output in pieces of up to 32 KB, and returns false when it wants no more.
@@ -184,8 +192,7 @@ impl Decoder {
             self.stage = header(self.stage, byte).ok_or(Unreadable::Malformed)?;
             if let (Stage::Deflate { .. }, Some(inflater)) = (self.stage, &mut self.inflater) {
                 // Of the member before.
-                inflater.state.init();
-                inflater.at = 0;
+                inflater.restart();
             }
         }
         Ok(())
@@ -207,6 +214,12 @@ impl Inflater {
     fn new(inflaters: &Inflaters) -> Option<Box<Self>> {
         let taken = inflaters.take()?;
         Some(Box::new(Self { state: DecompressorOxide::new(), window: [0; WINDOW], at: 0, _taken: taken }))
+    }
+
+    /// Another stream begins.
+    fn restart(&mut self) {
+        self.state.init();
+        self.at = 0;
     }
 
     /// Inflates until the input or the stream ends; false when the taker wants no more.

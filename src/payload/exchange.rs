@@ -3,7 +3,8 @@
 use json_sieve::{Elements, Scalar};
 use siphasher::sip::SipHasher24;
 
-use super::summary::{Choice, Outcome, Seen, Summary, Tensor};
+use super::protocol::Protocol;
+use super::summary::{Choice, Outcome, Summary, Tensor};
 use crate::model::real;
 use crate::signal::catalog::{self, Kind, Named};
 use crate::signal::observed::Observed;
@@ -62,6 +63,8 @@ pub enum Source {
     Category,
     /// Whether it was cut at the limit of tokens.
     Truncated,
+    /// Whether the model refused.
+    Refused,
     /// Its length.
     OutputLength,
     /// Its tokens.
@@ -91,48 +94,63 @@ pub enum Lacks {
     Categories,
     /// A pointer to the confidence.
     Confidence,
+    /// A pointer to the value.
+    Value,
+    /// A pointer to what the length of requests is of.
+    Length,
+    /// Answers of OpenAI's protocol.
+    OpenAi,
 }
 
 impl Source {
     /// What a signal of bodies looks at; `None`: it is not about bodies.
     ///
     /// # Errors
-    /// It cannot be observed with these places.
-    pub fn of(named: &Named<'_>, places: &Places) -> Option<Result<Self, Lacks>> {
+    /// It cannot be observed with this protocol and these places.
+    pub fn of(named: &Named<'_>, protocol: Protocol, places: &Places) -> Option<Result<Self, Lacks>> {
         let parameter = named.parameter.unwrap_or_default();
         let at = |known: &[(String, usize)]| {
             known.iter().find(|(pointer, _)| pointer == parameter).map(|(_, at)| *at)
         };
         let id = named.signal.id;
-        Some(Ok(match () {
-            () if id == catalog::OUTPUT_NULL.id => Self::Null,
-            () if id == catalog::OUTPUT_ERROR_OBJECT.id => Self::ErrorObject,
-            () if id == catalog::OUTPUT_UNREADABLE.id => Self::Unreadable,
-            () if id == catalog::OUTPUT_LABEL.id => match named.parameter {
-                Some(label) => Self::Label(label.to_owned()),
-                None => Self::Category,
-            },
-            () if id == catalog::OUTPUT_TRUNCATED.id => Self::Truncated,
-            () if id == catalog::OUTPUT_LENGTH.id => Self::OutputLength,
-            () if id == catalog::OUTPUT_TOKENS.id => Self::OutputTokens,
-            () if id == catalog::OUTPUT_VALUE.id => Self::Value,
-            () if id == catalog::OUTPUT_CONFIDENCE.id => match places.confidence {
-                Some(_) => Self::Confidence,
-                None => return Some(Err(Lacks::Confidence)),
-            },
-            () if id == catalog::FIRST_TOKEN.id => Self::FirstToken,
-            () if id == catalog::PER_TOKEN.id => Self::PerToken,
-            () if id == catalog::INPUT_MISSING.id => match at(&places.fields) {
-                Some(at) => Self::Missing(at),
-                None => return Some(Err(Lacks::Field)),
-            },
-            () if id == catalog::INPUT_LENGTH.id => Self::InputLength,
-            () if id == catalog::INPUT_UNSEEN.id => match at(&places.categories) {
-                Some(at) => Self::Unseen(at),
-                None => return Some(Err(Lacks::Categories)),
-            },
+        let (is_json, is_openai) = (protocol == Protocol::Json, protocol == Protocol::OpenAi);
+        let has_value = places.value.is_some();
+        let needs = |lacks, is_there, source| if is_there { Ok(source) } else { Err(lacks) };
+        let openai = |source| needs(Lacks::OpenAi, is_openai, source);
+        // Where the protocol does not say which the value is.
+        let value = |source| needs(Lacks::Value, has_value || !is_json && !is_openai, source);
+        Some(match () {
+            () if id == catalog::OUTPUT_NULL.id => {
+                needs(Lacks::Value, !is_json || has_value || places.confidence.is_some(), Self::Null)
+            }
+            () if id == catalog::OUTPUT_ERROR_OBJECT.id => Ok(Self::ErrorObject),
+            () if id == catalog::OUTPUT_UNREADABLE.id => Ok(Self::Unreadable),
+            () if id == catalog::OUTPUT_LABEL.id => {
+                value(named.parameter.map_or(Self::Category, |label| Self::Label(label.to_owned())))
+            }
+            () if id == catalog::OUTPUT_TRUNCATED.id => openai(Self::Truncated),
+            () if id == catalog::OUTPUT_REFUSED.id => openai(Self::Refused),
+            () if id == catalog::OUTPUT_LENGTH.id => {
+                needs(Lacks::Value, has_value || !is_json, Self::OutputLength)
+            }
+            () if id == catalog::OUTPUT_TOKENS.id => openai(Self::OutputTokens),
+            () if id == catalog::OUTPUT_VALUE.id => value(Self::Value),
+            () if id == catalog::OUTPUT_CONFIDENCE.id => {
+                needs(Lacks::Confidence, places.confidence.is_some(), Self::Confidence)
+            }
+            () if id == catalog::FIRST_TOKEN.id => openai(Self::FirstToken),
+            () if id == catalog::PER_TOKEN.id => openai(Self::PerToken),
+            () if id == catalog::INPUT_MISSING.id => {
+                at(&places.fields).map(Self::Missing).ok_or(Lacks::Field)
+            }
+            () if id == catalog::INPUT_LENGTH.id => {
+                needs(Lacks::Length, !is_json || places.length.is_some(), Self::InputLength)
+            }
+            () if id == catalog::INPUT_UNSEEN.id => {
+                at(&places.categories).map(Self::Unseen).ok_or(Lacks::Categories)
+            }
             () => return None,
-        }))
+        })
     }
 }
 
@@ -155,6 +173,7 @@ impl Exchange {
             Source::Label(label) => Observed::Event(is_label(label_of(output?, places)?, label)),
             Source::Category => Observed::category(hash_of(label_of(output?, places)?)),
             Source::Truncated => Observed::Event(self.good()?.is_cut()?),
+            Source::Refused => Observed::Event(self.good()?.is_refused()?),
             Source::OutputLength => {
                 scale(&catalog::OUTPUT_LENGTH, real(output_length(self.good()?, places)?))?
             }
@@ -228,7 +247,7 @@ pub fn input_length(input: &Summary, places: &Places) -> Option<u64> {
         (Some(at), _) => Some(length(&seen.fields.get(at)?.elements)),
         (None, Some(prompt)) if prompt.characters == 0 => Some(prompt.tokens),
         (None, Some(prompt)) => Some(prompt.characters),
-        (None, None) => elements(seen),
+        (None, None) => elements(input),
     }
 }
 
@@ -242,7 +261,7 @@ pub fn output_length(output: &Summary, places: &Places) -> Option<u64> {
     }
     match places.value.and_then(|at| seen.fields.get(at)) {
         Some(field) => Some(length(&field.elements)),
-        None => elements(seen),
+        None => elements(output),
     }
 }
 
@@ -250,9 +269,19 @@ fn length(elements: &Elements) -> u64 {
     if elements.texts > 0 { elements.characters } else { elements.count.saturating_sub(elements.missing) }
 }
 
-fn elements(seen: &Seen) -> Option<u64> {
-    let all = seen.tensors.iter().map(Tensor::len);
-    (!seen.tensors.is_empty()).then(|| all.fold(0, u64::saturating_add))
+/// Elements of all tensors. Shapes are what the sender says: there are no more elements than bytes.
+fn elements(of: &Summary) -> Option<u64> {
+    let tensors = &of.seen.tensors;
+    let all = tensors.iter().map(Tensor::len).fold(0, u64::saturating_add);
+    (!tensors.is_empty()).then(|| all.min(of.bytes_read))
+}
+
+/// The batch size of a request: that of its first tensor. Without a shape, rows that were counted: there are none where
+/// the tensor has columns by name, and too few of one that was read in part. There are no more rows than bytes.
+#[must_use]
+pub fn batch_size(input: &Summary) -> Option<u64> {
+    let size = input.seen.tensors.first()?.batch()?;
+    Some(size.min(input.bytes_read)).filter(|size| *size > 0)
 }
 
 /// The first value of an answer that was read and is no error.

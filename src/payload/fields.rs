@@ -1,9 +1,9 @@
 //! JSON pointers of the configuration: what stands there, and where nothing does.
 
-use json_sieve::{Event, Scalar, Slot, Want};
+use json_sieve::{Container, Event, Scalar, Slot, Want};
 
 use super::protocol::Picked;
-use super::summary::{Field, Tensor};
+use super::summary::{Field, Seen, Tensor};
 
 /// A configured pointer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,9 +35,16 @@ pub(crate) struct Fields {
 
 #[derive(Debug)]
 struct Compiled {
-    categories: Vec<String>,
+    categories: Categories,
     has_places: bool,
     tensor: Option<OfTensor>,
+}
+
+/// The values that are known of a field, in order; none: all are.
+#[derive(Debug)]
+struct Categories {
+    texts: Vec<Box<[u8]>>,
+    numbers: Vec<f64>,
 }
 
 /// A pointer into the data of tensors, which can stand behind the JSON.
@@ -89,7 +96,7 @@ impl Fields {
                 want(pointer.get(..star).unwrap_or_default(), Role::Array);
             }
             fields.fields.push(Compiled {
-                categories: categories.clone(),
+                categories: Categories::new(categories),
                 has_places: star.is_some(),
                 tensor: OfTensor::new(pointer),
             });
@@ -133,7 +140,8 @@ impl Fields {
         match role {
             Role::Place => places.places = places.places.saturating_add(u64::from(begins)),
             Role::Array => {
-                places.arrays = places.arrays.saturating_add(u64::from(matches!(event, Event::Open(_))))
+                let is_array = matches!(event, Event::Open(Container::Array));
+                places.arrays = places.arrays.saturating_add(u64::from(is_array));
             }
             Role::Value => {
                 places.values = places.values.saturating_add(u64::from(begins));
@@ -144,12 +152,7 @@ impl Fields {
                     }
                     event => field.elements.add(event, null_values),
                 }
-                let missing = matches!(event, Event::Null(_));
-                if begins
-                    && !missing
-                    && !compiled.categories.is_empty()
-                    && !is_known(&compiled.categories, event)
-                {
+                if begins && !compiled.categories.have(event) {
                     field.unseen = field.unseen.saturating_add(1);
                 }
             }
@@ -157,9 +160,12 @@ impl Fields {
     }
 
     /// Counts the places where nothing stood.
-    pub(crate) fn finish(&self, state: &State, seen: &mut [Field], tensors: &[Tensor]) {
-        for ((field, compiled), places) in seen.iter_mut().zip(&self.fields).zip(&state.places) {
-            let binary = compiled.tensor.filter(|of| places.values == 0 && of.is_binary(tensors));
+    pub(crate) fn finish(&self, state: &State, seen: &mut Seen) {
+        let all = seen.place();
+        let Seen { fields, tensors, .. } = seen;
+        for ((field, compiled), places) in fields.iter_mut().zip(&self.fields).zip(&state.places) {
+            let is_looked_at = |of: &OfTensor| places.values > 0 && of.tensor.is_some();
+            let binary = compiled.tensor.filter(|of| !is_looked_at(of) && of.is_binary(tensors, all));
             if let Some(of) = binary {
                 of.finish(tensors, field, &compiled.categories);
                 continue;
@@ -191,50 +197,101 @@ impl OfTensor {
         Some(Self { tensor, part })
     }
 
-    fn is_binary(self, tensors: &[Tensor]) -> bool {
-        match self.tensor {
-            Some(at) => tensors.get(at).is_some_and(|tensor| tensor.binary),
-            None => tensors.iter().any(|tensor| tensor.binary),
+    /// Whether it is in binary data, as far as is known: of so many tensors, these are kept.
+    fn is_binary(self, tensors: &[Tensor], all: usize) -> bool {
+        let any = || tensors.iter().any(|tensor| tensor.binary);
+        let Some(at) = self.tensor else { return any() };
+        match tensors.get(at) {
+            Some(tensor) => tensor.binary,
+            None => at < all && any(),
         }
     }
 
-    /// Says what stands there. Where that was not read, nothing is missing for sure.
-    fn finish(self, tensors: &[Tensor], field: &mut Field, categories: &[String]) {
-        let Some(tensor) = self.tensor.and_then(|at| tensors.get(at)) else { return };
-        match (self.part, &field.elements.first) {
-            (TensorPart::All, _) => field.elements = tensor.elements.clone().unwrap_or_default(),
-            (TensorPart::Element(_), Some(scalar)) => {
-                field.unseen = u64::from(!categories.is_empty() && !is_known_scalar(categories, scalar));
+    /// Says what stands there.
+    fn finish(self, tensors: &[Tensor], field: &mut Field, categories: &Categories) {
+        let tensor = self.tensor.and_then(|at| tensors.get(at));
+        match (self.part, tensor, &field.elements.first) {
+            (TensorPart::Element(_), _, Some(scalar)) if self.tensor.is_some() => {
+                field.unseen = u64::from(!categories.have_scalar(scalar));
             }
-            (TensorPart::Element(element), None) => {
-                let is_cut = tensor.elements.as_ref().is_some_and(|elements| elements.cut);
-                if !is_cut && tensor.len() <= element {
-                    field.elements.add(Event::Null(json_sieve::Null::Null), &[]);
-                }
+            (TensorPart::All, Some(tensor), _) if !tensor.is_unread() => {
+                field.elements = tensor.elements.clone().unwrap_or_default();
             }
-            (TensorPart::Nested, _) => {}
+            (TensorPart::Element(_), Some(tensor), None)
+                if !tensor.is_unread() && !tensor.elements.as_ref().is_some_and(|elements| elements.cut) =>
+            {
+                field.elements.add(Event::Null(json_sieve::Null::Null), &[]);
+            }
+            _ => field.is_unread = true,
         }
     }
 }
 
-fn is_known(categories: &[String], event: Event<'_>) -> bool {
-    match event {
-        Event::Text(text) => categories.iter().any(|known| text.whole() == Some(known.as_bytes())),
-        Event::Number(value) => is_known_number(categories, value),
-        Event::Bool(value) => categories.iter().any(|known| known == if value { "true" } else { "false" }),
-        _ => false,
+impl Categories {
+    fn new(known: &[String]) -> Self {
+        let (mut texts, mut numbers) = (Vec::new(), Vec::new());
+        for text in known {
+            insert(&mut texts, text.as_bytes().into());
+            if let Some(number) = text.parse::<f64>().ok().filter(|number| number.is_finite()) {
+                insert(&mut numbers, number);
+            }
+        }
+        Self { texts, numbers }
+    }
+
+    /// Whether what begins with an event is known, or missing.
+    fn have(&self, event: Event<'_>) -> bool {
+        match event {
+            _ if self.texts.is_empty() => true,
+            Event::Null(_) => true,
+            Event::Text(text) => text.whole().is_some_and(|text| self.have_text(text)),
+            Event::Number(value) => self.have_number(value),
+            Event::Bool(value) => self.have_text(if value { b"true" } else { b"false" }),
+            _ => false,
+        }
+    }
+
+    fn have_scalar(&self, scalar: &Scalar) -> bool {
+        match scalar {
+            Scalar::Text(text) => self.texts.is_empty() || self.have_text(text),
+            Scalar::Number(value) => self.have(Event::Number(*value)),
+            Scalar::Bool(value) => self.have(Event::Bool(*value)),
+            Scalar::Null => true,
+        }
+    }
+
+    fn have_text(&self, text: &[u8]) -> bool {
+        let at = self.texts.partition_point(|known| **known < *text);
+        self.texts.get(at).is_some_and(|known| **known == *text)
+    }
+
+    fn have_number(&self, value: f64) -> bool {
+        let at = self.numbers.partition_point(|known| *known < value);
+        self.numbers.get(at).is_some_and(|known| *known == value)
     }
 }
 
-fn is_known_scalar(categories: &[String], scalar: &Scalar) -> bool {
-    match scalar {
-        Scalar::Text(text) => categories.iter().any(|known| known.as_bytes() == &**text),
-        Scalar::Number(value) => is_known_number(categories, *value),
-        Scalar::Bool(value) => is_known(categories, Event::Bool(*value)),
-        Scalar::Null => true,
-    }
+/// Inserts in order. At most as many as a configuration has: no sorting is needed.
+fn insert<T: PartialOrd>(all: &mut Vec<T>, one: T) {
+    all.insert(all.partition_point(|known| *known < one), one);
 }
 
-fn is_known_number(categories: &[String], value: f64) -> bool {
-    categories.iter().any(|known| known.parse::<f64>().is_ok_and(|known| known == value))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_among_categories_are_parsed_once() {
+        let texts = ["de", "10", "7.0", "-0", "1e2", "true"].map(str::to_owned);
+        let known = Categories::new(&texts);
+        assert_eq!(known.numbers, [0.0, 7.0, 10.0, 100.0]);
+        for number in [0.0, -0.0, 7.0, 10.0, 100.0] {
+            assert!(known.have(Event::Number(number)), "{number}");
+        }
+        assert!(!known.have(Event::Number(8.0)) && !known.have(Event::Bool(false)));
+        assert!(known.have(Event::Bool(true)) && known.have_scalar(&Scalar::Text(b"de"[..].into())));
+        assert!(!known.have_scalar(&Scalar::Text(b"fr"[..].into())) && known.have_scalar(&Scalar::Null));
+        let none = Categories::new(&[]);
+        assert!(none.have(Event::Number(1.0)) && none.have_scalar(&Scalar::Text(b"fr"[..].into())));
+    }
 }

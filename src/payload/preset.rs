@@ -99,6 +99,11 @@ impl Preset {
         self.protocol == Protocol::OpenAi
     }
 
+    /// Whether the protocol does not say where an answer has its value.
+    pub(crate) fn has_only_fields(&self) -> bool {
+        self.protocol == Protocol::Json
+    }
+
     /// Whether streams are read to their end, each of their events up to `max_body`. Clients are not trusted with that.
     pub(crate) fn has_long_streams(&self) -> bool {
         self.direction == Direction::Output

@@ -76,7 +76,7 @@ impl Reading {
     #[must_use]
     pub fn new(preset: &Rc<Preset>, head: &Head, inflaters: &Inflaters) -> Reading {
         let (fields, seen_fields) = preset.fields.begin();
-        let mut seen = Seen { fields: seen_fields, ..Seen::default() };
+        let mut seen = Seen { fields: seen_fields, other_kind: preset.has_only_fields(), ..Seen::default() };
         let (framing, mut ended) = match head.framing {
             Framing::Json | Framing::Other => {
                 // Without JSON it is the data of one tensor, which nothing describes.
@@ -335,7 +335,7 @@ impl Documents {
     fn into_seen(mut self, outcome: Outcome) -> Seen {
         // Of a body that was not read to its end, nothing is missing for sure.
         if outcome == Outcome::Read {
-            self.preset.fields.finish(&self.fields, &mut self.seen.fields, &self.seen.tensors);
+            self.preset.fields.finish(&self.fields, &mut self.seen);
         }
         self.seen
     }

@@ -108,6 +108,11 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// The place of the next tensor among all.
+    pub(crate) fn place(&self) -> usize {
+        self.tensors.len().saturating_add(usize::try_from(self.tensors_dropped).unwrap_or(usize::MAX))
+    }
+
     /// Keeps a tensor; false when there are enough.
     pub(crate) fn keep(&mut self, tensor: Tensor) -> bool {
         let has_room = self.tensors.len() < MAX_TENSORS;
@@ -136,7 +141,7 @@ pub struct Tensor {
 
 impl Tensor {
     /// The batch size: the first dimension; without a shape the rows of its data.
-    #[cfg(test)]
+    #[must_use]
     pub fn batch(&self) -> Option<u64> {
         let rows = || self.elements.as_ref().filter(|elements| !elements.cut).map(|elements| elements.rows);
         self.shape.first().copied().or_else(rows)
@@ -157,10 +162,17 @@ impl Tensor {
         self.len() == 0
     }
 
+    /// Whether it has elements and none was looked at: those of another datatype in binary data.
+    #[must_use]
+    pub fn is_unread(&self) -> bool {
+        self.binary && self.elements.as_ref().is_some_and(|elements| elements.count == 0 && elements.cut)
+    }
+
     /// Whether an element is missing, or all are.
     #[must_use]
     pub fn is_missing(&self) -> bool {
-        self.elements.as_ref().is_none_or(|elements| elements.missing > 0 || elements.count == 0)
+        !self.is_unread()
+            && self.elements.as_ref().is_none_or(|elements| elements.missing > 0 || elements.count == 0)
     }
 }
 
@@ -317,6 +329,15 @@ pub struct Field {
     pub elements: Elements,
     /// Texts and numbers that are none of the configured categories.
     pub unseen: u64,
+    /// Not all of it was looked at: what is not among the elements may stand there.
+    pub is_unread: bool,
+}
+
+impl Field {
+    /// Whether a value is missing, or there is none.
+    fn is_missing(&self) -> bool {
+        self.elements.missing > 0 || self.elements.count == 0 && !self.is_unread
+    }
 }
 
 impl Summary {
@@ -337,30 +358,27 @@ impl Summary {
         seen.error || failed || ended && seen.stream.is_some_and(|stream| !stream.done && open)
     }
 
-    /// An answer that holds no value: something is missing in a configured field; without fields in a tensor; a choice
-    /// says nothing; or there is neither. `None` when it is an error, of another kind, or was not read.
+    /// An answer that holds no value: something is missing in a configured field; without fields, or in a
+    /// stream, a choice says nothing; an element of a tensor is missing; or there is neither. `None` when it is an error, of
+    /// another kind, or was not read.
     #[must_use]
     pub fn is_null(&self) -> Option<bool> {
         let seen = &self.seen;
         if !self.is_read() || self.is_error() {
             return None;
         }
-        Some(if !seen.fields.is_empty() {
-            let is_missing = seen.fields.iter().any(|field| field.elements.missing > 0);
-            // Where nothing was looked at, nothing is there for sure either.
-            if !is_missing && seen.fields.iter().any(|field| field.elements.count == 0) {
-                return None;
-            }
-            is_missing
+        // Events hold pieces of what a pointer of OpenAI's protocol names.
+        let asks_choices = seen.stream.is_some() && !seen.choices.is_empty();
+        let (is_missing, is_unread) = if !seen.fields.is_empty() && !asks_choices {
+            (seen.fields.iter().any(Field::is_missing), seen.fields.iter().any(|field| field.is_unread))
         } else if !seen.choices.is_empty() {
-            seen.choices.iter().any(Choice::is_empty)
+            (seen.choices.iter().any(Choice::is_empty), false)
         } else if !seen.tensors.is_empty() {
-            seen.tensors.iter().any(Tensor::is_missing)
-        } else if seen.other_kind {
-            return None;
+            (seen.tensors.iter().any(Tensor::is_missing), seen.tensors.iter().any(Tensor::is_unread))
         } else {
-            true
-        })
+            (!seen.other_kind, seen.other_kind)
+        };
+        (is_missing || !is_unread).then_some(is_missing)
     }
 
     /// Whether a choice ended at the limit of tokens; `None` without choices.
@@ -368,5 +386,18 @@ impl Summary {
     pub fn is_cut(&self) -> Option<bool> {
         let choices = &self.seen.choices;
         (!choices.is_empty()).then(|| choices.iter().any(|choice| choice.finish == Some(Finish::Length)))
+    }
+
+    /// Whether the model, or a filter of the server, refused in a choice; `None` without choices.
+    #[must_use]
+    pub fn is_refused(&self) -> Option<bool> {
+        let choices = &self.seen.choices;
+        (!choices.is_empty()).then(|| choices.iter().any(|choice| choice.refused))
+    }
+
+    /// Calls of tools in all choices.
+    #[must_use]
+    pub fn tool_calls(&self) -> u64 {
+        self.seen.choices.iter().fold(0, |calls, choice| calls.saturating_add(choice.tool_calls))
     }
 }

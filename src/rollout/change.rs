@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::clock::Clock;
 use super::command::{Command, Refused};
 use super::event::{Actor, Event, Origin};
-use super::record::{Clock, Record};
+use super::record::Record;
 
 /// A command to one rollout.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

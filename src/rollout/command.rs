@@ -194,7 +194,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_gives_the_candidate_no_more_is_obeyed_without_the_store() {
+    fn a_command_that_gives_the_candidate_no_more_is_obeyed_without_the_store() {
         let of = |share: u16| shares([("green".to_owned(), Share::new(share))]);
         let in_force = of(1_000);
         let given = Given { stable: "blue", in_force: &in_force, degree: Degree::Assist };

@@ -1,7 +1,6 @@
 //! What a rollout is to do, compiled from its configuration.
 
 use std::collections::BTreeMap;
-use std::hash::{Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher24;
@@ -10,7 +9,9 @@ use super::policy::Policy;
 use super::ready::Ready;
 use crate::alarm::rule::Rule;
 use crate::analysis::rules::{Pairs, Rules};
+use crate::analysis::trail::Followed;
 use crate::automation::proof::Target;
+use crate::config::alarm::Of;
 use crate::config::automation::Guards;
 use crate::config::compare::Compare;
 use crate::config::feedback::Feedback;
@@ -220,26 +221,41 @@ impl Program {
         self.candidate.as_ref().is_some_and(|candidate| self.weights.contains_key(candidate))
     }
 
+    /// Whether all traffic is pinned to stable.
+    #[must_use]
+    pub fn is_pinned_to_stable(&self) -> bool {
+        self.pin.as_ref() == Some(&self.stable)
+    }
+
     /// Identifies a program.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
-        // A struct of plain values always serializes; if it ever did not, all would look alike.
-        SipHasher24::new().hash(&postcard::to_allocvec(self).unwrap_or_default())
+        identify(self)
     }
 
     /// Identifies an attempt of a run, for receipts: a hash.
     #[must_use]
     pub fn attempt(&self, attempt: u32) -> u64 {
-        let mut hasher = SipHasher24::new();
-        (&self.release, &self.stable, &self.candidate, attempt).hash(&mut hasher);
-        self.automation.iter().for_each(|automation| automation.meaning.hash(&mut hasher));
-        hasher.finish()
+        let meaning = self.automation.as_ref().map(|automation| automation.meaning);
+        identify(&(&self.release, &self.stable, &self.candidate, attempt, meaning))
     }
 
     /// The judge's rules.
     #[must_use]
     pub fn rules(&self) -> Option<&Rules> {
         self.analysis.as_ref().map(|analysis| &analysis.rules)
+    }
+
+    /// What is counted of users who come again.
+    #[must_use]
+    pub fn followed(&self) -> &[Followed] {
+        self.rules().map_or(&[], |rules| &rules.followed)
+    }
+
+    /// Whether what stable does is looked at on its own, with or without a candidate.
+    #[must_use]
+    pub fn watches_stable(&self) -> bool {
+        self.drift.is_some() || self.alarms.iter().any(|alarm| alarm.of != Of::Candidate)
     }
 
     /// What is judged.
@@ -269,6 +285,17 @@ impl Program {
             }
         }
         weights
+    }
+
+    /// The mirror's share of a run at `position`, where a step before it sets one, or a step there: nothing waits in between.
+    #[must_use]
+    pub fn mirror_at(&self, position: usize) -> Option<Share> {
+        let share = |step: &Step| match step {
+            Step::Mirror(share) => Some(*share),
+            _ => None,
+        };
+        let here = self.steps.iter().skip(position).map_while(share).last();
+        here.or_else(|| self.steps.iter().take(position).rev().find_map(share))
     }
 
     /// Where a run with people goes on at `degree` when its steps have changed: behind the last step that sets this degree or,
@@ -318,9 +345,7 @@ impl Automation {
     /// `cluster`: the model's.
     fn new(config: &crate::config::automation::Automation, cluster: Option<&str>) -> Self {
         let partial = config.partial.as_ref();
-        let mut meaning = SipHasher24::new();
         let decided = config.decision.as_ref().map(|decision| &decision.label);
-        (&config.answer.label, &config.answer.confidence, decided, cluster).hash(&mut meaning);
         Self {
             degree: config.degree,
             target: partial.and_then(|partial| {
@@ -333,9 +358,16 @@ impl Automation {
             threshold: partial.and_then(|partial| partial.threshold).map(hundredths),
             steps_down: config.step_down,
             is_audited: !config.audit.0.is_none(),
-            meaning: meaning.finish(),
+            meaning: identify(&(&config.answer.label, &config.answer.confidence, decided, cluster)),
         }
     }
+}
+
+/// A hash that identifies a value. It is the same natively and on wasm32; hashes by `std::hash::Hash` are not, because variants and
+/// lengths are as wide as a word there.
+pub(crate) fn identify(value: &impl Serialize) -> u64 {
+    // Plain values always serialize; if they ever did not, all would look alike.
+    SipHasher24::new().hash(&postcard::to_allocvec(value).unwrap_or_default())
 }
 
 /// A fraction in hundredths of a percent.

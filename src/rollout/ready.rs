@@ -83,16 +83,16 @@ pub struct Answer {
 }
 
 impl Readiness {
-    /// Whether it is time for a question; `uptime`: milliseconds of a clock that all VMs share.
-    pub(super) fn is_to_ask(&self, uptime: u64) -> bool {
+    /// Whether it is time for a question; `uptime_ms`: of a clock that all VMs share.
+    pub(super) fn is_to_ask(&self, uptime_ms: u64) -> bool {
         // By the distance, for the clock may go back.
-        let since = uptime.abs_diff(self.asked);
+        let since = uptime_ms.abs_diff(self.asked);
         since >= if self.is_open { LOST } else { BETWEEN_QUESTIONS }
     }
 
     /// Asks. Returns when, which goes with the answer.
-    pub(super) fn ask(&mut self, uptime: u64) -> u64 {
-        (self.asked, self.is_open) = (uptime, true);
+    pub(super) fn ask(&mut self, uptime_ms: u64) -> u64 {
+        (self.asked, self.is_open) = (uptime_ms, true);
         self.asked
     }
 

@@ -7,16 +7,17 @@ use std::hash::{Hash, Hasher};
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher24;
 
+use super::clock::{Clock, Now};
 use super::command::{Command, Refused};
 use super::event::Event;
 use super::phase::Phase;
 use super::program::Program;
 use super::ready::{Answer, Ready};
 use super::recording::{self, Closed, InRun};
-use super::run::{Now, Run};
+use super::run::Run;
 use crate::alarm::state::Alarms;
 use crate::analysis::tick::Tick;
-use crate::analysis::trail::Trail;
+use crate::analysis::trail::{self, Trail};
 use crate::analysis::user_set::{Shelf, UserSet};
 use crate::automation::decisions::Decisions;
 use crate::model::{Assignment, Degree, Share, Shares, Side, Unit};
@@ -28,55 +29,6 @@ use crate::telemetry::ledger::Entry;
 const MOST_ASSIGNMENTS: usize = 8;
 /// Ticks after its deadline that a tick waits for a worker that has not reported.
 const GRACE: u64 = 2;
-
-/// How long a tick is and what time it is, by a clock that all workers share.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Clock {
-    /// Nanoseconds of a tick.
-    pub length: u64,
-    /// Nanoseconds; neither jumps nor goes back, and nothing breaks if it does.
-    pub uptime: u64,
-    /// Milliseconds since the epoch, for people.
-    pub time: u64,
-    /// Whether ticks are counted by `time`: Envoys that share a rollout have no other clock in common.
-    pub is_shared: bool,
-}
-
-impl Clock {
-    /// The tick that is under way.
-    #[must_use]
-    pub fn tick(&self) -> u64 {
-        self.counted().checked_div(self.length).unwrap_or(0)
-    }
-
-    /// Nanoseconds since that tick began.
-    #[must_use]
-    pub fn into_tick(&self) -> u64 {
-        self.counted().checked_rem(self.length).unwrap_or(0)
-    }
-
-    /// Nanoseconds of the clock by which ticks are counted.
-    fn counted(&self) -> u64 {
-        if self.is_shared { self.time.saturating_mul(1_000_000) } else { self.uptime }
-    }
-
-    /// Nanoseconds from the end of a tick to the present, or to the beginning of the tick `told` if that was before.
-    fn until(&self, told: u64, tick: u64) -> u64 {
-        let end = tick.saturating_add(1).saturating_mul(self.length);
-        self.counted().min(told.saturating_mul(self.length)).saturating_sub(end)
-    }
-
-    /// Nanoseconds since a tick ended.
-    fn since(&self, tick: u64) -> u64 {
-        self.counted().saturating_sub(tick.saturating_add(1).saturating_mul(self.length))
-    }
-
-    /// The present as a run wants it.
-    #[must_use]
-    pub fn now(&self) -> Now {
-        Now { time: self.time, uptime: self.uptime / 1_000_000, tick: self.tick() }
-    }
-}
 
 /// Everything about one rollout.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -154,7 +106,7 @@ impl Head {
     pub fn gives_more_than(&self, other: &Self, program: &Program) -> bool {
         let has = |version: &String| other.weights.get(version).copied().unwrap_or(Share::NONE);
         self.weights.iter().any(|(version, share)| *share > has(version))
-            || (self.pinned && !other.pinned && program.pin.as_ref() != Some(&program.stable))
+            || (self.pinned && !other.pinned && !program.is_pinned_to_stable())
             || (self.mirrors && !other.mirrors)
             || (self.candidate_on_request && !other.candidate_on_request)
     }
@@ -201,14 +153,17 @@ impl Record {
         if self.program == *program {
             return Vec::new();
         }
-        let is_same_run = self.program.is_same_run(program);
+        let (is_same_run, attempt) = (self.program.is_same_run(program), self.run.attempt);
         let events = self.run.push(&self.program, program, clock.now());
         self.program = program.clone();
         self.fingerprint = program.fingerprint();
         if !is_same_run {
-            self.begin_attempt(clock);
+            self.run.alarms = Alarms::default();
         }
         self.run.alarms.follow(&self.program.alarms);
+        if !is_same_run || attempt != self.run.attempt {
+            self.begin_attempt(clock);
+        }
         self.run.drift.follow(self.program.drift.as_ref());
         self.note_assignment();
         events
@@ -248,11 +203,11 @@ impl Record {
     }
 
     /// Goes on by another clock, whose ticks have other numbers: what was counted by the one before is forgotten.
-    #[inline(never)] // in the module once
+    #[inline(never)] // one copy in the module
     pub fn change_clock(&mut self, clock: Clock) {
-        self.closed_through = clock.tick().saturating_sub(1);
-        self.run.drift.renumber();
-        self.begin_attempt(clock);
+        let before = std::mem::replace(&mut self.closed_through, clock.tick().saturating_sub(1));
+        self.run.drift.renumber(before, self.closed_through);
+        self.forget_assignments(clock);
         self.note_assignment();
     }
 
@@ -277,10 +232,15 @@ impl Record {
         })
     }
 
-    /// Forgets the assignments so far: their counts are not evidence about the new attempt.
+    /// Another attempt has begun, which earlier counts and alarms about the candidate are not about.
     fn begin_attempt(&mut self, clock: Clock) {
+        self.run.alarms.begin_attempt(&self.program.alarms);
+        self.forget_assignments(clock);
+    }
+
+    /// Forgets the assignments so far: their counts are not evidence any more.
+    fn forget_assignments(&mut self, clock: Clock) {
         self.assignments.clear();
-        self.run.alarms = Alarms::default();
         self.since = clock.tick();
     }
 
@@ -311,7 +271,11 @@ impl Record {
         clock: Clock,
     ) -> Vec<Event> {
         let open = self.close_ticks((size.max(1), period), entries, known_before, clock);
+        let attempt = self.run.attempt;
         let events = self.run.tick(&self.program, &open, clock.now());
+        if attempt != self.run.attempt {
+            self.begin_attempt(clock);
+        }
         self.note_assignment();
         events
     }
@@ -355,12 +319,12 @@ impl Record {
             }
             if open.is_empty() && (ended || age >= deadline || overdue) {
                 for tick in &mut ticks {
-                    let followed = self.program.rules().map_or(&[][..], |rules| &rules.followed);
-                    self.trail.follow(tick, followed);
+                    self.trail.follow(tick, self.program.followed());
                     self.close(tick, clock.now());
                 }
                 self.closed_through = number;
             } else if known {
+                ticks.iter_mut().for_each(|tick| trail::leave_own(tick, self.program.followed()));
                 open.extend(ticks.into_iter().map(|tick| (tick, histogram::bucket(age))));
             } else {
                 break;
@@ -452,7 +416,7 @@ impl Record {
 
     /// Goes on here, as of now.
     pub fn wake(&mut self, clock: Clock) {
-        self.run.count_from(clock.now().uptime);
+        self.run.count_from(clock.now().uptime_ms);
     }
 
     /// Whether the candidate has been taken back.

@@ -9,6 +9,7 @@ use std::hash::{Hash, Hasher};
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher24;
 
+use super::clock::Now;
 use super::command::{Command, Given, Refused};
 use super::event::{Action, Actor, Event};
 use super::phase::Phase;
@@ -46,7 +47,7 @@ const LOOKS: u32 = 100;
 
 /// Who has stopped a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Held {
+enum HeldBy {
     Person,
     Judge,
     Deadline,
@@ -54,17 +55,6 @@ enum Held {
     Steps,
     /// A person, by setting weights.
     Weights,
-}
-
-/// When something happens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Now {
-    /// Milliseconds since the epoch, for people.
-    pub time: u64,
-    /// Milliseconds of a clock that should neither jump nor go back; nothing breaks if it does.
-    pub uptime: u64,
-    /// The number of the tick that is under way.
-    pub tick: u64,
 }
 
 /// Where a run stands.
@@ -97,15 +87,15 @@ pub struct Run {
     /// The shares that follow, with a pin and without versions that are gone.
     in_force: Shares,
     /// Who has stopped it; a step that waits for a promotion has not.
-    held: Option<Held>,
+    held: Option<HeldBy>,
     /// Blue/green: the side that answers.
     active: flip::Active,
-    /// An abort beats the pin until a push changes it.
+    /// An abort beats a pin to another version than stable until a push changes it.
     pin_beaten: bool,
     /// Milliseconds the step has waited, and had when it was last resumed.
     waited: u64,
     resumed_at: u64,
-    last_uptime: u64,
+    last_uptime_ms: u64,
     /// Whether the present crossing of the threshold has been acted on.
     crossed: bool,
     /// The same for the split.
@@ -129,7 +119,7 @@ impl Run {
     /// The first attempt of a release.
     #[must_use]
     pub fn begin(program: &Program, now: Now) -> (Self, Vec<Event>) {
-        let mut run = Self { attempt: 1, last_uptime: now.uptime, ..Self::default() };
+        let mut run = Self { attempt: 1, last_uptime_ms: now.uptime_ms, ..Self::default() };
         let mut turn = Turn::new(program, &mut run, now);
         turn.begin_attempt(Actor::Config, Action::Start);
         let events = turn.finish();
@@ -222,9 +212,9 @@ impl Run {
         self.waited.saturating_add(elapsed)
     }
 
-    /// Counts time from here on, in milliseconds of the clock that does not jump.
-    pub(super) fn count_from(&mut self, uptime: u64) {
-        self.last_uptime = uptime;
+    /// Counts time from here on, by the clock that does not jump.
+    pub(super) fn count_from(&mut self, uptime_ms: u64) {
+        self.last_uptime_ms = uptime_ms;
     }
 
     /// Counts the time that has passed: towards the step, if the run waits under this program.
@@ -236,15 +226,15 @@ impl Run {
         if !self.is_pinned(program) {
             self.withheld = self.withheld.map(|withheld| withheld.saturating_add(elapsed));
         }
-        self.last_uptime = now.uptime;
+        self.last_uptime_ms = now.uptime_ms;
     }
 
     /// Milliseconds since time was last counted.
     fn elapsed(&self, now: Now) -> u64 {
-        now.uptime.saturating_sub(self.last_uptime).min(MOST_ELAPSED)
+        now.uptime_ms.saturating_sub(self.last_uptime_ms).min(MOST_ELAPSED)
     }
 
-    /// Whether time alone moves it on by `now`: what it waits for is over, or time must be counted lest it be lost.
+    /// Whether time alone moves it on by `now`: what it waits for is over, or elapsed time has to be saved.
     #[must_use]
     pub fn is_due(&self, program: &Program, now: Now) -> bool {
         if self.phase != Phase::Progressing || self.is_pinned(program) {
@@ -276,14 +266,14 @@ impl Run {
     /// Whether the candidate is to be asked by `now` whether it is ready.
     #[must_use]
     pub fn is_to_ask(&self, program: &Program, now: Now) -> bool {
-        self.awaits_ready(program).is_some() && self.readiness.is_to_ask(now.uptime)
+        self.awaits_ready(program).is_some() && self.readiness.is_to_ask(now.uptime_ms)
     }
 
     /// Asks the candidate whether it is ready, if it is time. Returns what is asked, and the time that goes with the
     /// answer.
     pub fn ask<'a>(&mut self, program: &'a Program, now: Now) -> Option<(&'a Ready, u64)> {
-        let ready = self.awaits_ready(program).filter(|_| self.readiness.is_to_ask(now.uptime))?;
-        Some((ready, self.readiness.ask(now.uptime)))
+        let ready = self.awaits_ready(program).filter(|_| self.readiness.is_to_ask(now.uptime_ms))?;
+        Some((ready, self.readiness.ask(now.uptime_ms)))
     }
 
     /// Takes over what the candidate has answered.
@@ -351,8 +341,9 @@ impl Run {
         (candidate > 0).then(|| f64::from(candidate) / f64::from(candidate.saturating_add(stable)))
     }
 
-    /// The side whose requests another cluster serves.
-    fn is_elsewhere(&self) -> Option<Side> {
+    /// The side whose requests another cluster serves, while that is looked at.
+    fn is_elsewhere(&self, program: &Program) -> Option<Side> {
+        program.analysis.as_ref()?;
         let given = self.in_force().values().map(|share| u32::from(share.basis_points())).sum::<u32>();
         let serves = |side| match side {
             Side::Stable => given < u32::from(Share::ALL.basis_points()),

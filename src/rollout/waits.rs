@@ -5,9 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::ready::Missing;
+use super::words::{Milliseconds, percent};
 use crate::analysis::judge::Unheard;
-use crate::analysis::kernel::agreement::{Agreement, percent};
-use crate::config::units::Duration;
+use crate::analysis::kernel::agreement::Agreement;
 use crate::model::Unit;
 
 /// What the present step still waits for.
@@ -70,11 +70,13 @@ pub enum Waits {
     Suspicion,
     /// The candidate's requests fail no more often than stable's, whatever that is worth.
     Failures,
+    /// The candidate refuses no more of its requests than stable, where that is judged.
+    Refusals,
     /// Proof that the candidate is within the margin.
     Proof,
     /// An answer of the candidate, or an error.
     Answer,
-    /// An answer of the candidate that is no error: so far there are only errors.
+    /// A good answer of the candidate: so far there are only errors, and refusals where those are judged.
     GoodAnswer,
     /// What users do within so many milliseconds.
     Feedback(u64),
@@ -87,13 +89,15 @@ pub enum Waits {
         /// The requests that are not judged.
         of: u64,
     },
+    /// What users have done in this attempt can be read again.
+    Users,
 }
 
 impl Waits {
-    /// Whether something speaks against the candidate.
+    /// Whether something speaks against the candidate, or nothing could.
     #[must_use]
     pub fn is_against_candidate(&self) -> bool {
-        matches!(self, Self::Suspicion | Self::Failures | Self::GoodAnswer)
+        matches!(self, Self::Suspicion | Self::Failures | Self::Refusals | Self::GoodAnswer | Self::Users)
     }
 }
 
@@ -106,7 +110,7 @@ impl fmt::Display for Waits {
                 return write!(f, "waiting until the candidate is ready: {missing}");
             }
             Self::Routes => {
-                "the step waits: another cluster serves a version's requests; Envoy's routes ignore the filter's choice"
+                "the step waits: another cluster serves a version's requests, or a route answers them; Envoy's routes ignore the filter's choice"
             }
             Self::Time => "the step waits for its duration to pass",
             Self::Units(Unit::Requests) => "the step waits for more of the candidate's requests",
@@ -144,12 +148,14 @@ impl fmt::Display for Waits {
             }
             Self::Suspicion => "the step waits: there is evidence against the candidate",
             Self::Failures => "the step waits: more of the candidate's requests fail than of stable's",
+            Self::Refusals => {
+                "the step waits: more of the candidate's requests are refused or redirected than of stable's"
+            }
             Self::Proof => "the step waits for proof that the candidate is no worse than allowed",
             Self::Answer => "the step waits for an answer of the candidate",
-            Self::GoodAnswer => "the step waits for a good answer of the candidate: all its requests failed",
+            Self::GoodAnswer => "the step waits for a good answer of the candidate: all its requests failed or were refused",
             Self::Feedback(within) => {
-                let within = Duration::from_millis(*within);
-                return write!(f, "the step waits {within} for users' feedback");
+                return write!(f, "the step waits {} for users' feedback", Milliseconds(*within));
             }
             Self::WarmUp { requests, of } if requests < of => {
                 return write!(f, "the step waits until the candidate has warmed up: {requests} of {of} requests");
@@ -157,6 +163,9 @@ impl fmt::Display for Waits {
             Self::WarmUp { .. } => "the step waits until the candidate has warmed up",
             Self::Metric(unheard) => {
                 return write!(f, "the step waits until every metric can be judged: {unheard}");
+            }
+            Self::Users => {
+                "the step waits: the users of this attempt cannot be read any more and are not judged; abort and retry"
             }
         })
     }
@@ -187,15 +196,26 @@ mod tests {
             (Waits::Inputs, "the step waits: the versions receive different requests and cannot be compared"),
             (Waits::Suspicion, "the step waits: there is evidence against the candidate"),
             (Waits::Failures, "the step waits: more of the candidate's requests fail than of stable's"),
+            (
+                Waits::Refusals,
+                "the step waits: more of the candidate's requests are refused or redirected than of stable's",
+            ),
             (Waits::Proof, "the step waits for proof that the candidate is no worse than allowed"),
             (Waits::Answer, "the step waits for an answer of the candidate"),
-            (Waits::GoodAnswer, "the step waits for a good answer of the candidate: all its requests failed"),
+            (
+                Waits::GoodAnswer,
+                "the step waits for a good answer of the candidate: all its requests failed or were refused",
+            ),
             (
                 Waits::WarmUp { requests: 3, of: 50 },
                 "the step waits until the candidate has warmed up: 3 of 50 requests",
             ),
             (Waits::WarmUp { requests: 50, of: 50 }, "the step waits until the candidate has warmed up"),
-            (Waits::Feedback(1_800_000), "the step waits 30m for users' feedback"),
+            (Waits::Feedback(1_800_000), "the step waits 30 min for users' feedback"),
+            (
+                Waits::Users,
+                "the step waits: the users of this attempt cannot be read any more and are not judged; abort and retry",
+            ),
             (
                 Waits::Metric(unheard),
                 "the step waits until every metric can be judged: latency: 3 of 200 stable requests",

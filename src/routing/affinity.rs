@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use fastrand::Rng;
 
+use super::assign::{Salt, to_bucket};
 use super::request::{Facts, Request};
 use crate::config::one_of::AffinitySource;
 use crate::config::schema::{self, SameSite, SessionAffinity, WhenMissing};
@@ -28,6 +29,23 @@ pub enum User<'p, 'r> {
     Anonymous,
     /// A request without the key: it goes to stable.
     Missing,
+}
+
+impl User<'_, '_> {
+    /// What names the user; `None`: nothing does.
+    #[must_use]
+    pub fn key(&self) -> Option<&[u8]> {
+        match self {
+            Self::Known(key) => Some(key),
+            Self::New(_, id) => Some(id.as_bytes()),
+            Self::Anonymous | Self::Missing => None,
+        }
+    }
+
+    /// The user's bucket in a cohort; a request without a user is drawn.
+    pub(super) fn bucket(&self, salt: &Salt, rng: &mut Rng) -> u16 {
+        self.key().map_or_else(|| to_bucket(rng.u64(..)), |key| salt.bucket(key))
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use super::paths::{Paths, PathsBuilder};
 use super::request::{Facts, Request};
-use crate::config::one_of::HeaderTest;
+use crate::config::one_of::ValueTest;
 use crate::config::schema::{Config, Match};
 use crate::model::authority::without_port;
 
@@ -41,11 +41,11 @@ enum Test {
 }
 
 impl Test {
-    fn new(test: HeaderTest<'_>) -> Self {
+    fn new(test: ValueTest<'_>) -> Self {
         match test {
-            HeaderTest::Exact(exact) => Self::Exact(exact.as_bytes().to_vec()),
-            HeaderTest::Prefix(prefix) => Self::Prefix(prefix.as_bytes().to_vec()),
-            HeaderTest::Present(present) => Self::Present(present),
+            ValueTest::Exact(exact) => Self::Exact(exact.as_bytes().to_vec()),
+            ValueTest::Prefix(prefix) => Self::Prefix(prefix.as_bytes().to_vec()),
+            ValueTest::Present(present) => Self::Present(present),
         }
     }
 

@@ -3,13 +3,14 @@
 use super::passed_on::is_passed_on;
 use super::request::{Facts, Request};
 use crate::analysis::rules::fingerprint;
+use crate::compare::Answer;
 use crate::compare::settings::Settings;
 use crate::config::schema::{self, MirrorMode};
 use crate::model::Share;
-use crate::telemetry::outcome::MirrorResult;
+use crate::telemetry::mirror_result::MirrorResult;
 
 /// Headers in which clients, and proxies in front of this one, send credentials. No copy has them unless it is configured.
-pub const CREDENTIALS: [&str; 11] = [
+pub const CREDENTIALS: [&str; 14] = [
     "cookie",
     "authorization",
     "proxy-authorization",
@@ -21,6 +22,9 @@ pub const CREDENTIALS: [&str; 11] = [
     "x-forwarded-client-cert",
     "x-goog-iap-jwt-assertion",
     "cf-access-jwt-assertion",
+    "x-goog-api-key",
+    "ocp-apim-subscription-key",
+    "x-functions-key",
 ];
 
 /// A rollout's mirror, compiled.
@@ -78,6 +82,18 @@ impl Comparison {
             has_baseline: config.has_baseline(),
             // `Debug` of plain values does not change between builds of one version.
             definition: fingerprint(&format!("{:?}", config.compare)),
+        }
+    }
+
+    /// Undoes the compression of an answer's messages, in gRPC, so that `max_body` bounds what both servers have answered.
+    ///
+    /// # Errors
+    /// It stays as it is: it would be too large, or cannot be read.
+    pub fn inflate(&self, answer: &mut Answer) -> Result<(), MirrorResult> {
+        match answer.inflate(self.max_body) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(MirrorResult::SkippedTooLarge),
+            Err(_) => Err(MirrorResult::SkippedEncoding),
         }
     }
 

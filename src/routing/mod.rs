@@ -8,12 +8,16 @@ pub mod automation;
 pub mod feedback;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod in_force;
 pub mod log;
 pub mod matcher;
 pub mod mirror;
+mod overrides;
 pub mod passed_on;
 mod paths;
 pub mod plan;
 pub mod receipt;
 pub mod request;
+pub mod rollout;
 pub mod shadowing;
+pub mod version;

@@ -6,11 +6,12 @@ use crate::model::header;
 /// sets itself or obeys, what the filter uses, or what an answer's encoding depends on. Servers of gRPC insist on `te: trailers`.
 #[must_use]
 pub fn is_passed_on(name: &[u8], value: &[u8]) -> bool {
-    const HOPS: [&[u8]; 9] = [
+    const HOPS: [&[u8]; 10] = [
         b"accept-encoding",
         b"connection",
         b"content-length",
         b"expect",
+        b"grpc-accept-encoding",
         b"keep-alive",
         b"proxy-connection",
         b"trailer",
@@ -36,4 +37,18 @@ pub fn is_handed_back(name: &[u8]) -> bool {
         b"transfer-encoding",
     ];
     !(name.starts_with(b":") || name.starts_with(b"x-envoy-") || OWN.contains(&name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_does_not_ask_for_a_compressed_answer() {
+        for name in ["accept-encoding", "grpc-accept-encoding"] {
+            assert!(!is_passed_on(name.as_bytes(), b"gzip"), "{name}");
+        }
+        assert!(is_passed_on(b"grpc-encoding", b"gzip"), "the request itself may be compressed");
+        assert!(is_passed_on(b"te", b"trailers"));
+    }
 }

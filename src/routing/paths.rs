@@ -72,6 +72,29 @@ struct Prefix {
     rollouts: OfPrefix,
 }
 
+impl Prefix {
+    fn is_at_most(&self, path: &[u8]) -> bool {
+        *self.text <= *path
+    }
+}
+
+#[cfg(not(test))]
+fn counted(prefix: &Prefix) -> &Prefix {
+    prefix
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Prefixes that look-ups have read.
+    pub(super) static READ: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+#[cfg(test)]
+fn counted(prefix: &Prefix) -> &Prefix {
+    READ.set(READ.get() + 1);
+    prefix
+}
+
 impl Paths {
     /// Whether any rollout asks for the path at all.
     pub(super) fn ask(&self) -> bool {
@@ -94,8 +117,8 @@ impl Paths {
         }
         // Every prefix of the path sorts before it, and whatever sorts between the two starts with that
         // prefix too: so all of them are on the way up from the last text that is not behind the path.
-        let mut at = self.prefixes.partition_point(|prefix| *prefix.text <= *path).checked_sub(1);
-        while let Some(prefix) = at.and_then(|at| self.prefixes.get(at)) {
+        let mut at = self.prefixes.partition_point(|prefix| counted(prefix).is_at_most(path)).checked_sub(1);
+        while let Some(prefix) = at.and_then(|at| self.prefixes.get(at)).map(counted) {
             if let Some(rest) = path.strip_prefix(&*prefix.text) {
                 visit(&prefix.rollouts.any)?;
                 if matches!(rest.first(), None | Some(b'/')) {

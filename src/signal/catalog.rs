@@ -215,6 +215,8 @@ pub enum Role {
     Failed,
     /// Its client gave it up, which counts as a failure where a version is judged alone.
     GivenUp,
+    /// The version refused it, or sent its client elsewhere: an answer, and none that is wanted.
+    Refused,
     /// The shadow's answer differs from stable's: what steps wait for, and what comes when the candidate serves no request.
     Differs,
 }
@@ -276,7 +278,7 @@ pub const CLIENT_ERROR_RATE: Signal = Signal {
     overdue: Overdue::LeftOut,
     bound: BoundOn::Observations,
     weight: Weight::Others,
-    role: None,
+    role: Some(Role::Refused),
 };
 
 /// An answer without a value: null, empty, not a number, missing, or a configured text.
@@ -294,6 +296,9 @@ pub const OUTPUT_LABEL: Signal =
 
 /// An answer that ended at a limit of tokens.
 pub const OUTPUT_TRUNCATED: Signal = of_answers(13, "output.truncated", Kind::Event, Differs::Up);
+
+/// An answer in which the model refused, or a filter of the server removed content.
+pub const OUTPUT_REFUSED: Signal = of_answers(24, "output.refused", Kind::Event, Differs::Up);
 
 /// How long an answer is: characters of text, or elements.
 pub const OUTPUT_LENGTH: Signal =
@@ -408,6 +413,7 @@ pub const ALL: &[&Signal] = &[
     &OUTPUT_UNREADABLE,
     &OUTPUT_LABEL,
     &OUTPUT_TRUNCATED,
+    &OUTPUT_REFUSED,
     &OUTPUT_LENGTH,
     &OUTPUT_TOKENS,
     &OUTPUT_VALUE,
@@ -430,6 +436,7 @@ pub const fn with_role(role: Role) -> &'static Signal {
     match role {
         Role::Failed => &ERROR_RATE,
         Role::GivenUp => &UNANSWERED,
+        Role::Refused => &CLIENT_ERROR_RATE,
         Role::Differs => &MIRROR_DISAGREEMENT,
     }
 }
@@ -576,7 +583,7 @@ mod tests {
 
     #[test]
     fn each_role_is_that_of_one_signal() {
-        for role in [Role::Failed, Role::GivenUp, Role::Differs] {
+        for role in [Role::Failed, Role::GivenUp, Role::Refused, Role::Differs] {
             let of_role: Vec<&Signal> =
                 ALL.iter().chain(OF_TESTS).filter(|signal| signal.role == Some(role)).copied().collect();
             assert_eq!(of_role, [with_role(role)]);

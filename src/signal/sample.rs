@@ -49,13 +49,29 @@ impl Sample {
             Ok(_) => return false,
             Err(at) if self.users.len() < MOST => self.users.insert(at, (user, number)),
             Err(_) => {
-                self.level = self.level.saturating_add(1);
-                let level = self.level;
-                self.users.retain(|(user, _)| is_in(*user, level));
+                self.halve();
                 return self.join(user, number);
             }
         }
         true
+    }
+
+    /// Leaves every second user out.
+    pub fn halve(&mut self) {
+        self.level = self.level.saturating_add(1);
+        let level = self.level;
+        self.users.retain(|(user, _)| is_in(*user, level));
+    }
+
+    /// Gives back the memory of users that were left out.
+    pub fn shrink(&mut self) {
+        self.users.shrink_to_fit();
+    }
+
+    /// How many users are in it.
+    #[must_use]
+    pub fn users(&self) -> usize {
+        self.users.len()
     }
 
     /// Adds a user with a number; of several numbers the greatest stays.

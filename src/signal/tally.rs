@@ -188,7 +188,8 @@ impl Counts {
 pub struct Users {
     /// Users that came, with what became of their first request in the tick: a [`First`].
     pub seen: Sample,
-    /// Users whose request is open when the tick is over: [`First::Unanswered`] or [`First::Answered`].
+    /// Users whose request is open when the tick is over: [`First::Unanswered`], [`First::Answered`], or [`First::Failed`]
+    /// where there is no answer although the latency is known.
     pub waiting: Sample,
     /// By signal: users with an observation that counts. Of an event: those that had it. Of a duration: those beyond
     /// the edge that [`Watch`] asks for, with the bucket of the longest.
@@ -247,6 +248,22 @@ impl Users {
         of_mut(&mut self.firsts, signal)
     }
 
+    /// How many entries its samples have.
+    #[must_use]
+    pub fn entries(&self) -> usize {
+        let named = self.signals.iter().chain(&self.firsts).map(|(_, sample)| sample);
+        [&self.seen, &self.waiting].into_iter().chain(named).map(Sample::users).sum()
+    }
+
+    /// Leaves every second user out of each sample, and gives back their memory.
+    pub fn halve(&mut self) {
+        let named = self.signals.iter_mut().chain(&mut self.firsts).map(|(_, sample)| sample);
+        for sample in [&mut self.seen, &mut self.waiting].into_iter().chain(named) {
+            sample.halve();
+            sample.shrink();
+        }
+    }
+
     /// Adds what another worker counted.
     pub fn merge(&mut self, other: &Self) {
         // Which of a user's requests to two workers was the first is unknown. The order of workers, which decides, has
@@ -300,12 +317,24 @@ pub(crate) mod tests {
         counts
     }
 
-    /// The tally of errors.
-    pub(crate) fn errors(counts: &mut Counts) -> &mut Arm {
-        match counts.tally_mut(ERROR_RATE.id) {
+    /// The tally of an event.
+    pub(crate) fn events(counts: &mut Counts, signal: SignalId) -> &mut Arm {
+        match counts.tally_mut(signal) {
             Some(Tally::Event(arm)) => arm,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// The tally of errors.
+    pub(crate) fn errors(counts: &mut Counts) -> &mut Arm {
+        events(counts, ERROR_RATE.id)
+    }
+
+    /// A side's requests, all answered, of which so many were refused.
+    pub(crate) fn refusing((refused, requests): (u64, u64)) -> Counts {
+        let mut counts = ended((0, requests));
+        *events(&mut counts, catalog::CLIENT_ERROR_RATE.id) = Arm { events: refused, units: requests };
+        counts
     }
 
     /// The tally of latencies.

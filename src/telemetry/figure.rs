@@ -34,6 +34,18 @@ pub enum About {
     Missing,
     /// Values of a field that have none of its categories.
     Unseen,
+    /// Values of a field that are numbers, and in the sums.
+    Numbers,
+    /// The positive sums of a field's numbers in a request, in thousandths.
+    Above,
+    /// The negative ones.
+    Below,
+    /// Requests whose batch size is known.
+    Batches,
+    /// The same, added up.
+    Batched,
+    /// Messages, or texts of a batch, of a prompt.
+    PromptMessages,
     /// Tokens of a prompt, as the server counted them.
     InputTokens,
     /// The same, added up.
@@ -48,6 +60,10 @@ pub enum About {
     ErrorObjects,
     /// Answers that were cut at a limit of tokens.
     Truncated,
+    /// Answers that the model, or a filter of the server, refused.
+    Refusals,
+    /// Calls of tools.
+    ToolCalls,
     /// Choices of answers, by how they ended.
     Choices,
     /// Answers by label.
@@ -77,46 +93,81 @@ pub enum About {
 }
 
 impl About {
-    /// The metric's name; whether it is a histogram, and no counter; and the label that figures differ in, if any. A label
-    /// with a value of its own stands behind a `=`.
+    /// The metric that shows it.
     #[must_use]
-    pub fn metric(self) -> (&'static str, bool, &'static str) {
+    pub fn metric(self) -> Metric {
         match self {
-            Self::Input => ("changeover_payload_total", false, ";kind=input;result="),
-            Self::Output => ("changeover_payload_total", false, ";kind=output;result="),
-            Self::InputBytes => ("changeover_payload_read_bytes_total", false, ";kind=input"),
-            Self::OutputBytes => ("changeover_payload_read_bytes_total", false, ";kind=output"),
-            Self::InputMessages => ("changeover_payload_messages_total", false, ";kind=input"),
-            Self::OutputMessages => ("changeover_payload_messages_total", false, ";kind=output"),
-            Self::InputMessageBytes => ("changeover_payload_message_bytes_total", false, ";kind=input"),
-            Self::OutputMessageBytes => ("changeover_payload_message_bytes_total", false, ";kind=output"),
-            Self::InputLength => ("changeover_input_length", true, ""),
-            Self::InputLengthTotal => ("changeover_input_length_total", false, ""),
-            Self::Values => ("changeover_input_values_total", false, ";field="),
-            Self::Missing => ("changeover_input_missing_total", false, ";field="),
-            Self::Unseen => ("changeover_input_unseen_total", false, ";field="),
-            Self::InputTokens => ("changeover_input_tokens", true, ""),
-            Self::InputTokensTotal => ("changeover_input_tokens_total", false, ""),
-            Self::CachedTokens => ("changeover_input_cached_tokens_total", false, ""),
-            Self::Answers => ("changeover_output_answers_total", false, ""),
-            Self::Null => ("changeover_output_null_total", false, ""),
-            Self::ErrorObjects => ("changeover_output_error_objects_total", false, ""),
-            Self::Truncated => ("changeover_output_truncated_total", false, ""),
-            Self::Choices => ("changeover_output_choices_total", false, ";result="),
-            Self::Labels => ("changeover_output_labels_total", false, ";label="),
-            Self::OutputLength => ("changeover_output_length", true, ""),
-            Self::OutputLengthTotal => ("changeover_output_length_total", false, ""),
-            Self::OutputTokens => ("changeover_output_tokens", true, ""),
-            Self::OutputTokensTotal => ("changeover_output_tokens_total", false, ""),
-            Self::ReasoningTokens => ("changeover_output_reasoning_tokens_total", false, ""),
-            Self::Value => ("changeover_output_value_thousandths", true, ""),
-            Self::ValueTotal => ("changeover_output_value_thousandths_total", false, ""),
-            Self::Confidence => ("changeover_output_confidence_thousandths", true, ""),
-            Self::ConfidenceTotal => ("changeover_output_confidence_thousandths_total", false, ""),
-            Self::FirstToken => ("changeover_output_first_token_milliseconds", true, ""),
-            Self::PerToken => ("changeover_output_per_token_microseconds", true, ""),
+            Self::Input => counter("changeover_payload_total", ";kind=input;result="),
+            Self::Output => counter("changeover_payload_total", ";kind=output;result="),
+            Self::InputBytes => counter("changeover_payload_read_bytes_total", ";kind=input"),
+            Self::OutputBytes => counter("changeover_payload_read_bytes_total", ";kind=output"),
+            Self::InputMessages => counter("changeover_payload_messages_total", ";kind=input"),
+            Self::OutputMessages => counter("changeover_payload_messages_total", ";kind=output"),
+            Self::InputMessageBytes => counter("changeover_payload_message_bytes_total", ";kind=input"),
+            Self::OutputMessageBytes => counter("changeover_payload_message_bytes_total", ";kind=output"),
+            Self::InputLength => histogram("changeover_input_length"),
+            Self::InputLengthTotal => counter("changeover_input_length_total", ""),
+            Self::Values => counter("changeover_input_values_total", ";field="),
+            Self::Missing => counter("changeover_input_missing_total", ";field="),
+            Self::Unseen => counter("changeover_input_unseen_total", ";field="),
+            Self::Numbers => counter("changeover_input_numbers_total", ";field="),
+            Self::Above => counter("changeover_input_sum_thousandths_total", ";field="),
+            Self::Below => counter("changeover_input_negative_sum_thousandths_total", ";field="),
+            Self::Batches => counter("changeover_input_batches_total", ""),
+            Self::Batched => counter("changeover_input_batch_size_total", ""),
+            Self::PromptMessages => counter("changeover_input_messages_total", ""),
+            Self::InputTokens => histogram("changeover_input_tokens"),
+            Self::InputTokensTotal => counter("changeover_input_tokens_total", ""),
+            Self::CachedTokens => counter("changeover_input_cached_tokens_total", ""),
+            Self::Answers => counter("changeover_output_answers_total", ""),
+            Self::Null => counter("changeover_output_null_total", ""),
+            Self::ErrorObjects => counter("changeover_output_error_objects_total", ""),
+            Self::Truncated => counter("changeover_output_truncated_total", ""),
+            Self::Refusals => counter("changeover_output_refusals_total", ""),
+            Self::ToolCalls => counter("changeover_output_tool_calls_total", ""),
+            Self::Choices => counter("changeover_output_choices_total", ";result="),
+            Self::Labels => counter("changeover_output_labels_total", ";label="),
+            Self::OutputLength => histogram("changeover_output_length"),
+            Self::OutputLengthTotal => counter("changeover_output_length_total", ""),
+            Self::OutputTokens => histogram("changeover_output_tokens"),
+            Self::OutputTokensTotal => counter("changeover_output_tokens_total", ""),
+            Self::ReasoningTokens => counter("changeover_output_reasoning_tokens_total", ""),
+            Self::Value => histogram("changeover_output_value_thousandths"),
+            Self::ValueTotal => counter("changeover_output_value_thousandths_total", ""),
+            Self::Confidence => histogram("changeover_output_confidence_thousandths"),
+            Self::ConfidenceTotal => counter("changeover_output_confidence_thousandths_total", ""),
+            Self::FirstToken => histogram("changeover_output_first_token_milliseconds"),
+            Self::PerToken => histogram("changeover_output_per_token_microseconds"),
         }
     }
+}
+
+/// A metric of figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is for Envoy.
+    pub kind: Kind,
+    /// The label that figures differ in, if any. A label with a value of its own stands behind a `=`.
+    pub label: &'static str,
+}
+
+/// What a metric is for Envoy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It only grows.
+    Counter,
+    /// It sorts values into buckets.
+    Histogram,
+}
+
+const fn counter(name: &'static str, label: &'static str) -> Metric {
+    Metric { name, kind: Kind::Counter, label }
+}
+
+const fn histogram(name: &'static str) -> Metric {
+    Metric { name, kind: Kind::Histogram, label: "" }
 }
 
 /// A label's value.
@@ -200,6 +251,8 @@ pub fn each<'a>(
     some(About::ReasoningTokens, usage.reasoning);
     some(About::Null, output.is_null().map(u64::from));
     some(About::Truncated, output.is_cut().map(u64::from));
+    some(About::Refusals, output.is_refused().map(u64::from));
+    some(About::ToolCalls, Some(output.tool_calls()));
     if let Some(first) = exchange.first_token {
         show(About::FirstToken, Label::None, first / 1_000_000);
     }
@@ -228,10 +281,24 @@ fn of_input<'a>(input: &'a Summary, places: &'a Places, show: &mut impl FnMut(Ab
     if !input.is_read() {
         return;
     }
+    if let Some(prompt) = input.seen.prompt {
+        show(About::PromptMessages, Label::None, prompt.messages);
+    }
+    if let Some(size) = exchange::batch_size(input) {
+        show(About::Batches, Label::None, 1);
+        show(About::Batched, Label::None, size);
+    }
     for (name, at) in &places.fields {
         let Some(field) = input.seen.fields.get(*at) else { continue };
         show(About::Values, Label::Known(name), field.elements.count);
         show(About::Missing, Label::Known(name), field.elements.missing);
+        let numbers = &field.elements.numbers;
+        if numbers.count > 0 && numbers.sum.abs() <= LARGEST_SUM {
+            // Both, so that one can be subtracted from the other.
+            show(About::Numbers, Label::Known(name), numbers.count);
+            show(About::Above, Label::Known(name), in_thousandths(numbers.sum));
+            show(About::Below, Label::Known(name), in_thousandths(-numbers.sum));
+        }
     }
     for (name, at) in &places.categories {
         let Some(field) = input.seen.fields.get(*at) else { continue };
@@ -242,8 +309,57 @@ fn of_input<'a>(input: &'a Summary, places: &'a Places, show: &mut impl FnMut(Ab
     }
 }
 
+/// The largest sum of a field's numbers in one request that is added to those of others: one request with absurd numbers
+/// would hide all of them.
+const LARGEST_SUM: f64 = 1e12;
+
 /// A part of one in thousandths; what lies outside is at the end.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // clamped before; not a number is 0
 fn thousandths(part: f64) -> u64 {
-    (part.clamp(0.0, 1.0) * 1_000.0).round() as u64
+    in_thousandths(part.clamp(0.0, 1.0))
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // it saturates; below 0 and not a number are 0
+fn in_thousandths(value: f64) -> u64 {
+    (value * 1_000.0).round() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::payload::encoding::Inflaters;
+    use crate::payload::fields::Wanted;
+    use crate::payload::head::Head;
+    use crate::payload::preset::{Preset, Spec};
+    use crate::payload::protocol::{Direction, Protocol};
+    use crate::payload::reading::Reading;
+
+    #[test]
+    fn numbers_of_a_field_are_added_up_by_sign_and_absurd_ones_are_left_out() {
+        let wanted = Wanted { pointer: "/x/*".to_owned(), categories: Vec::new() };
+        let spec = Spec { fields: vec![wanted], ..Spec::new(Protocol::Json, Direction::Input) };
+        let preset = std::rc::Rc::new(Preset::new(&spec).unwrap());
+        let places = Places { fields: vec![("/x/*".to_owned(), 0)], ..Places::default() };
+        let shown = |body: &str| {
+            let mut reading = Reading::new(&preset, &Head::default(), &Inflaters::new(1));
+            reading.read(body.as_bytes());
+            let exchange = Exchange { input: Some(reading.finish()), ..Exchange::default() };
+            let mut sums = Vec::new();
+            each(&exchange, (&places, false), |about, _, value| {
+                if matches!(about, About::Numbers | About::Above | About::Below) {
+                    sums.push((about, value));
+                }
+            });
+            sums
+        };
+        assert_eq!(
+            shown(r#"{"x":[1.5,-0.25,null,"3"]}"#),
+            [(About::Numbers, 2), (About::Above, 1_250), (About::Below, 0)]
+        );
+        assert_eq!(shown(r#"{"x":[1,-3]}"#), [(About::Numbers, 2), (About::Above, 0), (About::Below, 2_000)]);
+        let most = 1_000_000_000_000_000;
+        assert_eq!(shown(r#"{"x":[1e12]}"#), [(About::Numbers, 1), (About::Above, most), (About::Below, 0)]);
+        for left_out in [r#"{"x":[1e13]}"#, r#"{"x":[-1e300]}"#, r#"{"x":["1"]}"#, r#"{"x":[null]}"#] {
+            assert_eq!(shown(left_out), [], "{left_out}");
+        }
+    }
 }

@@ -15,8 +15,10 @@ const QUICK: u64 = 5_000_000;
 pub struct Times {
     /// Its headers came.
     pub begun: u64,
-    /// It had come as a whole: from then on the version is waited for.
+    /// It had come as a whole, or its answer's headers before: from then on the version is waited for.
     pub asked: u64,
+    /// The answer's headers came before: the version had the request from the beginning.
+    pub is_early: bool,
     /// It was answered.
     pub answered: u64,
 }
@@ -26,12 +28,13 @@ impl Times {
     /// known.
     #[must_use]
     pub fn latency(&self, ready: impl FnOnce() -> Option<u64>) -> u64 {
-        let whole = self.answered.saturating_sub(self.asked);
+        let asked = if self.is_early { self.begun } else { self.asked };
+        let whole = self.answered.saturating_sub(asked);
         if whole < QUICK {
             return whole;
         }
         let connected = self.begun.saturating_add(ready().unwrap_or(0).min(CONNECTING));
-        self.answered.saturating_sub(connected.max(self.asked))
+        self.answered.saturating_sub(connected.max(asked))
     }
 }
 
@@ -42,7 +45,7 @@ mod tests {
     const MS: u64 = 1_000_000;
 
     fn latency(begun: u64, asked: u64, answered: u64, ready: Option<u64>) -> u64 {
-        let times = Times { begun: begun * MS, asked: asked * MS, answered: answered * MS };
+        let times = Times { begun: begun * MS, asked: asked * MS, is_early: false, answered: answered * MS };
         times.latency(|| ready.map(|ready| ready * MS)) / MS
     }
 
@@ -65,10 +68,16 @@ mod tests {
     }
 
     #[test]
+    fn an_upgrade_or_a_call_that_is_answered_while_its_client_sends_takes_the_time_since_it_began() {
+        let times = Times { begun: 1_000 * MS, asked: 1_200 * MS, is_early: true, answered: 1_200 * MS };
+        assert_eq!(times.latency(|| Some(60 * MS)) / MS, 140);
+    }
+
+    #[test]
     fn a_quick_answer_asks_for_nothing() {
-        let times = Times { begun: 0, asked: 0, answered: 4 * MS };
+        let times = Times { begun: 0, asked: 0, is_early: false, answered: 4 * MS };
         assert_eq!(times.latency(|| panic!("Envoy is asked")), 4 * MS);
-        let times = Times { begun: 9 * MS, asked: 9 * MS, answered: MS };
+        let times = Times { begun: 9 * MS, asked: 9 * MS, is_early: false, answered: MS };
         assert_eq!(times.latency(|| panic!("Envoy is asked")), 0, "also when the clock has gone back");
     }
 }

@@ -20,6 +20,9 @@ use crate::signal::tally::{Counts, First};
 /// Ticks that are remembered; more than any deadline needs, and a bound where ticks are never closed.
 pub const MOST_ENTRIES: usize = 256;
 
+/// Users that all ticks remember together: 4 MiB.
+pub const MOST_USERS: usize = 262_144;
+
 /// What is known of one tick under one assignment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
@@ -37,6 +40,17 @@ impl Entry {
         for entry in entries {
             let at = into.partition_point(|known| known.tick <= entry.tick);
             into.insert(at, entry);
+        }
+    }
+
+    /// How many entries its samples of users have.
+    fn users(&self) -> usize {
+        self.counts.iter().filter_map(|(_, counts)| counts.users.as_ref()).map(|users| users.entries()).sum()
+    }
+
+    fn halve(&mut self) {
+        for side in Side::BOTH {
+            self.counts[side].users.iter_mut().for_each(|users| users.halve());
         }
     }
 
@@ -135,8 +149,21 @@ impl Ledger {
             self.entries.pop_front();
             self.dropped = self.dropped.saturating_add(1);
         }
+        self.bound_users();
         let counts = Pair::new(Counts::of(&self.signals), Counts::of(&self.signals));
         self.entries.push_back(Entry { tick, assignment, counts });
+    }
+
+    /// Halves the users of the ticks that have the most of them, until all ticks together have no more than they may.
+    fn bound_users(&mut self) {
+        let mut users: usize = self.entries.iter().map(Entry::users).sum();
+        while users > MOST_USERS
+            && let Some(largest) = self.entries.iter_mut().max_by_key(|entry| entry.users())
+        {
+            let before = largest.users();
+            largest.halve();
+            users = users.saturating_sub(before.saturating_sub(largest.users()).max(1));
+        }
     }
 
     /// Counts a pair of answers to the request of a draw: in the tick in which they were compared, for a shadow that takes
@@ -155,14 +182,6 @@ impl Ledger {
             counts.users.get_or_insert_default();
         }
         add(counts, &self.watch, draw.user, signal, observed);
-    }
-
-    /// Response headers have come. They begin an answer, unless that is a stream (`streams`): a server may send them before
-    /// it has anything to say.
-    pub fn show_headers(&mut self, ticket: &Ticket, streams: bool) {
-        if !streams {
-            self.answer(ticket);
-        }
     }
 
     /// An answer has begun.
@@ -275,9 +294,15 @@ impl Ledger {
     pub fn entries(&self, under_way: u64) -> Vec<Entry> {
         let mut entries: Vec<Entry> = self.entries.iter().cloned().collect();
         let waiting = self.open.iter().map(|(_, open)| open).filter(|open| open.tick < under_way);
-        for open in waiting.filter(|open| !open.is_timed) {
+        for open in waiting {
             let Some(user) = open.draw.user else { continue };
-            let state = if open.is_answered { First::Answered } else { First::Unanswered };
+            let state = match (open.is_answered, open.is_timed) {
+                (true, true) => continue,
+                (true, false) => First::Answered,
+                (false, false) => First::Unanswered,
+                // A call whose turn it is again.
+                (false, true) => First::Failed,
+            };
             let entry = entries.iter_mut().rev().find(|entry| entry.is(open.tick, open.draw.assignment));
             if let Some(users) = entry.and_then(|entry| entry.counts[open.draw.side].users.as_mut()) {
                 users.waiting.note(user, state as u8);

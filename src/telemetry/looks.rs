@@ -2,6 +2,9 @@
 
 use std::cell::Cell;
 
+/// Ticks that a request may take.
+const LONGEST_DEADLINE: u64 = 3_600;
+
 /// The looks at one version's requests in one worker: in each tick at the first one, then at one of the next two, one of the
 /// next four and so on, chosen at random. So no route is left out for long, and a tick of a thousand requests costs ten looks.
 /// Behind a request that another cluster has served it begins anew.
@@ -19,8 +22,9 @@ pub struct Looks {
 impl Looks {
     /// Whether a request is looked at, of this tick; `draw` gives a number below the one that it gets, which is not 0.
     pub fn is_due(&self, tick: u64, draw: impl FnOnce(u32) -> u32) -> bool {
-        // Requests of earlier ticks may end later.
-        if tick > self.tick.get() {
+        // Requests of earlier ticks may end later, and a clock may go back.
+        let newest = self.tick.get();
+        if tick > newest || tick < newest.saturating_sub(LONGEST_DEADLINE) {
             self.tick.set(tick);
             self.begin_anew();
         }
@@ -69,6 +73,14 @@ mod tests {
         let due = |tick| looks.is_due(tick, |most| most - 1);
         assert_eq!([due(7), due(7), due(7), due(7)], [true, false, true, false]);
         assert_eq!([due(8), due(7), due(8), due(6)], [true, false, true, false]);
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_leaves_the_looks_as_often() {
+        let looks = Looks::default();
+        let due = |tick| looks.is_due(tick, |most| most - 1);
+        assert!((0..1_000).filter(|_| due(1_000_000)).count() > 5);
+        assert_eq!([due(990_000), due(990_000), due(990_001)], [true, false, true]);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! The status does not decide: an answer cut off in its middle and an answer whose client hung up both have
 //! status 200, and Envoy itself answers 503 for upstreams that do not. Envoy's response flags come first.
 
-use crate::config::release::ErrorWhen;
+use super::class::Class;
+use super::failures::Failures;
 use crate::signal::catalog;
 
 /// How a request ended, as far as the version that served it is concerned.
@@ -13,8 +14,8 @@ pub enum Outcome {
     Ok,
     /// The version failed: 5xx, no answer, an answer cut off.
     Error,
-    /// The client left before an answer began, or the version closed a tunnel before it sent anything. The client may have
-    /// been the cause, or the version may hang.
+    /// The client left before an answer began, its own deadline passed, or the version closed a tunnel before it sent anything.
+    /// The client may have been the cause, or the version may hang.
     Unanswered,
     /// Envoy or another filter refused the request, or its client left in the middle of the answer: nothing is known
     /// about the version.
@@ -69,157 +70,6 @@ impl From<Outcome> for Shown {
     }
 }
 
-/// The class of a status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// 100 to 199: an upgrade.
-    Informational,
-    /// 200 to 299.
-    Success,
-    /// 300 to 399.
-    Redirection,
-    /// 400 to 499.
-    ClientError,
-    /// 500 to 599.
-    ServerError,
-    /// No status: the client left before there was one.
-    None,
-    /// A status outside of 100 to 599.
-    Other,
-}
-
-impl Class {
-    /// All classes, in the order of their [`Class::index`].
-    pub const ALL: [Class; 7] = [
-        Class::Informational,
-        Class::Success,
-        Class::Redirection,
-        Class::ClientError,
-        Class::ServerError,
-        Class::None,
-        Class::Other,
-    ];
-
-    /// The class of a status, if there was one.
-    #[must_use]
-    pub fn of(status: Option<u64>) -> Self {
-        match status {
-            None | Some(0) => Class::None,
-            Some(100..=199) => Class::Informational,
-            Some(200..=299) => Class::Success,
-            Some(300..=399) => Class::Redirection,
-            Some(400..=499) => Class::ClientError,
-            Some(500..=599) => Class::ServerError,
-            Some(_) => Class::Other,
-        }
-    }
-
-    /// The value of the label `class`.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Class::Informational => "1xx",
-            Class::Success => "2xx",
-            Class::Redirection => "3xx",
-            Class::ClientError => "4xx",
-            Class::ServerError => "5xx",
-            Class::None => "none",
-            Class::Other => "other",
-        }
-    }
-
-    /// The position in [`Class::ALL`].
-    #[must_use]
-    pub fn index(self) -> usize {
-        self as usize
-    }
-}
-
-/// What becomes of a request that was drawn for the shadow. Where Envoy makes the copy, each is asked for or skipped. Where the
-/// filter does, each is sent or skipped, and what is sent matches, differs, fails or is cancelled besides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MirrorResult {
-    /// Envoy is asked to copy it. It does so where the route has the policy, and says nothing of it.
-    Asked,
-    /// The filter has sent it.
-    Sent,
-    /// The two answers agree.
-    Matched,
-    /// The two answers differ.
-    Differed,
-    /// The shadow gave no answer of its own.
-    Failed,
-    /// The shadow's answer was no longer waited for, because a configuration took the place of the one that had sent it.
-    Cancelled,
-    /// Its method is not mirrored.
-    SkippedMethod,
-    /// It opens a tunnel, which has no copy.
-    SkippedUpgrade,
-    /// Its body is longer than what may be copied.
-    SkippedTooLarge,
-    /// It does not say how long its body is.
-    SkippedUnknownLength,
-    /// To be compared: too many wait for the shadow.
-    SkippedInFlight,
-    /// To be compared: too many bytes are held.
-    SkippedMemory,
-    /// To be compared: stable's answer is encoded.
-    SkippedEncoding,
-    /// To be compared: stable's answer did not come as a whole.
-    SkippedUnanswered,
-    /// To be compared: Envoy has no such cluster, or refuses the request.
-    SkippedRefused,
-}
-
-impl MirrorResult {
-    /// All results, in the order of their [`MirrorResult::index`].
-    pub const ALL: [Self; 15] = [
-        Self::Asked,
-        Self::Sent,
-        Self::Matched,
-        Self::Differed,
-        Self::Failed,
-        Self::Cancelled,
-        Self::SkippedMethod,
-        Self::SkippedUpgrade,
-        Self::SkippedTooLarge,
-        Self::SkippedUnknownLength,
-        Self::SkippedInFlight,
-        Self::SkippedMemory,
-        Self::SkippedEncoding,
-        Self::SkippedUnanswered,
-        Self::SkippedRefused,
-    ];
-
-    /// The value of the label `result`.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Asked => "asked",
-            Self::Sent => "sent",
-            Self::Matched => "matched",
-            Self::Differed => "differed",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-            Self::SkippedMethod => "skipped_method",
-            Self::SkippedUpgrade => "skipped_upgrade",
-            Self::SkippedTooLarge => "skipped_too_large",
-            Self::SkippedUnknownLength => "skipped_unknown_length",
-            Self::SkippedInFlight => "skipped_in_flight",
-            Self::SkippedMemory => "skipped_memory",
-            Self::SkippedEncoding => "skipped_encoding",
-            Self::SkippedUnanswered => "skipped_unanswered",
-            Self::SkippedRefused => "skipped_refused",
-        }
-    }
-
-    /// The position in [`MirrorResult::ALL`].
-    #[must_use]
-    pub fn index(self) -> usize {
-        self as usize
-    }
-}
-
 /// Envoy's response flags (`response.flags`; `CoreResponseFlag` in Envoy's `stream_info.h` gives the bits).
 mod flag {
     pub(super) const NO_HEALTHY_UPSTREAM: u64 = 1 << 1;
@@ -263,66 +113,12 @@ const LEFT: u64 = flag::DOWNSTREAM_CONNECTION_TERMINATION | flag::DOWNSTREAM_REM
 const TOO_LONG: u64 = flag::STREAM_IDLE_TIMEOUT | flag::DURATION_TIMEOUT;
 
 const REQUEST_TIMEOUT: u64 = 408;
+
+/// The status of gRPC of a call that took longer than its client waits.
+const DEADLINE_EXCEEDED: u64 = 4;
+
 /// What the client has is still right.
 const NOT_MODIFIED: u64 = 304;
-
-/// Which answers are failures of the version that gave them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failures {
-    /// Statuses of three digits: one bit each.
-    statuses: [u64; 16],
-    /// Statuses of gRPC: one bit each.
-    grpc: u32,
-}
-
-impl Default for Failures {
-    /// 5xx, and gRPC's UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE, DATA_LOSS
-    /// (<https://github.com/grpc/grpc/blob/master/doc/statuscodes.md>).
-    fn default() -> Self {
-        Self::new(&ErrorWhen::default())
-    }
-}
-
-impl Failures {
-    /// Compiles a valid configuration.
-    #[must_use]
-    pub fn new(when: &ErrorWhen) -> Self {
-        let mut failures = Self { statuses: [0; 16], grpc: 0 };
-        for status in &when.status {
-            let first = status.replace('x', "0").parse().unwrap_or(0);
-            let count = if status.ends_with("xx") { 100 } else { 1 };
-            for status in (first..).take(count) {
-                if let Some((word, bit)) = place(status)
-                    && let Some(word) = failures.statuses.get_mut(word)
-                {
-                    *word |= bit;
-                }
-            }
-        }
-        for status in &when.grpc_status {
-            failures.grpc |= grpc_bit(status.get());
-        }
-        failures
-    }
-
-    fn has_status(&self, status: u64) -> bool {
-        place(status).is_some_and(|(word, bit)| self.statuses.get(word).is_some_and(|word| word & bit != 0))
-    }
-
-    fn has_grpc(&self, status: u64) -> bool {
-        self.grpc & grpc_bit(status) != 0
-    }
-}
-
-/// Where a status' bit is.
-fn place(status: u64) -> Option<(usize, u64)> {
-    let bit = u32::try_from(status % 64).ok().and_then(|bit| 1_u64.checked_shl(bit))?;
-    Some((usize::try_from(status / 64).ok()?, bit))
-}
-
-fn grpc_bit(status: u64) -> u32 {
-    u32::try_from(status).ok().and_then(|status| 1_u32.checked_shl(status)).unwrap_or(0)
-}
 
 /// What is known when a request ends.
 #[derive(Clone, Copy, Debug, Default)]
@@ -333,6 +129,9 @@ pub struct End {
     pub flags: u64,
     /// The status of gRPC, of answers of gRPC only: they have it, or say by their content type that they should.
     pub grpc_status: Option<u64>,
+    /// The deadline that came with the request (`grpc-timeout`) has passed. Looked up only where the end
+    /// [may be late](End::may_be_late).
+    pub is_over: bool,
     /// The request asked for a tunnel (an upgrade or CONNECT): hanging up is how it ends well.
     pub tunnel: bool,
     /// Behind the headers of the answer bytes have come.
@@ -341,7 +140,37 @@ pub struct End {
     pub ended: bool,
 }
 
+/// The nanoseconds of a `grpc-timeout`: up to eight digits and a unit (gRPC over HTTP/2).
+#[must_use]
+pub fn grpc_timeout(text: &[u8]) -> Option<u64> {
+    let (unit, digits) = text.split_last()?;
+    let unit: u64 = match unit {
+        b'H' => 3_600_000_000_000,
+        b'M' => 60_000_000_000,
+        b'S' => 1_000_000_000,
+        b'm' => 1_000_000,
+        b'u' => 1_000,
+        b'n' => 1,
+        _ => return None,
+    };
+    std::str::from_utf8(digits).ok()?.parse::<u64>().ok()?.checked_mul(unit)
+}
+
+/// Whether a deadline has passed for a request that took so long, in nanoseconds. A server starts its own clock, and counts in
+/// units that may be coarse: it may be early by a twentieth and a millisecond.
+#[must_use]
+pub fn is_over(deadline: u64, took: u64) -> bool {
+    deadline <= took.saturating_add(took / 20).saturating_add(1_000_000)
+}
+
 impl End {
+    /// Whether it may have ended because a deadline passed that came with the request. A server of gRPC knows it as well, and a
+    /// good one answers nothing else then; so does Envoy where a route has it (`grpc_timeout_header_max`).
+    #[must_use]
+    pub fn may_be_late(&self) -> bool {
+        self.grpc_status == Some(DEADLINE_EXCEEDED)
+    }
+
     /// How the request ended, if these answers are failures; `from_upstream` is asked when flags and status
     /// leave open whether the version, Envoy or another filter gave such an answer.
     pub fn outcome(&self, failures: &Failures, from_upstream: impl FnOnce() -> bool) -> Outcome {
@@ -377,6 +206,10 @@ impl End {
             // Headers alone answer nothing: a server of streams sends them before it knows that it will.
             return if self.sent || self.ended { Outcome::Aborted } else { Outcome::Unanswered };
         }
+        let is_late = self.is_over && self.may_be_late();
+        if is_late && failures.has_grpc(DEADLINE_EXCEEDED) {
+            return Outcome::Unanswered;
+        }
         let grpc_failure = self.grpc_status.filter(|status| *status != 0);
         // A filter's denial has no flag, but a status (docs/metrics.md).
         let may_be_denied =
@@ -389,9 +222,7 @@ impl End {
             None => failure,
         })
     }
-}
 
-impl End {
     /// What the end shows when it is this outcome.
     #[must_use]
     pub fn shown(&self, outcome: Outcome) -> Shown {
@@ -406,65 +237,24 @@ impl End {
     }
 }
 
-/// The cluster that served a request, as far as it was looked up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Served {
-    /// It was not looked up.
-    #[default]
-    Unknown,
-    /// The version's.
-    ByVersion,
-    /// Another.
-    ByAnother,
-    /// None: Envoy had no cluster for it, or the route answers itself.
-    ByNone,
-}
-
-impl Served {
-    /// What Envoy says of a request for a version: the name of the cluster that `served` it. `known` has, of each version
-    /// with stable first, what the configuration calls its cluster and what served it last (empty: nothing is known).
-    ///
-    /// Where routes match the configuration's names by value, as in Envoy Gateway, Envoy's clusters have names of their
-    /// own. Then the only thing to be known is that two versions have two clusters.
-    #[must_use]
-    pub fn by(served: Option<&[u8]>, version: usize, known: &[(&str, Vec<u8>)]) -> Self {
-        let Some(served) = served else { return Self::ByNone };
-        if known.get(version).is_some_and(|(own, _)| own.as_bytes() == served) {
-            return Self::ByVersion;
-        }
-        let names_are_clusters =
-            known.iter().any(|(own, last)| own.as_bytes() == served || own.as_bytes() == last);
-        let serves_another =
-            || known.iter().enumerate().any(|(other, (_, last))| other != version && last == served);
-        // Of two versions with one cluster it is stable's: requests that ignore the choice go there.
-        if names_are_clusters || (version != 0 && serves_another()) {
-            Self::ByAnother
-        } else {
-            Self::ByVersion
-        }
-    }
-
-    /// Whether it is known that the version's cluster has not served it.
-    #[must_use]
-    pub fn is_elsewhere(self) -> bool {
-        matches!(self, Self::ByAnother | Self::ByNone)
-    }
-
-    /// The outcome of a request that ended so otherwise. Without a cluster a version fails, and does not answer well.
-    #[must_use]
-    pub fn outcome(self, otherwise: Outcome) -> Outcome {
-        match (self, otherwise) {
-            (Self::ByAnother, _) | (Self::ByNone, Outcome::Ok) => Outcome::Elsewhere,
-            _ => otherwise,
-        }
-    }
-}
-
 /// Whether the response code's details say that the version answered; of an answer that Envoy follows as an internal
 /// redirect they say so, too.
 #[must_use]
 pub fn is_by_upstream(details: &[u8]) -> bool {
     details == b"via_upstream" || is_followed_by_envoy(details)
+}
+
+/// Whether Envoy's response flags say that it answered because the version's upstream failed.
+#[must_use]
+pub fn is_upstream_failure(flags: u64) -> bool {
+    flags & UPSTREAM_FAILED != 0
+}
+
+/// Whether the response code's details say that Envoy's routes answered themselves: by a redirect, by a direct response, or
+/// because there is none for the request.
+#[must_use]
+pub fn is_by_routes(details: &[u8]) -> bool {
+    matches!(details, b"direct_response" | b"route_not_found")
 }
 
 /// Whether the response code's details say that Envoy follows the redirect itself.
@@ -489,7 +279,7 @@ pub fn is_failing_close(bytes: &[u8]) -> bool {
 }
 
 /// Whether an answer that has passed the filter to its last byte needs no further look at how its request ended:
-/// it is [`Outcome::Ok`]. Most requests end so, and Envoy's flags are dear to read.
+/// it is [`Outcome::Ok`]. Most requests end so, and Envoy's flags are expensive to read.
 ///
 /// A small answer has left Envoy by then. A larger one may still wait for a client whose HTTP/2 window is full,
 /// and who may leave. What Envoy answers itself with a 2xx it answers well, gRPC excepted: its failures have
@@ -504,6 +294,7 @@ pub fn is_plainly_ok(status: Option<u64>, body_bytes: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::release::ErrorWhen;
 
     fn end(status: u64, flags: u64) -> End {
         End { status: (status != 0).then_some(status), flags, ..End::default() }
@@ -511,7 +302,7 @@ mod tests {
 
     /// Seen on a live Envoy, row by row.
     #[test]
-    fn envoys_table() {
+    fn an_outcome_follows_from_flags_and_status_as_seen_on_envoy() {
         use Outcome::{Aborted, Error, Ok, Unanswered};
         let rows = [
             ("upstream 200", end(200, 0), true, Ok),
@@ -556,41 +347,6 @@ mod tests {
         for (what, end, from_upstream, expected) in rows {
             assert_eq!(end.outcome(&Failures::default(), || from_upstream), expected, "{what}");
         }
-    }
-
-    #[test]
-    fn an_answer_of_another_cluster_counts_for_no_version() {
-        use Outcome::{Aborted, Elsewhere, Error, Ok};
-        for outcome in [Ok, Error, Aborted] {
-            assert_eq!(Served::ByAnother.outcome(outcome), Elsewhere);
-            assert_eq!(Served::ByVersion.outcome(outcome), outcome);
-            assert_eq!(Served::Unknown.outcome(outcome), outcome);
-        }
-        // A direct response, and a version whose cluster does not exist.
-        assert_eq!(
-            [Ok, Error, Aborted].map(|outcome| Served::ByNone.outcome(outcome)),
-            [Elsewhere, Error, Aborted]
-        );
-    }
-
-    #[test]
-    fn the_serving_version_follows_from_the_clusters_name() {
-        const STABLE: usize = 0;
-        const CANDIDATE: usize = 1;
-        let by = |served: &str, version, last: [&str; 2]| {
-            let known = [("blue", last[0].into()), ("green", last[1].into())];
-            Served::by(Some(served.as_bytes()), version, &known)
-        };
-        assert_eq!(Served::by(None, CANDIDATE, &[]), Served::ByNone);
-        assert_eq!(by("green", CANDIDATE, ["", ""]), Served::ByVersion);
-        assert_eq!(by("blue", CANDIDATE, ["", ""]), Served::ByAnother);
-        assert_eq!(by("green", STABLE, ["", ""]), Served::ByAnother);
-        assert_eq!(by("other", CANDIDATE, ["blue", ""]), Served::ByAnother, "stable's name is its cluster's");
-        // Names that are only what routes match.
-        assert_eq!(by("rule/1", CANDIDATE, ["", ""]), Served::ByVersion);
-        assert_eq!(by("rule/1", CANDIDATE, ["rule/0", "rule/1"]), Served::ByVersion);
-        assert_eq!(by("rule/0", CANDIDATE, ["rule/0", "rule/1"]), Served::ByAnother);
-        assert_eq!(by("rule/0", STABLE, ["rule/0", "rule/0"]), Served::ByVersion);
     }
 
     #[test]
@@ -645,6 +401,48 @@ mod tests {
     }
 
     #[test]
+    fn a_deadline_of_the_clients_own_that_passes_is_no_error() {
+        const EXCEEDED: End = End {
+            status: Some(200),
+            flags: 0,
+            grpc_status: Some(4),
+            is_over: true,
+            tunnel: false,
+            sent: true,
+            ended: true,
+        };
+        let of = |end: End| end.outcome(&Failures::default(), || true);
+        assert_eq!(of(EXCEEDED), Outcome::Unanswered);
+        assert_eq!(of(End { is_over: false, ..EXCEEDED }), Outcome::Error, "the server's own");
+        assert_eq!(of(End { grpc_status: Some(14), ..EXCEEDED }), Outcome::Error);
+        assert_eq!(of(End { grpc_status: Some(0), ..EXCEEDED }), Outcome::Ok);
+        assert_eq!(EXCEEDED.outcome(&Failures::default(), || false), Outcome::Unanswered, "Envoy's");
+        assert_eq!(of(End { flags: 1 << 2, ..EXCEEDED }), Outcome::Error, "the route's timeout");
+        let spared = ErrorWhen { status: vec![], grpc_status: vec![13.into()] };
+        assert_eq!(EXCEEDED.outcome(&Failures::new(&spared), || true), Outcome::Ok, "no failure here");
+    }
+
+    #[test]
+    fn a_deadline_of_a_call_is_read_and_compared_with_the_time_it_took() {
+        let texts: [(&[u8], _); 9] = [
+            (b"1H", Some(3_600_000_000_000)),
+            (b"2M", Some(120_000_000_000)),
+            (b"30S", Some(30_000_000_000)),
+            (b"250m", Some(250_000_000)),
+            (b"7u", Some(7_000)),
+            (b"9n", Some(9)),
+            (b"1", None),
+            (b"-1S", None),
+            (b"99999999999999999999H", None),
+        ];
+        for (text, nanoseconds) in texts {
+            assert_eq!(grpc_timeout(text), nanoseconds, "{}", text.escape_ascii());
+        }
+        assert!(is_over(1_000_000_000, 960_000_000) && !is_over(1_000_000_000, 900_000_000));
+        assert!(is_over(1_000_000, 0) && !is_over(u64::MAX, 1));
+    }
+
+    #[test]
     fn an_answer_that_refuses_or_sends_elsewhere_is_shown() {
         let shown = |end: End| end.shown(end.outcome(&Failures::default(), || true)).client_error;
         for status in [300, 301, 307, 401, 403, 404, 429] {
@@ -669,23 +467,6 @@ mod tests {
         assert_eq!(of(end(503, 64), false), Outcome::Error, "a reset always is one");
         let grpc = |status| of(End { grpc_status: Some(status), ..end(200, 0) }, true);
         assert_eq!((grpc(5), grpc(13), grpc(u64::MAX)), (Outcome::Error, Outcome::Ok, Outcome::Ok));
-    }
-
-    #[test]
-    fn statuses_that_http_does_not_have_are_failures() {
-        for status in [1, 99, 600, 777, 999, 1_000, u64::MAX] {
-            let of = |from_upstream| end(status, 0).outcome(&Failures::default(), || from_upstream);
-            assert_eq!((of(true), of(false)), (Outcome::Error, Outcome::Aborted), "{status}");
-        }
-        for status in ["099", "600", "777", "999"] {
-            let when = ErrorWhen { status: vec![status.into()], grpc_status: Vec::new() };
-            let number = status.parse().unwrap();
-            assert!(Failures::new(&when).has_status(number), "{status}");
-            assert!(!Failures::new(&when).has_status(number + 1) && !Failures::new(&when).has_status(503));
-        }
-        let classes = Failures::new(&ErrorWhen { status: vec!["9xx".into()], grpc_status: Vec::new() });
-        assert!(classes.has_status(900) && classes.has_status(999));
-        assert!(!classes.has_status(899) && !classes.has_status(1_000));
     }
 
     #[test]
@@ -714,16 +495,17 @@ mod tests {
     }
 
     #[test]
-    fn labels_stand_where_their_indices_say() {
-        for (at, class) in Class::ALL.into_iter().enumerate() {
-            assert_eq!(class.index(), at);
-        }
+    fn outcomes_stand_where_their_indices_say() {
         for (at, outcome) in Outcome::ALL.into_iter().enumerate() {
             assert_eq!(outcome.index(), at);
         }
-        let classes =
-            [None, Some(0), Some(101), Some(200), Some(302), Some(499), Some(599), Some(600), Some(99)];
-        let labels = classes.map(|status| Class::of(status).label());
-        assert_eq!(labels, ["none", "none", "1xx", "2xx", "3xx", "4xx", "5xx", "other", "other"]);
+    }
+
+    #[test]
+    fn statuses_that_http_does_not_have_are_failures() {
+        for status in [1, 99, 600, 777, 999, 1_000, u64::MAX] {
+            let of = |from_upstream| end(status, 0).outcome(&Failures::default(), || from_upstream);
+            assert_eq!((of(true), of(false)), (Outcome::Error, Outcome::Aborted), "{status}");
+        }
     }
 }

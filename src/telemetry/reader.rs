@@ -2,13 +2,16 @@
 
 use std::rc::Rc;
 
+use json_sieve::Scalar;
+
+use super::figure::{OTHER, label_text};
 use crate::config::alarm::Alarm;
 use crate::config::drift::Drift;
 use crate::config::payload::{Labels, Payload};
 use crate::config::release::Analysis;
 use crate::config::units::Count;
 use crate::model::Share;
-use crate::payload::exchange::{Exchange, Places, Source};
+use crate::payload::exchange::{Exchange, Places, Source, is_label};
 use crate::payload::preset::Preset;
 use crate::payload::protocol::Protocol;
 use crate::signal::catalog::{self, SignalId};
@@ -41,6 +44,20 @@ pub enum KnownLabels {
     These(Vec<String>),
 }
 
+impl KnownLabels {
+    /// Whether answers with a label are counted by it, and not with all others; `known`: what answers were counted by so far.
+    pub fn count<'a>(&self, label: &Scalar, known: impl Iterator<Item = &'a str> + Clone) -> bool {
+        match self {
+            Self::These(these) => these.iter().any(|these| is_label(label, these)),
+            Self::First(most) => {
+                let text = label_text(label);
+                known.clone().any(|known| is_label(label, known) || known == text)
+                    || known.filter(|known| *known != OTHER).count() < *most
+            }
+        }
+    }
+}
+
 impl Reader {
     /// Compiles a valid configuration.
     #[must_use]
@@ -55,14 +72,14 @@ impl Reader {
         let preset = |spec| Preset::new(&spec).ok().map(Rc::new);
         let source = |name: &str| {
             let named = catalog::named(name)?;
-            Some((named.id, Source::of(&named, &places)?.ok()?))
+            Some((named.id, Source::of(&named, protocol, &places)?.ok()?))
         };
         let metrics = analysis.into_iter().flat_map(|analysis| &analysis.metrics);
         let names = metrics.map(|metric| &metric.name).chain(alarms.iter().map(|alarm| &alarm.signal));
         let mut signals: Vec<(SignalId, Source)> = Vec::new();
         let moving = |name: &String| {
             let moving = catalog::moving(name)?;
-            Some((moving.id, Source::of(&moving.named, &places)?.ok()?))
+            Some((moving.id, Source::of(&moving.named, protocol, &places)?.ok()?))
         };
         let drift = drift.into_iter().flat_map(|drift| &drift.metrics);
         for (signal, source) in names.filter_map(|name| source(name)).chain(drift.filter_map(moving)) {
@@ -92,5 +109,23 @@ impl Reader {
             Some((*id, if id.is_spread() { observed.spread() } else { observed }))
         };
         self.signals.iter().filter_map(observe)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_labels_is_all_that_answers_are_counted_by() {
+        let label = |text: &str| Scalar::Text(text.as_bytes().into());
+        let known = ["ham", OTHER, "spam"];
+        let these = KnownLabels::These(vec!["spam".to_owned(), "7".to_owned()]);
+        let is_counted = |label| these.count(&label, known.into_iter());
+        assert!(is_counted(label("spam")) && is_counted(Scalar::Number(7.0)));
+        assert!(!is_counted(label("ham")), "also where it was counted before");
+        let first = |most, name: &str| KnownLabels::First(most).count(&label(name), known.into_iter());
+        assert!(first(3, "new") && first(2, "ham") && first(1, "spam"));
+        assert!(!first(2, "new"));
     }
 }

@@ -5,9 +5,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::figure::About;
+use super::class::Class;
+use super::figure::{About, Metric};
+use super::mirror_result::MirrorResult;
 use super::mirrored;
-use super::outcome::{Class, MirrorResult, Outcome};
+use super::outcome::Outcome;
 
 /// Whose series they are: everything of a name behind the metric's own part.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,7 +76,7 @@ impl Owner {
     /// The series of a figure about bodies, whose label has this value.
     #[must_use]
     pub fn figure(&self, about: About, value: &str) -> String {
-        let (name, _, label) = about.metric();
+        let Metric { name, label, .. } = about.metric();
         format!("{name}{}{label}{value}{}", self.rollout_and_version, self.labels)
     }
 
@@ -180,13 +182,22 @@ pub enum Gauge {
     /// `changeover_automation_agreement`: how often people who do not see its answer agree with it, in hundredths of a percent.
     Agreement,
     /// `changeover_alarm`: 1 while the alarm of that name is raised.
-    Alarm(String),
+    Alarm(Alarm),
     /// `changeover_drift`: how far a metric of stable's has moved in a window, in thousandths of its noise; 0: not known.
     Drift(String, &'static str),
     /// `changeover_drift_size`: how much that is, in thousandths of the population stability index.
     DriftSize(String, &'static str),
     /// `changeover_release_info`: 1 for the release and the attempt that the rollout is in.
     ReleaseInfo(Release),
+}
+
+/// An alarm of a rollout, as its series names it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Alarm {
+    /// Its name.
+    pub name: String,
+    /// The version whose requests it looks at; empty if it looks at those of all, or if there is no such version.
+    pub version: String,
 }
 
 /// A release of a rollout, as its series names it.
@@ -226,7 +237,12 @@ impl Gauge {
             Self::Threshold => ("changeover_automation_threshold", String::new()),
             Self::Coverage => ("changeover_automation_coverage", String::new()),
             Self::Agreement => ("changeover_automation_agreement", String::new()),
-            Self::Alarm(name) => ("changeover_alarm", format!(";name={name}")),
+            Self::Alarm(Alarm { name, version }) if version.is_empty() => {
+                ("changeover_alarm", format!(";name={name}"))
+            }
+            Self::Alarm(Alarm { name, version }) => {
+                ("changeover_alarm", format!(";version={version};name={name}"))
+            }
             Self::Drift(metric, window) => ("changeover_drift", format!(";metric={metric};window={window}")),
             Self::DriftSize(metric, window) => {
                 ("changeover_drift_size", format!(";metric={metric};window={window}"))
@@ -273,6 +289,11 @@ mod tests {
             release("2026;11.24", "svm").name(&rollout),
             "changeover_release_info;rollout=digits;release=2026_11.24;attempt=2;stable=lr;candidate=svm;pipeline=shop"
         );
+        let alarm = |version: &str| {
+            Gauge::Alarm(Alarm { name: "slow".into(), version: version.into() }).name(&rollout)
+        };
+        assert_eq!(alarm("svm"), "changeover_alarm;rollout=digits;version=svm;name=slow;pipeline=shop");
+        assert_eq!(alarm(""), "changeover_alarm;rollout=digits;name=slow;pipeline=shop");
         assert_eq!(
             release("1", "").name(&rollout),
             "changeover_release_info;rollout=digits;release=1;attempt=2;stable=lr;pipeline=shop"

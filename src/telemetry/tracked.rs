@@ -67,7 +67,7 @@ mod tests {
 
     /// A client may begin many uploads before the weights change, and end one in each second afterwards.
     #[test]
-    fn what_was_drawn_under_earlier_weights_spoils_no_tick() {
+    fn a_request_drawn_under_earlier_weights_spoils_no_tick() {
         let tracked = Tracked::default();
         let (earlier, now) = (Assignment(1), Assignment(2));
         let draw = |assignment| Draw { assignment, side: Side::Stable, user: None };

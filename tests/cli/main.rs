@@ -14,10 +14,13 @@ use std::process::{Command, Output, Stdio};
 
 use changeover::config::schema::Control;
 use serde_json::{Value, json};
-use server::{Rollouts, serve};
+use server::{Rollouts, serve, serve_in, shop};
 
 /// What the documentation calls the control listener.
 const DOCUMENTED: &str = "http://127.0.0.1:9911";
+
+/// What it calls the one of an Envoy that belongs to a fleet.
+const DOCUMENTED_FLEET: &str = "http://10.0.0.7:9911";
 
 /// The rollouts of the documentation.
 fn endpoint() -> String {
@@ -30,6 +33,17 @@ fn endpoint() -> String {
     });
     let rollouts = Rollouts::default().with("recommender", &steps);
     let rollouts = rollouts.with("ranker", &json!({"release": "2026-11-20.2", "weights": {"green": 10}}));
+    let claims = json!({
+        "automation": {
+            "answer": {"label": "/label", "confidence": "/confidence"},
+            "partial": {"max_disagreement": 0.05, "min_coverage": 0.1},
+        },
+        "steps": [
+            {"set_degree": "shadow"}, {"pause": {"min_decisions": 2_000, "min_agreement": 0.9}},
+            {"set_degree": "assist"}, {"pause": {}}, {"set_degree": "partial"},
+        ],
+    });
+    let rollouts = rollouts.with("claims", &claims);
     let rollouts = rollouts.with("embedder", &json!({"release": "2026-11-22.1", "blue_green": {}}));
     serve(rollouts, &Control::default(), &[])
 }
@@ -63,7 +77,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// A document with what really comes out of the commands in its console blocks, in their order.
-fn run_anew(document: &str, endpoint: &str) -> String {
+fn run_anew(document: &str, endpoint: &str, fleet: &str) -> String {
     let mut written = String::new();
     let mut in_console = false;
     for line in document.lines() {
@@ -75,9 +89,13 @@ fn run_anew(document: &str, endpoint: &str) -> String {
         written.push_str(line);
         written.push('\n');
         if let (true, Some(command)) = (in_console, line.strip_prefix("$ ")) {
+            // A busy machine takes longer to print.
+            let command = command.replace("--signal=INT 2 ", "--signal=INT 15 ");
+            let command = command.replace(DOCUMENTED_FLEET, fleet);
             let output = run(endpoint, &format!("{{ {command}\n}} 2>&1"));
             assert!(!output.stdout.is_empty(), "`{command}` prints nothing");
-            written.push_str(&text(&output.stdout).replace(endpoint, DOCUMENTED));
+            let printed = text(&output.stdout).replace(fleet, DOCUMENTED_FLEET);
+            written.push_str(&printed.replace(endpoint, DOCUMENTED));
         }
     }
     written
@@ -88,7 +106,8 @@ fn run_anew(document: &str, endpoint: &str) -> String {
 fn the_documentation_shows_what_comes_out() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cli.md");
     let document = std::fs::read_to_string(file).expect("docs/cli.md");
-    let written = run_anew(&document, &endpoint());
+    let fleet = serve_in(Some(shop("shop-eu")), Rollouts::default(), &Control::default(), &[]);
+    let written = run_anew(&document, &endpoint(), &fleet);
     if std::env::var_os("WRITE_DOCS").is_some() {
         std::fs::write(file, &written).expect("written");
     } else {
@@ -118,7 +137,7 @@ fn an_abort_says_what_a_restart_of_envoy_does() {
     assert_eq!(said("changeover abort recommender --json"), hint);
     assert_eq!(said("changeover abort ranker"), "", "what does not move by itself begins nothing");
     assert_eq!(said("changeover retry recommender"), "");
-    assert_eq!(said("changeover abort --all"), hint);
+    assert_eq!(said("changeover abort --all"), format!("{}{hint}", hint.replace("recommender", "claims")));
 }
 
 #[test]
@@ -149,7 +168,7 @@ fn a_terminal_gets_a_picture_that_ends_by_itself_in_order() {
     let endpoint = endpoint();
     let watch = &|environment: &str| {
         let command = format!(
-            "{environment} timeout --foreground --signal=INT 2.5 changeover status recommender --watch"
+            "{environment} timeout --foreground --signal=INT 15 changeover status recommender --watch"
         );
         on_a_terminal(&endpoint, &command)
     };

@@ -23,13 +23,13 @@ class Versions(collections.defaultdict):
     def __init__(self):
         super().__init__(collections.Counter)
 
-    def answered(self, answer, prompt, text, finish, calls, refusal):
+    def answered(self, answer, prompt, messages, text, finish, calls, refusal):
         """Counts an answer that came to its end."""
         count = self[answer.system_fingerprint]
         count.update({
             "answers": 1, "input_length": len(prompt), "output_length": len(text), f"finish_{finish}": 1,
             "null": int(not (text or calls or refusal)), "truncated": int(finish == "length"), "tool_calls": calls,
-            "refusals": int(bool(refusal)),
+            "refusals": int(bool(refusal)), "input_messages": messages,
         })
         if answer.usage:
             count.update({
@@ -43,7 +43,7 @@ def whole(client, model, prompt, versions):
     answer = client.chat.completions.create(model=model, messages=[{"role": "user", "content": prompt}], tools=[TOOL])
     choice = answer.choices[0]
     calls = len(choice.message.tool_calls or [])
-    versions.answered(answer, prompt, choice.message.content or "", choice.finish_reason, calls, choice.message.refusal)
+    versions.answered(answer, prompt, 1, choice.message.content or "", choice.finish_reason, calls, choice.message.refusal)
 
 
 def streamed(client, model, prompt, versions):
@@ -59,9 +59,10 @@ def streamed(client, model, prompt, versions):
                 calls.update(call.index for call in choice.delta.tool_calls or [])
                 finish = choice.finish_reason or finish
     except openai.APIError:
-        versions[last.system_fingerprint].update(answers=1, error_objects=1, input_length=len(prompt), streams=1, finish_none=1)
+        versions[last.system_fingerprint].update(
+            answers=1, error_objects=1, input_length=len(prompt), input_messages=len(messages), streams=1, finish_none=1)
         return
-    versions.answered(last, prompt, text, finish, len(calls), refusal)
+    versions.answered(last, prompt, len(messages), text, finish, len(calls), refusal)
     versions[last.system_fingerprint]["streams"] += 1
 
 

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Brings examples/stack up, breaks the candidate, and sees what a user is promised: the ramp, the rollback, the alert in
-Prometheus, the notification, and that users get good answers again.
+"""Brings examples/stack up, breaks the candidate, and sees what a user is promised: the live page, the ramp, the rollback, the alert
+in Prometheus, the notification as the README shows it, and that users get good answers again.
 
     stack.py [errors|nulls|slow]
 """
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,10 @@ import run
 FILE = "examples/stack/compose.yaml"
 DEADLINE = 600  # seconds for anything; the models install MLServer when they start
 PROMETHEUS = "http://127.0.0.1:9090"
-BREAK_AFTER = 60  # seconds of the candidate's traffic
+PAGE = "http://127.0.0.1:9911"
+README = run.ROOT / "examples" / "stack" / "README.md"
+# Seconds of the candidate's traffic: four times those of `make stack`, so that a busy machine is at 50 % by then, too.
+BREAK_AFTER = 240
 
 
 class Stack:
@@ -40,8 +44,13 @@ class Stack:
         return ran.stdout
 
     def lines(self, service):
-        """What a container has printed."""
-        return self("logs", "--no-color", service).splitlines()
+        """What a container has printed, without Compose's name for it in front."""
+        return [line.partition("| ")[2] for line in self("logs", "--no-color", service).splitlines() if "| " in line]
+
+    def health(self, service):
+        container = self("ps", "--quiet", service).split()[0]
+        health = "--format={{.State.Health.Status}}"
+        return subprocess.run(["docker", "inspect", health, container], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def wait_for(what, look):
@@ -70,6 +79,30 @@ def value(expression):
     return float(result[0]["value"][1]) if result else None
 
 
+def rollout():
+    """The release, as the page's own requests read it."""
+    with urllib.request.urlopen(f"{PAGE}/v1/rollouts/digits", timeout=10) as answer:
+        return json.load(answer)
+
+
+def page():
+    with urllib.request.urlopen(f"{PAGE}/", timeout=10) as answer:
+        return answer.headers.get_content_type(), answer.read().decode()
+
+
+def masked(line):
+    """A line of the inbox without what differs from run to run: times, counts of users and the evidence that they are."""
+    line = re.sub(r"^\S+Z ", "TIME ", line)
+    line = re.sub(r"\d+ of \d+ users \([\d.]+ %\)", "USERS", line)
+    return re.sub(r"evidence against svm: \S+ to 1 ", "evidence against svm: ODDS ", line)
+
+
+def shown_in_the_readme():
+    """What the inbox ends with, as the README says."""
+    _, behind = README.read_text().split("the inbox ends like this.", 1)[1].split("\n\n```\n", 1)
+    return behind.split("\n```\n")[0].splitlines()
+
+
 def firing():
     alerts = prometheus("/api/v1/alerts")["alerts"]
     return {alert["labels"]["alertname"]: alert for alert in alerts if alert["state"] == "firing"}
@@ -88,6 +121,14 @@ def is_good(interval):
 
 def story(stack, how):
     stack("up", "--detach")
+    ready = [sys.executable, stack.folder / "examples" / "stack" / "ready.py", f"{PAGE}/", f"{PROMETHEUS}/-/ready"]
+    assert subprocess.run(ready, check=False).returncode == 0, "what `make stack` prints answers"
+    kind, html = page()
+    assert kind == "text/html" and html.startswith("<!doctype html>"), (kind, html[:200])
+    release = wait_for("the release on the page", rollout)["release"]
+    assert release == "2026-11-24.1", release
+    for service in ("prometheus", "users"):
+        wait_for(f"{service} to be healthy", lambda service=service: stack.health(service) == "healthy")
     wait_for("Prometheus to have scraped", lambda: value('up{job="envoy"} == 1'))
     wait_for("the release at 25 %", lambda: value('changeover:weight:ratio{version="svm"}') == 0.25)
     wait_for("the candidate's answers", lambda: any("svm" in interval["versions"] for interval in answers(stack)))
@@ -100,6 +141,11 @@ def story(stack, how):
     assert len(told) == 1, told
     rule = {"errors": "error_rate", "nulls": "output.null", "slow": "latency"}[how]
     assert any(f"svm is worse than logreg ({rule}" in line for line in stack.lines("inbox")), stack.lines("inbox")
+    if how == "errors":
+        expected = shown_in_the_readme()
+        found = [masked(line) for line in stack.lines("inbox")[-len(expected):]]
+        assert found == [masked(line) for line in expected], "\n".join(["the README shows another inbox:", *stack.lines("inbox")])
+    assert rollout()["phase"] == "failed", rollout()
     before = len(answers(stack))
     wait_for("good answers again", lambda: len(answers(stack)) > before + 1 and is_good(answers(stack)[-1]))
     assert value('changeover:weight:ratio{version="svm"}') == 0

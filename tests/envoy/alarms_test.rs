@@ -44,7 +44,7 @@ fn config(alarm: &str, more: &str) -> Config {
         "digits",
         &format!(
             "steps: [{{set_weight: 50}}, {{pause: {{duration: 1h}}}}], \
-             analysis: {{deadline: 1s, metrics: [{{name: client_error_rate}}]}}, alarms: [{alarm}]{more}"
+             analysis: {{deadline: 10s, metrics: [{{name: client_error_rate}}]}}, alarms: [{alarm}]{more}"
         ),
     );
     Config::Struct(format!(

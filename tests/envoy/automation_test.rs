@@ -1,14 +1,14 @@
 //! People and a model: who gets a task, what it carries, and what decisions add up to. `blue` is the people's queue, `green`
 //! the model.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::harness::control::{JSON, call, get, known};
 use crate::harness::tasks::*;
 use crate::harness::*;
 use bytes::Bytes;
 use changeover::automation::receipt::Receipt;
-use changeover::receipt::seal::Keys;
+use changeover::receipt::seal::{Keys, NONCE};
 use http_body_util::Full;
 use hyper::Request;
 use serde_json::{Value, json};
@@ -39,6 +39,102 @@ async fn ladder(envoy: &Envoy, blind: u64) -> Value {
         (ladder["blind"]["tasks"] == blind).then_some(ladder)
     })
     .await
+}
+
+/// What people say of tasks: they are wrong in every 25th.
+fn people_say(number: u64) -> String {
+    right_label(if number % 25 == 3 { number + 2 } else { number })
+}
+
+/// What blind decisions of these people about these tasks add up to, as the model decides them.
+struct Offline {
+    numbers: Vec<u64>,
+    /// The people's label, then the model's.
+    confusion: BTreeMap<(String, String), u64>,
+}
+
+impl Offline {
+    fn of(numbers: impl IntoIterator<Item = u64>) -> Self {
+        let numbers: Vec<u64> = numbers.into_iter().collect();
+        let mut confusion = BTreeMap::new();
+        for number in &numbers {
+            *confusion.entry((people_say(*number), model_label(*number))).or_default() += 1;
+        }
+        Self { numbers, confusion }
+    }
+
+    fn sum(&self, is_meant: impl Fn(&str, &str) -> bool) -> u64 {
+        self.confusion
+            .iter()
+            .filter(|((human, model), _)| is_meant(human, model))
+            .map(|(_, tasks)| tasks)
+            .sum()
+    }
+
+    fn agree(&self) -> u64 {
+        self.sum(|human, model| human == model)
+    }
+
+    fn agreement(&self) -> f64 {
+        self.agree() as f64 / self.numbers.len() as f64
+    }
+
+    /// Cohen's kappa.
+    fn kappa(&self) -> f64 {
+        let tasks = self.numbers.len() as f64;
+        let labels: BTreeSet<&str> =
+            self.confusion.keys().flat_map(|(human, model)| [&**human, &**model]).collect();
+        let chance = labels.into_iter().map(|label| {
+            let (human, model) = (self.sum(|human, _| human == label), self.sum(|_, model| model == label));
+            human as f64 * model as f64 / (tasks * tasks)
+        });
+        let chance: f64 = chance.sum();
+        (self.agreement() - chance) / (1.0 - chance)
+    }
+
+    /// Compares the rollout's `automation`: all of it was drawn, and blind.
+    fn assert_equals(&self, ladder: &Value) {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let float = |value: &Value| value.as_f64().unwrap();
+        // Figures have four decimals.
+        let rounded = |value: f64| (value * 1e4).round() / 1e4;
+        assert_eq!(ladder["blind"]["tasks"], self.numbers.len());
+        assert!((float(&ladder["blind"]["agreement"]["value"]) - self.agreement()).abs() < 1e-12, "{ladder}");
+        assert_eq!(float(&ladder["kappa"]), rounded(self.kappa()));
+        let cells = ladder["labels"].as_array().unwrap().iter();
+        let cells =
+            cells.map(|cell| ((text(&cell["human"]), text(&cell["model"])), cell["tasks"].as_u64().unwrap()));
+        assert_eq!(cells.collect::<BTreeMap<_, _>>(), self.confusion);
+        let by_label = ladder["by_label"].as_array().unwrap();
+        for of in by_label {
+            let label = text(&of["label"]);
+            let tasks = self.sum(|_, model| model == label);
+            let agreed = self.sum(|human, model| model == label && human == label);
+            assert_eq!(of["tasks"], tasks, "{label}");
+            assert!((float(&of["agreement"]["value"]) - agreed as f64 / tasks as f64).abs() < 1e-12, "{of}");
+        }
+        assert_eq!(
+            by_label.iter().map(|of| of["tasks"].as_u64().unwrap()).sum::<u64>(),
+            ladder["blind"]["tasks"]
+        );
+        // The part of tasks at or above each threshold, and of these those in which people disagree.
+        let thresholds = ladder["target"]["thresholds"].as_array().unwrap();
+        assert!(thresholds.len() >= 10, "{ladder}");
+        for threshold in thresholds {
+            let from = float(&threshold["confidence"]);
+            let above: Vec<u64> =
+                self.numbers.iter().copied().filter(|number| confidence(*number) >= from - 1e-9).collect();
+            let disagree =
+                above.iter().filter(|number| people_say(**number) != model_label(**number)).count();
+            let coverage = above.len() as f64 / self.numbers.len() as f64;
+            assert_eq!(float(&threshold["coverage"]), rounded(coverage), "{threshold}");
+            assert_eq!(
+                float(&threshold["disagreement"]),
+                rounded(disagree as f64 / above.len() as f64),
+                "{threshold}"
+            );
+        }
+    }
 }
 
 fn map<const N: usize>(counts: [(&str, u64); N]) -> BTreeMap<String, u64> {
@@ -116,21 +212,25 @@ async fn hand_out(
     queue: &Upstream,
     numbers: std::ops::Range<u64>,
 ) -> Vec<(u64, String, bool)> {
-    queue.take_seen();
-    let first = numbers.start;
-    let count = numbers.end - numbers.start;
-    let tally = Load::to(envoy.address()).each(move |number| task(first + number)).send(count).await;
-    tally.assert_all_ok();
-    let carried = |seen: Seen| {
-        let receipt = seen.headers.get(RECEIPT)?.to_str().ok()?.to_owned();
-        Some((number_of(&seen.body), receipt, seen.headers.contains_key(SUGGESTION)))
-    };
-    queue.take_seen().into_iter().filter_map(carried).collect()
+    /// A queue remembers 1,000.
+    const PORTION: usize = 500;
+    let mut handed = Vec::new();
+    for first in numbers.clone().step_by(PORTION) {
+        queue.take_seen();
+        let count = (numbers.end - first).min(PORTION as u64);
+        let tally = Load::to(envoy.address()).each(move |number| task(first + number)).send(count).await;
+        tally.assert_all_ok();
+        handed.extend(queue.take_seen().into_iter().filter_map(|seen| {
+            let receipt = seen.headers.get(RECEIPT)?.to_str().ok()?.to_owned();
+            Some((number_of(&seen.body), receipt, seen.headers.contains_key(SUGGESTION)))
+        }));
+    }
+    handed
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn agreement_is_what_the_same_decisions_give_offline_over_workers_and_a_restart() {
-    const TASKS: u64 = 900;
+    const TASKS: u64 = 2_000;
     let (queue, ai) = blue_and_green().await;
     ai.set(model());
     let setup = || {
@@ -147,15 +247,7 @@ async fn agreement_is_what_the_same_decisions_give_offline_over_workers_and_a_re
     assert_eq!(handed.len() as u64, TASKS);
     drop(before);
     let envoy = setup().start().await;
-    // People are wrong in every 25th task.
-    let people_say = |number: u64| right_label(if number % 25 == 3 { number + 2 } else { number });
-    let mut expected: BTreeMap<(String, String), u64> = BTreeMap::new();
-    let mut agree = 0;
-    for (number, _, _) in &handed {
-        let (human, model) = (people_say(*number), model_label(*number));
-        agree += u64::from(human == model);
-        *expected.entry((human, model)).or_default() += 1;
-    }
+    let offline = Offline::of(handed.iter().map(|(number, _, _)| *number));
     let sent = handed.clone();
     let tally = Load::to(envoy.address())
         .each(move |at| {
@@ -166,42 +258,18 @@ async fn agreement_is_what_the_same_decisions_give_offline_over_workers_and_a_re
         .await;
     tally.assert_all_ok();
     let counted = decided(&envoy, TASKS).await;
-    assert_eq!(counted, map([("agree", agree), ("disagree", TASKS - agree)]));
-    let ladder = ladder(&envoy, TASKS).await;
-    let agreement = ladder["blind"]["agreement"]["value"].as_f64().unwrap();
-    assert!((agreement - agree as f64 / TASKS as f64).abs() < 1e-12, "{agreement}");
-    let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let cells: BTreeMap<(String, String), u64> = ladder["labels"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|cell| ((text(&cell["human"]), text(&cell["model"])), cell["tasks"].as_u64().unwrap()))
-        .collect();
-    assert_eq!(cells, expected);
-    let mut by_label: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-    for ((human, model), tasks) in &expected {
-        let (all, agreed) = by_label.entry(model.clone()).or_default();
-        *all += tasks;
-        *agreed += if human == model { *tasks } else { 0 };
-    }
-    let shown = ladder["by_label"].as_array().unwrap().iter().map(|of| {
-        let tasks = of["tasks"].as_u64().unwrap();
-        let agreed = of["agreement"]["value"].as_f64().unwrap() * tasks as f64;
-        (text(&of["label"]), (tasks, agreed.round() as u64))
-    });
-    assert_eq!(shown.collect::<BTreeMap<_, _>>(), by_label);
-    // The part of tasks at or above each threshold, from the highest to the lowest.
-    for threshold in ladder["target"]["thresholds"].as_array().unwrap() {
-        let from = threshold["confidence"].as_f64().unwrap();
-        let above = handed.iter().filter(|(number, _, _)| confidence(*number) >= from - 1e-9).count();
-        let coverage = threshold["coverage"].as_f64().unwrap();
-        assert!((coverage - above as f64 / TASKS as f64).abs() < 1e-4, "{threshold}");
-    }
-    let shown = counts(&envoy, "changeover_decisions_by_label_total", &["human", "model"]).await;
-    assert_eq!(
-        shown,
-        expected.into_iter().map(|((human, model), n)| (format!("{human} {model}"), n)).collect()
-    );
+    assert_eq!(counted, map([("agree", offline.agree()), ("disagree", TASKS - offline.agree())]));
+    offline.assert_equals(&ladder(&envoy, TASKS).await);
+    let cells = counts(&envoy, "changeover_decisions_by_label_total", &["human", "model"]).await;
+    let expected = offline.confusion.into_iter().map(|((human, model), n)| (format!("{human} {model}"), n));
+    assert_eq!(cells, expected.collect());
+    // Each has a time from task to decision.
+    wait_for("the times of all decisions", async || {
+        let seconds = envoy.metrics().await.sum("changeover_decision_seconds_count", &[]);
+        assert!(seconds <= TASKS as f64, "{seconds}");
+        (seconds == TASKS as f64).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -215,6 +283,24 @@ async fn a_receipt_counts_once_for_its_own_rollout_and_attempt() {
     let receipt = handed[0].1.clone();
     let label = model_label(handed[0].0);
     let mut all = 0;
+    // Changed in any one byte, to another of its alphabet, or to none of it.
+    let changed = {
+        let receipt = receipt.clone().into_bytes();
+        move |at: u64| {
+            let (at, is_known) = (at as usize / 2, at.is_multiple_of(2));
+            let mut changed = receipt.clone();
+            changed[at] = match changed[at] {
+                _ if !is_known => b'*',
+                b'A' => b'B',
+                _ => b'A',
+            };
+            decision(&String::from_utf8(changed).unwrap(), &model_label(1))
+        }
+    };
+    let changes = 2 * receipt.len() as u64;
+    Load::to(envoy.address()).each(changed).send(changes).await.assert_all_ok();
+    assert_eq!(decided(&envoy, changes).await, map([("forged", changes)]));
+    all += changes;
     let mut expect = async |request, result: &str| {
         let before = decisions(&envoy).await.get(result).copied().unwrap_or(0);
         assert_eq!(send(&envoy, request).await.status, 200);
@@ -222,11 +308,11 @@ async fn a_receipt_counts_once_for_its_own_rollout_and_attempt() {
         let counted = decided(&envoy, all).await;
         assert_eq!(counted.get(result).copied(), Some(before + 1), "{result}: {counted:?}");
     };
-    for at in [0, 1, 10, 100, receipt.len() - 1] {
-        let mut changed = receipt.clone().into_bytes();
-        changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
-        expect(decision(&String::from_utf8(changed).unwrap(), &label), "forged").await;
-    }
+    // The key is Envoy's own, and the receipt opens with it: its configuration shows the key's name only.
+    let keys = Keys::new(RECEIPT_KEY, None).expect("a key");
+    let opened = Receipt::open(&keys, "digits", receipt.as_bytes()).expect("the filter's receipt").receipt;
+    let dump = envoy.admin("/config_dump").await;
+    assert!(dump.contains(RECEIPT_KEY_NAME) && !dump.contains(RECEIPT_KEY), "{dump}");
     expect(decision("", &label), "forged").await;
     let no_label = json!({"task": {"receipt": receipt}});
     expect(request("POST", "/v1/decisions", &[], no_label.to_string()), "unreadable").await;
@@ -237,6 +323,15 @@ async fn a_receipt_counts_once_for_its_own_rollout_and_attempt() {
     expect(decision(&receipt, &label), "repeated").await;
     expect(decision(&receipt, "another"), "repeated").await;
     expect(decision(&handed[1].1, "another"), "disagree").await;
+    // The same, handed out a receipt's time ago, and a little more.
+    const TTL: u64 = 30 * 24 * 3_600 * 1_000;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock");
+    let old = |milliseconds: u64, nonce: u8| {
+        let time = u64::try_from(now.as_millis()).expect("this age") - milliseconds;
+        Receipt { time, ..opened.clone() }.seal(&keys, "digits", &[nonce; NONCE]).expect("a receipt")
+    };
+    expect(decision(&old(TTL - 600_000, 1), &label), "agree").await;
+    expect(decision(&old(TTL + 1_000, 2), &label), "late").await;
     // Another attempt: what was handed out before is late.
     let follows = async |command: &str, has_receipts: bool| {
         let (status, rollout) =
@@ -254,6 +349,62 @@ async fn a_receipt_counts_once_for_its_own_rollout_and_attempt() {
     let [seen] = queue.take_seen().try_into().expect("the last decision");
     assert_eq!((seen.target.as_str(), seen.method.as_str()), ("/v1/decisions", "POST"));
     assert_eq!(seen.body, json!({"task": {"receipt": handed[2].1}, "label": label}).to_string());
+}
+
+/// What docs/automation.md says of restarts and replicas, under Limits.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_envoy_that_starts_again_takes_receipts_of_attempt_1_only_and_begins_with_the_configured_degree() {
+    let (queue, ai) = blue_and_green().await;
+    ai.set(model());
+    let setup = || {
+        let config = people(&format!("degree: shadow, blind: 0, {DECISIONS}"), "");
+        between(&queue, &ai, config).with_people().control()
+    };
+    let rollout = async |envoy: &Envoy| {
+        let found = known(envoy).await;
+        (found["attempt"].clone(), found["automation"]["degree"].clone(), found["phase"].clone())
+    };
+    let command = async |envoy: &Envoy, command: &str, body: &str| {
+        let (status, rollout) =
+            call(envoy, "POST", &format!("/v1/rollouts/digits/{command}"), &[JSON], body).await;
+        assert!(matches!(status, 200 | 202), "{command}: {rollout}");
+    };
+    let envoy = setup().start().await;
+    known(&envoy).await;
+    let of_first = hand_out(&envoy, &queue, 1..4).await;
+    command(&envoy, "abort", "").await;
+    command(&envoy, "retry", "").await;
+    command(&envoy, "degree", r#"{"degree": "assist"}"#).await;
+    assert_eq!(rollout(&envoy).await, (json!(2), json!("assist"), json!("steady")));
+    let of_second = wait_for("the workers to follow", async || {
+        let handed = hand_out(&envoy, &queue, 1..4).await;
+        handed.iter().all(|(_, _, suggested)| *suggested).then_some(handed)
+    })
+    .await;
+    let say = async |envoy: &Envoy, (number, receipt, _): &(u64, String, bool)| {
+        assert_eq!(send(envoy, decision(receipt, &model_label(*number))).await.status, 200);
+    };
+    say(&envoy, &of_second[0]).await;
+    assert_eq!(decided(&envoy, 1).await, map([("agree", 1)]));
+    command(&envoy, "abort", "").await;
+    assert_eq!(rollout(&envoy).await, (json!(2), json!("human"), json!("aborted")));
+    drop(envoy);
+    // It knows the configuration, and nothing of what happened.
+    let again = setup().start().await;
+    assert_eq!(rollout(&again).await, (json!(1), json!("shadow"), json!("steady")));
+    say(&again, &of_second[1]).await;
+    assert_eq!(decided(&again, 1).await, map([("late", 1)]));
+    say(&again, &of_first[1]).await;
+    say(&again, &of_first[1]).await;
+    let counted = map([("late", 1), ("agree", 1), ("repeated", 1)]);
+    assert_eq!(decided(&again, 3).await, counted);
+    // Each Envoy has a ladder of its own, and counts what passes it.
+    let other = setup().start().await;
+    known(&other).await;
+    say(&other, &of_first[1]).await;
+    assert_eq!(decided(&other, 1).await, map([("agree", 1)]));
+    command(&other, "degree", r#"{"degree": "human"}"#).await;
+    assert_eq!((rollout(&other).await.1, rollout(&again).await.1), (json!("human"), json!("shadow")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -416,26 +567,68 @@ async fn tasks_that_cannot_be_held_go_to_people_unchanged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn people_who_answer_in_the_same_request_decide_by_it() {
+async fn people_who_answer_in_the_same_request_decide_by_it_as_the_same_decisions_do_offline() {
+    const TASKS: u64 = 2_000;
     let (queue, ai) = blue_and_green().await;
     ai.set(model());
-    queue.set(Make::by(|_, seen| {
-        Made::json(json!({"label": right_label(number_of(&seen.body))}).to_string())
+    // The second person is wrong in every 7th task as well. It is the filter that sends them theirs, and they have an hour.
+    let second_says =
+        |number: u64| if number.is_multiple_of(7) { right_label(number + 1) } else { people_say(number) };
+    queue.set(Make::by(move |_, seen| {
+        let number = number_of(&seen.body);
+        let has_an_hour =
+            seen.headers.get("x-envoy-expected-rq-timeout-ms").is_some_and(|time| time == "3600000");
+        Made::json(
+            json!({"label": if has_an_hour { second_says(number) } else { people_say(number) }}).to_string(),
+        )
     }));
-    let config = people("degree: shadow, double: 100", "");
-    let envoy = between(&queue, &ai, config).with_people().receipt_keys(None, None).control().start().await;
-    let tally = Load::to(envoy.address()).each(|number| task(number % 100)).send(200).await;
-    tally.assert_all_ok();
-    assert_eq!(tally.from("blue"), 200);
-    let counted = decided(&envoy, 400).await;
-    let disagree = (0..200).map(|number| number % 100).filter(|number| number % 10 == 0).count() as u64;
-    assert_eq!(counted, map([("agree", 200 - disagree), ("disagree", disagree), ("second", 200)]));
-    assert_eq!(queue.count(), 400, "two people decide each task");
-    let ladder = ladder(&envoy, 200).await;
-    assert_eq!(
-        (&ladder["people"]["tasks"], &ladder["people"]["agreement"]["value"]),
-        (&json!(200), &json!(1.0))
+    let config = people(
+        "degree: shadow, ask: {timeout: 20s, max_in_flight: 1024}, partial: {max_disagreement: 0.2}, double: 100",
+        "",
     );
+    let envoy = between(&queue, &ai, config)
+        .with_people()
+        .receipt_keys(None, None)
+        .workers(3)
+        .control()
+        .start()
+        .await;
+    let tally = Load::to(envoy.address()).each(task).send(TASKS).await;
+    tally.assert_all_ok();
+    assert_eq!(tally.from("blue"), TASKS);
+    let offline = Offline::of(0..TASKS);
+    let expected =
+        map([("agree", offline.agree()), ("disagree", TASKS - offline.agree()), ("second", TASKS)]);
+    assert_eq!(decided(&envoy, 2 * TASKS).await, expected);
+    assert_eq!(queue.count(), 2 * TASKS, "two people decide each task");
+    let ladder = ladder(&envoy, TASKS).await;
+    offline.assert_equals(&ladder);
+    let same = (0..TASKS).filter(|number| people_say(*number) == second_says(*number)).count() as f64;
+    assert_eq!(ladder["people"]["tasks"], TASKS);
+    let agreement = ladder["people"]["agreement"]["value"].as_f64().unwrap();
+    assert!((agreement - same / TASKS as f64).abs() < 1e-12, "{agreement}");
+}
+
+/// The queue that takes copies may be down, or full.
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_that_the_peoples_queue_refuses_are_counted_as_dropped() {
+    const TASKS: u64 = 50;
+    let (queue, ai) = blue_and_green().await;
+    ai.set(model());
+    queue.set(Behaviour::Status(500));
+    let config = people(
+        &format!("degree: partial, audit: 100, partial: {{threshold: 0}}, step_down: false, {DECISIONS}"),
+        "",
+    );
+    let envoy = between(&queue, &ai, config).with_people().start().await;
+    let tally = Load::to(envoy.address()).connections(4).each(task).send(TASKS).await;
+    tally.assert_all_ok();
+    assert_eq!(tally.from("green"), TASKS, "callers have the model's answers");
+    let dropped = async || counts(&envoy, "changeover_dropped_total", &["what"]).await;
+    wait_for("the refusals", async || (dropped().await == map([("tasks_for_people", TASKS)])).then_some(()))
+        .await;
+    assert_eq!(queue.count(), TASKS, "each was sent once");
+    assert_eq!(tasks(&envoy).await, map([("audit drawn", TASKS)]));
 }
 
 /// Audited tasks and doubles are handed to people by the filter itself, with receipts of their own, and decided by later requests.
@@ -459,7 +652,8 @@ async fn audited_tasks_and_doubles_that_are_decided_later_count_as_the_same_deci
     wait_for("all tasks twice", async || (queue.count() == 2 * TASKS).then_some(())).await;
     let keys = Keys::new(RECEIPT_KEY, None).expect("a key");
     let handed: Vec<(u64, String, Receipt)> = queue
-        .take_seen()
+        .wait_for_seen(2 * TASKS as usize)
+        .await
         .into_iter()
         .map(|seen| {
             assert!(!seen.headers.contains_key(SUGGESTION), "blind");

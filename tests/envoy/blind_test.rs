@@ -177,7 +177,7 @@ fn found(bytes: &[u8], tasks: usize) -> Vec<String> {
 }
 
 #[test]
-fn what_the_model_says_is_found_in_each_encoding_and_in_two_on_top_of_each_other() {
+fn the_models_answer_is_found_in_each_encoding_and_in_two_on_top_of_each_other() {
     for outer in &READINGS {
         for inner in &READINGS {
             // Compressed bytes are no text that one could write once more.

@@ -8,7 +8,7 @@ fn blue_green(fields: &str) -> Config {
     Config::rollout(&format!("blue_green: {{{fields}}}, analysis: {{metrics: [{{name: error_rate}}]}}"))
 }
 
-const BAKED: &str = "bake: {weight: 20, duration: 5s}, auto_rollback_window: 3s";
+const BAKED: &str = "bake: {weight: 20, duration: 5s}, auto_rollback_window: 15s";
 
 fn load(envoy: &Envoy) -> Load {
     Load::to(envoy.address()).connections(16).per_second(400.0)
@@ -37,7 +37,9 @@ async fn meanwhile(running: &Running, requests: u64, upstream: &Upstream) -> u64
 #[tokio::test(flavor = "multi_thread")]
 async fn a_good_side_is_baked_and_flipped_and_stays() {
     let (blue, green) = blue_and_green().await;
-    let envoy = between(&blue, &green, blue_green(BAKED)).control().workers(4).start().await;
+    // The watch compares with a thousand of stable's answers, more than five seconds may have.
+    let baked = blue_green(&BAKED.replace("duration: 5s", "duration: 10s"));
+    let envoy = between(&blue, &green, baked).control().workers(4).start().await;
     let running = load(&envoy).start();
     let event = wait_for_event(&envoy, "flip").await;
     assert_eq!((&event["from"]["green"], &event["to"]["green"]), (&20.into(), &100.into()), "{event}");
@@ -53,7 +55,7 @@ async fn a_good_side_is_baked_and_flipped_and_stays() {
     .await;
     let reason = rollout["reason"].as_str().expect("a reason");
     assert!(
-        reason.starts_with("green is watched for 3 s: it is rolled back to blue if clearly more than 1."),
+        reason.starts_with("green is watched for 15 s: it is rolled back to blue if clearly more than 1."),
         "{reason}"
     );
     wait_for_event(&envoy, "succeed").await;
@@ -114,7 +116,7 @@ async fn turns_bad_after(rounds: u64, per_second: f64) {
         "{message}"
     );
     let took = green.count() - before;
-    assert!(took <= per_second as u64 * 4, "{took} of its requests until then");
+    assert!(took <= per_second as u64 * 20, "{took} of its requests until then");
     assert_eq!(meanwhile(&running, 400, &green).await, 0, "no request goes to green any more");
     assert_eq!(known(&envoy).await["phase"], "failed");
     let tally = running.stop().await;
@@ -178,7 +180,7 @@ async fn a_hundred_flips_lose_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn weights_that_a_person_sets_hold_on_every_worker() {
     let (blue, green) = blue_and_green().await;
-    let steps = "steps: [{set_weight: 50}, {pause: {duration: 1s}}, {set_weight: 75}, {pause: {}}]";
+    let steps = "steps: [{set_weight: 50}, {pause: {duration: 8s}}, {set_weight: 75}, {pause: {}}]";
     let envoy = between(&blue, &green, Config::rollout(steps)).control().workers(4).start().await;
     known(&envoy).await;
     let rollout = command(&envoy, "weight", "{\"green\": 60.5}").await;
@@ -188,7 +190,8 @@ async fn weights_that_a_person_sets_hold_on_every_worker() {
     let tally = Load::to(envoy.address()).send(4_000).await;
     assert_share(tally.from("green"), 4_000, 0.605);
     assert_eq!(green.count(), tally.from("green"));
-    // The second that the step would have taken goes by.
+    // The time that the step would have taken goes by.
+    tokio::time::sleep(std::time::Duration::from_secs(9)).await;
     let rollout = command(&envoy, "resume", "").await;
     assert_eq!((&rollout["weights"]["green"], &rollout["step"]["index"]), (&60.5.into(), &1.into()));
 }

@@ -2,9 +2,6 @@
 //!
 //! The judge looks at latencies only, and connections that are refused are quick: only the breaker can act here.
 
-use std::net::SocketAddr;
-use std::time::Duration;
-
 use crate::harness::control::{get, known, post};
 use crate::harness::*;
 
@@ -21,12 +18,6 @@ fn breaking(weight: u32, more: &str) -> Config {
     config(weight, &format!(", circuit_breaker: {{consecutive_errors: {LIMIT}}}{more}"))
 }
 
-/// An address without a listener.
-fn unused() -> SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address")
-}
-
 /// Answers of no upstream: Envoy gave them, since the connection was refused.
 fn refused(tally: &Tally) -> u64 {
     assert!(tally.errors.is_empty(), "{:?}", tally.errors);
@@ -41,8 +32,8 @@ fn load(envoy: &Envoy) -> Load {
 async fn a_candidate_that_refuses_connections_gets_no_more_than_its_limit_of_errors_on_each_worker() {
     for weight in [5, 50] {
         let blue = Upstream::start("blue").await;
-        let setup =
-            Setup::shipped(breaking(weight, "")).clusters(&[("blue", blue.address()), ("green", unused())]);
+        let setup = Setup::shipped(breaking(weight, ""))
+            .clusters(&[("blue", blue.address()), ("green", free_address())]);
         let envoy = setup.workers(WORKERS).start().await;
         wait_for_event(&envoy, "step").await;
         let running = load(&envoy).start();
@@ -77,7 +68,8 @@ async fn a_candidate_that_refuses_connections_gets_no_more_than_its_limit_of_err
 #[tokio::test(flavor = "multi_thread")]
 async fn it_is_off_unless_configured() {
     let blue = Upstream::start("blue").await;
-    let setup = Setup::shipped(config(50, "")).clusters(&[("blue", blue.address()), ("green", unused())]);
+    let setup =
+        Setup::shipped(config(50, "")).clusters(&[("blue", blue.address()), ("green", free_address())]);
     let envoy = setup.workers(WORKERS).start().await;
     wait_for_event(&envoy, "step").await;
     let tally = load(&envoy).send(1_000).await;
@@ -88,7 +80,7 @@ async fn it_is_off_unless_configured() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_version_is_cut_off_when_both_refuse() {
     for weight in [5, 50, 95] {
-        let clusters = [("blue", unused()), ("green", unused())];
+        let clusters = [("blue", free_address()), ("green", free_address())];
         let setup = Setup::shipped(breaking(weight, "")).clusters(&clusters);
         let envoy = setup.workers(WORKERS).start().await;
         wait_for_event(&envoy, "step").await;
@@ -231,12 +223,21 @@ async fn a_client_that_leaves_counts_where_there_was_no_answer() {
     {
         green.set(behaviour);
         wait_for("a client to leave", async || {
-            let mut connection = Connection::open(envoy.address()).await.expect("a connection");
-            let answer = connection.send(request("GET", "/", &[], ""));
-            let _ = tokio::time::timeout(Duration::from_millis(50), answer).await;
-            drop(connection);
-            let left = envoy.metrics().await.sum("changeover_requests_total", &[("outcome", outcome)]);
-            (left >= 1.0).then_some(())
+            let before = green.count();
+            let mut stream = open_raw(&envoy, "GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
+            if outcome == "aborted" {
+                // Until the body has begun, where it is green's.
+                let answer = read_until(&mut stream, "\r\n\r\n").await;
+                if answer.contains("x-upstream: green") && !answer.contains("the first bytes") {
+                    read_until(&mut stream, "the first bytes").await;
+                }
+            } else {
+                let arrives = wait_for("the request", async || (green.count() > before).then_some(()));
+                tokio::select! { () = arrives => {}, read = stream.readable() => read.expect("an answer") }
+            }
+            drop(stream);
+            let labels = [("version", "green"), ("outcome", outcome)];
+            (envoy.metrics().await.sum("changeover_requests_total", &labels) >= 1.0).then_some(())
         })
         .await;
         assert_eq!(known(&envoy).await["phase"], phase);

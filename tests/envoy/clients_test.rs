@@ -265,6 +265,7 @@ async fn the_openai_client_counts_what_the_filter_counts() {
             ("changeover_requests_total", "answers"),
             ("changeover_output_answers_total", "answers"),
             ("changeover_input_length_total", "input_length"),
+            ("changeover_input_messages_total", "input_messages"),
             ("changeover_input_tokens_total", "input_tokens"),
             ("changeover_input_cached_tokens_total", "cached_tokens"),
             ("changeover_output_length_total", "output_length"),
@@ -272,6 +273,8 @@ async fn the_openai_client_counts_what_the_filter_counts() {
             ("changeover_output_reasoning_tokens_total", "reasoning_tokens"),
             ("changeover_output_null_total", "null"),
             ("changeover_output_truncated_total", "truncated"),
+            ("changeover_output_refusals_total", "refusals"),
+            ("changeover_output_tool_calls_total", "tool_calls"),
             ("changeover_output_error_objects_total", "error_objects"),
             ("changeover_output_first_token_milliseconds_count", "streams"),
         ];

@@ -1,52 +1,13 @@
 //! Shadow mode that compares: what stable answers is sent to the shadow a second time, and no client notices.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use crate::harness::compare::*;
 use crate::harness::*;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
-
-pub(crate) const COMPARES: &str = "mirror: {to: green, mode: compare, methods: [POST], timeout: 2s, \
-     compare: {label: /outputs/0/data/0, ignore: [/model]}}";
-
-/// Requests that were drawn for the shadow, by what became of them.
-async fn results(envoy: &Envoy) -> BTreeMap<String, u64> {
-    let metrics = envoy.metrics().await;
-    let series = metrics.series("changeover_mirror_requests_total");
-    series.map(|series| (series.labels["result"].clone(), series.value as u64)).collect()
-}
-
-/// Waits until nothing is under way, and checks that what was sent adds up.
-pub(crate) async fn settled(envoy: &Envoy, drawn: u64) -> BTreeMap<String, u64> {
-    let ends = ["matched", "differed", "failed", "cancelled"];
-    wait_for("every copy to end", async || {
-        let results = results(envoy).await;
-        let of = |result: &str| results.get(result).copied().unwrap_or(0);
-        let skipped: u64 =
-            results.iter().filter(|(name, _)| name.starts_with("skipped")).map(|(_, n)| n).sum();
-        let ended: u64 = ends.iter().map(|result| of(result)).sum();
-        (of("sent") + skipped == drawn && of("sent") == ended).then_some(results)
-    })
-    .await
-}
-
-/// What a classifier of ten classes makes of the nth image.
-pub(crate) fn digit(number: u64, model: u64) -> u64 {
-    if number.is_multiple_of(7) && model == 1 { (number + 5) % 10 } else { number % 10 }
-}
-
-pub(crate) fn classifier(model: u64) -> Behaviour {
-    Make::by(move |_, seen| {
-        let asked: Value = serde_json::from_slice(&seen.body).unwrap();
-        let label = digit(asked["n"].as_u64().unwrap(), model);
-        Made::json(json!({"model": model, "outputs": [{"data": [label]}]}).to_string())
-    })
-}
-
-pub(crate) fn ask(number: u64) -> hyper::Request<http_body_util::Full<Bytes>> {
-    request("POST", "/v2/models/digits/infer?a=1", &[], json!({"n": number}).to_string())
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn agreement_and_confusion_are_what_the_same_requests_give_offline() {
@@ -475,7 +436,8 @@ async fn a_rollout_whose_shadow_hangs_leaves_others_their_places() {
 async fn a_compressed_answer_that_finds_no_place_is_skipped_for_want_of_memory() {
     let (blue, green) = blue_and_green().await;
     [&blue, &green].into_iter().for_each(|upstream| upstream.set(Behaviour::Echo));
-    let envoy = between(&blue, &green, Config::rollout(COMPARES)).workers(1).start().await;
+    let patient = COMPARES.replace("timeout: 2s", "timeout: 20s");
+    let envoy = between(&blue, &green, Config::rollout(&patient)).workers(1).start().await;
     let body = gzip(b"{\"outputs\": [{\"data\": [1]}]}");
     let head =
         "POST / HTTP/1.1\r\nhost: h\r\ncontent-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n14\r\n";
@@ -506,48 +468,90 @@ async fn a_compressed_answer_that_finds_no_place_is_skipped_for_want_of_memory()
     );
 }
 
+/// Requests of half of a test with a shadow that fails. Both halves end with the same memory.
+const HALF: u64 = 300;
+/// Kilobytes that the second half may leave behind: 28 of each copy's.
+const MOST_LEFT: u64 = 8 << 10;
+
+/// Sends requests twice to an Envoy whose shadow does nothing but fail, or whose every answer differs. `asked` is what the
+/// shadow has counted.
+async fn assert_told_apart(
+    setup: Setup,
+    result: &str,
+    asked: impl Fn() -> u64,
+    (half, connections): (u64, usize),
+) {
+    let envoy = setup.workers(2).start().await;
+    let begun = asked();
+    let mut memory = Vec::new();
+    for round in 1..=2 {
+        let tally = Load::to(envoy.address()).connections(connections).each(ask).send(half).await;
+        tally.assert_all_ok();
+        assert_eq!(tally.from("blue"), half);
+        let results = settled(&envoy, round * half).await;
+        let of = |result: &str| results.get(result).copied().unwrap_or(0);
+        assert_eq!(of(result), of("sent"), "{results:?}");
+        assert!(of("sent") > 0, "{results:?}");
+        // The shadow may take a copy up after the filter has given it up.
+        wait_for(&format!("{} copies at the shadow", of("sent")), async || {
+            (asked() - begun >= of("sent")).then_some(())
+        })
+        .await;
+        assert_eq!(asked() - begun, of("sent"), "{results:?}");
+        memory.push(envoy.resident_kilobytes());
+    }
+    assert!(memory[1] < memory[0] + MOST_LEFT, "{result}: kilobytes {memory:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shadow_that_fails_is_told_apart_and_hurts_nobody() {
     let blue = Upstream::start("blue").await;
     blue.set(classifier(0));
-    let config = || Config::rollout(&COMPARES.replace("timeout: 2s", "timeout: 300ms"));
-    let check = async |address, failed: bool| {
-        let setup = Setup::shipped(config()).clusters(&[("blue", blue.address()), ("green", address)]);
-        let envoy = setup.workers(2).start().await;
-        let tally = Load::to(envoy.address()).each(ask).send(300).await;
-        tally.assert_all_ok();
-        assert_eq!(tally.from("blue"), 300);
-        let results = settled(&envoy, 300).await;
-        let of = |result: &str| results.get(result).copied().unwrap_or(0);
-        let expected = if failed { "failed" } else { "differed" };
-        assert_eq!(of(expected), of("sent"), "{results:?}");
-        envoy
+    let config = |timeout: &str| Config::rollout(&COMPARES.replace("timeout: 2s", timeout));
+    // Where a copy must not be given up for a slow machine.
+    let (hasty, patient) = ("timeout: 300ms", "timeout: 20s");
+    let beside = |config: Config, address| {
+        Setup::shipped(config).clusters(&[("blue", blue.address()), ("green", address)])
     };
-    for behaviour in [Raw::Silent, Raw::CloseBeforeHeaders, Raw::CloseInBody, Raw::Garbage, Raw::NeverReads] {
-        check(RawUpstream::start(behaviour).await.address(), true).await;
+    let load = (HALF, 16);
+    for (behaviour, timeout) in [
+        (Raw::Silent, hasty),
+        (Raw::CloseBeforeHeaders, patient),
+        (Raw::CloseInBody, patient),
+        (Raw::Garbage, patient),
+        (Raw::NeverReads, hasty),
+    ] {
+        let green = RawUpstream::start(behaviour).await;
+        assert_told_apart(beside(config(timeout), green.address()), "failed", || green.asked(), load).await;
     }
-    let closed = RawUpstream::start(Raw::Garbage).await.address();
-    check(closed, true).await;
+    let envoy = beside(config(hasty), free_address()).workers(2).start().await;
+    Load::to(envoy.address()).each(ask).send(HALF).await.assert_all_ok();
+    let results = settled(&envoy, HALF).await;
+    assert_eq!(results["failed"], results["sent"], "{results:?}");
     let green = Upstream::start("green").await;
-    for (behaviour, failed) in [
-        (Behaviour::Status(503), true),
-        (Behaviour::Status(200).after(std::time::Duration::from_secs(3)), true),
-        (Behaviour::Status(500), false),
-        (Behaviour::Body(vec![b'x'; 300 << 10].into(), Vec::new()), false),
-        (Behaviour::Body("{".into(), vec![("content-type", "application/json")]), false),
+    for (behaviour, timeout, result) in [
+        (Behaviour::Status(503), patient, "failed"),
+        (Behaviour::Status(200).after(Duration::from_secs(3)), hasty, "failed"),
+        (Behaviour::Status(500), patient, "differed"),
+        (Behaviour::Body(vec![b'x'; 300 << 10].into(), Vec::new()), patient, "differed"),
+        (Behaviour::Body("{".into(), vec![("content-type", "application/json")]), patient, "differed"),
+        // Slow, and in time.
+        (Behaviour::Status(200).after(Duration::from_millis(300)), patient, "differed"),
     ] {
         green.set(behaviour);
-        check(green.address(), failed).await;
+        assert_told_apart(beside(config(timeout), green.address()), result, || green.count(), load).await;
     }
+    // As long as hardly any answer, one at a time: Envoy holds each as a whole.
+    green.set(Behaviour::Body(vec![b'x'; 10 << 20].into(), Vec::new()));
+    let setup = beside(config("timeout: 20s, max_in_flight: 1"), green.address());
+    assert_told_apart(setup, "differed", || green.count(), (40, 1)).await;
     // More than Envoy can hold of an answer: no answer.
     green.set(Behaviour::Body(vec![b'x'; 40 << 20].into(), Vec::new()));
-    let envoy = Setup::shipped(Config::rollout(COMPARES))
-        .clusters(&[("blue", blue.address()), ("green", green.address())]);
-    let envoy = envoy.start().await;
+    let envoy = beside(config(patient), green.address()).start().await;
     Load::to(envoy.address()).each(ask).send(3).await.assert_all_ok();
     assert_eq!(settled(&envoy, 3).await["failed"], 3);
     // A cluster that is not there is asked for nothing.
-    let envoy = Setup::shipped(config()).clusters(&[("blue", blue.address())]).start().await;
+    let envoy = Setup::shipped(config(hasty)).clusters(&[("blue", blue.address())]).start().await;
     Load::to(envoy.address()).each(ask).send(50).await.assert_all_ok();
     assert_eq!(settled(&envoy, 50).await["skipped_refused"], 50);
 }
@@ -556,7 +560,8 @@ async fn a_shadow_that_fails_is_told_apart_and_hurts_nobody() {
 async fn sums_hold_across_pushes_and_a_killed_shadow() {
     let (blue, green) = blue_and_green().await;
     blue.set(classifier(0));
-    let envoy = between_ecds(&blue, &green, Config::rollout(COMPARES)).workers(2).start().await;
+    let patient = COMPARES.replace("timeout: 2s", "timeout: 50s");
+    let envoy = between_ecds(&blue, &green, Config::rollout(&patient)).workers(2).start().await;
     // What waits for the shadow ends with the root that has sent it.
     green.set(Behaviour::gate());
     Load::to(envoy.address()).each(ask).send(20).await.assert_all_ok();
@@ -669,9 +674,9 @@ fn at_random(classes: u64) -> Behaviour {
     })
 }
 
-const WITH_BASELINE: &str = "mirror: {to: green, mode: compare, methods: [POST], max_in_flight: 1024, \
+const WITH_BASELINE: &str = "mirror: {to: green, mode: compare, methods: [POST], max_in_flight: 1024, timeout: 20s, \
      compare: {label: /outputs/0/data/0, baseline: true, samples: 5}}, steps: [{set_weight: 0}, {pause: {}}], \
-     analysis: {metrics: [{name: error_rate}, {name: mirror.disagreement}]}";
+     analysis: {false_alarm: 0.000001, metrics: [{name: error_rate}, {name: mirror.disagreement}]}";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shadow_is_judged_by_how_often_stable_differs_from_itself() {
@@ -700,7 +705,7 @@ async fn a_shadow_is_judged_by_how_often_stable_differs_from_itself() {
         assert_eq!((&sample["field"], &sample["kind"]), (&json!("/outputs/*/data/*"), &json!("value")));
         assert_ne!(sample["stable"], sample["shadow"], "{sample}");
     }
-    assert!(baseline["log10_e"].as_f64() < Some(2.0), "{found}");
+    assert!(baseline["log10_e"].as_f64() < Some(4.0), "{found}");
     assert!(!actions(&envoy).iter().any(|action| action == "rollback"), "{found}");
     let copied = envoy.metrics().await;
     for version in ["blue", "green"] {

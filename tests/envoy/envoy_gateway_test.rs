@@ -104,6 +104,9 @@ fn route(rule: &Value) -> Value {
             "RequestHeaderModifier" => {
                 route["request_headers_to_remove"] = filter["requestHeaderModifier"]["remove"].clone();
             }
+            "ResponseHeaderModifier" => {
+                route["response_headers_to_remove"] = filter["responseHeaderModifier"]["remove"].clone();
+            }
             "RequestMirror" => {
                 let cluster = &filter["requestMirror"]["backendRef"]["name"];
                 route["route"]["request_mirror_policies"] =
@@ -115,15 +118,32 @@ fn route(rule: &Value) -> Value {
     route
 }
 
+const INTERNAL: [&str; 3] = ["x-changeover-cluster", "x-changeover-mirror", "x-changeover-shadow"];
+
+/// A server that says something in the filter's own headers.
+fn with_internal_headers() -> Behaviour {
+    Behaviour::Body("x".into(), INTERNAL.map(|name| (name, "a")).to_vec())
+}
+
+fn has_no_internal_headers(answer: &Answer) {
+    for name in INTERNAL {
+        assert_eq!(answer.header(name), None, "{name}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_follow_the_filter() {
     let (blue, green) = blue_and_green().await;
     let envoy = gateway(&blue, &green, &Module::served().await, &filter()["config"], &rules()).start().await;
     let mut connection = Connection::open(envoy.address()).await.expect("a connection");
+    for upstream in [&blue, &green] {
+        upstream.set(with_internal_headers());
+    }
     for (value, version) in [("always", "green"), ("never", "blue")] {
         let asked = [("x-changeover", value.as_bytes())];
         let answer = connection.send(request("GET", PATH, &asked, "")).await.expect("an answer");
         assert_eq!((answer.upstream(), answer.header("x-changeover-version")), (version, Some(version)));
+        has_no_internal_headers(&answer);
     }
     for seen in blue.take_seen().iter().chain(&green.take_seen()) {
         assert_eq!(seen.headers.get("x-changeover-cluster"), None);
@@ -138,6 +158,7 @@ async fn all_goes_to_stable(envoy: &Envoy) {
         let mut connection = Connection::open(envoy.address()).await.expect("a connection");
         let answer = connection.send(request("GET", PATH, &[header], "")).await.expect("an answer");
         assert_eq!((answer.status.as_u16(), answer.upstream()), (200, "blue"), "{header:?}");
+        has_no_internal_headers(&answer);
     }
 }
 
@@ -154,6 +175,7 @@ async fn a_first_configuration_that_is_refused_means_stable() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_module_that_cannot_be_fetched_means_stable() {
     let (blue, green) = blue_and_green().await;
+    blue.set(with_internal_headers());
     let module = Module { sha256: "0".repeat(64), ..Module::served().await };
     let envoy = gateway(&blue, &green, &module, &filter()["config"], &rules()).start().await;
     all_goes_to_stable(&envoy).await;
@@ -250,8 +272,7 @@ async fn a_mirror_by_the_gateway_api_copies_credentials_and_marks_nothing() {
     let headers: [(&str, &[u8]); 2] = [("x-changeover", b"never"), ("authorization", b"Bearer secret")];
     let answer = connection.send(request("GET", PATH, &headers, "")).await.expect("an answer");
     assert_eq!(answer.upstream(), "blue");
-    wait_for("the copy", async || (green.count() == 1).then_some(())).await;
-    let copy = green.take_seen().remove(0);
+    let copy = green.wait_for_seen(1).await.remove(0);
     assert_eq!(copy.headers["authorization"], "Bearer secret");
     assert_eq!(copy.headers.get("x-changeover-shadow"), None);
 }

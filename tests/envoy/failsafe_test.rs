@@ -1,5 +1,6 @@
 //! A filter that is missing, refused or failed means "stable", never an error.
 
+use crate::harness::compare::{COMPARES, ask, classifier};
 use crate::harness::*;
 
 /// What a client tries that wants to choose its cluster.
@@ -16,7 +17,7 @@ async fn assert_all_go_to_stable(envoy: &Envoy, green: &Upstream) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_the_filter() {
+async fn requests_go_to_stable_without_the_filter() {
     let (blue, green) = blue_and_green().await;
     let clusters = [("blue", blue.address()), ("green", green.address())];
     let envoy = Setup::plain().clusters(&clusters).start().await;
@@ -24,7 +25,7 @@ async fn without_the_filter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_the_first_configuration_by_ecds_is_refused() {
+async fn a_refused_first_ecds_configuration_leaves_requests_at_stable() {
     let (blue, green) = blue_and_green().await;
     let envoy = between_ecds(&blue, &green, Config::rollout("weights: {green: 120}")).start().await;
     assert_all_go_to_stable(&envoy, &green).await;
@@ -38,7 +39,7 @@ async fn when_the_first_configuration_by_ecds_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_a_later_push_is_refused() {
+async fn a_refused_push_leaves_the_old_configuration_in_force() {
     let (blue, green) = blue_and_green().await;
     let envoy =
         between_ecds(&blue, &green, Config::rollout("weights: {green: 100}")).workers(4).start().await;
@@ -80,7 +81,7 @@ async fn a_missing_ecds_file_keeps_envoy_from_starting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_trap() {
+async fn a_trapped_filter_means_stable_until_the_next_push() {
     let (blue, green) = blue_and_green().await;
     let config = |n: u32| Config::rollout(&format!("pin: green, labels: {{stage: s{n}}}"));
     let envoy = between_ecds(&blue, &green, config(1)).module("target/changeover-test.wasm").start().await;
@@ -117,6 +118,57 @@ async fn after_a_trap_and_a_push_the_api_answers_again() {
     let count = green.count();
     Load::to(envoy.address()).send(100).await.assert_all_ok();
     assert_eq!(green.count(), count, "the abort is obeyed");
+}
+
+/// What the sums of `sent` and of all ends then differ by is the number of copies that no VM waits for any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_in_flight_at_a_trap_are_sent_and_never_end() {
+    const LOST: u64 = 20;
+    let (blue, green) = blue_and_green().await;
+    blue.set(classifier(0));
+    green.set(classifier(0));
+    let config = |timeout: &str| Config::rollout(&COMPARES.replace("timeout: 2s", timeout));
+    let setup = between_ecds(&blue, &green, config("timeout: 60s")).module("target/changeover-test.wasm");
+    let envoy = setup.workers(1).start().await;
+    // Sent, and ended.
+    let copies = async |sent: u64, ended: u64| {
+        wait_for("copies", async || {
+            let metrics = envoy.metrics().await;
+            let of =
+                |result: &str| metrics.sum("changeover_mirror_requests_total", &[("result", result)]) as u64;
+            let found = (of("sent"), of("matched") + of("differed") + of("failed") + of("cancelled"));
+            (found == (sent, ended)).then_some(())
+        })
+        .await;
+    };
+    Load::to(envoy.address()).each(ask).send(10).await.assert_all_ok();
+    copies(10, 10).await;
+    green.set(classifier(0).gated());
+    Load::to(envoy.address()).each(ask).send(LOST).await.assert_all_ok();
+    wait_for("the shadow to have them", async || (green.count() == 10 + LOST).then_some(())).await;
+    copies(10 + LOST, 10).await;
+    let mut connection = Connection::open(envoy.address()).await.expect("a connection");
+    let _ = connection.send(request("GET", "/", &[("x-test-trap", b"1")], "")).await;
+    green.open_gate();
+    // Requests reach stable, and are not copied.
+    let tally = Load::to(envoy.address()).each(ask).send(30).await;
+    tally.assert_all_ok();
+    assert_eq!((tally.from("blue"), green.count()), (30, 10 + LOST));
+    envoy.push(&config("timeout: 59s")).await;
+    wait_for("the filter to work again", async || {
+        let mut connection = Connection::open(envoy.address()).await.ok()?;
+        connection.send(ask(1)).await.ok()?;
+        (green.count() > 10 + LOST).then_some(())
+    })
+    .await;
+    Load::to(envoy.address()).each(ask).send(10).await.assert_all_ok();
+    let sent = wait_for("all copies", async || {
+        let metrics = envoy.metrics().await;
+        let sent = metrics.sum("changeover_mirror_requests_total", &[("result", "sent")]) as u64;
+        (sent == green.count() && sent > 20 + LOST).then_some(sent)
+    })
+    .await;
+    copies(sent, sent - LOST).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

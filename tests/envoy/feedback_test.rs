@@ -232,11 +232,24 @@ const RATINGS: &str = "{name: rating, match: {path: /v1/feedback, methods: [POST
 /// Thumbs, with the receipt in the header that the answer has it in.
 const THUMBS: &str = "{name: thumb, match: {path: /v1/thumbs, body: {/thumb: down}}, join: receipt}";
 
+/// Evaluations by OpenTelemetry's names, as docs/feedback.md has them.
+const EVALUATIONS: &str = "{name: relevance, match: {path: /v1/evaluations, methods: [POST], \
+                           body: {/attributes/gen_ai.evaluation.name: relevance}}, join: receipt, receipt: /attributes/changeover.receipt, \
+                           value: /attributes/gen_ai.evaluation.score.value, bad_below: 0.5}";
+
 /// A rollout whose answers carry receipts, with these further fields.
 fn rated(fields: &str) -> Config {
     Config::rollout(&format!(
-        "match: {{prefix: /search}}, receipt: {{response_header: X-Receipt}}, feedback: [{RATINGS}, {THUMBS}], {fields}"
+        "match: {{prefix: /search}}, receipt: {{response_header: X-Receipt}}, feedback: [{RATINGS}, {THUMBS}, {EVALUATIONS}], {fields}"
     ))
+}
+
+fn evaluation(receipt: &str, name: &str, score: f64) -> Request<Full<Bytes>> {
+    let attributes = json!({
+        "gen_ai.evaluation.name": name, "gen_ai.evaluation.score.value": score, "changeover.receipt": receipt,
+    });
+    let event = json!({"name": "gen_ai.evaluation.result", "attributes": attributes});
+    request("POST", "/v1/evaluations", &[], event.to_string())
 }
 
 fn rating(receipt: &str, score: &serde_json::Value) -> Request<Full<Bytes>> {
@@ -379,6 +392,13 @@ async fn an_event_without_a_receipt_of_the_rollout_that_is_valid_and_new_counts_
     expect(thumb(&receipt), "- repeated").await;
     expect(rating(&given[1].1, &json!(3)), &format!("{} good", given[1].0)).await;
     expect(rating(&given[1].1, &bad), "- repeated").await;
+    expect(evaluation(&receipt, "relevance", 0.31), &format!("{version} counted")).await;
+    expect(evaluation(&given[1].1, "relevance", 0.5), &format!("{} good", given[1].0)).await;
+    // The rule does not match another evaluation.
+    let mut connection = Connection::open(envoy.address()).await.expect("a connection");
+    let other = connection.send(evaluation(&given[2].1, "toxicity", 0.1)).await;
+    assert_eq!(other.expect("an answer").status, 200);
+    expect(evaluation(&given[2].1, "relevance", 0.49), &format!("{} counted", given[2].0)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -407,7 +427,7 @@ async fn rate(envoy: &Envoy, parts: (f64, f64), most: u64, stop: &AtomicBool) {
 /// A rollout that judges ratings, of answers.
 fn rating_judged() -> Config {
     rated(
-        "steps: [{set_weight: 20}, {pause: {}}], analysis: {metrics: [{name: error_rate}, {name: feedback.rating}]}",
+        "steps: [{set_weight: 20}, {pause: {}}], analysis: {false_alarm: 0.000001, metrics: [{name: error_rate}, {name: feedback.rating}]}",
     )
 }
 

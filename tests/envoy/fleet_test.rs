@@ -1,6 +1,7 @@
 //! Several Envoys that share their rollouts through a real etcd.
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -49,35 +50,96 @@ async fn wait_for_share(envoy: &Envoy, percent: f64) {
     .await;
 }
 
+/// How many of the candidate's requests of the step an Envoy says were judged.
+async fn judged_requests(envoy: &Envoy) -> u64 {
+    rollout(envoy).await["step"]["requests"].as_u64().expect("a number")
+}
+
+/// Waits until nine tenths of the candidate's requests that clients have sent were judged, and asserts that none was twice. What
+/// an Envoy counts while it is silent, as on a machine that stalls for seconds, is left out; that nothing else is lost is shown in
+/// simulated time.
+async fn assert_judged(envoy: &Envoy, sent: u64, green: &Upstream) {
+    let counted = wait_for("what was counted to be judged", async || {
+        Some(judged_requests(envoy).await).filter(|counted| *counted >= sent - sent / 10)
+    })
+    .await;
+    assert!(counted <= green.count(), "{counted} of {} were judged", green.count());
+}
+
+/// Clients of an Envoy that has counted nothing yet, or nothing for long, and how many of the candidate's answers need not be
+/// judged: such an Envoy is not waited for, and what it counts before it first reports may come too late.
+async fn clients(envoy: &Envoy) -> (Running, u64) {
+    let first = Load::to(envoy.address()).per_second(30.0).send(60).await;
+    first.assert_all_ok();
+    (Load::to(envoy.address()).per_second(30.0).start(), first.from("green"))
+}
+
+/// Has an Envoy stop whose clients have left, when all that it has counted is judged. `others`: one that goes on.
+async fn kill_when_judged(envoy: Envoy, others: &Envoy, green: &Upstream) {
+    // Seconds are judged in their order, so what came later shows it. Sixteen may have been under way.
+    let served = green.count() + 16;
+    wait_for("what it has counted to be judged", async || {
+        (judged_requests(others).await > served).then_some(())
+    })
+    .await;
+    drop(envoy);
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_release_is_one_for_all_envoys_and_outlives_each_of_them() {
+async fn a_release_is_one_for_all_envoys_and_outlives_the_restart_of_each_under_load() {
     let (blue, green) = blue_and_green().await;
     let etcd = Etcd::start().await;
-    let mut envoys = fleet(3, &blue, &green, &etcd, WAITING).await;
-    let load = Load::to(envoys[0].address()).per_second(50.0).start();
+    let fields = format!("{WAITING}, analysis: {{metrics: [{{name: error_rate}}]}}");
+    let mut envoys = fleet(3, &blue, &green, &etcd, &fields).await;
     assert_eq!(etcd.keys("/changeover/shop/r/").len(), 1, "one record");
+    let revision = rollout(&envoys[0]).await["revision"].clone();
+    // All are restarted in turn, while clients send to the other two. A client of one that is killed would see that.
+    let (mut loads, mut missed, mut sent) = (Vec::new(), 0, 0);
+    for envoy in &envoys {
+        let (load, unsure) = clients(envoy).await;
+        loads.push(load);
+        missed += unsure;
+    }
+    for nth in 0..3 {
+        let tally = loads.remove(nth).stop().await;
+        tally.assert_all_ok();
+        sent += tally.from("green");
+        let envoy = envoys.remove(nth);
+        kill_when_judged(envoy, &envoys[0], &green).await;
+        envoys.insert(nth, start(&blue, &green, &[etcd.address()], config(&fields)).await);
+        wait_for_share(&envoys[nth], 50.0).await;
+        let (load, unsure) = clients(&envoys[nth]).await;
+        loads.insert(nth, load);
+        missed += unsure;
+    }
+    for load in loads {
+        let tally = load.stop().await;
+        tally.assert_all_ok();
+        sent += tally.from("green");
+    }
+    for envoy in &envoys {
+        assert_judged(envoy, sent, &green).await;
+        assert_eq!(rollout(envoy).await["revision"], revision, "no step is repeated");
+    }
+    assert_eq!(green.count(), sent + missed, "as the clients say");
     // A command at one is obeyed by all.
+    let load = Load::to(envoys[0].address()).per_second(50.0).start();
     wait_for("all three in the fleet", async || {
-        (fleet_of(&envoys[1]).await["members"].as_array()?.len() == 3).then_some(())
+        let fleet = fleet_of(&envoys[1]).await;
+        let members = fleet["members"].as_array()?;
+        (members.iter().filter(|member| member["counted"] == true).count() == 3).then_some(())
     })
     .await;
     let (_, said) = say(&envoys[1], &["promote", "digits"]);
-    assert_eq!(said, "shop: 3 of 3 Envoys follow\n");
+    assert!(said.starts_with("shop: 3 of 3 Envoys follow"), "{said}");
     for envoy in &envoys {
         assert_eq!(rollout(envoy).await["weights"]["green"], 75.0, "as soon as the command has ended");
     }
     wait_for("the same of another one", async || {
         let (shown, _) = say(&envoys[2], &["status", "digits"]);
-        shown.ends_with("fleet     shop: 3 of 3 Envoys follow\n").then_some(())
+        shown.contains("fleet     shop: 3 of 3 Envoys follow").then_some(())
     })
     .await;
-    let revision = rollout(&envoys[0]).await["revision"].clone();
-    // All are replaced in turn.
-    for nth in [1, 2] {
-        envoys[nth] = start(&blue, &green, &[etcd.address()], config(WAITING)).await;
-        wait_for_share(&envoys[nth], 75.0).await;
-    }
-    assert_eq!(rollout(&envoys[2]).await["revision"], revision, "no step is repeated");
     assert_eq!(post(&envoys[2], "/v1/rollouts/digits/abort").await.0, 200);
     for envoy in &envoys {
         wait_for_share(envoy, 0.0).await;
@@ -109,6 +171,8 @@ async fn wait_for_leader(envoys: &[&Envoy]) -> usize {
     .await
 }
 
+/// That it takes five seconds at most is asserted in simulated time, where a busy machine does not count:
+/// `another_member_leads_within_five_seconds_and_judges_what_was_told`.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_envoy_leads_when_one_is_gone_and_judges_what_all_count() {
     let (blue, green) = blue_and_green().await;
@@ -117,9 +181,23 @@ async fn another_envoy_leads_when_one_is_gone_and_judges_what_all_count() {
                   analysis: {metrics: [{name: error_rate}]}";
     let mut envoys = fleet(3, &blue, &green, &etcd, judged).await;
     let leader = wait_for_leader(&envoys.iter().collect::<Vec<_>>()).await;
+    let loads: Vec<_> = (0..3)
+        .filter(|nth| *nth != leader)
+        .map(|nth| Load::to(envoys[nth].address()).per_second(15.0).start())
+        .collect();
+    wait_for("requests to be judged", async || (judged_requests(&envoys[0]).await > 0).then_some(())).await;
     drop(envoys.remove(leader));
     let left: Vec<&Envoy> = envoys.iter().collect();
     wait_for_leader(&left).await;
+    // The run goes on.
+    let before = judged_requests(left[0]).await;
+    wait_for("further requests to be judged", async || {
+        (judged_requests(left[0]).await > before).then_some(())
+    })
+    .await;
+    for load in loads {
+        load.stop().await.assert_all_ok();
+    }
     green.set(Behaviour::Status(503));
     let loads: Vec<_> = left.iter().map(|envoy| Load::to(envoy.address()).per_second(15.0).start()).collect();
     for envoy in &envoys {
@@ -216,6 +294,37 @@ async fn a_store_restored_from_a_backup_gets_the_abort_back_and_the_candidate_no
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_is_garbage_is_replaced_by_an_envoy_that_has_it_and_is_else_named_while_stable_serves()
+{
+    let (blue, green) = blue_and_green().await;
+    let etcd = Etcd::start().await;
+    let envoy = start(&blue, &green, &[etcd.address()], config(WAITING)).await;
+    wait_for_share(&envoy, 50.0).await;
+    let load = Load::to(envoy.address()).per_second(50.0).start();
+    let [key] = etcd.keys("/changeover/shop/r/").try_into().expect("one record");
+    let is_garbage = || etcd.ctl(&["get", "--print-value-only", &key]).starts_with("garbage");
+    etcd.ctl(&["put", &key, "garbage"]);
+    wait_for("the record to be replaced", async || (!is_garbage()).then_some(())).await;
+    assert_eq!(rollout(&envoy).await["weights"]["green"], 50.0);
+    load.stop().await.assert_all_ok();
+    // No Envoy has it any more.
+    drop(envoy);
+    etcd.ctl(&["put", &key, "garbage"]);
+    let served = green.count();
+    let envoy = start(&blue, &green, &[etcd.address()], config(WAITING)).await;
+    let load = Load::to(envoy.address()).per_second(50.0).start();
+    let problem = "the record of digits in the store cannot be read, and no member has it: stable serves; \
+                   delete its key to begin the release anew";
+    assert_eq!(first_problem(&envoy).await, problem);
+    wait_for("the same in the log", async || envoy.log().contains(problem).then_some(())).await;
+    load.stop().await.assert_all_ok();
+    assert_eq!(green.count(), served, "stable serves");
+    assert!(is_garbage(), "the release does not begin again by itself");
+    etcd.ctl(&["del", &key]);
+    wait_for_share(&envoy, 50.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_two_endpoints_one_may_be_dead() {
     let (blue, green) = blue_and_green().await;
     let etcd = Etcd::start().await;
@@ -229,7 +338,9 @@ async fn of_two_endpoints_one_may_be_dead() {
         (envoy.stat("cluster.etcd1.upstream_rq_completed").await > 30).then_some(())
     })
     .await;
-    assert_eq!(envoy.metrics().await.sum("changeover_store_errors_total", &[]), 0.0);
+    // Every second one would fail if the dead endpoint were asked in turn. A busy machine may take too long for some.
+    let failed = envoy.metrics().await.sum("changeover_store_errors_total", &[]);
+    assert!(failed <= 3.0, "{failed} of more than 30 calls failed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -299,31 +410,81 @@ async fn a_store_that_is_silent_for_longer_than_stale_after_hands_all_requests_t
 async fn fifty_restarts_of_envoys_and_ten_of_etcd_fail_no_request_and_repeat_no_step() {
     let (blue, green) = blue_and_green().await;
     let mut etcd = Etcd::start().await;
-    let judged = "steps: [{set_weight: 50}, {pause: {}}], analysis: {metrics: [{name: error_rate}]}";
-    let mut envoys = fleet(3, &blue, &green, &etcd, judged).await;
+    let judged_at_half = "steps: [{set_weight: 50}, {pause: {}}], analysis: {metrics: [{name: error_rate}]}";
+    let mut envoys = fleet(3, &blue, &green, &etcd, judged_at_half).await;
     let revision = rollout(&envoys[0]).await["revision"].clone();
-    // The first one stays, for a client of one that is killed would see that.
-    let load = Load::to(envoys[0].address()).per_second(50.0).start();
+    let (mut loads, mut missed, mut sent, mut total) = (Vec::new(), 0, 0, 0);
+    for envoy in &envoys {
+        let (load, unsure) = clients(envoy).await;
+        loads.push(load);
+        (missed, total) = (missed + unsure, total + 60);
+    }
     for nth in 0..50 {
         if nth % 5 == 0 {
             etcd.kill();
             etcd.run().await;
         }
-        let place = 1 + nth % 2;
-        drop(envoys.remove(place));
-        envoys.insert(place, start(&blue, &green, &[etcd.address()], config(judged)).await);
-        wait_for_share(&envoys[place], 50.0).await;
-        Load::to(envoys[place].address()).send(20).await.assert_all_ok();
+        let place = nth % 3;
+        let tally = loads.remove(place).stop().await;
+        tally.assert_all_ok();
+        (sent, total) = (sent + tally.from("green"), total + tally.total());
+        let envoy = envoys.remove(place);
+        kill_when_judged(envoy, &envoys[0], &green).await;
+        // Clients send as soon as it listens.
+        envoys.insert(place, start(&blue, &green, &[etcd.address()], config(judged_at_half)).await);
+        let (load, unsure) = clients(&envoys[place]).await;
+        loads.insert(place, load);
+        (missed, total) = (missed + unsure, total + 60);
     }
-    let tally = load.stop().await;
-    tally.assert_all_ok();
+    for load in loads {
+        let tally = load.stop().await;
+        tally.assert_all_ok();
+        (sent, total) = (sent + tally.from("green"), total + tally.total());
+    }
     for envoy in &envoys {
+        assert_judged(envoy, sent, &green).await;
         let rollout = rollout(envoy).await;
         assert_eq!((&rollout["revision"], &rollout["phase"]), (&revision, &"paused".into()));
     }
-    let judged = rollout(&envoys[0]).await["step"]["requests"].as_u64().expect("a number");
-    assert!(judged <= green.count(), "{judged} of {} requests were judged", green.count());
-    println!("{} requests, none failed; {judged} of the candidate's {} judged", tally.total(), green.count());
+    assert_eq!(green.count(), sent + missed, "as the clients say");
+    let counted = judged_requests(&envoys[0]).await;
+    println!("{total} requests, none failed; {counted} of the candidate's {} judged", green.count());
+}
+
+/// A command at one Envoy, and when all three have obeyed it. Takes a minute: `make test-restarts`, the one place where a test
+/// asserts times.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "asserts times"]
+async fn a_command_at_one_envoy_is_obeyed_by_all_within_half_a_second_in_the_median_and_one_at_most() {
+    let (blue, green) = blue_and_green().await;
+    let etcd = Etcd::start().await;
+    let envoys = fleet(3, &blue, &green, &etcd, WAITING).await;
+    wait_for_leader(&envoys.iter().collect::<Vec<_>>()).await;
+    let loads: Vec<_> =
+        envoys.iter().map(|envoy| Load::to(envoy.address()).per_second(20.0).start()).collect();
+    let mut took = Vec::new();
+    for nth in 0..50_u32 {
+        let percent = 1 + nth % 40;
+        let begun = Instant::now();
+        let body = format!("{{\"green\": {percent}}}");
+        let one = &envoys[nth as usize % 3];
+        let (status, answer) =
+            control::call(one, "POST", "/v1/rollouts/digits/weight", &[control::JSON], &body).await;
+        assert_eq!(status, 200, "{answer}");
+        for envoy in &envoys {
+            wait_for_share(envoy, f64::from(percent)).await;
+        }
+        took.push(begun.elapsed());
+        // At another moment of the second each time.
+        tokio::time::sleep(Duration::from_millis(300 + u64::from(nth) * 37 % 500)).await;
+    }
+    for load in loads {
+        load.stop().await.assert_all_ok();
+    }
+    took.sort_unstable();
+    println!("50 commands at 3 Envoys: median {:?}, most {:?}", took[25], took[49]);
+    assert!(took[25] <= Duration::from_millis(500), "{took:?}");
+    assert!(took[49] <= Duration::from_secs(1), "{took:?}");
 }
 
 /// As many answers fail in three Envoys with a third of the requests each as in one with all of them. Takes a minute:
@@ -356,7 +517,7 @@ async fn a_fleet_takes_a_candidate_that_always_fails_back_after_as_many_answers_
         medians.push(failed[2]);
     }
     // A fleet decides one or two periods later: 5 answers a second.
-    assert!(medians[1] <= medians[0] + 20, "{medians:?}");
+    assert!(medians[1] <= medians[0] + 10, "{medians:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

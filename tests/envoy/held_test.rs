@@ -93,7 +93,7 @@ async fn assert_each_once(envoy: &Envoy, tally: &Tally, people: &Sent) {
 /// A rollout in which the model answers half of the tasks alone.
 fn half(degree: &str, fields: &str) -> Config {
     let automation = format!(
-        "degree: {degree}, ask: {{timeout: 20s, max_in_flight: 1024}}, partial: {{threshold: 0.5}}, step_down: false, audit: 0, \
+        "degree: {degree}, ask: {{timeout: 60s, max_in_flight: 1024}}, partial: {{threshold: 0.5}}, step_down: false, audit: 0, \
          {DECISIONS}"
     );
     people(&automation, fields)
@@ -234,6 +234,10 @@ async fn tasks_that_are_still_coming_take_no_other_task_its_place() {
     // More than the model is asked about at once.
     both.ai.set(both.model().gated());
     let load = Load::to(envoy.address()).connections(6).each(task).start();
+    wait_for("tasks to wait for the model", async || {
+        (both.ai.count() - both.model.total() == 4).then_some(())
+    })
+    .await;
     wait_for("tasks without a place", async || tasks(&envoy).await.get("human busy").copied()).await;
     assert_eq!(both.ai.count() - both.model.total(), 4);
     both.ai.open_gate();

@@ -29,7 +29,7 @@ async fn wait_for_reason(envoy: &Envoy, reason: &str) -> serde_json::Value {
 
 /// A client that leaves once its request has come to an upstream that does not answer, or is answered.
 async fn impatient(address: std::net::SocketAddr) {
-    ask(address, Duration::from_millis(300)).await;
+    ask(address, Duration::from_secs(5)).await;
 }
 
 /// A client that leaves when it is answered, or after so long.
@@ -43,7 +43,7 @@ async fn ask(address: std::net::SocketAddr, patience: Duration) {
     }
 }
 
-/// Sends eight such clients again and again until green is rolled back: blue leaves none unanswered.
+/// Sends thirty-two such clients again and again until green is rolled back: blue leaves none unanswered.
 async fn is_rolled_back_as_unanswered<C: Future<Output = ()> + Send + 'static>(
     envoy: &Envoy,
     client: impl Fn(std::net::SocketAddr) -> C + Send + 'static,
@@ -51,7 +51,7 @@ async fn is_rolled_back_as_unanswered<C: Future<Output = ()> + Send + 'static>(
     let address = envoy.address();
     let clients = tokio::spawn(async move {
         loop {
-            let clients: Vec<_> = (0..8).map(|_| tokio::spawn(client(address))).collect();
+            let clients: Vec<_> = (0..32).map(|_| tokio::spawn(client(address))).collect();
             for client in clients {
                 client.await.expect("a client");
             }
@@ -79,7 +79,7 @@ async fn hanging(hangs: Behaviour) {
     let (blue, green) = blue_and_green().await;
     green.set(hangs);
     let config = Config::rollout(
-        "steps: [{set_weight: 50}, {pause: {duration: 1s, min_requests: 5}}, {set_weight: 75}, {pause: {}}], analysis: {}",
+        "steps: [{set_weight: 50}, {pause: {duration: 1s, min_requests: 5}}, {set_weight: 75}, {pause: {}}], analysis: {deadline: 30s}",
     );
     let envoy = between(&blue, &green, config).control().workers(2).start().await;
     is_rolled_back_as_unanswered(&envoy, impatient).await;
@@ -144,7 +144,7 @@ async fn a_grpc_stream_is_answered_by_its_headers_only_while_its_client_sends() 
             upstream.set(Behaviour::SilentStream("application/grpc"));
         }
         let config = Config::rollout(
-            "match: {prefix: /}, steps: [{set_weight: 50}, {pause: {}}], analysis: {deadline: 1s, metrics: [{name: error_rate}]}",
+            "match: {prefix: /}, steps: [{set_weight: 50}, {pause: {}}], analysis: {deadline: 10s, metrics: [{name: error_rate}]}",
         );
         let envoy = between(&blue, &green, config).http2_upstreams().control().workers(2).start().await;
         known(&envoy).await;
@@ -232,7 +232,7 @@ async fn listen(address: std::net::SocketAddr) {
     if stream.write_all(head).await.is_ok() {
         let mut answer = Vec::new();
         let read = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut answer);
-        drop(tokio::time::timeout(Duration::from_millis(200), read).await);
+        drop(tokio::time::timeout(Duration::from_secs(5), read).await);
     }
 }
 
@@ -247,7 +247,7 @@ async fn dropping(drops: Behaviour) {
     let (blue, green) = blue_and_green().await;
     blue.set(Behaviour::Upgrade);
     green.set(drops);
-    let config = Config::rollout("steps: [{set_weight: 50}, {pause: {}}], analysis: {}");
+    let config = Config::rollout("steps: [{set_weight: 50}, {pause: {}}], analysis: {deadline: 30s}");
     let envoy = between(&blue, &green, config).workers(2).start().await;
     is_rolled_back_as_unanswered(&envoy, listen).await;
 }

@@ -1,13 +1,11 @@
 //! A hot restart: a new Envoy process takes over from an old one while both run.
 
-use std::net::TcpListener;
-
 use crate::harness::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn gauges_add_up_while_both_processes_run_and_no_request_is_lost() {
     let (blue, green) = blue_and_green().await;
-    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let free = free_address();
     let process = |epoch| {
         let restart = HotRestart { port: free.port(), epoch };
         between(&blue, &green, Config::rollout("weights: {green: 50}")).hot_restart(restart)

@@ -126,8 +126,7 @@ async fn the_mirror_copies_marked_and_without_credentials() {
     let mut connection = Connection::open(envoy.address()).await.expect("a connection");
     let answer = connection.send(request("POST", PATH, &headers, "body")).await.expect("an answer");
     assert_eq!(answer.upstream(), "blue");
-    wait_for("the copy", async || (green.count() == 1).then_some(())).await;
-    let copy = green.take_seen().remove(0);
+    let copy = green.wait_for_seen(1).await.remove(0);
     assert_eq!(copy.headers["x-changeover-shadow"], GREEN);
     assert_eq!(copy.headers["host"], "models.example.com");
     for header in ["cookie", "authorization", "x-changeover-mirror", "x-changeover-cluster"] {

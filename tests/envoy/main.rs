@@ -43,6 +43,7 @@ mod mirror_test;
 mod notify_test;
 mod openapi_test;
 mod page_test;
+mod payload_release_test;
 mod payload_test;
 mod protocols_test;
 mod push_test;

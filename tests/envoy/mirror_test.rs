@@ -51,8 +51,8 @@ async fn a_copy_is_marked_and_carries_no_credentials() {
     let body = vec![b'x'; 100_000];
     let sent = connection.send(request("POST", "/a/b?c=d", &headers, body)).await.expect("an answer");
     assert_eq!(sent.upstream(), "blue");
-    wait_for("the copy", async || (green.count() == 1).then_some(())).await;
-    let (original, copy) = (blue.take_seen().remove(0), green.take_seen().remove(0));
+    let copy = green.wait_for_seen(1).await.remove(0);
+    let original = blue.take_seen().remove(0);
     assert_eq!((copy.method.as_str(), copy.target.as_str()), ("POST", "/a/b?c=d"));
     assert!(copy.body == original.body && copy.body.len() == 100_000);
     for header in ["host", "x-request-id", "traceparent", "x-other", "content-length"] {
@@ -213,7 +213,7 @@ async fn a_shadow_that_fails_changes_nothing() {
         assert_eq!(mirrored(&envoy, "asked").await, 200.0);
     }
     // A port without a listener, and a cluster that does not exist.
-    let closed = RawUpstream::start(Raw::Garbage).await.address();
+    let closed = free_address();
     for clusters in [&[("blue", blue.address()), ("green", closed)][..], &[("blue", blue.address())]] {
         let envoy = Setup::shipped(config()).clusters(clusters).start().await;
         Load::to(envoy.address()).send(200).await.assert_all_ok();

@@ -1,7 +1,7 @@
 //! The live page in a real Chromium: `make test-page`. What the browser does is in tests/page/page.py.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
 use crate::harness::control::{JSON, call, get, known};
@@ -11,6 +11,7 @@ use serde_json::json;
 /// Names that would do something if a page took them for markup.
 const RELEASE: &str = r#"<img src=x onerror=\"window.harmed=1\">"#;
 const LABEL: &str = "<script>window.harmed=2</script>";
+const BODY: &str = "<iframe onload=window.harmed=4>";
 
 /// A release that waits at half of the requests while its answers are compared, and one with two sides.
 fn rollouts() -> Config {
@@ -18,9 +19,10 @@ fn rollouts() -> Config {
         "versions: {blue: {cluster: blue}, green: {cluster: green}}, stable: blue, candidate: green";
     Config::Struct(format!(
         "{{rollouts: [{{name: digits, release: \"{RELEASE}\", match: {{prefix: /digits/}}, {versions}, \
-         mirror: {{to: green, mode: compare, methods: [POST], compare: {{label: /label}}}}, \
+         mirror: {{to: green, mode: compare, methods: [POST], compare: {{label: /label, samples: 2}}}}, \
+         payload: {{protocol: json, output: {{value: /label, labels: [\"7\", \"{LABEL}\"]}}}}, \
          steps: [{{set_weight: 50}}, {{pause: {{}}}}, {{set_weight: 75}}, {{pause: {{duration: 1h}}}}], \
-         analysis: {{metrics: [{{name: error_rate}}, {{name: latency}}]}}, \
+         analysis: {{metrics: [{{name: error_rate}}, {{name: latency}}, {{name: \"output.label:{LABEL}\"}}]}}, \
          drift: {{metrics: [latency], reference: 10s}}, \
          alarms: [{{name: errors, signal: error_rate, max: 0.99, window: 1h}}]}}, \
          {{name: sides, release: \"2\", match: {{prefix: /sides/}}, {versions}, blue_green: {{active: blue}}}}]}}"
@@ -63,12 +65,15 @@ async fn play_at(scene: &str, control: SocketAddr, mut act: impl FnMut(&str) + S
 #[ignore = "`make test-page` installs what it needs"]
 async fn the_page_follows_a_rollback_and_shows_hostile_names_as_text() {
     let (blue, green) = blue_and_green().await;
-    let answer = |label: &str| {
-        let body = json!({"label": label}).to_string();
-        Make::by(move |_, _| Made::json(body.clone()))
+    // Every second label of both is the same, so that labels say nothing against green.
+    let answer = |body: &'static str| {
+        Make::by(move |count, _| {
+            let label = if count.is_multiple_of(2) { LABEL } else { "7" };
+            Made::json(json!({"label": label, "body": body}).to_string())
+        })
     };
-    blue.set(answer("7"));
-    green.set(answer(LABEL));
+    blue.set(answer("plain"));
+    green.set(answer(BODY));
     let envoy = between(&blue, &green, rollouts()).control().workers(2).start().await;
     known(&envoy).await;
     let ask = |_| request("POST", "/digits/infer", &[("content-type", b"application/json")], "{}");
@@ -103,8 +108,7 @@ async fn the_page_gives_commands_with_reasons() {
 #[ignore = "`make test-page` installs what it needs"]
 async fn the_page_goes_on_when_envoy_has_started_again() {
     let (blue, green) = blue_and_green().await;
-    let control =
-        TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("an address");
+    let control = free_address();
     let start = async move || {
         let setup = between(&blue, &green, rollouts()).control().edit(|bootstrap| {
             let listener = &mut bootstrap["static_resources"]["listeners"][1];

@@ -1,4 +1,4 @@
-//! What goes in and what comes out: figures are what clients and model servers counted, and releases depend on them.
+//! What goes in and what comes out: figures are what clients and model servers counted.
 
 use std::sync::{Arc, Mutex};
 
@@ -160,6 +160,94 @@ async fn compressed_requests_that_do_not_end_keep_no_answer_from_being_read() {
     assert_eq!(of_input, (32.0, 38.0), "half of the places are for requests");
 }
 
+/// Brotli without compression: a block of at most 64 KiB as it is, and an empty last one.
+fn brotli(bytes: &[u8]) -> Vec<u8> {
+    let header = 1 << 20 | (u32::try_from(bytes.len()).unwrap() - 1) << 4;
+    [&header.to_le_bytes()[..3], bytes, &[3]].concat()
+}
+
+/// What the client accepts reaches the model server, which answers in `br` if that is among it.
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_in_brotli_are_read_between_envoys_decompressors() {
+    let (blue, green) = blue_and_green().await;
+    let label = json!({"predictions": ["cat"], "text": "word ".repeat(100)}).to_string();
+    let accepted = Arc::new(Mutex::new(Vec::new()));
+    blue.set(Make::by({
+        let (label, all) = (label.clone(), Arc::clone(&accepted));
+        move |_, seen| {
+            // A server that takes no `br`.
+            assert_eq!(seen.headers.get("content-encoding"), None);
+            serde_json::from_slice::<Value>(&seen.body).expect("JSON without compression");
+            let accepted =
+                seen.headers.get("accept-encoding").map(|accepted| accepted.to_str().unwrap().to_owned());
+            all.lock().unwrap().push(accepted.clone());
+            if accepted.as_deref() != Some("br") {
+                return Made::json(label.clone());
+            }
+            let mut made = Made::json(brotli(label.as_bytes()));
+            made.headers.push(("content-encoding", "br".into()));
+            made
+        }
+    }));
+    let config = || {
+        Config::rollout(
+            "payload: {protocol: json, input: {length: /text}, output: {value: /predictions/0, labels: [cat]}}",
+        )
+    };
+    let filters = read_yaml("envoy/decompressor.yaml");
+    let list = |part: &str| filters[part].as_array().unwrap().clone();
+    let around = between(&blue, &green, config()).edit_hcm(|hcm| {
+        let filters = hcm["http_filters"].as_array_mut().unwrap();
+        filters.splice(1..1, list("behind"));
+        filters.splice(0..0, list("in_front"));
+    });
+    let envoy = around.start().await;
+    let asked = json!({"text": "wörter"}).to_string();
+    let ask = async |accepted: &[u8]| {
+        let mut connection = Connection::open(envoy.address()).await.unwrap();
+        let headers: [(&str, &[u8]); 3] = [
+            ("content-type", b"application/json"),
+            ("content-encoding", b"br"),
+            ("accept-encoding", accepted),
+        ];
+        let headers = if accepted.is_empty() { &headers[..2] } else { &headers[..] };
+        connection.send(request("POST", "/", headers, brotli(asked.as_bytes()))).await.unwrap()
+    };
+    for _ in 0..3 {
+        let plain = ask(b"").await;
+        assert_eq!((plain.header("content-encoding"), &*plain.body), (None, label.as_bytes()));
+        let compressed = ask(b"br").await;
+        assert_eq!((compressed.status.as_u16(), compressed.header("content-encoding")), (200, Some("br")));
+        assert!(compressed.body.len() < label.len() / 2, "compressed anew: {}", compressed.body.len());
+    }
+    let accepted = accepted.lock().unwrap().clone();
+    let accepted: Vec<Option<&str>> = accepted.iter().map(Option::as_deref).collect();
+    assert_eq!(accepted, [None, Some("br")].repeat(3), "the filters ask for nothing");
+    let metrics = wait_for("all histograms", async || {
+        let metrics = envoy.metrics().await;
+        (metrics.sum("changeover_request_bytes_count", &[]) == 6.0).then_some(metrics)
+    })
+    .await;
+    for kind in ["input", "output"] {
+        let read = [("kind", kind), ("result", "read")];
+        assert_eq!(metrics.sum("changeover_payload_total", &read), 6.0, "{kind}");
+        assert_eq!(metrics.sum("changeover_payload_total", &read[..1]), 6.0, "{kind}: nothing else");
+    }
+    assert_eq!(metrics.sum("changeover_input_length_total", &[]), 6.0 * 6.0);
+    assert_eq!(metrics.sum("changeover_output_labels_total", &[("label", "cat")]), 6.0);
+
+    // Envoy alone, without them.
+    let envoy = between(&blue, &green, config()).start().await;
+    blue.set(Make::by(move |_, _| {
+        let mut made = Made::json(brotli(label.as_bytes()));
+        made.headers.push(("content-encoding", "br".into()));
+        made
+    }));
+    get(envoy.address(), "/").await.unwrap();
+    let skipped = [("kind", "output"), ("result", "skipped_encoding")];
+    assert_eq!(envoy.metrics().await.sum("changeover_payload_total", &skipped), 1.0);
+}
+
 /// An event of a chat's stream.
 fn chunk(delta: Value, finish: Option<&str>) -> String {
     json!({"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
@@ -199,7 +287,9 @@ async fn streams_of_tokens_are_read_to_their_end() {
     .await;
     let expected = [
         ("changeover_input_length_total", 400.0 * 12.0),
+        ("changeover_input_messages_total", 400.0),
         ("changeover_output_answers_total", 400.0),
+        ("changeover_output_refusals_total", 0.0),
         ("changeover_output_error_objects_total", 200.0),
         ("changeover_output_truncated_total", 100.0),
         ("changeover_output_tokens_total", 200.0 * 12.0),
@@ -278,6 +368,137 @@ async fn no_byte_of_any_body_changes() {
     assert_eq!(all, 2.0 * (bodies.len() - 1) as f64, "a request without a body asks for no inference");
 }
 
+/// Presets, and recorded messages that they read.
+const RECORDED: [(&str, &[&str]); 4] = [
+    (
+        "open_inference",
+        &[
+            "mlserver-rest.request",
+            "mlserver-rest.response",
+            "mlserver-proba-gzip.response",
+            "triton-binary.request",
+            "triton-binary.response",
+            "triton-json-deflate.response",
+        ],
+    ),
+    ("tf_serving", &["kserve-v1.request", "kserve-v1.response", "kserve-v1-400-nan.request"]),
+    (
+        "openai",
+        &[
+            "vllm-chat.request",
+            "vllm-chat.response",
+            "vllm-chat-stream-usage.response",
+            "vllm-stream-error-in-200.response",
+            "vllm-tool-stream.response",
+            "vllm-responses-api.response",
+        ],
+    ),
+    ("json", &["kserve-v2.request", "kserve-v2.response", "mlserver-pandas-codec.request"]),
+];
+
+/// Changes a document: bytes, pieces that go, stand twice or come from elsewhere, an end that is missing.
+fn mutate(rng: &mut fastrand::Rng, document: &[u8]) -> Vec<u8> {
+    let mut mutated = document.to_vec();
+    for _ in 0..rng.usize(1..5) {
+        let (from, to) = (rng.usize(0..=mutated.len()), rng.usize(0..=mutated.len()));
+        let piece = from.min(to)..from.max(to);
+        match rng.u8(0..8) {
+            0 => drop(mutated.drain(piece)),
+            1 => {
+                let twice = mutated[piece].to_vec();
+                mutated.splice(from..from, twice);
+            }
+            2 => {
+                const PIECES: [&[u8]; 6] = [b"[[[[", b"}", b"\"", b"NaN", b"1e999", b"\ndata: {\n\n"];
+                mutated.splice(from..from, PIECES[rng.usize(0..PIECES.len())].iter().copied());
+            }
+            3 => mutated.truncate(from),
+            _ => {
+                if let Some(byte) = mutated.get_mut(from) {
+                    *byte = rng.u8(..);
+                }
+            }
+        }
+        // Twice of twice is long soon.
+        mutated.truncate(64 << 10);
+    }
+    if mutated.is_empty() { b"{".to_vec() } else { mutated }
+}
+
+/// Messages that model servers and their clients have exchanged, changed, read by the preset of each in both directions.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_byte_of_any_mutated_message_changes() {
+    const EACH: usize = 1_250;
+    let (blue, green) = blue_and_green().await;
+    blue.set(Make::by(|_, seen| {
+        let sent = ["content-type", "content-encoding", "inference-header-content-length"];
+        let header = |name| Some((name, seen.headers.get(name)?.to_str().unwrap().to_owned()));
+        let headers = sent.into_iter().filter_map(header).collect();
+        Made { headers, pieces: vec![seen.body.clone()], ..Made::default() }
+    }));
+    let rollout = |(protocol, _): (&str, _)| {
+        let fields = match protocol {
+            "json" => ", input: {fields: [\"/inputs/*/data/*\"]}, output: {value: /outputs/0/data/0}",
+            _ => "",
+        };
+        Config::blue_green(
+            &protocol.replace('_', "-"),
+            &format!("match: {{prefix: /{protocol}/}}, payload: {{protocol: {protocol}{fields}}}"),
+        )
+    };
+    let config = format!("{{rollouts: [{}]}}", RECORDED.map(rollout).join(", "));
+    let envoy = between(&blue, &green, Config::Struct(config)).workers(2).start().await;
+    let mut clients = tokio::task::JoinSet::new();
+    for (number, (protocol, names)) in RECORDED.repeat(2).into_iter().enumerate() {
+        let (http2, address) = (number < RECORDED.len(), envoy.address());
+        clients.spawn(async move {
+            let messages: Vec<_> = names.iter().map(|name| recorded(name)).collect();
+            let mut rng = fastrand::Rng::with_seed(number as u64);
+            let mut connection = if http2 {
+                Connection::open_http2(address).await.unwrap()
+            } else {
+                Connection::open(address).await.unwrap()
+            };
+            for at in 0..EACH {
+                let (known, document) = &messages[at % messages.len()];
+                let body = Bytes::from(mutate(&mut rng, document));
+                let sent = ["content-type", "content-encoding", "inference-header-content-length"];
+                let known = known.iter().filter(|(name, _)| sent.contains(&name.as_str()));
+                let headers: Vec<(&str, &[u8])> =
+                    known.map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+                let asked = request("POST", &format!("/{protocol}/infer"), &headers, body.clone());
+                let answer = connection.send(asked).await;
+                let what = format!("{} {at}, HTTP/2 {http2}", names[at % names.len()]);
+                let answer = answer.unwrap_or_else(|error| panic!("{what}: {error}"));
+                assert_eq!((answer.status.as_u16(), answer.body.len()), (200, body.len()), "{what}");
+                assert!(answer.body == body, "{what}");
+            }
+        });
+    }
+    while let Some(client) = clients.join_next().await {
+        client.unwrap();
+    }
+    let all = (EACH * 2) as f64;
+    let metrics = wait_for("all figures", async || {
+        let metrics = envoy.metrics().await;
+        (metrics.sum("changeover_request_bytes_count", &[]) == 4.0 * all).then_some(metrics)
+    })
+    .await;
+    for (protocol, _) in RECORDED {
+        for kind in ["input", "output"] {
+            let of = |more: &[(&str, &str)]| {
+                let rollout = protocol.replace('_', "-");
+                let labels = [&[("rollout", rollout.as_str()), ("kind", kind)], more].concat();
+                metrics.sum("changeover_payload_total", &labels)
+            };
+            assert_eq!(of(&[]), all, "{protocol} {kind}");
+            for result in ["read", "truncated", "malformed"] {
+                assert!(of(&[("result", result)]) > 50.0, "{protocol} {kind} {result}");
+            }
+        }
+    }
+}
+
 /// A recorded message: its headers by lower-case name, and its body.
 fn recorded(name: &str) -> (Vec<(String, String)>, Bytes) {
     let path = format!("{}/tests/fixtures/payload/{name}.http", env!("CARGO_MANIFEST_DIR"));
@@ -285,8 +506,22 @@ fn recorded(name: &str) -> (Vec<(String, String)>, Bytes) {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("headers");
     let head = String::from_utf8(bytes[..end].to_vec()).expect("text");
     let headers = head.lines().filter_map(|line| line.split_once(": "));
-    let headers = headers.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect();
-    (headers, Bytes::from(bytes).slice(end + 4..))
+    let headers: Vec<(String, String)> =
+        headers.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect();
+    let is_chunked = headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked");
+    let body = Bytes::from(bytes).slice(end + 4..);
+    if is_chunked { (headers, dechunked(&body)) } else { (headers, body) }
+}
+
+fn dechunked(mut body: &[u8]) -> Bytes {
+    let mut whole = Vec::new();
+    while let Some(end) = body.windows(2).position(|window| window == b"\r\n") {
+        let size = std::str::from_utf8(&body[..end]).expect("text");
+        let size = usize::from_str_radix(size, 16).expect("a size");
+        whole.extend_from_slice(&body[end + 2..end + 2 + size]);
+        body = &body[end + 4 + size..];
+    }
+    whole.into()
 }
 
 /// A metric, its labels, and its value for each of the requests.
@@ -324,10 +559,15 @@ async fn recorded_requests_and_answers_count_as_what_they_hold() {
     })
     .await;
     // Two images of 64 pixels; one with a NaN; half a document; two numbers.
-    let expected: [Expected; 8] = [
+    let expected: [Expected; 13] = [
         ("changeover_input_length_total", &[], 128.0 + 64.0 + 2.0),
         ("changeover_input_values_total", &[("field", "/instances/*/*")], 128.0 + 64.0 + 2.0),
         ("changeover_input_missing_total", &[("field", "/instances/*/*")], 1.0),
+        ("changeover_input_numbers_total", &[("field", "/instances/*/*")], 128.0 + 63.0 + 2.0),
+        ("changeover_input_sum_thousandths_total", &[("field", "/instances/*/*")], 37_938.0 + 0.0 + 3_000.0),
+        ("changeover_input_negative_sum_thousandths_total", &[], 0.0),
+        ("changeover_input_batches_total", &[], 3.0),
+        ("changeover_input_batch_size_total", &[], 2.0 + 1.0 + 1.0),
         ("changeover_payload_total", &[("kind", "input"), ("result", "truncated")], 1.0),
         ("changeover_payload_total", &[("kind", "input"), ("result", "read")], 3.0),
         // What failed is no answer.
@@ -414,179 +654,6 @@ async fn a_sample_is_of_users() {
     assert_share(read as u64 / 4, 500, 0.25);
 }
 
-/// A release at 50 % that judges these metrics.
-fn judged(metrics: &str, payload: &str) -> Config {
-    Config::rollout(&format!(
-        "steps: [{{set_weight: 50}}, {{pause: {{}}}}], payload: {payload}, analysis: {{metrics: [{metrics}]}}"
-    ))
-}
-
-fn answer(value: Value) -> Made {
-    Made::json(json!({"predictions": [value]}).to_string())
-}
-
-/// How the versions answer the nth request.
-type Answers = (fn(u64) -> Made, fn(u64) -> Made);
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_candidate_whose_answers_are_worse_is_rolled_back_for_it() {
-    const PLAIN: &str = "{protocol: tf_serving}";
-    let cases: [(&str, &str, &str, Answers, &str); 5] = [
-        (
-            "unreadable",
-            "{name: error_rate}, {name: output.unreadable}",
-            PLAIN,
-            (
-                |_| answer(json!(1.0)),
-                |n| match n % 30 {
-                    0 => Made::json(""),
-                    10 => Made::json("{\"predictions\": [1"),
-                    20 => Made {
-                        headers: vec![("content-type", "text/html".to_owned())],
-                        ..Made::json("<html>the model is loading</html>")
-                    },
-                    _ => answer(json!(1.0)),
-                },
-            ),
-            "green is worse than blue (output.unreadable): ",
-        ),
-        (
-            "nulls",
-            "{name: error_rate}, {name: output.null}",
-            PLAIN,
-            (|_| answer(json!(1.0)), |n| answer(if n % 33 == 0 { Value::Null } else { json!(1.0) })),
-            "green is worse than blue (output.null): ",
-        ),
-        (
-            "labels",
-            "{name: error_rate}, {name: \"output.label:spam\"}",
-            PLAIN,
-            (
-                |n| answer(json!(if n % 2 == 0 { "spam" } else { "ham" })),
-                |n| answer(json!(if n % 4 == 0 { "spam" } else { "ham" })),
-            ),
-            "green is worse than blue (output.label:spam): ",
-        ),
-        (
-            "truncated",
-            "{name: error_rate}, {name: output.truncated}",
-            "{protocol: openai}",
-            (|n| completion(20, n % 10 == 0), |n| completion(20, n % 5 == 0)),
-            "green is worse than blue (output.truncated): ",
-        ),
-        (
-            "wordy",
-            "{name: error_rate}, {name: output.tokens}",
-            "{protocol: openai}",
-            (|n| completion(20 + n % 30, false), |n| completion(40 + n % 60, false)),
-            "green is worse than blue (output.tokens): a geometric mean of ",
-        ),
-    ];
-    for (what, metrics, payload, (of_blue, of_green), sentence) in cases {
-        let (blue, green) = blue_and_green().await;
-        blue.set(Make::by(move |count, _| of_blue(count)));
-        green.set(Make::by(move |count, _| of_green(count)));
-        let envoy = between(&blue, &green, judged(metrics, payload)).workers(2).start().await;
-        let asks = |_| request("POST", "/", &[("content-type", b"application/json")], "{}");
-        let load = Load::to(envoy.address()).per_second(800.0).each(asks).start();
-        let event = wait_for_event(&envoy, "rollback").await;
-        load.stop().await.assert_all_ok();
-        let message = event["message"].as_str().unwrap();
-        assert!(message.contains(sentence), "{what}: {message}");
-    }
-}
-
-/// Clients ask for answers without a body that is read, and get them from the candidate alone.
-#[tokio::test(flavor = "multi_thread")]
-async fn clients_make_no_answer_unreadable() {
-    let (blue, green) = blue_and_green().await;
-    for upstream in [&blue, &green] {
-        upstream.set(Make::by(|_, seen| {
-            let accepts = |of: &str| seen.headers.get("accept").is_some_and(|accept| accept == of);
-            let status = seen.headers.get("x-status").map(|status| status.to_str().unwrap().parse().unwrap());
-            match () {
-                () if accepts("text/html") => Made {
-                    headers: vec![("content-type", "text/html".to_owned())],
-                    ..Made::json("<html></html>")
-                },
-                () if status.is_some() || seen.method == "OPTIONS" => Made { status, ..Made::default() },
-                () => Made::json("{\"label\": 1}"),
-            }
-        }));
-    }
-    let config = Config::rollout(
-        "override: {header: x-try}, steps: [{set_weight: 50}, {pause: {min_requests: 400}}], \
-         payload: {protocol: json, output: {value: /label}}, analysis: {metrics: [{name: error_rate}, {name: output.unreadable}]}",
-    );
-    let envoy = between(&blue, &green, config).workers(2).start().await;
-    let load = Load::to(envoy.address()).per_second(400.0).each(|number| {
-        let (method, name, value): (_, _, &[u8]) = match number % 8 {
-            0 => ("HEAD", "x-odd", b"1"),
-            1 => ("OPTIONS", "x-odd", b"1"),
-            2 => ("GET", "accept", b"text/html"),
-            3 => ("POST", "x-status", b"204"),
-            4 => ("GET", "x-status", b"206"),
-            _ => return request("POST", "/", &[], "{}"),
-        };
-        request(method, "/", &[(name, value)], "")
-    });
-    let load = load.start();
-    let event = wait_for("the end", async || {
-        let is_end = |event: &Value| ["succeed", "rollback"].contains(&event["action"].as_str().unwrap());
-        events(&envoy).into_iter().find(is_end)
-    })
-    .await;
-    load.stop().await;
-    assert_eq!(event["action"], "succeed", "{event}");
-}
-
-/// Of every 20 requests some have long texts, some no age, some get a null, an error or a rare label; from either version.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_candidate_whose_odd_inputs_and_answers_are_those_of_stable_goes_on() {
-    let (blue, green) = blue_and_green().await;
-    for upstream in [&blue, &green] {
-        upstream.set(Make::by(|_, seen| {
-            let asked: Value = serde_json::from_slice(&seen.body).expect("JSON");
-            let answer = match asked["n"].as_u64().expect("a number") % 20 {
-                0 => json!({"label": null, "score": null}),
-                1 => json!({"error": "no such user"}),
-                2..5 => json!({"label": "spam", "score": 1e6}),
-                _ => json!({"label": "ham", "score": -0.25}),
-            };
-            Made::json(answer.to_string())
-        }));
-    }
-    let config = Config::rollout(
-        "steps: [{set_weight: 50}, {pause: {min_requests: 3000}}], \
-         payload: {protocol: json, input: {fields: [/age], length: /text}, output: {value: /label}}, \
-         analysis: {false_alarm: 0.0001, metrics: [{name: error_rate}, {name: output.null}, {name: output.error_object}, \
-           {name: \"output.label:spam\"}, {name: input.length}, {name: \"input.missing:/age\"}]}",
-    );
-    let envoy = between(&blue, &green, config).workers(2).start().await;
-    let load = Load::to(envoy.address()).per_second(1_000.0).each(|number| {
-        let text = "x".repeat(if number.is_multiple_of(50) { 20_000 } else { 20 });
-        let age = if number.is_multiple_of(7) { Value::Null } else { json!(40) };
-        let body = json!({"n": number, "text": text, "age": age}).to_string();
-        request("POST", "/", &[("content-type", b"application/json")], body)
-    });
-    let load = load.start();
-    wait_for_event(&envoy, "succeed").await;
-    load.stop().await.assert_all_ok();
-    assert_eq!(
-        actions(&envoy).iter().filter(|action| ["rollback", "alarm"].contains(&action.as_str())).count(),
-        0
-    );
-}
-
-/// A completion of so many tokens, cut at its end or not.
-fn completion(tokens: u64, is_cut: bool) -> Made {
-    let message = json!({"role": "assistant", "content": "word ".repeat(tokens as usize)});
-    let choice =
-        json!({"index": 0, "message": message, "finish_reason": if is_cut { "length" } else { "stop" }});
-    let usage = json!({"prompt_tokens": 5, "completion_tokens": tokens});
-    Made::json(json!({"choices": [choice], "usage": usage}).to_string())
-}
-
 /// The report of vLLM, which servers send only when they are asked.
 #[tokio::test(flavor = "multi_thread")]
 async fn servers_report_their_load_to_the_filter_alone() {
@@ -611,56 +678,31 @@ async fn servers_report_their_load_to_the_filter_alone() {
     assert_eq!((load("named_metrics.kv_cache_usage_perc"), load("cpu_utilization")), (250.0, 1_500.0));
 }
 
-/// A rule in front of the filter sends a tenant, with longer requests, to the candidate: here by the user that requests
-/// name. Long requests fail more often, on either version.
+/// As gRPC servers report, always and in binary: CPU 0.5, memory 1, and `a` of 1.5.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_that_something_else_routes_voids_the_verdict() {
+async fn grpc_servers_report_their_load_in_trailers() {
+    const REPORT: (&str, &str) =
+        ("endpoint-load-metrics-bin", "CQAAAAAAAOA/EQAAAAAAAPA/QgwKAWERAAAAAAAA+D8=");
     let (blue, green) = blue_and_green().await;
-    for upstream in [&blue, &green] {
-        upstream.set(Make::by(|count, seen| {
-            let fails = seen.body.len() > 1_000 && count.is_multiple_of(4);
-            Made { status: fails.then_some(503), ..Made::json("{}") }
-        }));
+    blue.set(Behaviour::GrpcWithTrailer(REPORT.0, REPORT.1));
+    let setup = between(&blue, &green, Config::rollout("server_load: true")).http2_upstreams();
+    let envoy = setup.start().await;
+    let mut connection = Connection::open_http2(envoy.address()).await.unwrap();
+    let call: [(&str, &[u8]); 2] = [("content-type", b"application/grpc"), ("te", b"trailers")];
+    let asked: (&str, &[u8]) = ("endpoint-load-metrics-format", b"text");
+    for (headers, expected) in [(&call[..], None), (&[call[0], call[1], asked][..], Some(REPORT.1))] {
+        let answer = connection.send(request("POST", "/a.Service/Do", headers, "")).await.unwrap();
+        assert_eq!(answer.trailers.get("grpc-status").unwrap(), "0");
+        let report = answer.trailers.get(REPORT.0).map(|report| report.to_str().unwrap());
+        assert_eq!(report, expected, "only a client that has asked gets it");
+        assert_eq!(answer.header(REPORT.0), None);
     }
-    let config = Config::rollout(
-        "session_affinity: {header: x-user}, steps: [{set_weight: 50}, {pause: {}}], \
-         payload: {protocol: json, input: {length: /text}}, \
-         analysis: {metrics: [{name: error_rate}, {name: input.length}]}",
+    let metrics = envoy.metrics().await;
+    let load = |metric| metrics.sum("changeover_server_load", &[("version", "blue"), ("metric", metric)]);
+    assert_eq!(
+        (load("cpu_utilization"), load("mem_utilization"), load("named_metrics.a")),
+        (500.0, 1_000.0, 1_500.0)
     );
-    let envoy = between(&blue, &green, config).start().await;
-    // The candidate has the lower half of the buckets.
-    let salt = changeover::routing::assign::Salt::new("1");
-    let is_candidates = move |user: &str| salt.bucket(user.as_bytes()) < 5_000;
-    let load = Load::to(envoy.address()).per_second(400.0).each(move |number| {
-        let is_tenant = number.is_multiple_of(3);
-        let mut user = number.to_string();
-        while is_tenant && !is_candidates(&user) {
-            user.push('t');
-        }
-        let text = "x".repeat(if is_tenant { 2_000 } else { 20 });
-        request("POST", "/", &[("x-user", user.as_bytes())], json!({"text": text}).to_string())
-    });
-    let load = load.start();
-    // Another one may come first: errors are found before lengths are compared.
-    wait_for("the alarm that versions receive different requests", async || {
-        let said = |event: &Value| {
-            let message = event["message"].as_str().unwrap();
-            message.contains("green and blue receive different requests (input.length): a geometric mean of")
-                || message.contains("a different share of users than its weight")
-        };
-        events(&envoy).into_iter().find(said)
-    })
-    .await;
-    let void = wait_for("the verdict that is not acted on", async || {
-        let said =
-            |event: &Value| event["message"].as_str().unwrap().starts_with("ignored, because the versions");
-        events(&envoy).into_iter().find(said)
-    })
-    .await;
-    assert_eq!(void["action"], "alarm");
-    load.stop().await;
-    assert_eq!(actions(&envoy).iter().filter(|action| *action == "rollback").count(), 0);
-    assert!(green.count() > 0);
 }
 
 /// The most memory that a process has had, in megabytes.

@@ -24,7 +24,7 @@ async fn assert_counted(envoy: &Envoy, version: &str, class: &str, outcome: &str
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn http2_from_the_client() {
+async fn http2_requests_are_routed_and_counted() {
     let (blue, green) = blue_and_green().await;
     let envoy = between(&blue, &green, all_to_green()).start().await;
     let mut connection = Connection::open_http2(envoy.address()).await.expect("a connection");
@@ -38,7 +38,7 @@ async fn http2_from_the_client() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn grpc() {
+async fn grpc_calls_count_by_their_status() {
     let (blue, green) = blue_and_green().await;
     let calls = [
         ("0", 1, "ok"),
@@ -75,6 +75,69 @@ async fn grpc() {
             ((of("ok"), of("error"), all) == (ok, errors, ok + errors)).then_some(())
         })
         .await;
+    }
+}
+
+/// `1m` is a millisecond: a good server gives such a call up with status 4.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_its_clients_own_deadline_has_ended_is_unanswered() {
+    let (blue, green) = blue_and_green().await;
+    let exceeded = |messages| Behaviour::Grpc { status: "4", messages };
+    let hangs = exceeded(0).gated();
+    let by_route = json!({"max_stream_duration": {"grpc_timeout_header_max": "0s"}, "cluster": "green"});
+    let by_path = json!({"match": {"prefix": "/by-envoy"}, "route": by_route});
+    let envoy = between(&blue, &green, all_to_green())
+        .http2_upstreams()
+        .edit_routes(|routes| routes.insert(0, by_path))
+        .start()
+        .await;
+    let calls = [
+        ("/by-server", exceeded(0), Some("1m"), "unanswered"),
+        ("/by-server", exceeded(1), Some("1m"), "unanswered"),
+        ("/by-server", exceeded(0), None, "error"),
+        ("/by-server", exceeded(0), Some("1H"), "error"),
+        ("/by-server", Behaviour::Grpc { status: "13", messages: 0 }, Some("1m"), "error"),
+        ("/by-server", Behaviour::Grpc { status: "0", messages: 1 }, Some("1m"), "ok"),
+        ("/by-envoy", hangs, Some("50m"), "unanswered"),
+    ];
+    let mut expected = std::collections::BTreeMap::from([("unanswered", 0.0), ("error", 0.0), ("ok", 0.0)]);
+    for (path, behaviour, timeout, outcome) in calls {
+        green.set(behaviour);
+        let mut connection = Connection::open_http2(envoy.address()).await.expect("a connection");
+        let mut headers: Vec<(&str, &[u8])> =
+            vec![("content-type", b"application/grpc"), ("te", b"trailers")];
+        headers.extend(timeout.map(|timeout| ("grpc-timeout", timeout.as_bytes())));
+        let call = request("POST", path, &headers, b"\0\0\0\0\x02hi".to_vec());
+        connection.send(call).await.expect("an answer");
+        *expected.get_mut(outcome).expect("known") += 1.0;
+        wait_for(&format!("{path} to be {outcome} with the timeout {timeout:?}"), async || {
+            let metrics = envoy.metrics().await;
+            let of = |outcome| metrics.sum("changeover_requests_total", &[("outcome", outcome)]);
+            expected.iter().all(|(outcome, count)| of(outcome) == *count).then_some(())
+        })
+        .await;
+    }
+}
+
+/// `docs/assignment.md` says who can do that.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_client_with_an_internal_address_chooses_a_timeout() {
+    let (blue, green) = blue_and_green().await;
+    green.set(Behaviour::Status(200).after(Duration::from_millis(300)));
+    let loopback = json!({"cidr_ranges": [{"address_prefix": "127.0.0.0", "prefix_len": 8}]});
+    for (internal, status, outcome) in [(None, 200, "ok"), (Some(loopback), 504, "error")] {
+        let setup = between(&blue, &green, all_to_green()).edit_hcm(|hcm| {
+            hcm["use_remote_address"] = json!(true);
+            if let Some(internal) = internal {
+                hcm["internal_address_config"] = internal;
+            }
+        });
+        let envoy = setup.start().await;
+        let mut connection = Connection::open(envoy.address()).await.expect("a connection");
+        let ask = request("GET", "/", &[("x-envoy-upstream-rq-timeout-ms", b"10")], "");
+        assert_eq!(connection.send(ask).await.expect("an answer").status.as_u16(), status);
+        let class = if status == 200 { "2xx" } else { "5xx" };
+        assert_counted(&envoy, "green", class, outcome, 1.0).await;
     }
 }
 
@@ -125,7 +188,7 @@ async fn statuses_that_http_does_not_have_are_errors() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn websocket_upgrades() {
+async fn websockets_pass_and_count() {
     let (blue, green) = blue_and_green().await;
     green.set(Behaviour::Upgrade);
     let envoy = between(&blue, &green, all_to_green()).start().await;
@@ -154,7 +217,7 @@ async fn websocket_upgrades() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connect_tunnels() {
+async fn connect_tunnels_pass_and_count() {
     let blue = Upstream::start("blue").await;
     let far_end = RawUpstream::start(Raw::Echo).await;
     let setup =
@@ -201,7 +264,7 @@ async fn bodies_stream_both_ways() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn head_and_answers_without_a_body() {
+async fn head_and_answers_without_a_body_count_as_answered() {
     let (blue, green) = blue_and_green().await;
     let envoy = between(&blue, &green, all_to_green()).start().await;
     let mut connection = Connection::open(envoy.address()).await.expect("a connection");
@@ -217,7 +280,7 @@ async fn head_and_answers_without_a_body() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn expect_100_continue() {
+async fn expect_100_continue_is_answered() {
     let (blue, green) = blue_and_green().await;
     green.set(Behaviour::Echo);
     let envoy = between(&blue, &green, all_to_green()).start().await;
@@ -234,7 +297,7 @@ async fn expect_100_continue() {
 
 /// Envoy begins anew with a redirected request: each version it comes to has one record of it.
 #[tokio::test(flavor = "multi_thread")]
-async fn internal_redirects() {
+async fn each_pass_of_an_internal_redirect_counts_for_its_version() {
     let (blue, green) = blue_and_green().await;
     green.set(Behaviour::Redirect(vec![("location", "http://models.example.com/there")]));
     let here = Config::blue_green("here", "match: {prefix: /here}, pin: green");

@@ -102,6 +102,7 @@ async fn requests_in_flight_finish_where_they_started() {
 async fn many_pushes_leave_no_vm_behind() {
     let (blue, green) = blue_and_green().await;
     let envoy = between_ecds(&blue, &green, active("blue")).workers(2).start().await;
+    wait_for("all VMs", async || (envoy.config_hashes().await.len() == 3).then_some(())).await;
     let mut hash = envoy.wait_for_hash_other_than(None).await;
     let vms = envoy.vms().await;
     assert!(vms >= 3, "two workers, the main thread: {vms}");

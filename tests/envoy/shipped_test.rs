@@ -66,6 +66,7 @@ fn check_takes_every_file() {
         let is_fragment = [
             "stats-tags.yaml",
             "routes.yaml",
+            "decompressor.yaml",
             "store/cluster.yaml",
             "store/sds.yaml",
             "prometheus/rules.yaml",

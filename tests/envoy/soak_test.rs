@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::compare_test::{COMPARES, ask, classifier, digit, settled};
+use crate::harness::compare::{COMPARES, ask, classifier, digit, settled};
 use crate::harness::*;
 
 /// Seconds that a test has for its load.

@@ -156,14 +156,14 @@ async fn failures_of_the_upstream_are_errors_with_any_status() {
         upstreams.push((name, RawUpstream::start(behaviour).await));
     }
     // Nothing listens there any more.
-    let closed = RawUpstream::start(Raw::Garbage).await.address();
+    let closed = free_address();
     let mut clusters: Vec<_> = upstreams.iter().map(|(name, upstream)| (*name, upstream.address())).collect();
     clusters.push(("closed", closed));
     let names = clusters.iter().map(|(name, _)| (*name, *name));
     // The configuration may name a cluster that is not there.
     let config = rollouts(names.chain([("missing", "nowhere")]));
     let setup = Setup::shipped(config).clusters(&clusters);
-    let envoy = setup.edit_routes(|routes| routes[0]["route"]["timeout"] = "0.5s".into()).start().await;
+    let envoy = setup.edit_routes(|routes| routes[0]["route"]["timeout"] = "10s".into()).start().await;
     let classes = raw.map(|(name, _, class)| (name, class));
     for (name, class) in classes.into_iter().chain([("closed", "5xx"), ("missing", "5xx")]) {
         let _ = get(envoy.address(), &format!("/{name}")).await;
@@ -176,7 +176,7 @@ async fn a_timeout_in_the_body_is_an_error() {
     let (blue, green) = blue_and_green().await;
     blue.set(Behaviour::Stall);
     let setup = between(&blue, &green, Config::rollout(""));
-    let envoy = setup.edit_routes(|routes| routes[0]["route"]["timeout"] = "0.3s".into()).start().await;
+    let envoy = setup.edit_routes(|routes| routes[0]["route"]["timeout"] = "10s".into()).start().await;
     assert!(get(envoy.address(), "/").await.is_err());
     assert_eq!(counted(&envoy).await, expect("2xx", "error"));
 }

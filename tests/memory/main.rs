@@ -19,12 +19,18 @@ use changeover::payload::preset::{Preset, Spec};
 use changeover::payload::protocol::{Direction, Protocol};
 use changeover::payload::reading::Reading;
 
+#[allow(dead_code)] // what else it has for calls of Envoy
+#[path = "../../src/host/memory.rs"]
+mod envoys;
+
 /// Counts the bytes that a thread holds.
 struct Counting;
 
 thread_local! {
     static HELD: Cell<usize> = const { Cell::new(0) };
     static MOST: Cell<usize> = const { Cell::new(0) };
+    /// All that was allocated, whether it is still held or not.
+    static ALLOCATED: Cell<usize> = const { Cell::new(0) };
 }
 
 // SAFETY: all of it is the system's allocator; counting allocates nothing.
@@ -32,6 +38,7 @@ unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         HELD.set(HELD.get().wrapping_add(layout.size()));
         MOST.set(MOST.get().max(HELD.get()));
+        ALLOCATED.set(ALLOCATED.get().wrapping_add(layout.size()));
         unsafe { System.alloc(layout) }
     }
 
@@ -107,6 +114,34 @@ fn a_message_is_read_in_less_than_16_kilobytes() {
     assert!(found < BOUND, "{found}");
 }
 
+/// As many pointers as a configuration may have for requests (16 fields, 16 with categories, a length) and for answers (value
+/// and confidence), each to a long text; then twenty tensors.
+#[test]
+fn both_messages_of_a_stream_with_all_pointers_are_read_in_36_kilobytes() {
+    let inflaters = Inflaters::new(1);
+    let messages = [(Direction::Input, "inputs", 33), (Direction::Output, "outputs", 2)];
+    let messages = messages.map(|(direction, name, pointers)| {
+        let wanted = |at| Wanted { pointer: format!("/field-{at}/*"), categories: vec!["x".to_owned()] };
+        let fields = (0..pointers).map(wanted).collect();
+        let spec = Spec { fields, ..Spec::new(Protocol::OpenInference, direction) };
+        let member = |at| format!("\"field-{at}\":[\"{}\",1],", "v".repeat(500));
+        let members: String = (0..pointers).map(member).collect();
+        let body = [b"{", members.as_bytes(), &tensors(name)[1..]].concat();
+        (Rc::new(Preset::new(&spec).expect("a preset")), body)
+    });
+    let before = HELD.get();
+    let readings = messages.each_ref().map(|(preset, body)| {
+        let mut reading = Box::new(Reading::new(preset, &Head::default(), &inflaters));
+        body.chunks(1_000).for_each(|piece| reading.read(piece));
+        assert!(reading.wants_bytes(), "it is still being read");
+        reading
+    });
+    let found = HELD.get().wrapping_sub(before);
+    println!("both messages, 35 fields: {found} bytes");
+    assert!((16 << 10..=36 << 10).contains(&found), "{found}");
+    drop(readings);
+}
+
 #[test]
 fn a_compressed_message_takes_its_window_more() {
     let body = miniz_oxide::deflate::compress_to_vec_zlib(&tensors("outputs"), 6);
@@ -142,4 +177,36 @@ fn two_answers_are_compared_in_less_than_128_megabytes() {
         println!("{event:?}: {found} bytes");
         assert!(found < 128 << 20, "{event:?}: {found}");
     }
+}
+
+#[test]
+fn all_messages_of_an_answer_are_inflated_in_the_memory_of_one() {
+    let message = miniz_oxide::deflate::compress_to_vec_zlib(b"text", 1);
+    let length = u32::try_from(message.len()).expect("it is short").to_be_bytes();
+    let body = [&[1][..], &length, &message].concat().repeat(10_000);
+    let (content_type, message_encoding) = (b"application/grpc".to_vec(), Encoding::Deflate);
+    let mut answer = Answer { content_type, message_encoding, body, ..Answer::default() };
+    let before = ALLOCATED.get();
+    assert_eq!(answer.inflate(256 << 10), Ok(true));
+    assert_eq!(answer.body.len(), 10_000 * 9);
+    let allocated = ALLOCATED.get() - before;
+    println!("10,000 messages: {allocated} bytes");
+    assert!(allocated < 512 << 10, "{allocated}");
+}
+
+#[test]
+fn short_bytes_of_envoy_are_kept_in_short_memory() {
+    let returned = |bytes: &[u8], asked: usize| {
+        let address = envoys::proxy_on_memory_allocate(asked);
+        // SAFETY: so many bytes were asked for there, and nothing else refers to them.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), address, bytes.len()) };
+        envoys::written(address, bytes.len()).expect("it was asked for")
+    };
+    let kept = |bytes: &[u8], asked| returned(bytes, asked).into_vec();
+    drop(returned(&[1; 16 << 10], 16 << 10));
+    let content_type = kept(b"text/event-stream", 17);
+    assert_eq!(content_type, b"text/event-stream");
+    assert!(content_type.capacity() < 64, "{}", content_type.capacity());
+    let body = kept(&[2; 12 << 10], 12 << 10);
+    assert_eq!((body.len(), body.capacity()), (12 << 10, 16 << 10), "not copied");
 }

@@ -15,7 +15,7 @@ mod run {
     use changeover::control::time::rfc3339;
     use changeover::fleet::simulated::Envoy;
     use changeover::model::Side;
-    use changeover::rollout::record::Clock;
+    use changeover::rollout::clock::Clock;
     use serde_json::json;
 
     fn beginning() -> Clock {
@@ -45,7 +45,7 @@ mod run {
     }
 
     fn answer(api: &Api, request: &Request) -> Response {
-        match api.handle(request, &envoy().shared, beginning().now()) {
+        match api.handle(request, &envoy().shared, beginning()) {
             Handled::Answer(response) => response,
             Handled::Record { .. } | Handled::Page(_) | Handled::Change(_) => panic!("no answer of the API"),
         }
@@ -69,7 +69,7 @@ mod run {
         let mut promote = request("POST", "/v1/rollouts/r/promote");
         promote.body = br#"{"full": true}"#.into();
         promote.if_match = Some(br#""2""#.into());
-        let (api, mut envoy, now) = (Api::default(), envoy(), beginning().now());
+        let (api, mut envoy, now) = (Api::default(), envoy(), beginning());
         let Handled::Change(change) = api.handle(&promote, &envoy.shared, now) else { panic!("no change") };
         let promoted = envoy.command(&change).expect("it fits");
         let response = changed("r", Ok(&promoted.record), &[7], now);

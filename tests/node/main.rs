@@ -7,6 +7,7 @@
 
 mod analysis;
 mod assignment;
+mod attempt;
 mod compare;
 mod configuration;
 mod control;

@@ -20,6 +20,7 @@ DEADLINE = 20_000
 expect.set_options(timeout=DEADLINE)
 HOSTILE = "<img src=x onerror=\"window.harmed=1\">"
 LABEL = "<script>window.harmed=2</script>"
+BODY = "<iframe onload=window.harmed=4>"
 REASON = "\"><svg onload=window.harmed=3> &amp; p99"
 
 
@@ -110,8 +111,11 @@ def follow(chromium, url):
     watched.wait_for(".phase", "Paused")
     watched.wait_for(".connection", "Live")
     watched.wait_for(".matrix", LABEL)
+    watched.wait_for("#inputs-outputs tr", f"Answers labelled {LABEL}")
+    watched.page.locator("#agreement summary").click()
+    watched.wait_for("#agreement details tr", BODY)
     # Every section that there is something for, and every chart.
-    for section in ("traffic", "alarms", "drift", "charts", "evidence", "agreement", "events"):
+    for section in ("traffic", "alarms", "drift", "charts", "evidence", "inputs-outputs", "agreement", "events"):
         watched.page.locator(f"#{section}").wait_for()
     watched.wait_for("#alarms li", "errors: error_rate of green is ")
     watched.wait_for("#drift tr:has-text('Latency')", "observations")
@@ -316,6 +320,12 @@ def answers(chromium, url):
     watched.page.get_by_role("button", name="First rollouts").click()
     watched.wait_for("#listed", "from r0000 to r0999")
 
+    # A signal that the page has no word for.
+    evidence = [{"metric": metric, "log10_e": 0, "threshold": 2, "tests": []} for metric in ("output.new_kind", "all")]
+    watched.page.route("**/v1/rollouts/digits", lambda route: route.fulfill(json={**rollout, "evidence": evidence}))
+    watched.wait_for("#inputs-outputs tr", "Output new kind")
+    watched.page.unroute("**/v1/rollouts/digits")
+
     for body, said in (
         ("", "The filter is not running; Envoy's log says why."),
         (json.dumps({"detail": "the store is away"}), "The store is away."),
@@ -343,6 +353,13 @@ def people(chromium, url):
     assert "0 % at 50.0 %, 0 % at 100 %" in curve.get_attribute("aria-label").replace("\u00a0", " ")
     assert curve.locator(".trace").count() == 2 and "L" in curve.locator(".trace").last.get_attribute("d")
     watched.wait_for("#traffic .waits", "Decisions 40 of 500")
+    # Degrees are not skipped.
+    watched.page.get_by_role("button", name="Promote", exact=True).click()
+    dialog = watched.page.get_by_role("dialog")
+    dialog.get_by_label("Reason").wait_for()
+    expect(dialog.get_by_role("checkbox")).to_have_count(0)
+    watched.page.keyboard.press("Escape")
+    dialog.wait_for(state="detached")
     watched.accessible()
     do("set the degree")
     watched.wait_for("#automation [aria-current=step]", "full")

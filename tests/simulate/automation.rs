@@ -93,7 +93,7 @@ fn run(model: Model, rng: &mut Rng) -> End {
         bands[at].add(Band { tasks: 1, disagreements: u64::from(rng.f64() < rate(at)) });
         if task % 10 == 0
             && proven.learn(&bands, &TARGET)
-            && let Some(threshold) = proven.lowest(&bands, &TARGET)
+            && let Some(threshold) = proven.lowest(&bands, &TARGET, false)
         {
             let from = usize::from(threshold) / 200;
             let risk = (from..BANDS).map(rate).sum::<f64>() / (BANDS - from) as f64;

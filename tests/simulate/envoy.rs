@@ -9,14 +9,14 @@ use changeover::fleet::memory::Memory;
 use changeover::fleet::simulated::{Request, Vm};
 use changeover::model::{Side, UserHash};
 use changeover::rollout::change::Change;
+use changeover::rollout::clock::Clock;
 use changeover::rollout::command::Command;
 use changeover::rollout::event::Action;
-use changeover::rollout::record::Clock;
 use changeover::telemetry::outcome::Outcome as Ended;
 use fastrand::Rng;
 
 use crate::people::{People, Person};
-use crate::world::{SECOND, Weather, World};
+use crate::world::{Arrived, SECOND, Weather, World};
 
 pub(crate) const WORKERS: usize = 3;
 /// The tick in which a run begins: any but the first.
@@ -68,7 +68,7 @@ pub(crate) fn run(world: &World, config: &Config, mut rng: Rng) -> Outcome {
         let mut arrived = 0;
         for (phase, timer) in timers {
             while arrived * SECOND < phase * world.requests {
-                envoy.arrive(tick, arrived * SECOND / world.requests, &weather, &mut rng);
+                envoy.arrive(tick, arrived * SECOND / world.requests, &mut weather, &mut rng);
                 arrived += 1;
             }
             let now = clock((FIRST + tick) * SECOND + phase);
@@ -82,7 +82,7 @@ pub(crate) fn run(world: &World, config: &Config, mut rng: Rng) -> Outcome {
             }
         }
         for arrived in arrived..world.requests {
-            envoy.arrive(tick, arrived * SECOND / world.requests, &weather, &mut rng);
+            envoy.arrive(tick, arrived * SECOND / world.requests, &mut weather, &mut rng);
         }
     }
     envoy.outcome(None)
@@ -129,8 +129,9 @@ impl Envoy {
     }
 
     /// A request comes to one of the workers.
-    fn arrive(&mut self, tick: u64, offset: u64, weather: &Weather<'_>, rng: &mut Rng) {
-        let worker = &mut self.workers[rng.usize(0..WORKERS)];
+    fn arrive(&mut self, tick: u64, offset: u64, weather: &mut Weather<'_>, rng: &mut Rng) {
+        let index = rng.usize(0..WORKERS);
+        let worker = &mut self.workers[index];
         let mut anybody = Person::ANYBODY;
         let person = match &mut self.people {
             Some(people) => people.next(rng),
@@ -141,7 +142,7 @@ impl Envoy {
         };
         let side = if person.bucket < worker.weight { Side::Candidate } else { Side::Stable };
         let arrival = tick * SECOND + offset;
-        let (duration, outcome) = weather.answer(person, side, arrival, rng);
+        let (duration, outcome) = weather.answer(person, &Arrived { worker: index, side, at: arrival }, rng);
         worker.take(arrival, (side, person.name), duration, outcome);
         let failed = outcome == Ended::Error;
         let table = self.ticks.last_mut().expect("a tick is under way");

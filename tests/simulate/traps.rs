@@ -28,6 +28,8 @@ pub(crate) const PLAIN: World = World {
     worse: None,
 };
 pub(crate) const RAMP: &[f64] = &[1.0, 5.0, 25.0, 50.0];
+/// gunicorn closes connections after 2 s; TLS costs about 20 ms.
+const COLD_CONNECTIONS: Late = Late::Connections { idle: 2 * SECOND, costs: SECOND / 50 };
 pub(crate) const OUTAGES: World = World { outages: Outages::Every10Minutes(10 * SECOND), ..PLAIN };
 
 /// A rollout that waits for a person at each weight.
@@ -59,7 +61,7 @@ pub(crate) fn simulate(effort: &Effort) -> bool {
     let errors: &[&str] = &["error_rate"];
     let defaults: &[&str] = &["error_rate", "latency"];
     let all: &[&str] = &["error_rate", "latency", "unanswered", "client_error_rate"];
-    let situations: [Situation; 15] = [
+    let situations: [Situation; 18] = [
         ("5 %, 1 % of requests fail", PLAIN, errors),
         ("the same, judged by errors and latency", PLAIN, defaults),
         ("failures walk between 0.2 % and 5 %", World { rate: Rate::Walks(0.002, 0.05), ..PLAIN }, errors),
@@ -107,6 +109,21 @@ pub(crate) fn simulate(effort: &Effort) -> bool {
             World { impatient: 0.3, late: Late::EverybodysTail, weights: RAMP, ..PLAIN },
             all,
         ),
+        (
+            "30 requests/s, its first 20 answers take 0.2 s longer",
+            World { late: Late::CandidateStarts(20, SECOND / 5), requests: 30, ..PLAIN },
+            defaults,
+        ),
+        (
+            "20 requests/s, connections idle for 2 s cost 20 ms",
+            World { late: COLD_CONNECTIONS, requests: 20, ..PLAIN },
+            defaults,
+        ),
+        (
+            "the same in a ramp",
+            World { late: COLD_CONNECTIONS, requests: 20, weights: RAMP, ..PLAIN },
+            defaults,
+        ),
     ];
     table("request by request", 1, &situations, effort.healthy_runs)
 }
@@ -121,7 +138,7 @@ pub(crate) fn most(runs: u64, alpha: f64, errors: f64) -> f64 {
 pub(crate) fn table(how: &str, seed: u64, situations: &[Situation], runs: u64) -> bool {
     let (most_rollbacks, most_mismatches) = (most(runs, ALPHA, 3.0), most(runs, SPLIT_ALPHA, 1.0));
     println!(
-        "False rollbacks among {} healthy runs of {} ticks of {} requests, {how} over {} workers",
+        "False rollbacks among {} healthy runs of {} ticks of {} requests unless it says otherwise, {how} over {} workers",
         whole(runs as f64),
         whole(PLAIN.length as f64),
         PLAIN.requests,

@@ -1,10 +1,11 @@
 //! What happens to requests: how often both versions fail, when they are down, and how late they answer.
 
-use changeover::model::Side;
+use changeover::model::{Pair, Side};
 use changeover::telemetry::outcome::Outcome;
 use fastrand::Rng;
 
 use crate::draw::{DURATION_BITS, durations};
+use crate::envoy::WORKERS;
 use crate::people::Person;
 
 pub(crate) const SECOND: u64 = 1_000_000_000;
@@ -56,6 +57,13 @@ pub(crate) enum Late {
     StablesTail,
     /// 0.3 % of everybody's answers take 3 to 30 seconds.
     EverybodysTail,
+    /// So many of the candidate's first answers, by so many nanoseconds.
+    CandidateStarts(u64, u64),
+    /// Answers on a new connection, whichever version gives them. Connections that were idle for longer are closed.
+    Connections {
+        idle: u64,
+        costs: u64,
+    },
 }
 
 #[derive(Clone)]
@@ -95,6 +103,19 @@ pub(crate) struct Weather<'a> {
     worse: Option<Worse>,
     /// When the last outage began and will have ended, in nanoseconds of the run.
     outage: (u64, u64),
+    /// How many answers of the candidate have begun.
+    candidates: u64,
+    /// When each worker's newest request went to each version. One connection serves all of them.
+    newest: [Pair<Option<u64>>; WORKERS],
+}
+
+/// A request that has come.
+pub(crate) struct Arrived {
+    /// The worker that it has come to.
+    pub(crate) worker: usize,
+    pub(crate) side: Side,
+    /// Nanoseconds of the run.
+    pub(crate) at: u64,
 }
 
 impl<'a> Weather<'a> {
@@ -103,7 +124,8 @@ impl<'a> Weather<'a> {
             Rate::Constant(rate) | Rate::Falls(rate, _) => rate,
             Rate::Walks(low, high) => (low * high).sqrt(),
         };
-        Self { world, durations: durations(), rate, worse: None, outage: (0, 0) }
+        let newest = [Pair::default(); WORKERS];
+        Self { world, durations: durations(), rate, worse: None, outage: (0, 0), candidates: 0, newest }
     }
 
     /// Goes on to a tick.
@@ -130,14 +152,22 @@ impl<'a> Weather<'a> {
     }
 
     /// What comes of a request: how many nanoseconds later it ends, and how.
-    pub(crate) fn answer(&self, person: &Person, side: Side, arrival: u64, rng: &mut Rng) -> (u64, Outcome) {
+    pub(crate) fn answer(&mut self, person: &Person, arrived: &Arrived, rng: &mut Rng) -> (u64, Outcome) {
+        let side = arrived.side;
         let bits = rng.u64(..);
         let mut duration = self.durations[(bits >> (64 - DURATION_BITS)) as usize];
         duration = (duration as f64 * person.pace) as u64;
         let chance = (bits & 0xffff_ffff) as f64 / 4_294_967_296.0;
-        let is_down = (self.outage.0..self.outage.1).contains(&arrival);
+        let is_down = (self.outage.0..self.outage.1).contains(&arrived.at);
         let failed = is_down || chance < self.rate_of(person, side);
+        self.candidates += u64::from(side == Side::Candidate);
         match (self.world.late, side) {
+            (Late::CandidateStarts(first, by), Side::Candidate) if self.candidates <= first => duration += by,
+            (Late::Connections { idle, costs }, _) => {
+                let newest = self.newest[arrived.worker][side].replace(arrived.at);
+                let is_open = newest.is_some_and(|newest| arrived.at - newest <= idle);
+                duration += if is_open { 0 } else { costs };
+            }
             (Late::Candidate(part, by), Side::Candidate) if part >= 1.0 || rng.f64() < part => duration += by,
             (Late::CandidateTimes(times), Side::Candidate) => duration = (duration as f64 * times) as u64,
             (Late::StablesFailures, Side::Stable) if failed => duration += 2 * SECOND,

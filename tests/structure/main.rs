@@ -8,6 +8,7 @@ mod uses;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
+use std::process::Command;
 
 use uses::{Module, modules};
 
@@ -45,6 +46,14 @@ fn folders_use_only_folders_below_them() {
     }
 }
 
+#[test]
+fn the_library_describes_each_folder_in_their_order() {
+    let text = std::fs::read_to_string("src/lib.rs").expect("the library");
+    let items = text.lines().filter(|line| line.starts_with("//! * "));
+    let described = items.filter_map(|line| line.split('`').nth(1));
+    assert_eq!(described.collect::<Vec<_>>(), ORDER);
+}
+
 /// The series of the rules for Prometheus are those that are documented, and each alert has a section that says what to do.
 #[test]
 fn rules_for_prometheus_name_documented_series_and_sections() {
@@ -71,13 +80,35 @@ fn rules_for_prometheus_name_documented_series_and_sections() {
     let all = |field: &str| -> Vec<&str> {
         rules.lines().filter_map(|line| line.trim().strip_prefix(field)).collect()
     };
-    let (alerts, runbooks) = (all("- alert: "), all("runbook: "));
+    let (alerts, runbooks) = (all("- alert: "), all("runbook_url: "));
     assert_eq!(alerts.len(), runbooks.len(), "each alert has a runbook");
     for (alert, runbook) in alerts.into_iter().zip(runbooks) {
         let section = anchor(alert);
         assert!(sections.contains(&section), "docs/operations.md has no section {alert}");
         assert_eq!(runbook, format!("docs/operations.md#{section}"), "{alert}");
         assert!(metrics.contains(&format!("`{alert}`")), "{alert} is not in docs/metrics.md");
+    }
+}
+
+/// The command that docs/metrics.md gives for it makes an absolute address of every runbook's.
+#[test]
+fn the_runbooks_of_alerts_get_a_site_in_front_by_the_documented_command() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let metrics = std::fs::read_to_string(root.join("docs/metrics.md")).expect("docs/metrics.md");
+    let command = metrics.lines().find(|line| line.starts_with("sed ")).expect("the command");
+    let ran = Command::new("sh").args(["-c", command]).current_dir(root).output().expect("a shell");
+    assert!(ran.status.success(), "{command}: {}", String::from_utf8_lossy(&ran.stderr));
+    let (before, after) = (
+        std::fs::read_to_string(root.join("envoy/prometheus/rules.yaml")).expect("the rules"),
+        String::from_utf8(ran.stdout).expect("text"),
+    );
+    assert_eq!(before.lines().count(), after.lines().count());
+    let changed: Vec<_> = before.lines().zip(after.lines()).filter(|(old, new)| old != new).collect();
+    assert_eq!(changed.len(), before.matches("- alert: ").count());
+    for (old, new) in changed {
+        let address = old.trim().strip_prefix("runbook_url: ").expect("a runbook");
+        let site = "https://git.example.com/changeover/blob/main";
+        assert_eq!(new.trim(), format!("runbook_url: {site}/{address}"));
     }
 }
 

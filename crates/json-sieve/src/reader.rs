@@ -94,7 +94,7 @@ struct Gathering {
     elements: Elements,
 }
 
-/// Reads documents, one after the other, in pieces of any size. See the [crate](crate) for what it promises.
+/// Reads documents, one after the other, in pieces of any size. See the [crate] for what it promises.
 #[derive(Debug)]
 pub struct Reader {
     state: State,

@@ -302,7 +302,7 @@ proptest! {
 
     /// Of a document that is read as a whole, the reader accepts what serde_json accepts.
     #[test]
-    fn what_is_read_is_validated(document in documents(), place in any::<proptest::sample::Index>(), byte in any::<u8>()) {
+    fn a_value_that_is_read_is_validated(document in documents(), place in any::<proptest::sample::Index>(), byte in any::<u8>()) {
         let plan = Plan::new([("", Want::Elements)]).unwrap();
         let mut bytes = serde_json::to_vec(&document).unwrap();
         let at = place.index(bytes.len());
@@ -614,7 +614,7 @@ fn a_stopped_reader_stays_stopped_until_the_document_ends() {
 }
 
 #[test]
-fn what_is_skipped_is_not_validated() {
+fn a_value_that_is_skipped_is_not_validated() {
     for document in [
         r#"{"x":[1 2,,tru"],}",}],"a":1}"#,
         r#"{"x":{]],"a":1}"#,

@@ -1,9 +1,15 @@
 use super::*;
+use crate::analysis::edges::Edges;
+use crate::analysis::evidence::rest;
+use crate::analysis::kernel::ratio::Table;
+use crate::analysis::look::{Certainty, Look};
 use crate::analysis::rules;
 use crate::analysis::test::Direction;
 use crate::config::feedback::{Better, Feedback};
 use crate::config::release::{self, Analysis, Metric, WarmUp};
 use crate::config::units::Duration;
+use crate::model::{Pair, Side};
+use crate::signal::catalog::Weight;
 use crate::signal::catalog::{self, TEST_MEAN};
 use crate::signal::histogram::bucket;
 use crate::signal::observed::Observed;
@@ -435,7 +441,7 @@ fn a_mean_is_not_judged_while_values_are_pending() {
 
 /// The worst case is for the evidence alone.
 #[test]
-fn what_people_read_of_open_ticks_is_what_has_happened() {
+fn counts_that_are_shown_of_open_ticks_are_of_ended_requests_only() {
     let rules = rules(&[metric("error_rate")]);
     let judge = judge(&rules);
     let mut open = tick(1, (10, 12), (0, 190));

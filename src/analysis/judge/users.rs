@@ -1,13 +1,17 @@
 //! The judge of users: each event of each user counts once in a run.
 
-use super::{Judge, Look, Step, TestState, is_clearly_more, is_spared};
+use super::Judge;
+use super::metric::{TestState, is_spared};
+use super::step::Step;
 use crate::analysis::at_risk::Crowd;
 use crate::analysis::evidence::{self, Evidence};
+use crate::analysis::excess::is_clearly_more;
+use crate::analysis::look::Look;
 use crate::analysis::look::users::{first_of, pending_on_stable};
 use crate::analysis::rules::Rules;
 use crate::analysis::tick::{Tick, View};
 use crate::analysis::user_set::{MOST_EXACT, Shelf, UserSet};
-use crate::analysis::users::{First, Firsts};
+use crate::analysis::users::{First, Firsts, Losses};
 use crate::analysis::warm_up::WarmUp;
 use crate::model::Pair;
 use crate::signal::sample::{Watch, is_in};
@@ -43,17 +47,17 @@ impl Judge {
             return self.tests_mut().for_each(|state| state.spent.add(firsts.of(&state.test).spent));
         }
         self.count_tick(tick);
-        if self.is_in_step(tick) {
-            let failed = self.failed_users().copied();
-            self.step.failed_before = self.step.failed_before.or(failed);
-        }
-        if let (Some(share), Some(before)) = (tick.compared_at(), &mut self.step.failed_before) {
-            before.move_to(share);
-        }
+        let is_in_step = self.is_in_step(tick);
         let (ticks, users, known) = (self.ticks, self.newcomers.all, self.newcomers.known());
         let (_, since) = self.since;
         for state in self.tests_mut() {
             let first = firsts.of(&state.test);
+            if is_in_step {
+                state.spent_before.get_or_insert(state.spent);
+            }
+            if let (Some(share), Some(before)) = (tick.compared_at(), &mut state.spent_before) {
+                before.move_to(share);
+            }
             if !state.knows_firsts(known) {
                 state.pass_over(ticks);
                 state.spent.add(first.spent);
@@ -72,7 +76,7 @@ impl Judge {
         if !self.newcomers.with_strangers && known.of_run {
             self.split.add(ticks, evidence::mismatch(newcomers.candidate, newcomers.total(), share));
         }
-        if self.is_in_step(tick) && spared.is_none_or(|warm_up| !warm_up.is_of_all) {
+        if is_in_step && spared.is_none_or(|warm_up| !warm_up.is_of_all) {
             self.step.count_users(firsts, rules);
         }
     }
@@ -201,12 +205,18 @@ impl Judge {
         watch
     }
 
-    /// What its memory's bounds have cost: how often the sample of users was halved, and how many sets know
-    /// their users only nearly.
+    /// What its memory's bounds have cost.
     #[must_use]
-    pub fn losses(&self) -> (u64, u64) {
+    pub fn losses(&self) -> Losses {
         let inexact = self.user_sets().filter(|set| set.len().is_none());
-        (self.newcomers.level.into(), inexact.count() as u64)
+        Losses { halvings: self.newcomers.level.into(), inexact: inexact.count() as u64 }
+    }
+
+    /// Whether it is not known any more of what users have done in this run, so that nothing they do is for the first time.
+    #[must_use]
+    pub fn lacks_users(&self) -> bool {
+        let known = self.newcomers.known();
+        self.tests().any(|state| !state.knows_firsts(known))
     }
 
     /// All sets of users.
@@ -222,6 +232,12 @@ impl Judge {
     /// Puts what has changed of the sets on the shelf.
     pub fn put_users(&mut self, shelf: &mut dyn Shelf) {
         self.user_sets_mut().for_each(|set| set.put(shelf));
+    }
+
+    /// Forgets who has come and what they did.
+    #[cfg(test)]
+    pub fn forget_users(&mut self) {
+        self.user_sets_mut().for_each(|set| *set = UserSet::default());
     }
 
     fn user_sets_mut(&mut self) -> impl Iterator<Item = &mut UserSet> {
@@ -301,10 +317,11 @@ impl Newcomers {
     }
 
     /// Whether of the candidate's users no larger part than of stable's has come to be among `spent`, of those who were not
-    /// `before`. When half of stable's have, as after an outage of both, no part would be clearly larger: that shows nothing.
-    pub(super) fn are_alike(&self, spent: &Crowd, before: &Crowd) -> bool {
-        let parts = self.all.parts(spent, before);
-        parts.is_some_and(|Pair { candidate, stable }| stable < 0.5 && !is_clearly_more(candidate, stable))
+    /// `before`. When half of stable's have, as after an outage of both, no part would be clearly larger: that shows nothing,
+    /// and neither does a version without such users.
+    pub(super) fn are_alike(&self, spent: &Crowd, before: &Crowd) -> Option<bool> {
+        let Pair { candidate, stable } = self.all.parts(spent, before)?;
+        (stable < 0.5).then(|| !is_clearly_more(candidate, stable))
     }
 
     /// Begins a step.

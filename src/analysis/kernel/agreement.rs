@@ -35,12 +35,6 @@ impl fmt::Display for Agreement {
     }
 }
 
-/// A share that is configured, in percent as people read it: 0.57 × 100 is 56.999….
-#[must_use]
-pub fn percent(share: f64) -> f64 {
-    (share * 1e6).round() / 1e4
-}
-
 /// The chance that an interval which is shown, or decides, ever misses.
 const MISSES: f64 = 0.05;
 
@@ -100,11 +94,6 @@ mod tests {
     use fastrand::Rng;
 
     use super::*;
-
-    #[test]
-    fn a_configured_share_is_written_as_it_was_meant() {
-        assert_eq!([0.57, 0.9, 0.9999, 0.01].map(percent), [57.0, 90.0, 99.99, 1.0]);
-    }
 
     #[test]
     fn the_interval_ends_where_the_martingale_reaches_its_bound() {

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stays_as_it_is_does_not_move() {
+    fn a_distribution_that_stays_the_same_does_not_move() {
         for moves in [Moves::Values, Moves::Categories] {
             let moved = movement(moves, &SHAPE, &SHAPE).unwrap();
             assert!(moved.times < 1e-3 && moved.size == 0.0, "{moves:?} {moved:?}");

@@ -1,6 +1,6 @@
 //! What one tick shows of one suspected regression, as the logarithm of a likelihood ratio L.
 //!
-//! Each has E[L] ≤ 1 whenever the candidate makes no difference, whatever the rate of events (or the mean of values) is
+//! Each has `E[L] ≤ 1` whenever the candidate makes no difference, whatever the rate of events (or the mean of values) is
 //! and however it moves from tick to tick. That is all that [`super::evidence`] needs.
 //!
 //! * [`ratio`]: an event happens more often on the candidate;

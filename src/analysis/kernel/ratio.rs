@@ -66,7 +66,7 @@ pub fn more_often(table: &Table, ratio: f64) -> f64 {
 /// r < `margin` "… less than `margin` times as often".
 ///
 /// With A = (h m + 1 − h)/(h r + 1 − h), h the candidate's share and p its rate at the margin's boundary,
-/// 1 + z ≤ e^z gives E[L] ≤ exp(N p [h (r A − m) + (1 − h)(A − 1)]) = 1. Requests of one tick must be
+/// 1 + z ≤ e^z gives `E[L] ≤ exp(N p [h (r A − m) + (1 − h)(A − 1)]) = 1`. Requests of one tick must be
 /// independent of each other.
 #[must_use]
 pub fn beyond_margin(table: &Table, ratio: f64, margin: f64) -> f64 {

@@ -86,7 +86,7 @@ fn each_with_event(
             listed().for_each(|(user, _)| visit(user, true));
             let is_late = |(_, first): &(UserHash, u8)| match signal.overdue {
                 Overdue::Event => true,
-                Overdue::EventUnlessAnswered => *first == tally::First::Unanswered as u8,
+                Overdue::EventUnlessAnswered => *first >= tally::First::Unanswered as u8,
                 Overdue::NoEvent | Overdue::LeftOut => false,
             };
             if view == View::Closed {
@@ -95,7 +95,9 @@ fn each_with_event(
         }
         (Kind::Duration, Some(edges)) => {
             let edge = edges[side];
-            let waiting = || users.waiting.after(level).filter(|_| signal.overdue != Overdue::LeftOut);
+            let is_untimed =
+                |first: u8| first != tally::First::Failed as u8 && signal.overdue != Overdue::LeftOut;
+            let waiting = || users.waiting.after(level).filter(|(_, first)| is_untimed(*first));
             let beyond = |edge: usize| listed().filter(move |(_, bucket)| usize::from(*bucket) > edge);
             beyond(edge).for_each(|(user, _)| visit(user, true));
             // Who waits is beyond every edge below the request's age; no edge is beyond the deadline. Whether the

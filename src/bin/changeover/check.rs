@@ -9,6 +9,7 @@ use changeover::config::{self, schema::Config};
 use changeover::routing::shadowing;
 use serde_json::Value;
 
+use crate::documents::{self, Documents};
 use crate::envoy::filters::{self, Filter};
 use crate::envoy::{self, Findings, Node};
 use crate::{kubernetes, yaml};
@@ -60,51 +61,47 @@ fn check(files: &[(String, String)]) -> Findings {
     let mut envoys: Vec<(&str, Value)> = Vec::new();
     let mut all_resources: Vec<(String, Value)> = Vec::new();
     for (file, text) in files {
-        let documents = match yaml::read_file(file, text) {
-            Ok(documents) => documents,
-            Err(error) => {
-                findings.error(file, error);
-                continue;
-            }
-        };
+        let Some(documents) = documents::read(file, text, &mut findings) else { continue };
+        let Documents { resources, others, are_envoys } = documents;
         for ambiguous in yaml::ambiguous(file, text) {
             findings.warning(file, ambiguous);
         }
-        let documents: Vec<Value> = documents
-            .into_iter()
-            .flat_map(|document| envoy::dump::documents(&document).unwrap_or_else(|| vec![document]))
-            .collect();
-        let (resources, documents): (Vec<Value>, Vec<Value>) =
-            documents.into_iter().partition(kubernetes::is_resource);
-        if !resources.is_empty() {
-            // A file often has several: its name alone says too little.
-            let place = |resource: &Value| format!("{file}: {}", kubernetes::label(resource));
-            all_resources.extend(resources.into_iter().map(|resource| (place(&resource), resource)));
-            if documents.iter().all(Value::is_null) {
-                continue; // nothing else but what stands beside a needless `---`
+        let has_resources = !resources.is_empty();
+        // A file often has several: its name alone says too little.
+        let place = |resource: &Value| format!("{file}: {}", kubernetes::label(resource));
+        all_resources.extend(resources.into_iter().map(|resource| (place(&resource), resource)));
+        if are_envoys {
+            envoys.extend(others.into_iter().map(|document| (file.as_str(), document)));
+        } else if others.iter().any(is_ours) {
+            match others.as_slice() {
+                [configuration] => {
+                    check_configuration(file, configuration, &mut findings);
+                }
+                several => findings
+                    .error(file, format_args!("{} documents; expected one configuration", several.len())),
             }
-        }
-        if documents.iter().any(envoy::is_envoys) {
-            envoys.extend(documents.into_iter().map(|document| (file.as_str(), document)));
-        } else if let [Value::Object(other)] = documents.as_slice()
-            && !other.contains_key("rollouts")
-            && !other.contains_key("control")
-        {
-            let known: Vec<&String> = other.keys().take(3).collect();
-            findings.note(
-                file,
-                format_args!("nothing to check: neither `rollouts` nor `control` is in it, but {known:?}"),
-            );
-        } else if let [configuration] = documents.as_slice() {
-            check_configuration(file, configuration, &mut findings);
-        } else {
-            findings.error(file, format_args!("{} documents; expected one configuration", documents.len()));
+        } else if !has_resources {
+            let fields = others.iter().filter_map(Value::as_object).flatten().map(|(name, _)| name);
+            let known: Vec<&String> = fields.take(3).collect();
+            let but = if known.is_empty() { String::new() } else { format!(", but {known:?}") };
+            findings
+                .note(file, format_args!("nothing to check: neither `rollouts` nor `control` is in it{but}"));
         }
     }
-    check_resources(&all_resources, &mut findings);
+    let mounted = documents::mounted(&all_resources);
+    for (place, text) in &mounted {
+        let Some(documents) = documents::read(place, text, &mut findings) else { continue };
+        for ambiguous in yaml::ambiguous(place, text) {
+            findings.warning(place, ambiguous);
+        }
+        if documents.are_envoys {
+            envoys.extend(documents.others.into_iter().map(|document| (place.as_str(), document)));
+        }
+    }
+    check_resources(&all_resources, !mounted.is_empty(), &mut findings);
     let documents: Vec<Node<'_>> =
         envoys.iter().map(|(file, document)| Node::document(file, document)).collect();
-    let bootstraps = documents.iter().filter(|document| is_bootstrap(document)).count();
+    let bootstraps = documents.iter().filter(|document| envoy::is_bootstrap(document.value)).count();
     if bootstraps > 1 {
         // Several Envoys: the other files may belong to any of them.
         documents.iter().for_each(|document| check_envoy(std::slice::from_ref(document), &mut findings));
@@ -114,8 +111,9 @@ fn check(files: &[(String, String)]) -> Findings {
     findings
 }
 
-fn is_bootstrap(document: &Node<'_>) -> bool {
-    ["static_resources", "dynamic_resources"].iter().any(|name| document.field(name).is_some())
+/// Whether a document is a bare configuration.
+fn is_ours(document: &Value) -> bool {
+    ["rollouts", "control"].iter().any(|field| document.get(field).is_some())
 }
 
 /// Checks a bare configuration; returns it if it is valid.
@@ -142,8 +140,9 @@ fn check_configuration(
     Some(config)
 }
 
-/// Checks the configurations in Kubernetes resources, and the resources around them, all together.
-fn check_resources(resources: &[(String, Value)], findings: &mut Findings) {
+/// Checks the configurations in Kubernetes resources, and the resources around them, all together. `hold_envoys`: whether
+/// some have files of Envoy's, which are checked apart.
+fn check_resources(resources: &[(String, Value)], hold_envoys: bool, findings: &mut Findings) {
     let before = findings.lines.len();
     let set: Vec<Node<'_>> = resources
         .iter()
@@ -159,16 +158,20 @@ fn check_resources(resources: &[(String, Value)], findings: &mut Findings) {
         }
     }
     // Patches can hold Envoy's own form of a filter. Where it is inserted only the patched Envoy shows.
-    for patch in set.iter().flat_map(kubernetes::patches) {
-        check_plugins(&Parts::of(&[patch]).plugins, findings);
+    for resource in &set {
+        for patch in kubernetes::patches(resource) {
+            for filter in check_plugins(&Parts::of(&[patch]), findings) {
+                let Some(config) = filter.config else { continue };
+                kubernetes::around_patched((resource, &filter.plugin), &config, &set, findings);
+                configs.push((filter.plugin.to_string(), config));
+            }
+        }
     }
-    // Istio's `EnvoyFilter` can hold one.
-    let has_control =
-        configs.iter().any(|(_, config)| config.control.is_some()) || set.iter().any(envoy::control::is_in);
-    if !has_control {
+    // No other kind of resource can hold one.
+    if !set.iter().any(envoy::control::is_in) {
         configs.iter().for_each(|(place, config)| envoy::control::is_missing(place, [config], findings));
     }
-    if findings.lines.len() == before {
+    if findings.lines.len() == before && !hold_envoys {
         for (place, _) in resources {
             let file = place.split(": ").next().unwrap_or_default();
             findings.note(&file, "nothing to check: no changeover filter in its Kubernetes resources");
@@ -182,7 +185,9 @@ struct Parts<'a> {
     listeners: Vec<Node<'a>>,
     managers: Vec<Node<'a>>,
     routes: Vec<Node<'a>>,
-    clusters: BTreeSet<&'a str>,
+    clusters: BTreeMap<&'a str, Node<'a>>,
+    /// Values of the filter's header that have a route of their own, which says where they lead.
+    choices: BTreeSet<&'a str>,
     plugins: Vec<Node<'a>>,
     /// Those of them that filters discover, by the name under which they do.
     resources: BTreeMap<&'a str, Node<'a>>,
@@ -197,33 +202,38 @@ impl<'a> Parts<'a> {
                 .field("static_resources")
                 .map(|resources| resources.list("clusters"))
                 .unwrap_or_default();
-            parts.clusters.extend(listed.iter().filter_map(|cluster| cluster.text("name")));
+            let named = listed.into_iter().filter_map(|cluster| Some((cluster.text("name")?, cluster)));
+            parts.clusters.extend(named);
         }
         parts
     }
 
     fn add(&mut self, node: &Node<'a>) {
         self.plugins.extend(filters::plugin(node));
+        self.choices.extend(envoy::routes::choice(node).filter(|_| node.field("route").is_some()));
         if node.is("HttpConnectionManager") {
             self.managers.push(node.clone());
         } else if node.is("RouteConfiguration") {
             self.routes.push(node.clone());
         } else if node.is("envoy.config.cluster.v3.Cluster") {
-            self.clusters.extend(node.text("name"));
+            self.clusters.extend(node.text("name").map(|name| (name, node.clone())));
         } else if node.is("TypedExtensionConfig") {
             let plugin = node.field("typed_config").and_then(|config| filters::plugin(&config));
             self.resources.extend(node.text("name").zip(plugin));
-        } else if node.field("filter_chains").is_some() {
+        } else if ["filter_chains", "default_filter_chain"].iter().any(|name| node.field(name).is_some()) {
             self.listeners.push(node.clone());
         }
     }
 }
 
 /// Checks the configurations of filters, and how they stand beside each other.
-fn check_plugins<'a>(plugins: &[Node<'a>], findings: &mut Findings) -> Vec<Filter<'a>> {
+fn check_plugins<'a>(parts: &Parts<'a>, findings: &mut Findings) -> Vec<Filter<'a>> {
     let mut checked = Vec::new();
-    for plugin in plugins {
-        let mut filter = Filter { plugin: plugin.clone(), config: None, is_control: false };
+    for plugin in &parts.plugins {
+        let is_it = |other: &Node<'_>| std::ptr::eq(other.value, plugin.value);
+        let mut names = parts.resources.iter().filter(|(_, plugin)| is_it(plugin)).map(|(name, _)| name);
+        let is_istios = names.any(|name| filters::is_istios(name));
+        let mut filter = Filter { plugin: plugin.clone(), config: None, is_control: false, is_istios };
         match filters::configuration(plugin) {
             Ok(configuration) => {
                 filter.is_control = configuration.get("control").is_some();
@@ -240,18 +250,23 @@ fn check_plugins<'a>(plugins: &[Node<'a>], findings: &mut Findings) -> Vec<Filte
 /// Checks Envoy's files together: filters, and what is around them.
 fn check_envoy(documents: &[Node<'_>], findings: &mut Findings) {
     let parts = Parts::of(documents);
-    let checked = check_plugins(&parts.plugins, findings);
+    let checked = check_plugins(&parts, findings);
     let of =
         |plugin: &Node<'_>| checked.iter().find(|filter| std::ptr::eq(filter.plugin.value, plugin.value));
 
+    let by_runtime =
+        documents.iter().filter_map(|document| document.field("layered_runtime")).any(|layers| {
+            layers.value.to_string().contains("normalize_path") // of the whole manager or of its parts
+        });
     let mut found = !checked.is_empty();
     let mut all_known = true;
     let mut reached: Vec<*const Value> = Vec::new();
     for manager in &parts.managers {
+        let mut choosing: Vec<Node<'_>> = Vec::new();
         for entry in manager.list("http_filters") {
             let is_known = entry.text("name").is_some_and(|name| parts.resources.contains_key(name));
             let filter = if filters::is_discovered(&entry, is_known) {
-                check_discovery(&entry, findings);
+                filters::discovery(&entry, findings);
                 let named = entry.text("name").and_then(|name| parts.resources.get(name));
                 all_known &= named.is_some();
                 named.and_then(of)
@@ -275,8 +290,16 @@ fn check_envoy(documents: &[Node<'_>], findings: &mut Findings) {
             } else {
                 let config = filter.and_then(|filter| filter.config.as_ref());
                 envoy::routes::check((manager, &entry), config, &parts.routes, findings);
+                if let Some(config) = config {
+                    envoy::routes::spelling::check(manager, config, by_runtime, findings);
+                    let around: Vec<&Node<'_>> =
+                        parts.listeners.iter().filter(|listener| listener.contains(manager)).collect();
+                    envoy::buffers::check(config, manager, &around, &parts.clusters, findings);
+                }
+                choosing.push(entry);
             }
         }
+        filters::only_one(&choosing, manager, &parts.routes, findings);
     }
     let is_reached = |filter: &&Filter<'_>| reached.contains(&std::ptr::from_ref(filter.plugin.value));
     for filter in checked.iter().filter(|filter| !parts.managers.is_empty() && !is_reached(filter)) {
@@ -284,8 +307,8 @@ fn check_envoy(documents: &[Node<'_>], findings: &mut Findings) {
         findings.note(&filter.plugin, what);
     }
     let configs: Vec<&Config> = checked.iter().filter_map(|filter| filter.config.as_ref()).collect();
-    for bootstrap in documents.iter().filter(|document| found && is_bootstrap(document)) {
-        envoy::bootstrap::check(bootstrap, &configs, &parts.clusters, findings);
+    for bootstrap in documents.iter().filter(|document| found && envoy::is_bootstrap(document.value)) {
+        envoy::bootstrap::check(bootstrap, &configs, (&parts.clusters, &parts.choices), findings);
         // With LDS only the running Envoy has all listeners.
         let no_control = all_known
             && bootstrap.at(&["dynamic_resources", "lds_config"]).is_none()
@@ -305,19 +328,6 @@ fn check_envoy(documents: &[Node<'_>], findings: &mut Findings) {
             );
         }
     }
-}
-
-fn check_discovery(entry: &Node<'_>, findings: &mut Findings) {
-    let Some(discovery) = entry.field("config_discovery") else { return };
-    if discovery.field("default_config").is_none() {
-        findings.error(
-            &discovery,
-            "default_config is missing: every request would get 500 until the first good configuration; \
-             expected an envoy.filters.http.header_mutation that changes nothing",
-        );
-    }
-    findings
-        .note(entry, "its configuration is discovered: check the file it comes from together with this one");
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 mod check;
 mod control;
+mod documents;
 mod envoy;
 mod kubernetes;
 mod replay;
@@ -30,7 +31,7 @@ struct Arguments {
 enum Command {
     /// Validate configurations: bare ones, or the changeover filters inside YAML for Envoy, Istio or Envoy Gateway
     ///
-    /// It reads Envoy's /config_dump and egctl's output, too.
+    /// It reads Envoy's /config_dump and the output of egctl and istioctl, too.
     ///
     /// Exit status: 0 all are valid, 1 at least one is not, 2 a file cannot be read, 3 no file has a changeover filter.
     Check {

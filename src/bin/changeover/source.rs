@@ -4,41 +4,43 @@ use changeover::config::{self, schema::Config};
 use serde_json::Value;
 
 use crate::envoy::filters;
-use crate::envoy::{self, Findings, Node};
-use crate::{kubernetes, yaml};
+use crate::envoy::{Findings, Node};
+use crate::{documents, kubernetes};
 
 /// All configurations of a file; only errors in them are added to `findings`.
 pub(crate) fn configurations(file: &str, text: &str, findings: &mut Findings) -> Vec<Config> {
-    let documents = match yaml::read_file(file, text) {
-        Ok(documents) => documents,
-        Err(error) => {
-            findings.error(&file, error);
-            return Vec::new();
-        }
-    };
-    let is_envoys = documents.iter().any(envoy::is_envoys);
+    let Some(documents) = documents::read(file, text, findings) else { return Vec::new() };
     let mut found = Vec::new();
-    for document in documents.iter().filter(|document| !document.is_null()) {
+    for resource in &documents.resources {
+        let node = Node::document(file, resource);
+        // What stands around a configuration is for `check` to complain about.
+        for configuration in kubernetes::configurations(&node, &mut Findings::default()) {
+            found.extend(valid(&configuration, configuration.value, findings));
+        }
+        let patched = kubernetes::expand(node);
+        patched.iter().flat_map(kubernetes::patches).for_each(|patch| plugins(&patch, findings, &mut found));
+    }
+    for document in &documents.others {
         let node = Node::document(file, document);
-        if kubernetes::is_resource(document) {
-            // What stands around a configuration is for `check` to complain about.
-            for configuration in kubernetes::configurations(&node, &mut Findings::default()) {
-                found.extend(valid(&configuration, configuration.value, findings));
-            }
-        } else if is_envoys {
-            let mut plugins = Vec::new();
-            node.walk(&mut |node| plugins.extend(filters::plugin(node)));
-            for plugin in plugins {
-                match filters::configuration(&plugin) {
-                    Ok(configuration) => found.extend(valid(&plugin, &configuration, findings)),
-                    Err(error) => findings.error(&plugin, error),
-                }
-            }
+        if documents.are_envoys {
+            plugins(&node, findings, &mut found);
         } else {
             found.extend(valid(&node, document, findings));
         }
     }
     found
+}
+
+/// The configurations of the filters inside a part of Envoy's configuration.
+fn plugins(part: &Node<'_>, findings: &mut Findings, found: &mut Vec<Config>) {
+    let mut plugins = Vec::new();
+    part.walk(&mut |node| plugins.extend(filters::plugin(node)));
+    for plugin in plugins {
+        match filters::configuration(&plugin) {
+            Ok(configuration) => found.extend(valid(&plugin, &configuration, findings)),
+            Err(error) => findings.error(&plugin, error),
+        }
+    }
 }
 
 fn valid(place: &Node<'_>, configuration: &Value, findings: &mut Findings) -> Option<Config> {
@@ -53,6 +55,7 @@ fn valid(place: &Node<'_>, configuration: &Value, findings: &mut Findings) -> Op
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::yaml;
 
     fn names(text: &str) -> (Vec<String>, Vec<String>) {
         let mut findings = Findings::default();
@@ -68,8 +71,21 @@ mod tests {
             "apiVersion: extensions.istio.io/v1alpha1\nkind: WasmPlugin\nmetadata: {{name: changeover}}\n\
              spec: {{pluginConfig: {{rollouts: [{rollout}]}}}}\n---\n"
         );
+        let listener = yaml::read(include_str!("../../../envoy/envoy.yaml")).expect("YAML").remove(0)
+            ["static_resources"]["listeners"][0]
+            .clone();
+        let dump = serde_json::json!({"configs": [{
+            "@type": "type.googleapis.com/envoy.admin.v3.ListenersConfigDump",
+            "dynamicListeners": [{"activeState": {"listener": listener}}],
+        }]});
+        let patch = serde_json::json!({
+            "apiVersion": "networking.istio.io/v1alpha3", "kind": "EnvoyFilter",
+            "spec": {"configPatches": [{"applyTo": "LISTENER", "patch": {"operation": "ADD", "value": listener}}]},
+        });
         for text in [
             format!("rollouts: [{rollout}]"),
+            dump.to_string(),
+            patch.to_string(),
             wasm_plugin,
             include_str!("../../../envoy/envoy.yaml").into(),
             include_str!("../../../envoy/ecds/changeover.yaml").into(),

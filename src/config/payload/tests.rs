@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::check;
+use crate::config::{check, fixture};
 
 /// A rollout whose bodies are read, with one field at a pointer set to something else.
 fn with(pointer: &str, value: Value) -> Value {
@@ -22,7 +22,7 @@ fn with(pointer: &str, value: Value) -> Value {
         "analysis": {"metrics": [
             {"name": "error_rate"}, {"name": "output.null", "max": 0.01}, {"name": "input.missing:/user/age"},
             {"name": "input.unseen:/user/country"}, {"name": "output.label:a:b", "direction": "up"},
-            {"name": "output.confidence", "direction": "down", "tolerate": 1.1}, {"name": "latency.first_token"},
+            {"name": "output.confidence", "direction": "down", "tolerate": 1.1}, {"name": "output.length"},
         ]},
     });
     let (parent, last) = pointer.rsplit_once('/').unwrap();
@@ -155,6 +155,66 @@ fn a_signal_of_bodies_needs_bodies_to_be_read() {
 }
 
 #[test]
+fn a_signal_that_a_protocol_cannot_show_is_refused() {
+    let problems = |payload: &Value, signal: &str| {
+        let mut rollout = with("/payload", payload.clone());
+        rollout["analysis"] = json!({"metrics": [{"name": signal}]});
+        let mut found = problems_of(rollout);
+        found.iter_mut().for_each(|problem| {
+            *problem = problem.trim_start_matches("rollouts[0].analysis.metrics[0].name: ").to_owned();
+        });
+        found.join("; ")
+    };
+    let of = |protocol: &str| json!({"protocol": protocol});
+    let valued = |protocol: &str| json!({"protocol": protocol, "output": {"value": "/value"}});
+    let openai = "only answers of protocol openai show it";
+    let value = "needs payload.output.value, a JSON pointer";
+    for protocol in ["open_inference", "tf_serving", "sagemaker"] {
+        for signal in [
+            "output.null",
+            "output.length",
+            "output.value",
+            "output.label:a",
+            "input.length",
+            "output.error_object",
+        ] {
+            assert_eq!(problems(&of(protocol), signal), "", "{protocol}, {signal}");
+        }
+    }
+    for signal in
+        ["output.truncated", "output.refused", "output.tokens", "latency.first_token", "latency.per_token"]
+    {
+        assert_eq!(problems(&of("openai"), signal), "", "{signal}");
+        for protocol in ["open_inference", "tf_serving", "sagemaker", "json"] {
+            assert_eq!(problems(&valued(protocol), signal), openai, "{protocol}, {signal}");
+        }
+    }
+    for signal in ["output.null", "output.length", "output.value", "output.label:a"] {
+        assert_eq!(problems(&of("json"), signal), value, "{signal}");
+        assert_eq!(problems(&valued("json"), signal), "", "{signal}");
+    }
+    for signal in ["output.value", "output.label:a"] {
+        assert_eq!(problems(&of("openai"), signal), value, "{signal}");
+        assert_eq!(problems(&valued("openai"), signal), "", "{signal}");
+    }
+    for signal in ["output.null", "output.length", "output.error_object", "input.length"] {
+        assert_eq!(problems(&of("openai"), signal), "", "{signal}");
+    }
+    let confident = json!({"protocol": "json", "output": {"confidence": "/score"}});
+    assert_eq!(problems(&confident, "output.null"), "");
+    assert_eq!(problems(&confident, "output.confidence"), "");
+    assert_eq!(problems(&confident, "output.length"), value);
+    assert_eq!(problems(&valued("json"), "input.length"), "needs payload.input.length, a JSON pointer");
+    let long = json!({"protocol": "json", "input": {"length": "/text"}});
+    assert_eq!(problems(&long, "input.length"), "");
+    assert_eq!(problems(&long, "output.unreadable"), "");
+    let mut drift = with("/payload", of("json"));
+    drift["analysis"] = json!({});
+    drift["drift"] = json!({"metrics": ["output.label"]});
+    assert_eq!(problems_of(drift), [format!("rollouts[0].drift.metrics[0]: {value}")]);
+}
+
+#[test]
 fn every_pointer_is_wanted_once_and_found_again() {
     let config = check(&json!({"rollouts": [with("/name", json!("a"))]})).unwrap();
     let payload = config.rollouts[0].payload.as_ref().unwrap();
@@ -178,24 +238,10 @@ fn the_documented_configurations_are_accepted() {
         .collect();
     let mut protocols = std::collections::BTreeSet::new();
     for block in blocks {
-        let mut rollout: serde_json::Value = serde_saphyr::from_str(block).unwrap();
+        let mut rollout: Value = serde_saphyr::from_str(block).unwrap();
         protocols.insert(rollout["payload"]["protocol"].as_str().unwrap().to_owned());
-        for (name, value) in [
-            ("name", serde_json::json!("m")),
-            ("release", serde_json::json!("1")),
-            ("versions", serde_json::json!({"blue": {"cluster": "blue"}, "green": {"cluster": "green"}})),
-            ("stable", serde_json::json!("blue")),
-            ("candidate", serde_json::json!("green")),
-            ("steps", serde_json::json!([{"set_weight": 5}, {"pause": {}}])),
-        ] {
-            rollout[name] = value;
-        }
-        let checked = crate::config::check(&serde_json::json!({"rollouts": [rollout]}));
-        assert!(
-            checked.is_ok(),
-            "{block}{:?}",
-            checked.err().map(|problems| problems.lines().collect::<Vec<_>>())
-        );
+        rollout["steps"] = json!([{"set_weight": 5}, {"pause": {}}]);
+        assert_eq!(problems_of(fixture::rollout(&rollout)), [""; 0], "{block}");
     }
     assert_eq!(protocols.len(), 5, "one for each protocol");
 }

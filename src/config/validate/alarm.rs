@@ -1,7 +1,8 @@
 //! What alarms must obey beyond their types.
 
+use super::MOST_RULES;
 use super::mirror::compares_candidate;
-use super::{MOST_RULES, at_most, exactly_one, name, unique_name, within};
+use super::words::{at_most, exactly_one, name, unique_name, within};
 use crate::config::alarm::{Alarm, Of, To, bounds};
 use crate::config::report::{Path, Problems, Shown};
 use crate::config::schema::{Rollout, known};

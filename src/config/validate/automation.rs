@@ -1,8 +1,8 @@
 //! What a rollout with people must obey beyond its types.
 
+use super::condition::matches;
 use super::receipt::{place, receipt_place, ttl};
-use super::within;
-use super::{header_name, matches};
+use super::words::{header_name, within};
 use crate::config::automation::{Automation, Decision, Partial};
 use crate::config::release::{Pause, Step};
 use crate::config::report::{Path, Problems};

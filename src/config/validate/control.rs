@@ -1,6 +1,8 @@
 //! What `control` must obey beyond its type.
 
-use super::{MOST_RULES, at_most, authority, name, unique_name};
+use super::MOST_RULES;
+use super::condition::authority;
+use super::words::{at_most, name, unique_name};
 use crate::config::report::{Path, Problems};
 use crate::config::schema::{Config, Control, Token};
 

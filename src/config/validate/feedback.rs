@@ -1,8 +1,9 @@
 //! What events must obey beyond their types.
 
+use super::condition::conditions;
 use super::mirror::pointer;
 use super::receipt::{place, receipt_place};
-use super::{at_most, bounded, conditions, name, unique_name};
+use super::words::{at_most, bounded, name, unique_name};
 use crate::config::feedback::{After, Better, Feedback, Join};
 use crate::config::report::{Path, Problems, Shown};
 use crate::config::schema::{Config, Rollout};

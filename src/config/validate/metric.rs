@@ -1,7 +1,8 @@
 //! What a metric of `analysis` must obey beyond its type.
 
 use super::mirror::compares_candidate;
-use super::{payload, within};
+use super::payload;
+use super::words::within;
 use crate::config::release::Metric;
 use crate::config::report::{Path, Problems, Shown};
 use crate::config::schema::{Mirror, Rollout, known};

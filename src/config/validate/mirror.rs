@@ -1,7 +1,8 @@
 //! What a mirror must obey beyond its types.
 
-use super::within;
-use super::{LARGEST_BODY, LONGEST_TEXT, at_most, bounded, header_name, methods};
+use super::condition::methods;
+use super::words::{at_most, bounded, header_name, within};
+use super::{LARGEST_BODY, LONGEST_TEXT};
 use crate::compare::pointer::Pointer;
 use crate::config::compare::Compare;
 use crate::config::report::{Path, Problems, Shown};

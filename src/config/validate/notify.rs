@@ -1,6 +1,8 @@
 //! What `notify` must obey beyond its type.
 
-use super::{MOST_RULES, at_most, authority, cluster, name, text, unique_name};
+use super::MOST_RULES;
+use super::condition::authority;
+use super::words::{at_most, cluster, name, text, unique_name};
 use crate::config::notify::Notify;
 use crate::config::report::{Path, Problems, Shown};
 use crate::config::schema::Config;

@@ -1,6 +1,7 @@
 //! What the reading of bodies must obey beyond its types.
 
-use super::{LARGEST_BODY, at_most, text};
+use super::LARGEST_BODY;
+use super::words::{at_most, text};
 use crate::config::payload::{Labels, Payload};
 use crate::config::report::{Path, Problems, Shown};
 use crate::config::schema::known;
@@ -90,7 +91,7 @@ pub(super) fn can_observe(
     };
     let Some(protocol) = payload.protocol else { return };
     let parameter = Shown(named.parameter.unwrap_or_default());
-    match Source::of(named, &payload.places(protocol)) {
+    match Source::of(named, protocol, &payload.places(protocol)) {
         Some(Err(Lacks::Field)) => {
             let fields = known(payload.input.fields.iter().map(String::as_str));
             problems
@@ -102,6 +103,9 @@ pub(super) fn can_observe(
             problems.add(path, message);
         }
         Some(Err(Lacks::Confidence)) => problems.add(path, "needs payload.output.confidence, a JSON pointer"),
+        Some(Err(Lacks::Value)) => problems.add(path, "needs payload.output.value, a JSON pointer"),
+        Some(Err(Lacks::Length)) => problems.add(path, "needs payload.input.length, a JSON pointer"),
+        Some(Err(Lacks::OpenAi)) => problems.add(path, "only answers of protocol openai show it"),
         Some(Ok(_)) | None => {}
     }
 }

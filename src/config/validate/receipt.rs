@@ -1,7 +1,7 @@
 //! What receipts must obey beyond their types.
 
-use super::header_name;
 use super::mirror::pointer;
+use super::words::header_name;
 use crate::config::receipt::ReceiptPlace;
 use crate::config::report::{Path, Problems, Shown};
 use crate::config::schema::Rollout;

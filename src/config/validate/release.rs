@@ -1,8 +1,9 @@
 //! What a release and its analysis must obey beyond their types.
 
+use super::SHORTEST;
 use super::metric::metric;
 use super::steps::{can_end, ready, steps};
-use super::{SHORTEST, at_most, unique_name, within};
+use super::words::{at_most, unique_name, within};
 use crate::config::release::{Analysis, ErrorWhen, PromoteWhen};
 use crate::config::report::{Path, Problems, Shown};
 use crate::config::schema::{BlueGreen, Rollout};

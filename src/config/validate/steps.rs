@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::condition::authority;
 use super::mirror::compares_candidate;
-use super::{SHORTEST, at_most, authority, automation, exactly_one, text, total, within};
+use super::words::{at_most, exactly_one, text, within};
+use super::{SHORTEST, automation, total};
 use crate::config::one_of::StepAction;
 use crate::config::release::{Pause, Ready, SetMirror, SetWeight, Step};
 use crate::config::report::{Path, Problems, Shown};
@@ -27,6 +29,8 @@ struct Set {
     weights: BTreeMap<String, Percent>,
     candidate: Percent,
     degree: Degree,
+    /// Whether nothing is known of a step, because of another mistake.
+    lacks_a_step: bool,
 }
 
 /// Checks all steps of a rollout, in their order.
@@ -37,7 +41,8 @@ pub(super) fn steps(rollout: &Rollout, steps: &[Step], path: &Path<'_>, problems
         problems.add(path, format_args!("{} entries are over the limit of {MOST_STEPS}", steps.len()));
     }
     let degree = rollout.automation.as_ref().map_or(Degree::Human, |automation| automation.degree);
-    let mut set = Set { weights: BTreeMap::new(), candidate: Percent::default(), degree };
+    let mut set =
+        Set { weights: BTreeMap::new(), candidate: Percent::default(), degree, lacks_a_step: false };
     for (index, step) in steps.iter().enumerate() {
         let path = path.index(index);
         let action = step.action();
@@ -53,9 +58,11 @@ pub(super) fn steps(rollout: &Rollout, steps: &[Step], path: &Path<'_>, problems
             Some(StepAction::Ready(when)) => ready(when, &path.field("ready"), problems),
             Some(StepAction::Pause(wait)) => {
                 let before = steps.get(..index).unwrap_or_default();
-                pause(rollout, wait, before, &path.field("pause"), problems);
+                let path = path.field("pause");
+                pause(rollout, wait, before, &path, problems);
+                requests(rollout, wait, &set, &path.field("min_requests"), problems);
             }
-            None => {}
+            None => set.lacks_a_step = true,
         }
     }
 }
@@ -107,12 +114,6 @@ fn pause(rollout: &Rollout, wait: &Pause, before: &[Step], path: &Path<'_>, prob
     if rollout.automation.is_some() {
         return automation::pause(rollout, wait, before, path, problems);
     }
-    if wait.min_requests.is_some_and(|count| count.get() > 0) && rollout.analysis.is_none() {
-        problems.add(
-            &path.field("min_requests"),
-            "without `analysis` no requests are judged; expected `analysis`, or no min_requests",
-        );
-    }
     let given = |fields: [(&'static str, bool); 2]| {
         fields.into_iter().filter(|(_, is_given)| *is_given).map(|(field, _)| field)
     };
@@ -136,6 +137,20 @@ fn pause(rollout: &Rollout, wait: &Pause, before: &[Step], path: &Path<'_>, prob
     }
     if let Some(agreement) = wait.min_agreement {
         within(agreement, 0.01, 0.9999, &path.field("min_agreement"), problems);
+    }
+}
+
+/// Checks that the requests which a pause waits for can come.
+fn requests(rollout: &Rollout, wait: &Pause, set: &Set, path: &Path<'_>, problems: &mut Problems) {
+    if wait.min_requests.is_none_or(|count| count.get() == 0) || rollout.automation.is_some() {
+        return;
+    }
+    let has_candidate = rollout.candidate.as_ref().is_some_and(|candidate| *candidate != rollout.stable);
+    if rollout.analysis.is_none() {
+        problems
+            .add(path, "without `analysis` no requests are judged; expected `analysis`, or no min_requests");
+    } else if has_candidate && set.candidate.0.is_none() && !set.lacks_a_step {
+        problems.add(path, "no step before it gives the candidate a weight: the step could never end");
     }
 }
 

@@ -1,12 +1,16 @@
 //! What `store` must obey beyond its type.
 
 use super::feedback::shared;
-use super::{cluster, name};
+use super::words::{cluster, name};
 use crate::config::report::{Path, Problems};
 use crate::config::schema::Config;
 
 /// Milliseconds of a period.
 const PERIODS: std::ops::RangeInclusive<u64> = 1_000..=60_000;
+
+/// Rollouts beside it: each report has all that move. An Envoy with many reads their records, and those of earlier releases, in
+/// one answer of etcd: with so many that is 11 MB at the most.
+const MOST_ROLLOUTS: usize = 200;
 
 /// Checks the store, and that what stands beside it works in a fleet.
 pub(super) fn store(config: &Config, path: &Path<'_>, problems: &mut Problems) {
@@ -28,6 +32,14 @@ pub(super) fn store(config: &Config, path: &Path<'_>, problems: &mut Problems) {
             format_args!(
                 "{stale_after} is too short; expected more than {least}ms, three periods and two seconds"
             ),
+        );
+    }
+    let count = config.rollouts.len();
+    if count > MOST_ROLLOUTS {
+        let path = Path::Root.field("rollouts");
+        problems.add(
+            &path,
+            format_args!("{count} rollouts beside `store` are over the limit of {MOST_ROLLOUTS}"),
         );
     }
     for (index, _) in config.rollouts.iter().enumerate().filter(|(_, of)| of.automation.is_some()) {

@@ -2,13 +2,13 @@ use super::*;
 
 use crate::analysis::kernel::ratio::Table;
 use crate::analysis::totals::Totals;
-use crate::config;
+use crate::config::fixture;
 use crate::control::response::Problem;
 use crate::fleet::simulated::Envoy;
 use crate::model::{Side, Unit};
+use crate::rollout::clock::Clock;
 use crate::rollout::command::VERBS;
 use crate::rollout::event;
-use crate::rollout::record::Clock;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -20,14 +20,7 @@ fn beginning() -> Clock {
 }
 
 fn rollout(name: &str, fields: &Value) -> Value {
-    let mut rollout = json!({
-        "name": name, "release": "1", "stable": "blue", "candidate": "green",
-        "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}, "red": {"cluster": "r"}},
-    });
-    for (field, value) in fields.as_object().unwrap() {
-        rollout[field] = value.clone();
-    }
-    rollout
+    fixture::with(fixture::with_red(&json!({"name": name})), fields)
 }
 
 fn steps() -> Value {
@@ -44,9 +37,7 @@ struct Asked(Envoy);
 impl Asked {
     /// Rollouts that have just begun.
     fn with(rollouts: &[Value]) -> Self {
-        let config = config::check(&json!({"rollouts": rollouts}))
-            .map_err(|problems| problems.lines().collect::<Vec<_>>());
-        Self(Envoy::begin(&config.unwrap(), beginning()))
+        Self(Envoy::begin(&fixture::config(rollouts), beginning()))
     }
 
     fn new() -> Self {
@@ -70,11 +61,11 @@ impl Asked {
     }
 
     fn serve(&mut self, api: &Api, request: &Request) -> Response {
-        let now = self.0.now.now();
-        match api.handle(request, &self.0.shared, now) {
+        let clock = self.0.now;
+        match api.handle(request, &self.0.shared, clock) {
             Handled::Answer(response) => response,
             Handled::Record { rollout, answer } => {
-                recordings::want(&mut self.0.shared, &rollout, self.0.now.uptime);
+                recordings::want(&mut self.0.shared, &rollout, clock.uptime);
                 answer
             }
             Handled::Page(page) => Response {
@@ -84,7 +75,7 @@ impl Asked {
             },
             Handled::Change(change) => {
                 let outcome = self.0.command(&change);
-                changed(&change.rollout, outcome.as_ref().map(|changed| &changed.record), &[], now)
+                changed(&change.rollout, outcome.as_ref().map(|changed| &changed.record), &[], clock)
             }
         }
     }
@@ -279,7 +270,7 @@ fn weights_and_sides_are_set_by_hand() {
 
 #[test]
 fn workers_that_are_missing_are_named() {
-    let response = changed("steps", Ok(&Asked::new().record("steps")), &[1, 3], beginning().now());
+    let response = changed("steps", Ok(&Asked::new().record("steps")), &[1, 3], beginning());
     assert_eq!(response.status, 202);
     assert!(response.body.ends_with(r#","missing_workers":[1,3]}"#), "{}", response.body);
 }
@@ -325,9 +316,9 @@ fn a_change_may_depend_on_the_revision() {
         assert_eq!(envoy.serve(&api, &change).status, 200, "{list}");
     }
     // Another command was faster, or a push removed the rollout.
-    assert_eq!(problem(&changed("steps", Err(&NotChanged::OtherRevision(9)), &[], beginning().now())).0, 412);
-    assert_eq!(problem(&changed("steps", Err(&NotChanged::Unknown), &[], beginning().now())).0, 404);
-    assert_eq!(problem(&changed("steps", Err(&NotChanged::Busy), &[], beginning().now())).0, 409);
+    assert_eq!(problem(&changed("steps", Err(&NotChanged::OtherRevision(9)), &[], beginning())).0, 412);
+    assert_eq!(problem(&changed("steps", Err(&NotChanged::Unknown), &[], beginning())).0, 404);
+    assert_eq!(problem(&changed("steps", Err(&NotChanged::Busy), &[], beginning())).0, 409);
 }
 
 /// One line per rule: what is wrong, the status, what is said.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::analysis::rules::ALL_METRICS;
 use crate::analysis::totals::Totals;
 use crate::analysis::{judge, test, window};
 use crate::model::{Side, Unit};
@@ -13,7 +14,8 @@ use crate::signal::histogram;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct Evidence {
-    /// The metric; `all` for the average of all.
+    /// The metric. `all` decides: a weighted average, in which `error_rate` has half and metrics that compare inputs have no
+    /// part.
     pub metric: String,
     /// The logarithm of its e-value.
     pub log10_e: Option<f64>,
@@ -44,7 +46,8 @@ pub struct Tested {
     pub slower_than_ms: Option<Milliseconds>,
     /// The candidate has the event at least so many times as often as stable, with `worse_if: less` stable as the candidate: the
     /// lower end of a confidence sequence over the step, above the true ratio in at most one step of twenty, however often one
-    /// looks. `null` while it is not certain to be more often at all, against a limit or a copy, of means and of users.
+    /// looks. `null` while it is not certain to be more often at all, and always against a limit or a copy, of means, and where
+    /// users are judged (`unit`): it is known of requests only.
     #[serde(default)]
     pub at_least: Option<f64>,
     /// Of durations: where the quantile is since the step began, in milliseconds, of all answers of both versions; `null`
@@ -206,7 +209,7 @@ pub(super) fn evidence(record: &Record) -> Vec<Evidence> {
     let threshold = shown(rules.threshold.log10());
     let all = reading.all.max(window.unwrap_or(0.0));
     evidence.push(Evidence {
-        metric: "all".into(),
+        metric: ALL_METRICS.into(),
         log10_e: shown(all.log10()),
         threshold,
         within_ms: None,

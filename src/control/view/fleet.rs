@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fleet::store::values::{LeftOut, Life, Seen};
 use crate::fleet::store::view::View;
-use crate::rollout::run::Now;
+use crate::rollout::clock::Now;
 
 /// The Envoys that share their rollouts, as this one sees them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ pub struct Fleet {
     pub alone: bool,
     /// What a person should look at, each in one sentence.
     pub problems: Vec<String>,
-    /// Rollouts that were changed here and not in the store yet.
+    /// Rollouts that were changed here and not in the store yet: of many the first 24.
     pub unstored: Vec<String>,
     /// The store's revision at which a rollout last moved, as far as this Envoy has read; 0 as long as it has none.
     pub revision: u64,
@@ -41,6 +41,9 @@ pub struct Member {
     /// Whether nothing was heard of it lately: it has ended, or it acts on its own.
     #[serde(default)]
     pub silent: bool,
+    /// Milliseconds since the leader last read a report of it; `null` as long as that is not known.
+    #[serde(default)]
+    pub report_age_ms: Option<u64>,
     /// The store's revision up to which it follows all records, as it last reported.
     pub revision: u64,
     /// Milliseconds by which its clock is ahead of the median.
@@ -55,10 +58,14 @@ impl Fleet {
     /// Shows a fleet as it is `now`.
     #[must_use]
     pub fn new(fleet: &View, now: Now) -> Self {
+        let own = fleet.members.iter().find(|member| member.life == fleet.life);
+        // By the clock of the fleet.
+        let time = now.time.saturating_add_signed(own.map_or(0, |own| own.ahead.saturating_neg()));
         let member = |member: &Seen| Member {
             member: member.life.name(),
             counted: member.left_out.is_none(),
             silent: member.left_out == Some(LeftOut::Silent),
+            report_age_ms: (member.heard > 0).then(|| time.saturating_sub(member.heard)),
             revision: member.followed,
             clock_ahead_ms: member.ahead,
             configuration: match member.configuration {

@@ -9,10 +9,10 @@ use crate::analysis::kernel::agreement::Agreement;
 use crate::automation::decisions::Decisions;
 use crate::control::automation::Automation;
 use crate::model::{Degree, Unit};
+use crate::rollout::clock::Now;
 use crate::rollout::phase::Phase;
 use crate::rollout::program::{self, Pause};
 use crate::rollout::record::Record;
-use crate::rollout::run::Now;
 
 /// A page of rollouts, by name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,8 +69,8 @@ pub struct Rollout {
     pub observed_share: Shares,
     /// The mirror's share; `null` without a mirror.
     pub mirror: Option<Percent>,
-    /// The evidence so far. `all` decides: the average of the other metrics; after a flip or the last step, the larger of
-    /// that average and the watch.
+    /// The evidence so far. `all` decides: a weighted average, in which `error_rate` has half and metrics that compare inputs
+    /// have no part; after a flip or the last step, the larger of that average and the watch.
     pub evidence: Vec<Evidence>,
     /// Its alarms, as configured.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

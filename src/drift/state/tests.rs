@@ -161,7 +161,7 @@ fn other_rules_begin_anew_and_another_clock_keeps_the_reference() {
     drift.follow(Some(&old));
     let reference = drift.metrics()[0].reference.clone();
     assert!(reference.is_some());
-    drift.renumber();
+    drift.renumber(59, 4);
     assert_eq!((times(&drift, 0), &drift.metrics()[0].reference), ([None; 3], &reference));
     (5..15).for_each(|number| drift.close(&old, &second(number, 1, 20), 0));
     assert!(times(&drift, 0)[0].is_some());

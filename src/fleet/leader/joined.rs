@@ -2,11 +2,12 @@
 
 use std::rc::Rc;
 
-use super::{Leader, configured, happened, heads, journal, outbox, record_key, shared};
+use super::{Leader, configured, happened, heads, journal, outbox, record_key, shared, shelf};
 use crate::fleet::callback::Callback;
 use crate::fleet::effect::Effect;
 use crate::fleet::heads::Closed;
 use crate::fleet::joined::{self, Joined};
+use crate::fleet::outbox::Done;
 use crate::fleet::shared::{Cached, Shared, Version};
 use crate::fleet::store::member::{Counts, News};
 use crate::model::{Assignment, Shares};
@@ -28,7 +29,11 @@ impl Leader {
             let at = |led: &super::Led| plans.get(led.at.0)?.plan.rollouts().get(led.at.1);
             let programs = self.led.iter().filter_map(at);
             let programs = programs.map(|rollout| (rollout.name.as_str(), &rollout.program));
-            let before = |name: &str| shared::read::<Record>(callback.shared, &record_key(name));
+            let before = |name: &str| {
+                let record: Record = shared::read(callback.shared, &record_key(name))?;
+                let users = shelf::of(callback.shared, &record);
+                Some((record, users))
+            };
             joined.member.configure(programs, before, clock);
             joined.configured = Some(self.configured.clone());
         }
@@ -47,10 +52,12 @@ impl Leader {
         joined.member.tell(pass.reports.known_before, told, clock);
         let cut = joined.member.take_cut();
         callback.effects.extend((cut > 0).then_some(Effect::Dropped { what: "ticks_of_report", count: cut }));
+        callback.effects.extend(Effect::dropped_of_users(joined.member.take_losses()));
         let has_changed = self.follow_fleet(callback, joined);
         let closed = reported.into_iter().filter_map(|name| {
-            let record = joined.member.record(&name)?;
-            Some(Closed { through: record.closed_through, watch: record.watch(), name })
+            let through = joined.member.closed_through(&name, clock);
+            let watch = joined.member.record(&name).map(Record::watch).unwrap_or_default();
+            (through > 0).then_some(Closed { name, through, watch })
         });
         heads::write_closed(callback.shared, &closed.collect::<Vec<_>>());
         self.end_pass(callback.shared, clock);
@@ -93,8 +100,10 @@ impl Leader {
             }
         }
         callback.effects.extend(joined.member.poll_questions().into_iter().map(Effect::Ask));
-        for news in joined.member.poll_news() {
-            if let Some(name) = self.take_over_news(callback, news, (joined.member.done(), is_stale)) {
+        let news = joined.member.poll_news();
+        let done = Done::of(callback.shared, callback.plans, (joined.member.done(), &news), clock);
+        for news in news {
+            if let Some(name) = self.take_over_news(callback, news, (&done, is_stale)) {
                 changed.push(name);
             }
         }
@@ -130,7 +139,7 @@ impl Leader {
         &mut self,
         callback: &mut Callback<'_, S>,
         news: News,
-        (done, is_stale): (&[u64], bool),
+        (done, is_stale): (&Done<'_>, bool),
     ) -> Option<String> {
         let led = self.led.get_mut(*self.by_name.get(news.rollout.as_str())?)?;
         let configured = configured(callback.plans, led.at)?;
@@ -192,13 +201,13 @@ impl Leader {
         let counted = view.members.iter().filter(|member| member.left_out.is_none()).count();
         effects
             .push(Effect::Fleet { age: joined.member.age(clock) / 1_000_000_000, members: counted as u64 });
-        let problems = view.problems();
-        let new = problems.iter().filter(|problem| !joined.told.contains(problem));
-        effects.extend(new.map(|problem| Effect::Problem(problem.clone())));
-        if problems.is_empty() && !joined.told.is_empty() {
+        let kinds = view.kinds_of_problems();
+        let new = view.problems().into_iter().zip(&kinds).filter(|(_, kind)| !joined.told.contains(kind));
+        effects.extend(new.map(|(problem, _)| Effect::Problem(problem)));
+        if kinds.is_empty() && !joined.told.is_empty() {
             effects.push(Effect::Solved);
         }
-        joined.told = problems;
+        joined.told = kinds;
     }
 }
 

@@ -5,10 +5,12 @@
 //! healthy candidate back stays within `false_alarm`. What it has found is kept over all outages of an attempt, for to
 //! begin anew would be another chance.
 
+use super::rules::{self, Rule};
 use crate::analysis::judge::Judge;
+use crate::rollout::clock::Clock;
 use crate::rollout::command::Command;
 use crate::rollout::event::{Action, Event};
-use crate::rollout::record::{Clock, Record};
+use crate::rollout::record::Record;
 use crate::telemetry::ledger::Entry;
 
 /// The judge of one rollout.
@@ -54,6 +56,9 @@ impl Alone {
             None => self.fork.insert(begin(record, members, self.kept.take(), clock)?),
         };
         let events = fork.advance_blocks(entries, known_before, clock.length, clock);
+        if let Some(moved) = events.last().filter(|_| rules::is_out(Rule::NothingMovesUpAlone)) {
+            return Some((fork.clone(), moved.clone()));
+        }
         if !fork.is_taken_back() {
             return None;
         }
@@ -77,7 +82,9 @@ fn begin(record: &Record, members: usize, kept: Option<Kept>, clock: Clock) -> O
     if fork.is_taken_back() {
         return None;
     }
-    let _ = fork.command(Command::Pause, clock); // refused where nothing moves
+    if !rules::is_out(Rule::NothingMovesUpAlone) {
+        let _ = fork.command(Command::Pause, clock); // refused where nothing moves
+    }
     if let Some(kept) = kept.filter(|kept| kept.attempt == record.run.attempt) {
         fork.run.judge = kept.judge;
         // The fleet may not have come to judge what was judged here: it is still reported.

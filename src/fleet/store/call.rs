@@ -52,6 +52,27 @@ pub enum Answer {
     Failed(Failure),
 }
 
+/// How a store is spoken to: what is between a [`Call`] and the bytes that Envoy carries, by one unary call of gRPC.
+///
+/// What the rest of this folder takes for granted of a store: one call is one transaction over several keys, of which no other
+/// sees a part; each that writes raises one revision of the whole store, which keys and answers have; a beginning of keys can be
+/// read, in the order of the keys, also as far as it was written after a revision; and nothing is answered from the past.
+pub trait Engine {
+    /// The service.
+    const SERVICE: &'static str;
+    /// The method for all calls.
+    const METHOD: &'static str;
+
+    /// The message for a call.
+    fn encode(call: &Call) -> Vec<u8>;
+
+    /// What the message says that came back to a call. Whatever it is: it may come from anywhere.
+    fn decode(call: &Call, message: &[u8]) -> Answer;
+
+    /// What a status of gRPC other than 0 means. `has_timed_out`: nothing has come in the time that an answer has.
+    fn failure(status: u32, has_timed_out: bool) -> Failure;
+}
+
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Failure {

@@ -3,13 +3,8 @@
 //!
 //! Sources: `etcdserverpb/rpc.proto` and `mvccpb/kv.proto` of etcd 3.4 to 3.6, `envoy/config/core/v3/grpc_service.proto`.
 
-use super::call::{Answer, Call, Failure, Item, Range};
+use super::call::{Answer, Call, Engine, Failure, Item, Range};
 use crate::model::wire::{Malformed, Payload, each_field};
-
-/// The service and its method.
-pub const SERVICE: &str = "etcdserverpb.KV";
-/// Both reads and writes go through it.
-pub const METHOD: &str = "Txn";
 
 /// `Compare.result`: equal.
 const EQUAL: u64 = 0;
@@ -26,9 +21,36 @@ pub fn service(cluster: &str) -> Vec<u8> {
     service
 }
 
+/// etcd: reads and writes alike are transactions.
+pub struct Etcd;
+
+impl Engine for Etcd {
+    const SERVICE: &'static str = "etcdserverpb.KV";
+    const METHOD: &'static str = "Txn";
+
+    fn encode(call: &Call) -> Vec<u8> {
+        encode(call)
+    }
+
+    fn decode(call: &Call, message: &[u8]) -> Answer {
+        answer(call, message).unwrap_or(Answer::Failed(Failure::Garbled))
+    }
+
+    fn failure(status: u32, has_timed_out: bool) -> Failure {
+        match status {
+            // Envoy says 14 where nothing has come in time.
+            _ if has_timed_out => Failure::Timeout,
+            4 => Failure::Timeout,
+            8 => Failure::Full,
+            7 | 16 => Failure::Denied,
+            14 => Failure::Unreachable,
+            _ => Failure::Other,
+        }
+    }
+}
+
 /// `TxnRequest`.
-#[must_use]
-pub fn encode(call: &Call) -> Vec<u8> {
+fn encode(call: &Call) -> Vec<u8> {
     let mut request = Vec::new();
     for (key, revision) in &call.when {
         let mut compare = Vec::new();
@@ -77,12 +99,7 @@ fn read(range: &Range) -> Vec<u8> {
     request
 }
 
-/// Reads `TxnResponse`.
-#[must_use]
-pub fn decode(call: &Call, message: &[u8]) -> Answer {
-    answer(call, message).unwrap_or(Answer::Failed(Failure::Garbled))
-}
-
+/// `TxnResponse`.
 fn answer(call: &Call, message: &[u8]) -> Result<Answer, Malformed> {
     let (mut revision, mut succeeded, mut items) = (None, false, Vec::new());
     each_field(message, |number, payload| {
@@ -133,20 +150,6 @@ fn found(message: &[u8]) -> Result<Vec<Item>, Malformed> {
         Ok(())
     })?;
     Ok(items)
-}
-
-/// What a status of gRPC other than 0 means.
-#[must_use]
-pub fn failure(status: u32, has_timed_out: bool) -> Failure {
-    match status {
-        // Envoy says 14 where nothing has come in time.
-        _ if has_timed_out => Failure::Timeout,
-        4 => Failure::Timeout,
-        8 => Failure::Full,
-        7 | 16 => Failure::Denied,
-        14 => Failure::Unreachable,
-        _ => Failure::Other,
-    }
 }
 
 fn bytes(out: &mut Vec<u8>, number: u64, of: &[u8]) {
@@ -207,17 +210,36 @@ mod tests {
         let message =
             [&[0x0a, 3, 0x18, 0xad, 0x02, 0x10, 1, 0x1a, operation.len() as u8][..], &operation].concat();
         let item = Item { key: "k".into(), value: b"xy".to_vec(), revision: 300 };
-        assert_eq!(decode(&call(), &message), Answer::Done { revision: 301, items: vec![vec![item]] });
-        assert_eq!(decode(&call(), &[0x0a, 2, 0x18, 5]), Answer::Refused);
-        assert_eq!(decode(&call(), b"what else"), Answer::Failed(Failure::Garbled));
-        assert_eq!(decode(&call(), &[]), Answer::Failed(Failure::Garbled));
-        assert_eq!(decode(&call(), &message[..7]), Answer::Failed(Failure::Garbled), "a range is missing");
+        assert_eq!(Etcd::decode(&call(), &message), Answer::Done { revision: 301, items: vec![vec![item]] });
+        assert_eq!(Etcd::decode(&call(), &[0x0a, 2, 0x18, 5]), Answer::Refused);
+        assert_eq!(Etcd::decode(&call(), b"what else"), Answer::Failed(Failure::Garbled));
+        assert_eq!(Etcd::decode(&call(), &[]), Answer::Failed(Failure::Garbled));
+        assert_eq!(
+            Etcd::decode(&call(), &message[..7]),
+            Answer::Failed(Failure::Garbled),
+            "a range is missing"
+        );
+    }
+
+    #[test]
+    fn a_status_says_what_is_wrong() {
+        let failures = [4, 7, 8, 14, 16, 2].map(|status| Etcd::failure(status, false));
+        let expected = [
+            Failure::Timeout,
+            Failure::Denied,
+            Failure::Full,
+            Failure::Unreachable,
+            Failure::Denied,
+            Failure::Other,
+        ];
+        assert_eq!(failures, expected);
+        assert_eq!(Etcd::failure(14, true), Failure::Timeout);
     }
 
     proptest! {
         #[test]
         fn hostile_answers_never_panic(message in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = decode(&call(), &message);
+            let _ = Etcd::decode(&call(), &message);
         }
     }
 }

@@ -6,12 +6,16 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 
 use super::alone::Alone;
+use super::rules::{self, Rule};
 use super::values::{Place, Read, Standing, Stored, run_of};
+use crate::analysis::users::Losses;
+use crate::model::Shares;
 use crate::rollout::change::{Change, NotChanged};
+use crate::rollout::clock::Clock;
 use crate::rollout::command::Command;
 use crate::rollout::event::{Action, Event};
 use crate::rollout::program::Program;
-use crate::rollout::record::{Clock, Record};
+use crate::rollout::record::Record;
 
 /// Changes that wait for the store; of more the oldest are only in the record.
 const MOST_CHANGES: usize = 32;
@@ -21,7 +25,7 @@ const MOST_CHANGES: usize = 32;
 pub struct Made {
     /// Random.
     pub id: u64,
-    /// The run that it was about, and its attempt.
+    /// The run that it was about.
     pub run: u64,
     /// The attempt.
     pub attempt: u32,
@@ -37,6 +41,11 @@ impl Made {
     pub fn new(id: u64, record: &Record, change: Change) -> Self {
         let run = run_of(&record.program);
         Self { id, run, attempt: record.run.attempt, revision: record.run.revision, change }
+    }
+
+    /// Whether it takes the candidate back, which is obeyed beside another version's record as well.
+    fn takes_back(&self) -> bool {
+        matches!(self.change.command, Command::Abort | Command::Trip(_))
     }
 
     /// Whether it may be made in this record, which may not be the one that it was made in. What gives the candidate more was
@@ -75,20 +84,28 @@ pub struct Known {
     pub base: Place,
     /// Whether `current` has yet to be written.
     pub is_unstored: bool,
+    /// The sets of users that the store's record names.
+    pub stored_users: Vec<u64>,
     /// Whether the store may lack sets of users that `current` names: it has lost data, or was restored.
     pub lacks_users: bool,
     /// Changes made here since the store's record; before there is one, those to be made in it.
     pub changes: Vec<Made>,
+    /// What counted before the first of them.
+    unchanged: Option<Stored>,
     /// Whether changes were refused here after people had been told that they are made.
     pub has_refused: bool,
     /// Another version of this software writes the record.
     pub foreign: Option<Standing>,
+    /// The last attempt that was seen taken back, by whichever version: another version's record gives it nothing again.
+    pub taken_back: u32,
     /// The store's record cannot be read.
     pub is_unreadable: bool,
     /// What was known of it before there was a store: counted by another clock.
     pub before: Option<Record>,
     /// When evidence was last written.
     pub written: u64,
+    /// What the judge has lost of users in the record that is to be written.
+    pub losses: Losses,
     /// The revision up to which events were handed out; `None`: nothing was.
     pub announced: Option<u64>,
     /// The standing that was handed out.
@@ -112,11 +129,15 @@ impl Known {
             current: None,
             base: Place::default(),
             is_unstored: false,
+            stored_users: Vec::new(),
             lacks_users: false,
             changes: Vec::new(),
+            unchanged: None,
             has_refused: false,
             foreign: None,
+            taken_back: 0,
             is_unreadable: false,
+            losses: Losses::default(),
             before: None,
             written: 0,
             announced: None,
@@ -129,15 +150,21 @@ impl Known {
     pub fn read(&mut self, read: Read, revision: u64, clock: Clock) {
         self.revision = Some(revision);
         (self.foreign, self.is_unreadable) = (None, false);
+        self.stored_users.clear();
         match read {
             Read::Whole(mut stored) => {
+                self.stored_users.extend(stored.record.shelved());
                 self.note_moved(&stored.standing(), revision);
                 stored.record.wake(clock);
+                if let Some(mine) = self.current.as_ref().filter(|_| rules::is_out(Rule::OneValue)) {
+                    stored.record.closed_through = mine.record.closed_through;
+                }
                 self.adopt(*stored, clock);
             }
             Read::Foreign(standing) => {
                 self.note_moved(&standing, revision);
                 self.foreign = Some(standing);
+                self.refuse_unstored(clock);
                 self.is_unstored = false;
             }
             Read::Unreadable => {
@@ -145,6 +172,28 @@ impl Known {
                 self.is_unreadable = self.current.is_none();
                 self.is_unstored = self.current.is_some();
             }
+        }
+    }
+
+    /// Another version writes the record: what was changed here and is not stored would have effect when that version has gone.
+    /// What takes the candidate back is kept.
+    fn refuse_unstored(&mut self, clock: Clock) {
+        let changes = std::mem::take(&mut self.changes);
+        let (kept, refused): (Vec<Made>, Vec<Made>) = changes.into_iter().partition(Made::takes_back);
+        if refused.is_empty() {
+            self.changes = kept;
+            return;
+        }
+        (self.has_refused, self.shown) = (true, None);
+        let is_taken_back = self.current.as_ref().is_some_and(|mine| mine.record.is_taken_back());
+        match self.unchanged.take() {
+            Some(unchanged) if !is_taken_back => {
+                self.current = Some(unchanged);
+                for change in &kept {
+                    let _ = self.make(change, clock); // what is refused is noted
+                }
+            }
+            _ => self.changes = kept,
         }
     }
 
@@ -159,12 +208,14 @@ impl Known {
     /// The store was restored: what it has is read anew.
     pub fn forget_revision(&mut self) {
         (self.revision, self.moved, self.stood) = (None, 0, None);
+        self.stored_users.clear();
         self.lacks_users |= self.current.is_some();
     }
 
     /// The store has no record.
     pub fn miss(&mut self) {
         self.revision = Some(0);
+        self.stored_users.clear();
         (self.foreign, self.is_unreadable) = (None, false);
         self.lacks_users |= self.current.is_some();
         self.is_unstored = self.current.is_some() || !self.changes.is_empty();
@@ -190,7 +241,7 @@ impl Known {
             Ordering::Greater
                 if is_lesser
                     || self.changes.is_empty()
-                    || mine.record.is_taken_back()
+                    || mine.stays_taken_back()
                     || mine.record.run.attempt > stored.record.run.attempt
                         && (!stored.record.is_taken_back()
                             || mine.may_be_retried_since(stored.record.run.attempt)) =>
@@ -210,7 +261,7 @@ impl Known {
         let changes = std::mem::take(&mut self.changes);
         self.is_unstored = false;
         let made = stored.made.clone();
-        self.current = Some(stored);
+        (self.current, self.before) = (Some(stored), None);
         // The store's record may have it already: an answer was lost.
         for change in changes.iter().filter(|one| !made.contains(&one.id)) {
             let _ = self.make(change, clock); // what is refused is noted
@@ -221,12 +272,17 @@ impl Known {
     ///
     /// # Errors
     /// It was not made.
-    #[inline(never)] // in the module once
+    #[inline(never)] // one copy in the module
     pub fn make(&mut self, made: &Made, clock: Clock) -> Result<(), NotChanged> {
-        let changes = match &mut self.current {
+        if self.changes.is_empty() {
+            self.unchanged.clone_from(&self.current);
+        }
+        let changes = match (&mut self.current, &self.foreign) {
             _ if made.run != self.run => Err(NotChanged::Unknown),
-            Some(mine) => mine.make(made, clock),
-            None => Ok(true),
+            // What was accepted before this record was read: it would have effect here when the other version has gone.
+            (_, Some(standing)) if !made.takes_back() => Err(NotChanged::OtherRevision(standing.revision)),
+            (Some(mine), _) => mine.make(made, clock),
+            (None, _) => Ok(true),
         };
         // Other VMs route by what they have made of it: they are shown what counts.
         self.shown = None;
@@ -250,9 +306,25 @@ impl Known {
         self.is_unstored = true;
     }
 
-    /// Whether the candidate was taken back here, and what another version has written has no later attempt.
+    /// How another version's record is followed, unless the candidate was taken back here.
     #[must_use]
-    pub fn has_taken_back(&self, standing: &Standing) -> bool {
+    pub fn follows(&mut self) -> Option<Standing> {
+        if let Some(mine) = self.current.as_ref().filter(|mine| mine.record.is_taken_back()) {
+            self.taken_back = self.taken_back.max(mine.record.run.attempt);
+        }
+        let mut standing = self.foreign.clone().filter(|standing| !self.has_taken_back(standing))?;
+        if standing.is_taken_back {
+            self.taken_back = self.taken_back.max(standing.attempt);
+        } else if standing.attempt <= self.taken_back {
+            standing.is_taken_back = true;
+            standing.weights = Shares::new();
+            standing.mirrors = false;
+        }
+        Some(standing)
+    }
+
+    /// Whether the candidate was taken back here, and what another version has written has no later attempt.
+    fn has_taken_back(&self, standing: &Standing) -> bool {
         self.current
             .as_ref()
             .is_some_and(|mine| mine.record.is_taken_back() && mine.record.run.attempt >= standing.attempt)
@@ -286,7 +358,7 @@ impl Known {
 
 impl Stored {
     /// Whether a later attempt than this one may have begun with a retry, and not because a person has gone on past a finding.
-    #[inline(never)] // in the module once
+    #[inline(never)] // one copy in the module
     fn may_be_retried_since(&self, attempt: u32) -> bool {
         let is_later = |event: &Event| event.attempt > attempt;
         let is_known = self.events.first().is_some_and(|(_, first)| !is_later(first));

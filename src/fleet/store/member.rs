@@ -1,7 +1,9 @@
 //! One member of a fleet, as its leading VM has it.
 
+mod differing;
 mod reading;
 mod round;
+mod silence;
 mod writing;
 
 use std::collections::{BTreeMap, HashMap};
@@ -11,16 +13,18 @@ use fastrand::Rng;
 
 use super::call::{Answer, Call, Failure};
 use super::known::{Known, Made};
-use super::pool::{BEAT_EVERY, GONE, Heard, blocks};
-use super::values::{self, Configured, KEPT_EVENTS, Lead, Life, Standing, Stored, Told};
-use super::view::View;
+use super::pool::{BEAT_EVERY, GONE, Heard, Sign, blocks};
+use super::values::{self, Configured, Lead, Life, Standing, Stored, Told};
+use super::view::{MOST_NAMES, View};
+use crate::analysis::users::Losses;
 use crate::fleet::effect::Question;
 use crate::model::SortedMap;
 use crate::rollout::change::NotChanged;
+use crate::rollout::clock::Clock;
 use crate::rollout::event::Event;
 use crate::rollout::program::Program;
 use crate::rollout::ready;
-use crate::rollout::record::{Clock, Record};
+use crate::rollout::record::Record;
 use crate::telemetry::ledger::Entry;
 
 /// Nanoseconds between two readings of what others have written.
@@ -38,6 +42,11 @@ const READ_ALL_EVERY: u64 = 10_000_000_000;
 const PATIENCE: u64 = 3;
 /// Nanoseconds that a new leader, and one that was cut off, waits until all have told what was missed.
 const GRACE: u64 = 2_000_000_000;
+/// Nanoseconds, and periods in addition, within which counts are judged, also where another member has to take the lead first.
+const JUDGED_WITHIN: u64 = 2 * GONE;
+const JUDGED_WITHIN_PERIODS: u64 = 16;
+/// Nanoseconds of counts, in addition to those of open requests, that are reported where no member judges them.
+const KEPT_UNJUDGED: u64 = 30_000_000_000;
 /// Ticks by which two clocks differ that do not count from the same time.
 const OTHER_CLOCK: u64 = 30 * 24 * 3_600;
 /// Bytes of a report. etcd takes 1.5 MiB in one call.
@@ -113,8 +122,12 @@ pub struct Member {
     /// What is to be told, and whether that is due.
     told: Told,
     is_told_due: bool,
-    /// Entries that were left out of reports since this was last asked.
+    /// Rollouts of which something was counted and not judged: up to which tick they were, and since when that stands.
+    unheard: HashMap<String, (u64, u64)>,
+    /// Entries (a tick under one assignment) that were left out of reports since this was last asked.
     cut: u64,
+    /// What the judges of rollouts have lost of users since this was last asked.
+    losses: Losses,
     /// It failed, and is told again once the store has answered: what others have written is read all the same.
     is_untold: bool,
     /// The revision up to which it was last told that this member follows.
@@ -136,6 +149,8 @@ pub struct Member {
     /// Since when the fleet's clock is behind what was judged.
     back_since: Option<u64>,
     members: SortedMap<Life, Heard>,
+    /// When their reports were last read.
+    reports_read: u64,
     /// What members have, by life, whether they were heard of or not.
     configurations: SortedMap<Life, Configured>,
     /// The revision up to which they were read.
@@ -144,6 +159,13 @@ pub struct Member {
     yields_until: u64,
     /// Rollouts of which counted members have a release that this one has not, and since when.
     unjudged: SortedMap<String, u64>,
+    /// Members and rollouts whose configurations differ from the others', and since when.
+    differing: SortedMap<u64, u64>,
+    /// Those that are not counted, for there are too many.
+    beyond: SortedMap<Life, Sign>,
+    /// How many live members there are more than are counted, and from when on that is known.
+    surplus: u32,
+    surplus_from: u64,
     next_round: u64,
     round: Option<Round>,
     /// What is done of notifications, as this Envoy has it.
@@ -162,6 +184,19 @@ struct Round {
     lead: Lead,
 }
 
+/// What a reading asks for.
+#[derive(Debug, Default)]
+struct Asked {
+    /// Whether everything, and not only what is newer.
+    all: bool,
+    /// The records that are asked for by their keys; none: those of all.
+    keys: Vec<String>,
+    /// Whether it is for a round.
+    round: bool,
+    /// Which sets of users.
+    users: Vec<u64>,
+}
+
 /// A call that is under way.
 #[derive(Debug)]
 struct Flight {
@@ -171,13 +206,12 @@ struct Flight {
 
 #[derive(Debug)]
 enum Kind {
-    /// What was read: whether everything, whether for a round, and which sets of users; and whether the configuration was
-    /// told.
-    Read { all: bool, round: bool, told: bool, configured: bool, users: Vec<u64> },
+    /// What was read; and whether a report and the configuration were told.
+    Read { asked: Asked, told: bool, configured: bool },
     /// Sets of users that were written before the record that names them.
     Shelve(Vec<u64>),
-    /// What was written.
-    Write { records: Vec<(String, Stored, usize)>, lead: Option<Lead> },
+    /// What was written of which run of a rollout, and which sets of users that no record names were deleted.
+    Write { records: Vec<((String, u64), Stored, usize)>, lead: Option<Lead>, unshelved: Vec<u64> },
 }
 
 impl Member {
@@ -208,7 +242,9 @@ impl Member {
             is_configured_told: false,
             told: Told::default(),
             is_told_due: false,
+            unheard: HashMap::new(),
             cut: 0,
+            losses: Losses::default(),
             is_untold: false,
             followed_told: 0,
             told_at: 0,
@@ -222,22 +258,21 @@ impl Member {
             hold_until: 0,
             back_since: None,
             members: SortedMap::default(),
+            reports_read: 0,
             configurations: SortedMap::default(),
             configurations_seen: 0,
             yields_until: 0,
             unjudged: SortedMap::default(),
+            differing: SortedMap::default(),
+            beyond: SortedMap::default(),
+            surplus: 0,
+            surplus_from: 0,
             next_round: 0,
             round: None,
             done: Vec::new(),
             heard_ready: HashMap::new(),
             asked: Vec::new(),
         }
-    }
-
-    /// The store has answered this member before, at this time in milliseconds since the epoch.
-    pub fn heard_before(&mut self, time: u64, clock: Clock) {
-        let elapsed = clock.time.saturating_sub(time).saturating_mul(1_000_000);
-        self.heard = Some((clock.uptime.saturating_sub(elapsed), time));
     }
 
     /// How the fleet is set up.
@@ -259,11 +294,11 @@ impl Member {
     }
 
     /// Takes over which rollouts this member is configured with. `before`: what was known of a rollout before there was a
-    /// store.
+    /// store, and the sets of users that it names.
     pub fn configure<'p>(
         &mut self,
         programs: impl Iterator<Item = (&'p str, &'p Program)>,
-        before: impl Fn(&str) -> Option<Record>,
+        before: impl Fn(&str) -> Option<(Record, Vec<(u64, Vec<u8>)>)>,
         clock: Clock,
     ) {
         let mut old = std::mem::take(&mut self.known);
@@ -278,18 +313,19 @@ impl Member {
                 }
                 _ => {
                     self.read_all = None;
-                    let record = before(name).filter(|record| values::run_of(&record.program) == new.run);
-                    match record {
-                        // Another VM of this Envoy has led it, and may not have come to write what it knew.
-                        Some(record) if record.closed_through.abs_diff(clock.tick()) < OTHER_CLOCK => {
-                            if record.is_taken_back() {
-                                new.announced = Some(record.run.revision);
-                                new.current = Some(Stored { record, ..Stored::default() });
-                                // Until the store has said that it has it.
-                                new.is_unstored = true;
-                            }
+                    let before =
+                        before(name).filter(|(record, _)| values::run_of(&record.program) == new.run);
+                    if let Some((record, users)) = before {
+                        if record.closed_through.abs_diff(clock.tick()) >= OTHER_CLOCK {
+                            new.before = Some(record);
+                            self.shelf.extend(users);
+                        } else if record.is_taken_back() {
+                            // Another VM of this Envoy has led it, and may not have come to write what it knew.
+                            new.announced = Some(record.run.revision);
+                            new.current = Some(Stored { record, ..Stored::default() });
+                            // Until the store has said that it has it.
+                            new.is_unstored = true;
                         }
-                        record => new.before = record,
                     }
                     new
                 }
@@ -297,6 +333,7 @@ impl Member {
             self.known.insert(name.to_owned(), new);
         }
         (self.is_configured_told, self.round, self.yields_until) = (false, None, 0);
+        self.forget_users();
     }
 
     /// What counts of a rollout.
@@ -358,8 +395,13 @@ impl Member {
     pub fn tell(&mut self, known_before: u64, rollouts: Vec<(String, Vec<Entry>)>, clock: Clock) {
         // The time, and what is followed, are those at which it is written.
         let mut told = Told { known_before, ..Told::default() };
+        let (before, is_away) = (std::mem::take(&mut self.unheard), self.is_away(clock));
         for (rollout, entries) in rollouts {
             let judged = self.record(&rollout).map_or(0, |record| record.closed_through);
+            let stands = before.get(&rollout).filter(|(before, _)| *before == judged && !is_away);
+            let since = stands.map_or(clock.uptime, |(_, since)| *since);
+            self.unheard.insert(rollout.clone(), (judged, since));
+            let judged = self.closed_through(&rollout, clock);
             let mut entries: Vec<Entry> = blocks(&entries);
             entries.retain(|entry| entry.tick > judged);
             if !entries.is_empty() {
@@ -376,31 +418,44 @@ impl Member {
         if self.is_told_due && self.leads {
             self.next_round = clock.uptime.saturating_add(ROUND_AFTER);
         }
-        if self.is_away(clock) { self.judge_alone(clock) } else { self.end_alone() }
+        if is_away { self.judge_alone(clock) } else { self.end_alone() }
     }
 
-    /// How many ticks were left out of reports, which were too long, since this was last asked.
+    /// The tick through which a rollout's counts are not needed any more. That is later than what was judged where another
+    /// version of this software judges, or where no member has judged for long although the store answers: otherwise all of
+    /// them would be written into the store once a period.
+    #[must_use]
+    pub fn closed_through(&self, rollout: &str, clock: Clock) -> u64 {
+        let Some(known) = self.known.get(rollout) else { return 0 };
+        if known.foreign.is_some() {
+            return clock.tick().saturating_sub(1);
+        }
+        let judged = known.current.as_ref().map_or(0, |stored| stored.record.closed_through);
+        let within = self.settings.period.saturating_mul(JUDGED_WITHIN_PERIODS).saturating_add(JUDGED_WITHIN);
+        let is_judged = |(_, since): &(u64, u64)| clock.uptime.saturating_sub(*since) < within;
+        if self.unheard.get(rollout).is_none_or(is_judged) {
+            return judged;
+        }
+        let deadline = known.program.rules().map_or(0, |rules| rules.deadline);
+        let kept = deadline.saturating_add(self.settings.period).saturating_add(KEPT_UNJUDGED);
+        let kept = kept.checked_div(clock.length).unwrap_or(0);
+        judged.max(clock.tick().saturating_sub(kept))
+    }
+
+    /// Entries (a tick under one assignment) that were left out of reports since this was last asked: the reports were too long.
     pub fn take_cut(&mut self) -> u64 {
         std::mem::take(&mut self.cut)
     }
 
-    /// Whether the store has not answered for so long that this member acts on its own.
-    #[must_use]
-    pub fn is_away(&self, clock: Clock) -> bool {
-        let patience = self.settings.period.saturating_mul(PATIENCE).saturating_add(GRACE);
-        self.heard.is_none_or(|(at, _)| clock.uptime.saturating_sub(at) > patience)
+    /// What the judges of rollouts have lost of users, since this was last asked.
+    pub fn take_losses(&mut self) -> Losses {
+        std::mem::take(&mut self.losses)
     }
 
     /// What was wrong with the last call.
     #[must_use]
     pub fn failure(&self) -> Option<Failure> {
         self.failure
-    }
-
-    /// Whether the store has not answered for so long that stable is to serve.
-    #[must_use]
-    pub fn is_stale(&self, clock: Clock) -> bool {
-        self.settings.stale_after.is_some_and(|stale_after| self.age(clock) > stale_after)
     }
 
     fn judge_alone(&mut self, clock: Clock) {
@@ -429,11 +484,10 @@ impl Member {
     pub fn poll_news(&mut self) -> Vec<News> {
         let mut news = Vec::new();
         for (rollout, known) in &mut self.known {
-            if let Some(standing) = known.foreign.as_ref().filter(|standing| !known.has_taken_back(standing))
-            {
-                if known.shown.as_ref() != Some(standing) {
+            if let Some(standing) = known.follows() {
+                if known.shown.as_ref() != Some(&standing) {
                     known.shown = Some(standing.clone());
-                    let counts = Counts::Standing(standing.clone());
+                    let counts = Counts::Standing(standing);
                     news.push(News {
                         rollout: rollout.clone(),
                         counts,
@@ -478,12 +532,6 @@ impl Member {
         self.known.values_mut().for_each(|known| known.shown = None);
     }
 
-    /// Nanoseconds since the store last answered; since it was first asked if it never did.
-    #[must_use]
-    pub fn age(&self, clock: Clock) -> u64 {
-        clock.uptime.saturating_sub(self.heard.map_or(self.began, |(at, _)| at))
-    }
-
     /// Events up to this revision are known here already.
     pub fn announced(&mut self, rollout: &str) {
         if let Some(known) = self.known.get_mut(rollout) {
@@ -522,7 +570,8 @@ impl Member {
         match answer {
             Answer::Failed(failure) => {
                 self.failure = Some(failure);
-                self.stop_leading_until_read();
+                self.put_back(&flight.kind);
+                self.discard_round();
                 // While the store does not answer, the leader cannot renew the lead either. Between two calls that fail it
                 // may not be known; a call that succeeds in between shows whether it has.
                 let since = self.failed_at.unwrap_or(flight.since);
@@ -537,7 +586,8 @@ impl Member {
             Answer::Refused => {
                 self.failed_at = None;
                 self.note_heard(clock);
-                self.stop_leading_until_read();
+                self.put_back(&flight.kind);
+                self.discard_round();
                 self.next_read = clock.uptime;
             }
             Answer::Done { revision, items } => {
@@ -547,48 +597,54 @@ impl Member {
                     self.failure = None;
                 }
                 match flight.kind {
-                    Kind::Read { all, round, told, configured, users } => {
+                    Kind::Read { asked, told, configured } => {
                         if told {
                             (self.told_at, self.was_idle) = (clock.uptime, self.told.rollouts.is_empty());
                         }
                         self.is_configured_told |= configured;
-                        self.has_read((revision, items), (all, round, users), clock);
+                        self.has_read((revision, items), asked, clock);
                     }
                     Kind::Shelve(names) => {
                         self.note_heard(clock);
                         self.early.extend(names);
                     }
-                    Kind::Write { records, lead } => self.has_written(revision, records, lead, clock),
+                    Kind::Write { records, lead, .. } => self.has_written(revision, records, lead, clock),
                 }
             }
         }
     }
 
-    #[inline(never)] // in the module once
-    fn note_heard(&mut self, clock: Clock) {
-        if self.is_away(clock) && self.heard.is_some() {
-            self.hold(clock);
-            // Others may have taken this member for gone.
-            self.is_configured_told = false;
+    /// A call may not have been carried out, or may have been: sets of users that no record names are deleted later.
+    fn put_back(&mut self, kind: &Kind) {
+        if let Kind::Shelve(names) | Kind::Write { unshelved: names, .. } = kind {
+            self.unshelved.extend(names);
         }
-        self.heard = Some((clock.uptime, clock.time));
     }
 
     /// What was decided may no longer hold: everything is read before anything is decided.
-    #[inline(never)] // in the module once
-    fn stop_leading_until_read(&mut self) {
+    #[inline(never)] // one copy in the module
+    fn discard_round(&mut self) {
         (self.read_all, self.round) = (None, None);
-        // Of users, what only a round had that is not written.
+        self.forget_users();
         let named = self.named_users();
-        self.shelf.retain(|name, _| named.contains(name));
         self.unshelved.extend(self.early.extract_if(.., |name| !named.contains(name)));
     }
 
+    /// Forgets sets of users that no record here names.
+    #[inline(never)] // one copy in the module
+    fn forget_users(&mut self) {
+        let mut named = self.named_users();
+        let of_round = self.round.iter().flat_map(|round| round.records.values());
+        named.extend(of_round.flat_map(|(_, stored)| stored.record.shelved()));
+        self.shelf.retain(|name, _| named.contains(name));
+    }
+
     /// The sets of users that records name.
-    #[inline(never)] // in the module once
+    #[inline(never)] // one copy in the module
     fn named_users(&self) -> Vec<u64> {
-        let stored = self.known.values().filter_map(|known| known.current.as_ref());
-        stored.flat_map(|stored| stored.record.shelved()).collect()
+        let current = self.known.values().filter_map(|known| Some(&known.current.as_ref()?.record));
+        let before = self.known.values().filter_map(|known| known.before.as_ref());
+        current.chain(before).flat_map(Record::shelved).collect()
     }
 
     /// Has sets of users be as long as they can be.
@@ -597,16 +653,17 @@ impl Member {
         self.shelf.values_mut().for_each(|bulk| bulk.resize(1 << 19, 0));
     }
 
-    fn hold(&mut self, clock: Clock) {
-        let grace = GRACE.saturating_add(self.settings.period);
-        self.hold_until = clock.uptime.saturating_add(grace);
+    /// The sets of users that are kept here.
+    #[cfg(test)]
+    pub fn shelved(&self) -> impl Iterator<Item = u64> {
+        self.shelf.keys().copied()
     }
 
     fn key(&self, rest: &str) -> String {
         format!("/changeover/{}/{rest}", self.settings.fleet)
     }
 
-    #[inline(never)] // in the module once
+    #[inline(never)] // one copy in the module
     fn users_key(&self, name: u64) -> String {
         self.key(&format!("u/{name:016x}"))
     }
@@ -623,7 +680,7 @@ impl Member {
                 .iter()
                 .filter(|(_, known)| is(known))
                 .map(|(name, _)| name.clone())
-                .take(KEPT_EVENTS)
+                .take(MOST_NAMES)
                 .collect()
         };
         let is_for_long = |since: u64| self.leads && clock.uptime.saturating_sub(since) >= GONE;
@@ -635,9 +692,10 @@ impl Member {
             is_away: self.is_away(clock),
             is_stale: self.is_stale(clock),
             failure: self.failure,
+            surplus: self.lead.surplus,
             unreadable: names(|known| known.is_unreadable),
             foreign: names(|known| known.foreign.is_some()),
-            unjudged: unjudged.map(|(name, _)| name.clone()).take(KEPT_EVENTS).collect(),
+            unjudged: unjudged.map(|(name, _)| name.clone()).take(MOST_NAMES).collect(),
             unstored: names(|known| known.is_unstored),
             followed: self.known.values().map(|known| known.moved).max().unwrap_or(0),
             leader: self.lead_revision.filter(|revision| *revision > 0).map(|_| self.lead.life),

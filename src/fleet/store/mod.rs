@@ -12,6 +12,13 @@
 //!   store may be restored from a backup.
 //! * A call that was not answered may have been carried out. So a member reads before it decides again.
 //!
+//! A store is asked by [`call::Call`] and answers by [`call::Answer`], and nothing here knows more of it. What knows that it is etcd
+//! is one [`call::Engine`], which writes calls as bytes and reads answers; `host/store.rs` carries the bytes, and the configuration
+//! names the cluster. A second store needs an `Engine` and its field in the configuration. One without transactions over several
+//! keys, such as the API server of Kubernetes, also needs the values that one call writes together (a record, its sets of users
+//! and the lead) in one object, or an order of writes in which each state in between is harmless; one without gRPC, a second way
+//! in `host/store.rs`.
+//!
 //! Keys, all under `/changeover/<fleet>/`:
 //!
 //! | key | value | who writes it |
@@ -29,6 +36,7 @@ pub mod known;
 pub mod member;
 pub mod memory;
 pub mod pool;
+mod rules;
 pub mod simulated;
 pub mod values;
 pub mod view;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::values::{Configured, Lead, LeftOut, Life, Seen, Told};
 use crate::model::{Assignment, Side, SortedMap};
-use crate::rollout::record::Clock;
+use crate::rollout::clock::Clock;
 use crate::telemetry::ledger::Entry;
 
 /// Milliseconds by which a member's clock may be off, beyond what a report takes on its way.
@@ -18,13 +18,30 @@ pub const GONE: u64 = 60_000_000_000;
 /// Members that are counted.
 pub const MOST_MEMBERS: usize = 512;
 
-/// A member, as it was last heard of.
-#[derive(Clone, Debug, Default)]
-pub struct Heard {
+/// When something was last heard of a member.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sign {
     /// The revision of its report.
     pub revision: u64,
     /// When that was first seen, by the leader's clock that does not jump.
     pub at: u64,
+    /// Nanoseconds since then for which it is not silent: the store has not answered.
+    pub excused: u64,
+}
+
+impl Sign {
+    /// Nanoseconds for which the member has been silent.
+    #[must_use]
+    pub fn silence(self, clock: Clock) -> u64 {
+        clock.uptime.saturating_sub(self.at).saturating_sub(self.excused)
+    }
+}
+
+/// A member, as it was last heard of.
+#[derive(Clone, Debug, Default)]
+pub struct Heard {
+    /// When that was.
+    pub sign: Sign,
     /// Milliseconds by which its clock was ahead then; `None`: it may have been written at any time before.
     pub ahead: Option<i64>,
     /// Its report; `None`: it cannot be read.
@@ -55,7 +72,7 @@ impl Pool {
         let is_idle = |heard: &Heard| heard.told.as_ref().is_some_and(|told| told.rollouts.is_empty());
         let is_silent = |heard: &Heard| {
             let rarely = if is_idle(heard) { BEAT_EVERY } else { 0 };
-            clock.uptime.saturating_sub(heard.at) > patience.saturating_add(rarely)
+            heard.sign.silence(clock) > patience.saturating_add(rarely)
         };
         let heard_lately = heard.values().filter(|one| !is_silent(one));
         let mut clocks: Vec<i64> = heard_lately.filter_map(|one| one.ahead).collect();
@@ -96,6 +113,7 @@ impl Pool {
             let from = if is_idle(one) && !is_blind { from.max(pool.known_before) } else { from };
             let left_out = left_out(one);
             let configured = one.configured.as_ref();
+            let silent_for = clock.uptime.saturating_sub(one.sign.at) / 1_000_000;
             pool.members.push(Seen {
                 life: *life,
                 from,
@@ -104,6 +122,9 @@ impl Pool {
                 configuration: configured.map_or(0, Configured::hash),
                 version: configured.map(|configured| configured.version.clone()).unwrap_or_default(),
                 left_out,
+                heard: pool.clock.time.saturating_sub(silent_for),
+                // As it was found last; the leader looks again.
+                differs: known.filter(|_| left_out.is_none()).and_then(|known| known.differs.clone()),
             });
             if let (Some(told), None) = (&one.told, left_out) {
                 pool.add(told, from);

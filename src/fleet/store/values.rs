@@ -6,10 +6,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher24;
 
+use super::rules::{self, Rule};
 use crate::fleet::shared::FORM;
 use crate::model::{Assignment, Degree, Shares};
 use crate::rollout::event::Event;
-use crate::rollout::program::Program;
+use crate::rollout::program::{self, Program};
 use crate::rollout::record::{Head, Record};
 use crate::telemetry::ledger::Entry;
 
@@ -97,7 +98,7 @@ impl Configured {
     /// Identifies a configuration.
     #[must_use]
     pub fn hash(&self) -> u64 {
-        SipHasher24::new().hash(&postcard::to_allocvec(&self.programs).unwrap_or_default())
+        program::identify(&self.programs)
     }
 }
 
@@ -114,6 +115,8 @@ pub struct Lead {
     pub members: Vec<Seen>,
     /// The marks of events that receivers of notifications have, or that were given up: no member posts them again.
     pub done: Vec<u64>,
+    /// How many Envoys report besides: more than are counted.
+    pub surplus: u32,
 }
 
 /// A member as the leader sees it.
@@ -133,6 +136,19 @@ pub struct Seen {
     pub version: String,
     /// Why it is not counted.
     pub left_out: Option<LeftOut>,
+    /// When its last report was first read, in milliseconds since the epoch by the clock of the fleet.
+    pub heard: u64,
+    /// In what its configuration has differed from the others' for long.
+    pub differs: Option<Differs>,
+}
+
+/// In what the configuration of a member differs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Differs {
+    /// A rollout in which it does.
+    pub rollout: String,
+    /// Whether it has another release of it, or other versions, and not only other settings.
+    pub is_release: bool,
 }
 
 /// Why a member is not counted.
@@ -215,7 +231,15 @@ impl Stored {
     #[must_use]
     pub fn place(&self) -> Place {
         let run = &self.record.run;
-        (run.attempt, self.record.is_taken_back(), run.revision, self.generation)
+        let attempt = if rules::is_out(Rule::Order) { 0 } else { run.attempt };
+        (attempt, self.stays_taken_back(), run.revision, self.generation)
+    }
+
+    /// Whether the candidate has been taken back, which then holds against every other record of the attempt.
+    #[must_use]
+    pub fn stays_taken_back(&self) -> bool {
+        let is_out = rules::is_out(Rule::Order) || rules::is_out(Rule::TakenBackStays);
+        self.record.is_taken_back() && !is_out
     }
 
     /// Adds events; the last of them has led to the record's revision.
@@ -242,12 +266,14 @@ impl Stored {
 
     /// Reads a record.
     #[must_use]
-    #[inline(never)] // in the module once
+    #[inline(never)] // one copy in the module
     pub fn decode(bytes: &[u8]) -> Read {
         match postcard::take_from_bytes::<(u8, Standing, u32)>(bytes) {
             Ok(((OUTER, standing, FORM), body)) => match postcard::from_bytes::<Self>(body) {
                 Ok(stored) if stored.standing() == standing => Read::Whole(Box::new(stored)),
-                _ => Read::Unreadable,
+                // Its writer derives another standing from it: two such builds would rewrite each other's record for ever.
+                Ok(_) => Read::Foreign(standing),
+                Err(_) => Read::Unreadable,
             },
             Ok(((OUTER, standing, _), _)) => Read::Foreign(standing),
             _ => Read::Unreadable,
@@ -268,7 +294,7 @@ impl Standing {
             assignment: Assignment(SipHasher24::new().hash(&bytes)),
             weights: self.weights.clone(),
             attempt: self.attempt,
-            pinned: program.pin.is_some() && !self.is_taken_back,
+            pinned: program.is_pinned_to_stable() || (program.pin.is_some() && !self.is_taken_back),
             candidate_on_request: !self.is_taken_back,
             is_taken_back: self.is_taken_back,
             mirrors: self.mirrors,
@@ -302,6 +328,20 @@ pub fn is_foreign(bytes: &[u8]) -> bool {
 /// Identifies the run of a program: a release, its stable version and its candidate.
 #[must_use]
 pub fn run_of(program: &Program) -> u64 {
-    let run = (&program.release, &program.stable, &program.candidate);
-    SipHasher24::new().hash(&postcard::to_allocvec(&run).unwrap_or_default())
+    program::identify(&(&program.release, &program.stable, &program.candidate))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_that_cannot_be_read_leaves_stables_pin_in_force() {
+        let pinned = |pin: &str, is_taken_back: bool| {
+            let program = Program { stable: "blue".into(), pin: Some(pin.to_owned()), ..Program::default() };
+            Standing { is_taken_back, ..Standing::default() }.head("r", &program).pinned
+        };
+        assert_eq!([pinned("blue", false), pinned("blue", true)], [true, true]);
+        assert_eq!([pinned("green", false), pinned("green", true)], [true, false]);
+    }
 }

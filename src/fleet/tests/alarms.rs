@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::rollout::event::Action;
+use crate::telemetry::series::Alarm;
 
 /// A rollout with an alarm on errors, and a metric that finds none.
 fn alarmed() -> Value {
@@ -10,6 +11,12 @@ fn alarmed() -> Value {
         "analysis": {"metrics": [{"name": "latency"}]},
         "alarms": [{"name": "errors", "signal": "error_rate", "max": 0.2, "window": "30s", "min_samples": 20}],
     })
+}
+
+/// The gauge of an alarm that looks at a version.
+fn gauge(fleet: &Fleet, version: &str) -> Option<u64> {
+    let alarm = Alarm { name: "errors".into(), version: version.into() };
+    fleet.gauges.get(&("r".to_owned(), Gauge::Alarm(alarm))).copied()
 }
 
 /// What alarms say in a second with so many requests of each version at each worker.
@@ -33,13 +40,27 @@ fn an_alarm_survives_the_vm_that_leads_and_is_told_once() {
     let mut said = Vec::new();
     (0..6).for_each(|_| said.extend(second(&mut fleet, 5, true)));
     assert_eq!(said, [Action::Alarm], "from the requests of all workers together");
-    let gauge = |fleet: &Fleet| fleet.gauges.get(&("r".to_owned(), Gauge::Alarm("errors".into()))).copied();
-    assert_eq!(gauge(&fleet), Some(1));
+    assert_eq!(gauge(&fleet, "green"), Some(1));
     fleet.vms.remove(0);
     (0..10).for_each(|_| said.extend(second(&mut fleet, 5, true)));
     assert_eq!((said.as_slice(), fleet.record("r").run.alarms.is_raised(0)), (&[Action::Alarm][..], true));
     (0..60).for_each(|_| said.extend(second(&mut fleet, 5, false)));
-    assert_eq!((said.as_slice(), gauge(&fleet)), (&[Action::Alarm, Action::Clear][..], Some(0)));
+    assert_eq!((said.as_slice(), gauge(&fleet, "green")), (&[Action::Alarm, Action::Clear][..], Some(0)));
+}
+
+#[test]
+fn an_alarm_about_stable_is_raised_without_a_candidate() {
+    let mut finished = alarmed();
+    finished["candidate"] = "blue".into();
+    finished.as_object_mut().unwrap().remove("steps");
+    finished["alarms"][0]["of"] = "stable".into();
+    let mut fleet = Fleet::new(2, &configuration(&[("r", finished)]));
+    for _ in 0..5 {
+        (0..20).for_each(|_| fleet.request(1, Side::Stable, true));
+        fleet.second();
+    }
+    assert!(fleet.record("r").run.alarms.is_raised(0));
+    assert_eq!(gauge(&fleet, "blue"), Some(1), "its gauge names stable");
 }
 
 #[test]
@@ -63,7 +84,7 @@ fn an_alarm_that_is_removed_while_it_is_raised_leaves_no_gauge() {
     fleet.now += TICK;
     (0..2).for_each(|vm| fleet.load(vm, &config));
     (0..3).for_each(|_| drop(second(&mut fleet, 10, true)));
-    assert_eq!(fleet.gauges[&("r".to_owned(), Gauge::Alarm("errors".into()))], 0);
+    assert_eq!(gauge(&fleet, "green"), Some(0));
 }
 
 /// Which alarm is which must not wait for the next request.

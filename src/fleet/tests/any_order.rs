@@ -173,7 +173,7 @@ impl World {
 }
 
 #[test]
-fn nothing() {
+fn a_fleet_in_which_nothing_happens_keeps_its_laws() {
     for kind in kinds() {
         World::new(&kind).check_in_peace().unwrap();
     }

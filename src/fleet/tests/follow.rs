@@ -1,6 +1,7 @@
 //! Several configurations in one VM that have different programs of a rollout.
 
 use super::*;
+use crate::fleet::callback::Callback;
 use crate::fleet::member::Member;
 use crate::model::Draw;
 use crate::routing::plan::Plan;
@@ -21,10 +22,17 @@ impl Both {
         Self { member, older: Plan::new(older), newer: Plan::new(newer) }
     }
 
-    /// Calls the VM with its configurations in use.
-    fn with<T>(&mut self, call: impl FnOnce(&mut Member, &[InUse<'_>]) -> T) -> T {
+    /// Has the VM act with its configurations in use. Returns what it wants done.
+    fn act(
+        &mut self,
+        shared: &mut Memory,
+        clock: Clock,
+        act: impl FnOnce(&mut Member, &mut Callback<'_, Memory>),
+    ) -> Vec<Effect> {
         let in_use = [InUse { plan: &self.older, loaded_at: 1 }, InUse { plan: &self.newer, loaded_at: 2 }];
-        call(&mut self.member, &in_use)
+        let mut callback = Callback::new(shared, &in_use, clock, &|| true);
+        act(&mut self.member, &mut callback);
+        callback.effects
     }
 }
 
@@ -39,7 +47,7 @@ fn a_rollout_that_cannot_follow_delays_no_command_to_another() {
     for _ in 0..100 {
         now += TICK / 20;
         for vm in &mut vms {
-            vm.with(|member, in_use| member.tick(&mut shared, in_use, at(now), &|| true));
+            vm.act(&mut shared, at(now), Member::tick);
         }
     }
     let [a, b] = &mut vms;
@@ -47,16 +55,15 @@ fn a_rollout_that_cannot_follow_delays_no_command_to_another() {
     let mut missing = |rollout: &str| {
         let change = Change::new(rollout, Command::Abort);
         let clock = at(now);
-        let effects = a.with(|member, in_use| {
-            let changed = member.command(&mut shared, in_use, &change, clock, &mut Vec::new());
-            let change = (7, rollout);
-            member.await_followers(&mut shared, in_use, change, changed.unwrap(), clock, &|| true)
+        let effects = a.act(&mut shared, clock, |member, callback| {
+            let changed = member.command(callback, &change).unwrap();
+            member.await_followers(callback, (7, rollout), changed);
         });
         assert!(effects.iter().all(|effect| !matches!(effect, Effect::Answer(_))));
         for waited in 1..=30 {
             now += TICK / 20;
-            b.with(|member, in_use| member.look_again(&mut shared, in_use, at(now), &[], &|| true));
-            let effects = a.with(|member, in_use| member.tick(&mut shared, in_use, at(now), &|| true));
+            b.act(&mut shared, at(now), |member, callback| member.look_again(callback, &[]));
+            let effects = a.act(&mut shared, at(now), Member::tick);
             let answer = effects.into_iter().find_map(|effect| match effect {
                 Effect::Answer(answer) => Some(answer),
                 _ => None,

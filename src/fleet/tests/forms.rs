@@ -145,7 +145,7 @@ fn the_bytes_of_a_form_do_not_change() {
         panic!("{} is new: look at it, and commit it", file.display());
     }
     let known = std::fs::read_to_string(&file).unwrap();
-    let advice = "if the form has changed, raise FORM in src/fleet/shared.rs; if only this test's events have, delete the file";
+    let advice = "if the form has changed, raise FORM in src/fleet/shared.rs, and CHANGELOG.md says that fleets do not share records with the version before; if only this test's events have, delete the file";
     for (known, now) in known.lines().zip(written.lines()) {
         assert_eq!(known, now, "{advice}");
     }

@@ -160,7 +160,7 @@ fn drift_is_shown_once_it_is_known_and_taken_over_by_another_leader() {
         "steps": [{"set_weight": 50}, {"pause": {}}],
         "analysis": {"metrics": metrics.map(|name| json!({"name": name}))},
         "drift": {"metrics": moving, "reference": "10s"},
-        "payload": {"protocol": "tf_serving"},
+        "payload": {"protocol": "openai"},
         "alarms": alarms,
     });
     let mut fleet = Fleet::new(1, &configuration(&[("r", rollout)]));

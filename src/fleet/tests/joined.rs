@@ -1,12 +1,15 @@
 //! The VMs of one Envoy that belongs to a fleet.
 
 use super::*;
+use crate::analysis::kernel::ratio::Table;
 use crate::fleet::joined;
 use crate::fleet::store::call::{Answer, Failure};
 use crate::fleet::store::known::Made;
 use crate::fleet::store::member::Settings;
 use crate::fleet::store::memory::Memory as Store;
-use crate::fleet::store::values::{Read, Stored};
+use crate::fleet::store::values::{self, Lead, Life, Read, Stored};
+use crate::fleet::store::view::MOST_NAMES;
+use crate::telemetry::breaker::Trip;
 
 /// An Envoy of two VMs and the store of its fleet.
 struct Shop {
@@ -306,6 +309,21 @@ fn while_the_store_is_away_only_what_takes_back_is_obeyed() {
     shop.is_away = false;
     shop.pass(4);
     assert_eq!(shop.stored().record.run.phase, Phase::Aborted);
+    // A circuit breaker's trip as well.
+    let breaking = json!({"metrics": [{"name": "error_rate"}], "circuit_breaker": {"consecutive_errors": 5}});
+    let steps = json!([{"set_weight": 50}, {"pause": {}}]);
+    let mut shop = Shop::open_as(json!({"steps": steps, "analysis": breaking}), None);
+    shop.is_away = true;
+    shop.pass(8);
+    let assignment = shop.envoy.vms[1].rollouts()[0].assignment();
+    let trip = Command::Trip(Trip { assignment, seen: Table::of((5, 5), (0, 5)) });
+    shop.envoy.command(1, trip).expect("it takes back");
+    shop.pass(1);
+    assert_eq!([shop.envoy.share(0), shop.envoy.share(1)], [Share::NONE; 2]);
+    assert_eq!((shop.unstored(), shop.stored().record.run.phase), (vec!["r".to_owned()], Phase::Paused));
+    shop.is_away = false;
+    shop.pass(4);
+    assert_eq!((shop.unstored(), shop.stored().record.run.phase), (Vec::new(), Phase::Failed));
 }
 
 /// What an Envoy of a fleet shares between its VMs beside the others, and what it stores.
@@ -325,4 +343,38 @@ pub(super) fn values() -> Vec<(String, Vec<u8>)> {
     let mut values: Vec<_> = shared.map(|(key, value)| (key.to_owned(), value.to_vec())).collect();
     values.extend(shop.store.values.into_iter().map(|(key, (value, _))| (key, value)));
     values
+}
+
+/// Another Envoy leads, and has seen so many more than are counted.
+fn lead_with(shop: &mut Shop, surplus: u32) -> Vec<String> {
+    let lead = Lead { life: Life(1), beat: u64::from(surplus), surplus, ..Lead::default() };
+    shop.store.revision += 1;
+    let key = "/changeover/f/lead".to_owned();
+    shop.store.values.insert(key, (values::encode(&lead), shop.store.revision));
+    shop.envoy.problems.clear();
+    shop.pass(2);
+    shop.envoy.problems.clone()
+}
+
+#[test]
+fn a_problem_is_logged_once_although_its_number_changes() {
+    let mut shop = Shop::open();
+    let logged = lead_with(&mut shop, 3);
+    assert!(matches!(logged.as_slice(), [one] if one.contains("the counts of 3 are not used")), "{logged:?}");
+    assert_eq!(lead_with(&mut shop, 4), [""; 0]);
+    assert!(joined::view(&shop.envoy.shared).unwrap().problems()[0].contains("the counts of 4 are not used"));
+    assert_eq!(lead_with(&mut shop, 0), [""; 0]);
+    assert_eq!(lead_with(&mut shop, 5).len(), 1, "it had ended");
+}
+
+#[test]
+fn of_many_rollouts_that_are_not_stored_the_first_are_named() {
+    let mut shop = Shop::open();
+    let record = shop.envoy.record("r");
+    for id in 0..MOST_NAMES as u64 + 6 {
+        let change = Change::new(&format!("r{id}"), Command::Abort);
+        joined::leave(&mut shop.envoy.shared, &Made::new(id, &record, change));
+    }
+    let named: Vec<String> = (0..MOST_NAMES).map(|nth| format!("r{nth}")).collect();
+    assert_eq!(shop.unstored(), named);
 }

@@ -13,9 +13,9 @@ use crate::config;
 use crate::config::schema::Config;
 use crate::model::{Share, Side};
 use crate::rollout::change::{Change, NotChanged};
+use crate::rollout::clock::Clock;
 use crate::rollout::command::Command;
 use crate::rollout::phase::Phase;
-use crate::rollout::record::Clock;
 use crate::telemetry::outcome::Outcome;
 use crate::telemetry::series::Gauge;
 use serde_json::{Value, json};
@@ -33,6 +33,7 @@ mod ready;
 mod slow;
 mod time;
 mod trips;
+mod users;
 mod values;
 
 fn configuration(rollouts: &[(&str, Value)]) -> Config {
@@ -73,6 +74,8 @@ struct Fleet {
     notices: HashMap<VmId, u64>,
     /// All gauges as the effects have set them.
     gauges: HashMap<(String, Gauge), u64>,
+    /// What was logged as a problem.
+    problems: Vec<String>,
 }
 
 impl Fleet {
@@ -93,6 +96,7 @@ impl Fleet {
             now: 100 * TICK,
             notices: HashMap::new(),
             gauges: HashMap::new(),
+            problems: Vec::new(),
         }
     }
 
@@ -175,6 +179,7 @@ impl Fleet {
                 Effect::Gauge { rollout, gauge, value } => {
                     self.gauges.insert((rollout.name.clone(), gauge), value);
                 }
+                Effect::Problem(problem) => self.problems.push(problem),
                 _ => {}
             }
         }

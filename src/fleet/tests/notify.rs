@@ -4,6 +4,7 @@ use super::*;
 use crate::analysis::kernel::ratio::Table;
 use crate::fleet::effect::Post;
 use crate::fleet::outbox::Delivery;
+use crate::fleet::store::call::{Answer, Failure};
 use crate::fleet::store::member::Settings;
 use crate::fleet::store::memory::Memory as Store;
 use crate::rollout::event::Action;
@@ -34,9 +35,12 @@ type Got = (String, u32, u64, Action);
 struct World {
     envoys: Vec<Fleet>,
     store: Option<Store>,
+    is_away: bool,
     /// What the receiver answers; `None`: nothing, and Envoy does not say that it did not.
     answers: Option<Option<u64>>,
     got: Vec<Got>,
+    /// Whether with each of them a side was watched.
+    watched: Vec<bool>,
     counted: HashMap<&'static str, u64>,
     /// Envoys and VMs that are gone.
     gone: Vec<(usize, usize)>,
@@ -47,8 +51,10 @@ impl World {
         let mut world = Self {
             envoys: Vec::new(),
             store: in_fleet.then(Store::default),
+            is_away: false,
             answers: Some(Some(204)),
             got: Vec::new(),
+            watched: Vec::new(),
             counted: HashMap::new(),
             gone: Vec::new(),
         };
@@ -75,24 +81,36 @@ impl World {
         fleet
     }
 
+    /// Both Envoys restart, one after the other.
+    fn restart_in_turn(&mut self, config: &Config) {
+        for envoy in 0..2 {
+            self.envoys[envoy] = self.start(self.envoys[envoy].now, 10 + envoy * 2, config);
+            self.pass(100);
+        }
+    }
+
     fn pass(&mut self, seconds: u64) {
-        for _ in 0..seconds * 20 {
-            for envoy in 0..self.envoys.len() {
-                self.envoys[envoy].now += TICK / 20;
-                for vm in (0..2).filter(|vm| !self.gone.contains(&(envoy, *vm))).collect::<Vec<_>>() {
-                    let clock = at(self.envoys[envoy].now);
-                    let fleet = &mut self.envoys[envoy];
-                    let mut effects = fleet.vms[vm].tick(&mut fleet.shared, clock);
-                    let (call, mut more) = fleet.vms[vm].poll_call(&mut fleet.shared, clock);
-                    effects.append(&mut more);
-                    if let (Some(call), Some(store)) = (call, &mut self.store) {
-                        let answer = store.call(&call);
-                        effects.append(&mut fleet.vms[vm].answered(&mut fleet.shared, answer, clock));
-                    }
-                    self.perform((envoy, vm), effects);
-                    if !self.gone.contains(&(envoy, vm)) {
-                        self.envoys[envoy].deliver(vm);
-                    }
+        (0..seconds * 20).for_each(|_| self.step());
+    }
+
+    /// A twentieth of a second passes.
+    fn step(&mut self) {
+        for envoy in 0..self.envoys.len() {
+            self.envoys[envoy].now += TICK / 20;
+            for vm in (0..2).filter(|vm| !self.gone.contains(&(envoy, *vm))).collect::<Vec<_>>() {
+                let clock = at(self.envoys[envoy].now);
+                let fleet = &mut self.envoys[envoy];
+                let mut effects = fleet.vms[vm].tick(&mut fleet.shared, clock);
+                let (call, mut more) = fleet.vms[vm].poll_call(&mut fleet.shared, clock);
+                effects.append(&mut more);
+                if let (Some(call), Some(store)) = (call, &mut self.store) {
+                    let away = Answer::Failed(Failure::Unreachable);
+                    let answer = if self.is_away { away } else { store.call(&call) };
+                    effects.append(&mut fleet.vms[vm].answered(&mut fleet.shared, answer, clock));
+                }
+                self.perform((envoy, vm), effects);
+                if !self.gone.contains(&(envoy, vm)) {
+                    self.envoys[envoy].deliver(vm);
                 }
             }
         }
@@ -113,6 +131,7 @@ impl World {
         if status.is_some_and(|status| status < 300) {
             let Post { rollout, event, .. } = post;
             self.got.push((rollout.clone(), event.attempt, event.revision, event.action));
+            self.watched.push(post.is_side_watched);
         }
         let fleet = &mut self.envoys[envoy];
         let outcome = Delivery::of(status);
@@ -182,6 +201,29 @@ fn a_step_that_waits_for_a_person_is_a_pause() {
     world.command((0, 1), "a", Command::Promote { full: false });
     world.pass(2);
     assert_eq!(world.got.len(), 1, "the next step waits for time alone");
+}
+
+#[test]
+fn a_notification_says_whether_a_side_is_watched() {
+    let config = checked(&json!({
+        "rollouts": [{
+            "name": "a", "release": "1", "stable": "blue", "candidate": "green", "match": {"path": "/a"},
+            "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}},
+            "blue_green": {"auto_rollback_window": "10s"}, "analysis": {"metrics": [{"name": "error_rate"}]},
+        }],
+        "notify": [{"name": "hooks", "cluster": "h", "path": "/", "events": ["start", "flip", "pause", "resume", "abort"]}],
+    }));
+    let mut world = World::new(1, false, &config);
+    (0..2_000).for_each(|_| world.envoys[0].request(1, Side::Stable, false));
+    world.pass(5);
+    for command in
+        [Command::Switch { active: "green".into() }, Command::Pause, Command::Resume, Command::Abort]
+    {
+        world.command((0, 1), "a", command);
+        world.pass(2);
+    }
+    assert_eq!(world.actions(), [Action::Start, Action::Flip, Action::Pause, Action::Resume, Action::Abort]);
+    assert_eq!(world.watched, [false, true, true, true, false]);
 }
 
 #[test]
@@ -406,7 +448,7 @@ fn the_next_leader_of_a_fleet_posts_what_the_one_before_could_not_and_nothing_tw
 }
 
 #[test]
-fn what_one_envoy_has_done_is_not_posted_again_by_the_next_leader() {
+fn an_event_that_one_envoy_has_posted_is_not_posted_again_by_the_next_leader() {
     let config = checked(&json!({
         "rollouts": [{
             "name": "a", "release": "1", "stable": "blue", "candidate": "green", "match": {"path": "/a"},
@@ -448,7 +490,7 @@ fn the_next_leader_of_a_fleet_posts_nothing_twice_to_any_of_many_receivers() {
 }
 
 #[test]
-fn what_happens_while_no_vm_of_an_envoy_leads_is_not_lost_there() {
+fn an_event_is_not_lost_on_an_envoy_none_of_whose_vms_leads() {
     for silent in 0..2 {
         let mut world = World::new(2, true, &told(&["a"], &hooks()));
         world.answers = Some(Some(503));
@@ -474,15 +516,112 @@ fn a_rolling_restart_loses_no_notification_and_posts_none_twice() {
         world.answers = Some(Some(status));
         world.command((0, 1), "a", Command::Abort);
         world.pass(100);
-        for envoy in 0..2 {
-            world.envoys[envoy] = world.start(world.envoys[envoy].now, 10 + envoy * 2, &config);
-            world.pass(100);
-        }
+        world.restart_in_turn(&config);
         world.answers = Some(Some(200));
         world.pass(40);
         world.assert_once_and_in_order();
         assert_eq!(world.actions(), [Action::Step, Action::Step, Action::Abort], "{down}");
     }
+}
+
+#[test]
+fn an_outage_of_the_store_hides_nothing_that_an_envoy_does_meanwhile() {
+    for envoy in 0..2 {
+        let mut world = World::new(2, true, &told(&["a", "b"], &hooks()));
+        world.answers = Some(Some(503));
+        world.command((0, 1), "b", Command::Abort);
+        world.pass(2);
+        world.is_away = true;
+        world.pass(8);
+        world.answers = Some(Some(200));
+        world.pass(40);
+        world.command((envoy, 1), "a", Command::Abort);
+        world.pass(3);
+        let of = |world: &World, name: &str| world.got.iter().filter(|got| got.0 == name).count();
+        assert_eq!((of(&world, "a"), world.actions().last()), (2, Some(&Action::Abort)), "{envoy}");
+        assert_eq!(of(&world, "b"), 2, "what happened before is posted by the one that leads");
+        world.is_away = false;
+        world.pass(15);
+        let aborts = world.got.iter().filter(|got| got.0 == "a" && got.3 == Action::Abort);
+        let mut aborts: Vec<&Got> = aborts.collect();
+        aborts.dedup();
+        assert_eq!(aborts.len(), 1, "it has the same id, should it come twice");
+    }
+}
+
+#[test]
+fn an_event_in_the_last_answer_of_the_store_is_posted_by_one_envoy() {
+    let mut world = World::new(2, true, &told(&["a"], &hooks()));
+    world.answers = Some(Some(503));
+    world.command((0, 1), "a", Command::Abort);
+    let has_come = |world: &World| {
+        let journal = journal::of(&world.envoys[1].shared, "a");
+        journal.iter().any(|event| event.action == Action::Abort)
+    };
+    while !has_come(&world) {
+        world.step();
+    }
+    world.is_away = true;
+    world.pass(8);
+    world.answers = Some(Some(200));
+    world.pass(40);
+    assert_eq!(world.actions(), [Action::Step, Action::Abort]);
+}
+
+#[test]
+fn an_event_during_an_outage_of_the_store_is_posted_after_earlier_ones_of_its_rollout() {
+    let mut world = World::new(2, true, &told(&["a"], &hooks()));
+    world.answers = Some(Some(503));
+    world.command((0, 1), "a", Command::Promote { full: false });
+    world.pass(2);
+    world.is_away = true;
+    (0..2).for_each(|vm| world.gone.push((0, vm)));
+    world.pass(8);
+    world.command((1, 1), "a", Command::Abort);
+    world.answers = Some(Some(200));
+    world.pass(40);
+    world.is_away = false;
+    world.pass(15);
+    world.assert_once_and_in_order();
+    assert_eq!(world.actions(), [Action::Step, Action::Step, Action::Abort]);
+}
+
+#[test]
+fn a_rolling_restart_loses_no_notification_although_the_fleet_has_had_hundreds() {
+    let config = told(&["a", "b"], &hooks());
+    for last in ["a", "b"] {
+        let mut world = World::new(2, true, &config);
+        for _ in 0..100 {
+            world.command((0, 1), "a", Command::Abort);
+            world.command((0, 1), "a", Command::Retry);
+            world.pass(1);
+        }
+        world.pass(10);
+        world.answers = Some(Some(503));
+        world.command((0, 1), last, Command::Abort);
+        world.pass(100);
+        world.restart_in_turn(&config);
+        world.answers = Some(Some(200));
+        world.pass(40);
+        world.assert_once_and_in_order();
+        assert_eq!(world.got.len(), 2 + 3 * 100 + 1, "{last}");
+    }
+}
+
+#[test]
+fn the_next_leader_of_a_fleet_posts_nothing_twice_of_what_many_rollouts_did_at_once() {
+    let receiver =
+        |nth| json!({"name": format!("hooks-{nth}"), "cluster": "h", "path": "/", "events": ["abort"]});
+    let receivers = (0..16).map(receiver).collect();
+    let names: Vec<String> = (0..20).map(|nth| format!("r{nth}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut world = World::new(2, true, &told(&names, &receivers));
+    names.iter().for_each(|name| world.command((0, 1), name, Command::Abort));
+    world.pass(8);
+    assert_eq!(world.got.len(), 16 * 20);
+    (0..2).for_each(|vm| world.gone.push((0, vm)));
+    world.pass(20);
+    assert_eq!(world.got.len(), 16 * 20);
 }
 
 #[test]

@@ -217,7 +217,7 @@ impl InferMessage {
             ..=INT64S => Datatype::Signed(8),
             _ => Datatype::Unsigned(8),
         };
-        let at = seen.tensors.len();
+        let at = seen.place();
         add((at, &mut self.tensor), element(datatype, value), &mut seen.fields, &self.limits);
         true
     }
@@ -248,7 +248,7 @@ impl InferMessage {
     /// A field that has no fields.
     fn leaf(&mut self, part: Part, field: u64, length: u64, seen: &mut Seen) -> Result<Step, Malformed> {
         let data = |at, datatype, length| Box::new(TensorData::new(at, datatype, length, &self.limits));
-        let own = seen.tensors.len();
+        let own = seen.place();
         Ok(match (part, field) {
             (Part::Tensor, NAME | DATATYPE) => Step::Text(field, length, Vec::new()),
             (Part::Contents, FP32S) => Step::Data(None, data(own, Datatype::Float(4), length)),
@@ -265,9 +265,7 @@ impl InferMessage {
                 self.next_raw = at.saturating_add(1);
                 match usize::try_from(at).ok().and_then(|at| Some((at, seen.tensors.get(at)?))) {
                     Some((at, tensor)) => Step::Data(Some(at), data(at, tensor.datatype, length)),
-                    None if at < seen.tensors_dropped.saturating_add(seen.tensors.len() as u64) => {
-                        Step::Skip(length)
-                    }
+                    None if at < seen.place() as u64 => Step::Skip(length),
                     None => return Err(Malformed),
                 }
             }

@@ -39,7 +39,10 @@ impl TensorData {
         let (mut own, rest) = bytes.split_at_checked(own).unwrap_or_default();
         *bytes = rest;
         self.left = self.left.saturating_sub(own.len() as u64);
-        tensor.elements.get_or_insert_default();
+        let elements = tensor.elements.get_or_insert_default();
+        if self.datatype == Datatype::Unknown {
+            elements.cut |= !own.is_empty();
+        }
         let mut add =
             |tensor: &mut Tensor, event: Event<'_>| add((self.at, tensor), event, fields, &self.limits);
         let size = match self.datatype {

@@ -4,7 +4,7 @@ use json_sieve::{PlanError, Scalar};
 
 use super::{Message, read_json, read_message, recorded};
 use crate::payload::fields::Wanted;
-use crate::payload::head::Head;
+use crate::payload::head::{Framing, Head};
 use crate::payload::preset::{Preset, Spec};
 use crate::payload::protocol::{Direction, Protocol};
 use crate::payload::summary::{Field, Outcome};
@@ -128,7 +128,7 @@ fn a_pointer_finds_any_element_of_binary_data_that_is_read() {
         spec.fields[0].categories = vec!["1".to_owned()];
         let body = [json.as_bytes(), &data].concat();
         let summary = read_message(&spec, &Message { head, body });
-        let Field { elements, unseen } = summary.seen.fields[0].clone();
+        let Field { elements, unseen, .. } = summary.seen.fields[0].clone();
         assert_eq!(summary.is_null(), (elements.count > 0).then_some(elements.missing > 0));
         (elements.count, elements.missing, elements.first, unseen)
     };
@@ -179,6 +179,84 @@ fn a_pointer_finds_values_behind_the_elements_that_are_read_of_a_tensor() {
     let embedding = vec!["0.5"; 1536].join(",");
     let document = format!(r#"{{"predictions":[{{"embedding":[{embedding}],"label":"x"}}]}}"#);
     assert_eq!(field("/predictions/0/label", document), (1, Some(false)));
+}
+
+#[test]
+fn an_answer_without_an_element_of_a_configured_list_is_null() {
+    let is_null = |protocol, pointer: &str, document: &str| {
+        let summary = read_json(&spec(protocol, &[pointer]), document);
+        assert_eq!(summary.outcome, Outcome::Read);
+        summary.is_null()
+    };
+    let scores = |document: &str| is_null(Protocol::TfServing, "/predictions/*/score", document);
+    assert_eq!(scores(r#"{"predictions":[{"score":1}]}"#), Some(false));
+    assert_eq!(scores(r#"{"predictions":[]}"#), Some(true));
+    assert_eq!(scores(r#"{"predictions":{"code":3}}"#), Some(true), "an object is no list");
+    assert_eq!(is_null(Protocol::Json, "/items/*", r#"{"items":[]}"#), Some(true));
+    assert_eq!(is_null(Protocol::Json, "/items/*", r#"{"items":{}}"#), Some(true));
+}
+
+#[test]
+fn an_element_that_binary_data_does_not_have_is_missing_whatever_its_shape_says() {
+    let is_null = |pointer: &str, datatype: &str, data: &[u8]| {
+        let size = data.len();
+        let json = format!(
+            r#"{{"outputs":[{{"datatype":"{datatype}","shape":[1],"parameters":{{"binary_data_size":{size}}}}}]}}"#
+        );
+        let head = Head { json_length: Some(json.len() as u64), ..Head::default() };
+        let body = [json.as_bytes(), data].concat();
+        read_message(&spec(Protocol::OpenInference, &[pointer]), &Message { head, body }).is_null()
+    };
+    for pointer in ["/outputs/0/data/0", "/outputs/0/data/*", "/outputs/0/data"] {
+        assert_eq!(is_null(pointer, "FP32", &1_f32.to_le_bytes()), Some(false), "{pointer}");
+        assert_eq!(is_null(pointer, "FP32", &[]), Some(true), "{pointer}");
+        assert_eq!(is_null(pointer, "FP4", &[1]), None, "{pointer}: its datatype is not read");
+    }
+}
+
+#[test]
+fn of_tensors_in_json_and_in_binary_those_in_json_are_looked_at() {
+    let json = r#"{"outputs":[{"data":[1]},{"datatype":"UINT8","parameters":{"binary_data_size":1}}]}"#;
+    let head = Head { json_length: Some(json.len() as u64), ..Head::default() };
+    let message = Message { head, body: [json.as_bytes(), &[7]].concat() };
+    let summary = read_message(&spec(Protocol::OpenInference, &["/outputs/*/data/0"]), &message);
+    let elements = &summary.seen.fields[0].elements;
+    assert_eq!((elements.count, elements.missing, summary.is_null()), (1, 0, None));
+}
+
+#[test]
+fn a_tensor_beyond_those_that_are_kept_is_not_missing() {
+    let tensor = r#"{"datatype":"UINT8","shape":[1],"parameters":{"binary_data_size":1}}"#;
+    let json = format!(r#"{{"outputs":[{}]}}"#, [tensor; 20].join(","));
+    let head = Head { json_length: Some(json.len() as u64), ..Head::default() };
+    let message = Message { head, body: [json.as_bytes(), &[7; 20]].concat() };
+    let pointers = ["/outputs/15/data/0", "/outputs/16/data/0", "/outputs/17/data/*", "/outputs/20/data/0"];
+    let summary = read_message(&spec(Protocol::OpenInference, &pointers), &message);
+    let missing: Vec<_> =
+        summary.seen.fields.iter().map(|field| (field.elements.count, field.elements.missing)).collect();
+    assert_eq!(missing, [(1, 0), (0, 0), (0, 0), (1, 1)]);
+    let summary = read_message(&spec(Protocol::OpenInference, &pointers[1..2]), &message);
+    assert_eq!(summary.is_null(), None);
+    let in_json = format!(r#"{{"outputs":[{}{{}}]}}"#, r#"{"data":[7]},"#.repeat(18));
+    let fields =
+        read_json(&spec(Protocol::OpenInference, &["/outputs/17/data/0", "/outputs/18/data/0"]), &in_json);
+    let missing: Vec<_> = fields.seen.fields.iter().map(|field| field.elements.missing).collect();
+    assert_eq!(missing, [0, 1], "of JSON all are looked at");
+}
+
+#[test]
+fn an_answer_of_json_without_a_configured_value_is_not_null() {
+    assert_eq!(read_json(&spec(Protocol::Json, &[]), r#"{"x":1}"#).is_null(), None);
+}
+
+#[test]
+fn a_streamed_answer_of_openai_is_null_by_its_choices() {
+    let spec = spec(Protocol::OpenAi, &["/choices/0/message/content"]);
+    let summary = read_message(&spec, &recorded("vllm-chat-stream.response"));
+    assert_eq!((summary.outcome, summary.is_null()), (Outcome::Read, Some(false)));
+    let head = Head { framing: Framing::Events, ..Head::default() };
+    let body = br#"data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#.to_vec();
+    assert_eq!(read_message(&spec, &Message { head, body }).is_null(), Some(true));
 }
 
 #[test]

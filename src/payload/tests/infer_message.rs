@@ -152,10 +152,60 @@ fn a_pointer_finds_any_element_of_contents() {
 fn an_answer_without_elements_is_null() {
     assert_eq!(of(b"").is_null(), Some(true));
     assert_eq!(of(&tensor("x", "FP32", &[0], b"")).is_null(), Some(true));
+    let pointers = ["/outputs/0/data/0", "/outputs/0/data/*"];
+    for message in [field(5, b""), tensor("x", "", &[1], b""), tensor("x", "?", &[1], b"")] {
+        for message in [message.clone(), [message, field(6, b"")].concat()] {
+            assert_eq!(of(&message).is_null(), Some(true), "{message:x?}");
+            for pointer in pointers {
+                let wanted = Wanted { pointer: pointer.to_owned(), categories: Vec::new() };
+                let spec = Spec { fields: vec![wanted], ..spec(Direction::Output) };
+                assert_eq!(read_message(&spec, &framed(&message)).is_null(), Some(true), "{pointer}");
+            }
+        }
+    }
     let raw = |bytes: &[u8]| of(&[tensor("x", "FP32", &[1], b""), field(6, bytes)].concat());
     assert_eq!(raw(b"").is_null(), Some(true));
     assert_eq!(raw(&1_f32.to_le_bytes()).is_null(), Some(false));
     assert_eq!(raw(&f32::NAN.to_le_bytes()).is_null(), Some(true));
+}
+
+/// Whether what stands at each pointer is missing in an answer, how many values stand there, and the first.
+fn values_at(pointers: &[&str], message: &[u8]) -> Vec<(u64, u64, Option<Scalar>)> {
+    let wanted = |pointer: &&str| Wanted { pointer: (*pointer).to_owned(), categories: Vec::new() };
+    let spec = Spec { fields: pointers.iter().map(wanted).collect(), ..spec(Direction::Output) };
+    let summary = read_message(&spec, &framed(message));
+    assert_eq!(summary.outcome, Outcome::Read);
+    let fields = summary.seen.fields.into_iter().map(|field| field.elements);
+    fields.map(|elements| (elements.count, elements.missing, elements.first)).collect()
+}
+
+#[test]
+fn a_pointer_finds_nothing_in_a_tensor_without_elements_whatever_its_shape_says() {
+    let announced = tensor("x", "FP32", &[1], b"");
+    let raw = [announced.as_slice(), &field(6, b"")].concat();
+    for message in [announced, raw] {
+        let found = values_at(&["/outputs/0/data/0"], &message);
+        assert_eq!(found, [(1, 1, Some(Scalar::Null))]);
+        let wanted = Wanted { pointer: "/outputs/0/data/*".to_owned(), categories: Vec::new() };
+        let spec = Spec { fields: vec![wanted], ..spec(Direction::Output) };
+        assert_eq!(read_message(&spec, &framed(&message)).is_null(), Some(true));
+    }
+}
+
+#[test]
+fn a_pointer_to_a_tensor_beyond_those_that_are_kept_is_not_missing() {
+    let pointers = ["/outputs/15/data/0", "/outputs/16/data/0", "/outputs/17/data/0", "/outputs/20/data/0"];
+    let contents: Vec<u8> = (0..20).flat_map(|at| tensor("x", "INT64", &[1], &field(3, &[at]))).collect();
+    let number = |number| (1, 0, Some(Scalar::Number(number)));
+    let absent = (1, 1, None);
+    assert_eq!(values_at(&pointers, &contents), [number(15.0), number(16.0), number(17.0), absent.clone()]);
+    let announced: Vec<u8> = (0..20).flat_map(|_| tensor("x", "UINT8", &[1], b"")).collect();
+    let raw: Vec<u8> = (0..20).flat_map(|at| field(6, &[at])).collect();
+    let unread = (0, 0, None);
+    assert_eq!(
+        values_at(&pointers, &[announced, raw].concat()),
+        [number(15.0), unread.clone(), unread, absent]
+    );
 }
 
 #[test]

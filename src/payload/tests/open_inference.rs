@@ -173,6 +173,17 @@ fn error_objects_are_errors_and_null_members_are_not() {
 }
 
 #[test]
+fn a_binary_tensor_without_a_byte_is_null_whatever_its_datatype() {
+    for datatype in ["", r#""datatype":"FP8","#, r#""datatype":"FP32","#] {
+        let document = format!(
+            r#"{{"outputs":[{{"name":"x",{datatype}"shape":[0],"parameters":{{"binary_data_size":0}}}}]}}"#
+        );
+        let summary = read_json(&Spec::new(Protocol::OpenInference, Direction::Output), &document);
+        assert_eq!((summary.outcome, summary.is_null()), (Outcome::Read, Some(true)), "{document}");
+    }
+}
+
+#[test]
 fn the_number_of_tensors_kept_is_bounded() {
     let tensors: Vec<String> = (0..20).map(|at| format!(r#"{{"name":"t{at}","data":[{at}]}}"#)).collect();
     let document = format!(r#"{{"outputs":[{}]}}"#, tensors.join(","));

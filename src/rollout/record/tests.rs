@@ -1,15 +1,17 @@
 use super::*;
 use crate::analysis::totals::tests::table;
 use crate::analysis::users::tests::hash;
-use crate::config;
+use crate::config::fixture;
 use crate::model::{Draw, Pair, UserHash};
 use crate::rollout::event::Action;
+use crate::rollout::fixture::{compiled, program};
 use crate::signal::catalog::{self, LATENCY};
 use crate::signal::observed::Observed;
 use crate::telemetry::ledger::{Ledger, Ticket};
 use crate::telemetry::outcome::Outcome;
-use serde_json::json;
+use serde_json::{Value, json};
 
+mod alarms;
 mod any_order;
 mod bodies;
 mod flips;
@@ -20,14 +22,11 @@ mod users;
 
 const SECOND: u64 = 1_000_000_000;
 
-fn program() -> Program {
-    let config = config::check(&json!({"rollouts": [{
-        "name": "r", "release": "1", "stable": "blue", "candidate": "green",
-        "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}},
+fn stepping() -> Program {
+    program(&json!({
         "steps": [{"set_weight": 5}, {"pause": {"duration": "1h"}}, {"set_weight": 50}, {"pause": {}}],
         "analysis": {"metrics": [{"name": "error_rate"}]},
-    }]}));
-    Program::new(&config.unwrap().rollouts[0])
+    }))
 }
 
 fn at(nanoseconds: u64) -> Clock {
@@ -102,29 +101,18 @@ fn advance(record: &mut Record, workers: &[&Worker], known_before: u64, clock: C
 }
 
 fn begun() -> (Record, Assignment) {
-    let (record, _) = Record::begin(program(), at(100 * SECOND));
+    let (record, _) = Record::begin(stepping(), at(100 * SECOND));
     let assignment = record.head("r").assignment;
     (record, assignment)
 }
 
 /// A rollout whose users stay, with these fields besides.
-fn with_users(fields: &serde_json::Value) -> config::schema::Config {
-    let mut rollout = json!({
-        "name": "r", "release": "1", "stable": "blue", "candidate": "green",
-        "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}, "red": {"cluster": "r"}},
-        "session_affinity": {"header": "x-user-id"},
-    });
-    for (field, value) in fields.as_object().unwrap() {
-        rollout[field] = value.clone();
-    }
-    rollout.as_object_mut().unwrap().retain(|_, value| !value.is_null());
-    config::check(&json!({"rollouts": [rollout]}))
-        .map_err(|problems| problems.lines().collect::<Vec<_>>())
-        .unwrap()
+fn with_users(fields: &Value) -> Value {
+    fixture::with(fixture::with_red(&json!({"session_affinity": {"header": "x-user-id"}})), fields)
 }
 
-fn begun_with_users(fields: &serde_json::Value) -> (Record, Assignment) {
-    let (record, _) = Record::begin(Program::new(&with_users(fields).rollouts[0]), at(100 * SECOND));
+fn begun_with_users(fields: &Value) -> (Record, Assignment) {
+    let (record, _) = Record::begin(compiled(with_users(fields)), at(100 * SECOND));
     let assignment = record.head("r").assignment;
     (record, assignment)
 }
@@ -152,13 +140,11 @@ fn the_counts_of_all_workers_are_judged_together_and_once() {
 /// or by the candidate.
 #[test]
 fn a_step_does_not_end_while_other_clusters_serve() {
-    let config = config::check(&json!({"rollouts": [{
-        "name": "r", "release": "1", "stable": "blue", "candidate": "green",
-        "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}},
+    let program = program(&json!({
         "steps": [{"set_weight": 50}, {"pause": {"duration": "3s", "min_requests": 10}}],
         "analysis": {"metrics": [{"name": "error_rate"}]},
-    }]}));
-    let (mut record, _) = Record::begin(Program::new(&config.unwrap().rollouts[0]), at(0));
+    }));
+    let (mut record, _) = Record::begin(program, at(0));
     let assignment = record.assignments.last().unwrap().0;
     let mut worker = Worker::default();
     let mut tell = |tick: u64, looked_at: u64, elsewhere: bool| {
@@ -174,7 +160,7 @@ fn a_step_does_not_end_while_other_clusters_serve() {
         let actions = events.iter().map(|event| event.action).collect::<Vec<_>>();
         (actions, record.run.reason.sentence().into_owned(), record.run.judge.step_requests())
     };
-    let waits = "the step waits: another cluster serves a version's requests; Envoy's routes ignore the filter's choice";
+    let waits = "the step waits: another cluster serves a version's requests, or a route answers them; Envoy's routes ignore the filter's choice";
     let mut told = Vec::new();
     for tick in 1..8 {
         let (actions, reason, requests) = tell(tick, 1, true);
@@ -313,12 +299,10 @@ fn requests_of_another_assignment_are_no_evidence() {
 /// After a flip each side is known by what came while it answered, alone and under one assignment.
 #[test]
 fn a_tick_counts_for_a_side_only_if_it_had_one_assignment() {
-    let config = config::check(&json!({"rollouts": [{
-        "name": "r", "release": "1", "stable": "blue", "candidate": "green",
-        "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}},
+    let program = program(&json!({
         "blue_green": {"auto_rollback_window": "1h"}, "analysis": {"metrics": [{"name": "error_rate"}]},
-    }]}));
-    let (mut record, _) = Record::begin(Program::new(&config.unwrap().rollouts[0]), at(100 * SECOND));
+    }));
+    let (mut record, _) = Record::begin(program, at(100 * SECOND));
     let mut worker = Worker::default();
     let at_blue = record.head("r").assignment;
     worker.tick(100, at_blue, (0, 0), (0, 600));
@@ -348,7 +332,7 @@ fn requests_of_another_candidate_are_not_evidence() {
     for tick in 100..103 {
         worker.tick(tick, assignment, (5, 5), (0, 95));
     }
-    let red = Program { candidate: Some("red".into()), ..program() };
+    let red = Program { candidate: Some("red".into()), ..stepping() };
     record.push(&red, at(103 * SECOND));
     advance(&mut record, &[&worker], 103, at(103 * SECOND));
     assert_eq!((record.run.phase, record.run.judge.reading().all), (Phase::Progressing, 1.0));

@@ -1,8 +1,8 @@
 //! Reads recorded ticks.
 
-use super::write::{bounded, of_quantile};
+use super::write::of_quantile;
 use super::{Events, FIRST_REQUESTS, InRun, Line, Version};
-use crate::analysis::rules::{MetricRule, Rules};
+use crate::analysis::rules::{MetricRule, Rules, limit_of};
 use crate::analysis::test::Test;
 use crate::analysis::tick::Tick;
 use crate::analysis::totals::Totals;
@@ -182,7 +182,7 @@ impl Version {
             if test.is_of_first_observations() {
                 let observed = match test.is_bound() {
                     true => {
-                        let name = bounded(signal);
+                        let name = limit_of(signal);
                         if self.requests > 0 && !is_live && !self.events.contains_key(&name) {
                             return Err(format!("events: {name} is judged but missing"));
                         }
@@ -221,7 +221,12 @@ impl Version {
         let of_requests = self.of_requests.map(|of_requests| of_requests.counts(rules, true)).transpose()?;
         let mut counts = of_requests.unwrap_or_default();
         counts.requests = self.requests;
-        counts.tallies.extend(tallies);
+        // An older recording has no other pairs.
+        for (signal, tally) in tallies {
+            if counts.tally(signal).is_none() {
+                counts.tallies.push((signal, tally));
+            }
+        }
         Ok((counts, users))
     }
 

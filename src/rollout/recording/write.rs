@@ -1,7 +1,7 @@
 //! Writes closed ticks.
 
 use super::{Buckets, Events, FIRST_REQUESTS, InRun, Line, Version, weights};
-use crate::analysis::rules::Rules;
+use crate::analysis::rules::{Rules, limit_of};
 use crate::analysis::test::Test;
 use crate::analysis::tick::Tick;
 use crate::analysis::totals::Totals;
@@ -40,8 +40,8 @@ pub fn write(closed: &Closed<'_>, program: &Program, rules: &Rules) -> String {
         match closed.firsts {
             Some(firsts) => {
                 let mut of_requests = version.clone();
-                let of_all = counts.tallies.iter().filter(|(signal, _)| !is_of_pairs(*signal));
-                of_all.for_each(|(signal, tally)| of_requests.write(rules, *signal, tally));
+                let tallies = counts.tallies.iter();
+                tallies.for_each(|(signal, tally)| of_requests.write(rules, *signal, tally));
                 version.of_requests = Some(Box::new(of_requests));
                 version.write_users(firsts, rules, side);
             }
@@ -87,7 +87,7 @@ impl Version {
                 match first.observed {
                     Totals::Means(sums) => self.write_values(name, sums[side]),
                     Totals::Events(table) if test.is_of_pairs() => self.write_arm(name, table[side]),
-                    Totals::Events(table) => self.write_arm(bounded(&name), table[side]),
+                    Totals::Events(table) => self.write_arm(limit_of(&name), table[side]),
                 }
                 continue;
             }
@@ -113,11 +113,6 @@ impl Version {
     }
 }
 
-/// The name of events among users' first observations.
-pub(super) fn bounded(signal: &str) -> String {
-    format!("{signal}.max")
-}
-
 /// The name of a test's first events of users.
 pub(super) fn of_quantile(signal: String, test: &Test) -> String {
     match test.quantile() {
@@ -135,4 +130,36 @@ fn buckets(durations: &Histogram) -> Buckets {
     let rounded = |edge: f64| (edge * 100.0).round() / 100.0;
     let edge = |bucket: usize| (bucket < histogram::EDGES).then(|| rounded(histogram::milliseconds(bucket)));
     durations.counted().map(|(bucket, count)| (edge(bucket), count)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Pair;
+    use crate::rollout::fixture::program;
+    use crate::signal::tally::Counts;
+    use serde_json::json;
+
+    /// What users did for the first time is beside them.
+    #[test]
+    fn pairs_of_answers_are_read_again_as_alarms_see_them_where_users_are_judged() {
+        for metric in ["error_rate", "mirror.disagreement"] {
+            let program = program(&json!({
+                "steps": [{"set_weight": 5}, {"pause": {}}], "session_affinity": {"header": "x-user"},
+                "mirror": {"to": "green", "mode": "compare"},
+                "analysis": {"metrics": [{"name": metric, "max": 0.5}]},
+                "alarms": [{"name": "a", "signal": "mirror.disagreement", "max": 0.1}],
+            }));
+            let (rules, pairs) =
+                (program.rules().unwrap(), catalog::named("mirror.disagreement").unwrap().id);
+            let seen = Tally::Event(Arm { events: 30, units: 60 });
+            let counts = Counts { tallies: vec![(pairs, seen.clone())], ..Counts::default() };
+            let tick = Tick { number: 1, counts: Pair::new(counts, Counts::default()), ..Tick::default() };
+            let (firsts, none) = (Firsts::default(), Shares::new());
+            let closed = Closed { tick: &tick, firsts: Some(&firsts), run: InRun::default(), weights: &none };
+            let line = super::super::read(&write(&closed, &program, rules)).unwrap();
+            let (read, ..) = line.tick(&program, rules).unwrap();
+            assert_eq!(read.counts.candidate.tally(pairs), Some(&seen), "{metric}");
+        }
+    }
 }

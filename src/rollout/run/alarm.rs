@@ -1,8 +1,7 @@
 //! What follows from alarms that are raised, and from those that are over.
 
-use super::say::{Rate, Seconds};
 use super::turn::Turn;
-use super::{Held, Phase};
+use super::{HeldBy, Phase};
 use crate::alarm::rule::{Bound, Rule};
 use crate::alarm::state::{News, Reading};
 use crate::analysis::test::Measure;
@@ -12,6 +11,7 @@ use crate::model::Unit;
 use crate::rollout::event::{Action, Finding};
 use crate::rollout::policy::Act;
 use crate::rollout::program::Program;
+use crate::rollout::words::{Milliseconds, Rate};
 
 impl Turn<'_> {
     /// Reports alarms that have been raised, and acts on them once, and those that are over.
@@ -25,7 +25,7 @@ impl Turn<'_> {
             }
             match self.act(rule.action) {
                 Act::Pause => {
-                    self.hold(Held::Alarm, sentence.clone());
+                    self.hold(HeldBy::Alarm, sentence.clone());
                     self.find(Action::Pause, sentence, finding);
                 }
                 act => self.act_on(act, finding, sentence),
@@ -78,17 +78,17 @@ pub fn sentence(program: &Program, rule: &Rule, reading: &Reading) -> String {
         Measure::Rate | Measure::Mean { .. } => String::new(),
     };
     let figure = |value: f64| figure(rule.measure, value);
-    let (value, window) = (figure(reading.value), Seconds(rule.window.milliseconds()));
+    let (value, window) = (figure(reading.value), Milliseconds(rule.window.milliseconds()));
     let slow = rule
         .slow_window
         .zip(reading.slow)
-        .map(|(span, value)| format!(" and {} in {}", figure(value), Seconds(span.milliseconds())));
+        .map(|(span, value)| format!(" and {} in {}", figure(value), Milliseconds(span.milliseconds())));
     let threshold = figure(reading.threshold);
     let threshold = match rule.bound {
         Bound::Max(_) | Bound::Min(_) => threshold,
         Bound::TimesStable(times) => format!("{threshold}, {times} times {}'s", program.stable),
         Bound::TimesPast(times) => {
-            let past = Seconds(rule.slow_window.unwrap_or_default().milliseconds());
+            let past = Milliseconds(rule.slow_window.unwrap_or_default().milliseconds());
             format!("{threshold}, {times} times that of the {past} before")
         }
     };

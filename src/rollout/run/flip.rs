@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::turn::Turn;
 use super::{Now, Phase, Run, say};
+use crate::analysis::answers::Answers;
 use crate::analysis::tick::{Tick, View};
 use crate::analysis::users::Firsts;
 use crate::analysis::window::{self, NotJudged, Window};
@@ -12,9 +13,11 @@ use crate::model::{Arm, Share, Shares, Side, Unit, shares};
 use crate::rollout::command::Refused;
 use crate::rollout::event::{Action, Actor};
 use crate::rollout::policy::Act;
-use crate::rollout::program::Program;
+use crate::rollout::program::{Program, Step};
 use crate::rollout::ready::Readiness;
 use crate::rollout::reason::Reason;
+use crate::rollout::waits::Waits;
+use crate::signal::catalog::Role;
 
 /// The side that answers, and what it has done since when.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -29,6 +32,9 @@ pub(super) struct Active {
     pub(super) from: u64,
     /// What it has answered since it is active.
     pub(super) answered: Arm,
+    /// What became of its requests since then, also where users are judged, and of the other side's before.
+    answers: Answers,
+    answers_before: Answers,
     /// Whether users that have been counted in it are new again: with the next ones it starts anew.
     starts_anew: bool,
     /// Open while the side is watched.
@@ -40,25 +46,24 @@ pub(super) struct Active {
 }
 
 impl Active {
-    /// What a tick shows of the side that answers; `None`: nothing.
-    fn counted(&self, tick: &Tick, firsts: Option<&Firsts>, view: View) -> Option<Arm> {
+    /// The side that answers, if a tick shows something of it.
+    fn shown_by(&self, tick: &Tick) -> Option<Side> {
         let is_candidates = tick.share.is_some_and(|share| share >= 1.0);
         let is_known = tick.number >= self.from && !tick.void && is_candidates == self.is_candidate;
-        let side = if self.is_candidate { Side::Candidate } else { Side::Stable };
-        is_known.then(|| window::counted(tick, firsts, side, view))
+        is_known.then_some(if self.is_candidate { Side::Candidate } else { Side::Stable })
     }
 
     /// Takes over a tick that is closed, and where users are judged what it shows of them.
     pub(super) fn close(&mut self, tick: &Tick, firsts: Option<&Firsts>) {
-        let Some(counted) = self.counted(tick, firsts, View::Closed) else { return };
+        let Some(side) = self.shown_by(tick) else { return };
+        let counted = window::counted(tick, firsts, side, View::Closed);
         if counted.units > 0 && std::mem::take(&mut self.starts_anew) {
             self.answered = Arm::default();
         }
         self.answered = self.answered.plus(counted);
-        let requests = self.counted(tick, None, View::Closed);
+        self.answers = self.answers.plus(Answers::of(&tick.counts[side], View::Closed));
         if let Some(window) = &mut self.window {
             window.add(counted);
-            window.has_answered_well |= requests.is_some_and(|requests| requests.events < requests.units);
         }
     }
 
@@ -66,8 +71,8 @@ impl Active {
     fn at_least(&self, window: &Window, open: &[(Tick, usize)], firsts: &[Firsts]) -> Window {
         let (mut ahead, mut most) = (window.clone(), window.clone());
         for (nth, (tick, age)) in open.iter().enumerate() {
-            if let Some(counted) = self.counted(tick, firsts.get(nth), View::Open { age: *age }) {
-                ahead.add(counted);
+            if let Some(side) = self.shown_by(tick) {
+                ahead.add(window::counted(tick, firsts.get(nth), side, View::Open { age: *age }));
                 if ahead.value() > most.value() {
                     most.clone_from(&ahead);
                 }
@@ -80,7 +85,10 @@ impl Active {
     pub(super) fn retry(&mut self, unit: Unit) {
         (self.crossed, self.closed_at) = (false, None);
         self.expect_known_users(unit);
-        self.window = self.window.as_ref().map(Window::anew);
+        if let Some(window) = &mut self.window {
+            *window = window.anew();
+            self.answers = Answers::default();
+        }
     }
 
     /// Another step or attempt takes all users for new, where they are judged: they would count twice.
@@ -92,10 +100,16 @@ impl Active {
     pub(super) fn turn_to(&mut self, to_candidate: bool) {
         if self.is_candidate != to_candidate {
             self.answered = Arm::default();
+            self.answers_before = std::mem::take(&mut self.answers);
         }
         self.is_candidate = to_candidate;
         (self.crossed, self.awaits_ready) = (false, false);
         self.end();
+    }
+
+    /// The phase of a run whose side is not watched.
+    fn at_rest(&self) -> Phase {
+        if self.is_candidate { Phase::Succeeded } else { Phase::Steady }
     }
 
     /// Ends the watch. Returns whether there was one.
@@ -107,8 +121,9 @@ impl Active {
 
     /// What was counted was counted by another definition of an error.
     pub(super) fn redefine(&mut self, now: Now) {
-        let Self { is_candidate, has_flipped, .. } = *self;
-        *self = Self { is_candidate, has_flipped, from: now.tick.saturating_add(1), ..Self::default() };
+        let Self { is_candidate, has_flipped, awaits_ready, .. } = *self;
+        let from = now.tick.saturating_add(1);
+        *self = Self { is_candidate, has_flipped, awaits_ready, from, ..Self::default() };
     }
 }
 
@@ -136,7 +151,10 @@ impl Turn<'_> {
         // The other side answers than is configured: that is a flip like any other, and watched.
         let flips = action == Action::Retry && self.run.active.is_candidate != to_candidate;
         let bakes = !flips && !to_candidate && !self.program.steps.is_empty();
-        self.happen(actor, action, say::begun(self.program, self.run.attempt, bakes));
+        let waits = flips && to_candidate && self.program.ready.is_some();
+        self.run.phase = Phase::Steady;
+        let begun = say::begun_with_side(self.program, self.run.attempt, (to_candidate && !waits, bakes));
+        self.happen(actor, action, begun);
         if flips {
             // Until then the side that answers keeps the traffic.
             self.turn_to(self.run.active.is_candidate);
@@ -155,12 +173,14 @@ impl Turn<'_> {
         if !to_candidate && !self.program.steps.is_empty() {
             return self.advance(actor);
         }
-        self.run.phase = if to_candidate { Phase::Succeeded } else { Phase::Steady };
+        self.run.position = self.program.steps.len(); // the candidate does not bake
+        self.run.phase = self.run.active.at_rest();
         self.begin_step();
     }
 
     /// Sends all traffic to a side; to the candidate once it is ready, where that is configured.
     pub(super) fn flip_when_ready(&mut self, to_candidate: bool, actor: Actor) {
+        self.release();
         let waits = to_candidate && !self.run.active.is_candidate && self.program.ready.is_some();
         if !waits {
             return self.flip(to_candidate, actor);
@@ -168,7 +188,7 @@ impl Turn<'_> {
         if self.run.active.awaits_ready && self.run.phase == Phase::Progressing {
             return;
         }
-        (self.run.active.awaits_ready, self.run.held) = (true, None);
+        self.run.active.awaits_ready = true;
         self.wait_for_ready();
         self.begin_step();
         let message = say::once_unpinned(say::flips_when_ready(self.program), self.is_pinned());
@@ -188,12 +208,18 @@ impl Turn<'_> {
             return self.end_window(actor);
         }
         let before = self.run.active.answered;
+        // Not where a bake ends by itself.
+        let is_wanted = actor != Actor::Auto || self.run.active.awaits_ready || self.run.active.has_flipped;
         self.turn_to(to_candidate);
+        if to_candidate && self.run.crossed && is_wanted {
+            self.next_attempt(); // what was found is known, and the candidate wanted all the same
+        }
         self.run.active.closed_at = None;
         self.run.active.has_flipped = true;
         self.run.active.from = self.now.tick.saturating_add(1);
         self.run.position = self.program.steps.len();
         self.run.held = None;
+        self.run.phase = self.run.active.at_rest();
         self.begin_step();
         let message = say::once_unpinned(say::flipped(self.program, to_candidate), self.is_pinned());
         self.happen(actor, Action::Flip, message);
@@ -241,7 +267,7 @@ impl Turn<'_> {
         let is_candidate = self.run.active.is_candidate;
         self.run.held = None;
         self.run.reason = Reason::Phase;
-        self.run.phase = if is_candidate { Phase::Succeeded } else { Phase::Steady };
+        self.run.phase = self.run.active.at_rest();
         if was_watched || is_candidate {
             let message = say::once_unpinned(say::stays(self.program, is_candidate), self.is_pinned());
             self.happen(actor, Action::Succeed, message);
@@ -290,16 +316,37 @@ impl Turn<'_> {
         if self.run.waited < duration {
             return true;
         }
-        // What has not been seen is not good.
-        let analysis = self.program.analysis.as_ref().filter(|_| self.program.window.is_some());
-        let needs_data = analysis.is_some_and(|analysis| analysis.policy.waits_for_data());
-        let is_unseen = self.run.active.window.as_ref().is_some_and(|window| !window.has_answered_well);
-        if needs_data && (is_unseen || self.run.is_elsewhere().is_some()) {
-            self.run.reason = Reason::Happened(say::unseen(self.program, self.run.active.is_candidate));
-        } else {
-            self.end_window(Actor::Auto);
+        match self.awaits_in_window() {
+            Some((reason, is_against_candidate)) => {
+                self.run.reason = reason;
+                self.alarm_when_held_back(is_against_candidate);
+            }
+            None => self.end_window(Actor::Auto),
         }
         true
+    }
+
+    /// What the window waits for once its time has passed, and whether that speaks against the side; `None`: nothing.
+    fn awaits_in_window(&self) -> Option<(Reason, bool)> {
+        let analysis = self.program.analysis.as_ref().filter(|_| self.program.window.is_some())?;
+        let active = &self.run.active;
+        let before = self.run.judge.judges(Role::Refused).then_some(&active.answers_before);
+        if analysis.policy.waits_for_data() {
+            if self.run.is_elsewhere(self.program).is_some() {
+                return Some((Reason::Waits(Waits::Routes), false));
+            }
+            // What has not been seen is not good.
+            if !active.answers.has_a_good_one(before) {
+                let unseen = say::unseen(self.program, active.is_candidate);
+                return Some((Reason::Happened(unseen), active.answers.are_any()));
+            }
+        }
+        // What came at another time differs by itself.
+        let refuses_more = before.is_some_and(|before| {
+            active.answers.are_mostly_refused() && active.answers.are_refused_more_than(before)
+        });
+        let is_held = analysis.policy.holds_steps() && refuses_more;
+        is_held.then(|| (Reason::Happened(say::refuses_more(self.program, active.is_candidate)), true))
     }
 
     /// The window begins, goes on after a pause, or lasts another time. Returns whether there is one.
@@ -336,13 +383,14 @@ impl Turn<'_> {
         let awaited = active.awaits_ready;
         let bakes = !active.is_candidate && self.run.position < self.program.steps.len();
         if (awaited || bakes) && matches!(self.run.phase, Phase::Progressing | Phase::Paused) {
+            self.release();
             let window = self.run.active.window.take();
             self.turn_to(false);
             self.run.active.window = window;
             self.run.active.has_flipped = true;
             self.run.position = self.program.steps.len();
             self.begin_step();
-            (self.run.phase, self.run.held) = (Phase::Steady, None);
+            self.run.phase = Phase::Steady;
             self.run.reason = Reason::Phase;
             self.happen(actor, Action::Change, say::stays_with_stable(self.program, awaited));
             self.go_on_watching();
@@ -359,7 +407,8 @@ impl Turn<'_> {
             return Err(Refused(format!("the rollout is {label}; the candidate already has all traffic")));
         }
         // What waits for the candidate to be ready already is not made to wait again.
-        let skips = self.run.active.awaits_ready || self.run.awaits_ready(self.program).is_some();
+        let step = self.program.steps.get(self.run.position);
+        let skips = self.run.active.awaits_ready || matches!(step, Some(Step::Ready(_)));
         self.flip_by_hand(true, skips)
     }
 

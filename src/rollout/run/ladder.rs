@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::trip::{OUT_OF_DATE, TRIPPED};
 use super::turn::Turn;
-use super::{Held, Run, say};
+use super::{HeldBy, Run, say};
 use crate::analysis::kernel::agreement::Agreement;
 use crate::analysis::totals::Totals;
 use crate::automation::audit::Audit;
@@ -124,7 +124,8 @@ impl Ladder {
         let before = self.threshold;
         if let Some(target) = &automation.target {
             self.proven.learn(&decisions.bands, target);
-            self.threshold = self.proven.lowest(&decisions.bands, target);
+            let is_in_force = self.proven_coverage > 0.0;
+            self.threshold = self.proven.lowest(&decisions.bands, target, is_in_force);
             self.proven_coverage = self.threshold.map_or(0.0, |threshold| decisions.coverage(threshold));
             self.audit.learn(decisions.audited, target.max_disagreement);
         }
@@ -239,7 +240,7 @@ impl Turn<'_> {
         // It may answer as much alone as before: what it does from here on is watched as well.
         self.run.ladder.audit.begin_anew();
         self.begin_step();
-        self.hold(Held::Judge, sentence.clone());
+        self.hold(HeldBy::Judge, sentence.clone());
         self.find(Action::Rollback, sentence, finding);
     }
 
@@ -271,7 +272,9 @@ impl Turn<'_> {
     /// Another target: what is proven of it is to be seen.
     pub(super) fn redefine_target(&mut self) {
         let ladder = &mut self.run.ladder;
-        (ladder.proven, ladder.audit) = (Proven::default(), Audit::default());
+        ladder.proven = Proven::default();
+        // What has stepped it down, perhaps some configurations ago, does not do so again.
+        ladder.audit.begin_anew();
         (ladder.threshold, ladder.coverage, ladder.proven_coverage) = (None, 0.0, 0.0);
         ladder.taken = u64::MAX;
     }
@@ -287,7 +290,7 @@ impl Turn<'_> {
         }
         self.unless_taken_back()?;
         let before = self.run.ladder.degree;
-        let was_judge = self.run.held == Some(Held::Judge);
+        let was_judge = self.run.held == Some(HeldBy::Judge);
         if before == degree && !was_judge {
             return Ok(());
         }
@@ -320,7 +323,7 @@ impl Turn<'_> {
             Some(step) if step.waits() => self.wait(),
             None => self.rest(),
             Some(_) => {
-                self.hold(Held::Person, "paused at a degree set by command".into());
+                self.hold(HeldBy::Person, "paused at a degree set by command".into());
                 return false;
             }
         }

@@ -1,7 +1,7 @@
 //! Commands: what a person, or a circuit breaker, asks for.
 
 use super::turn::Turn;
-use super::{Held, Phase, say};
+use super::{HeldBy, Phase, say};
 use crate::rollout::command::{Command, Refused};
 use crate::rollout::event::{Action, Actor};
 
@@ -24,13 +24,20 @@ impl Turn<'_> {
     }
 
     fn abort(&mut self) {
-        if self.run.phase != Phase::Aborted || self.is_pinned() {
+        let is_pinned_elsewhere = self.is_pinned() && !self.program.is_pinned_to_stable();
+        if self.run.phase != Phase::Aborted || is_pinned_elsewhere {
             self.take_back(Phase::Aborted, "aborted by command".into());
             self.happen(Actor::User, Action::Abort, say::taken_back(self.program, "aborted"));
         }
     }
 
     fn promote(&mut self, full: bool) -> Result<(), Refused> {
+        if full && self.program.automation.is_some() {
+            return Err(Refused(
+                "a rollout with `automation` is not promoted in full; degree sets how much the model does"
+                    .into(),
+            ));
+        }
         self.unless_pinned()?;
         if self.program.blue_green {
             return self.promote_side();
@@ -49,7 +56,7 @@ impl Turn<'_> {
             phase => {
                 self.unless(phase != Phase::Progressing, "; only a progressing rollout can be paused")?;
                 let reason = "paused by command";
-                self.hold(Held::Person, reason.into());
+                self.hold(HeldBy::Person, reason.into());
                 self.happen(Actor::User, Action::Pause, reason.into());
                 Ok(())
             }

@@ -4,9 +4,9 @@ use super::super::event::{Finding, Of};
 use super::super::policy::Act;
 use super::super::program::{Pause, Program, Step, Until};
 use super::super::ready::Ready;
+use super::super::words::{EValue, Milliseconds, Rate, percent};
 use super::Run;
 use crate::analysis::judge::Judge;
-use crate::analysis::kernel::agreement::percent;
 use crate::analysis::kernel::ratio::Table;
 use crate::analysis::rules::Rules;
 use crate::analysis::test::{Against, Measure};
@@ -31,18 +31,26 @@ fn sides(program: &Program, is_candidate: bool) -> (&str, &str) {
     if is_candidate { (candidate, stable) } else { (stable, candidate) }
 }
 
-/// `bakes`: with blue/green it begins with the bake.
-pub(super) fn begun(program: &Program, attempt: u32, bakes: bool) -> String {
-    let release = &program.release;
-    if let (Some(candidate), true) = (&program.candidate, program.blue_green) {
-        let (active, other) = sides(program, program.is_candidate_active());
-        let begun = format!("release {release}, attempt {attempt}");
-        return if bakes {
-            format!("{begun}: {candidate} bakes beside {active}")
-        } else {
-            format!("{begun}: all traffic to {active}, {other} on standby")
-        };
+/// Blue/green begins with a side, or with the bake.
+pub(super) fn begun_with_side(
+    program: &Program,
+    attempt: u32,
+    (is_candidate, bakes): (bool, bool),
+) -> String {
+    if program.candidate.is_none() {
+        return begun(program, attempt);
     }
+    let (active, other) = sides(program, is_candidate);
+    let begins = if bakes {
+        format!("{other} bakes beside {active}")
+    } else {
+        format!("all traffic to {active}, {other} on standby")
+    };
+    format!("release {}, attempt {attempt}: {begins}", program.release)
+}
+
+pub(super) fn begun(program: &Program, attempt: u32) -> String {
+    let release = &program.release;
     if let Some(automation) = &program.automation {
         let (people, degree) = (&program.stable, automation.degree.label());
         let candidate = candidate(program);
@@ -75,7 +83,7 @@ pub(super) fn step(program: &Program, run: &Run) -> String {
             let Until { duration, requests, compared, agreement, decisions, coverage } = *until;
             let is_of_others = compared > 0 || agreement > 0.0 || decisions > 0 || coverage > 0.0;
             let parts = [
-                (duration > 0 || requests == 0 && !is_of_others).then(|| Seconds(duration).to_string()),
+                (duration > 0 || requests == 0 && !is_of_others).then(|| Milliseconds(duration).to_string()),
                 (requests > 0).then(|| format!("{requests} {}", program.unit().label())),
                 (compared > 0).then(|| format!("{compared} compared answers")),
                 (decisions > 0).then(|| format!("{decisions} decisions")),
@@ -96,8 +104,8 @@ pub(super) fn elsewhere(program: &Program, side: Side) -> String {
     let (candidate, stable) = sides(program, true);
     let version = if side == Side::Candidate { candidate } else { stable };
     format!(
-        "requests for {version} are served by another cluster than its own, or by none: Envoy's routes ignore the filter's choice, so nothing follows \
-         from these requests"
+        "requests for {version} are served by another cluster than its own, or by none (a redirect, a direct response, no route): Envoy's routes \
+         ignore the filter's choice, so nothing follows from these requests"
     )
 }
 
@@ -157,6 +165,12 @@ pub(super) fn unanswered(program: &Program, tasks: u64) -> String {
     )
 }
 
+/// A version is no longer configured, and had a share.
+pub(super) fn gone(program: &Program, version: &str, share: Share, has_everything: bool) -> String {
+    let (heir, _) = sides(program, has_everything);
+    format!("{version} is no longer a version; its share of {share} goes to {heir}")
+}
+
 pub(super) fn succeeded(program: &Program) -> String {
     format!("{} has taken over all of {}'s traffic", candidate(program), program.stable)
 }
@@ -185,7 +199,7 @@ pub(super) fn watching(program: &Program, is_candidate: bool, bound: f64, durati
     let (new, old) = sides(program, is_candidate);
     format!(
         "{new} is watched for {}: it is rolled back to {old} if clearly more than {} of its {} fail",
-        Seconds(duration),
+        Milliseconds(duration),
         Rate(bound),
         program.unit().label()
     )
@@ -195,6 +209,15 @@ pub(super) fn watching(program: &Program, is_candidate: bool, bound: f64, durati
 pub(super) fn unseen(program: &Program, is_candidate: bool) -> String {
     let (new, _) = sides(program, is_candidate);
     format!("{new} is watched until it answers a request well: it has not since {}", since(program))
+}
+
+/// The time of the watch has passed, and the new side refuses more.
+pub(super) fn refuses_more(program: &Program, is_candidate: bool) -> String {
+    let (new, old) = sides(program, is_candidate);
+    let since = since(program);
+    format!(
+        "{new} is watched until it refuses or redirects fewer than half of its requests, as {old} did before {since}"
+    )
 }
 
 /// What gave a side all traffic.
@@ -232,7 +255,7 @@ pub(super) fn not_ready(program: &Program, run: &Run, ready: &Ready) -> String {
     let candidate = candidate(program);
     format!(
         "{candidate} did not become ready within {}: {}; resume asks again, promote continues without waiting",
-        Seconds(ready.timeout),
+        Milliseconds(ready.timeout),
         run.readiness.missing(ready)
     )
 }
@@ -315,15 +338,16 @@ pub(super) fn inputs(program: &Program, judge: &Judge, tick: u64) -> String {
 
 /// Something was found (`worse`), and the metric has compared no requests: they may differ. So many milliseconds go by first.
 pub(super) fn withheld(worse: &str, patience: u64, because: &str) -> String {
-    format!("{worse}; not acted on for {}, because {because}", Seconds(patience))
+    format!("{worse}; not acted on for {}, because {because}", Milliseconds(patience))
 }
 
 pub(super) fn overdue(program: &Program, run: &Run) -> String {
+    // It was measured: parts of a second say nothing.
+    let waited = Milliseconds(run.waited.saturating_sub(run.waited % 1_000));
     format!(
-        "step {} of {} did not finish within {}: {} of {}'s {} were judged",
+        "step {} of {} did not finish within {waited}: {} of {}'s {} were judged",
         run.position.saturating_add(1),
         program.steps.len(),
-        Seconds(run.waited),
         run.judge.step_requests(),
         candidate(program),
         program.unit().label()
@@ -337,6 +361,9 @@ pub(super) fn clock_went_back(seconds: u64) -> String {
 }
 
 pub(super) fn held_back(program: &Program, run: &Run) -> String {
+    if run.window_lasts(program).is_some() {
+        return run.reason.sentence().into_owned();
+    }
     let place = format!("step {} of {}", run.position.saturating_add(1), program.steps.len());
     format!("{place} of {} is held back: {}", candidate(program), run.reason.sentence())
 }
@@ -442,41 +469,4 @@ pub(super) fn tripped(program: &Program, seen: &Table, weight: Share) -> String 
         "at {weight} the circuit breaker saw {} consecutive errors from {name} on one worker, while {theirs}",
         seen.candidate.events
     )
-}
-
-/// An e-value, given as its decimal logarithm.
-struct EValue(f64);
-
-impl std::fmt::Display for EValue {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.0 < 6.0 {
-            // Not powf, which would be in the module for this alone.
-            write!(f, "{:.0} to 1", (self.0 * std::f64::consts::LN_10).exp())
-        } else {
-            write!(f, "10^{:.0} to 1", self.0)
-        }
-    }
-}
-
-/// A rate as people read it: `1.46 %`.
-pub(super) struct Rate(pub(super) f64);
-
-impl std::fmt::Display for Rate {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:.2} %", self.0 * 100.0)
-    }
-}
-
-/// Milliseconds as people read them.
-pub(super) struct Seconds(pub(super) u64);
-
-impl std::fmt::Display for Seconds {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            ms if ms < 1_000 => write!(f, "{ms} ms"),
-            ms if ms < 120_000 => write!(f, "{} s", ms / 1_000),
-            ms if ms < 7_200_000 => write!(f, "{} min", ms / 60_000),
-            ms => write!(f, "{} h", ms / 3_600_000),
-        }
-    }
 }

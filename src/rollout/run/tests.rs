@@ -1,8 +1,9 @@
 use super::*;
 use crate::analysis::totals::tests::table;
-use crate::config;
 use crate::model::Pair;
 use crate::rollout::command::tests::any as any_command;
+use crate::rollout::fixture;
+pub(super) use crate::rollout::fixture::with_red as program;
 use crate::rollout::program::{Pause, Step};
 use crate::signal::tally::tests::ended;
 use proptest::prelude::*;
@@ -13,25 +14,10 @@ mod drift;
 mod due;
 mod holds;
 mod ladder;
+mod pushes;
 mod ready;
 mod trip;
 mod watch;
-
-/// The program of a rollout with these fields.
-pub(super) fn program(fields: &Value) -> Program {
-    let mut rollout = json!({
-        "name": "r", "release": "1", "stable": "blue", "candidate": "green",
-        "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}, "red": {"cluster": "r"}},
-    });
-    for (field, value) in fields.as_object().unwrap() {
-        match value {
-            Value::Null => drop(rollout.as_object_mut().unwrap().remove(field)),
-            value => rollout[field] = value.clone(),
-        }
-    }
-    let config = config::check(&json!({"rollouts": [rollout]})).map_err(|p| p.lines().collect::<Vec<_>>());
-    Program::new(&config.unwrap().rollouts[0])
-}
 
 pub(super) fn steps() -> Program {
     program(&json!({
@@ -65,7 +51,7 @@ pub(super) fn turn<'a>(program: &'a Program, run: &'a mut Run) -> Turn<'a> {
 
 /// Seconds since the beginning.
 pub(super) fn at(second: u64) -> Now {
-    Now { time: second * 1_000, uptime: second * 1_000, tick: second }
+    Now { time: second * 1_000, uptime_ms: second * 1_000, tick: second }
 }
 
 /// A tick at 5 % in which the candidate has (errors, requests), and stable one error in every tenth tick.
@@ -332,6 +318,22 @@ fn a_finding_is_acted_on_by_the_current_configuration() {
     assert_eq!((events.len(), run.phase), (0, Phase::Aborted));
 }
 
+/// What one attempt has shown is no evidence about the next.
+#[test]
+fn an_attempt_that_begins_without_analysis_takes_no_evidence_along() {
+    let judged = steps();
+    let unjudged = Program { analysis: None, ..judged.clone() };
+    let (mut run, _) = Run::begin(&judged, at(0));
+    (1..=20).for_each(|now| drop(second(&mut run, &judged, now, 1, 1)));
+    assert_eq!(run.phase, Phase::Failed);
+    run.push(&judged, &unjudged, at(21));
+    run.command(&unjudged, Command::Retry, at(22)).unwrap();
+    run.push(&unjudged, &judged, at(23));
+    second(&mut run, &judged, 24, 0, 1);
+    assert_eq!((run.phase, run.attempt), (Phase::Progressing, 2), "{}", run.reason.sentence());
+    assert!(run.judge.reading().all <= 1.0);
+}
+
 #[test]
 fn promoting_past_a_finding_begins_another_attempt() {
     let program = program(&json!({
@@ -348,6 +350,31 @@ fn promoting_past_a_finding_begins_another_attempt() {
     run.command(&program, Command::Pause, at(1)).unwrap();
     run.command(&program, Command::Resume, at(2)).unwrap();
     assert_eq!(run.attempt, 1);
+}
+
+#[test]
+fn the_duration_of_a_pause_is_told_whole() {
+    for (duration, told) in [("2m30s", "2 min 30 s"), ("150s", "2 min 30 s"), ("2h30m", "2 h 30 min")] {
+        let steps = json!([{"set_weight": 5}, {"pause": {"duration": duration}}, {"set_weight": 50}]);
+        let program = program(&json!({"steps": steps}));
+        let (_, events) = Run::begin(&program, at(0));
+        assert_eq!(events.last().unwrap().message, format!("step 2 of 3: green at 5 % for {told}"));
+    }
+}
+
+#[test]
+fn a_deadline_that_has_passed_is_told_in_whole_seconds() {
+    let program = program(&json!({
+        "steps": [{"set_weight": 5}, {"pause": {"min_requests": 20}}, {"set_weight": 50}],
+        "analysis": {"metrics": [{"name": "error_rate"}], "progress_deadline": "2m30s"},
+    }));
+    let (mut run, _) = Run::begin(&program, at(0));
+    let late = |second: u64| Now { uptime_ms: at(second).uptime_ms + 43, ..at(second) };
+    let events: Vec<Event> = (1..=150).flat_map(|now| run.tick(&program, &[], late(now))).collect();
+    assert_eq!(
+        events.last().unwrap().message,
+        "step 2 of 3 did not finish within 2 min 30 s: 0 of green's requests were judged"
+    );
 }
 
 #[test]
@@ -452,7 +479,7 @@ fn input() -> impl Strategy<Value = Input> {
     let command = any::<u64>().prop_map(|seed| any_command(&mut fastrand::Rng::with_seed(seed)));
     prop_oneof![
         2 => command.prop_map(Input::Command),
-        1 => (0..10_usize).prop_map(Input::Push),
+        1 => (0..programs().len()).prop_map(Input::Push),
         6 => (0..3_u64, 0..30_u64, prop_oneof![9 => Just(1_i64), 1 => -100_000..100_000_i64])
             .prop_map(|(errors, more, jump)| Input::Second { errors, requests: errors + more, jump }),
     ]
@@ -473,6 +500,22 @@ fn programs() -> Vec<Program> {
         program(&json!({
             "automation": {"answer": {"label": "/label"}},
             "steps": [{"set_degree": "shadow"}, {"pause": {"duration": "3s"}}, {"set_degree": "assist"}, {"pause": {}}],
+        })),
+        // A version less, and steps after which none waits.
+        fixture::program(&json!({
+            "steps": [{"set_weight": 5}, {"set_weight": 25}, {"pause": {"duration": "3s"}}, {"set_weight": 60}],
+            "analysis": {"metrics": [{"name": "error_rate"}], "on_failure": "pause"},
+        })),
+        program(&json!({"steps": [{"set_weight": 5}], "auto_rollback_window": "5s", "analysis": {"metrics": [{"name": "error_rate"}]}})),
+        // Another definition of an error; and a candidate that is never ready.
+        blue_green(&json!({"active": "green", "ready": {"path": "/ready"}})),
+        program(&json!({
+            "blue_green": {"ready": {"path": "/ready"}, "bake": {"weight": 10, "duration": "3s"}, "auto_rollback_window": "5s"},
+            "analysis": {"metrics": [{"name": "error_rate"}], "deadline": "1s"},
+        })),
+        program(&json!({
+            "automation": {"answer": {"label": "/label"}},
+            "steps": [{"set_degree": "assist"}],
         })),
     ]
 }
@@ -515,7 +558,9 @@ proptest! {
                     let walks = !programs[which].blue_green && !programs[which].steps.is_empty();
                     if same && walks && programs[which].pin.is_none() && program.pin.is_none() {
                         let (was, is) = (weight(&before, program), weight(&run, &programs[which]));
-                        prop_assert!(is <= was || was.is_none(), "a push of steps raises no weight: {} → {}", was, is);
+                        // But what another version leaves goes to a candidate that has everything.
+                        let may_rise = was.is_none() || before.active.is_candidate;
+                        prop_assert!(is <= was || may_rise, "a push of steps raises no weight: {} → {}", was, is);
                     }
                     if same && matches!(before.phase, Phase::Aborted | Phase::Failed) {
                         prop_assert_eq!(run.phase, before.phase, "final until a retry or another release");
@@ -540,10 +585,22 @@ proptest! {
             prop_assert!(!run.in_force().contains_key(&program.stable));
             prop_assert!(run.revision >= before.revision + events.len() as u64);
             let same = run.assignment(program) == before.assignment(program_before);
-            let is_same_run = program_before.release == program.release && program_before.candidate == program.candidate;
+            let named = |program: &Program| (program.versions.len() > 2).then(|| program.versions.clone());
+            let is_same_run = program_before.release == program.release
+                && program_before.candidate == program.candidate
+                && named(program_before) == named(program);
             prop_assert_eq!(same, is_same_run && run.attempt == before.attempt && run.in_force() == before.in_force());
             prop_assert!(run.position <= program.steps.len().max(before.position));
+            prop_assert!(run.weights.keys().all(|name| program.versions.contains(name)), "{:?}", run.weights);
+            let is_pinned = run.is_pinned(program) || before.is_pinned(program_before);
+            if run.phase == Phase::Succeeded && !is_pinned && program.automation.is_none() {
+                let shares = program.shares(run.in_force());
+                prop_assert!(!shares.contains_key(&program.stable), "the candidate has taken over all: {:?}", shares);
+                prop_assert_eq!(run.position, program.steps.len());
+            }
             if let (Some(first), Some(last)) = (events.first(), events.last()) {
+                prop_assert!(first.revision > before.revision);
+                prop_assert_eq!(last.revision, run.revision);
                 prop_assert_eq!(&first.from, &program_before.shares(before.in_force()));
                 prop_assert_eq!(&last.to, &program.shares(run.in_force()));
             }

@@ -1,6 +1,6 @@
 //! One input to a run, from its beginning to the weights and events that follow.
 
-use super::{Held, Now, Phase, Run, say};
+use super::{HeldBy, Now, Phase, Run, say};
 use crate::analysis::tick::Tick;
 use crate::model::{Degree, Pair, Share, Shares, shares};
 use crate::rollout::event::{Action, Actor, Event, Finding, Origin};
@@ -76,9 +76,10 @@ impl<'a> Turn<'a> {
         if self.program.blue_green {
             return self.begin_with_side(actor, action);
         }
+        self.run.active.turn_to(false);
         let moves = !self.program.steps.is_empty() && self.program.candidate.is_some();
         self.run.phase = if moves { Phase::Progressing } else { Phase::Steady };
-        self.happen(actor, action, say::begun(self.program, self.run.attempt, false));
+        self.happen(actor, action, say::begun(self.program, self.run.attempt));
         if moves {
             self.advance(actor);
         } else {
@@ -126,16 +127,13 @@ impl<'a> Turn<'a> {
         if self.run.active.is_candidate {
             return self.end_window(actor);
         }
-        self.run.position = self.program.steps.len();
-        if let Some(candidate) = &self.program.candidate {
-            let others = self.run.weights.iter().filter(|(name, _)| *name != candidate);
-            let rest = Share::rest(others.map(|(_, share)| *share));
-            self.run.weights.insert(candidate.clone(), rest);
-        }
+        self.stand_at_end();
+        self.take_rest();
         self.run.held = None;
         let before = self.run.active.answered;
         self.run.active.turn_to(true);
         self.run.active.from = self.now.tick.saturating_add(1);
+        self.run.phase = Phase::Succeeded;
         self.begin_step();
         if self.program.window.is_some() {
             self.happen(actor, Action::Step, say::succeeded(self.program));
@@ -148,8 +146,10 @@ impl<'a> Turn<'a> {
         (self.run.waited, self.run.resumed_at) = (0, 0);
         self.run.held_back_from = None;
         self.run.ladder.begin_step();
-        if let Some(rules) = self.program.rules() {
-            self.run.judge.begin_step(rules, self.now.tick.saturating_add(1));
+        let next_tick = self.now.tick.saturating_add(1);
+        match self.program.rules() {
+            Some(rules) => self.run.judge.begin_step(rules, next_tick),
+            None => self.run.judge.begin_unjudged_step(next_tick),
         }
         self.run.active.expect_known_users(self.program.unit());
     }
@@ -168,7 +168,8 @@ impl<'a> Turn<'a> {
         self.run.phase = phase;
         self.run.held = None;
         self.run.reason = Reason::Happened(reason);
-        self.run.pin_beaten = true;
+        // Under stable's pin the candidate gets nothing anyway, and other versions are to get nothing either.
+        self.run.pin_beaten |= !self.program.is_pinned_to_stable();
     }
 
     pub(super) fn next_attempt(&mut self) {
@@ -178,8 +179,9 @@ impl<'a> Turn<'a> {
         let degree = self.run.ladder.degree(); // a retry sets it anew
         self.run.ladder.begin(degree);
         self.run.active.retry(self.program.unit());
-        if let Some(rules) = self.program.rules() {
-            self.run.judge.retry(rules, self.now.tick.saturating_add(1));
+        match self.program.rules() {
+            Some(rules) => self.run.judge.retry(rules, self.now.tick.saturating_add(1)),
+            None => self.run.judge.forget(),
         }
     }
 
@@ -198,7 +200,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Stops moving until a person resumes or promotes.
-    pub(super) fn hold(&mut self, by: Held, reason: String) {
+    pub(super) fn hold(&mut self, by: HeldBy, reason: String) {
         self.run.held = Some(by);
         self.run.phase = Phase::Paused;
         self.run.reason = Reason::Happened(reason);
@@ -207,7 +209,7 @@ impl<'a> Turn<'a> {
     /// Ends a hold. After the judge's another attempt begins: a person has looked at the finding and decided against
     /// it, so it is not raised again.
     pub(super) fn release(&mut self) -> bool {
-        let was_judge = self.run.held.take() == Some(Held::Judge);
+        let was_judge = self.run.held.take() == Some(HeldBy::Judge);
         if was_judge {
             self.next_attempt();
         }

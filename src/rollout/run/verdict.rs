@@ -1,7 +1,7 @@
 //! What follows from what the judge has found: back, or not yet on.
 
 use super::turn::Turn;
-use super::{Held, Phase, Run, say};
+use super::{HeldBy, Phase, Run, say};
 use crate::analysis::evidence::SPLIT_THRESHOLD;
 use crate::analysis::kernel::agreement::Agreement;
 use crate::analysis::rules::Rules;
@@ -30,7 +30,7 @@ impl Run {
         }
         let Some(Step::Pause(pause)) = program.steps.get(self.position) else { return None };
         let Pause::Until(until) = pause else { return Some(Waits::Promotion) };
-        if self.is_elsewhere().is_some() {
+        if self.is_elsewhere(program).is_some() {
             return Some(Waits::Routes);
         }
         if waited < until.duration {
@@ -49,6 +49,9 @@ impl Run {
         if wrong.is_some() {
             return wrong;
         }
+        if analysis.is_some() && compared && self.judge.lacks_users() {
+            return Some(Waits::Users);
+        }
         if !is_enough {
             return Some(Waits::Units(program.unit()));
         }
@@ -59,7 +62,7 @@ impl Run {
         if compared && !self.judge.is_proven(rules) {
             return Some(Waits::Proof);
         }
-        if !policy.waits_for_data() {
+        if !policy.waits_for_data() || !self.shows_something(program, rules) {
             return None;
         }
         let within = rules.last_comes_within().saturating_mul(1_000);
@@ -67,6 +70,12 @@ impl Run {
             return Some(Waits::Feedback(within));
         }
         self.waits_for_data(rules, compared)
+    }
+
+    /// Whether something can come of the candidate: it has a share, or its answers as a shadow are compared.
+    fn shows_something(&self, program: &Program, rules: &Rules) -> bool {
+        let is_mirrored = || self.mirror_share(program).is_some_and(|share| !share.is_none());
+        self.candidate_share(program).is_some() || (rules.pairs.is_some() && is_mirrored())
     }
 
     /// What is wrong with the step so far.
@@ -78,7 +87,9 @@ impl Run {
         } else if self.judge.is_suspicious() {
             Some(Waits::Suspicion)
         } else {
-            (compared && self.judge.fails_more()).then_some(Waits::Failures)
+            let fails = || self.judge.fails_more().then_some(Waits::Failures);
+            let refuses = || self.judge.refuses_more().then_some(Waits::Refusals);
+            compared.then(|| fails().or_else(refuses)).flatten()
         }
     }
 }
@@ -125,7 +136,7 @@ impl Run {
 impl Turn<'_> {
     /// Reports that Envoy's routes ignore the filter's choice, once until they follow it again.
     pub(super) fn look_at_routes(&mut self) {
-        let side = self.run.is_elsewhere();
+        let side = self.run.is_elsewhere(self.program);
         let was_told = std::mem::replace(&mut self.run.elsewhere_told, side.is_some());
         if let Some(side) = side.filter(|_| !was_told) {
             self.happen(Actor::Auto, Action::Alarm, say::elsewhere(self.program, side));
@@ -226,7 +237,7 @@ impl Turn<'_> {
             Act::WouldAct => Some((Action::Alarm, format!("not acted on (dry_run): {sentence}"))),
             Act::Alarm => Some((Action::Alarm, sentence.to_owned())),
             Act::Pause => {
-                self.hold(Held::Judge, sentence.to_owned());
+                self.hold(HeldBy::Judge, sentence.to_owned());
                 Some((Action::Pause, sentence.to_owned()))
             }
             Act::Rollback => None,
@@ -253,7 +264,7 @@ impl Turn<'_> {
                 Some(ready) => say::not_ready(self.program, self.run, ready),
                 None => say::overdue(self.program, self.run),
             };
-            self.hold(Held::Deadline, reason.clone());
+            self.hold(HeldBy::Deadline, reason.clone());
             self.happen(Actor::Auto, Action::Pause, reason);
         }
     }

@@ -1,7 +1,7 @@
 //! Weights that a person sets.
 
 use super::turn::Turn;
-use super::{Held, Run};
+use super::{HeldBy, Run};
 use crate::config::report::Shown;
 use crate::model::{Share, Shares};
 use crate::rollout::command::Refused;
@@ -52,11 +52,32 @@ impl Turn<'_> {
         self.run.weights.extend(set.clone());
     }
 
+    /// The candidate gets all that other versions leave, and stable nothing.
+    pub(super) fn take_rest(&mut self) {
+        if let Some(candidate) = &self.program.candidate {
+            let others = self.run.weights.iter().filter(|(name, _)| *name != candidate);
+            let rest = Share::rest(others.map(|(_, share)| *share));
+            self.run.weights.insert(candidate.clone(), rest);
+        }
+    }
+
+    /// The candidate has this weight: the steps up to the last one that sets it, or a lower one, are done.
+    pub(super) fn stand_at(&mut self, weight: Share) {
+        self.run.position = self.program.position_of(weight);
+        self.run.mirror = self.program.mirror_at(self.run.position);
+    }
+
+    /// All steps are done, those that were skipped as well.
+    pub(super) fn stand_at_end(&mut self) {
+        self.run.position = self.program.steps.len();
+        self.run.mirror = self.program.mirror_at(self.run.position);
+    }
+
     /// Why a run whose weights a person has set cannot go on with them: no step waits there.
     pub(super) fn flaw_of_resuming(&self) -> Option<String> {
         let (program, run) = (self.program, &*self.run);
         // The judge may have stopped it anew at such weights.
-        let may_be_set = matches!(run.held, Some(Held::Weights | Held::Judge));
+        let may_be_set = matches!(run.held, Some(HeldBy::Weights | HeldBy::Judge));
         let waits = program.steps.get(run.position).is_some_and(Step::waits);
         if !may_be_set || waits || program.blue_green {
             return None;
@@ -95,7 +116,7 @@ impl Turn<'_> {
         let walks = !program.steps.is_empty() && program.candidate.is_some() && !is_rolled_back;
         let present = |name: &String| self.run.weights.get(name).copied().unwrap_or_default();
         let is_known = weights.iter().all(|(name, share)| present(name) == *share);
-        if is_known && (!walks || self.run.held == Some(Held::Weights)) {
+        if is_known && (!walks || self.run.held == Some(HeldBy::Weights)) {
             return Ok(());
         }
         self.run.weights.extend(weights);
@@ -103,10 +124,10 @@ impl Turn<'_> {
             self.release();
             let weight = self.run.candidate_weight(program);
             if weight != before {
-                self.run.position = program.position_of(weight);
+                self.stand_at(weight);
             }
             self.run.active.turn_to(false);
-            self.hold(Held::Weights, "paused at weights set by command".into());
+            self.hold(HeldBy::Weights, "paused at weights set by command".into());
         }
         self.begin_step();
         let message =
@@ -180,9 +201,9 @@ mod tests {
         let (mut run, _) = Run::begin(&waits, at(0));
         set(&mut run, &waits, &[("green", 100)]).unwrap();
         assert_eq!(run.command(&waits, Command::Resume, at(1)), refused("1 %", "5 %"));
-        assert_eq!((run.phase, green(&run), run.held), (Phase::Paused, 100, Some(Held::Weights)));
+        assert_eq!((run.phase, green(&run), run.held), (Phase::Paused, 100, Some(HeldBy::Weights)));
         // Nor when the judge stops it there once more.
-        turn(&waits, &mut run).hold(Held::Judge, "suspected".into());
+        turn(&waits, &mut run).hold(HeldBy::Judge, "suspected".into());
         assert_eq!(run.command(&waits, Command::Resume, at(1)), refused("1 %", "5 %"));
         set(&mut run, &waits, &[("green", 3_000)]).unwrap();
         run.command(&waits, Command::Resume, at(1)).unwrap();
@@ -211,9 +232,9 @@ mod tests {
     fn a_weight_after_a_finding_begins_another_attempt() {
         let program = steps();
         let (mut run, _) = Run::begin(&program, at(0));
-        turn(&program, &mut run).hold(Held::Judge, "suspected".into());
+        turn(&program, &mut run).hold(HeldBy::Judge, "suspected".into());
         set(&mut run, &program, &[("green", 100)]).unwrap();
-        assert_eq!((run.attempt, run.held), (2, Some(Held::Weights)));
+        assert_eq!((run.attempt, run.held), (2, Some(HeldBy::Weights)));
     }
 
     #[test]

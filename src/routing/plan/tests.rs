@@ -1,20 +1,21 @@
 use super::*;
-use crate::config::check;
+use crate::compare::Answer;
+use crate::config::fixture;
+use crate::model::{Assignment, Share, Side, UserHash};
+use crate::payload::head::Encoding;
+use crate::receipt::answer;
+use crate::rollout::clock::Clock;
 use crate::rollout::command::Command;
+use crate::rollout::record::{Head, Record};
 use crate::routing::fixture::Sample;
-use crate::telemetry::outcome::MirrorResult;
+use crate::routing::mirror::Mirrored;
+use crate::telemetry::mirror_result::MirrorResult;
 use serde_json::{Value, json};
 
 fn plan(changes: Value) -> Plan {
-    let mut rollout = json!({
-        "name": "r", "release": "1",
-        "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}, "amber": {"cluster": "a"}},
-        "stable": "blue", "candidate": "green",
-    });
-    let fields = rollout.as_object_mut().expect("an object");
-    fields.extend(changes.as_object().cloned().unwrap_or_default());
-    fields.retain(|_, value| !value.is_null());
-    Plan::new(&check(&json!({"rollouts": [rollout]})).expect("a valid configuration"))
+    let versions = json!({"blue": {"cluster": "b"}, "green": {"cluster": "g"}, "amber": {"cluster": "a"}});
+    let rollout = fixture::rollout(&json!({"versions": versions}));
+    Plan::new(&fixture::config(&[fixture::with(rollout, &changes)]))
 }
 
 fn request() -> Sample {
@@ -267,11 +268,14 @@ fn a_filter_that_copies_itself_sees_how_long_a_body_is_and_keeps_secrets() {
     }
     assert!(comparison.keeps(b"te", b"trailers"), "servers of gRPC insist on it");
     assert!(!comparison.keeps(b"te", b"gzip"));
-    let left_out: [&[u8]; 9] = [
+    let left_out: [&[u8]; 12] = [
         b"x-session",
         b"cookie",
         b"authorization",
         b"x-api-key",
+        b"x-goog-api-key",
+        b"ocp-apim-subscription-key",
+        b"x-functions-key",
         b"content-length",
         b"accept-encoding",
         b"x-envoy-retry-on",
@@ -281,6 +285,27 @@ fn a_filter_that_copies_itself_sees_how_long_a_body_is_and_keeps_secrets() {
     for left_out in left_out {
         assert!(!comparison.keeps(left_out, b"x"), "{}", String::from_utf8_lossy(left_out));
     }
+}
+
+#[test]
+fn answers_of_grpc_are_bounded_by_what_they_are_without_compression() {
+    let plan = plan(json!({"mirror": {"to": "amber", "mode": "compare", "max_body": "1KiB"}}));
+    let comparison = plan.rollouts()[0].comparison().unwrap();
+    let inflated = |length: usize, end: usize| {
+        let data = miniz_oxide::deflate::compress_to_vec_zlib(&vec![7; length], 1);
+        let frame = [&[1][..], &u32::try_from(data.len()).unwrap().to_be_bytes(), &data].concat();
+        let mut answer = Answer {
+            content_type: b"application/grpc".to_vec(),
+            message_encoding: Encoding::Deflate,
+            body: frame[..frame.len() - end].to_vec(),
+            ..Answer::default()
+        };
+        (comparison.inflate(&mut answer), answer.body.len())
+    };
+    assert_eq!(inflated(1_019, 0), (Ok(()), 1_024));
+    let (longer, held) = inflated(1_020, 0);
+    assert_eq!((longer, held < 100), (Err(MirrorResult::SkippedTooLarge), true));
+    assert_eq!(inflated(1_019, 3).0, Err(MirrorResult::SkippedEncoding));
 }
 
 #[test]
@@ -408,7 +433,7 @@ fn the_version_that_has_the_traffic_is_not_drained() {
 #[test]
 fn a_rollout_that_waits_for_other_envoys_drains_no_version() {
     let plan = plan(json!({"weights": {"green": 50}}));
-    plan.rollouts()[0].wait();
+    plan.rollouts()[0].serve_stable_until_followed();
     assert_eq!((weights(&plan)[2].1, plan.rollouts()[0].drained()), (0, None));
 }
 
@@ -491,6 +516,27 @@ fn evidence_of_users_names_them() {
     for headers in [&[][..], &[("x-user", "")], &[("x-user", "7"), ("x-changeover", "green")]] {
         assert_eq!(evidence(headers), None, "{headers:?}");
     }
+}
+
+/// No user is recorded then, for users are not compared.
+#[test]
+fn alarms_and_drift_see_requests_of_stable_without_a_candidate() {
+    let evidence = |fields: Value| {
+        let mut all = json!({"candidate": null, "analysis": {}, "session_affinity": {"header": "x-user"}});
+        all.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let plan = plan(all);
+        plan.rollouts()[0].follow(&known(&plan.rollouts()[0], [1, 2]).head("r"));
+        let (_, decision) = plan
+            .route(&request().with(&[("x-user", "7")]), false, &mut Rng::with_seed(3))
+            .expect("a rollout");
+        decision.evidence.map(|draw| (draw.side, draw.user))
+    };
+    let alarms = json!([{"name": "errors", "signal": "error_rate", "of": "stable", "max": 0.05}]);
+    let seen = Some((Side::Stable, None));
+    assert_eq!(evidence(json!({"alarms": alarms.clone()})), seen);
+    assert_eq!(evidence(json!({"alarms": alarms, "candidate": "blue"})), seen, "a finished release");
+    assert_eq!(evidence(json!({"drift": {"metrics": ["latency"]}})), seen);
+    assert_eq!(evidence(json!({})), None, "nothing looks at them");
 }
 
 #[test]
@@ -671,23 +717,20 @@ fn a_decision_goes_to_people_and_is_no_task_though_the_model_answers_everything(
 #[test]
 fn a_decision_may_be_one_of_each_rollout_that_it_matches() {
     let rollout = |name: &str, path: &str, decisions: Value| {
-        json!({
-            "name": name, "release": "1", "match": {"path": path}, "stable": "blue", "candidate": "green",
+        fixture::rollout(&json!({
+            "name": name, "match": {"path": path},
             "versions": {"blue": {"cluster": "people"}, "green": {"cluster": "model"}},
             "automation": {
                 "answer": {"label": "/label"},
                 "decision": {"match": decisions, "receipt": "/receipt", "label": "/label"},
             },
-        })
+        }))
     };
-    let plan = Plan::new(
-        &check(&json!({"rollouts": [
-            rollout("claims", "/claims", json!({"path": "/decisions"})),
-            rollout("invoices", "/invoices", json!({"prefix": "/decisions/of"})),
-            rollout("letters", "/letters", json!({"prefix": "/decisions"})),
-        ]}))
-        .expect("a valid configuration"),
-    );
+    let plan = Plan::new(&fixture::config(&[
+        rollout("claims", "/claims", json!({"path": "/decisions"})),
+        rollout("invoices", "/invoices", json!({"prefix": "/decisions/of"})),
+        rollout("letters", "/letters", json!({"prefix": "/decisions"})),
+    ]));
     let decides = |path| plan.decides(&Sample::new("POST", "h", path));
     assert_eq!(decides("/decisions"), [0, 2]);
     assert_eq!(decides("/decisions/of/letters"), [1, 2]);

@@ -218,6 +218,29 @@ fn ticks_that_are_never_judged_are_bounded() {
     assert_eq!((ledger.entries(u64::MAX).len(), ledger.take_dropped()), (MOST_ENTRIES, 744));
 }
 
+/// Of every tick a sample of the users stays.
+#[test]
+fn users_of_ticks_that_are_never_judged_are_bounded() {
+    let mut ledger = ledger();
+    for tick in 0..180_u64 {
+        for number in 0..1_800 {
+            let user = (tick << 32 | number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let ticket = ledger
+                .arrive(tick, draw(if number % 3 == 0 { Side::Candidate } else { Side::Stable }, Some(user)));
+            end(&mut ledger, ticket, MS, false);
+        }
+    }
+    let entries = ledger.entries(u64::MAX);
+    let kept: usize = entries.iter().map(Entry::users).sum();
+    assert!((MOST_USERS / 2..=MOST_USERS + 2_000).contains(&kept), "{kept}");
+    for entry in &entries {
+        let levels = [&entry.counts.stable, &entry.counts.candidate].map(|counts| users(counts).seen.level());
+        assert!(levels[0] == levels[1] && entry.users() > 600, "{levels:?}: {}", entry.users());
+    }
+    ledger.forget_through(u64::MAX - 1);
+    assert_eq!((ledger.take_dropped(), ledger.take_halved() > 0), (0, true));
+}
+
 /// What became of it decides what it is a proof of.
 #[test]
 fn only_answers_and_errors_say_something_for_the_version() {
@@ -228,7 +251,6 @@ fn only_answers_and_errors_say_something_for_the_version() {
         ledger.end(ticket, MS, outcome);
     }
     let stream = ledger.arrive(1, draw(Side::Candidate, Some(4)));
-    ledger.show_headers(&stream, true);
     ledger.begin_stream(&stream, MS);
     ledger.end(stream, 60_000 * MS, Outcome::Aborted);
     let entry = ledger.entries(u64::MAX).remove(0);
@@ -290,4 +312,17 @@ fn ticks_that_are_counted_together_have_the_number_of_their_last_one() {
     ledger.count_together(1);
     ledger.arrive(111, draw(Side::Stable, None));
     assert_eq!(counted(&ledger), [(119, 1), (111, 1)]);
+}
+
+#[test]
+fn a_call_that_is_the_versions_turn_again_is_waited_for() {
+    let mut ledger = ledger();
+    let ticket = ledger.arrive(1, draw(Side::Candidate, Some(7)));
+    ledger.begin_stream(&ticket, 0);
+    let waiting = |ledger: &Ledger| pairs(&users(&ledger.entries(2)[0].counts.candidate).waiting);
+    assert_eq!(waiting(&ledger), []);
+    assert!(ledger.await_stream(&ticket, 1));
+    assert_eq!(waiting(&ledger), [(7, First::Failed as u8)], "for an answer, and not for its latency");
+    ledger.answer(&ticket);
+    assert_eq!(waiting(&ledger), []);
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::admin::Metrics;
-use super::setup::{Config, Files, HotRestart, root};
+use super::setup::{Config, Files, HotRestart, RECEIPT_KEY, RECEIPT_KEY_NAME, root};
 use super::{Connection, get, request, wait_for};
 
 /// A running Envoy. Dropped, it is killed; when the test fails, its log is shown first.
@@ -60,6 +60,8 @@ impl Envoy {
             .args(["--concurrency", &workers.to_string(), "--log-level", "warning"])
             .args(restart.map_or_else(|| vec!["--disable-hot-restart".to_owned()], HotRestart::arguments))
             .args(["--component-log-level", "wasm:info,config:info", "--file-flush-interval-msec", "100"])
+            // A VM sees it only where `host_env_keys` names it.
+            .env(RECEIPT_KEY_NAME, RECEIPT_KEY)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log"))
             .stderr(log)

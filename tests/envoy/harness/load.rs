@@ -202,14 +202,14 @@ impl Running {
     }
 }
 
-/// Fails unless `count` of `total` fits the probability `p`, within four standard deviations.
+/// Fails unless `count` of `total` fits the probability `p`, within six standard deviations.
 pub(crate) fn assert_share(count: u64, total: u64, p: f64) {
     #[allow(clippy::cast_precision_loss)] // small counts
     let (count, total) = (count as f64, total as f64);
     let (mean, sd) = (total * p, (total * p * (1.0 - p)).sqrt());
     assert!(
-        (count - mean).abs() <= 4.0 * sd,
-        "{count} of {total}, expected {mean:.0} ± {:.0} (4 sd)",
-        4.0 * sd
+        (count - mean).abs() <= 6.0 * sd,
+        "{count} of {total}, expected {mean:.0} ± {:.0} (6 sd)",
+        6.0 * sd
     );
 }

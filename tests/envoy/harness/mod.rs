@@ -5,6 +5,7 @@
 mod admin;
 pub(crate) mod cli;
 mod client;
+pub(crate) mod compare;
 pub(crate) mod control;
 mod envoy;
 mod etcd;
@@ -22,13 +23,15 @@ use std::time::{Duration, Instant};
 pub(crate) use admin::Metrics;
 pub(crate) use client::{Answer, Connection, get, gzip, https_get, request};
 pub(crate) use envoy::{Envoy, binary};
-pub(crate) use etcd::{Etcd, signal};
+pub(crate) use etcd::{Etcd, free_address, signal};
 pub(crate) use events::{actions, events, wait_for_event};
 pub(crate) use load::{Load, Running, Tally, assert_share};
 pub(crate) use prometheus::Prometheus;
 pub(crate) use raw::{Raw, RawUpstream, Tap, open_raw, raw_exchange, read_until};
 pub(crate) use resources::{documents, merge, resource, yaml_in};
-pub(crate) use setup::{Config, HotRestart, RECEIPT_KEY, Setup, between, between_ecds, read_yaml};
+pub(crate) use setup::{
+    Config, HotRestart, RECEIPT_KEY, RECEIPT_KEY_NAME, Setup, between, between_ecds, read_yaml,
+};
 pub(crate) use upstream::{Behaviour, Made, Make, Seen, Upstream, blue_and_green};
 
 /// How long anything may take on a busy machine before it counts as never.

@@ -1,6 +1,7 @@
 //! Bytes on a socket: what no HTTP library would send.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ pub(crate) enum Raw {
 /// An upstream that is no proper HTTP server.
 pub(crate) struct RawUpstream {
     address: SocketAddr,
+    asked: Arc<AtomicU64>,
     server: JoinHandle<()>,
 }
 
@@ -37,13 +39,22 @@ impl RawUpstream {
     pub(crate) async fn start(behaviour: Raw) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let server = tokio::spawn(async move {
-            loop {
-                let Ok((stream, _)) = listener.accept().await else { continue };
-                tokio::spawn(misbehave(stream, behaviour));
+        let asked = Arc::<AtomicU64>::default();
+        let server = tokio::spawn({
+            let asked = Arc::clone(&asked);
+            async move {
+                loop {
+                    let Ok((stream, _)) = listener.accept().await else { continue };
+                    tokio::spawn(misbehave(stream, behaviour, Arc::clone(&asked)));
+                }
             }
         });
-        Self { address, server }
+        Self { address, asked, server }
+    }
+
+    /// Connections on which something has come: each has one request, for none is answered well.
+    pub(crate) fn asked(&self) -> u64 {
+        self.asked.load(Ordering::SeqCst)
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -57,18 +68,23 @@ impl Drop for RawUpstream {
     }
 }
 
-async fn misbehave(mut stream: TcpStream, behaviour: Raw) {
+async fn misbehave(mut stream: TcpStream, behaviour: Raw, asked: Arc<AtomicU64>) {
     if let Raw::Echo = behaviour {
         let (mut read, mut write) = stream.split();
         let _ = tokio::io::copy(&mut read, &mut write).await;
         return;
     }
     if let Raw::NeverReads = behaviour {
+        if stream.peek(&mut [0]).await.is_ok_and(|bytes| bytes > 0) {
+            asked.fetch_add(1, Ordering::SeqCst);
+        }
         tokio::time::sleep(10 * DEADLINE).await;
         return;
     }
     let mut request = [0; 4096];
-    let _ = stream.read(&mut request).await;
+    if stream.read(&mut request).await.is_ok_and(|bytes| bytes > 0) {
+        asked.fetch_add(1, Ordering::SeqCst);
+    }
     let _ = match behaviour {
         Raw::CloseInBody => {
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nthe beginning").await
@@ -87,19 +103,29 @@ async fn misbehave(mut stream: TcpStream, behaviour: Raw) {
 /// something came.
 pub(crate) async fn raw_exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).await.expect("a connection");
-    // A server that refuses early closes before everything is written.
-    let _ = stream.write_all(bytes).await;
-    let mut answer = Vec::new();
-    let mut patience = DEADLINE;
-    let mut chunk = [0; 16_384];
-    while let Ok(Ok(read)) = tokio::time::timeout(patience, stream.read(&mut chunk)).await {
-        if read == 0 {
-            break;
+    let closes = bytes.windows(17).any(|bytes| bytes == b"connection: close");
+    let (mut read, mut write) = stream.split();
+    let write = async {
+        // A server that refuses early closes before everything is written.
+        let _ = write.write_all(bytes).await;
+        std::future::pending().await
+    };
+    let read = async {
+        let mut answer = Vec::new();
+        let mut patience = DEADLINE;
+        let mut chunk = [0; 16_384];
+        while let Ok(Ok(read)) = tokio::time::timeout(patience, read.read(&mut chunk)).await {
+            if read == 0 {
+                break;
+            }
+            answer.extend_from_slice(&chunk[..read]);
+            if !closes {
+                patience = Duration::from_millis(200);
+            }
         }
-        answer.extend_from_slice(&chunk[..read]);
-        patience = Duration::from_millis(200);
-    }
-    answer
+        answer
+    };
+    tokio::select! { answer = read => answer, answer = write => answer }
 }
 
 /// Opens a connection and sends a request's head.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::envoy::Envoy;
 use super::etcd::certificate;
+use super::resources::merge;
 use super::upstream::Upstream;
 
 /// The top of the repository.
@@ -58,6 +59,7 @@ impl Config {
 }
 
 /// The key of receipts of tests: 32 bytes.
+pub(crate) const RECEIPT_KEY_NAME: &str = "CHANGEOVER_RECEIPT_KEY";
 pub(crate) const RECEIPT_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 /// Where Envoy's YAML is edited: what is written as text stands for itself until then.
@@ -267,10 +269,15 @@ impl Setup {
 
     /// Has each route answer by itself, with a 200.
     pub(crate) fn with_direct_responses(self) -> Self {
+        self.with_own_answers(&json!({"direct_response": {"status": 200, "body": {"inline_string": "x"}}}))
+    }
+
+    /// Has the routes do this and nothing else.
+    pub(crate) fn with_own_answers(self, action: &Value) -> Self {
         self.edit_routes(|routes| {
             for route in routes {
-                route["direct_response"] = json!({"status": 200, "body": {"inline_string": "x"}});
                 route.as_object_mut().expect("a map").remove("route");
+                merge(route, action);
             }
         })
     }
@@ -332,18 +339,17 @@ impl Setup {
         self
     }
 
-    /// With what a rollout with people needs: requests can be held, and the VM has the key of receipts.
+    /// With what a rollout with people needs: requests can be held, and the VM has the key of receipts, from Envoy's environment.
     pub(crate) fn with_people(mut self) -> Self {
         let plugin = self.plugin();
         plugin["allow_on_headers_stop_iteration"] = json!(true);
-        let variables = json!({"key_values": {"CHANGEOVER_RECEIPT_KEY": RECEIPT_KEY}});
-        plugin["vm_config"]["environment_variables"] = variables;
+        plugin["vm_config"]["environment_variables"] = json!({"host_env_keys": [RECEIPT_KEY_NAME]});
         self
     }
 
     /// The VM has another key of receipts, and this one as the old one.
     pub(crate) fn receipt_keys(mut self, current: Option<&str>, old: Option<&str>) -> Self {
-        let names = ["CHANGEOVER_RECEIPT_KEY", "CHANGEOVER_RECEIPT_KEY_OLD"];
+        let names = [RECEIPT_KEY_NAME, "CHANGEOVER_RECEIPT_KEY_OLD"];
         let keys = names.into_iter().zip([current, old]);
         let keys: serde_json::Map<String, Value> =
             keys.filter_map(|(name, key)| Some((name.to_owned(), json!(key?)))).collect();

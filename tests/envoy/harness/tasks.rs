@@ -15,10 +15,12 @@ pub(crate) const RECEIPT: &str = "x-changeover-receipt";
 pub(crate) const DECISIONS: &str =
     "decision: {match: {path: /v1/decisions, methods: [POST]}, receipt: /task/receipt, label: /label}";
 
-/// A rollout with people, with these fields of `automation` and these of the rollout.
+/// A rollout with people, with these fields of `automation` and these of the rollout. Unless they name it, the model's time is
+/// long enough for a busy machine.
 pub(crate) fn people(automation: &str, fields: &str) -> Config {
+    let ask = if automation.contains("ask:") { "" } else { "ask: {timeout: 20s}, " };
     Config::rollout(&format!(
-        "match: {{prefix: /tasks}}, automation: {{answer: {{label: /label, confidence: /confidence}}, {automation}}}{}{fields}",
+        "match: {{prefix: /tasks}}, automation: {{answer: {{label: /label, confidence: /confidence}}, {ask}{automation}}}{}{fields}",
         if fields.is_empty() { "" } else { ", " }
     ))
 }

@@ -4,14 +4,14 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::header::{HeaderMap, HeaderValue};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -49,6 +49,8 @@ pub(crate) enum Behaviour {
     Echo,
     /// gRPC: one message, then this status in the trailers; without messages in the headers.
     Grpc { status: &'static str, messages: usize },
+    /// gRPC: one message, then status 0 and this in the trailers.
+    GrpcWithTrailer(&'static str, &'static str),
     /// gRPC: this message behind its length, then status 0 in the trailers.
     GrpcMessage(Bytes),
     /// gRPC: one message; the status never comes.
@@ -144,7 +146,6 @@ pub(crate) struct Seen {
 struct State {
     name: &'static str,
     count: AtomicU64,
-    last: Mutex<Option<Instant>>,
     seen: Mutex<Vec<Seen>>,
     behaviour: Mutex<Behaviour>,
     gate: watch::Sender<bool>,
@@ -173,7 +174,6 @@ impl Upstream {
         let state = Arc::new(State {
             name,
             count: AtomicU64::new(0),
-            last: Mutex::default(),
             seen: Mutex::default(),
             behaviour: Mutex::new(behaviour),
             gate: watch::channel(false).0,
@@ -197,11 +197,6 @@ impl Upstream {
         self.state.count.load(Ordering::SeqCst)
     }
 
-    /// When the last request came.
-    pub(crate) fn last_request(&self) -> Option<Instant> {
-        *self.state.last.lock().expect("no panic")
-    }
-
     /// Counts from 0 again.
     pub(crate) fn reset_count(&self) {
         self.reset_to(0);
@@ -215,6 +210,17 @@ impl Upstream {
     /// The first requests since the last call, in full.
     pub(crate) fn take_seen(&self) -> Vec<Seen> {
         std::mem::take(&mut self.state.seen.lock().expect("no panic"))
+    }
+
+    /// Waits until so many requests have come in full, and takes them. [`Self::count`] rises with their heads.
+    pub(crate) async fn wait_for_seen(&self, count: usize) -> Vec<Seen> {
+        let mut all = Vec::new();
+        super::wait_for("requests in full", async || {
+            all.append(&mut self.take_seen());
+            (all.len() >= count).then_some(())
+        })
+        .await;
+        all
     }
 
     /// Changes what it answers.
@@ -252,7 +258,6 @@ async fn serve(listener: TcpListener, state: Arc<State>) {
 
 async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let count = state.count.fetch_add(1, Ordering::SeqCst) + 1;
-    *state.last.lock().expect("no panic") = Some(Instant::now());
     let mut behaviour = state.behaviour.lock().expect("no panic").clone();
     if let Behaviour::AsAsked(otherwise) = behaviour {
         let asked = request.headers().get("x-status").and_then(|status| status.to_str().ok()?.parse().ok());
@@ -362,8 +367,9 @@ async fn respond(
             let first = stream::once(async { Ok(Frame::data(Bytes::from_static(b"the first bytes"))) });
             Response::new(StreamBody::new(first.chain(stream::pending())).boxed_unsync())
         }
-        Behaviour::Grpc { status, messages } => grpc(status, vec![GRPC_MESSAGE; messages]),
-        Behaviour::GrpcMessage(message) => grpc("0", vec![message]),
+        Behaviour::Grpc { status, messages } => grpc(status, vec![GRPC_MESSAGE; messages], None),
+        Behaviour::GrpcWithTrailer(name, value) => grpc("0", vec![GRPC_MESSAGE], Some((name, value))),
+        Behaviour::GrpcMessage(message) => grpc("0", vec![message], None),
         Behaviour::GrpcStall => {
             let first = stream::once(async { Ok(Frame::data(GRPC_MESSAGE)) });
             of_grpc(Response::new(StreamBody::new(first.chain(stream::pending())).boxed_unsync()))
@@ -418,14 +424,21 @@ fn made(made: Made) -> Response<Body> {
 /// Five bytes, uncompressed, behind their length.
 const GRPC_MESSAGE: Bytes = Bytes::from_static(b"\0\0\0\0\x05hello");
 
-fn grpc(status: &'static str, messages: Vec<Bytes>) -> Response<Body> {
+fn grpc(
+    status: &'static str,
+    messages: Vec<Bytes>,
+    trailer: Option<(&'static str, &'static str)>,
+) -> Response<Body> {
     let status = HeaderValue::from_static(status);
     of_grpc(if messages.is_empty() {
         let mut response = Response::new(full(""));
         response.headers_mut().insert("grpc-status", status);
         response
     } else {
-        let trailers = HeaderMap::from_iter([("grpc-status".parse().expect("a name"), status)]);
+        let mut trailers = HeaderMap::from_iter([("grpc-status".parse().expect("a name"), status)]);
+        trailers.extend(trailer.map(|(name, value)| {
+            (name.parse::<HeaderName>().expect("a name"), HeaderValue::from_static(value))
+        }));
         let frames = messages.into_iter().map(Frame::data).chain([Frame::trailers(trailers)]).map(Ok);
         Response::new(StreamBody::new(stream::iter(frames.collect::<Vec<_>>())).boxed_unsync())
     })

@@ -9,10 +9,11 @@ use crate::config::schema::Match;
 use crate::config::units::Duration;
 use crate::model::{Arm, Unit};
 use crate::signal::catalog::{
-    self, DEFAULT, ERROR_RATE, LATENCY, MIRROR_DISAGREEMENT, SignalId, TEST_MEAN, ids,
+    self, CLIENT_ERROR_RATE, DEFAULT, ERROR_RATE, LATENCY, MIRROR_DISAGREEMENT, SignalId, TEST_MEAN,
+    UNANSWERED, ids,
 };
 use crate::signal::histogram::bucket;
-use crate::signal::tally::tests::{durations, ended};
+use crate::signal::tally::tests::{durations, ended, events, refusing};
 use crate::signal::tally::{First as Outcome, Tally};
 use proptest::prelude::*;
 
@@ -39,8 +40,13 @@ fn came(users: impl Iterator<Item = (u64, Outcome)>) -> Counts {
     let all = counts.users.get_or_insert_default();
     for (user, outcome) in users {
         all.seen.note(hash(user), outcome as u8);
-        if outcome == Outcome::Failed {
-            all.sample_mut(ERROR_RATE.id).unwrap().note(hash(user), 0);
+        let signal = match outcome {
+            Outcome::Failed => Some(ERROR_RATE.id),
+            Outcome::GivenUp => Some(UNANSWERED.id),
+            _ => None,
+        };
+        if let Some(signal) = signal {
+            all.sample_mut(signal).unwrap().note(hash(user), 0);
         }
         counts.requests += 1;
     }
@@ -119,6 +125,76 @@ fn a_busy_user_whose_requests_fail_holds_no_candidate_back_and_more_failing_user
     };
     assert!(!held(5), "as many users as of stable's");
     assert!(held(40));
+}
+
+/// Requests of which so many were given up, by these users.
+fn abandoned((given_up, requests): (u64, u64), users: impl Iterator<Item = (u64, Outcome)>) -> Counts {
+    let mut counts = Counts { silent: given_up, ..asked((0, requests), users) };
+    *events(&mut counts, UNANSWERED.id) = Arm { events: given_up, units: requests };
+    counts
+}
+
+/// Their clients leave before the deadline: there is no error.
+#[test]
+fn a_few_users_whose_requests_hang_hold_a_candidate_back_and_one_busy_user_does_not() {
+    let default = &["error_rate", "unanswered"][..];
+    let errors_alone = &["error_rate"][..];
+    for (metrics, leaving, users, is_held) in
+        [(default, 2, 3, true), (default, 1, 150, false), (errors_alone, 1, 150, true)]
+    {
+        let rules = rules(metrics);
+        let mut judge = judge(&rules);
+        let became = |user| (user, if user < leaving { Outcome::GivenUp } else { Outcome::Well });
+        let candidate = abandoned((60, 110), (0..users).map(became));
+        let stable = abandoned((0, 950), (1_000..1_000 + 3 * users).map(became));
+        judge.close(&tick(1, 0.25, candidate, stable), &rules, 2);
+        assert_eq!(judge.fails_more(), is_held, "{metrics:?} {leaving} of {users}");
+    }
+}
+
+#[test]
+fn a_few_users_who_are_refused_hold_a_candidate_back_and_one_busy_user_does_not() {
+    let rules = rules(&["error_rate", "client_error_rate"]);
+    // In the last rows each of stable's users is sent to a login once.
+    for (requests, (refused, users), by_stable, is_held) in [
+        (60, (2, 3), 0, true),
+        (60, (1, 150), 0, false),
+        (50, (1, 150), 450, false),
+        (100, (1, 150), 450, true),
+    ] {
+        let mut judge = judge(&rules);
+        let of = |requests: (u64, u64), refused: u64, users: std::ops::Range<u64>| {
+            let mut seen = came(users.clone().map(|user| (user, Outcome::Well))).users.unwrap();
+            let all = seen.sample_mut(CLIENT_ERROR_RATE.id).unwrap();
+            users.take(refused as usize).for_each(|user| all.note(hash(user), 0));
+            Counts { users: Some(seen), ..refusing(requests) }
+        };
+        let candidate = of((requests, 110), refused, 0..users);
+        let stable = of((by_stable, 9_500), by_stable, 1_000..1_000 + 3 * users);
+        judge.close(&tick(1, 0.25, candidate, stable), &rules, 2);
+        assert_eq!(judge.refuses_more(), is_held, "{requests}, {refused} of {users}, {by_stable}");
+    }
+}
+
+/// Those that failed before failed by another definition.
+#[test]
+fn a_metric_that_is_redefined_within_a_step_still_holds_a_candidate_back() {
+    let rules = rules(&["error_rate"]);
+    let mut judge = judge(&rules);
+    let close = |judge: &mut Judge, rules: &Rules, number: u64, failing: u64| {
+        let became = |user| (user, if user < failing { Outcome::Failed } else { Outcome::Well });
+        let candidate = asked((failing, 50), (0..50).map(became));
+        let stable = asked((0, 950), (100..1_050).map(became));
+        judge.close(&tick(number, 0.05, candidate, stable), rules, number + 1);
+    };
+    close(&mut judge, &rules, 1, 45);
+    judge.begin_step(&rules, 2);
+    close(&mut judge, &rules, 2, 0);
+    let metrics = vec![Metric { name: "error_rate".into(), tolerate: Some(1.5), ..Metric::default() }];
+    let other = Rules::new(&Analysis { metrics, ..Analysis::default() }, Unit::Users, 1, None);
+    judge.redefine(&other);
+    (3..6).for_each(|number| close(&mut judge, &other, number, 40));
+    assert!(judge.fails_more());
 }
 
 /// All users have failed once: later failures are no user's first.
@@ -271,18 +347,20 @@ fn slow_answers_count_beyond_the_edge_of_each_version() {
     judge.close(&tick(1, 0.05, slow(1, edges.candidate + 1), Counts::of(&ids(DEFAULT))), &rules, 2);
     assert!(judge.reading().all > 1.0);
     // A user who has waited longer than that is slow already; on stable each user who waits may become slow.
-    let waiting = |side: &mut Counts, user: u64| {
+    let waiting = |side: &mut Counts, user: u64, state: Outcome| {
         side.requests += 1;
         side.open += 1;
-        side.users.get_or_insert_default().waiting.note(hash(user), Outcome::Unanswered as u8);
+        side.users.get_or_insert_default().waiting.note(hash(user), state as u8);
     };
     let mut open = tick(2, 0.05, Counts::of(&ids(DEFAULT)), Counts::of(&ids(DEFAULT)));
-    waiting(&mut open.counts.candidate, 2);
     let now = judge.reading().all;
     let at_least = |open: &Tick, age: usize| judge.at_least(&[(open.clone(), age)], &rules).reading().all;
+    (100..110).for_each(|user| waiting(&mut open.counts.candidate, user, Outcome::Failed));
+    assert_eq!(at_least(&open, edges.candidate + 1), now, "their latency is known, and it is no long one");
+    waiting(&mut open.counts.candidate, 2, Outcome::Unanswered);
     assert_eq!(at_least(&open, edges.candidate), now);
     assert!(at_least(&open, edges.candidate + 1) > now);
-    (10..40).for_each(|user| waiting(&mut open.counts.stable, user));
+    (10..40).for_each(|user| waiting(&mut open.counts.stable, user, Outcome::Unanswered));
     assert_eq!(at_least(&open, edges.candidate + 1), now);
 }
 

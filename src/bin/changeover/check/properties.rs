@@ -17,8 +17,11 @@ const SHIPPED: [&str; 5] = [
 /// Where the configuration starts, which is strict about its fields.
 const CONFIGURATIONS: [&str; 3] = ["configuration", "pluginConfig", "config"];
 
-/// What is compared as a whole: code with code, the settings of routes, the services of rules.
-const COMPARED: [&str; 3] = ["code", "routes", "backendRefs"];
+/// What is compared as a whole: code with code, the settings of routes, the services of rules, labels.
+const COMPARED: [&str; 5] = ["code", "routes", "backendRefs", "labels", "matchLabels"];
+
+/// Where an unknown field makes it unclear which requests a route takes.
+const CONDITIONS: &str = "match";
 
 /// Words that mean something somewhere, so that values end up where others are expected.
 const WORDS: [&str; 12] = [
@@ -110,7 +113,7 @@ proptest! {
             let name = at.rsplit('/').next().unwrap_or_default();
             // Envoy's filter has a `config` of its own, with its name in it.
             let is_configuration = CONFIGURATIONS.contains(&name) && value.get("name").is_none();
-            !is_configuration && !COMPARED.contains(&name)
+            !is_configuration && !COMPARED.contains(&name) && name != CONDITIONS
         };
         let plain = changed(file, place, &outside, |_| {});
         let text = changed(file, place, &outside, |place| {

@@ -1,3 +1,4 @@
+mod forms;
 mod resources;
 
 use super::*;
@@ -70,9 +71,10 @@ fn malformed_yaml_is_reported() {
     assert!(bad && found.len() == 1, "{found:?}");
     assert!(found[0].starts_with("f0: not valid YAML: ") && found[0].contains("line 1"), "{found:?}");
     assert_eq!(
-        findings(&["a: 1\n---\nb: 2"]),
+        findings(&["rollouts: []\n---\nb: 2"]),
         (vec!["f0: 2 documents; expected one configuration".into()], true)
     );
+    assert!(findings(&[&format!("---\n---\n{BARE}---\n")]).0[0].starts_with("f0: valid: "));
 }
 
 #[test]
@@ -98,11 +100,13 @@ fn the_shipped_files_pass() {
 
 /// Each row breaks the shipped bootstrap in one way: what is replaced, by what, and what is said about it.
 #[test]
-fn whatever_is_missing_around_the_filter_is_told() {
+fn a_bootstrap_that_lacks_something_around_the_filter_is_complained_about() {
     let error = |place: &str, message: &str| format!("f0: {place}: {message}");
     let mirror = |yaml: &str| yaml.replace("weights: {svm: 20}", "mirror: {to: svm}");
     let mirrored = mirror(BOOTSTRAP);
     assert_eq!(complaints(&[&mirrored]), [""; 0]);
+    let by_name = BOOTSTRAP
+        .replace("match: {prefix: /v2/models/digits}", "match: {authority: [\"a.example.com:8443\"]}");
     let policy = "                  request_mirror_policies:\n                  - cluster_header: x-changeover-mirror\n";
     let disabled = "the filter (envoy.filters.http.wasm) is disabled here, and so it is on the ordinary route, which requests have when they come to it: they stay there; expected it enabled";
     let nothing = "nothing would be mirrored from here; expected a route of its own for requests with x-changeover-mirror, and in it `request_mirror_policies` with `cluster_header: x-changeover-mirror`";
@@ -142,6 +146,23 @@ fn whatever_is_missing_around_the_filter_is_told() {
         (BOOTSTRAP, "                    rollouts:\n", "                    store: {etcd: {cluster: etcd}, fleet: shop}\n                    rollouts:\n", vec!["f0: there is no cluster \"etcd\", which is the store of fleet \"shop\"; known here: {\"digits-logreg\", \"digits-svm\"}".into()]),
         (BOOTSTRAP, "          - name: envoy.filters.http.wasm\n            typed_config:", "          - name: envoy.filters.http.wasm\n            disabled: true\n            typed_config:", vec![error(&format!("{MANAGER}.http_filters[0]"), disabled)]),
         (BOOTSTRAP, "domains: [\"*\"]", "domains: [\"*\"]\n              typed_per_filter_config: {envoy.filters.http.wasm: {\"@type\": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true}}", vec![error(ROUTES, disabled)]),
+        (BY_ECDS, "              - type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm\n", "", vec![error(&format!("{MANAGER}.http_filters[0].config_discovery"), "type_urls lacks envoy.extensions.filters.http.wasm.v3.Wasm: Envoy would refuse every configuration of the filter; expected it there")]),
+        (BY_ECDS, "              - type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation\n", "", vec![error(&format!("{MANAGER}.http_filters[0].config_discovery"), "type_urls lacks envoy.extensions.filters.http.header_mutation.v3.HeaderMutation, the type of default_config: Envoy would not start; expected it there")]),
+        (BOOTSTRAP, "normalize_path: true", "normalize_path: false", vec![error(MANAGER, "warning: normalize_path is not true: a server may take `/v2/./models` and `/v2/%6dodels` for `/v2/models`, and rollout \"digits\" goes by the path as it was sent; expected `normalize_path: true`")]),
+        (BOOTSTRAP, "          merge_slashes: true\n", "", vec![error(MANAGER, "warning: merge_slashes is not true: a server may take `//v2/models` for `/v2/models`, and rollout \"digits\" goes by the path as it was sent; expected `merge_slashes: true`")]),
+        (BOOTSTRAP, "          normalize_path: true\n          merge_slashes: true\n", "          typed_header_validation_config: {}\n", vec![]),
+        (BOOTSTRAP, "match: {prefix: /v2/models/digits}", "match: {prefix: /v2//models}", vec![error(MANAGER, "rollout \"digits\" never takes a request: Envoy merges slashes, and \"/v2//models\" has two in a row")]),
+        (BOOTSTRAP, "match: {prefix: /v2/models/digits}", "match: {prefix: /v2/%6dodels}", vec![error(MANAGER, "rollout \"digits\" never takes a request: Envoy normalizes paths, and \"/v2/%6dodels\" is not as it leaves them")]),
+        (BOOTSTRAP, "match: {prefix: /v2/models/digits}", "match: {path: /v2/..}", vec![error(MANAGER, "rollout \"digits\" never takes a request: Envoy normalizes paths, and \"/v2/..\" is not as it leaves them")]),
+        (BOOTSTRAP, "match: {prefix: /v2/models/digits}", "match: {prefix: /v2/%2F..}", vec![]),
+        (BOOTSTRAP, "match: {prefix: /v2/models/digits}", "match: {authority: [a.example.com]}", vec![]),
+        (&by_name, "          strip_trailing_host_dot: true\n", "", vec![error(MANAGER, "warning: strip_trailing_host_dot is not true: requests for `models.example.com.` are for the same server as those for `models.example.com`, and rollout \"digits\" goes by the name as it was sent; expected `strip_trailing_host_dot: true`")]),
+        (&by_name, "strip_trailing_host_dot: true", "strip_trailing_host_dot: true\n          strip_any_host_port: true", vec![error(MANAGER, "rollout \"digits\" is for [\"a.example.com:8443\"], and strip_any_host_port takes ports away: it never takes a request; expected the names without")]),
+        (&by_name, "strip_trailing_host_dot: true", "strip_trailing_host_dot: true\n          strip_matching_host_port: true", vec![error(MANAGER, "warning: rollout \"digits\" is for [\"a.example.com:8443\"], and strip_matching_host_port takes ports away; expected the names without")]),
+        (BOOTSTRAP, "              - remove: x-changeover-cluster\n              - remove: x-changeover-mirror\n              - remove: x-changeover-shadow\n", "              - remove_on_match: {key_matcher: {prefix: x-changeover-}}\n", vec![]),
+        (BOOTSTRAP, "              - remove: x-changeover-cluster\n              - remove: x-changeover-mirror\n", "              - remove_on_match: {key_matcher: {suffix: -MIRROR, ignore_case: true}}\n", vec![error(MANAGER, "a client's own x-changeover-cluster is not removed; expected `remove: x-changeover-cluster` in early_header_mutation_extensions")]),
+        (BOOTSTRAP, "failure_policy: FAIL_OPEN", "failure_policy: 3", vec![]),
+        (&mirrored, "cluster_header: x-changeover-mirror", "cluster_header: X-Changeover-Mirror", vec![]),
         (BY_ECDS, "              default_config:\n", "              ignored:\n", vec![error(&format!("{MANAGER}.http_filters[0].config_discovery"), "default_config is missing: every request would get 500 until the first good configuration; expected an envoy.filters.http.header_mutation that changes nothing")]),
     ];
     for (yaml, from, to, expected) in rows {
@@ -152,6 +173,41 @@ fn whatever_is_missing_around_the_filter_is_told() {
         let fails = expected.iter().any(|line| !line.contains("warning: "));
         assert_eq!(findings(&[&broken]).1, fails, "{expected:?}");
     }
+}
+
+#[test]
+fn bodies_that_envoys_buffers_do_not_hold_are_told() {
+    const LISTENER: &str = "  listeners:\n  - name: models\n";
+    const SHADOW: &str = "  - name: digits-svm\n";
+    let told = |places: &[&str], bytes: u64, most: &str| -> Vec<String> {
+        let held_up = |place: &&str| {
+            format!(
+                "f0: static_resources.{place}: warning: it buffers {bytes} bytes of a connection (per_connection_buffer_limit_bytes), and \
+                 rollout \"digits\" copies bodies of up to {most} (mirror.max_body): a shadow that is slow to read would hold clients up; \
+                 expected a max_body well below"
+            )
+        };
+        places.iter().map(held_up).collect()
+    };
+    let yaml = without_control(BOOTSTRAP);
+    let mirrored = yaml.replace("weights: {svm: 20}", "mirror: {to: svm}");
+    let rows = [
+        (&mirrored, LISTENER, "200000", told(&["listeners[0]"], 200_000, "256KiB")),
+        (&mirrored, LISTENER, "\"200000\"", told(&["listeners[0]"], 200_000, "256KiB")),
+        (&mirrored, LISTENER, "262144", vec![]),
+        (&mirrored, SHADOW, "32768", told(&["clusters[1]"], 32_768, "256KiB")),
+        (&mirrored, SHADOW, "0", vec![]), // without a limit
+        (&yaml, LISTENER, "1024", vec![]),
+    ];
+    for (yaml, place, bytes, expected) in rows {
+        assert_eq!(yaml.matches(place).count(), 1);
+        let limited = format!("{place}    per_connection_buffer_limit_bytes: {bytes}\n");
+        assert_eq!(complaints(&[&yaml.replace(place, &limited)]), expected, "{place}, {bytes}");
+    }
+    let large = mirrored.replace("{to: svm}", "{to: svm, max_body: 2MiB}");
+    assert_eq!(complaints(&[&large]), told(&["listeners[0]", "clusters[1]"], 1 << 20, "2MiB"));
+    let compared = large.replace("max_body", "mode: compare, max_body");
+    assert!(!complaints(&[&compared]).iter().any(|line| line.contains("buffers")), "the filter copies");
 }
 
 #[test]
@@ -181,6 +237,23 @@ fn headers_of_copies_are_checked() {
         let expected = format!("f0: {ROUTES}.routes[1].route.request_mirror_policies[0]: {message}");
         assert_eq!(complaints(&[&broken]), [expected]);
     }
+}
+
+#[test]
+fn a_regular_expression_that_removes_headers_is_left_to_envoy() {
+    let matched = "              - remove_on_match: {key_matcher: {safe_regex: {regex: x-.*}}}\n";
+    let removed = "              - remove: x-changeover-cluster\n";
+    let (found, bad) = findings(&[&BOOTSTRAP.replacen(removed, matched, 1)]);
+    let told = "could not tell whether a client's own x-changeover-cluster are removed: by `remove_on_match`";
+    assert!(!bad && found.iter().any(|line| line.ends_with(told)), "{found:#?}");
+}
+
+#[test]
+fn the_runtime_may_normalize_paths() {
+    let plain = BOOTSTRAP.replace("          normalize_path: true\n", "");
+    assert_eq!(complaints(&[&plain]).len(), 1);
+    let layer = "layered_runtime: {layers: [{name: a, static_layer: {http_connection_manager.normalize_path: 100}}]}\n";
+    assert_eq!(complaints(&[&format!("{plain}{layer}")]), [""; 0]);
 }
 
 /// Two listeners with a filter each.
@@ -275,6 +348,7 @@ fn the_control_listener_is_checked() {
             "{pipe: {path: /run/changeover}}",
             vec![],
         ),
+        ("direct_response: {status: 503}", "direct_response: {status: \"503\"}", vec![]),
         ("direct_response: {status: 503}", "direct_response: {status: 200}", vec![looks_healthy.clone()]),
         ("direct_response: {status: 503}", "route: {cluster: digits-svm}", vec![looks_healthy.clone()]),
         ("direct_response: {status: 503}", "redirect: {path_redirect: /}", vec![looks_healthy]),
@@ -316,6 +390,79 @@ fn the_control_listener_is_checked() {
         let found = complaints(&[&bootstrap.replace(from, to)]);
         assert_eq!(found, expected, "{to}");
     }
+}
+
+#[test]
+fn a_control_listener_with_a_default_filter_chain_alone_is_checked() {
+    let mut document = yaml::read(BOOTSTRAP).expect("YAML").remove(0);
+    let listener = document["static_resources"]["listeners"][1].as_object_mut().expect("a listener");
+    let chains = listener.remove("filter_chains").expect("filter chains");
+    listener.insert("default_filter_chain".into(), chains[0].clone());
+    assert_eq!(complaints(&[&document.to_string()]), [""; 0]);
+    document["static_resources"]["listeners"][1]["address"]["socket_address"]["address"] = "0.0.0.0".into();
+    let (found, bad) = findings(&[&document.to_string()]);
+    assert!(
+        !bad && found.iter().any(|line| line.contains("the control listener is on 0.0.0.0")),
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn a_second_filter_in_one_list_is_refused() {
+    let mut document = yaml::read(&without_control(BOOTSTRAP)).expect("YAML").remove(0);
+    let at = format!("/{}/http_filters", MANAGER.replace(['.', '['], "/").replace(']', ""));
+    let host = format!("/{}", ROUTES.replace(['.', '['], "/").replace(']', ""));
+    let filters = document.pointer_mut(&at).and_then(Value::as_array_mut).expect("filters");
+    filters.insert(0, filters[0].clone());
+    filters[0]["name"] = "first".into();
+    let told = format!(
+        "f0: {MANAGER}.http_filters[1]: a second filter beside f0: {MANAGER}.http_filters[0]: it removes the headers in which the \
+         first one has said what it has chosen; expected all rollouts in one filter"
+    );
+    assert_eq!(complaints(&[&document.to_string()]), [told.as_str()]);
+    assert!(findings(&[&document.to_string()]).1);
+    let mut switched = document.clone();
+    switched.pointer_mut(&host).expect("a virtual host")["typed_per_filter_config"] =
+        serde_json::json!({"first": {}});
+    let found = complaints(&[&switched.to_string()]);
+    assert_eq!(found, [told.replace(": a second", ": warning: a second")], "routes may choose one of them");
+    document.pointer_mut(&at).expect("filters")[1]["disabled"] = true.into();
+    let found = complaints(&[&document.to_string()]);
+    assert!(!found.iter().any(|line| line.contains("a second filter")), "{found:#?}");
+}
+
+#[test]
+fn the_stores_cluster_speaks_http2() {
+    let mut document = yaml::read(BOOTSTRAP).expect("YAML").remove(0);
+    let plugin = format!("/{}", PLUGIN.replace(['.', '['], "/").replace(']', ""));
+    document.pointer_mut(&plugin).expect("the plugin")["configuration"]["value"]["store"] =
+        serde_json::json!({"etcd": {"cluster": "etcd"}, "fleet": "shop"});
+    let with = |options: Value| {
+        let mut document = document.clone();
+        let mut cluster = options;
+        cluster["name"] = "etcd".into();
+        document["static_resources"]["clusters"].as_array_mut().expect("clusters").push(cluster);
+        complaints(&[&document.to_string()])
+    };
+    let options = |kind: Value| serde_json::json!({"typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": kind}});
+    for options in [
+        options(serde_json::json!({"explicit_http_config": {"http2_protocol_options": {}}})),
+        options(serde_json::json!({"auto_config": {}})),
+        serde_json::json!({"http2_protocol_options": {}}),
+    ] {
+        assert_eq!(with(options), [""; 0]);
+    }
+    for options in [
+        serde_json::json!({}),
+        options(serde_json::json!({"explicit_http_config": {"http_protocol_options": {}}})),
+    ] {
+        let found = with(options);
+        let expected =
+            "f0: static_resources.clusters[2]: the store of fleet \"shop\" speaks gRPC, and Envoy HTTP/1.1";
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{found:#?}");
+    }
+    let shipped = yaml::read(include_str!("../../../../envoy/store/cluster.yaml")).expect("YAML").remove(0);
+    assert_eq!(with(shipped), [""; 0]);
 }
 
 #[test]
@@ -428,6 +575,11 @@ fn files_without_a_filter_of_ours_are_no_error() {
         "{apiVersion: v1, kind: Secret}",
         "{name: chart, version: 1.0}",
         "{listeners: []}",
+        "",
+        "# nothing but a comment",
+        "- {hosts: all, tasks: []}",
+        "a text",
+        "a: 1\n---\nb: 2",
     ] {
         let found = check("f", text);
         assert!(!found.bad && !found.ours && found.lines.len() == 1, "{found:?}");
@@ -446,7 +598,25 @@ fn json_is_read_by_the_name_of_its_file() {
     let check = |file: &str| check(&[(file.to_owned(), text.to_owned())]);
     assert!(check("f.json").bad, "a number is no text in JSON");
     assert!(!check("f.yaml").bad, "Envoy reads a text in YAML");
+    assert!(check("f.JSON").bad && check("f.conf").bad, "they are JSON to Envoy");
+    assert!(!check("f.YML").bad);
     assert!(super::check(&[("f.json".into(), "{a: 1}".into())]).bad);
+    let envoys = |file: &str, text: &str| super::check(&[(file.to_owned(), text.to_owned())]);
+    for file in ["envoy.yaml", "envoy.Yml", "-", "bootstrap"] {
+        assert!(!envoys(file, BOOTSTRAP).bad, "{file}");
+    }
+    let refused = envoys("envoy.conf", BOOTSTRAP);
+    let told = "envoy.conf: warning: Envoy takes a file of this name for JSON, and it is YAML; expected a name that ends in .yaml";
+    assert!(!refused.bad && refused.lines[0] == told, "{refused:?}");
+    let dump = format!(
+        "configs: [{{\"@type\": type.googleapis.com/envoy.admin.v3.BootstrapConfigDump, bootstrap: {}}}]",
+        yaml::read(BOOTSTRAP).expect("YAML")[0]
+    );
+    let dumped = envoys("dump.txt", &dump);
+    assert!(!dumped.bad && !dumped.lines.iter().any(|line| line.contains("file of this name")), "{dumped:?}");
+    let json = yaml::read(BOOTSTRAP).expect("YAML").remove(0).to_string();
+    assert!(!envoys("envoy.conf", &json).bad);
+    assert!(!envoys("istio.conf", include_str!("../../../../envoy/istio.yaml")).bad, "kubectl reads it");
 }
 
 #[test]
@@ -497,6 +667,12 @@ fn a_rollout_with_people_needs_a_filter_that_holds_requests_and_one_with_receipt
     let people = "automation: {answer: {label: /label}}";
     let decision = "automation: {answer: {label: /label}, decision: {match: {path: /d}, receipt: {header: x}, label: /l}}";
     let receipts = "receipt: {}";
+    let large = "automation: {answer: {label: /label}, ask: {max_body: 1MiB}}";
+    let too_large = "listeners[0]: warning: it buffers 1048576 bytes of a connection (per_connection_buffer_limit_bytes), and rollout \
+                     \"claims\" holds tasks of up to 1MiB (automation.ask.max_body): over HTTP/1 Envoy would answer 413 to tasks";
+    let over_http2 = "http2_protocol_options: warning: it buffers 262144 bytes of a request (initial_stream_window_size), and rollout \
+                      \"claims\" holds tasks of up to 256KiB (automation.ask.max_body): over HTTP/2 Envoy would answer 413 to tasks that people could decide; \
+                      expected a max_body well below";
     let holding = "allow_on_headers_stop_iteration: true\n                vm_config:\n";
     let keyed =
         |variables: &str| format!("{holding}                  environment_variables: {{{variables}}}\n");
@@ -518,16 +694,29 @@ fn a_rollout_with_people_needs_a_filter_that_holds_requests_and_one_with_receipt
             Some("no CHANGEOVER_RECEIPT_KEY: a rollout with `receipt` would be refused"),
         ),
         (&from_host, receipts, None),
+        (holding, large, Some(too_large)),
+        (holding, &large.replace("1MiB", "1023KiB"), None),
     ];
     for (vm, fields, expected) in rows {
         let found = complaints(&[&with(vm, fields)]);
         let about: Vec<&String> = found
             .iter()
             .filter(|line| {
-                ["stop_iteration", "environment", "receipts"].iter().any(|word| line.contains(word))
+                ["stop_iteration", "environment", "receipts", "holds tasks"]
+                    .iter()
+                    .any(|word| line.contains(word))
             })
             .collect();
         assert_eq!(about.len(), usize::from(expected.is_some()), "{found:#?}");
         assert!(expected.is_none_or(|expected| about[0].contains(expected)), "{found:#?}");
+    }
+    for (window, expected) in [(262_144, vec![format!("f0: {MANAGER}.{over_http2}")]), (262_145, vec![])] {
+        let options = format!("http2_protocol_options: {{initial_stream_window_size: {window}}}");
+        let text = with(holding, people).replacen(
+            "normalize_path",
+            &format!("{options}\n          normalize_path"),
+            1,
+        );
+        assert_eq!(complaints(&[&text]), expected);
     }
 }

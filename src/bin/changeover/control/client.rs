@@ -30,6 +30,8 @@ pub(super) enum Failure {
     Unreachable(String),
     /// The API has no rollout at all: Envoy may have just started.
     NotYet(String),
+    /// The API has rollouts, and the one that is waited for is none of them.
+    Unknown(String),
 }
 
 impl Failure {
@@ -38,13 +40,28 @@ impl Failure {
             Self::Refused(_) => 1,
             Self::Unreachable(_) => 2,
             Self::NotYet(_) => 3,
+            Self::Unknown(_) => 4,
         }
+    }
+
+    pub(super) fn first_line(&self) -> String {
+        self.to_string().lines().next().unwrap_or_default().to_owned()
+    }
+
+    /// The first line, without the endpoint's name.
+    pub(super) fn without(&self, endpoint: &str) -> String {
+        let line = self.first_line();
+        let rest = line.strip_prefix(endpoint).and_then(|rest| rest.strip_prefix(": "));
+        rest.map(str::to_owned).unwrap_or(line)
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Refused(message) | Self::Unreachable(message) | Self::NotYet(message)) = self;
+        let (Self::Refused(message)
+        | Self::Unreachable(message)
+        | Self::NotYet(message)
+        | Self::Unknown(message)) = self;
         // Much of it comes from the server.
         f.write_str(&text::harmless(message))
     }
@@ -111,9 +128,9 @@ impl Client {
         addresses.into_iter().map(at).collect()
     }
 
-    /// Where it is asked.
-    pub(super) fn endpoint(&self) -> &str {
-        &self.endpoint
+    /// Where it is asked, for people.
+    pub(super) fn name(&self) -> String {
+        text::harmless(&self.endpoint)
     }
 
     /// The answer to a question.
@@ -130,7 +147,7 @@ impl Client {
         for _ in 0..RETRIES {
             let (response, answer) = self.send_once(method, path, body)?;
             if response.status().is_success() {
-                return Ok(answer);
+                return if is_json(&answer) { Ok(answer) } else { Err(self.another(&response)) };
             }
             let Some(seconds) = retry_after(&response) else { return Err(self.refused(&response, &answer)) };
             std::thread::sleep(Duration::from_secs(seconds));
@@ -182,6 +199,16 @@ impl Client {
         ))
     }
 
+    fn another(&self, response: &Response<Body>) -> Failure {
+        let kind = response.headers().get("content-type").and_then(|kind| kind.to_str().ok());
+        Failure::Unreachable(format!(
+            "{} is not a control listener (it answered {} {}); set its address with --endpoint URL",
+            self.endpoint,
+            response.status().as_u16(),
+            kind.unwrap_or("without a content-type"),
+        ))
+    }
+
     fn refused(&self, response: &Response<Body>, body: &str) -> Failure {
         let status = response.status().as_u16();
         let problem: Option<Problem> = serde_json::from_str(body).ok();
@@ -207,6 +234,12 @@ impl Client {
             )),
         }
     }
+}
+
+/// Whether an answer is JSON, or lines of it.
+fn is_json(answer: &str) -> bool {
+    let is = |text: &str| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+    answer.is_empty() || answer.lines().next().is_some_and(is) || is(answer)
 }
 
 /// The addresses that may be different Envoys: those of loopback are one. A machine with addresses of both kinds is named by

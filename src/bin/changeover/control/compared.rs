@@ -47,8 +47,18 @@ pub(super) fn lines(differences: &Differences, width: Option<usize>) -> Vec<Line
             "three answers {}; only {shadow} differs {}, only stable's copy {}",
             baseline.beside, baseline.only_shadow, baseline.only_baseline
         ));
+        let evidence = f64::max(baseline.log10_e, 0.0);
+        say(format!("evidence that {shadow} differs more often than that copy 10^{evidence:.1}"));
     }
-    lines.extend(fields(differences, width));
+    lines.extend(fields("field", &differences.fields, width));
+    if differences.other_fields > 0 {
+        let further =
+            format!("and {} differences at fields that are not told apart", differences.other_fields);
+        lines.push(Line::new(Tone::Plain, &further));
+    }
+    if let Some(baseline) = &differences.baseline {
+        lines.extend(fields("field, stable and its copy", &baseline.fields, width));
+    }
     lines.extend(labels(differences, width));
     lines.extend(samples(differences, width));
     lines.into_iter().map(|line| if let Some(width) = width { line.cut(width) } else { line }).collect()
@@ -68,6 +78,7 @@ fn numbers(Numbers { compared, beyond, by_decade }: &Numbers) -> Option<[String;
         match place.unwrap_or(by_decade.len()) {
             0 => format!("{percent} % are equal"),
             place => match Apart::BELOW.get(place) {
+                Some(1.0) => format!("{percent} % differ by less than their own size"),
                 Some(below) => format!("{percent} % differ by less than {below:e}"),
                 None => format!("{percent} % differ by up to their own size or more"),
             },
@@ -87,22 +98,29 @@ fn samples(differences: &Differences, width: Option<usize>) -> Vec<Line> {
         let cells = [&sample.time, field, &sample.stable, &sample.shadow];
         table.row(cells.iter().map(|cell| Line::new(Tone::Plain, cell)).collect(), "");
     }
-    std::iter::once(Line::default()).chain(table.lines(width)).collect()
+    below(table.lines(width), differences.samples.len())
 }
 
-fn fields(differences: &Differences, width: Option<usize>) -> Vec<Line> {
-    if differences.fields.is_empty() {
+/// A table behind an empty line, and how many of all its rows it does not have.
+fn below(table: Vec<Line>, all: usize) -> Vec<Line> {
+    let more = all.checked_sub(ROWS).filter(|more| *more > 0);
+    let more = more.map(|more| Line::new(Tone::Plain, &format!("{more} more rows: --json")));
+    std::iter::once(Line::default()).chain(table).chain(more).collect()
+}
+
+fn fields(title: &'static str, fields: &[Field], width: Option<usize>) -> Vec<Line> {
+    if fields.is_empty() {
         return Vec::new();
     }
-    let mut table = Table::new(&["field", "differs in", "pairs", "elements"], "", &["elements"]);
-    let mut fields: Vec<&Field> = differences.fields.iter().collect();
-    fields.sort_by_key(|field| std::cmp::Reverse(field.pairs));
-    for field in fields.into_iter().take(ROWS) {
+    let mut table = Table::new(&[title, "differs in", "pairs", "elements"], "", &["elements"]);
+    let mut sorted: Vec<&Field> = fields.iter().collect();
+    sorted.sort_by_key(|field| std::cmp::Reverse(field.pairs));
+    for field in sorted.into_iter().take(ROWS) {
         let name = if field.field.is_empty() { "(answer)" } else { &field.field };
         let cells = [name, &field.kind, &field.pairs.to_string(), &field.elements.to_string()];
         table.row(cells.iter().map(|cell| Line::new(Tone::Plain, cell)).collect(), "");
     }
-    std::iter::once(Line::default()).chain(table.lines(width)).collect()
+    below(table.lines(width), fields.len())
 }
 
 /// The pairs of labels that are not the same.
@@ -113,19 +131,25 @@ fn labels(differences: &Differences, width: Option<usize>) -> Vec<Line> {
         return Vec::new();
     }
     mistaken.sort_by_key(|cell| std::cmp::Reverse(cell.pairs));
+    let all = mistaken.len();
     let mut table = Table::new(&["stable", "shadow", "pairs"], "", &[]);
     for cell in mistaken.into_iter().take(ROWS) {
         let cells = [&cell.stable, &cell.shadow, &cell.pairs.to_string()];
         table.row(cells.into_iter().map(|cell| Line::new(Tone::Plain, cell)).collect(), "");
     }
-    std::iter::once(Line::default()).chain(table.lines(width)).collect()
+    below(table.lines(width), all)
 }
 
 #[cfg(test)]
 mod tests {
     use changeover::analysis::kernel::agreement::Agreement;
 
+    use changeover::compare::pointer::Pointer;
+    use changeover::compare::settings::Settings;
+    use changeover::compare::totals::Totals;
+    use changeover::compare::{Answer, compare};
     use changeover::control::differences::{Baseline, DifferingPair};
+    use changeover::fleet::differences;
 
     use super::super::text::write;
     use super::*;
@@ -144,6 +168,7 @@ mod tests {
             failed: 1,
             agreement: Some(Agreement { value: 0.987, low: 0.984, high: 0.989 }),
             fields: vec![field("/outputs/*/data/*", "value"), field("", "status")],
+            other_fields: 5,
             labels: Some(Labels {
                 kappa: 0.98,
                 kappa_error: 0.01,
@@ -160,7 +185,8 @@ mod tests {
                 beside: 1_980,
                 only_shadow: 20,
                 only_baseline: 4,
-                ..Baseline::default()
+                log10_e: 2.04,
+                fields: vec![field("/outputs/*/data/*", "value")],
             }),
             samples: vec![DifferingPair {
                 time: "2026-11-28T20:00:00Z".into(),
@@ -184,10 +210,15 @@ mod tests {
                 "of them 99 % are equal, 99.9 % differ by less than 1e-6",
                 "stable agrees with itself 99.5 % [99.0, 99.8]",
                 "three answers 1980; only green differs 20, only stable's copy 4",
+                "evidence that green differs more often than that copy 10^2.0",
                 "",
                 "FIELD              DIFFERS IN  PAIRS  ELEMENTS",
                 "/outputs/*/data/*  value       3      4",
                 "(answer)           status      3      4",
+                "and 5 differences at fields that are not told apart",
+                "",
+                "FIELD, STABLE AND ITS COPY  DIFFERS IN  PAIRS  ELEMENTS",
+                "/outputs/*/data/*           value       3      4",
                 "",
                 "STABLE  SHADOW  PAIRS",
                 "4       9       3",
@@ -198,5 +229,47 @@ mod tests {
         );
         let nothing = write(&super::lines(&Differences::default(), None), false);
         assert_eq!(nothing.trim_end(), "nothing was compared yet");
+    }
+
+    #[test]
+    fn a_table_that_is_cut_says_how_many_rows_are_missing() {
+        let field = |at| Field { field: format!("/field-{at}"), kind: "value".into(), pairs: 3, elements: 4 };
+        let shown = |rows| {
+            let differences = Differences {
+                shadow: Some("green".into()),
+                fields: (0..rows).map(field).collect(),
+                ..Differences::default()
+            };
+            write(&lines(&differences, Some(80)), false)
+        };
+        assert!(!shown(20).contains("--json"), "{}", shown(20));
+        assert!(shown(23).ends_with("\n3 more rows: --json\n"), "{}", shown(23));
+    }
+
+    /// `docs/shadow.md` shows what the command prints of these pairs.
+    #[test]
+    fn the_documents_example_is_what_is_printed_of_such_pairs() {
+        let answer = |label: u64| {
+            let probabilities = ["0.125"; 11].join(",");
+            let body = format!(r#"{{"outputs":[{{"data":[{label}]}},{{"data":[{probabilities}]}}]}}"#);
+            Answer {
+                status: 200,
+                content_type: b"application/json".to_vec(),
+                body: body.into_bytes(),
+                ..Answer::default()
+            }
+        };
+        let label = Some(Pointer::new("/outputs/0/data/0").unwrap());
+        let settings = Settings { label, ..Settings::default() };
+        let mut totals = Totals::default();
+        let mut pair =
+            |stable, shadow| totals.count(Some(&compare(&settings, &answer(stable), &answer(shadow))));
+        (0..1_974).for_each(|number| pair(number % 10, number % 10));
+        (0..19).for_each(|_| pair(4, 9));
+        (0..7).for_each(|_| pair(7, 1));
+        let known = differences::Differences { shadow: "green".into(), totals, ..Default::default() };
+        let shown = write(&lines(&Differences::new("2026-11-20.2", Some(known)), Some(80)), false);
+        let document = include_str!("../../../../docs/shadow.md");
+        assert!(document.contains(&format!("```\n{shown}```\n")), "docs/shadow.md does not have:\n{shown}");
     }
 }

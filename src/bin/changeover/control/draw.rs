@@ -93,7 +93,7 @@ pub(super) fn present(rollout: &Rollout) -> Vec<Line> {
         let step = &rollout.step;
         let decisions = step.decisions.unwrap_or_default();
         let parts = [
-            duration_ms.map(|of| (part(step.waited_ms, of), step.waited_ms.min(of), of)),
+            duration_ms.filter(|of| *of > 0).map(|of| (part(step.waited_ms, of), step.waited_ms.min(of), of)),
             min_requests.map(|of| (part(step.requests, of), step.requests, of)),
             min_compared.map(|of| (part(step.compared, of), step.compared, of)),
             min_decisions.map(|of| (part(decisions, of), decisions, of)),
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_certain_to_differ_is_said_with_its_lower_bound() {
+    fn a_difference_that_is_certain_is_shown_with_its_lower_bound() {
         assert_eq!(certain(&json!({"at_least": null})), [""; 0]);
         assert_eq!(
             certain(&json!({"at_least": 1.4})),

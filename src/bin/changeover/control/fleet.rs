@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use changeover::control::view::{Fleet, Member};
+use changeover::fleet::store::view::MOST_NAMES;
 
 use super::client::Client;
 use super::read;
@@ -43,16 +44,21 @@ pub(super) fn sentences(fleet: &Fleet) -> Vec<String> {
     sentences
 }
 
-/// Waits until all members have reported that they follow a command to a rollout. Returns what came of it, in one
-/// sentence; `None` without a store.
-pub(super) fn await_followers(client: &Client, rollout: &str) -> Option<String> {
+/// Waits until all members have reported that they follow a command to these rollouts. Returns what came of it, in one
+/// sentence; `None` without a store, and where no rollout was commanded.
+pub(super) fn await_followers(client: &Client, rollouts: &[&str]) -> Option<String> {
+    if rollouts.is_empty() {
+        return None;
+    }
     let end = Instant::now().checked_add(PATIENCE);
+    let mut fleet = of(client)?;
     let mut wanted = None;
     loop {
-        let fleet = of(client)?;
-        let is_stored = !fleet.unstored.iter().any(|name| name == rollout);
+        // Of many that are not stored not all are named.
+        let is_stored = fleet.unstored.len() < MOST_NAMES
+            && !fleet.unstored.iter().any(|name| rollouts.contains(&name.as_str()));
         if is_stored && !fleet.alone {
-            // The record has it. Later ones say nothing about this command.
+            // The records have it. Later ones say nothing about this command.
             let wanted = *wanted.get_or_insert(fleet.revision);
             let behind = behind(&fleet, wanted);
             // Without a leader that has heard of this Envoy, the list of members proves nothing.
@@ -64,6 +70,10 @@ pub(super) fn await_followers(client: &Client, rollout: &str) -> Option<String> 
             return Some(standing(&fleet, &behind(&fleet, wanted.unwrap_or(u64::MAX))));
         }
         std::thread::sleep(INTERVAL);
+        // One that ends meanwhile leaves what it has said last. One that has started in its place does not know of a command that
+        // was not stored.
+        let is_heard = |next: &Fleet| wanted.is_some() || next.member == fleet.member;
+        fleet = of(client).filter(is_heard).unwrap_or(fleet);
     }
 }
 
@@ -74,6 +84,24 @@ fn counted(fleet: &Fleet) -> impl Iterator<Item = &Member> {
 /// Members that have not reported that they follow the store up to this revision.
 fn behind(fleet: &Fleet, revision: u64) -> Vec<&str> {
     counted(fleet).filter(|member| member.revision < revision).map(|member| member.member.as_str()).collect()
+}
+
+/// Whether something needs attention.
+pub(super) fn is_bad(fleet: &Fleet) -> bool {
+    let is_led = fleet.leader.is_some() && counted(fleet).next().is_some();
+    fleet.alone || !is_led || !fleet.problems.is_empty()
+}
+
+/// What is known of a member, in a word.
+pub(super) fn state(fleet: &Fleet, member: &Member) -> &'static str {
+    match member {
+        // What the leader said last may be old.
+        _ if fleet.alone => "not known",
+        Member { silent: true, .. } => "silent",
+        Member { counted: false, .. } => "not counted",
+        Member { revision, .. } if *revision < fleet.revision => "behind",
+        _ => "follows",
+    }
 }
 
 fn standing(fleet: &Fleet, behind: &[&str]) -> String {

@@ -1,6 +1,7 @@
 //! How far a model has taken over people's work, as people read it.
 
-use changeover::control::automation::{Automation, ByLabel, Decided, Target, Threshold};
+use changeover::control::automation::{Automation, ByLabel, Decided, Threshold};
+use changeover::model::Degree;
 
 /// Sentences by the name of the field that they stand in.
 pub(super) fn sentences(automation: &Automation) -> Vec<(&'static str, String)> {
@@ -18,7 +19,7 @@ pub(super) fn sentences(automation: &Automation) -> Vec<(&'static str, String)> 
         all.push(("kappa", format!("{kappa:.2}")));
     }
     all.extend(lowest(&automation.by_label).map(|sentence| ("by label", sentence)));
-    all.extend(automation.target.as_ref().and_then(proof).map(|sentence| ("proof", sentence)));
+    all.extend(proof(automation).map(|sentence| ("proof", sentence)));
     all
 }
 
@@ -39,8 +40,9 @@ fn decided(decided: &Decided, what: &str) -> Option<String> {
     Some(format!("{agreement} agreement in {} tasks {what}", decided.tasks))
 }
 
-/// What is proven, and what is next.
-fn proof(target: &Target) -> Option<String> {
+/// From where on the model answers alone, what is proven, and what is next.
+fn proof(automation: &Automation) -> Option<String> {
+    let target = automation.target.as_ref()?;
     let percent = |part: f64| format!("{:.1} %", part * 100.0);
     let lowest = target.thresholds.iter().rfind(|threshold| threshold.proven);
     let all = target.thresholds.last()?;
@@ -63,15 +65,36 @@ fn proof(target: &Target) -> Option<String> {
             percent(target.reachable)
         ),
     };
-    Some(match lowest {
-        Some(lowest) => format!(
-            "threshold {}: {} answered alone, {} disagreement, proven to be at most {}{more}",
-            lowest.confidence,
+    let in_force = automation.threshold;
+    let of_force = in_force.and_then(|from| target.thresholds.iter().rfind(|of| of.confidence >= from));
+    let evidence = |of: &Threshold| {
+        format!("{} disagreement, proven to be at most {}", percent(of.disagreement), percent(of.at_most))
+    };
+    let proven = match lowest {
+        Some(lowest) if of_force == Some(lowest) => format!(
+            "threshold {}: {} answered alone, {}{more}",
+            in_force.unwrap_or(lowest.confidence),
             percent(lowest.coverage),
-            percent(lowest.disagreement),
-            percent(lowest.at_most)
+            evidence(lowest)
         ),
+        Some(lowest) => {
+            let is_too_little = automation.degree == Degree::Partial && in_force.is_none();
+            format!(
+                "threshold {} would leave {} to the model{}, {}{more}",
+                lowest.confidence,
+                percent(lowest.coverage),
+                if is_too_little { ", less than min_coverage" } else { "" },
+                evidence(lowest)
+            )
+        }
         None => format!("no threshold is proven{more}"),
+    };
+    let unproven = if of_force.is_some_and(|of| of.proven) { "" } else { ", which is not proven" };
+    Some(match in_force {
+        Some(from) if lowest.is_none() || of_force != lowest => {
+            format!("the model answers alone from {from}{unproven}; {proven}")
+        }
+        _ => proven,
     })
 }
 
@@ -79,13 +102,18 @@ fn proof(target: &Target) -> Option<String> {
 mod tests {
     use super::*;
     use changeover::analysis::kernel::agreement::Agreement;
+    use changeover::control::automation::Target;
 
     fn threshold(confidence: f64, coverage: f64, proven: bool, missing: Option<u64>) -> Threshold {
         Threshold { confidence, coverage, disagreement: 0.011, at_most: 0.019, proven, missing }
     }
 
-    fn target(thresholds: Vec<Threshold>) -> Target {
-        Target { max_disagreement: 0.02, confidence: 0.95, reachable: 0.8, thresholds }
+    /// What is said of the proof of these thresholds, where the model answers alone from a confidence on.
+    fn said(degree: Degree, threshold: Option<f64>, thresholds: Vec<Threshold>) -> Option<String> {
+        let target = Target { max_disagreement: 0.02, confidence: 0.95, reachable: 0.8, thresholds };
+        let automation = Automation { degree, threshold, target: Some(target), ..Automation::default() };
+        let mut all = sentences(&automation).into_iter();
+        all.find(|(name, _)| *name == "proof").map(|(_, sentence)| sentence)
     }
 
     #[test]
@@ -125,14 +153,53 @@ mod tests {
                 vec![proven],
                 "threshold 0.88: 63.0 % answered alone, 1.1 % disagreement, proven to be at most 1.9 %",
             ),
-            (
-                vec![threshold(0.8, 0.74, false, Some(12))],
-                "no threshold is proven; 0.8 would be 74.0 %, about 12 decisions short",
-            ),
         ];
         for (thresholds, expected) in rows {
-            assert_eq!(proof(&target(thresholds)).as_deref(), Some(expected));
+            assert_eq!(said(Degree::Partial, Some(0.88), thresholds).as_deref(), Some(expected));
         }
-        assert_eq!(proof(&target(vec![])), None, "nothing is decided yet");
+        assert_eq!(said(Degree::Shadow, None, vec![]), None, "nothing is decided yet");
+    }
+
+    #[test]
+    fn a_proven_threshold_and_the_one_in_force_are_told_apart() {
+        let proven = || vec![threshold(0.88, 0.63, true, None)];
+        let unproven = || vec![threshold(0.8, 0.74, false, Some(12))];
+        let would =
+            "threshold 0.88 would leave 63.0 % to the model, 1.1 % disagreement, proven to be at most 1.9 %";
+        let little = "threshold 0.88 would leave 63.0 % to the model, less than min_coverage, 1.1 % disagreement, proven to be at most \
+                      1.9 %";
+        let rows = [
+            (Degree::Shadow, None, proven(), would.to_owned()),
+            (Degree::Partial, None, proven(), little.to_owned()),
+            (
+                Degree::Partial,
+                Some(0.5),
+                proven(),
+                "threshold 0.5: 63.0 % answered alone, 1.1 % disagreement, proven to be at most 1.9 %".to_owned(),
+            ),
+            (
+                Degree::Partial,
+                Some(0.95),
+                [vec![threshold(0.95, 0.4, true, None)], proven()].concat(),
+                format!("the model answers alone from 0.95; {would}"),
+            ),
+            (Degree::Partial, Some(0.9), proven(), format!("the model answers alone from 0.9, which is not proven; {would}")),
+            (
+                Degree::Partial,
+                Some(0.5),
+                unproven(),
+                "the model answers alone from 0.5, which is not proven; no threshold is proven; 0.8 would be 74.0 %, about 12 decisions short"
+                    .to_owned(),
+            ),
+            (
+                Degree::Shadow,
+                None,
+                unproven(),
+                "no threshold is proven; 0.8 would be 74.0 %, about 12 decisions short".to_owned(),
+            ),
+        ];
+        for (degree, from, thresholds, expected) in rows {
+            assert_eq!(said(degree, from, thresholds), Some(expected), "{degree:?} {from:?}");
+        }
     }
 }

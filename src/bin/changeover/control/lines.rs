@@ -6,47 +6,68 @@ use std::sync::mpsc::Receiver;
 
 use changeover::control::view::{Event, Rollout};
 
-use super::client::Failure;
+use super::look::{Last, Look, Seen, Subject, steady_parts};
+use super::picture::now;
 use super::show;
 use super::terminal::Reader;
 use super::text::write;
-use super::watch::{Message, Seen, now, steady_parts};
 
-/// Writes what is new at each look, until the watching or the reader ends.
-///
-/// # Errors
-/// The last look has failed.
+/// Writes what is new at each of them, behind its name where it has one, until the watching or the reader ends.
 pub(super) fn lines(
-    first: Seen,
-    messages: &Receiver<Message>,
+    all: &mut [Last],
+    looks: &Receiver<Look>,
     out: &mut impl Write,
     problems: &mut impl Write,
-    mut new: impl FnMut(&Seen) -> String,
-) -> Result<Vec<Rollout>, Failure> {
-    let mut seen = first;
-    let mut lost: Option<Failure> = None;
-    loop {
+    json: bool,
+    new: impl Fn() -> New,
+) {
+    let mut news: Vec<New> = all.iter().map(|_| new()).collect();
+    while let Ok(Some((at, look))) = looks.recv() {
+        let (Some(last), Some(new)) = (all.get_mut(at), news.get_mut(at)) else { continue };
+        if let Some(remark) = last.remark(&look) {
+            let _ = writeln!(problems, "{remark}");
+        }
+        let mut text = look.as_ref().map(|seen| new.lines(seen)).unwrap_or_default();
+        last.note(look);
+        if let Some(name) = &last.name {
+            text = under(name, &text, json);
+        }
         // A reader that has gone away wants no more.
-        if out.write_all(new(&seen).as_bytes()).and_then(|()| out.flush()).is_err() {
+        if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
             break;
         }
-        match messages.recv() {
-            Err(_) | Ok(Message::End) => break,
-            Ok(Message::Looked(Ok(now))) => {
-                seen = now;
-                if lost.take().is_some() {
-                    let _ = writeln!(problems, "it answers again");
-                }
-            }
-            Ok(Message::Looked(Err(failure))) => {
-                if lost.as_ref() != Some(&failure) {
-                    let _ = writeln!(problems, "{failure}\nstill trying");
-                }
-                lost = Some(failure);
-            }
+    }
+}
+
+/// Lines with the endpoint that they are about.
+pub(super) fn under(endpoint: &str, text: &str, json: bool) -> String {
+    let one = |line: &str| match json {
+        true => format!("{{\"endpoint\":{},\"answer\":{line}}}\n", serde_json::json!(endpoint)),
+        false => format!("{endpoint}  {line}\n"),
+    };
+    text.lines().map(one).collect()
+}
+
+/// Says what is new at an endpoint.
+pub(super) enum New {
+    Changes(Changes),
+    Events(Box<News>),
+}
+
+impl New {
+    pub(super) fn of(subject: &Subject, json: bool, reader: Reader) -> Self {
+        match subject {
+            Subject::Events(_) => Self::Events(Box::new(News::new(json, reader))),
+            Subject::All | Subject::Rollout(_) => Self::Changes(Changes::new(json)),
         }
     }
-    lost.map_or(Ok(seen.rollouts), Err)
+
+    fn lines(&mut self, seen: &Seen) -> String {
+        match self {
+            Self::Changes(changes) => changes.lines(seen),
+            Self::Events(news) => news.lines(seen),
+        }
+    }
 }
 
 /// A line for each rollout that is not as it was.

@@ -6,9 +6,10 @@ use std::thread;
 use changeover::control::view::{Event, Rollout};
 use serde_json::json;
 
-use super::abreast;
 use super::client::{Client, Failure};
 use super::compared;
+use super::fleet;
+use super::lines::under;
 use super::terminal::Reader;
 use super::text;
 use super::wait;
@@ -21,18 +22,14 @@ type Told = (String, Result<Answer, Failure>);
 /// none has answered, it is that of one alone.
 ///
 /// # Errors
-/// None of those that were to be waited for or watched has answered.
+/// None of those that were to be waited for has answered.
 pub(super) fn ask(clients: Vec<Client>, command: &Command, reader: Reader) -> Result<Shown, Failure> {
-    if let Some(subject) = command.watched() {
-        let status = abreast::run(clients, &subject, command.connection().json, reader)?;
-        return Ok(Shown { text: String::new(), status });
-    }
     let told = match command {
         Command::Wait { target, wanted, timeout, release } => {
             let wanted_of = (target.rollout.as_str(), release.as_deref());
             let (status, told) = wait_for_all(clients, wanted_of, *wanted, *timeout)?;
             let (text, _) = told_text(&told, command, reader);
-            return Ok(Shown { text, status });
+            return Ok(Shown { text, status, ..Shown::default() });
         }
         command => ask_all(&clients, command),
     };
@@ -42,7 +39,25 @@ pub(super) fn ask(clients: Vec<Client>, command: &Command, reader: Reader) -> Re
         Some(status) if failures.len() == told.len() => status,
         _ => (!all_well).into(),
     };
-    Ok(Shown { text, status })
+    let is_order = matches!(command, Command::Order(_));
+    let remarks = if is_order { await_followers(&clients, &told) } else { Vec::new() };
+    Ok(Shown { text, remarks, status })
+}
+
+/// Waits for the fleets of all that have obeyed, at the same time. What came of each, behind the endpoint that was asked.
+fn await_followers(clients: &[Client], told: &[Told]) -> Vec<String> {
+    thread::scope(|scope| {
+        let obeyed = clients.iter().zip(told).filter_map(|(client, (endpoint, answer))| {
+            let commanded = answer.as_ref().ok()?.commanded();
+            Some((endpoint, scope.spawn(move || fleet::await_followers(client, &commanded))))
+        });
+        let waits: Vec<_> = obeyed.collect();
+        let sentences = waits.into_iter().filter_map(|(endpoint, waits)| {
+            let sentence = waits.join().unwrap_or_default()?;
+            Some(format!("{endpoint}: {sentence}"))
+        });
+        sentences.collect()
+    })
 }
 
 fn ask_all(clients: &[Client], command: &Command) -> Vec<Told> {
@@ -52,7 +67,7 @@ fn ask_all(clients: &[Client], command: &Command) -> Vec<Told> {
         let answers = asked.into_iter().map(|asked| {
             asked.join().unwrap_or_else(|_| Err(Failure::Unreachable("the question failed".into())))
         });
-        abreast::names(clients).into_iter().zip(answers).collect()
+        clients.iter().map(Client::name).zip(answers).collect()
     })
 }
 
@@ -69,7 +84,7 @@ fn wait_for_all(
         // Those that still wait when one has failed end with the program.
         thread::spawn(move || {
             let ending = wait::run(&client, (&name, release.as_deref()), wanted, timeout);
-            let _ = sender.send((text::harmless(client.endpoint()), ending)); // the receiver may be gone
+            let _ = sender.send((client.name(), ending)); // the receiver may be gone
         });
     }
     drop(sender);
@@ -77,8 +92,9 @@ fn wait_for_all(
     for (endpoint, ending) in endings {
         let status = match ending {
             Err(failure) => {
+                let status = failure.exit_status();
                 told.push((endpoint, Err(failure)));
-                1
+                status
             }
             Ok((ending, last)) => {
                 if let Some(last) = last {
@@ -104,7 +120,7 @@ fn told_text(told: &[Told], command: &Command, reader: Reader) -> (String, bool)
             Ok(answer) => all_well &= !answer.bad,
             Err(failure) => {
                 all_well = false;
-                eprintln!("{endpoint}: {}", abreast::what(endpoint, failure));
+                eprintln!("{endpoint}: {}", failure.without(endpoint));
             }
         }
     }
@@ -117,7 +133,7 @@ fn lines(told: &[Told]) -> String {
     let mut text = String::new();
     for (endpoint, told) in told {
         match told {
-            Ok(answer) => text.push_str(&abreast::under(endpoint, &answer.raw, true)),
+            Ok(answer) => text.push_str(&under(endpoint, &answer.raw, true)),
             Err(failure) => {
                 text.push_str(&json!({"endpoint": endpoint, "error": failure.to_string()}).to_string());
                 text.push('\n');
@@ -145,6 +161,10 @@ fn side_by_side(told: &[Told], reader: Reader) -> String {
             Content::Differences(found) => {
                 let found = text::write(&compared::lines(found, reader.width), reader.tones);
                 sections.push(format!("{endpoint}\n{found}"));
+            }
+            Content::Fleet(fleet) => {
+                let members = text::write(&show::members(fleet, reader.width), reader.tones);
+                sections.push(format!("{endpoint}\n{members}"));
             }
         }
     }

@@ -1,14 +1,16 @@
 //! `changeover status`, `events`, and the commands: what people ask of a running Envoy, over its control listener.
 
-mod abreast;
+mod about;
 mod client;
 mod compared;
 mod draw;
 mod fleet;
 mod ladder;
 mod lines;
+mod look;
 mod many;
 mod order;
+mod picture;
 mod record;
 mod screen;
 mod show;
@@ -23,15 +25,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use changeover::control::differences::Differences;
-use changeover::control::view::{Event, Journal, Page, Rollout};
+use changeover::control::view::{Event, Fleet, Journal, Page, Rollout};
 use changeover::rollout::phase::Phase;
 use clap::{Args, Subcommand};
 use serde::de::DeserializeOwned;
 
+use about::About;
 use client::{Client, Failure};
+use look::Subject;
 use order::Order;
 use terminal::Reader;
-use watch::Subject;
 
 /// The control listener's default address.
 const ENDPOINT: &str = "http://127.0.0.1:9911";
@@ -54,6 +57,14 @@ pub(crate) enum Command {
         /// Keep watching until Ctrl-C: redraws the screen, or prints one line per change when output is not a terminal
         #[arg(long)]
         watch: bool,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Show the Envoys that share their rollouts through a store: which one leads, and which are counted
+    ///
+    /// Exit status: 0 all is well, 1 something needs attention, no Envoy leads, the Envoy acts on its own or has no store, or one
+    /// of several endpoints cannot be reached, 2 the control listener cannot be reached.
+    Fleet {
         #[command(flatten)]
         connection: Connection,
     },
@@ -89,8 +100,8 @@ pub(crate) enum Command {
     ///
     /// With several endpoints until it is there at all of them, or cannot get there any more at one.
     ///
-    /// Exit status: 0 it is there, 1 there is none of that name, or one of several endpoints cannot be asked, 2 the control
-    /// listener cannot be asked, 3 it has ended otherwise, 4 the time is over.
+    /// Exit status: 0 it is there, 1 it has ended otherwise, 2 the control listener, or one of several, cannot be asked, 3 the
+    /// time is over, 4 there is none of that name.
     Wait {
         #[command(flatten)]
         target: Target,
@@ -150,6 +161,18 @@ struct Answer {
     bad: bool,
 }
 
+impl Answer {
+    /// The rollouts that it is about, by name.
+    fn commanded(&self) -> Vec<&str> {
+        let rollouts = match &self.content {
+            Content::Rollout(rollout) => std::slice::from_ref(rollout.as_ref()),
+            Content::List(rollouts) | Content::Commanded(rollouts) => rollouts.as_slice(),
+            Content::Events(_) | Content::Differences(_) | Content::Fleet(_) => &[],
+        };
+        rollouts.iter().map(|rollout| rollout.name.as_str()).collect()
+    }
+}
+
 #[derive(Debug)]
 enum Content {
     /// All rollouts.
@@ -159,12 +182,15 @@ enum Content {
     Commanded(Vec<Rollout>),
     Events(Vec<Event>),
     Differences(Box<Differences>),
+    Fleet(Box<Fleet>),
 }
 
 /// What there is to show, and the exit status.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Shown {
     text: String,
+    /// For standard error, one a line.
+    remarks: Vec<String>,
     status: u8,
 }
 
@@ -172,6 +198,7 @@ struct Shown {
 pub(crate) fn run(command: &Command) -> ExitCode {
     match ask(command, Reader::of_stdout()) {
         Ok(shown) => {
+            shown.remarks.iter().for_each(|remark| eprintln!("{}", text::harmless(remark)));
             // A reader that closes the pipe early has seen what it wanted.
             let _ = std::io::stdout().write_all(shown.text.as_bytes());
             ExitCode::from(shown.status)
@@ -192,16 +219,14 @@ fn ask(command: &Command, reader: Reader) -> Result<Shown, Failure> {
     if clients.len() > 1 && matches!(command, Command::Record { .. }) {
         return Err(Failure::Unreachable("a recording is of one Envoy; expected one endpoint".into()));
     }
+    if let Some(subject) = command.watched() {
+        let status = watch::run(clients, &subject, connection.json, reader)?;
+        return Ok(Shown { status, ..Shown::default() });
+    }
     if clients.len() > 1 {
         return many::ask(clients, command, reader);
     }
     let Some(client) = clients.pop() else { return Err(Failure::Unreachable("no endpoint".into())) };
-    if let Some(subject) = command.watched() {
-        let is_of_events = matches!(subject, Subject::Events(_));
-        let rollouts = watch::run(client, subject, connection.json, reader)?;
-        let bad = !is_of_events && rollouts.iter().any(show::is_bad);
-        return Ok(Shown { text: String::new(), status: bad.into() });
-    }
     match command {
         Command::Record { target, duration } => {
             let (out, problems) = (&mut std::io::stdout().lock(), &mut std::io::stderr());
@@ -216,16 +241,27 @@ fn ask(command: &Command, reader: Reader) -> Result<Shown, Failure> {
             Ok(Shown { status: ending.exit_status(), ..shown.unwrap_or_default() })
         }
         command => {
-            let mut shown = shown(&answer(command, &client)?, connection, reader);
-            if let (Command::Status { .. }, false) = (command, connection.json) // what programs read stays as it is
-                && let Some(fleet) = fleet::of(&client)
-            {
-                shown.text += &text::write(&show::fleet(&fleet, reader.width), reader.tones);
+            let is_status = matches!(command, Command::Status { .. }) && !connection.json; // what programs read stays as it is
+            let of_fleet = || {
+                let fleet = is_status.then(|| fleet::of(&client)).flatten()?;
+                Some(text::write(&show::fleet(&fleet, reader.width), reader.tones))
+            };
+            let answer = match answer(command, &client) {
+                Ok(answer) => answer,
+                // Why a rollout is not known, the fleet may say.
+                Err(failure @ (Failure::NotYet(_) | Failure::Refused(_))) => {
+                    let Some(text) = of_fleet() else { return Err(failure) };
+                    let status = failure.exit_status();
+                    return Ok(Shown { text, remarks: vec![failure.to_string()], status });
+                }
+                Err(failure) => return Err(failure),
+            };
+            let mut shown = shown(&answer, connection, reader);
+            if let Some(fleet) = of_fleet() {
+                shown.text += &format!("\n{fleet}");
             }
-            if let Command::Order(Order { rollout: Some(name), .. }) = command
-                && let Some(sentence) = fleet::await_followers(&client, name)
-            {
-                eprintln!("{}", text::harmless(&sentence));
+            if let Command::Order(_) = command {
+                shown.remarks.extend(fleet::await_followers(&client, &answer.commanded()));
             }
             Ok(shown)
         }
@@ -238,12 +274,12 @@ fn answer(command: &Command, client: &Client) -> Result<Answer, Failure> {
         Command::Status { rollout: Some(name), .. }
         | Command::Wait { target: Target { rollout: name, .. }, .. }
         | Command::Record { target: Target { rollout: name, .. }, .. } => {
-            let answer = client.get(&format!("/v1/rollouts/{name}"));
-            let answer = rollout(answer.map_err(|failure| with_known_names(client, name, failure))?)?;
+            let answer = rollout(About { client, rollout: name }.get("")?)?;
             let bad = matches!(&answer.content, Content::Rollout(rollout) if show::is_bad(rollout));
             Ok(Answer { bad, ..answer })
         }
         Command::Status { rollout: None, connection, .. } => all(client, connection),
+        Command::Fleet { .. } => members(client),
         Command::Events { target, .. } => events(client, &target.rollout),
         Command::Differences(target) => differences(client, &target.rollout),
         Command::Order(order) => match &order.rollout {
@@ -278,14 +314,17 @@ fn shown(answer: &Answer, connection: &Connection, reader: Reader) -> Shown {
         }
         Content::Events(events) => text::write(&show::events(events, reader.width), reader.tones),
         Content::Differences(found) => text::write(&compared::lines(found, reader.width), reader.tones),
+        Content::Fleet(fleet) => text::write(&show::members(fleet, reader.width), reader.tones),
     };
-    Shown { text, status: answer.bad.into() }
+    Shown { text, status: answer.bad.into(), ..Shown::default() }
 }
 
 impl Command {
     fn connection(&self) -> &Connection {
         match self {
-            Self::Status { connection, .. } | Self::Order(Order { connection, .. }) => connection,
+            Self::Status { connection, .. }
+            | Self::Fleet { connection }
+            | Self::Order(Order { connection, .. }) => connection,
             Self::Differences(target)
             | Self::Events { target, .. }
             | Self::Record { target, .. }
@@ -307,8 +346,7 @@ impl Command {
 
 /// Sends a command to a rollout.
 fn send(client: &Client, rollout: &str, order: &Order) -> Result<String, Failure> {
-    let answer = client.post(&format!("/v1/rollouts/{rollout}/{}", order.verb.name), &order.body()?);
-    answer.map_err(|failure| with_known_names(client, rollout, failure))
+    About { client, rollout }.post(order.verb.name, &order.body()?)
 }
 
 /// An abort is of the running Envoy: after a restart the configuration counts alone. In a fleet it is stored.
@@ -349,15 +387,20 @@ fn send_to_all(client: &Client, order: &Order) -> Result<Answer, Failure> {
 }
 
 fn events(client: &Client, rollout: &str) -> Result<Answer, Failure> {
-    let answer = client.get(&format!("/v1/rollouts/{rollout}/events"));
-    let answer = answer.map_err(|failure| with_known_names(client, rollout, failure))?;
+    let answer = About { client, rollout }.get("/events")?;
     let journal: Journal = read(&answer)?;
     Ok(Answer { raw: answer + "\n", content: Content::Events(journal.events), bad: false })
 }
 
+fn members(client: &Client) -> Result<Answer, Failure> {
+    let answer = client.get("/v1/fleet")?;
+    let fleet: Box<Fleet> = Box::new(read(&answer)?);
+    let bad = fleet::is_bad(&fleet);
+    Ok(Answer { raw: answer + "\n", content: Content::Fleet(fleet), bad })
+}
+
 fn differences(client: &Client, rollout: &str) -> Result<Answer, Failure> {
-    let answer = client.get(&format!("/v1/rollouts/{rollout}/differences"));
-    let answer = answer.map_err(|failure| with_known_names(client, rollout, failure))?;
+    let answer = About { client, rollout }.get("/differences")?;
     let found = Box::new(read(&answer)?);
     Ok(Answer { raw: answer + "\n", content: Content::Differences(found), bad: false })
 }
@@ -392,16 +435,7 @@ fn pages(client: &Client) -> Result<(Vec<Rollout>, String), Failure> {
     }
 }
 
-/// Where a rollout's name is refused, adds those that there are.
-fn with_known_names(client: &Client, rollout: &str, failure: Failure) -> Failure {
-    let Failure::Refused(why) = failure else { return failure };
-    match pages(client) {
-        Ok((rollouts, _)) => with_names(&rollouts, rollout, why),
-        Err(_) => Failure::Refused(why),
-    }
-}
-
-/// The same, where those that there are have been asked for.
+/// A refusal of a rollout's name, with those that there are.
 fn with_names(rollouts: &[Rollout], rollout: &str, why: String) -> Failure {
     const MOST_NAMES: usize = 10;
     if rollouts.iter().any(|known| known.name == rollout) {
@@ -417,8 +451,11 @@ fn with_names(rollouts: &[Rollout], rollout: &str, why: String) -> Failure {
 }
 
 fn read<T: DeserializeOwned>(answer: &str) -> Result<T, Failure> {
-    serde_json::from_str(answer)
-        .map_err(|error| Failure::Unreachable(format!("this version cannot read the answer: {error}")))
+    serde_json::from_str(answer).map_err(unreadable)
+}
+
+fn unreadable(error: impl std::fmt::Display) -> Failure {
+    Failure::Unreachable(format!("this version cannot read the answer: {error}"))
 }
 
 /// A client for each control listener.

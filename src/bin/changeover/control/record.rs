@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use changeover::rollout::recording::{self, InRun};
 
+use super::about::About;
 use super::client::{Client, Failure};
-use super::watch::{INTERVAL, SOON};
-use super::with_known_names;
+use super::look::{INTERVAL, SOON};
+use super::unreadable;
 
 /// Shorter than ticks are kept: after a silence of this length some may be missing.
 const KEPT: Duration = Duration::from_secs(60);
@@ -17,8 +18,7 @@ const PAUSE: Duration = if cfg!(test) { Duration::from_millis(10) } else { INTER
 
 /// A recording on its way.
 struct Recording<'a> {
-    client: &'a Client,
-    rollout: &'a str,
+    about: About<'a>,
     /// The tick that was written last.
     after: u64,
     run: Option<InRun>,
@@ -56,8 +56,14 @@ fn follow(
     problems: &mut impl Write,
 ) -> Result<(), Failure> {
     let heard = Instant::now();
-    let mut recording =
-        Recording { client, rollout, after: 0, run: None, written: 0, heard, is_silent: false };
+    let mut recording = Recording {
+        about: About { client, rollout },
+        after: 0,
+        run: None,
+        written: 0,
+        heard,
+        is_silent: false,
+    };
     recording.first(out, problems)?;
     while !is_over() {
         std::thread::sleep(PAUSE.min(SOON));
@@ -70,32 +76,36 @@ fn follow(
 }
 
 impl Recording<'_> {
-    fn ask(&self) -> Result<String, Failure> {
-        self.client.get(&format!("/v1/rollouts/{}/ticks?after={}", self.rollout, self.after))
+    /// What is asked for each time.
+    fn ticks(&self) -> String {
+        format!("/ticks?after={}", self.after)
     }
 
     fn first(&mut self, out: &mut impl Write, problems: &mut impl Write) -> Result<(), Failure> {
-        let answer = self.ask().map_err(|failure| with_known_names(self.client, self.rollout, failure))?;
+        let answer = self.about.get(&self.ticks())?;
         self.write(&answer, out, problems)?;
         Ok(())
     }
 
     /// Asks once more. Returns whether to go on.
     fn look(&mut self, out: &mut impl Write, problems: &mut impl Write) -> bool {
-        match self.ask() {
+        match self.about.ask(&self.ticks()) {
             Ok(answer) => {
                 let silence = self.heard.elapsed();
                 if std::mem::take(&mut self.is_silent) {
                     let seconds = silence.as_secs();
                     let missing = if silence >= KEPT { "; ticks are missing" } else { "" };
-                    let _ =
-                        writeln!(problems, "{}: it answers again after {seconds} s{missing}", self.rollout);
+                    let _ = writeln!(
+                        problems,
+                        "{}: it answers again after {seconds} s{missing}",
+                        self.about.rollout
+                    );
                 }
                 self.heard = Instant::now();
                 match self.write(&answer, out, problems) {
                     Ok(goes_on) => goes_on,
                     Err(failure) => {
-                        let _ = writeln!(problems, "{}: {failure}", self.rollout);
+                        let _ = writeln!(problems, "{}: {failure}", self.about.rollout);
                         false
                     }
                 }
@@ -107,7 +117,7 @@ impl Recording<'_> {
                     let _ = writeln!(
                         problems,
                         "{}: {why}; the recording goes on when it answers again",
-                        self.rollout
+                        self.about.rollout
                     );
                 }
                 std::thread::sleep(PAUSE);
@@ -124,15 +134,13 @@ impl Recording<'_> {
         problems: &mut impl Write,
     ) -> Result<bool, Failure> {
         for line in answer.lines() {
-            let read = recording::read(line).map_err(|error| {
-                Failure::Unreachable(format!("this version cannot read the answer: {error}"))
-            })?;
+            let read = recording::read(line).map_err(unreadable)?;
             let is_another = |run: &InRun| read.run.as_ref().is_some_and(|new| new.id != run.id);
             if self.run.as_ref().is_some_and(is_another) {
                 let _ = writeln!(
                     problems,
                     "{}: the judge has begun anew at tick {} (another release, or Envoy has started again), and so does a replay",
-                    self.rollout, read.tick
+                    self.about.rollout, read.tick
                 );
             }
             (self.after, self.run) = (read.tick, read.run);

@@ -107,14 +107,66 @@ fn drift(drift: &Drift) -> Line {
     Line::new(if has_moved { Tone::Held } else { Tone::Plain }, &drift.sentence)
 }
 
-/// The fleet that an Envoy belongs to, below what it has answered.
+/// The fleet that an Envoy belongs to.
 pub(super) fn fleet(fleet: &Fleet, width: Option<usize>) -> Vec<Line> {
-    let mut lines = vec![Line::default()];
+    let mut lines = Vec::new();
     let mut name = "fleet";
     for sentence in fleet::sentences(fleet) {
         text(std::mem::take(&mut name), &sentence, width, &mut lines);
     }
     lines
+}
+
+/// A fleet and its members, one row for each.
+pub(super) fn members(fleet: &Fleet, width: Option<usize>) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let mut name = "fleet";
+    for sentence in fleet::sentences(fleet) {
+        text(std::mem::take(&mut name), &sentence, width, &mut lines);
+    }
+    let store = match fleet.store_age_ms {
+        None => "has not answered yet".to_owned(),
+        Some(age) => format!("answered {} ago", seconds(age)),
+    };
+    text("store", &store, width, &mut lines);
+    lines.push(Line::default());
+    if fleet.members.is_empty() {
+        lines.push(Line::new(Tone::Plain, "no members are known yet"));
+        return lines;
+    }
+    let head = ["member", "role", "state", "reported", "clock", "configuration", "version"];
+    let mut table = Table::new(&head, "", &["version", "role"]);
+    for member in &fleet.members {
+        let roles = [(fleet.leader.as_ref(), "leads"), (Some(&fleet.member), "asked")];
+        let roles = roles.iter().filter(|(who, _)| *who == Some(&member.member)).map(|(_, role)| *role);
+        let state = fleet::state(fleet, member);
+        let tone = match state {
+            "follows" => Tone::Good,
+            "behind" | "not known" => Tone::Held,
+            _ => Tone::Bad,
+        };
+        let reported = member.report_age_ms.map(|age| format!("{} ago", seconds(age))).unwrap_or_default();
+        let plain = |text: &str| Line::new(Tone::Plain, text);
+        table.row(
+            vec![
+                Line::new(Tone::Strong, &member.member),
+                plain(&roles.collect::<Vec<_>>().join(", ")),
+                Line::new(tone, state),
+                plain(&reported),
+                plain(&format!("{:+} ms", member.clock_ahead_ms)),
+                plain(&member.configuration),
+                plain(&member.version),
+            ],
+            "",
+        );
+    }
+    lines.extend(table.lines(width));
+    lines
+}
+
+/// Milliseconds as seconds.
+fn seconds(milliseconds: u64) -> String {
+    format!("{}.{} s", milliseconds / 1_000, milliseconds % 1_000 / 100)
 }
 
 /// What happened, two lines and more for each event.

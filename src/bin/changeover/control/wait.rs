@@ -7,6 +7,7 @@ use changeover::control::view::Rollout;
 use changeover::rollout::phase::Phase;
 use clap::ValueEnum;
 
+use super::about::About;
 use super::client::{Client, Failure};
 use super::{pages, read, with_names};
 
@@ -39,8 +40,8 @@ impl Ending {
     pub(super) fn exit_status(self) -> u8 {
         match self {
             Self::There => 0,
-            Self::Elsewhere => 3,
-            Self::TimedOut => 4,
+            Self::Elsewhere => 1,
+            Self::TimedOut => 3,
         }
     }
 }
@@ -76,8 +77,9 @@ pub(super) fn run(
     let end = Instant::now().checked_add(timeout);
     let mut last = None;
     let mut was_reached = false;
+    let about = About { client, rollout };
     loop {
-        match client.get(&format!("/v1/rollouts/{rollout}")) {
+        match about.ask("") {
             Ok(answer) => {
                 let seen: Rollout = read(&answer)?;
                 last = Some(answer);
@@ -88,9 +90,15 @@ pub(super) fn run(
                 }
                 was_reached = true;
             }
-            Err(Failure::Refused(why)) => match with_names(&pages(client)?.0, rollout, why) {
-                Failure::NotYet(_) => was_reached = true,
-                refused => return Err(refused),
+            Err(Failure::Refused(why)) => match pages(client) {
+                Ok((rollouts, _)) => match with_names(&rollouts, rollout, why) {
+                    Failure::Refused(why) if rollouts.iter().all(|known| known.name != rollout) => {
+                        return Err(Failure::Unknown(why));
+                    }
+                    _ => was_reached = true,
+                },
+                Err(failure) if !was_reached => return Err(Failure::Unreachable(failure.to_string())),
+                Err(_) => {}
             },
             Err(unreachable) if !was_reached => return Err(unreachable),
             Err(_) => {}

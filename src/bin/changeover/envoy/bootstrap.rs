@@ -1,22 +1,24 @@
 //! What stands in the bootstrap: clusters, the statistics' labels, the admin interface.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use changeover::config::schema::{Config, MirrorMode};
 use changeover::model::authority::is_loopback;
 
 use super::{Findings, Node};
 
-/// Checks a bootstrap whose filters have these configurations; `clusters` are those of all files together.
+/// Checks a bootstrap whose filters have these configurations; `clusters` are those of all files together, and `choices` are values
+/// of the filter's header for which a route names the cluster.
 pub(crate) fn check(
     bootstrap: &Node<'_>,
     configs: &[&Config],
-    clusters: &BTreeSet<&str>,
+    (clusters, choices): (&BTreeMap<&str, Node<'_>>, &BTreeSet<&str>),
     findings: &mut Findings,
 ) {
+    stores(configs, clusters, findings);
     // With CDS only Envoy has all clusters.
     if bootstrap.at(&["dynamic_resources", "cds_config"]).is_none() {
-        known_clusters(bootstrap, configs, clusters, findings);
+        known_clusters(bootstrap, configs, (&clusters.keys().copied().collect(), choices), findings);
     }
     labels(bootstrap, configs, findings);
     if let Some(address) = bootstrap.at(&["admin", "address", "socket_address"])
@@ -32,16 +34,43 @@ pub(crate) fn check(
     }
 }
 
+/// The store's API is gRPC.
+fn stores(configs: &[&Config], clusters: &BTreeMap<&str, Node<'_>>, findings: &mut Findings) {
+    const OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    let stores = configs.iter().filter_map(|config| config.store.as_ref());
+    for (store, cluster) in
+        stores.filter_map(|store| Some((store, clusters.get(store.etcd.cluster.as_str())?)))
+    {
+        let options = cluster.at(&["typed_extension_protocol_options", OPTIONS]);
+        let speaks_http1 = options.is_none_or(|options| match options.field("explicit_http_config") {
+            Some(explicit) => explicit.field("http_protocol_options").is_some(),
+            None => ["auto_config", "use_downstream_protocol_config"]
+                .iter()
+                .all(|kind| options.field(kind).is_none()),
+        });
+        if speaks_http1 && cluster.field("http2_protocol_options").is_none() {
+            findings.error(
+                cluster,
+                format_args!(
+                    "the store of fleet {:?} speaks gRPC, and Envoy HTTP/1.1 to this cluster; expected `explicit_http_config: \
+                     {{http2_protocol_options: {{}}}}` in its {OPTIONS}, as in envoy/store/cluster.yaml",
+                    store.fleet
+                ),
+            );
+        }
+    }
+}
+
 fn known_clusters(
     bootstrap: &Node<'_>,
     configs: &[&Config],
-    clusters: &BTreeSet<&str>,
+    (clusters, choices): (&BTreeSet<&str>, &BTreeSet<&str>),
     findings: &mut Findings,
 ) {
     let mut missing = BTreeSet::new();
     for rollout in configs.iter().flat_map(|config| &config.rollouts) {
         for (version, settings) in &rollout.versions {
-            if !clusters.contains(settings.cluster.as_str()) {
+            if ![clusters, choices].iter().any(|names| names.contains(settings.cluster.as_str())) {
                 missing.insert((settings.cluster.as_str(), rollout.name.as_str(), version.as_str()));
             }
         }

@@ -50,8 +50,9 @@ pub(crate) fn behind(manager: &Node<'_>, discovered: &[Node<'_>], findings: &mut
     }
     for route in &routes {
         let answer = route.field("direct_response");
-        let status = answer.and_then(|answer| answer.value.get("status")?.as_u64());
-        if status != Some(503) {
+        // Protobuf's JSON takes numbers as texts, too.
+        let status = answer.as_ref().and_then(|answer| answer.value.get("status"));
+        if !status.is_some_and(|status| *status == 503 || *status == "503") {
             findings.error(
                 route,
                 format_args!("a failed filter would look like a healthy control listener; {EXPECTED}"),

@@ -1,19 +1,41 @@
-//! What a running Envoy prints at `/config_dump`, and egctl for it: the same configuration under other keys.
+//! What a running Envoy prints at `/config_dump`, and egctl and istioctl for it: the same configuration under other keys.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+
+use super::form::snake_case;
 
 /// How deeply egctl nests a dump: under a namespace, a pod and a field.
 const DEPTH: usize = 4;
 
 /// The documents that make up the dumps in a document, as they would stand in files; `None` when it has none.
 pub(crate) fn documents(document: &Value) -> Option<Vec<Value>> {
+    if let Value::Array(entries) = document {
+        return listed(entries).map(|resources| vec![resources]);
+    }
     let mut dumps = Vec::new();
     collect(document, DEPTH, &mut dumps);
     let documents = dumps.iter().flat_map(|parts| assemble(parts)).collect();
     (!dumps.is_empty()).then_some(documents)
 }
 
-/// Finds the dumps: lists of parts, each of which is `…ConfigDump`.
+/// The resources in a list that istioctl prints (`proxy-config listeners --output json`).
+fn listed(entries: &[Value]) -> Option<Value> {
+    let mut resources: Vec<Value> = entries.iter().map(snake_case).collect();
+    for routes in resources.iter_mut().filter(|resource| resource.get("virtual_hosts").is_some()) {
+        if let Value::Object(fields) = routes {
+            fields.entry("@type").or_insert_with(|| ROUTES.into());
+        }
+    }
+    let is_envoys = |resource: &Value| {
+        let kind = resource.get("@type").and_then(Value::as_str);
+        kind.is_some_and(|kind| kind.contains("/envoy.")) || resource.get("filter_chains").is_some()
+    };
+    resources.iter().any(is_envoys).then(|| json!({"resources": resources}))
+}
+
+const ROUTES: &str = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration";
+
+/// Finds the dumps: lists of parts, each of which is a `…ConfigDump`, or an entry of one (`?resource=`).
 fn collect(value: &Value, depth: usize, dumps: &mut Vec<Vec<Value>>) {
     let Value::Object(fields) = value else { return };
     if is_part(value) {
@@ -28,7 +50,8 @@ fn collect(value: &Value, depth: usize, dumps: &mut Vec<Vec<Value>>) {
 }
 
 fn is_part(value: &Value) -> bool {
-    kind(value).is_some_and(|kind| kind.ends_with("ConfigDump"))
+    let kind = value.get("@type").and_then(Value::as_str);
+    kind.is_some_and(|kind| kind.split('.').any(|name| name.ends_with("ConfigDump")))
 }
 
 fn kind(value: &Value) -> Option<&str> {
@@ -44,21 +67,29 @@ fn assemble(parts: &[Value]) -> Vec<Value> {
             let list = part.get(list).and_then(Value::as_array);
             list.into_iter().flatten().filter_map(|entry| entry.pointer(path)).cloned().collect::<Vec<_>>()
         };
+        let own = |path: &str| part.pointer(path).cloned();
         match kind(part).unwrap_or_default() {
             "BootstrapConfigDump" => bootstrap = part.get("bootstrap").cloned(),
             "ListenersConfigDump" => {
                 listeners.extend(all("static_listeners", "/listener"));
-                listeners.extend(all("dynamic_listeners", "/active_state/listener"));
+                let dynamic = part.get("dynamic_listeners").and_then(Value::as_array);
+                listeners.extend(dynamic.into_iter().flatten().filter_map(in_use).cloned());
             }
+            "StaticListener" => listeners.extend(own("/listener")),
+            "DynamicListener" => listeners.extend(in_use(part).cloned()),
             "ClustersConfigDump" => {
                 clusters.extend(all("static_clusters", "/cluster"));
                 clusters.extend(all("dynamic_active_clusters", "/cluster"));
+                clusters.extend(all("dynamic_warming_clusters", "/cluster"));
             }
+            "StaticCluster" | "DynamicCluster" => clusters.extend(own("/cluster")),
             "RoutesConfigDump" => {
                 discovered.extend(all("static_route_configs", "/route_config"));
                 discovered.extend(all("dynamic_route_configs", "/route_config"));
             }
+            "StaticRouteConfig" | "DynamicRouteConfig" => discovered.extend(own("/route_config")),
             "EcdsConfigDump" => discovered.extend(all("ecds_filters", "/ecds_filter")),
+            "EcdsFilterConfig" => discovered.extend(own("/ecds_filter")),
             _ => {}
         }
     }
@@ -72,38 +103,9 @@ fn assemble(parts: &[Value]) -> Vec<Value> {
     vec![Value::Object(bootstrap), discovered]
 }
 
-/// The same with protobuf's own names of fields, in place of JSON's, wherever names are those of fields.
-fn snake_case(value: &Value) -> Value {
-    match value {
-        Value::Object(fields) if kind(value) == Some("Struct") => Value::Object(fields.clone()),
-        Value::Object(fields) => {
-            let renamed = fields.iter().map(|(name, value)| {
-                let is_free = matches!(
-                    name.as_str(),
-                    "filter_metadata"
-                        | "filterMetadata"
-                        | "typedPerFilterConfig"
-                        | "key_values"
-                        | "keyValues"
-                );
-                (snake(name), if is_free { value.clone() } else { snake_case(value) })
-            });
-            Value::Object(renamed.collect::<Map<_, _>>())
-        }
-        Value::Array(list) => list.iter().map(snake_case).collect(),
-        _ => value.clone(),
-    }
-}
-
-fn snake(name: &str) -> String {
-    let mut snake = String::with_capacity(name.len());
-    for letter in name.chars() {
-        if letter.is_ascii_uppercase() {
-            snake.push('_');
-        }
-        snake.push(letter.to_ascii_lowercase());
-    }
-    snake
+/// A listener that is in use, or one that is not yet.
+fn in_use(listener: &Value) -> Option<&Value> {
+    ["/active_state/listener", "/warming_state/listener"].into_iter().find_map(|path| listener.pointer(path))
 }
 
 #[cfg(test)]
@@ -119,15 +121,16 @@ mod tests {
         let listener = json!({
             "@type": "a.ListenersConfigDump",
             "staticListeners": [{"listener": {"theConfig": configuration}}],
-            "dynamicListeners": [{"activeState": {"listener": {"name": "l"}}}, {"warmingState": {"listener": {}}}],
+            "dynamicListeners": [{"activeState": {"listener": {"name": "l"}}}, {"warmingState": {"listener": {"name": "w"}}}],
         });
         let buried = json!({"namespace": {"pod": {"configDump": {"configs": [part, listener]}}}});
         let expected = [
-            json!({"listeners": [{"the_config": configuration}, {"name": "l"}]}),
+            json!({"listeners": [{"the_config": configuration}, {"name": "l"}, {"name": "w"}]}),
             json!({"resources": [{"virtual_hosts": []}]}),
         ];
         assert_eq!(documents(&buried), Some(expected.into()));
         assert_eq!(documents(&json!({"configs": [{"a": 1}]})), None);
         assert_eq!(documents(&json!({"rollouts": []})), None);
+        assert_eq!(documents(&json!([{"hosts": "all"}])), None);
     }
 }

@@ -5,7 +5,7 @@ use changeover::config::document;
 use changeover::config::schema::Config;
 use serde_json::Value;
 
-use super::Node;
+use super::{Findings, Node};
 
 /// A filter that runs this module has this text in one of its names.
 pub(crate) const NAME: &str = "changeover";
@@ -19,6 +19,13 @@ pub(crate) struct Filter<'a> {
     pub(crate) config: Option<Config>,
     /// Whether it is the control listener's, valid or not.
     pub(crate) is_control: bool,
+    /// Whether Istio has made it of a resource of its own.
+    pub(crate) is_istios: bool,
+}
+
+/// Whether Istio has given a filter its name.
+pub(crate) fn is_istios(name: &str) -> bool {
+    name.starts_with("extensions.istio.io/")
 }
 
 /// The plugin in a filter's `typed_config`, if it is one of ours.
@@ -42,6 +49,78 @@ pub(crate) fn plugin<'a>(typed_config: &Node<'a>) -> Option<Node<'a>> {
 pub(crate) fn is_discovered(entry: &Node<'_>, is_known: bool) -> bool {
     let is_named = || entry.text("name").is_some_and(|name| name.contains(NAME));
     entry.field("config_discovery").is_some() && (is_known || is_named())
+}
+
+/// Checks an entry whose filter is discovered.
+pub(crate) fn discovery(entry: &Node<'_>, findings: &mut Findings) {
+    let Some(discovery) = entry.field("config_discovery") else { return };
+    let types = discovery.value.get("type_urls").and_then(Value::as_array);
+    let types: Vec<&str> = types.into_iter().flatten().filter_map(Value::as_str).map(message).collect();
+    if !types.contains(&WASM) {
+        findings.error(
+            &discovery,
+            format_args!("type_urls lacks {WASM}: Envoy would refuse every configuration of the filter; expected it there"),
+        );
+    }
+    let default = discovery.field("default_config");
+    if default.is_none() {
+        let told =
+            "default_config is missing: every request would get 500 until the first good configuration";
+        if entry.text("name").is_some_and(is_istios) {
+            findings.warning(&discovery, format_args!("{told}; Istio sets none"));
+        } else {
+            findings.error(
+                &discovery,
+                format_args!("{told}; expected an envoy.filters.http.header_mutation that changes nothing"),
+            );
+        }
+    }
+    let kind = default.and_then(|default| default.text("@type")).map(message);
+    if let Some(kind) = kind.filter(|kind| !types.contains(kind)) {
+        findings.error(
+            &discovery,
+            format_args!(
+                "type_urls lacks {kind}, the type of default_config: Envoy would not start; expected it there"
+            ),
+        );
+    }
+    findings
+        .note(entry, "its configuration is discovered: check the file it comes from together with this one");
+}
+
+/// The name of a message in its URL.
+fn message(url: &str) -> &str {
+    url.rsplit('/').next().unwrap_or(url)
+}
+
+/// Checks that one filter at most chooses versions in a connection manager; `entries` are those that do.
+pub(crate) fn only_one(
+    entries: &[Node<'_>],
+    manager: &Node<'_>,
+    routes: &[Node<'_>],
+    findings: &mut Findings,
+) {
+    let is_disabled = |entry: &Node<'_>| entry.value.get("disabled") == Some(&true.into());
+    let mut enabled = entries.iter().filter(|entry| !is_disabled(entry));
+    let Some((first, second)) = enabled.next().zip(enabled.next()) else { return };
+    let told = format!(
+        "a second filter beside {first}: it removes the headers in which the first one has said what it has chosen; expected all \
+         rollouts in one filter"
+    );
+    // Each of them may have routes of its own.
+    let names = [first, second].map(|entry| entry.text("name").unwrap_or_default());
+    let mut is_switched = false;
+    for place in std::iter::once(manager).chain(routes) {
+        place.walk(&mut |node| {
+            let config = node.field("typed_per_filter_config");
+            is_switched |= config.is_some_and(|config| names.iter().any(|name| config.field(name).is_some()));
+        });
+    }
+    if is_switched {
+        findings.warning(second, told);
+    } else {
+        findings.error(second, told);
+    }
 }
 
 /// The document in a plugin's `configuration`, in whichever of Envoy's forms it stands.

@@ -4,9 +4,11 @@
 //! Changeover.
 
 pub(crate) mod bootstrap;
+pub(crate) mod buffers;
 pub(crate) mod control;
 pub(crate) mod dump;
 pub(crate) mod filters;
+pub(crate) mod form;
 pub(crate) mod plugin;
 pub(crate) mod routes;
 
@@ -93,22 +95,33 @@ impl fmt::Display for Node<'_> {
 
 /// Whether a document is Envoy's rather than a bare configuration.
 pub(crate) fn is_envoys(document: &Value) -> bool {
-    const FIELDS: [&str; 12] = [
+    const FIELDS: [&str; 18] = [
         "@type",
         "admin",
         "clusters",
+        "dynamicResources",
         "dynamic_resources",
+        "filterChains",
         "filter_chains",
+        "httpFilters",
         "http_filters",
         "listeners",
         "node",
         "resources",
+        "routeConfig",
         "route_config",
+        "staticResources",
         "static_resources",
+        "statsConfig",
         "stats_config",
     ];
     let Value::Object(fields) = document else { return false };
     !fields.contains_key("rollouts") && FIELDS.iter().any(|field| fields.contains_key(*field))
+}
+
+/// Whether Envoy starts with a document, which is in its normal form.
+pub(crate) fn is_bootstrap(document: &Value) -> bool {
+    ["static_resources", "dynamic_resources"].iter().any(|name| document.get(name).is_some())
 }
 
 /// What `check` has found.

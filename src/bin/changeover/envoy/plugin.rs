@@ -10,18 +10,21 @@ use super::{Findings, Node};
 
 /// Checks each plugin, and that those that share a VM agree.
 pub(crate) fn check(filters: &[Filter<'_>], findings: &mut Findings) {
-    for Filter { plugin, is_control, config, .. } in filters {
+    for Filter { plugin, is_control, is_istios, config } in filters {
         if let Some(config) = config {
             holds_tasks(plugin, config, findings);
             has_receipt_key(plugin, config, findings);
         }
         if vm_id(plugin).is_empty() {
-            findings.error(
-                plugin,
-                "vm_config.vm_id is missing: the filter would share its data with every plugin that has none; expected a name of its own",
-            );
+            let told =
+                "vm_config.vm_id is missing: the filter would share its data with every plugin that has none";
+            if *is_istios {
+                findings.warning(plugin, format_args!("{told}; Istio sets none"));
+            } else {
+                findings.error(plugin, format_args!("{told}; expected a name of its own"));
+            }
         }
-        let policy = plugin.text("failure_policy");
+        let policy = policy(plugin);
         if *is_control {
             if policy != Some("FAIL_RELOAD") {
                 findings.warning(
@@ -61,6 +64,15 @@ pub(crate) fn check(filters: &[Filter<'_>], findings: &mut Findings) {
             );
         }
     }
+}
+
+/// What happens to requests when the filter has failed; an older field says it where this one does not.
+fn policy<'a>(plugin: &Node<'a>) -> Option<&'a str> {
+    const NUMBERS: [&str; 4] = ["UNSPECIFIED", "FAIL_RELOAD", "FAIL_CLOSED", "FAIL_OPEN"];
+    let number =
+        || NUMBERS.get(usize::try_from(plugin.value.get("failure_policy")?.as_u64()?).ok()?).copied();
+    let policy = plugin.text("failure_policy").or_else(number).filter(|policy| *policy != "UNSPECIFIED");
+    policy.or_else(|| (plugin.value.get("fail_open") == Some(&true.into())).then_some("FAIL_OPEN"))
 }
 
 /// The variable with the key of receipts.

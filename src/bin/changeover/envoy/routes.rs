@@ -1,9 +1,10 @@
 //! The HTTP connection manager around a filter: headers a client must not send, routes, the mirror.
 
-mod hosts;
+pub(crate) mod hosts;
 mod settings;
+pub(crate) mod spelling;
 pub(crate) mod taken;
-mod walk;
+pub(crate) mod walk;
 
 use changeover::config::schema::{Config, MirrorMode, Rollout};
 use changeover::model::header::VERSION;
@@ -11,6 +12,7 @@ pub(crate) use changeover::model::header::{CLUSTER, MIRROR, SHADOW};
 use changeover::routing::mirror::CREDENTIALS;
 
 use super::{Findings, Node};
+use hosts::Hosts;
 
 /// Checks a connection manager whose filter, an entry in its list, has this configuration (`None`: it comes from elsewhere),
 /// with the route configurations that its RDS may name.
@@ -43,8 +45,9 @@ pub(crate) fn check(
         .iter()
         .filter(|host| obeys_somewhere(host))
         .for_each(|host| upstreams_headers(host, &routes, findings));
+    let by_name = Hosts::of(&routes);
     for rollout in config.into_iter().flat_map(|config| &config.rollouts) {
-        walk::check(rollout, &routes, entry, findings);
+        walk::check(rollout, (&routes, &by_name), entry, findings);
     }
     let rollouts = config.into_iter().flat_map(|config| &config.rollouts);
     let copied: Vec<&Rollout> = rollouts.filter(|rollout| is_copied_by_envoy(rollout)).collect();
@@ -88,15 +91,67 @@ pub(crate) fn clients_headers(
     config: Option<&Config>,
     findings: &mut Findings,
 ) {
-    let removed: Vec<&str> = managers
+    let mutations: Vec<Node<'_>> = managers
         .iter()
         .flat_map(|manager| manager.list("early_header_mutation_extensions"))
         .filter_map(|extension| extension.field("typed_config"))
         .flat_map(|config| config.list("mutations"))
-        .filter_map(|mutation| mutation.text("remove"))
         .collect();
+    let about = |header: &str| mutations.iter().map(|mutation| removes(mutation, header)).max();
+    let unclear: Vec<&str> =
+        INTERNAL.into_iter().filter(|header| about(header) == Some(Removes::Unclear)).collect();
+    if !unclear.is_empty() {
+        findings.note(
+            place,
+            format_args!(
+                "could not tell whether a client's own {} are removed: by `remove_on_match`",
+                unclear.join(", ")
+            ),
+        );
+        return;
+    }
+    let removed: Vec<&str> =
+        INTERNAL.into_iter().filter(|header| about(header) == Some(Removes::It)).collect();
     let expected = |header: &str| format!("expected `remove: {header}` in early_header_mutation_extensions");
     removed_headers(place, &removed, config, expected, findings);
+}
+
+/// The headers that only the filter may set.
+pub(crate) const INTERNAL: [&str; 3] = [CLUSTER, MIRROR, SHADOW];
+
+/// Whether a mutation removes a header.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Removes {
+    Nothing,
+    Unclear,
+    It,
+}
+
+fn removes(mutation: &Node<'_>, header: &str) -> Removes {
+    let of = |is_it| if is_it { Removes::It } else { Removes::Nothing };
+    if let Some(name) = mutation.text("remove") {
+        return of(name.eq_ignore_ascii_case(header));
+    }
+    let Some(matcher) = mutation.at(&["remove_on_match", "key_matcher"]) else { return Removes::Nothing };
+    let ignores_case = matcher.value.get("ignore_case") == Some(&true.into());
+    // Names are in lower case when Envoy looks at them.
+    let text = |field| {
+        matcher.text(field).map(|text| if ignores_case { text.to_ascii_lowercase() } else { text.to_owned() })
+    };
+    let known = ["exact", "prefix", "suffix", "contains"];
+    let fits = known.into_iter().find_map(|kind| fits(header, kind, &text(kind)?));
+    fits.map_or(Removes::Unclear, of)
+}
+
+/// Whether a text passes a test of this kind; `None` for another kind, such as a regular expression.
+pub(crate) fn fits(text: &str, kind: &str, wanted: &str) -> Option<bool> {
+    match kind {
+        "exact" => Some(text == wanted),
+        "prefix" => Some(text.starts_with(wanted)),
+        "suffix" => Some(text.ends_with(wanted)),
+        "contains" => Some(text.contains(wanted)),
+        _ => None,
+    }
 }
 
 /// Which of the internal headers are `removed` from what clients send: all of them, but for the mark of copies where a rollout
@@ -110,7 +165,7 @@ pub(crate) fn removed_headers(
 ) {
     let mut rollouts = config.into_iter().flat_map(|config| &config.rollouts);
     let trusting = rollouts.find(|rollout| rollout.trust_shadow_header);
-    for header in [CLUSTER, MIRROR, SHADOW] {
+    for header in INTERNAL {
         let is_removed = removed.iter().any(|name| name.eq_ignore_ascii_case(header));
         match trusting.filter(|_| header == SHADOW) {
             Some(rollout) if is_removed => findings.error(
@@ -133,6 +188,18 @@ fn is_chosen(route: &Node<'_>) -> bool {
     follows_header(route) && asks_for_header(route)
 }
 
+/// The value of the filter's header that a route is for, if it is for one alone.
+pub(crate) fn choice<'a>(route: &Node<'a>) -> Option<&'a str> {
+    let headers = route.field("match")?.list("headers");
+    headers.iter().find_map(|header| {
+        let is_it = header.text("name")?.eq_ignore_ascii_case(CLUSTER);
+        let is_plain = header.value.get("invert_match") != Some(&true.into());
+        let string = header.field("string_match");
+        let exact = header.text("exact_match").or_else(|| string.as_ref()?.text("exact"));
+        exact.filter(|_| is_it && is_plain)
+    })
+}
+
 fn asks_for_header(route: &Node<'_>) -> bool {
     let matches = route.field("match").map(|matches| matches.list("headers")).unwrap_or_default();
     matches.iter().any(|header| header.text("name").is_some_and(|name| name.eq_ignore_ascii_case(CLUSTER)))
@@ -144,10 +211,17 @@ pub(crate) fn follows_header(route: &Node<'_>) -> bool {
     header.is_some_and(|header| header.eq_ignore_ascii_case(CLUSTER))
 }
 
+/// A route that has the header among its weighted clusters.
+fn follows_header_by_weight(route: &Node<'_>) -> bool {
+    let weighted = route.at(&["route", "weighted_clusters"]).map(|weighted| weighted.list("clusters"));
+    let mut headers = weighted.iter().flatten().filter_map(|one| one.text("cluster_header"));
+    headers.any(|header| header.eq_ignore_ascii_case(CLUSTER))
+}
+
 fn obeys_somewhere(host: &Node<'_>) -> bool {
     host.list("routes").iter().any(|route| {
         let exact = route.field("route").is_some_and(|action| action.text("cluster").is_some());
-        follows_header(route) || (asks_for_header(route) && exact)
+        follows_header(route) || follows_header_by_weight(route) || (asks_for_header(route) && exact)
     })
 }
 
@@ -165,20 +239,21 @@ fn upstreams_headers(host: &Node<'_>, config: &Node<'_>, findings: &mut Findings
         let removes = |removed: &[&str]| removed.iter().any(|name| name.eq_ignore_ascii_case(header));
         !removes(&above) && forwarding.clone().any(|route| !removes(&removed_from_answers(route)))
     };
-    warn_of_answers(host, [CLUSTER, MIRROR, SHADOW].into_iter().filter(missing), findings);
+    warn_of_answers(host, INTERNAL.into_iter().filter(missing), "response_headers_to_remove", findings);
 }
 
-/// Warns of headers on an upstream's answer that are not removed.
+/// Warns of headers on an upstream's answer that are not removed by the field that should name them.
 pub(crate) fn warn_of_answers<'h>(
     place: &Node<'_>,
     missing: impl Iterator<Item = &'h str>,
+    field: &str,
     findings: &mut Findings,
 ) {
     let missing = missing.collect::<Vec<_>>().join(", ");
     if !missing.is_empty() {
         findings.warning(
             place,
-            format_args!("an upstream's own {missing} would reach clients; expected `response_headers_to_remove: [{missing}]`"),
+            format_args!("an upstream's own {missing} would reach clients; expected `{field}: [{missing}]`"),
         );
     }
 }
@@ -218,7 +293,7 @@ fn mirror(host: &Node<'_>, config: &Node<'_>, has_version: bool, findings: &mut 
         mutations(&policy, has_version, findings);
         for place in [route, host, config] {
             let removed = place.value.get("request_headers_to_remove").and_then(|list| list.as_array());
-            if removed.into_iter().flatten().any(|header| header == MIRROR) {
+            if removed.into_iter().flatten().filter_map(|header| header.as_str()).any(is_mirror) {
                 findings.error(
                     place,
                     format_args!("request_headers_to_remove has {MIRROR}, which switches the mirror off; expected it without"),
@@ -230,13 +305,18 @@ fn mirror(host: &Node<'_>, config: &Node<'_>, has_version: bool, findings: &mut 
 
 pub(crate) fn mirror_policy<'a>(route: &Node<'a>) -> Option<Node<'a>> {
     let policies = route.field("route")?.list("request_mirror_policies");
-    policies.into_iter().find(|policy| policy.text("cluster_header") == Some(MIRROR))
+    policies.into_iter().find(|policy| policy.text("cluster_header").is_some_and(is_mirror))
+}
+
+fn is_mirror(name: &str) -> bool {
+    name.eq_ignore_ascii_case(MIRROR)
 }
 
 /// Whether a route takes only requests with the mirror's header, or only those without; `None`: both.
 fn asks_for_mirror(route: &Node<'_>) -> Option<bool> {
     let matches = route.field("match")?;
-    let header = matches.list("headers").into_iter().find(|header| header.text("name") == Some(MIRROR))?;
+    let header =
+        matches.list("headers").into_iter().find(|header| header.text("name").is_some_and(is_mirror))?;
     let is_set = |name: &str| header.value.get(name) == Some(&true.into());
     Some(header.value.get("present_match") != Some(&false.into()) && !is_set("invert_match"))
 }
@@ -262,19 +342,22 @@ fn mutations(policy: &Node<'_>, has_version: bool, findings: &mut Findings) {
     }
     let mutations = policy.list("request_headers_mutations");
     let marks = mutations.iter().filter_map(|mutation| mutation.at(&["append", "header"]));
-    if !marks.into_iter().any(|header| header.text("key") == Some(SHADOW)) {
+    let is_mark = |header: Node<'_>| header.text("key").is_some_and(|key| key.eq_ignore_ascii_case(SHADOW));
+    if !marks.into_iter().any(is_mark) {
         findings
             .error(policy, format_args!("the copy is not marked; expected a mutation that appends {SHADOW}"));
     }
+    let carries =
+        |header: &str| mutations.iter().all(|mutation| removes(mutation, header) == Removes::Nothing);
     for header in [COOKIE, AUTHORIZATION, MIRROR, CLUSTER] {
-        if !mutations.iter().any(|mutation| mutation.text("remove") == Some(header)) {
+        if carries(header) {
             findings.error(
                 policy,
                 format_args!("the copy carries {header}; expected a mutation `remove: {header}`"),
             );
         }
     }
-    if has_version && !mutations.iter().any(|mutation| mutation.text("remove") == Some(VERSION)) {
+    if has_version && carries(VERSION) {
         findings.warning(
             policy,
             format_args!(
@@ -283,7 +366,7 @@ fn mutations(policy: &Node<'_>, has_version: bool, findings: &mut Findings) {
         );
     }
     for header in CREDENTIALS.iter().filter(|header| ![COOKIE, AUTHORIZATION].contains(header)) {
-        if !mutations.iter().any(|mutation| mutation.text("remove") == Some(*header)) {
+        if carries(header) {
             findings.warning(
                 policy,
                 format_args!(

@@ -1,18 +1,26 @@
 //! What Istio needs beside the filter: the patches of an `EnvoyFilter`, and a route of a `VirtualService`.
 
-use changeover::config::schema::{Config, Rollout};
+mod ordinary;
+mod workloads;
 
-use super::of_kind;
-use crate::envoy::routes::taken::{Requests, Taken};
+use changeover::config::schema::{Config, Match};
+
+use super::{clusters, of_kind};
+use crate::envoy::routes::taken::Requests;
+use crate::envoy::routes::walk::{self, Walk};
 use crate::envoy::routes::{self, CLUSTER, MIRROR, SHADOW};
 use crate::envoy::{Findings, Node};
 
-/// Checks the resources around a filter.
-pub(super) fn check(filter: &Node<'_>, config: &Config, set: &[Node<'_>], findings: &mut Findings) {
-    let patches: Vec<Node<'_>> = of_kind(set, "EnvoyFilter")
-        .filter_map(|resource| resource.field("spec"))
-        .flat_map(|spec| spec.list("configPatches"))
-        .collect();
+/// Checks the resources around a filter, which stands in one of them.
+pub(super) fn check(
+    filter: &Node<'_>,
+    resource: &Node<'_>,
+    config: &Config,
+    set: &[Node<'_>],
+    findings: &mut Findings,
+) {
+    let patches: Vec<Patch<'_, '_>> = of_kind(set, "EnvoyFilter").flat_map(Patch::of).collect();
+    clusters::known_to_istio(filter, config, set, findings);
     if patches.is_empty() {
         findings.error(
             filter,
@@ -21,76 +29,164 @@ pub(super) fn check(filter: &Node<'_>, config: &Config, set: &[Node<'_>], findin
         );
         return;
     }
-    let managers: Vec<Node<'_>> =
-        patches.iter().filter_map(|patch| patch.at(&["patch", "value", "typed_config"])).collect();
-    routes::clients_headers(filter, &managers, Some(config), findings);
-    let obeying: Vec<(&Node<'_>, Node<'_>)> = patches
+    // Routes are a matter of gateways and of clients.
+    let patches: Vec<&Patch<'_, '_>> =
+        patches.iter().filter(|patch| patch.context() != "SIDECAR_INBOUND").collect();
+    let obeying: Vec<Obeying<'_, '_>> = patches
         .iter()
-        .flat_map(|patch| added(patch).into_iter().map(move |route| (patch, route)))
-        .filter(|(_, route)| routes::follows_header(route))
+        .flat_map(|patch| patch.routes().into_iter().map(|route| Obeying { patch, route }))
+        .filter(|obeying| routes::follows_header(&obeying.route))
         .collect();
-    for (patch, _) in &obeying {
-        let operation = patch.field("patch").and_then(|patch| patch.text("operation")).unwrap_or_default();
+    removals(filter, config, &patches, &obeying, findings);
+    for Obeying { patch, .. } in &obeying {
         // In a virtual host of its own the routes stand as they are written.
-        let is_first = match patch.text("applyTo") {
-            Some("VIRTUAL_HOST") => operation == "ADD",
-            _ => matches!(operation, "INSERT_FIRST" | "INSERT_BEFORE"),
+        let is_first = match patch.target() {
+            "VIRTUAL_HOST" => patch.operation() == "ADD",
+            _ => matches!(patch.operation(), "INSERT_FIRST" | "INSERT_BEFORE"),
         };
         if !is_first {
             findings.error(
-                *patch,
+                &patch.node,
                 format_args!(
-                    "the route that obeys the filter would stand below the ordinary one ({operation}): the first that matches \
-                     counts; expected `applyTo: HTTP_ROUTE` with `operation: INSERT_FIRST`"
+                    "the route that obeys the filter would stand below the ordinary one ({}): the first that matches \
+                     counts; expected `applyTo: HTTP_ROUTE` with `operation: INSERT_FIRST`",
+                    patch.operation()
                 ),
             );
         }
-        ordinary(patch, config, set, findings);
     }
+    ordinary::check(obeying.iter().map(|obeying| &obeying.patch.node), config, set, findings);
     answers(filter, &patches, &obeying, findings);
     mirrors(filter, config, &obeying, findings);
-    for rollout in &config.rollouts {
-        for (version, settings) in &rollout.versions {
-            let requests =
-                Requests { matches: &rollout.matches, cluster: Some(&settings.cluster), shadow: None };
-            if obeying.iter().all(|(_, route)| requests.taken_by(route) == Taken::None) {
-                findings.error(
-                    filter,
-                    format_args!(
-                        "no patch adds a route that obeys the filter for version {version:?} of rollout {:?}; expected one \
-                         with `headers: [{{name: {CLUSTER}, present_match: true}}]` and `cluster_header: {CLUSTER}`",
-                        rollout.name
-                    ),
-                );
-            }
+    versions(filter, config, &obeying, findings);
+    let managing = patches.iter().filter(|patch| !patch.managers().is_empty()).copied();
+    let needed = obeying.iter().map(|obeying| obeying.patch).chain(managing);
+    workloads::check(resource, needed.map(|patch| patch.resource), findings);
+}
+
+/// A patch, and the `EnvoyFilter` that has it.
+struct Patch<'n, 'a> {
+    resource: &'n Node<'a>,
+    node: Node<'a>,
+}
+
+/// An added route that obeys the filter.
+struct Obeying<'n, 'a> {
+    patch: &'n Patch<'n, 'a>,
+    route: Node<'a>,
+}
+
+impl<'n, 'a> Patch<'n, 'a> {
+    fn of(resource: &'n Node<'a>) -> Vec<Self> {
+        let patches = resource.field("spec").map(|spec| spec.list("configPatches")).unwrap_or_default();
+        patches.into_iter().map(|node| Self { resource, node }).collect()
+    }
+
+    fn target(&self) -> &'a str {
+        self.node.text("applyTo").unwrap_or_default()
+    }
+
+    fn operation(&self) -> &'a str {
+        self.node.field("patch").and_then(|patch| patch.text("operation")).unwrap_or_default()
+    }
+
+    fn value(&self) -> Option<Node<'a>> {
+        self.node.at(&["patch", "value"]).filter(|_| self.operation() != "REMOVE")
+    }
+
+    /// The kind of proxies' configuration that it applies to.
+    fn context(&self) -> &'a str {
+        self.node.field("match").and_then(|matches| matches.text("context")).unwrap_or(ANY)
+    }
+
+    fn meets(&self, other: &Self) -> bool {
+        let (one, other) = (self.context(), other.context());
+        one == other || one == ANY || other == ANY
+    }
+
+    /// The routes that it adds.
+    fn routes(&self) -> Vec<Node<'a>> {
+        match (self.target(), self.value()) {
+            ("HTTP_ROUTE", Some(value)) => vec![value],
+            ("VIRTUAL_HOST", Some(value)) => value.list("routes"),
+            _ => Vec::new(),
         }
+    }
+
+    /// The connection managers that it adds, or changes in part.
+    fn managers(&self) -> Vec<Node<'a>> {
+        let Some(value) = self.value() else { return Vec::new() };
+        let place = self.node.at(&["match", "listener", "filterChain", "filter"]);
+        if place.and_then(|filter| filter.text("name")).is_some_and(|name| name != MANAGER) {
+            return Vec::new();
+        }
+        match (self.target(), self.operation()) {
+            ("NETWORK_FILTER", "MERGE") => value.field("typed_config").into_iter().collect(),
+            (
+                "NETWORK_FILTER" | "FILTER_CHAIN" | "LISTENER",
+                "ADD" | "INSERT_FIRST" | "INSERT_BEFORE" | "INSERT_AFTER" | "REPLACE",
+            ) => {
+                let mut managers = Vec::new();
+                value.walk(&mut |node| {
+                    if node.is("HttpConnectionManager") {
+                        managers.push(node.clone());
+                    }
+                });
+                managers
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+const ANY: &str = "ANY";
+const MANAGER: &str = "envoy.filters.network.http_connection_manager";
+
+/// A client's own headers are removed in every context in which a route obeys them.
+fn removals(
+    filter: &Node<'_>,
+    config: &Config,
+    patches: &[&Patch<'_, '_>],
+    obeying: &[Obeying<'_, '_>],
+    findings: &mut Findings,
+) {
+    let managers = |meets: &dyn Fn(&Patch<'_, '_>) -> bool| {
+        let meeting = patches.iter().filter(|patch| meets(patch));
+        meeting.flat_map(|patch| patch.managers()).collect::<Vec<_>>()
+    };
+    if obeying.is_empty() {
+        routes::clients_headers(filter, &managers(&|_| true), Some(config), findings);
+    }
+    for Obeying { patch, .. } in obeying {
+        routes::clients_headers(filter, &managers(&|other| other.meets(patch)), Some(config), findings);
     }
 }
 
 /// The filter's headers on an upstream's answer: removed by the added routes, or by a patch of what is around them.
 fn answers(
     filter: &Node<'_>,
-    patches: &[Node<'_>],
-    obeying: &[(&Node<'_>, Node<'_>)],
+    patches: &[&Patch<'_, '_>],
+    obeying: &[Obeying<'_, '_>],
     findings: &mut Findings,
 ) {
-    let around = patches.iter().filter(|patch| patch.text("applyTo") != Some("HTTP_ROUTE"));
-    let around: Vec<&str> = around
-        .filter_map(|patch| patch.at(&["patch", "value"]))
+    let around: Vec<&str> = patches
+        .iter()
+        .filter(|patch| patch.target() != "HTTP_ROUTE")
+        .filter_map(|patch| patch.value())
         .flat_map(|value| routes::removed_from_answers(&value))
         .collect();
     let missing = |header: &&str| {
         let removes = |removed: &[&str]| removed.iter().any(|name| name.eq_ignore_ascii_case(header));
-        !removes(&around) && obeying.iter().any(|(_, route)| !removes(&routes::removed_from_answers(route)))
+        !removes(&around) && obeying.iter().any(|one| !removes(&routes::removed_from_answers(&one.route)))
     };
-    routes::warn_of_answers(filter, [CLUSTER, MIRROR, SHADOW].into_iter().filter(missing), findings);
+    let missing = [CLUSTER, MIRROR, SHADOW].into_iter().filter(missing);
+    routes::warn_of_answers(filter, missing, "response_headers_to_remove", findings);
 }
 
 /// Envoy copies requests only on a route with a policy for it.
-fn mirrors(filter: &Node<'_>, config: &Config, obeying: &[(&Node<'_>, Node<'_>)], findings: &mut Findings) {
+fn mirrors(filter: &Node<'_>, config: &Config, obeying: &[Obeying<'_, '_>], findings: &mut Findings) {
     let mirrored = config.rollouts.iter().find(|rollout| routes::is_copied_by_envoy(rollout));
-    let has_policy = |(_, route): &(&Node<'_>, Node<'_>)| routes::mirror_policy(route).is_some();
-    if let Some(rollout) = mirrored.filter(|_| !obeying.iter().any(has_policy)) {
+    if let Some(rollout) = mirrored.filter(|_| !obeying.iter().any(Obeying::copies)) {
         findings.error(
             filter,
             format_args!(
@@ -102,70 +198,71 @@ fn mirrors(filter: &Node<'_>, config: &Config, obeying: &[(&Node<'_>, Node<'_>)]
     }
 }
 
-/// The routes that a patch adds.
-fn added<'a>(patch: &Node<'a>) -> Vec<Node<'a>> {
-    let Some(value) = patch.at(&["patch", "value"]) else { return Vec::new() };
-    match patch.text("applyTo") {
-        Some("HTTP_ROUTE") => vec![value],
-        Some("VIRTUAL_HOST") => value.list("routes"),
-        _ => Vec::new(),
+impl Obeying<'_, '_> {
+    fn copies(&self) -> bool {
+        routes::mirror_policy(&self.route).is_some()
     }
 }
 
-/// Checks the `VirtualService` route that a patch finds by its name, where these files have any.
-fn ordinary(patch: &Node<'_>, config: &Config, set: &[Node<'_>], findings: &mut Findings) {
-    let place = patch.at(&["match", "routeConfiguration", "vhost", "route"]);
-    let Some(name) = place.and_then(|route| route.text("name")) else { return };
-    let routes: Vec<Node<'_>> = of_kind(set, "VirtualService")
-        .filter_map(|service| service.field("spec"))
-        .flat_map(|spec| spec.list("http"))
-        .collect();
-    if routes.is_empty() {
-        return; // elsewhere
-    }
-    // A named `match` adds its name behind a dot.
-    let is_named = |route: &&Node<'_>| {
-        let own = route.text("name").unwrap_or_default();
-        own == name || (!own.is_empty() && name.strip_prefix(own).is_some_and(|rest| rest.starts_with('.')))
-    };
-    let named: Vec<&Node<'_>> = routes.iter().filter(is_named).collect();
-    if named.is_empty() {
-        findings.warning(
-            patch,
-            format_args!("no VirtualService of these files has a route {name:?}: Istio skips a patch that matches nothing"),
-        );
-    }
-    for target in named.iter().flat_map(|route| route.list("route")) {
-        let Some(destination) = target.field("destination") else { continue };
-        let host = destination.text("host").unwrap_or_default();
-        let leads = |rollout: &Rollout, version: Option<&String>| {
-            let cluster = version.and_then(|version| rollout.versions.get(version));
-            cluster.is_some_and(|version| host_of(&version.cluster).is_none_or(|of| is_host(host, of)))
+/// The added routes take all requests for which the filter chooses a version.
+fn versions(filter: &Node<'_>, config: &Config, obeying: &[Obeying<'_, '_>], findings: &mut Findings) {
+    for rollout in &config.rollouts {
+        let shadows = walk::shadows(rollout)
+            .filter(|shadow| shadow.is_none() || obeying.iter().any(Obeying::copies))
+            .collect::<Vec<_>>();
+        let parts = walk::parts(&rollout.matches);
+        let routes = || obeying.iter().map(|one| one.route.clone());
+        let is_led = |matches: &Match| {
+            rollout.versions.values().any(|version| {
+                let cluster = Some(version.cluster.as_str());
+                let walk = Walk::through(routes(), &Requests { matches, cluster, shadow: None });
+                walk.rest.is_some() || !walk.some.is_empty()
+            })
         };
-        if config.rollouts.iter().any(|rollout| leads(rollout, Some(&rollout.stable))) {
-            continue;
-        }
-        if config.rollouts.iter().any(|rollout| leads(rollout, rollout.candidate.as_ref())) {
-            findings.warning(
-                &destination,
-                format_args!("the ordinary route leads to {host:?}, a candidate: correct only while its release is being finished"),
-            );
-        } else {
-            findings.error(
-                &destination,
-                format_args!("the ordinary route leads to {host:?}, not to a stable version: that is where requests go when the filter fails"),
-            );
+        let is_one_led = parts.iter().any(is_led);
+        for matches in &parts {
+            for (version, settings) in &rollout.versions {
+                for shadow in &shadows {
+                    let cluster = Some(settings.cluster.as_str());
+                    let requests = Requests { matches, cluster, shadow: *shadow };
+                    let walk = Walk::through(routes(), &requests);
+                    if walk.rest.is_some() {
+                        continue;
+                    }
+                    if let Some(route) = walk.some.first() {
+                        let condition = route.field("match").map(|matches| matches.value.to_string());
+                        findings.warning(
+                            route,
+                            format_args!(
+                                "the route takes only some of the requests of rollout {:?}, those with {}: the others go to stable and \
+                                 count for the version that the filter has chosen",
+                                rollout.name,
+                                condition.unwrap_or_default(),
+                            ),
+                        );
+                    } else if walk.is_unclear("that the filter has chosen", rollout, findings) {
+                    } else if is_one_led && !is_led(matches) {
+                        findings.warning(
+                            filter,
+                            format_args!(
+                                "no patch adds a route that obeys the filter for {} of rollout {:?}: they go to stable and count for the \
+                                 version that the filter has chosen",
+                                walk::described(matches),
+                                rollout.name
+                            ),
+                        );
+                    } else {
+                        findings.error(
+                            filter,
+                            format_args!(
+                                "no patch adds a route that obeys the filter for version {version:?} of rollout {:?}; expected one \
+                                 with `headers: [{{name: {CLUSTER}, present_match: true}}]` and `cluster_header: {CLUSTER}`",
+                                rollout.name
+                            ),
+                        );
+                    }
+                }
+            }
         }
     }
-}
-
-/// The host in one of Istio's names for clusters, `outbound|PORT|SUBSET|HOST`.
-fn host_of(cluster: &str) -> Option<&str> {
-    cluster.strip_prefix("outbound|")?.splitn(3, '|').nth(2)
-}
-
-/// Whether a host in a resource, perhaps a short one, is this one.
-fn is_host(host: &str, full: &str) -> bool {
-    full.strip_prefix(host)
-        .is_some_and(|rest| rest.is_empty() || (rest.starts_with('.') && !host.contains('.')))
 }

@@ -4,11 +4,12 @@
 //! All turn into an Envoy filter whose configuration is the JSON text of what stands here as YAML. Resources of
 //! other kinds are passed over.
 
+mod clusters;
 mod gateway;
 mod istio;
 
 use changeover::config::schema::{Config, Rollout};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::envoy::filters::NAME;
 use crate::envoy::plugin::RECEIPT_KEY;
@@ -46,6 +47,13 @@ pub(crate) fn configurations<'a>(resource: &Node<'a>, findings: &mut Findings) -
 
 /// Checks what stands around a resource's configuration, in the set of all resources that are given together.
 pub(crate) fn around(resource: &Node<'_>, config: &Config, set: &[Node<'_>], findings: &mut Findings) {
+    if config.control.is_some() {
+        findings.error(
+            resource,
+            "it has `control`, which needs allow_on_headers_stop_iteration: this kind of resource has no such field, and no command \
+             would be answered; expected the control listener's filter in an EnvoyFilter or EnvoyPatchPolicy",
+        );
+    }
     if config.rollouts.is_empty() {
         return;
     }
@@ -61,8 +69,22 @@ pub(crate) fn around(resource: &Node<'_>, config: &Config, set: &[Node<'_>], fin
         );
     }
     match resource.text("kind") {
-        Some("EnvoyExtensionPolicy") => gateway::check(resource, config, set, findings),
-        _ => istio::check(resource, config, set, findings),
+        Some("EnvoyExtensionPolicy") => gateway::check(resource, resource, config, set, findings),
+        _ => istio::check(resource, resource, config, set, findings),
+    }
+}
+
+/// The same for a filter that a patch of a resource adds.
+pub(crate) fn around_patched(
+    (resource, filter): (&Node<'_>, &Node<'_>),
+    config: &Config,
+    set: &[Node<'_>],
+    findings: &mut Findings,
+) {
+    match resource.text("kind") {
+        _ if config.rollouts.is_empty() => {}
+        Some("EnvoyPatchPolicy") => gateway::check(filter, resource, config, set, findings),
+        _ => istio::check(filter, resource, config, set, findings),
     }
 }
 
@@ -91,6 +113,41 @@ fn has_receipt_key(resource: &Node<'_>, config: &Config, findings: &mut Findings
 /// The resources of a kind.
 fn of_kind<'n, 'a>(set: &'n [Node<'a>], kind: &'static str) -> impl Iterator<Item = &'n Node<'a>> {
     set.iter().filter(move |resource| resource.text("kind") == Some(kind))
+}
+
+/// The namespace that a resource names.
+fn namespace<'a>(resource: &Node<'a>) -> Option<&'a str> {
+    resource.field("metadata")?.text("namespace")
+}
+
+/// A route of Envoy's that stands for a part of a resource.
+struct Made<'a> {
+    from: Node<'a>,
+    place: String,
+    envoy: Value,
+}
+
+impl<'a> Made<'a> {
+    fn new(from: Node<'a>, matches: Value) -> Self {
+        Self { place: from.to_string(), from, envoy: json!({"match": matches}) }
+    }
+
+    /// The route at the place of what it stands for.
+    fn node(&self) -> Node<'_> {
+        Node::document(&self.place, &self.envoy)
+    }
+
+    fn is(&self, route: &Node<'_>) -> bool {
+        std::ptr::eq(&self.envoy, route.value)
+    }
+}
+
+/// The files in a `ConfigMap` that are YAML or JSON by name.
+pub(crate) fn files<'a>(map: &Node<'a>) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+    let data = map.value.get("data").and_then(Value::as_object);
+    let is_read = |name: &str| [".yaml", ".yml", ".json"].iter().any(|ending| name.ends_with(ending));
+    let files = data.into_iter().flatten().filter_map(|(name, text)| Some((name.as_str(), text.as_str()?)));
+    files.filter(move |(name, _)| is_read(name))
 }
 
 /// What a resource adds to Envoy's configuration as a whole, and not to something that is there.
@@ -122,6 +179,12 @@ fn wasm_plugin<'a>(resource: &Node<'a>, spec: Option<Node<'a>>, findings: &mut F
         findings.error(
             &spec,
             "failStrategy is not FAIL_OPEN: a filter that fails would answer 5xx to everything instead of leaving requests to stable",
+        );
+    }
+    if spec.text("type") == Some("NETWORK") {
+        findings.error(
+            &spec,
+            "type is NETWORK: the filter would be one of connections, and see no request; expected HTTP, the default",
         );
     }
     configuration(&spec, "pluginConfig", findings)

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use changeover::alarm::rule::Rule;
 use changeover::alarm::state::{Alarms, News};
 use changeover::analysis::judge::Judge;
-use changeover::analysis::rules::Rules;
+use changeover::analysis::rules::{ALL_METRICS, Rules};
 use changeover::analysis::tick::Tick;
 use changeover::analysis::warm_up::WarmUp;
 use changeover::config::alarm::Action;
@@ -81,7 +81,7 @@ fn choose(rollouts: &[&Rollout], name: Option<&str>) -> Result<Replay, String> {
         (None, Some(name)) if !rollouts.iter().any(|rollout| rollout.name == name) => {
             Err(format!("no rollout has the name {name}"))
         }
-        (None, _) => Err("nothing to judge; expected a rollout with a candidate and `analysis`".into()),
+        (None, _) => Err("nothing to judge; expected a rollout with `analysis`, and with a candidate, or alarms or drift of stable".into()),
     }
 }
 
@@ -141,8 +141,10 @@ pub(crate) struct Replay {
 impl Replay {
     /// `None` if nothing is judged.
     pub(crate) fn new(program: Program) -> Option<Self> {
-        program.candidate.as_ref()?;
         let mut rules = program.rules()?.clone();
+        if program.candidate.is_none() && !program.watches_stable() {
+            return None;
+        }
         let (warm_up, judge) = (rules.warm_up, Judge::default());
         rules.warm_up = of_any_part(warm_up);
         let watch = Alarms::default();
@@ -183,9 +185,9 @@ impl Replay {
         &self.program.alarms
     }
 
-    /// The names of stable and of the candidate.
-    pub(crate) fn versions(&self) -> (&str, &str) {
-        (&self.program.stable, self.program.candidate.as_deref().unwrap_or_default())
+    /// The names of stable and of the candidate, if there is one.
+    pub(crate) fn versions(&self) -> (&str, Option<&str>) {
+        (&self.program.stable, self.program.candidate.as_deref())
     }
 
     /// Reads a tick without judging it. Returns whether a run, or another attempt, begins with it.
@@ -305,7 +307,7 @@ impl Replay {
         };
         let names = self.rules.metrics.iter().map(|metric| metric.name.as_str());
         let mut answers = String::new();
-        for (metric, value) in names.zip(reading.metrics).chain([("all", reading.all)]) {
+        for (metric, value) in names.zip(reading.metrics).chain([(ALL_METRICS, reading.all)]) {
             let threshold = logarithm(self.rules.threshold);
             let answer = Answer { tick, metric, log10_e: logarithm(value), threshold, verdict };
             // A struct of plain values always serializes.

@@ -312,8 +312,34 @@ fn the_rollout_is_chosen_by_name_or_because_it_is_the_only_one() {
     );
     assert_eq!(choose(&both, Some("c")), Err("no rollout has the name c".into()));
     let unjudged = CONFIG.replace("  analysis: {metrics: [{name: error_rate}]}\n", "");
-    let nothing = "nothing to judge; expected a rollout with a candidate and `analysis`";
+    let nothing = "nothing to judge; expected a rollout with `analysis`, and with a candidate, or alarms or drift of stable";
     assert_eq!(choose(&unjudged, Some("a")), Err(nothing.into()));
+    let finished = CONFIG.replace("  candidate: green\n  steps: [{set_weight: 5}, {pause: {}}]\n", "");
+    assert_eq!(choose(&finished, None), Err(nothing.into()));
+}
+
+#[test]
+fn an_alarm_about_stable_is_replayed_without_a_candidate() {
+    let alarm = "  alarms: [{name: errors, signal: error_rate, of: stable, max: 0.2, window: 30s}]\n";
+    let config = CONFIG.replace("  candidate: green\n  steps: [{set_weight: 5}, {pause: {}}]\n", alarm);
+    let line = |number: u64| {
+        format!(
+            r#"{{"tick": {number}, "weights": {{}}, "versions": {{"blue": {{"requests": 100, "events": {{"error_rate": 50}}}}}}}}"#
+        ) + "\n"
+    };
+    for affinity in ["", "  session_affinity: {header: x-user-id}\n"] {
+        let config = config.replace("  analysis", &format!("{affinity}  analysis"));
+        let recording: String = (1..=60).map(line).collect();
+        let recording = match affinity {
+            "" => recording,
+            _ => recording.replace(
+                r#""requests": 100, "#,
+                r#""requests": 100, "of_requests": {"requests": 100, "events": {"error_rate": 50}}, "#,
+            ),
+        };
+        let (found, due) = answers(&mut replay(&config), &recording);
+        assert!(!due && found.contains("\"alarm\":\"errors\",\"raised\":true"), "{found}");
+    }
 }
 
 /// What is judged of answers besides events: means and times to the first token.

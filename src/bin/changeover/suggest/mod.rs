@@ -97,6 +97,9 @@ fn suggest(replay: &Replay, ticks: &Ticks) -> Suggested {
                 left_out = left_out.saturating_add(1);
                 continue;
             }
+            if replay.versions().1.is_none() {
+                alarm.of = Of::Stable;
+            }
             alarm.name = unlike(&names, &alarm.name);
             names.push(alarm.name.clone());
             suggested.add(replay, ticks, row, &alarm, &why);
@@ -123,7 +126,8 @@ impl Suggested {
         let (stable, candidate) = replay.versions();
         self.text.push_str(why);
         let _ = writeln!(self.text, "- {}", flow(alarm));
-        for (of, version) in [(Of::Candidate, candidate), (Of::Stable, stable)] {
+        for (of, version) in [(Of::Candidate, candidate), (Of::Stable, Some(stable))] {
+            let Some(version) = version else { continue };
             if of == Of::Stable && row.among == Among::Pairs {
                 continue;
             }
@@ -292,7 +296,7 @@ impl Proposal {
 
     fn describe(&self, replay: &Replay, text: &mut String) {
         let (stable, candidate) = replay.versions();
-        let whose = if self.of == Of::Candidate { candidate } else { stable };
+        let whose = candidate.filter(|_| self.of == Of::Candidate).unwrap_or(stable);
         let Values { smallest, middle, largest } = self.values;
         let [smallest, middle, largest] = [smallest, middle, largest].map(significant);
         let (name, window) = (quoted(&self.name), seconds(self.window));
@@ -406,6 +410,9 @@ fn quoted(text: &str) -> Cow<'_, str> {
 /// An alarm in YAML's flow style.
 fn flow(alarm: &Alarm) -> String {
     let mut flow = format!("{{name: {}, signal: {}", alarm.name, quoted(&alarm.signal));
+    if alarm.of == Of::Stable {
+        flow.push_str(", of: stable");
+    }
     for (field, value) in [("max", alarm.max), ("min", alarm.min)] {
         if let Some(value) = value {
             let _ = write!(flow, ", {field}: {value}");

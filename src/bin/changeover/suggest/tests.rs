@@ -122,7 +122,7 @@ fn proposed_alarms_can_be_configured() {
 
 /// Labels are what a model says: each signal is read again as it was, and each alarm has a name of its own.
 #[test]
-fn whatever_labels_are_called_the_alarms_can_be_configured() {
+fn suggested_alarms_can_be_configured_for_labels_of_any_name() {
     let labels =
         ["a: b", "a# b", "*x", "A\" \\ \u{e9}\u{2028}", "a, b}", "- x", "cat", "CAT", &"long".repeat(30)];
     let signals = labels.map(|label| format!("output.label:{label}"));
@@ -173,6 +173,27 @@ fn a_metric_that_moves_gets_a_slow_window_in_which_it_hardly_does() {
     assert!(!latency.contains("slow_window"), "it stands still: {found}");
     let short: String = recording.lines().take(800).map(|line| line.to_owned() + "\n").collect();
     assert!(suggested(&config(""), &short).contains("in 1m; a longer recording may show a slow window."));
+}
+
+#[test]
+fn without_a_candidate_alarms_about_stable_are_proposed() {
+    let mut document: serde_json::Value = serde_json::from_str(CONFIG).expect("JSON");
+    let rollout = document["rollouts"][0].as_object_mut().expect("an object");
+    for field in ["candidate", "steps"] {
+        rollout.remove(field);
+    }
+    rollout.insert("drift".into(), json!({"metrics": ["error_rate"]}));
+    let line = |tick: u64| {
+        let version =
+            json!({"requests": 100, "events": {"error_rate": if tick == 900 { 90 } else { tick % 3 }}});
+        json!({"tick": tick, "weights": {}, "versions": {"blue": version}}).to_string() + "\n"
+    };
+    let found = suggested(&checked(&document), &(1..=1_800).map(line).collect::<String>());
+    let expected = "- {name: error-rate, signal: error_rate, of: stable, max: 0.";
+    assert!(found.contains(expected) && found.contains("#   never raised by blue\n"), "{found}");
+    assert_eq!(found.matches("raised").count(), 1, "{found}");
+    document["rollouts"][0]["alarms"] = read_again(&found);
+    checked(&document);
 }
 
 #[test]

@@ -20,20 +20,17 @@ pub(super) fn value(tree: &Tree) -> Result<Value, String> {
     }
 }
 
+/// What stands further below counts, be it merged or the map's own.
 fn map(fields: &[(Rc<Tree>, Rc<Tree>)]) -> Result<Map<String, Value>, String> {
-    let mut own = Map::new();
-    let mut merged = Map::new();
+    let mut map = Map::new();
     for (key, field) in fields {
         if is_merge(key) {
-            merge(field, &mut merged)?;
+            merge(field, &mut map)?;
         } else {
-            own.insert(name(key)?, value(field)?);
+            map.insert(name(key)?, value(field)?);
         }
     }
-    for (name, field) in merged {
-        own.entry(name).or_insert(field);
-    }
-    Ok(own)
+    Ok(map)
 }
 
 fn is_merge(key: &Tree) -> bool {
@@ -44,12 +41,10 @@ fn is_merge(key: &Tree) -> bool {
 fn merge(tree: &Tree, into: &mut Map<String, Value>) -> Result<(), String> {
     match &tree.kind {
         Kind::Map(fields) => {
-            for (name, field) in map(fields)? {
-                into.entry(name).or_insert(field);
-            }
+            into.extend(map(fields)?);
             Ok(())
         }
-        Kind::List(list) => list.iter().try_for_each(|tree| merge(tree, into)),
+        Kind::List(list) => list.iter().rev().try_for_each(|tree| merge(tree, into)),
         Kind::Scalar(..) => Err("`<<` merges a value that is not a map; expected a map".into()),
     }
 }

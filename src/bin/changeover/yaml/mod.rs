@@ -12,21 +12,34 @@ use tree::{Kind, Tree};
 
 use crate::kubernetes;
 
-/// Reads all documents of a file: Envoy and kubectl tell JSON by its name, and all else is YAML to them.
+/// Reads all documents of a file. Envoy goes by its name: what does not end in `.yaml` or `.yml` is JSON. A name without an
+/// ending, as standard input has, says nothing here.
 ///
 /// # Errors
 ///
 /// What [`read`] refuses, or is not JSON.
 pub(crate) fn read_file(file: &str, text: &str) -> Result<Vec<Value>, String> {
-    if is_json(file) {
+    if is_json(file, text) {
         let document = serde_json::from_str(text).map_err(|error| format!("not valid JSON: {error}"))?;
         return Ok(vec![document]);
     }
     read(text).map_err(|error| format!("not valid YAML: {error}"))
 }
 
-fn is_json(file: &str) -> bool {
-    Path::new(file).extension().is_some_and(|extension| extension == "json")
+/// Whether a file is JSON to Envoy, and to this program.
+pub(crate) fn is_json(file: &str, text: &str) -> bool {
+    let is_it = || serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+    has_extension(file, &["json"]) || (!is_yaml_to_envoy(file) && is_it())
+}
+
+/// Whether Envoy takes a file for YAML.
+pub(crate) fn is_yaml_to_envoy(file: &str) -> bool {
+    Path::new(file).extension().is_none() || has_extension(file, &["yaml", "yml"])
+}
+
+fn has_extension(file: &str, extensions: &[&str]) -> bool {
+    let extension = Path::new(file).extension();
+    extension.is_some_and(|extension| extensions.iter().any(|known| extension.eq_ignore_ascii_case(known)))
 }
 
 /// Reads all documents of a YAML text.
@@ -41,7 +54,7 @@ pub(crate) fn read(text: &str) -> Result<Vec<Value>, String> {
 /// Describes the plain values whose type may surprise, and the duplicate keys.
 pub(crate) fn ambiguous(file: &str, text: &str) -> Vec<String> {
     let mut found = Vec::new();
-    if is_json(file) {
+    if is_json(file, text) {
         return found;
     }
     for tree in tree::read(text).unwrap_or_default() {

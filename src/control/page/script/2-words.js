@@ -10,6 +10,7 @@ const NAMES = {
   "output.unreadable": "Unreadable answers",
   "output.label": "Answers labelled",
   "output.truncated": "Truncated answers",
+  "output.refused": "Refused answers",
   "output.length": "Length of answers",
   "output.tokens": "Tokens of answers",
   "output.value": "Value of answers",
@@ -23,6 +24,9 @@ const NAMES = {
   "feedback.": "Feedback:",
 };
 
+/** A signal that has no word of its own above: `output.new_kind` is "Output new kind". */
+const plain = (row) => row.charAt(0).toUpperCase() + row.slice(1).replace(/[._]/g, " ");
+
 /** A metric as people call it: `output.label:cat` is "Answers labelled cat". */
 function metricName(metric) {
   if (metric === "all") return "All together";
@@ -30,7 +34,7 @@ function metricName(metric) {
   if (metric.startsWith("feedback.")) return `${NAMES["feedback."]} ${metric.slice("feedback.".length)}`;
   const limit = metric.endsWith(".max");
   const [row, ...parameter] = (limit ? metric.slice(0, -4) : metric).split(":");
-  const name = [Object.hasOwn(NAMES, row) ? NAMES[row] : row, parameter.join(":")].filter(Boolean).join(" ");
+  const name = [Object.hasOwn(NAMES, row) ? NAMES[row] : plain(row), parameter.join(":")].filter(Boolean).join(" ");
   return limit ? `${name}, limit` : name;
 }
 

@@ -15,13 +15,14 @@ let frame = null;
 const COMMANDS = [
   {
     verb: "promote", label: "Promote", main: true, guarded: true,
-    fits: ({ phase, candidate, steps, active }) => candidate !== null && (phase === "progressing" || phase === "paused")
-      && (steps.length > 0 || active !== null),
+    // After a flip a candidate that is watched has all the traffic already.
+    fits: ({ phase, candidate, steps, active, weights }) => candidate !== null && (phase === "progressing" || phase === "paused")
+      && (active !== null ? weights[candidate] !== 100 || phase === "paused" : steps.length > 0),
     says: ({ candidate, active }) => active !== null
       ? `All traffic goes to ${candidate} at once, without the rest of the bake.`
       : "The present step ends now, and the next one begins.",
-    fields: ({ candidate, active }) => {
-      if (active !== null) return { inputs: [], read: () => ({}) };
+    fields: ({ candidate, active, automation }) => {
+      if (active !== null || automation) return { inputs: [], read: () => ({}) };
       const full = el("input", { type: "checkbox" });
       return {
         inputs: [el("label", { class: "line" }, full, el("span", {}, `Skip all remaining steps: ${candidate} gets all traffic`))],

@@ -9,9 +9,11 @@ use super::{MOST_DONE, Member, Round};
 use crate::analysis::user_set;
 use crate::fleet::effect::Question;
 use crate::fleet::store::pool::{BEAT_EVERY, GONE, Pool};
+#[cfg(test)]
+use crate::fleet::store::rules::{self, Rule};
 use crate::fleet::store::values::{Configured, Lead, Life, Stored};
 use crate::model::SortedMap;
-use crate::rollout::record::Clock;
+use crate::rollout::clock::Clock;
 use crate::telemetry::ledger::Entry;
 
 /// Ticks that may be judged before the fleet's clock has them.
@@ -43,7 +45,7 @@ impl Member {
     }
 
     /// Judges what all have counted.
-    #[inline(never)] // in the module once
+    #[inline(never)] // one copy in the module
     pub(super) fn make_round(&mut self, clock: Clock) {
         let mut pool = Pool::of(&self.members, &self.lead, self.settings.period, clock);
         let is_back = self.is_clock_back(pool.clock, clock);
@@ -60,10 +62,12 @@ impl Member {
             floor: self.lead.floor,
             members: std::mem::take(&mut pool.members),
             done: self.all_done(),
+            surplus: self.surplus,
         };
         if !is_held {
             lead.floor = lead.floor.max(pool.known_before);
         }
+        self.note_differing(&mut lead.members, clock);
         self.lead.members.clone_from(&lead.members);
         self.note_unjudged(clock);
         if self.unjudged.values().any(|since| clock.uptime.saturating_sub(*since) >= GONE)
@@ -71,7 +75,8 @@ impl Member {
         {
             // For so long that each of several members like this one has had its turn.
             self.yields_until = clock.uptime.saturating_add(GONE.saturating_mul(10));
-            self.leads = false;
+            // What is done of notifications is written once more.
+            self.round = Some(Round { at: clock.uptime, records: HashMap::new(), lead });
             return;
         }
         let mut round = Round { at: clock.uptime, records: HashMap::new(), lead };
@@ -175,6 +180,11 @@ impl Member {
         heard.into_iter().for_each(|answer| new.record.hear(answer));
         let mut shelf = Shelf { bulks: &mut self.shelf, rng: &mut self.rng };
         new.record.fetch(&shelf);
+        #[cfg(test)]
+        if rules::is_out(Rule::UsersOnce) {
+            new.record.run.judge.forget_users();
+        }
+        let losses = new.record.run.judge.losses();
         let mut events = if is_pushed { new.record.push(&known.program, fleet) } else { Vec::new() };
         if is_back {
             events.extend(new.record.follow_clock_back(fleet));
@@ -194,8 +204,11 @@ impl Member {
             dropped.iter().for_each(|name| drop(self.shelf.remove(name)));
             return None;
         }
-        self.asked.extend(question.map(|(ready, asked)| Question { rollout: name.to_owned(), ready, asked }));
         let generation = mine.generation;
+        if let Some(known) = self.known.get_mut(name) {
+            known.losses = new.record.run.judge.losses().since(losses);
+        }
+        self.asked.extend(question.map(|(ready, asked)| Question { rollout: name.to_owned(), ready, asked }));
         new.generation = generation.saturating_add(1);
         new.add(events);
         Some((generation, new))

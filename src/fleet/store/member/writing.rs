@@ -3,26 +3,31 @@
 use super::reading::of_record;
 use super::{Kind, Member, PATIENCE, Round};
 use crate::fleet::store::call::Call;
-use crate::fleet::store::pool::{GONE, Heard};
+use crate::fleet::store::pool::{GONE, Sign};
+use crate::fleet::store::rules::{self, Rule};
 use crate::fleet::store::values::{self, Lead, Life, Stored};
-use crate::rollout::record::Clock;
+use crate::rollout::clock::Clock;
 
 /// Nanoseconds after which a decision that was not written is made again.
 const STALE: u64 = 2_000_000_000;
-/// Values in one call, records and sets of users. A transaction of etcd has 128 operations at most; what is deleted and the
-/// lead come besides.
+/// Values in one call, records and sets of users, with the sets that they replace. A transaction of etcd has 128 operations at
+/// most; what else is deleted and the lead come besides.
 const MOST_VALUES: usize = 48;
 /// Bytes in one call, of etcd's 1.5 MiB.
 const MOST_BYTES: usize = 768 << 10;
 
 impl Member {
     pub(super) fn writing(&mut self, clock: Clock) -> Option<(Call, Kind)> {
+        if rules::is_out(Rule::BeginsWhenTold) {
+            let unknown = self.known.values_mut().filter(|known| known.current.is_none());
+            unknown.for_each(|known| known.current = Some(known.begin(clock, 0)));
+        }
         // Before anything is written, everything is read.
         self.read_all?;
         let is_stale =
             |round: &Round| clock.uptime.saturating_sub(round.at) > STALE || round.at > clock.uptime;
         if self.round.as_ref().is_some_and(is_stale) {
-            self.stop_leading_until_read();
+            self.discard_round();
             return None;
         }
         let mut call = Call::default();
@@ -42,14 +47,18 @@ impl Member {
                 _ => continue,
             };
             let (key, value) = (self.record_key(name, known.run), new.encode());
-            let stored = known.current.iter().filter(|_| !known.lacks_users);
-            let stored: Vec<u64> = stored.flat_map(|mine| mine.record.shelved()).collect();
-            let is_stored = |name: &u64| stored.contains(name) || self.early.contains(name);
+            let stored = &known.stored_users;
+            let is_stored =
+                |name: &u64| (stored.contains(name) && !known.lacks_users) || self.early.contains(name);
             let users = new.record.shelved().filter(|name| !is_stored(name));
             let users: Vec<(u64, &Vec<u8>)> =
                 users.filter_map(|name| Some((name, self.shelf.get(&name)?))).collect();
+            let mut replaced = stored.clone();
+            new.record.shelved().for_each(|named| replaced.retain(|name| *name != named));
+            replaced.truncate(MOST_VALUES);
             let size = users.iter().fold(value.len(), |size, (_, bulk)| size.saturating_add(bulk.len()));
             let values = call.put.len().saturating_add(users.len());
+            let values = values.saturating_add(call.delete.len()).saturating_add(replaced.len());
             bytes = bytes.saturating_add(size);
             let is_too_much = values >= MOST_VALUES || bytes > MOST_BYTES;
             if is_too_much && !(records.is_empty() && users.is_empty()) {
@@ -67,7 +76,8 @@ impl Member {
             for (name, bulk) in users {
                 call.put.push((self.users_key(name), bulk.clone()));
             }
-            records.push((name.clone(), new, known.changes.len()));
+            call.delete.extend(replaced.into_iter().map(|name| self.users_key(name)));
+            records.push(((name.clone(), known.run), new, known.changes.len()));
         }
         if early.is_some() {
             self.round = round;
@@ -75,13 +85,15 @@ impl Member {
         }
         // What did not fit goes into the next call.
         let is_rest = round.as_ref().is_some_and(|round| !round.records.is_empty());
-        let mut lead = None;
+        let (mut lead, mut unshelved) = (None, Vec::new());
         if let (Some(revision), true) = (self.lead_revision, self.leads) {
             if let Some(round) = &round {
                 call.when.push((self.key("lead"), revision));
                 if !is_rest {
                     lead = Some(round.lead.clone());
-                    call.delete = self.leftovers(clock);
+                    let (keys, names) = self.leftovers(clock);
+                    call.delete.extend(keys);
+                    unshelved = names;
                 }
             }
         } else if self.may_take_the_lead(clock) {
@@ -96,7 +108,7 @@ impl Member {
         if call.put.is_empty() {
             return None;
         }
-        Some((call, Kind::Write { records, lead }))
+        Some((call, Kind::Write { records, lead, unshelved }))
     }
 
     /// Writes sets of users, as many as fit. The record that names them follows.
@@ -132,15 +144,17 @@ impl Member {
         clock.uptime < self.yields_until
     }
 
-    /// Keys that are no longer needed: of members that are gone, of releases long ago, and of sets of users that were
-    /// replaced.
-    fn leftovers(&mut self, clock: Clock) -> Vec<String> {
+    /// Keys that are no longer needed: of members that are gone, of releases long ago, and of sets of users that no record
+    /// names, with the names of these.
+    fn leftovers(&mut self, clock: Clock) -> (Vec<String>, Vec<u64>) {
         const MOST: usize = 16;
         // None has told anything while the store was away.
-        let since = |heard: &Heard| clock.uptime.saturating_sub(heard.at.max(self.hold_until));
-        let gone = self.members.iter().filter(|(_, heard)| since(heard) > GONE);
-        let gone: Vec<Life> =
-            gone.map(|(life, _)| *life).filter(|life| *life != self.life).take(MOST).collect();
+        let has_held = clock.uptime.saturating_sub(self.hold_until);
+        let is_gone = |sign: Sign| sign.silence(clock).min(has_held) > GONE;
+        let counted = self.members.iter().map(|(life, heard)| (*life, heard.sign));
+        let all = counted.chain(self.beyond.iter().map(|(life, sign)| (*life, *sign)));
+        let gone = all.filter(|(life, sign)| is_gone(*sign) && *life != self.life).take(MOST);
+        let gone: Vec<Life> = gone.map(|(life, _)| life).collect();
         let mut keys = Vec::new();
         for life in gone {
             keys.push(self.key(&format!("m/{}", life.name())));
@@ -161,8 +175,8 @@ impl Member {
         self.unshelved.retain(|name| !named.contains(name));
         let rest = self.unshelved.len().saturating_sub(MOST);
         let unshelved = self.unshelved.split_off(rest);
-        keys.extend(unshelved.into_iter().map(|name| self.users_key(name)));
-        keys
+        keys.extend(unshelved.iter().map(|name| self.users_key(*name)));
+        (keys, unshelved)
     }
 
     /// Whether a member has told that it has this run, by its key.
@@ -175,20 +189,18 @@ impl Member {
     pub(super) fn has_written(
         &mut self,
         revision: u64,
-        records: Vec<(String, Stored, usize)>,
+        records: Vec<((String, u64), Stored, usize)>,
         lead: Option<Lead>,
         clock: Clock,
     ) {
         self.note_heard(clock);
-        for (name, stored, changes) in records {
-            let Some(known) = self.known.get_mut(&name) else { continue };
-            let before: Vec<u64> = known.current.iter().flat_map(|mine| mine.record.shelved()).collect();
-            let named: Vec<u64> = stored.record.shelved().collect();
-            self.early.retain(|name| !named.contains(name));
-            for name in before.into_iter().filter(|name| !named.contains(name)) {
-                self.shelf.remove(&name);
-                self.unshelved.push(name);
-            }
+        for ((name, run), stored, changes) in records {
+            let users: Vec<u64> = stored.record.shelved().collect();
+            self.early.retain(|name| !users.contains(name));
+            // Another release may have been pushed meanwhile.
+            let Some(known) = self.known.get_mut(&name).filter(|known| known.run == run) else { continue };
+            self.losses = self.losses.plus(std::mem::take(&mut known.losses));
+            known.stored_users = users;
             // What was changed while it was under way is changed in it as well.
             let later = known.changes.split_off(changes.min(known.changes.len()));
             known.changes.clear();
@@ -197,7 +209,7 @@ impl Member {
             known.lacks_users &= !stored.record.shelved().all(|name| self.shelf.contains_key(&name));
             let taken_back = known.current.take().filter(|mine| {
                 later.is_empty()
-                    && mine.record.is_taken_back()
+                    && mine.stays_taken_back()
                     && !stored.record.is_taken_back()
                     && mine.record.run.attempt == stored.record.run.attempt
             });
@@ -213,22 +225,34 @@ impl Member {
         }
         if let Some(lead) = lead {
             if !self.leads {
-                // The first one of a fleet has no other to wait for.
-                if lead.floor > 0 {
-                    self.hold(clock);
-                }
-                (self.leads, self.next_round) = (true, clock.uptime);
-                self.members.clear();
-                self.absent.clear();
-                self.configurations.clear();
-                self.configurations_seen = 0;
-                self.unjudged.clear();
-                (self.back_since, self.yields_until) = (None, 0);
+                self.begin_to_lead(&lead, clock);
             }
             self.lead = lead;
             self.lead_since = Some(clock.uptime);
             self.lead_is_foreign = false;
             self.lead_revision = Some(revision);
+            self.leads &= !self.yields(clock);
         }
+    }
+
+    /// This member leads from now on: what it knows of the others is of an earlier time, if of any.
+    pub(super) fn begin_to_lead(&mut self, lead: &Lead, clock: Clock) {
+        // The first one of a fleet has no other to wait for.
+        if lead.floor > 0 {
+            self.hold(clock);
+        }
+        (self.leads, self.next_round) = (true, clock.uptime);
+        self.members.clear();
+        self.beyond.clear();
+        // Until then it is not known which of them have ended.
+        self.surplus = lead.surplus;
+        self.surplus_from = clock.uptime.saturating_add(self.silent_after());
+        self.absent.clear();
+        self.configurations.clear();
+        self.configurations_seen = 0;
+        self.outdated.clear();
+        self.unjudged.clear();
+        self.differing.clear();
+        (self.back_since, self.yields_until) = (None, 0);
     }
 }

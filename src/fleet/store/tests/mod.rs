@@ -10,15 +10,27 @@ use super::values::{Read, Stored};
 use crate::config;
 use crate::model::{Share, Side, UserHash};
 use crate::rollout::change::{Change, NotChanged};
+use crate::rollout::clock::Clock;
 use crate::rollout::command::Command;
 use crate::rollout::phase::Phase;
 use crate::rollout::program::Program;
-use crate::rollout::record::Clock;
 use serde_json::{Value, json};
 
+mod beginning;
+mod clocks;
+mod commands;
+mod counts;
+mod differing;
+mod foreign;
 mod hostile;
-mod rules;
+mod lead;
+mod leftovers;
+mod outage;
+mod reads;
+mod sizes;
+mod slow;
 mod stored;
+mod versions;
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = TICK;
@@ -237,4 +249,20 @@ fn waiting_fleet(members: usize) -> World {
     let mut world = World::new(1, members, &program(&waiting()));
     world.pass(3 * SECOND);
     world
+}
+
+/// A rollout whose requests have so long to be answered.
+fn patient(deadline: &str) -> Program {
+    program(&json!({
+        "steps": [{"set_weight": 50}, {"pause": {}}],
+        "analysis": {"metrics": [{"name": "error_rate"}], "deadline": deadline},
+    }))
+}
+
+/// A rollout whose every step waits for a person.
+fn promoted_by_hand() -> Value {
+    json!({"steps": [
+        {"set_weight": 10}, {"pause": {}}, {"set_weight": 20}, {"pause": {}}, {"set_weight": 30}, {"pause": {}},
+        {"set_weight": 40}, {"pause": {}},
+    ]})
 }

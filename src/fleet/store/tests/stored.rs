@@ -69,7 +69,7 @@ fn a_report_that_is_too_long_leaves_out_ticks_of_any_age_and_the_same_ones_each_
 }
 
 #[test]
-fn what_members_have_is_written_again_after_the_store_was_away_for_long() {
+fn configurations_of_members_are_written_again_after_a_long_outage_of_the_store() {
     let mut world = waiting_fleet(3);
     let configured = |world: &World| world.store.values.keys().filter(|key| key.contains("/c/")).count();
     assert_eq!(configured(&world), 3);
@@ -101,7 +101,7 @@ fn records_of_releases_long_ago_are_deleted_and_the_last_ones_kept() {
 }
 
 /// Many users come, and fail.
-fn come(world: &mut World) {
+pub(super) fn come(world: &mut World) {
     world.pass(3 * SECOND);
     for nth in 0..3_000_u64 {
         let (hash, now) = (UserHash(fastrand::Rng::with_seed(nth).u64(..)), world.now);
@@ -112,6 +112,22 @@ fn come(world: &mut World) {
         }
     }
     world.pass(5 * SECOND);
+}
+
+#[test]
+fn users_that_a_fleet_loses_are_counted_once() {
+    let mut world = World::new(1, 2, &program(&judged_by_users()));
+    world.pass(3 * SECOND);
+    // More than are reported one by one.
+    for nth in 0..10_000_u64 {
+        let (hash, now) = (UserHash(fastrand::Rng::with_seed(nth).u64(..)), world.now);
+        let side = if nth % 2 == 0 { Side::Candidate } else { Side::Stable };
+        world.envoys[0].request("r", side, Some(hash), true, now);
+    }
+    world.pass(12 * SECOND);
+    let lost = world.stored().unwrap().record.run.judge.losses().halvings;
+    let told: Vec<u64> = world.envoys.iter_mut().map(|envoy| envoy.member.take_losses().halvings).collect();
+    assert!(lost > 0 && told.iter().sum::<u64>() == lost, "{lost}: {told:?}");
 }
 
 #[test]

@@ -13,7 +13,7 @@ fn programs() -> Vec<Program> {
         json!({"weights": {"green": 30, "red": 5}, "analysis": {"metrics": [{"name": "latency", "tolerate": 1}], "dry_run": true}}),
         json!({"weights": {"green": 30}}),
     ];
-    fields.iter().map(|fields| Program::new(&with_users(fields).rollouts[0])).collect()
+    fields.iter().map(|fields| compiled(with_users(fields))).collect()
 }
 
 /// A second of a worker's users, some of whom wait.

@@ -5,19 +5,15 @@ use crate::signal::catalog::{CLIENT_ERROR_RATE, OUTPUT_NULL, Scale, SignalId, na
 
 /// A rollout at 50 % that judges these metrics, of users or of requests.
 fn begun(metrics: &serde_json::Value, of_users: bool) -> (Record, Assignment) {
-    let mut rollout = json!({
-        "name": "r", "release": "1", "stable": "blue", "candidate": "green",
-        "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}},
+    let mut fields = json!({
         "steps": [{"set_weight": 50}, {"pause": {"duration": "5s"}}, {"set_weight": 100}],
         "payload": {"protocol": "json", "input": {"length": "/text"}, "output": {"value": "/label"}},
         "analysis": {"metrics": metrics},
     });
     if of_users {
-        rollout["session_affinity"] = json!({"header": "x-user"});
+        fields["session_affinity"] = json!({"header": "x-user"});
     }
-    let config = config::check(&json!({"rollouts": [rollout]}));
-    let config = config.map_err(|problems| problems.lines().collect::<Vec<_>>()).unwrap();
-    let (record, _) = Record::begin(Program::new(&config.rollouts[0]), at(100 * SECOND));
+    let (record, _) = Record::begin(program(&fields), at(100 * SECOND));
     let assignment = record.head("r").assignment;
     (record, assignment)
 }

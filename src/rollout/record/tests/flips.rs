@@ -1,6 +1,7 @@
 //! Blue/green, from the workers' reports: which side was judged before a flip, and which events follow.
 
 use super::*;
+use crate::rollout::ready::{Answer, Said};
 
 fn baking(on_failure: &str) -> serde_json::Value {
     json!({
@@ -89,7 +90,7 @@ fn the_reason_names_the_window_that_is_configured() {
     let with = |window: &str| {
         let mut fields = watching();
         fields["blue_green"]["auto_rollback_window"] = window.into();
-        Program::new(&with_users(&fields).rollouts[0])
+        compiled(with_users(&fields))
     };
     let (mut record, _) = begun_with_users(&watching());
     users(&mut record, 101, Side::Stable, 0..3_000, |_| false);
@@ -127,7 +128,7 @@ fn a_flip_under_a_pin_says_that_it_waits() {
     let with = |active: &str| {
         let mut fields = watching();
         (fields["blue_green"]["active"], fields["pin"]) = (active.into(), "blue".into());
-        Program::new(&with_users(&fields).rollouts[0])
+        compiled(with_users(&fields))
     };
     let (mut record, _) = Record::begin(with("blue"), at(100 * SECOND));
     let events = record.push(&with("green"), at(102 * SECOND));
@@ -157,4 +158,31 @@ fn ticks_that_close_after_a_flip_back_end_no_watch() {
     assert!(events[0].message.starts_with(begin), "{}", events[0].message);
     assert_eq!(record.run.phase, Phase::Progressing);
     assert!(record.run.window_lasts(&record.program).is_some(), "blue is watched");
+}
+
+/// The candidate is found bad after a flip back, and gets all traffic once more when it is ready.
+#[test]
+fn a_flip_that_begins_another_attempt_has_the_candidates_alarms_act_once_more() {
+    let (mut record, _) = begun_with_users(&json!({
+        "session_affinity": null,
+        "blue_green": {"ready": {"path": "/ready", "successes": 1, "timeout": "30s"}},
+        "analysis": {"metrics": [{"name": "error_rate", "max": 0.05}]},
+        "alarms": [{"name": "green", "signal": "error_rate", "of": "candidate", "max": 0.1, "window": "30s"}],
+    }));
+    let flip = |record: &mut Record, second: u64| {
+        switch(record, "green", second);
+        let (_, asked) = record.ask(at(second * SECOND)).unwrap();
+        record.hear(Answer { asked, said: Said::Status(200) });
+        advance(record, &[], second + 1, at((second + 1) * SECOND));
+        record.head("r").assignment
+    };
+    let green = flip(&mut record, 101);
+    let mut worker = Worker::default();
+    worker.tick(102, green, (1_000, 1_000), (0, 0));
+    switch(&mut record, "blue", 103);
+    let events = advance(&mut record, &[&worker], 103, at(103 * SECOND));
+    assert_eq!(events.iter().filter(|event| event.action == Action::Alarm).count(), 2, "{events:?}");
+    assert!(record.run.alarms.is_raised(0));
+    flip(&mut record, 104);
+    assert_eq!((record.run.attempt, record.run.alarms.is_raised(0)), (2, false));
 }

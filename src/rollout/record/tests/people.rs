@@ -71,13 +71,13 @@ fn one_of_several_workers_reports_a_user() {
 /// Users of a third version, who are not recorded there, come to stable for the first time.
 #[test]
 fn a_third_version_that_shrinks_is_no_mismatch() {
-    let config = with_users(&json!({
+    let rollout = with_users(&json!({
         "steps": [{"set_weight": {"green": 5, "red": 20}}, {"pause": {"duration": "5s"}},
                   {"set_weight": {"green": 5, "red": 0}}, {"pause": {"duration": "5s"}},
                   {"set_weight": 50}, {"pause": {}}],
         "analysis": {"metrics": [{"name": "error_rate"}]},
     }));
-    let plan = Plan::new(&config);
+    let plan = Plan::new(&fixture::config(&[rollout]));
     let routes = &plan.rollouts()[0];
     let (mut record, _) = Record::begin(routes.program.clone(), at(100 * SECOND));
     for tick in 100..120 {
@@ -125,9 +125,9 @@ fn a_tick_that_says_nothing_uses_up_nobodys_first_request() {
 
 #[test]
 fn weights_that_go_to_and_fro_do_not_make_the_judge_deaf() {
-    let config =
+    let rollout =
         with_users(&json!({"weights": {"green": 5}, "analysis": {"metrics": [{"name": "error_rate"}]}}));
-    let plan = Plan::new(&config);
+    let plan = Plan::new(&fixture::config(&[rollout]));
     let routes = &plan.rollouts()[0];
     let (mut record, _) = Record::begin(routes.program.clone(), at(100 * SECOND));
     for tick in (101..260).step_by(2) {
@@ -154,12 +154,14 @@ fn weights_that_go_to_and_fro_do_not_make_the_judge_deaf() {
 #[test]
 fn affinity_that_comes_by_a_push_begins_the_step_anew() {
     let with = |affinity: bool| {
-        let mut config = with_users(&json!({
+        let mut fields = json!({
             "steps": [{"set_weight": 5}, {"pause": {"duration": "10s", "min_requests": 100}}, {"set_weight": 50}, {"pause": {}}],
             "analysis": {"metrics": [{"name": "error_rate"}]},
-        }));
-        config.rollouts[0].session_affinity = config.rollouts[0].session_affinity.take().filter(|_| affinity);
-        Program::new(&config.rollouts[0])
+        });
+        if !affinity {
+            fields["session_affinity"] = Value::Null;
+        }
+        compiled(with_users(&fields))
     };
     let (mut record, _) = Record::begin(with(false), at(100 * SECOND));
     let mut worker = Worker::default();

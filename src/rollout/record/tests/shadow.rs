@@ -2,12 +2,9 @@
 
 use super::*;
 use crate::rollout::phase::Phase;
-use serde_json::Value;
 
 fn shadow(more: &Value) -> Record {
-    let mut rollout = json!({
-        "name": "r", "release": "1", "stable": "blue", "candidate": "green",
-        "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}},
+    let fields = json!({
         "mirror": {"to": "green", "mode": "compare"},
         "steps": [
             {"set_mirror": {"percent": 50}}, {"pause": {"min_compared": 100, "min_agreement": 0.9}},
@@ -15,12 +12,7 @@ fn shadow(more: &Value) -> Record {
         ],
         "analysis": {"metrics": [{"name": "error_rate"}, {"name": "mirror.disagreement", "max": 0.05}]},
     });
-    for (field, value) in more.as_object().unwrap() {
-        rollout[field] = value.clone();
-    }
-    let config = config::check(&json!({"rollouts": [rollout]}));
-    let program = config.map_err(|problems| problems.lines().collect::<Vec<_>>());
-    let (mut record, _) = Record::begin(Program::new(&program.unwrap().rollouts[0]), at(0));
+    let (mut record, _) = Record::begin(program(&fixture::with(fields, more)), at(0));
     record.secret = [1, 2];
     record
 }

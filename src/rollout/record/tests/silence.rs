@@ -5,14 +5,7 @@ use crate::telemetry::outcome::Shown;
 
 /// A rollout at 50 % with these pauses and this analysis.
 fn begun(pause: &serde_json::Value, analysis: &serde_json::Value) -> (Record, Assignment) {
-    let config = config::check(&json!({"rollouts": [{
-        "name": "r", "release": "1", "stable": "blue", "candidate": "green",
-        "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}},
-        "steps": [{"set_weight": 50}, {"pause": pause}],
-        "analysis": analysis,
-    }]}));
-    let program =
-        Program::new(&config.map_err(|problems| problems.lines().collect::<Vec<_>>()).unwrap().rollouts[0]);
+    let program = program(&json!({"steps": [{"set_weight": 50}, {"pause": pause}], "analysis": analysis}));
     let (record, _) = Record::begin(program, at(100 * SECOND));
     let assignment = record.head("r").assignment;
     (record, assignment)
@@ -52,7 +45,6 @@ fn stream(record: &mut Record, assignment: Assignment, speak: Pair<bool>) {
         for nth in 0..40 {
             let side = if nth % 2 == 0 { Side::Candidate } else { Side::Stable };
             let ticket = worker.arrive(tick, assignment, side);
-            worker.ledger.show_headers(&ticket, true);
             if speak[side] {
                 worker.ledger.begin_stream(&ticket, 1_000_000);
             }

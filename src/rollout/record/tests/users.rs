@@ -209,7 +209,7 @@ fn a_step_waits_for_what_its_users_do() {
         }
     };
     live(&mut record, 100..118, true);
-    assert_eq!(record.run.reason.sentence(), "the step waits 20s for users' feedback");
+    assert_eq!(record.run.reason.sentence(), "the step waits 20 s for users' feedback");
     live(&mut record, 118..125, false);
     let nothing = "the step waits until every metric can be judged: feedback.click: nothing yet";
     assert_eq!(record.run.reason.sentence(), nothing);
@@ -242,7 +242,7 @@ fn a_step_whose_ticks_show_nothing_waits_for_what_its_users_do() {
     };
     live(&mut record, 100..118, false);
     live(&mut record, 118..150, true);
-    assert_eq!(record.run.reason.sentence(), "the step waits 20s for users' feedback");
+    assert_eq!(record.run.reason.sentence(), "the step waits 20 s for users' feedback");
     live(&mut record, 150..152, false);
     assert_eq!(record.head("r").weights["green"], Share::new(6_000));
 }

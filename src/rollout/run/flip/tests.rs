@@ -5,7 +5,7 @@ use super::*;
 use crate::model::Pair;
 use crate::rollout::event::Event;
 use crate::rollout::program::Program;
-use crate::signal::tally::tests::{ended, errors, open};
+use crate::signal::tally::tests::{ended, errors, open, refusing};
 use serde_json::json;
 
 /// A rollout and its time.
@@ -39,6 +39,21 @@ impl World {
 
     fn seconds(&mut self, seconds: u64, blue: u64, green: u64) -> Vec<Event> {
         (0..seconds).flat_map(|_| self.second(blue, green)).collect()
+    }
+
+    /// Seconds in which so many in a hundred requests of each side are refused.
+    fn refusing(&mut self, seconds: u64, blue: u64, green: u64) -> Vec<Event> {
+        let second = |world: &mut Self| {
+            let mut tick = world.tick(0, 0);
+            for (side, refused) in [(Side::Stable, blue), (Side::Candidate, green)] {
+                let requests = tick.counts[side].requests;
+                tick.counts[side] = refusing((requests * refused / 100, requests));
+            }
+            world.now += 1;
+            world.run.close(&world.program, &tick, at(world.now));
+            world.run.tick(&world.program, &[], at(world.now))
+        };
+        (0..seconds).flat_map(|_| second(self)).collect()
     }
 
     fn command(&mut self, command: Command) -> Vec<Event> {
@@ -453,4 +468,208 @@ fn another_course_becomes_blue_green_and_back() {
     world.switch("green");
     world.push(canary);
     assert_eq!((green(&world.run), world.run.phase, world.run.window()), (10_000, Phase::Succeeded, None));
+}
+
+#[test]
+fn a_bake_that_is_configured_after_a_flip_back_is_not_over_when_stable_is_wanted() {
+    let mut world = World::of(watched());
+    world.seconds(10, 0, 0);
+    world.switch("green");
+    world.seconds(40, 0, 0);
+    world.switch("blue");
+    world.push(baked());
+    assert_eq!(world.run.position, 2, "it is behind");
+    assert_eq!(world.switch("blue"), []);
+    assert_eq!(world.run.window_lasts(&world.program), Some(30_000));
+}
+
+#[test]
+fn a_retry_as_a_canary_forgets_the_side_that_had_all_traffic() {
+    let mut world = World::of(watched());
+    world.switch("green");
+    world.seconds(31, 0, 0);
+    world.switch("blue");
+    world.seconds(20, 50, 0);
+    assert_eq!((world.run.phase, green(&world.run)), (Phase::Failed, 10_000));
+    world.push(program(&json!({
+        "steps": [{"set_weight": 5}, {"pause": {}}, {"set_weight": 50}, {"pause": {}}],
+        "analysis": {"metrics": [{"name": "error_rate"}]},
+    })));
+    world.command(Command::Retry);
+    assert_eq!((world.run.phase, green(&world.run)), (Phase::Paused, 500));
+    world.command(Command::Promote { full: false });
+    assert_eq!(green(&world.run), 5_000);
+    world.command(Command::Promote { full: false });
+    assert_eq!((world.run.phase, green(&world.run)), (Phase::Succeeded, 10_000));
+}
+
+#[test]
+fn a_watch_that_routes_hold_says_so() {
+    let mut world = World::of(watched());
+    world.seconds(10, 0, 0);
+    world.switch("green");
+    world.seconds(25, 0, 0);
+    for _ in 0..10 {
+        let mut tick = Tick { void: true, ..world.tick(0, 0) };
+        tick.counts.candidate.elsewhere = Arm { events: 1, units: 1 };
+        world.now += 1;
+        world.run.close(&world.program, &tick, at(world.now));
+        world.run.tick(&world.program, &[], at(world.now));
+    }
+    assert_eq!(world.run.phase, Phase::Progressing);
+    let reason = world.run.reason.sentence().into_owned();
+    assert!(reason.contains("Envoy's routes ignore the filter's choice"), "{reason}");
+}
+
+/// A bake that the judge has paused.
+fn suspected() -> World {
+    let mut world = World::of(program(&json!({
+        "blue_green": {"bake": {"weight": 10, "duration": "1m"}},
+        "analysis": {"metrics": [{"name": "error_rate", "max": 0.05}], "on_failure": "pause"},
+    })));
+    assert_eq!(actions(&world.seconds(30, 0, 50)), [Action::Pause]);
+    assert_eq!(world.run.attempt, 1);
+    world
+}
+
+#[test]
+fn a_command_or_push_that_overrules_the_judge_makes_it_judge_anew() {
+    let mut by_command = suspected();
+    let events = by_command.switch("blue");
+    assert_eq!(events[0].message, "the bake is over; blue keeps all traffic");
+    assert_eq!((by_command.run.attempt, by_command.run.judge.reading().all), (2, 1.0));
+    by_command.switch("green");
+
+    let mut by_push = suspected();
+    by_push.push(program(&json!({
+        "blue_green": {"active": "green", "bake": {"weight": 10, "duration": "1m"}},
+        "analysis": {"metrics": [{"name": "error_rate", "max": 0.05}], "on_failure": "pause"},
+    })));
+    assert_eq!(by_push.run.attempt, 2);
+
+    let mut as_canary = World::of(program(&json!({
+        "steps": [{"set_weight": 10}, {"pause": {"duration": "1m"}}],
+        "analysis": {"metrics": [{"name": "error_rate", "max": 0.05}], "on_failure": "pause"},
+    })));
+    as_canary.seconds(30, 0, 50);
+    as_canary.push(suspected().program);
+    as_canary.switch("green");
+
+    let mut unbaked = suspected();
+    unbaked.push(program(&json!({
+        "blue_green": {},
+        "analysis": {"metrics": [{"name": "error_rate", "max": 0.05}], "on_failure": "pause"},
+    })));
+    assert_eq!(unbaked.run.attempt, 2);
+    unbaked.switch("green");
+
+    for mut world in [by_command, by_push, as_canary, unbaked] {
+        assert_eq!(green(&world.run), 10_000);
+        world.seconds(5, 0, 0);
+        assert_eq!(actions(&world.seconds(60, 0, 50)), [Action::Alarm]);
+    }
+}
+
+#[test]
+fn events_of_a_flip_do_not_show_the_phase_before_it() {
+    let mut world = World::of(baked());
+    world.command(Command::Pause);
+    let events = world.switch("green");
+    assert_eq!(actions(&events), [Action::Flip, Action::Alarm, Action::Succeed], "too few to watch it");
+    assert!(events.iter().all(|event| event.phase == Phase::Succeeded), "{events:?}");
+
+    let bake = json!({"bake": {"weight": 10, "duration": "1m"}, "auto_rollback_window": "30s"});
+    let mut world = World::of(blue_green(&bake));
+    world.seconds(30, 0, 0);
+    world.command(Command::Pause);
+    let events = world.switch("green");
+    assert_eq!((actions(&events), events[0].phase), (vec![Action::Flip], Phase::Progressing));
+
+    // Nor does the end of steps.
+    let mut world = World::of(program(&json!({
+        "steps": [{"set_weight": 5}, {"pause": {}}], "auto_rollback_window": "30s",
+        "analysis": {"metrics": [{"name": "error_rate"}]},
+    })));
+    let events = world.command(Command::Promote { full: false });
+    assert_eq!(actions(&events), [Action::Step, Action::Alarm, Action::Succeed]);
+    assert!(events.iter().all(|event| event.phase == Phase::Succeeded), "{events:?}");
+}
+
+#[test]
+fn a_flip_at_the_end_of_a_bake_keeps_what_was_found_where_nothing_acts_on_it() {
+    let mut world = World::of(program(&json!({
+        "blue_green": {"bake": {"weight": 10, "duration": "10s"}},
+        "analysis": {"metrics": [{"name": "error_rate", "max": 0.05}], "dry_run": true},
+    })));
+    let events = world.seconds(11, 0, 50);
+    assert_eq!(actions(&events), [Action::Alarm, Action::Flip, Action::Succeed]);
+    assert_eq!(world.run.attempt, 1);
+    assert!(world.run.judge.reading().all > 100.0);
+}
+
+/// What was found late was about the time before the flip back.
+#[test]
+fn a_finding_after_a_flip_back_does_not_disarm_the_limit_after_the_next_flip() {
+    let mut world = World::of(program(&json!({
+        "blue_green": {}, "analysis": {"metrics": [{"name": "error_rate", "max": 0.05}]},
+    })));
+    world.switch("green");
+    world.seconds(10, 0, 0);
+    let late = world.tick(0, 100);
+    world.switch("blue");
+    world.now += 1;
+    world.run.close(&world.program, &late, at(world.now));
+    assert_eq!(actions(&world.run.tick(&world.program, &[], at(world.now))), [Action::Alarm]);
+    world.switch("green");
+    assert_eq!((green(&world.run), world.run.attempt), (10_000, 2));
+    assert_eq!(actions(&world.seconds(10, 0, 100)), [Action::Rollback]);
+}
+
+#[test]
+fn a_flip_that_a_person_wants_in_spite_of_a_finding_is_judged_anew() {
+    let mut world = World::of(program(&json!({
+        "blue_green": {"bake": {"weight": 10, "duration": "1m"}},
+        "analysis": {"metrics": [{"name": "error_rate", "max": 0.05}], "on_failure": "alarm"},
+    })));
+    assert_eq!(actions(&world.seconds(30, 0, 50)), [Action::Alarm]);
+    world.switch("green");
+    assert_eq!((green(&world.run), world.run.attempt), (10_000, 2));
+    assert!(actions(&world.seconds(60, 0, 50)).contains(&Action::Alarm));
+}
+
+/// A model that is not loaded answers 404 to everything.
+#[test]
+fn a_watch_does_not_end_while_the_new_side_refuses_clearly_more() {
+    let refusals = |metrics: &[&str]| {
+        let metrics: Vec<_> = metrics.iter().map(|name| json!({"name": name})).collect();
+        program(&json!({"blue_green": {"auto_rollback_window": "30s"}, "analysis": {"metrics": metrics}}))
+    };
+    let judged = || refusals(&["error_rate", "client_error_rate"]);
+    for (program, blue, green, is_held) in [
+        (judged(), 0, 100, true),
+        (judged(), 2, 60, true),
+        (judged(), 1, 30, false),
+        (judged(), 100, 100, false),
+        (judged(), 10, 12, false),
+        (refusals(&["error_rate"]), 0, 100, false),
+    ] {
+        let mut world = World::of(program);
+        world.refusing(10, blue, 0);
+        world.switch("green");
+        let events = world.refusing(700, 0, green);
+        assert_eq!(world.run.phase == Phase::Progressing, is_held, "{blue} {green}");
+        if is_held {
+            assert_eq!(actions(&events), [Action::Alarm], "it has waited for long");
+            let sentence = if green == 100 {
+                "green is watched until it answers a request well: it has not since the flip"
+            } else {
+                "green is watched until it refuses or redirects fewer than half of its requests, as blue did before the flip"
+            };
+            assert_eq!(world.run.reason.sentence(), sentence);
+            if green < 100 {
+                let events = world.refusing(20_000, 0, 0);
+                assert_eq!(actions(&events), [Action::Succeed], "good answers outweigh them");
+            }
+        }
+    }
 }

@@ -3,8 +3,8 @@
 use super::*;
 use crate::model::Arm;
 use crate::signal::catalog::UNANSWERED;
-use crate::signal::tally::Tally;
-use crate::signal::tally::tests::durations;
+use crate::signal::tally::tests::{durations, refusing};
+use crate::signal::tally::{Counts, Tally};
 
 /// A pause of a second at 5 % with this analysis, then another.
 fn short_steps(analysis: &Value) -> Program {
@@ -26,7 +26,11 @@ fn second_of(
     candidate: (u64, u64),
     stable: (u64, u64),
 ) -> Vec<Event> {
-    let counts = Pair::new(ended(candidate), ended(stable));
+    second_with(run, program, now, Pair::new(ended(candidate), ended(stable)))
+}
+
+/// A second in which both versions count this.
+fn second_with(run: &mut Run, program: &Program, now: u64, counts: Pair<Counts>) -> Vec<Event> {
     let tick = Tick { number: now - 1, share: run.candidate_share(program), counts, ..Tick::default() };
     run.close(program, &tick, at(now));
     run.tick(program, &[], at(now))
@@ -56,6 +60,32 @@ fn a_step_without_an_answer_of_the_candidate_does_not_end() {
     assert_eq!(run.phase, Phase::Succeeded, "where that is configured");
 }
 
+#[test]
+fn a_pause_before_the_candidate_gets_anything_lasts_its_time() {
+    let mirrored = |percent: u64| json!({"set_mirror": {"percent": percent}});
+    let (pause, five) = (json!({"pause": {"duration": "5s"}}), json!({"set_weight": 5}));
+    let compared = json!({"to": "green", "mode": "compare", "percent": 0});
+    for (mirror, steps) in [
+        (json!({"to": "green"}), json!([mirrored(20), pause, five, {"pause": {}}])),
+        (Value::Null, json!([pause, five, {"pause": {}}])),
+        (compared.clone(), json!([pause, five, {"pause": {}}])),
+    ] {
+        let program = program(&json!({"mirror": mirror, "steps": steps, "analysis": errors_only()}));
+        let (mut run, _) = Run::begin(&program, at(0));
+        (1..=5).for_each(|now| drop(second_of(&mut run, &program, now, (0, 0), (0, 100))));
+        assert_eq!((run.phase, green(&run)), (Phase::Paused, 500), "{steps}: {}", run.reason.sentence());
+    }
+    // A shadow whose answers are compared has something to show.
+    let steps = json!([mirrored(20), pause, five, {"pause": {}}]);
+    let program = program(&json!({"mirror": compared, "steps": steps, "analysis": errors_only()}));
+    let (mut run, _) = Run::begin(&program, at(0));
+    (1..=9).for_each(|now| drop(second_of(&mut run, &program, now, (0, 0), (0, 100))));
+    assert_eq!(
+        (green(&run), run.reason.sentence().as_ref()),
+        (0, "the step waits for an answer of the candidate")
+    );
+}
+
 /// A step at even shares in which each version gets so many requests in 700 seconds; all of the candidate's fail. Returns how
 /// many alarms there were.
 fn quiet_night(program: &Program, requests: u64) -> (Run, usize) {
@@ -79,7 +109,10 @@ fn a_step_in_which_all_requests_of_the_candidate_failed_waits_for_a_good_answer(
     assert_eq!(alarms, 1, "it has waited for long");
     assert_eq!(
         (run.reason.sentence().as_ref(), run.phase),
-        ("the step waits for a good answer of the candidate: all its requests failed", Phase::Progressing)
+        (
+            "the step waits for a good answer of the candidate: all its requests failed or were refused",
+            Phase::Progressing
+        )
     );
     second_of(&mut run, &program, 701, (0, 1), (0, 1));
     assert_eq!(run.phase, Phase::Succeeded, "{}", run.reason.sentence());
@@ -150,6 +183,85 @@ fn a_step_begins_anew_when_a_pin_is_removed_or_errors_are_redefined() {
         }
         assert_eq!(run.phase, Phase::Succeeded, "{}", run.reason.sentence());
     }
+}
+
+#[test]
+fn a_step_that_began_without_analysis_is_proven_by_its_own_requests() {
+    let steps = json!([
+        {"set_weight": 5}, {"pause": {"duration": "1m"}}, {"set_weight": 50}, {"pause": {"duration": "10s"}},
+    ]);
+    let mut analysis = errors_only();
+    analysis["promote_when"] = json!({});
+    let judged = program(&json!({"steps": steps, "analysis": analysis}));
+    let unjudged = program(&json!({"steps": steps}));
+    let (mut run, _) = Run::begin(&judged, at(0));
+    (1..=40).for_each(|now| drop(second_of(&mut run, &judged, now, (0, 50), (0, 950))));
+    run.push(&judged, &unjudged, at(41));
+    (42..=62).for_each(|now| drop(run.tick(&unjudged, &[], at(now))));
+    assert_eq!((green(&run), run.phase), (5_000, Phase::Progressing));
+    run.push(&unjudged, &judged, at(63));
+    for now in 64..=100 {
+        second_of(&mut run, &judged, now, (0, 0), (0, 0));
+    }
+    assert_eq!(run.phase, Phase::Progressing);
+    assert_eq!(run.reason.sentence(), "the step waits for proof that the candidate is no worse than allowed");
+    (101..=130).for_each(|now| drop(second_of(&mut run, &judged, now, (0, 500), (0, 500))));
+    assert_eq!(run.phase, Phase::Succeeded, "{}", run.reason.sentence());
+}
+
+/// The cluster that serves is not looked at any more.
+#[test]
+fn a_step_without_analysis_does_not_wait_for_routes() {
+    let judged = short_steps(&errors_only());
+    let unjudged = short_steps(&Value::Null);
+    let (mut run, _) = Run::begin(&judged, at(0));
+    let mut counts = Pair::new(ended((0, 5)), ended((0, 95)));
+    counts.candidate.elsewhere = Arm { events: 5, units: 5 };
+    second_with(&mut run, &judged, 1, counts);
+    assert!(run.reason.sentence().contains("ignore the filter's choice"), "{}", run.reason.sentence());
+    run.push(&judged, &unjudged, at(1));
+    (2..=10).for_each(|now| drop(run.tick(&unjudged, &[], at(now))));
+    assert_eq!(run.phase, Phase::Succeeded, "{}", run.reason.sentence());
+}
+
+/// A model that is not loaded, on a quiet night: too few seconds in which both versions have requests.
+#[test]
+fn a_step_in_which_the_candidate_refused_all_requests_waits_for_a_good_answer() {
+    let refusals = json!({"metrics": [{"name": "error_rate"}, {"name": "client_error_rate"}]});
+    for (analysis, stable, waits) in
+        [(&refusals, (0, 1), true), (&refusals, (1, 1), false), (&errors_only(), (0, 1), false)]
+    {
+        let program = short_steps(analysis);
+        let (mut run, _) = Run::begin(&program, at(0));
+        second_with(&mut run, &program, 1, Pair::new(refusing((1, 1)), refusing(stable)));
+        (2..=9).for_each(|now| drop(run.tick(&program, &[], at(now))));
+        assert_eq!(green(&run) == 500, waits, "{}", run.reason.sentence());
+    }
+}
+
+#[test]
+fn a_step_does_not_end_while_the_candidate_refuses_clearly_more() {
+    let metrics = json!({"metrics": [{"name": "error_rate"}, {"name": "client_error_rate"}]});
+    let program = short_steps(&metrics);
+    let (mut run, _) = Run::begin(&program, at(0));
+    second_with(&mut run, &program, 1, Pair::new(refusing((1, 2)), refusing((0, 38))));
+    second_with(&mut run, &program, 2, Pair::new(refusing((4, 5)), refusing((0, 0))));
+    second_with(&mut run, &program, 3, Pair::new(refusing((0, 0)), refusing((0, 95))));
+    let alarms = (4..=700).flat_map(|now| run.tick(&program, &[], at(now))).count();
+    assert_eq!(
+        (run.reason.sentence().as_ref(), green(&run), alarms),
+        (
+            "the step waits: more of the candidate's requests are refused or redirected than of stable's",
+            500,
+            1
+        )
+    );
+    assert!(!run.judge.is_suspicious());
+    for now in 701..=760 {
+        let counts = if green(&run) == 500 { (20, 380) } else { (200, 200) };
+        second_with(&mut run, &program, now, Pair::new(refusing((0, counts.0)), refusing((0, counts.1))));
+    }
+    assert_eq!(run.phase, Phase::Succeeded, "{}", run.reason.sentence());
 }
 
 #[test]

@@ -6,6 +6,7 @@ use crate::automation::band::Band;
 use crate::automation::decisions::Decisions;
 use crate::automation::receipt::{Kind, Receipt};
 use crate::model::Degree;
+use crate::rollout::program::Until;
 use crate::telemetry::breaker::Trip;
 
 const PARTIAL: &str = r#"{"max_disagreement": 0.02}"#;
@@ -202,6 +203,79 @@ fn a_model_that_still_disagrees_after_a_step_down_is_stepped_down_again() {
     decide(&mut decisions, 200, 60, true);
     step(&mut run, &program, &decisions, 3);
     assert_eq!(run.degree(&program), Degree::Assist, "it answers nothing alone any more");
+}
+
+#[test]
+fn another_target_after_a_step_down_steps_no_further_down_by_the_same_decisions() {
+    let of = |most: f64| {
+        people(&json!([{"set_degree": "full"}]), &json!({"max_disagreement": most, "threshold": 0.0}))
+    };
+    let (before, after) = (of(0.02), of(0.03));
+    let (mut run, _) = Run::begin(&before, at(0));
+    let mut decisions = Decisions::default();
+    decide(&mut decisions, 200, 60, true);
+    step(&mut run, &before, &decisions, 1);
+    assert_eq!(run.degree(&before), Degree::Partial);
+    run.push(&before, &after, at(2));
+    step(&mut run, &after, &decisions, 3);
+    assert_eq!(run.degree(&after), Degree::Partial);
+    decide(&mut decisions, 200, 60, true);
+    step(&mut run, &after, &decisions, 4);
+    assert_eq!(run.degree(&after), Degree::Assist, "by further ones");
+}
+
+#[test]
+fn a_degree_without_steps_is_judged_anew_after_a_step_down() {
+    let partial = json!({"max_disagreement": 0.02, "threshold": 0.0});
+    let with_steps = people(&json!([{"set_degree": "full"}]), &partial);
+    let (mut run, _) = Run::begin(&with_steps, at(0));
+    let mut decisions = Decisions::default();
+    decide(&mut decisions, 200, 60, true);
+    step(&mut run, &with_steps, &decisions, 1);
+    assert_eq!((run.degree(&with_steps), run.attempt), (Degree::Partial, 1));
+    let answer = json!({"label": "/label", "confidence": "/confidence"});
+    let without = program(&json!({"automation": {"degree": "full", "answer": answer, "partial": partial}}));
+    run.push(&with_steps, &without, at(2));
+    assert_eq!((run.degree(&without), run.held, run.attempt), (Degree::Full, None, 2));
+    let mut decisions = Decisions::default();
+    step(&mut run, &without, &decisions, 3);
+    assert_eq!(run.degree(&without), Degree::Full, "decisions of another attempt do not count");
+    decide(&mut decisions, 200, 60, true);
+    step(&mut run, &without, &decisions, 4);
+    assert_eq!(run.degree(&without), Degree::Partial);
+}
+
+/// Confident answers are right. Of all tasks, about so many in a hundred are confident.
+#[test]
+fn a_threshold_in_force_stays_while_its_coverage_moves_about_the_least() {
+    let program =
+        people(&json!([{"set_degree": "partial"}]), &json!({"max_disagreement": 0.02, "min_coverage": 0.5}));
+    let (mut run, _) = Run::begin(&program, at(0));
+    let mut decisions = Decisions::default();
+    let unsure = |decisions: &mut Decisions, tasks: u64| {
+        let kind = Kind { drawn: true, ..Kind::default() };
+        let receipt = Receipt { label: "cat".into(), confidence: 1_000, kind, ..Receipt::default() };
+        for _ in 0..tasks {
+            decisions.count(&receipt, "dog");
+        }
+    };
+    unsure(&mut decisions, 2_000);
+    decide(&mut decisions, 1_990, 0, false);
+    let mut said = Vec::new();
+    said.extend(step(&mut run, &program, &decisions, 1));
+    assert_eq!((said.len(), run.threshold(&program)), (0, None), "less than half");
+    for now in 2..20 {
+        if now % 2 == 0 {
+            decide(&mut decisions, 20, 0, false)
+        } else {
+            unsure(&mut decisions, 20)
+        }
+        said.extend(step(&mut run, &program, &decisions, now));
+    }
+    assert_eq!((said.len(), run.threshold(&program)), (1, Some(1_200)), "{:?}", messages(&said));
+    unsure(&mut decisions, 500);
+    said.extend(step(&mut run, &program, &decisions, 20));
+    assert_eq!((said.len(), run.threshold(&program)), (2, None), "{:?}", messages(&said));
 }
 
 #[test]
@@ -448,4 +522,108 @@ fn each_step_and_each_attempt_waits_for_decisions_of_its_own() {
     step(&mut run, &program, &Decisions::default(), 7);
     assert_eq!(run.degree(&program), Degree::Shadow);
     assert_eq!(run.reason.sentence(), "the step waits for decisions of people: 0 of 500");
+}
+
+/// A ladder of these degrees, each with a pause behind it that ends by promotion.
+fn degrees(degrees: &[&str]) -> Program {
+    let steps = degrees.iter().flat_map(|degree| [json!({"set_degree": degree}), json!({"pause": {}})]);
+    people(&steps.collect(), &serde_json::from_str(PARTIAL).unwrap())
+}
+
+/// The same without a pause behind the last degree.
+fn degrees_to_the_end(of: &[&str]) -> Program {
+    let mut program = degrees(of);
+    program.steps.pop();
+    program
+}
+
+#[test]
+fn a_ladder_that_has_ended_takes_further_steps() {
+    let before = degrees_to_the_end(&["shadow", "assist"]);
+    let (mut ended, _) = Run::begin(&before, at(0));
+    ended.command(&before, Command::Promote { full: false }, at(1)).unwrap();
+    assert_eq!((ended.degree(&before), ended.phase, ended.position), (Degree::Assist, Phase::Succeeded, 3));
+    let longer = degrees(&["shadow", "assist", "partial"]);
+    let mut run = ended.clone();
+    let events = run.push(&before, &longer, at(2));
+    assert_eq!(messages(&events)[0], "the steps have changed; continuing at degree assist from step 4 of 6");
+    assert_eq!((run.degree(&longer), run.phase, run.position), (Degree::Assist, Phase::Paused, 3));
+    run.command(&longer, Command::Promote { full: false }, at(3)).unwrap();
+    assert_eq!(run.degree(&longer), Degree::Partial);
+    // Without further ones it has ended.
+    let shorter = degrees_to_the_end(&["assist"]);
+    let mut run = ended;
+    assert_eq!(run.push(&before, &shorter, at(2)), []);
+    assert_eq!((run.phase, run.position), (Phase::Succeeded, 1));
+}
+
+#[test]
+fn a_ladder_that_has_ended_is_not_climbed_again_by_other_steps() {
+    let before = degrees(&["shadow", "assist"]);
+    let (mut ended, _) = Run::begin(&before, at(0));
+    (0..2).for_each(|_| drop(ended.command(&before, Command::Promote { full: false }, at(1)).unwrap()));
+    assert_eq!((ended.degree(&before), ended.phase), (Degree::Assist, Phase::Succeeded));
+    // A person has given the tasks back.
+    let mut run = ended.clone();
+    run.command(&before, Command::Degree(Degree::Human), at(2)).unwrap();
+    let partial = degrees(&["partial"]);
+    let events = run.push(&before, &partial, at(3));
+    assert_eq!((run.degree(&partial), run.phase), (Degree::Human, Phase::Paused));
+    assert_eq!(messages(&events)[1], "no step of the new ones waits at degree human; resume goes on");
+    // No degree lies ahead, although the last one is followed by a pause.
+    let mut edited = before.clone();
+    edited.steps[1] = Step::Pause(Pause::Until(Until { duration: 1_000, ..Until::default() }));
+    assert_eq!(ended.push(&before, &edited, at(2)), []);
+    assert_eq!((ended.degree(&edited), ended.phase, ended.position), (Degree::Assist, Phase::Succeeded, 4));
+}
+
+#[test]
+fn new_steps_of_which_none_waits_at_the_present_degree_do_not_raise_it() {
+    let before = degrees(&["shadow", "assist"]);
+    let (mut run, _) = Run::begin(&before, at(0));
+    run.command(&before, Command::Promote { full: false }, at(1)).unwrap();
+    let steps =
+        json!([{"set_degree": "shadow"}, {"pause": {}}, {"set_degree": "assist"}, {"set_degree": "full"}]);
+    let after = people(&steps, &serde_json::from_str(PARTIAL).unwrap());
+    let events = run.push(&before, &after, at(2));
+    assert_eq!(
+        messages(&events),
+        [
+            "the steps have changed; paused at degree assist",
+            "no step of the new ones waits at degree assist; resume goes on",
+        ]
+    );
+    assert_eq!((run.degree(&after), run.phase), (Degree::Assist, Phase::Paused));
+    // Steps that wait there lift it; a person's pause stays.
+    let mut fits = run.clone();
+    fits.push(&after, &before, at(3));
+    assert_eq!((fits.position, fits.reason.sentence().as_ref()), (3, "the step waits for a promotion"));
+    run.command(&after, Command::Resume, at(3)).unwrap();
+    assert_eq!((run.degree(&after), run.phase), (Degree::Full, Phase::Succeeded));
+}
+
+#[test]
+fn steps_that_change_under_a_pin_are_gone_on_with_at_the_degree_behind_it() {
+    let before = degrees(&["shadow", "assist", "partial"]);
+    let after = degrees(&["shadow", "assist"]);
+    let pinned = |program: &Program| Program { pin: Some("blue".into()), ..program.clone() };
+    let (mut run, _) = Run::begin(&before, at(0));
+    run.command(&before, Command::Promote { full: false }, at(1)).unwrap();
+    run.push(&before, &pinned(&before), at(2));
+    let events = run.push(&pinned(&before), &pinned(&after), at(3));
+    assert_eq!(messages(&events)[0], "the steps have changed; continuing at degree assist from step 4 of 4");
+    run.push(&pinned(&after), &after, at(4));
+    assert_eq!((run.degree(&after), run.position), (Degree::Assist, 3));
+}
+
+#[test]
+fn a_ladder_is_not_promoted_past_its_degrees() {
+    let program = degrees(&["shadow", "assist"]);
+    let (mut run, _) = Run::begin(&program, at(0));
+    let refused = run.command(&program, Command::Promote { full: true }, at(1)).unwrap_err();
+    assert_eq!(
+        refused.0,
+        "a rollout with `automation` is not promoted in full; degree sets how much the model does"
+    );
+    assert_eq!((run.degree(&program), run.position), (Degree::Shadow, 1));
 }

@@ -62,6 +62,16 @@ fn sides(fields: &Value) -> Program {
     blue_green(&sides)
 }
 
+/// The same where slower answers count as errors.
+fn redefined(fields: &Value) -> Program {
+    let mut program = sides(fields);
+    let deadline = json!({
+        "blue_green": {}, "analysis": {"metrics": [{"name": "error_rate"}], "deadline": "1s"},
+    });
+    program.analysis = self::program(&deadline).analysis;
+    program
+}
+
 fn switch(active: &str) -> Command {
     Command::Switch { active: active.into() }
 }
@@ -304,6 +314,8 @@ fn a_retry_of_a_side_waits_until_the_candidate_is_ready() {
     assert_eq!(green(&world.run), 0);
     let events = world.command(Command::Retry);
     assert_eq!(actions(&events), [Action::Retry, Action::Step]);
+    assert_eq!(events[0].message, "release 1, attempt 2: all traffic to blue, green on standby");
+    assert_eq!(events[0].phase, Phase::Steady);
     assert_eq!((world.seconds(40).len(), world.stands()), (1, (Phase::Paused, 0, 0)), "it was never ready");
     world.command(Command::Resume);
     world.status = 200;
@@ -325,6 +337,82 @@ fn a_push_without_the_bake_keeps_a_flip_that_waits() {
         world.status = 200;
         assert_eq!(actions(&world.seconds(2)), [Action::Flip, Action::Succeed]);
     }
+}
+
+#[test]
+fn a_flip_that_waits_still_waits_when_errors_are_redefined() {
+    let mut world = World::of(sides(&json!({})));
+    world.command(switch("green"));
+    world.push(redefined(&json!({})));
+    assert_eq!((world.seconds(5), world.run.phase, green(&world.run)), (vec![], Phase::Progressing, 0));
+    world.status = 200;
+    assert_eq!(actions(&world.seconds(2)), [Action::Flip, Action::Succeed]);
+
+    let mut world = World::of(sides(&json!({})));
+    world.command(switch("green"));
+    assert_eq!(actions(&world.seconds(30)), [Action::Pause]);
+    world.push(redefined(&json!({})));
+    world.command(Command::Resume);
+    assert_eq!((world.seconds(5), world.run.phase, green(&world.run)), (vec![], Phase::Progressing, 0));
+
+    // Of the side that answers until then only the watch ends.
+    let watch = json!({"active": "green", "auto_rollback_window": "30s"});
+    let mut world = World::of(sides(&watch));
+    world.run.active.answered = Arm { events: 0, units: 1_000 };
+    world.command(switch("blue"));
+    world.command(switch("green"));
+    let events = world.push(redefined(&watch));
+    let messages: Vec<&str> = events.iter().map(|event| event.message.as_str()).collect();
+    assert_eq!(
+        messages.last(),
+        Some(&"errors are redefined; the watch after the flip has ended"),
+        "{events:?}"
+    );
+    assert_eq!((world.seconds(5), world.run.phase, green(&world.run)), (vec![], Phase::Progressing, 0));
+    world.status = 200;
+    assert_eq!(actions(&world.seconds(2))[0], Action::Flip);
+}
+
+#[test]
+fn a_canary_that_becomes_blue_green_keeps_its_weight_until_it_is_ready() {
+    let canary = program(&json!({
+        "steps": [{"set_weight": 5}, {"pause": {"duration": "1h"}}],
+        "analysis": {"metrics": [{"name": "error_rate"}]},
+    }));
+    let of_sides = sides(&json!({"active": "green"}));
+    let mut world = World::of(canary.clone());
+    let events = world.push(of_sides.clone());
+    let messages: Vec<&str> = events.iter().map(|event| event.message.as_str()).collect();
+    let waits = "all traffic moves from blue to green once green is ready";
+    assert_eq!(messages, ["the rollout is now blue/green", waits]);
+    assert_eq!((world.seconds(5), world.stands()), (vec![], (Phase::Progressing, 0, 500)));
+    world.status = 200;
+    assert_eq!(actions(&world.seconds(2))[0], Action::Flip);
+    assert_eq!(green(&world.run), 10_000);
+
+    // What has everything already is not asked.
+    let mut world = World::of(canary);
+    world.command(Command::Promote { full: true });
+    world.push(of_sides);
+    assert_eq!((world.run.phase, green(&world.run)), (Phase::Succeeded, 10_000));
+}
+
+#[test]
+fn a_promotion_in_front_of_the_bake_does_not_wait_again() {
+    let bake = sides(&json!({"bake": {"weight": 10, "duration": "5s"}}));
+    for paused in [false, true] {
+        let mut world = World::of(bake.clone());
+        world.seconds(if paused { 30 } else { 5 });
+        assert_eq!(world.run.phase == Phase::Paused, paused);
+        assert_eq!(actions(&world.command(Command::Promote { full: false }))[0], Action::Flip, "{paused}");
+        assert_eq!(green(&world.run), 10_000);
+    }
+    // In the bake itself it has been ready, and is asked before it gets the rest.
+    let mut world = World::of(bake);
+    world.status = 200;
+    world.seconds(2);
+    assert_eq!(green(&world.run), 1_000);
+    assert_eq!(actions(&world.command(Command::Promote { full: false })), [Action::Step]);
 }
 
 /// The side that answers is watched, and the other one is wanted back.
@@ -357,9 +445,11 @@ proptest! {
         if of_sides {
             world.command(Command::Abort);
         }
+        let mut other = program.clone();
+        other.analysis = redefined(&json!({})).analysis;
         for _ in 0..40 {
             let command = any_command(&mut rng);
-            match rng.u8(0..8) {
+            match rng.u8(0..9) {
                 0 | 1 if !matches!(command, Command::Promote { .. } | Command::Weight(_)) => {
                     drop(world.run.command(&world.program, command, at(world.now)));
                 }
@@ -370,6 +460,14 @@ proptest! {
                     drop(world.push(Program { release: world.now.to_string(), ..program.clone() }));
                 }
                 5 => world.status = [0, 404, 503][rng.usize(0..3)],
+                6 => drop(world.push(other.clone())),
+                7 if !of_sides && !world.run.phase.is_rolled_back() => {
+                    let release = world.program.release.clone();
+                    drop(world.push(Program { release, ..sides(&json!({"active": "green"})) }));
+                    drop(world.seconds(rng.u64(0..40)));
+                    prop_assert_eq!(green(&world.run), 0);
+                    drop(world.push(program.clone()));
+                }
                 _ => drop(world.second()),
             }
             prop_assert_eq!(green(&world.run), 0);

@@ -1,5 +1,8 @@
 //! Kubernetes resources.
 
+mod gateway;
+mod istio;
+
 use super::*;
 
 const ISTIO: &str = include_str!("../../../../../envoy/istio.yaml");
@@ -52,11 +55,15 @@ fn a_step_that_waits_for_a_promotion_is_reported_where_there_is_no_control_liste
         "spec": {"configPatches": [{"applyTo": "LISTENER", "patch": {"operation": "ADD", "value": listener}}]},
     });
     assert_eq!(complaints(&[&format!("{waiting}\n---\n{patch}\n")]), [""; 0]);
+    // Other kinds of resources lack a field that it needs.
     let plugin = serde_json::json!({
         "apiVersion": "extensions.istio.io/v1alpha1", "kind": "WasmPlugin", "metadata": {"name": "changeover-control"},
         "spec": {"failStrategy": "FAIL_OPEN", "pluginConfig": {"control": {}}},
     });
-    assert_eq!(complaints(&[&format!("{waiting}\n---\n{plugin}\n")]), [""; 0]);
+    let (found, bad) = findings(&[&format!("{waiting}\n---\n{plugin}\n")]);
+    let told = |part: &str| found.iter().any(|line| line.contains(part));
+    assert!(bad && told("it has `control`, which needs allow_on_headers_stop_iteration"), "{found:#?}");
+    assert!(told("have a step that waits for a promotion"), "{found:#?}");
 }
 
 /// What is said when a shipped file has one thing changed, besides that its configuration is valid.
@@ -150,7 +157,8 @@ fn the_filters_surroundings_are_checked_in_all_files_together() {
         );
         assert_eq!(bad, fails, "{to}");
     }
-    let ordinary = "value: /v2/models/recommender}\n    backendRefs: [{name: recommender-blue,";
+    let ordinary = "value: /v2/models/recommender}\n    filters:\n    - type: ResponseHeaderModifier\n      responseHeaderModifier: {remove: \
+                    [x-changeover-cluster, x-changeover-mirror, x-changeover-shadow]}\n    backendRefs: [{name: recommender-blue, port: 8080}]\n---";
     let (lines, bad) = changed(GATEWAY, ordinary, &ordinary.replace("blue", "green"));
     assert!(!bad && lines[0].contains("the ordinary rule leads to the candidate"), "{lines:?}");
     let (lines, bad) = changed(GATEWAY, ordinary, &ordinary.replace("blue", "red"));
@@ -183,20 +191,86 @@ fn a_filter_in_a_patch_is_checked() {
                 "spec": {"configPatches": [patch], "jsonPatches": [{"operation": {"op": "add", "value": entry}}]},
             })
         };
+        // Nothing around it is right yet.
         let (found, bad) = findings(&[&patch(entry).to_string()]);
-        assert!(!bad && found[0].contains(": valid: 1 rollout, "), "{found:#?}");
+        assert!(bad && found[0].contains(": valid: 1 rollout, "), "{found:#?}");
+        assert!(
+            found.iter().any(|line| line.contains("a client's own x-changeover-cluster is not removed")),
+            "{found:#?}"
+        );
         let mut broken = entry.clone();
         broken["typed_config"]["config"]["configuration"]["value"] =
             serde_json::json!({"rollouts": [{"nonsense": 1}]});
         assert!(findings(&[&patch(&broken).to_string()]).1);
         let mut closed = entry.clone();
         closed["typed_config"]["config"].as_object_mut().expect("a plugin").remove("failure_policy");
-        let said = complaints(&[&patch(&closed).to_string()]);
-        assert!(said.len() == 1 && said[0].contains("failure_policy is not FAIL_OPEN"), "{said:#?}");
+        let is_told = |text: String| {
+            complaints(&[&text]).iter().any(|line| line.contains("failure_policy is not FAIL_OPEN"))
+        };
+        assert!(is_told(patch(&closed).to_string()));
         let merged = patch(&closed).to_string().replace("INSERT_BEFORE", "MERGE");
-        let is_checked = complaints(&[&merged]).iter().any(|line| line.contains("failure_policy"));
-        assert_eq!(is_checked, kind == "EnvoyPatchPolicy", "its other fields stand elsewhere");
+        assert_eq!(is_told(merged), kind == "EnvoyPatchPolicy", "its other fields stand elsewhere");
     }
+}
+
+/// With what a `WasmPlugin` or an `EnvoyExtensionPolicy` needs around it, nothing is said.
+#[test]
+fn a_filter_in_a_patch_needs_the_same_around_it() {
+    let mut entry =
+        yaml::read(BOOTSTRAP).expect("YAML").remove(0)["static_resources"]["listeners"][0]["filter_chains"]
+            [0]["filters"][0]["typed_config"]["http_filters"][0]
+            .clone();
+    for (file, kind, at) in [
+        (ISTIO, "WasmPlugin", "/spec/pluginConfig"),
+        (GATEWAY, "EnvoyExtensionPolicy", "/spec/wasm/0/config"),
+    ] {
+        let documents = yaml::read(file).expect("YAML");
+        let (plugins, others): (Vec<_>, Vec<_>) =
+            documents.into_iter().partition(|document| document["kind"] == kind);
+        entry["typed_config"]["config"]["configuration"]["value"] =
+            plugins[0].pointer(at).expect("a configuration").clone();
+        let (kind, spec) = if kind == "WasmPlugin" {
+            let patch = serde_json::json!({"applyTo": "HTTP_FILTER", "patch": {"operation": "INSERT_BEFORE", "value": entry}});
+            (
+                "EnvoyFilter",
+                serde_json::json!({"workloadSelector": {"labels": {"istio": "ingressgateway"}}, "configPatches": [patch]}),
+            )
+        } else {
+            (
+                "EnvoyPatchPolicy",
+                serde_json::json!({"jsonPatches": [{"operation": {"op": "add", "value": entry}}]}),
+            )
+        };
+        let patch = serde_json::json!({
+            "apiVersion": "v1", "kind": kind, "metadata": {"name": "filter", "namespace": "istio-system"}, "spec": spec,
+        });
+        let others: Vec<String> = others.iter().map(Value::to_string).collect();
+        let others = others.join("\n---\n");
+        assert_eq!(complaints(&[&patch.to_string(), &others]), [""; 0]);
+        let (found, bad) =
+            findings(&[&patch.to_string(), &others.replace("x-changeover-cluster", "x-other")]);
+        assert!(bad, "{found:#?}");
+    }
+}
+
+/// A file that is mounted into Envoy's pod.
+#[test]
+fn a_bootstrap_in_a_config_map_is_checked() {
+    let map = |text: &str| {
+        let data = serde_json::json!({"envoy.yaml": text, "notes.txt": text});
+        serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "envoy"}, "data": data}).to_string()
+    };
+    let (found, bad) = findings(&[&map(BOOTSTRAP)]);
+    assert!(!bad && found.iter().all(|line| line.contains(": valid: ")), "{found:#?}");
+    let place = format!("f0: ConfigMap/envoy: data.envoy.yaml: {PLUGIN}: valid: ");
+    assert!(found[0].starts_with(&place), "{found:#?}");
+    let (found, bad) = findings(&[&map(&BOOTSTRAP.replace("weights: {svm: 20}", "weights: {svm: 120}"))]);
+    assert!(bad && found[0].contains("weights.svm: 120 is over 100"), "{found:#?}");
+    let (found, bad) = findings(&[&map("static_resources: {}\n")]);
+    assert!(
+        !bad && found == ["f0: nothing to check: no changeover filter in its Kubernetes resources"],
+        "{found:#?}"
+    );
 }
 
 #[test]
@@ -214,7 +288,7 @@ fn copies_and_their_mark_are_looked_at_in_kubernetes() {
     let trusting = GATEWAY.replace(WEIGHTS, "trust_shadow_header: true");
     let said = complaints(&[&trusting]);
     assert!(said.len() == 1 && said[0].contains("x-changeover-shadow is removed"), "{said:#?}");
-    let kept = trusting.replace(", x-changeover-shadow]", "]");
+    let kept = trusting.replace(", x-changeover-shadow]\n", "]\n");
     assert_eq!(complaints(&[&kept]), [""; 0]);
 }
 

@@ -3,15 +3,16 @@
 use std::net::SocketAddr;
 use std::sync::mpsc;
 
-use super::super::abreast::{self, New};
 use super::super::client::distinct;
-use super::super::lines::{Changes, News};
+use super::super::lines::{New, lines};
+use super::super::look::{Eyes, Last, Seen, Subject};
+use super::super::picture::pictures;
 use super::super::screen::Screen;
-use super::super::watch::{Eyes, Seen, Subject};
+use super::super::watch::status;
 use super::*;
 
 /// An address at which nothing listens.
-const NOWHERE: &str = "http://127.0.0.1:1";
+pub(super) const NOWHERE: &str = "http://127.0.0.1:1";
 
 fn other() -> String {
     let weights = json!({"weights": {"green": 10}});
@@ -19,7 +20,7 @@ fn other() -> String {
 }
 
 /// Runs a command with these endpoints.
-fn at(endpoints: &[&str], arguments: &[&str]) -> Shown {
+pub(super) fn at(endpoints: &[&str], arguments: &[&str]) -> Shown {
     let given = endpoints.iter().flat_map(|endpoint| ["--endpoint", endpoint]);
     let all: Vec<&str> = ["changeover"].into_iter().chain(arguments.iter().copied()).chain(given).collect();
     match crate::Arguments::try_parse_from(all).expect("valid arguments").command {
@@ -107,28 +108,29 @@ fn waiting_ends_when_all_are_there_or_one_cannot_be() {
         at(endpoints, &["wait", "steps", "--for", wanted, "--timeout", timeout]).status
     };
     assert_eq!(at(&[&one], &["pause", "steps"]).status, 0);
-    assert_eq!(wait(&[&one, &two], "paused", "0s"), 4, "one of them is not");
-    assert_eq!(wait(&[&one, NOWHERE], "succeeded", "2h"), 1, "one is silent");
+    assert_eq!(wait(&[&one, &two], "paused", "0s"), 3, "one of them is not");
+    assert_eq!(wait(&[&one, NOWHERE], "succeeded", "2h"), 2, "one is silent");
     assert_eq!(at(&[&two], &["pause", "steps"]).status, 0);
     assert_eq!(wait(&[&one, &two], "paused", "2h"), 0);
     assert_eq!(at(&[&two], &["abort", "steps"]).status, 0);
-    assert_eq!(wait(&[&one, &two], "succeeded", "2h"), 3, "one has ended otherwise");
+    assert_eq!(wait(&[&one, &two], "succeeded", "2h"), 1, "one has ended otherwise");
+}
+
+fn endpoints(names: &[&str]) -> Vec<Last> {
+    names.iter().map(|name| Last { name: Some((*name).into()), ..Last::default() }).collect()
 }
 
 /// What is written while these looks come, on standard output and standard error, and the exit status.
 fn watched(json: bool, events: bool, looks: Vec<(usize, Result<Seen, Failure>)>) -> (String, String, u8) {
-    let endpoints = ["http://one", "http://two"].map(ToOwned::to_owned);
+    let mut all = endpoints(&["http://one", "http://two"]);
     let (sender, receiver) = mpsc::channel();
     looks.into_iter().for_each(|look| sender.send(Some(look)).expect("a receiver"));
     sender.send(None).expect("a receiver");
     let (mut out, mut problems) = (Vec::new(), Vec::new());
-    let new = || match events {
-        true => New::Events(Box::new(News::new(json, Reader::default()))),
-        false => New::Changes(Changes::new(json)),
-    };
-    let watched = abreast::lines(&endpoints, &receiver, &mut out, &mut problems, json, new);
     let subject = if events { Subject::Events("steps".into()) } else { Subject::All };
-    let status = abreast::status(watched, &subject).unwrap_or_else(|failure| failure.exit_status());
+    let new = || New::of(&subject, json, Reader::default());
+    lines(&mut all, &receiver, &mut out, &mut problems, json, new);
+    let status = status(all, &subject).unwrap_or_else(|failure| failure.exit_status());
     let text = |bytes| String::from_utf8(bytes).expect("a text");
     (text(out), text(problems), status)
 }
@@ -191,9 +193,8 @@ fn the_last_looks_are_the_exit_status() {
 fn an_endpoint_moves_no_cursor() {
     let client = Client::new("http://\u{1b}[31m\u{202e}", None).expect("a client");
     let failure = client.get("/v1/rollouts").expect_err("not a URL");
-    let names = abreast::names(&[client]);
-    assert_eq!(names, ["http://\u{fffd}[31m\u{fffd}"]);
-    let what = abreast::what(&names[0], &failure);
+    assert_eq!(client.name(), "http://\u{fffd}[31m\u{fffd}");
+    let what = failure.without(&client.name());
     assert!(what.starts_with("not a URL: "), "{what}");
     let shown = at(&["http://\u{1b}[31m", &open()], &["status", "--json"]);
     assert!(shown.text.contains("http://\u{fffd}[31m") && !shown.text.contains("u001b"), "{}", shown.text);
@@ -202,7 +203,7 @@ fn an_endpoint_moves_no_cursor() {
 #[test]
 fn a_picture_has_all_endpoints_and_those_that_are_silent() {
     let (one, two) = (open(), other());
-    let endpoints = ["http://one", "http://two", "http://six", "http://ten"].map(ToOwned::to_owned);
+    let mut all = endpoints(&["http://one", "http://two", "http://six", "http://ten"]);
     let (sender, receiver) = mpsc::channel();
     let gone = Err(Failure::Unreachable("http://six: gone".into()));
     for look in [(0, Ok(look(&one, None))), (1, Ok(look(&two, None))), (2, gone)] {
@@ -211,7 +212,7 @@ fn a_picture_has_all_endpoints_and_those_that_are_silent() {
     sender.send(None).expect("a receiver");
     let mut out = Vec::new();
     let size = || (100, 12);
-    let _ = abreast::pictures(&endpoints, &receiver, Screen::new(&mut out, false), size);
+    pictures(&mut all, &Subject::All, &receiver, Screen::new(&mut out, false), size);
     let mut terminal = vt100::Parser::new(12, 100, 0);
     terminal.process(&out);
     let screen = terminal.screen().contents();
@@ -242,7 +243,7 @@ fn each_address_is_asked_under_the_name() {
         listen(|request| {
             let host = String::from_utf8_lossy(&request.authority).into_owned();
             let path = String::from_utf8_lossy(&request.path).into_owned();
-            Response { status: 200, headers: Vec::new(), body: host + &path }
+            Response { status: 200, headers: Vec::new(), body: json!(host + &path).to_string() }
         })
     });
     let sockets = servers.map(|server| server.trim_start_matches("http://").parse().expect("an address"));
@@ -250,8 +251,8 @@ fn each_address_is_asked_under_the_name() {
     let client = Client::new("http://gateway.example.com:9911/proxied/", None).expect("a client");
     let clients = client.at(&uri, sockets.to_vec());
     for (client, socket) in clients.iter().zip(sockets) {
-        assert_eq!(client.endpoint(), format!("http://{socket}/proxied"));
-        assert_eq!(client.get("/x"), Ok("gateway.example.com:9911/proxied/x".into()));
+        assert_eq!(client.name(), format!("http://{socket}/proxied"));
+        assert_eq!(client.get("/x"), Ok("\"gateway.example.com:9911/proxied/x\"".into()));
     }
     assert_eq!(clients.len(), 2);
 }

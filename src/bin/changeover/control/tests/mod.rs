@@ -13,7 +13,7 @@ use changeover::control::response::Response;
 use changeover::rollout::command::VERBS;
 use clap::{CommandFactory, Parser};
 use serde_json::{Value, json};
-use server::{Rollouts, listen, serve};
+use server::{Rollouts, listen, serve, serve_in, shop};
 
 /// Runs a command as at a terminal.
 fn changeover(endpoint: &str, arguments: &[&str]) -> Result<Shown, Failure> {
@@ -103,6 +103,15 @@ fn one_request_is_no_requests() {
     let endpoint = serve(Rollouts::default().with("steps", &fields), &Control::default(), &[]);
     let shown = text(&endpoint, &["status", "steps"]);
     assert!(shown.contains("▶ 1h, 1 request\n") && shown.contains("6 of 1 request  "), "{shown}");
+}
+
+#[test]
+fn a_pause_without_a_duration_shows_none() {
+    let pause = json!({"min_requests": 500});
+    let fields = json!({"steps": [{"set_weight": 5}, {"pause": pause}], "analysis": {}});
+    let endpoint = serve(Rollouts::default().with("steps", &fields), &Control::default(), &[]);
+    let shown = text(&endpoint, &["status", "steps"]);
+    assert!(shown.contains("\nstep      2 of 2, 6 of 500 requests  "), "{shown}");
 }
 
 #[test]
@@ -204,6 +213,7 @@ fn shares_and_sides_are_sent_as_the_api_wants_them() {
         (&["weight", "steps", "green=10"][..], "weight", r#"{"green":10}"#),
         (&["weight", "steps", "green=0.25", "red=5"], "weight", r#"{"green":0.25,"red":5}"#),
         (&["switch", "steps", "green"], "switch", r#"{"active":"green"}"#),
+        (&["degree", "steps", "assist"], "degree", r#"{"degree":"assist"}"#),
         (&["promote", "steps", "--full"], "promote", r#"{"full":true}"#),
         (&["abort", "steps", "--reason", "p99 doubled"], "abort", r#"{"reason":"p99 doubled"}"#),
         (&["pause", "steps", "--reason", "a \"b\""], "pause", r#"{"reason":"a \"b\""}"#),
@@ -219,6 +229,72 @@ fn shares_and_sides_are_sent_as_the_api_wants_them() {
     let both = failure(&endpoint, &["weight", "steps", "reason=10", "--reason", "x"]);
     assert!(both.0 == 2 && both.1.contains("do not fit into one command"), "{both:?}");
     assert!(sent.try_recv().is_err(), "nothing was sent");
+}
+
+/// A rollout with people, whose decisions [`server`] makes up.
+fn with_people() -> String {
+    let fields = json!({
+        "automation": {
+            "answer": {"label": "/label", "confidence": "/confidence"},
+            "partial": {"max_disagreement": 0.05, "min_coverage": 0.1},
+        },
+        "steps": [
+            {"set_degree": "shadow"}, {"pause": {"duration": "24h", "min_decisions": 2_000}},
+            {"set_degree": "assist"}, {"pause": {}}, {"set_degree": "partial"},
+        ],
+    });
+    let unproven = json!({"automation": {"answer": {"label": "/label"}}});
+    serve(rollouts().with("claims", &fields).with("photos", &unproven), &Control::default(), &[])
+}
+
+#[test]
+fn status_shows_what_people_have_decided_and_what_is_proven() {
+    let shown = text(&with_people(), &["status", "claims"]);
+    let (shown, _) = shown.split_once("\nrevision").expect("all fields");
+    let expected = "\
+rollout   claims
+release   2026-11-24.1, attempt 1
+phase     progressing
+reason    the step waits for its duration to pass
+steps     ✓ shadow  ▶ 24h, 2000 decisions  · assist  · promotion  · partial
+step      2 of 5, 1s of 24h, 1000 of 2000 decisions, agreement 90.0 % [86.2, 93.1]  █░░░░░░░░░░░░░░░░░░░
+degree    shadow
+blind     90.0 % [86.2, 93.1] agreement in 1000 tasks decided without seeing the model's answer
+kappa     0.72
+by label  water 90.0 % [85.7, 93.4] in 800 tasks; fraud 90.0 % [81.2, 95.7] in 200 tasks
+proof     threshold 0.8 would leave 20.0 % to the model, 0.0 % disagreement, proven to be at most 3.4 %; 0.78 would be 22.0 %, about 2289 \
+decisions short";
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn a_degree_is_set_as_far_as_the_configuration_allows() {
+    let endpoint = with_people();
+    let degree = || {
+        let status = text(&endpoint, &["status", "claims"]);
+        status.lines().find_map(|line| line.strip_prefix("degree")).expect("a degree").trim().to_owned()
+    };
+    assert_eq!(degree(), "shadow");
+    let set = text(&endpoint, &["degree", "claims", "assist", "--reason", "the reviewers ask for it"]);
+    assert!(set.starts_with("rollout   claims\n"), "{set}");
+    assert_eq!(degree(), "assist");
+    let events = text(&endpoint, &["events", "claims"]);
+    let newest: Vec<&str> = events.lines().take(3).collect();
+    let expected = [
+        "2025-11-24 22:15:01Z  user    change    2026-11-24.1, attempt 1",
+        "    the degree of automation is assist by command, it was shadow",
+        "    reason: the reviewers ask for it",
+    ];
+    assert_eq!(newest, expected, "{events}");
+    let unproven = failure(&endpoint, &["degree", "photos", "partial"]);
+    let flaw = "partial: automation.partial: missing; where the model answers alone, expected `max_disagreement`, or a fixed `threshold`, \
+                which is not proven";
+    assert_eq!(unproven, (1, flaw.into()));
+    let no_people = failure(&endpoint, &["degree", "steps", "assist"]);
+    assert_eq!(no_people, (1, "the rollout has no `automation`, whose degree could be set".into()));
+    let wrong = ["changeover", "degree", "claims", "alone"];
+    let wrong = crate::Arguments::try_parse_from(wrong).err().expect("no degree").to_string();
+    assert!(wrong.contains("expected human, shadow, assist, partial or full"), "{wrong}");
 }
 
 #[test]
@@ -321,16 +397,12 @@ fn the_token_comes_from_a_file_or_the_environment() {
 
 #[test]
 fn an_unreachable_envoy_is_reported_with_a_remedy() {
-    // A port that was free a moment ago.
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let nobody = format!("http://{}", listener.local_addr().expect("an address"));
-    drop(listener);
-    let (status, message) = failure(&nobody, &["status"]);
+    let (status, message) = failure(many::NOWHERE, &["status"]);
     assert_eq!(status, 2);
     let remedy = "Is Envoy running there, its bootstrap with the listener of envoy/control.yaml?
 In Kubernetes it is in Envoy's pod: kubectl port-forward pod/NAME 9911
 Another address: --endpoint URL, or CHANGEOVER_ENDPOINT";
-    assert_eq!(message, format!("{nobody}: Connection refused (os error 111)\n{remedy}"));
+    assert_eq!(message, format!("{}: Connection refused (os error 111)\n{remedy}", many::NOWHERE));
     let bypassed = listen(|_| answer(503, ""));
     assert_eq!(
         failure(&bypassed, &["status"]),
@@ -349,6 +421,16 @@ Another address: --endpoint URL, or CHANGEOVER_ENDPOINT";
             format!("{other}: status 404: this is not Changeover's API; set its address with --endpoint URL")
         )
     );
+    let model = listen(|_| Response {
+        status: 200,
+        headers: vec![("content-type", "text/html".into())],
+        body: "<html>\n</html>".into(),
+    });
+    let told = format!(
+        "{model} is not a control listener (it answered 200 text/html); set its address with --endpoint URL"
+    );
+    assert_eq!(failure(&model, &["status"]), (2, told.clone()));
+    assert_eq!(failure(&model, &["abort", "steps"]), (2, told));
     let odd = listen(|_| answer(200, "{}"));
     let (status, message) = failure(&odd, &["status", "steps"]);
     assert!(

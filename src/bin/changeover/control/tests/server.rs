@@ -3,16 +3,22 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 
+use changeover::automation::receipt::{Kind, Opened, Receipt};
 use changeover::config;
 use changeover::config::schema::Control;
 use changeover::control::api::{Api, Handled, changed};
 use changeover::control::request::Request;
 use changeover::control::response::Response;
-use changeover::fleet::recordings;
 use changeover::fleet::simulated::Envoy;
+use changeover::fleet::store::values::{LeftOut, Life, Seen};
+use changeover::fleet::store::view::View;
+use changeover::fleet::{decisions, joined, recordings};
 use changeover::model::Side;
-use changeover::rollout::record::Clock;
+use changeover::rollout::clock::Clock;
 use serde_json::{Value, json};
+
+/// Milliseconds since the epoch when rollouts begin.
+const TIME: u64 = 1_764_022_500_250;
 
 /// Rollouts of an Envoy.
 #[derive(Default)]
@@ -34,32 +40,59 @@ impl Rollouts {
     }
 
     /// They have begun, and each that is judged has had a tick in which one of the candidate's six requests fails, and
-    /// one of stable's hundred.
+    /// one of stable's hundred. Where people decide, they have [decided](decide).
     fn begin(self) -> Envoy {
-        let clock = Clock {
-            length: 1_000_000_000,
-            uptime: 100_000_000_000,
-            time: 1_764_022_500_250,
-            is_shared: false,
-        };
+        let clock = Clock { length: 1_000_000_000, uptime: 100_000_000_000, time: TIME, is_shared: false };
         let rollouts = self.0.len();
         let config = config::check(&json!({"rollouts": self.0})).expect("valid rollouts");
         let mut envoy = Envoy::begin(&config, clock);
         for rollout in 0..rollouts {
             envoy.requests(rollout, Side::Candidate, 1, 6);
             envoy.requests(rollout, Side::Stable, 1, 100);
+            decide(&mut envoy, rollout);
         }
         envoy.tick();
         envoy
     }
 }
 
+/// People decide 1,000 tasks about which they are blind. The model finds fraud in every fifth. Where it is less sure than 0.8, people disagree
+/// with it in every eighth.
+fn decide(envoy: &mut Envoy, rollout: usize) {
+    let rollout = &envoy.vm.rollouts()[rollout];
+    if rollout.automation().is_none() {
+        return;
+    }
+    let (_, run) = rollout.tasks_in_force();
+    // Percents, in an order in which near ones come far from each other.
+    let confidences = (0..10_000).step_by(100).cycle().step_by(37);
+    for (task, confidence) in (0..1_000_u64).zip(confidences) {
+        let (label, other) = if task.is_multiple_of(5) { ("fraud", "water") } else { ("water", "fraud") };
+        let decided = if confidence < 8_000 && task % 8 == 3 { other } else { label };
+        let kind = Kind { drawn: true, ..Kind::default() };
+        let receipt = Receipt { task, run, time: envoy.now.time, confidence, kind, label: label.into() };
+        let opened = Opened { receipt, id: task };
+        decisions::add(&mut envoy.shared, &rollout.name, &opened, decided).expect("the present attempt's");
+    }
+}
+
 /// Serves the API as the module does; returns where.
 pub(super) fn serve(rollouts: Rollouts, control: &Control, missing_workers: &'static [usize]) -> String {
+    serve_in(None, rollouts, control, missing_workers)
+}
+
+/// The same, of an Envoy that belongs to a fleet which looks like this.
+pub(super) fn serve_in(
+    fleet: Option<View>,
+    rollouts: Rollouts,
+    control: &Control,
+    missing_workers: &'static [usize],
+) -> String {
     let api = Api::new(control);
     listen_in(move || {
         let mut envoy = rollouts.begin();
-        move |request| match api.handle(request, &envoy.shared, envoy.now.now()) {
+        fleet.iter().for_each(|fleet| joined::show(&mut envoy.shared, fleet));
+        move |request| match api.handle(request, &envoy.shared, envoy.now) {
             Handled::Answer(response) => response,
             Handled::Record { rollout, answer } => {
                 recordings::want(&mut envoy.shared, &rollout, envoy.now.uptime);
@@ -69,10 +102,38 @@ pub(super) fn serve(rollouts: Rollouts, control: &Control, missing_workers: &'st
             Handled::Change(change) => {
                 let outcome = envoy.command(&change);
                 let outcome = outcome.as_ref().map(|changed| &changed.record);
-                changed(&change.rollout, outcome, missing_workers, envoy.now.now())
+                changed(&change.rollout, outcome, missing_workers, envoy.now)
             }
         }
     })
+}
+
+/// A fleet of this name and three Envoys. The second one leads, and the last one has ended.
+pub(super) fn shop(name: &str) -> View {
+    let member = |life, followed, behind: u64, ahead| Seen {
+        life: Life(life),
+        ahead,
+        followed,
+        configuration: 0x5d0c_77a1_0e93_4bf2,
+        version: changeover::VERSION.to_owned(),
+        heard: TIME.saturating_sub(behind),
+        ..Seen::default()
+    };
+    let leader = Life(0x5f0c_6a1b_e9e2_d374);
+    let last = member(0xc31e_0be7_4d60_19aa, 117, 21_200, 2);
+    View {
+        life: Life(0x1b9d_52c4_88f0_a6e1),
+        fleet: name.to_owned(),
+        heard: TIME.saturating_add(900),
+        followed: 117,
+        leader: Some(leader),
+        members: vec![
+            member(0x1b9d_52c4_88f0_a6e1, 118, 400, -3),
+            member(leader.0, 117, 150, 0),
+            Seen { left_out: Some(LeftOut::Silent), ..last },
+        ],
+        ..View::default()
+    }
 }
 
 /// Answers every request with what `answer` says, until the tests end.

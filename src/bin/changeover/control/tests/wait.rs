@@ -26,18 +26,18 @@ fn each_ending_has_an_exit_status() {
     let long = Duration::from_secs(3600);
     let rows: [(&'static [&'static str], Wanted, u8); 8] = [
         (&["progressing", "succeeded"], Wanted::Succeeded, 0),
-        (&["paused", "failed"], Wanted::Succeeded, 3),
-        (&["aborted"], Wanted::Succeeded, 3),
+        (&["paused", "failed"], Wanted::Succeeded, 1),
+        (&["aborted"], Wanted::Succeeded, 1),
         (&["progressing", "paused"], Wanted::Paused, 0),
-        (&["succeeded"], Wanted::Paused, 3),
+        (&["succeeded"], Wanted::Paused, 1),
         (&["failed"], Wanted::Failed, 0),
         (&["aborted"], Wanted::Failed, 0),
-        (&["succeeded"], Wanted::Failed, 3),
+        (&["succeeded"], Wanted::Failed, 1),
     ];
     for (phases, wanted, expected) in rows {
         assert_eq!(ending(phases, wanted, long), expected, "{phases:?}");
     }
-    assert_eq!(ending(&["progressing"], Wanted::Succeeded, Duration::ZERO), 4);
+    assert_eq!(ending(&["progressing"], Wanted::Succeeded, Duration::ZERO), 3);
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn an_unknown_name_ends_the_waiting_only_where_others_are_known() {
     let long = Duration::from_secs(3600);
     let known = Client::new(&open(), None).expect("a client");
     let failure = run(&known, ("other", None), Wanted::Paused, long).expect_err("no such rollout");
-    assert_eq!(failure.exit_status(), 1);
+    assert_eq!(failure.exit_status(), 4);
     let none = serve(Rollouts::default(), &Control::default(), &[]);
     let none = Client::new(&none, None).expect("a client");
     assert_eq!(run(&none, ("other", None), Wanted::Paused, Duration::ZERO), Ok((Ending::TimedOut, None)));

@@ -1,18 +1,20 @@
 //! `--watch`, on what a real Envoy's API answered (`rollback.json`: 30 % of a candidate's requests began to fail).
 
 use std::sync::mpsc;
-use std::time::Duration;
 
 use changeover::control::view::{Evidence, Journal, Rollout, Watch};
 use changeover::rollout::phase::Phase;
 
 use super::super::client::{Client, Failure};
-use super::super::lines::{Changes, News, lines};
+use super::super::lines::{New, News, lines};
+use super::super::look::{Eyes, Last, Look, Seen, Subject};
+use super::super::picture::{picture, pictures};
 use super::super::screen::Screen;
 use super::super::terminal::Reader;
 use super::super::text::{Line, write};
-use super::super::watch::{Eyes, Message, Seen, picture, pictures};
+use super::super::watch::{run, status};
 use super::answer;
+use super::many::NOWHERE;
 use super::server::listen;
 
 const SIZE: (usize, usize) = (80, 30);
@@ -32,9 +34,20 @@ fn gone() -> Failure {
     Failure::Unreachable("http://127.0.0.1:9911: Connection refused\nIs Envoy running there?".into())
 }
 
+/// Of the only endpoint.
+fn last(seen: Seen, failure: Option<Failure>) -> Last {
+    let mut last = Last::default();
+    last.note(Ok(seen));
+    Last { failure, ..last }
+}
+
+fn the_one() -> Subject {
+    Subject::Rollout("recommender".into())
+}
+
 #[test]
 fn the_picture_in_the_readme_is_what_is_drawn() {
-    let drawn = write(&picture(true, &rollback(), None, NOW, SIZE), false);
+    let drawn = write(&picture(&[last(rollback(), None)], &the_one(), NOW, SIZE), false);
     let readme = include_str!("../../../../../README.md");
     let block = format!("```\n$ changeover status recommender --watch\n{drawn}```\n");
     assert!(readme.contains(&block), "expected in README.md:\n{block}");
@@ -44,11 +57,10 @@ fn the_picture_in_the_readme_is_what_is_drawn() {
 fn pictures_fit_in_every_terminal() {
     let mut all = rollback();
     all.rollouts.extend(all.rollouts.clone());
-    let failure = gone();
     for (width, height) in [(120, 40), (80, 24), (60, 12), (40, 10), (20, 5), (9, 3), (1, 1)] {
-        for (one, seen) in [(true, rollback()), (false, all.clone())] {
-            for lost in [None, Some((&failure, Duration::from_secs(3)))] {
-                let lines = picture(one, &seen, lost, NOW, (width, height));
+        for (subject, seen) in [(the_one(), rollback()), (Subject::All, all.clone())] {
+            for lost in [None, Some(gone())] {
+                let lines = picture(&[last(seen.clone(), lost)], &subject, NOW, (width, height));
                 assert!(lines.iter().all(|line| line.width() <= width), "{width}: {lines:?}");
                 assert!(lines.len() < height.max(4), "{height}: {}", lines.len());
             }
@@ -60,7 +72,8 @@ fn pictures_fit_in_every_terminal() {
 fn a_table_leaves_out_what_does_not_fit() {
     let mut all = rollback();
     all.rollouts[0].reason = "aborted by command after the team had looked at it for a day".into();
-    let text = |width| write(&picture(false, &all, None, NOW, (width, 30)), false);
+    let all = [last(all, None)];
+    let text = |width| write(&picture(&all, &Subject::All, NOW, (width, 30)), false);
     let wide = "\
 ROLLOUT      PHASE   STEP    WEIGHTS   OBSERVED                 EVIDENCE      RELEASE       REASON
 recommender  failed  4 of 6  blue 100  blue 75.38, green 24.62  2.85 of 2.00  2026-11-24.1  aborted by command after the team
@@ -77,29 +90,43 @@ recommender  failed  4 of 6  blue 100  2.85 of 2.00  2026-11-24.1
 
 #[test]
 fn lines_that_do_not_fit_are_counted() {
-    let text = |height| write(&picture(true, &rollback(), None, NOW, (80, height)), false);
+    let text = |height| write(&picture(&[last(rollback(), None)], &the_one(), NOW, (80, height)), false);
     assert!(text(30).contains("LAST EVENTS") && text(30).contains("rolling out gr…"), "{}", text(30));
     assert!(text(24).contains("LAST EVENTS") && !text(24).contains("rolling out"), "{}", text(24));
     assert!(!text(21).contains("LAST EVENTS") && text(21).contains("\nall "), "{}", text(21));
     assert!(text(12).contains("\n… 10 more lines: enlarge the window\n\n2026"), "{}", text(12));
 }
 
-/// What the terminal shows at the end, and what was returned.
-fn watched(messages: Vec<Message>) -> (String, Result<Vec<Rollout>, Failure>) {
+/// These looks, after a first one.
+fn looks(first: Seen, looks: Vec<Result<Seen, Failure>>) -> mpsc::Receiver<Look> {
     let (sender, receiver) = mpsc::channel();
-    messages.into_iter().for_each(|message| sender.send(message).expect("a receiver"));
+    let looks = [Ok(first)].into_iter().chain(looks).map(|look| Some((0, look)));
+    looks.chain([None]).for_each(|look| sender.send(look).expect("a receiver"));
+    receiver
+}
+
+/// What the terminal shows at the end, and the exit status.
+fn watched(then: Vec<Result<Seen, Failure>>) -> (String, Result<u8, Failure>) {
+    let mut all = vec![Last::default()];
     let mut out = Vec::new();
-    let result = pictures(true, rollback(), &receiver, Screen::new(&mut out, true), || SIZE);
+    let screen = Screen::new(&mut out, true);
+    pictures(&mut all, &the_one(), &looks(rollback(), then), screen, || SIZE);
     let mut terminal = vt100::Parser::new(30, 80, 0);
     terminal.process(&out);
     assert!(!terminal.screen().hide_cursor(), "the cursor is back");
-    (terminal.screen().contents(), result)
+    (terminal.screen().contents(), status(all, &the_one()))
+}
+
+#[test]
+fn the_only_endpoint_is_watched_if_it_answers_the_first_look() {
+    let client = Client::new(NOWHERE, None).expect("a URL");
+    let result = run(vec![client], &Subject::All, false, Reader::default());
+    assert!(matches!(result, Err(Failure::Unreachable(_))), "{result:?}");
 }
 
 #[test]
 fn an_endpoint_that_goes_away_is_told_in_place() {
-    let lost = || Message::Looked(Err(gone()));
-    let (screen, result) = watched(vec![lost(), lost(), Message::End]);
+    let (screen, result) = watched(vec![Err(gone()), Err(gone())]);
     assert!(screen.starts_with("rollout   recommender\n"), "what was seen last is still there: {screen}");
     let line = "✗ no answer for 0 s, retrying: http://127.0.0.1:9911: Connection refused";
     assert!(screen.contains(line) && screen.matches('✗').count() == 3, "{screen}");
@@ -107,23 +134,22 @@ fn an_endpoint_that_goes_away_is_told_in_place() {
 
     let mut again = rollback();
     again.rollouts[0].phase = Phase::Progressing;
-    let (screen, result) = watched(vec![lost(), Message::Looked(Ok(again.clone())), Message::End]);
+    let (screen, result) = watched(vec![Err(gone()), Ok(again)]);
     assert!(screen.contains("\nphase     progressing\n") && !screen.contains("trying"), "{screen}");
-    assert_eq!(result, Ok(again.rollouts));
+    assert_eq!(result, Ok(0));
 }
 
-/// Lines for a program, its messages on standard error, and the result.
+/// Lines for a program, its messages on standard error, and the exit status.
 fn listed(
     json: bool,
     first: Seen,
-    messages: Vec<Message>,
-) -> (Vec<String>, String, Result<Vec<Rollout>, Failure>) {
-    let (sender, receiver) = mpsc::channel();
-    messages.into_iter().for_each(|message| sender.send(message).expect("a receiver"));
-    sender.send(Message::End).expect("a receiver");
+    then: Vec<Result<Seen, Failure>>,
+) -> (Vec<String>, String, Result<u8, Failure>) {
+    let mut all = vec![Last::default()];
     let (mut out, mut problems) = (Vec::new(), Vec::new());
-    let mut changes = Changes::new(json);
-    let result = lines(first, &receiver, &mut out, &mut problems, |seen| changes.lines(seen));
+    let new = || New::of(&the_one(), json, Reader::default());
+    lines(&mut all, &looks(first, then), &mut out, &mut problems, json, new);
+    let result = status(all, &the_one());
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
     (text(out).lines().map(str::to_owned).collect(), text(problems), result)
 }
@@ -145,31 +171,29 @@ fn each_change_is_a_line() {
     retried.rollouts[0].phase = Phase::Progressing;
     retried.rollouts[0].reason.clear();
     let none = Seen::default();
-    let looks = || vec![warmer.clone(), retried.clone(), retried.clone(), none.clone()];
-    let messages = || looks().into_iter().map(|seen| Message::Looked(Ok(seen))).collect();
+    let then = || Vec::from([&warmer, &retried, &retried, &none].map(|seen| Ok(seen.clone())));
 
-    let (lines, problems, result) = listed(false, seen.clone(), messages());
+    let (lines, problems, result) = listed(false, seen.clone(), then());
     let lines: Vec<&str> = lines.iter().map(|line| &line["2026-11-25 01:18:50Z  ".len()..]).collect();
     assert!(lines[0].starts_with("recommender  failed  step 4 of 6  blue 100  at 25 % green is worse"));
     assert_eq!(lines[1..], ["recommender  progressing  step 4 of 6  blue 100", "recommender  is gone"]);
-    assert_eq!((problems.as_str(), result), ("", Ok(vec![])));
+    assert_eq!((problems.as_str(), result), ("", Ok(0)));
 
-    let (lines, _, _) = listed(true, seen, messages());
+    let (lines, _, _) = listed(true, seen, then());
     let read: Vec<Rollout> = lines.iter().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(read.iter().map(|rollout| rollout.attempt).collect::<Vec<_>>(), [1, 2]);
 }
 
 #[test]
 fn a_program_is_told_once_that_the_endpoint_is_gone() {
-    let lost = || Message::Looked(Err(gone()));
-    let (lines, problems, result) = listed(false, rollback(), vec![lost(), lost()]);
+    let (lines, problems, result) = listed(false, rollback(), vec![Err(gone()), Err(gone())]);
     assert_eq!(lines.len(), 1);
     assert_eq!(problems, format!("{}\nstill trying\n", gone()));
     assert_eq!(result, Err(gone()));
-    let back = vec![lost(), Message::Looked(Ok(rollback()))];
+    let back = vec![Err(gone()), Ok(rollback())];
     let (lines, problems, result) = listed(false, rollback(), back);
     assert_eq!((lines.len(), problems.lines().last()), (1, Some("it answers again")));
-    assert!(result.is_ok());
+    assert_eq!(result, Ok(1), "its rollout has failed");
 }
 
 #[test]
@@ -200,7 +224,7 @@ fn events_are_told_once_and_in_their_order() {
 
 #[test]
 fn tones_change_nothing_that_is_said() {
-    let lines = picture(true, &rollback(), None, NOW, SIZE);
+    let lines = picture(&[last(rollback(), None)], &the_one(), NOW, SIZE);
     let plain = |line: &Line| anstream::adapter::strip_str(&line.write(true)).to_string();
     assert!(lines.iter().any(|line| line.write(true) != line.write(false)));
     for line in &lines {
@@ -233,10 +257,10 @@ fn an_event_that_is_told_after_the_change_is_not_missed() {
 fn the_watch_after_a_flip_is_drawn_and_moves_no_line() {
     let mut seen = rollback();
     seen.rollouts[0].watch = Some(Watch { waited_ms: 150_000, duration_ms: 600_000 });
-    let text = write(&picture(true, &seen, None, NOW, SIZE), false);
+    let text = write(&picture(&[last(seen.clone(), None)], &the_one(), NOW, SIZE), false);
     assert!(text.contains("\nwatch     2m30s of 10m  █████░░░░░░░░░░░░░░░\n"), "{text}");
     let mut later = seen.clone();
     later.rollouts[0].watch = Some(Watch { waited_ms: 151_000, duration_ms: 600_000 });
-    let (told, ..) = listed(true, seen, vec![Message::Looked(Ok(later)), Message::End]);
+    let (told, ..) = listed(true, seen, vec![Ok(later)]);
     assert_eq!(told.len(), 1, "{told:?}");
 }

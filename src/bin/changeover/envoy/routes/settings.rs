@@ -37,7 +37,7 @@ fn fields(
         let by_default = Value::from("15s"); // Envoy's
         let there = other.and_then(|other| other.value.get(name));
         let there = there.or_else(|| (name == "timeout").then_some(&by_default));
-        if without_own_header(name, there) != without_own_header(name, Some(value)) {
+        if comparable(name, there) != comparable(name, Some(value)) {
             let what = if there.is_some() { "has it otherwise" } else { "lacks it" };
             findings.warning(
                 place,
@@ -56,8 +56,12 @@ fn is_nothing(value: &Value) -> bool {
     is_empty || value.is_null()
 }
 
-/// The obeying route removes one header more.
-fn without_own_header(name: &str, value: Option<&Value>) -> Option<Value> {
+/// A setting as it is compared: the obeying route removes one header more, and a duration has several spellings.
+fn comparable(name: &str, value: Option<&Value>) -> Option<Value> {
+    let seconds = || value?.as_str()?.strip_suffix('s')?.parse::<f64>().ok();
+    if let Some(seconds) = seconds().filter(|_| name.contains("timeout")) {
+        return Some(seconds.into());
+    }
     let Some(Value::Array(list)) = value.filter(|_| name == "request_headers_to_remove") else {
         return value.cloned();
     };
@@ -78,6 +82,14 @@ mod tests {
         compare(&Node::document("f", &ordinary), &Node::document("g", &obeying), &mut findings);
         assert!(!findings.bad);
         findings.lines
+    }
+
+    #[test]
+    fn spellings_of_a_duration_are_no_difference() {
+        let obeying = json!({"cluster_header": CLUSTER, "timeout": "15.0s", "idle_timeout": "0.50s"});
+        let same = json!({"cluster": "c", "timeout": "15s", "idle_timeout": "0.5s"});
+        assert_eq!(compared(same, obeying.clone()), [""; 0]);
+        assert_eq!(compared(json!({"cluster": "c", "idle_timeout": "5s"}), obeying).len(), 1);
     }
 
     #[test]

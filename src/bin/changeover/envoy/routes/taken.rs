@@ -1,6 +1,7 @@
 //! How many of a rollout's requests a route takes, as far as its `match` shows.
 
-use changeover::config::one_of::{HeaderTest, PathRule};
+use changeover::config::condition::ValueRule;
+use changeover::config::one_of::{PathRule, ValueTest};
 use changeover::config::schema::Match;
 use serde_json::Value;
 
@@ -28,19 +29,21 @@ pub(crate) struct Requests<'a> {
 impl Requests<'_> {
     /// How many of them a route takes that stands first.
     pub(crate) fn taken_by(&self, route: &Node<'_>) -> Taken {
-        const FREE: [&str; 3] = ["query_parameters", "cookies", "grpc"];
         let Some(matches) = route.field("match") else { return Taken::Unclear };
         let mut takes = self.path(&matches);
         for header in matches.list("headers") {
             takes = takes.max(self.header(&header));
         }
+        for parameter in matches.list("query_parameters") {
+            takes = takes.max(self.parameter(&parameter));
+        }
         for (field, value) in matches.value.as_object().into_iter().flatten() {
             let is_empty = value.as_array().is_some_and(Vec::is_empty);
             takes = takes.max(match field.as_str() {
-                field if FREE.contains(&field) && !is_empty => Taken::Some,
-                "case_sensitive" | "headers" => Taken::All,
-                field if FREE.contains(&field) || PATHS.contains(&field) => Taken::All,
-                _ => Taken::Unclear, // `runtime_fraction`, `dynamic_metadata`, what is not known here
+                "cookies" if !is_empty => Taken::Some,
+                "case_sensitive" | "cookies" | "headers" | "query_parameters" => Taken::All,
+                field if PATHS.contains(&field) => Taken::All,
+                _ => Taken::Unclear, // `grpc`, `runtime_fraction`, `dynamic_metadata`, what is not known here
             });
         }
         takes
@@ -83,14 +86,20 @@ impl Requests<'_> {
             ":authority" | "host" | ":path" | ":scheme" => Taken::Unclear,
             _ => {
                 let own = self.matches.headers.iter().find(|rule| rule.name.eq_ignore_ascii_case(&name));
-                match own.and_then(|rule| rule.test()) {
-                    Some(HeaderTest::Exact(value)) => test.on(Some(value)),
-                    Some(HeaderTest::Present(false)) => test.on(None),
-                    Some(_) => test.on_any(true),
-                    None => test.on_any(false),
-                }
+                test.on_rule(own)
             }
         }
+    }
+
+    /// The filter compares decoded values, and Envoy those that were sent.
+    fn parameter(&self, matcher: &Node<'_>) -> Taken {
+        let name = matcher.text("name").unwrap_or_default();
+        let own = self.matches.query.iter().find(|rule| rule.name == name);
+        let value = own.and_then(|rule| rule.exact.as_deref().or(rule.prefix.as_deref()));
+        if value.is_some_and(|value| !value.chars().all(is_sent_as_it_is)) {
+            return Taken::Unclear;
+        }
+        HeaderMatcher::of(matcher).on_rule(own)
     }
 }
 
@@ -130,7 +139,12 @@ fn is_literal(regex: &str) -> bool {
     regex.chars().all(|letter| letter.is_alphanumeric() || "/-_~%!@&=:,;".contains(letter))
 }
 
-/// A route's condition on a header.
+/// Whether clients have no reason to escape a letter in a query.
+fn is_sent_as_it_is(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || "-._~".contains(letter)
+}
+
+/// A route's condition on a header, or on a parameter.
 struct HeaderMatcher<'a> {
     test: Test<'a>,
     ignore_case: bool,
@@ -201,6 +215,38 @@ impl<'a> HeaderMatcher<'a> {
             }
         };
         if held == self.invert { Taken::None } else { Taken::All }
+    }
+
+    /// Requests that a rule of the rollout takes, or all where it has none about this header.
+    fn on_rule(&self, rule: Option<&ValueRule>) -> Taken {
+        match rule.and_then(ValueRule::test) {
+            Some(ValueTest::Exact(value)) => self.on(Some(value)),
+            Some(ValueTest::Present(false)) => self.on(None),
+            Some(ValueTest::Present(true)) => self.on_any(true),
+            Some(ValueTest::Prefix(prefix)) => self.on_prefix(prefix),
+            None => self.on_any(false),
+        }
+    }
+
+    /// Requests in which the header's value begins with this.
+    fn on_prefix(&self, own: &str) -> Taken {
+        let fold = |text: &str| if self.ignore_case { text.to_ascii_lowercase() } else { text.to_owned() };
+        let own = fold(own);
+        let (all, some) = match self.test {
+            Test::Exact(wanted) => (false, fold(wanted).starts_with(&own)),
+            Test::Prefix(wanted) => {
+                let wanted = fold(wanted);
+                (own.starts_with(&wanted), wanted.starts_with(&own))
+            }
+            Test::Contains(wanted) => (own.contains(&fold(wanted)), true),
+            Test::Suffix(_) => (false, true),
+            Test::Present(_) | Test::Unclear => return self.on_any(true),
+        };
+        match (all, some) {
+            (false, true) => Taken::Some,
+            (all, _) if all == self.invert => Taken::None,
+            _ => Taken::All,
+        }
     }
 
     /// Requests in which the header has any value, and may be missing unless it is there for certain.

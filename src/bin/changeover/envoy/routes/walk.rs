@@ -1,15 +1,23 @@
 //! The way of a rollout's requests through the routes, in their order, as Envoy goes: with the filter's header and
 //! without.
 
-use changeover::config::schema::Rollout;
+use changeover::config::one_of::PathRule;
+use changeover::config::schema::{Match, Rollout};
 use serde_json::Value;
 
+use super::hosts::Hosts;
 use super::taken::{Requests, Taken};
-use super::{CLUSTER, Findings, Node, follows_header, hosts, is_copied_by_envoy, obeys_somewhere, settings};
+use super::{CLUSTER, Findings, Node, choice, follows_header, is_copied_by_envoy, obeys_somewhere, settings};
 
 /// Checks where the requests of a rollout end. `filter`: its entry in the list of filters.
-pub(super) fn check(rollout: &Rollout, routes: &Node<'_>, filter: &Node<'_>, findings: &mut Findings) {
-    let hosts = hosts::of(routes, rollout);
+pub(super) fn check(
+    rollout: &Rollout,
+    (routes, hosts): (&Node<'_>, &Hosts<Node<'_>>),
+    filter: &Node<'_>,
+    findings: &mut Findings,
+) {
+    let hosts = hosts.taking(rollout);
+    let parts = parts(&rollout.matches);
     if hosts.is_empty() {
         findings.warning(
             routes,
@@ -19,7 +27,7 @@ pub(super) fn check(rollout: &Rollout, routes: &Node<'_>, filter: &Node<'_>, fin
             ),
         );
     }
-    for host in &hosts {
+    for host in hosts {
         if rollout.matches.authority.is_empty() && !obeys_somewhere(host) {
             findings.warning(
                 host,
@@ -31,10 +39,80 @@ pub(super) fn check(rollout: &Rollout, routes: &Node<'_>, filter: &Node<'_>, fin
             );
             continue;
         }
-        with_header(rollout, host, findings);
-        if let Some(ordinary) = without_header(rollout, host, findings) {
-            disabled(&[&ordinary, host, routes], filter, findings);
+        let (missing, led) = missing(rollout, &parts, host);
+        for part in missing {
+            findings.warning(
+                host,
+                format_args!(
+                    "no route takes {} of rollout {:?}: they get 404",
+                    described(part),
+                    rollout.name
+                ),
+            );
         }
+        for part in led {
+            with_header(rollout, part, host, findings);
+            if let Some(ordinary) = without_header(rollout, part, host, findings) {
+                disabled(&[&ordinary, host, routes], filter, findings);
+            }
+        }
+    }
+}
+
+/// The parts of a rollout's requests that may have routes of their own: by method, and a path apart from those below it.
+pub(crate) fn parts(matches: &Match) -> Vec<Match> {
+    let by_path = match matches.path_rule() {
+        PathRule::SeparatedPrefix(prefix) => {
+            let apart = Match { path_separated_prefix: None, ..matches.clone() };
+            let below = Match { prefix: Some(format!("{prefix}/")), ..apart.clone() };
+            vec![Match { path: Some(prefix.to_owned()), ..apart }, below]
+        }
+        _ => vec![matches.clone()],
+    };
+    if matches.methods.is_empty() {
+        return by_path;
+    }
+    let of = |method: &String| {
+        let methods = vec![method.clone()];
+        by_path.iter().map(move |part| Match { methods: methods.clone(), ..part.clone() })
+    };
+    matches.methods.iter().flat_map(of).collect()
+}
+
+/// The parts that no route of a host takes, with the filter's header or without, and the others. All are among the others if
+/// none of those obeys the filter.
+fn missing<'m>(rollout: &Rollout, parts: &'m [Match], host: &Node<'_>) -> (Vec<&'m Match>, Vec<&'m Match>) {
+    let clusters = || rollout.versions.values().map(|version| version.cluster.as_str());
+    let walk =
+        |matches: &Match, cluster: Option<&str>| Walk::of(host, &Requests { matches, cluster, shadow: None });
+    let is_missing = |part: &&Match| {
+        parts.len() > 1 && clusters().map(Some).chain([None]).all(|cluster| walk(part, cluster).is_empty())
+    };
+    let is_led = |part: &&Match| {
+        clusters().any(|cluster| {
+            let walk = walk(part, Some(cluster));
+            walk.some.iter().chain(&walk.rest).any(|route| obeys(route, rollout, cluster) != Leads::Elsewhere)
+        })
+    };
+    let (missing, led): (Vec<&Match>, Vec<&Match>) = parts.iter().partition(is_missing);
+    if missing.is_empty() || led.iter().any(is_led) {
+        (missing, led)
+    } else {
+        (Vec::new(), parts.iter().collect())
+    }
+}
+
+/// The requests of a part.
+pub(crate) fn described(part: &Match) -> String {
+    let methods = part.methods.join(", ");
+    let requests = format!("{methods} requests");
+    let requests = requests.trim_start();
+    match part.path_rule() {
+        PathRule::Exact(path) => format!("{requests} for exactly {path:?}"),
+        PathRule::Prefix(prefix) | PathRule::SeparatedPrefix(prefix) => {
+            format!("{requests} for what begins with {prefix:?}")
+        }
+        PathRule::Any => requests.to_owned(),
     }
 }
 
@@ -59,19 +137,24 @@ fn disabled(places: &[&Node<'_>], filter: &Node<'_>, findings: &mut Findings) {
 }
 
 /// Where certain requests go in a virtual host.
-struct Walk<'a> {
+pub(crate) struct Walk<'a> {
     /// Routes that take some of them, in order.
-    some: Vec<Node<'a>>,
+    pub(crate) some: Vec<Node<'a>>,
     /// Routes of which only Envoy can tell whether they take any.
-    unclear: Vec<Node<'a>>,
+    pub(crate) unclear: Vec<Node<'a>>,
     /// The route that takes all that are left.
-    rest: Option<Node<'a>>,
+    pub(crate) rest: Option<Node<'a>>,
 }
 
 impl<'a> Walk<'a> {
     fn of(host: &Node<'a>, requests: &Requests<'_>) -> Self {
+        Self::through(host.list("routes"), requests)
+    }
+
+    /// Through routes that stand in this order.
+    pub(crate) fn through(routes: impl IntoIterator<Item = Node<'a>>, requests: &Requests<'_>) -> Self {
         let mut walk = Self { some: Vec::new(), unclear: Vec::new(), rest: None };
-        for route in host.list("routes") {
+        for route in routes {
             match requests.taken_by(&route) {
                 Taken::All => {
                     walk.rest = Some(route);
@@ -85,8 +168,12 @@ impl<'a> Walk<'a> {
         walk
     }
 
+    fn is_empty(&self) -> bool {
+        self.some.is_empty() && self.unclear.is_empty() && self.rest.is_none()
+    }
+
     /// Says that only Envoy can tell, if so.
-    fn is_unclear(&self, what: &str, rollout: &Rollout, findings: &mut Findings) -> bool {
+    pub(crate) fn is_unclear(&self, what: &str, rollout: &Rollout, findings: &mut Findings) -> bool {
         if let Some(route) = self.unclear.first() {
             findings.note(
                 route,
@@ -106,6 +193,19 @@ enum Leads {
     There,
     Elsewhere,
     Unclear,
+}
+
+/// Whether requests for which the filter has chosen a version are led to it. A route for them alone may know the cluster by
+/// another name, as Envoy Gateway's do.
+fn obeys(route: &Node<'_>, rollout: &Rollout, cluster: &str) -> Leads {
+    let led = leads(route, cluster, Some(cluster));
+    let is_other = |name| rollout.versions.values().any(|version| version.cluster == name);
+    match route.field("route").and_then(|action| action.text("cluster")) {
+        Some(name) if led == Leads::Elsewhere && choice(route) == Some(cluster) && !is_other(name) => {
+            Leads::Unclear
+        }
+        _ => led,
+    }
 }
 
 fn leads(route: &Node<'_>, cluster: &str, header: Option<&str>) -> Leads {
@@ -132,23 +232,23 @@ fn leads(route: &Node<'_>, cluster: &str, header: Option<&str>) -> Leads {
 }
 
 /// What the filter may write into the header of copies: nothing, or the cluster of the shadow.
-fn shadows(rollout: &Rollout) -> impl Iterator<Item = Option<&str>> {
+pub(crate) fn shadows(rollout: &Rollout) -> impl Iterator<Item = Option<&str>> {
     let mirror = rollout.mirror.as_ref().filter(|_| is_copied_by_envoy(rollout));
     let shadow = mirror.map(|mirror| Some(cluster_of(rollout, &mirror.to)));
     std::iter::once(None).chain(shadow)
 }
 
-fn cluster_of<'a>(rollout: &'a Rollout, version: &str) -> &'a str {
+pub(crate) fn cluster_of<'a>(rollout: &'a Rollout, version: &str) -> &'a str {
     rollout.versions.get(version).map(|version| version.cluster.as_str()).unwrap_or_default()
 }
 
-fn with_header(rollout: &Rollout, host: &Node<'_>, findings: &mut Findings) {
+fn with_header(rollout: &Rollout, matches: &Match, host: &Node<'_>, findings: &mut Findings) {
     for (version, shadow) in
         rollout.versions.keys().flat_map(|version| shadows(rollout).map(move |shadow| (version, shadow)))
     {
         let cluster = cluster_of(rollout, version);
-        let walk = Walk::of(host, &Requests { matches: &rollout.matches, cluster: Some(cluster), shadow });
-        let obeys = |route: &Node<'_>| leads(route, cluster, Some(cluster));
+        let walk = Walk::of(host, &Requests { matches, cluster: Some(cluster), shadow });
+        let obeys = |route: &Node<'_>| obeys(route, rollout, cluster);
         match walk.rest.as_ref().map(|route| (route, obeys(route))) {
             Some((route, Leads::There)) => {
                 for route in walk.some.iter().filter(|route| obeys(route) == Leads::Elsewhere) {
@@ -195,10 +295,28 @@ fn with_header(rollout: &Rollout, host: &Node<'_>, findings: &mut Findings) {
 }
 
 /// Returns the ordinary route.
-fn without_header<'a>(rollout: &Rollout, host: &Node<'a>, findings: &mut Findings) -> Option<Node<'a>> {
+fn without_header<'a>(
+    rollout: &Rollout,
+    matches: &Match,
+    host: &Node<'a>,
+    findings: &mut Findings,
+) -> Option<Node<'a>> {
     let stable = cluster_of(rollout, &rollout.stable);
-    let walk = Walk::of(host, &Requests { matches: &rollout.matches, cluster: None, shadow: None });
-    let to_stable = |route: &Node<'_>| leads(route, stable, None);
+    let walk = Walk::of(host, &Requests { matches, cluster: None, shadow: None });
+    let chosen = |shadow| Walk::of(host, &Requests { matches, cluster: Some(stable), shadow });
+    // A route for stable's requests may know its cluster by another name.
+    let for_stable = chosen(None);
+    let by_name = for_stable.some.iter().chain(&for_stable.rest).find_map(|route| {
+        let name = route.field("route")?.text("cluster")?;
+        (choice(route) == Some(stable) && name != stable).then_some(name)
+    });
+    let to_stable = |route: &Node<'_>| match (leads(route, stable, None), by_name) {
+        (Leads::Elsewhere, Some(name)) if route.field("route").is_some() => match leads(route, name, None) {
+            Leads::There => Leads::There,
+            _ => Leads::Unclear,
+        },
+        (led, _) => led,
+    };
     for route in walk.some.iter().filter(|route| to_stable(route) == Leads::Elsewhere) {
         if let Some(action) = route.field("route") {
             findings.warning(
@@ -252,10 +370,10 @@ fn without_header<'a>(rollout: &Rollout, host: &Node<'a>, findings: &mut Finding
     }
     timeout(route, rollout, findings);
     for shadow in shadows(rollout) {
-        let chosen =
-            Walk::of(host, &Requests { matches: &rollout.matches, cluster: Some(stable), shadow }).rest;
-        let obeys = |chosen: &Node<'_>| leads(chosen, stable, Some(stable)) == Leads::There;
-        if let Some(chosen) = chosen.filter(|chosen| route.field("route").is_some() && obeys(chosen)) {
+        let obeys = |chosen: &Node<'_>| obeys(chosen, rollout, stable) == Leads::There;
+        if let Some(chosen) =
+            chosen(shadow).rest.filter(|chosen| route.field("route").is_some() && obeys(chosen))
+        {
             settings::compare(route, &chosen, findings);
         }
     }

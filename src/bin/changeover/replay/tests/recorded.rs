@@ -9,9 +9,9 @@ use changeover::fleet::simulated::Envoy;
 use changeover::fleet::{self, recordings};
 use changeover::model::{Side, UserHash};
 use changeover::rollout::change::Change;
+use changeover::rollout::clock::Clock;
 use changeover::rollout::command::Command;
 use changeover::rollout::event::Origin;
-use changeover::rollout::record::Clock;
 use changeover::telemetry::outcome::Outcome;
 use fastrand::Rng;
 
@@ -68,7 +68,7 @@ impl Recorded {
             authority: b"127.0.0.1:9911".into(),
             ..Request::default()
         };
-        let handled = Api::default().handle(&request, &self.envoy.shared, self.envoy.now.now());
+        let handled = Api::default().handle(&request, &self.envoy.shared, self.envoy.now);
         let Handled::Record { rollout, answer } = handled else { panic!("{handled:?}") };
         recordings::want(&mut self.envoy.shared, &rollout, self.envoy.now.uptime);
         self.lines.extend(answer.body.lines().map(ToOwned::to_owned));

@@ -47,7 +47,8 @@ fn merge_keys_are_merged() {
     let text = "[&a {u: 1, v: 1}, &b {v: 2, w: 2}, {<<: *a, u: 5}, {u: 5, <<: [*a, *b]}]";
     let document = read(text).expect("a list");
     assert_eq!(document[2], json!({"u": 5, "v": 1}));
-    assert_eq!(document[3], json!({"u": 5, "v": 1, "w": 2}));
+    assert_eq!(document[3], json!({"u": 1, "v": 1, "w": 2}), "what is merged last overrides");
+    assert_eq!(read("{stable: b, <<: {stable: zz}}"), Ok(json!({"stable": "zz"})));
     assert!(read("{<<: 5}").is_err());
     assert_eq!(read("{no: 1, 010: 2}"), Ok(json!({"false": 1, "8": 2})));
 }

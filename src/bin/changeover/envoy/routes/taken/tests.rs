@@ -50,7 +50,8 @@ fn paths_are_compared_as_sets() {
         ("{methods: [CONNECT]}", "{connect_matcher: {}}", Unclear),
         ("{}", "{prefix: /, query_parameters: [{name: a}]}", Some),
         ("{}", "{prefix: /, query_parameters: []}", All),
-        ("{}", "{prefix: /, grpc: {}}", Some),
+        ("{}", "{prefix: /, grpc: {}}", Unclear),
+        ("{}", "{prefix: /, cookies: [{name: a}]}", Some),
         ("{}", "{prefix: /, runtime_fraction: {}}", Unclear),
         ("{}", "{prefix: /, something_new: 5}", Unclear),
     ];
@@ -101,6 +102,19 @@ fn headers_are_compared_as_envoy_compares_them() {
         ("{headers: [{name: x-a, present: false}]}", "name: x-a, present_match: true", None),
         ("{headers: [{name: x-a, prefix: b}]}", "name: x-a, present_match: true", All),
         ("{headers: [{name: x-a, prefix: b}]}", "name: x-a, exact_match: b", Some),
+        ("{headers: [{name: x-a, prefix: b}]}", "name: x-a, exact_match: c", None),
+        ("{headers: [{name: x-a, prefix: b}]}", "name: x-a, exact_match: c, invert_match: true", All),
+        ("{headers: [{name: x-a, prefix: b-}]}", "name: x-a, string_match: {prefix: b-}", All),
+        (
+            "{headers: [{name: x-a, prefix: b-}]}",
+            "name: x-a, string_match: {prefix: B, ignore_case: true}",
+            All,
+        ),
+        ("{headers: [{name: x-a, prefix: b}]}", "name: x-a, string_match: {prefix: b-}", Some),
+        ("{headers: [{name: x-a, prefix: b-}]}", "name: x-a, prefix_match: c", None),
+        ("{headers: [{name: x-a, prefix: b-}]}", "name: x-a, prefix_match: b, invert_match: true", None),
+        ("{headers: [{name: x-a, prefix: b-c}]}", "name: x-a, contains_match: '-'", All),
+        ("{headers: [{name: x-a, prefix: b}]}", "name: x-a, suffix_match: b", Some),
         ("{}", "name: ':authority', exact_match: b", Unclear),
         ("{}", "name: x-changeover-shadow, present_match: true", None),
         ("{}", "name: x-changeover-mirror, present_match: true", None),
@@ -108,6 +122,26 @@ fn headers_are_compared_as_envoy_compares_them() {
     ];
     for (own, condition, expected) in rows {
         let matches = format!("{{prefix: /, headers: [{{{condition}}}]}}");
+        assert_eq!(taken(own, &matches, Option::None), expected, "{own} {condition}");
+    }
+}
+
+#[test]
+fn parameters_are_compared_like_headers() {
+    let own = "{query: [{name: canary, exact: '1'}]}";
+    let rows = [
+        (own, "name: canary, string_match: {exact: '1'}", All),
+        (own, "name: canary, present_match: true", All),
+        (own, "name: canary", All),
+        (own, "name: canary, string_match: {exact: '2'}", None),
+        (own, "name: Canary, string_match: {exact: '1'}", Some),
+        ("{query: [{name: canary, prefix: a}]}", "name: canary, string_match: {prefix: a}", All),
+        ("{query: [{name: canary, present: false}]}", "name: canary, present_match: true", None),
+        ("{query: [{name: canary, exact: a b}]}", "name: canary, string_match: {exact: a b}", Unclear),
+        ("{}", "name: canary, string_match: {exact: '1'}", Some),
+    ];
+    for (own, condition, expected) in rows {
+        let matches = format!("{{prefix: /, query_parameters: [{{{condition}}}]}}");
         assert_eq!(taken(own, &matches, Option::None), expected, "{own} {condition}");
     }
 }

@@ -18,7 +18,8 @@ fn said_of_hosts(own: &str, hosts: &str) -> (Vec<String>, bool) {
     let routes = yaml::read(&format!("virtual_hosts: {hosts}")).expect("YAML").remove(0);
     let mut findings = Findings::default();
     let entry = serde_json::json!({"name": "changeover"});
-    check(&rollout, &Node::document("f", &routes), &Node::document("f", &entry), &mut findings);
+    let routes = Node::document("f", &routes);
+    check(&rollout, (&routes, &Hosts::of(&routes)), &Node::document("f", &entry), &mut findings);
     let lines = findings.lines.iter().map(|line| line.trim_start_matches("f: virtual_hosts").to_owned());
     (lines.collect(), findings.bad)
 }
@@ -38,13 +39,116 @@ fn routes_are_walked_in_their_order() {
     let exact = header("exact_match: b", by_header);
     let to_blue = header("exact_match: b", "cluster: b");
     let to_green = header("string_match: {exact: g}", "cluster: g");
-    let to_wrong = header("exact_match: g", "cluster: other");
+    let to_wrong = header("exact_match: g", "cluster: b");
+    let renamed =
+        |version: &str| header(&format!("exact_match: {version}"), &format!("cluster: rule/{version}"));
     let end = "requests of rollout \"r\" for version \"green\" end here";
+    let parameter = "query_parameters: [{name: canary, string_match: {exact: '1'}}]";
+    let by_method = |method: &str| {
+        CHOSEN.replace(
+            "headers: [",
+            &format!("headers: [{{name: ':method', string_match: {{exact: {method}}}}}, "),
+        )
+    };
     let unclear = "could not tell whether this route";
     let rows: Vec<(&str, Vec<String>, Vec<String>)> = vec![
         ("{}", vec![CHOSEN.into(), ORDINARY.into()], vec![]),
         ("{}", vec![ORDINARY.into(), CHOSEN.into()], vec![format!("[0].routes[0]: {end}")]),
         ("{}", vec![chosen("prefix: /other"), ORDINARY.into()], vec![format!("[0].routes[1]: {end}")]),
+        (
+            "{prefix: /a}",
+            vec![chosen("prefix: /other"), ORDINARY.into()],
+            vec![format!("[0].routes[1]: {end}")],
+        ),
+        // By method.
+        ("{methods: [POST, GET]}", vec![by_method("POST"), by_method("GET"), ORDINARY.into()], vec![]),
+        (
+            "{methods: [POST, GET]}",
+            vec![by_method("GET"), ORDINARY.into()],
+            vec![format!("[0].routes[1]: {end}")],
+        ),
+        // A path apart from those below it.
+        (
+            "{path_separated_prefix: /a}",
+            vec![chosen("path: /a"), chosen("prefix: /a/"), ORDINARY.into()],
+            vec![],
+        ),
+        (
+            "{path_separated_prefix: /a}",
+            vec![chosen("prefix: /a/"), ORDINARY.into()],
+            vec![format!("[0].routes[1]: {end}")],
+        ),
+        (
+            "{path_separated_prefix: /a}",
+            vec![chosen("prefix: /a/"), ordinary("prefix: /a/")],
+            vec![
+                "[0]: warning: no route takes requests for exactly \"/a\" of rollout \"r\": they get 404"
+                    .into(),
+            ],
+        ),
+        (
+            "{path_separated_prefix: /a}",
+            vec![chosen("prefix: /a/"), ordinary("path_separated_prefix: /a")],
+            vec![format!("[0].routes[1]: {end}")],
+        ),
+        (
+            "{path_separated_prefix: /a}",
+            vec![chosen("path: /b"), ordinary("path: /b")],
+            vec![
+                "[0]: no route obeys the filter for rollout \"r\", version \"blue\"".into(),
+                "[0]: no route obeys the filter for rollout \"r\", version \"green\"".into(),
+                "[0]: no ordinary route for rollout \"r\"".into(),
+            ],
+        ),
+        (
+            "{path_separated_prefix: /a, methods: [POST, GET]}",
+            vec![
+                by_method("POST"),
+                by_method("POST")
+                    .replace("cluster_header: x-changeover-cluster", "cluster: b")
+                    .replace(", {name: x-changeover-cluster, present_match: true}", ""),
+            ],
+            vec![
+                "[0]: warning: no route takes GET requests for exactly \"/a\" of rollout \"r\"".into(),
+                "[0]: warning: no route takes GET requests for what begins with \"/a/\" of rollout \"r\""
+                    .into(),
+            ],
+        ),
+        // By a parameter, by a header's prefix, by gRPC.
+        (
+            "{query: [{name: canary, exact: '1'}]}",
+            vec![chosen(&format!("prefix: /, {parameter}")), ORDINARY.into()],
+            vec![],
+        ),
+        (
+            "{query: [{name: canary, exact: '1'}]}",
+            vec![ordinary(&format!("prefix: /, {parameter}")), CHOSEN.into(), ORDINARY.into()],
+            vec![format!("[0].routes[0]: {end}")],
+        ),
+        (
+            "{headers: [{name: x-team, prefix: ml-}]}",
+            vec![
+                CHOSEN.replace("headers: [", "headers: [{name: x-team, string_match: {prefix: ml-}}, "),
+                ORDINARY.into(),
+            ],
+            vec![],
+        ),
+        (
+            "{prefix: /inference.GRPCInferenceService}",
+            vec![chosen("prefix: /inference.GRPCInferenceService, grpc: {}"), ORDINARY.into()],
+            vec![format!("[0].routes[0]: {unclear}")],
+        ),
+        (
+            "{}",
+            vec![
+                CHOSEN.replace(
+                    by_header,
+                    "weighted_clusters: {clusters: [{cluster_header: x-changeover-cluster, weight: 100}]}",
+                ),
+                ORDINARY.into(),
+            ],
+            vec!["[0].routes[0]: could not tell whether this route obeys".into()],
+        ),
         ("{}", vec![exact, ORDINARY.into()], vec![format!("[0].routes[1]: {end}")]),
         (
             "{}",
@@ -57,6 +161,26 @@ fn routes_are_walked_in_their_order() {
         ("{}", vec![to_blue.clone(), to_green, ORDINARY.into()], vec![]),
         ("{}", vec![to_blue, ORDINARY.into()], vec![format!("[0].routes[1]: {end}")]),
         ("{}", vec![to_wrong, ORDINARY.into()], vec![format!("[0].routes[0]: {end}")]),
+        // Clusters that Envoy knows by other names.
+        (
+            "{}",
+            vec![renamed("b"), renamed("g"), ordinary("prefix: /").replace("cluster: b", "cluster: rule/2")],
+            vec![
+                "[0].routes[0]: could not tell whether this route obeys".into(),
+                "[0].routes[1]: could not tell whether this route obeys".into(),
+                "[0].routes[2].route: could not tell whether this route leads to stable's cluster \"b\""
+                    .into(),
+            ],
+        ),
+        (
+            "{prefix: /a}",
+            ["b", "g"]
+                .map(|version| renamed(version).replace("prefix: /", "path_separated_prefix: /a"))
+                .into_iter()
+                .chain([ordinary("path_separated_prefix: /a").replace("cluster: b", "cluster: rule/2")])
+                .collect(),
+            vec![],
+        ),
         (
             "{prefix: /v2/models/}",
             vec![CHOSEN.into(), ordinary("safe_regex: {regex: /v2/models/.*}")],

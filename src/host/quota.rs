@@ -1,15 +1,15 @@
-//! How much a worker holds of what passes.
+//! How much a worker holds of what passes: claims on what all its streams may hold together.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
 /// What one holder has of what all of a worker may hold, as long as it has it: bytes, or places.
-pub(super) struct Held {
+pub(super) struct Claim {
     all: Rc<Cell<usize>>,
     own: usize,
 }
 
-impl Held {
+impl Claim {
     /// Nothing yet. `all`: what all holders have.
     pub(super) fn new(all: &Rc<Cell<usize>>) -> Self {
         Self { all: Rc::clone(all), own: 0 }
@@ -41,7 +41,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for Claim {
     fn drop(&mut self) {
         self.set(0);
     }

@@ -1,0 +1,46 @@
+//! Rules of the protocol that a test can take out, to see that what they promise then fails: `tests/hostile.rs`. Outside of
+//! tests none can be, and nothing of this is in the module.
+
+/// A rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// Records are ordered by their attempt and by having been taken back, and not by their revision alone.
+    Order,
+    /// What was counted, and the tick through which it was, are one value.
+    OneValue,
+    /// It is known of the whole fleet which users have come and failed.
+    #[cfg(test)]
+    UsersOnce,
+    /// A candidate that was taken back stays so.
+    TakenBackStays,
+    /// A member that acts on its own moves nothing up.
+    NothingMovesUpAlone,
+    /// A rollout begins when the store has answered that there is none.
+    BeginsWhenTold,
+}
+
+/// Whether a test has taken the rule out.
+#[cfg(not(test))]
+#[inline(always)]
+#[must_use]
+pub(super) const fn is_out(_: Rule) -> bool {
+    false
+}
+
+#[cfg(test)]
+thread_local! {
+    static OUT: std::cell::Cell<Option<Rule>> = const { std::cell::Cell::new(None) };
+}
+
+/// Whether this test has taken the rule out.
+#[cfg(test)]
+#[must_use]
+pub(super) fn is_out(rule: Rule) -> bool {
+    OUT.get() == Some(rule)
+}
+
+/// Takes a rule out, for what else this thread does.
+#[cfg(test)]
+pub(super) fn take_out(rule: Rule) {
+    OUT.set(Some(rule));
+}

@@ -1,0 +1,68 @@
+//! A configuration that is put into use piece by piece.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+
+use super::loaded::{Loaded, Slot};
+use super::metrics::{Registry, Series};
+use super::shared::{Kv, clock};
+use crate::config::{self, schema::Config};
+use crate::fleet::member::Member;
+use crate::routing::plan::{Plan, Rollout};
+use crate::telemetry::tracked::Tracked;
+
+/// A configuration that is being compiled. With thousands of rollouts that takes longer than requests should wait.
+pub(super) struct Loading {
+    pub(super) slot: Weak<Slot>,
+    config: Config,
+    loaded_at: u64,
+    hashing: config::Hashing,
+    rollouts: Vec<Rollout>,
+    tracked: Vec<Option<Rc<Tracked>>>,
+    series: Vec<Vec<Rc<Series>>>,
+}
+
+impl Loading {
+    pub(super) fn new(slot: &Rc<Slot>, config: Config, loaded_at: u64) -> Self {
+        Self {
+            slot: Rc::downgrade(slot),
+            config,
+            loaded_at,
+            hashing: config::Hashing::default(),
+            rollouts: Vec::new(),
+            tracked: Vec::new(),
+            series: Vec::new(),
+        }
+    }
+
+    /// Compiles one more rollout. Returns whether there was one.
+    pub(super) fn compile_one(&mut self, member: &mut Member, registry: &Registry) -> bool {
+        let Some(configured) = self.config.rollouts.get(self.rollouts.len()) else { return false };
+        self.hashing.add(configured);
+        let rollout = Rollout::new(configured);
+        if self.config.store.is_some() {
+            rollout.serve_stable_until_followed();
+        }
+        member.place(&Kv, &rollout, self.loaded_at, clock());
+        let rules = rollout.program.rules();
+        self.tracked.push(rules.map(|rules| member.tracked(&rollout.name, rules)));
+        self.series.push(registry.of(&rollout));
+        self.rollouts.push(rollout);
+        true
+    }
+
+    /// All rollouts are compiled.
+    pub(super) fn finish(self) -> Loaded {
+        let Self { config, loaded_at, hashing, rollouts, tracked, series, .. } = self;
+        let is_seen = |series: &Vec<Rc<Series>>| Cell::new(series.iter().any(|series| series.is_shown()));
+        Loaded {
+            plan: Plan::of(&config, rollouts),
+            hash: hashing.finish(&config),
+            loaded_at,
+            tracked,
+            seen: series.iter().map(is_seen).collect(),
+            series,
+            unlogged: RefCell::new(Some(config)),
+        }
+    }
+}
