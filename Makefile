@@ -12,6 +12,10 @@ PYTHON        ?= python3
 export ENVOY_VERSION
 # A failed test's own words come last, where a shortened log still has them; RUST_BACKTRACE=1 on the command line: frames too.
 export RUST_BACKTRACE := 0
+# A package index or a mirror that fails once fails no set-up.
+export PIP_RETRIES := 10
+export CARGO_NET_RETRY := 10
+APT          := apt-get --quiet -o Acquire::Retries=5 -o Acquire::http::Timeout=30 -o APT::Sandbox::User=root
 
 WASM         := target/changeover.wasm
 TEST_BUILD   := target/changeover-test.wasm
@@ -86,6 +90,8 @@ stack-down: ## Take the stack down
 
 ##@ Work on it
 .PHONY: test set-up test-all test-quick test-slow test-unit test-cli test-node test-judge test-envoy test-long test-restarts test-soak test-oldest test-matrix test-crds test-rules test-openapi test-clients test-page test-examples test-compose test-stack simulate bench fuzz lint fmt schema dashboards cli-docs screenshots clean
+# The same properties of the same tree each time; test-all draws others.
+test: export PROPTEST_RNG_SEED := 1
 test: set-up lint test-unit test-cli test-node test-judge test-crds test-rules test-examples test-quick test-openapi test-page ## Before each commit, and in CI: lints, unit tests, wasm32 under Node, the judge in short, a real Envoy
 
 test-all: test test-slow test-long test-restarts test-oldest test-clients test-compose test-stack ## Before each release: besides, the slowest tests, the oldest Envoy, minutes of load, restarts of a fleet, real clients, the compose examples, the stack
@@ -280,7 +286,7 @@ $(ENVOY):
 define debian
 	@echo "Fetching $(1) from Debian into target/$(1)"
 	@mkdir -p target/$(1)/lists/partial target/$(1)/cache && cd target/$(1) && \
-	  apt="apt-get --quiet -o Dir::State::Lists=$$PWD/lists -o Dir::Cache=$$PWD/cache -o APT::Sandbox::User=root" && \
+	  apt="$(APT) -o Dir::State::Lists=$$PWD/lists -o Dir::Cache=$$PWD/cache" && \
 	  $$apt update && $$apt download $(2) && \
 	  for package in *.deb; do dpkg-deb --extract $$package . || exit 1; done
 	@touch $@
@@ -296,7 +302,7 @@ $(PROMTOOL):
 $(CHROMIUM):
 	@echo "Fetching Chromium from Debian into target/chromium"
 	@mkdir -p target/chromium/lists/partial target/chromium/cache/archives/partial && cd target/chromium && \
-	  apt="apt-get --quiet -o Dir::State::Lists=$$PWD/lists -o Dir::Cache=$$PWD/cache -o APT::Sandbox::User=root -o Debug::NoLocking=1" && \
+	  apt="$(APT) -o Dir::State::Lists=$$PWD/lists -o Dir::Cache=$$PWD/cache -o Debug::NoLocking=1" && \
 	  $$apt update && $$apt install --yes --no-install-recommends --reinstall --download-only chromium chromium-common fonts-inter && \
 	  for package in cache/archives/*.deb; do dpkg-deb --extract $$package . || exit 1; done
 	@touch $@

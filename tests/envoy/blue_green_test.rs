@@ -1,6 +1,6 @@
 //! Blue/green: a side is baked, flipped to, watched, and goes back by itself.
 
-use crate::harness::control::{JSON, call, known};
+use crate::harness::control::{known, obeyed_with};
 use crate::harness::*;
 use serde_json::Value;
 
@@ -15,9 +15,7 @@ fn load(envoy: &Envoy) -> Load {
 }
 
 async fn command(envoy: &Envoy, verb: &str, body: &str) -> Value {
-    let (status, rollout) = call(envoy, "POST", &format!("/v1/rollouts/digits/{verb}"), &[JSON], body).await;
-    assert_eq!(status, 200, "{rollout}");
-    rollout
+    obeyed_with(envoy, &format!("/v1/rollouts/digits/{verb}"), body).await
 }
 
 async fn switch(envoy: &Envoy, active: &str) -> Value {
@@ -27,8 +25,7 @@ async fn switch(envoy: &Envoy, active: &str) -> Value {
 /// Waits until so many more requests have been sent, and returns how many those of `upstream` rose by meanwhile.
 async fn meanwhile(running: &Running, requests: u64, upstream: &Upstream) -> u64 {
     // Those on their way do not count.
-    let sent = running.sent();
-    wait_for("what is on its way", async || (running.sent() > sent + 32).then_some(())).await;
+    running.settle().await;
     let (sent, before) = (running.sent(), upstream.count());
     wait_for("more load", async || (running.sent() > sent + requests).then_some(())).await;
     upstream.count() - before
@@ -38,7 +35,7 @@ async fn meanwhile(running: &Running, requests: u64, upstream: &Upstream) -> u64
 async fn a_good_side_is_baked_and_flipped_and_stays() {
     let (blue, green) = blue_and_green().await;
     // The watch compares with a thousand of stable's answers, more than five seconds may have.
-    let baked = blue_green(&BAKED.replace("duration: 5s", "duration: 10s"));
+    let baked = blue_green(&BAKED.replace("duration: 5s", "duration: 20s"));
     let envoy = between(&blue, &green, baked).control().workers(4).start().await;
     let running = load(&envoy).start();
     let event = wait_for_event(&envoy, "flip").await;

@@ -589,7 +589,7 @@ async fn sums_hold_across_pushes_and_a_killed_shadow() {
 }
 
 /// The canary begins once the shadow is proven.
-const PROVEN_FIRST: &str = "mirror: {to: green, mode: compare, methods: [POST], percent: 0, compare: {label: /outputs/0/data/0}}, \
+const PROVEN_FIRST: &str = "mirror: {to: green, mode: compare, methods: [POST], percent: 0, timeout: 20s, compare: {label: /outputs/0/data/0}}, \
      steps: [{set_mirror: {percent: 100}}, {pause: {min_compared: 300, min_agreement: 0.75}}, {set_weight: 50}, {pause: {}}], \
      analysis: {metrics: [{name: error_rate}, {name: mirror.disagreement, max: 0.2}]}";
 
@@ -612,6 +612,7 @@ async fn a_shadow_that_answers_at_random_is_stopped_before_it_serves_anybody() {
         // It gets no copies any more, once all workers follow.
         let sent = load.sent();
         wait_for("more load", async || (load.sent() > sent + 100).then_some(())).await;
+        load.settle().await;
         let copies = green.count();
         wait_for("more load", async || (load.sent() > sent + 400).then_some(())).await;
         assert_eq!(green.count(), copies, "copies after the rollback");
@@ -705,7 +706,7 @@ async fn a_shadow_is_judged_by_how_often_stable_differs_from_itself() {
         assert_eq!((&sample["field"], &sample["kind"]), (&json!("/outputs/*/data/*"), &json!("value")));
         assert_ne!(sample["stable"], sample["shadow"], "{sample}");
     }
-    assert!(baseline["log10_e"].as_f64() < Some(4.0), "{found}");
+    assert!(baseline["log10_e"].as_f64() < Some(6.0), "{found}");
     assert!(!actions(&envoy).iter().any(|action| action == "rollback"), "{found}");
     let copied = envoy.metrics().await;
     for version in ["blue", "green"] {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 
 use crate::harness::cli::{changeover, command};
-use crate::harness::control::{JSON, at_half, call, get, known, post};
+use crate::harness::control::{JSON, at_half, call, get, known, obeyed, post};
 use crate::harness::*;
 use serde_json::json;
 
@@ -98,14 +98,14 @@ async fn an_abort_right_after_a_push_is_obeyed() {
         let hash = envoy.config_hashes().await.first().copied();
         envoy.push(&at(round)).await;
         envoy.wait_for_hash_other_than(hash).await;
-        let (status, rollout) = post(&envoy, "/v1/rollouts/digits/abort").await;
-        assert_eq!((status, &rollout["phase"]), (200, &json!("aborted")), "{rollout}");
+        let rollout = obeyed(&envoy, "/v1/rollouts/digits/abort").await;
+        assert_eq!(rollout["phase"], "aborted", "{rollout}");
         let count = green.count();
         let sent = running.sent();
         // Also after the leader has taken the push over.
         wait_for("more load", async || (running.sent() > sent + 300).then_some(())).await;
         assert!(green.count() <= count + 8, "round {round}: the candidate still gets requests");
-        assert_eq!(post(&envoy, "/v1/rollouts/digits/retry").await.0, 200);
+        obeyed(&envoy, "/v1/rollouts/digits/retry").await;
     }
     running.stop().await.assert_all_ok();
 }
@@ -113,23 +113,31 @@ async fn an_abort_right_after_a_push_is_obeyed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_does_not_follow_is_named() {
     let (blue, green) = blue_and_green().await;
-    let envoy = between(&blue, &green, at_half())
-        .control()
-        .workers(2)
-        .module("target/changeover-test.wasm")
-        .start()
+    // It counts as alive for some seconds more, which a busy machine may miss.
+    let mut named = None;
+    for _ in 0..5 {
+        let envoy = between(&blue, &green, at_half())
+            .control()
+            .workers(2)
+            .module("target/changeover-test.wasm")
+            .start()
+            .await;
+        known(&envoy).await;
+        let mut connection = Connection::open(envoy.address()).await.expect("a connection");
+        let _ = connection.send(request("GET", "/", &[("x-test-trap", b"1")], "")).await;
+        // A control listener on the other worker answers all the same.
+        let (status, rollout) = wait_for("an answer of the worker that lives", async || {
+            Some(post(&envoy, "/v1/rollouts/digits/abort").await).filter(|(status, _)| *status != 503)
+        })
         .await;
-    known(&envoy).await;
-    // Its VM is gone, and still counts as alive: a control listener on the other worker answers all the same.
-    let mut connection = Connection::open(envoy.address()).await.expect("a connection");
-    let _ = connection.send(request("GET", "/", &[("x-test-trap", b"1")], "")).await;
-    let answer = wait_for("an answer of the worker that lives", async || {
-        let (status, rollout) = post(&envoy, "/v1/rollouts/digits/abort").await;
-        (status != 503).then_some((status, rollout))
-    })
-    .await;
-    assert_eq!(answer.0, 202, "{}", answer.1);
-    assert_eq!(answer.1["missing_workers"].as_array().map(Vec::len), Some(1), "{}", answer.1);
+        if status == 202 {
+            named = Some((envoy, rollout));
+            break;
+        }
+        assert_eq!(status, 200, "{rollout}");
+    }
+    let (envoy, rollout) = named.expect("a worker that does not follow, in one of five Envoys");
+    assert_eq!(rollout["missing_workers"].as_array().map(Vec::len), Some(1), "{rollout}");
     wait_for("the VM to be given up", async || {
         (post(&envoy, "/v1/rollouts/digits/abort").await.0 == 200).then_some(())
     })
@@ -190,7 +198,7 @@ async fn several_envoys_are_watched_at_once() {
     for endpoint in both {
         assert!(first.iter().any(|line| line.starts_with(&format!("http://{endpoint}  "))), "{first:?}");
     }
-    assert_eq!(post(&two, "/v1/rollouts/digits/abort").await.0, 200);
+    obeyed(&two, "/v1/rollouts/digits/abort").await;
     let change = next();
     assert!(change.starts_with(&format!("http://{}  ", both[1])) && change.contains("aborted"), "{change}");
     signal(watching.id(), "-INT");

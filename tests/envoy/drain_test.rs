@@ -1,6 +1,6 @@
 //! What still goes on with a version that was taken back is closed, and nothing else is.
 
-use crate::harness::control::{self, JSON, call, post};
+use crate::harness::control::{self, obeyed, obeyed_with};
 use crate::harness::*;
 use bytes::Bytes;
 use http_body_util::Full;
@@ -46,8 +46,7 @@ async fn is_closed(stream: &mut TcpStream) {
 
 async fn command(envoy: &Envoy, rollout: &str, command: &str, body: &str) {
     let path = format!("/v1/rollouts/{rollout}/{command}");
-    let (status, answer) = call(envoy, "POST", &path, &[JSON], body).await;
-    assert_eq!(status, 200, "{answer}");
+    obeyed_with(envoy, &path, body).await;
 }
 
 async fn known(envoy: &Envoy, rollout: &str) {
@@ -162,7 +161,7 @@ async fn take_back_a_stream(envoy: &Envoy, green: &Upstream, call: Request<Full<
             (envoy.stat("cluster.green.upstream_rq_2xx").await == 1).then_some(())
         })
         .await;
-        assert_eq!(post(envoy, "/v1/rollouts/digits/abort").await.0, 200);
+        obeyed(envoy, "/v1/rollouts/digits/abort").await;
     };
     let (answer, ()) = tokio::join!(tokio::time::timeout(DEADLINE, stalled), abort);
     // Envoy 1.36 resets a stream without an error, which this client takes for its end.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
-use crate::harness::control::{JSON, call, known, post};
+use crate::harness::control::{known, obeyed, obeyed_with};
 use crate::harness::*;
 
 /// A receiver, and what it has taken.
@@ -101,14 +101,14 @@ async fn a_receiver_that_was_down_gets_the_events_of_all_rollouts_once_and_in_or
     let config = config(&["digits", "search"], WAITING, &format!("authority: hooks.internal, events: {ALL}"));
     let envoy = setup(&blue, &green, &receiver, config).control().workers(2).start().await;
     known(&envoy).await;
-    assert_eq!(post(&envoy, "/v1/rollouts/digits/promote").await.0, 200);
-    assert_eq!(post(&envoy, "/v1/rollouts/search/abort").await.0, 200);
+    obeyed(&envoy, "/v1/rollouts/digits/promote").await;
+    obeyed(&envoy, "/v1/rollouts/search/abort").await;
     wait_for("attempts in vain", async || (count(&envoy, "failed").await >= 2.0).then_some(())).await;
     assert_eq!(receiver.taken().len(), 0);
     receiver.answer(204);
     receiver.wait_for(6).await;
     let reason = r#"{"reason": "a \"second\" try"}"#;
-    assert_eq!(call(&envoy, "POST", "/v1/rollouts/search/retry", &[JSON], reason).await.0, 200);
+    obeyed_with(&envoy, "/v1/rollouts/search/retry", reason).await;
     let told = receiver.wait_for(8).await;
     assert_eq!(actions_of(&told, "digits"), ["start", "step", "step"]);
     assert_eq!(actions_of(&told, "search"), ["start", "step", "abort", "retry", "step"]);
@@ -185,7 +185,7 @@ async fn a_receiver_that_hangs_harms_no_traffic_and_no_other_receiver() {
     known(&envoy).await;
     let load = Load::to(envoy.address()).per_second(200.0).start();
     for command in ["abort", "retry", "promote"] {
-        assert_eq!(post(&envoy, &format!("/v1/rollouts/digits/{command}")).await.0, 200);
+        obeyed(&envoy, &format!("/v1/rollouts/digits/{command}")).await;
     }
     let told = receiver.wait_for(6).await;
     assert_eq!(actions_of(&told, "digits"), ["start", "step", "abort", "retry", "step", "step"]);
@@ -228,7 +228,7 @@ async fn pushes_while_a_receiver_is_down_lose_nothing() {
     let envoy = Setup::shipped_ecds(config("a")).clusters(&clusters).control().workers(2).start().await;
     known(&envoy).await;
     for (label, command) in [("b", "abort"), ("c", "retry"), ("d", "promote")] {
-        assert_eq!(post(&envoy, &format!("/v1/rollouts/digits/{command}")).await.0, 200);
+        obeyed(&envoy, &format!("/v1/rollouts/digits/{command}")).await;
         envoy.push(&config(label)).await;
     }
     receiver.answer(200);
@@ -246,7 +246,7 @@ async fn a_full_queue_drops_the_oldest_and_counts_them() {
     known(&envoy).await;
     for _ in 0..135 {
         for command in ["abort", "retry"] {
-            assert_eq!(post(&envoy, &format!("/v1/rollouts/digits/{command}")).await.0, 200);
+            obeyed(&envoy, &format!("/v1/rollouts/digits/{command}")).await;
         }
     }
     wait_for("the count of 14", async || (count(&envoy, "dropped").await == 14.0).then_some(())).await;
@@ -280,7 +280,7 @@ async fn one_envoy_of_a_fleet_posts_and_another_one_when_it_is_gone() {
     }
     let told = receiver.wait_for(2).await;
     assert_eq!(actions_of(&told, "digits"), ["start", "step"]);
-    assert_eq!(post(&envoys[1], "/v1/rollouts/digits/abort").await.0, 200);
+    obeyed(&envoys[1], "/v1/rollouts/digits/abort").await;
     receiver.wait_for(3).await;
     // The Envoy that leads goes while its receiver is down.
     receiver.answer(503);
@@ -294,14 +294,14 @@ async fn one_envoy_of_a_fleet_posts_and_another_one_when_it_is_gone() {
         None
     })
     .await;
-    assert_eq!(post(&envoys[(leader + 1) % 3], "/v1/rollouts/digits/retry").await.0, 200);
+    obeyed(&envoys[(leader + 1) % 3], "/v1/rollouts/digits/retry").await;
     wait_for("an attempt in vain", async || (count(&envoys[leader], "failed").await >= 1.0).then_some(()))
         .await;
     drop(envoys.remove(leader));
     receiver.answer(200);
     let told = receiver.wait_for(5).await;
     assert_eq!(actions_of(&told, "digits"), ["start", "step", "abort", "retry", "step"]);
-    assert_eq!(post(&envoys[0], "/v1/rollouts/digits/promote").await.0, 200);
+    obeyed(&envoys[0], "/v1/rollouts/digits/promote").await;
     let told = receiver.wait_for(6).await;
     assert_unique(&told);
     assert!(text(&told[5], "/id").starts_with("shop/digits/1/2/"), "{}", told[5]);

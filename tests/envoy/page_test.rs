@@ -168,7 +168,7 @@ async fn the_page_shows_how_far_a_model_has_taken_over() {
         }));
     }
     let config = Config::rollout(
-        "match: {prefix: /digits/}, automation: {answer: {label: /label, confidence: /confidence}, degree: shadow, \
+        "match: {prefix: /digits/}, automation: {answer: {label: /label, confidence: /confidence}, degree: shadow, ask: {timeout: 20s}, \
          partial: {max_disagreement: 0.02}}, steps: [{pause: {min_decisions: 500}}, {set_degree: partial}]",
     );
     let envoy = between(&blue, &green, config).with_people().control().workers(2).start().await;

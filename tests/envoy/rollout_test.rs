@@ -72,6 +72,7 @@ async fn a_candidate_that_always_fails_is_rolled_back_at_once() {
     // Every worker has followed; from here on no request goes to green.
     let told = running.sent();
     wait_for("more load", async || (running.sent() > told + 100).then_some(())).await;
+    running.settle().await;
     let after = green.count();
     wait_for("more load", async || (running.sent() > told + 600).then_some(())).await;
     assert_eq!(green.count(), after, "no request goes to green any more");
@@ -281,14 +282,14 @@ async fn an_answer_without_a_cluster_counts_for_no_version() {
 async fn a_slow_upload_is_not_the_versions_failure() {
     let (blue, green) = blue_and_green().await;
     let config = "steps: [{set_weight: 100}, {pause: {min_requests: 30}}], \
-                  analysis: {deadline: 3s, metrics: [{name: error_rate, max: 0.05}]}";
+                  analysis: {deadline: 5s, metrics: [{name: error_rate, max: 0.05}]}";
     let envoy = between(&blue, &green, Config::rollout(config)).start().await;
     wait_for_event(&envoy, "step").await;
     async fn upload(address: SocketAddr) {
         let mut stream = TcpStream::connect(address).await.expect("a connection");
         stream.write_all(b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\nx").await.expect("sent");
         // Far longer than the deadline, and than the tick in which it began stays open.
-        tokio::time::sleep(Duration::from_secs(9)).await;
+        tokio::time::sleep(Duration::from_secs(12)).await;
         stream.write_all(b"x").await.expect("sent");
         let mut answer = [0; 12];
         stream.read_exact(&mut answer).await.expect("an answer");
@@ -538,6 +539,7 @@ async fn a_trapped_worker_stalls_nothing() {
     let _ = connection.send(request("GET", "/", &[("x-test-trap", b"1")], "")).await;
     green.set(Behaviour::Status(503));
     wait_for_event(&envoy, "rollback").await;
+    running.settle().await;
     let count = green.count();
     let sent = running.sent();
     wait_for("more load", async || (running.sent() > sent + 300).then_some(())).await;

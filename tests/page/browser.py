@@ -30,7 +30,10 @@ def chromium():
     libraries = [path for path in (CHROMIUM / "usr" / "lib").glob("*-linux-gnu")]
     libraries += [path for folder in libraries for path in folder.iterdir() if path.is_dir()]
     fonts = CHROMIUM / "fonts.conf"
-    fonts.write_text(FONTS.format(fonts=CHROMIUM / "usr/share/fonts", cache=CHROMIUM / "fontconfig"))
+    # Another browser may read it at the same time.
+    fresh = CHROMIUM / f"fonts.conf.{os.getpid()}"
+    fresh.write_text(FONTS.format(fonts=CHROMIUM / "usr/share/fonts", cache=CHROMIUM / "fontconfig"))
+    fresh.rename(fonts)
     environment = {
         **os.environ, "LD_LIBRARY_PATH": ":".join(map(str, libraries)), "FONTCONFIG_FILE": str(fonts),
     }

@@ -14,6 +14,9 @@ use tokio::net::TcpStream;
 
 use super::DEADLINE;
 
+/// How long a client waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// An answer, complete.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
@@ -96,7 +99,7 @@ impl Connection {
 
     /// Sends a request and reads the whole answer.
     pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> io::Result<Answer> {
-        tokio::time::timeout(DEADLINE, self.exchange(request)).await.map_err(io::Error::other)?
+        tokio::time::timeout(PATIENCE, self.exchange(request)).await.map_err(io::Error::other)?
     }
 
     async fn exchange(&mut self, mut request: Request<Full<Bytes>>) -> io::Result<Answer> {

@@ -1,5 +1,7 @@
 //! The control listener's API, as a client calls it.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::{Config, Connection, Envoy, request, wait_for};
@@ -28,6 +30,23 @@ pub(crate) async fn get(envoy: &Envoy, path: &str) -> (u16, Value) {
 
 pub(crate) async fn post(envoy: &Envoy, path: &str) -> (u16, Value) {
     call(envoy, "POST", path, &[JSON], "").await
+}
+
+/// Makes a command, and returns the rollout when all workers follow.
+pub(crate) async fn obeyed(envoy: &Envoy, path: &str) -> Value {
+    obeyed_with(envoy, path, "").await
+}
+
+/// [`obeyed`], for a command with a body.
+pub(crate) async fn obeyed_with(envoy: &Envoy, path: &str, body: &str) -> Value {
+    let (status, rollout) = call(envoy, "POST", path, &[JSON], body).await;
+    assert!(matches!(status, 200 | 202), "{path}: {status} {rollout}");
+    if status == 202 {
+        // A worker had no CPU for a second, as happens on a busy machine. It follows with its next tick.
+        eprintln!("{path}: {} did not follow within a second", rollout["missing_workers"]);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    rollout
 }
 
 /// A rollout with half of the traffic on green, until it is promoted.

@@ -1,18 +1,20 @@
 //! Many requests, counted where they are sent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Request;
 
-use super::{Answer, Connection, request};
+use super::{Answer, Connection, request, wait_for};
 
 type Make = dyn Fn(u64) -> Request<Full<Bytes>> + Send + Sync;
+/// The numbers of the requests that have been sent and not answered.
+type Open = Mutex<BTreeSet<u64>>;
 
 /// A number of requests over a number of connections.
 pub(crate) struct Load {
@@ -106,32 +108,34 @@ impl Load {
 
     /// Sends so many requests.
     pub(crate) async fn send(self, requests: u64) -> Tally {
-        self.run(requests, Arc::default()).await
+        self.run(requests, Arc::default(), Arc::default()).await
     }
 
     /// Sends requests until the returned handle is stopped.
     pub(crate) fn start(self) -> Running {
-        let (stop, sent) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let (stop, sent, open) =
+            (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default(), Arc::<Open>::default());
         let task = tokio::spawn({
-            let (stop, sent) = (Arc::clone(&stop), Arc::clone(&sent));
+            let (stop, sent, open) = (Arc::clone(&stop), Arc::clone(&sent), Arc::clone(&open));
             let make = Arc::clone(&self.make);
             let counting = self.each(move |number| {
                 sent.fetch_add(1, Ordering::Relaxed);
                 make(number)
             });
-            async move { counting.run(u64::MAX, stop).await }
+            async move { counting.run(u64::MAX, stop, open).await }
         });
-        Running { stop, sent, task }
+        Running { stop, sent, open, task }
     }
 
-    async fn run(self, requests: u64, stop: Arc<AtomicBool>) -> Tally {
+    async fn run(self, requests: u64, stop: Arc<AtomicBool>, open: Arc<Open>) -> Tally {
         let next = Arc::new(AtomicU64::new(0));
         let begun = Instant::now();
         let tasks: Vec<_> = (0..self.connections)
             .map(|_| {
                 let (next, stop, make) = (Arc::clone(&next), Arc::clone(&stop), Arc::clone(&self.make));
+                let open = Arc::clone(&open);
                 let due = move |number: u64| begun + Duration::from_secs_f64(number as f64 * self.pause);
-                tokio::spawn(one_connection(self.address, next, requests, stop, make, due))
+                tokio::spawn(one_connection(self.address, next, requests, (stop, open), make, due))
             })
             .collect();
         let mut all = Tally::default();
@@ -146,7 +150,7 @@ async fn one_connection(
     address: SocketAddr,
     next: Arc<AtomicU64>,
     requests: u64,
-    stop: Arc<AtomicBool>,
+    (stop, unanswered): (Arc<AtomicBool>, Arc<Open>),
     make: Arc<Make>,
     due: impl Fn(u64) -> Instant,
 ) -> Tally {
@@ -170,7 +174,9 @@ async fn one_connection(
                 continue;
             }
         };
+        unanswered.lock().expect("no panic").insert(number);
         let answer = open.send(make(number)).await;
+        unanswered.lock().expect("no panic").remove(&number);
         // After an error, or when Envoy asks for it, the next request takes a new connection.
         let closes = |answer: &Answer| answer.header("connection") == Some("close");
         if !answer.as_ref().map_or(true, closes) {
@@ -186,6 +192,7 @@ async fn one_connection(
 pub(crate) struct Running {
     stop: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
+    open: Arc<Open>,
     task: tokio::task::JoinHandle<Tally>,
 }
 
@@ -193,6 +200,15 @@ impl Running {
     /// Requests sent so far.
     pub(crate) fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Waits until every request that is on its way has its answer.
+    pub(crate) async fn settle(&self) {
+        let now = self.open.lock().expect("no panic").clone();
+        wait_for("what is on its way", async || {
+            self.open.lock().expect("no panic").is_disjoint(&now).then_some(())
+        })
+        .await;
     }
 
     /// Ends it, with all requests answered.

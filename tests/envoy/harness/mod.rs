@@ -35,7 +35,7 @@ pub(crate) use setup::{
 pub(crate) use upstream::{Behaviour, Made, Make, Seen, Upstream, blue_and_green};
 
 /// How long anything may take on a busy machine before it counts as never.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(180);
 
 /// Waits until `condition` gives a value, asking again every few milliseconds.
 pub(crate) async fn wait_for<T>(what: &str, condition: impl AsyncFnMut() -> Option<T>) -> T {
