@@ -90,7 +90,7 @@ fn run_anew(document: &str, endpoint: &str, fleet: &str) -> String {
         written.push('\n');
         if let (true, Some(command)) = (in_console, line.strip_prefix("$ ")) {
             // A busy machine takes longer to print.
-            let command = command.replace("--signal=INT 2 ", "--signal=INT 15 ");
+            let command = command.replace("--signal=INT 2 ", "--signal=INT 8 ");
             let command = command.replace(DOCUMENTED_FLEET, fleet);
             let output = run(endpoint, &format!("{{ {command}\n}} 2>&1"));
             assert!(!output.stdout.is_empty(), "`{command}` prints nothing");

@@ -1,6 +1,7 @@
 //! Alarms: an upstream turns bad, and what follows arrives once.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 

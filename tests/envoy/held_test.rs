@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::control::{JSON, call, get, known};
+use crate::harness::control::{get, known, obeyed};
 use crate::harness::tasks::*;
 use crate::harness::*;
 

@@ -167,10 +167,7 @@ async fn a_candidate_whose_odd_inputs_and_answers_are_those_of_stable_goes_on() 
         request("POST", "/", &[("content-type", b"application/json")], body)
     });
     let load = load.start();
-    wait_for("the end", async || {
-        actions(&envoy).contains(&"succeed".to_owned()).then_some(())
-    })
-    .await;
+    wait_for("the end", async || actions(&envoy).contains(&"succeed".to_owned()).then_some(())).await;
     load.stop().await.assert_all_ok();
     assert_eq!(
         actions(&envoy).iter().filter(|action| ["rollback", "alarm"].contains(&action.as_str())).count(),

@@ -81,10 +81,10 @@ const FULL: Effort = Effort {
     tolerance_of_parts: 10.0,
 };
 const SHORT: Effort = Effort {
-    healthy_runs: 20,
-    healthy_runs_of_users: 6,
+    healthy_runs: 10,
+    healthy_runs_of_users: 3,
     runs: 200,
-    runs_by_request: 20,
+    runs_by_request: 10,
     longest: 800.0,
     tolerance: 0.3,
     tolerance_of_users: 0.8,
