@@ -40,7 +40,7 @@ pub struct Totals {
     pub most_samples: usize,
 }
 
-/// A pair that differs: the first place where it does.
+/// A pair that differs: its labels if they decide, otherwise the first place where it does.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
     /// When they were compared, in milliseconds since the epoch.
@@ -117,7 +117,8 @@ impl Totals {
     /// Keeps a pair that differs, as one of the newest `most`.
     pub fn sample(&mut self, pair: &Compared, time: u64, most: usize) {
         let with_values = |place: &Place| Some((place.path.clone(), place.kind, place.values.clone()?));
-        let first = pair.found.places.iter().find_map(with_values).filter(|_| !pair.agrees);
+        let mut places = pair.decided.iter().chain(&pair.found.places);
+        let first = places.find_map(with_values).filter(|_| !pair.agrees);
         if let Some((path, kind, values)) = first {
             self.most_samples = most;
             self.keep(Sample { time, path, kind: kind as u8, values });

@@ -54,7 +54,8 @@ pub struct Differences {
 pub struct DifferingPair {
     /// When it was compared, as RFC 3339 writes it.
     pub time: String,
-    /// The first field that differs, as a JSON pointer with `*` for every element; empty for the whole answer.
+    /// The label where it decides, otherwise the first field that differs: a JSON pointer with `*` for every element; empty for
+    /// the whole answer.
     pub field: String,
     /// How it differs.
     pub kind: String,
