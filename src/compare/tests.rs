@@ -6,7 +6,7 @@ use super::label::Confusion;
 use super::number::Tolerance;
 use super::pointer::Pointer;
 use super::settings::Settings;
-use super::totals::Totals;
+use super::totals::{Beside, Totals};
 use super::{Answer, Compared, compare};
 use crate::payload::encoding::Unreadable;
 use crate::payload::head::Encoding;
@@ -488,6 +488,16 @@ fn the_newest_samples_of_all_workers_are_kept() {
     let mut none = Totals::default();
     none.sample(&pair, 1, 0);
     assert!(none.samples.is_empty());
+}
+
+#[test]
+fn requests_with_three_answers_are_counted_by_which_of_them_differ() {
+    let mut totals = Totals::default();
+    for (shadow, baseline) in [(false, false), (true, false), (false, true), (true, true), (true, true)] {
+        totals.count_beside(shadow, baseline);
+    }
+    totals.add(&totals.clone());
+    assert_eq!(totals.beside, Beside { all: 10, only_shadow: 2, only_baseline: 2, both: 4 });
 }
 
 /// The newest sample of a pair with `label` at `at`, as it is shown.
