@@ -85,8 +85,8 @@ stack-down: ## Take the stack down
 	$(STACK) --profile grafana down --volumes
 
 ##@ Work on it
-.PHONY: test set-up test-all test-quick test-slow test-unit test-cli test-node test-judge test-envoy test-long test-restarts test-soak test-oldest test-matrix test-crds test-rules test-openapi test-clients test-page test-examples test-compose test-stack simulate bench fuzz lint fmt schema dashboards cli-docs screenshots clean
-test: set-up lint test-unit test-cli test-node test-judge test-crds test-rules test-examples test-quick test-openapi test-page ## Before each commit, and in CI: lints, unit tests, wasm32 under Node, the judge in short, a real Envoy
+.PHONY: test set-up test-all test-quick test-slow test-unit test-cli test-node test-judge test-envoy test-memory test-long test-restarts test-soak test-oldest test-matrix test-crds test-rules test-openapi test-clients test-page test-examples test-compose test-stack simulate bench fuzz lint fmt schema dashboards cli-docs screenshots clean
+test: set-up lint test-unit test-cli test-node test-judge test-crds test-rules test-examples test-quick test-memory test-openapi test-page ## Before each commit, and in CI: lints, unit tests, wasm32 under Node, the judge in short, a real Envoy
 
 test-all: test test-slow test-long test-restarts test-oldest test-clients test-compose test-stack ## Before each release: besides, the slowest tests, the oldest Envoy, minutes of load, restarts of a fleet, real clients, the compose examples, the stack
 
@@ -133,13 +133,16 @@ test-quick: $(WASM) $(TEST_BUILD) $(ENVOY) $(ETCD) $(PROMTOOL) ## test-envoy wit
 test-slow: $(WASM) $(TEST_BUILD) $(ENVOY) $(ETCD) $(PROMTOOL) ## The slowest tests of test-envoy
 	cargo test --test envoy -- --test-threads=4 $(SLOW)
 
+test-memory: $(WASM) $(TEST_BUILD) $(ENVOY) ## Memory of an Envoy whose shadow fails now and then, for a minute
+	SOAK=60 cargo test --test envoy -- --ignored --nocapture while_a_shadow_fails
+
 test-long: $(WASM) $(TEST_BUILD) $(ENVOY) ## What takes a minute: users' traffic of ten under the judge (SEEDS=20: more of it), a side that turns bad late
-	SOAK=60 cargo test --test envoy -- --ignored --nocapture users_test a_minute while_a_shadow_fails
+	cargo test --test envoy -- --ignored --nocapture users_test a_minute
 
 test-restarts: $(WASM) $(TEST_BUILD) $(ENVOY) $(ETCD) ## Fleets for minutes: 50 restarts of Envoys and 10 of etcd under load, how fast 50 commands are, failed answers beside one Envoy's
 	cargo test --test envoy -- --ignored --nocapture --test-threads=1 fleet_test
 
-test-soak: $(WASM) $(TEST_BUILD) $(ENVOY) $(ETCD) ## Memory of Envoys whose store comes and goes, or whose shadow fails, for ten minutes (SECONDS=60: for one; T=shadow: that alone)
+test-soak: $(WASM) $(TEST_BUILD) $(ENVOY) $(ETCD) ## Memory of Envoys whose store comes and goes, or whose shadow fails, for ten minutes (SECONDS=60: for one; T=shadow SECONDS=1800: the shadow's alone, for half an hour)
 	SOAK=$(or $(SECONDS),600) cargo test --test envoy -- --ignored --nocapture $(or $(T),soak_test)
 
 # What an old Envoy may do otherwise; what is made of counts does not depend on it. `make test-matrix` runs all of it.

@@ -110,9 +110,10 @@ async fn memory_stays_flat_while_the_store_comes_and_goes() {
 
 /// One copy in a hundred fails. A quarter of a minute of load comes before.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes ten minutes; `make test-long` has one of them"]
+#[ignore = "takes ten minutes; `make test` has one of them"]
 async fn memory_stays_flat_while_a_shadow_fails_now_and_then() {
-    const REQUESTS: u64 = 500;
+    /// In a second: as many as a busy machine answers in time.
+    const REQUESTS: u64 = 200;
     let (blue, green) = blue_and_green().await;
     blue.set(classifier(0));
     green.set(Make::by(|number, seen| {
@@ -121,7 +122,9 @@ async fn memory_stays_flat_while_a_shadow_fails_now_and_then() {
         let status = number.is_multiple_of(100).then_some(503);
         Made { status, ..Made::json(json!({"outputs": [{"data": [label]}]}).to_string()) }
     }));
-    let envoy = between(&blue, &green, Config::rollout(COMPARES)).workers(2).start().await;
+    // No copy is given up for a slow machine.
+    let patient = COMPARES.replace("timeout: 2s", "timeout: 50s");
+    let envoy = between(&blue, &green, Config::rollout(&patient)).workers(2).start().await;
     let load = || Load::to(envoy.address()).each(ask).per_second(REQUESTS as f64);
     load().send(15 * REQUESTS).await.assert_all_ok();
     let before = envoy.resident_kilobytes();
