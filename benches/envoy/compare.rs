@@ -17,7 +17,10 @@ use super::variants::replaced;
 
 /// Different documents of each size.
 const DOCUMENTS: usize = 64;
-const PATH: &str = "/v2/models/digits/infer";
+pub(crate) const PATH: &str = "/v2/models/digits/infer";
+
+/// For which a copy waits.
+const TIMEOUT: &str = "2s";
 
 /// The variants, in their order in samples.
 pub(crate) const VARIANTS: [&str; 5] =
@@ -65,7 +68,7 @@ pub(crate) async fn measure(rounds: usize, cpus: &Cpus, rng: &mut Rng) -> Vec<Co
 }
 
 /// Waits until nothing is under way; pairs that were compared.
-async fn pairs(envoy: &Envoy) -> f64 {
+pub(crate) async fn pairs(envoy: &Envoy) -> f64 {
     wait_for("the last pairs", async || {
         let metrics = envoy.metrics().await;
         let of = |result: &str| metrics.sum("changeover_mirror_requests_total", &[("result", result)]);
@@ -73,6 +76,19 @@ async fn pairs(envoy: &Envoy) -> f64 {
         (of("sent") == ended).then(|| of("matched") + of("differed"))
     })
     .await
+}
+
+/// Copies that were sent.
+pub(crate) async fn sent(envoy: &Envoy) -> f64 {
+    envoy.metrics().await.sum("changeover_mirror_requests_total", &[("result", "sent")])
+}
+
+/// A mirror that compares so many percent of all requests.
+pub(crate) fn comparing(percent: u32, timeout: &str) -> Setup {
+    Setup::shipped(Config::rollout(&format!(
+        "mirror: {{to: green, mode: compare, percent: {percent}, methods: [POST], timeout: {timeout}, max_in_flight: 1024, \
+         compare: {{label: /outputs/0/data/0}}}}"
+    )))
 }
 
 fn setup(variant: usize) -> Setup {
@@ -83,17 +99,11 @@ fn setup(variant: usize) -> Setup {
             ]}]});
         })
     };
-    let compare = |percent: u32| {
-        Setup::shipped(Config::rollout(&format!(
-            "mirror: {{to: green, mode: compare, percent: {percent}, methods: [POST], timeout: 2s, max_in_flight: 1024, \
-             compare: {{label: /outputs/0/data/0}}}}"
-        )))
-    };
     match variant {
         0 => native(json!([])),
         1 => native(json!([{"cluster": "green"}])),
         2 => Setup::shipped(Config::rollout("")),
-        3 => compare(0),
-        _ => compare(100),
+        3 => comparing(0, TIMEOUT),
+        _ => comparing(100, TIMEOUT),
     }
 }

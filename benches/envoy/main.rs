@@ -3,9 +3,9 @@
 //! Envoys that do the same sticky split by different means ([`variants`]) get the same load ([`load`]) before equal
 //! upstreams ([`upstream`]), round after round, in new processes each time ([`round`]). What the rounds say
 //! together is computed in [`stats`] and printed in [`report`]. Measured apart: what reading payloads costs ([`bodies`]), what
-//! comparing a shadow's answers ([`compare`]), people and models ([`people`]), a configuration push ([`push`]) and a store
-//! ([`fleet`]) cost, starting ([`startup`]), and the ticks of many rollouts ([`ticks`]). It ends well if every answer was good and all
-//! counted the same, whatever the figures are.
+//! comparing a shadow's answers ([`compare`]), a shadow that never answers ([`silent`]), people and models ([`people`]), a
+//! configuration push ([`push`]) and a store ([`fleet`]) cost, starting ([`startup`]), and the ticks of many rollouts ([`ticks`]).
+//! It ends well if every answer was good and all counted the same, whatever the figures are.
 //!
 //! `ROUNDS=n` sets how many rounds (0: only starting and the ticks), `ONLY=bodies`, `compare`, `people` or `fleet` measures nothing
 //! else, `BASELINE=file` names another build of the module to compare with.
@@ -32,6 +32,7 @@ mod people;
 mod push;
 mod report;
 mod round;
+mod silent;
 mod startup;
 mod stats;
 mod ticks;
@@ -58,6 +59,7 @@ async fn main() {
     }
     if rounds > 0 && is_wanted("compare") {
         report::compared(&compare::measure(rounds, &cpus, &mut rng).await);
+        report::silent(&silent::measure(rounds, &cpus, &mut rng).await);
     }
     if rounds > 0 && is_wanted("people") {
         report::people(&people::measure(rounds, &cpus, &mut rng).await);

@@ -188,10 +188,7 @@ pub(crate) fn compared(all: &[Compared]) {
     // As they stand in the variants.
     let [mirror, without, none_drawn, compare] = [1, 2, 3, 4];
     for Compared { size, samples, share } in all {
-        println!(
-            "\nComparing a shadow's answers, documents of {size} bytes, {:.0} % of them compared",
-            share * 100.0
-        );
+        println!("\nComparing a shadow's answers, documents of {size} bytes");
         println!("{:<24}{}", "", FIGURES.map(|(name, ..)| format!("{name:<26}")).concat());
         let figures = FIGURES.map(|(_, _, figure)| Figures::of(samples, figure));
         for (variant, name) in compare::VARIANTS.iter().enumerate() {
@@ -205,6 +202,18 @@ pub(crate) fn compared(all: &[Compared]) {
         target("requests/s, comparing beside Envoy's mirror: at least 0.85", &ratio, |value| value >= 0.85);
         let ratio = p99.ratio(compare, mirror);
         target("p99, comparing beside Envoy's mirror: at most 1.05", &ratio, |value| value <= 1.05);
+        // What is skipped costs nothing.
+        println!(
+            "{} answers that were compared, of all: at least 99 %: {:.1} %",
+            mark(*share >= 0.99),
+            share * 100.0
+        );
+        let ratio = requests.ratio(none_drawn, without);
+        println!(
+            "{} requests/s that are not drawn for the shadow, beside no mirror: 1.00 within the interval: {}",
+            mark(ratio.high >= 1.0),
+            show(&ratio, 3)
+        );
         let ratio = cpu.ratio(none_drawn, without);
         println!(
             "{} CPU of a request that is not drawn for the shadow, beside no mirror: 1.00 within the interval: {}",
@@ -212,7 +221,26 @@ pub(crate) fn compared(all: &[Compared]) {
             show(&ratio, 3)
         );
         fact("CPU that Envoy's mirror adds to a request, µs", &cpu.difference(mirror, 0));
-        fact("CPU that comparing adds to a request, µs", &cpu.difference(compare, without));
+        let per_pair = cpu.difference(compare, without).times(1.0 / share);
+        fact("CPU per compared pair, with the copy and the shadow's answer, µs", &per_pair);
+    }
+}
+
+/// What a shadow that never answers adds to a request.
+pub(crate) fn silent(samples: &[Vec<Sample>]) {
+    let [none_drawn, all_drawn] = [0, 1];
+    println!("\nA shadow that never answers gets all requests, beside one that gets none: without load");
+    for (name, figure) in [("p50", (|sample| sample.p50) as Figure), ("p99", |sample| sample.p99)] {
+        let figures = Figures::of(samples, figure);
+        let times = [none_drawn, all_drawn].map(|variant| show(&figures.figure(variant), 3));
+        let ratio = figures.ratio(all_drawn, none_drawn);
+        println!(
+            "{} {name}: {} ms, beside {} ms: 1.00 within the interval: {}",
+            mark(ratio.low <= 1.0),
+            times[all_drawn],
+            times[none_drawn],
+            show(&ratio, 3)
+        );
     }
 }
 

@@ -25,6 +25,11 @@ impl Estimate {
         self.low.midpoint(self.high)
     }
 
+    /// The estimate of so many times the figure.
+    pub(crate) fn times(&self, factor: f64) -> Self {
+        Self { value: self.value * factor, low: self.low * factor, high: self.high * factor }
+    }
+
     pub(crate) fn width(&self) -> f64 {
         self.high - self.low
     }

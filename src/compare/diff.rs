@@ -1,5 +1,7 @@
 //! Two documents → the places where they differ.
 
+use std::mem::discriminant;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 
@@ -90,6 +92,27 @@ pub struct Place {
     pub values: Option<(String, String)>,
 }
 
+impl Place {
+    fn new(path: &str, kind: Kind, values: Option<(String, String)>) -> Self {
+        let short = |value: String| cut(&value, LONGEST_VALUE).to_owned();
+        let values = values.map(|(one, other)| (short(one), short(other)));
+        Self { path: path.to_owned(), kind, count: 1, values }
+    }
+
+    /// Of two values that differ, with both of them unless `redact` names them.
+    pub(super) fn of(redact: &[Pointer], path: &str, (one, other): (Option<&Value>, Option<&Value>)) -> Self {
+        let kind = match (one, other) {
+            (Some(Value::Null), _) | (_, Some(Value::Null)) => Kind::Null,
+            (Some(_), None) => Kind::Missing,
+            (None, _) => Kind::Extra,
+            (Some(one), Some(other)) if discriminant(one) != discriminant(other) => Kind::Type,
+            _ => Kind::Value,
+        };
+        let values = shown(redact, path, || (text(one), text(other)));
+        Self::new(cut(path, LONGEST_PLACE), kind, Some(values))
+    }
+}
+
 /// The places where two answers differ.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
@@ -130,10 +153,7 @@ impl Found {
             place.count = place.count.saturating_add(1);
         } else if self.places.len() < MOST_PLACES {
             self.last = self.places.len();
-            let values = self.keeps_values.then(values);
-            let short = |value: String| cut(&value, LONGEST_VALUE).to_owned();
-            let values = values.map(|(one, other)| (short(one), short(other)));
-            self.places.push(Place { path: path.to_owned(), kind, count: 1, values });
+            self.places.push(Place::new(path, kind, self.keeps_values.then(values)));
         } else {
             self.overflow = self.overflow.saturating_add(1);
         }

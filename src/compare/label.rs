@@ -4,8 +4,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value};
 use siphasher::sip::SipHasher24;
 
-use super::diff::cut;
+use super::diff::{Place, cut};
 use super::number::{Tolerance, whole};
+use super::pointer::Pointer;
+use super::settings::Settings;
 use super::text::{normalised, token_f1};
 
 /// Bytes of a label's name.
@@ -60,8 +62,24 @@ impl Labels {
 
 /// The label itself, or the first place of a ranked list. Null and objects are no labels.
 fn first(value: &Value) -> Option<&Value> {
-    let label = if let Value::Array(list) = value { list.first()? } else { value };
-    matches!(label, Value::Bool(_) | Value::Number(_) | Value::String(_)).then_some(label)
+    let is_label = |label: &&Value| matches!(label, Value::Bool(_) | Value::Number(_) | Value::String(_));
+    front(value).filter(is_label)
+}
+
+/// Where two labels that differ stand, with both; of ranked lists their first places.
+pub(super) fn place(
+    settings: &Settings,
+    label: &Pointer,
+    (stable, shadow): (Option<&Value>, Option<&Value>),
+) -> Place {
+    let is_list = [stable, shadow].into_iter().flatten().any(Value::is_array);
+    let path = format!("{label}{}", if is_list { "/0" } else { "" });
+    Place::of(&settings.redact, &path, (stable.and_then(front), shadow.and_then(front)))
+}
+
+/// The first place of a list; what is none, itself.
+fn front(value: &Value) -> Option<&Value> {
+    if let Value::Array(list) = value { list.first() } else { Some(value) }
 }
 
 /// Whole numbers are classes or identifiers: they are the same when they are equal, however they are written.

@@ -28,7 +28,7 @@ use serde_json::Value;
 
 use crate::payload::encoding::Unreadable;
 use crate::payload::head::{self, Encoding, Framing, Head};
-use diff::{Diff, Found, Kind};
+use diff::{Diff, Found, Kind, Place};
 use label::Labels;
 use pointer::Pointer;
 use settings::Settings;
@@ -143,6 +143,8 @@ pub struct Compared {
     pub found: Found,
     /// Their labels, if one has any.
     pub labels: Option<Labels>,
+    /// Where their labels stand, if these differ and values are kept.
+    pub decided: Option<Place>,
     /// The lengths of stable's body and of the shadow's.
     pub bytes: (u64, u64),
 }
@@ -153,14 +155,14 @@ pub fn too_large(settings: &Settings, stable: &Answer, length: usize) -> Compare
     let mut found = Found::new(settings.samples > 0);
     let own = stable.body.len();
     found.add("", Kind::TooLarge, || (format!("{own} bytes"), format!("{length} bytes")));
-    Compared { agrees: false, found, labels: None, bytes: (own as u64, length as u64) }
+    Compared { agrees: false, found, bytes: (own as u64, length as u64), ..Compared::default() }
 }
 
 /// Compares stable's answer with the shadow's, both [without compression](Answer::inflate).
 #[must_use]
 pub fn compare(settings: &Settings, stable: &Answer, shadow: &Answer) -> Compared {
     let mut found = Found::new(settings.samples > 0);
-    let mut labels = None;
+    let (mut labels, mut decided) = (None, None);
     let same_class = stable.class() == shadow.class();
     if !same_class {
         found.add("", Kind::Status, || (stable.shown_status(), shadow.shown_status()));
@@ -175,10 +177,12 @@ pub fn compare(settings: &Settings, stable: &Answer, shadow: &Answer) -> Compare
     } else if same_class {
         match (stable.document(), shadow.document()) {
             (Some(mut one), Some(mut other)) => {
-                labels = settings
-                    .label
-                    .as_ref()
-                    .and_then(|label| Labels::new(label.get(&one), label.get(&other), &settings.tolerance));
+                if let Some(label) = &settings.label {
+                    let pair = (label.get(&one), label.get(&other));
+                    labels = Labels::new(pair.0, pair.1, &settings.tolerance);
+                    let differ = labels.as_ref().is_some_and(|labels| !labels.agree);
+                    decided = (differ && settings.samples > 0).then(|| label::place(settings, label, pair));
+                }
                 for document in [&mut one, &mut other] {
                     leave_out_drawn(document);
                     settings.prepare(document);
@@ -194,7 +198,7 @@ pub fn compare(settings: &Settings, stable: &Answer, shadow: &Answer) -> Compare
         None => found.is_empty(),
     };
     let bytes = (stable.body.len() as u64, shadow.body.len() as u64);
-    Compared { agrees, found, labels, bytes }
+    Compared { agrees, found, labels, decided, bytes }
 }
 
 /// What each answer of OpenAI's protocols draws anew, the time, and what it cost, which depends on caches.

@@ -1,5 +1,7 @@
 //! JSON pointers (RFC 6901) in which `*` stands for every element or field.
 
+use std::fmt;
+
 use serde_json::Value;
 
 /// Parts of a pointer, at most.
@@ -97,6 +99,16 @@ impl Pointer {
             (_, None) => false,
             (Part::Every, Some(_)) | (_, Some("*")) => true,
             (Part::Named(name), Some(given)) => escaped(name) == given,
+        })
+    }
+}
+
+/// As reports name a place.
+impl fmt::Display for Pointer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.parts.iter().try_for_each(|part| match part {
+            Part::Named(name) => write!(f, "/{}", escaped(name)),
+            Part::Every => f.write_str("/*"),
         })
     }
 }

@@ -6,7 +6,7 @@ use super::label::Confusion;
 use super::number::Tolerance;
 use super::pointer::Pointer;
 use super::settings::Settings;
-use super::totals::Totals;
+use super::totals::{Beside, Totals};
 use super::{Answer, Compared, compare};
 use crate::payload::encoding::Unreadable;
 use crate::payload::head::Encoding;
@@ -488,6 +488,70 @@ fn the_newest_samples_of_all_workers_are_kept() {
     let mut none = Totals::default();
     none.sample(&pair, 1, 0);
     assert!(none.samples.is_empty());
+}
+
+#[test]
+fn requests_with_three_answers_are_counted_by_which_of_them_differ() {
+    let mut totals = Totals::default();
+    for (shadow, baseline) in [(false, false), (true, false), (false, true), (true, true), (true, true)] {
+        totals.count_beside(shadow, baseline);
+    }
+    totals.add(&totals.clone());
+    assert_eq!(totals.beside, Beside { all: 10, only_shadow: 2, only_baseline: 2, both: 4 });
+}
+
+/// The newest sample of a pair with `label` at `at`, as it is shown.
+fn sample_with_label(at: &str, one: Value, other: Value) -> Option<(String, Kind, String, String)> {
+    let settings = Settings {
+        samples: 1,
+        label: Some(pointer(at)),
+        ignore: vec![pointer("/ignored")],
+        redact: vec![pointer("/person")],
+        ..Settings::default()
+    };
+    let mut totals = Totals::default();
+    totals.sample(&compare(&settings, &json_answer(one), &json_answer(other)), 1, 1);
+    let sample = totals.samples.pop_front()?;
+    let kind = sample.kind();
+    Some((sample.path, kind, sample.values.0, sample.values.1))
+}
+
+#[test]
+fn a_sample_shows_the_label_that_decided() {
+    let shown = |at: &str, one: Value, other: Value| {
+        let (path, kind, stable, shadow) = sample_with_label(at, one, other).unwrap();
+        assert_eq!(path, at.replace("/ranked", "/ranked/0"), "{at}");
+        (kind, stable, shadow)
+    };
+    let value = |stable: &str, shadow: &str| (Kind::Value, stable.to_owned(), shadow.to_owned());
+    let answer = |confidence: f64, label: &str| json!({"confidence": confidence, "label": label});
+    let cat_to_dog = value("\"cat\"", "\"dog\"");
+    assert_eq!(shown("/label", answer(0.91, "cat"), answer(0.87, "dog")), cat_to_dog);
+    assert_eq!(sample_with_label("/label", answer(0.91, "cat"), answer(0.87, "cat")), None);
+    // Where nothing else is seen of them: ignored, within the tolerance, behind the places that are told apart.
+    assert_eq!(
+        shown("/ignored/label", json!({"ignored": {"label": "cat"}}), json!({"ignored": {"label": "dog"}})),
+        cat_to_dog
+    );
+    let far = |label: &str| {
+        let fields = (0..100).map(|at| (format!("f{at}"), json!(label)));
+        json!({"fields": Value::Object(fields.collect()), "label": label})
+    };
+    assert_eq!(shown("/label", far("cat"), far("dog")), cat_to_dog);
+    // The first place of a ranked list; the same by an element's position.
+    let ranked = |labels: &[&str]| json!({"a": labels.len(), "ranked": labels});
+    assert_eq!(shown("/ranked", ranked(&["cat", "dog"]), ranked(&["dog", "cat"])), cat_to_dog);
+    assert_eq!(shown("/ranked", ranked(&["cat"]), ranked(&[])).0, Kind::Missing);
+    assert_eq!(shown("/a/0", json!({"a": [4]}), json!({"a": [9]})), value("4", "9"));
+    // One that is none, and one that is not to be shown.
+    let null = (Kind::Null, "\"cat\"".to_owned(), "null".to_owned());
+    assert_eq!(shown("/label", json!({"label": "cat"}), json!({"label": null})), null);
+    let extra = (Kind::Extra, "(absent)".to_owned(), "7".to_owned());
+    assert_eq!(shown("/label", json!({}), json!({"label": 7})), extra);
+    let kind = shown("/label", json!({"label": "7"}), json!({"label": 7})).0;
+    assert_eq!(kind, Kind::Type);
+    let secret = |name: &str| json!({"person": {"name": name}});
+    assert_eq!(shown("/person/name", secret("a"), secret("b")), value("(redacted)", "(redacted)"));
 }
 
 #[test]

@@ -32,15 +32,37 @@ pub struct Totals {
     pub texts: (u64, u64, f64),
     /// Bytes of stable's answers, and of the shadow's.
     pub bytes: (u64, u64),
-    /// With a baseline: pairs in which only the shadow differs from stable, only stable's copy, and all with both answers.
-    pub beside: (u64, u64, u64),
+    /// With a baseline: requests that stable's copy has answered as well.
+    pub beside: Beside,
     /// The newest pairs that differ, oldest first, if any are kept.
     pub samples: VecDeque<Sample>,
     /// How many are kept.
     pub most_samples: usize,
 }
 
-/// A pair that differs: the first place where it does.
+/// Requests that the shadow and stable's copy have both answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beside {
+    /// All of them.
+    pub all: u64,
+    /// Those in which only the shadow's answer differs from stable's first.
+    pub only_shadow: u64,
+    /// Those in which only that of stable's copy does.
+    pub only_baseline: u64,
+    /// Those in which both do.
+    pub both: u64,
+}
+
+impl Beside {
+    fn add(&mut self, other: Self) {
+        self.all = self.all.saturating_add(other.all);
+        self.only_shadow = self.only_shadow.saturating_add(other.only_shadow);
+        self.only_baseline = self.only_baseline.saturating_add(other.only_baseline);
+        self.both = self.both.saturating_add(other.both);
+    }
+}
+
+/// A pair that differs: its labels if they decide, otherwise the first place where it does.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
     /// When they were compared, in milliseconds since the epoch.
@@ -117,7 +139,8 @@ impl Totals {
     /// Keeps a pair that differs, as one of the newest `most`.
     pub fn sample(&mut self, pair: &Compared, time: u64, most: usize) {
         let with_values = |place: &Place| Some((place.path.clone(), place.kind, place.values.clone()?));
-        let first = pair.found.places.iter().find_map(with_values).filter(|_| !pair.agrees);
+        let mut places = pair.decided.iter().chain(&pair.found.places);
+        let first = places.find_map(with_values).filter(|_| !pair.agrees);
         if let Some((path, kind, values)) = first {
             self.most_samples = most;
             self.keep(Sample { time, path, kind: kind as u8, values });
@@ -134,21 +157,12 @@ impl Totals {
 
     /// Counts a request that stable's copy has answered as well.
     pub fn count_beside(&mut self, shadow_differs: bool, baseline_differs: bool) {
-        let one = |is: bool| u64::from(is);
-        self.add_beside((
-            one(shadow_differs && !baseline_differs),
-            one(baseline_differs && !shadow_differs),
-            1,
-        ));
-    }
-
-    fn add_beside(&mut self, (shadow, baseline, all): (u64, u64, u64)) {
-        let (known_shadow, known_baseline, known) = self.beside;
-        self.beside = (
-            known_shadow.saturating_add(shadow),
-            known_baseline.saturating_add(baseline),
-            known.saturating_add(all),
-        );
+        self.beside.add(Beside {
+            all: 1,
+            only_shadow: u64::from(shadow_differs && !baseline_differs),
+            only_baseline: u64::from(baseline_differs && !shadow_differs),
+            both: u64::from(shadow_differs && baseline_differs),
+        });
     }
 
     fn count_place(&mut self, path: &str, kind: u8, (pairs, elements): (u64, u64)) {
@@ -179,7 +193,7 @@ impl Totals {
         self.texts = (all.saturating_add(more), same.saturating_add(also), sum + further);
         self.bytes.0 = self.bytes.0.saturating_add(other.bytes.0);
         self.bytes.1 = self.bytes.1.saturating_add(other.bytes.1);
-        self.add_beside(other.beside);
+        self.beside.add(other.beside);
         if other.most_samples > 0 {
             self.most_samples = other.most_samples;
         }

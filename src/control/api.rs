@@ -240,9 +240,8 @@ fn look(
         State::Differences(name) => {
             no_parameters(query)?;
             let record = fleet::record(shared, name).ok_or_else(|| no_such_rollout(name))?;
-            let release = &record.program.release;
-            let known = differences::of(shared, name, release);
-            Ok((Response::json(200, &Differences::new(release, known)), 1))
+            let known = differences::of(shared, name, record.program.run(), record.run.attempt);
+            Ok((Response::json(200, &Differences::new(&record.program.release, known)), 1))
         }
         State::Ticks(name) => ticks(name, parameter("after", query)?, shared, clock),
     }

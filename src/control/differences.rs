@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::time::rfc3339;
 use crate::analysis::kernel::agreement::Agreement;
-use crate::analysis::kernel::paired::mcnemar;
+use crate::analysis::kernel::paired::{diffy, mcnemar};
 use crate::compare::label::Confusion;
-use crate::compare::totals::{self, Totals};
+use crate::compare::totals::{self, Beside, Totals};
 use crate::fleet::differences;
 use crate::model::real;
 
@@ -54,7 +54,7 @@ pub struct Differences {
 pub struct DifferingPair {
     /// When it was compared, as RFC 3339 writes it.
     pub time: String,
-    /// The first field that differs, as a JSON pointer with `*` for every element; empty for the whole answer.
+    /// The label if it decides, otherwise the first field that differs, with `*` for every element; empty for the whole answer.
     pub field: String,
     /// How it differs.
     pub kind: String,
@@ -78,10 +78,26 @@ pub struct Baseline {
     pub only_shadow: u64,
     /// Those in which only stable's copy does.
     pub only_baseline: u64,
+    /// Those in which both do.
+    pub both: u64,
     /// The logarithm of the e-value that the shadow differs more often than a copy of stable would (McNemar).
     pub log10_e: f64,
+    /// What diffy would say of the same requests.
+    pub diffy: Diffy,
     /// Where stable differs from its copy.
     pub fields: Vec<Field>,
+}
+
+/// Diffy's two numbers, with its own thresholds: of whole answers, or of their labels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub struct Diffy {
+    /// |raw - noise| / (raw + noise) in percent, of the requests in which the shadow differs and those in which stable's copy does.
+    pub relative: f64,
+    /// |raw - noise| / all in percent.
+    pub absolute: f64,
+    /// Whether raw is above noise, and both numbers are above 20 and 0.03.
+    pub reported: bool,
 }
 
 /// A field in which answers differ.
@@ -192,14 +208,17 @@ fn sample(sample: &totals::Sample) -> DifferingPair {
 
 fn baseline(known: &differences::Differences) -> Option<Baseline> {
     let differences::Differences { totals, baseline, .. } = known;
-    let (only_shadow, only_baseline, beside) = totals.beside;
+    let Beside { all: beside, only_shadow, only_baseline, both } = totals.beside;
+    let diffy = diffy(only_shadow.saturating_add(both), only_baseline.saturating_add(both), beside);
     (baseline.compared > 0).then(|| Baseline {
         compared: baseline.compared,
         agreement: Agreement::of(baseline.matched, baseline.compared),
         beside,
         only_shadow,
         only_baseline,
+        both,
         log10_e: mcnemar(only_shadow, only_baseline) / std::f64::consts::LN_10,
+        diffy: Diffy { relative: diffy.relative, absolute: diffy.absolute, reported: diffy.is_reported },
         fields: fields(baseline),
     })
 }

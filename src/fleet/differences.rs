@@ -1,18 +1,22 @@
-//! What the compared pairs of a release add up to, over all workers.
+//! What the compared pairs of an attempt add up to, over all workers.
 
 use serde::{Deserialize, Serialize};
 
 use super::shared::{self, Shared};
 use crate::compare::totals::Totals;
+#[cfg(doc)]
+use crate::rollout::program::Program;
 
-/// What was compared of a rollout's newest release.
+/// What was compared of a rollout in its newest attempt.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Differences {
-    /// The release.
-    pub release: String,
+    /// Identifies the run: [`Program::run`].
+    pub run: u64,
+    /// The attempt, from 1: a retry may be of a repaired model.
+    pub attempt: u32,
     /// The version whose answers were compared with stable's.
     pub shadow: String,
-    /// When the configuration that has the release was loaded, by the clock that all VMs share.
+    /// When the configuration that has the run was loaded, by the clock that all VMs share.
     pub loaded_at: u64,
     /// Identifies how the answers were compared, and what of them is kept.
     pub definition: u64,
@@ -23,13 +27,23 @@ pub struct Differences {
 }
 
 impl Differences {
-    /// Whether both are about the same release, compared in the same way.
+    /// Whether both are about the same attempt, compared in the same way.
     fn is_like(&self, other: &Self) -> bool {
-        (&self.release, &self.shadow, self.definition) == (&other.release, &other.shadow, other.definition)
+        let about = |of: &Self| (of.run, of.attempt, of.definition);
+        about(self) == about(other) && self.shadow == other.shadow
+    }
+
+    /// Whether it is about a later attempt of the run; of two runs, or two ways to compare, the one that was loaded later.
+    fn is_later_than(&self, other: &Self) -> bool {
+        if self.run == other.run && self.attempt != other.attempt {
+            self.attempt > other.attempt
+        } else {
+            self.loaded_at > other.loaded_at
+        }
     }
 }
 
-/// Adds what one worker has counted. Of two releases, or two ways to compare, the one that was loaded later counts.
+/// Adds what one worker has counted; what is about an earlier attempt counts no longer.
 pub fn add(shared: &mut impl Shared, rollout: &str, counted: &Differences) -> bool {
     shared::update::<Differences>(shared, &key(rollout), |known| match known {
         Some(mut known) if known.is_like(counted) => {
@@ -38,7 +52,7 @@ pub fn add(shared: &mut impl Shared, rollout: &str, counted: &Differences) -> bo
             known.loaded_at = known.loaded_at.max(counted.loaded_at);
             Some(known)
         }
-        Some(newer) if newer.loaded_at > counted.loaded_at => None,
+        Some(known) if known.is_later_than(counted) => None,
         Some(_) | None => Some(counted.clone()),
     })
 }
@@ -50,9 +64,9 @@ pub fn configure(shared: &mut impl Shared, rollout: &str, loaded_at: u64, compar
         let known =
             known.filter(|known| known.loaded_at <= loaded_at && Some(known.definition) != comparison)?;
         // A worker that goes on with the old configuration for a moment is late.
-        let Differences { release, shadow, .. } = known;
+        let Differences { run, attempt, shadow, .. } = known;
         let definition = comparison.unwrap_or_default();
-        Some(Differences { release, shadow, loaded_at, definition, ..Differences::default() })
+        Some(Differences { run, attempt, shadow, loaded_at, definition, ..Differences::default() })
     });
 }
 
@@ -61,9 +75,10 @@ pub fn erase(shared: &mut impl Shared, rollout: &str) {
     shared::erase(shared, &key(rollout));
 }
 
-/// What was compared of a rollout; of `release` only.
-pub fn of(shared: &impl Shared, rollout: &str, release: &str) -> Option<Differences> {
-    shared::read::<Differences>(shared, &key(rollout)).filter(|known| known.release == release)
+/// What was compared of a rollout in this attempt of this run.
+pub fn of(shared: &impl Shared, rollout: &str, run: u64, attempt: u32) -> Option<Differences> {
+    let known = shared::read::<Differences>(shared, &key(rollout));
+    known.filter(|known| (known.run, known.attempt) == (run, attempt))
 }
 
 fn key(rollout: &str) -> String {
@@ -75,32 +90,54 @@ mod tests {
     use super::*;
     use crate::fleet::memory::Memory;
 
-    fn counted(release: &str, loaded_at: u64, compared: u64) -> Differences {
+    fn counted(run: u64, loaded_at: u64, compared: u64) -> Differences {
         let totals = Totals { compared, ..Totals::default() };
-        let (release, shadow) = (release.to_owned(), "green".to_owned());
-        Differences { release, shadow, loaded_at, totals, ..Differences::default() }
+        let shadow = "green".to_owned();
+        Differences { run, attempt: 1, shadow, loaded_at, totals, ..Differences::default() }
+    }
+
+    fn compared(shared: &Memory, run: u64, attempt: u32) -> Option<u64> {
+        of(shared, "r", run, attempt).map(|known| known.totals.compared)
     }
 
     #[test]
-    fn workers_add_up_and_a_newer_release_begins_anew() {
+    fn workers_add_up_and_a_newer_run_begins_anew() {
         let mut shared = Memory::default();
-        let known = |shared: &Memory, release| of(shared, "r", release).map(|known| known.totals.compared);
-        assert_eq!(known(&shared, "1"), None);
-        for (release, loaded_at, compared) in [("1", 5, 10), ("1", 4, 20)] {
-            assert!(add(&mut shared, "r", &counted(release, loaded_at, compared)));
+        assert_eq!(compared(&shared, 1, 1), None);
+        for (loaded_at, pairs) in [(5, 10), (4, 20)] {
+            assert!(add(&mut shared, "r", &counted(1, loaded_at, pairs)));
         }
-        assert_eq!(known(&shared, "1"), Some(30));
-        add(&mut shared, "r", &counted("2", 9, 1));
+        assert_eq!(compared(&shared, 1, 1), Some(30));
+        add(&mut shared, "r", &counted(2, 9, 1));
         // A worker that has not heard of it yet.
-        add(&mut shared, "r", &counted("1", 5, 100));
-        assert_eq!((known(&shared, "1"), known(&shared, "2")), (None, Some(1)));
+        add(&mut shared, "r", &counted(1, 5, 100));
+        assert_eq!((compared(&shared, 1, 1), compared(&shared, 2, 1)), (None, Some(1)));
+    }
+
+    #[test]
+    fn a_retry_begins_anew_and_what_comes_late_of_the_attempt_before_counts_no_longer() {
+        let mut shared = Memory::default();
+        let retried = |pairs| Differences { attempt: 2, ..counted(1, 5, pairs) };
+        add(&mut shared, "r", &counted(1, 5, 10));
+        assert_eq!(compared(&shared, 1, 2), None, "of the retry nothing was compared yet");
+        add(&mut shared, "r", &retried(3));
+        assert_eq!((compared(&shared, 1, 1), compared(&shared, 1, 2)), (None, Some(3)));
+        // A pair whose request came before; a worker with a new configuration that does not know the attempt yet.
+        for loaded_at in [5, 6] {
+            add(&mut shared, "r", &counted(1, loaded_at, 100));
+        }
+        add(&mut shared, "r", &retried(4));
+        assert_eq!(compared(&shared, 1, 2), Some(7));
+        // Another run has a first attempt again.
+        add(&mut shared, "r", &counted(2, 9, 1));
+        assert_eq!(compared(&shared, 2, 1), Some(1));
     }
 
     #[test]
     fn another_way_to_compare_begins_anew_and_takes_kept_answers_away() {
         let mut shared = Memory::default();
-        add(&mut shared, "r", &counted("1", 5, 10));
-        let known = |shared: &Memory| of(shared, "r", "1").map(|known| known.totals.compared);
+        add(&mut shared, "r", &counted(1, 5, 10));
+        let known = |shared: &Memory| compared(shared, 1, 1);
         configure(&mut shared, "r", 5, Some(0));
         assert_eq!(known(&shared), Some(10), "the same way");
         configure(&mut shared, "r", 4, Some(7));
@@ -108,9 +145,9 @@ mod tests {
         configure(&mut shared, "r", 6, Some(7));
         assert_eq!(known(&shared), Some(0));
         // A worker that still has the configuration before.
-        add(&mut shared, "r", &counted("1", 5, 100));
+        add(&mut shared, "r", &counted(1, 5, 100));
         assert_eq!(known(&shared), Some(0));
-        add(&mut shared, "r", &Differences { definition: 7, ..counted("1", 6, 3) });
+        add(&mut shared, "r", &Differences { definition: 7, ..counted(1, 6, 3) });
         assert_eq!(known(&shared), Some(3));
         configure(&mut shared, "r", 7, None);
         assert_eq!(known(&shared), Some(0), "nothing is compared any more");

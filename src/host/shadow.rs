@@ -44,12 +44,14 @@ pub(super) struct Shadows {
     reported: RefCell<Vec<Shadow>>,
 }
 
-/// The shadow of one rollout, as one configuration has it.
+/// The shadow of one rollout in one attempt, as one configuration has it.
 #[derive(Clone)]
 struct Shadow {
     loaded: Rc<Loaded>,
     rollout: usize,
     version: usize,
+    /// The attempt in which the request came.
+    attempt: u32,
     /// It is stable itself, beside the version.
     is_baseline: bool,
 }
@@ -92,7 +94,7 @@ impl Shadow {
     /// Whether it is the same shadow, by the same configuration.
     fn is(&self, other: &Self) -> bool {
         Rc::ptr_eq(&self.loaded, &other.loaded)
-            && (self.rollout, self.version) == (other.rollout, other.version)
+            && (self.rollout, self.version, self.attempt) == (other.rollout, other.version, other.attempt)
             && self.is_baseline == other.is_baseline
     }
 
@@ -108,7 +110,8 @@ impl Shadow {
         let Some(rollout) = self.rollout() else { return true };
         let Some(version) = rollout.versions.get(self.version) else { return true };
         let mut counted = Differences {
-            release: rollout.program.release.clone(),
+            run: rollout.program.run(),
+            attempt: self.attempt,
             shadow: version.name.clone(),
             loaded_at: self.loaded.loaded_at,
             definition: rollout.comparison().map_or(0, |comparison| comparison.definition),
@@ -120,7 +123,7 @@ impl Shadow {
 
     /// Shows how often it agrees with stable, by what all workers have counted.
     fn show_agreement(&self) {
-        let of = |rollout: &Rollout| differences::of(&Kv, &rollout.name, &rollout.program.release);
+        let of = |rollout: &Rollout| differences::of(&Kv, &rollout.name, rollout.program.run(), self.attempt);
         let known = self.rollout().and_then(of);
         if let (Some(series), Some(known)) = (self.series(), known) {
             series.show_agreement(if self.is_baseline { &known.baseline } else { &known.totals });
@@ -297,7 +300,8 @@ impl Shadows {
         (rollout, version): (usize, usize),
         draw: Option<Draw>,
     ) -> Option<Box<Copied>> {
-        let shadow = Shadow { loaded: Rc::clone(loaded), rollout, version, is_baseline: false };
+        let attempt = loaded.plan.rollouts().get(rollout).map_or(0, Rollout::attempt);
+        let shadow = Shadow { loaded: Rc::clone(loaded), rollout, version, attempt, is_baseline: false };
         match self.begin(shadow.clone(), draw) {
             Ok(copy) => Some(Box::new(copy)),
             Err(skipped) => {

@@ -188,6 +188,12 @@ impl Rollout {
         self.in_force.borrow().assignment
     }
 
+    /// The number of the attempt, from 1.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.in_force.borrow().nth_attempt
+    }
+
     /// What is in force, as a circuit breaker wants it.
     #[must_use]
     pub fn in_force(&self) -> breaker::InForce {

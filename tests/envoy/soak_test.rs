@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use crate::harness::compare::{COMPARES, ask, classifier, digit, settled};
 use crate::harness::*;
 
-/// Seconds that a test has for its load.
-fn seconds() -> u64 {
-    std::env::var("SOAK").map_or(600, |seconds| seconds.parse().expect("a number"))
+/// Seconds that a test has for its load, if not so many.
+fn seconds(usual: u64) -> u64 {
+    std::env::var("SOAK").map_or(usual, |seconds| seconds.parse().expect("a number"))
 }
 
 /// Rollouts that are judged all the time, and requests for all of them in a second.
@@ -46,7 +46,7 @@ fn descriptors(envoy: &Envoy) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes ten minutes"]
 async fn memory_stays_flat_while_the_store_comes_and_goes() {
-    let seconds = seconds();
+    let seconds = seconds(600);
     let (blue, green) = blue_and_green().await;
     let mut etcd = Etcd::start().await;
     let mut envoys = Vec::new();
@@ -110,9 +110,9 @@ async fn memory_stays_flat_while_the_store_comes_and_goes() {
 
 /// One copy in a hundred fails. A quarter of a minute of load comes before.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes ten minutes; `make test-long` has one of them"]
 async fn memory_stays_flat_while_a_shadow_fails_now_and_then() {
-    const REQUESTS: u64 = 500;
+    /// In a second: as many as a busy machine answers in time.
+    const REQUESTS: u64 = 200;
     let (blue, green) = blue_and_green().await;
     blue.set(classifier(0));
     green.set(Make::by(|number, seen| {
@@ -121,14 +121,17 @@ async fn memory_stays_flat_while_a_shadow_fails_now_and_then() {
         let status = number.is_multiple_of(100).then_some(503);
         Made { status, ..Made::json(json!({"outputs": [{"data": [label]}]}).to_string()) }
     }));
-    let envoy = between(&blue, &green, Config::rollout(COMPARES)).workers(2).start().await;
+    // No copy is given up for a slow machine.
+    let patient = COMPARES.replace("timeout: 2s", "timeout: 50s");
+    let envoy = between(&blue, &green, Config::rollout(&patient)).workers(2).start().await;
+    let seconds = seconds(60);
     let load = || Load::to(envoy.address()).each(ask).per_second(REQUESTS as f64);
     load().send(15 * REQUESTS).await.assert_all_ok();
     let before = envoy.resident_kilobytes();
-    load().send(seconds() * REQUESTS).await.assert_all_ok();
+    load().send(seconds * REQUESTS).await.assert_all_ok();
     let after = envoy.resident_kilobytes();
-    let results = settled(&envoy, (15 + seconds()) * REQUESTS).await;
-    println!("{before} KB after 15 s, {after} KB {} s later; {results:?}", seconds());
+    let results = settled(&envoy, (15 + seconds) * REQUESTS).await;
+    println!("{before} KB after 15 s, {after} KB {seconds} s later; {results:?}");
     assert!(after <= before + before / 20, "{before} KB became {after} KB");
     assert_eq!((green.count(), results["sent"] / 100), (results["sent"], results["failed"]));
 }

@@ -3,6 +3,7 @@
 super::everywhere! {
     labels_agree_more_than_by_chance
     pairs_against_pairs
+    two_rates_by_diffys_rule
     numbers_within_a_tolerance
     ranked_lists
     texts
@@ -10,7 +11,7 @@ super::everywhere! {
 }
 
 mod run {
-    use changeover::analysis::kernel::paired::mcnemar;
+    use changeover::analysis::kernel::paired::{diffy, mcnemar};
     use changeover::compare::diff::Kind;
     use changeover::compare::label::{Confusion, Labels};
     use changeover::compare::number::Tolerance;
@@ -64,6 +65,17 @@ mod run {
         for case in vectors("mcnemar_e")["cases"].as_array().expect("a list") {
             assert_close(mcnemar(whole(case, "b"), whole(case, "c")), real(case, "e").ln(), case);
         }
+    }
+
+    pub(super) fn two_rates_by_diffys_rule() {
+        for case in cases("diffy") {
+            let found = diffy(whole(&case, "raw"), whole(&case, "noise"), whole(&case, "total"));
+            assert_close(found.relative, real(&case, "relative"), &case);
+            assert_close(found.absolute, real(&case, "absolute"), &case);
+            assert_eq!(found.is_reported, case["reported"] == true, "{case}");
+        }
+        let nothing = diffy(0, 0, 0);
+        assert_eq!((nothing.relative, nothing.absolute, nothing.is_reported), (0.0, 0.0, false));
     }
 
     pub(super) fn numbers_within_a_tolerance() {

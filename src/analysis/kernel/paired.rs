@@ -1,4 +1,4 @@
-//! Pairs that are judged against pairs: McNemar's test, at every moment.
+//! Pairs that are judged against pairs: McNemar's test, at every moment, and diffy's rule.
 
 use crate::model::real;
 
@@ -15,4 +15,24 @@ pub fn mcnemar(candidate: u64, stable: u64) -> f64 {
     let most = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let sum: f64 = terms.iter().map(|term| (term - most).exp()).sum();
     most + (sum / real(RATIOS.len() as u64)).ln()
+}
+
+/// What diffy says of a shadow: its two numbers, and whether it reports the difference.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Diffy {
+    /// |raw − noise| / (raw + noise), in percent.
+    pub relative: f64,
+    /// |raw − noise| / all, in percent.
+    pub absolute: f64,
+    /// Whether there is more than noise, and both numbers are above diffy's thresholds.
+    pub is_reported: bool,
+}
+
+/// Diffy's rule, with its default thresholds (`threshold.relative`, `threshold.absolute` of opendiffy), for `raw` requests in
+/// which the candidate differs from stable, `noise` in which stable's copy does, of `total`. It has no error bound.
+#[must_use]
+pub fn diffy(raw: u64, noise: u64, total: u64) -> Diffy {
+    let percent = |of: u64| if of == 0 { 0.0 } else { real(raw.abs_diff(noise)) / real(of) * 100.0 };
+    let (relative, absolute) = (percent(raw.saturating_add(noise)), percent(total));
+    Diffy { relative, absolute, is_reported: raw > noise && relative > 20.0 && absolute > 0.03 }
 }

@@ -1,7 +1,7 @@
 //! How compared pairs are shown.
 
 use changeover::compare::number::Apart;
-use changeover::control::differences::{Cell, Differences, Field, Labels, Numbers};
+use changeover::control::differences::{Baseline, Cell, Differences, Field, Labels, Numbers};
 
 use super::table::Table;
 use super::text::{Line, Tone};
@@ -42,13 +42,7 @@ pub(super) fn lines(differences: &Differences, width: Option<usize>) -> Vec<Line
         say(format!("length of answers {ratio:.2} times stable's"));
     }
     if let Some(baseline) = &differences.baseline {
-        say(format!("stable agrees with itself {}", baseline.agreement));
-        say(format!(
-            "three answers {}; only {shadow} differs {}, only stable's copy {}",
-            baseline.beside, baseline.only_shadow, baseline.only_baseline
-        ));
-        let evidence = f64::max(baseline.log10_e, 0.0);
-        say(format!("evidence that {shadow} differs more often than that copy 10^{evidence:.1}"));
+        beside(shadow, baseline).into_iter().for_each(&mut say);
     }
     lines.extend(fields("field", &differences.fields, width));
     if differences.other_fields > 0 {
@@ -62,6 +56,20 @@ pub(super) fn lines(differences: &Differences, width: Option<usize>) -> Vec<Line
     lines.extend(labels(differences, width));
     lines.extend(samples(differences, width));
     lines.into_iter().map(|line| if let Some(width) = width { line.cut(width) } else { line }).collect()
+}
+
+/// The shadow beside stable's own copy.
+fn beside(shadow: &str, baseline: &Baseline) -> [String; 4] {
+    let Baseline { agreement, beside, only_shadow, only_baseline, both, log10_e, diffy, .. } = baseline;
+    let says = if diffy.reported { "reported" } else { "not reported" };
+    [
+        format!("stable agrees with itself {agreement}"),
+        format!(
+            "three answers {beside}; only {shadow} differs {only_shadow}, only stable's copy {only_baseline}, both {both}"
+        ),
+        format!("evidence that {shadow} differs more often than that copy 10^{:.1}", f64::max(*log10_e, 0.0)),
+        format!("by diffy's rule {says}: relative {:.1} %, absolute {:.2} %", diffy.relative, diffy.absolute),
+    ]
 }
 
 /// How far apart numbers are: what most and nearly all of them are within. `None`: all are equal.
@@ -123,7 +131,7 @@ fn fields(title: &'static str, fields: &[Field], width: Option<usize>) -> Vec<Li
     below(table.lines(width), fields.len())
 }
 
-/// The pairs of labels that are not the same.
+/// The pairs of labels that are not the same, beside all pairs with the same label of stable's.
 fn labels(differences: &Differences, width: Option<usize>) -> Vec<Line> {
     let Some(labels) = &differences.labels else { return Vec::new() };
     let mut mistaken: Vec<&Cell> = labels.pairs.iter().filter(|cell| cell.stable != cell.shadow).collect();
@@ -132,9 +140,13 @@ fn labels(differences: &Differences, width: Option<usize>) -> Vec<Line> {
     }
     mistaken.sort_by_key(|cell| std::cmp::Reverse(cell.pairs));
     let all = mistaken.len();
-    let mut table = Table::new(&["stable", "shadow", "pairs"], "", &[]);
+    let of = |stable: &str| {
+        let row = labels.pairs.iter().filter(|cell| cell.stable == stable);
+        row.fold(0, |sum: u64, cell| sum.saturating_add(cell.pairs))
+    };
+    let mut table = Table::new(&["stable", "shadow", "pairs", "of"], "", &[]);
     for cell in mistaken.into_iter().take(ROWS) {
-        let cells = [&cell.stable, &cell.shadow, &cell.pairs.to_string()];
+        let cells = [&cell.stable, &cell.shadow, &cell.pairs.to_string(), &of(&cell.stable).to_string()];
         table.row(cells.into_iter().map(|cell| Line::new(Tone::Plain, cell)).collect(), "");
     }
     below(table.lines(width), all)
@@ -148,7 +160,7 @@ mod tests {
     use changeover::compare::settings::Settings;
     use changeover::compare::totals::Totals;
     use changeover::compare::{Answer, compare};
-    use changeover::control::differences::{Baseline, DifferingPair};
+    use changeover::control::differences::{DifferingPair, Diffy};
     use changeover::fleet::differences;
 
     use super::super::text::write;
@@ -185,7 +197,9 @@ mod tests {
                 beside: 1_980,
                 only_shadow: 20,
                 only_baseline: 4,
+                both: 10,
                 log10_e: 2.04,
+                diffy: Diffy { relative: 36.36, absolute: 0.808, reported: true },
                 fields: vec![field("/outputs/*/data/*", "value")],
             }),
             samples: vec![DifferingPair {
@@ -209,8 +223,9 @@ mod tests {
                 "numbers 20000, beyond the tolerance 15",
                 "of them 99 % are equal, 99.9 % differ by less than 1e-6",
                 "stable agrees with itself 99.5 % [99.0, 99.8]",
-                "three answers 1980; only green differs 20, only stable's copy 4",
+                "three answers 1980; only green differs 20, only stable's copy 4, both 10",
                 "evidence that green differs more often than that copy 10^2.0",
+                "by diffy's rule reported: relative 36.4 %, absolute 0.81 %",
                 "",
                 "FIELD              DIFFERS IN  PAIRS  ELEMENTS",
                 "/outputs/*/data/*  value       3      4",
@@ -220,8 +235,8 @@ mod tests {
                 "FIELD, STABLE AND ITS COPY  DIFFERS IN  PAIRS  ELEMENTS",
                 "/outputs/*/data/*           value       3      4",
                 "",
-                "STABLE  SHADOW  PAIRS",
-                "4       9       3",
+                "STABLE  SHADOW  PAIRS  OF",
+                "4       9       3      1977",
                 "",
                 "TIME                  FIELD  STABLE  SHADOW",
                 "2026-11-28T20:00:00Z  /text  \"a\"     \"b\"",
