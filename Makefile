@@ -75,9 +75,10 @@ demo: $(WASM) $(ENVOY) target/venv/.ready ## All of it on a real Envoy: canary, 
 COMPOSE      = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 STACK        = BREAK=$(BREAK) $(COMPOSE) --file examples/stack/compose.yaml
 GRAFANA      = grafana/grafana:11.2.0
+# A candidate that is to break begins anew, with its release and its users' traffic: so `make stack BREAK=…` follows `make stack`, too.
 stack: $(WASM) $(CLI) ## A release under users' traffic, Prometheus, Grafana, an inbox (BREAK=errors, nulls or slow: the candidate breaks after a minute)
 	@grafana=$$(docker image inspect $(GRAFANA) >/dev/null 2>&1 || docker pull --quiet $(GRAFANA) >/dev/null 2>&1 && echo --profile grafana); \
-	  $(STACK) $$grafana up --detach && \
+	  $(if $(BREAK),$(STACK) rm --stop --force envoy svm users && )$(STACK) $$grafana up --detach && \
 	  $(PYTHON) examples/stack/ready.py http://127.0.0.1:9911/ http://127.0.0.1:9090/-/ready $${grafana:+http://127.0.0.1:3000/api/health} && \
 	  echo "The live page:     http://127.0.0.1:9911" && \
 	  echo "Prometheus:        http://127.0.0.1:9090/alerts" && \
@@ -183,8 +184,8 @@ test-examples: target/venv/.ready ## The example model servers and the demo's ow
 test-compose: $(WASM) $(CLI) $(ETCD) ## The command line's image, and the compose examples word by word as their READMEs say (needs docker)
 	$(PYTHON) tests/compose/run.py
 
-test-stack: $(WASM) $(CLI) ## The story of examples/stack, up to good answers after a rollback: minutes (needs docker; BREAK=nulls or slow: another one)
-	$(PYTHON) tests/compose/stack.py $(or $(BREAK),errors)
+test-stack: $(WASM) $(CLI) ## The story of examples/stack, up to good answers after a rollback: minutes (needs docker; BREAK=errors, nulls or slow: one of the three)
+	$(PYTHON) tests/compose/stack.py $(BREAK)
 
 bench: $(WASM) $(IDLE) $(FETCH) $(CLOCK) $(ENVOY) $(ETCD) $(BASELINE) ## What the filter costs (ROUNDS=30: more of them; BASE=commit: beside another build; ONLY=bodies, compare, people or fleet: that alone)
 	ROUNDS=$(ROUNDS) BASELINE=$(BASELINE) ONLY=$(ONLY) cargo bench --quiet --bench envoy

@@ -73,13 +73,15 @@ def sides():
         chart("Latency", "s", [(f"changeover:latency:{q}_seconds{{{OF}}}", f"{by} {q}") for q in ("p50", "p95", "p99")],
               "From a request's headers to its end."),
         chart("Traffic", "reqps", [(f"changeover:requests:rate{{{OF}}}", by)]),
+        chart("Given up before any answer", "percentunit", [(f"changeover:unanswered:ratio{{{OF}}}", by)],
+              "Requests that their clients left, over five minutes: the success rate has none of them."),
     ]
 
 
 def release():
     return "The release", [
         table("Releases", f"changeover:release:info{{{OF}}}", "The release and the attempt that each rollout is in."),
-        chart("Phase", "short", [(f"max by (rollout, phase) (changeover_phase{{{OF}}}) == 1", "{{rollout}} {{phase}}")]),
+        chart("Phase", "short", [(f"group by (rollout, phase) (changeover_phase{{{OF}}} > 0)", "{{rollout}} {{phase}}")]),
         chart("Step", "short", [(f"max by (rollout) (changeover_step{{{OF}}})", "{{rollout}}")],
               "The position of the step that waits, from 0."),
         chart("Share, wanted and got", "percentunit", [
@@ -103,16 +105,44 @@ def payload():
     def ratio(part, whole, by):
         return f"{rate(part, by)} / {rate(whole, by)}"
 
+    def mean(name, by):
+        return ratio(f"changeover_{name}_total", f"changeover_{name}_count", by)
+
+    def quantiles(name, unit):
+        return [
+            (f"histogram_quantile({quantile}, {rate(f'changeover_{name}_bucket', f'{both}, le')}) / {unit}", f"{by} {shown}")
+            for quantile, shown in ((0.5, "p50"), (0.95, "p95"))
+        ]
+
+    def part_of_answers(name):
+        return ratio(f"changeover_output_{name}_total", "changeover_output_answers_total", both)
+
     return "Inputs and outputs", [
         chart("Missing values", "percentunit", [(ratio("changeover_input_missing_total", "changeover_input_values_total", fields), field)],
               "Of the values at each pointer of `payload.input`."),
         chart("Unseen categories", "percentunit", [(ratio("changeover_input_unseen_total", "changeover_input_values_total", fields), field)]),
-        chart("Length of inputs", "short", [(ratio("changeover_input_length_total", "changeover_input_length_count", both), by)], "Mean."),
-        chart("Null answers", "percentunit", [(ratio("changeover_output_null_total", "changeover_output_answers_total", both), by)]),
+        chart("Numbers in inputs", "short", [
+            (f"({rate('changeover_input_sum_thousandths_total', fields)} - {rate('changeover_input_negative_sum_thousandths_total', fields)})"
+             f" / 1000 / {rate('changeover_input_numbers_total', fields)}", field),
+        ], "Mean at each pointer of `payload.input.fields`.", least=None),
+        chart("Length of inputs", "short", [(mean("input_length", both), by)], "Mean."),
+        chart("Length of answers", "short", [(mean("output_length", both), by)], "Mean."),
+        chart("Tokens", "short", [(mean("input_tokens", both), f"{by} prompt"), (mean("output_tokens", both), f"{by} answer")],
+              "Mean, as the server counts them."),
+        chart("Null answers", "percentunit", [(part_of_answers("null"), by)]),
+        chart("Errors, truncations and refusals in answers", "percentunit", [
+            (part_of_answers("error_objects"), f"{by} errors"),
+            (part_of_answers("truncated"), f"{by} truncated"),
+            (part_of_answers("refusals"), f"{by} refused"),
+        ], "Answers with a good status that are an error, end at a limit of tokens, or refuse."),
+        chart("Ends of answers", "reqps", [(rate("changeover_output_choices_total", "rollout, version, result"), f"{by} {{{{result}}}}")],
+              "Choices by finish reason."),
+        chart("Time to the first token", "s", quantiles("output_first_token_milliseconds", 1000), "From the request's end, of streams."),
+        chart("Time for each further token", "s", quantiles("output_per_token_microseconds", 1000000)),
         chart("Answers by label", "reqps", [(rate("changeover_output_labels_total", "rollout, version, label"), f"{by} {{{{label}}}}")]),
-        chart("Confidence", "percentunit", [
-            (f"{ratio('changeover_output_confidence_thousandths_total', 'changeover_output_confidence_thousandths_count', both)} / 1000", by),
-        ], "Mean."),
+        chart("Value of answers", "percentunit", [(f"{mean('output_value_thousandths', both)} / 1000", by)],
+              "Mean: 0 % is the lower end of `payload.output.range`, 100 % the upper one."),
+        chart("Confidence", "percentunit", [(f"{mean('output_confidence_thousandths', both)} / 1000", by)], "Mean."),
         chart("Stable's drift", "short", [(f"changeover:drift:times_noise{{{OF}}}", "{{rollout}} {{metric}} {{window}}")],
               "Above 1 a metric has moved from its reference by more than chance. docs/drift.md says how much of that matters."),
         chart("Bodies by result", "reqps", [(rate("changeover_payload_total", "rollout, version, kind, result"), f"{by} {{{{kind}}}} {{{{result}}}}")],
@@ -127,9 +157,11 @@ def shadow():
             (f"changeover:agreement:ratio{{{OF}}}", by),
             (f"changeover:agreement_low:ratio{{{OF}}}", f"{by} at least"),
             (f"changeover:agreement_high:ratio{{{OF}}}", f"{by} at most"),
-        ], "The share of compared pairs that agree, and its interval.", least=None),
+        ], "The share of compared pairs that agree, and its interval: of several Envoys the average, and an interval with all of theirs in it.", least=None),
         chart("Copies by result", "reqps", [(rate("changeover_mirror_requests_total", "rollout, version, result"), f"{by} {{{{result}}}}")]),
         chart("Differences by field", "reqps", [(rate("changeover_mirror_fields_total", "rollout, version, field, kind"), f"{by} {{{{field}}}} {{{{kind}}}}")]),
+        table("Labels of stable and of the shadow", f"sum by (rollout, version, label, shadow) (changeover_mirror_labels_total{{{OF}}})",
+              "Pairs since Envoy's start, where `compare.label` is set: the confusion matrix."),
     ]
 
 
@@ -170,7 +202,8 @@ def health():
         chart("Dropped at a limit", "short", [("sum by (what) (changeover_dropped_total)", "{{what}}")], "docs/metrics.md lists the limits."),
         chart("Notifications", "short", [("sum by (name, result) (changeover_notifications_total)", "{{name}} {{result}}")]),
         chart("Store", "s", [("max by (instance) (changeover_store_age_seconds)", "{{instance}}")], "Seconds since it last answered."),
-        chart("Members of the fleet", "short", [("min(changeover_fleet_members)", "")]),
+        chart("Members of the fleet", "short", [("min(changeover_fleet_members)", "members"), ("max(changeover_fleet_problems)", "problems")],
+              "Whose counts are used, and what `changeover fleet` names."),
     ]
 
 

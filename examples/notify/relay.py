@@ -27,6 +27,8 @@ def lines(event):
     said = [data["message"]]
     if data.get("reason"):
         said.append(f"reason: {data['reason']}" + (f" ({data['token']})" if data.get("token") else ""))
+    if data.get("samples") and data["action"] in ("step", "flip", "succeed"):  # other messages have their numbers
+        said.append(f"so far: {seen(data)}")
     shares = [", ".join(f"{name} {share} %" for name, share in sorted(data[side].items())) for side in ("from", "to")]
     if shares[0] != shares[1]:
         said.append(f"shares: {shares[0]} → {shares[1]}")
@@ -34,6 +36,18 @@ def lines(event):
         if commands:
             said.append(f"{label}: " + " or ".join(f"`{command}`" for command in commands))
     return said
+
+
+def seen(data):
+    """What speaks most against the candidate: `error_rate: 2 of 112 requests against 3 of 338; evidence 1.6 to 1, of 100 to 1`."""
+    def of(sample, unit=""):
+        if sample.get("mean") is not None:
+            return f"a mean of {sample['mean']} over {sample['units']}{unit}"
+        return f"{sample['events']} of {sample['units']}{unit}"
+
+    samples = data["samples"]
+    odds = f"{10 ** (data['value'] or 0):.3g} to 1, of {10 ** data['threshold']:.3g} to 1"
+    return f"{data['rule']}: {of(samples['candidate'], ' ' + samples['unit'])} against {of(samples['stable'])}; evidence {odds}"
 
 
 def title(event):

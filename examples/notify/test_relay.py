@@ -50,6 +50,19 @@ class Forms(unittest.TestCase):
         self.assertIn(f"\n{begin}", relay.slack(EVENT)["text"])
         self.assertTrue(relay.teams(EVENT)["attachments"][0]["content"]["body"][1]["text"].startswith(begin))
 
+    def test_a_step_says_what_is_known_so_far(self):
+        event = copy.deepcopy(EVENT)
+        event["data"] |= {"action": "step", "message": "step 4 of 5: green at 25 %, until it is promoted", "value": 0.2}
+        seen = "so far: error_rate: 9 of 112 requests against 2 of 338; evidence 1.58 to 1, of 100 to 1"
+        self.assertIn(seen, relay.lines(event))
+        event["data"] |= {"rule": "output.confidence", "samples": {
+            "unit": "users", "candidate": {"mean": 0.42, "units": 12}, "stable": {"mean": 0.5, "units": 36}}}
+        seen = "so far: output.confidence: a mean of 0.42 over 12 users against a mean of 0.5 over 36; evidence 1.58 to 1, of 100 to 1"
+        self.assertIn(seen, relay.lines(event))
+        self.assertFalse([line for line in relay.lines(EVENT) if line.startswith("so far")], "its message says it")
+        event["data"]["samples"] = None
+        self.assertFalse([line for line in relay.lines(event) if line.startswith("so far")])
+
     def test_the_document_shows_what_slack_shows(self):
         document = (pathlib.Path(__file__).parents[2] / "docs" / "notifications.md").read_text()
         shown = [line.removeprefix("> ").removesuffix("\\") for line in document.splitlines() if line.startswith("> ")]

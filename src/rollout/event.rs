@@ -28,7 +28,7 @@ pub struct Event {
     pub origin: Origin,
     /// What was done.
     pub action: Action,
-    /// What the judge saw, where it was the reason.
+    /// What the judge saw, where it was the reason; what it knew, where a step went on by itself.
     pub evidence: Option<Finding>,
     /// Shares before, stable's included.
     pub from: Shares,

@@ -76,8 +76,8 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A document with what really comes out of the commands in its console blocks, in their order.
-fn run_anew(document: &str, endpoint: &str, fleet: &str) -> String {
+/// A document with what really comes out of the commands in its console blocks, in their order. `run`: what one prints.
+fn run_anew(document: &str, run: impl Fn(&str) -> String) -> String {
     let mut written = String::new();
     let mut in_console = false;
     for line in document.lines() {
@@ -89,30 +89,67 @@ fn run_anew(document: &str, endpoint: &str, fleet: &str) -> String {
         written.push_str(line);
         written.push('\n');
         if let (true, Some(command)) = (in_console, line.strip_prefix("$ ")) {
-            // A busy machine takes longer to print.
-            let command = command.replace("--signal=INT 2 ", "--signal=INT 8 ");
-            let command = command.replace(DOCUMENTED_FLEET, fleet);
-            let output = run(endpoint, &format!("{{ {command}\n}} 2>&1"));
-            assert!(!output.stdout.is_empty(), "`{command}` prints nothing");
-            let printed = text(&output.stdout).replace(fleet, DOCUMENTED_FLEET);
-            written.push_str(&printed.replace(endpoint, DOCUMENTED));
+            let printed = run(&format!("{{ {command}\n}} 2>&1"));
+            assert!(!printed.is_empty(), "`{command}` prints nothing");
+            written.push_str(&printed);
         }
     }
     written
 }
 
+/// Compares a document with what its commands print, or writes that into it.
+fn assert_shows_what_comes_out(file: &str, run: impl Fn(&str) -> String) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    let document = std::fs::read_to_string(&path).expect("a document");
+    let written = run_anew(&document, run);
+    if std::env::var_os("WRITE_DOCS").is_some() {
+        std::fs::write(&path, &written).expect("written");
+    } else {
+        assert_eq!(document, written, "{file} shows something else");
+    }
+}
+
 /// `make cli-docs` writes it.
 #[test]
 fn the_documentation_shows_what_comes_out() {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cli.md");
-    let document = std::fs::read_to_string(file).expect("docs/cli.md");
     let fleet = serve_in(Some(shop("shop-eu")), Rollouts::default(), &Control::default(), &[]);
-    let written = run_anew(&document, &endpoint(), &fleet);
-    if std::env::var_os("WRITE_DOCS").is_some() {
-        std::fs::write(file, &written).expect("written");
-    } else {
-        assert_eq!(document, written, "docs/cli.md shows something else");
-    }
+    let endpoint = endpoint();
+    assert_shows_what_comes_out("docs/cli.md", |command| {
+        // A busy machine takes longer to print.
+        let command = command.replace("--signal=INT 2 ", "--signal=INT 8 ");
+        let output = run(&endpoint, &command.replace(DOCUMENTED_FLEET, &fleet));
+        text(&output.stdout).replace(&fleet, DOCUMENTED_FLEET).replace(&endpoint, DOCUMENTED)
+    });
+}
+
+/// The same of alarms, in a folder with recordings and the configuration of examples/replay with an alarm.
+#[test]
+fn the_documentation_of_alarms_shows_what_comes_out() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let put = |name: &str, content: &str| std::fs::write(folder.path().join(name), content).expect("written");
+    let alarm = "  alarms: [{name: errors, signal: error_rate, max: 0.022, window: 1m}]\n";
+    put("changeover.yaml", &format!("{}{alarm}", include_str!("../../examples/replay/changeover.yaml")));
+    put(
+        "ticks.jsonl",
+        &recording(1_800, |tick| (tick % 3, if (900..1_020).contains(&tick) { 6 } else { tick % 2 })),
+    );
+    let peaks = |tick: u64| (if tick % 600 > 540 { 20 } else { 1 }, 1);
+    put("peaks.jsonl", &recording(3_600, peaks));
+    assert_shows_what_comes_out("docs/alarms.md", |command| {
+        let output = shell("", command).current_dir(folder.path()).output().expect("bash");
+        text(&output.stdout)
+    });
+}
+
+/// So many seconds as `changeover record` prints them, in which so many of each version's 100 requests fail.
+fn recording(seconds: u64, failed: impl Fn(u64) -> (u64, u64)) -> String {
+    let version = |failed: u64| json!({"requests": 100, "events": {"error_rate": failed}, "latency_ms": [[26.91, 50], [32.0, 50]]});
+    let tick = |second: u64| {
+        let (blue, green) = failed(second);
+        let versions = json!({"blue": version(blue), "green": version(green)});
+        json!({"tick": 1_764_022_100 + second, "weights": {"green": 50}, "versions": versions}).to_string()
+    };
+    (1..=seconds).map(|second| tick(second) + "\n").collect()
 }
 
 #[test]

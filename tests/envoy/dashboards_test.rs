@@ -44,9 +44,12 @@ fn series_of_rules() -> BTreeSet<String> {
     words.filter(|word| word.starts_with("changeover_")).map(str::to_owned).collect()
 }
 
-/// A model that answers a label or null, and says how sure it is; green fails too often.
+/// A model that answers a label or null, and says how sure it is; green fails too often. It chats as well.
 fn model(name: &'static str) -> Behaviour {
-    Make::by(move |count, _| {
+    Make::by(move |count, seen| {
+        if seen.target == CHAT {
+            return chat(count);
+        }
         let label =
             if count.is_multiple_of(20) { Value::Null } else { json!(["cat", "dog"][count as usize % 2]) };
         if name == "green" && count.is_multiple_of(10) {
@@ -57,7 +60,30 @@ fn model(name: &'static str) -> Behaviour {
     })
 }
 
+const CHAT: &str = "/v1/chat/completions";
+
+/// A stream of tokens that ends well, at a limit, with a refusal or with an error.
+fn chat(count: u64) -> Made {
+    let chunk = |delta: Value, finish: Option<&str>| {
+        json!({"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
+            .to_string()
+    };
+    let usage = || json!({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 3}}).to_string();
+    let begin = [json!({"content": "one "}), json!({"content": "two "})].map(|delta| chunk(delta, None));
+    let ends = match count % 4 {
+        0 => vec![chunk(json!({}), Some("stop")), usage()],
+        1 => vec![chunk(json!({}), Some("length")), usage()],
+        2 => vec![chunk(json!({"refusal": "No."}), Some("stop")), usage()],
+        _ => vec![json!({"error": {"message": "EngineCore", "code": 500}}).to_string()],
+    };
+    Made::events(begin.into_iter().chain(ends).chain(["[DONE]".into()]))
+}
+
 fn ask(number: u64) -> hyper::Request<http_body_util::Full<bytes::Bytes>> {
+    if number.is_multiple_of(3) {
+        let chat = json!({"messages": [{"role": "user", "content": "How are you?"}], "stream": true});
+        return request("POST", CHAT, &[("content-type", b"application/json")], chat.to_string());
+    }
     let path = ["/digits", "/shadowed"][number as usize % 2];
     let user =
         if number.is_multiple_of(5) { json!({"country": "x"}) } else { json!({"country": "de", "age": 30}) };
@@ -80,12 +106,14 @@ async fn every_expression_of_the_dashboards_returns_data() {
          input: {{fields: [/user/age], length: /text, categories: {{/user/country: [de, fr]}}}}, \
          output: {{value: /predictions/0, labels: 2, confidence: /confidence}}}}"
     );
-    let shadowed = "match: {prefix: /shadowed}, mirror: {to: green, mode: compare, methods: [POST], compare: {label: /predictions/0}}";
+    let shadowed = "match: {prefix: /shadowed}, mirror: {to: green, mode: compare, methods: [POST], compare: {label: /predictions/0}}, \
+                    payload: {protocol: json, output: {value: /confidence}}";
+    let chat = format!("match: {{path: {CHAT}}}, weights: {{green: 50}}, payload: {{protocol: openai}}");
     let full = format!(
         "match: {{prefix: /full}}, {waiting}, session_affinity: {{header: x-user}}, \
          feedback: [{{name: click, match: {{path: /clicks}}, join: user}}]"
     );
-    let rollouts = [("digits", digits.as_str()), ("shadowed", shadowed), ("full", &full)]
+    let rollouts = [("digits", digits.as_str()), ("shadowed", shadowed), ("full", &full), ("chat", &chat)]
         .map(|(name, fields)| Config::blue_green(name, fields))
         .join(", ");
     let config = Config::Struct(format!(

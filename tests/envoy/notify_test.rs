@@ -132,20 +132,30 @@ async fn a_receiver_that_was_down_gets_the_events_of_all_rollouts_once_and_in_or
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_notification_of_a_rollback_has_its_evidence_and_the_commands_that_go_on() {
+async fn notifications_of_a_step_and_of_a_rollback_have_their_evidence_and_the_commands_that_go_on() {
     let (blue, green) = blue_and_green().await;
     let receiver = Receiver::start(200).await;
-    let judged =
-        "steps: [{set_weight: 50}, {pause: {duration: 1h}}], analysis: {metrics: [{name: error_rate}]}";
+    let judged = "steps: [{set_weight: 50}, {pause: {duration: 1s, min_requests: 20}}, {pause: {}}], \
+                  analysis: {metrics: [{name: error_rate}]}";
     let envoy = setup(&blue, &green, &receiver, config(&["digits"], judged, "timeout: 2s")).start().await;
-    green.set(Behaviour::Status(503));
     let load =
         Load::to(envoy.address()).each(|_| request("GET", "/digits", &[], String::new())).per_second(100.0);
     let load = load.start();
+    let waits = receiver.wait_for(1).await.remove(0);
+    assert_eq!(
+        (&waits["type"], &waits["data"]["phase"]),
+        (&"changeover.rollout.step".into(), &"paused".into())
+    );
+    assert_eq!((&waits["data"]["rule"], &waits["data"]["threshold"]), (&"error_rate".into(), &2.0.into()));
+    assert!(
+        waits["data"]["samples"]["candidate"]["units"].as_u64() >= Some(20),
+        "of the step that has ended: {waits}"
+    );
+    green.set(Behaviour::Status(503));
     let logged = wait_for_event(&envoy, "rollback").await;
     load.stop().await;
-    let told = receiver.wait_for(1).await;
-    let [event] = told.as_slice() else { panic!("{told:?}") };
+    let told = receiver.wait_for(2).await;
+    let [_, event] = told.as_slice() else { panic!("{told:?}") };
     assert_eq!(event["type"], "changeover.rollout.rollback");
     for (name, value) in logged.as_object().expect("an object") {
         assert_eq!(event["data"][name], *value, "{name}");

@@ -55,6 +55,11 @@ class Watched:
         self.page.on("console", lambda message: self.said.append(f"{message.type}: {message.text}"))
         self.page.on("pageerror", lambda error: self.said.append(f"error: {error}"))
         self.page.on("request", lambda request: self.asked.append(request))
+        # How long the page waits before it does something.
+        self.page.add_init_script(
+            "const later = setTimeout; window.waits = [];"
+            "window.setTimeout = (act, wait) => { window.waits.push(wait); return later(act, wait); };"
+        )
         self.page.add_init_script(
             "performance.setResourceTimingBufferSize(100_000);"
             "addEventListener('securitypolicyviolation', event => console.error('violated', event.violatedDirective))"
@@ -133,10 +138,12 @@ def follow(chromium, url):
     do("fail")
     while ask(watched.url, "/v1/rollouts/digits")["phase"] != "failed":
         watched.page.wait_for_timeout(20)
-    # The page asks once a second: it shows what has happened with the second answer from now at the latest.
+    # The page asks a second after each answer: it shows what has happened with the second answer from now at the latest.
     before = watched.page.evaluate(f"{POLLS}()")
     late = watched.page.evaluate(f"{SHOWN}(\"Rolled back\")") - before
     assert late <= 2, f"shown after {late} answers"
+    waits = watched.page.evaluate("window.waits")
+    assert waits and max(waits) <= 1_000, waits
     rollout = ask(watched.url, "/v1/rollouts/digits")
     watched.wait_for(".said", "green is rolled back")
     watched.wait_for("#events li", "green is rolled back")
@@ -330,6 +337,16 @@ def answers(chromium, url):
     watched.page.route("**/v1/rollouts/digits", lambda route: route.fulfill(json={**rollout, "evidence": evidence}))
     watched.wait_for("#inputs-outputs tr", "Output new kind")
     watched.page.unroute("**/v1/rollouts/digits")
+
+    # A lower bound is rounded down.
+    counts = {"candidate": {"events": 60, "units": 100}, "stable": {"events": 1, "units": 100}}
+    test = {"samples": counts, "quantile": None, "slower_than_ms": None, "max": None, "against": "stable", "worse_if": "more"}
+    for at_least, said in ((1.15, "1.15"), (12.37, "12.3"), (123.6, "123"), (1234.9, "1,234")):
+        tested = {"metric": "error_rate", "log10_e": 1, "threshold": 2, "tests": [{**test, "at_least": at_least}]}
+        watched.page.route("**/v1/rollouts/digits", lambda route, _request, tested=tested: route.fulfill(
+            json={**rollout, "evidence": [tested, evidence[1]]}))
+        watched.wait_for(".metrics tr", f": at least {said} times as often")
+        watched.page.unroute("**/v1/rollouts/digits")
 
     for body, said in (
         ("", "The filter is not running; Envoy's log says why."),

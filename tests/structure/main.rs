@@ -70,6 +70,16 @@ fn rules_for_prometheus_name_documented_series_and_sections() {
         let name = name.trim_end_matches("_bucket").trim_end_matches("_low").trim_end_matches("_high");
         assert!(metrics.contains(&format!("`{name}`")), "{name} is not in docs/metrics.md");
     }
+    // Recorded series, by their whole names.
+    for recorded in rules.lines().filter_map(|line| line.trim().strip_prefix("- record: ")) {
+        let (family, end) = recorded.rsplit_once(':').expect("a name of three parts");
+        let short = format!("`…:{end}`");
+        assert!(
+            metrics.contains(&format!("`{recorded}`"))
+                || metrics.contains(family) && metrics.contains(&short),
+            "{recorded} is not in docs/metrics.md"
+        );
+    }
     let anchor = |heading: &str| {
         let heading = heading.trim_start_matches('#').trim().to_lowercase();
         heading.replace(' ', "-").replace(|c: char| !c.is_alphanumeric() && c != '-', "")
@@ -88,6 +98,46 @@ fn rules_for_prometheus_name_documented_series_and_sections() {
         assert_eq!(runbook, format!("docs/operations.md#{section}"), "{alert}");
         assert!(metrics.contains(&format!("`{alert}`")), "{alert} is not in docs/metrics.md");
     }
+}
+
+/// The gauges of two processes of an Envoy add up during a hot restart: promtool tests the panel that shows phases beside the rules.
+#[test]
+fn the_panel_of_phases_is_tested_with_the_rules() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |file: &str| {
+        std::fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+    };
+    let (dashboard, tests) =
+        (read("envoy/grafana/changeover.json"), read("tests/prometheus/rules_test.yaml"));
+    let expressions =
+        dashboard.lines().filter_map(|line| line.trim().strip_prefix("\"expr\": \"")?.strip_suffix("\","));
+    let phases: Vec<String> = expressions
+        .filter(|expression| expression.contains("changeover_phase"))
+        .map(|expression| expression.replace("\\\"", "\"").replace("$rollout", ".+"))
+        .collect();
+    assert!(!phases.is_empty());
+    for phase in phases {
+        assert!(tests.contains(&format!("'{phase}'")), "{phase} is not in tests/prometheus/rules_test.yaml");
+    }
+}
+
+/// One image of Grafana: `make stack` asks whether it is there, and Compose starts it.
+#[test]
+fn the_stack_names_one_image_of_grafana() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |file: &str| {
+        std::fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+    };
+    let (makefile, compose) = (read("Makefile"), read("examples/stack/compose.yaml"));
+    let asked = makefile
+        .lines()
+        .find_map(|line| line.strip_prefix("GRAFANA")?.split_once("= "))
+        .expect("the image")
+        .1;
+    let started = compose
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("image: ").filter(|image| image.contains("grafana")));
+    assert_eq!(started, Some(asked));
 }
 
 /// The command that docs/metrics.md gives for it makes an absolute address of every runbook's.

@@ -37,10 +37,10 @@ pub struct Event {
     pub reason: Option<String>,
     /// What was done.
     pub action: Action,
-    /// The metric with the most evidence against the candidate, if the judge caused the event; `circuit_breaker`; or the name of
-    /// an alarm.
+    /// The metric with the most evidence against the candidate, if the judge caused the event or the rollout took a step by
+    /// itself; `circuit_breaker`; or the name of an alarm.
     pub rule: Option<String>,
-    /// The logarithm of the e-value that decided; a circuit breaker's: errors in a row; an alarm's: what it saw.
+    /// The logarithm of the e-value, which decided or was reached by then; a circuit breaker's: errors in a row; an alarm's: what it saw.
     pub value: Option<f64>,
     /// The logarithm of its threshold; a circuit breaker's: the errors that are enough; an alarm's threshold.
     pub threshold: Option<f64>,

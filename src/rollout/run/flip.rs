@@ -192,7 +192,7 @@ impl Turn<'_> {
         self.wait_for_ready();
         self.begin_step();
         let message = say::once_unpinned(say::flips_when_ready(self.program), self.is_pinned());
-        self.happen(actor, Action::Step, message);
+        self.happen_with_evidence(actor, Action::Step, message);
     }
 
     /// The flip waits, as a step does.
@@ -222,7 +222,7 @@ impl Turn<'_> {
         self.run.phase = self.run.active.at_rest();
         self.begin_step();
         let message = say::once_unpinned(say::flipped(self.program, to_candidate), self.is_pinned());
-        self.happen(actor, Action::Flip, message);
+        self.happen_with_evidence(actor, Action::Flip, message);
         self.settle(); // this event shows from where to where, not one that follows
         self.watch(before, actor);
     }
@@ -262,6 +262,7 @@ impl Turn<'_> {
 
     /// The side that answers is not watched any more, or was not to be.
     pub(super) fn end_window(&mut self, actor: Actor) {
+        let known = self.known(); // before the window closes
         let was_watched = self.run.active.end();
         self.run.active.awaits_ready = false;
         let is_candidate = self.run.active.is_candidate;
@@ -270,7 +271,7 @@ impl Turn<'_> {
         self.run.phase = self.run.active.at_rest();
         if was_watched || is_candidate {
             let message = say::once_unpinned(say::stays(self.program, is_candidate), self.is_pinned());
-            self.happen(actor, Action::Succeed, message);
+            self.happen_knowing(known, actor, Action::Succeed, message);
         }
     }
 

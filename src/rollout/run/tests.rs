@@ -1,6 +1,6 @@
 use super::*;
 use crate::analysis::totals::tests::table;
-use crate::model::Pair;
+use crate::model::{Arm, Pair};
 use crate::rollout::command::tests::any as any_command;
 use crate::rollout::fixture;
 pub(super) use crate::rollout::fixture::with_red as program;
@@ -61,6 +61,10 @@ fn tick(number: u64, errors: u64, requests: u64) -> Tick {
     Tick { number, share: Some(0.05), counts, ..Tick::default() }
 }
 
+fn arm(events: u64, units: u64) -> Arm {
+    Arm { events, units }
+}
+
 /// A second goes by in which the candidate has (errors, requests).
 fn second(run: &mut Run, program: &Program, now: u64, errors: u64, requests: u64) -> Vec<Event> {
     run.close(program, &tick(now - 1, errors, requests), at(now));
@@ -88,6 +92,13 @@ fn a_healthy_candidate_takes_its_steps() {
     assert_eq!(events[0].from, of([("blue", 9_500), ("green", 500)]));
     assert_eq!(events[0].to, of([("blue", 7_500), ("green", 2_500)]));
     assert_eq!((run.phase, green(&run)), (Phase::Paused, 2_500));
+    let known = events[0].evidence.as_ref().unwrap();
+    assert_eq!(
+        (known.rule.as_str(), known.threshold),
+        ("error_rate", 2.0),
+        "what is known when it waits for a person"
+    );
+    assert_eq!(table(known.samples), Pair::new(arm(0, 22), arm(2, 418)), "of the step that has ended");
     for now in 14..=100 {
         assert_eq!(second(&mut run, &program, now, 0, 5), [], "it waits for a person");
     }
@@ -96,13 +107,15 @@ fn a_healthy_candidate_takes_its_steps() {
         Err(Refused("the rollout is paused at a step that waits for a promotion; promote it".into()))
     );
     let events = run.command(&program, Command::Promote { full: false }, at(100)).unwrap();
-    assert_eq!(events[0].actor, Actor::User);
+    assert_eq!((events[0].actor, &events[0].evidence), (Actor::User, &None));
     assert_eq!(run.in_force(), &of([("green", 5_000), ("red", 1_000)]));
     for now in 101..=159 {
         assert_eq!(second(&mut run, &program, now, 0, 5), []);
     }
     let events = second(&mut run, &program, 160, 0, 5);
     assert_eq!(events[0].message, "green has taken over all of blue's traffic");
+    let known = events[0].evidence.as_ref().unwrap();
+    assert_eq!(known.samples.units().candidate, 59 * 5, "of the last step");
     assert_eq!(run.phase, Phase::Succeeded);
     assert_eq!(run.in_force(), &of([("green", 9_000), ("red", 1_000)]));
 }
@@ -183,6 +196,7 @@ fn a_step_that_cannot_end_pauses() {
         events[0].message,
         "step 3 of 7 did not finish within 60 min: 0 of green's requests were judged"
     );
+    assert_eq!(events[0].evidence.as_ref().unwrap().samples.units(), Pair::default());
     assert_eq!(run.phase, Phase::Paused);
     run.command(&program, Command::Resume, at(3_600)).unwrap();
     assert_eq!(run.phase, Phase::Progressing);

@@ -106,7 +106,7 @@ impl<'a> Turn<'a> {
                     self.wait();
                     self.begin_step();
                     let message = say::step(self.program, self.run);
-                    self.happen(actor, Action::Step, message);
+                    self.happen_with_evidence(actor, Action::Step, message);
                     return;
                 }
             }
@@ -136,7 +136,7 @@ impl<'a> Turn<'a> {
         self.run.phase = Phase::Succeeded;
         self.begin_step();
         if self.program.window.is_some() {
-            self.happen(actor, Action::Step, say::succeeded(self.program));
+            self.happen_with_evidence(actor, Action::Step, say::succeeded(self.program));
             self.settle(); // this event shows from where to where, not one that follows
         }
         self.watch(before, actor);
@@ -246,6 +246,35 @@ impl<'a> Turn<'a> {
         if let Some(event) = self.events.last_mut() {
             event.evidence = Some(finding);
         }
+    }
+
+    /// The same, with what is known by now where the rollout does it by itself, also if that was not the reason.
+    pub(super) fn happen_with_evidence(&mut self, actor: Actor, action: Action, message: String) {
+        let known = self.known();
+        self.happen_knowing(known, actor, action, message);
+    }
+
+    /// The same, with what was known before.
+    pub(super) fn happen_knowing(
+        &mut self,
+        known: Option<Finding>,
+        actor: Actor,
+        action: Action,
+        message: String,
+    ) {
+        match known.filter(|_| actor == Actor::Auto) {
+            Some(known) => self.find(action, message, known),
+            None => self.happen(actor, action, message),
+        }
+    }
+
+    /// What the judge knows of the step, or of the one before until something of it is judged; or of the side that is watched.
+    pub(super) fn known(&self) -> Option<Finding> {
+        let (rules, active) = (self.program.rules()?, &self.run.active);
+        Some(match &active.window {
+            Some(window) => say::watched(self.program, window, active.is_candidate, rules.threshold),
+            None => say::finding(&self.run.judge, rules, self.now.tick).0,
+        })
     }
 
     /// Puts the weights in force that follow. The last event so far has led to them.

@@ -253,7 +253,7 @@ impl Turn<'_> {
         let (from, alarmed) = *self.run.held_back_from.get_or_insert((self.run.waited, false));
         if !alarmed && self.run.waited.saturating_sub(from) >= HELD_BACK {
             self.run.held_back_from = Some((from, true));
-            self.happen(Actor::Auto, Action::Alarm, say::held_back(self.program, self.run));
+            self.happen_with_evidence(Actor::Auto, Action::Alarm, say::held_back(self.program, self.run));
         }
     }
 
@@ -265,7 +265,7 @@ impl Turn<'_> {
                 None => say::overdue(self.program, self.run),
             };
             self.hold(HeldBy::Deadline, reason.clone());
-            self.happen(Actor::Auto, Action::Pause, reason);
+            self.happen_with_evidence(Actor::Auto, Action::Pause, reason);
         }
     }
 }

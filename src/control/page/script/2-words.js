@@ -55,6 +55,12 @@ function number(value) {
   return value.toLocaleString("en", { minimumFractionDigits: 0, maximumFractionDigits: digits });
 }
 
+/** A lower bound, never above it: what `number` does not show is cut off. */
+function lowest(value) {
+  const scale = value >= 100 ? 1 : value >= 10 ? 10 : 100;
+  return number(Math.floor(value * scale + 1e-6) / scale); // 1.15 * 100 is less than 115
+}
+
 /** A share between 0 and 1, in percent. */
 function rate(share) {
   if (!isNumber(share)) return "–";

@@ -248,7 +248,7 @@ function difference(test, { unit }) {
   if (candidate.units === 0) return "nothing to compare yet";
   const part = (sample) => rate(sample.units > 0 ? (sample.events ?? 0) / sample.units : NaN);
   const who = test.worse_if === "less" ? "stable " : "";
-  const times = test.at_least > 1 ? `: ${who}at least ${number(test.at_least)} times as often` : "";
+  const times = test.at_least > 1 ? `: ${who}at least ${lowest(test.at_least)} times as often` : "";
   if (against === "limit") return `${part(candidate)} of ${units(unit, candidate.units)}; the limit is ${rate(max)}`;
   if (against === "copy") return `${number(candidate.events)} of ${number(candidate.units)} differences are the candidate's, not the copy's`;
   if (quantile === null) return `${part(candidate)} against ${part(stable)}, of ${number(candidate.units)} and ${units(unit, stable.units)}${times}`;

@@ -98,6 +98,8 @@ fn a_good_side_is_baked_and_flipped() {
     assert_eq!(events[0].message, "all traffic moved from blue to green");
     assert_eq!(events[0].from, of([("blue", 9_000), ("green", 1_000)]));
     assert_eq!(events[0].to, of([("green", 10_000)]));
+    let known = events[0].evidence.as_ref().unwrap();
+    assert_eq!((known.rule.as_str(), known.samples.units().candidate), ("error_rate", 200), "of the bake");
     assert_eq!((world.run.phase, green(&world.run)), (Phase::Progressing, 10_000));
     let reason = "green is watched for 30 s: it is rolled back to blue if clearly more than 1.26 % of its requests fail";
     assert_eq!(world.run.reason.sentence(), reason);

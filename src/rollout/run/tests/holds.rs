@@ -87,16 +87,20 @@ fn a_pause_before_the_candidate_gets_anything_lasts_its_time() {
 }
 
 /// A step at even shares in which each version gets so many requests in 700 seconds; all of the candidate's fail. Returns how
-/// many alarms there were.
+/// many alarms there were; each says what is known.
 fn quiet_night(program: &Program, requests: u64) -> (Run, usize) {
     let (mut run, _) = Run::begin(program, at(0));
     run.command(program, Command::Promote { full: false }, at(0)).unwrap();
     assert_eq!(green(&run), 5_000);
     let mut alarms = 0;
     for now in 1..=700 {
-        let requests = if now == 2 { requests } else { 0 };
-        let events = second_of(&mut run, program, now, (requests, requests), (0, requests));
-        alarms += events.iter().filter(|event| event.action == Action::Alarm).count();
+        let some = if now == 2 { requests } else { 0 };
+        let events = second_of(&mut run, program, now, (some, some), (0, some));
+        for event in events.iter().filter(|event| event.action == Action::Alarm) {
+            let known = event.evidence.as_ref().unwrap();
+            assert_eq!(known.samples.units(), Pair::new(requests, requests), "{}", event.message);
+            alarms += 1;
+        }
     }
     (run, alarms)
 }

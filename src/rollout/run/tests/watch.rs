@@ -52,6 +52,8 @@ fn a_candidate_that_stays_good_succeeds_when_the_watch_is_over() {
     }
     let events = second(&mut run, &program, now + 30, (0, 1));
     assert_eq!((actions(&events), run.phase), (vec![Action::Succeed], Phase::Succeeded));
+    let known = events[0].evidence.as_ref().unwrap();
+    assert_eq!((known.rule.as_str(), known.samples.units().candidate), ("error_rate.window", 29 * 400));
     assert_eq!(run.reason.sentence(), "");
 }
 
