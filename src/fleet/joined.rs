@@ -73,6 +73,7 @@ pub fn life(shared: &mut impl Shared, seed: u64) -> Life {
 /// Prepares what is shared.
 pub fn prepare(shared: &mut impl Shared) {
     shared::prepare(shared, &pending_key());
+    shared::prepare(shared, &life_key());
 }
 
 /// Leaves a change to the leading VM. It stays until the store has it: another VM may take the lead before that.

@@ -53,20 +53,29 @@ impl Shop {
     /// A twentieth of a second passes.
     fn step(&mut self) {
         self.envoy.now += TICK / 20;
-        for vm in (0..2).filter(|vm| self.asleep != Some(*vm)) {
-            let clock = at(self.envoy.now);
-            let effects = self.envoy.vms[vm].tick(&mut self.envoy.shared, clock);
-            self.envoy.perform(effects);
-            let (call, effects) = self.envoy.vms[vm].poll_call(&mut self.envoy.shared, clock);
-            self.envoy.perform(effects);
-            if let Some(call) = call {
-                let away = Answer::Failed(Failure::Unreachable);
-                let answer = if self.is_away { away } else { self.store.call(&call) };
-                let effects = self.envoy.vms[vm].answered(&mut self.envoy.shared, answer, clock);
-                self.envoy.perform(effects);
+        for vm in 0..2 {
+            if self.asleep != Some(vm) {
+                self.tick(vm);
             }
-            self.envoy.deliver(vm);
         }
+    }
+
+    /// A VM's timer comes, and its call is answered. Returns whether it had one.
+    fn tick(&mut self, vm: usize) -> bool {
+        let clock = at(self.envoy.now);
+        let effects = self.envoy.vms[vm].tick(&mut self.envoy.shared, clock);
+        self.envoy.perform(effects);
+        let (call, effects) = self.envoy.vms[vm].poll_call(&mut self.envoy.shared, clock);
+        self.envoy.perform(effects);
+        let has_called = call.is_some();
+        if let Some(call) = call {
+            let away = Answer::Failed(Failure::Unreachable);
+            let answer = if self.is_away { away } else { self.store.call(&call) };
+            let effects = self.envoy.vms[vm].answered(&mut self.envoy.shared, answer, clock);
+            self.envoy.perform(effects);
+        }
+        self.envoy.deliver(vm);
+        has_called
     }
 
     /// Has the other VM take the lead of the Envoy, and goes on with both.
@@ -88,6 +97,28 @@ impl Shop {
 
     fn unstored(&self) -> Vec<String> {
         joined::view(&self.envoy.shared).unwrap().unstored
+    }
+}
+
+/// Stable serves until the store has answered, so the VM that is first does not wait for a tick to begin.
+#[test]
+fn an_envoy_that_starts_routes_as_the_store_says_after_the_first_ticks_of_its_vms() {
+    for milliseconds in [0, 1, 30, 59, 61, 500, 940, 999] {
+        let mut before = Shop::open();
+        before.envoy.command(0, Command::Promote { full: true }).unwrap();
+        before.pass(2);
+        let began = before.envoy.now;
+        let mut shop = Shop { envoy: Fleet::empty(2), ..before };
+        shop.envoy.now = began / TICK * TICK + milliseconds * 1_000_000;
+        shop.envoy.vms = vec![Vm::new(11), Vm::new(12)];
+        for vm in 0..2 {
+            let settings = Settings { fleet: "f".into(), period: TICK, stale_after: None };
+            shop.envoy.vms[vm].join(&mut shop.envoy.shared, settings);
+            shop.envoy.load(vm, &configuration(&[("r", waiting())]));
+        }
+        let calls: Vec<bool> = (0..2).map(|vm| shop.tick(vm)).collect();
+        assert_eq!(calls, [true, false], "one VM speaks for its Envoy, at {milliseconds} ms");
+        assert_eq!([shop.envoy.share(0), shop.envoy.share(1)], [Share::ALL; 2], "at {milliseconds} ms");
     }
 }
 
