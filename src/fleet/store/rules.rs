@@ -4,6 +4,8 @@
 /// A rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rule {
+    /// A request is counted in the tick in which it arrived, and not in the one in which it was answered.
+    Arrival,
     /// Records are ordered by their attempt and by having been taken back, and not by their revision alone.
     Order,
     /// What was counted, and the tick through which it was, are one value.
