@@ -199,8 +199,6 @@ impl Leader {
         let view = joined.member.view(clock);
         joined::show(callback.shared, &view);
         let counted = view.members.iter().filter(|member| member.left_out.is_none()).count();
-        effects
-            .push(Effect::Fleet { age: joined.member.age(clock) / 1_000_000_000, members: counted as u64 });
         let kinds = view.kinds_of_problems();
         let new = view.problems().into_iter().zip(&kinds).filter(|(_, kind)| !joined.told.contains(kind));
         effects.extend(new.map(|(problem, _)| Effect::Problem(problem)));
@@ -211,6 +209,11 @@ impl Leader {
     }
 }
 
+        effects.push(Effect::Fleet {
+            age: joined.member.age(clock) / 1_000_000_000,
+            members: counted as u64,
+            problems: kinds.len() as u64,
+        });
 /// Everything to stable, and nothing counts.
 fn at_stable(head: Head) -> Head {
     Head {

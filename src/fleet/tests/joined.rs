@@ -409,3 +409,5 @@ fn of_many_rollouts_that_are_not_stored_the_first_are_named() {
     let named: Vec<String> = (0..MOST_NAMES).map(|nth| format!("r{nth}")).collect();
     assert_eq!(shop.unstored(), named);
 }
+    assert_eq!(shop.envoy.problems_of_fleet, 1);
+    assert_eq!(shop.envoy.problems_of_fleet, 0);
