@@ -375,6 +375,7 @@ fn forget(shared: &mut impl Shared, rollout: &str) {
     receipts::erase(shared, rollout);
     journal::erase(shared, rollout);
     recordings::erase(shared, rollout);
+    super::joined::forget_judged_alone(shared, rollout);
 }
 
 fn lead_key() -> String {

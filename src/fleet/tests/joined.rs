@@ -7,7 +7,7 @@ use crate::fleet::store::call::{Answer, Failure};
 use crate::fleet::store::known::Made;
 use crate::fleet::store::member::Settings;
 use crate::fleet::store::memory::Memory as Store;
-use crate::fleet::store::values::{self, Lead, Life, Read, Stored};
+use crate::fleet::store::values::{self, Lead, Life, Read, Seen, Stored};
 use crate::fleet::store::view::MOST_NAMES;
 use crate::telemetry::breaker::Trip;
 
@@ -174,6 +174,53 @@ fn a_silent_store_hands_to_stable_although_the_lead_of_the_envoy_has_changed() {
         assert_eq!(shares(&shop), [half; 2]);
         assert_eq!(shop.envoy.record("r").run.in_force().values().collect::<Vec<_>>(), [&half]);
     }
+}
+
+/// So many Envoys share the release, and the store is away.
+fn alone_of(members: u64) -> Shop {
+    let mut shop = Shop::open();
+    let members = (1..=members).map(|life| Seen { life: Life(life), ..Seen::default() });
+    let lead = Lead { life: Life(1), beat: 1, members: members.collect(), ..Lead::default() };
+    shop.store.revision += 1;
+    shop.store.values.insert("/changeover/f/lead".into(), (values::encode(&lead), shop.store.revision));
+    shop.pass(1);
+    shop.is_away = true;
+    shop.pass(8);
+    shop
+}
+
+/// A second passes again and again in which a candidate's request fails, `most` times at most. Returns after how many the
+/// candidate was taken back.
+fn fail(shop: &mut Shop, most: u64) -> Option<u64> {
+    (1..=most).find(|_| {
+        shop.envoy.request(1, Side::Candidate, true);
+        shop.envoy.request(1, Side::Stable, false);
+        shop.pass(1);
+        shop.envoy.share(1) == Share::NONE
+    })
+}
+
+#[test]
+fn a_member_alone_takes_a_failing_candidate_back_although_the_lead_of_the_envoy_has_changed() {
+    let needed = [1, 30].map(|members| {
+        let needed = fail(&mut alone_of(members), 60).expect("it takes it back");
+        let mut shop = alone_of(members);
+        assert_eq!(fail(&mut shop, 3), None);
+        shop.change_leader();
+        let more = fail(&mut shop, 60).expect("it takes it back");
+        assert_eq!(
+            3 + more,
+            needed,
+            "what was found before counts, and of {members} members it needs as much"
+        );
+        assert_eq!(shop.envoy.phase(), Phase::Failed);
+        assert_eq!(shop.unstored(), ["r"]);
+        shop.is_away = false;
+        shop.pass(8);
+        assert_eq!((shop.stored().record.run.phase, shop.unstored()), (Phase::Failed, Vec::new()));
+        needed
+    });
+    assert!(needed[1] > needed[0], "{needed:?}");
 }
 
 #[test]
@@ -394,7 +441,9 @@ fn a_problem_is_logged_once_although_its_number_changes() {
     assert!(matches!(logged.as_slice(), [one] if one.contains("the counts of 3 are not used")), "{logged:?}");
     assert_eq!(lead_with(&mut shop, 4), [""; 0]);
     assert!(joined::view(&shop.envoy.shared).unwrap().problems()[0].contains("the counts of 4 are not used"));
+    assert_eq!(shop.envoy.problems_of_fleet, 1);
     assert_eq!(lead_with(&mut shop, 0), [""; 0]);
+    assert_eq!(shop.envoy.problems_of_fleet, 0);
     assert_eq!(lead_with(&mut shop, 5).len(), 1, "it had ended");
 }
 
@@ -409,5 +458,3 @@ fn of_many_rollouts_that_are_not_stored_the_first_are_named() {
     let named: Vec<String> = (0..MOST_NAMES).map(|nth| format!("r{nth}")).collect();
     assert_eq!(shop.unstored(), named);
 }
-    assert_eq!(shop.envoy.problems_of_fleet, 1);
-    assert_eq!(shop.envoy.problems_of_fleet, 0);
