@@ -80,7 +80,9 @@ fn begin(record: &Record, members: usize, kept: Option<Record>, clock: Clock) ->
     let analysis = fork.program.analysis.as_mut()?;
     #[allow(clippy::cast_precision_loss)] // hundreds
     let members = members.max(1) as f64;
-    analysis.rules.threshold *= members;
+    if !rules::is_out(Rule::TimesMembers) {
+        analysis.rules.threshold *= members;
+    }
     if fork.is_taken_back() {
         return None;
     }

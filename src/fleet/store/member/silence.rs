@@ -2,6 +2,7 @@
 
 use super::{GRACE, Member, PATIENCE};
 use crate::fleet::store::pool::{BEAT_EVERY, Sign};
+use crate::fleet::store::rules::{self, Rule};
 use crate::fleet::store::values::Seen;
 use crate::rollout::clock::Clock;
 
@@ -55,6 +56,9 @@ impl Member {
     }
 
     pub(super) fn hold(&mut self, clock: Clock) {
+        if rules::is_out(Rule::Hold) {
+            return;
+        }
         let grace = GRACE.saturating_add(self.settings.period);
         self.hold_until = clock.uptime.saturating_add(grace);
     }

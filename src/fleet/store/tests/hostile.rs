@@ -8,7 +8,10 @@ use super::super::rules::{self, Rule};
 use super::super::simulated::Request;
 use super::super::values::Standing;
 use super::*;
+use crate::analysis::kernel::ratio::Table;
 use crate::fleet::shared::FORM;
+use crate::model::Assignment;
+use crate::telemetry::breaker::Trip;
 
 /// Seeds where the compiler does not optimise; `SEEDS` for more: `make test-judge` runs 2,000.
 const SEEDS: u64 = 400;
@@ -290,6 +293,10 @@ fn happen(world: &mut World, rng: &mut Rng, backup: &mut Memory, watched: &mut W
         34..36 => command(world, watched, nth, Command::Promote { full: rng.bool() }),
         36 => command(world, watched, nth, Command::Pause),
         37 => command(world, watched, nth, Command::Resume),
+        38 => {
+            let trip = Trip { assignment: Assignment::default(), seen: Table::of((5, 5), (0, 5)) };
+            command(world, watched, nth, Command::Trip(trip));
+        }
         101 => upgrade(world, rng, watched),
         102..104 => downgrade(world, watched),
         _ => {}
@@ -517,6 +524,12 @@ fn no_order_of_events_breaks_a_promise() {
 fn without(rule: Rule) {
     rules::take_out(rule);
     (0..200).for_each(run);
+}
+
+#[test]
+#[should_panic(expected = "another version's record was overwritten")]
+fn without_leaving_another_versions_record_alone_it_is_overwritten() {
+    without(Rule::ForeignStays);
 }
 
 #[test]
