@@ -63,6 +63,8 @@ pub enum Effect {
         age: u64,
         /// Members that are counted.
         members: u64,
+        /// What a person should look at.
+        problems: u64,
     },
     /// The store did not do what it was asked, for this reason.
     StoreFailed(&'static str),

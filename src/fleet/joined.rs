@@ -5,6 +5,7 @@ use super::store::known::Made;
 use super::store::member::{Member, Settings};
 use super::store::values::Life;
 use super::store::view::{MOST_NAMES, View};
+use crate::model::Unit;
 use crate::rollout::change::{Change, NotChanged};
 use crate::rollout::clock::Clock;
 use crate::rollout::command::{Command, Refused};
@@ -35,8 +36,8 @@ impl Joined {
     pub fn new(shared: &mut impl Shared, settings: &Settings, seed: u64, clock: Clock) -> Self {
         let life = life(shared, seed);
         let mut member = Member::new(life, settings.clone(), seed);
-        if let Some(heard) = view(shared).filter(|view| view.life == life && view.heard > 0) {
-            member.heard_before(heard.heard, clock);
+        if let Some(before) = view(shared).filter(|view| view.life == life && view.heard > 0) {
+            member.heard_before(before.heard, before.members, clock);
         }
         Self { member, configured: None, is_stale: false, told: Vec::new(), unloaded: Vec::new() }
     }
@@ -72,6 +73,7 @@ pub fn life(shared: &mut impl Shared, seed: u64) -> Life {
 
 /// Prepares what is shared.
 pub fn prepare(shared: &mut impl Shared) {
+    shared::prepare(shared, &life_key());
     shared::prepare(shared, &pending_key());
 }
 
@@ -99,6 +101,24 @@ pub(super) fn settle(shared: &mut impl Shared, settled: &[Made]) {
         pending.retain(|made| !settled.contains(made));
         (pending.len() < before).then_some(pending)
     });
+}
+
+/// Keeps how a rollout is judged here while the store is away: another VM may take the lead before it answers.
+pub(super) fn keep_judged_alone(shared: &mut impl Shared, rollout: &str, fork: &Record) {
+    // The sets of users are not in it.
+    if fork.program.unit() == Unit::Requests {
+        shared::write(shared, &alone_key(rollout), fork);
+    }
+}
+
+/// How a rollout was judged here when the store was last away.
+pub(super) fn judged_alone(shared: &impl Shared, rollout: &str) -> Option<Record> {
+    shared::read(shared, &alone_key(rollout))
+}
+
+/// The rollout is forgotten.
+pub(super) fn forget_judged_alone(shared: &mut impl Shared, rollout: &str) {
+    shared::erase(shared, &alone_key(rollout));
 }
 
 /// Counts ticks by wall-clock time, in all VMs of this Envoy and as long as its process lives.
@@ -175,6 +195,10 @@ fn life_key() -> String {
 
 fn pending_key() -> String {
     shared::key("pending")
+}
+
+fn alone_key(rollout: &str) -> String {
+    shared::key(&format!("alone.{rollout}"))
 }
 
 fn clock_key() -> String {

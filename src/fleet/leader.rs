@@ -122,10 +122,15 @@ impl Leader {
         }
         self.lacks = !self.knows_all;
         next.fitness = self.fitness(serves);
+        let is_prepared = shared.read(&lead_key()).is_some();
         let (mut leads, mut takes_over) = (false, false);
         let written = shared::update::<Lead>(shared, &lead_key(), |last| {
-            // Of several that write the very first one, one stays, and leads from the next tick on.
-            let Some(last) = last else { return Some(next) };
+            // Of several that write the very first one, one stays. Which one is known at once where the key was prepared;
+            // otherwise that one leads from the next tick on.
+            let Some(last) = last else {
+                leads = is_prepared && !plans.is_empty();
+                return Some(next);
+            };
             leads = !plans.is_empty() && last.gives_way_to(&next);
             takes_over = last.vm != vm;
             leads.then_some(next)
@@ -315,6 +320,12 @@ impl Leader {
     }
 }
 
+/// Prepares the lead, so that the first VM that takes it leads at once: an Envoy of a fleet routes by nothing before the store
+/// has answered it.
+pub(super) fn prepare(shared: &mut impl Shared) {
+    shared::prepare(shared, &lead_key());
+}
+
 /// Has a record follow a configuration that is newer than its own.
 pub(super) fn configure(record: &mut Record, program: &Program, loaded_at: u64, clock: Clock) -> Vec<Event> {
     if loaded_at <= record.configured_at {
@@ -364,6 +375,7 @@ fn forget(shared: &mut impl Shared, rollout: &str) {
     receipts::erase(shared, rollout);
     journal::erase(shared, rollout);
     recordings::erase(shared, rollout);
+    super::joined::forget_judged_alone(shared, rollout);
 }
 
 fn lead_key() -> String {

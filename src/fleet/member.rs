@@ -17,7 +17,7 @@ use super::effect::Effect;
 use super::heads;
 use super::joined::{self, Joined};
 use super::lead::Fitness;
-use super::leader::Leader;
+use super::leader::{self, Leader};
 use super::presence::{self, VmId};
 use super::report::{self, Report};
 use super::shared::Shared;
@@ -113,6 +113,7 @@ impl Member {
         }
         self.joined = None;
         if fleet.is_some() {
+            leader::prepare(shared);
             joined::prepare(shared);
             joined::use_shared_clock(shared);
         } else {
@@ -214,7 +215,9 @@ impl Member {
         } else if self.catching_up.is_some() {
             self.follow_and_confirm(callback);
         }
-        let is_time = self.led != tick && clock.into_tick() >= self.leads_at();
+        // Nothing was counted yet that others have to report, and stable serves until the store has answered.
+        let is_first = self.led == 0 && self.fleet.is_some();
+        let is_time = self.led != tick && (is_first || clock.into_tick() >= self.leads_at());
         if is_time || self.leader.is_busy() {
             self.lead(callback);
         }

@@ -35,20 +35,20 @@ pub(super) struct Effects {
 /// The gauges of a fleet.
 #[derive(Default)]
 struct Fleet {
-    ids: Cell<Option<[Option<u32>; 2]>>,
-    shown: Cell<Option<[u64; 2]>>,
+    ids: Cell<Option<[Option<u32>; 3]>>,
+    shown: Cell<Option<[u64; 3]>>,
 }
 
 impl Fleet {
-    fn show(&self, age: u64, members: u64) {
+    fn show(&self, values: [u64; 3]) {
         let define = || {
-            [series::store_age(), series::fleet_members()]
+            [series::store_age(), series::fleet_members(), series::fleet_problems()]
                 .map(|name| calls::define_metric(Metric::Gauge, &name))
         };
         let ids = self.ids.get().unwrap_or_else(define);
         self.ids.set(Some(ids));
-        if self.shown.replace(Some([age, members])) != Some([age, members]) {
-            for (id, value) in ids.into_iter().zip([age, members]) {
+        if self.shown.replace(Some(values)) != Some(values) {
+            for (id, value) in ids.into_iter().zip(values) {
                 if let Some(id) = id {
                     calls::record(id, value);
                 }
@@ -85,7 +85,7 @@ impl Effects {
                 calls::count(&about.name(&rollout), count);
             }
             Effect::Dropped { what, count } => calls::count(&series::dropped(what), count),
-            Effect::Fleet { age, members } => self.fleet.show(age, members),
+            Effect::Fleet { age, members, problems } => self.fleet.show([age, members, problems]),
             Effect::StoreFailed(reason) => calls::count(&series::store_errors(reason), 1),
             Effect::Problem(problem) => ::log::warn!("{problem}"),
             Effect::Solved => ::log::info!("the fleet has no problems any more"),

@@ -146,6 +146,12 @@ pub fn fleet_members() -> String {
     "changeover_fleet_members".to_owned()
 }
 
+/// `changeover_fleet_problems`: what a person should look at in the fleet. A gauge.
+#[must_use]
+pub fn fleet_problems() -> String {
+    "changeover_fleet_problems".to_owned()
+}
+
 /// `changeover_store_errors_total`: calls to the store that have failed. A counter.
 #[must_use]
 pub fn store_errors(reason: &str) -> String {

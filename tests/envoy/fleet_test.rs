@@ -318,7 +318,7 @@ async fn a_record_that_is_garbage_is_replaced_by_an_envoy_that_has_it_and_is_els
     let problem = "the record of digits in the store cannot be read, and no member has it: stable serves; \
                    delete its key to begin the release anew";
     assert_eq!(first_problem(&envoy).await, problem);
-    wait_for("the same in the log", async || envoy.log().contains(problem).then_some(())).await;
+    assert_told(&envoy, problem, None).await;
     load.stop().await.assert_all_ok();
     assert_eq!(green.count(), served, "stable serves");
     assert!(is_garbage(), "the release does not begin again by itself");
@@ -378,8 +378,8 @@ async fn a_full_store_is_named_and_harms_no_request() {
         fleet["problems"][0].as_str().is_some_and(|problem| problem.contains("is full")).then_some(())
     })
     .await;
+    assert_told(&envoy, "the store is full and takes no writes", Some("full")).await;
     assert_eq!(rollout(&envoy).await["weights"]["green"], 50);
-    assert!(envoy.metrics().await.sum("changeover_store_errors_total", &[("result", "full")]) > 0.0);
     load.stop().await.assert_all_ok();
 }
 
@@ -589,6 +589,23 @@ async fn first_problem(envoy: &Envoy) -> String {
     .await
 }
 
+/// A problem is told by the log, by `changeover status` and by metrics. `result`: how calls to the store fail, if they do.
+async fn assert_told(envoy: &Envoy, problem: &str, result: Option<&str>) {
+    wait_for("the same in the log", async || envoy.log().contains(problem).then_some(())).await;
+    wait_for("the same in `changeover status`", async || {
+        let (printed, said) = say(envoy, &["status"]);
+        (printed.contains(problem) || said.contains(problem)).then_some(())
+    })
+    .await;
+    wait_for("a problem in the metrics", async || {
+        (envoy.metrics().await.sum("changeover_fleet_problems", &[]) >= 1.0).then_some(())
+    })
+    .await;
+    if let Some(result) = result {
+        assert!(envoy.metrics().await.sum("changeover_store_errors_total", &[("result", result)]) > 0.0);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_and_a_role_for_the_fleets_keys_are_all_that_the_store_has_to_give() {
     let etcd = Etcd::start_with_mtls("/changeover/shop/").await;
@@ -598,6 +615,7 @@ async fn a_certificate_and_a_role_for_the_fleets_keys_are_all_that_the_store_has
     obeyed(&envoy, "/v1/rollouts/digits/promote").await;
     wait_for_leader(&[&envoy]).await;
     assert_eq!(fleet_of(&envoy).await["problems"], serde_json::json!([]));
+    assert_eq!(envoy.metrics().await.sum("changeover_fleet_problems", &[]), 0.0);
     assert_eq!(etcd.keys("/changeover/shop/r/").len(), 1);
 }
 
@@ -606,11 +624,9 @@ async fn a_role_that_is_too_small_is_named_and_harms_no_request() {
     let etcd = Etcd::start_with_mtls("/changeover/other/").await;
     let sds = tempfile::tempdir().expect("a directory");
     let (envoy, (_blue, green)) = with_certificate(&etcd, "client", &sds).await;
-    assert_eq!(
-        first_problem(&envoy).await,
-        "the store refuses this client: its role needs to read and write the fleet's prefix"
-    );
-    assert!(envoy.metrics().await.sum("changeover_store_errors_total", &[("result", "denied")]) > 0.0);
+    let problem = "the store refuses this client: its role needs to read and write the fleet's prefix";
+    assert_eq!(first_problem(&envoy).await, problem);
+    assert_told(&envoy, problem, Some("denied")).await;
     Load::to(envoy.address()).send(20).await.assert_all_ok();
     assert_eq!(green.count(), 0, "stable serves");
 }
@@ -622,7 +638,7 @@ async fn a_certificate_of_another_authority_is_named_and_harms_no_request() {
     let (envoy, (_blue, green)) = with_certificate(&etcd, "other-client", &sds).await;
     let problem = first_problem(&envoy).await;
     assert!(problem.contains("certificate"), "{problem}");
-    assert!(envoy.metrics().await.sum("changeover_store_errors_total", &[("result", "unreachable")]) > 0.0);
+    assert_told(&envoy, &problem, Some("unreachable")).await;
     Load::to(envoy.address()).send(20).await.assert_all_ok();
     assert_eq!(green.count(), 0, "stable serves");
 }

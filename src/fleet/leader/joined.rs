@@ -35,6 +35,10 @@ impl Leader {
                 Some((record, users))
             };
             joined.member.configure(programs, before, clock);
+            for led in &self.led {
+                let found = joined::judged_alone(callback.shared, &led.rollout.name);
+                found.into_iter().for_each(|found| joined.member.go_on_alone(&led.rollout.name, found));
+            }
             joined.configured = Some(self.configured.clone());
         }
         let mut told = Vec::new();
@@ -50,6 +54,11 @@ impl Leader {
         }
         let reported: Vec<String> = told.iter().map(|(name, _)| name.clone()).collect();
         joined.member.tell(pass.reports.known_before, told, clock);
+        for name in &reported {
+            if let Some(fork) = joined.member.judged_alone(name) {
+                joined::keep_judged_alone(callback.shared, name, fork);
+            }
+        }
         let cut = joined.member.take_cut();
         callback.effects.extend((cut > 0).then_some(Effect::Dropped { what: "ticks_of_report", count: cut }));
         callback.effects.extend(Effect::dropped_of_users(joined.member.take_losses()));
@@ -199,9 +208,12 @@ impl Leader {
         let view = joined.member.view(clock);
         joined::show(callback.shared, &view);
         let counted = view.members.iter().filter(|member| member.left_out.is_none()).count();
-        effects
-            .push(Effect::Fleet { age: joined.member.age(clock) / 1_000_000_000, members: counted as u64 });
         let kinds = view.kinds_of_problems();
+        effects.push(Effect::Fleet {
+            age: joined.member.age(clock) / 1_000_000_000,
+            members: counted as u64,
+            problems: kinds.len() as u64,
+        });
         let new = view.problems().into_iter().zip(&kinds).filter(|(_, kind)| !joined.told.contains(kind));
         effects.extend(new.map(|(problem, _)| Effect::Problem(problem)));
         if kinds.is_empty() && !joined.told.is_empty() {

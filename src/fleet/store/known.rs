@@ -102,6 +102,9 @@ pub struct Known {
     pub is_unreadable: bool,
     /// What was known of it before there was a store: counted by another clock.
     pub before: Option<Record>,
+    /// What this Envoy followed when another of its VMs led it, until the store has said what it has: it is judged by while the
+    /// store is away.
+    pub followed: Option<Record>,
     /// When evidence was last written.
     pub written: u64,
     /// What the judge has lost of users in the record that is to be written.
@@ -139,6 +142,7 @@ impl Known {
             is_unreadable: false,
             losses: Losses::default(),
             before: None,
+            followed: None,
             written: 0,
             announced: None,
             shown: None,
@@ -261,7 +265,7 @@ impl Known {
         let changes = std::mem::take(&mut self.changes);
         self.is_unstored = false;
         let made = stored.made.clone();
-        (self.current, self.before) = (Some(stored), None);
+        (self.current, self.before, self.followed) = (Some(stored), None, None);
         // The store's record may have it already: an answer was lost.
         for change in changes.iter().filter(|one| !made.contains(&one.id)) {
             let _ = self.make(change, clock); // what is refused is noted
@@ -297,8 +301,17 @@ impl Known {
         Ok(())
     }
 
+    /// Takes over what another VM of this Envoy has followed. All that has happened in it was told.
+    pub fn take_over(&mut self, followed: Record) {
+        self.announced = Some(followed.run.revision);
+        self.current = Some(Stored { record: followed, ..Stored::default() });
+    }
+
     /// What this member found on its own.
     pub fn take_back(&mut self, record: Record, event: Event) {
+        if let (None, Some(followed)) = (&self.current, self.followed.take()) {
+            self.take_over(followed);
+        }
         let Some(mine) = &mut self.current else { return };
         mine.record = record;
         mine.generation = mine.generation.saturating_add(1);

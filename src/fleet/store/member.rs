@@ -18,7 +18,7 @@ use super::values::{self, Configured, Lead, Life, Standing, Stored, Told};
 use super::view::{MOST_NAMES, View};
 use crate::analysis::users::Losses;
 use crate::fleet::effect::Question;
-use crate::model::SortedMap;
+use crate::model::{SortedMap, Unit};
 use crate::rollout::change::NotChanged;
 use crate::rollout::clock::Clock;
 use crate::rollout::event::Event;
@@ -321,10 +321,12 @@ impl Member {
                             self.shelf.extend(users);
                         } else if record.is_taken_back() {
                             // Another VM of this Envoy has led it, and may not have come to write what it knew.
-                            new.announced = Some(record.run.revision);
-                            new.current = Some(Stored { record, ..Stored::default() });
+                            new.take_over(record);
                             // Until the store has said that it has it.
                             new.is_unstored = true;
+                        } else if record.program.unit() == Unit::Requests {
+                            // Where users are judged, only that VM knows who came or failed before.
+                            new.followed = Some(record);
                         }
                     }
                     new
@@ -463,17 +465,30 @@ impl Member {
         let told = &self.told;
         for (rollout, entries) in &told.rollouts {
             let Some(known) = self.known.get_mut(rollout) else { continue };
-            let Some(mine) = &known.current else { continue };
+            let mine = known.current.as_ref().map(|stored| &stored.record);
+            let Some(mine) = mine.or(known.followed.as_ref()) else { continue };
             // Where users are judged, who leads has those that have failed already.
-            if mine.record.shelved().any(|name| !self.shelf.contains_key(&name)) || known.foreign.is_some() {
+            if mine.shelved().any(|name| !self.shelf.contains_key(&name)) || known.foreign.is_some() {
                 continue;
             }
             let entries: Vec<&Entry> = entries.iter().collect();
-            let found = known.alone.judge(&mine.record, members, (&entries, told.known_before), clock);
+            let found = known.alone.judge(mine, members, (&entries, told.known_before), clock);
             if let Some((record, event)) = found {
                 known.take_back(record, event);
             }
         }
+    }
+
+    /// A rollout as this member judges it on its own, in this outage.
+    #[must_use]
+    pub fn judged_alone(&self, rollout: &str) -> Option<&Record> {
+        self.known.get(rollout)?.alone.fork()
+    }
+
+    /// Goes on judging from what the VM has found that led this Envoy before.
+    pub fn go_on_alone(&mut self, rollout: &str, found: Record) {
+        let known = self.known.get_mut(rollout).filter(|known| known.run == values::run_of(&found.program));
+        known.into_iter().for_each(|known| known.alone.go_on_from(found.clone()));
     }
 
     fn end_alone(&mut self) {

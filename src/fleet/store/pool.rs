@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::rules::{self, Rule};
 use super::values::{Configured, Lead, LeftOut, Life, Seen, Told};
 use crate::model::{Assignment, Side, SortedMap};
 use crate::rollout::clock::Clock;
@@ -89,6 +90,7 @@ impl Pool {
             faster.abs_diff(before) < slower.abs_diff(before)
         };
         let median = if before.is_some_and(is_nearer) { faster } else { slower };
+        let median = if rules::is_out(Rule::Median) { 0 } else { median };
         let tolerated = MOST_AHEAD.saturating_add(period / 1_000_000);
         let ahead = |one: &Heard| one.ahead.map_or(0, |ahead| ahead.saturating_sub(median));
         let left_out = |one: &Heard| match &one.told {

@@ -1,9 +1,12 @@
-//! Rules of the protocol that a test can take out, to see that what they promise then fails: `tests/hostile.rs`. Outside of
-//! tests none can be, and nothing of this is in the module.
+//! Rules of the protocol that a test can take out, to see that what they promise then fails: `tests/hostile.rs` where any order of
+//! events may show it, `tests/rules.rs` where one does. Outside of tests none can be, and nothing of this is in the module.
+//! Several releases at once are not in the former: `tests/counts.rs`, `tests/differing.rs` and `tests/versions.rs` have them.
 
 /// A rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rule {
+    /// A request is counted in the tick in which it arrived, and not in the one in which it was answered.
+    Arrival,
     /// Records are ordered by their attempt and by having been taken back, and not by their revision alone.
     Order,
     /// What was counted, and the tick through which it was, are one value.
@@ -17,6 +20,16 @@ pub(super) enum Rule {
     NothingMovesUpAlone,
     /// A rollout begins when the store has answered that there is none.
     BeginsWhenTold,
+    /// What another version of this software has written is left alone.
+    ForeignStays,
+    /// The median of all clocks is the time of the fleet, and not the leader's clock.
+    Median,
+    /// After an outage nothing is closed before all can have told what was missed.
+    Hold,
+    /// The configuration that most members have is in force, and not the leader's.
+    Majority,
+    /// A member on its own needs as many times more evidence as the fleet has members.
+    TimesMembers,
 }
 
 /// Whether a test has taken the rule out.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::call::{Answer, Call};
 use super::known::Made;
 use super::member::{Counts, Member, Settings};
+use super::rules::{self, Rule};
 use super::values::Life;
 use crate::model::{Assignment, Draw, Share, Side, UserHash};
 use crate::rollout::change::{Change, NotChanged};
@@ -12,7 +13,7 @@ use crate::rollout::clock::Clock;
 use crate::rollout::event::Event;
 use crate::rollout::program::Program;
 use crate::signal::sample::Watch;
-use crate::telemetry::ledger::Ledger;
+use crate::telemetry::ledger::{Ledger, Ticket};
 use crate::telemetry::outcome::Outcome;
 
 /// Nanoseconds of a tick.
@@ -35,6 +36,15 @@ pub struct Routed {
     ledger: Ledger,
     closed_through: u64,
     watch: Watch,
+}
+
+/// A request that has not been answered.
+#[derive(Debug)]
+pub struct Request {
+    rollout: String,
+    draw: Draw,
+    /// `None`: it is counted when it is answered.
+    ticket: Option<Ticket>,
 }
 
 /// An Envoy of a fleet.
@@ -86,13 +96,28 @@ impl Envoy {
         routed.ledger.arrive(tick, draw);
     }
 
+    /// A request arrives. `None`: the Envoy does not have the rollout.
+    pub fn arrive(&mut self, rollout: &str, side: Side, user: Option<UserHash>, now: u64) -> Option<Request> {
+        let tick = self.clock(now).tick();
+        let routed = self.routed.get_mut(rollout)?;
+        let draw = Draw { assignment: routed.assignment, side, user };
+        let ticket = (!rules::is_out(Rule::Arrival)).then(|| routed.ledger.arrive(tick, draw));
+        Some(Request { rollout: rollout.to_owned(), draw, ticket })
+    }
+
+    /// It is answered.
+    pub fn end(&mut self, request: Request, failed: bool, now: u64) {
+        let tick = self.clock(now).tick();
+        let Some(routed) = self.routed.get_mut(&request.rollout) else { return };
+        let ticket = request.ticket.unwrap_or_else(|| routed.ledger.arrive(tick, request.draw));
+        routed.ledger.end(ticket, 1_000_000, Outcome::answered(failed));
+    }
+
     /// A request that is answered at once.
     pub fn request(&mut self, rollout: &str, side: Side, user: Option<UserHash>, failed: bool, now: u64) {
-        let tick = self.clock(now).tick();
-        let Some(routed) = self.routed.get_mut(rollout) else { return };
-        let draw = Draw { assignment: routed.assignment, side, user };
-        let ticket = routed.ledger.arrive(tick, draw);
-        routed.ledger.end(ticket, 1_000_000, Outcome::answered(failed));
+        if let Some(request) = self.arrive(rollout, side, user, now) {
+            self.end(request, failed, now);
+        }
     }
 
     /// Time goes on. Returns the call that is due.

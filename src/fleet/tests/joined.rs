@@ -7,7 +7,7 @@ use crate::fleet::store::call::{Answer, Failure};
 use crate::fleet::store::known::Made;
 use crate::fleet::store::member::Settings;
 use crate::fleet::store::memory::Memory as Store;
-use crate::fleet::store::values::{self, Lead, Life, Read, Stored};
+use crate::fleet::store::values::{self, Lead, Life, Read, Seen, Stored};
 use crate::fleet::store::view::MOST_NAMES;
 use crate::telemetry::breaker::Trip;
 
@@ -53,20 +53,29 @@ impl Shop {
     /// A twentieth of a second passes.
     fn step(&mut self) {
         self.envoy.now += TICK / 20;
-        for vm in (0..2).filter(|vm| self.asleep != Some(*vm)) {
-            let clock = at(self.envoy.now);
-            let effects = self.envoy.vms[vm].tick(&mut self.envoy.shared, clock);
-            self.envoy.perform(effects);
-            let (call, effects) = self.envoy.vms[vm].poll_call(&mut self.envoy.shared, clock);
-            self.envoy.perform(effects);
-            if let Some(call) = call {
-                let away = Answer::Failed(Failure::Unreachable);
-                let answer = if self.is_away { away } else { self.store.call(&call) };
-                let effects = self.envoy.vms[vm].answered(&mut self.envoy.shared, answer, clock);
-                self.envoy.perform(effects);
+        for vm in 0..2 {
+            if self.asleep != Some(vm) {
+                self.tick(vm);
             }
-            self.envoy.deliver(vm);
         }
+    }
+
+    /// A VM's timer comes, and its call is answered. Returns whether it had one.
+    fn tick(&mut self, vm: usize) -> bool {
+        let clock = at(self.envoy.now);
+        let effects = self.envoy.vms[vm].tick(&mut self.envoy.shared, clock);
+        self.envoy.perform(effects);
+        let (call, effects) = self.envoy.vms[vm].poll_call(&mut self.envoy.shared, clock);
+        self.envoy.perform(effects);
+        let has_called = call.is_some();
+        if let Some(call) = call {
+            let away = Answer::Failed(Failure::Unreachable);
+            let answer = if self.is_away { away } else { self.store.call(&call) };
+            let effects = self.envoy.vms[vm].answered(&mut self.envoy.shared, answer, clock);
+            self.envoy.perform(effects);
+        }
+        self.envoy.deliver(vm);
+        has_called
     }
 
     /// Has the other VM take the lead of the Envoy, and goes on with both.
@@ -88,6 +97,28 @@ impl Shop {
 
     fn unstored(&self) -> Vec<String> {
         joined::view(&self.envoy.shared).unwrap().unstored
+    }
+}
+
+/// Stable serves until the store has answered, so the VM that is first does not wait for a tick to begin.
+#[test]
+fn an_envoy_that_starts_routes_as_the_store_says_after_the_first_ticks_of_its_vms() {
+    for milliseconds in [0, 1, 30, 59, 61, 500, 940, 999] {
+        let mut before = Shop::open();
+        before.envoy.command(0, Command::Promote { full: true }).unwrap();
+        before.pass(2);
+        let began = before.envoy.now;
+        let mut shop = Shop { envoy: Fleet::empty(2), ..before };
+        shop.envoy.now = began / TICK * TICK + milliseconds * 1_000_000;
+        shop.envoy.vms = vec![Vm::new(11), Vm::new(12)];
+        for vm in 0..2 {
+            let settings = Settings { fleet: "f".into(), period: TICK, stale_after: None };
+            shop.envoy.vms[vm].join(&mut shop.envoy.shared, settings);
+            shop.envoy.load(vm, &configuration(&[("r", waiting())]));
+        }
+        let calls: Vec<bool> = (0..2).map(|vm| shop.tick(vm)).collect();
+        assert_eq!(calls, [true, false], "one VM speaks for its Envoy, at {milliseconds} ms");
+        assert_eq!([shop.envoy.share(0), shop.envoy.share(1)], [Share::ALL; 2], "at {milliseconds} ms");
     }
 }
 
@@ -143,6 +174,53 @@ fn a_silent_store_hands_to_stable_although_the_lead_of_the_envoy_has_changed() {
         assert_eq!(shares(&shop), [half; 2]);
         assert_eq!(shop.envoy.record("r").run.in_force().values().collect::<Vec<_>>(), [&half]);
     }
+}
+
+/// So many Envoys share the release, and the store is away.
+fn alone_of(members: u64) -> Shop {
+    let mut shop = Shop::open();
+    let members = (1..=members).map(|life| Seen { life: Life(life), ..Seen::default() });
+    let lead = Lead { life: Life(1), beat: 1, members: members.collect(), ..Lead::default() };
+    shop.store.revision += 1;
+    shop.store.values.insert("/changeover/f/lead".into(), (values::encode(&lead), shop.store.revision));
+    shop.pass(1);
+    shop.is_away = true;
+    shop.pass(8);
+    shop
+}
+
+/// A second passes again and again in which a candidate's request fails, `most` times at most. Returns after how many the
+/// candidate was taken back.
+fn fail(shop: &mut Shop, most: u64) -> Option<u64> {
+    (1..=most).find(|_| {
+        shop.envoy.request(1, Side::Candidate, true);
+        shop.envoy.request(1, Side::Stable, false);
+        shop.pass(1);
+        shop.envoy.share(1) == Share::NONE
+    })
+}
+
+#[test]
+fn a_member_alone_takes_a_failing_candidate_back_although_the_lead_of_the_envoy_has_changed() {
+    let needed = [1, 30].map(|members| {
+        let needed = fail(&mut alone_of(members), 60).expect("it takes it back");
+        let mut shop = alone_of(members);
+        assert_eq!(fail(&mut shop, 3), None);
+        shop.change_leader();
+        let more = fail(&mut shop, 60).expect("it takes it back");
+        assert_eq!(
+            3 + more,
+            needed,
+            "what was found before counts, and of {members} members it needs as much"
+        );
+        assert_eq!(shop.envoy.phase(), Phase::Failed);
+        assert_eq!(shop.unstored(), ["r"]);
+        shop.is_away = false;
+        shop.pass(8);
+        assert_eq!((shop.stored().record.run.phase, shop.unstored()), (Phase::Failed, Vec::new()));
+        needed
+    });
+    assert!(needed[1] > needed[0], "{needed:?}");
 }
 
 #[test]
@@ -363,7 +441,9 @@ fn a_problem_is_logged_once_although_its_number_changes() {
     assert!(matches!(logged.as_slice(), [one] if one.contains("the counts of 3 are not used")), "{logged:?}");
     assert_eq!(lead_with(&mut shop, 4), [""; 0]);
     assert!(joined::view(&shop.envoy.shared).unwrap().problems()[0].contains("the counts of 4 are not used"));
+    assert_eq!(shop.envoy.problems_of_fleet, 1);
     assert_eq!(lead_with(&mut shop, 0), [""; 0]);
+    assert_eq!(shop.envoy.problems_of_fleet, 0);
     assert_eq!(lead_with(&mut shop, 5).len(), 1, "it had ended");
 }
 

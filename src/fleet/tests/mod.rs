@@ -76,6 +76,8 @@ struct Fleet {
     gauges: HashMap<(String, Gauge), u64>,
     /// What was logged as a problem.
     problems: Vec<String>,
+    /// How many there are in the Envoy's fleet.
+    problems_of_fleet: u64,
 }
 
 impl Fleet {
@@ -97,6 +99,7 @@ impl Fleet {
             notices: HashMap::new(),
             gauges: HashMap::new(),
             problems: Vec::new(),
+            problems_of_fleet: 0,
         }
     }
 
@@ -180,6 +183,7 @@ impl Fleet {
                     self.gauges.insert((rollout.name.clone(), gauge), value);
                 }
                 Effect::Problem(problem) => self.problems.push(problem),
+                Effect::Fleet { problems, .. } => self.problems_of_fleet = problems,
                 _ => {}
             }
         }

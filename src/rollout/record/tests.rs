@@ -296,6 +296,33 @@ fn requests_of_another_assignment_are_no_evidence() {
     assert_eq!(record.run.judge.reading().all, 1.0);
 }
 
+/// While the members of a fleet come to follow new weights, some requests of a tick are drawn by those before.
+#[test]
+fn of_a_fleet_each_assignment_of_a_tick_is_evidence_of_its_own() {
+    let (begun, before) = begun();
+    let evidence = |of_before: bool, of_after: bool| {
+        let mut record = begun.clone();
+        record.command(Command::Promote { full: false }, at(100 * SECOND)).unwrap();
+        let after = record.head("r").assignment;
+        assert_ne!(before, after);
+        // Each is counted by a member of its own.
+        let member = |assignment| {
+            let mut member = Worker::default();
+            member.tick(101, assignment, (2, 5), (0, 5));
+            member.ledger.entries(u64::MAX)
+        };
+        let mut entries = Vec::new();
+        let of = [(of_before, before), (of_after, after)].into_iter().filter(|(is_there, _)| *is_there);
+        of.for_each(|(_, assignment)| Entry::merge(&mut entries, member(assignment)));
+        record.advance_blocks(&entries.iter().collect::<Vec<_>>(), 102, SECOND, at(102 * SECOND));
+        assert_eq!(record.closed_through, 101);
+        record.run.judge.reading().all
+    };
+    let (one, other, both) = (evidence(true, false), evidence(false, true), evidence(true, true));
+    assert!(one > 1.0 && other > 1.0, "{one} {other}");
+    assert!(both > 1.5 * one.max(other), "{both} of {one} and {other}");
+}
+
 /// After a flip each side is known by what came while it answered, alone and under one assignment.
 #[test]
 fn a_tick_counts_for_a_side_only_if_it_had_one_assignment() {

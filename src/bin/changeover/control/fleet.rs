@@ -37,6 +37,17 @@ pub(super) fn one_of_each(clients: Vec<Client>) -> Vec<Client> {
     clients.into_iter().zip(firsts).filter_map(|(client, is_first)| is_first.then_some(client)).collect()
 }
 
+/// What is lost of an abort that was just given, should its Envoy end; `None`: nothing, for the store has it.
+pub(super) fn lost_at_a_restart(fleet: Option<&Fleet>) -> Option<&'static str> {
+    match fleet {
+        None => Some("a restart of Envoy begins the release again"),
+        Some(fleet) if fleet.alone => Some(
+            "the store does not have the abort yet, and a restart of this Envoy before it answers loses it",
+        ),
+        Some(_) => None,
+    }
+}
+
 /// How a fleet stands, in one sentence, and its problems.
 pub(super) fn sentences(fleet: &Fleet) -> Vec<String> {
     let mut sentences = vec![standing(fleet, &behind(fleet, fleet.revision))];

@@ -349,14 +349,13 @@ fn send(client: &Client, rollout: &str, order: &Order) -> Result<String, Failure
     About { client, rollout }.post(order.verb.name, &order.body()?)
 }
 
-/// An abort is of the running Envoy: after a restart the configuration counts alone. In a fleet it is stored.
+/// Says what becomes of an abort when the Envoy that has obeyed it ends.
 fn say_what_a_restart_does(client: &Client, order: &Order, rollout: &Rollout) {
     let begins_again = order.verb.name == "abort" && !rollout.steps.is_empty() && !rollout.pinned;
-    if begins_again && fleet::of(client).is_none() {
+    let what = begins_again.then(|| fleet::lost_at_a_restart(fleet::of(client).as_ref())).flatten();
+    if let Some(what) = what {
         let Rollout { name, stable, .. } = rollout;
-        eprintln!(
-            "{name}: a restart of Envoy begins the release again; `pin: {stable}` in its configuration prevents that"
-        );
+        eprintln!("{name}: {what}; `pin: {stable}` in its configuration prevents that");
     }
 }
 

@@ -9,7 +9,6 @@ use super::{MOST_DONE, Member, Round};
 use crate::analysis::user_set;
 use crate::fleet::effect::Question;
 use crate::fleet::store::pool::{BEAT_EVERY, GONE, Pool};
-#[cfg(test)]
 use crate::fleet::store::rules::{self, Rule};
 use crate::fleet::store::values::{Configured, Lead, Life, Stored};
 use crate::model::SortedMap;
@@ -164,7 +163,8 @@ impl Member {
         }
         let heard = self.heard_ready.remove(name);
         let is_pushed = mine.record.fingerprint != known.fingerprint
-            && self.majority(name, known.run, mine.record.fingerprint) == known.fingerprint;
+            && (rules::is_out(Rule::Majority)
+                || self.majority(name, known.run, mine.record.fingerprint) == known.fingerprint);
         let asks = mine.record.is_to_ask(fleet);
         let is_back = is_back && is_later(mine.record.closed_through, fleet);
         if !is_pushed

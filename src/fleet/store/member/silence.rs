@@ -2,11 +2,14 @@
 
 use super::{GRACE, Member, PATIENCE};
 use crate::fleet::store::pool::{BEAT_EVERY, Sign};
+use crate::fleet::store::rules::{self, Rule};
+use crate::fleet::store::values::Seen;
 use crate::rollout::clock::Clock;
 
 impl Member {
-    /// The store has answered this member before, at this time in milliseconds since the epoch.
-    pub fn heard_before(&mut self, time: u64, clock: Clock) {
+    /// The store has answered this member before, at this time in milliseconds since the epoch, and the fleet had these members.
+    pub fn heard_before(&mut self, time: u64, members: Vec<Seen>, clock: Clock) {
+        self.lead.members = members;
         let elapsed = clock.time.saturating_sub(time).saturating_mul(1_000_000);
         self.heard = Some((clock.uptime.saturating_sub(elapsed), time));
     }
@@ -53,6 +56,9 @@ impl Member {
     }
 
     pub(super) fn hold(&mut self, clock: Clock) {
+        if rules::is_out(Rule::Hold) {
+            return;
+        }
         let grace = GRACE.saturating_add(self.settings.period);
         self.hold_until = clock.uptime.saturating_add(grace);
     }

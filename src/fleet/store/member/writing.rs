@@ -34,7 +34,8 @@ impl Member {
         let (mut records, mut bytes) = (Vec::new(), 0_usize);
         let (mut round, mut early) = (self.round.take(), None);
         for (name, known) in &self.known {
-            let Some(revision) = known.revision.filter(|_| known.foreign.is_none()) else { continue };
+            let is_ours = known.foreign.is_none() || rules::is_out(Rule::ForeignStays);
+            let Some(revision) = known.revision.filter(|_| is_ours) else { continue };
             let advanced = round.as_mut().and_then(|round| round.records.remove(name));
             let new = match (&known.current, advanced) {
                 (Some(mine), _) if known.is_unstored => mine.clone(),

@@ -3,7 +3,7 @@
 use super::super::pool::{Heard, Pool};
 use super::super::values::{Lead, LeftOut, Life, Seen, Told};
 use super::*;
-use crate::model::SortedMap;
+use crate::model::{Assignment, SortedMap};
 use crate::telemetry::ledger::Entry;
 
 #[test]
@@ -87,7 +87,26 @@ fn a_tick_that_was_looked_at_without_a_member_does_not_get_its_counts() {
 }
 
 #[test]
-fn a_configuration_that_most_members_have_counts() {
+fn counts_of_members_are_added_up_by_the_tick_of_arrival_and_the_assignment() {
+    let (before, after) = (Assignment(1), Assignment(2));
+    // They report at other times, and the second one has followed the new weights earlier.
+    let reported = [(12, [(10, before), (11, before)]), (14, [(10, before), (11, after)])];
+    let mut heard = SortedMap::default();
+    for (life, (known_before, counted)) in (1..).map(Life).zip(reported) {
+        let entry = |(tick, assignment)| Entry { tick, assignment, ..Entry::default() };
+        let rollouts = vec![("r".to_owned(), counted.map(entry).to_vec())];
+        let told = Some(Told { known_before, rollouts, ..Told::default() });
+        *heard.get_or_insert_with(life, Heard::default) = Heard { ahead: Some(0), told, ..Heard::default() };
+    }
+    let clock = Clock { length: TICK, ..Clock::default() };
+    let mut pool = Pool::of(&heard, &Lead::default(), TICK, clock);
+    assert_eq!(pool.known_before, 12);
+    let blocks: Vec<_> = pool.take("r").into_iter().map(|entry| (entry.tick, entry.assignment)).collect();
+    assert_eq!(blocks, [(10, before), (11, before), (11, after)]);
+}
+
+#[test]
+pub(super) fn a_configuration_that_most_members_have_counts() {
     let mut world = waiting_fleet(3);
     let before = world.stored().unwrap().record.fingerprint;
     let changed = program(&json!({
@@ -97,13 +116,14 @@ fn a_configuration_that_most_members_have_counts() {
         let program = changed.clone();
         world.envoys[nth].member.configure([("r", &program)].into_iter(), |_| None, Clock::default());
     };
-    load(&mut world, 0);
+    let leader = world.leaders()[0];
+    load(&mut world, leader);
     world.pass(8 * SECOND);
-    assert_eq!(world.stored().unwrap().record.fingerprint, before);
-    load(&mut world, 1);
-    world.pass(8 * SECOND);
-    load(&mut world, 2);
-    world.pass(8 * SECOND);
+    assert_eq!(world.stored().unwrap().record.fingerprint, before, "only the leader has it");
+    for others in 1..3 {
+        load(&mut world, (leader + others) % 3);
+        world.pass(8 * SECOND);
+    }
     assert_eq!(world.stored().unwrap().record.fingerprint, changed.fingerprint());
 }
 

@@ -5,15 +5,21 @@ use std::collections::{BTreeSet, VecDeque};
 use fastrand::Rng;
 
 use super::super::rules::{self, Rule};
+use super::super::simulated::Request;
 use super::super::values::Standing;
 use super::*;
+use crate::analysis::kernel::ratio::Table;
 use crate::fleet::shared::FORM;
+use crate::model::Assignment;
+use crate::telemetry::breaker::Trip;
 
 /// Seeds where the compiler does not optimise; `SEEDS` for more: `make test-judge` runs 2,000.
 const SEEDS: u64 = 400;
 const MEMBERS: usize = 4;
 /// Users where users are judged.
 const USERS: u64 = 150;
+/// What the candidate's answers take where there are outages.
+const LATE: u64 = 1_300 * MS;
 
 /// What a seed has happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,12 +37,19 @@ struct Kind {
     /// Whether the rollout has one step, so that what the step has judged is what the attempt has.
     has_one_step: bool,
     has_users: bool,
+    /// Whether the candidate answers late, and both versions have outages together. It is healthy.
+    has_outages: bool,
 }
 
 impl Kind {
     fn of(seed: u64) -> Self {
         let happens = if seed % 8 < 3 { Happens::NothingIsLost } else { Happens::Everything };
-        Self { happens, has_one_step: seed % 8 < 5, has_users: matches!(seed % 8, 1 | 3 | 5) }
+        Self {
+            happens,
+            has_one_step: seed % 8 < 5,
+            has_users: matches!(seed % 8, 1 | 3 | 5),
+            has_outages: seed % 8 == 2,
+        }
     }
 
     fn program(self) -> Program {
@@ -79,6 +92,8 @@ struct Watched {
     given: Vec<(u32, u16)>,
     /// What another version of this software has written, and what stood there before.
     foreign: Option<(Vec<u8>, Vec<u8>)>,
+    /// Requests that are answered late: when, by which member, and whether they fail.
+    under_way: Vec<(u64, usize, bool, Request)>,
 }
 
 impl Watched {
@@ -96,6 +111,7 @@ impl Watched {
             lately: VecDeque::new(),
             given: vec![(0, 0); MEMBERS],
             foreign: None,
+            under_way: Vec::new(),
         }
     }
 
@@ -182,7 +198,17 @@ fn run(seed: u64) {
 fn pass(world: &mut World, watched: &mut Watched, steps: u32) {
     for _ in 0..steps {
         world.pass(world.step);
+        answer(world, watched);
         look(world, watched);
+    }
+}
+
+/// Members that are awake pass on the answers that have come.
+fn answer(world: &mut World, watched: &mut Watched) {
+    let (now, asleep) = (world.now, &world.asleep);
+    let has_come = |(at, nth, ..): &mut (u64, usize, bool, Request)| *at <= now && asleep[*nth] <= now;
+    for (_, nth, fails, request) in watched.under_way.extract_if(.., has_come) {
+        world.envoys[nth].end(request, fails, now);
     }
 }
 
@@ -194,7 +220,16 @@ fn request(world: &mut World, rng: &mut Rng, watched: &mut Watched, nth: usize, 
     let candidate = share > drawn;
     let side = if candidate { Side::Candidate } else { Side::Stable };
     let (now, hash) = (world.now, user.map(|user| UserHash(Rng::with_seed(user).u64(..))));
-    world.envoys[nth].request("r", side, hash, candidate && failing, now);
+    let envoy = &mut world.envoys[nth];
+    if watched.kind.has_outages {
+        // Of what arrives in a tick all fail or none, so both versions fail alike.
+        let fails = envoy.clock(now).tick() % 6 < 3;
+        let at = if candidate { now + LATE } else { now };
+        let request = envoy.arrive("r", side, hash, now);
+        watched.under_way.extend(request.map(|request| (at, nth, fails, request)));
+    } else {
+        envoy.request("r", side, hash, candidate && failing, now);
+    }
     if candidate {
         *watched.requests.entry(attempt).or_default() += 1;
         watched.users.entry(attempt).or_default().extend(user);
@@ -258,6 +293,10 @@ fn happen(world: &mut World, rng: &mut Rng, backup: &mut Memory, watched: &mut W
         34..36 => command(world, watched, nth, Command::Promote { full: rng.bool() }),
         36 => command(world, watched, nth, Command::Pause),
         37 => command(world, watched, nth, Command::Resume),
+        38 => {
+            let trip = Trip { assignment: Assignment::default(), seen: Table::of((5, 5), (0, 5)) };
+            command(world, watched, nth, Command::Trip(trip));
+        }
         101 => upgrade(world, rng, watched),
         102..104 => downgrade(world, watched),
         _ => {}
@@ -456,6 +495,11 @@ fn judge(world: &mut World, watched: &mut Watched, trouble: Trouble) {
         let is_kept = promised.is_none_or(|attempt| run.attempt > attempt || stored.record.is_taken_back());
         assert!(is_kept, "seed {seed}: what member {nth} knew to be taken back is not");
     }
+    let is_healthy = watched.kind.has_outages;
+    assert!(
+        !is_healthy || !stored.record.is_taken_back(),
+        "seed {seed}: a healthy candidate was rolled back"
+    );
     let (judged, sent) = (run.judge.step_requests(), watched.sent(run.attempt));
     assert!(judged <= sent, "seed {seed}: {judged} of {sent} were judged");
     if watched.kind.happens == Happens::NothingIsLost {
@@ -480,6 +524,18 @@ fn no_order_of_events_breaks_a_promise() {
 fn without(rule: Rule) {
     rules::take_out(rule);
     (0..200).for_each(run);
+}
+
+#[test]
+#[should_panic(expected = "another version's record was overwritten")]
+fn without_leaving_another_versions_record_alone_it_is_overwritten() {
+    without(Rule::ForeignStays);
+}
+
+#[test]
+#[should_panic(expected = "a healthy candidate was rolled back")]
+fn without_ticks_of_arrival_a_healthy_candidate_that_is_slower_is_rolled_back() {
+    without(Rule::Arrival);
 }
 
 #[test]

@@ -27,6 +27,7 @@ mod lead;
 mod leftovers;
 mod outage;
 mod reads;
+mod rules;
 mod sizes;
 mod slow;
 mod stored;

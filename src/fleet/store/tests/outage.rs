@@ -45,7 +45,7 @@ fn a_store_that_is_away_leaves_weights_and_an_abort_is_written_later() {
 }
 
 #[test]
-fn an_outage_of_any_length_loses_no_counts() {
+pub(super) fn an_outage_of_any_length_loses_no_counts() {
     for seconds in 1..=24 {
         let mut world = waiting_fleet(3);
         for second in 0..20 {
@@ -56,12 +56,12 @@ fn an_outage_of_any_length_loses_no_counts() {
             world.pass(SECOND);
         }
         world.pass(30 * SECOND);
-        assert_eq!(world.stored().unwrap().record.run.judge.step_requests(), 60, "{seconds} s");
+        assert_eq!(world.stored().unwrap().record.run.judge.step_requests(), 60, "after {seconds} s");
     }
 }
 
 #[test]
-fn a_member_alone_takes_a_failing_candidate_back_and_needs_more_evidence_than_the_fleet() {
+pub(super) fn a_member_alone_takes_a_failing_candidate_back_and_needs_more_evidence_than_the_fleet() {
     let mut needed = Vec::new();
     for members in [1, 30] {
         let mut world = waiting_fleet(members);
@@ -78,7 +78,7 @@ fn a_member_alone_takes_a_failing_candidate_back_and_needs_more_evidence_than_th
         }
         needed.push(failed);
     }
-    assert!(needed[1] > needed[0], "{needed:?}");
+    assert!(needed[1] > needed[0], "30 members need more evidence than one: {needed:?}");
 }
 
 #[test]

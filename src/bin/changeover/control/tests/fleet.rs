@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use changeover::fleet::store::values::Seen;
 use changeover::fleet::store::view::{MOST_NAMES, View};
 
-use super::super::fleet::{await_followers, of, one_of_each, sentences};
+use super::super::fleet::{await_followers, lost_at_a_restart, of, one_of_each, sentences};
 use super::server::listen;
 use super::*;
 
@@ -74,6 +74,14 @@ fn an_envoy_that_acts_on_its_own_says_since_when() {
     assert_eq!(said(&alone), ["shop: the store has not answered for 12 s: this Envoy acts on its own"]);
     let never = json!({"alone": true, "store_age_ms": null});
     assert_eq!(said(&never), ["shop: the store has not answered yet: this Envoy acts on its own"]);
+}
+
+#[test]
+fn an_abort_that_the_store_does_not_have_is_lost_with_its_envoy() {
+    let lost = |fields: &Value| lost_at_a_restart(serde_json::from_value(fleet(fields)).ok().as_ref());
+    assert_eq!(lost(&json!({})), None);
+    assert!(lost(&json!({"alone": true})).unwrap().contains("before it answers loses it"));
+    assert_eq!(lost_at_a_restart(None), Some("a restart of Envoy begins the release again"));
 }
 
 #[test]
