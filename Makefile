@@ -187,7 +187,7 @@ test-compose: $(WASM) $(CLI) $(ETCD) ## The command line's image, and the compos
 test-stack: $(WASM) $(CLI) ## The story of examples/stack, up to good answers after a rollback: minutes (needs docker; BREAK=errors, nulls or slow: one of the three)
 	$(PYTHON) tests/compose/stack.py $(BREAK)
 
-bench: $(WASM) $(IDLE) $(FETCH) $(CLOCK) $(ENVOY) $(ETCD) $(BASELINE) ## What the filter costs (ROUNDS=30: more of them; BASE=commit: beside another build; ONLY=bodies, compare, people or fleet: that alone)
+bench: $(WASM) $(IDLE) $(FETCH) $(CLOCK) $(ENVOY) $(ETCD) $(BASELINE) ## What the filter costs (ROUNDS=30: more of them; BASE=commit: beside another build; ONLY=bodies, compare, people, fleet, push or poll: that alone)
 	ROUNDS=$(ROUNDS) BASELINE=$(BASELINE) ONLY=$(ONLY) cargo bench --quiet --bench envoy
 
 # libFuzzer by its instrumentation alone, without a sanitizer, which needs no nightly toolchain: there is no unsafe code

@@ -40,10 +40,10 @@ ALLOWED = {
         "fd_fdstat_get", "fd_read", "fd_seek", "fd_write", "proc_exit", "random_get",
     },
 }
-# What a host calls; without them it does nothing.
+# What a host calls; without them it does nothing. Envoy enters what else it finds as well, for each request.
 NEEDED_EXPORTS = {
     "memory", "proxy_abi_version_0_2_1", "proxy_on_configure", "proxy_on_context_create", "proxy_on_done",
-    "proxy_on_http_call_response", "proxy_on_log",
+    "proxy_on_grpc_close", "proxy_on_grpc_receive", "proxy_on_http_call_response", "proxy_on_log",
     "proxy_on_memory_allocate", "proxy_on_queue_ready", "proxy_on_request_body", "proxy_on_request_headers",
     "proxy_on_request_trailers", "proxy_on_response_body", "proxy_on_response_headers", "proxy_on_response_trailers",
     "proxy_on_tick",
@@ -145,7 +145,13 @@ def main(path):
                 if name not in ALLOWED.get(module, ())
             ]
         elif number == 7:
-            missing -= set(exports(section))
+            found = set(exports(section))
+            missing -= found
+            complaints += [
+                f"exports {name}, which it does not need and Envoy would enter"
+                for name in sorted(found - NEEDED_EXPORTS)
+                if name.startswith("proxy_on_")
+            ]
     complaints += [f"does not export {name}" for name in sorted(missing)]
     print(f"{path}: {rest:,} bytes, and {of_page:,} of the live page")
     for complaint in complaints:

@@ -41,7 +41,7 @@ impl Load {
     }
 
     /// Sends requests for so long; how long each took. Every answer is a 200 of an upstream, and every user
-    /// keeps his version, or this panics: what measures errors is void.
+    /// keeps their version, or this panics: what measures errors is void.
     pub(crate) async fn send_for(&mut self, duration: Duration) -> Vec<Duration> {
         let end = Instant::now() + duration;
         let running: Vec<_> = self

@@ -4,11 +4,11 @@
 //! upstreams ([`upstream`]), round after round, in new processes each time ([`round`]). What the rounds say
 //! together is computed in [`stats`] and printed in [`report`]. Measured apart: what reading payloads costs ([`bodies`]), what
 //! comparing a shadow's answers ([`compare`]), a shadow that never answers ([`silent`]), people and models ([`people`]), a
-//! configuration push ([`push`]) and a store ([`fleet`]) cost, starting ([`startup`]), and the ticks of many rollouts ([`ticks`]).
-//! It ends well if every answer was good and all counted the same, whatever the figures are.
+//! configuration push ([`push`]), a client of the API ([`poll`]) and a store ([`fleet`]) cost, starting ([`startup`]), and the
+//! ticks of many rollouts ([`ticks`]). It ends well if every answer was good and all counted the same, whatever the figures are.
 //!
-//! `ROUNDS=n` sets how many rounds (0: only starting and the ticks), `ONLY=bodies`, `compare`, `people` or `fleet` measures nothing
-//! else, `BASELINE=file` names another build of the module to compare with.
+//! `ROUNDS=n` sets how many rounds (0: only starting and the ticks), `ONLY=bodies`, `compare`, `people`, `fleet`, `push` or
+//! `poll` measures nothing else, `BASELINE=file` names another build of the module to compare with.
 
 // A benchmark may fail, and counts with small numbers.
 #![allow(
@@ -29,6 +29,7 @@ mod harness;
 mod http;
 mod load;
 mod people;
+mod poll;
 mod push;
 mod report;
 mod round;
@@ -73,6 +74,14 @@ async fn main() {
             report::path_of_fleet(&variants, &samples);
         }
     }
+    if rounds > 0 && is_wanted("push") {
+        report::pushed(&push::measure(&cpus).await);
+        report::pushed_judged(&push::judged(rounds, &cpus, &[1_000, 4_096]).await);
+    }
+    if rounds > 0 && is_wanted("poll") {
+        let variants = [Variant::Changeover, Variant::Polled, Variant::Thousand, Variant::ThousandPolled];
+        report::polled(&variants, &measure_rounds(rounds, &variants, &cpus, &mut rng).await);
+    }
     if only.is_some() {
         return;
     }
@@ -91,7 +100,7 @@ async fn main() {
     let samples = measure_rounds(rounds, &variants, &cpus, &mut rng).await;
     if rounds > 0 {
         report::table(&variants, &samples);
-        report::targets(&variants, &samples, &push::measure(&cpus).await);
+        report::targets(&variants, &samples);
     }
     report::startup(&startup::measure(&cpus).await);
     report::ticks("this build", &ticks::measure(&cpus, None, &[1_000, 4_096]).await);

@@ -4,7 +4,7 @@ use super::bodies::{Bodies, VARIANTS};
 use super::compare::{self, Compared};
 use super::fleet::{Cost, Obeyed};
 use super::people;
-use super::push::Push;
+use super::push::{Judged, Push};
 use super::round::Sample;
 use super::startup::Startup;
 use super::stats::{Estimate, Figures};
@@ -52,7 +52,7 @@ pub(crate) fn table(variants: &[Variant], samples: &[Vec<Sample>]) {
 }
 
 /// What was to be reached, and whether it was.
-pub(crate) fn targets(variants: &[Variant], samples: &[Vec<Sample>], pushes: &[Push]) {
+pub(crate) fn targets(variants: &[Variant], samples: &[Vec<Sample>]) {
     let place = |variant| at(variants, &variant);
     let (native, idle, lua) = (place(Variant::Native), place(Variant::Idle), place(Variant::Lua));
     let (changeover, thousand) = (place(Variant::Changeover), place(Variant::Thousand));
@@ -75,14 +75,54 @@ pub(crate) fn targets(variants: &[Variant], samples: &[Vec<Sample>], pushes: &[P
         target("CPU per request of (d) beside (i): at most 1.03", &ratio, |value| value <= 1.03);
         narrow(&ratio, 0.08);
     }
+}
+
+/// What pushes of 1,000 rollouts cost.
+pub(crate) fn pushed(pushes: &[Push]) {
     let cpu = pushes.iter().map(|push| push.cpu).fold(0.0, f64::max);
     let slowest = pushes.iter().map(|push| push.slowest_answer).fold(0.0, f64::max);
     println!(
-        "{} an answer takes at most 50 ms while 1,000 rollouts are pushed: {slowest:.1} ms in the worst of {} \
+        "\n{} an answer takes at most 50 ms while 1,000 rollouts are pushed: {slowest:.1} ms in the worst of {} \
          (CPU of the worker for a push: {cpu:.1} ms)",
         mark(slowest <= 50.0),
         pushes.len()
     );
+}
+
+/// What pushes of judged rollouts do.
+pub(crate) fn pushed_judged(all: &[Judged]) {
+    for Judged { rollouts, pushes, slowest_before, slowest, complete } in all {
+        let more = slowest - slowest_before;
+        println!(
+            "\n{rollouts} judged rollouts pushed under load, the worst of {pushes}\n\
+             {} the slowest answer takes at most 250 ms more than without a push: {slowest:.0} ms beside {slowest_before:.0} ms\n\
+             {} the API shows each of them at its step within 10 s: {complete:.1} s",
+            mark(more <= 250.0),
+            mark(*complete <= 10.0)
+        );
+    }
+}
+
+/// What a client that reads the API all the time costs requests.
+pub(crate) fn polled(variants: &[Variant], samples: &[Vec<Sample>]) {
+    println!();
+    let pairs = [
+        ("(j) beside (d)", Variant::Polled, Variant::Changeover),
+        ("(k) beside (e)", Variant::ThousandPolled, Variant::Thousand),
+    ];
+    for (beside, polled, alone) in pairs {
+        let (polled, alone) = (at(variants, &polled), at(variants, &alone));
+        let figures: [(&str, Figure); 2] =
+            [("CPU per request", |sample| sample.cpu_per_request), ("p99", |sample| sample.p99)];
+        for (name, figure) in figures {
+            let ratio = Figures::of(samples, figure).ratio(polled, alone);
+            println!(
+                "{} {name} of {beside}: 1 within the interval: {}",
+                mark(ratio.low <= 1.0),
+                show(&ratio, 3)
+            );
+        }
+    }
 }
 
 /// Bytes of a report with a period of one second, as they were expected before it was built: 0.2 KB for one rollout, 1.3 for 10,

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::cpu::{Cpus, Times};
 use super::harness::{Envoy, Etcd, assert_share};
 use super::load::{Client, Load, USERS};
+use super::poll::Poller;
 use super::upstream::Upstream;
 use super::variants::Variant;
 
@@ -38,6 +39,8 @@ struct Running<'a> {
     envoy: Envoy,
     /// Of a fleet.
     _store: Option<Etcd>,
+    /// Reads the API while there is load.
+    poller: Option<Poller>,
     load: Load,
     /// All requests since the start.
     requests: usize,
@@ -92,14 +95,20 @@ impl<'a> Running<'a> {
                 }
             }
         }
+        let poller = if variant.is_polled() { Some(Poller::start(&envoy).await) } else { None };
         let mut load = Load::connect(envoy.address()).await;
         let requests = asked + load.send_for(WARM_UP).await.len();
-        Self { variant, upstreams, envoy, _store: store, load, requests, slices: Vec::with_capacity(SLICES) }
+        let slices = Vec::with_capacity(SLICES);
+        Self { variant, upstreams, envoy, _store: store, poller, load, requests, slices }
     }
 
     async fn slice(&mut self) {
         let (begun, cpu) = (Instant::now(), Times::of_process(self.envoy.id()));
-        let latencies = self.load.send_for(SLICE).await;
+        let (latencies, ()) = tokio::join!(self.load.send_for(SLICE), async {
+            if let Some(poller) = &mut self.poller {
+                poller.read_for(SLICE).await;
+            }
+        });
         let (cpu, elapsed) = (Times::of_process(self.envoy.id()) - cpu, begun.elapsed());
         self.requests += latencies.len();
         self.slices.push(Slice { latencies, elapsed, cpu });
@@ -112,6 +121,7 @@ impl<'a> Running<'a> {
         assert_share(green, blue + green, 0.2);
         let answered: usize = self.upstreams.iter().map(Upstream::answered).sum();
         assert_eq!(answered, self.requests, "what upstreams and clients counted");
+        assert!(self.poller.as_ref().is_none_or(|poller| poller.pages() > 0), "the API was read");
         if self.variant.counts() {
             let metrics = self.envoy.metrics().await;
             for upstream in &self.upstreams {

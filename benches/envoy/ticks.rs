@@ -9,9 +9,9 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::cpu::Cpus;
-use super::harness::{Config, Load, Setup, request, wait_for};
+use super::harness::{Load, Setup, request, wait_for};
 use super::upstream::Upstream;
-use super::variants::common;
+use super::variants::{common, judged_rollouts};
 
 const WORKERS: u32 = 2;
 /// Until all has been set up that is set up once.
@@ -56,14 +56,16 @@ pub(crate) async fn measure(cpus: &Cpus, module: Option<&str>, counts: &[usize])
 
 async fn measure_one(cpus: &Cpus, module: Option<&str>, rollouts: usize, moving: usize) -> Ticks {
     let upstreams = [Upstream::start("blue").await, Upstream::start("green").await];
-    let mut setup = common(Setup::shipped(judged(rollouts)), &upstreams).workers(WORKERS).on_cpus(&cpus.all);
+    let mut setup = common(Setup::shipped(judged_rollouts(rollouts, "1")), &upstreams)
+        .workers(WORKERS)
+        .on_cpus(&cpus.all);
     if let Some(module) = module {
         setup = setup.module(module);
     }
     let envoy = setup.start().await;
     envoy.admin_post("/logging?wasm=debug").await;
     let load = (moving > 0).then(|| {
-        let path = move |number: u64| format!("/m{:04}/x", number % moving as u64 * 10);
+        let path = move |number: u64| format!("/v2/models/m{:04}/x", number % moving as u64 * 10);
         let load = Load::to(envoy.address()).connections(4).per_second(2.0 * moving as f64);
         load.each(move |number| request("GET", &path(number), &[], "")).start()
     });
@@ -110,15 +112,4 @@ fn callbacks(log: &str) -> BTreeMap<String, Vec<u64>> {
         by_thread.entry(thread.to_owned()).or_default().extend(microseconds);
     }
     by_thread
-}
-
-fn judged(count: usize) -> Config {
-    let rollout = |number: usize| {
-        let fields = format!(
-            "match: {{prefix: /m{number:04}/}}, steps: [{{set_weight: 50}}, {{pause: {{}}}}], analysis: {{}}"
-        );
-        Config::blue_green(&format!("r{number}"), &fields)
-    };
-    let rollouts: Vec<String> = (0..count).map(rollout).collect();
-    Config::Struct(format!("{{rollouts: [{}]}}", rollouts.join(", ")))
 }

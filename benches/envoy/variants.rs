@@ -29,6 +29,10 @@ pub(crate) enum Variant {
     Fleet,
     /// (i) As (d), by another build of the module.
     Baseline(String),
+    /// (j) As (d), and a client reads the API all the time.
+    Polled,
+    /// (k) As (e), likewise.
+    ThousandPolled,
 }
 
 impl Variant {
@@ -43,6 +47,8 @@ impl Variant {
             Self::Logged => "(g) Changeover, log: true",
             Self::Fleet => "(h) Changeover in a fleet",
             Self::Baseline(_) => "(i) Changeover, the baseline",
+            Self::Polled => "(j) Changeover, its API is read",
+            Self::ThousandPolled => "(k) the same, 1,000 rollouts",
         }
     }
 
@@ -56,12 +62,19 @@ impl Variant {
         *self == Self::Fleet
     }
 
+    /// Whether a client reads its API.
+    pub(crate) fn is_polled(&self) -> bool {
+        matches!(self, Self::Polled | Self::ThousandPolled)
+    }
+
     /// The Envoy to start; one of a fleet without its store.
     pub(crate) fn setup(&self, upstreams: &[Upstream]) -> Setup {
         let setup = match self {
             Self::Native | Self::Idle | Self::Lua => Setup::plain(),
             Self::Changeover => Setup::shipped(one_rollout()),
+            Self::Polled => Setup::shipped(one_rollout()).control(),
             Self::Thousand => Setup::shipped(thousand_rollouts("2026-11-24.1")),
+            Self::ThousandPolled => Setup::shipped(thousand_rollouts("2026-11-24.1")).control(),
             Self::Judged => Setup::shipped(judged_rollout()),
             Self::Logged => Setup::shipped(logged_rollout()),
             Self::Fleet => Setup::shipped(shared_rollout()),
@@ -77,7 +90,9 @@ impl Variant {
             | Self::Judged
             | Self::Logged
             | Self::Fleet
-            | Self::Baseline(_) => setup,
+            | Self::Baseline(_)
+            | Self::Polled
+            | Self::ThousandPolled => setup,
         }
     }
 }
@@ -141,4 +156,22 @@ pub(crate) fn thousand_rollouts(release: &str) -> Config {
     };
     let rollouts: Vec<Value> = (0..1_000).map(rollout).collect();
     Config::Struct(json!({"rollouts": rollouts}).to_string())
+}
+
+/// So many rollouts, half of whose requests go to a candidate that is judged, until somebody promotes it.
+pub(crate) fn judged_rollouts(count: usize, release: &str) -> Config {
+    let rollout = |name: String| {
+        json!({
+            "match": {"prefix": format!("/v2/models/{name}/")}, "name": name, "release": release,
+            "versions": {"blue": {"cluster": "blue"}, "green": {"cluster": "green"}}, "stable": "blue", "candidate": "green",
+            "steps": [{"set_weight": 50}, {"pause": {}}], "analysis": {},
+        })
+    };
+    let rollouts: Vec<Value> = names_of_judged(count).into_iter().map(rollout).collect();
+    Config::Struct(json!({"rollouts": rollouts}).to_string())
+}
+
+/// Their names, in the order of the API.
+pub(crate) fn names_of_judged(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("m{number:04}")).collect()
 }

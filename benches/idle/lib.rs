@@ -1,7 +1,7 @@
-//! A filter that does nothing, built with the same SDK as Changeover: what the sandbox itself costs.
+//! A filter that does nothing, made with the proxy-wasm SDK: what the sandbox itself costs.
 //!
-//! `make bench` measures Changeover against it. Envoy enters it wherever it enters Changeover, for the SDK
-//! exports every callback.
+//! `make bench` measures Changeover against it. The SDK exports every callback, so Envoy enters it more often than
+//! Changeover, which has entries of its own and exports those that it needs.
 
 #![cfg(target_arch = "wasm32")]
 #![allow(missing_docs)] // the entry point that the SDK's macro makes

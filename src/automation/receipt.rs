@@ -96,6 +96,14 @@ mod tests {
         assert_eq!(Receipt::open(&keys(ONE, None), "other", sealed.as_bytes()), None);
     }
 
+    /// It may come back for weeks, to another version of this software.
+    #[test]
+    fn the_form_of_a_receipt_does_not_change() {
+        let sealed = "AQcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBxlApCehljtrg5uK2L_Yht9nPDkwlR48wMTCmujVKQsG5cP1VSL1AW6qKqNxXbqMjSWbXECEwgKWww7rTrPBr_d8pq2Zf0t5jkAGuiCKWtH9Hp2kKEXHgTvLV_pdHXh177Ij-RXveECju4kr2E88nT8sQSwgXnlyNgAnl2j3Fk5cOc2CR2HEpukoThgxuJNDIQ";
+        let written = receipt("fraud").seal(&keys(ONE, None), "claims", &[7; NONCE]);
+        assert_eq!(written.as_deref(), Some(sealed), "receipts that were handed out would not open");
+    }
+
     #[test]
     fn a_receipt_that_was_changed_in_any_byte_is_none() {
         let keys = keys(ONE, None);

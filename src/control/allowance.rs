@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-/// Rollouts and events that a worker shows each second, about 1 % of its time.
+/// Rollouts, events and other rows that a worker shows each second, about 1 % of its time.
 const PER_SECOND: u64 = 500;
 /// The same at once, after a quiet time: all rollouts that there may be.
 const AT_ONCE: u64 = 5_000;

@@ -201,7 +201,7 @@ fn looks(request: &Request) -> Result<(), Response> {
     }
 }
 
-/// Answers a request that changes nothing. Returns the answer, and how many rollouts or events it shows.
+/// Answers a request that changes nothing. Returns the answer, and how many rollouts, events or other rows it shows.
 fn look(
     query: &str,
     state: &State<'_>,
@@ -218,7 +218,8 @@ fn look(
             let fleet = joined::view(shared).ok_or_else(|| {
                 Response::problem(404, "no `store` is configured: this Envoy decides alone")
             })?;
-            Ok((Response::json(200, &Fleet::new(&fleet, now)), 1))
+            let fleet = Fleet::new(&fleet, now);
+            Ok((Response::json(200, &fleet), fleet.members.len()))
         }
         State::Rollout(name) => {
             no_parameters(query)?;
@@ -241,7 +242,8 @@ fn look(
             no_parameters(query)?;
             let record = fleet::record(shared, name).ok_or_else(|| no_such_rollout(name))?;
             let known = differences::of(shared, name, record.program.run(), record.run.attempt);
-            Ok((Response::json(200, &Differences::new(&record.program.release, known)), 1))
+            let differences = Differences::new(&record.program.release, known);
+            Ok((Response::json(200, &differences), differences.listed()))
         }
         State::Ticks(name) => ticks(name, parameter("after", query)?, shared, clock),
     }

@@ -194,6 +194,14 @@ impl Differences {
             samples: known.totals.samples.iter().rev().map(sample).collect(),
         }
     }
+
+    /// How many fields, labels and pairs it lists.
+    #[must_use]
+    pub fn listed(&self) -> usize {
+        let fields = self.baseline.as_ref().map_or(0, |baseline| baseline.fields.len());
+        let labels = self.labels.as_ref().map_or(0, |labels| labels.pairs.len());
+        [self.fields.len(), fields, labels, self.samples.len()].into_iter().fold(0, usize::saturating_add)
+    }
 }
 
 fn sample(sample: &totals::Sample) -> DifferingPair {

@@ -58,6 +58,16 @@ mod tests {
     use super::*;
     use crate::receipt::seal::tests::{ONE, OTHER, keys};
 
+    /// It may come back for weeks, to another version of this software.
+    #[test]
+    fn the_form_of_a_receipt_does_not_change() {
+        let drawn = Some(Drawn { under: 1 << 40, user: Some(UserHash(1 << 50)) });
+        let receipt = Receipt { run: 1 << 60, time: 1_764_022_500_250, version: hash("blue"), drawn };
+        let written = receipt.seal(&keys(ONE, None), "search", &[7; NONCE]);
+        let sealed = "AQcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHB2Y_21je6UQUbACCm_-MSokjITyc3Whqxzo85ZeqqAhq5EJ11KJw55zJX8dxXbqMjSWbXECNbPM3RpP0YTm7SMU7S2cl";
+        assert_eq!(written.as_deref(), Some(sealed), "receipts that were handed out would not open");
+    }
+
     #[test]
     fn a_receipt_opens_with_its_key_and_rollout_only_and_unchanged() {
         // The longest one.

@@ -10,6 +10,7 @@ use super::figure::{About, Metric};
 use super::mirror_result::MirrorResult;
 use super::mirrored;
 use super::outcome::Outcome;
+use crate::analysis::rules::ALL_METRICS;
 
 /// Whose series they are: everything of a name behind the metric's own part.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -237,7 +238,7 @@ impl Gauge {
             Self::Phase(phase) => ("changeover_phase", format!(";phase={phase}")),
             Self::Step => ("changeover_step", String::new()),
             Self::Evidence(metric) => ("changeover_evidence", format!(";metric={metric}")),
-            Self::EvidenceThreshold => ("changeover_evidence_threshold", ";metric=all".to_owned()),
+            Self::EvidenceThreshold => ("changeover_evidence_threshold", format!(";metric={ALL_METRICS}")),
             Self::ObservedShare(version) => ("changeover_observed_share", format!(";version={version}")),
             Self::Degree => ("changeover_automation_degree", String::new()),
             Self::Threshold => ("changeover_automation_threshold", String::new()),

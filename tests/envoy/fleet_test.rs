@@ -454,11 +454,11 @@ async fn fifty_restarts_of_envoys_and_ten_of_etcd_fail_no_request_and_repeat_no_
     println!("{total} requests, none failed; {counted} of the candidate's {} judged", green.count());
 }
 
-/// A command at one Envoy, and when all three have obeyed it. Takes a minute: `make test-restarts`, the one place where a test
-/// asserts times.
+/// Shows how soon all three Envoys have obeyed a command at one of them. Takes a minute: `make test-restarts`. That it is half a second
+/// is asserted in simulated time: `a_command_at_one_member_is_obeyed_by_all_within_half_a_second`.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "asserts times"]
-async fn a_command_at_one_envoy_is_obeyed_by_all_within_half_a_second_in_the_median_and_one_at_most() {
+#[ignore = "takes a minute"]
+async fn commands_at_one_envoy_are_obeyed_by_all() {
     let (blue, green) = blue_and_green().await;
     let etcd = Etcd::start().await;
     let envoys = fleet(3, &blue, &green, &etcd, WAITING).await;
@@ -486,8 +486,6 @@ async fn a_command_at_one_envoy_is_obeyed_by_all_within_half_a_second_in_the_med
     }
     took.sort_unstable();
     println!("50 commands at 3 Envoys: median {:?}, most {:?}", took[25], took[49]);
-    assert!(took[25] <= Duration::from_millis(500), "{took:?}");
-    assert!(took[49] <= Duration::from_secs(1), "{took:?}");
 }
 
 /// As many answers fail in three Envoys with a third of the requests each as in one with all of them. Takes a minute:

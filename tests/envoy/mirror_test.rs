@@ -2,6 +2,8 @@
 
 use crate::harness::*;
 use changeover::routing::mirror::CREDENTIALS;
+use serde_json::json;
+use tokio::io::AsyncWriteExt;
 
 /// Requests that were drawn for the shadow, by what became of them.
 async fn mirrored(envoy: &Envoy, result: &str) -> f64 {
@@ -138,6 +140,40 @@ async fn a_shadow_that_never_reads_blocks_no_request() {
         numbers.push(mirrored(&envoy, result).await);
     }
     assert_eq!(numbers, [6.0, 1.0, 50.0]);
+}
+
+/// Over HTTP/2 copies share a connection, and the back-pressure of all would reach each client: `max_concurrent_streams: 1` gives
+/// each a connection of its own, as `changeover check` demands.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shadow_over_http2_that_never_reads_blocks_no_request() {
+    const OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    let blue = Upstream::start("blue").await;
+    let shadow = RawUpstream::start(Raw::NeverReadsHttp2).await;
+    let one_copy_each = |bootstrap: &mut serde_json::Value| {
+        bootstrap["static_resources"]["clusters"][1]["typed_extension_protocol_options"] = json!({OPTIONS: {
+            "@type": format!("type.googleapis.com/{OPTIONS}"),
+            "explicit_http_config": {"http2_protocol_options": {"max_concurrent_streams": 1}},
+        }});
+    };
+    let envoy = Setup::shipped(Config::rollout("mirror: {to: green, methods: [POST]}"))
+        .clusters(&[("blue", blue.address()), ("green", shadow.address())])
+        .edit(one_copy_each)
+        .workers(1)
+        .start()
+        .await;
+    // Far more than what Envoy and the kernel hold of one connection.
+    let whole = Load::to(envoy.address()).connections(10);
+    whole.each(|_| request("POST", "/", &[], vec![b'x'; 256 * 1_024])).send(50).await.assert_all_ok();
+    // A body that comes in pieces is read only as fast as its copy is taken.
+    let length = 256 * 1_024;
+    let mut slow =
+        open_raw(&envoy, &format!("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: {length}\r\n\r\n")).await;
+    wait_for("its copy", async || (mirrored(&envoy, "asked").await == 51.0).then_some(())).await;
+    for _ in 0..4 {
+        slow.write_all(&vec![b'x'; length / 4]).await.expect("sent");
+    }
+    assert!(read_until(&mut slow, "\r\n\r\n").await.starts_with("HTTP/1.1 200"));
+    assert!(shadow.asked() > 40, "{} connections", shadow.asked());
 }
 
 #[tokio::test(flavor = "multi_thread")]

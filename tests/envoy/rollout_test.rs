@@ -612,22 +612,25 @@ async fn a_candidate_that_breaks_after_the_last_step_is_rolled_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_wait_for_a_connection_is_not_the_versions_latency() {
     let (blue, green) = blue_and_green().await;
+    // No difference in milliseconds is tolerated, which would hide what is left out: only a factor of 1.41.
     let config = || {
         Config::rollout(
-            "steps: [{set_weight: 50}, {pause: {}}], analysis: {metrics: [{name: latency, quantiles: [0.5]}], warm_up: {requests: 0}}",
+            "steps: [{set_weight: 50}, {pause: {}}], analysis: {warm_up: {requests: 0}, \
+             metrics: [{name: latency, quantiles: [0.9], tolerate: 1.41, or_milliseconds: 0}]}",
         )
     };
     let one_connection = |bootstrap: &mut serde_json::Value| {
         bootstrap["static_resources"]["clusters"][1]["circuit_breakers"] =
             json!({"thresholds": [{"max_connections": 1}]});
     };
-    // Two clients: where an answer takes 10 ms, a request waits for 10 ms at most.
+    // Four clients: where an answer takes 10 ms, a request waits for 30 ms at most.
     for upstream in [&blue, &green] {
         upstream.set(Behaviour::Status(200).after(Duration::from_millis(10)));
     }
     let envoy = between(&blue, &green, config()).edit(one_connection).workers(1).start().await;
-    let running = Load::to(envoy.address()).connections(2).start();
-    wait_for("judged requests", async || (blue.count() >= 400).then_some(())).await;
+    let running = Load::to(envoy.address()).connections(4).start();
+    // The edge is known after 1,000 of stable's.
+    wait_for("judged requests", async || (blue.count() >= 2_000).then_some(())).await;
     running.stop().await.assert_all_ok();
     let waited = envoy.stat("cluster.green.upstream_cx_overflow").await;
     assert!(waited > 50, "{waited} requests had to wait");

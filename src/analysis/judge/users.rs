@@ -102,7 +102,7 @@ impl Judge {
         open.iter().map(of).collect()
     }
 
-    /// [`Judge::at_least`] for users: the bound E_low of `docs/analysis.md`, "Open ticks". An open tick may still take
+    /// [`Judge::at_least`] for users: the bound of `docs/analysis.md`, "Users", "Open ticks". An open tick may still take
     /// a first event from a later one, so all open ticks count as one block:
     ///
     /// ln L(r) = x_c ln r − (x_c + x_s + pending) ln(1 + w (r − 1)),

@@ -1,10 +1,13 @@
 use super::*;
 
 use crate::analysis::kernel::ratio::Table;
-use crate::analysis::totals::Totals;
+use crate::analysis::totals;
+use crate::compare::totals::{Sample, Totals};
 use crate::config::fixture;
 use crate::control::response::Problem;
 use crate::fleet::simulated::Envoy;
+use crate::fleet::store::values::Seen;
+use crate::fleet::store::view::View;
 use crate::model::{Side, Unit};
 use crate::rollout::clock::Clock;
 use crate::rollout::command::VERBS;
@@ -158,7 +161,7 @@ fn events_are_shown_newest_first() {
         rule: "error_rate".into(),
         value: 2.345_67,
         threshold: 2.0,
-        samples: Totals::Events(Table::of((9, 10), (1, 200))),
+        samples: totals::Totals::Events(Table::of((9, 10), (1, 200))),
     });
     journal::erase(&mut envoy.0.shared, "steps");
     journal::add(&mut envoy.0.shared, "steps", &events);
@@ -212,6 +215,25 @@ fn frequent_reads_are_limited_and_commands_are_not() {
     }
     assert_eq!(envoy.serve(&api, &get("/healthz")).status, 200);
     assert_eq!(envoy.serve(&api, &post("/v1/rollouts/steps/abort", "")).status, 200);
+}
+
+#[test]
+fn long_answers_take_more_of_what_a_worker_shows_than_short_ones() {
+    let mut envoy = Asked::new();
+    let release = envoy.record("steps").program.release.clone();
+    let pairs = Totals { compared: 50, samples: vec![Sample::default(); 50].into(), ..Totals::default() };
+    let counted = differences::Differences { release, totals: pairs, ..differences::Differences::default() };
+    differences::add(&mut envoy.0.shared, "steps", &counted);
+    joined::show(&mut envoy.0.shared, &View { members: vec![Seen::default(); 500], ..View::default() });
+    // How often a worker that was quiet answers.
+    let mut answers = |path: &str| {
+        let api = Api::default();
+        (0..10_000).find(|_| envoy.serve(&api, &get(path)).status != 200)
+    };
+    let rows = [("/v1/rollouts/steps", 2_501), ("/v1/rollouts/steps/differences", 99), ("/v1/fleet", 10)];
+    for (path, most) in rows {
+        assert_eq!(answers(path), Some(most), "{path}");
+    }
 }
 
 #[test]
@@ -628,13 +650,20 @@ fn some(words: &'static [&'static str]) -> impl Strategy<Value = Option<Vec<u8>>
     prop::option::of(bytes(words))
 }
 
+/// What may stand behind a rollout's name, and what may not.
+fn verb() -> impl Strategy<Value = Vec<u8>> {
+    let known = VERBS.iter().map(|verb| verb.name).chain(["events"]);
+    let known: Vec<Vec<u8>> = known.map(|name| name.as_bytes().to_vec()).collect();
+    prop_oneof![9 => prop::sample::select(known), 1 => prop::collection::vec(any::<u8>(), 0..40)]
+}
+
 prop_compose! {
     /// Requests that are nearly right, and some that are not.
     fn request()(
         method in bytes(&["GET", "POST", "POST", "HEAD", "DELETE", ""]),
         path in prop_oneof![
             bytes(&["/healthz", "/v1/rollouts", "/v1/rollouts/steps", "/v1/rollouts?after=a"]),
-            (bytes(&["steps", "still", "nobody", "", "..", "é"]), bytes(&["promote", "abort", "pause", "resume", "retry", "events"]))
+            (bytes(&["steps", "still", "sides", "nobody", "", "..", "é"]), verb())
                 .prop_map(|(name, verb)| [b"/v1/rollouts/", &name[..], b"/", &verb[..]].concat()),
         ],
         authority in bytes(&["localhost:9911", "127.0.0.1", "[::1]:9911", "evil.example.com"]),
@@ -644,7 +673,10 @@ prop_compose! {
         authorization in some(&["Bearer secret", "Bearer ", "Basic eA=="]),
         if_match in some(&["\"2\"", "\"1\"", "*", "W/\"2\""]),
         body in prop_oneof![
-            bytes(&["", "{}", "{\"full\": true}", "{\"full\": 1}", "[[[[[[", "\"\\ud800\""]),
+            bytes(&[
+                "", "{}", "{\"full\": true}", "{\"full\": 1}", "{\"green\": 5}", "{\"active\": \"green\"}", "{\"degree\": \"assist\"}",
+                "[[[[[[", "\"\\ud800\"",
+            ]),
             (4_090_usize..4_100).prop_map(|length| vec![b'['; length]),
         ],
     ) -> Request {

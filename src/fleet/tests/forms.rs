@@ -2,6 +2,8 @@
 //! numbers of form, or each would misread what the other has written.
 
 use super::*;
+use crate::automation::receipt::{Kind, Opened, Receipt};
+use crate::compare::totals::Totals;
 use crate::config::notify::Notify;
 use crate::fleet::outbox::{self, Delivery};
 use crate::fleet::shared::FORM;
@@ -11,6 +13,32 @@ use crate::rollout::event::Event;
 use crate::rollout::reason::Reason;
 use crate::telemetry::outcome::Outcome;
 use siphasher::sip::SipHasher24;
+
+/// What is watched and compared besides, of a candidate that is asked whether it is ready.
+fn watched() -> Value {
+    json!({
+        "session_affinity": {"header": "x-user-id"},
+        "payload": {"protocol": "json", "output": {"confidence": "/p"}},
+        "mirror": {"to": "green", "mode": "compare", "methods": ["POST"], "compare": {}},
+        "steps": [{"ready": {"path": "/ready"}}, {"set_weight": 50}, {"pause": {}}],
+        "analysis": {"metrics": [{"name": "error_rate"}, {"name": "output.confidence"}, {"name": "feedback.click"}]},
+        "alarms": [{"name": "slow", "signal": "latency", "of": "rollout", "max": 1, "quantile": 0.5, "window": "1m"}],
+        "drift": {"metrics": ["latency"], "reference": "10s"},
+        "feedback": [{"name": "click", "match": {"path": "/e"}, "join": "user", "better": "more", "within": "10m"}],
+    })
+}
+
+/// People and a model.
+fn claims() -> Value {
+    json!({
+        "automation": {
+            "answer": {"label": "/label", "confidence": "/p"}, "receipt": {"header": "x-receipt"},
+            "decision": {"match": {"path": "/d"}, "receipt": "/r", "label": "/l"},
+            "blind": 20, "partial": {"max_disagreement": "0.02", "confidence": 0.95}, "audit": 5, "double": 0.5,
+        },
+        "steps": [{"set_degree": "assist"}, {"pause": {"min_decisions": 2}}, {"set_degree": "partial"}, {"pause": {}}],
+    })
+}
 
 /// An Envoy in which everything has happened that is written down in a way of its own.
 fn eventful() -> Memory {
@@ -30,6 +58,8 @@ fn eventful() -> Memory {
             json!({"blue_green": {"bake": {"weight": 10, "duration": "2s"}, "auto_rollback_window": "30s"}, "analysis": {"metrics": [{"name": "error_rate"}]}}),
         ),
         ("still", json!({"weights": {"green": 5}})),
+        ("watched", watched()),
+        ("claims", claims()),
     ]);
     // What it is told first is done, and the rest waits.
     config.notify = vec![Notify { name: "hooks".into(), ..Notify::default() }];
@@ -50,6 +80,7 @@ fn eventful() -> Memory {
                 request.end(1_000_000 << (nth % 12), Outcome::answered(fails));
             }
         }
+        compare_and_decide(&mut fleet, second);
         fleet.second();
     }
     // Something that is not judged yet, and a request that has not ended.
@@ -62,6 +93,28 @@ fn eventful() -> Memory {
     fleet.vms[1].command(&mut fleet.shared, &change, at(fleet.now)).unwrap();
     drop(open);
     fleet.shared
+}
+
+/// A pair that differs, an event with a receipt, and a decision of people.
+fn compare_and_decide(fleet: &mut Fleet, second: u64) {
+    let clock = fleet.clock();
+    recordings::want(&mut fleet.shared, "r", clock.uptime);
+    let totals = Totals { compared: 3, matched: 2, bytes: (7, 8), ..Totals::default() };
+    let (release, shadow) = ("1".to_owned(), "green".to_owned());
+    let counted = differences::Differences { release, shadow, totals, ..differences::Differences::default() };
+    differences::add(&mut fleet.shared, "watched", &counted);
+    receipts::take(&mut fleet.shared, "watched", second, clock.time);
+    let receipt = Receipt {
+        task: second,
+        run: fleet.record("claims").attempt(),
+        time: clock.time,
+        confidence: 9_000,
+        kind: Kind { drawn: true, double: true, ..Kind::default() },
+        label: "cat".into(),
+    };
+    for (id, decided) in [(2 * second, "cat"), (2 * second + 1, "dog")] {
+        decisions::add(&mut fleet.shared, "claims", &Opened { receipt: receipt.clone(), id }, decided);
+    }
 }
 
 fn clear(reason: &mut Reason) {
@@ -127,6 +180,11 @@ fn the_bytes_of_a_form_do_not_change() {
         "outbox.",
         "gauges.",
         "users.",
+        "differences.",
+        "decisions.",
+        "receipts.",
+        "recorded",
+        "ticks.",
     ] {
         let prefix = shared::key(kind);
         assert!(lines.iter().any(|line| line.starts_with(&prefix)), "nothing is written under {prefix}");
@@ -134,7 +192,7 @@ fn the_bytes_of_a_form_do_not_change() {
     for kind in ["life", "pending", "clock", "fleet"].map(shared::key) {
         assert!(lines.iter().any(|line| line.starts_with(&kind)), "nothing is written under {kind}");
     }
-    for kind in ["r/", "m/", "c/", "lead"].map(|kind| format!("/changeover/f/{kind}")) {
+    for kind in ["r/", "m/", "c/", "u/", "lead"].map(|kind| format!("/changeover/f/{kind}")) {
         assert!(lines.iter().any(|line| line.starts_with(&kind)), "nothing is stored under {kind}");
     }
     let file =

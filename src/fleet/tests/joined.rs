@@ -9,6 +9,7 @@ use crate::fleet::store::member::Settings;
 use crate::fleet::store::memory::Memory as Store;
 use crate::fleet::store::values::{self, Lead, Life, Read, Seen, Stored};
 use crate::fleet::store::view::MOST_NAMES;
+use crate::model::UserHash;
 use crate::telemetry::breaker::Trip;
 
 /// An Envoy of two VMs and the store of its fleet.
@@ -406,10 +407,19 @@ fn while_the_store_is_away_only_what_takes_back_is_obeyed() {
 
 /// What an Envoy of a fleet shares between its VMs beside the others, and what it stores.
 pub(super) fn values() -> Vec<(String, Vec<u8>)> {
-    let mut shop = Shop::open();
+    let judged = json!({
+        "session_affinity": {"header": "x-user-id"}, "steps": [{"set_weight": 50}, {"pause": {}}],
+        "analysis": {"metrics": [{"name": "error_rate"}]},
+    });
+    let mut shop = Shop::open_as(judged, None);
     for vm in 0..2 {
-        shop.envoy.request(vm, Side::Candidate, true);
-        shop.envoy.request(vm, Side::Stable, false);
+        // So many that records leave them elsewhere.
+        for user in 0..1_000_u64 {
+            let side = if user % 2 == 0 { Side::Candidate } else { Side::Stable };
+            let (clock, hash) = (shop.envoy.clock(), UserHash(user.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+            let request = shop.envoy.vms[vm].arrive(0, side, Some(hash), clock).unwrap();
+            request.end(1_000_000, Outcome::answered(user % 5 == 0));
+        }
     }
     shop.pass(2);
     shop.is_away = true;

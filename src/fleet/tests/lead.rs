@@ -102,6 +102,41 @@ fn a_pass_in_pieces_does_what_one_pass_does() {
     assert_eq!(fleets[0].gauges, fleets[1].gauges);
 }
 
+/// Every piece of a long pass renews the lead, so that no other VM takes it meanwhile.
+#[test]
+fn a_pass_that_takes_longer_than_a_lead_lasts_keeps_the_lead() {
+    let rollouts: Vec<(String, Value)> = (0..30).map(|nth| (format!("r{nth}"), waiting())).collect();
+    let rollouts: Vec<(&str, Value)> =
+        rollouts.iter().map(|(name, fields)| (name.as_str(), fields.clone())).collect();
+    let mut fleet = Fleet::new(2, &configuration(&rollouts));
+    let first = leader(&fleet);
+    assert_eq!(first, fleet.vms[0].member.id());
+    for rollout in 0..30 {
+        let clock = fleet.clock();
+        let request = fleet.vms[1].arrive(rollout, Side::Candidate, None, clock).unwrap();
+        request.end(1_000_000, Outcome::answered(false));
+    }
+    fleet.now += TICK;
+    (0..2).for_each(|vm| fleet.report(vm));
+    let begun = fleet.now;
+    loop {
+        let clock = fleet.clock();
+        let effects = fleet.vms[0].lead_for(&mut fleet.shared, clock, &|| false);
+        fleet.perform(effects);
+        if !fleet.vms[0].member.is_busy() {
+            break;
+        }
+        fleet.now += TICK / 5;
+        fleet.lead(1);
+        assert_eq!(leader(&fleet), first, "after {} ns", fleet.now - begun);
+    }
+    assert!(fleet.now - begun > 4 * TICK, "{} ns", fleet.now - begun);
+    for nth in 0..30 {
+        let judged = fleet.record(&format!("r{nth}")).run.judge.step_requests();
+        assert_eq!(judged, 1, "r{nth}");
+    }
+}
+
 #[test]
 fn a_vm_that_lacks_a_rollout_leaves_the_lead() {
     let (all, some) =

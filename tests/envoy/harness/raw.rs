@@ -24,6 +24,8 @@ pub(crate) enum Raw {
     Silent,
     /// Accepts, and leaves whatever comes where it is.
     NeverReads,
+    /// The same over HTTP/2, with windows for 16 MiB of each request: a client may send all of it.
+    NeverReadsHttp2,
     /// Sends back whatever comes (the far end of a CONNECT tunnel).
     Echo,
 }
@@ -81,6 +83,14 @@ async fn misbehave(mut stream: TcpStream, behaviour: Raw, asked: Arc<AtomicU64>)
         tokio::time::sleep(10 * DEADLINE).await;
         return;
     }
+    if let Raw::NeverReadsHttp2 = behaviour {
+        let mut preface = [0; 24];
+        if stream.read_exact(&mut preface).await.is_ok() && stream.write_all(&wide_windows()).await.is_ok() {
+            asked.fetch_add(1, Ordering::SeqCst);
+        }
+        tokio::time::sleep(10 * DEADLINE).await;
+        return;
+    }
     let mut request = [0; 4096];
     if stream.read(&mut request).await.is_ok_and(|bytes| bytes > 0) {
         asked.fetch_add(1, Ordering::SeqCst);
@@ -90,13 +100,24 @@ async fn misbehave(mut stream: TcpStream, behaviour: Raw, asked: Arc<AtomicU64>)
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nthe beginning").await
         }
         Raw::Garbage => stream.write_all(b"\x00\xff\x13garbage\r\n\r\n").await,
-        Raw::CloseBeforeHeaders | Raw::Echo | Raw::NeverReads => Ok(()),
+        Raw::CloseBeforeHeaders | Raw::Echo | Raw::NeverReads | Raw::NeverReadsHttp2 => Ok(()),
         Raw::Silent => {
             tokio::time::sleep(2 * DEADLINE).await;
             Ok(())
         }
     };
     let _ = stream.shutdown().await;
+}
+
+/// A server's first frames of HTTP/2 (RFC 9113): SETTINGS with a window of 16 MiB for each stream, the acknowledgement of the
+/// client's, and WINDOW_UPDATE for the largest window of the connection.
+fn wide_windows() -> Vec<u8> {
+    let settings = [&4_u16.to_be_bytes()[..], &(16_u32 << 20).to_be_bytes()].concat();
+    let largest = (i32::MAX as u32) - 65_535;
+    let frame = |kind: u8, flags: u8, payload: &[u8]| {
+        [&[0, 0, payload.len() as u8, kind, flags, 0, 0, 0, 0], payload].concat()
+    };
+    [frame(4, 0, &settings), frame(4, 1, &[]), frame(8, 0, &largest.to_be_bytes())].concat()
 }
 
 /// Sends bytes, and returns what comes back until the other side closes or is silent for a while after

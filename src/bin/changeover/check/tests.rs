@@ -211,6 +211,41 @@ fn bodies_that_envoys_buffers_do_not_hold_are_told() {
 }
 
 #[test]
+fn copies_that_share_a_connection_to_the_shadow_are_told() {
+    const SHADOW: &str = "  - name: digits-svm\n";
+    let yaml = without_control(BOOTSTRAP);
+    let mirrored = yaml.replace("weights: {svm: 20}", "mirror: {to: svm}");
+    let told = "f0: static_resources.clusters[1]: warning: copies of rollout \"digits\" share connections here, and one that the shadow does not \
+                read holds up the clients of all: expected `max_concurrent_streams: 1` in its http2_protocol_options, or HTTP/1.1";
+    let by = |kind: &str| {
+        format!(
+            "typed_extension_protocol_options: {{envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {{{kind}}}}}"
+        )
+    };
+    let rows = [
+        ("explicit_http_config: {http_protocol_options: {}}", false),
+        ("explicit_http_config: {http2_protocol_options: {}}", true),
+        ("explicit_http_config: {http2_protocol_options: {max_concurrent_streams: 1}}", false),
+        ("explicit_http_config: {http2_protocol_options: {max_concurrent_streams: 2}}", true),
+        ("explicit_http_config: {http3_protocol_options: {}}", true),
+        ("auto_config: {}", true),
+        ("auto_config: {http2_protocol_options: {max_concurrent_streams: 1}}", false),
+        ("use_downstream_protocol_config: {}", false),
+        ("use_downstream_protocol_config: {http2_protocol_options: {}}", true),
+    ];
+    let rows = rows.map(|(kind, is_told)| (by(kind), is_told));
+    let old = ["http2_protocol_options: {}", "http2_protocol_options: {max_concurrent_streams: \"1\"}"];
+    for (options, is_told) in rows.into_iter().chain([(old[0].to_owned(), true), (old[1].to_owned(), false)])
+    {
+        let shadow = mirrored.replace(SHADOW, &format!("{SHADOW}    {options}\n"));
+        let expected = if is_told { vec![told.to_owned()] } else { vec![] };
+        assert_eq!(complaints(&[&shadow]), expected, "{options}");
+        let compared = shadow.replace("{to: svm}", "{to: svm, mode: compare}");
+        assert!(!complaints(&[&compared]).iter().any(|line| line.contains("share")), "the filter copies");
+    }
+}
+
+#[test]
 fn headers_of_copies_are_checked() {
     let mirrored = BOOTSTRAP.replace("weights: {svm: 20}", "mirror: {to: svm}");
     let suffix =

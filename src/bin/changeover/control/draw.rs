@@ -1,7 +1,8 @@
 //! Steps, shares and evidence as bars and marks.
 
+use changeover::analysis::rules::ALL_METRICS;
 use changeover::config::units::Duration;
-use changeover::control::view::{Planned, Rollout, Sample, Watch, WorseIf};
+use changeover::control::view::{Evidence, Planned, Rollout, Sample, Watch, WorseIf};
 use changeover::model::{Unit, real};
 use changeover::rollout::phase::Phase;
 
@@ -172,9 +173,14 @@ pub(super) fn weights(rollout: &Rollout, columns: usize) -> Vec<Line> {
     lines
 }
 
+/// The evidence of all metrics together, which decides.
+pub(super) fn deciding(rollout: &Rollout) -> Option<&Evidence> {
+    rollout.evidence.iter().find(|evidence| evidence.metric == ALL_METRICS)
+}
+
 /// Each metric's evidence on its way to the threshold.
 pub(super) fn evidence(rollout: &Rollout, columns: usize) -> Vec<Line> {
-    let threshold = rollout.evidence.iter().find_map(|evidence| evidence.threshold);
+    let threshold = deciding(rollout).and_then(|evidence| evidence.threshold);
     let names = rollout.evidence.iter().map(|evidence| Line::new(Tone::Plain, &evidence.metric).width());
     let widest = names.max().unwrap_or_default().clamp(NAME.saturating_sub(2), (columns / 2).max(NAME));
     // The number takes eight columns, gaps and mark six.
@@ -190,7 +196,7 @@ pub(super) fn evidence(rollout: &Rollout, columns: usize) -> Vec<Line> {
         };
         let tone = if crossed { Tone::Bad } else { Tone::Plain };
         let drawn = threshold.map(|threshold| bar(evidence.log10_e.unwrap_or(0.0) / threshold, blocks));
-        let name = if evidence.threshold.is_some() { Tone::Strong } else { Tone::Plain };
+        let name = if evidence.metric == ALL_METRICS { Tone::Strong } else { Tone::Plain };
         let line = Line::new(name, &evidence.metric).cut(widest).padded(widest);
         let decides = if crossed { " ✗" } else { "" };
         let age = evidence.within_ms.filter(|within| *within > 0);

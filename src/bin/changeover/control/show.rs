@@ -55,7 +55,7 @@ fn cells(rollout: &Rollout) -> Vec<Line> {
         plain(&step(rollout).unwrap_or_default()),
         plain(&shares(&rollout.weights)),
         plain(&shares(&rollout.observed_share)),
-        plain(&rollout.evidence.last().map(evidence).unwrap_or_default()),
+        plain(&draw::deciding(rollout).map(evidence).unwrap_or_default()),
         plain(&rollout.release),
     ]
 }

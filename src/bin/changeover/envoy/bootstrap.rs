@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use changeover::config::schema::{Config, MirrorMode};
 use changeover::model::authority::is_loopback;
 
-use super::{Findings, Node};
+use super::{Findings, Node, protocol};
 
 /// Checks a bootstrap whose filters have these configurations; `clusters` are those of all files together, and `choices` are values
 /// of the filter's header for which a route names the cluster.
@@ -36,25 +36,18 @@ pub(crate) fn check(
 
 /// The store's API is gRPC.
 fn stores(configs: &[&Config], clusters: &BTreeMap<&str, Node<'_>>, findings: &mut Findings) {
-    const OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
     let stores = configs.iter().filter_map(|config| config.store.as_ref());
     for (store, cluster) in
         stores.filter_map(|store| Some((store, clusters.get(store.etcd.cluster.as_str())?)))
     {
-        let options = cluster.at(&["typed_extension_protocol_options", OPTIONS]);
-        let speaks_http1 = options.is_none_or(|options| match options.field("explicit_http_config") {
-            Some(explicit) => explicit.field("http_protocol_options").is_some(),
-            None => ["auto_config", "use_downstream_protocol_config"]
-                .iter()
-                .all(|kind| options.field(kind).is_none()),
-        });
-        if speaks_http1 && cluster.field("http2_protocol_options").is_none() {
+        if protocol::is_http1(cluster) {
             findings.error(
                 cluster,
                 format_args!(
                     "the store of fleet {:?} speaks gRPC, and Envoy HTTP/1.1 to this cluster; expected `explicit_http_config: \
-                     {{http2_protocol_options: {{}}}}` in its {OPTIONS}, as in envoy/store/cluster.yaml",
-                    store.fleet
+                     {{http2_protocol_options: {{}}}}` in its {}, as in envoy/store/cluster.yaml",
+                    store.fleet,
+                    protocol::OPTIONS
                 ),
             );
         }
@@ -149,12 +142,21 @@ fn labels(bootstrap: &Node<'_>, configs: &[&Config], findings: &mut Findings) {
         if rollout.drift.is_some() {
             wanted.insert("window");
         }
+        if !rollout.alarms.is_empty() {
+            wanted.insert("name");
+        }
+        if !rollout.feedback.is_empty() {
+            wanted.extend(["name", "result"]);
+        }
         if rollout.analysis.is_some() || rollout.steps.is_some() || rollout.automation.is_some() {
             wanted.extend(["attempt", "candidate", "phase", "release", "stable"]);
         }
     }
     if configs.iter().any(|config| !config.notify.is_empty()) {
         wanted.extend(["name", "result"]);
+    }
+    if configs.iter().any(|config| config.store.is_some()) {
+        wanted.insert("result");
     }
     let tags = bootstrap.field("stats_config").map(|stats| stats.list("stats_tags")).unwrap_or_default();
     let has = |label: &&str| {
@@ -229,6 +231,16 @@ mod tests {
             ),
             ("analysis: {}, weights: {g: 5}", vec!["metric", "phase"]),
             ("analysis: {}, weights: {g: 5}, drift: {metrics: [latency]}", vec!["metric", "phase", "window"]),
+            (
+                "analysis: {}, weights: {g: 5}, alarms: [{name: slow, signal: error_rate, max: 0.1, window: 1m}]",
+                vec!["metric", "name", "phase"],
+            ),
+            (
+                "weights: {g: 5}, session_affinity: {header: x-user}, \
+                 feedback: [{name: click, match: {path: /e}, join: user, better: more, within: 10m}]",
+                vec!["name", "result"],
+            ),
+            ("weights: {g: 5} beside , store: {etcd: {cluster: etcd}, fleet: f}", vec!["result"]),
             ("weights: {g: 5} beside , notify: [{name: ops, cluster: ops, path: /}]", vec!["name", "result"]),
         ];
         // All other rules of the snippet are always needed.

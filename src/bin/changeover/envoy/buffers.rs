@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use changeover::config::schema::{Config, Rollout};
-use serde_json::Value;
 
-use super::{Findings, Node, routes};
+use super::{Findings, Node, protocol, routes};
 
 const FIELD: &str = "per_connection_buffer_limit_bytes";
 /// What Envoy buffers where nothing is said.
@@ -14,17 +13,9 @@ const DEFAULT: u64 = 1_024 * 1_024;
 /// How much of an HTTP/2 request its client may send ahead, and Envoy buffers.
 const WINDOW: &str = "initial_stream_window_size";
 
-/// A field that is a number of bytes.
-fn bytes(place: &Node<'_>, field: &str) -> Option<u64> {
-    place.value.get(field).and_then(|bytes| match bytes {
-        Value::String(text) => text.parse().ok(), // protobuf's other form of a number
-        bytes => bytes.as_u64(),
-    })
-}
-
 /// The bytes that Envoy buffers of a connection of a listener, or to a cluster; `None`: without a limit.
 fn limit(place: &Node<'_>) -> Option<u64> {
-    Some(bytes(place, FIELD).unwrap_or(DEFAULT)).filter(|limit| *limit > 0)
+    Some(place.number(FIELD).unwrap_or(DEFAULT)).filter(|limit| *limit > 0)
 }
 
 /// Checks what requests come by, and the clusters that copies go to.
@@ -40,13 +31,24 @@ pub(crate) fn check(
             tasks(rollout, listener, limit(listener), ("a connection", FIELD, "HTTP/1"), findings);
         }
         if let Some(options) = manager.field("http2_protocol_options") {
-            tasks(rollout, &options, bytes(&options, WINDOW), ("a request", WINDOW, "HTTP/2"), findings);
+            tasks(rollout, &options, options.number(WINDOW), ("a request", WINDOW, "HTTP/2"), findings);
         }
         let Some(mirror) = rollout.mirror.as_ref().filter(|_| routes::is_copied_by_envoy(rollout)) else {
             continue;
         };
         let shadow =
             rollout.versions.get(&mirror.to).and_then(|shadow| clusters.get(shadow.cluster.as_str()));
+        if let Some(shadow) = shadow.filter(|shadow| protocol::shares_connections(shadow)) {
+            findings.warning(
+                shadow,
+                format_args!(
+                    "copies of rollout {:?} share connections here, and one that the shadow does not read holds up the clients of all: expected \
+                     `{}: 1` in its http2_protocol_options, or HTTP/1.1",
+                    rollout.name,
+                    protocol::STREAMS
+                ),
+            );
+        }
         for place in listeners.iter().copied().chain(shadow) {
             if let Some(limit) = limit(place).filter(|limit| mirror.max_body.bytes() > *limit) {
                 findings.warning(

@@ -10,6 +10,7 @@ pub(crate) mod dump;
 pub(crate) mod filters;
 pub(crate) mod form;
 pub(crate) mod plugin;
+pub(crate) mod protocol;
 pub(crate) mod routes;
 
 use std::fmt;
@@ -57,6 +58,14 @@ impl<'a> Node<'a> {
     /// A text field.
     pub(crate) fn text(&self, name: &str) -> Option<&'a str> {
         self.value.get(name)?.as_str()
+    }
+
+    /// A field that is a number.
+    pub(crate) fn number(&self, name: &str) -> Option<u64> {
+        match self.value.get(name)? {
+            Value::String(text) => text.parse().ok(), // protobuf's other form of a number
+            number => number.as_u64(),
+        }
     }
 
     /// Whether its `@type` is this message, such as `…v3.HttpConnectionManager`.
