@@ -100,8 +100,14 @@ fn compare_and_decide(fleet: &mut Fleet, second: u64) {
     let clock = fleet.clock();
     recordings::want(&mut fleet.shared, "r", clock.uptime);
     let totals = Totals { compared: 3, matched: 2, bytes: (7, 8), ..Totals::default() };
-    let (release, shadow) = ("1".to_owned(), "green".to_owned());
-    let counted = differences::Differences { release, shadow, totals, ..differences::Differences::default() };
+    let shadow = "green".to_owned();
+    let counted = differences::Differences {
+        run: 3,
+        attempt: 1,
+        shadow,
+        totals,
+        ..differences::Differences::default()
+    };
     differences::add(&mut fleet.shared, "watched", &counted);
     receipts::take(&mut fleet.shared, "watched", second, clock.time);
     let receipt = Receipt {
