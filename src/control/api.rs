@@ -241,7 +241,7 @@ fn look(
         State::Differences(name) => {
             no_parameters(query)?;
             let record = fleet::record(shared, name).ok_or_else(|| no_such_rollout(name))?;
-            let known = differences::of(shared, name, record.program.run(), record.run.attempt);
+            let known = differences::of(shared, name, record.attempt());
             let differences = Differences::new(&record.program.release, known);
             Ok((Response::json(200, &differences), differences.listed()))
         }

@@ -79,11 +79,13 @@ pub struct Baseline {
     /// Those in which only stable's copy does.
     pub only_baseline: u64,
     /// Those in which both do.
+    #[serde(default)]
     pub both: u64,
     /// The logarithm of the e-value that the shadow differs more often than a copy of stable would (McNemar).
     pub log10_e: f64,
-    /// What diffy would say of the same requests.
-    pub diffy: Diffy,
+    /// What diffy would say of the same requests. An older filter does not say it.
+    #[serde(default)]
+    pub diffy: Option<Diffy>,
     /// Where stable differs from its copy.
     pub fields: Vec<Field>,
 }
@@ -226,7 +228,11 @@ fn baseline(known: &differences::Differences) -> Option<Baseline> {
         only_baseline,
         both,
         log10_e: mcnemar(only_shadow, only_baseline) / std::f64::consts::LN_10,
-        diffy: Diffy { relative: diffy.relative, absolute: diffy.absolute, reported: diffy.is_reported },
+        diffy: Some(Diffy {
+            relative: diffy.relative,
+            absolute: diffy.absolute,
+            reported: diffy.is_reported,
+        }),
         fields: fields(baseline),
     })
 }

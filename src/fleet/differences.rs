@@ -4,19 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use super::shared::{self, Shared};
 use crate::compare::totals::Totals;
-#[cfg(doc)]
-use crate::rollout::program::Program;
 
 /// What was compared of a rollout in its newest attempt.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Differences {
-    /// Identifies the run: [`Program::run`].
-    pub run: u64,
-    /// The attempt, from 1: a retry may be of a repaired model.
-    pub attempt: u32,
+    /// Identifies the attempt: a retry may be of a repaired model.
+    pub attempt: u64,
     /// The version whose answers were compared with stable's.
     pub shadow: String,
-    /// When the configuration that has the run was loaded, by the clock that all VMs share.
+    /// When the configuration that was compared by was loaded, by the clock that all VMs share.
     pub loaded_at: u64,
     /// Identifies how the answers were compared, and what of them is kept.
     pub definition: u64,
@@ -26,35 +22,31 @@ pub struct Differences {
     pub baseline: Totals,
 }
 
-impl Differences {
-    /// Whether both are about the same attempt, compared in the same way.
-    fn is_like(&self, other: &Self) -> bool {
-        let about = |of: &Self| (of.run, of.attempt, of.definition);
-        about(self) == about(other) && self.shadow == other.shadow
-    }
-
-    /// Whether it is about a later attempt of the run; of two runs, or two ways to compare, the one that was loaded later.
-    fn is_later_than(&self, other: &Self) -> bool {
-        if self.run == other.run && self.attempt != other.attempt {
-            self.attempt > other.attempt
-        } else {
-            self.loaded_at > other.loaded_at
-        }
-    }
-}
-
-/// Adds what one worker has counted; what is about an earlier attempt counts no longer.
+/// Adds what one worker has counted. What is about another attempt than the one that has [begun](begin) counts no longer; of two
+/// ways to compare, the one that was loaded later counts.
 pub fn add(shared: &mut impl Shared, rollout: &str, counted: &Differences) -> bool {
-    shared::update::<Differences>(shared, &key(rollout), |known| match known {
-        Some(mut known) if known.is_like(counted) => {
+    shared::update::<Differences>(shared, &key(rollout), |known| {
+        let Some(mut known) = known else { return Some(counted.clone()) };
+        if known.attempt != counted.attempt {
+            None
+        } else if (&known.shadow, known.definition) == (&counted.shadow, counted.definition) {
             known.totals.add(&counted.totals);
             known.baseline.add(&counted.baseline);
             known.loaded_at = known.loaded_at.max(counted.loaded_at);
             Some(known)
+        } else {
+            (known.loaded_at <= counted.loaded_at).then(|| counted.clone())
         }
-        Some(known) if known.is_later_than(counted) => None,
-        Some(_) | None => Some(counted.clone()),
     })
+}
+
+/// An attempt begins: what was compared in others is forgotten, and counts no longer. To be called before the workers learn of
+/// the attempt.
+pub(super) fn begin(shared: &mut impl Shared, rollout: &str, attempt: u64) {
+    shared::update::<Differences>(shared, &key(rollout), |known| {
+        let known = known.unwrap_or_default();
+        (known.attempt != attempt).then(|| Differences { attempt, ..known.emptied() })
+    });
 }
 
 /// Forgets what was compared of a rollout otherwise than it is from now on, with the values of answers that were kept.
@@ -64,10 +56,15 @@ pub fn configure(shared: &mut impl Shared, rollout: &str, loaded_at: u64, compar
         let known =
             known.filter(|known| known.loaded_at <= loaded_at && Some(known.definition) != comparison)?;
         // A worker that goes on with the old configuration for a moment is late.
-        let Differences { run, attempt, shadow, .. } = known;
-        let definition = comparison.unwrap_or_default();
-        Some(Differences { run, attempt, shadow, loaded_at, definition, ..Differences::default() })
+        Some(Differences { loaded_at, definition: comparison.unwrap_or_default(), ..known.emptied() })
     });
+}
+
+impl Differences {
+    /// The same without pairs.
+    fn emptied(self) -> Self {
+        Self { totals: Totals::default(), baseline: Totals::default(), ..self }
+    }
 }
 
 /// Forgets a rollout.
@@ -75,10 +72,9 @@ pub fn erase(shared: &mut impl Shared, rollout: &str) {
     shared::erase(shared, &key(rollout));
 }
 
-/// What was compared of a rollout in this attempt of this run.
-pub fn of(shared: &impl Shared, rollout: &str, run: u64, attempt: u32) -> Option<Differences> {
-    let known = shared::read::<Differences>(shared, &key(rollout));
-    known.filter(|known| (known.run, known.attempt) == (run, attempt))
+/// What was compared of a rollout in an attempt.
+pub fn of(shared: &impl Shared, rollout: &str, attempt: u64) -> Option<Differences> {
+    shared::read::<Differences>(shared, &key(rollout)).filter(|known| known.attempt == attempt)
 }
 
 fn key(rollout: &str) -> String {
@@ -90,54 +86,54 @@ mod tests {
     use super::*;
     use crate::fleet::memory::Memory;
 
-    fn counted(run: u64, loaded_at: u64, compared: u64) -> Differences {
+    fn counted(attempt: u64, loaded_at: u64, compared: u64) -> Differences {
         let totals = Totals { compared, ..Totals::default() };
         let shadow = "green".to_owned();
-        Differences { run, attempt: 1, shadow, loaded_at, totals, ..Differences::default() }
+        Differences { attempt, shadow, loaded_at, totals, ..Differences::default() }
     }
 
-    fn compared(shared: &Memory, run: u64, attempt: u32) -> Option<u64> {
-        of(shared, "r", run, attempt).map(|known| known.totals.compared)
+    fn compared(shared: &Memory, attempt: u64) -> Option<u64> {
+        of(shared, "r", attempt).map(|known| known.totals.compared)
     }
 
     #[test]
-    fn workers_add_up_and_a_newer_run_begins_anew() {
+    fn workers_add_up() {
         let mut shared = Memory::default();
-        assert_eq!(compared(&shared, 1, 1), None);
+        assert_eq!(compared(&shared, 1), None);
         for (loaded_at, pairs) in [(5, 10), (4, 20)] {
             assert!(add(&mut shared, "r", &counted(1, loaded_at, pairs)));
         }
-        assert_eq!(compared(&shared, 1, 1), Some(30));
-        add(&mut shared, "r", &counted(2, 9, 1));
-        // A worker that has not heard of it yet.
-        add(&mut shared, "r", &counted(1, 5, 100));
-        assert_eq!((compared(&shared, 1, 1), compared(&shared, 2, 1)), (None, Some(1)));
+        assert_eq!((compared(&shared, 1), compared(&shared, 2)), (Some(30), None));
     }
 
     #[test]
-    fn a_retry_begins_anew_and_what_comes_late_of_the_attempt_before_counts_no_longer() {
+    fn an_attempt_begins_anew_and_what_comes_late_of_others_counts_no_longer() {
         let mut shared = Memory::default();
-        let retried = |pairs| Differences { attempt: 2, ..counted(1, 5, pairs) };
         add(&mut shared, "r", &counted(1, 5, 10));
-        assert_eq!(compared(&shared, 1, 2), None, "of the retry nothing was compared yet");
-        add(&mut shared, "r", &retried(3));
-        assert_eq!((compared(&shared, 1, 1), compared(&shared, 1, 2)), (None, Some(3)));
-        // A pair whose request came before; a worker with a new configuration that does not know the attempt yet.
-        for loaded_at in [5, 6] {
-            add(&mut shared, "r", &counted(1, loaded_at, 100));
+        begin(&mut shared, "r", 1);
+        assert_eq!(compared(&shared, 1), Some(10), "the same attempt");
+        // A retry, another release, and the release before once more.
+        for attempt in [2, 7, 1] {
+            begin(&mut shared, "r", attempt);
+            assert_eq!(compared(&shared, attempt), Some(0), "nothing was compared yet");
+            // A pair whose request came before; a worker with a new configuration that does not know the attempt yet.
+            for (late, loaded_at) in [(1, 5), (2, 5), (2, 6), (7, 9)] {
+                if late != attempt {
+                    add(&mut shared, "r", &counted(late, loaded_at, 100));
+                }
+            }
+            for pairs in [3, 4] {
+                add(&mut shared, "r", &counted(attempt, 5, pairs));
+            }
+            assert_eq!(compared(&shared, attempt), Some(7));
         }
-        add(&mut shared, "r", &retried(4));
-        assert_eq!(compared(&shared, 1, 2), Some(7));
-        // Another run has a first attempt again.
-        add(&mut shared, "r", &counted(2, 9, 1));
-        assert_eq!(compared(&shared, 2, 1), Some(1));
     }
 
     #[test]
     fn another_way_to_compare_begins_anew_and_takes_kept_answers_away() {
         let mut shared = Memory::default();
         add(&mut shared, "r", &counted(1, 5, 10));
-        let known = |shared: &Memory| compared(shared, 1, 1);
+        let known = |shared: &Memory| compared(shared, 1);
         configure(&mut shared, "r", 5, Some(0));
         assert_eq!(known(&shared), Some(10), "the same way");
         configure(&mut shared, "r", 4, Some(7));

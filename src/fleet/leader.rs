@@ -335,10 +335,13 @@ pub(super) fn configure(record: &mut Record, program: &Program, loaded_at: u64, 
     record.push(program, clock)
 }
 
-/// Writes a record's head. Before workers learn of its attempt, decisions about tasks count for that one only.
+/// Writes a record's head. Before workers learn of its attempt, decisions about tasks and compared pairs count for that one only.
 pub(super) fn publish(shared: &mut impl Shared, record: &Record, head: &Head) {
     if record.program.automation.is_some() {
         decisions::begin(shared, &head.name, record.attempt());
+    }
+    if record.program.mirror.is_some() {
+        differences::begin(shared, &head.name, record.attempt());
     }
     heads::write(shared, head);
 }

@@ -51,7 +51,7 @@ struct Shadow {
     rollout: usize,
     version: usize,
     /// The attempt in which the request came.
-    attempt: u32,
+    attempt: u64,
     /// It is stable itself, beside the version.
     is_baseline: bool,
 }
@@ -110,7 +110,6 @@ impl Shadow {
         let Some(rollout) = self.rollout() else { return true };
         let Some(version) = rollout.versions.get(self.version) else { return true };
         let mut counted = Differences {
-            run: rollout.program.run(),
             attempt: self.attempt,
             shadow: version.name.clone(),
             loaded_at: self.loaded.loaded_at,
@@ -123,7 +122,7 @@ impl Shadow {
 
     /// Shows how often it agrees with stable, by what all workers have counted.
     fn show_agreement(&self) {
-        let of = |rollout: &Rollout| differences::of(&Kv, &rollout.name, rollout.program.run(), self.attempt);
+        let of = |rollout: &Rollout| differences::of(&Kv, &rollout.name, self.attempt);
         let known = self.rollout().and_then(of);
         if let (Some(series), Some(known)) = (self.series(), known) {
             series.show_agreement(if self.is_baseline { &known.baseline } else { &known.totals });

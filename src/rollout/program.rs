@@ -240,12 +240,6 @@ impl Program {
         identify(&(&self.release, &self.stable, &self.candidate, attempt, meaning))
     }
 
-    /// Identifies a run, over all its attempts: a hash.
-    #[must_use]
-    pub fn run(&self) -> u64 {
-        self.attempt(0)
-    }
-
     /// The judge's rules.
     #[must_use]
     pub fn rules(&self) -> Option<&Rules> {

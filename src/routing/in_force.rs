@@ -29,10 +29,9 @@ pub(super) struct InForce {
     pub(super) revision: u64,
     /// What access logs say of the attempt; `None`: nothing.
     pub(super) logged: Option<String>,
-    /// What is in force for tasks, and the attempt; its number as well.
+    /// What is in force for tasks, and what identifies the attempt.
     pub(super) tasks: task::InForce,
     pub(super) attempt: u64,
-    pub(super) nth_attempt: u32,
 }
 
 impl InForce {
@@ -68,7 +67,6 @@ impl InForce {
             logged: None,
             tasks: task::InForce { degree: head.degree, threshold: head.threshold },
             attempt: program.attempt(head.attempt),
-            nth_attempt: head.attempt,
         }
     }
 

@@ -188,10 +188,10 @@ impl Rollout {
         self.in_force.borrow().assignment
     }
 
-    /// The number of the attempt, from 1.
+    /// What identifies the attempt.
     #[must_use]
-    pub fn attempt(&self) -> u32 {
-        self.in_force.borrow().nth_attempt
+    pub fn attempt(&self) -> u64 {
+        self.in_force.borrow().attempt
     }
 
     /// What is in force, as a circuit breaker wants it.

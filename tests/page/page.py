@@ -135,6 +135,7 @@ def follow(chromium, url):
         watched.page.get_by_role("img", name=title).wait_for()
     watched.accessible()
 
+    watched.page.evaluate("window.waits = []")
     do("fail")
     while ask(watched.url, "/v1/rollouts/digits")["phase"] != "failed":
         watched.page.wait_for_timeout(20)
@@ -142,8 +143,9 @@ def follow(chromium, url):
     before = watched.page.evaluate(f"{POLLS}()")
     late = watched.page.evaluate(f"{SHOWN}(\"Rolled back\")") - before
     assert late <= 2, f"shown after {late} answers"
-    waits = watched.page.evaluate("window.waits")
-    assert waits and max(waits) <= 1_000, waits
+    while not (waits := watched.page.evaluate("window.waits")):
+        watched.page.wait_for_timeout(20)
+    assert max(waits) <= 1_000, waits
     rollout = ask(watched.url, "/v1/rollouts/digits")
     watched.wait_for(".said", "green is rolled back")
     watched.wait_for("#events li", "green is rolled back")

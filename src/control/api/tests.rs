@@ -220,11 +220,9 @@ fn frequent_reads_are_limited_and_commands_are_not() {
 #[test]
 fn long_answers_take_more_of_what_a_worker_shows_than_short_ones() {
     let mut envoy = Asked::new();
-    let record = envoy.record("steps");
-    let (run, attempt) = (record.program.run(), record.run.attempt);
+    let attempt = envoy.record("steps").attempt();
     let pairs = Totals { compared: 50, samples: vec![Sample::default(); 50].into(), ..Totals::default() };
-    let counted =
-        differences::Differences { run, attempt, totals: pairs, ..differences::Differences::default() };
+    let counted = differences::Differences { attempt, totals: pairs, ..differences::Differences::default() };
     differences::add(&mut envoy.0.shared, "steps", &counted);
     joined::show(&mut envoy.0.shared, &View { members: vec![Seen::default(); 500], ..View::default() });
     // How often a worker that was quiet answers.

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::automation::receipt::{Kind, Opened, Receipt};
-use crate::compare::totals::Totals;
+use crate::compare::totals::{Beside, Sample, Totals};
 use crate::config::notify::Notify;
 use crate::fleet::outbox::{self, Delivery};
 use crate::fleet::shared::FORM;
@@ -99,15 +99,13 @@ fn eventful() -> Memory {
 fn compare_and_decide(fleet: &mut Fleet, second: u64) {
     let clock = fleet.clock();
     recordings::want(&mut fleet.shared, "r", clock.uptime);
-    let totals = Totals { compared: 3, matched: 2, bytes: (7, 8), ..Totals::default() };
-    let shadow = "green".to_owned();
-    let counted = differences::Differences {
-        run: 3,
-        attempt: 1,
-        shadow,
-        totals,
-        ..differences::Differences::default()
-    };
+    let beside = Beside { all: 5, only_shadow: 1, only_baseline: 2, both: 3 };
+    let totals = Totals { compared: 3, matched: 2, bytes: (7, 8), beside, ..Totals::default() };
+    let baseline =
+        Totals { compared: 5, matched: 4, samples: vec![Sample::default()].into(), ..Totals::default() };
+    let (attempt, shadow) = (fleet.record("watched").attempt(), "green".to_owned());
+    let counted =
+        differences::Differences { attempt, shadow, loaded_at: 9, definition: 10, totals, baseline };
     differences::add(&mut fleet.shared, "watched", &counted);
     receipts::take(&mut fleet.shared, "watched", second, clock.time);
     let receipt = Receipt {

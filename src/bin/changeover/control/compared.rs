@@ -59,17 +59,20 @@ pub(super) fn lines(differences: &Differences, width: Option<usize>) -> Vec<Line
 }
 
 /// The shadow beside stable's own copy.
-fn beside(shadow: &str, baseline: &Baseline) -> [String; 4] {
+fn beside(shadow: &str, baseline: &Baseline) -> Vec<String> {
     let Baseline { agreement, beside, only_shadow, only_baseline, both, log10_e, diffy, .. } = baseline;
-    let says = if diffy.reported { "reported" } else { "not reported" };
-    [
+    let mut lines = vec![
         format!("stable agrees with itself {agreement}"),
         format!(
             "three answers {beside}; only {shadow} differs {only_shadow}, only stable's copy {only_baseline}, both {both}"
         ),
         format!("evidence that {shadow} differs more often than that copy 10^{:.1}", f64::max(*log10_e, 0.0)),
-        format!("by diffy's rule {says}: relative {:.1} %, absolute {:.2} %", diffy.relative, diffy.absolute),
-    ]
+    ];
+    lines.extend(diffy.as_ref().map(|diffy| {
+        let says = if diffy.reported { "reported" } else { "not reported" };
+        format!("by diffy's rule {says}: relative {:.1} %, absolute {:.2} %", diffy.relative, diffy.absolute)
+    }));
+    lines
 }
 
 /// How far apart numbers are: what most and nearly all of them are within. `None`: all are equal.
@@ -199,7 +202,7 @@ mod tests {
                 only_baseline: 4,
                 both: 10,
                 log10_e: 2.04,
-                diffy: Diffy { relative: 36.36, absolute: 0.808, reported: true },
+                diffy: Some(Diffy { relative: 36.36, absolute: 0.808, reported: true }),
                 fields: vec![field("/outputs/*/data/*", "value")],
             }),
             samples: vec![DifferingPair {
