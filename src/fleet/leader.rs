@@ -326,6 +326,11 @@ pub(super) fn prepare(shared: &mut impl Shared) {
     shared::prepare(shared, &lead_key());
 }
 
+/// Whether a VM has led, or leads.
+pub(super) fn is_led(shared: &impl Shared) -> bool {
+    shared::read::<Lead>(shared, &lead_key()).is_some()
+}
+
 /// Has a record follow a configuration that is newer than its own.
 pub(super) fn configure(record: &mut Record, program: &Program, loaded_at: u64, clock: Clock) -> Vec<Event> {
     if loaded_at <= record.configured_at {

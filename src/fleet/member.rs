@@ -215,8 +215,9 @@ impl Member {
         } else if self.catching_up.is_some() {
             self.follow_and_confirm(callback);
         }
-        // Nothing was counted yet that others have to report, and stable serves until the store has answered.
-        let is_first = self.led == 0 && self.fleet.is_some();
+        // No VM has led this Envoy, so nothing was counted yet that others have to report, and stable serves until the store has
+        // answered.
+        let is_first = self.led == 0 && self.fleet.is_some() && !leader::is_led(callback.shared);
         let is_time = self.led != tick && (is_first || clock.into_tick() >= self.leads_at());
         if is_time || self.leader.is_busy() {
             self.lead(callback);

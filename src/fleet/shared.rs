@@ -61,9 +61,7 @@ pub fn write<T: Serialize>(shared: &mut impl Shared, key: &str, value: &T) -> bo
 
 /// Has a key exist, long before a value is written to it that must not get lost: only then is a swap refused.
 pub fn prepare(shared: &mut impl Shared, key: &str) {
-    if shared.read(key).is_none() {
-        erase(shared, key);
-    }
+    let _ = shared.swap(key, &[], Version::ABSENT); // refused where another VM has been first
 }
 
 /// Deletes a value. Shared data cannot forget a key, so an empty value stands for none.

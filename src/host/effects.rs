@@ -36,7 +36,6 @@ pub(super) struct Effects {
 #[derive(Default)]
 struct Fleet {
     ids: Cell<Option<[Option<u32>; 3]>>,
-    shown: Cell<Option<[u64; 3]>>,
 }
 
 impl Fleet {
@@ -47,11 +46,10 @@ impl Fleet {
         };
         let ids = self.ids.get().unwrap_or_else(define);
         self.ids.set(Some(ids));
-        if self.shown.replace(Some(values)) != Some(values) {
-            for (id, value) in ids.into_iter().zip(values) {
-                if let Some(id) = id {
-                    calls::record(id, value);
-                }
+        // Each time: another VM may have led meanwhile, and shown something else.
+        for (id, value) in ids.into_iter().zip(values) {
+            if let Some(id) = id {
+                calls::record(id, value);
             }
         }
     }
@@ -67,6 +65,13 @@ struct Known {
 }
 
 impl Effects {
+    /// Shows that the Envoy belongs to no fleet, if this VM has shown one.
+    pub(super) fn leave_fleet(&self) {
+        if self.fleet.ids.get().is_some() {
+            self.fleet.show([0; 3]);
+        }
+    }
+
     /// Does one thing, or notes it. Calls are about `context`, before and afterwards. Returns what is known at once:
     /// the rollout whose candidate could not be asked, and that as its answer.
     pub(super) fn perform(&self, context: u32, effect: Effect) -> Option<(String, ready::Answer)> {

@@ -166,6 +166,9 @@ impl Vm {
                 stale_after: store.stale_after.map(Duration::as_nanos),
             }
         });
+        if settings.is_none() {
+            self.effects.leave_fleet();
+        }
         self.member.borrow_mut().join(&mut Kv, settings);
     }
 

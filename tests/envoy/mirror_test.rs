@@ -173,7 +173,7 @@ async fn a_shadow_over_http2_that_never_reads_blocks_no_request() {
         slow.write_all(&vec![b'x'; length / 4]).await.expect("sent");
     }
     assert!(read_until(&mut slow, "\r\n\r\n").await.starts_with("HTTP/1.1 200"));
-    assert!(shadow.asked() > 40, "{} connections", shadow.asked());
+    wait_for("a connection for each copy", async || (shadow.asked() > 40).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -230,6 +230,11 @@ fn copies_that_share_a_connection_to_the_shadow_are_told() {
         ("explicit_http_config: {http3_protocol_options: {}}", true),
         ("auto_config: {}", true),
         ("auto_config: {http2_protocol_options: {max_concurrent_streams: 1}}", false),
+        (
+            "auto_config: {http2_protocol_options: {max_concurrent_streams: 1}, http3_protocol_options: {}}",
+            true,
+        ),
+        ("auto_config: {}, common_http_protocol_options: {max_requests_per_connection: 1}", false),
         ("use_downstream_protocol_config: {}", false),
         ("use_downstream_protocol_config: {http2_protocol_options: {}}", true),
     ];

@@ -37,15 +37,28 @@ pub(super) fn one_of_each(clients: Vec<Client>) -> Vec<Client> {
     clients.into_iter().zip(firsts).filter_map(|(client, is_first)| is_first.then_some(client)).collect()
 }
 
-/// What is lost of an abort that was just given, should its Envoy end; `None`: nothing, for the store has it.
-pub(super) fn lost_at_a_restart(fleet: Option<&Fleet>) -> Option<&'static str> {
-    match fleet {
-        None => Some("a restart of Envoy begins the release again"),
-        Some(fleet) if fleet.alone => Some(
-            "the store does not have the abort yet, and a restart of this Envoy before it answers loses it",
-        ),
-        Some(_) => None,
+/// What is lost of aborts that were just given, should their Envoy end; `None`: nothing, for the store has them, or has them after
+/// a moment.
+pub(super) fn lost_at_a_restart(client: &Client, rollouts: &[&str]) -> Option<&'static str> {
+    let end = Instant::now().checked_add(PATIENCE);
+    loop {
+        let Some(fleet) = of(client) else { return Some("a restart of Envoy begins the release again") };
+        if is_stored(&fleet, rollouts) && !fleet.alone {
+            return None;
+        }
+        if fleet.alone || end.is_none_or(|end| Instant::now() >= end) {
+            return Some(
+                "the store does not have the abort yet, and a restart of this Envoy before it answers loses it",
+            );
+        }
+        std::thread::sleep(INTERVAL);
     }
+}
+
+/// Whether the store has what this Envoy was told of these rollouts.
+fn is_stored(fleet: &Fleet, rollouts: &[&str]) -> bool {
+    // Of many that are not stored not all are named.
+    fleet.unstored.len() < MOST_NAMES && !fleet.unstored.iter().any(|name| rollouts.contains(&name.as_str()))
 }
 
 /// How a fleet stands, in one sentence, and its problems.
@@ -65,10 +78,7 @@ pub(super) fn await_followers(client: &Client, rollouts: &[&str]) -> Option<Stri
     let mut fleet = of(client)?;
     let mut wanted = None;
     loop {
-        // Of many that are not stored not all are named.
-        let is_stored = fleet.unstored.len() < MOST_NAMES
-            && !fleet.unstored.iter().any(|name| rollouts.contains(&name.as_str()));
-        if is_stored && !fleet.alone {
+        if is_stored(&fleet, rollouts) && !fleet.alone {
             // The records have it. Later ones say nothing about this command.
             let wanted = *wanted.get_or_insert(fleet.revision);
             let behind = behind(&fleet, wanted);

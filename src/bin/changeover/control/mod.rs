@@ -286,7 +286,7 @@ fn answer(command: &Command, client: &Client) -> Result<Answer, Failure> {
             Some(name) => {
                 let sent = rollout(send(client, name, order)?)?;
                 if let Content::Rollout(rollout) = &sent.content {
-                    say_what_a_restart_does(client, order, rollout);
+                    say_what_a_restart_does(client, order, std::slice::from_ref(rollout.as_ref()));
                 }
                 Ok(sent)
             }
@@ -349,13 +349,19 @@ fn send(client: &Client, rollout: &str, order: &Order) -> Result<String, Failure
     About { client, rollout }.post(order.verb.name, &order.body()?)
 }
 
-/// Says what becomes of an abort when the Envoy that has obeyed it ends.
-fn say_what_a_restart_does(client: &Client, order: &Order, rollout: &Rollout) {
-    let begins_again = order.verb.name == "abort" && !rollout.steps.is_empty() && !rollout.pinned;
-    let what = begins_again.then(|| fleet::lost_at_a_restart(fleet::of(client).as_ref())).flatten();
+/// Says what becomes of aborts when the Envoy that has obeyed them ends.
+fn say_what_a_restart_does(client: &Client, order: &Order, aborted: &[Rollout]) {
+    if order.verb.name != "abort" {
+        return;
+    }
+    let begins_again = |rollout: &&Rollout| !rollout.steps.is_empty() && !rollout.pinned;
+    let aborted: Vec<&Rollout> = aborted.iter().filter(begins_again).collect();
+    let names: Vec<&str> = aborted.iter().map(|rollout| rollout.name.as_str()).collect();
+    let what = if names.is_empty() { None } else { fleet::lost_at_a_restart(client, &names) };
     if let Some(what) = what {
-        let Rollout { name, stable, .. } = rollout;
-        eprintln!("{name}: {what}; `pin: {stable}` in its configuration prevents that");
+        for Rollout { name, stable, .. } in aborted {
+            eprintln!("{name}: {what}; `pin: {stable}` in its configuration prevents that");
+        }
     }
 }
 
@@ -372,7 +378,6 @@ fn send_to_all(client: &Client, order: &Order) -> Result<Answer, Failure> {
         let sent = send(client, &found.name, order);
         match sent.and_then(|answer| Ok((read(&answer)?, answer))) {
             Ok((rollout, answer)) => {
-                say_what_a_restart_does(client, order, &rollout);
                 raw = raw + &answer + "\n";
                 commanded.push(rollout);
             }
@@ -382,6 +387,7 @@ fn send_to_all(client: &Client, order: &Order) -> Result<Answer, Failure> {
             }
         }
     }
+    say_what_a_restart_does(client, order, &commanded);
     Ok(Answer { raw, content: Content::Commanded(commanded), bad })
 }
 

@@ -78,10 +78,21 @@ fn an_envoy_that_acts_on_its_own_says_since_when() {
 
 #[test]
 fn an_abort_that_the_store_does_not_have_is_lost_with_its_envoy() {
-    let lost = |fields: &Value| lost_at_a_restart(serde_json::from_value(fleet(fields)).ok().as_ref());
-    assert_eq!(lost(&json!({})), None);
-    assert!(lost(&json!({"alone": true})).unwrap().contains("before it answers loses it"));
-    assert_eq!(lost_at_a_restart(None), Some("a restart of Envoy begins the release again"));
+    let lost = |fleets: &[Value]| {
+        let fleets = fleets.iter().map(|fields| fleet(fields)).collect();
+        lost_at_a_restart(&client(fleets), &["others", "digits"])
+    };
+    let unstored = json!({"unstored": ["digits"]});
+    assert_eq!(lost(&[json!({})]), None);
+    assert_eq!(lost(&[unstored.clone(), json!({})]), None, "the store has it after a moment");
+    assert_eq!(lost(&[json!({"unstored": ["another"]})]), None);
+    for fleets in [&[json!({"alone": true})], &[unstored]] {
+        assert!(lost(fleets).unwrap().contains("before it answers loses it"), "{fleets:?}");
+    }
+    let without = listen(|_| Response { status: 404, headers: Vec::new(), body: "{}".to_owned() });
+    let without = Client::new(&without, None).unwrap();
+    let restarts = lost_at_a_restart(&without, &["digits"]);
+    assert_eq!(restarts, Some("a restart of Envoy begins the release again"));
 }
 
 #[test]
