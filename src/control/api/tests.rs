@@ -221,7 +221,8 @@ fn frequent_reads_are_limited_and_commands_are_not() {
 fn long_answers_take_more_of_what_a_worker_shows_than_short_ones() {
     let mut envoy = Asked::new();
     let attempt = envoy.record("steps").attempt();
-    let pairs = Totals { compared: 50, samples: vec![Sample::default(); 50].into(), ..Totals::default() };
+    let samples = vec![Sample::default(); 50].into();
+    let pairs = Totals { compared: 50, samples, most_samples: 50, ..Totals::default() };
     let counted = differences::Differences { attempt, totals: pairs, ..differences::Differences::default() };
     differences::add(&mut envoy.0.shared, "steps", &counted);
     joined::show(&mut envoy.0.shared, &View { members: vec![Seen::default(); 500], ..View::default() });

@@ -79,7 +79,7 @@ fn an_envoy_that_acts_on_its_own_says_since_when() {
 #[test]
 fn an_abort_that_the_store_does_not_have_is_lost_with_its_envoy() {
     let lost = |fleets: &[Value]| {
-        let fleets = fleets.iter().map(|fields| fleet(fields)).collect();
+        let fleets = fleets.iter().map(fleet).collect();
         lost_at_a_restart(&client(fleets), &["others", "digits"])
     };
     let unstored = json!({"unstored": ["digits"]});
