@@ -128,7 +128,7 @@ test-envoy: $(WASM) $(TEST_BUILD) $(ENVOY) $(ETCD) $(PROMTOOL) ## The module ins
 # Each Envoy compiles the module, one to two seconds of CPU. These tests start many, or wait for long, and what they show is shown in
 # parts by others, or natively: two fifths of the time.
 SLOW := a_shadow_that_fails_is_told_apart people_get_every_task reviewers_receive_nothing envoy_takes_every_bootstrap \
-        a_leader_that_sleeps every_form_is_the_same growth_moves_users each_of_a_thousand agreement_and_confusion \
+        every_form_is_the_same growth_moves_users each_of_a_thousand agreement_and_confusion \
         a_reference_outlives_envoy every_expression_of_the_dashboards search_again_as_often two_listeners_count \
         values_that_are_not_configurations no_version_is_cut_off a_hundred_flips one_envoy_of_a_fleet_posts fleet_feedback_test \
         users_keep_their_version_over a_receipt_opens_while an_envoy_that_starts_again_takes a_hundred_aborts_under_load \
