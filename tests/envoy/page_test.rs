@@ -11,7 +11,7 @@ use serde_json::json;
 /// Names that would do something if a page took them for markup.
 const RELEASE: &str = r#"<img src=x onerror=\"window.harmed=1\">"#;
 const LABEL: &str = "<script>window.harmed=2</script>";
-const BODY: &str = "<iframe onload=window.harmed=4>";
+const OTHER: &str = "<iframe onload=window.harmed=4>";
 
 /// A release that waits at half of the requests while its answers are compared, and one with two sides.
 fn rollouts() -> Config {
@@ -66,14 +66,14 @@ async fn play_at(scene: &str, control: SocketAddr, mut act: impl FnMut(&str) + S
 async fn the_page_follows_a_rollback_and_shows_hostile_names_as_text() {
     let (blue, green) = blue_and_green().await;
     // Every second label of both is the same, so that labels say nothing against green.
-    let answer = |body: &'static str| {
+    let answer = |other: &'static str| {
         Make::by(move |count, _| {
-            let label = if count.is_multiple_of(2) { LABEL } else { "7" };
-            Made::json(json!({"label": label, "body": body}).to_string())
+            let label = if count.is_multiple_of(2) { LABEL } else { other };
+            Made::json(json!({"label": label}).to_string())
         })
     };
-    blue.set(answer("plain"));
-    green.set(answer(BODY));
+    blue.set(answer("7"));
+    green.set(answer(OTHER));
     let envoy = between(&blue, &green, rollouts()).control().workers(2).start().await;
     known(&envoy).await;
     let ask = |_| request("POST", "/digits/infer", &[("content-type", b"application/json")], "{}");

@@ -20,7 +20,7 @@ DEADLINE = 60_000
 expect.set_options(timeout=DEADLINE)
 HOSTILE = "<img src=x onerror=\"window.harmed=1\">"
 LABEL = "<script>window.harmed=2</script>"
-BODY = "<iframe onload=window.harmed=4>"
+OTHER = "<iframe onload=window.harmed=4>"
 REASON = "\"><svg onload=window.harmed=3> &amp; p99"
 
 # How often the page has had the rollout, and how often it had when the phase said this: counted in the page, for here events
@@ -124,7 +124,7 @@ def follow(chromium, url):
     watched.wait_for(".matrix", LABEL)
     watched.wait_for("#inputs-outputs tr", f"Answers labelled {LABEL}")
     watched.page.locator("#agreement summary").click()
-    watched.wait_for("#agreement details tr", BODY)
+    watched.wait_for("#agreement details tr", OTHER)
     # Every section that there is something for, and every chart.
     for section in ("traffic", "alarms", "drift", "charts", "evidence", "inputs-outputs", "agreement", "events"):
         watched.page.locator(f"#{section}").wait_for()

@@ -82,9 +82,9 @@ const FULL: Effort = Effort {
 };
 const SHORT: Effort = Effort {
     healthy_runs: 10,
-    healthy_runs_of_users: 3,
+    healthy_runs_of_users: 4,
     runs: 200,
-    runs_by_request: 10,
+    runs_by_request: 20,
     longest: 800.0,
     tolerance: 0.3,
     tolerance_of_users: 0.8,
