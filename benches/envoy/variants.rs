@@ -158,7 +158,7 @@ pub(crate) fn thousand_rollouts(release: &str) -> Config {
     Config::Struct(json!({"rollouts": rollouts}).to_string())
 }
 
-/// So many rollouts, half of whose requests go to a candidate that is judged, until somebody promotes it.
+/// So many rollouts, half of whose requests go to a candidate that is judged, until it is promoted.
 pub(crate) fn judged_rollouts(count: usize, release: &str) -> Config {
     let rollout = |name: String| {
         json!({

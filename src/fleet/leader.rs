@@ -110,7 +110,9 @@ impl Leader {
         let (plans, clock, shared) = (callback.plans, callback.clock, &mut *callback.shared);
         self.lacks = false;
         let mut next = Lead { vm, renewed: clock.uptime, fitness: self.fitness(serves) };
-        let last = shared::read::<Lead>(shared, &lead_key()).unwrap_or_default();
+        let known = shared::read::<Lead>(shared, &lead_key());
+        let is_prepared = known.is_none() && shared.read(&lead_key()).is_some();
+        let last = known.unwrap_or_default();
         if !last.gives_way_to(&next) {
             (self.leads, self.pass) = (false, None);
             return false;
@@ -122,7 +124,6 @@ impl Leader {
         }
         self.lacks = !self.knows_all;
         next.fitness = self.fitness(serves);
-        let is_prepared = shared.read(&lead_key()).is_some();
         let (mut leads, mut takes_over) = (false, false);
         let written = shared::update::<Lead>(shared, &lead_key(), |last| {
             // Of several that write the very first one, one stays. Which one is known at once where the key was prepared;

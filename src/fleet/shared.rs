@@ -59,7 +59,7 @@ pub fn write<T: Serialize>(shared: &mut impl Shared, key: &str, value: &T) -> bo
     shared.swap(key, &bytes, Version::ANY).is_ok()
 }
 
-/// Has a key exist, long before a value is written to it that must not get lost: only then is a swap refused.
+/// Has a key exist, before a value is written to it that must not get lost. A value that is there already stays.
 pub fn prepare(shared: &mut impl Shared, key: &str) {
     let _ = shared.swap(key, &[], Version::ABSENT); // refused where another VM has been first
 }

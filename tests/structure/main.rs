@@ -33,6 +33,12 @@ const ORDER: [&str; 17] = [
     "host",
 ];
 
+/// A file of the repository.
+fn read(file: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
 #[test]
 fn folders_use_only_folders_below_them() {
     let place = |folder: &str| ORDER.iter().position(|known| *known == folder);
@@ -48,7 +54,7 @@ fn folders_use_only_folders_below_them() {
 
 #[test]
 fn the_library_describes_each_folder_in_their_order() {
-    let text = std::fs::read_to_string("src/lib.rs").expect("the library");
+    let text = read("src/lib.rs");
     let items = text.lines().filter(|line| line.starts_with("//! * "));
     let described = items.filter_map(|line| line.split('`').nth(1));
     assert_eq!(described.collect::<Vec<_>>(), ORDER);
@@ -57,10 +63,6 @@ fn the_library_describes_each_folder_in_their_order() {
 /// The series of the rules for Prometheus are those that are documented, and each alert has a section that says what to do.
 #[test]
 fn rules_for_prometheus_name_documented_series_and_sections() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let read = |file: &str| {
-        std::fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
-    };
     let (rules, metrics) = (read("envoy/prometheus/rules.yaml"), read("docs/metrics.md"));
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
     let names: BTreeSet<&str> =
@@ -103,10 +105,6 @@ fn rules_for_prometheus_name_documented_series_and_sections() {
 /// The gauges of two processes of an Envoy add up during a hot restart: promtool tests the panel that shows phases beside the rules.
 #[test]
 fn the_panel_of_phases_is_tested_with_the_rules() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let read = |file: &str| {
-        std::fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
-    };
     let (dashboard, tests) =
         (read("envoy/grafana/changeover.json"), read("tests/prometheus/rules_test.yaml"));
     let expressions =
@@ -124,10 +122,6 @@ fn the_panel_of_phases_is_tested_with_the_rules() {
 /// One image of Grafana: `make stack` asks whether it is there, and Compose starts it.
 #[test]
 fn the_stack_names_one_image_of_grafana() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let read = |file: &str| {
-        std::fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
-    };
     let (makefile, compose) = (read("Makefile"), read("examples/stack/compose.yaml"));
     let asked = makefile
         .lines()
@@ -144,14 +138,11 @@ fn the_stack_names_one_image_of_grafana() {
 #[test]
 fn the_runbooks_of_alerts_get_a_site_in_front_by_the_documented_command() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let metrics = std::fs::read_to_string(root.join("docs/metrics.md")).expect("docs/metrics.md");
+    let metrics = read("docs/metrics.md");
     let command = metrics.lines().find(|line| line.starts_with("sed ")).expect("the command");
     let ran = Command::new("sh").args(["-c", command]).current_dir(root).output().expect("a shell");
     assert!(ran.status.success(), "{command}: {}", String::from_utf8_lossy(&ran.stderr));
-    let (before, after) = (
-        std::fs::read_to_string(root.join("envoy/prometheus/rules.yaml")).expect("the rules"),
-        String::from_utf8(ran.stdout).expect("text"),
-    );
+    let (before, after) = (read("envoy/prometheus/rules.yaml"), String::from_utf8(ran.stdout).expect("text"));
     assert_eq!(before.lines().count(), after.lines().count());
     let changed: Vec<_> = before.lines().zip(after.lines()).filter(|(old, new)| old != new).collect();
     assert_eq!(changed.len(), before.matches("- alert: ").count());

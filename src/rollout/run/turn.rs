@@ -248,13 +248,13 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// The same, with what is known by now where the rollout does it by itself, also if that was not the reason.
+    /// [`Self::happen`], with what the judge knows by now if the rollout does it by itself, even if that was not the reason.
     pub(super) fn happen_with_evidence(&mut self, actor: Actor, action: Action, message: String) {
         let known = self.known();
         self.happen_knowing(known, actor, action, message);
     }
 
-    /// The same, with what was known before.
+    /// [`Self::happen_with_evidence`], with what the judge knew before the change.
     pub(super) fn happen_knowing(
         &mut self,
         known: Option<Finding>,
