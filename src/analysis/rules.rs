@@ -23,7 +23,7 @@ const DURATION_TOLERATED: f64 = 1.19;
 
 /// The tolerated difference of durations in milliseconds unless the configuration names one: about what a connection
 /// costs. A version with a small share finds fewer of them open.
-const OR_MILLISECONDS: f64 = 25.0;
+pub const OR_MILLISECONDS: f64 = 25.0;
 /// What evidence of all metrics together is called.
 pub const ALL_METRICS: &str = "all";
 /// The end of the name of a metric that is compared with its limit.

@@ -6,6 +6,8 @@ use std::cell::Cell;
 const PER_SECOND: u64 = 500;
 /// The same at once, after a quiet time: all rollouts that there may be.
 const AT_ONCE: u64 = 5_000;
+/// As many rows an answer counts for at least: a request costs a worker time however little is shown.
+const LEAST: u64 = 10;
 
 /// What a worker still shows. A leaky bucket in thousandths: each thing shown is 1,000, and as many leak out in a second as
 /// it shows in one.
@@ -31,7 +33,7 @@ impl Allowance {
 
     /// So many things were shown, and an answer was built.
     pub(super) fn take(&self, shown: usize) {
-        let shown = u64::try_from(shown).unwrap_or(u64::MAX).saturating_add(1);
+        let shown = u64::try_from(shown).unwrap_or(u64::MAX).saturating_add(1).max(LEAST);
         self.level.set(self.level.get().saturating_add(shown.saturating_mul(1_000)));
     }
 }
@@ -60,6 +62,19 @@ mod tests {
         let most = AT_ONCE + 60 * PER_SECOND + 100;
         assert!(shown <= most && shown + 200 > most, "{shown}");
         assert!(refused > 50_000, "{refused}");
+    }
+
+    #[test]
+    fn an_answer_without_rows_counts_as_ten() {
+        let allowance = Allowance::default();
+        let answered = (0..10_000).filter(|millisecond| {
+            let has_room = allowance.has_room(*millisecond).is_ok();
+            if has_room {
+                allowance.take(0);
+            }
+            has_room
+        });
+        assert_eq!(answered.count() as u64, (AT_ONCE + 10 * PER_SECOND) / LEAST);
     }
 
     #[test]

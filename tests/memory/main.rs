@@ -19,6 +19,8 @@ use changeover::payload::preset::{Preset, Spec};
 use changeover::payload::protocol::{Direction, Protocol};
 use changeover::payload::reading::Reading;
 
+mod fleet;
+
 #[allow(dead_code)] // what else it has for calls of Envoy
 #[path = "../../src/host/memory.rs"]
 mod envoys;

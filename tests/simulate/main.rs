@@ -23,6 +23,7 @@ mod people;
 mod ratings;
 mod speed;
 mod table;
+mod tolerated;
 mod traps;
 mod users;
 mod world;
@@ -34,7 +35,7 @@ use std::time::Instant;
 type Part = fn(&Effort) -> bool;
 
 /// All of them; with names as arguments only those.
-const PARTS: [(&str, Part); 13] = [
+const PARTS: [(&str, Part); 15] = [
     ("agreement", agreement::simulate),
     ("at-least", at_least::simulate),
     ("automation", automation::simulate),
@@ -43,6 +44,8 @@ const PARTS: [(&str, Part); 13] = [
     ("ratings", ratings::simulate),
     ("again", again::simulate),
     ("traps", traps::simulate),
+    ("cold", traps::cold),
+    ("tolerated", tolerated::simulate),
     ("users", users::healthy),
     ("speed", speed::simulate),
     ("speed-users", users::speed),

@@ -29,7 +29,7 @@ pub(crate) const PLAIN: World = World {
 };
 pub(crate) const RAMP: &[f64] = &[1.0, 5.0, 25.0, 50.0];
 /// gunicorn closes connections after 2 s; TLS costs about 20 ms.
-const COLD_CONNECTIONS: Late = Late::Connections { idle: 2 * SECOND, costs: SECOND / 50 };
+pub(crate) const COLD_CONNECTIONS: Late = Late::Connections { idle: 2 * SECOND, costs: SECOND / 50 };
 pub(crate) const OUTAGES: World = World { outages: Outages::Every10Minutes(10 * SECOND), ..PLAIN };
 
 /// A rollout that waits for a person at each weight.
@@ -61,7 +61,7 @@ pub(crate) fn simulate(effort: &Effort) -> bool {
     let errors: &[&str] = &["error_rate"];
     let defaults: &[&str] = &["error_rate", "latency"];
     let all: &[&str] = &["error_rate", "latency", "unanswered", "client_error_rate"];
-    let situations: [Situation; 18] = [
+    let situations: [Situation; 15] = [
         ("5 %, 1 % of requests fail", PLAIN, errors),
         ("the same, judged by errors and latency", PLAIN, defaults),
         ("failures walk between 0.2 % and 5 %", World { rate: Rate::Walks(0.002, 0.05), ..PLAIN }, errors),
@@ -109,23 +109,32 @@ pub(crate) fn simulate(effort: &Effort) -> bool {
             World { impatient: 0.3, late: Late::EverybodysTail, weights: RAMP, ..PLAIN },
             all,
         ),
+    ];
+    table("request by request", 1, &situations, effort.healthy_runs)
+}
+
+/// Whether a healthy candidate is not taken back for what a small share alone costs: it has just started, or finds fewer open
+/// connections.
+pub(crate) fn cold(effort: &Effort) -> bool {
+    let judged: &[&str] = &["error_rate", "latency"];
+    let situations: [Situation; 3] = [
         (
             "30 requests/s, its first 20 answers take 0.2 s longer",
             World { late: Late::CandidateStarts(20, SECOND / 5), requests: 30, ..PLAIN },
-            defaults,
+            judged,
         ),
         (
             "20 requests/s, connections idle for 2 s cost 20 ms",
             World { late: COLD_CONNECTIONS, requests: 20, ..PLAIN },
-            defaults,
+            judged,
         ),
         (
             "the same in a ramp",
             World { late: COLD_CONNECTIONS, requests: 20, weights: RAMP, ..PLAIN },
-            defaults,
+            judged,
         ),
     ];
-    table("request by request", 1, &situations, effort.healthy_runs)
+    table("request by request", 16, &situations, effort.healthy_runs)
 }
 
 /// How many of so many runs may do what each does with the probability `alpha`, that many standard errors allowed for.

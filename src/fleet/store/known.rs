@@ -251,6 +251,7 @@ impl Known {
                             || mine.may_be_retried_since(stored.record.run.attempt)) =>
             {
                 self.is_unstored = true;
+                mine.learn_history(&stored);
                 let revision = stored.record.run.revision;
                 if mine.record.run.revision < revision {
                     mine.record.run.revision = revision.saturating_add(1);

@@ -247,6 +247,21 @@ impl Stored {
         let revision = self.record.run.revision;
         let first = revision.saturating_sub(events.len().saturating_sub(1) as u64);
         self.events.extend((first..).zip(events));
+        self.forget_surplus();
+    }
+
+    /// Puts the events of a lesser record before those that are known here: a VM that takes the lead of its Envoy over while the
+    /// store is away does not have them.
+    pub fn learn_history(&mut self, lesser: &Self) {
+        let first = self.events.first().map_or(u64::MAX, |(revision, _)| *revision);
+        let mut events = lesser.events.clone();
+        events.retain(|(revision, _)| *revision < first);
+        events.append(&mut self.events);
+        self.events = events;
+        self.forget_surplus();
+    }
+
+    fn forget_surplus(&mut self) {
         let surplus = self.events.len().saturating_sub(KEPT_EVENTS);
         self.events.drain(..surplus);
     }

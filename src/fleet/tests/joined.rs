@@ -207,6 +207,7 @@ fn a_member_alone_takes_a_failing_candidate_back_although_the_lead_of_the_envoy_
         let needed = fail(&mut alone_of(members), 60).expect("it takes it back");
         let mut shop = alone_of(members);
         assert_eq!(fail(&mut shop, 3), None);
+        let events = shop.stored().events.clone();
         shop.change_leader();
         let more = fail(&mut shop, 60).expect("it takes it back");
         assert_eq!(
@@ -219,6 +220,9 @@ fn a_member_alone_takes_a_failing_candidate_back_although_the_lead_of_the_envoy_
         shop.is_away = false;
         shop.pass(8);
         assert_eq!((shop.stored().record.run.phase, shop.unstored()), (Phase::Failed, Vec::new()));
+        let stored = shop.stored().events;
+        assert!(!events.is_empty() && stored.starts_with(&events), "{stored:?} begins with {events:?}");
+        assert_eq!(stored.len(), events.len() + 1, "and nothing but the rollback is new: {stored:?}");
         needed
     });
     assert!(needed[1] > needed[0], "{needed:?}");

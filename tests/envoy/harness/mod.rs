@@ -54,6 +54,7 @@ pub(crate) async fn wait_within<T>(
             return value;
         }
         assert!(begun.elapsed() < deadline, "waited {deadline:?} in vain for: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        // Not more often than a worker's API answers all the time.
+        tokio::time::sleep(Duration::from_millis(25)).await;
     }
 }
