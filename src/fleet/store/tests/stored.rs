@@ -1,6 +1,9 @@
 //! What stands in the store, and how long.
 
-use super::super::values::{self, Told};
+use std::rc::Rc;
+
+use super::super::known::Known;
+use super::super::values::{self, Read, Told};
 use super::*;
 use crate::telemetry::ledger::Entry;
 
@@ -223,4 +226,26 @@ fn a_full_store_harms_nothing_and_is_named() {
     world.command(1, Command::Abort).unwrap();
     world.pass(3 * SECOND);
     assert_eq!(world.shares(), [0; 2]);
+}
+
+#[test]
+fn a_vm_that_has_not_read_the_store_takes_back_and_keeps_what_happened_before() {
+    let world = waiting_fleet(1);
+    let (stored, clock) = (world.stored().unwrap(), world.envoys[0].clock(world.now));
+    let mut known = Known::new(Rc::new(stored.record.program.clone()));
+    known.followed = Some(stored.record.clone());
+    let mut record = stored.record.clone();
+    let abort = Change {
+        rollout: "r".into(),
+        command: Command::Abort,
+        if_match: None,
+        origin: crate::rollout::event::Origin::default(),
+    };
+    let mut events = abort.apply(&mut record, clock).unwrap();
+    known.take_back(record, events.remove(0));
+    known.read(Read::Whole(stored.clone()), 7, clock);
+    let mine = known.current.unwrap();
+    assert!(known.is_unstored && mine.record.is_taken_back());
+    assert!(!stored.events.is_empty() && mine.events.starts_with(&stored.events), "{:?}", mine.events);
+    assert_eq!(mine.events.len(), stored.events.len() + 1);
 }
