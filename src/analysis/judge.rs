@@ -5,11 +5,9 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::answers::Answers;
-use super::edges::{buckets_of, edges, tolerated_buckets};
 use super::evidence::{self, Evidence, SPLITS};
 use super::promotion::NoWorse;
 use super::rules::Rules;
-use super::test::Against;
 use super::tick::{Tick, View};
 use super::totals::Totals;
 use super::users::Firsts;
@@ -313,19 +311,12 @@ impl Judge {
     fn place_edges(&mut self, rules: &Rules, next_tick: u64, anew: bool) {
         let durations = &self.stable_durations;
         for state in self.metrics.iter_mut().flat_map(|metric| &mut metric.tests) {
-            let (Some(quantile), Against::Stable { tolerate, or_milliseconds, .. }) =
-                (state.test.quantile(), state.test.against)
-            else {
-                continue;
-            };
             let durations = durations.iter().find(|(signal, _)| *signal == state.test.signal);
             if let Some((_, durations)) = durations
                 && (anew || state.edges.is_empty())
-                && durations.can_place(quantile)
+                && state.test.quantile().is_some_and(|quantile| durations.can_place(quantile))
+                && let Some(edges) = state.test.edges_of(durations, rules.deadline)
             {
-                let edge = durations.edge(quantile);
-                let tolerated = tolerated_buckets(tolerate).max(buckets_of(edge, or_milliseconds));
-                let edges = edges(edge, tolerated, rules.deadline);
                 state.place(next_tick, edges);
             }
         }

@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::edges::{Edges, buckets_of, edges, tolerated_buckets};
 pub use super::kernel::mean::Direction;
 use crate::model::Side;
 use crate::signal::catalog::{self, Among, BoundOn, SignalId};
+use crate::signal::histogram::Histogram;
 
 /// One test of one signal.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -98,6 +100,16 @@ impl Test {
     #[must_use]
     pub fn bound_on(&self) -> BoundOn {
         catalog::by_id(self.signal).map_or(BoundOn::Observations, |signal| signal.bound)
+    }
+
+    /// The edges that a test of durations compares at, by `stable`'s durations; `deadline` in nanoseconds. `None`: it compares
+    /// something else.
+    #[must_use]
+    pub fn edges_of(&self, stable: &Histogram, deadline: u64) -> Option<Edges> {
+        let Against::Stable { tolerate, or_milliseconds, .. } = self.against else { return None };
+        let edge = stable.edge(self.quantile()?);
+        let tolerated = tolerated_buckets(tolerate).max(buckets_of(edge, or_milliseconds));
+        Some(edges(edge, tolerated, deadline))
     }
 
     /// The quantile of stable's durations that it looks at.

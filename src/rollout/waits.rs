@@ -91,13 +91,23 @@ pub enum Waits {
     },
     /// What users have done in this attempt can be read again.
     Users,
+    /// The candidate's answers take no longer than stable's, as far as that is judged, whatever it is worth.
+    Slowness,
 }
 
 impl Waits {
     /// Whether something speaks against the candidate, or nothing could.
     #[must_use]
     pub fn is_against_candidate(&self) -> bool {
-        matches!(self, Self::Suspicion | Self::Failures | Self::Refusals | Self::GoodAnswer | Self::Users)
+        matches!(
+            self,
+            Self::Suspicion
+                | Self::Failures
+                | Self::Refusals
+                | Self::Slowness
+                | Self::GoodAnswer
+                | Self::Users
+        )
     }
 }
 
@@ -151,6 +161,7 @@ impl fmt::Display for Waits {
             Self::Refusals => {
                 "the step waits: more of the candidate's requests are refused or redirected than of stable's"
             }
+            Self::Slowness => "the step waits: more of the candidate's answers are slow than of stable's",
             Self::Proof => "the step waits for proof that the candidate is no worse than allowed",
             Self::Answer => "the step waits for an answer of the candidate",
             Self::GoodAnswer => "the step waits for a good answer of the candidate: all its requests failed or were refused",
@@ -200,6 +211,7 @@ mod tests {
                 Waits::Refusals,
                 "the step waits: more of the candidate's requests are refused or redirected than of stable's",
             ),
+            (Waits::Slowness, "the step waits: more of the candidate's answers are slow than of stable's"),
             (Waits::Proof, "the step waits for proof that the candidate is no worse than allowed"),
             (Waits::Answer, "the step waits for an answer of the candidate"),
             (

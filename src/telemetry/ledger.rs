@@ -247,16 +247,21 @@ impl Ledger {
 
     /// The request has ended after so many nanoseconds. What else is to be observed of it has been.
     pub fn end(&mut self, ticket: Ticket, nanoseconds: u64, shown: impl Into<Shown>) {
-        let Shown { outcome, client_error } = shown.into();
-        // Leaving is how a client ends a stream.
+        let Shown { outcome, client_error, broken_off } = shown.into();
         let streams = self.open.get(ticket.0).is_some_and(|open| open.is_streamed);
-        let outcome = if streams && outcome == Outcome::Aborted { Outcome::Ok } else { outcome };
+        let outcome = match outcome {
+            // Leaving is how a client may end a stream.
+            Outcome::Aborted if streams => Outcome::Ok,
+            Outcome::Aborted if broken_off => Outcome::Unanswered,
+            outcome => outcome,
+        };
         self.observe(&ticket, LATENCY.id, Observed::Duration(nanoseconds));
         self.observe(&ticket, ERROR_RATE.id, Observed::Event(outcome == Outcome::Error));
         if matches!(outcome, Outcome::Ok | Outcome::Error) {
             self.observe(&ticket, CLIENT_ERROR_RATE.id, Observed::Event(client_error));
         }
-        self.observe(&ticket, UNANSWERED.id, Observed::Event(outcome == Outcome::Unanswered));
+        // Clients leave streams of equal versions equally often.
+        self.observe(&ticket, UNANSWERED.id, Observed::Event(broken_off || outcome == Outcome::Unanswered));
         let Some(open) = self.open.try_remove(ticket.0) else { return };
         if let Some(counts) = counts_of(&mut self.entries, &open) {
             counts.open = counts.open.saturating_sub(1);

@@ -14,7 +14,7 @@ pub enum Outcome {
     Ok,
     /// The version failed: 5xx, no answer, an answer cut off.
     Error,
-    /// The client left before an answer began, its own deadline passed, or the version closed a tunnel before it sent anything.
+    /// The client left before an answer began, its own deadline passed, or a tunnel ended before the version sent anything in it.
     /// The client may have been the cause, or the version may hang.
     Unanswered,
     /// Envoy or another filter refused the request, or its client left in the middle of the answer: nothing is known
@@ -61,12 +61,14 @@ pub struct Shown {
     pub outcome: Outcome,
     /// The version answered that the client is wrong.
     pub client_error: bool,
+    /// The client left in the middle of the answer. It may have had enough, or the version may hang.
+    pub broken_off: bool,
 }
 
 impl From<Outcome> for Shown {
     /// Without a client error.
     fn from(outcome: Outcome) -> Self {
-        Self { outcome, client_error: false }
+        Self { outcome, client_error: false, broken_off: false }
     }
 }
 
@@ -118,7 +120,7 @@ const REQUEST_TIMEOUT: u64 = 408;
 const DEADLINE_EXCEEDED: u64 = 4;
 
 /// What the client has is still right.
-const NOT_MODIFIED: u64 = 304;
+pub const NOT_MODIFIED: u64 = 304;
 
 /// What is known when a request ends.
 #[derive(Clone, Copy, Debug, Default)]
@@ -138,6 +140,12 @@ pub struct End {
     pub sent: bool,
     /// The answer has ended, and not only stopped.
     pub ended: bool,
+    /// The client has sent something behind the headers of the request.
+    pub asked: bool,
+    /// The request asked for another protocol (`upgrade`). Looked up only where the status is a 2xx.
+    pub upgrade: bool,
+    /// The request has a condition that a 304 answers. Looked up only where the status is 304.
+    pub conditional: bool,
 }
 
 /// The nanoseconds of a `grpc-timeout`: up to eight digits and a unit (gRPC over HTTP/2).
@@ -183,7 +191,8 @@ impl End {
             let closed = flag::UPSTREAM_CONNECTION_TERMINATION;
             return if has(UPSTREAM_FAILED & !closed) {
                 Outcome::Error
-            } else if !self.sent && !has(LEFT) && (self.ended || has(closed)) {
+            } else if !self.sent && (if has(LEFT) { self.asked } else { self.ended || has(closed) }) {
+                // Silent to the end: a client that has said something was waiting for an answer.
                 Outcome::Unanswered
             } else {
                 Outcome::Ok
@@ -229,11 +238,15 @@ impl End {
         let refused = match self.grpc_status {
             Some(status) => status != 0,
             None => match Class::of(self.status) {
-                Class::Redirection => self.status != Some(NOT_MODIFIED),
+                Class::Redirection => self.status != Some(NOT_MODIFIED) || !self.conditional,
+                // The version takes the request for one of HTTP.
+                Class::Success => self.upgrade,
                 class => class == Class::ClientError,
             },
         };
-        Shown { outcome, client_error: refused && outcome == Outcome::Ok }
+        let left = self.flags & LEFT != 0;
+        let broken_off = outcome == Outcome::Aborted && left && self.status.is_some() && !self.ended;
+        Shown { outcome, client_error: refused && outcome == Outcome::Ok, broken_off }
     }
 }
 
@@ -370,10 +383,31 @@ mod tests {
         assert_eq!(silent(101, 64, false), Outcome::Unanswered, "its connection was closed");
         assert_eq!(silent(200, 64, false), Outcome::Unanswered);
         assert_eq!(silent(101, 0, true), Outcome::Unanswered, "its stream has ended");
-        assert_eq!(silent(101, 16_384, false), Outcome::Ok, "the client left");
+        assert_eq!(silent(101, 16_384, false), Outcome::Ok, "the client left, and had said nothing");
         assert_eq!(silent(101, 16_384 | 64, true), Outcome::Ok, "the client left first");
         assert_eq!(silent(101, 65_536, false), Outcome::Ok, "nothing was said on either side");
         assert_eq!(silent(101, 16, true), Outcome::Error, "it was reset");
+    }
+
+    #[test]
+    fn a_tunnel_in_which_only_the_client_has_said_something_is_unanswered_when_the_client_leaves() {
+        let left = |sent, asked| {
+            let end = End { tunnel: true, sent, asked, ..end(101, 16_384) };
+            end.outcome(&Failures::default(), || true)
+        };
+        assert_eq!(left(false, true), Outcome::Unanswered);
+        assert_eq!(left(true, true), Outcome::Ok, "it was answered");
+        assert_eq!(left(false, false), Outcome::Ok, "nothing was asked");
+    }
+
+    #[test]
+    fn an_answer_that_its_client_leaves_in_the_middle_is_broken_off() {
+        let broken_off = |end: End| end.shown(end.outcome(&Failures::default(), || true)).broken_off;
+        let middle = End { sent: true, ..end(200, 16_384) };
+        assert!(broken_off(middle));
+        assert!(!broken_off(End { ended: true, ..middle }), "it had passed as a whole");
+        assert!(!broken_off(End { flags: 0, ..middle }) && !broken_off(end(0, 16_384)));
+        assert!(!broken_off(end(403, 1 << 12)), "denied");
     }
 
     #[test]
@@ -410,6 +444,9 @@ mod tests {
             tunnel: false,
             sent: true,
             ended: true,
+            asked: true,
+            upgrade: false,
+            conditional: false,
         };
         let of = |end: End| end.outcome(&Failures::default(), || true);
         assert_eq!(of(EXCEEDED), Outcome::Unanswered);
@@ -451,7 +488,12 @@ mod tests {
         let grpc = |status| End { grpc_status: Some(status), ..end(200, 0) };
         assert!(shown(grpc(5)) && shown(grpc(12)) && !shown(grpc(0)));
         assert!(!shown(grpc(14)) && !shown(end(503, 0)), "an error");
-        assert!(!shown(end(404, 1 << 11)) && !shown(end(304, 0)) && !shown(end(200, 0)));
+        assert!(!shown(end(404, 1 << 11)) && !shown(end(200, 0)));
+        assert!(
+            shown(end(304, 0)) && !shown(End { conditional: true, ..end(304, 0) }),
+            "what the client has is still right"
+        );
+        assert!(shown(End { upgrade: true, ..end(200, 0) }), "no tunnel");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::Judge;
 use super::metric::TestState;
 use crate::analysis::answers::Answers;
 use crate::analysis::evidence;
+use crate::analysis::excess::has_clearly_more;
 use crate::analysis::look::{Certainty, Look};
 use crate::analysis::promotion::NoWorse;
 use crate::analysis::rules::{FAILURES, Rules};
@@ -164,11 +165,32 @@ impl Judge {
             && !self.are_users_alike(Role::Refused, !candidate.are_mostly_refused())
     }
 
+    /// Whether more than one in five of the candidate's answers of this step took longer than nine in ten of stable's, and longer
+    /// than is tolerated, where that is judged, and that is clear. A candidate whose requests are few is as slow as that long before there is evidence.
+    #[must_use]
+    pub fn is_slower(&self, rules: &Rules) -> bool {
+        const QUANTILE: f64 = 0.9;
+        let mut judged = self.tests().filter(|state| state.test.quantile() == Some(QUANTILE));
+        judged.any(|state| {
+            let of_signal = |(signal, _): &&(SignalId, _)| *signal == state.test.signal;
+            let Some((_, both)) = self.step.durations.iter().find(of_signal) else { return false };
+            let Some(edges) = state.test.edges_of(&both.stable, rules.deadline) else { return false };
+            let slow = |side| Arm { events: both[side].beyond(edges[side]), units: both[side].total() };
+            let (candidate, mut stable) = (slow(Side::Candidate), slow(Side::Stable));
+            // All may be alike: one in ten of stable's is slow by what the edge is.
+            stable.events = stable.events.max(stable.units / 10);
+            has_clearly_more(candidate, stable) && !self.are_alike(Some(state), false)
+        })
+    }
+
     /// Whether users are judged by this, and it has happened in this step to as many of stable's as of the candidate's for the
     /// first time: a busy one may make the difference between requests. Where that cannot be said, `undecided`: most users of a
     /// healthy version may have met a refusal, such as a redirect to a login.
     fn are_users_alike(&self, role: Role, undecided: bool) -> bool {
-        let state = self.compared(role);
+        self.are_alike(self.compared(role), undecided)
+    }
+
+    fn are_alike(&self, state: Option<&TestState>, undecided: bool) -> bool {
         let known = state.and_then(|state| Some((state.spent, state.spent_before?)));
         let are_alike = |(spent, before)| self.newcomers.are_alike(&spent, &before).unwrap_or(undecided);
         !self.lacks_users() && known.is_some_and(are_alike)

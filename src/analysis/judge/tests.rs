@@ -4,6 +4,7 @@ use crate::analysis::evidence::rest;
 use crate::analysis::kernel::ratio::Table;
 use crate::analysis::look::{Certainty, Look};
 use crate::analysis::rules;
+use crate::analysis::test::Against;
 use crate::analysis::test::Direction;
 use crate::config::feedback::{Better, Feedback};
 use crate::config::release::{self, Analysis, Metric, WarmUp};

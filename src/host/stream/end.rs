@@ -13,7 +13,7 @@ use crate::payload::exchange::Exchange;
 use crate::payload::head::is_grpc;
 use crate::telemetry::breaker;
 use crate::telemetry::class::Class;
-use crate::telemetry::outcome::{self, End, Outcome, Shown, is_plainly_ok};
+use crate::telemetry::outcome::{self, End, NOT_MODIFIED, Outcome, is_plainly_ok};
 use crate::telemetry::reader::Reader;
 use crate::telemetry::served::Served;
 
@@ -136,10 +136,9 @@ impl Routed {
         if self.is_sampled {
             tracked.ledger.borrow_mut().find_served(&ticket, outcome == Outcome::Elsewhere);
         }
-        // No client has seen a redirect that Envoy follows.
-        let shown = end.shown(outcome);
-        let client_error = shown.client_error && !is_followed;
-        tracked.end(ticket, latency, Shown { client_error, ..shown });
+        // No client has seen a redirect that Envoy follows: it is no answer, and the version is not at fault.
+        let outcome = if is_followed { Outcome::Aborted } else { outcome };
+        tracked.end(ticket, latency, end.shown(outcome));
         let limit = rollout.program.analysis.as_ref().and_then(|analysis| analysis.breaker);
         let failed = matches!(outcome, Outcome::Error | Outcome::Unanswered);
         let counts = (failed || outcome == Outcome::Ok) && tracked.is_in_force(&draw);
@@ -185,9 +184,17 @@ impl Routed {
     /// first property that a request reads costs Envoy as much as three headers.
     fn ended_plainly(&self) -> Option<End> {
         // An answer of gRPC ends with its status; without one it has failed.
-        let status =
-            if self.body_ended && !self.is_judged_grpc() { calls::status(Headers::Response) } else { None };
+        let status = if self.body_ended && !self.is_judged_grpc() && !self.may_be_upgrade() {
+            calls::status(Headers::Response)
+        } else {
+            None
+        };
         is_plainly_ok(status, self.response_bytes).then_some(End { status, ..End::default() })
+    }
+
+    /// Whether the request may have asked for an upgrade: such a one has no body, and does not end before it is answered.
+    fn may_be_upgrade(&self) -> bool {
+        self.is_early && self.request_bytes == 0
     }
 
     /// Envoy's data about the end of the request. Each property costs a copy: those that few requests need
@@ -199,6 +206,7 @@ impl Routed {
             flags: calls::property_u64("response\0flags").unwrap_or(0),
             sent,
             ended: self.answered.is_some(),
+            asked: self.request_bytes > 0,
             ..End::default()
         };
         if self.may_be_grpc || self.is_judged_grpc() || self.response_bytes == 0 {
@@ -210,6 +218,10 @@ impl Routed {
             let took = now.saturating_sub(self.begun);
             end.is_over = deadline.is_some_and(|deadline| outcome::is_over(deadline, took));
         }
+        let has = |name| calls::header(Headers::Request, name).is_some();
+        end.upgrade = self.may_be_upgrade() && has("upgrade");
+        end.conditional =
+            end.status == Some(NOT_MODIFIED) && (has("if-none-match") || has("if-modified-since"));
         let asked_to_connect =
             || calls::property("request\0method").is_some_and(|method| *method == *b"CONNECT");
         end.tunnel = end.status == Some(101) || ((end.flags != 0 || !sent) && asked_to_connect());

@@ -45,7 +45,8 @@ impl Run {
         // What is wrong comes before what is missing: it may be missing because of that.
         let is_enough = self.judge.step_requests() >= until.requests;
         let says_something = is_enough || self.judge.step_failures() >= LEAST_FAILURES;
-        let wrong = analysis.and_then(|_| self.waits_for_better(compared && says_something));
+        let wrong =
+            analysis.and_then(|analysis| self.waits_for_better(&analysis.rules, compared && says_something));
         if wrong.is_some() {
             return wrong;
         }
@@ -79,7 +80,7 @@ impl Run {
     }
 
     /// What is wrong with the step so far.
-    fn waits_for_better(&self, compared: bool) -> Option<Waits> {
+    fn waits_for_better(&self, rules: &Rules, compared: bool) -> Option<Waits> {
         if self.judge.split() >= SPLIT_THRESHOLD {
             Some(Waits::Split)
         } else if self.inputs_differ {
@@ -89,7 +90,8 @@ impl Run {
         } else {
             let fails = || self.judge.fails_more().then_some(Waits::Failures);
             let refuses = || self.judge.refuses_more().then_some(Waits::Refusals);
-            compared.then(|| fails().or_else(refuses)).flatten()
+            let is_slower = || self.judge.is_slower(rules).then_some(Waits::Slowness);
+            compared.then(|| fails().or_else(refuses).or_else(is_slower)).flatten()
         }
     }
 }

@@ -265,6 +265,32 @@ fn only_answers_and_errors_say_something_for_the_version() {
 }
 
 /// While its client sends, the headers of a call are an answer. Afterwards they are not.
+/// A version that hangs in the middle of its answers is left more often than one that does not.
+#[test]
+fn an_answer_that_its_client_leaves_in_the_middle_is_given_up_and_a_stream_is_an_answer_all_the_same() {
+    for streams in [false, true] {
+        let mut ledger = ledger();
+        ledger.count_signals(vec![ERROR_RATE.id, LATENCY.id, UNANSWERED.id]);
+        for broken_off in [true, false] {
+            let ticket = ledger.arrive(1, draw(Side::Candidate, None));
+            if streams {
+                ledger.begin_stream(&ticket, MS);
+            } else {
+                ledger.answer(&ticket);
+            }
+            let shown = Shown { broken_off, ..Outcome::Aborted.into() };
+            ledger.end(ticket, 9 * MS, shown);
+        }
+        let counts = &ledger.entries(u64::MAX)[0].counts.candidate;
+        // One that was refused says nothing, unless it had begun to stream.
+        assert_eq!(
+            (counts.events(&UNANSWERED), counts.silent),
+            (1, if streams { 0 } else { 2 }),
+            "{streams}"
+        );
+    }
+}
+
 #[test]
 fn a_stream_of_which_only_headers_have_come_is_answered_until_it_is_the_versions_turn() {
     let mut ledger = ledger();

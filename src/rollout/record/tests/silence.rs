@@ -121,7 +121,7 @@ fn a_candidate_that_answers_404_to_everything_is_rolled_back() {
                 let side = if nth % 2 == 0 { Side::Candidate } else { Side::Stable };
                 let ticket = worker.arrive(tick, assignment, side);
                 let client_error = side == Side::Candidate || rng.f64() < stables;
-                worker.ledger.end(ticket, SECOND / 10, Shown { outcome: Outcome::Ok, client_error });
+                worker.ledger.end(ticket, SECOND / 10, Shown { client_error, ..Outcome::Ok.into() });
             }
             advance(&mut record, &[&worker], tick + 1, at((tick + 1) * SECOND));
         }

@@ -159,6 +159,38 @@ fn a_step_says_that_the_candidate_warms_up_once_stable_is_known_well_enough() {
     assert_eq!(run.reason.sentence(), sentence);
 }
 
+/// Stable's durations have an edge when the candidate has long been slow.
+#[test]
+fn a_slow_candidate_holds_its_step_before_there_is_evidence() {
+    const FAST: usize = 20;
+    const SLOW: usize = 50;
+    let program = short_steps(&json!({"metrics": [{"name": "latency"}]}));
+    let second = |run: &mut Run, now, (slow, of)| {
+        let mut counts = Pair::new(ended((0, of)), ended((0, 4)));
+        durations(&mut counts.stable).add(FAST, 4);
+        durations(&mut counts.candidate).add(SLOW, slow);
+        durations(&mut counts.candidate).add(FAST, of - slow);
+        run.close(&program, &Tick { number: now - 1, share: Some(0.2), counts, ..Tick::default() }, at(now));
+        drop(run.tick(&program, &[], at(now)));
+    };
+    let (mut run, _) = Run::begin(&program, at(0));
+    let mut was_held = 0;
+    for now in 1..=600 {
+        second(&mut run, now, (1, 1));
+        assert!(green(&run) <= 500, "after {now} s");
+        was_held += u64::from(run.reason.sentence().contains("more of the candidate's answers are slow"));
+    }
+    assert_eq!(run.phase, Phase::Failed);
+    assert!(was_held > 30, "{was_held}");
+
+    // One that is slow when it starts is not held for long.
+    let (mut run, _) = Run::begin(&program, at(0));
+    for now in 1..=200 {
+        second(&mut run, now, (u64::from(now <= 10), 1));
+    }
+    assert_eq!(run.phase, Phase::Succeeded, "{}", run.reason.sentence());
+}
+
 /// What the step saw before says nothing of what was changed meanwhile.
 #[test]
 fn a_step_begins_anew_when_a_pin_is_removed_or_errors_are_redefined() {
