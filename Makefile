@@ -238,8 +238,11 @@ clean: ## Remove everything that was built or installed
 
 # --- What is built and installed -------------------------------------------------------------------------------
 
+# The linker writes each reference to a function or to data in five bytes, so that it can fill them in: most need two or three.
+SHORT_REFERENCES := -C link-arg=--compress-relocations
+
 $(WASM): $(SOURCES) tools/check-module.py | target/.wasm32
-	cargo rustc --lib --crate-type cdylib --features envoy --target $(TRIPLE) --release
+	cargo rustc --lib --crate-type cdylib --features envoy --target $(TRIPLE) --release -- $(SHORT_REFERENCES)
 	@$(PYTHON) tools/check-module.py target/$(TRIPLE)/release/changeover.wasm
 	@cp target/$(TRIPLE)/release/changeover.wasm $@
 
@@ -250,7 +253,7 @@ $(CLI): $(SOURCES) $(shell find src/bin -name '*.rs')
 
 # The same module with a way to make it trap: for the tests, never for a user.
 $(TEST_BUILD): $(SOURCES) | target/.wasm32
-	cargo rustc --quiet --lib --crate-type cdylib --features test-build --target $(TRIPLE) --release --target-dir target/test-build
+	cargo rustc --quiet --lib --crate-type cdylib --features test-build --target $(TRIPLE) --release --target-dir target/test-build -- $(SHORT_REFERENCES)
 	@cp target/test-build/$(TRIPLE)/release/changeover.wasm $@
 
 # A filter that does nothing: what `make bench` measures the filter against.

@@ -86,8 +86,7 @@ impl Rule {
             slow_window: config.slow_window.map(|window| Span::new(window, SLOW_PARTS)),
             min_samples: config.min_samples.get(),
             action: config.action,
-            // `Debug` of plain values does not change between builds of one version.
-            definition: fingerprint(&format!("{config:?}")),
+            definition: fingerprint(config),
         })
     }
 

@@ -99,7 +99,7 @@ impl Rules {
     /// candidate's answers are compared with stable's, if they are.
     #[must_use]
     pub fn new(analysis: &Analysis, unit: Unit, processes: u32, pairs: Option<Pairs>) -> Self {
-        let errors = format!("{unit:?} {:?} {:?}", analysis.deadline, analysis.error_when);
+        let errors = (unit, analysis.deadline, &analysis.error_when);
         let metrics = analysis.metrics.iter().flat_map(|metric| metric_rules(metric, analysis, unit, pairs));
         Self {
             unit,
@@ -119,7 +119,7 @@ impl Rules {
                     points: promote.no_worse_than.or_points / 100.0,
                 },
                 threshold: (1.0 - promote.confidence).recip(),
-                basis: fingerprint(&format!("{:?} {errors}", promote.no_worse_than)),
+                basis: fingerprint(&(&promote.no_worse_than, errors)),
             }),
         }
     }
@@ -128,9 +128,9 @@ impl Rules {
     #[must_use]
     pub fn comparing(mut self, compare: Option<&Compare>) -> Self {
         let Some(Compare { ignore, unordered, tolerance, label, .. }) = compare else { return self };
-        self.comparison = fingerprint(&format!("{ignore:?} {unordered:?} {tolerance:?} {label:?}"));
+        self.comparison = fingerprint(&(ignore, unordered, tolerance, label));
         for metric in self.metrics.iter_mut().filter(|metric| metric.tests.iter().any(Test::is_of_pairs)) {
-            metric.definition = fingerprint(&format!("{} {}", metric.definition, self.comparison));
+            metric.definition = fingerprint(&(metric.definition, self.comparison));
         }
         self
     }
@@ -143,7 +143,7 @@ impl Rules {
             let Some(rule) = feedback.iter().find(|rule| Some(rule.name.as_str()) == name) else { continue };
             let is_worse = |test: &Test| test.is_of_less() == (rule.better == Better::More);
             metric.tests.retain(is_worse);
-            metric.definition = fingerprint(&format!("{} {rule:?}", metric.definition));
+            metric.definition = fingerprint(&(metric.definition, rule));
             self.comes_within.push((catalog::event(&rule.name), seconds(rule.within)));
         }
         self.followed.extend(feedback.iter().filter_map(followed));
@@ -235,10 +235,11 @@ fn seconds(duration: Duration) -> u64 {
     duration.as_millis().div_ceil(1_000)
 }
 
-/// Identifies a definition.
-#[must_use]
-pub fn fingerprint(definition: &str) -> u64 {
-    SipHasher24::new().hash(definition.as_bytes())
+/// Identifies a definition by its JSON, which the configuration's hash is made of as well: one text for all, and no code for
+/// another. A field that is left out while it has its default changes no definition when it is added.
+pub fn fingerprint(definition: &impl Serialize) -> u64 {
+    // Plain values always serialize; if they ever did not, all would look alike.
+    SipHasher24::new().hash(&serde_json::to_vec(definition).unwrap_or_default())
 }
 
 /// The name of a signal's comparison with its limit.
@@ -251,11 +252,10 @@ pub fn limit_of(signal: &str) -> String {
 fn metric_rules(metric: &Metric, analysis: &Analysis, unit: Unit, pairs: Option<Pairs>) -> Vec<MetricRule> {
     let Some(named) = catalog::named(&metric.name) else { return Vec::new() }; // the validation has refused it
     let rule = |name: String, tests: Vec<Test>, weight: Weight| {
-        // Everything that decides what an event is. `Debug` of plain numbers does not change between builds of
-        // one version, and a new version of this software is a new process.
-        let definition = format!("{unit:?} {tests:?} {:?} {:?}", analysis.deadline, analysis.error_when);
+        // Everything that decides what an event is.
+        let definition = fingerprint(&(unit, &tests, analysis.deadline, &analysis.error_when));
         let is_of_inputs = named.signal.differs == Differs::Inputs;
-        MetricRule { name, definition: fingerprint(&definition), tests, is_of_inputs, weight }
+        MetricRule { name, definition, tests, is_of_inputs, weight }
     };
     let compared = match (named.signal.among, pairs) {
         (Among::Pairs, Some(Pairs::WithBaseline)) => Some(compared_with_copy(metric)),

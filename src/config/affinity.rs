@@ -4,10 +4,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::de::fields;
 use super::units::Duration;
 
 /// What identifies the user: exactly one of `header`, `cookie`, `query`, `source_ip`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 pub struct SessionAffinity {
@@ -23,8 +24,10 @@ pub struct SessionAffinity {
     pub when_missing: WhenMissing,
 }
 
+fields!(SessionAffinity: header, cookie, query, source_ip, when_missing);
+
 /// A cookie that identifies the user.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["name"])))]
@@ -47,6 +50,8 @@ pub struct Cookie {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub partitioned: bool,
 }
+
+fields!(Cookie: name, ttl, same_site, domain, path, partitioned);
 
 impl Cookie {
     /// Whether browsers take a cookie of this name only with `Secure` (RFC 6265bis, 4.1.3.1).
@@ -97,7 +102,7 @@ pub enum WhenMissing {
 
 /// Lets a client choose a version: `always` is the candidate, `never` is stable, or a version's name. Any other value
 /// counts as none. At least one field; the first that has such a value decides.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("minProperties" = 1)))]
@@ -112,3 +117,5 @@ pub struct Override {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cookie: Option<String>,
 }
+
+fields!(Override: header, query, cookie);

@@ -4,6 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::de::fields;
 use super::units::{Count, Duration};
 use crate::signal::catalog::{Kind, Scale};
 
@@ -11,7 +12,7 @@ use crate::signal::catalog::{Kind, Scale};
 const WINDOW: u64 = 300_000;
 
 /// A threshold on what a version does, and what happens when it is passed: exactly one of `max`, `min`, `relative`.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[cfg_attr(not(target_arch = "wasm32"), schemars(rename = "AlarmRule", extend("required" = ["name", "signal"])))]
@@ -45,6 +46,8 @@ pub struct Alarm {
     /// What happens when it is raised.
     pub action: Action,
 }
+
+fields!(Alarm: name, signal, of, max, min, relative, quantile, window, slow_window, min_samples, action);
 
 impl Default for Alarm {
     fn default() -> Self {
@@ -95,7 +98,7 @@ pub enum Of {
 }
 
 /// A threshold that follows what is usual.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["times"])))]
@@ -106,6 +109,8 @@ pub struct Relative {
     #[serde(skip_serializing_if = "To::is_stable")]
     pub to: To,
 }
+
+fields!(Relative: times, to);
 
 /// What an alarm compares with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]

@@ -2,15 +2,16 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::condition::Match;
+use super::de::fields;
 use super::receipt::ReceiptPlace;
 use super::units::{Count, Duration, Percent, Size};
 use crate::model::{Degree, Share};
 
 /// Hands work from people, who are the stable version, to a model, the candidate, degree by degree.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["answer"])))]
@@ -42,6 +43,10 @@ pub struct Automation {
     /// Whether the degree goes down by one when audited tasks show that the model disagrees too often.
     pub step_down: bool,
 }
+
+fields!(
+    Automation: degree, ask, answer, suggest, receipt, decision, blind, partial, audit, double, step_down
+);
 
 impl Default for Automation {
     fn default() -> Self {
@@ -106,7 +111,7 @@ impl Automation {
 }
 
 /// How the model is asked.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 pub struct Ask {
@@ -120,6 +125,8 @@ pub struct Ask {
     pub max_in_flight: Count,
 }
 
+fields!(Ask: timeout, max_body, max_in_flight);
+
 impl Default for Ask {
     fn default() -> Self {
         Self { timeout: Duration::from_millis(2_000), max_body: Size::kib(256), max_in_flight: 64.into() }
@@ -127,7 +134,7 @@ impl Default for Ask {
 }
 
 /// Where the model's answer, which is JSON, has what.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["label"])))]
@@ -138,14 +145,18 @@ pub struct Answer {
     pub confidence: Option<String>,
 }
 
+fields!(Answer: label, confidence);
+
 /// Where people read what the model suggests.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 pub struct Suggest {
     /// A header of the task.
     pub header: String,
 }
+
+fields!(Suggest: header);
 
 impl Default for Suggest {
     fn default() -> Self {
@@ -154,7 +165,7 @@ impl Default for Suggest {
 }
 
 /// Where a task carries the model's answer, sealed.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 pub struct Receipt {
@@ -164,6 +175,8 @@ pub struct Receipt {
     pub ttl: Duration,
 }
 
+fields!(Receipt: header, ttl);
+
 impl Default for Receipt {
     fn default() -> Self {
         Self { header: "x-changeover-receipt".to_owned(), ttl: Duration::from_millis(30 * 24 * 3_600_000) }
@@ -171,7 +184,7 @@ impl Default for Receipt {
 }
 
 /// The request by which a decision comes.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["match", "receipt", "label"])))]
@@ -185,8 +198,10 @@ pub struct Decision {
     pub label: String,
 }
 
+fields!(Decision: matches as "match", receipt, label);
+
 /// What the model must show before it answers alone: `max_disagreement`, from which the threshold follows, or a `threshold`.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 pub struct Partial {
@@ -200,6 +215,8 @@ pub struct Partial {
     /// The model answers alone from this confidence on, whatever was proven, from 0 to 1.
     pub threshold: Option<f64>,
 }
+
+fields!(Partial: max_disagreement, confidence, min_coverage, threshold);
 
 impl Default for Partial {
     fn default() -> Self {

@@ -2,13 +2,14 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
+use super::de::fields;
 use super::release::Ready;
 use super::units::{Duration, Percent};
 
 /// Blue/green: one of two versions has all the traffic.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 pub struct BlueGreen {
@@ -27,8 +28,10 @@ pub struct BlueGreen {
     pub ready: Option<Ready>,
 }
 
+fields!(BlueGreen: active, bake, auto_rollback_window, ready);
+
 /// The candidate's trial before the flip.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["weight", "duration"])))]
@@ -38,3 +41,5 @@ pub struct Bake {
     /// The shortest time it bakes.
     pub duration: Option<Duration>,
 }
+
+fields!(Bake: weight, duration);

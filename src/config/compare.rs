@@ -2,15 +2,17 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::compare::number;
 use crate::compare::pointer::Pointer;
 use crate::compare::settings::Settings;
 use crate::config::units::Count;
 
+use super::de::fields;
+
 /// How two answers are compared.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 pub struct Compare {
@@ -34,8 +36,10 @@ pub struct Compare {
     pub redact: Vec<String>,
 }
 
+fields!(Compare: ignore, unordered, tolerance, label, baseline, samples, redact);
+
 /// Which numbers are the same: those that either of the two allows.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 pub struct Tolerance {
@@ -45,6 +49,8 @@ pub struct Tolerance {
     /// Their difference.
     pub absolute: f64,
 }
+
+fields!(Tolerance: relative, absolute);
 
 impl Default for Tolerance {
     fn default() -> Self {

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 #[cfg(not(target_arch = "wasm32"))]
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+
+use super::de::fields;
 
 /// Conditions on a request. All that are given hold; of a list one suffices.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 pub struct Match {
@@ -33,8 +35,10 @@ pub struct Match {
     pub body: BTreeMap<String, String>,
 }
 
+fields!(Match: authority, prefix, path_separated_prefix, path, methods, headers, query, body);
+
 /// A condition on the first value of a header, or of a parameter, decoded: exactly one of `exact`, `prefix`, `present`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[cfg_attr(not(target_arch = "wasm32"), schemars(rename = "HeaderRule", extend("required" = ["name"])))]
@@ -48,3 +52,5 @@ pub struct ValueRule {
     /// It is there (`true`), or is not (`false`).
     pub present: Option<bool>,
 }
+
+fields!(ValueRule: name, exact, prefix, present);

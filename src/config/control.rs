@@ -4,10 +4,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::de::fields;
 use super::units::Sha256;
 
 /// Who may use the HTTP API.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 pub struct Control {
@@ -21,8 +22,10 @@ pub struct Control {
     pub hosts: Vec<String>,
 }
 
+fields!(Control: token_sha256, tokens, hosts);
+
 /// A token of the HTTP API.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["name", "sha256", "rights"])))]
@@ -34,6 +37,8 @@ pub struct Token {
     /// What it allows.
     pub rights: Option<Rights>,
 }
+
+fields!(Token: name, sha256, rights);
 
 /// What a token allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]

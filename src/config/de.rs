@@ -36,6 +36,89 @@ pub(super) fn read<T: de::DeserializeOwned + Default>(
     }
 }
 
+/// Reads a struct of the configuration into its default, field by field: `fields!(Cookie: name, ttl)`, or `of as "from"` where
+/// the configuration has another name. `Deserialize` as serde derives it has an `Option` for each field until all are read, and
+/// a way to drop each of them: of all structs together, tens of kilobytes of code more than this.
+macro_rules! fields {
+    ($of:ident: $($field:ident $(as $name:literal)?),+) => {
+        const _: () = {
+            /// Fields by their places among the names.
+            #[allow(non_camel_case_types)]
+            enum At {
+                $($field),+
+            }
+
+            const NAMES: &[&str] = &[$($crate::config::de::name_of!($field $($name)?)),+];
+
+            struct Fields;
+
+            impl<'de> serde::de::Visitor<'de> for Fields {
+                type Value = $of;
+
+                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    f.write_str("a map")
+                }
+
+                fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<$of, A::Error> {
+                    let mut read = $of::default();
+                    // Each field is listed.
+                    let $of { $($field: _),+ } = &read;
+                    while let Some(place) = map.next_key_seed($crate::config::de::Among(NAMES))? {
+                        match place {
+                            $(place if place == At::$field as usize => read.$field = map.next_value()?,)+
+                            _ => {}
+                        }
+                    }
+                    Ok(read)
+                }
+            }
+
+            impl<'de> serde::Deserialize<'de> for $of {
+                fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                    deserializer.deserialize_struct(stringify!($of), NAMES, Fields)
+                }
+            }
+        };
+    };
+}
+pub(super) use fields;
+
+/// The name that a field has in the configuration.
+macro_rules! name_of {
+    ($field:ident) => {
+        stringify!($field)
+    };
+    ($field:ident $name:literal) => {
+        $name
+    };
+}
+pub(super) use name_of;
+
+/// Reads the place of a name among these.
+#[derive(Clone, Copy)]
+pub(super) struct Among(pub(super) &'static [&'static str]);
+
+impl<'de> DeserializeSeed<'de> for Among {
+    type Value = usize;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<usize, D::Error> {
+        deserializer.deserialize_identifier(self)
+    }
+}
+
+impl Visitor<'_> for Among {
+    type Value = usize;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a field")
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<usize, E> {
+        let place = self.0.iter().position(|known| *known == name);
+        place.ok_or_else(|| E::unknown_field(name, self.0))
+    }
+}
+
 /// What is wrong. Behind a pointer: every field of every type passes one on, which makes the difference of
 /// tens of kilobytes of code.
 #[derive(Debug)]
@@ -348,20 +431,29 @@ mod tests {
     use serde::Deserialize;
     use serde_json::json;
 
-    #[derive(Debug, Default, Deserialize, PartialEq)]
-    #[serde(default, deny_unknown_fields)]
+    #[derive(Debug, Default, PartialEq)]
     struct Sample {
         name: String,
         share: f64,
         flag: bool,
         mode: Option<Mode>,
-        list: Vec<Inner>,
+        items: Vec<Inner>,
     }
 
-    #[derive(Debug, Default, Deserialize, PartialEq)]
-    #[serde(default, deny_unknown_fields)]
+    fields!(Sample: name, share, flag, mode, items as "list");
+
+    #[derive(Debug, PartialEq)]
     struct Inner {
         text: String,
+        count: u8,
+    }
+
+    fields!(Inner: text, count);
+
+    impl Default for Inner {
+        fn default() -> Self {
+            Self { text: String::new(), count: 7 }
+        }
     }
 
     #[derive(Debug, Deserialize, PartialEq)]
@@ -383,10 +475,10 @@ mod tests {
             &json!({"name": 20261124, "share": "1.19", "flag": true, "mode": "random", "list": [{"text": "no"}]}),
         );
         assert_eq!(problems, [""; 0]);
-        let list = vec![Inner { text: "no".into() }];
+        let items = vec![Inner { text: "no".into(), count: 7 }];
         assert_eq!(
             read,
-            Sample { name: "20261124".into(), share: 1.19, flag: true, mode: Some(Mode::Random), list }
+            Sample { name: "20261124".into(), share: 1.19, flag: true, mode: Some(Mode::Random), items }
         );
     }
 
@@ -399,15 +491,15 @@ mod tests {
         let expected = [
             "extra: unknown field; known here: name, share, flag, mode, list",
             "flag: found the string \"true\", expected true or false, without quotes",
-            "list[1].txt: unknown field; known here: text",
-            "list[2]: found the number 7, expected a map with the fields text",
+            "list[1].txt: unknown field; known here: text, count",
+            "list[2]: found the number 7, expected a map with the fields text, count",
             "list[3].text: found the number 1.5, expected a string: put it in quotes",
             "mode: found \"sometimes\", expected one of: stable, random",
             "name: found the boolean false, expected a string: put it in quotes (YAML reads yes, no, on, off, y, n as booleans)",
             "share: found the string \"much\", expected a number",
         ];
         assert_eq!(problems, expected);
-        assert_eq!(read.list.len(), 3, "what is right is read all the same");
+        assert_eq!(read.items.len(), 3, "what is right is read all the same");
     }
 
     #[test]

@@ -8,12 +8,13 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::condition::Match;
+use super::de::fields;
 use super::receipt::ReceiptPlace;
 use super::units::Duration;
 
 /// What users do after they have been answered: a later request that says so (`match`), or one that shows it by coming
 /// (`after`), an event.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["name"])))]
@@ -47,6 +48,10 @@ pub struct Feedback {
     /// weights have changed, and no step ends before: what has not had time to happen is not missing. At most `24h`.
     pub within: Duration,
 }
+
+fields!(
+    Feedback: name, after, not_before, matches as "match", join, receipt, value, bad_below, better, within
+);
 
 impl Default for Feedback {
     fn default() -> Self {
@@ -98,7 +103,7 @@ pub enum Same {
 }
 
 /// Another rollout.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["rollout"])))]
@@ -106,6 +111,8 @@ pub struct AfterRollout {
     /// Its name.
     pub rollout: String,
 }
+
+fields!(AfterRollout: rollout);
 
 impl<'de> Deserialize<'de> for After {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

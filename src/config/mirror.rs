@@ -7,11 +7,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::compare::Compare;
+use super::de::fields;
 use super::units::{Count, Duration, Percent, Size};
 use crate::model::Share;
 
 /// Shadow mode.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["to"])))]
@@ -52,6 +53,11 @@ pub struct Mirror {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compare: Option<Compare>,
 }
+
+fields!(
+    Mirror: to, percent, methods, max_body, mode, max_in_flight, max_bytes, timeout, set_headers,
+    remove_headers, forward_credentials, compare
+);
 
 impl Mirror {
     /// What each worker may hold of requests and answers.

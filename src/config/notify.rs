@@ -2,8 +2,9 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
+use super::de::fields;
 use super::units::Duration;
 use crate::model::Action;
 
@@ -11,7 +12,7 @@ use crate::model::Action;
 const TIMEOUT: u64 = 5_000;
 
 /// A receiver of notifications. What happens is posted to it as a CloudEvent in JSON.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["name", "cluster", "path"])))]
@@ -29,6 +30,8 @@ pub struct Notify {
     /// The time that the receiver has to answer, from 100ms to 60s.
     pub timeout: Duration,
 }
+
+fields!(Notify: name, cluster, path, authority, events, timeout);
 
 impl Default for Notify {
     fn default() -> Self {

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
+use super::de::fields;
 use super::units::{Count, Percent, Size};
 use crate::model::Share;
 use crate::payload::exchange::Places;
@@ -16,7 +17,7 @@ use crate::payload::preset::Spec;
 use crate::payload::protocol::{Direction, Protocol};
 
 /// Reads the bodies of requests and answers while they pass: figures about them, and signals for `analysis`.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["protocol"])))]
@@ -36,6 +37,8 @@ pub struct Payload {
     pub output: Output,
 }
 
+fields!(Payload: protocol, sample, max_body, input, output);
+
 impl Default for Payload {
     fn default() -> Self {
         Self {
@@ -49,7 +52,7 @@ impl Default for Payload {
 }
 
 /// What is wanted of requests.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 pub struct Input {
@@ -62,8 +65,10 @@ pub struct Input {
     pub categories: BTreeMap<String, Vec<String>>,
 }
 
+fields!(Input: fields, length, categories);
+
 /// What is wanted of answers.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 pub struct Output {
@@ -79,6 +84,8 @@ pub struct Output {
     /// Texts that count as missing, besides the empty one and `NaN`.
     pub null_values: Vec<String>,
 }
+
+fields!(Output: value, range, labels, confidence, null_values);
 
 /// Which labels are counted.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -7,10 +7,11 @@ use schemars::JsonSchema;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
+use super::de::fields;
 use super::units::Duration;
 
 /// The receipt that each answer of a rollout carries to its client, sealed.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 pub struct AnswerReceipt {
@@ -19,6 +20,8 @@ pub struct AnswerReceipt {
     /// An event that comes later counts as late. At most 90 days.
     pub ttl: Duration,
 }
+
+fields!(AnswerReceipt: response_header, ttl);
 
 impl Default for AnswerReceipt {
     fn default() -> Self {
@@ -61,7 +64,7 @@ impl<'de> Deserialize<'de> for ReceiptPlace {
 }
 
 /// The header of a request that has a receipt.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["header"])))]
@@ -69,3 +72,5 @@ pub struct ReceiptHeader {
     /// Its name.
     pub header: String,
 }
+
+fields!(ReceiptHeader: header);

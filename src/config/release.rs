@@ -8,12 +8,13 @@ use schemars::JsonSchema;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
+use super::de::fields;
 use super::units::{Count, Duration, Percent};
 use crate::model::Degree;
 use crate::signal::catalog::{self, Signal};
 
 /// One step of a canary: exactly one of its fields.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 pub struct Step {
@@ -31,6 +32,8 @@ pub struct Step {
     #[serde(skip_serializing_if = "Option::is_none")] // other configurations keep their hash
     pub ready: Option<Ready>,
 }
+
+fields!(Step: set_weight, set_mirror, pause, set_degree, ready);
 
 /// A step's weights.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -75,7 +78,7 @@ impl<'de> Deserialize<'de> for SetWeight {
 }
 
 /// The mirror's share from a step on.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["percent"])))]
@@ -84,8 +87,10 @@ pub struct SetMirror {
     pub percent: Option<Percent>,
 }
 
+fields!(SetMirror: percent);
+
 /// What a step waits for. All given conditions must hold; without any, until a person promotes.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 pub struct Pause {
@@ -108,8 +113,10 @@ pub struct Pause {
     pub min_coverage: Option<f64>,
 }
 
+fields!(Pause: duration, min_requests, min_compared, min_agreement, min_decisions, min_coverage);
+
 /// When the candidate is ready. Envoy itself asks its cluster, once a second, with `GET`.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["path"])))]
@@ -127,6 +134,8 @@ pub struct Ready {
     pub timeout: Duration,
 }
 
+fields!(Ready: path, authority, expect, successes, timeout);
+
 impl Default for Ready {
     fn default() -> Self {
         Self {
@@ -140,7 +149,7 @@ impl Default for Ready {
 }
 
 /// Compares the candidate with stable, and takes the release back when it is worse.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 pub struct Analysis {
@@ -171,8 +180,13 @@ pub struct Analysis {
     pub circuit_breaker: Option<CircuitBreaker>,
 }
 
+fields!(
+    Analysis: false_alarm, deadline, error_when, metrics, on_failure, dry_run, promote_when, warm_up, no_data,
+    progress_deadline, circuit_breaker
+);
+
 /// Acts between two requests on a candidate that fails altogether.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["consecutive_errors"])))]
@@ -180,6 +194,8 @@ pub struct CircuitBreaker {
     /// So many of the candidate's answers on one worker, one after the other, were errors, and stable is well.
     pub consecutive_errors: Option<Count>,
 }
+
+fields!(CircuitBreaker: consecutive_errors);
 
 impl Default for Analysis {
     fn default() -> Self {
@@ -201,7 +217,7 @@ impl Default for Analysis {
 }
 
 /// Which answers of a version are its errors.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 pub struct ErrorWhen {
@@ -211,6 +227,8 @@ pub struct ErrorWhen {
     pub grpc_status: Vec<Count>,
 }
 
+fields!(ErrorWhen: status, grpc_status);
+
 impl Default for ErrorWhen {
     fn default() -> Self {
         Self { status: vec!["5xx".into()], grpc_status: [2, 4, 13, 14, 15].map(Count::from).into() }
@@ -218,7 +236,7 @@ impl Default for ErrorWhen {
 }
 
 /// Something that is compared.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["name"])))]
@@ -244,6 +262,8 @@ pub struct Metric {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub direction: Option<Direction>,
 }
+
+fields!(Metric: name, tolerate, max, or_milliseconds, quantiles, direction);
 
 /// Which difference from stable counts against the candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -273,7 +293,7 @@ pub enum OnFailure {
 }
 
 /// How long a candidate is not judged: until all that is given has passed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 pub struct WarmUp {
@@ -282,6 +302,8 @@ pub struct WarmUp {
     /// So long after the first of them.
     pub duration: Option<Duration>,
 }
+
+fields!(WarmUp: requests, duration);
 
 /// What follows for a step from having nothing to judge by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -296,7 +318,7 @@ pub enum NoData {
 }
 
 /// What a step must show before it ends.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 pub struct PromoteWhen {
@@ -306,6 +328,8 @@ pub struct PromoteWhen {
     pub confidence: f64,
 }
 
+fields!(PromoteWhen: no_worse_than, confidence);
+
 impl Default for PromoteWhen {
     fn default() -> Self {
         Self { no_worse_than: NoWorseThan::default(), confidence: 0.95 }
@@ -313,7 +337,7 @@ impl Default for PromoteWhen {
 }
 
 /// A margin: whichever of the two allows more.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 pub struct NoWorseThan {
@@ -322,6 +346,8 @@ pub struct NoWorseThan {
     /// So many percentage points above it.
     pub or_points: f64,
 }
+
+fields!(NoWorseThan: times, or_points);
 
 impl Default for NoWorseThan {
     fn default() -> Self {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 #[cfg(not(target_arch = "wasm32"))]
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 
 pub use super::affinity::{Cookie, Override, SameSite, SessionAffinity, WhenMissing};
@@ -18,6 +18,7 @@ pub use super::blue_green::{Bake, BlueGreen};
 pub use super::condition::Match;
 pub use super::control::{Control, Rights, Token};
 use super::de;
+use super::de::fields;
 use super::drift::Drift;
 use super::feedback::Feedback;
 pub use super::mirror::{Mirror, MirrorMode};
@@ -109,7 +110,7 @@ impl Config {
 }
 
 /// One release of one service: which requests it is about, its versions, and how they share the traffic.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["name", "versions", "stable"])))]
@@ -187,6 +188,13 @@ pub struct Rollout {
     pub labels: BTreeMap<String, String>,
 }
 
+fields!(
+    Rollout: name, release, matches as "match", versions, stable, candidate, pin, session_affinity,
+    overrides as "override", weights, steps, auto_rollback_window, drain, blue_green, analysis, alarms, drift,
+    mirror, payload, automation, feedback, receipt, server_load, trust_shadow_header, version_header, log,
+    labels
+);
+
 impl Rollout {
     /// The field that needs the key of receipts, if one does.
     #[must_use]
@@ -198,7 +206,7 @@ impl Rollout {
 }
 
 /// One version of the service.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["cluster"])))]
@@ -207,8 +215,10 @@ pub struct Version {
     pub cluster: String,
 }
 
+fields!(Version: cluster);
+
 /// Where `x-changeover-version` is set to the version that serves a request.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 pub struct VersionHeader {
@@ -217,6 +227,8 @@ pub struct VersionHeader {
     /// On the response to the client.
     pub response: bool,
 }
+
+fields!(VersionHeader: request, response);
 
 /// Quotes the names in a list, for a message.
 pub(super) fn known<'a>(names: impl Iterator<Item = &'a str>) -> String {

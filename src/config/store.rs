@@ -2,12 +2,13 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
+use super::de::fields;
 use super::units::Duration;
 
 /// Where Envoys that share their rollouts meet: one release is one release for all of them.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["etcd", "fleet"])))]
@@ -22,6 +23,8 @@ pub struct Store {
     pub stale_after: Option<Duration>,
 }
 
+fields!(Store: etcd, fleet, period, stale_after);
+
 impl Default for Store {
     fn default() -> Self {
         let (etcd, fleet) = (Etcd::default(), String::new());
@@ -30,7 +33,7 @@ impl Default for Store {
 }
 
 /// etcd, as this Envoy reaches it.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(JsonSchema))]
 #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("required" = ["cluster"])))]
@@ -38,3 +41,5 @@ pub struct Etcd {
     /// The cluster, which speaks HTTP/2 and has etcd's client ports as endpoints.
     pub cluster: String,
 }
+
+fields!(Etcd: cluster);

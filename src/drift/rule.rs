@@ -49,7 +49,7 @@ pub struct Metric {
 impl Rules {
     /// Compiles a valid configuration. `definition`: whatever else decides what is observed.
     #[must_use]
-    pub fn new(config: &Drift, definition: &str) -> Self {
+    pub fn new(config: &Drift, definition: u64) -> Self {
         let metric = |name: &String| {
             let moving = catalog::moving(name)?;
             Some(Metric { name: name.clone(), signal: moving.id, moves: moving.moves })
@@ -57,8 +57,7 @@ impl Rules {
         Self {
             reference: (config.reference.as_millis() / 1_000).max(1),
             metrics: config.metrics.iter().filter_map(metric).collect(),
-            // `Debug` of plain values does not change between builds of one version.
-            definition: fingerprint(&format!("{config:?} {definition}")),
+            definition: fingerprint(&(config, definition)),
         }
     }
 }

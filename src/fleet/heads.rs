@@ -3,6 +3,8 @@
 //! Each rollout's head stands under a key of its own, and a short log names those that have changed: a worker reads
 //! nothing else.
 
+use std::collections::BinaryHeap;
+
 use serde::{Deserialize, Serialize};
 
 use super::shared::{self, Shared};
@@ -114,7 +116,7 @@ pub fn erase(shared: &mut impl Shared, rollout: &str) {
 pub struct Names(Vec<Name>);
 
 /// The name of a rollout.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct Name {
     name: String,
     /// Since when no configuration names it.
@@ -149,13 +151,12 @@ impl Names {
 /// Writes that configurations name these rollouts, in any order. Returns those that are forgotten because none has
 /// named them for long.
 pub fn renew<'n>(shared: &mut impl Shared, named: impl Iterator<Item = &'n str>, now: u64) -> Vec<String> {
-    let mut named: Vec<&str> = named.collect();
-    named.sort_unstable();
+    let named = named.collect::<BinaryHeap<&str>>().into_sorted_vec();
     let mut forgotten = Vec::new();
     shared::update::<Names>(shared, &names_key(), |names| {
         let old = names.unwrap_or_default();
         forgotten.clear();
-        let mut new = Vec::with_capacity(named.len());
+        let mut new = BinaryHeap::with_capacity(named.len());
         for known in old.0.iter().filter(|known| named.binary_search(&known.name.as_str()).is_err()) {
             let since = known.gone_since.unwrap_or(now);
             if now.saturating_sub(since) >= FORGET {
@@ -165,8 +166,7 @@ pub fn renew<'n>(shared: &mut impl Shared, named: impl Iterator<Item = &'n str>,
             }
         }
         new.extend(named.iter().map(|name| Name { name: (*name).to_owned(), gone_since: None }));
-        new.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        let new = Names(new);
+        let new = Names(new.into_sorted_vec());
         (new != old).then_some(new)
     });
     forgotten

@@ -264,7 +264,10 @@ pub(super) fn take(
         // With what the same rollouts did before: the events of each stay in order.
         let new = outbox.waiting.iter().filter(|waiting| waiting.since >= since);
         let new: Vec<String> = new.map(|waiting| waiting.rollout.clone()).collect();
-        outbox.waiting.sort_by_key(|waiting| !new.contains(&waiting.rollout));
+        let waiting = std::mem::take(&mut outbox.waiting);
+        let (first, later): (Vec<_>, Vec<_>) =
+            waiting.into_iter().partition(|waiting| new.contains(&waiting.rollout));
+        outbox.waiting.extend(first.into_iter().chain(later));
         if let Some(Waiting { rollout, event, .. }) = outbox.waiting.first() {
             taken = Some((rollout.clone(), event.clone()));
             let timeout = receiver.timeout.as_nanos();

@@ -8,7 +8,7 @@ use siphasher::sip::SipHasher24;
 use super::policy::Policy;
 use super::ready::Ready;
 use crate::alarm::rule::Rule;
-use crate::analysis::rules::{Pairs, Rules};
+use crate::analysis::rules::{Pairs, Rules, fingerprint};
 use crate::analysis::trail::Followed;
 use crate::automation::proof::Target;
 use crate::config::alarm::Of;
@@ -170,7 +170,7 @@ impl Program {
         let window = config.auto_rollback_window.or_else(|| sides?.auto_rollback_window);
         let alarms: Vec<Rule> = config.alarms.iter().filter_map(Rule::new).collect();
         let mut watched: Vec<_> = alarms.iter().map(|alarm| alarm.signal.clone()).collect();
-        let drift = config.drift.as_ref().map(|drift| drift::Rules::new(drift, &of_stable(config)));
+        let drift = config.drift.as_ref().map(|drift| drift::Rules::new(drift, of_stable(config)));
         let moving = drift.iter().flat_map(|rules| &rules.metrics);
         watched.extend(moving.map(|metric| (metric.signal, metric.name.clone())));
         let analysis = config.analysis.as_ref().map(|analysis| {
@@ -403,10 +403,10 @@ impl Analysis {
     }
 }
 
-/// Everything besides a metric's name that decides what is observed of stable.
-fn of_stable(config: &schema::Rollout) -> String {
+/// Identifies everything besides a metric's name that decides what is observed of stable.
+fn of_stable(config: &schema::Rollout) -> u64 {
     let errors = config.analysis.as_ref().map(|analysis| (analysis.deadline, &analysis.error_when));
-    format!("{} {errors:?} {:?}", config.stable, config.payload)
+    fingerprint(&(&config.stable, errors, &config.payload))
 }
 
 /// How the candidate's answers are compared with stable's, if it is a shadow whose are.

@@ -140,14 +140,17 @@ impl Matcher {
 
     /// Calls with the position of everything whose conditions the request fulfils, each once.
     pub(super) fn each<R: Request>(&self, facts: &Facts<'_, R>, mut call: impl FnMut(usize)) {
-        let mut found = Vec::new();
+        let mut found: Vec<u32> = Vec::new();
         let mut look_at = |all: &[u32]| {
-            found.extend(all.iter().copied().filter(|one| self.rules_hold(*one, facts)));
+            for one in all.iter().filter(|one| self.rules_hold(**one, facts)) {
+                // At the end, mostly: each list is in ascending order.
+                if let Err(at) = found.binary_search(one) {
+                    found.insert(at, *one);
+                }
+            }
             ControlFlow::Continue(())
         };
         let _ = self.visit(|| facts.authority(), || facts.path(), &mut look_at);
-        found.sort_unstable();
-        found.dedup();
         found.into_iter().filter_map(|one| usize::try_from(one).ok()).for_each(&mut call);
     }
 

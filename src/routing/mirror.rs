@@ -80,8 +80,7 @@ impl Comparison {
             removed_headers: removed.map(|name| name.to_ascii_lowercase().into_bytes()).collect(),
             forwards_credentials: config.forward_credentials,
             has_baseline: config.has_baseline(),
-            // `Debug` of plain values does not change between builds of one version.
-            definition: fingerprint(&format!("{:?}", config.compare)),
+            definition: fingerprint(&config.compare),
         }
     }
 

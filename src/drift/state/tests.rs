@@ -16,7 +16,7 @@ const LENGTH: &str = catalog::INPUT_LENGTH.name;
 /// Rules that watch these metrics; so many seconds become the reference.
 fn rules(metrics: &[&str], seconds: u64) -> Rules {
     let config = json!({"metrics": metrics, "reference": format!("{seconds}s")});
-    Rules::new(&serde_json::from_value::<Config>(config).unwrap(), "blue")
+    Rules::new(&serde_json::from_value::<Config>(config).unwrap(), 1)
 }
 
 fn errors() -> &'static str {

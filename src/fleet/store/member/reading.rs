@@ -1,7 +1,7 @@
 //! What a member reads of the store, and makes of it.
 
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 
 use super::{Asked, Kind, LOST, MOST_TOLD_BYTES, Member, READ_ALL_EVERY, READ_EVERY, ROUND_EVERY};
 use crate::fleet::store::call::{Call, Item, Range};
@@ -228,14 +228,15 @@ impl Member {
         let programs = self.configurations.values().flat_map(|configured| &configured.programs);
         let configured: HashSet<&str> =
             programs.map(|(name, ..)| name.as_str()).chain(self.known.keys().map(String::as_str)).collect();
-        let is_stray = |record: &&Item| {
+        let is_stray = |record: &Item| {
             of_record(&record.key, &prefix).is_some_and(|(rollout, _)| !configured.contains(rollout))
         };
-        let mut strays: Vec<&Item> = records.iter().filter(is_stray).collect();
-        strays.sort_unstable_by_key(|record| Reverse(record.revision));
+        let strays = records.iter().enumerate().filter(|(_, record)| is_stray(record));
+        let strays: BinaryHeap<_> = strays.map(|(at, record)| (Reverse(record.revision), at)).collect();
+        let strays = strays.into_sorted_vec().into_iter().filter_map(|(_, at)| records.get(at));
         let lately = clock.time.saturating_sub(STRAY_FOR);
         let kept_since = |nth| if nth < MOST_STRAYS { lately } else { u64::MAX };
-        let surplus = strays.into_iter().enumerate().skip(KEPT_STRAYS);
+        let surplus = strays.enumerate().skip(KEPT_STRAYS);
         let surplus = surplus.filter_map(|(nth, record)| leftover(record, kept_since(nth)));
         surplus.filter(|stray| !self.outdated.contains(stray)).collect()
     }
