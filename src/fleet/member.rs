@@ -125,6 +125,12 @@ impl Member {
         self.fleet = fleet;
     }
 
+    /// Whether this VM acts for its Envoy in a fleet: only then there are calls to the store.
+    #[must_use]
+    pub fn is_joined(&self) -> bool {
+        self.joined.is_some()
+    }
+
     /// The call to the store that is due.
     pub fn poll_call<S: Shared>(&mut self, callback: &mut Callback<'_, S>) -> Option<Call> {
         self.follow_fleet(callback);

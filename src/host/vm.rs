@@ -260,6 +260,9 @@ impl Vm {
 
     /// Sends the call to the store that is due, from a root's callback.
     fn call_store(&self, root: u32) {
+        if !self.member.borrow().is_joined() {
+            return;
+        }
         let call = self.with_member(root, Member::poll_call);
         if let Some(answer) = call.and_then(|call| self.store.send(root, call)) {
             self.store_answered(root, answer);
