@@ -24,6 +24,7 @@ pub mod mirror;
 pub mod notify;
 pub mod one_of;
 pub mod payload;
+pub mod pieces;
 pub mod protobuf;
 pub mod receipt;
 pub mod release;

@@ -54,24 +54,69 @@ pub fn decode_struct(bytes: &[u8]) -> Result<Value, Malformed> {
     structure(bytes, DEEPEST).map(Value::Object)
 }
 
+/// Splits a serialized `google.protobuf.Struct`: its fields but for the list of this name, and the values in that list, which
+/// are not decoded yet. Without such a list there are none.
+///
+/// # Errors
+/// As [`decode_struct`], as far as it is decoded; or the field of that name is not a list.
+pub fn split_struct<'b>(bytes: &'b [u8], list: &str) -> Result<(Value, Vec<&'b [u8]>), Malformed> {
+    let (mut map, mut values) = (Map::new(), Vec::new());
+    entries(bytes, &mut |key, message| {
+        if key != list {
+            map.insert(key, value(message, DEEPEST)?);
+            return Ok(());
+        }
+        let mut found = None;
+        each_field(message, |number, payload| {
+            found = if let (6, Payload::Bytes(list)) = (number, payload) { Some(list) } else { None };
+            Ok::<_, Malformed>(())
+        })?;
+        values.clear();
+        each_element(found.ok_or(Malformed::Wire)?, &mut |element| {
+            values.push(element);
+            Ok(())
+        })
+    })?;
+    Ok((Value::Object(map), values))
+}
+
+/// Decodes a serialized `google.protobuf.Value`.
+///
+/// # Errors
+/// Anything that is not the wire format of that message.
+pub fn decode_value(bytes: &[u8]) -> Result<Value, Malformed> {
+    value(bytes, DEEPEST)
+}
+
 fn structure(bytes: &[u8], depth: u8) -> Result<Map<String, Value>, Malformed> {
     let mut map = Map::new();
+    entries(bytes, &mut |key, message| {
+        map.insert(key, value(message, depth)?);
+        Ok(())
+    })?;
+    Ok(map)
+}
+
+/// Visits the entries of a `Struct`: each key, and its value's message.
+fn entries<'b>(
+    bytes: &'b [u8],
+    visit: &mut dyn FnMut(String, &'b [u8]) -> Result<(), Malformed>,
+) -> Result<(), Malformed> {
     each_field(bytes, |number, payload| {
         if let (1, Payload::Bytes(entry)) = (number, payload) {
-            let (mut key, mut value) = (String::new(), Value::Null);
+            let (mut key, mut value) = (String::new(), &[][..]);
             each_field(entry, |number, payload| {
                 match (number, payload) {
                     (1, Payload::Bytes(text)) => key = utf8(text)?,
-                    (2, Payload::Bytes(message)) => value = self::value(message, depth)?,
+                    (2, Payload::Bytes(message)) => value = message,
                     _ => {}
                 }
                 Ok::<_, Malformed>(())
             })?;
-            map.insert(key, value);
+            visit(key, value)?;
         }
-        Ok::<_, Malformed>(())
-    })?;
-    Ok(map)
+        Ok(())
+    })
 }
 
 fn value(bytes: &[u8], depth: u8) -> Result<Value, Malformed> {
@@ -94,13 +139,22 @@ fn value(bytes: &[u8], depth: u8) -> Result<Value, Malformed> {
 
 fn list(bytes: &[u8], depth: u8) -> Result<Vec<Value>, Malformed> {
     let mut values = Vec::new();
-    each_field(bytes, |number, payload| {
-        if let (1, Payload::Bytes(message)) = (number, payload) {
-            values.push(value(message, depth)?);
-        }
-        Ok::<_, Malformed>(())
+    each_element(bytes, &mut |message| {
+        values.push(value(message, depth)?);
+        Ok(())
     })?;
     Ok(values)
+}
+
+/// Visits the values of a list, each as its message.
+fn each_element<'b>(
+    bytes: &'b [u8],
+    visit: &mut dyn FnMut(&'b [u8]) -> Result<(), Malformed>,
+) -> Result<(), Malformed> {
+    each_field(bytes, |number, payload| match (number, payload) {
+        (1, Payload::Bytes(message)) => visit(message),
+        _ => Ok(()),
+    })
 }
 
 /// A `Struct` has only doubles; whole ones become integers again, as they were written.

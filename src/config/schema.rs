@@ -104,7 +104,7 @@ impl Config {
                 &[]
             }
         };
-        let read = |(index, rollout)| de::read(rollout, &path.index(index), problems);
+        let read = |(index, rollout)| Rollout::read(rollout, &path.index(index), problems);
         Self { rollouts: rollouts.iter().enumerate().map(read).collect(), control, store, notify }
     }
 }
@@ -196,6 +196,12 @@ fields!(
 );
 
 impl Rollout {
+    /// Reads a rollout that stands at `path`. Errors are added to `problems`, and their fields keep the default.
+    #[inline(never)] // one copy in the module
+    pub(super) fn read(value: &Value, path: &Path<'_>, problems: &mut Problems) -> Self {
+        de::read(value, path, problems)
+    }
+
     /// The field that needs the key of receipts, if one does.
     #[must_use]
     pub fn needs_receipt_key(&self) -> Option<&'static str> {

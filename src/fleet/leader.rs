@@ -32,6 +32,8 @@ use led::{Input, Led, configured};
 
 /// Rollouts that do not move between two looks at the clock.
 const IDLE_BETWEEN_LOOKS: usize = 64;
+/// Nanoseconds between two notes of what has changed while a pass goes on: all VMs look at each.
+const NOTE_AGAIN: u64 = 50_000_000;
 /// Candidates that are asked in one pass whether they are ready.
 const MOST_QUESTIONS: usize = 64;
 
@@ -54,6 +56,9 @@ pub(super) struct Leader {
     /// Rollouts whose heads this VM has written for the first time. Workers mostly have them, or route as at the
     /// beginning: it is enough to note them when the pass ends.
     unnoted: Vec<String>,
+    /// Rollouts that workers must route differently, and when others were last noted.
+    changed: Vec<String>,
+    noted: u64,
     /// When it was last looked for commands.
     looked: u64,
     /// When it was last written which rollouts are named.
@@ -191,7 +196,6 @@ impl Leader {
     pub(super) fn go_on<S: Shared>(&mut self, callback: &mut Callback<'_, S>, rng: &mut Rng) -> Option<u64> {
         let mut pass = self.pass.take()?;
         callback.effects.append(&mut self.gone);
-        let mut changed = Vec::new();
         while let Some(led) = self.led.get_mut(pass.next) {
             pass.next = pass.next.saturating_add(1);
             let Some(configured) = configured(callback.plans, led.at) else { continue };
@@ -211,7 +215,7 @@ impl Leader {
             }
             if moved && let (Some(record), Some(head)) = (&led.record, led.news()) {
                 publish(callback.shared, &record.value, &head);
-                let noted = if led.told.is_some() { &mut changed } else { &mut self.unnoted };
+                let noted = if led.told.is_some() { &mut self.changed } else { &mut self.unnoted };
                 noted.push(head.name.clone());
                 led.told = Some(head);
             }
@@ -222,9 +226,16 @@ impl Leader {
         }
         let is_over = pass.next >= self.led.len();
         if is_over {
-            changed.append(&mut self.unnoted);
+            self.changed.append(&mut self.unnoted);
         }
-        let told = if changed.is_empty() { None } else { Some(heads::note(callback.shared, &changed)) };
+        let now = callback.clock.uptime;
+        let is_time = is_over || now.saturating_sub(self.noted) >= NOTE_AGAIN;
+        let told = if self.changed.is_empty() || !is_time {
+            None
+        } else {
+            self.noted = now;
+            Some(heads::note(callback.shared, &std::mem::take(&mut self.changed)))
+        };
         if is_over {
             self.ask_from = pass.questions.next_from();
             heads::write_closed(callback.shared, &pass.closed);
@@ -305,6 +316,7 @@ impl Leader {
         }
         (self.named, self.pass) = (0, None);
         self.unnoted.clear();
+        self.changed.clear();
     }
 
     /// Commands have changed records: those remembered are old.

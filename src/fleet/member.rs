@@ -61,6 +61,8 @@ pub struct Member {
     serves: bool,
     /// By rollout. Those of several plugins that have the same name are one rollout.
     tracked: SortedMap<String, Rc<Tracked>>,
+    /// The version of the heads up to which all changes have been looked at.
+    looked: u64,
     /// The version of the heads that is followed.
     following: u64,
     /// The rollouts that do not follow their head: some plan has another program of them.
@@ -92,6 +94,7 @@ impl Member {
             number: None,
             serves: false,
             tracked: SortedMap::default(),
+            looked: 0,
             following: 0,
             behind: BTreeSet::new(),
             catching_up: None,
@@ -120,6 +123,12 @@ impl Member {
             joined::forget(shared);
         }
         self.fleet = fleet;
+    }
+
+    /// Whether this VM acts for its Envoy in a fleet: only then there are calls to the store.
+    #[must_use]
+    pub fn is_joined(&self) -> bool {
+        self.joined.is_some()
     }
 
     /// The call to the store that is due.

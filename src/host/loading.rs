@@ -4,8 +4,10 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
 use super::loaded::{Loaded, Slot};
+use super::log;
 use super::metrics::{Registry, Series};
 use super::shared::{Kv, clock};
+use crate::config::pieces::Unread;
 use crate::config::{self, schema::Config};
 use crate::fleet::member::Member;
 use crate::routing::plan::{Plan, Rollout};
@@ -15,6 +17,10 @@ use crate::telemetry::tracked::Tracked;
 pub(super) struct Loading {
     pub(super) slot: Weak<Slot>,
     config: Config,
+    /// Its rollouts that have not been read yet.
+    unread: Unread,
+    /// Whether one of them is wrong.
+    pub(super) is_refused: bool,
     loaded_at: u64,
     hashing: config::Hashing,
     rollouts: Vec<Rollout>,
@@ -23,10 +29,12 @@ pub(super) struct Loading {
 }
 
 impl Loading {
-    pub(super) fn new(slot: &Rc<Slot>, config: Config, loaded_at: u64) -> Self {
+    pub(super) fn new(slot: &Rc<Slot>, (config, unread): (Config, Unread), loaded_at: u64) -> Self {
         Self {
             slot: Rc::downgrade(slot),
             config,
+            unread,
+            is_refused: false,
             loaded_at,
             hashing: config::Hashing::default(),
             rollouts: Vec::new(),
@@ -37,6 +45,9 @@ impl Loading {
 
     /// Compiles one more rollout. Returns whether there was one.
     pub(super) fn compile_one(&mut self, member: &mut Member, registry: &Registry) -> bool {
+        if self.rollouts.len() == self.config.rollouts.len() {
+            self.read_one();
+        }
         let Some(configured) = self.config.rollouts.get(self.rollouts.len()) else { return false };
         self.hashing.add(configured);
         let rollout = Rollout::new(configured);
@@ -49,6 +60,17 @@ impl Loading {
         self.series.push(registry.of(&rollout));
         self.rollouts.push(rollout);
         true
+    }
+
+    fn read_one(&mut self) {
+        match self.unread.next() {
+            Some(Ok(rollout)) => self.config.rollouts.push(rollout),
+            Some(Err(problems)) => {
+                self.is_refused = true;
+                log::refused(&problems);
+            }
+            None => {}
+        }
     }
 
     /// All rollouts are compiled.

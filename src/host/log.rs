@@ -3,6 +3,7 @@
 use log::{LevelFilter, Log, Metadata, Record};
 
 use super::calls;
+use crate::config::report::Problems;
 
 /// Where every line of this filter begins, to be found in Envoy's log.
 const PREFIX: &str = "changeover: ";
@@ -37,4 +38,11 @@ pub(super) fn follow_level() {
         3 => LevelFilter::Warn,
         _ => LevelFilter::Error,
     });
+}
+
+/// Says why a configuration is refused.
+pub(super) fn refused(problems: &Problems) {
+    for line in problems.lines() {
+        log::error!("configuration refused: {line}");
+    }
 }

@@ -8,6 +8,7 @@ use super::memory::Bytes;
 use super::vm::Vm;
 use super::{calls, log};
 use crate::config;
+use crate::config::pieces::{self, Unread};
 use crate::control::api::Api;
 
 /// Why a configuration is refused beside another plugin's.
@@ -37,8 +38,15 @@ impl Root {
 
     /// A new configuration. Returns whether it is accepted.
     pub(super) fn on_configure(&mut self) -> bool {
-        match config::load(calls::plugin_configuration().as_deref().unwrap_or_default()) {
-            Ok(config) => {
+        let id = |property| calls::property(property).map(Bytes::into_vec).unwrap_or_default();
+        let plugin = (id("plugin_name"), id("plugin_root_id"));
+        let bytes = calls::plugin_configuration();
+        let bytes = bytes.as_deref().unwrap_or_default();
+        // Envoy has tried it before, in a VM that had none and has read all of it.
+        let in_pieces = if self.vm.uses(&plugin) { pieces::begin(bytes) } else { None };
+        let read = in_pieces.map_or_else(|| Ok((config::load(bytes)?, Unread::default())), Ok);
+        match read {
+            Ok((config, unread)) => {
                 self.control = config.control.as_ref().map(|control| Rc::new(Api::new(control)));
                 calls::set_tick_period(FIRST_TICK);
                 if self.control.is_some() {
@@ -48,20 +56,16 @@ impl Root {
                     ::log::error!("configuration refused: {problem}");
                     return false;
                 }
-                let id = |property| calls::property(property).map(Bytes::into_vec).unwrap_or_default();
-                let plugin = (id("plugin_name"), id("plugin_root_id"));
                 if self.vm.has_other_fleet(&plugin, &config) {
                     ::log::error!("configuration refused: {OTHER_FLEET}");
                     return false;
                 }
                 self.slot = self.vm.slot(plugin);
-                self.vm.load(&self.slot, config);
+                self.vm.load(&self.slot, (config, unread));
                 true
             }
             Err(problems) => {
-                for line in problems.lines() {
-                    ::log::error!("configuration refused: {line}");
-                }
+                log::refused(&problems);
                 false
             }
         }

@@ -24,6 +24,7 @@ use super::shadow::Shadows;
 use super::shared::{Kv, agree_on_clock, clock};
 use super::store::Store;
 use super::tasks::Tasks;
+use crate::config::pieces::Unread;
 use crate::config::schema::Config;
 use crate::config::units::Duration;
 use crate::fleet::InUse;
@@ -142,15 +143,22 @@ impl Vm {
         slot
     }
 
+    /// Whether a configuration of a plugin is in use.
+    pub(super) fn uses(&self, plugin: &PluginId) -> bool {
+        let slots = self.slots.borrow();
+        let known = slots.iter().find(|(known, _)| known == plugin);
+        known.and_then(|(_, slot)| slot.upgrade()?.loaded()).is_some()
+    }
+
     /// Puts a configuration into use: at once if there is none yet or it is small, otherwise while time goes on.
-    pub(super) fn load(&self, slot: &Rc<Slot>, config: Config) {
+    pub(super) fn load(&self, slot: &Rc<Slot>, (config, unread): (Config, Unread)) {
         slot.fleet.replace(Some(config.store.as_ref().map(|store| store.fleet.clone())));
         self.join(&config);
         agree_on_clock();
         let mut loading = self.loading.borrow_mut();
         // A newer one replaces one that is not in use yet.
         loading.retain(|loading| !loading.slot.ptr_eq(&Rc::downgrade(slot)));
-        loading.push(Loading::new(slot, config, calls::uptime()));
+        loading.push(Loading::new(slot, (config, unread), calls::uptime()));
         drop(loading);
         let (is_first, time) = (slot.loaded.borrow().is_none(), time());
         self.go_on_loading(&|| is_first || time());
@@ -185,7 +193,11 @@ impl Vm {
                     return true;
                 }
             }
-            slot.loaded.replace(Some(Rc::new(all.remove(0).finish())));
+            let loading = all.remove(0);
+            if loading.is_refused {
+                continue;
+            }
+            slot.loaded.replace(Some(Rc::new(loading.finish())));
             member.reconfigured();
             self.effects.show_weights();
         }
@@ -211,6 +223,7 @@ impl Vm {
         };
         if self.member.borrow().reports() != reports {
             self.show_presence(&loaded);
+            self.registry.forget_loads(clock().tick());
         }
         self.do_all(&loaded, root, done, &time);
         self.shadows.forget_overdue();
@@ -220,7 +233,6 @@ impl Vm {
         if self.shadows.take_news() && self.registry.show_compared(&time) {
             self.shadows.note_news();
         }
-        self.registry.forget_loads(clock().tick());
         self.call_store(root);
         let took = calls::uptime().saturating_sub(began);
         ::log::debug!("tick {} took {} us", clock().tick(), took / 1_000);
@@ -248,6 +260,9 @@ impl Vm {
 
     /// Sends the call to the store that is due, from a root's callback.
     fn call_store(&self, root: u32) {
+        if !self.member.borrow().is_joined() {
+            return;
+        }
         let call = self.with_member(root, Member::poll_call);
         if let Some(answer) = call.and_then(|call| self.store.send(root, call)) {
             self.store_answered(root, answer);

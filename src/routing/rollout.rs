@@ -167,19 +167,22 @@ impl Rollout {
 
     /// Routes as a head says, if that follows from this rollout's own program. Returns whether it does.
     pub fn follow(&self, head: &Head) -> bool {
-        let is_news = {
-            let in_force = self.in_force.borrow();
-            (in_force.assignment, in_force.revision, in_force.user_key)
-                != (head.assignment, head.revision, head.user_key)
-        };
         if head.program != self.fingerprint {
             return false;
         }
-        if is_news {
+        if !self.is_at(head) {
             let in_force = InForce::new(&self.program, &self.versions, self.mirror.as_ref(), head);
             self.in_force.replace(in_force.logged(self.logs, &self.program, head));
         }
         true
+    }
+
+    /// Whether it routes as a head of its own program says.
+    #[must_use]
+    pub fn is_at(&self, head: &Head) -> bool {
+        let in_force = self.in_force.borrow();
+        (in_force.assignment, in_force.revision, in_force.user_key)
+            == (head.assignment, head.revision, head.user_key)
     }
 
     /// The assignment in force.

@@ -1,5 +1,7 @@
 //! Configuration pushes under load: nothing is lost, and no worker lags behind.
 
+use serde_json::json;
+
 use crate::harness::*;
 
 fn active(side: &str) -> Config {
@@ -113,4 +115,42 @@ async fn many_pushes_leave_no_vm_behind() {
     }
     wait_for("short-lived VMs to go", async || (envoy.vms().await <= vms).then_some(())).await;
     assert_eq!(envoy.config_hashes().await.len(), 3, "two workers and the main thread, and no other place");
+}
+
+/// Workers read it rollout by rollout; Envoy has tried it as a whole before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_push_comes_into_use_as_a_whole_or_not_at_all() {
+    let (blue, green) = blue_and_green().await;
+    let document = |release: u32, pin: &str| {
+        let rollout = |nth: u32| {
+            json!({
+                "name": format!("r{nth}"), "release": release.to_string(), "match": {"prefix": format!("/m{nth:03}/")},
+                "versions": {"blue": {"cluster": "blue"}, "green": {"cluster": "green"}}, "stable": "blue", "candidate": "green",
+                "pin": if nth == 150 { pin } else { "green" },
+            })
+        };
+        json!({"rollouts": (0..300).map(rollout).collect::<Vec<_>>()}).to_string()
+    };
+    let envoy = between_ecds(&blue, &green, active("blue")).workers(2).start().await;
+    let mut hash = envoy.wait_for_hash_other_than(None).await;
+    let hash_of = |text: &str| {
+        changeover::config::hash(&changeover::config::load(text.as_bytes()).expect("a valid configuration"))
+    };
+    let upstream =
+        async |path: &str| get(envoy.address(), path).await.expect("an answer").upstream().to_owned();
+    for (release, form) in [Config::Struct, Config::Json, Config::Bytes].into_iter().enumerate() {
+        let text = document(release as u32, "green");
+        envoy.push(&form(text.clone())).await;
+        hash = envoy.wait_for_hash_other_than(Some(hash)).await;
+        assert_eq!(hash, hash_of(&text));
+        let log = envoy.push_refused(&form(document(7, "red"))).await;
+        let message = r#"rollouts[150].pin: unknown version "red"; known here: "blue", "green""#;
+        assert!(log.contains(message), "{log}");
+        for path in ["/m000/x", "/m150/x", "/m299/x"] {
+            assert_eq!(upstream(path).await, "green");
+        }
+        assert!(envoy.config_hashes().await.iter().all(|known| *known == hash), "the one before stays");
+    }
+    let known = envoy.log().matches("configuration refused").count();
+    assert_eq!(known, 3, "each is refused where it is tried, and comes no further");
 }

@@ -11,6 +11,7 @@ mod hostile;
 mod matches;
 mod mirror;
 mod notify;
+mod pieces;
 mod rollout;
 mod steps;
 mod store;

@@ -71,7 +71,8 @@ pub fn validate(config: &Config, problems: &mut Problems) {
     }
 }
 
-fn validate_rollout(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems) {
+/// Adds everything that is wrong with one rollout, but for what it has to do with others.
+pub(super) fn validate_rollout(rollout: &Rollout, path: &Path<'_>, problems: &mut Problems) {
     name(&rollout.name, &path.field("name"), problems);
     if let Some(release) = &rollout.release {
         text(release, &path.field("release"), problems);

@@ -1,6 +1,6 @@
 //! How a VM routes as the leader says, and has the others do so.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use super::Member;
 use crate::fleet::callback::Callback;
@@ -43,31 +43,36 @@ impl Member {
     /// Routes as the leader says: at once where few rollouts have changed, else while there is `time`.
     fn follow<S: Shared>(&mut self, callback: &mut Callback<'_, S>) {
         let (plans, time, shared) = (callback.plans, callback.time, &*callback.shared);
-        if self.catching_up.is_none() && heads::version(shared) == self.following {
+        if self.catching_up.is_none() && heads::version(shared) == self.looked {
             return;
         }
-        callback.effects.push(Effect::Routes);
         let log = heads::log(shared);
         let rollouts = || plans.iter().flat_map(|in_use| in_use.plan.rollouts());
         let tracked = &self.tracked;
-        let follows = |rollout: &Rollout| {
+        let mut follows = |rollout: &Rollout| {
             let Some(head) = heads::read(shared, &rollout.name) else { return true };
+            let is_news = !rollout.is_at(&head);
             let follows = rollout.follow(&head);
+            if follows && is_news && !matches!(callback.effects.last(), Some(Effect::Routes)) {
+                callback.effects.push(Effect::Routes);
+            }
             if let Some(tracked) = tracked.get(&rollout.name).filter(|_| follows) {
                 tracked.follow(head.assignment);
             }
             follows
         };
-        let looked_at = self.catching_up.as_ref().map_or(self.following, |catching_up| catching_up.version);
+        let looked_at = self.catching_up.as_ref().map_or(self.looked, |catching_up| catching_up.version);
         let changed = log.since(looked_at);
         if changed.is_none() {
             self.catching_up = Some(CatchUp::default());
         }
-        let changed: HashSet<&str> = changed.into_iter().flatten().collect();
+        let mut changed = changed.unwrap_or_default();
+        changed.sort_unstable();
+        let is_changed = |rollout: &str| changed.binary_search(&rollout).is_ok();
         let behind =
             self.catching_up.as_mut().map_or(&mut self.behind, |catching_up| &mut catching_up.behind);
-        behind.retain(|rollout| !changed.contains(rollout.as_str()));
-        for rollout in rollouts().filter(|rollout| changed.contains(rollout.name.as_str())) {
+        behind.retain(|rollout| !is_changed(rollout));
+        for rollout in rollouts().filter(|rollout| is_changed(&rollout.name)) {
             if !follows(rollout) {
                 behind.insert(rollout.name.clone());
             }
@@ -87,9 +92,9 @@ impl Member {
         if let Some(CatchUp { behind, .. }) = self.catching_up.take() {
             self.behind = behind;
         }
-        // Otherwise the same changes are looked at again the next time.
+        self.looked = log.version;
         if self.behind.len() <= MOST_BEHIND {
-            self.following = log.version;
+            self.following = self.looked;
         }
     }
 

@@ -1,9 +1,12 @@
 //! Several configurations in one VM that have different programs of a rollout.
 
+use std::cell::Cell;
+
 use super::*;
 use crate::fleet::callback::Callback;
 use crate::fleet::member::Member;
 use crate::model::Draw;
+use crate::rollout::record::Record;
 use crate::routing::plan::Plan;
 use crate::signal::catalog;
 use crate::signal::observed::Observed;
@@ -107,4 +110,79 @@ fn a_worker_without_requests_counts_what_happens_under_the_weights_in_force_alon
     let entries = tracked.ledger.borrow().entries(1_002);
     let known: Vec<_> = entries.iter().map(|entry| (entry.tick, entry.assignment)).collect();
     assert_eq!(known, [(1_000, before), (1_001, after)]);
+}
+
+/// What VMs share, and how often heads were read.
+#[derive(Default)]
+struct Counting {
+    memory: Memory,
+    heads: Cell<usize>,
+}
+
+impl Shared for Counting {
+    fn read(&self, key: &str) -> Option<(Vec<u8>, Version)> {
+        self.heads.set(self.heads.get() + usize::from(key.contains(".head.")));
+        self.memory.read(key)
+    }
+
+    fn swap(&mut self, key: &str, value: &[u8], version: Version) -> Result<(), NotWritten> {
+        self.memory.swap(key, value, version)
+    }
+}
+
+#[test]
+fn a_worker_looks_at_each_head_a_few_times_while_a_push_of_many_is_taken_over() {
+    const MANY: usize = 1_500;
+    let many = |release: &str| {
+        let rollouts: Vec<(String, Value)> = (0..MANY)
+            .map(|nth| {
+                let mut rollout = waiting();
+                rollout["release"] = release.into();
+                (format!("r{nth}"), rollout)
+            })
+            .collect();
+        let named: Vec<(&str, Value)> =
+            rollouts.iter().map(|(name, fields)| (name.as_str(), fields.clone())).collect();
+        configuration(&named)
+    };
+    let (mut shared, mut now) = (Counting::default(), 100 * TICK);
+    let mut vms = [1, 2].map(Vm::new);
+    for release in ["1", "2"] {
+        let config = many(release);
+        vms.iter_mut().for_each(|vm| vm.load(&shared.memory, &config, at(now)));
+        for _ in 0..5 {
+            vms.iter_mut().for_each(|vm| drop(vm.report(&mut shared, at(now))));
+            // The second configuration is taken over in pieces.
+            if release == "2" {
+                break;
+            }
+            vms[0].lead(&mut shared, at(now));
+            now += TICK;
+        }
+    }
+    let [leader, worker] = &mut vms;
+    shared.heads.set(0);
+    let (mut reads, mut wakes, begun) = (0, 0, now);
+    let record = |shared: &Counting, nth: usize| {
+        shared::read::<Record>(&shared.memory, &record_key(&format!("r{nth}"))).expect("a record")
+    };
+    while leader.member.is_busy() || record(&shared, MANY - 1).program.release == "1" {
+        now += 3_000_000;
+        let left = Cell::new(5_u32);
+        let time = || left.replace(left.get().saturating_sub(1)) > 0;
+        let effects = leader.tick_for(&mut shared, at(now), &time);
+        if effects.iter().any(|effect| matches!(effect, Effect::Wake { .. })) {
+            wakes += 1;
+            let before = shared.heads.get();
+            worker.look_again(&mut shared, at(now));
+            reads += shared.heads.get() - before;
+        }
+    }
+    let all = (0..MANY).map(|nth| record(&shared, nth));
+    assert!(all.into_iter().all(|record| record.program.release == "2" && record.run.phase == Phase::Paused));
+    let version = heads::version(&shared.memory);
+    assert_eq!(confirm::lagging(&shared.memory, "r7", version, now), [] as [usize; 0]);
+    let most = (now - begun) / 50_000_000 + 2;
+    assert!(wakes > 1 && wakes <= most, "{wakes} times woken in {} ms", (now - begun) / 1_000_000);
+    assert!(reads < 3 * MANY, "{reads} heads were read");
 }
