@@ -4,13 +4,19 @@
 /// Writes headers as pairs.
 #[must_use]
 pub fn write<N: AsRef<[u8]>, V: AsRef<[u8]>>(headers: &[(N, V)]) -> Vec<u8> {
-    let size = |text: &[u8]| u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes();
-    let mut bytes = u32::try_from(headers.len()).unwrap_or(u32::MAX).to_le_bytes().to_vec();
-    for (name, value) in headers {
-        bytes.extend([size(name.as_ref()), size(value.as_ref())].concat());
-    }
-    for text in headers.iter().flat_map(|(name, value)| [name.as_ref(), value.as_ref()]) {
-        bytes.extend(text);
+    let texts = headers.iter().flat_map(|(name, value)| [name.as_ref(), value.as_ref()]);
+    join(&texts.collect::<Vec<_>>())
+}
+
+/// Names and values in turn, in one piece of memory.
+fn join(texts: &[&[u8]]) -> Vec<u8> {
+    let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes();
+    let size = texts.iter().fold(4, |size: usize, text| size.saturating_add(text.len()).saturating_add(5));
+    let mut bytes = Vec::with_capacity(size);
+    bytes.extend_from_slice(&number(texts.len() / 2));
+    texts.iter().for_each(|text| bytes.extend_from_slice(&number(text.len())));
+    for text in texts {
+        bytes.extend_from_slice(text);
         bytes.push(0);
     }
     bytes

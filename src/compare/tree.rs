@@ -5,9 +5,23 @@ use serde_json::Value;
 /// Elements of an answer, at most: a document holds 24 to 48 bytes of each.
 pub(super) const MOST_ELEMENTS: usize = 1 << 20;
 
+/// Elements that a byte counts as, at most.
+const MOST_OF_A_BYTE: usize = 16;
+
 /// Reads a document, if there is room for its elements.
 pub(super) fn read(json: &[u8], room: &mut usize) -> Option<Value> {
     *room = room.checked_sub(elements(json))?;
+    parse(json)
+}
+
+/// The same of a document that has all the room. In a short one elements need not be counted.
+pub(super) fn read_alone(json: &[u8]) -> Option<Value> {
+    let is_short = json.len() < MOST_ELEMENTS / MOST_OF_A_BYTE;
+    if is_short || elements(json) <= MOST_ELEMENTS { parse(json) } else { None }
+}
+
+#[inline(never)] // one copy in the module
+fn parse(json: &[u8]) -> Option<Value> {
     serde_json::from_slice(json).ok()
 }
 
@@ -35,7 +49,7 @@ pub(super) fn elements(json: &[u8]) -> usize {
                 0
             }
             _ if is_text => 0,
-            b'{' => 16,
+            b'{' => MOST_OF_A_BYTE,
             b':' => 3,
             b'[' | b',' => 1,
             _ => 0,
@@ -60,6 +74,18 @@ mod tests {
             ("\"[\n[", 2),
         ] {
             assert_eq!(elements(json.as_bytes()), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn no_short_document_has_too_many_elements() {
+        let longest = MOST_ELEMENTS / MOST_OF_A_BYTE - 1;
+        let most = (0..=u8::MAX).map(|byte| elements(&vec![byte; longest])).max();
+        assert_eq!(most, Some(elements(&vec![b'{'; longest])));
+        assert!(most < Some(MOST_ELEMENTS));
+        let deep = |brackets: usize| "[".repeat(brackets) + &"]".repeat(brackets);
+        for short in [&b"[1, {\"a\": null}]"[..], b"[1", b"", deep(129).as_bytes()] {
+            assert_eq!(read_alone(short), read(short, &mut { MOST_ELEMENTS }));
         }
     }
 

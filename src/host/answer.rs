@@ -1,11 +1,13 @@
 //! Answers to callouts, and others that are held as a whole.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::rc::Rc;
 
 use super::calls::{self, Body, Headers};
 use super::memory::Bytes;
 use super::quota::Claim;
+use crate::abi::pairs;
 use crate::compare::Answer;
 use crate::payload::encoding::{Decoder, Inflaters};
 use crate::payload::head::{Encoding, Framing, Head, is_grpc};
@@ -15,18 +17,45 @@ pub(super) fn encoding(map: Headers) -> Encoding {
     Head::new(None, calls::header(map, "content-encoding").as_deref(), None).encoding
 }
 
-/// An answer that is to be compared, without its body, and its encoding. `infers`: its request calls `ModelInfer`.
-pub(super) fn headed(map: Headers, infers: bool) -> (Answer, Encoding) {
-    let content_type = calls::header(map, "content-type").map(Bytes::into_vec).unwrap_or_default();
-    // Others than JSON may have it in front.
-    let is_other = Head::new(Some(&content_type), None, None).framing == Framing::Other;
-    let json_length = is_other.then(|| calls::header(map, "inference-header-content-length")).flatten();
-    let json_length = Head::new(None, None, json_length.as_deref()).json_length;
-    let message_encoding = calls::header(map, "grpc-encoding").filter(|_| is_grpc(&content_type));
-    let message_encoding = Head::new(None, message_encoding.as_deref(), None).encoding;
-    let status = calls::status(map).unwrap_or_default();
-    let answer = Answer { status, content_type, json_length, infers, message_encoding, ..Answer::default() };
-    (answer, encoding(map))
+/// The headers of a message that Envoy is showing, all read in one call if Envoy hands over that many at once.
+pub(super) struct Message {
+    map: Headers,
+    all: Option<Bytes>,
+}
+
+impl Message {
+    pub(super) fn shown(map: Headers) -> Self {
+        Self { map, all: calls::headers(map) }
+    }
+
+    /// The first value of a header; its name in lower case.
+    pub(super) fn header(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        match &self.all {
+            Some(all) => pairs::values(all, name).next().map(Cow::Borrowed),
+            None => calls::header(self.map, name).map(|value| Cow::Owned(value.into_vec())),
+        }
+    }
+
+    /// A header that is a number.
+    pub(super) fn number(&self, name: &str) -> Option<u64> {
+        std::str::from_utf8(&self.header(name)?).ok()?.parse().ok()
+    }
+
+    /// An answer that is to be compared, without its body, and its encoding. `infers`: its request calls `ModelInfer`.
+    pub(super) fn answer(&self, infers: bool) -> (Answer, Encoding) {
+        let content_type = self.header("content-type").map(Cow::into_owned).unwrap_or_default();
+        let head = Head::new(Some(&content_type), self.header("content-encoding").as_deref(), None);
+        // Others than JSON may have it in front.
+        let is_other = head.framing == Framing::Other;
+        let json_length = is_other.then(|| self.header("inference-header-content-length")).flatten();
+        let json_length = Head::new(None, None, json_length.as_deref()).json_length;
+        let message_encoding = is_grpc(&content_type).then(|| self.header("grpc-encoding")).flatten();
+        let message_encoding = Head::new(None, message_encoding.as_deref(), None).encoding;
+        let status = self.number(":status").unwrap_or_default();
+        let answer =
+            Answer { status, content_type, json_length, infers, message_encoding, ..Answer::default() };
+        (answer, head.encoding)
+    }
 }
 
 /// A body without its encoding; as it is, if that cannot be undone. `None`: it is too large.
@@ -36,6 +65,9 @@ pub(super) fn decoded(
     most: usize,
     inflaters: &Inflaters,
 ) -> Option<Vec<u8>> {
+    if encoding == Encoding::Identity {
+        return (body.len() <= most).then_some(body);
+    }
     let Some(mut decoder) = Decoder::new(encoding, inflaters) else { return Some(body) };
     let (mut plain, mut fits) = (Vec::new(), true);
     let result = decoder.decode(&body, &mut |bytes| {

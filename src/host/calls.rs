@@ -299,9 +299,14 @@ pub(super) fn headers(map: Headers) -> Option<Bytes> {
     (!all.is_empty()).then_some(all)
 }
 
+/// A header that is a number.
+pub(super) fn number(map: Headers, name: &str) -> Option<u64> {
+    std::str::from_utf8(&header(map, name)?).ok()?.parse().ok()
+}
+
 /// A response's status, as it stands in its headers; also when the request has ended.
 pub(super) fn status(map: Headers) -> Option<u64> {
-    std::str::from_utf8(&header(map, ":status")?).ok()?.parse().ok()
+    number(map, ":status")
 }
 
 /// Sets a header to one value, whatever it had.

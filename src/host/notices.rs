@@ -14,6 +14,11 @@ pub(super) struct Notices {
 }
 
 impl Notices {
+    /// The newest root of the VM that has not gone, once it has ticked.
+    pub(super) fn newest(&self) -> Option<u32> {
+        self.owner.get()
+    }
+
     /// Has `root` get the notices of `vm`, unless another one does.
     pub(super) fn listen(&self, root: u32, vm: VmId) {
         if self.owner.get().is_none() {

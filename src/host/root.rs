@@ -80,9 +80,7 @@ impl Root {
     }
 
     pub(super) fn on_queue_ready(&mut self, queue: u32) {
-        if self.vm.shadows.is_woken_by(queue) {
-            self.vm.send_to_shadows(self.id);
-        } else if self.vm.tasks.people.is_woken_by(queue) {
+        if self.vm.tasks.people.is_woken_by(queue) {
             self.vm.hand_tasks_over(self.id);
         } else {
             self.vm.look_again(self.id, queue);

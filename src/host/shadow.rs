@@ -1,15 +1,14 @@
 //! Sends requests to a shadow a second time, once stable has answered them, and compares the two answers.
 //!
-//! A stream copies what passes ([`Copied`]) and leaves the copy here when it ends. A root sends it: the answer to a callout
-//! comes back to the root that made it, and the stream is gone by then. The stream wakes a root by a queue of this VM.
+//! A stream copies what passes ([`Copied`]) and sends the copy with its last callback, for a root: the answer to a callout
+//! comes back to the root that it belongs to, and the stream is gone by then.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use super::answer::{decoded, headed};
+use super::answer::{Message, decoded};
 use super::callouts::{self, Callout};
 use super::calls::{self, Body, Headers};
-use super::handoff::Handoff;
 use super::loaded::Loaded;
 use super::memory::Bytes;
 use super::metrics::Series;
@@ -22,7 +21,7 @@ use crate::compare::{self, Answer, Compared};
 use crate::fleet::differences::{self, Differences};
 use crate::model::{Draw, header};
 use crate::payload::encoding::{Decoder, Inflaters, Unreadable};
-use crate::payload::head::{Encoding, infers};
+use crate::payload::head::{Encoding, infers, is_grpc};
 use crate::routing::mirror::Comparison;
 use crate::routing::plan::{self, Rollout, Version};
 use crate::signal::catalog::{self, SignalId};
@@ -30,8 +29,6 @@ use crate::telemetry::mirror_result::MirrorResult;
 
 /// What one VM has to do with shadows.
 pub(super) struct Shadows {
-    /// To be sent, oldest first, each with its place among those of its rollout.
-    waiting: Handoff<(Pair, Claim)>,
     /// Sent.
     open: RefCell<Callouts<Open>>,
     /// Bytes that all copies hold.
@@ -193,7 +190,7 @@ impl Copied {
 
     /// The headers of stable's answer have come.
     pub(super) fn answer(&mut self, inflaters: &Inflaters) {
-        let (answer, encoding) = headed(Headers::Response, self.pair.stable.infers);
+        let (answer, encoding) = Message::shown(Headers::Response).answer(self.pair.stable.infers);
         self.pair.stable = answer;
         self.decoder = Decoder::new(encoding, &inflaters.for_answers());
         if self.decoder.is_none() || self.pair.stable.message_encoding == Encoding::Other {
@@ -282,7 +279,6 @@ impl Pair {
 impl Shadows {
     pub(super) fn new() -> Self {
         Self {
-            waiting: Handoff::new("shadows"),
             open: RefCell::default(),
             held: Rc::default(),
             has_news: Cell::default(),
@@ -291,17 +287,18 @@ impl Shadows {
         }
     }
 
-    /// Begins to copy a request that was drawn for a shadow, while its headers are there. `None`: it is not sent, and that is
-    /// counted.
+    /// Begins to copy a request that was drawn for a shadow, with the headers that Envoy has `shown`. `None`: it is not sent, and
+    /// that is counted.
     pub(super) fn copy(
         &self,
         loaded: &Rc<Loaded>,
         (rollout, version): (usize, usize),
         draw: Option<Draw>,
+        shown: Option<&[u8]>,
     ) -> Option<Box<Copied>> {
         let attempt = loaded.plan.rollouts().get(rollout).map_or(0, Rollout::attempt);
         let shadow = Shadow { loaded: Rc::clone(loaded), rollout, version, attempt, is_baseline: false };
-        match self.begin(shadow.clone(), draw) {
+        match self.begin(shadow.clone(), draw, shown) {
             Ok(copy) => Some(Box::new(copy)),
             Err(skipped) => {
                 shadow.count(skipped);
@@ -310,11 +307,16 @@ impl Shadows {
         }
     }
 
-    fn begin(&self, shadow: Shadow, draw: Option<Draw>) -> Result<Copied, MirrorResult> {
+    fn begin(
+        &self,
+        shadow: Shadow,
+        draw: Option<Draw>,
+        shown: Option<&[u8]>,
+    ) -> Result<Copied, MirrorResult> {
         let comparison = shadow.comparison()?;
         // It is taken when the request ends.
         shadow.place(comparison.max_in_flight)?;
-        let headers = shadow.headers().ok_or(MirrorResult::SkippedRefused)?;
+        let headers = shown.and_then(|shown| shadow.headers(shown)).ok_or(MirrorResult::SkippedRefused)?;
         let mut held = Claim::new(&self.held);
         if !held.add(headers.len(), comparison.max_bytes) {
             return Err(MirrorResult::SkippedMemory);
@@ -326,8 +328,8 @@ impl Shadows {
     }
 
     /// The request has ended; `is_answered`: by stable, and both have passed as a whole; with this status of gRPC. What is to
-    /// be sent wakes a root of this VM, which Envoy calls soon.
-    pub(super) fn end(&self, copy: Copied, is_answered: bool, grpc_status: Option<u64>) {
+    /// be sent is sent for the root that calls are about, or whose stream they are about.
+    pub(super) fn end(&self, copy: Copied, root: u32, is_answered: bool, grpc_status: Option<u64>) {
         let Copied { mut pair, decoder, has_request, skipped } = copy;
         pair.stable.set_grpc_status(grpc_status);
         // A body without a byte has no decoder to ask.
@@ -339,22 +341,12 @@ impl Shadows {
             None => pair.inflate(),
         };
         match skipped.and_then(|most| pair.shadow.place(most)) {
-            Ok(place) => self.waiting.leave((pair, place)),
+            Ok(place) => self.send(root, (pair, place)),
             Err(skipped) => pair.shadow.count(skipped),
         }
     }
 
-    /// Whether it is this queue that wakes a root; it is emptied.
-    pub(super) fn is_woken_by(&self, queue: u32) -> bool {
-        self.waiting.is_woken_by(queue)
-    }
-
-    /// Sends what waits, from a callback of `root`, while there is `time`.
-    pub(super) fn send(&self, root: u32, time: &dyn Fn() -> bool) {
-        self.waiting.take_all(time, |pair| self.send_one(root, pair));
-    }
-
-    fn send_one(&self, root: u32, (pair, place): (Pair, Claim)) {
+    fn send(&self, root: u32, (pair, place): (Pair, Claim)) {
         let Pair { shadow, headers, body, stable, held, draw } = pair;
         let method = pairs::values(&headers, ":method").next().unwrap_or_default();
         let is_evidence = stable.is_evidence(method);
@@ -407,7 +399,7 @@ impl Shadows {
         let most = open.shadow.comparison().map_or(0, |comparison| comparison.settings.samples);
         self.count(&open.shadow, |totals| {
             totals.count(compared.as_ref());
-            if let (Some(compared), 1..) = (&compared, most) {
+            if let (Some(compared), 1..) = (compared.as_ref().filter(|compared| !compared.agrees), most) {
                 totals.sample(compared, calls::epoch_ms(), most);
             }
         });
@@ -521,12 +513,11 @@ impl Shadow {
         pairs::write(&pairs::all(headers).map(of).collect::<Vec<(&[u8], &[u8])>>())
     }
 
-    /// The headers of the request that Envoy is showing, as the shadow gets them.
-    fn headers(&self) -> Option<Vec<u8>> {
+    /// A request's headers, as the shadow gets them.
+    fn headers(&self, all: &[u8]) -> Option<Vec<u8>> {
         let (rollout, comparison, version) = (self.rollout()?, self.comparison().ok()?, self.receiver()?);
-        let all = calls::headers(Headers::Request)?;
         let is_kept = |(name, value): &(&[u8], &[u8])| comparison.keeps(name, value);
-        let mut headers: Vec<(&[u8], &[u8])> = pairs::all(&all).filter(is_kept).collect();
+        let mut headers: Vec<(&[u8], &[u8])> = pairs::all(all).filter(is_kept).collect();
         headers.push((header::SHADOW.as_bytes(), version.cluster.as_bytes()));
         if rollout.tells_upstream {
             headers.push((header::VERSION.as_bytes(), version.name.as_bytes()));
@@ -542,19 +533,22 @@ impl Open {
     fn compare(&self, size: usize, inflaters: &Inflaters) -> Option<Compared> {
         let comparison = self.shadow.comparison().ok()?;
         let stable = &self.asked.stable;
-        let (mut answer, encoding) = headed(Headers::CalloutResponse, stable.infers);
+        let (mut answer, encoding, in_headers, is_made_up) = {
+            let shown = Message::shown(Headers::CalloutResponse);
+            let (answer, encoding) = shown.answer(stable.infers);
+            let in_headers = shown.header("grpc-status").is_some().then(|| shown.number("grpc-status"));
+            // Answers of a server have the time that it took; also from a server that cannot answer for another one's sake.
+            // Envoy's own answer to a gRPC request is a 200 with a `grpc-status`.
+            let is_failed = answer.status >= 500 || in_headers.is_some();
+            let is_made_up = is_failed && shown.header("x-envoy-upstream-service-time").is_none();
+            (answer, encoding, in_headers, is_made_up)
+        };
         if answer.status == 0 {
             return None;
         }
-        let header = |name| calls::header(Headers::CalloutResponse, name);
-        let in_headers = header("grpc-status");
-        // Answers of a server have the time that it took; also from a server that cannot answer for another one's sake.
-        // Envoy's own answer to a gRPC request is a 200 with a `grpc-status`.
-        let is_failed = answer.status >= 500 || in_headers.is_some();
-        let is_made_up = header("x-envoy-upstream-service-time").is_none() && is_failed;
-        let grpc_status = in_headers.or_else(|| calls::header(Headers::CalloutTrailers, "grpc-status"));
-        answer
-            .set_grpc_status(grpc_status.and_then(|status| std::str::from_utf8(&status).ok()?.parse().ok()));
+        let in_trailers = || calls::number(Headers::CalloutTrailers, "grpc-status");
+        let is_behind = in_headers.is_none() && is_grpc(&answer.content_type);
+        answer.set_grpc_status(if is_behind { in_trailers() } else { in_headers.flatten() });
         let is_other = (answer.status, answer.grpc_status) != (stable.status, stable.grpc_status);
         if is_made_up || answer.is_unavailable() && is_other {
             return None;

@@ -33,7 +33,7 @@ use crate::telemetry::served::Served;
 use crate::telemetry::streamed::{self, Streamed};
 
 use request::{CurrentRequest, all_values, is_sent};
-use routed::{Judged, Routed, streams};
+use routed::{Judged, LoadAsked, Routed, streams};
 
 /// The filter state `wasm.changeover`: what access logs say of a request.
 const LOG_ENTRY: &str = "changeover";
@@ -77,7 +77,11 @@ impl Stream {
         if let Some(mirrored) = decision.mirror {
             let compares = settings.is_some_and(|settings| settings.comparison().is_some());
             if compares && is_sent(&mirrored) {
-                copy = self.vm.shadows.copy(loaded, (rollout, mirrored.to), decision.evidence);
+                // Of what the filter has changed since, a copy has that it asks for the load.
+                let is_changed = load == Some(LoadAsked::ByFilter);
+                let anew = if is_changed { calls::headers(Headers::Request) } else { None };
+                let shown = anew.as_ref().or_else(|| request.all()).map(|shown| &**shown);
+                copy = self.vm.shadows.copy(loaded, (rollout, mirrored.to), decision.evidence, shown);
             } else if let Some(shadow) = loaded.series(rollout, mirrored.to) {
                 shadow.count_mirrored(mirrored.result);
             }
@@ -393,7 +397,7 @@ impl Stream {
             self.vm.feedback.count(*event, &self.vm.inflaters);
         }
         if let Some(routed) = self.routed {
-            routed.end(self.vm);
+            routed.end(self.vm, self.id);
         }
     }
 }

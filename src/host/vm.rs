@@ -227,7 +227,6 @@ impl Vm {
         }
         self.do_all(&loaded, root, done, &time);
         self.shadows.forget_overdue();
-        self.shadows.send(root, &time);
         self.tasks.people.send(root, &time);
         self.shadows.report(&time);
         if self.shadows.take_news() && self.registry.show_compared(&time) {
@@ -296,11 +295,6 @@ impl Vm {
 
     fn store_answered(&self, root: u32, answer: Answer) {
         self.with_member(root, |member, callback| member.answered(callback, answer));
-    }
-
-    /// Sends what was copied for shadows, from a callback of this root.
-    pub(super) fn send_to_shadows(&self, root: u32) {
-        self.shadows.send(root, &time());
     }
 
     /// Hands tasks to people, from a callback of this root.

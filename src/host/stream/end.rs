@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 
 use super::routed::{Judged, Routed};
 use crate::automation::task::Unanswered;
+use crate::host::asking::Asker;
 use crate::host::calls::{self, Headers};
 use crate::host::memory::Bytes;
 use crate::host::metrics::{Facts, Series};
@@ -50,8 +51,8 @@ impl Details {
 type Read<'a> = Option<(&'a Exchange, &'a Reader)>;
 
 impl Routed {
-    /// All is known, and it comes exactly once.
-    pub(super) fn end(mut self, vm: &Vm) {
+    /// All is known, and it comes exactly once. Calls may be about another context afterwards.
+    pub(super) fn end(mut self, vm: &Vm, id: Asker) {
         if let Some(held) = self.held.take() {
             vm.tasks.leave(&held);
         }
@@ -61,12 +62,12 @@ impl Routed {
         }
         let details = Details::default();
         let ended = self.ended(&details);
-        if let Some(copy) = self.copy.take() {
+        let copy = self.copy.take().map(|copy| {
             // Filters behind this one, redirects and direct responses leave no flag.
             let is_answered =
                 self.answered.is_some() && !self.served.is_elsewhere() && details.is_by_upstream();
-            vm.shadows.end(*copy, is_answered, ended.end.grpc_status);
-        }
+            (copy, is_answered)
+        });
         let is_good = ended.outcome == Outcome::Ok;
         let exchange = self.bodies.take().map(|bodies| bodies.finish((ended.asked, ended.answered), is_good));
         let judged = self.judged.take();
@@ -77,6 +78,11 @@ impl Routed {
         if let Some(series) = self.loaded.series(self.rollout, self.version) {
             self.count_unanswered(vm, &ended, series);
             self.show(&ended, series, read);
+        }
+        if let Some((copy, is_answered)) = copy {
+            // What its own root has sent would be dropped with it after a push.
+            let newest = vm.notices.newest().filter(|root| *root != id.root && calls::set_context(*root));
+            vm.shadows.end(*copy, newest.unwrap_or(id.root), is_answered, ended.end.grpc_status);
         }
     }
 

@@ -25,7 +25,7 @@ pub(super) struct CurrentRequest {
 impl Request for CurrentRequest {
     fn header(&self, name: &str) -> Option<Cow<'_, [u8]>> {
         if self.reads_all_headers
-            && let Some(all) = self.headers.get_or_init(|| calls::headers(Headers::Request))
+            && let Some(all) = self.all()
         {
             return pairs::values(all, name).next().map(Cow::Borrowed);
         }
@@ -49,6 +49,11 @@ impl Request for CurrentRequest {
 }
 
 impl CurrentRequest {
+    /// All headers as they were when they were first read, if Envoy hands over that many at once.
+    pub(super) fn all(&self) -> Option<&Bytes> {
+        self.headers.get_or_init(|| calls::headers(Headers::Request)).as_ref()
+    }
+
     /// Sets what Envoy's routes and upstreams read of a decision. Returns who asks the model server for its load.
     pub(super) fn mark(
         &self,
