@@ -55,13 +55,14 @@ fn held(ticks: u64) -> Vec<usize> {
             let now = BEGAN + tick * TICK + look * (TICK / LOOKS) + TICK / 4;
             for envoy in &mut envoys {
                 for (name, _) in programs.iter().filter(|_| look == 0) {
+                    let share =
+                        envoy.routed.get(name).map_or(0, |routed| u64::from(routed.share.basis_points()));
                     for _ in 0..REQUESTS {
                         let user = rng.u64(..USERS);
-                        let is_candidate =
-                            user % 100 < u64::from(envoy.routed[name].share.basis_points() / 100);
+                        let is_candidate = user % 100 < share / 100;
                         let side = if is_candidate { Side::Candidate } else { Side::Stable };
                         let hash = UserHash((user + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-                        envoy.request(name, side, Some(hash), user % 10 == 0, now);
+                        envoy.request(name, side, Some(hash), user.is_multiple_of(10), now);
                     }
                 }
                 if let Some(call) = envoy.poll(now) {
