@@ -57,6 +57,8 @@ pub(crate) enum Behaviour {
     GrpcStall,
     /// Accepts an upgrade and sends back what comes.
     Upgrade,
+    /// Accepts an upgrade and says nothing, whatever comes.
+    UpgradeInSilence,
     /// Accepts an upgrade and hangs up.
     UpgradeAndClose,
     /// Accepts an upgrade, sends a WebSocket's Close frame with "internal error" and hangs up.
@@ -303,6 +305,7 @@ async fn respond(
             return answer;
         }
         Behaviour::Upgrade
+        | Behaviour::UpgradeInSilence
         | Behaviour::UpgradeAndClose
         | Behaviour::UpgradeAndFail
         | Behaviour::UpgradeAndGreet => {
@@ -323,7 +326,11 @@ async fn respond(
                     let _ = tokio::io::AsyncWriteExt::write_all(&mut write, said).await;
                     return;
                 }
-                let _ = tokio::io::copy(&mut read, &mut write).await;
+                if matches!(behaviour, Behaviour::UpgradeInSilence) {
+                    let _ = tokio::io::copy(&mut read, &mut tokio::io::sink()).await;
+                } else {
+                    let _ = tokio::io::copy(&mut read, &mut write).await;
+                }
             });
             let mut response = Response::new(full(""));
             *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -379,6 +386,7 @@ async fn respond(
         | Behaviour::Gated(_)
         | Behaviour::After(..)
         | Behaviour::Upgrade
+        | Behaviour::UpgradeInSilence
         | Behaviour::UpgradeAndClose
         | Behaviour::UpgradeAndFail
         | Behaviour::UpgradeAndGreet
