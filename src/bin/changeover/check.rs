@@ -289,11 +289,13 @@ fn check_envoy(documents: &[Node<'_>], findings: &mut Findings) {
                     .for_each(|listener| envoy::control::address(listener, findings));
             } else {
                 let config = filter.and_then(|filter| filter.config.as_ref());
-                envoy::routes::check((manager, &entry), config, &parts.routes, findings);
+                let around: Vec<&Node<'_>> =
+                    parts.listeners.iter().filter(|listener| listener.contains(manager)).collect();
+                let address = around.first().and_then(|listener| listener.at(&["address", "socket_address"]));
+                let port = address.and_then(|address| address.number("port_value"));
+                envoy::routes::check((manager, &entry, port), config, &parts.routes, findings);
                 if let Some(config) = config {
                     envoy::routes::spelling::check(manager, config, by_runtime, findings);
-                    let around: Vec<&Node<'_>> =
-                        parts.listeners.iter().filter(|listener| listener.contains(manager)).collect();
                     envoy::buffers::check(config, manager, &around, &parts.clusters, findings);
                 }
                 choosing.push(entry);
