@@ -8,7 +8,7 @@ use changeover::config::schema::{Match, Rollout};
 use serde_json::Value;
 
 use super::examples::Examples;
-use super::hosts::{Host, Hosts};
+use super::hosts::{Host, Hosts, without_port};
 use super::taken::{Requests, Taken};
 use super::{CLUSTER, Findings, Node, choice, follows_header, is_copied_by_envoy, obeys_somewhere, settings};
 
@@ -218,26 +218,28 @@ impl<'c, 'a> Here<'c, 'a> {
     }
 }
 
-/// Whether a request can fulfil both.
+/// Whether a request can fulfil both. (Of many rollouts each asks all before it: names come first, for most differ there.)
 fn may_share(one: &Match, other: &Match) -> bool {
-    let names = |authority: &String| Match { authority: vec![authority.clone()], ..Match::default() };
-    let is_same = |(one, other): (Match, Match)| one.contains(&other) || other.contains(&one);
-    let by_name = one.authority.is_empty()
-        || other.authority.is_empty()
-        || one
-            .authority
-            .iter()
-            .any(|one| other.authority.iter().any(|other| is_same((names(one), names(other)))));
-    let by_method = one.methods.is_empty()
-        || other.methods.is_empty()
-        || one.methods.iter().any(|method| other.methods.contains(method));
+    let is_same_name = |one: &str, other: &str| {
+        one.eq_ignore_ascii_case(other)
+            || without_port(one).eq_ignore_ascii_case(other)
+            || one.eq_ignore_ascii_case(without_port(other))
+    };
+    let by_name = |one: &String| other.authority.iter().any(|other| is_same_name(one, other));
+    let by_method = |method: &String| other.methods.contains(method);
     let path = |of: &Match| Match {
         prefix: of.prefix.clone(),
         path_separated_prefix: of.path_separated_prefix.clone(),
         path: of.path.clone(),
         ..Match::default()
     };
-    by_name && by_method && is_same((path(one), path(other)))
+    let by_path = || {
+        let (one, other) = (path(one), path(other));
+        one.contains(&other) || other.contains(&one)
+    };
+    (one.authority.is_empty() || other.authority.is_empty() || one.authority.iter().any(by_name))
+        && (one.methods.is_empty() || other.methods.is_empty() || one.methods.iter().any(by_method))
+        && by_path()
 }
 
 /// The parts of a rollout's requests that may have routes of their own: by method, and a path apart from those below it.
