@@ -58,11 +58,11 @@ fn read(file: &Path) -> io::Result<String> {
 /// together, unless there are several bootstraps among them.
 fn check(files: &[(String, String)]) -> Findings {
     let mut findings = Findings::default();
-    let mut envoys: Vec<(&str, Value)> = Vec::new();
+    let mut envoys: Vec<Piece> = Vec::new();
     let mut all_resources: Vec<(String, Value)> = Vec::new();
     for (file, text) in files {
         let Some(documents) = documents::read(file, text, &mut findings) else { continue };
-        let Documents { resources, others, are_envoys } = documents;
+        let Documents { resources, others, dumps, are_envoys } = documents;
         for ambiguous in yaml::ambiguous(file, text) {
             findings.warning(file, ambiguous);
         }
@@ -71,7 +71,7 @@ fn check(files: &[(String, String)]) -> Findings {
         let place = |resource: &Value| format!("{file}: {}", kubernetes::label(resource));
         all_resources.extend(resources.into_iter().map(|resource| (place(&resource), resource)));
         if are_envoys {
-            envoys.extend(others.into_iter().map(|document| (file.as_str(), document)));
+            envoys.extend(Piece::all(file, others, dumps));
         } else if others.iter().any(is_ours) {
             match others.as_slice() {
                 [configuration] => {
@@ -95,20 +95,65 @@ fn check(files: &[(String, String)]) -> Findings {
             findings.warning(place, ambiguous);
         }
         if documents.are_envoys {
-            envoys.extend(documents.others.into_iter().map(|document| (place.as_str(), document)));
+            let map = place.rsplit_once(": data.").map(|(map, _)| map);
+            for mut piece in Piece::all(place, documents.others, documents.dumps) {
+                piece.whole = piece.whole.or_else(|| map.map(str::to_owned));
+                envoys.push(piece);
+            }
         }
     }
     check_resources(&all_resources, !mounted.is_empty(), &mut findings);
     let documents: Vec<Node<'_>> =
-        envoys.iter().map(|(file, document)| Node::document(file, document)).collect();
-    let bootstraps = documents.iter().filter(|document| envoy::is_bootstrap(document.value)).count();
-    if bootstraps > 1 {
-        // Several Envoys: the other files may belong to any of them.
-        documents.iter().for_each(|document| check_envoy(std::slice::from_ref(document), &mut findings));
+        envoys.iter().map(|piece| Node::document(&piece.place, &piece.document)).collect();
+    if bootstraps(&documents) > 1 {
+        // Several Envoys: a file may belong to any of them, but for what one dump or ConfigMap holds together.
+        let mut wholes: Vec<(Option<&str>, Vec<Node<'_>>)> = Vec::new();
+        for (piece, document) in envoys.iter().zip(documents) {
+            let whole = piece.whole.as_deref();
+            match wholes.iter_mut().find(|(other, _)| whole.is_some() && *other == whole) {
+                Some((_, documents)) => documents.push(document),
+                None => wholes.push((whole, vec![document])),
+            }
+        }
+        for (_, documents) in &wholes {
+            if bootstraps(documents) > 1 {
+                documents
+                    .iter()
+                    .for_each(|document| check_envoy(std::slice::from_ref(document), &mut findings));
+            } else {
+                check_envoy(documents, &mut findings);
+            }
+        }
     } else if !documents.is_empty() {
         check_envoy(&documents, &mut findings);
     }
     findings
+}
+
+/// A document of Envoy's.
+struct Piece {
+    /// What has it together with others of the same Envoy.
+    whole: Option<String>,
+    place: String,
+    document: Value,
+}
+
+impl Piece {
+    /// Those of a file. `dumps`: the dump that each is a part of.
+    fn all(file: &str, documents: Vec<Value>, dumps: Vec<Option<String>>) -> Vec<Self> {
+        let first = dumps.iter().flatten().next().cloned();
+        let are_several = dumps.iter().flatten().any(|dump| Some(dump) != first.as_ref());
+        let pieces = documents.into_iter().zip(dumps).map(|(document, dump)| {
+            let named = dump.as_ref().filter(|_| are_several).map(|dump| format!("{file}: {dump}"));
+            let place = named.unwrap_or_else(|| file.to_owned());
+            Self { whole: dump.map(|_| place.clone()), place, document }
+        });
+        pieces.collect()
+    }
+}
+
+fn bootstraps(documents: &[Node<'_>]) -> usize {
+    documents.iter().filter(|document| envoy::is_bootstrap(document.value)).count()
 }
 
 /// Whether a document is a bare configuration.
@@ -289,11 +334,13 @@ fn check_envoy(documents: &[Node<'_>], findings: &mut Findings) {
                     .for_each(|listener| envoy::control::address(listener, findings));
             } else {
                 let config = filter.and_then(|filter| filter.config.as_ref());
-                envoy::routes::check((manager, &entry), config, &parts.routes, findings);
+                let around: Vec<&Node<'_>> =
+                    parts.listeners.iter().filter(|listener| listener.contains(manager)).collect();
+                let address = around.first().and_then(|listener| listener.at(&["address", "socket_address"]));
+                let port = address.and_then(|address| address.number("port_value"));
+                envoy::routes::check((manager, &entry, port), config, &parts.routes, findings);
                 if let Some(config) = config {
                     envoy::routes::spelling::check(manager, config, by_runtime, findings);
-                    let around: Vec<&Node<'_>> =
-                        parts.listeners.iter().filter(|listener| listener.contains(manager)).collect();
                     envoy::buffers::check(config, manager, &around, &parts.clusters, findings);
                 }
                 choosing.push(entry);

@@ -12,6 +12,8 @@ pub(crate) struct Documents {
     pub(crate) resources: Vec<Value>,
     /// All others that are not empty; in their normal form if they are Envoy's.
     pub(crate) others: Vec<Value>,
+    /// For each of the others, the place of the dump that it is a part of, in a file with several.
+    pub(crate) dumps: Vec<Option<String>>,
     /// Whether one of the others is Envoy's, and so all of them.
     pub(crate) are_envoys: bool,
 }
@@ -31,13 +33,24 @@ pub(crate) fn read(file: &str, text: &str, findings: &mut Findings) -> Option<Do
         match dump::documents(&document) {
             Some(dumped) => {
                 is_dump = true;
-                read.extend(dumped);
+                for dump in dumped {
+                    read.extend(
+                        dump.documents.into_iter().map(|document| (Some(dump.name.clone()), document)),
+                    );
+                }
             }
-            None => read.push(document),
+            None => read.push((None, document)),
         }
     }
-    let documents = read.into_iter().filter(|document| !document.is_null());
-    let (mut resources, mut others): (Vec<Value>, Vec<Value>) = documents.partition(kubernetes::is_resource);
+    let (mut resources, mut others, mut dumps) = (Vec::new(), Vec::new(), Vec::new());
+    for (dump, document) in read.into_iter().filter(|(_, document)| !document.is_null()) {
+        if kubernetes::is_resource(&document) {
+            resources.push(document);
+        } else {
+            others.push(document);
+            dumps.push(dump);
+        }
+    }
     for resource in &mut resources {
         let label = kubernetes::label(resource);
         report(&format!("{file}: {label}"), form::normalize_patches(resource), findings);
@@ -54,7 +67,7 @@ pub(crate) fn read(file: &str, text: &str, findings: &mut Findings) -> Option<Do
         }
         report(file, problems, findings);
     }
-    Some(Documents { resources, others, are_envoys })
+    Some(Documents { resources, others, dumps, are_envoys })
 }
 
 /// Whether a document in its normal form is a bootstrap, or has a message of Envoy's or a filter of ours in it.

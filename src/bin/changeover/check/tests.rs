@@ -279,6 +279,27 @@ fn headers_of_copies_are_checked() {
     }
 }
 
+/// A policy of the virtual host or of all routes is in force where a route has none of its own.
+#[test]
+fn mirror_policies_around_the_routes_are_checked() {
+    let mirrored = without_control(BOOTSTRAP).replace("weights: {svm: 20}", "mirror: {to: svm}");
+    let at = |path: &str| format!("/{}", path.replace(['.', '['], "/").replace(']', ""));
+    for place in [ROUTES.to_owned(), format!("{MANAGER}.route_config")] {
+        let mut document = yaml::read(&mirrored).expect("YAML").remove(0);
+        let action = document.pointer_mut(&at(&format!("{ROUTES}.routes[1].route"))).expect("a route");
+        let policies = action.as_object_mut().and_then(|action| action.remove("request_mirror_policies"));
+        document.pointer_mut(&at(&place)).expect("a place")["request_mirror_policies"] =
+            policies.expect("policies");
+        assert_eq!(complaints(&[&document.to_string()]), [""; 0], "{place}");
+        let policy =
+            document.pointer_mut(&at(&format!("{place}.request_mirror_policies[0]"))).expect("a policy");
+        policy["disable_shadow_host_suffix_append"] = false.into();
+        let found = complaints(&[&document.to_string()]);
+        let told = format!("f0: {place}.request_mirror_policies[0]: the copy's Host would end in");
+        assert!(found.len() == 1 && found[0].starts_with(&told), "{found:?}");
+    }
+}
+
 #[test]
 fn a_regular_expression_that_removes_headers_is_left_to_envoy() {
     let matched = "              - remove_on_match: {key_matcher: {safe_regex: {regex: x-.*}}}\n";

@@ -7,15 +7,31 @@ use super::form::snake_case;
 /// How deeply egctl nests a dump: under a namespace, a pod and a field.
 const DEPTH: usize = 4;
 
-/// The documents that make up the dumps in a document, as they would stand in files; `None` when it has none.
-pub(crate) fn documents(document: &Value) -> Option<Vec<Value>> {
-    if let Value::Array(entries) = document {
-        return listed(entries).map(|resources| vec![resources]);
-    }
+/// What one Envoy has dumped.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Dump {
+    /// Where it stands in its file: under a namespace and a pod. Empty at the top.
+    pub(crate) name: String,
+    /// The documents that make it up, as they would stand in files.
+    pub(crate) documents: Vec<Value>,
+}
+
+/// The dumps in a document; `None` when it has none.
+pub(crate) fn documents(document: &Value) -> Option<Vec<Dump>> {
     let mut dumps = Vec::new();
-    collect(document, DEPTH, &mut dumps);
-    let documents = dumps.iter().flat_map(|parts| assemble(parts)).collect();
-    (!dumps.is_empty()).then_some(documents)
+    if let Value::Array(entries) = document {
+        if let Some(resources) = listed(entries) {
+            return Some(vec![Dump { name: String::new(), documents: vec![resources] }]);
+        }
+        for (index, entry) in entries.iter().enumerate() {
+            collect(entry, DEPTH, &format!("[{index}]"), &mut dumps);
+        }
+    } else {
+        collect(document, DEPTH, "", &mut dumps);
+    }
+    let dumps = dumps.into_iter().map(|(name, parts)| Dump { name, documents: assemble(&parts) });
+    let dumps: Vec<Dump> = dumps.collect();
+    (!dumps.is_empty()).then_some(dumps)
 }
 
 /// The resources in a list that istioctl prints (`proxy-config listeners --output json`).
@@ -36,16 +52,19 @@ fn listed(entries: &[Value]) -> Option<Value> {
 const ROUTES: &str = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration";
 
 /// Finds the dumps: lists of parts, each of which is a `…ConfigDump`, or an entry of one (`?resource=`).
-fn collect(value: &Value, depth: usize, dumps: &mut Vec<Vec<Value>>) {
+fn collect(value: &Value, depth: usize, name: &str, dumps: &mut Vec<(String, Vec<Value>)>) {
     let Value::Object(fields) = value else { return };
     if is_part(value) {
-        dumps.push(vec![snake_case(value)]);
+        dumps.push((name.to_owned(), vec![snake_case(value)]));
     } else if let Some(Value::Array(parts)) = fields.get("configs")
         && parts.iter().any(is_part)
     {
-        dumps.push(parts.iter().map(snake_case).collect());
+        dumps.push((name.to_owned(), parts.iter().map(snake_case).collect()));
     } else if let Some(depth) = depth.checked_sub(1) {
-        fields.values().for_each(|value| collect(value, depth, dumps));
+        for (field, value) in fields {
+            let name = if name.is_empty() { field.clone() } else { format!("{name}.{field}") };
+            collect(value, depth, &name, dumps);
+        }
     }
 }
 
@@ -128,7 +147,8 @@ mod tests {
             json!({"listeners": [{"the_config": configuration}, {"name": "l"}, {"name": "w"}]}),
             json!({"resources": [{"virtual_hosts": []}]}),
         ];
-        assert_eq!(documents(&buried), Some(expected.into()));
+        let name = "namespace.pod.configDump".into();
+        assert_eq!(documents(&buried), Some(vec![Dump { name, documents: expected.into() }]));
         assert_eq!(documents(&json!({"configs": [{"a": 1}]})), None);
         assert_eq!(documents(&json!({"rollouts": []})), None);
         assert_eq!(documents(&json!([{"hosts": "all"}])), None);

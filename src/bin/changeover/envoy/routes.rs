@@ -1,5 +1,6 @@
 //! The HTTP connection manager around a filter: headers a client must not send, routes, the mirror.
 
+mod examples;
 pub(crate) mod hosts;
 mod settings;
 pub(crate) mod spelling;
@@ -12,12 +13,12 @@ pub(crate) use changeover::model::header::{CLUSTER, MIRROR, SHADOW};
 use changeover::routing::mirror::CREDENTIALS;
 
 use super::{Findings, Node};
-use hosts::Hosts;
+use hosts::{Hosts, Stripped};
 
 /// Checks a connection manager whose filter, an entry in its list, has this configuration (`None`: it comes from elsewhere),
-/// with the route configurations that its RDS may name.
+/// on a listener with this port (`None`: not known), with the route configurations that its RDS may name.
 pub(crate) fn check(
-    (manager, entry): (&Node<'_>, &Node<'_>),
+    (manager, entry, port): (&Node<'_>, &Node<'_>, Option<u64>),
     config: Option<&Config>,
     routes: &[Node<'_>],
     findings: &mut Findings,
@@ -25,12 +26,12 @@ pub(crate) fn check(
     clients_headers(manager, std::slice::from_ref(manager), config, findings);
     let Some(routes) = of(manager, routes, findings) else { return };
     let hosts = routes.list("virtual_hosts");
-    let only_envoy_knows =
-        routes.field("vhds").is_some() || hosts.iter().any(|host| host.field("matcher").is_some());
-    if only_envoy_knows {
+    let of_routes = ["vhds", "vhost_header"].into_iter().find(|field| routes.field(field).is_some());
+    let of_hosts = || hosts.iter().any(|host| host.field("matcher").is_some()).then_some("matcher");
+    if let Some(field) = of_routes.or_else(of_hosts) {
         findings.note(
             &routes,
-            "could not tell whether its routes obey the filter: Envoy finds them by `vhds` or `matcher`",
+            format_args!("could not tell whether its routes obey the filter: Envoy finds them by `{field}`"),
         );
         return;
     }
@@ -45,12 +46,13 @@ pub(crate) fn check(
         .iter()
         .filter(|host| obeys_somewhere(host))
         .for_each(|host| upstreams_headers(host, &routes, findings));
-    let by_name = Hosts::of(&routes);
-    for rollout in config.into_iter().flat_map(|config| &config.rollouts) {
-        walk::check(rollout, (&routes, &by_name), entry, findings);
+    let by_name = Hosts::of(&routes, Stripped::of(manager, port, &routes));
+    let rollouts = config.map(|config| config.rollouts.as_slice()).unwrap_or_default();
+    for (index, rollout) in rollouts.iter().enumerate() {
+        let earlier = rollouts.get(..index).unwrap_or_default();
+        walk::check((rollout, earlier), (&routes, &by_name), entry, findings);
     }
-    let rollouts = config.into_iter().flat_map(|config| &config.rollouts);
-    let copied: Vec<&Rollout> = rollouts.filter(|rollout| is_copied_by_envoy(rollout)).collect();
+    let copied: Vec<&Rollout> = rollouts.iter().filter(|rollout| is_copied_by_envoy(rollout)).collect();
     if !copied.is_empty() {
         let has_version = copied.iter().any(|rollout| rollout.version_header.request);
         let obeying = hosts.iter().filter(|host| obeys_somewhere(host));
@@ -211,17 +213,21 @@ pub(crate) fn follows_header(route: &Node<'_>) -> bool {
     header.is_some_and(|header| header.eq_ignore_ascii_case(CLUSTER))
 }
 
-/// A route that has the header among its weighted clusters.
-fn follows_header_by_weight(route: &Node<'_>) -> bool {
-    let weighted = route.at(&["route", "weighted_clusters"]).map(|weighted| weighted.list("clusters"));
-    let mut headers = weighted.iter().flatten().filter_map(|one| one.text("cluster_header"));
-    headers.any(|header| header.eq_ignore_ascii_case(CLUSTER))
-}
-
+/// A route that may go where the header says, or takes requests because of it.
 fn obeys_somewhere(host: &Node<'_>) -> bool {
     host.list("routes").iter().any(|route| {
-        let exact = route.field("route").is_some_and(|action| action.text("cluster").is_some());
-        follows_header(route) || follows_header_by_weight(route) || (asks_for_header(route) && exact)
+        let Some(action) = route.field("route") else { return false };
+        let entries = || {
+            action.at(&["weighted_clusters"]).map(|weighted| weighted.list("clusters")).unwrap_or_default()
+        };
+        let by_header = |place: &Node<'_>| {
+            place.text("cluster_header").is_some_and(|header| header.eq_ignore_ascii_case(CLUSTER))
+        };
+        let by_extension = ["cluster_specifier_plugin", "inline_cluster_specifier_plugin"]
+            .iter()
+            .any(|field| action.field(field).is_some());
+        let is_apart = asks_for_header(route) && (action.text("cluster").is_some() || !entries().is_empty());
+        by_header(&action) || entries().iter().any(by_header) || by_extension || is_apart
     })
 }
 
@@ -270,12 +276,13 @@ fn mirror(host: &Node<'_>, config: &Node<'_>, has_version: bool, findings: &mut 
     let chosen = || routes.iter().filter(|route| is_chosen(route));
     for route in chosen() {
         let own = asks_for_mirror(route);
-        let Some(policy) = mirror_policy(route).filter(|_| own != Some(false)) else {
+        let policy = policies(route, [host, config]).into_iter().find(is_ours);
+        let Some(policy) = policy.filter(|_| own != Some(false)) else {
             // Where both kinds of requests come, the routes above are the ones that take some away.
             let others = chosen().take_while(|other| own == Some(false) || !std::ptr::eq(*other, route));
             let another = others
                 .filter(|other| asks_for_mirror(other) != Some(false) && takes_paths_of(other, route))
-                .any(|other| mirror_policy(other).is_some());
+                .any(|other| policies(other, [host, config]).iter().any(is_ours));
             if own == Some(true) || !another {
                 findings.error(
                     route,
@@ -303,9 +310,21 @@ fn mirror(host: &Node<'_>, config: &Node<'_>, has_version: bool, findings: &mut 
     }
 }
 
+/// A route's own policy for the filter's copies.
 pub(crate) fn mirror_policy<'a>(route: &Node<'a>) -> Option<Node<'a>> {
-    let policies = route.field("route")?.list("request_mirror_policies");
-    policies.into_iter().find(|policy| policy.text("cluster_header").is_some_and(is_mirror))
+    policies(route, []).into_iter().find(is_ours)
+}
+
+/// The mirror policies in force on a route: its own, or those of the nearest of the places around it that has any.
+fn policies<'a, const AROUND: usize>(route: &Node<'a>, around: [&Node<'a>; AROUND]) -> Vec<Node<'a>> {
+    let own = route.field("route").into_iter();
+    let places = own.chain(around.into_iter().cloned());
+    let mut lists = places.map(|place| place.list("request_mirror_policies"));
+    lists.find(|policies| !policies.is_empty()).unwrap_or_default()
+}
+
+fn is_ours(policy: &Node<'_>) -> bool {
+    policy.text("cluster_header").is_some_and(is_mirror)
 }
 
 fn is_mirror(name: &str) -> bool {

@@ -326,3 +326,45 @@ fn parts_of_a_dump_and_lists_of_istioctl_are_read() {
     let found = check(&files);
     assert!(found.bad && found.lines.iter().any(|line| line.contains("leads to \"other\"")), "{found:?}");
 }
+
+/// A dump is complete: its routes are its own, however many dumps are checked together.
+#[test]
+fn each_of_several_dumps_is_checked_with_its_own_routes() {
+    let kind = |kind: &str| format!("type.googleapis.com/envoy.{kind}");
+    let mut listener = bootstrap()["static_resources"]["listeners"][0].clone();
+    let manager = &mut listener["filter_chains"][0]["filters"][0]["typed_config"];
+    manager["rds"] = serde_json::json!({"route_config_name": "models"});
+    let mut routes =
+        manager.as_object_mut().and_then(|manager| manager.remove("route_config")).expect("routes");
+    routes["name"] = "models".into();
+    routes["@type"] = kind("config.route.v3.RouteConfiguration").into();
+    let shipped = bootstrap();
+    let clusters = shipped["static_resources"]["clusters"].as_array().expect("clusters");
+    let clusters: Vec<Value> =
+        clusters.iter().map(|cluster| serde_json::json!({"cluster": cluster})).collect();
+    let dump = |routes: &Value| {
+        serde_json::json!({"configs": [
+            {"@type": kind("admin.v3.ClustersConfigDump"), "static_clusters": clusters},
+            {"@type": kind("admin.v3.BootstrapConfigDump"), "bootstrap": {"stats_config": bootstrap()["stats_config"]}},
+            {"@type": kind("admin.v3.ListenersConfigDump"), "dynamic_listeners": [{"active_state": {"listener": listener}}]},
+            {"@type": kind("admin.v3.RoutesConfigDump"), "dynamic_route_configs": [{"route_config": routes}]},
+        ]})
+    };
+    let good = dump(&routes);
+    routes["virtual_hosts"][0]["routes"].as_array_mut().expect("routes").reverse();
+    let bad = dump(&routes);
+    let (lines, fails) = found(&serde_json::json!({"models": {"pod-1": good, "pod-2": bad}}));
+    let of = |pod: &str| {
+        let place = format!("f.json: models.{pod}: ");
+        lines.iter().filter(|line| line.starts_with(&place) && line.contains("end here")).count()
+    };
+    assert!(fails && of("pod-1") == 0 && of("pod-2") == 1, "{lines:#?}");
+    let (lines, fails) = found(&serde_json::json!([good, bad]));
+    assert!(fails && lines.iter().any(|line| line.starts_with("f.json: [1]: ")), "{lines:#?}");
+    let (lines, fails) = found(&serde_json::json!([good, good]));
+    assert!(!fails, "{lines:#?}");
+    let files = [("a.json", &good), ("b.json", &bad)].map(|(name, dump)| (name.to_owned(), dump.to_string()));
+    let found = check(&files);
+    let ends: Vec<&String> = found.lines.iter().filter(|line| line.contains("end here")).collect();
+    assert!(found.bad && ends.len() == 1 && ends[0].starts_with("b.json: "), "{found:#?}");
+}

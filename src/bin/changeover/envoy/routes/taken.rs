@@ -49,6 +49,11 @@ impl Requests<'_> {
         takes
     }
 
+    /// Whether a route's path leaves room for any of them.
+    pub(super) fn may_come_to(&self, route: &Node<'_>) -> bool {
+        route.field("match").is_none_or(|matches| self.path(&matches) != Taken::None)
+    }
+
     fn path(&self, matches: &Node<'_>) -> Taken {
         if matches.field("connect_matcher").is_some() {
             let connects = self.matches.methods.iter().any(|method| method == "CONNECT");
@@ -83,10 +88,15 @@ impl Requests<'_> {
                 let first = each.next().unwrap_or(Taken::Unclear);
                 each.fold(first, |all, one| if all == one { all } else { Taken::Some })
             }
-            ":authority" | "host" | ":path" | ":scheme" => Taken::Unclear,
+            ":authority" | "host" | ":path" | "x-request-id" => Taken::Unclear,
+            // Envoy sets both; which of them depends on what is in front.
+            ":scheme" | "x-forwarded-proto" => match ["http", "https"].map(|scheme| test.on(Some(scheme))) {
+                [http, https] if http == https => http,
+                _ => Taken::Unclear,
+            },
             _ => {
-                let own = self.matches.headers.iter().find(|rule| rule.name.eq_ignore_ascii_case(&name));
-                test.on_rule(own)
+                let own = self.matches.headers.iter();
+                test.on_rules(own.filter(|rule| rule.name.eq_ignore_ascii_case(&name)))
             }
         }
     }
@@ -94,12 +104,12 @@ impl Requests<'_> {
     /// The filter compares decoded values, and Envoy those that were sent.
     fn parameter(&self, matcher: &Node<'_>) -> Taken {
         let name = matcher.text("name").unwrap_or_default();
-        let own = self.matches.query.iter().find(|rule| rule.name == name);
-        let value = own.and_then(|rule| rule.exact.as_deref().or(rule.prefix.as_deref()));
-        if value.is_some_and(|value| !value.chars().all(is_sent_as_it_is)) {
+        let own = || self.matches.query.iter().filter(|rule| rule.name == name);
+        let mut values = own().filter_map(|rule| rule.exact.as_deref().or(rule.prefix.as_deref()));
+        if values.any(|value| !value.chars().all(is_sent_as_it_is)) {
             return Taken::Unclear;
         }
-        HeaderMatcher::of(matcher).on_rule(own)
+        HeaderMatcher::of(matcher).on_rules(own())
     }
 }
 
@@ -109,6 +119,7 @@ fn path_taken(matches: &Node<'_>, own: &str, is_whole: bool) -> Taken {
         Some(Value::Bool(false)) => text.to_ascii_lowercase(),
         _ => text.to_owned(),
     };
+    let as_sent = own;
     let own = fold(own);
     let below = |wanted: &str| if !is_whole && wanted.starts_with(&own) { Taken::Some } else { Taken::None };
     let prefix = |wanted: &str| if own.starts_with(wanted) { Taken::All } else { below(wanted) };
@@ -122,11 +133,10 @@ fn path_taken(matches: &Node<'_>, own: &str, is_whole: bool) -> Taken {
         // The prefix itself, and what follows it behind a slash.
         exact(&wanted).min(prefix(&format!("{wanted}/")))
     } else if let Some(regex) = matches.field("safe_regex").and_then(|regex| regex.text("regex")) {
-        match regex.strip_suffix(".*") {
-            Some(head) if is_literal(head) => prefix(head),
-            None if is_literal(regex) => exact(regex),
-            _ => Taken::Unclear,
-        }
+        // An expression has its own way to ignore case.
+        let Some(alternatives) = alternatives(regex) else { return Taken::Unclear };
+        let each = alternatives.iter().map(|one| one.takes(as_sent, is_whole));
+        each.min().unwrap_or(Taken::Unclear)
     } else {
         Taken::Unclear
     }
@@ -134,9 +144,52 @@ fn path_taken(matches: &Node<'_>, own: &str, is_whole: bool) -> Taken {
 
 const PATHS: [&str; 5] = ["prefix", "path", "path_separated_prefix", "safe_regex", "connect_matcher"];
 
-/// Whether a regular expression has nothing special in it.
-fn is_literal(regex: &str) -> bool {
-    regex.chars().all(|letter| letter.is_alphanumeric() || "/-_~%!@&=:,;".contains(letter))
+/// A text, or all that begin with it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Alternative {
+    pub(super) text: String,
+    is_open: bool,
+}
+
+impl Alternative {
+    fn holds(&self, value: &str) -> bool {
+        if self.is_open { value.starts_with(&self.text) } else { value == self.text }
+    }
+
+    /// How many of the texts that are `own`, or begin with it.
+    fn takes(&self, own: &str, is_whole: bool) -> Taken {
+        if if self.is_open { own.starts_with(&self.text) } else { is_whole && own == self.text } {
+            Taken::All
+        } else if !is_whole && self.text.starts_with(own) {
+            Taken::Some
+        } else {
+            Taken::None
+        }
+    }
+}
+
+/// What a regular expression takes, if it is nothing but texts side by side, each perhaps with `.*` at its end.
+pub(super) fn alternatives(regex: &str) -> Option<Vec<Alternative>> {
+    let inside = regex.strip_prefix("(?:").or_else(|| regex.strip_prefix('('));
+    let inside = inside.and_then(|inside| inside.strip_suffix(')')).filter(|inside| !inside.ends_with('\\'));
+    inside.unwrap_or(regex).split('|').map(alternative).collect()
+}
+
+fn alternative(regex: &str) -> Option<Alternative> {
+    let (head, is_open) = match regex.strip_suffix(".*") {
+        Some(head) if !head.ends_with('\\') => (head, true),
+        _ => (regex, false),
+    };
+    let mut text = String::new();
+    let mut letters = head.chars();
+    while let Some(letter) = letters.next() {
+        text.push(match letter {
+            '\\' => letters.next().filter(char::is_ascii_punctuation)?,
+            letter if letter.is_alphanumeric() || "/-_~%!@&=:,; ".contains(letter) => letter,
+            _ => return None,
+        });
+    }
+    Some(Alternative { text, is_open })
 }
 
 /// Whether clients have no reason to escape a letter in a query.
@@ -145,24 +198,27 @@ fn is_sent_as_it_is(letter: char) -> bool {
 }
 
 /// A route's condition on a header, or on a parameter.
-struct HeaderMatcher<'a> {
-    test: Test<'a>,
+pub(super) struct HeaderMatcher<'a> {
+    pub(super) test: Test<'a>,
     ignore_case: bool,
     invert: bool,
     missing_is_empty: bool,
 }
 
-enum Test<'a> {
+pub(super) enum Test<'a> {
     Present(bool),
     Exact(&'a str),
     Prefix(&'a str),
     Suffix(&'a str),
     Contains(&'a str),
+    OneOf(Vec<Alternative>),
+    /// Whole numbers from the first to below the second.
+    Range(i64, i64),
     Unclear,
 }
 
 impl<'a> HeaderMatcher<'a> {
-    fn of(matcher: &Node<'a>) -> Self {
+    pub(super) fn of(matcher: &Node<'a>) -> Self {
         let flag = |node: &Node<'_>, field: &str| node.value.get(field) == Some(&true.into());
         let string = matcher.field("string_match");
         let of = |own: &str, general: &str| {
@@ -180,17 +236,25 @@ impl<'a> HeaderMatcher<'a> {
         } else if let Some(regex) = regex {
             match regex.text("regex") {
                 Some(".*") => Test::Prefix(""),
-                Some(regex) if is_literal(regex) => Test::Exact(regex),
-                _ => Test::Unclear,
+                regex => regex.and_then(alternatives).map_or(Test::Unclear, Test::OneOf),
             }
-        } else if string.is_some() || matcher.field("range_match").is_some() {
+        } else if let Some(range) = matcher.field("range_match") {
+            let bound = |field| match range.value.get(field) {
+                None => Some(0),
+                Some(Value::String(text)) => text.parse().ok(),
+                Some(number) => number.as_i64(),
+            };
+            bound("start").zip(bound("end")).map_or(Test::Unclear, |(start, end)| Test::Range(start, end))
+        } else if string.is_some() {
             Test::Unclear
         } else {
             Test::Present(matcher.value.get("present_match") != Some(&false.into()))
         };
+        // An expression has its own way to ignore case.
+        let is_regex = matches!(test, Test::OneOf(_));
         Self {
             test,
-            ignore_case: string.as_ref().is_some_and(|string| flag(string, "ignore_case")),
+            ignore_case: !is_regex && string.as_ref().is_some_and(|string| flag(string, "ignore_case")),
             invert: flag(matcher, "invert_match"),
             missing_is_empty: flag(matcher, "treat_missing_header_as_empty"),
         }
@@ -200,26 +264,36 @@ impl<'a> HeaderMatcher<'a> {
     fn on(&self, value: Option<&str>) -> Taken {
         let fold = |text: &str| if self.ignore_case { text.to_ascii_lowercase() } else { text.to_owned() };
         let held = if let Test::Present(present) = self.test {
-            value.is_some() == present
+            (value.is_some() || self.missing_is_empty) == present
         } else {
             // What is missing has no value, be it inverted or not.
             let Some(value) = value.or(self.missing_is_empty.then_some("")).map(fold) else {
                 return Taken::None;
             };
-            match self.test {
+            match &self.test {
                 Test::Exact(wanted) => value == fold(wanted),
                 Test::Prefix(wanted) => value.starts_with(&fold(wanted)),
                 Test::Suffix(wanted) => value.ends_with(&fold(wanted)),
                 Test::Contains(wanted) => value.contains(&fold(wanted)),
+                Test::OneOf(texts) => texts.iter().any(|one| one.holds(&value)),
+                Test::Range(start, end) => {
+                    value.parse::<i64>().is_ok_and(|number| (start..end).contains(&&number))
+                }
                 Test::Present(_) | Test::Unclear => return Taken::Unclear,
             }
         };
         if held == self.invert { Taken::None } else { Taken::All }
     }
 
-    /// Requests that a rule of the rollout takes, or all where it has none about this header.
-    fn on_rule(&self, rule: Option<&ValueRule>) -> Taken {
-        match rule.and_then(ValueRule::test) {
+    /// Requests that all of these rules of the rollout take. What holds for those of one rule holds for fewer, too.
+    fn on_rules<'r>(&self, rules: impl Iterator<Item = &'r ValueRule>) -> Taken {
+        let each: Vec<Taken> = rules.map(|rule| self.on_rule(rule)).collect();
+        let is_sure = |taken: &&Taken| matches!(taken, Taken::All | Taken::None);
+        each.iter().find(is_sure).or(each.first()).copied().unwrap_or_else(|| self.on_any(false))
+    }
+
+    fn on_rule(&self, rule: &ValueRule) -> Taken {
+        match rule.test() {
             Some(ValueTest::Exact(value)) => self.on(Some(value)),
             Some(ValueTest::Present(false)) => self.on(None),
             Some(ValueTest::Present(true)) => self.on_any(true),
@@ -232,14 +306,18 @@ impl<'a> HeaderMatcher<'a> {
     fn on_prefix(&self, own: &str) -> Taken {
         let fold = |text: &str| if self.ignore_case { text.to_ascii_lowercase() } else { text.to_owned() };
         let own = fold(own);
-        let (all, some) = match self.test {
+        let (all, some) = match &self.test {
             Test::Exact(wanted) => (false, fold(wanted).starts_with(&own)),
             Test::Prefix(wanted) => {
                 let wanted = fold(wanted);
                 (own.starts_with(&wanted), wanted.starts_with(&own))
             }
             Test::Contains(wanted) => (own.contains(&fold(wanted)), true),
-            Test::Suffix(_) => (false, true),
+            Test::OneOf(texts) => {
+                let each = || texts.iter().map(|one| one.takes(&own, false));
+                (each().any(|taken| taken == Taken::All), each().any(|taken| taken != Taken::None))
+            }
+            Test::Suffix(_) | Test::Range(..) => (false, true),
             Test::Present(_) | Test::Unclear => return self.on_any(true),
         };
         match (all, some) {
@@ -252,7 +330,11 @@ impl<'a> HeaderMatcher<'a> {
     /// Requests in which the header has any value, and may be missing unless it is there for certain.
     fn on_any(&self, is_there: bool) -> Taken {
         match self.test {
-            Test::Present(_) if is_there => self.on(Some("")),
+            Test::Present(_) | Test::Prefix("") | Test::Suffix("") | Test::Contains("")
+                if is_there || self.missing_is_empty =>
+            {
+                self.on(Some(""))
+            }
             Test::Unclear => Taken::Unclear,
             _ => Taken::Some,
         }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::super::{namespace, of_kind};
 use super::rules::{self, Rule};
 use crate::envoy::Node;
-use crate::envoy::routes::hosts::Hosts;
+use crate::envoy::routes::hosts::{Hosts, Stripped};
 
 /// The hosts at a port of a Gateway. One that is not in the files has a single port.
 pub(super) type Port<'a> = Hosts<Host<'a>>;
@@ -59,7 +59,7 @@ pub(super) fn ports<'a>(set: &[Node<'a>]) -> Vec<Port<'a>> {
         if !keeps_order {
             hosts.iter_mut().for_each(|host| rules::sort(&mut host.rules));
         }
-        Hosts::new(hosts, |host| vec![host.domain.as_str()], true)
+        Hosts::new(hosts, |host| vec![host.domain.as_str()], Stripped::All)
     };
     ports.into_values().map(sorted).collect()
 }

@@ -46,6 +46,8 @@ fn paths_are_compared_as_sets() {
         ("{prefix: /a}", "{safe_regex: {regex: /b.*}}", None),
         ("{prefix: /a}", "{safe_regex: {regex: \"/a/[0-9]+\"}}", Unclear),
         ("{prefix: /a}", "{path_match_policy: {}}", Unclear),
+        ("{prefix: /V2/a}", "{safe_regex: {regex: /V2/.*}, case_sensitive: false}", All),
+        ("{prefix: /a.b}", "{safe_regex: {regex: \"/a\\\\.b.*|/c\"}}", All),
         ("{}", "{connect_matcher: {}}", None),
         ("{methods: [CONNECT]}", "{connect_matcher: {}}", Unclear),
         ("{}", "{prefix: /, query_parameters: [{name: a}]}", Some),
@@ -82,7 +84,15 @@ fn headers_are_compared_as_envoy_compares_them() {
         ("safe_regex_match: {regex: blue}", All, None),
         ("string_match: {safe_regex: {regex: .*}}", All, None),
         ("string_match: {safe_regex: {regex: \"b+\"}}", Unclear, None),
-        ("range_match: {start: 1, end: 5}", Unclear, None),
+        ("range_match: {start: 1, end: 5}", None, None),
+        ("range_match: {start: 1, end: 5}, invert_match: true", All, None),
+        // Envoy takes a missing header for an empty one, which is there.
+        ("present_match: true, treat_missing_header_as_empty: true", All, All),
+        ("present_match: false, treat_missing_header_as_empty: true", None, None),
+        ("present_match: true, invert_match: true, treat_missing_header_as_empty: true", None, None),
+        ("treat_missing_header_as_empty: true", All, All),
+        ("safe_regex_match: {regex: blue|green}", All, None),
+        ("safe_regex_match: {regex: (gr.*|black)}", None, None),
     ];
     for (condition, with, without) in rows {
         let condition = if condition == "{}" { "" } else { condition };
@@ -93,6 +103,16 @@ fn headers_are_compared_as_envoy_compares_them() {
     let rows = [
         ("{}", "name: ':method', exact_match: GET", Some),
         ("{}", "name: ':method', present_match: true", All),
+        ("{}", "name: ':method', safe_regex_match: {regex: .*}", All),
+        ("{methods: [PUT]}", "name: ':method', safe_regex_match: {regex: POST|PUT}", All),
+        ("{}", "name: x-forwarded-proto, present_match: true", All),
+        ("{}", "name: x-forwarded-proto, exact_match: https", Unclear),
+        ("{headers: [{name: x-a, present: true}, {name: x-a, exact: b}]}", "name: x-a, exact_match: b", All),
+        (
+            "{headers: [{name: x-a, present: false}]}",
+            "name: x-a, present_match: true, treat_missing_header_as_empty: true",
+            All,
+        ),
         ("{methods: [POST]}", "name: ':method', exact_match: POST", All),
         ("{methods: [POST]}", "name: ':method', exact_match: GET", None),
         ("{methods: [POST, GET]}", "name: ':method', exact_match: GET", Some),

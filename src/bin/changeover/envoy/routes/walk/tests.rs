@@ -1,3 +1,4 @@
+use super::super::hosts::Stripped;
 use super::*;
 use crate::yaml;
 
@@ -19,7 +20,8 @@ fn said_of_hosts(own: &str, hosts: &str) -> (Vec<String>, bool) {
     let mut findings = Findings::default();
     let entry = serde_json::json!({"name": "changeover"});
     let routes = Node::document("f", &routes);
-    check(&rollout, (&routes, &Hosts::of(&routes)), &Node::document("f", &entry), &mut findings);
+    let hosts = Hosts::of(&routes, Stripped::None);
+    check((&rollout, &[]), (&routes, &hosts), &Node::document("f", &entry), &mut findings);
     let lines = findings.lines.iter().map(|line| line.trim_start_matches("f: virtual_hosts").to_owned());
     (lines.collect(), findings.bad)
 }
@@ -147,7 +149,7 @@ fn routes_are_walked_in_their_order() {
                 ),
                 ORDINARY.into(),
             ],
-            vec!["[0].routes[0]: could not tell whether this route obeys".into()],
+            vec![],
         ),
         ("{}", vec![exact, ORDINARY.into()], vec![format!("[0].routes[1]: {end}")]),
         (
@@ -216,7 +218,7 @@ fn routes_are_walked_in_their_order() {
                 CHOSEN.into(),
                 ORDINARY.replace("cluster: b", "weighted_clusters: {clusters: [{name: b}, {name: g}]}"),
             ],
-            vec!["[0].routes[1].route: could not tell whether".into()],
+            vec!["[0].routes[1].route: warning: a share of the ordinary route leads to \"g\"".into()],
         ),
         (
             "{}",
@@ -292,4 +294,202 @@ fn the_virtual_host_that_envoy_chooses_is_walked() {
     );
     let (lines, bad) = said_of_hosts(named, &format!("[{elsewhere}]"));
     assert!(!bad && lines[0].contains("no virtual host takes requests"), "{lines:?}");
+}
+
+const METHOD: &str = "{name: ':method', string_match: {exact: GET}";
+const OFF: &str = ", typed_per_filter_config: {changeover: {disabled: true}}}";
+
+/// A route that obeys, or an ordinary one, for a path and under more conditions on headers.
+fn chosen(path: &str, headers: &str) -> String {
+    CHOSEN.replace("prefix: /,", &format!("{path},")).replace("headers: [", &format!("headers: [{headers}"))
+}
+
+fn ordinary(path: &str, headers: &str) -> String {
+    ORDINARY.replace("prefix: /", &format!("{path}, headers: [{headers}]"))
+}
+
+/// Each row: the rollout's `match`, the routes, whether it fails, and what the first finding has (nothing: none).
+#[test]
+fn routes_that_take_a_part_each_are_added_up() {
+    let off = |route: String| route.strip_suffix('}').expect("a route").to_owned() + OFF;
+    let not = format!("{METHOD}, invert_match: true}}");
+    let get = format!("{METHOD}}}");
+    let present = |is_there: bool| format!("{{name: x-a, present_match: {is_there}}}, ");
+    let content =
+        |more: &str| format!("{{name: content-type, string_match: {{exact: application/json}}{more}}}, ");
+    let others = content(", invert_match: true, treat_missing_header_as_empty: true");
+    let weighted = |clusters: &str| format!("weighted_clusters: {{clusters: [{clusters}]}}");
+    let by = |route: &str, clusters: &str| {
+        let target = if route == CHOSEN { "cluster_header: x-changeover-cluster" } else { "cluster: b" };
+        route.replace(target, &weighted(clusters))
+    };
+    let retried = |route: String| route.replace("route: {", "route: {retry_policy: {retry_on: 5xx}, ");
+    let plain = || ORDINARY.to_owned();
+    let exact = |version: &str| {
+        CHOSEN.replace("present_match: true", &format!("exact_match: {version}")).replace(
+            "cluster_header: x-changeover-cluster",
+            &weighted(&format!("{{name: {version}, weight: 1}}")),
+        )
+    };
+    let specified = ORDINARY.replace("cluster: b", "inline_cluster_specifier_plugin: {}");
+    let missing =
+        CHOSEN.replace("present_match: true", "present_match: true, treat_missing_header_as_empty: true");
+    let rows: Vec<(&str, Vec<String>, bool, &str)> = vec![
+        // All that is obeyed.
+        (
+            "{}",
+            vec![chosen("prefix: /", &format!("{get}, ")), chosen("prefix: /", &format!("{not}, ")), plain()],
+            false,
+            "",
+        ),
+        (
+            "{}",
+            vec![chosen("prefix: /", &present(true)), chosen("prefix: /", &present(false)), plain()],
+            false,
+            "",
+        ),
+        ("{}", vec![chosen("prefix: /", &content("")), chosen("prefix: /", &others), plain()], false, ""),
+        ("{prefix: /a}", vec![chosen("path: /a", ""), chosen("prefix: /a", ""), plain()], false, ""),
+        ("{}", vec![chosen("prefix: /", &format!("{get}, ")), plain()], true, "end here"),
+        ("{}", vec![chosen("prefix: /", &present(true)), plain()], true, "end here"),
+        // Where the filter is off.
+        (
+            "{prefix: /a}",
+            vec![CHOSEN.into(), off(ordinary("path: /a", "")), off(ordinary("prefix: /a/", ""))],
+            true,
+            "is disabled here",
+        ),
+        (
+            "{}",
+            vec![CHOSEN.into(), off(ordinary("prefix: /", &get)), off(ordinary("prefix: /", &not))],
+            true,
+            "is disabled here",
+        ),
+        (
+            "{}",
+            vec![CHOSEN.into(), off(ordinary("prefix: /v1", "")), plain()],
+            false,
+            "warning: the filter (changeover) is disabled here",
+        ),
+        (
+            "{}",
+            vec![
+                CHOSEN.into(),
+                by(ORDINARY, "{name: b, weight: 1, typed_per_filter_config: {changeover: {disabled: true}}}"),
+            ],
+            true,
+            "is disabled here",
+        ),
+        // By weight.
+        (
+            "{}",
+            vec![CHOSEN.into(), by(ORDINARY, "{name: g, weight: 50}, {name: b, weight: 50}")],
+            false,
+            "warning: a share of the ordinary route leads to \"g\"",
+        ),
+        (
+            "{}",
+            vec![CHOSEN.into(), by(ORDINARY, "{name: g, weight: 100}, {name: b, weight: 0}")],
+            false,
+            "warning: the ordinary route leads to \"g\"",
+        ),
+        ("{}", vec![CHOSEN.into(), by(ORDINARY, "{name: b, weight: 100}, {name: g, weight: 0}")], false, ""),
+        (
+            "{}",
+            vec![CHOSEN.into(), by(ORDINARY, "{name: b, weight: 9}, {name: c, weight: 1}")],
+            true,
+            "a share of the ordinary route leads to \"c\"",
+        ),
+        (
+            "{}",
+            vec![
+                by(CHOSEN, "{name: b, weight: 99}, {cluster_header: x-changeover-cluster, weight: 1}"),
+                plain(),
+            ],
+            true,
+            "some of the requests",
+        ),
+        ("{}", vec![exact("g"), exact("b"), plain()], false, ""),
+        ("{}", vec![specified], false, "could not tell"),
+        ("{}", vec![missing, plain()], true, "the ordinary route leads elsewhere"),
+        // All that goes elsewhere without the filter.
+        (
+            "{prefix: /a}",
+            vec![
+                CHOSEN.into(),
+                ordinary("path: /a", "").replace("cluster: b", "cluster: c"),
+                ordinary("prefix: /a/", "").replace("cluster: b", "cluster: c"),
+            ],
+            true,
+            "the ordinary route leads to \"c\"",
+        ),
+        // Settings.
+        (
+            "{}",
+            vec![CHOSEN.into(), retried(ordinary("prefix: /", &get)), retried(ordinary("prefix: /", &not))],
+            false,
+            "has `retry_policy`",
+        ),
+        ("{}", vec![CHOSEN.into(), retried(ordinary("path: /a", "")), plain()], false, "has `retry_policy`"),
+        (
+            "{}",
+            vec![
+                exact("b").replace("route: {", "route: {retry_policy: {retry_on: 5xx}, "),
+                exact("g"),
+                retried(plain()),
+            ],
+            false,
+            "has `retry_policy`",
+        ),
+        (
+            "{}",
+            vec![
+                CHOSEN.into(),
+                plain().replace("cluster: b", "cluster: b, request_mirror_policies: [{cluster: g}]"),
+            ],
+            false,
+            "has `request_mirror_policies`",
+        ),
+        (
+            "{}",
+            vec![CHOSEN.into(), by(ORDINARY, "{name: b, weight: 1, host_rewrite_literal: z}")],
+            false,
+            "has `host_rewrite_literal`",
+        ),
+        (
+            "{}",
+            vec![
+                CHOSEN.into(),
+                plain().replace("cluster: b", "cluster: b, priority: DEFAULT, auto_host_rewrite: false"),
+            ],
+            false,
+            "",
+        ),
+    ];
+    for (own, routes, fails, told) in rows {
+        let routes: Vec<&str> = routes.iter().map(String::as_str).collect();
+        let (lines, bad) = said(own, &routes);
+        assert_eq!(bad, fails, "{own} {routes:#?}: {lines:#?}");
+        if told.is_empty() {
+            assert_eq!(lines, [""; 0], "{own} {routes:#?}");
+        } else {
+            assert!(lines.first().is_some_and(|line| line.contains(told)), "{own} {routes:#?}: {lines:#?}");
+        }
+    }
+}
+
+#[test]
+fn virtual_hosts_are_chosen_for_names_with_a_port() {
+    let obeying =
+        |domain: &str| format!("{{name: o, domains: ['{domain}'], routes: [{CHOSEN}, {ORDINARY}]}}");
+    let plain = |domain: &str| format!("{{name: p, domains: ['{domain}'], routes: [{ORDINARY}]}}");
+    let named = "{authority: [m.example.com]}";
+    for domain in ["m.example.com:*", "*.example.com:8080", "m.example.com:8080", "m.example.com:80*"] {
+        let (lines, bad) = said_of_hosts(named, &format!("[{}, {}]", plain(domain), obeying("*")));
+        assert!(bad, "{domain}: {lines:?}");
+    }
+    let (lines, bad) = said_of_hosts(named, &format!("[{}, {}]", obeying("m.example.com"), plain("*")));
+    assert!(!bad && lines.len() == 1 && lines[0].contains("whose host has a port"), "{lines:?}");
+    let hosts = format!("[{}, {}]", obeying("m.example.com"), obeying("*"));
+    assert_eq!(said_of_hosts(named, &hosts), (vec![], false));
 }
