@@ -60,12 +60,14 @@ fn check(files: &[(String, String)]) -> Findings {
     let mut findings = Findings::default();
     let mut envoys: Vec<(&str, Value)> = Vec::new();
     let mut all_resources: Vec<(String, Value)> = Vec::new();
+    let mut refused: Vec<(String, String)> = Vec::new();
     for (file, text) in files {
-        let Some(documents) = documents::read(file, text, &mut findings) else { continue };
-        let Documents { resources, others, are_envoys } = documents;
-        for ambiguous in yaml::ambiguous(file, text) {
-            findings.warning(file, ambiguous);
+        let Some(documents) = documents::read_or_say(file, text, &mut findings) else { continue };
+        if documents.concern_us() {
+            yaml::ambiguous(file, text).into_iter().for_each(|ambiguous| findings.warning(file, ambiguous));
         }
+        let Documents { resources, others, are_envoys, refused: problems } = documents;
+        refused.extend(problems);
         let has_resources = !resources.is_empty();
         // A file often has several: its name alone says too little.
         let place = |resource: &Value| format!("{file}: {}", kubernetes::label(resource));
@@ -90,12 +92,22 @@ fn check(files: &[(String, String)]) -> Findings {
     }
     let mounted = documents::mounted(&all_resources);
     for (place, text) in &mounted {
-        let Some(documents) = documents::read(place, text, &mut findings) else { continue };
+        let Some(documents) = documents::read_or_say(place, text, &mut findings) else { continue };
         for ambiguous in yaml::ambiguous(place, text) {
             findings.warning(place, ambiguous);
         }
+        refused.extend(documents.refused);
         if documents.are_envoys {
             envoys.extend(documents.others.into_iter().map(|document| (place.as_str(), document)));
+        }
+    }
+    // An Envoy without a filter of ours is not our concern.
+    let are_ours = envoys.iter().any(|(_, document)| documents::has_filter(document));
+    for (place, message) in &refused {
+        if are_ours {
+            findings.error(place, message);
+        } else {
+            findings.note(place, message);
         }
     }
     check_resources(&all_resources, !mounted.is_empty(), &mut findings);
@@ -263,6 +275,7 @@ fn check_envoy(documents: &[Node<'_>], findings: &mut Findings) {
     let mut reached: Vec<*const Value> = Vec::new();
     for manager in &parts.managers {
         let mut choosing: Vec<Node<'_>> = Vec::new();
+        let mut has_ours = false;
         for entry in manager.list("http_filters") {
             let is_known = entry.text("name").is_some_and(|name| parts.resources.contains_key(name));
             let filter = if filters::is_discovered(&entry, is_known) {
@@ -276,6 +289,7 @@ fn check_envoy(documents: &[Node<'_>], findings: &mut Findings) {
                 of(&inside)
             };
             found = true;
+            has_ours = true;
             findings.ours = true;
             reached.extend(filter.map(|filter| std::ptr::from_ref(filter.plugin.value)));
             if let Some(filter) = filter.filter(|filter| filter.is_control) {
@@ -300,6 +314,9 @@ fn check_envoy(documents: &[Node<'_>], findings: &mut Findings) {
             }
         }
         filters::only_one(&choosing, manager, &parts.routes, findings);
+        if has_ours {
+            filters::router_is_last(manager, findings);
+        }
     }
     let is_reached = |filter: &&Filter<'_>| reached.contains(&std::ptr::from_ref(filter.plugin.value));
     for filter in checked.iter().filter(|filter| !parts.managers.is_empty() && !is_reached(filter)) {
