@@ -161,10 +161,15 @@ fn check_resources(resources: &[(String, Value)], hold_envoys: bool, findings: &
         .flat_map(|(place, resource)| kubernetes::expand(Node::document(place, resource)))
         .collect();
     let mut configs: Vec<(String, Config)> = Vec::new();
+    let mut choosing: Vec<kubernetes::twins::Filter<'_>> = Vec::new();
     for resource in &set {
         for configuration in kubernetes::configurations(resource, findings) {
             if let Some(config) = check_configuration(&configuration, configuration.value, findings) {
                 kubernetes::around(resource, &config, &set, findings);
+                if !config.rollouts.is_empty() {
+                    choosing
+                        .push(kubernetes::twins::Filter { resource, configuration: configuration.clone() });
+                }
                 configs.push((configuration.to_string(), config));
             }
         }
@@ -179,6 +184,7 @@ fn check_resources(resources: &[(String, Value)], hold_envoys: bool, findings: &
             }
         }
     }
+    kubernetes::twins::check(&choosing, findings);
     // No other kind of resource can hold one.
     if !set.iter().any(envoy::control::is_in) {
         configs.iter().for_each(|(place, config)| envoy::control::is_missing(place, [config], findings));

@@ -7,6 +7,7 @@
 mod clusters;
 mod gateway;
 mod istio;
+pub(crate) mod twins;
 
 use changeover::config::schema::{Config, Rollout};
 use serde_json::{Value, json};
@@ -113,6 +114,10 @@ fn has_receipt_key(resource: &Node<'_>, config: &Config, findings: &mut Findings
 /// The resources of a kind.
 fn of_kind<'n, 'a>(set: &'n [Node<'a>], kind: &'static str) -> impl Iterator<Item = &'n Node<'a>> {
     set.iter().filter(move |resource| resource.text("kind") == Some(kind))
+}
+
+fn of_kind_name<'a>(resource: &Node<'a>) -> &'a str {
+    resource.text("kind").unwrap_or_default()
 }
 
 /// The namespace that a resource names.

@@ -323,3 +323,18 @@ fn a_versions_rule_has_to_forward_and_to_do_what_the_ordinary_one_does() {
         );
     }
 }
+
+#[test]
+fn two_filters_in_a_policy_or_for_one_target_are_an_error() {
+    let documents: Vec<&str> = GATEWAY.split("\n---\n").collect();
+    let policy =
+        documents.iter().find(|text| text.contains("kind: EnvoyExtensionPolicy\n")).expect("the policy");
+    let second = policy.replace("  name: changeover\n", "  name: second\n");
+    let (found, bad) = findings(&[GATEWAY, &second]);
+    assert!(bad && found.iter().any(|line| line.contains("takes the older of the two")), "{found:#?}");
+    let mut both = yaml::read(policy).expect("YAML").remove(0);
+    let entry = both["spec"]["wasm"][0].clone();
+    both["spec"]["wasm"].as_array_mut().expect("a list").push(entry);
+    let (found, bad) = findings(&[&GATEWAY.replace(policy, &both.to_string())]);
+    assert!(bad && found.iter().any(|line| line.contains("a second filter beside")), "{found:#?}");
+}

@@ -333,3 +333,21 @@ fn settings_that_patched_routes_lack_are_named() {
         );
     }
 }
+
+#[test]
+fn two_filters_for_the_same_proxies_are_an_error() {
+    let plugin = ISTIO.split("\n---\n").next().expect("the plugin");
+    let second = plugin.replace("  name: changeover\n", "  name: second\n").replace("recommender", "other");
+    let second = second.replace("other-blue", "recommender-blue").replace("other-green", "recommender-green");
+    let (found, bad) = findings(&[ISTIO, &second]);
+    assert!(
+        bad && found.iter().any(|line| line.contains("a second filter beside f0: WasmPlugin/changeover")),
+        "{found:#?}"
+    );
+    let elsewhere = second.replace("{istio: ingressgateway}", "{istio: another}");
+    let (found, _) = findings(&[ISTIO, &elsewhere]);
+    assert!(!found.iter().any(|line| line.contains("a second filter")), "{found:#?}");
+    let nothing = "apiVersion: extensions.istio.io/v1alpha1\nkind: WasmPlugin\nmetadata: {name: changeover2, namespace: istio-system}\n\
+                   spec: {selector: {matchLabels: {istio: ingressgateway}}, failStrategy: FAIL_OPEN, pluginConfig: {rollouts: []}}\n";
+    assert_eq!(complaints(&[ISTIO, nothing]), [""; 0]);
+}
