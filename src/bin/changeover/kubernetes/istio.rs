@@ -258,7 +258,7 @@ fn placed(
     }
     let asking: Vec<&Host<'_, '_>> = hosts.iter().filter(|host| host.asks()).collect();
     for rollout in &config.rollouts {
-        let taking: Vec<&&Host<'_, '_>> = asking.iter().filter(|host| host.takes(rollout)).collect();
+        let taking: Vec<&&Host<'_, '_>> = asking.iter().filter(|host| host.takes(rollout, &hosts)).collect();
         if taking.is_empty() {
             if let Some(service) = asking.iter().find_map(|host| host.service) {
                 findings.warning(
@@ -272,13 +272,15 @@ fn placed(
             }
             versions(filter, rollout, &unknown, findings);
         }
+        let parts = walk::parts(&rollout.matches);
+        // A rollout for all hosts may have its ordinary route on one of them.
+        let has_own = rollout.matches.authority.is_empty()
+            && taking.iter().any(|host| parts.iter().any(|part| ordinary::is_right(host, rollout, part)));
         for host in taking {
             versions(filter, rollout, host, findings);
             if let Some(service) = host.service {
-                let parts = walk::parts(&rollout.matches);
-                parts.iter().for_each(|part| {
-                    ordinary::follow(host, &service.spec, (rollout, config), part, findings);
-                });
+                let around = ordinary::Around { service: &service.spec, config, has_own };
+                parts.iter().for_each(|part| ordinary::follow(host, &around, rollout, part, findings));
             }
         }
     }

@@ -212,20 +212,25 @@ impl<'m, 'a> Host<'m, 'a> {
         self.routes.iter().any(Route::asks)
     }
 
-    /// Whether requests of a rollout come to it.
-    pub(super) fn takes(&self, rollout: &Rollout) -> bool {
+    /// How closely a name of it fits an authority; `None`: not at all. Of all hosts the closest gets the requests.
+    fn fits(&self, authority: &str) -> Option<usize> {
+        let authority = authority.to_ascii_lowercase();
+        let name = without_port(&authority);
+        let fit = |domain: &String| match domain.strip_prefix('*') {
+            Some(suffix) => name.ends_with(suffix).then_some(suffix.len()),
+            None => is_same_service(without_port(domain), name).then_some(usize::MAX),
+        };
+        self.domains.iter().filter_map(fit).max()
+    }
+
+    /// Whether requests of a rollout come to it, and not to another of these hosts.
+    pub(super) fn takes(&self, rollout: &Rollout, hosts: &[Self]) -> bool {
         let authorities = &rollout.matches.authority;
-        authorities.is_empty()
-            || self.domains.iter().any(|domain| {
-                authorities.iter().any(|authority| {
-                    let authority = authority.to_ascii_lowercase();
-                    let name = without_port(&authority);
-                    domain.strip_prefix('*').map_or_else(
-                        || is_same_service(without_port(domain), name),
-                        |suffix| name.ends_with(suffix),
-                    )
-                })
-            })
+        let is_closest = |authority: &String| {
+            let own = self.fits(authority);
+            own.is_some() && own == hosts.iter().filter_map(|host| host.fits(authority)).max()
+        };
+        authorities.is_empty() || authorities.iter().any(is_closest)
     }
 
     pub(super) fn route(&self, node: &Node<'_>) -> Option<&Route<'m, 'a>> {

@@ -10,11 +10,27 @@ use crate::envoy::routes::taken::Requests;
 use crate::envoy::routes::walk::{Walk, cluster_of};
 use crate::envoy::{Findings, Node};
 
+/// What stands around a virtual host.
+pub(super) struct Around<'f, 'a> {
+    pub(super) service: &'f Node<'a>,
+    pub(super) config: &'f Config,
+    /// Whether a rollout for all hosts has its ordinary route on one of them.
+    pub(super) has_own: bool,
+}
+
+/// Whether requests without the filter's header go to stable.
+pub(super) fn is_right(host: &Host<'_, '_>, rollout: &Rollout, matches: &Match) -> bool {
+    let requests = Requests { matches, cluster: None, shadow: None };
+    let rest = Walk::through(host.routes.iter().map(Route::node), &requests).rest;
+    let ordinary = rest.as_ref().and_then(|route| host.route(route));
+    ordinary.is_some_and(|route| route.leads(cluster_of(rollout, &rollout.stable), false) == Leads::There)
+}
+
 /// Follows requests without the filter's header through the routes of a virtual host.
 pub(super) fn follow(
     host: &Host<'_, '_>,
-    service: &Node<'_>,
-    (rollout, config): (&Rollout, &Config),
+    Around { service, config, has_own }: &Around<'_, '_>,
+    rollout: &Rollout,
     matches: &Match,
     findings: &mut Findings,
 ) {
@@ -46,7 +62,7 @@ pub(super) fn follow(
     let Some(route) = &walk.rest else {
         if walk.some.is_empty() && !walk.is_unclear("without the filter", rollout, findings) {
             findings.warning(
-                service,
+                *service,
                 format_args!(
                     "none of its routes takes the requests of rollout {:?}: without the filter they would get 404",
                     rollout.name
@@ -74,6 +90,15 @@ pub(super) fn follow(
                     "requests of rollout {:?}, which is for all hosts, go to stable of rollout {:?} here when the filter fails; expected \
                      `match.authority` in the rollout",
                     rollout.name, other.name
+                ),
+            );
+        } else if *has_own {
+            findings.warning(
+                &destination,
+                format_args!(
+                    "requests of rollout {:?}, which is for all hosts, go to {there} here when the filter fails; expected \
+                     `match.authority` in the rollout",
+                    rollout.name
                 ),
             );
         } else {

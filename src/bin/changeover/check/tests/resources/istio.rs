@@ -258,6 +258,28 @@ fn patches_are_put_where_istio_puts_them() {
     }
 }
 
+/// Where the patches are for every virtual host, Envoy still chooses one by its name.
+#[test]
+fn other_virtual_services_do_not_meet_the_rollouts_requests() {
+    let everywhere = ISTIO.replace(&format!("{PLACE}\n"), "proxy: {}\n");
+    assert_ne!(everywhere, ISTIO);
+    let service = |host: &str| {
+        format!(
+            "{{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {{name: shop}}, spec: {{hosts: ['{host}'], http: \
+             [{{route: [{{destination: {{host: shop}}}}]}}]}}}}"
+        )
+    };
+    for host in ["*.example.com", "*", "shop.example.com"] {
+        assert_eq!(complaints(&[&everywhere, &service(host)]), [""; 0], "{host}");
+    }
+    let for_all = everywhere.replace("authority: [models.example.com], ", "");
+    let (found, bad) = findings(&[&for_all, &service("shop.example.com")]);
+    assert!(
+        !bad && found.iter().any(|line| line.contains("which is for all hosts, go to \"shop\"")),
+        "{found:#?}"
+    );
+}
+
 /// The order in two `EnvoyFilter`s is known by their priorities only.
 #[test]
 fn of_two_envoy_filters_the_priority_counts() {
