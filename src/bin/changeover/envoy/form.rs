@@ -218,7 +218,7 @@ fn below(path: &str, name: &str) -> String {
 }
 
 /// Protobuf's own name of a field, which JSON has as `lowerCamelCase`.
-fn snake(name: &str) -> String {
+pub(crate) fn snake(name: &str) -> String {
     if !is_name(name) || !name.starts_with(|first: char| first.is_ascii_lowercase()) {
         return name.to_owned();
     }
