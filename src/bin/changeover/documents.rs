@@ -123,9 +123,14 @@ fn is_certainly_envoys(document: &Value) -> bool {
 pub(crate) fn mounted(resources: &[(String, Value)]) -> Vec<(String, String)> {
     let set =
         resources.iter().flat_map(|(place, resource)| kubernetes::expand(Node::document(place, resource)));
-    let maps = set.filter(|resource| resource.text("kind") == Some("ConfigMap"));
+    let maps = set.filter(|resource| matches!(resource.text("kind"), Some("ConfigMap" | "Secret")));
     let files = maps.map(|map| {
-        let place = |name: &str| format!("{map}: data.{name}");
+        let field = if map.field("stringData").is_some() { "stringData" } else { "data" };
+        let place = |name: &str| {
+            // Behind a point it would be an ending.
+            let separator = if name.contains('.') { "." } else { ": " };
+            format!("{map}: {field}{separator}{name}")
+        };
         kubernetes::files(&map).map(|(name, text)| (place(name), text.to_owned())).collect::<Vec<_>>()
     });
     let are_ours = |files: &Vec<(String, String)>| {

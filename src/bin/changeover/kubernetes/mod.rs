@@ -147,10 +147,13 @@ impl<'a> Made<'a> {
     }
 }
 
-/// The files in a `ConfigMap` that are YAML or JSON by name.
+/// The files in a `ConfigMap`, or as text in a `Secret`, that are YAML or JSON by name, or have a name without an ending.
 pub(crate) fn files<'a>(map: &Node<'a>) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
-    let data = map.value.get("data").and_then(Value::as_object);
-    let is_read = |name: &str| [".yaml", ".yml", ".json"].iter().any(|ending| name.ends_with(ending));
+    let field = if map.text("kind") == Some("Secret") { "stringData" } else { "data" };
+    let data = map.value.get(field).and_then(Value::as_object);
+    let is_read = |name: &str| {
+        !name.contains('.') || [".yaml", ".yml", ".json"].iter().any(|ending| name.ends_with(ending))
+    };
     let files = data.into_iter().flatten().filter_map(|(name, text)| Some((name.as_str(), text.as_str()?)));
     files.filter(move |(name, _)| is_read(name))
 }
