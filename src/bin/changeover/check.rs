@@ -60,12 +60,14 @@ fn check(files: &[(String, String)]) -> Findings {
     let mut findings = Findings::default();
     let mut envoys: Vec<Piece> = Vec::new();
     let mut all_resources: Vec<(String, Value)> = Vec::new();
+    let mut refused: Vec<(String, String)> = Vec::new();
     for (file, text) in files {
-        let Some(documents) = documents::read(file, text, &mut findings) else { continue };
-        let Documents { resources, others, dumps, are_envoys } = documents;
-        for ambiguous in yaml::ambiguous(file, text) {
-            findings.warning(file, ambiguous);
+        let Some(documents) = documents::read_or_say(file, text, &mut findings) else { continue };
+        if documents.concern_us() {
+            yaml::ambiguous(file, text).into_iter().for_each(|ambiguous| findings.warning(file, ambiguous));
         }
+        let Documents { resources, others, dumps, are_envoys, refused: problems } = documents;
+        refused.extend(problems);
         let has_resources = !resources.is_empty();
         // A file often has several: its name alone says too little.
         let place = |resource: &Value| format!("{file}: {}", kubernetes::label(resource));
@@ -90,16 +92,26 @@ fn check(files: &[(String, String)]) -> Findings {
     }
     let mounted = documents::mounted(&all_resources);
     for (place, text) in &mounted {
-        let Some(documents) = documents::read(place, text, &mut findings) else { continue };
+        let Some(documents) = documents::read_or_say(place, text, &mut findings) else { continue };
         for ambiguous in yaml::ambiguous(place, text) {
             findings.warning(place, ambiguous);
         }
+        refused.extend(documents.refused);
         if documents.are_envoys {
             let map = place.rsplit_once(": data.").map(|(map, _)| map);
             for mut piece in Piece::all(place, documents.others, documents.dumps) {
                 piece.whole = piece.whole.or_else(|| map.map(str::to_owned));
                 envoys.push(piece);
             }
+        }
+    }
+    // An Envoy without a filter of ours is not our concern.
+    let are_ours = envoys.iter().any(|piece| documents::has_filter(&piece.document));
+    for (place, message) in &refused {
+        if are_ours {
+            findings.error(place, message);
+        } else {
+            findings.note(place, message);
         }
     }
     check_resources(&all_resources, !mounted.is_empty(), &mut findings);
@@ -194,10 +206,15 @@ fn check_resources(resources: &[(String, Value)], hold_envoys: bool, findings: &
         .flat_map(|(place, resource)| kubernetes::expand(Node::document(place, resource)))
         .collect();
     let mut configs: Vec<(String, Config)> = Vec::new();
+    let mut choosing: Vec<kubernetes::twins::Filter<'_>> = Vec::new();
     for resource in &set {
         for configuration in kubernetes::configurations(resource, findings) {
             if let Some(config) = check_configuration(&configuration, configuration.value, findings) {
                 kubernetes::around(resource, &config, &set, findings);
+                if !config.rollouts.is_empty() {
+                    choosing
+                        .push(kubernetes::twins::Filter { resource, configuration: configuration.clone() });
+                }
                 configs.push((configuration.to_string(), config));
             }
         }
@@ -212,6 +229,7 @@ fn check_resources(resources: &[(String, Value)], hold_envoys: bool, findings: &
             }
         }
     }
+    kubernetes::twins::check(&choosing, findings);
     // No other kind of resource can hold one.
     if !set.iter().any(envoy::control::is_in) {
         configs.iter().for_each(|(place, config)| envoy::control::is_missing(place, [config], findings));
@@ -308,6 +326,7 @@ fn check_envoy(documents: &[Node<'_>], findings: &mut Findings) {
     let mut reached: Vec<*const Value> = Vec::new();
     for manager in &parts.managers {
         let mut choosing: Vec<Node<'_>> = Vec::new();
+        let mut has_ours = false;
         for entry in manager.list("http_filters") {
             let is_known = entry.text("name").is_some_and(|name| parts.resources.contains_key(name));
             let filter = if filters::is_discovered(&entry, is_known) {
@@ -321,6 +340,7 @@ fn check_envoy(documents: &[Node<'_>], findings: &mut Findings) {
                 of(&inside)
             };
             found = true;
+            has_ours = true;
             findings.ours = true;
             reached.extend(filter.map(|filter| std::ptr::from_ref(filter.plugin.value)));
             if let Some(filter) = filter.filter(|filter| filter.is_control) {
@@ -347,6 +367,9 @@ fn check_envoy(documents: &[Node<'_>], findings: &mut Findings) {
             }
         }
         filters::only_one(&choosing, manager, &parts.routes, findings);
+        if has_ours {
+            filters::router_is_last(manager, findings);
+        }
     }
     let is_reached = |filter: &&Filter<'_>| reached.contains(&std::ptr::from_ref(filter.plugin.value));
     for filter in checked.iter().filter(|filter| !parts.managers.is_empty() && !is_reached(filter)) {

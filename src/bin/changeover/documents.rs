@@ -16,17 +16,58 @@ pub(crate) struct Documents {
     pub(crate) dumps: Vec<Option<String>>,
     /// Whether one of the others is Envoy's, and so all of them.
     pub(crate) are_envoys: bool,
+    /// What Envoy would refuse in them: places and messages.
+    pub(crate) refused: Vec<(String, String)>,
 }
 
-/// Reads a file; `None` if it cannot be read. What no reader takes is added to `findings`.
-pub(crate) fn read(file: &str, text: &str, findings: &mut Findings) -> Option<Documents> {
-    let documents = match yaml::read_file(file, text) {
-        Ok(documents) => documents,
+impl Documents {
+    /// Whether a filter of ours, or a configuration, can be in them or in what is checked together with them.
+    pub(crate) fn concern_us(&self) -> bool {
+        let is_bare = |document: &Value| !self.are_envoys && document.get("rollouts").is_some();
+        self.others.iter().any(|document| is_bare(document) || is_certainly_envoys(document))
+            || self.resources.iter().any(mentions_us)
+    }
+}
+
+fn mentions_us(resource: &Value) -> bool {
+    resource.to_string().contains(filters::NAME)
+}
+
+/// Reads a file, or says why it cannot be read: that is wrong only where the file seems to be meant for this program.
+pub(crate) fn read_or_say(file: &str, text: &str, findings: &mut Findings) -> Option<Documents> {
+    match read(file, text, findings) {
+        Ok(documents) => return Some(documents),
+        Err(error) if is_meant_for_us(text) => findings.error(&file, error),
         Err(error) => {
-            findings.error(&file, error);
-            return None;
+            findings.note(&file, format_args!("passed over, for nothing in it is Changeover's: {error}"))
         }
+    }
+    None
+}
+
+/// Whether a text that cannot be read seems to be meant for this program: it names the filter, or has the field with which a
+/// bare configuration begins.
+fn is_meant_for_us(text: &str) -> bool {
+    let begins = |line: &str| {
+        let name = line.trim_start_matches(['{', ' ']).trim_start_matches(['"', '\'']);
+        let is_outer = !line.starts_with(' ') || line.trim_start().starts_with(['{', '"']);
+        let is_field = |rest: &str| rest.trim_start_matches(['"', '\'']).trim_start().starts_with(':');
+        is_outer && name.strip_prefix("rollouts").is_some_and(is_field)
     };
+    text.contains(filters::NAME) || text.lines().any(begins)
+}
+
+/// Reads a file. What is wrong with patches in it is added to `findings`.
+///
+/// # Errors
+///
+/// What no reader takes.
+pub(crate) fn read(file: &str, text: &str, findings: &mut Findings) -> Result<Documents, String> {
+    let documents = yaml::read_file(file, text)?;
+    let has_bootstrap = |document: &Value| envoy::is_bootstrap(&form::snake_case(document));
+    let is_hidden =
+        documents.first().is_some_and(|first| !has_bootstrap(first) && !kubernetes::is_resource(first))
+            && documents.iter().skip(1).any(has_bootstrap);
     let mut is_dump = false;
     let mut read = Vec::new();
     for document in documents {
@@ -51,9 +92,15 @@ pub(crate) fn read(file: &str, text: &str, findings: &mut Findings) -> Option<Do
             dumps.push(dump);
         }
     }
+    let mut refused = Vec::new();
     for resource in &mut resources {
-        let label = kubernetes::label(resource);
-        report(&format!("{file}: {label}"), form::normalize_patches(resource), findings);
+        let place = format!("{file}: {}", kubernetes::label(resource));
+        let problems = form::normalize_patches(resource);
+        if mentions_us(resource) {
+            report(&place, problems, |place, message| findings.error(&place, message));
+        } else {
+            report(&place, problems, |place, message| findings.note(&place, message));
+        }
     }
     let are_envoys = others.iter().any(envoy::is_envoys);
     let problems: Vec<Problem> = others.iter_mut().filter(|_| are_envoys).flat_map(form::normalize).collect();
@@ -65,9 +112,16 @@ pub(crate) fn read(file: &str, text: &str, findings: &mut Findings) -> Option<Do
                 "Envoy takes a file of this name for JSON, and it is YAML; expected a name that ends in .yaml",
             );
         }
-        report(file, problems, findings);
+        // What a running Envoy prints it has taken.
+        if !is_dump {
+            report(file, problems, |place, message| refused.push((place, message)));
+        }
+        if is_hidden {
+            let message = "Envoy reads only the first document of a file, and the bootstrap is another; expected it first";
+            refused.push((file.to_owned(), message.to_owned()));
+        }
     }
-    Some(Documents { resources, others, dumps, are_envoys })
+    Ok(Documents { resources, others, dumps, are_envoys, refused })
 }
 
 /// Whether a document in its normal form is a bootstrap, or has a message of Envoy's or a filter of ours in it.
@@ -82,31 +136,34 @@ fn is_certainly_envoys(document: &Value) -> bool {
 pub(crate) fn mounted(resources: &[(String, Value)]) -> Vec<(String, String)> {
     let set =
         resources.iter().flat_map(|(place, resource)| kubernetes::expand(Node::document(place, resource)));
-    let maps = set.filter(|resource| resource.text("kind") == Some("ConfigMap"));
+    let maps = set.filter(|resource| matches!(resource.text("kind"), Some("ConfigMap" | "Secret")));
     let files = maps.map(|map| {
-        let place = |name: &str| format!("{map}: data.{name}");
+        let field = if map.field("stringData").is_some() { "stringData" } else { "data" };
+        let place = |name: &str| {
+            // Behind a point it would be an ending.
+            let separator = if name.contains('.') { "." } else { ": " };
+            format!("{map}: {field}{separator}{name}")
+        };
         kubernetes::files(&map).map(|(name, text)| (place(name), text.to_owned())).collect::<Vec<_>>()
     });
     let are_ours = |files: &Vec<(String, String)>| {
-        let others = files.iter().filter_map(|(place, text)| read(place, text, &mut Findings::default()));
+        let others =
+            files.iter().filter_map(|(place, text)| read(place, text, &mut Findings::default()).ok());
         others.flat_map(|documents| documents.others).any(|document| has_filter(&document))
     };
     files.filter(are_ours).flatten().collect()
 }
 
-fn has_filter(document: &Value) -> bool {
+pub(crate) fn has_filter(document: &Value) -> bool {
     let mut found = false;
     Node::document("", document)
         .walk(&mut |node| found |= filters::plugin(node).is_some() || filters::is_discovered(node, false));
     found
 }
 
-fn report(place: &str, problems: Vec<Problem>, findings: &mut Findings) {
+fn report(place: &str, problems: Vec<Problem>, mut say: impl FnMut(String, String)) {
     for Problem { path, message } in problems {
-        if path.is_empty() {
-            findings.error(&place, message);
-        } else {
-            findings.error(&format_args!("{place}: {path}"), message);
-        }
+        let place = if path.is_empty() { place.to_owned() } else { format!("{place}: {path}") };
+        say(place, message);
     }
 }

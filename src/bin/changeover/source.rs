@@ -9,7 +9,14 @@ use crate::{documents, kubernetes};
 
 /// All configurations of a file; only errors in them are added to `findings`.
 pub(crate) fn configurations(file: &str, text: &str, findings: &mut Findings) -> Vec<Config> {
-    let Some(documents) = documents::read(file, text, findings) else { return Vec::new() };
+    let documents = match documents::read(file, text, findings) {
+        Ok(documents) => documents,
+        Err(error) => {
+            findings.error(&file, error);
+            return Vec::new();
+        }
+    };
+    documents.refused.iter().for_each(|(place, message)| findings.error(place, message));
     let mut found = Vec::new();
     for resource in &documents.resources {
         let node = Node::document(file, resource);

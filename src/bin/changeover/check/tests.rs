@@ -30,6 +30,87 @@ fn findings(files: &[&str]) -> (Vec<String>, bool) {
     (findings.lines, findings.bad)
 }
 
+/// The exit status, and what is found, by the names of files.
+fn status(files: &[(&str, &str)]) -> (u8, Vec<String>) {
+    let files: Vec<_> = files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+    let findings = check(&files);
+    (exit_status(&findings), findings.lines)
+}
+
+#[test]
+fn files_of_other_programs_do_not_fail_a_whole_repository() {
+    let foreign = [
+        ("helm.yaml", "{{- if .Values.x }}\na: {{ .Values.y }}\n{{- end }}\n"),
+        ("cloudformation.yaml", "foo: !Ref Bar\n? [a, b]\n: c\n"),
+        ("tsconfig.json", "// c\n{\"a\": 1,}"),
+        ("empty.json", ""),
+        ("argo.yaml", "kind: Rollout\nspec: {{ toYaml .Values.rollouts }}\n"),
+        ("envoy.yaml", "static_resources: {}\ndefaults: {a: 1}\n"),
+        ("ci.yaml", "on: push\nk: yes\n"),
+    ];
+    for (name, text) in foreign {
+        let (found, lines) = status(&[(name, text)]);
+        assert_eq!(found, NOTHING_OF_OURS, "{name}: {lines:?}");
+        assert!(lines.iter().all(|line| !line.contains("warning")), "{lines:?}");
+    }
+    let all: Vec<_> = foreign.into_iter().chain([("bare.yaml", BARE)]).collect();
+    assert_eq!(status(&all).0, 0);
+    for ours in ["rollouts: [", "{\"rollouts\": [}", "name: changeover\na: [", "{ rollouts: ["] {
+        assert_eq!(status(&[("a.yaml", ours)]).0, 1, "{ours}");
+    }
+    assert_eq!(status(&[("a.json", "{\n  \"rollouts\": [}")]).0, 1);
+}
+
+#[test]
+fn a_file_with_very_many_findings_is_no_slower_for_each() {
+    let text: String = (0..20_000).map(|number| format!("k{number}: on\n")).collect();
+    let (found, _) = findings(&[&format!("rollouts: []\n{text}")]);
+    assert!(found.len() > 20_000);
+}
+
+/// Each row: what is replaced in a bootstrap in JSON, by what, and what is said.
+#[test]
+fn json_is_read_as_envoy_reads_it() {
+    let mut document = yaml::read(BOOTSTRAP).expect("YAML").remove(0);
+    let manager =
+        &mut document["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"];
+    let plugin = &mut manager["http_filters"][0]["typed_config"]["config"]["configuration"];
+    plugin["value"]["rollouts"][0].as_object_mut().expect("a rollout").remove("release");
+    let text = document.to_string();
+    let release =
+        |value: &str| text.replacen("\"rollouts\":[{", &format!("\"rollouts\":[{{\"release\":{value},"), 1);
+    let rows = [
+        (text.clone(), 0),
+        (release("1e3"), 0),
+        (release("12345678901234567"), 1),
+        (text.replacen("\"rollouts\":[{", "\"rollouts\":[{\"release\":1,\"release\":2,", 1), 1),
+        (text.replacen("\"rollouts\"", "rollouts", 1), 0),
+        (text.replacen("\"rollouts\"", "'rollouts'", 1), 0),
+        (text.replacen("}]", "},]", 1), 0),
+        (text.replacen("\"present_match\":true", "\"present_match\":true,\"present_match\":true", 1), 1),
+        (text.replacen('{', "{\"defaults\":{},", 1), 1),
+        (text.replacen('{', "{\"x_defaults\":{},", 1), 1),
+        (format!("// a\n{text}"), 1),
+    ];
+    for (text, expected) in rows {
+        let (found, lines) = status(&[("envoy.json", &text)]);
+        assert_eq!(found, expected, "{lines:#?}");
+    }
+}
+
+#[test]
+fn documents_that_envoy_refuses_are_errors() {
+    let second = format!("---\n---\n{BOOTSTRAP}");
+    let (found, lines) = status(&[("envoy.yaml", &second)]);
+    assert!(found == 1 && lines[0].contains("only the first document"), "{lines:#?}");
+    let mut document = yaml::read(BOOTSTRAP).expect("YAML").remove(0);
+    let filters = &mut document["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+        ["http_filters"];
+    filters.as_array_mut().expect("filters").reverse();
+    let (found, lines) = status(&[("envoy.json", &document.to_string())]);
+    assert!(found == 1 && lines.iter().any(|line| line.contains("stands behind the router")), "{lines:#?}");
+}
+
 /// What is found besides that the configuration is valid.
 fn complaints(files: &[&str]) -> Vec<String> {
     let is_news =
@@ -67,7 +148,7 @@ fn warnings_do_not_fail() {
 
 #[test]
 fn malformed_yaml_is_reported() {
-    let (found, bad) = findings(&["a: ["]);
+    let (found, bad) = findings(&["rollouts: ["]);
     assert!(bad && found.len() == 1, "{found:?}");
     assert!(found[0].starts_with("f0: not valid YAML: ") && found[0].contains("line 1"), "{found:?}");
     assert_eq!(
@@ -661,7 +742,7 @@ fn json_is_read_by_the_name_of_its_file() {
     assert!(!check("f.yaml").bad, "Envoy reads a text in YAML");
     assert!(check("f.JSON").bad && check("f.conf").bad, "they are JSON to Envoy");
     assert!(!check("f.YML").bad);
-    assert!(super::check(&[("f.json".into(), "{a: 1}".into())]).bad);
+    assert!(super::check(&[("f.json".into(), "{rollouts: 1}".into())]).bad);
     let envoys = |file: &str, text: &str| super::check(&[(file.to_owned(), text.to_owned())]);
     for file in ["envoy.yaml", "envoy.Yml", "-", "bootstrap"] {
         assert!(!envoys(file, BOOTSTRAP).bad, "{file}");

@@ -123,6 +123,33 @@ pub(crate) fn only_one(
     }
 }
 
+/// Checks that the router stands behind all filters of a connection manager that has one of ours.
+pub(crate) fn router_is_last(manager: &Node<'_>, findings: &mut Findings) {
+    let entries = manager.list("http_filters");
+    let is_router = |entry: &Node<'_>| {
+        entry
+            .field("typed_config")
+            .is_some_and(|config| config.is("envoy.extensions.filters.http.router.v3.Router"))
+    };
+    let behind = entries.iter().rev().take_while(|entry| !is_router(entry)).last();
+    match (behind, entries.iter().any(is_router)) {
+        (Some(entry), true) => {
+            findings.error(entry, "it stands behind the router, and Envoy refuses such a list; expected the router behind all others");
+        }
+        _ if entries
+            .last()
+            .is_some_and(|entry| entry.field("typed_config").is_some_and(|config| config.is(WASM))) =>
+        {
+            findings.error(
+                manager,
+                "http_filters has no router, and Envoy refuses a list that ends with another filter; expected envoy.filters.http.router \
+                 behind all others",
+            );
+        }
+        _ => {}
+    }
+}
+
 /// The document in a plugin's `configuration`, in whichever of Envoy's forms it stands.
 pub(crate) fn configuration(plugin: &Node<'_>) -> Result<Value, String> {
     let Some(any) = plugin.field("configuration") else {

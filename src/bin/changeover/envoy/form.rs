@@ -31,14 +31,58 @@ const EXTENSION_MAPS: [&str; 3] =
 /// Fields that hold an extension, whose message `TypedStruct` can stand for. Elsewhere it is data of an extension.
 const EXTENSIONS: [&str; 2] = ["default_config", "typed_config"];
 
+/// The fields of a bootstrap, to Envoy 1.40.
+const BOOTSTRAP: [&str; 40] = [
+    "admin",
+    "application_log_config",
+    "bootstrap_extensions",
+    "certificate_provider_instances",
+    "cluster_manager",
+    "config_sources",
+    "default_config_source",
+    "default_regex_engine",
+    "default_socket_interface",
+    "deferred_stat_options",
+    "dns_resolution_config",
+    "dynamic_resources",
+    "enable_dispatcher_stats",
+    "fatal_actions",
+    "flags_path",
+    "grpc_async_client_manager_config",
+    "hds_config",
+    "header_prefix",
+    "inline_headers",
+    "layered_runtime",
+    "listener_manager",
+    "memory_allocator_manager",
+    "node",
+    "node_context_params",
+    "overload_manager",
+    "perf_tracing_file_path",
+    "static_resources",
+    "stats_config",
+    "stats_eviction_interval",
+    "stats_flush_interval",
+    "stats_flush_on_admin",
+    "stats_server_version_override",
+    "stats_sinks",
+    "tracing",
+    "typed_dns_resolver_config",
+    "use_tcp_for_dns_lookups",
+    "watchdog",
+    "watchdogs",
+    "xds_config_tracker_extension",
+    "xds_delegate_extension",
+];
+
 /// Gives a document of Envoy's protobuf's own names of fields, and each extension as its own message.
 pub(crate) fn normalize(document: &mut Value) -> Vec<Problem> {
     let mut problems = Vec::new();
     let renamed = message(document, "", &mut problems);
     // Only there does Envoy refuse unknown fields unless told otherwise.
     if is_bootstrap(&renamed) {
-        let fields = document.as_object().into_iter().flatten().map(|(name, _)| name);
-        let unknown = fields.filter(|name| !is_name(name) && *name != "@type" && *name != MERGE);
+        let fields = renamed.as_object().into_iter().flatten().map(|(name, _)| name);
+        let unknown = fields.filter(|name| !BOOTSTRAP.contains(&name.as_str()) && *name != "@type");
         problems.extend(unknown.map(|name| Problem {
             path: name.clone(),
             message: "an unknown field, for which Envoy refuses the whole file; an anchor can stand where it is first used".into(),
@@ -174,7 +218,7 @@ fn below(path: &str, name: &str) -> String {
 }
 
 /// Protobuf's own name of a field, which JSON has as `lowerCamelCase`.
-fn snake(name: &str) -> String {
+pub(crate) fn snake(name: &str) -> String {
     if !is_name(name) || !name.starts_with(|first: char| first.is_ascii_lowercase()) {
         return name.to_owned();
     }

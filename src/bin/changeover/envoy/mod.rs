@@ -13,6 +13,7 @@ pub(crate) mod plugin;
 pub(crate) mod protocol;
 pub(crate) mod routes;
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde_json::Value;
@@ -142,6 +143,7 @@ pub(crate) struct Findings {
     pub(crate) bad: bool,
     /// Whether one of them is about a filter of ours.
     pub(crate) ours: bool,
+    said: HashSet<String>,
 }
 
 impl Findings {
@@ -160,7 +162,7 @@ impl Findings {
     pub(crate) fn note(&mut self, place: &dyn fmt::Display, message: impl fmt::Display) {
         let line = format!("{place}: {message}");
         // Of what several routes share, each has something to say.
-        if !self.lines.contains(&line) {
+        if self.said.insert(line.clone()) {
             self.lines.push(line);
         }
     }

@@ -196,6 +196,17 @@ impl<'w, 'a> Way<'w, 'a> {
             match rest {
                 Some(rule) if self.is_tied(rule, Some(cluster), |rule| rule.choice() == Some(cluster), findings) => {}
                 Some(rule) if rule.choice() == Some(cluster) => {
+                    if !rule.forwards() {
+                        findings.error(
+                            &rule.made.from,
+                            format_args!(
+                                "it answers the requests of rollout {:?} for version {version:?} itself, and the version serves none; \
+                                 expected `backendRefs` and no RequestRedirect",
+                                rollout.name
+                            ),
+                        );
+                    }
+                    self.settings(rule, findings);
                     for route in walk.some.iter().filter(|route| !asks(route)) {
                         findings.warning(
                             route,
@@ -227,6 +238,23 @@ impl<'w, 'a> Way<'w, 'a> {
                 None if is_some => {}
                 _ => no_rule(self.filter, rollout, version, cluster, findings),
             }
+        }
+    }
+
+    /// Warns of what the ordinary rule does and the one for a version does not.
+    fn settings(&self, chosen: &Rule<'_>, findings: &mut Findings) {
+        let walk = self.walk(None);
+        let Some(ordinary) = walk.rest.as_ref().and_then(|route| self.rule(route)) else { return };
+        let own = chosen.settings();
+        for (name, _) in ordinary.settings().iter().filter(|setting| !own.contains(setting)) {
+            findings.warning(
+                &chosen.made.from,
+                format_args!(
+                    "the ordinary rule has `{name}` ({}), and this one does not do the same: requests that the filter chooses go \
+                     without; expected it here, too",
+                    ordinary.made.from
+                ),
+            );
         }
     }
 

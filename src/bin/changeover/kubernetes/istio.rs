@@ -1,15 +1,17 @@
 //! What Istio needs beside the filter: the patches of an `EnvoyFilter`, and a route of a `VirtualService`.
 
+mod hosts;
 mod ordinary;
 mod workloads;
 
-use changeover::config::schema::{Config, Match};
+use changeover::config::schema::{Config, Match, Rollout};
 
-use super::{clusters, of_kind};
-use crate::envoy::routes::taken::Requests;
+use super::{clusters, namespace, of_kind};
+use crate::envoy::routes::taken::{Requests, Taken};
 use crate::envoy::routes::walk::{self, Walk};
 use crate::envoy::routes::{self, CLUSTER, MIRROR, SHADOW};
 use crate::envoy::{Findings, Node};
+use hosts::{Host, Leads, Route, Service};
 
 /// Checks the resources around a filter, which stands in one of them.
 pub(super) fn check(
@@ -19,7 +21,8 @@ pub(super) fn check(
     set: &[Node<'_>],
     findings: &mut Findings,
 ) {
-    let patches: Vec<Patch<'_, '_>> = of_kind(set, "EnvoyFilter").flat_map(Patch::of).collect();
+    let mut patches: Vec<Patch<'_, '_>> = of_kind(set, "EnvoyFilter").flat_map(Patch::of).collect();
+    patches.sort_by_key(Patch::rank);
     clusters::known_to_istio(filter, config, set, findings);
     if patches.is_empty() {
         findings.error(
@@ -35,30 +38,17 @@ pub(super) fn check(
     let obeying: Vec<Obeying<'_, '_>> = patches
         .iter()
         .flat_map(|patch| patch.routes().into_iter().map(|route| Obeying { patch, route }))
-        .filter(|obeying| routes::follows_header(&obeying.route))
+        .filter(|obeying| obeys(&obeying.route))
         .collect();
+    let services = Service::all(set);
     removals(filter, config, &patches, &obeying, findings);
-    for Obeying { patch, .. } in &obeying {
-        // In a virtual host of its own the routes stand as they are written.
-        let is_first = match patch.target() {
-            "VIRTUAL_HOST" => patch.operation() == "ADD",
-            _ => matches!(patch.operation(), "INSERT_FIRST" | "INSERT_BEFORE"),
-        };
-        if !is_first {
-            findings.error(
-                &patch.node,
-                format_args!(
-                    "the route that obeys the filter would stand below the ordinary one ({}): the first that matches \
-                     counts; expected `applyTo: HTTP_ROUTE` with `operation: INSERT_FIRST`",
-                    patch.operation()
-                ),
-            );
-        }
+    for context in contexts(&patches) {
+        let patches: Vec<&Patch<'_, '_>> =
+            patches.iter().filter(|patch| [context, ANY].contains(&patch.context())).copied().collect();
+        placed(filter, config, &patches, &services, set, findings);
     }
-    ordinary::check(obeying.iter().map(|obeying| &obeying.patch.node), config, set, findings);
     answers(filter, &patches, &obeying, findings);
     mirrors(filter, config, &obeying, findings);
-    versions(filter, config, &obeying, findings);
     let managing = patches.iter().filter(|patch| !patch.managers().is_empty()).copied();
     let needed = obeying.iter().map(|obeying| obeying.patch).chain(managing);
     workloads::check(resource, needed.map(|patch| patch.resource), findings);
@@ -80,6 +70,17 @@ impl<'n, 'a> Patch<'n, 'a> {
     fn of(resource: &'n Node<'a>) -> Vec<Self> {
         let patches = resource.field("spec").map(|spec| spec.list("configPatches")).unwrap_or_default();
         patches.into_iter().map(|node| Self { resource, node }).collect()
+    }
+
+    /// Istio applies those of a lower priority first, and then those of its own namespace.
+    fn rank(&self) -> (i64, bool) {
+        let priority = self.resource.value.pointer("/spec/priority").and_then(serde_json::Value::as_i64);
+        (priority.unwrap_or_default(), namespace(self.resource) != Some(workloads::ROOT))
+    }
+
+    /// A part of the route configuration that it is for.
+    fn place(&self, parts: &[&str]) -> Option<Node<'a>> {
+        self.node.at(&["match", "routeConfiguration"])?.at(parts)
     }
 
     fn target(&self) -> &'a str {
@@ -204,65 +205,241 @@ impl Obeying<'_, '_> {
     }
 }
 
-/// The added routes take all requests for which the filter chooses a version.
-fn versions(filter: &Node<'_>, config: &Config, obeying: &[Obeying<'_, '_>], findings: &mut Findings) {
-    for rollout in &config.rollouts {
-        let shadows = walk::shadows(rollout)
-            .filter(|shadow| shadow.is_none() || obeying.iter().any(Obeying::copies))
-            .collect::<Vec<_>>();
-        let parts = walk::parts(&rollout.matches);
-        let routes = || obeying.iter().map(|one| one.route.clone());
-        let is_led = |matches: &Match| {
-            rollout.versions.values().any(|version| {
-                let cluster = Some(version.cluster.as_str());
-                let walk = Walk::through(routes(), &Requests { matches, cluster, shadow: None });
-                walk.rest.is_some() || !walk.some.is_empty()
-            })
+/// The contexts in which routes are added, of which each has lists of its own.
+fn contexts(patches: &[&Patch<'_, '_>]) -> Vec<&'static str> {
+    let adds = |context| patches.iter().any(|patch| patch.context() == context && !patch.routes().is_empty());
+    let found: Vec<&str> =
+        ["GATEWAY", "SIDECAR_OUTBOUND"].into_iter().filter(|context| adds(*context)).collect();
+    if found.is_empty() { vec!["GATEWAY"] } else { found }
+}
+
+/// Where the added routes come to stand, and where requests end.
+fn placed(
+    filter: &Node<'_>,
+    config: &Config,
+    patches: &[&Patch<'_, '_>],
+    services: &[Service<'_>],
+    set: &[Node<'_>],
+    findings: &mut Findings,
+) {
+    let hosts = Host::all(services, patches, set);
+    let obeying: Vec<&Patch<'_, '_>> =
+        patches.iter().filter(|patch| patch.routes().iter().any(obeys)).copied().collect();
+    let unknown = Host::unknown(&obeying);
+    for patch in &obeying {
+        let is_inserted = matches!(
+            patch.operation(),
+            "ADD" | "INSERT_FIRST" | "INSERT_BEFORE" | "INSERT_AFTER" | "REPLACE"
+        );
+        let is_placed = hosts.iter().any(|host| host.has(patch));
+        // In a virtual host of its own the routes stand as they are written.
+        let is_first = match patch.target() {
+            "VIRTUAL_HOST" => patch.operation() == "ADD",
+            _ => matches!(patch.operation(), "INSERT_FIRST" | "INSERT_BEFORE"),
         };
-        let is_one_led = parts.iter().any(is_led);
-        for matches in &parts {
-            for (version, settings) in &rollout.versions {
-                for shadow in &shadows {
-                    let cluster = Some(settings.cluster.as_str());
-                    let requests = Requests { matches, cluster, shadow: *shadow };
-                    let walk = Walk::through(routes(), &requests);
-                    if walk.rest.is_some() {
-                        continue;
+        if !is_inserted || !(is_placed || is_first) {
+            below(patch, "the ordinary one", findings);
+        } else if !is_placed && !services.is_empty() {
+            let route = patch.place(&["vhost", "route"]);
+            let name = route.and_then(|route| route.text("name")).unwrap_or_default();
+            let place = patch.place(&[]).map(|place| place.value.to_string()).unwrap_or_default();
+            if services.iter().any(|service| service.has_route(name)) || name.is_empty() {
+                findings.warning(
+                    &patch.node,
+                    format_args!("nothing in these files is what it is for ({place}): Istio skips a patch that matches nothing"),
+                );
+            } else {
+                findings.warning(
+                    &patch.node,
+                    format_args!("no VirtualService of these files has a route {name:?}: Istio skips a patch that matches nothing"),
+                );
+            }
+        }
+    }
+    let asking: Vec<&Host<'_, '_>> = hosts.iter().filter(|host| host.asks()).collect();
+    for rollout in &config.rollouts {
+        let taking: Vec<&&Host<'_, '_>> = asking.iter().filter(|host| host.takes(rollout, &hosts)).collect();
+        if taking.is_empty() {
+            if let Some(service) = asking.iter().find_map(|host| host.service) {
+                findings.warning(
+                    &service.spec,
+                    format_args!(
+                        "the patches are for the hosts of this VirtualService, and rollout {:?} has others: nothing would obey the \
+                         filter for {:?}",
+                        rollout.name, rollout.matches.authority
+                    ),
+                );
+            }
+            versions(filter, rollout, &unknown, findings);
+        }
+        let parts = walk::parts(&rollout.matches);
+        // A rollout for all hosts may have its ordinary route on one of them.
+        let has_own = rollout.matches.authority.is_empty()
+            && taking.iter().any(|host| parts.iter().any(|part| ordinary::is_right(host, rollout, part)));
+        for host in taking {
+            versions(filter, rollout, host, findings);
+            if let Some(service) = host.service {
+                let around = ordinary::Around { service: &service.spec, config, has_own };
+                parts.iter().for_each(|part| ordinary::follow(host, &around, rollout, part, findings));
+            }
+        }
+    }
+}
+
+fn below(patch: &Patch<'_, '_>, what: &str, findings: &mut Findings) {
+    findings.error(
+        &patch.node,
+        format_args!(
+            "the route that obeys the filter would stand below {what} ({}): the first that matches counts; expected `applyTo: \
+             HTTP_ROUTE` with `operation: INSERT_FIRST`",
+            patch.operation()
+        ),
+    );
+}
+
+/// Requests for which the filter has chosen a version come to it.
+fn versions(filter: &Node<'_>, rollout: &Rollout, host: &Host<'_, '_>, findings: &mut Findings) {
+    let copies = |route: &Route<'_, '_>| routes::mirror_policy(&route.node()).is_some();
+    let shadows: Vec<Option<&str>> =
+        walk::shadows(rollout).filter(|shadow| shadow.is_none() || host.routes.iter().any(copies)).collect();
+    let parts = walk::parts(&rollout.matches);
+    let through = |matches: &Match, cluster: &str, shadow: Option<&str>| {
+        Walk::through(
+            host.routes.iter().map(Route::node),
+            &Requests { matches, cluster: Some(cluster), shadow },
+        )
+    };
+    let ordinary = |matches: &Match| {
+        let requests = Requests { matches, cluster: None, shadow: None };
+        host.route(Walk::through(host.routes.iter().map(Route::node), &requests).rest.as_ref()?)
+    };
+    let leads = |route: &Node<'_>, cluster: &str| {
+        host.route(route).map_or(Leads::Elsewhere, |route| route.leads(cluster, true))
+    };
+    let obeys = |route: &Node<'_>, cluster: &str| {
+        leads(route, cluster) == Leads::There && host.route(route).is_some_and(Route::asks)
+    };
+    let is_led = |matches: &Match| {
+        rollout.versions.values().any(|version| {
+            let walk = through(matches, &version.cluster, None);
+            walk.some.iter().chain(&walk.rest).any(|route| obeys(route, &version.cluster))
+        })
+    };
+    let is_one_led = parts.iter().any(is_led);
+    for matches in &parts {
+        for (version, settings) in &rollout.versions {
+            for shadow in &shadows {
+                let cluster = settings.cluster.as_str();
+                let walk = through(matches, cluster, *shadow);
+                let rest = walk.rest.as_ref();
+                let led = rest.map(|route| leads(route, cluster));
+                if led == Some(Leads::There) {
+                    if let (Some(ordinary), Some(chosen)) =
+                        (ordinary(matches), rest.and_then(|route| host.route(route)))
+                    {
+                        ordinary::settings(ordinary, chosen, findings);
                     }
-                    if let Some(route) = walk.some.first() {
-                        let condition = route.field("match").map(|matches| matches.value.to_string());
+                    for route in walk.some.iter().filter(|route| leads(route, cluster) == Leads::Elsewhere) {
                         findings.warning(
                             route,
                             format_args!(
-                                "the route takes only some of the requests of rollout {:?}, those with {}: the others go to stable and \
-                                 count for the version that the filter has chosen",
-                                rollout.name,
-                                condition.unwrap_or_default(),
-                            ),
-                        );
-                    } else if walk.is_unclear("that the filter has chosen", rollout, findings) {
-                    } else if is_one_led && !is_led(matches) {
-                        findings.warning(
-                            filter,
-                            format_args!(
-                                "no patch adds a route that obeys the filter for {} of rollout {:?}: they go to stable and count for the \
-                                 version that the filter has chosen",
-                                walk::described(matches),
-                                rollout.name
-                            ),
-                        );
-                    } else {
-                        findings.error(
-                            filter,
-                            format_args!(
-                                "no patch adds a route that obeys the filter for version {version:?} of rollout {:?}; expected one \
-                                 with `headers: [{{name: {CLUSTER}, present_match: true}}]` and `cluster_header: {CLUSTER}`",
+                                "it takes some of the requests of rollout {:?} before the route that obeys the filter: they count for a \
+                                 version that does not serve them",
                                 rollout.name
                             ),
                         );
                     }
+                } else if let (Some(Leads::Unclear), Some(route)) = (led, rest) {
+                    findings.note(
+                        route,
+                        format_args!(
+                            "could not tell whether this route obeys the filter for rollout {:?}",
+                            rollout.name
+                        ),
+                    );
+                } else if let Some(route) = walk.some.iter().find(|route| obeys(route, cluster)) {
+                    let condition = route.field("match").map(|matches| matches.value.to_string());
+                    findings.warning(
+                        route,
+                        format_args!(
+                            "the route takes only some of the requests of rollout {:?}, those with {}: the others go to stable and \
+                             count for the version that the filter has chosen",
+                            rollout.name,
+                            condition.unwrap_or_default(),
+                        ),
+                    );
+                } else if walk.is_unclear("that the filter has chosen", rollout, findings) {
+                } else if let Some(hidden) = host.routes.iter().find(|route| {
+                    let requests = Requests { matches, cluster: Some(cluster), shadow: *shadow };
+                    obeys(&route.node(), cluster) && requests.taken_by(&route.node()) <= Taken::Some
+                }) {
+                    ends_above(hidden, rest.and_then(|route| host.route(route)), rollout, version, findings);
+                } else if host.service.is_none() && *version == rollout.stable && is_led(matches) {
+                    // The ordinary route is for stable as well.
+                } else if is_one_led && !is_led(matches) {
+                    findings.warning(
+                        filter,
+                        format_args!(
+                            "no patch adds a route that obeys the filter for {} of rollout {:?}: they go to stable and count for the \
+                             version that the filter has chosen",
+                            walk::described(matches),
+                            rollout.name
+                        ),
+                    );
+                } else {
+                    findings.error(
+                        filter,
+                        format_args!(
+                            "no patch adds a route that obeys the filter for version {version:?} of rollout {:?}; expected one \
+                             with `headers: [{{name: {CLUSTER}, present_match: true}}]` and `cluster_header: {CLUSTER}`",
+                            rollout.name
+                        ),
+                    );
                 }
             }
         }
     }
+}
+
+/// Reports a route that would obey and stands below the one that takes its requests.
+fn ends_above(
+    hidden: &Route<'_, '_>,
+    above: Option<&Route<'_, '_>>,
+    rollout: &Rollout,
+    version: &str,
+    findings: &mut Findings,
+) {
+    let Some(above) = above else { return };
+    match (hidden.patch(), above.patch()) {
+        (Some(patch), None) => below(patch, "the ordinary one", findings),
+        // Of two EnvoyFilters that are equal in this, the older one is applied first.
+        (Some(patch), Some(other))
+            if patch.rank() == other.rank() && !std::ptr::eq(patch.resource.value, other.resource.value) =>
+        {
+            findings.note(
+                above.place(),
+                format_args!(
+                    "could not tell whether it stands above the route that obeys the filter ({}): both EnvoyFilters have the same \
+                     priority",
+                    hidden.place()
+                ),
+            );
+        }
+        _ => findings.error(
+            above.place(),
+            format_args!(
+                "requests of rollout {:?} for version {version:?} end here, above the route that obeys the filter ({}): of several \
+                 INSERT_FIRST the last stands first; expected that one behind this",
+                rollout.name,
+                hidden.place()
+            ),
+        ),
+    }
+}
+
+/// Whether an added route sends requests to the version that the filter has chosen: to the one in its header, or to the one
+/// that the route is for.
+fn obeys(route: &Node<'_>) -> bool {
+    let has_cluster = || route.field("route").is_some_and(|action| action.text("cluster").is_some());
+    routes::follows_header(route) || (routes::choice(route).is_some() && has_cluster())
 }

@@ -7,6 +7,7 @@
 mod clusters;
 mod gateway;
 mod istio;
+pub(crate) mod twins;
 
 use changeover::config::schema::{Config, Rollout};
 use serde_json::{Value, json};
@@ -115,6 +116,10 @@ fn of_kind<'n, 'a>(set: &'n [Node<'a>], kind: &'static str) -> impl Iterator<Ite
     set.iter().filter(move |resource| resource.text("kind") == Some(kind))
 }
 
+fn of_kind_name<'a>(resource: &Node<'a>) -> &'a str {
+    resource.text("kind").unwrap_or_default()
+}
+
 /// The namespace that a resource names.
 fn namespace<'a>(resource: &Node<'a>) -> Option<&'a str> {
     resource.field("metadata")?.text("namespace")
@@ -142,10 +147,13 @@ impl<'a> Made<'a> {
     }
 }
 
-/// The files in a `ConfigMap` that are YAML or JSON by name.
+/// The files in a `ConfigMap`, or as text in a `Secret`, that are YAML or JSON by name, or have a name without an ending.
 pub(crate) fn files<'a>(map: &Node<'a>) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
-    let data = map.value.get("data").and_then(Value::as_object);
-    let is_read = |name: &str| [".yaml", ".yml", ".json"].iter().any(|ending| name.ends_with(ending));
+    let field = if map.text("kind") == Some("Secret") { "stringData" } else { "data" };
+    let data = map.value.get(field).and_then(Value::as_object);
+    let is_read = |name: &str| {
+        !name.contains('.') || [".yaml", ".yml", ".json"].iter().any(|ending| name.ends_with(ending))
+    };
     let files = data.into_iter().flatten().filter_map(|(name, text)| Some((name.as_str(), text.as_str()?)));
     files.filter(move |(name, _)| is_read(name))
 }

@@ -1,6 +1,7 @@
 //! YAML (and so JSON) into documents, typed as their reader types it: Kubernetes resources as kubectl, all else as Envoy.
 
 mod envoy;
+mod json;
 mod kubectl;
 mod tree;
 
@@ -20,10 +21,27 @@ use crate::kubernetes;
 /// What [`read`] refuses, or is not JSON.
 pub(crate) fn read_file(file: &str, text: &str) -> Result<Vec<Value>, String> {
     if is_json(file, text) {
-        let document = serde_json::from_str(text).map_err(|error| format!("not valid JSON: {error}"))?;
-        return Ok(vec![document]);
+        return read_json(text).map(|document| vec![document]);
     }
     read(text).map_err(|error| format!("not valid YAML: {error}"))
+}
+
+/// Reads JSON: Envoy's own as Envoy does, all else by the standard.
+fn read_json(text: &str) -> Result<Value, String> {
+    let by_standard = serde_json::from_str::<Value>(text);
+    let is_anothers =
+        |document: &Value| !crate::envoy::is_envoys(document) || kubernetes::is_resource(document);
+    let as_envoy = match &by_standard {
+        Ok(document) if is_anothers(document) || crate::envoy::dump::documents(document).is_some() => None,
+        _ => Some(json::read(text)),
+    };
+    match (by_standard, as_envoy) {
+        (_, Some(Ok(document))) if !is_anothers(&document) => Ok(document),
+        (Ok(document), None) => Ok(document),
+        (Ok(_), Some(Err(error))) => Err(format!("Envoy does not read it: {error}")),
+        (Ok(document), Some(Ok(_))) => Ok(document),
+        (Err(error), _) => Err(format!("not valid JSON: {error}")),
+    }
 }
 
 /// Whether a file is JSON to Envoy, and to this program.

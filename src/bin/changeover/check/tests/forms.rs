@@ -45,14 +45,21 @@ fn a_merge_key_is_refused_wherever_envoy_reads_it() {
 }
 
 #[test]
-fn a_key_that_can_be_no_field_is_refused_at_the_top_of_a_bootstrap() {
+fn a_key_that_is_no_field_is_refused_at_the_top_of_a_bootstrap() {
     let (found, bad) = findings(&[&format!("x-base: &base {{timeout: 15s}}\n{BOOTSTRAP}")]);
     assert!(bad && found[0].starts_with("f0: x-base: an unknown field"), "{found:?}");
-    assert_eq!(complaints(&[&format!("some_new_field: 5\n{BOOTSTRAP}")]), [""; 0]);
+    // As it is to an anchor that stands there under any other name.
+    for name in ["defaults", "x_defaults", "_base"] {
+        let (found, bad) = findings(&[&format!("{name}: &base {{timeout: 15s}}\n{BOOTSTRAP}")]);
+        assert!(bad && found[0].starts_with(&format!("f0: {name}: an unknown field")), "{found:?}");
+    }
+    for known in ["headerPrefix: x-a", "stats_flush_interval: 5s", "watchdogs: {}"] {
+        assert_eq!(complaints(&[&format!("{known}\n{BOOTSTRAP}")]), [""; 0], "{known}");
+    }
 }
 
 #[test]
-fn a_key_that_can_be_no_field_is_ignored_in_files_that_envoy_discovers() {
+fn a_key_that_is_no_field_is_ignored_in_files_that_envoy_discovers() {
     for top in ["x-base: &base {timeout: 15s}\n", "x-base: {<<: {timeout: 15s}}\n"] {
         assert_eq!(complaints(&[&format!("{top}{ECDS}")]), [""; 0], "{top}");
     }

@@ -266,6 +266,15 @@ fn a_bootstrap_in_a_config_map_is_checked() {
     assert!(found[0].starts_with(&place), "{found:#?}");
     let (found, bad) = findings(&[&map(&BOOTSTRAP.replace("weights: {svm: 20}", "weights: {svm: 120}"))]);
     assert!(bad && found[0].contains("weights.svm: 120 is over 100"), "{found:#?}");
+    let other = map(BOOTSTRAP).replace("envoy.yaml", "bootstrap");
+    let secret = map(BOOTSTRAP).replace("\"ConfigMap\"", "\"Secret\"").replace("\"data\"", "\"stringData\"");
+    for text in [other, secret] {
+        let (found, bad) = findings(&[&text]);
+        assert!(
+            !bad && found.len() == 2 && found.iter().all(|line| line.contains(": valid: ")),
+            "{found:#?}"
+        );
+    }
     let (found, bad) = findings(&[&map("static_resources: {}\n")]);
     assert!(
         !bad && found == ["f0: nothing to check: no changeover filter in its Kubernetes resources"],

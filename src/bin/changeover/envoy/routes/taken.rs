@@ -31,6 +31,9 @@ impl Requests<'_> {
     pub(crate) fn taken_by(&self, route: &Node<'_>) -> Taken {
         let Some(matches) = route.field("match") else { return Taken::Unclear };
         let mut takes = self.path(&matches);
+        if takes == Taken::None {
+            return takes; // most routes of a long list
+        }
         for header in matches.list("headers") {
             takes = takes.max(self.header(&header));
         }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::{Made, namespace};
 use crate::envoy::Node;
-use crate::envoy::routes::CLUSTER;
+use crate::envoy::routes::{CLUSTER, INTERNAL};
 
 /// One match of a rule.
 pub(super) struct Rule<'a> {
@@ -44,6 +44,43 @@ impl<'a> Rule<'a> {
         let lists =
             filters.filter_map(|filter| filter.value.pointer("/responseHeaderModifier/remove")?.as_array());
         lists.flatten().filter_map(Value::as_str).collect()
+    }
+
+    /// Whether it forwards requests, rather than to answer them itself.
+    pub(super) fn forwards(&self) -> bool {
+        !self.backends.is_empty()
+            && !self.made.from.list("filters").iter().any(|one| one.text("type") == Some("RequestRedirect"))
+    }
+
+    /// What it does to requests, by the name of the field or filter, without what is for the filter's own headers.
+    pub(super) fn settings(&self) -> Vec<(String, Value)> {
+        let from = &self.made.from;
+        let fields = ["timeouts", "retry", "sessionPersistence"].into_iter();
+        let fields = fields.filter_map(|name| Some((name.to_owned(), from.value.get(name)?.clone())));
+        let filters = from.list("filters").into_iter().filter_map(|filter| {
+            let mut value = filter.value.clone();
+            let field = match filter.text("type") {
+                Some("RequestHeaderModifier") => Some("requestHeaderModifier"),
+                Some("ResponseHeaderModifier") => Some("responseHeaderModifier"),
+                _ => None,
+            };
+            if let Some(field) = field {
+                let modifier = value.get_mut(field)?.as_object_mut()?;
+                if let Some(Value::Array(removed)) = modifier.get_mut("remove") {
+                    let is_own = |name: &str| INTERNAL.iter().any(|own| own.eq_ignore_ascii_case(name));
+                    removed.retain(|name| !name.as_str().is_some_and(is_own));
+                    if removed.is_empty() {
+                        modifier.remove("remove");
+                    }
+                }
+                if modifier.is_empty() {
+                    return None;
+                }
+            }
+            let kind = filter.text("type").unwrap_or_default();
+            (kind != "RequestMirror").then(|| (kind.to_owned(), value))
+        });
+        fields.chain(filters).collect()
     }
 
     fn choices(&self) -> impl Iterator<Item = &Value> {

@@ -6,7 +6,7 @@ use super::super::namespace;
 use crate::envoy::{Findings, Node};
 
 /// Where Istio stands, and what is for all namespaces. (Another one can be set.)
-const ROOT: &str = "istio-system";
+pub(super) const ROOT: &str = "istio-system";
 
 /// Compares where a filter's resource applies with where those do that it needs.
 pub(super) fn check<'n, 'a: 'n>(

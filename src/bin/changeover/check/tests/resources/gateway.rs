@@ -288,3 +288,53 @@ fn clusters_of_receivers_and_of_the_store_are_looked_at() {
     let clusters = "      static_resources: {clusters: [{name: hook}]}\n";
     assert_eq!(complaints(&[&posting.replace(bootstrap, &format!("{bootstrap}{clusters}"))]), [""; 0]);
 }
+
+#[test]
+fn a_versions_rule_has_to_forward_and_to_do_what_the_ordinary_one_does() {
+    let green = "    backendRefs: [{name: recommender-green, port: 8080}]\n";
+    let (lines, bad) = changed(GATEWAY, green, "");
+    assert!(bad && lines.iter().any(|line| line.contains("for version \"green\" itself")), "{lines:#?}");
+    let at = GATEWAY.rfind("value: /v2/models/recommender}\n    filters:\n").expect("the ordinary rule");
+    for (setting, name) in
+        [("    timeouts: {request: 5s}\n", "timeouts"), ("    retry: {attempts: 2}\n", "retry")]
+    {
+        let line = "value: /v2/models/recommender}\n";
+        let (before, behind) = GATEWAY.split_at(at + line.len());
+        let with = format!("{before}{setting}{behind}");
+        let (found, bad) = findings(&[&with]);
+        let told = found
+            .iter()
+            .filter(|line| line.contains(&format!("warning: the ordinary rule has `{name}`")))
+            .count();
+        assert!(!bad && told == 2, "{found:#?}");
+    }
+    let filters = "value: /v2/models/recommender}\n    filters:\n";
+    for filter in [
+        "{type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /}}}",
+        "{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: a, value: b}]}}",
+        "{type: ExtensionRef, extensionRef: {group: a, kind: HTTPRouteFilter, name: a}}",
+    ] {
+        let (before, behind) = GATEWAY.split_at(at + filters.len());
+        let with = format!("{before}    - {filter}\n{behind}");
+        let (found, bad) = findings(&[&with]);
+        assert!(
+            !bad && found.iter().any(|line| line.contains("warning: the ordinary rule has")),
+            "{filter}: {found:#?}"
+        );
+    }
+}
+
+#[test]
+fn two_filters_in_a_policy_or_for_one_target_are_an_error() {
+    let documents: Vec<&str> = GATEWAY.split("\n---\n").collect();
+    let policy =
+        documents.iter().find(|text| text.contains("kind: EnvoyExtensionPolicy\n")).expect("the policy");
+    let second = policy.replace("  name: changeover\n", "  name: second\n");
+    let (found, bad) = findings(&[GATEWAY, &second]);
+    assert!(bad && found.iter().any(|line| line.contains("takes the older of the two")), "{found:#?}");
+    let mut both = yaml::read(policy).expect("YAML").remove(0);
+    let entry = both["spec"]["wasm"][0].clone();
+    both["spec"]["wasm"].as_array_mut().expect("a list").push(entry);
+    let (found, bad) = findings(&[&GATEWAY.replace(policy, &both.to_string())]);
+    assert!(bad && found.iter().any(|line| line.contains("a second filter beside")), "{found:#?}");
+}

@@ -186,3 +186,190 @@ fn rollouts_for_all_hosts_may_have_a_virtual_service_each() {
     let elsewhere = service.replace("second-blue.models", "else.models");
     assert!(findings(&[&both, &elsewhere, &patches]).1);
 }
+
+/// The routes of the two patches, which obey.
+const PLACE: &str = "routeConfiguration: {vhost: {route: {name: recommender}}}";
+
+/// Each row: what is replaced, by what, a part of what is said, and whether it fails.
+#[test]
+fn patches_are_put_where_istio_puts_them() {
+    const NAMED: &str = "  - name: recommender\n    route:";
+    let above = "  - name: other\n    match: [{uri: {prefix: /v2}}]\n    route: [{destination: {host: recommender-blue.models.svc.cluster.local, \
+                 port: {number: 8080}}}]\n";
+    let before = |operation: &str, from: &str| {
+        ISTIO.replace("operation: INSERT_FIRST", &format!("operation: {operation}")).replace(NAMED, from)
+    };
+    let at = |place: &str| ISTIO.replace(PLACE, &format!("routeConfiguration: {{{place}}}"));
+    let patch = |target: &str, operation: &str, value: &str| {
+        let patch = format!(
+            "  - {{applyTo: {target}, match: {{context: GATEWAY, {PLACE}}}, patch: {{operation: {operation}, value: {value}}}}}\n"
+        );
+        // Behind the last one.
+        ISTIO.replace("---\n# 4. Labels", &format!("{patch}---\n# 4. Labels"))
+    };
+    let to_blue =
+        "{match: {prefix: /}, route: {cluster: outbound|8080||recommender-blue.models.svc.cluster.local}}";
+    let direct = "{match: {prefix: /}, direct_response: {status: 200}}";
+    let gateway = |protocol: &str| {
+        format!(
+            "{}\n---\n{{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {{name: models, namespace: istio-system}}, spec: \
+             {{servers: [{{port: {{number: 80, name: a, protocol: {protocol}}}, hosts: ['*']}}]}}}}\n",
+            at("portNumber: 443, vhost: {route: {name: recommender}}")
+        )
+    };
+    let skipped = "Istio skips a patch that matches nothing";
+    let rows = [
+        (before("INSERT_BEFORE", NAMED), "", false),
+        (before("INSERT_BEFORE", &format!("{above}{NAMED}")), "below the ordinary one (INSERT_BEFORE)", true),
+        (before("INSERT_FIRST", &format!("{above}{NAMED}")), "", false),
+        (before("INSERT_AFTER", NAMED), "below the ordinary one (INSERT_AFTER)", true),
+        (patch("HTTP_ROUTE", "INSERT_FIRST", to_blue), "above the route that obeys the filter", true),
+        (patch("HTTP_ROUTE", "INSERT_FIRST", direct), "above the route that obeys the filter", true),
+        (patch("HTTP_ROUTE", "INSERT_FIRST", &to_blue.replace("prefix: /", "prefix: /v3")), "", false),
+        (patch("HTTP_ROUTE", "ADD", to_blue), "", false),
+        (patch("HTTP_ROUTE", "MERGE", "{route: {cluster: a}}"), "could not tell whether the ordinary route", false),
+        (at("vhost: {name: 'other.example.com:80'}"), skipped, false),
+        (at("vhost: {name: models.example.com}"), skipped, false),
+        (at("vhost: {name: 'models.example.com:80'}"), "", false),
+        (at("vhost: {route: {action: REDIRECT}}"), skipped, false),
+        (at("vhost: {route: {action: ROUTE}}"), "", false),
+        (at("gateway: istio-system/other, vhost: {route: {name: recommender}}"), skipped, false),
+        (at("gateway: istio-system/models, vhost: {route: {name: recommender}}"), "", false),
+        (gateway("HTTPS"), skipped, false),
+        (gateway("HTTPS").replace("number: 80,", "number: 443,"), "", false),
+        // One route for each version, of patches or of the VirtualService itself.
+        (
+            ISTIO
+                .replace("{name: x-changeover-cluster, present_match: true}", "{name: x-changeover-cluster, exact_match: outbound|8080||recommender-green.models.svc.cluster.local}")
+                .replace("cluster_header: x-changeover-cluster", "cluster: outbound|8080||recommender-green.models.svc.cluster.local"),
+            "",
+            false,
+        ),
+    ];
+    for (text, expected, fails) in rows {
+        let (found, bad) = findings(&[&text]);
+        let told: Vec<&String> = found.iter().filter(|line| !line.contains(": valid: ")).collect();
+        assert_eq!(bad, fails, "{expected}: {told:#?}");
+        assert_eq!(told.is_empty(), expected.is_empty(), "{told:#?}");
+        assert!(
+            told.iter().all(|line| line.contains(expected) || line.contains("answers itself")),
+            "{expected}: {told:#?}"
+        );
+    }
+}
+
+/// Where the patches are for every virtual host, Envoy still chooses one by its name.
+#[test]
+fn other_virtual_services_do_not_meet_the_rollouts_requests() {
+    let everywhere = ISTIO.replace(&format!("{PLACE}\n"), "proxy: {}\n");
+    assert_ne!(everywhere, ISTIO);
+    let service = |host: &str| {
+        format!(
+            "{{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {{name: shop}}, spec: {{hosts: ['{host}'], http: \
+             [{{route: [{{destination: {{host: shop}}}}]}}]}}}}"
+        )
+    };
+    for host in ["*.example.com", "*", "shop.example.com"] {
+        assert_eq!(complaints(&[&everywhere, &service(host)]), [""; 0], "{host}");
+    }
+    let for_all = everywhere.replace("authority: [models.example.com], ", "");
+    let (found, bad) = findings(&[&for_all, &service("shop.example.com")]);
+    assert!(
+        !bad && found.iter().any(|line| line.contains("which is for all hosts, go to \"shop\"")),
+        "{found:#?}"
+    );
+}
+
+/// The order in two `EnvoyFilter`s is known by their priorities only.
+#[test]
+fn of_two_envoy_filters_the_priority_counts() {
+    let other = |priority: &str| {
+        format!(
+            "{ISTIO}\n---\n{{apiVersion: networking.istio.io/v1alpha3, kind: EnvoyFilter, metadata: {{name: z, namespace: istio-system}}, \
+             spec: {{{priority}configPatches: [{{applyTo: HTTP_ROUTE, match: {{context: GATEWAY}}, patch: {{operation: INSERT_FIRST, value: \
+             {{match: {{prefix: /}}, direct_response: {{status: 200}}}}}}}}]}}}}\n"
+        )
+    };
+    let (found, bad) = findings(&[&other("")]);
+    assert!(found.iter().any(|line| line.contains("could not tell whether it stands above")), "{found:#?}");
+    assert!(bad, "{found:#?}"); // without the filter it answers in any case
+    let (found, _) = findings(&[&other("priority: 5, ")]);
+    assert!(found.iter().any(|line| line.contains("above the route that obeys the filter")), "{found:#?}");
+    let (found, _) = findings(&[&other("priority: -5, ")]);
+    assert!(!found.iter().any(|line| line.contains("above")), "{found:#?}");
+}
+
+#[test]
+fn an_ordinary_route_that_forwards_nothing_is_an_error() {
+    const ROUTE: &str = "    route:\n    - destination: {host: recommender-blue.models.svc.cluster.local, port: {number: 8080}}\n";
+    for action in ["redirect: {uri: /x}", "directResponse: {status: 404}"] {
+        let (lines, bad) = changed(ISTIO, ROUTE, &format!("    {action}\n"));
+        assert!(bad && lines.len() == 1 && lines[0].contains("answers itself"), "{lines:#?}");
+    }
+    let (lines, bad) = changed(ISTIO, ROUTE, "    delegate: {name: other}\n");
+    assert!(!bad && lines.iter().all(|line| line.contains("could not tell")), "{lines:#?}");
+    // In front, and for other requests.
+    let before = format!(
+        "    match: [{{uri: {{prefix: /v3}}}}]\n    redirect: {{uri: /x}}\n  - name: recommender\n{ROUTE}"
+    );
+    assert_eq!(changed(ISTIO, ROUTE, &before), (vec![], false));
+}
+
+/// Each row: what the VirtualService sets, and what the patches' routes need to do the same.
+#[test]
+fn settings_that_patched_routes_lack_are_named() {
+    const NAMED: &str = "  - name: recommender\n";
+    const OWN: &str = "          timeout: 0s ";
+    for (setting, own) in [
+        ("rewrite: {uri: /}", "          prefix_rewrite: /\n          timeout: 0s "),
+        ("rewrite: {authority: a}", "          host_rewrite_literal: a\n          timeout: 0s "),
+        ("timeout: 1m", "          timeout: 60s "),
+        ("retries: {attempts: 2}", "          retry_policy: {}\n          timeout: 0s "),
+        (
+            "headers: {request: {set: {a: b}}}",
+            "        request_headers_to_add: [{header: {key: A, value: b}}]\n        route_: {",
+        ),
+        ("fault: {abort: {httpStatus: 500, percentage: {value: 1}}}", ""),
+        ("corsPolicy: {allowOrigins: [{exact: a}]}", ""),
+    ] {
+        let with = ISTIO.replace(NAMED, &format!("{NAMED}    {setting}\n"));
+        let (found, bad) = findings(&[&with]);
+        let name = setting.split(':').next().expect("a name");
+        assert!(
+            !bad && found
+                .iter()
+                .any(|line| line.contains(&format!("warning: the ordinary route has `{name}"))),
+            "{setting}: {found:#?}"
+        );
+        if own.ends_with("0s ") {
+            assert_eq!(complaints(&[&with.replace(OWN, own)]), [""; 0], "{setting}");
+        }
+    }
+    for nothing in
+        ["retries: {attempts: 0}", "timeout: 0s", "headers: {response: {remove: [x-changeover-cluster]}}"]
+    {
+        assert_eq!(
+            complaints(&[&ISTIO.replace(NAMED, &format!("{NAMED}    {nothing}\n"))]),
+            [""; 0],
+            "{nothing}"
+        );
+    }
+}
+
+#[test]
+fn two_filters_for_the_same_proxies_are_an_error() {
+    let plugin = ISTIO.split("\n---\n").next().expect("the plugin");
+    let second = plugin.replace("  name: changeover\n", "  name: second\n").replace("recommender", "other");
+    let second = second.replace("other-blue", "recommender-blue").replace("other-green", "recommender-green");
+    let (found, bad) = findings(&[ISTIO, &second]);
+    assert!(
+        bad && found.iter().any(|line| line.contains("a second filter beside f0: WasmPlugin/changeover")),
+        "{found:#?}"
+    );
+    let elsewhere = second.replace("{istio: ingressgateway}", "{istio: another}");
+    let (found, _) = findings(&[ISTIO, &elsewhere]);
+    assert!(!found.iter().any(|line| line.contains("a second filter")), "{found:#?}");
+    let nothing = "apiVersion: extensions.istio.io/v1alpha1\nkind: WasmPlugin\nmetadata: {name: changeover2, namespace: istio-system}\n\
+                   spec: {selector: {matchLabels: {istio: ingressgateway}}, failStrategy: FAIL_OPEN, pluginConfig: {rollouts: []}}\n";
+    assert_eq!(complaints(&[ISTIO, nothing]), [""; 0]);
+}
