@@ -11,10 +11,14 @@ use crate::signal::tally::{Counts, Tally};
 /// What became of a version's requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answers {
+    /// All of them, whatever became of them.
+    requests: u64,
     /// Those that ended with an answer or an error, and the errors among them.
     failed: Arm,
-    /// Those that were given up.
+    /// Those that were given up before an answer began.
     given_up: u64,
+    /// Those that their clients left in the middle of the answer.
+    left: u64,
     /// Those that ended with an answer or an error, and those of them that the version refused.
     refused: Arm,
 }
@@ -31,7 +35,9 @@ impl Answers {
         };
         Self {
             failed: counts.without_silent(Arm { events: failed, units: counts.requests }),
+            requests: counts.requests,
             given_up: counts.events(catalog::with_role(Role::GivenUp)),
+            left: counts.left,
             refused,
         }
     }
@@ -41,7 +47,9 @@ impl Answers {
     pub fn plus(self, other: Self) -> Self {
         Self {
             failed: self.failed.plus(other.failed),
+            requests: self.requests.saturating_add(other.requests),
             given_up: self.given_up.saturating_add(other.given_up),
+            left: self.left.saturating_add(other.left),
             refused: self.refused.plus(other.refused),
         }
     }
@@ -52,10 +60,20 @@ impl Answers {
         self.failed.units > 0
     }
 
-    /// Those that failed or were given up.
+    /// Those that failed, were given up, or were left in the middle of the answer.
     #[must_use]
     pub fn wrong(&self) -> Arm {
-        self.failed.plus(Arm { events: self.given_up, units: self.given_up })
+        self.of_all(self.failed.events.saturating_add(self.given_up).saturating_add(self.left))
+    }
+
+    fn of_all(&self, events: u64) -> Arm {
+        Arm { events: events.min(self.requests), units: self.requests }
+    }
+
+    /// Whether at least half of them were left in the middle of the answer.
+    #[must_use]
+    pub fn are_mostly_left(&self) -> bool {
+        rate(self.of_all(self.left)) >= 0.5
     }
 
     /// How many the version refused.
@@ -75,7 +93,7 @@ impl Answers {
         self.failed.events.saturating_add(refused) < self.failed.units
     }
 
-    /// Whether clearly more of them failed or were given up than of the `other` version's.
+    /// Whether clearly more of them failed, were given up or left than of the `other` version's.
     #[must_use]
     pub fn fail_more_than(&self, other: &Self) -> bool {
         has_clearly_more(self.wrong(), other.wrong())
@@ -93,12 +111,12 @@ impl Answers {
         rate(self.refused) >= 0.5
     }
 
-    /// Of requests that fail more than the `other` version's: whether that is because they failed, were given up, or both.
-    pub fn fail_more_by(&self, other: &Self) -> impl Iterator<Item = Role> + use<> {
+    /// Of requests that fail more than the `other` version's: whether that is because they failed, were given up, or were left in
+    /// the middle of the answer (`None`).
+    pub fn fail_more_by(&self, other: &Self) -> impl Iterator<Item = Option<Role>> + use<> {
         let kinds = |of: &Self| {
-            let units = of.wrong().units;
-            [(Role::Failed, of.failed.events), (Role::GivenUp, of.given_up)]
-                .map(|(role, events)| (role, Arm { events, units }))
+            [(Some(Role::Failed), of.failed.events), (Some(Role::GivenUp), of.given_up), (None, of.left)]
+                .map(|(role, events)| (role, of.of_all(events)))
         };
         let more = std::iter::zip(kinds(self), kinds(other))
             .map(|((role, mine), (_, theirs))| (role, is_clearly_more(rate(mine), rate(theirs))));

@@ -106,8 +106,14 @@ impl Test {
     /// something else.
     #[must_use]
     pub fn edges_of(&self, stable: &Histogram, deadline: u64) -> Option<Edges> {
+        self.edges_at(self.quantile()?, stable, deadline)
+    }
+
+    /// The same at another quantile.
+    #[must_use]
+    pub fn edges_at(&self, quantile: f64, stable: &Histogram, deadline: u64) -> Option<Edges> {
         let Against::Stable { tolerate, or_milliseconds, .. } = self.against else { return None };
-        let edge = stable.edge(self.quantile()?);
+        let edge = stable.edge(quantile);
         let tolerated = tolerated_buckets(tolerate).max(buckets_of(edge, or_milliseconds));
         Some(edges(edge, tolerated, deadline))
     }

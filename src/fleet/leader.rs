@@ -198,7 +198,8 @@ impl Leader {
         callback.effects.append(&mut self.gone);
         while let Some(led) = self.led.get_mut(pass.next) {
             pass.next = pass.next.saturating_add(1);
-            let Some(configured) = configured(callback.plans, led.at) else { continue };
+            // Where another configuration has come into use meanwhile, positions are those of the one before: its own pass comes.
+            let Some(configured) = configured(callback.plans, led) else { continue };
             let entries = pass.reports.take(&led.rollout.name);
             let input = Input {
                 entries: &entries,

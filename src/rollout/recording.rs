@@ -75,6 +75,9 @@ pub struct Version {
     /// Of those that had ended: with neither an answer nor an error of the version.
     #[serde(default, skip_serializing_if = "is_default")]
     pub silent: u64,
+    /// Of those that had ended: left by their client in the middle of the answer.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub left: u64,
     /// By metric: how many requests had the event, or `[events, units]`.
     #[serde(default)]
     pub events: BTreeMap<String, Events>,

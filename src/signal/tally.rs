@@ -77,6 +77,9 @@ pub struct Counts {
     pub unanswered: u64,
     /// Of those that have ended: with neither an answer nor an error of the version. They say nothing for it.
     pub silent: u64,
+    /// Of those that have ended: left by their client in the middle of the answer. The client may have had enough, or have seen which
+    /// version it was; or the version hangs.
+    pub left: u64,
     /// Of a sample of the requests, which has the first ones of each worker: how many were served by another cluster than
     /// their version's.
     pub elsewhere: Arm,
@@ -176,6 +179,7 @@ impl Counts {
         self.open = self.open.saturating_add(other.open);
         self.unanswered = self.unanswered.saturating_add(other.unanswered);
         self.silent = self.silent.saturating_add(other.silent);
+        self.left = self.left.saturating_add(other.left);
         self.elsewhere = self.elsewhere.plus(other.elsewhere);
         if let Some(others) = &other.users {
             self.users.get_or_insert_default().merge(others);

@@ -249,19 +249,14 @@ impl Ledger {
     pub fn end(&mut self, ticket: Ticket, nanoseconds: u64, shown: impl Into<Shown>) {
         let Shown { outcome, client_error, broken_off } = shown.into();
         let streams = self.open.get(ticket.0).is_some_and(|open| open.is_streamed);
-        let outcome = match outcome {
-            // Leaving is how a client may end a stream.
-            Outcome::Aborted if streams => Outcome::Ok,
-            Outcome::Aborted if broken_off => Outcome::Unanswered,
-            outcome => outcome,
-        };
+        // Leaving is how a client may end a stream.
+        let outcome = if streams && outcome == Outcome::Aborted { Outcome::Ok } else { outcome };
         self.observe(&ticket, LATENCY.id, Observed::Duration(nanoseconds));
         self.observe(&ticket, ERROR_RATE.id, Observed::Event(outcome == Outcome::Error));
         if matches!(outcome, Outcome::Ok | Outcome::Error) {
             self.observe(&ticket, CLIENT_ERROR_RATE.id, Observed::Event(client_error));
         }
-        // Clients leave streams of equal versions equally often.
-        self.observe(&ticket, UNANSWERED.id, Observed::Event(broken_off || outcome == Outcome::Unanswered));
+        self.observe(&ticket, UNANSWERED.id, Observed::Event(outcome == Outcome::Unanswered));
         let Some(open) = self.open.try_remove(ticket.0) else { return };
         if let Some(counts) = counts_of(&mut self.entries, &open) {
             counts.open = counts.open.saturating_sub(1);
@@ -275,6 +270,7 @@ impl Ledger {
                 Outcome::Aborted | Outcome::Elsewhere => First::Void,
             };
             counts.silent = counts.silent.saturating_add(u64::from(first >= First::GivenUp));
+            counts.left = counts.left.saturating_add(u64::from(broken_off));
             open.becomes(first, counts);
         }
     }

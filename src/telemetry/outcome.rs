@@ -14,7 +14,7 @@ pub enum Outcome {
     Ok,
     /// The version failed: 5xx, no answer, an answer cut off.
     Error,
-    /// The client left before an answer began, its own deadline passed, or a tunnel ended before the version sent anything in it.
+    /// The client left before an answer began, its own deadline passed, or the version closed a tunnel before it sent anything.
     /// The client may have been the cause, or the version may hang.
     Unanswered,
     /// Envoy or another filter refused the request, or its client left in the middle of the answer: nothing is known
@@ -61,7 +61,8 @@ pub struct Shown {
     pub outcome: Outcome,
     /// The version answered that the client is wrong.
     pub client_error: bool,
-    /// The client left in the middle of the answer. It may have had enough, or the version may hang.
+    /// The client left in the middle of the answer, or a tunnel in which it alone had said something. It may have had enough, or
+    /// have seen which version it was; or the version hangs.
     pub broken_off: bool,
 }
 
@@ -191,8 +192,7 @@ impl End {
             let closed = flag::UPSTREAM_CONNECTION_TERMINATION;
             return if has(UPSTREAM_FAILED & !closed) {
                 Outcome::Error
-            } else if !self.sent && (if has(LEFT) { self.asked } else { self.ended || has(closed) }) {
-                // Silent to the end: a client that has said something was waiting for an answer.
+            } else if !self.sent && !has(LEFT) && (self.ended || has(closed)) {
                 Outcome::Unanswered
             } else {
                 Outcome::Ok
@@ -245,7 +245,9 @@ impl End {
             },
         };
         let left = self.flags & LEFT != 0;
-        let broken_off = outcome == Outcome::Aborted && left && self.status.is_some() && !self.ended;
+        let is_cut = outcome == Outcome::Aborted && self.status.is_some() && !self.ended;
+        let is_silent = self.tunnel && outcome == Outcome::Ok && !self.sent && self.asked;
+        let broken_off = left && (is_cut || is_silent);
         Shown { outcome, client_error: refused && outcome == Outcome::Ok, broken_off }
     }
 }
@@ -390,14 +392,15 @@ mod tests {
     }
 
     #[test]
-    fn a_tunnel_in_which_only_the_client_has_said_something_is_unanswered_when_the_client_leaves() {
+    fn a_tunnel_in_which_only_the_client_has_said_something_is_broken_off_when_the_client_leaves() {
         let left = |sent, asked| {
             let end = End { tunnel: true, sent, asked, ..end(101, 16_384) };
-            end.outcome(&Failures::default(), || true)
+            let shown = end.shown(end.outcome(&Failures::default(), || true));
+            (shown.outcome, shown.broken_off)
         };
-        assert_eq!(left(false, true), Outcome::Unanswered);
-        assert_eq!(left(true, true), Outcome::Ok, "it was answered");
-        assert_eq!(left(false, false), Outcome::Ok, "nothing was asked");
+        assert_eq!(left(false, true), (Outcome::Ok, true));
+        assert_eq!(left(true, true), (Outcome::Ok, false), "it was answered");
+        assert_eq!(left(false, false), (Outcome::Ok, false), "nothing was asked");
     }
 
     #[test]

@@ -6,12 +6,12 @@ use super::Judge;
 use super::metric::TestState;
 use crate::analysis::answers::Answers;
 use crate::analysis::evidence;
-use crate::analysis::excess::has_clearly_more;
+use crate::analysis::excess::{has_clearly_more, rate};
 use crate::analysis::look::{Certainty, Look};
 use crate::analysis::promotion::NoWorse;
 use crate::analysis::rules::{FAILURES, Rules};
 use crate::analysis::tick::{Tick, View};
-use crate::model::{Arm, Pair, Side, real};
+use crate::model::{Arm, Pair, Side, Unit, real};
 use crate::signal::catalog::{self, Role, SignalId};
 use crate::signal::histogram::Histogram;
 use crate::signal::tally::Tally;
@@ -150,10 +150,14 @@ impl Judge {
     /// Whether clearly more of the candidate's requests of this step failed or were given up than of stable's. Far less than
     /// it takes to roll back: it is enough for not going on, which is cheap.
     #[must_use]
-    pub fn fails_more(&self) -> bool {
+    pub fn fails_more(&self, rules: &Rules) -> bool {
         let Pair { candidate, stable } = &self.step.answers;
+        // Which users have left answers is not known: one of them may have left all.
+        let is_of_some = || rules.unit == Unit::Users && !candidate.are_mostly_left();
         candidate.fail_more_than(stable)
-            && !candidate.fail_more_by(stable).all(|role| self.are_users_alike(role, false))
+            && !candidate
+                .fail_more_by(stable)
+                .all(|role| role.map_or_else(is_of_some, |role| self.are_users_alike(role, false)))
     }
 
     /// The same for refused requests, where those are judged.
@@ -170,16 +174,19 @@ impl Judge {
     #[must_use]
     pub fn is_slower(&self, rules: &Rules) -> bool {
         const QUANTILE: f64 = 0.9;
-        let mut judged = self.tests().filter(|state| state.test.quantile() == Some(QUANTILE));
+        let mut judged = self.tests().filter(|state| state.test.quantile().is_some());
         judged.any(|state| {
             let of_signal = |(signal, _): &&(SignalId, _)| *signal == state.test.signal;
             let Some((_, both)) = self.step.durations.iter().find(of_signal) else { return false };
-            let Some(edges) = state.test.edges_of(&both.stable, rules.deadline) else { return false };
+            let Some(edges) = state.test.edges_at(QUANTILE, &both.stable, rules.deadline) else {
+                return false;
+            };
             let slow = |side| Arm { events: both[side].beyond(edges[side]), units: both[side].total() };
             let (candidate, mut stable) = (slow(Side::Candidate), slow(Side::Stable));
             // All may be alike: one in ten of stable's is slow by what the edge is.
             stable.events = stable.events.max(stable.units / 10);
-            has_clearly_more(candidate, stable) && !self.are_alike(Some(state), false)
+            // Most users of a healthy version may have met a slow answer: one who is busy does not hold the step.
+            has_clearly_more(candidate, stable) && !self.are_alike(Some(state), rate(candidate) < 0.5)
         })
     }
 

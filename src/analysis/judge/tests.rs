@@ -311,12 +311,12 @@ fn a_configured_warm_up_spares_the_candidate_everything() {
     for number in 1..=4 {
         judge.close(&tick(number, (5, 5), (0, 95)), &rules, number + 1);
     }
-    assert!(judge.reading().all < 2.0 && !judge.fails_more());
+    assert!(judge.reading().all < 2.0 && !judge.fails_more(&rules));
     assert_eq!(judge.step_requests(), 0);
     for number in 5..=6 {
         judge.close(&tick(number, (5, 5), (0, 95)), &rules, number + 1);
     }
-    assert!(judge.reading().all > rules.threshold && judge.fails_more());
+    assert!(judge.reading().all > rules.threshold && judge.fails_more(&rules));
 }
 
 #[test]

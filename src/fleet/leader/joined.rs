@@ -151,7 +151,7 @@ impl Leader {
         (done, is_stale): (&Done<'_>, bool),
     ) -> Option<String> {
         let led = self.led.get_mut(*self.by_name.get(news.rollout.as_str())?)?;
-        let configured = configured(callback.plans, led.at)?;
+        let configured = configured(callback.plans, led)?;
         let head = match news.counts {
             Counts::Record(mut record) => {
                 let (of_fleet, run_of_fleet) = (record.head(&news.rollout), record.run.clone());

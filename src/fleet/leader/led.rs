@@ -237,10 +237,14 @@ impl Led {
     }
 }
 
-/// A rollout as the configuration in use at that place has it.
-pub(super) fn configured<'a>(plans: &[InUse<'a>], (plan, rollout): (usize, usize)) -> Option<Configured<'a>> {
+/// A rollout as the configuration in use has it; `None` if there another one stands in its place.
+pub(super) fn configured<'a>(plans: &[InUse<'a>], led: &Led) -> Option<Configured<'a>> {
+    let (plan, rollout) = led.at;
     let in_use = plans.get(plan)?;
     let rollout = in_use.plan.rollouts().get(rollout)?;
+    if rollout.name != led.rollout.name {
+        return None;
+    }
     Some(Configured {
         program: &rollout.program,
         receivers: &in_use.plan.receivers,

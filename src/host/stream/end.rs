@@ -39,12 +39,6 @@ impl Details {
     fn is_by_upstream(&self) -> bool {
         self.get().is_some_and(outcome::is_by_upstream)
     }
-
-    /// Whether the answer is a redirect that Envoy follows. False where Envoy was not asked what made the answer.
-    fn is_followed(&self) -> bool {
-        let details = self.0.get().and_then(Option::as_deref);
-        details.is_some_and(outcome::is_followed_by_envoy)
-    }
 }
 
 /// What was read of the bodies, and by what.
@@ -73,7 +67,7 @@ impl Routed {
         let judged = self.judged.take();
         let read = exchange.as_ref().zip(self.loaded.reader(self.rollout));
         if let Some(judged) = judged {
-            self.judge(vm, judged, &ended, details.is_followed(), read);
+            self.judge(vm, judged, &ended, read);
         }
         if let Some(series) = self.loaded.series(self.rollout, self.version) {
             self.count_unanswered(vm, &ended, series);
@@ -121,7 +115,7 @@ impl Routed {
     }
 
     /// Counts it for the judge and the circuit breaker.
-    fn judge(&self, vm: &Vm, judged: Judged, ended: &Ended, is_followed: bool, read: Read<'_>) {
+    fn judge(&self, vm: &Vm, judged: Judged, ended: &Ended, read: Read<'_>) {
         let Ended { ref end, outcome, asked, answered, now } = *ended;
         let (Judged { ticket: Some(ticket), draw }, Some(tracked), Some(rollout)) =
             (judged, self.loaded.tracked(self.rollout), self.loaded.plan.rollouts().get(self.rollout))
@@ -142,8 +136,6 @@ impl Routed {
         if self.is_sampled {
             tracked.ledger.borrow_mut().find_served(&ticket, outcome == Outcome::Elsewhere);
         }
-        // No client has seen a redirect that Envoy follows: it is no answer, and the version is not at fault.
-        let outcome = if is_followed { Outcome::Aborted } else { outcome };
         tracked.end(ticket, latency, end.shown(outcome));
         let limit = rollout.program.analysis.as_ref().and_then(|analysis| analysis.breaker);
         let failed = matches!(outcome, Outcome::Error | Outcome::Unanswered);

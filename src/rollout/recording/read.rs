@@ -237,6 +237,7 @@ impl Version {
             open: self.open,
             unanswered: self.unanswered,
             silent: self.silent,
+            left: self.left,
             ..Counts::default()
         };
         for signal in rules.signals() {

@@ -35,6 +35,7 @@ pub fn write(closed: &Closed<'_>, program: &Program, rules: &Rules) -> String {
             open: counts.open,
             unanswered: counts.unanswered,
             silent: counts.silent,
+            left: counts.left,
             ..Version::default()
         };
         match closed.firsts {

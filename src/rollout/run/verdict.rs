@@ -88,7 +88,7 @@ impl Run {
         } else if self.judge.is_suspicious() {
             Some(Waits::Suspicion)
         } else {
-            let fails = || self.judge.fails_more().then_some(Waits::Failures);
+            let fails = || self.judge.fails_more(rules).then_some(Waits::Failures);
             let refuses = || self.judge.refuses_more().then_some(Waits::Refusals);
             let is_slower = || self.judge.is_slower(rules).then_some(Waits::Slowness);
             compared.then(|| fails().or_else(refuses).or_else(is_slower)).flatten()

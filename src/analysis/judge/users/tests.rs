@@ -121,7 +121,7 @@ fn a_busy_user_whose_requests_fail_holds_no_candidate_back_and_more_failing_user
         let candidate = asked((failing + 60, 110), (0..50).map(user(0..failing)));
         let stable = asked((95, 950), (100..1_050).map(user(100..195)));
         judge.close(&tick(1, 0.05, candidate, stable), &rules, 2);
-        judge.fails_more()
+        judge.fails_more(&rules)
     };
     assert!(!held(5), "as many users as of stable's");
     assert!(held(40));
@@ -148,7 +148,7 @@ fn a_few_users_whose_requests_hang_hold_a_candidate_back_and_one_busy_user_does_
         let candidate = abandoned((60, 110), (0..users).map(became));
         let stable = abandoned((0, 950), (1_000..1_000 + 3 * users).map(became));
         judge.close(&tick(1, 0.25, candidate, stable), &rules, 2);
-        assert_eq!(judge.fails_more(), is_held, "{metrics:?} {leaving} of {users}");
+        assert_eq!(judge.fails_more(&rules), is_held, "{metrics:?} {leaving} of {users}");
     }
 }
 
@@ -194,7 +194,7 @@ fn a_metric_that_is_redefined_within_a_step_still_holds_a_candidate_back() {
     let other = Rules::new(&Analysis { metrics, ..Analysis::default() }, Unit::Users, 1, None);
     judge.redefine(&other);
     (3..6).for_each(|number| close(&mut judge, &other, number, 40));
-    assert!(judge.fails_more());
+    assert!(judge.fails_more(&rules));
 }
 
 /// All users have failed once: later failures are no user's first.
@@ -216,7 +216,7 @@ fn a_candidate_that_fails_after_a_common_outage_is_held_back() {
             judge.begin_step(&rules, 2);
         }
         (2..20).for_each(|number| close(&mut judge, number, &|user| user < 10));
-        assert!(judge.fails_more(), "{down} {another_step}");
+        assert!(judge.fails_more(&rules), "{down} {another_step}");
     }
 }
 
@@ -237,7 +237,7 @@ fn a_busy_user_that_failed_before_the_step_holds_no_candidate_back() {
             number + 1,
         );
     }
-    assert!(!judge.fails_more());
+    assert!(!judge.fails_more(&rules));
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn a_report_is_as_long_as_the_store_takes() {
     let told = Told { known_before: 60, rollouts: (0..40).map(rollout).collect(), ..Told::default() };
     let whole = values::encode(&told);
     assert_eq!(told.clone().encode(whole.len()), whole);
-    for most in [whole.len() - 1, whole.len() / 3, 2_000, 100, 20] {
+    for most in [whole.len() - 1, whole.len() / 3, 2_500, 100, 20] {
         let bytes = told.clone().encode(most);
         assert!(bytes.len() <= most, "{most}");
         let kept: Told = values::decode(&bytes).unwrap();
