@@ -274,7 +274,7 @@ pub fn is_by_routes(details: &[u8]) -> bool {
 
 /// Whether the response code's details say that Envoy follows the redirect itself.
 #[must_use]
-pub fn is_followed_by_envoy(details: &[u8]) -> bool {
+fn is_followed_by_envoy(details: &[u8]) -> bool {
     details == b"internal_redirect"
 }
 

@@ -182,17 +182,12 @@ impl Routed {
     /// first property that a request reads costs Envoy as much as three headers.
     fn ended_plainly(&self) -> Option<End> {
         // An answer of gRPC ends with its status; without one it has failed.
-        let status = if self.body_ended && !self.is_judged_grpc() && !self.may_be_upgrade() {
+        let status = if self.body_ended && !self.is_judged_grpc() && !self.is_early {
             calls::status(Headers::Response)
         } else {
             None
         };
         is_plainly_ok(status, self.response_bytes).then_some(End { status, ..End::default() })
-    }
-
-    /// Whether the request may have asked for an upgrade: such a one has no body, and does not end before it is answered.
-    fn may_be_upgrade(&self) -> bool {
-        self.is_early && self.request_bytes == 0
     }
 
     /// Envoy's data about the end of the request. Each property costs a copy: those that few requests need
@@ -217,7 +212,8 @@ impl Routed {
             end.is_over = deadline.is_some_and(|deadline| outcome::is_over(deadline, took));
         }
         let has = |name| calls::header(Headers::Request, name).is_some();
-        end.upgrade = self.may_be_upgrade() && has("upgrade");
+        // A request for an upgrade does not end before it is answered.
+        end.upgrade = self.is_early && has("upgrade");
         end.conditional =
             end.status == Some(NOT_MODIFIED) && (has("if-none-match") || has("if-modified-since"));
         let asked_to_connect =
