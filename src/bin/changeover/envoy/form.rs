@@ -32,7 +32,7 @@ const EXTENSION_MAPS: [&str; 3] =
 const EXTENSIONS: [&str; 2] = ["default_config", "typed_config"];
 
 /// The fields of a bootstrap, to Envoy 1.40.
-const BOOTSTRAP: [&str; 40] = [
+const BOOTSTRAP: [&str; 41] = [
     "admin",
     "application_log_config",
     "bootstrap_extensions",
@@ -46,6 +46,7 @@ const BOOTSTRAP: [&str; 40] = [
     "dns_resolution_config",
     "dynamic_resources",
     "enable_dispatcher_stats",
+    "enable_worker_cpu_affinity",
     "fatal_actions",
     "flags_path",
     "grpc_async_client_manager_config",
