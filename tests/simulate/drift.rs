@@ -206,7 +206,7 @@ fn run(rate: u64, change: Change, rng: &mut Rng) -> (bool, [f64; 2]) {
     };
     let config: Config =
         serde_json::from_value(json!({"metrics": [metric], "reference": "1h"})).expect("valid");
-    let (rules, mut drift) = (Rules::new(&config, ""), Drift::default());
+    let (rules, mut drift) = (Rules::new(&config, 0), Drift::default());
     let id = rules.metrics[0].signal;
     let (mut early, mut found) = (false, [f64::INFINITY; 2]);
     for second in 0..3 * HOUR {
