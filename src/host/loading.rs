@@ -9,6 +9,7 @@ use super::metrics::{Registry, Series};
 use super::shared::{Kv, clock};
 use crate::config::pieces::Unread;
 use crate::config::{self, schema::Config};
+use crate::fleet::heads;
 use crate::fleet::member::Member;
 use crate::routing::plan::{Plan, Rollout};
 use crate::telemetry::tracked::Tracked;
@@ -22,6 +23,8 @@ pub(super) struct Loading {
     /// Whether one of them is wrong.
     pub(super) is_refused: bool,
     loaded_at: u64,
+    /// The version of the rollouts' heads by then.
+    heads: u64,
     hashing: config::Hashing,
     rollouts: Vec<Rollout>,
     tracked: Vec<Option<Rc<Tracked>>>,
@@ -36,6 +39,7 @@ impl Loading {
             unread,
             is_refused: false,
             loaded_at,
+            heads: heads::version(&Kv),
             hashing: config::Hashing::default(),
             rollouts: Vec::new(),
             tracked: Vec::new(),
@@ -60,6 +64,11 @@ impl Loading {
         self.series.push(registry.of(&rollout));
         self.rollouts.push(rollout);
         true
+    }
+
+    /// Places again what has moved since the configuration came: it would begin where it was when its turn came.
+    pub(super) fn place_changed(&self, member: &Member) {
+        member.place_changed(&Kv, &self.rollouts, (self.heads, self.loaded_at), clock());
     }
 
     fn read_one(&mut self) {

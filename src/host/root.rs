@@ -9,6 +9,8 @@ use super::vm::Vm;
 use super::{calls, log};
 use crate::config;
 use crate::config::pieces::{self, Unread};
+use crate::config::report::Problems;
+use crate::config::schema::Config;
 use crate::control::api::Api;
 
 /// Why a configuration is refused beside another plugin's.
@@ -30,6 +32,13 @@ pub(super) struct Root {
     ticked: bool,
 }
 
+/// Reads a configuration. `in_use`: the plugin has one here, so Envoy has tried this one before, in a VM that had none and has
+/// read all of it.
+pub(super) fn read(bytes: &[u8], in_use: bool) -> Result<(Config, Unread), Problems> {
+    let in_pieces = if in_use { pieces::begin(bytes) } else { None };
+    in_pieces.map_or_else(|| Ok((config::load(bytes)?, Unread::default())), Ok)
+}
+
 impl Root {
     pub(super) fn new(id: u32) -> Self {
         log::init();
@@ -42,10 +51,7 @@ impl Root {
         let plugin = (id("plugin_name"), id("plugin_root_id"));
         let bytes = calls::plugin_configuration();
         let bytes = bytes.as_deref().unwrap_or_default();
-        // Envoy has tried it before, in a VM that had none and has read all of it.
-        let in_pieces = if self.vm.uses(&plugin) { pieces::begin(bytes) } else { None };
-        let read = in_pieces.map_or_else(|| Ok((config::load(bytes)?, Unread::default())), Ok);
-        match read {
+        match read(bytes, self.vm.uses(&plugin)) {
             Ok((config, unread)) => {
                 self.control = config.control.as_ref().map(|control| Rc::new(Api::new(control)));
                 calls::set_tick_period(FIRST_TICK);
@@ -62,6 +68,7 @@ impl Root {
                 }
                 self.slot = self.vm.slot(plugin);
                 self.vm.load(&self.slot, (config, unread));
+                self.vm.configured(self.id, &self.slot, bytes);
                 true
             }
             Err(problems) => {

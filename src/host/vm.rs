@@ -20,6 +20,7 @@ use super::log;
 use super::metrics::Registry;
 use super::notices::{self, Notices};
 use super::notify::Posts;
+use super::root;
 use super::shadow::Shadows;
 use super::shared::{Kv, agree_on_clock, clock};
 use super::store::Store;
@@ -47,6 +48,13 @@ const LONGEST_CALLBACK: u64 = 2_000_000;
 /// Identifies a plugin of this VM: its name and root id. Configurations of the same plugin replace each other.
 pub(super) type PluginId = (Vec<u8>, Vec<u8>);
 
+/// A root, and what it was configured with.
+struct Configured {
+    root: u32,
+    slot: Weak<Slot>,
+    configuration: Rc<[u8]>,
+}
+
 /// The state of this VM.
 pub(super) struct Vm {
     /// Its part in what the VMs of this Envoy do together.
@@ -69,6 +77,8 @@ pub(super) struct Vm {
     pub(super) feedback: Feedback,
     /// A handful: one for each listener that is configured differently.
     slots: RefCell<Vec<(PluginId, Weak<Slot>)>>,
+    /// The roots of plugins that route, in the order in which they were configured.
+    roots: RefCell<Vec<Configured>>,
     /// Configurations that are being compiled, at most one of each slot.
     loading: RefCell<Vec<Loading>>,
     /// This VM's number and the metric that goes with it.
@@ -104,6 +114,7 @@ impl Vm {
             feedback: Feedback::new(Rc::clone(&receipt_keys)),
             receipt_keys,
             slots: RefCell::default(),
+            roots: RefCell::default(),
             loading: RefCell::default(),
             config_hash: Cell::new(None),
             is_shown: Cell::new(false),
@@ -197,6 +208,7 @@ impl Vm {
             if loading.is_refused {
                 continue;
             }
+            loading.place_changed(&member);
             slot.loaded.replace(Some(Rc::new(loading.finish())));
             member.reconfigured();
             self.effects.show_weights();
@@ -285,12 +297,35 @@ impl Vm {
 
     /// A root goes, and the answers to its calls with it.
     pub(super) fn left(&self, root: u32) {
+        self.go_back(root);
         if let Some(answer) = self.store.leave(root) {
             self.store_answered(root, answer);
         }
         // Another root posts them again.
         let posts = self.posts.leave(root).into_iter();
         posts.for_each(|post| self.posted(root, (&post, Delivery::Failed)));
+    }
+
+    /// A root was configured.
+    pub(super) fn configured(&self, root: u32, slot: &Rc<Slot>, configuration: &[u8]) {
+        let configured = Configured { root, slot: Rc::downgrade(slot), configuration: configuration.into() };
+        self.roots.borrow_mut().push(configured);
+    }
+
+    /// A root goes. Where it was the one that was configured last, Envoy has gone back to the configuration of an older one that a
+    /// stream has kept: it uses that root again without a call.
+    fn go_back(&self, root: u32) {
+        let mut roots = self.roots.borrow_mut();
+        let Some(at) = roots.iter().position(|known| known.root == root) else { return };
+        let gone = roots.remove(at);
+        let last = roots.iter().rposition(|known| known.slot.ptr_eq(&gone.slot)).filter(|last| *last < at);
+        let last = last.and_then(|last| roots.get(last)).map(|last| Rc::clone(&last.configuration));
+        drop(roots);
+        if let (Some(slot), Some(configuration)) = (gone.slot.upgrade(), last)
+            && let Ok(read) = root::read(&configuration, true)
+        {
+            self.load(&slot, read);
+        }
     }
 
     fn store_answered(&self, root: u32, answer: Answer) {

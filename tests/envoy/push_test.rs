@@ -48,6 +48,27 @@ async fn a_hundred_flips_under_load_lose_nothing() {
     assert_eq!(envoy.stat("listener_manager.listener_modified").await, 0, "no listener was drained");
 }
 
+/// Envoy does not configure a root again that a stream has kept since the first push.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_back_to_what_an_open_stream_began_with_is_obeyed() {
+    let (blue, green) = blue_and_green().await;
+    let envoy = between_ecds(&blue, &green, active("blue")).start().await;
+    let first = envoy.wait_for_hash_other_than(None).await;
+    blue.set(Behaviour::SilentStream("text/event-stream"));
+    let stream = open_raw(&envoy, "GET / HTTP/1.1\r\nhost: models.example.com\r\n\r\n").await;
+    wait_for("the stream", async || (blue.count() == 1).then_some(())).await;
+    blue.set(Behaviour::Status(200));
+    envoy.push(&active("green")).await;
+    let second = envoy.wait_for_hash_other_than(Some(first)).await;
+    Load::to(envoy.address()).send(20).await.assert_all_ok();
+    assert_eq!((blue.count(), green.count()), (1, 20));
+    envoy.push(&active("blue")).await;
+    assert_eq!(envoy.wait_for_hash_other_than(Some(second)).await, first);
+    Load::to(envoy.address()).send(20).await.assert_all_ok();
+    assert_eq!((blue.count(), green.count()), (21, 20));
+    drop(stream);
+}
+
 /// As one worker sees it: once a request has been answered by the new side, none that is sent afterwards
 /// goes to the old one.
 #[tokio::test(flavor = "multi_thread")]

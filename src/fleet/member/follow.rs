@@ -40,6 +40,26 @@ impl Member {
         }
     }
 
+    /// Places those of some rollouts again whose heads have changed since a version of all of them.
+    pub fn place_changed(
+        &self,
+        shared: &impl Shared,
+        rollouts: &[Rollout],
+        (since, loaded_at): (u64, u64),
+        clock: Clock,
+    ) {
+        if heads::version(shared) == since {
+            return;
+        }
+        let log = heads::log(shared);
+        let mut changed = log.since(since);
+        changed.iter_mut().for_each(|changed| changed.sort_unstable());
+        let is_changed = |rollout: &&Rollout| {
+            changed.as_ref().is_none_or(|changed| changed.binary_search(&rollout.name.as_str()).is_ok())
+        };
+        rollouts.iter().filter(is_changed).for_each(|rollout| self.place(shared, rollout, loaded_at, clock));
+    }
+
     /// Routes as the leader says: at once where few rollouts have changed, else while there is `time`.
     fn follow<S: Shared>(&mut self, callback: &mut Callback<'_, S>) {
         let (plans, time, shared) = (callback.plans, callback.time, &*callback.shared);
