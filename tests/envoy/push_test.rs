@@ -51,6 +51,13 @@ async fn a_hundred_flips_under_load_lose_nothing() {
 /// Envoy does not configure a root again that a stream has kept since the first push.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_push_back_to_what_an_open_stream_began_with_is_obeyed() {
+    // The same text each time: Envoy writes a `Struct` in another order each time.
+    let active = |side: &str| {
+        let versions = json!({"blue": {"cluster": "blue"}, "green": {"cluster": "green"}});
+        let rollout = json!({"name": "digits", "release": "1", "stable": "blue", "candidate": "green", "versions": versions,
+                             "blue_green": {"active": side}});
+        Config::Json(json!({"rollouts": [rollout]}).to_string())
+    };
     let (blue, green) = blue_and_green().await;
     let envoy = between_ecds(&blue, &green, active("blue")).start().await;
     let first = envoy.wait_for_hash_other_than(None).await;
