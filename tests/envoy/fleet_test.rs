@@ -507,9 +507,15 @@ async fn a_fleet_takes_a_candidate_that_always_fails_back_after_as_many_answers_
                 envoys.extend(fleet(members, &blue, &green, &etcd, judged).await);
                 stores.push(etcd);
             }
-            green.set(Behaviour::Status(503));
             let load = |envoy: &Envoy| Load::to(envoy.address()).per_second(each).start();
             let loads: Vec<_> = envoys.iter().map(load).collect();
+            // A fleet that has just begun waits for what its members count.
+            for envoy in &envoys {
+                let judged = async || (judged_requests(envoy).await >= 5).then_some(());
+                wait_for("good requests to be judged", judged).await;
+            }
+            green.reset_count();
+            green.set(Behaviour::Status(503));
             for envoy in &envoys {
                 wait_for_share(envoy, 0.0).await;
             }
