@@ -208,6 +208,7 @@ fuzz: ## Fuzz the reader, every protocol, receipts and decisions with libFuzzer,
 lint: target/.wasm32 ## Formatting, clippy and rustdoc, warnings denied, for every target
 	cargo fmt --all --check
 	cargo clippy --quiet --workspace --all-targets -- --deny warnings
+	cargo clippy --quiet --test simulate -- --deny warnings
 	cargo clippy --quiet --lib --target $(TRIPLE) -- --deny warnings
 	cargo clippy --quiet --lib --target $(TRIPLE) --features test-build -- --deny warnings
 	cargo clippy --quiet --example idle --example fetch --target $(TRIPLE) --features envoy -- --deny warnings

@@ -314,8 +314,9 @@ impl Judge {
             let durations = durations.iter().find(|(signal, _)| *signal == state.test.signal);
             if let Some((_, durations)) = durations
                 && (anew || state.edges.is_empty())
-                && state.test.quantile().is_some_and(|quantile| durations.can_place(quantile))
-                && let Some(edges) = state.test.edges_of(durations, rules.deadline)
+                && let Some(quantile) = state.test.quantile()
+                && durations.can_place(quantile)
+                && let Some(edges) = state.test.edges_at(quantile, durations, rules.deadline)
             {
                 state.place(next_tick, edges);
             }

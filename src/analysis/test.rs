@@ -102,14 +102,8 @@ impl Test {
         catalog::by_id(self.signal).map_or(BoundOn::Observations, |signal| signal.bound)
     }
 
-    /// The edges that a test of durations compares at, by `stable`'s durations; `deadline` in nanoseconds. `None`: it compares
-    /// something else.
-    #[must_use]
-    pub fn edges_of(&self, stable: &Histogram, deadline: u64) -> Option<Edges> {
-        self.edges_at(self.quantile()?, stable, deadline)
-    }
-
-    /// The same at another quantile.
+    /// The edges at this quantile of `stable`'s durations, as far apart as is tolerated; `deadline` in nanoseconds. `None`: it is not
+    /// compared with stable.
     #[must_use]
     pub fn edges_at(&self, quantile: f64, stable: &Histogram, deadline: u64) -> Option<Edges> {
         let Against::Stable { tolerate, or_milliseconds, .. } = self.against else { return None };

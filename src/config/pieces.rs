@@ -29,6 +29,16 @@ enum Form {
     Value(Value),
 }
 
+/// Reads a configuration; one rollout after the other if it has many and the plugin has one `in_use` here, for Envoy has tried this
+/// one before then, in a VM that had none and has read all of it.
+///
+/// # Errors
+/// Everything that is wrong with what is read at once.
+pub fn load(bytes: &[u8], in_use: bool) -> Result<(Config, Unread), Problems> {
+    let in_pieces = if in_use { begin(bytes) } else { None };
+    in_pieces.map_or_else(|| Ok((super::load(bytes)?, Unread::default())), Ok)
+}
+
 /// Reads and checks a configuration but for its rollouts. `None`: it has few, or something is wrong, which [`load`](super::load)
 /// says.
 #[must_use]

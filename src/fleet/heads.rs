@@ -3,11 +3,10 @@
 //! Each rollout's head stands under a key of its own, and a short log names those that have changed: a worker reads
 //! nothing else.
 
-use std::collections::BinaryHeap;
-
 use serde::{Deserialize, Serialize};
 
 use super::shared::{self, Shared};
+use crate::model::sorted;
 use crate::rollout::record::Head;
 use crate::signal::sample::Watch;
 
@@ -52,7 +51,7 @@ pub fn log(shared: &impl Shared) -> Log {
 }
 
 impl Log {
-    /// The rollouts whose heads have changed after `version`. `None`: any may have.
+    /// The rollouts whose heads have changed after `version`, in the order of their names. `None`: any may have.
     #[must_use]
     pub fn since(&self, version: u64) -> Option<Vec<&str>> {
         // A version ahead of the log is from another log.
@@ -60,7 +59,7 @@ impl Log {
             return None;
         }
         let later = self.changes.iter().filter(|(change, _)| *change > version);
-        Some(later.map(|(_, rollout)| rollout.as_str()).collect())
+        Some(sorted(later.map(|(_, rollout)| rollout.as_str())))
     }
 
     fn note(&mut self, rollouts: &[String]) {
@@ -151,12 +150,12 @@ impl Names {
 /// Writes that configurations name these rollouts, in any order. Returns those that are forgotten because none has
 /// named them for long.
 pub fn renew<'n>(shared: &mut impl Shared, named: impl Iterator<Item = &'n str>, now: u64) -> Vec<String> {
-    let named = named.collect::<BinaryHeap<&str>>().into_sorted_vec();
+    let named = sorted(named);
     let mut forgotten = Vec::new();
     shared::update::<Names>(shared, &names_key(), |names| {
         let old = names.unwrap_or_default();
         forgotten.clear();
-        let mut new = BinaryHeap::with_capacity(named.len());
+        let mut new = Vec::with_capacity(named.len());
         for known in old.0.iter().filter(|known| named.binary_search(&known.name.as_str()).is_err()) {
             let since = known.gone_since.unwrap_or(now);
             if now.saturating_sub(since) >= FORGET {
@@ -166,7 +165,7 @@ pub fn renew<'n>(shared: &mut impl Shared, named: impl Iterator<Item = &'n str>,
             }
         }
         new.extend(named.iter().map(|name| Name { name: (*name).to_owned(), gone_since: None }));
-        let new = Names(new.into_sorted_vec());
+        let new = Names(sorted(new));
         (new != old).then_some(new)
     });
     forgotten

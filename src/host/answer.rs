@@ -38,7 +38,7 @@ impl Message {
 
     /// A header that is a number.
     pub(super) fn number(&self, name: &str) -> Option<u64> {
-        std::str::from_utf8(&self.header(name)?).ok()?.parse().ok()
+        calls::parsed(&self.header(name)?)
     }
 
     /// An answer that is to be compared, without its body, and its encoding. `infers`: its request calls `ModelInfer`.

@@ -301,7 +301,12 @@ pub(super) fn headers(map: Headers) -> Option<Bytes> {
 
 /// A header that is a number.
 pub(super) fn number(map: Headers, name: &str) -> Option<u64> {
-    std::str::from_utf8(&header(map, name)?).ok()?.parse().ok()
+    parsed(&header(map, name)?)
+}
+
+/// The number that the value of a header is.
+pub(super) fn parsed(value: &[u8]) -> Option<u64> {
+    std::str::from_utf8(value).ok()?.parse().ok()
 }
 
 /// A response's status, as it stands in its headers; also when the request has ended.

@@ -7,10 +7,7 @@ use super::loaded::Slot;
 use super::memory::Bytes;
 use super::vm::Vm;
 use super::{calls, log};
-use crate::config;
-use crate::config::pieces::{self, Unread};
-use crate::config::report::Problems;
-use crate::config::schema::Config;
+use crate::config::pieces;
 use crate::control::api::Api;
 
 /// Why a configuration is refused beside another plugin's.
@@ -32,13 +29,6 @@ pub(super) struct Root {
     ticked: bool,
 }
 
-/// Reads a configuration. `in_use`: the plugin has one here, so Envoy has tried this one before, in a VM that had none and has
-/// read all of it.
-pub(super) fn read(bytes: &[u8], in_use: bool) -> Result<(Config, Unread), Problems> {
-    let in_pieces = if in_use { pieces::begin(bytes) } else { None };
-    in_pieces.map_or_else(|| Ok((config::load(bytes)?, Unread::default())), Ok)
-}
-
 impl Root {
     pub(super) fn new(id: u32) -> Self {
         log::init();
@@ -51,7 +41,7 @@ impl Root {
         let plugin = (id("plugin_name"), id("plugin_root_id"));
         let bytes = calls::plugin_configuration();
         let bytes = bytes.as_deref().unwrap_or_default();
-        match read(bytes, self.vm.uses(&plugin)) {
+        match pieces::load(bytes, self.vm.uses(&plugin)) {
             Ok((config, unread)) => {
                 self.control = config.control.as_ref().map(|control| Rc::new(Api::new(control)));
                 calls::set_tick_period(FIRST_TICK);

@@ -20,12 +20,11 @@ use super::log;
 use super::metrics::Registry;
 use super::notices::{self, Notices};
 use super::notify::Posts;
-use super::root;
 use super::shadow::Shadows;
 use super::shared::{Kv, agree_on_clock, clock};
 use super::store::Store;
 use super::tasks::Tasks;
-use crate::config::pieces::Unread;
+use crate::config::pieces::{self, Unread};
 use crate::config::schema::Config;
 use crate::config::units::Duration;
 use crate::fleet::InUse;
@@ -322,7 +321,7 @@ impl Vm {
         let last = last.and_then(|last| roots.get(last)).map(|last| Rc::clone(&last.configuration));
         drop(roots);
         if let (Some(slot), Some(configuration)) = (gone.slot.upgrade(), last)
-            && let Ok(read) = root::read(&configuration, true)
+            && let Ok(read) = pieces::load(&configuration, true)
         {
             self.load(&slot, read);
         }

@@ -29,7 +29,7 @@ pub use degree::Degree;
 pub use draw::{Assignment, Draw, UserHash};
 pub use share::{Share, Shares, shares};
 pub use side::{Arm, Pair, Side};
-pub use sorted::SortedMap;
+pub use sorted::{SortedMap, sorted};
 pub use unit::Unit;
 
 /// A count as a real number: exact up to 2^53.

@@ -1,6 +1,13 @@
-//! A map in a sorted list.
+//! A map in a sorted list, and sorted lists.
 
 use std::borrow::Borrow;
+use std::collections::BinaryHeap;
+
+/// These values in their order. By a heap: `sort` and `sort_unstable` are made for speed, and cost kilobytes of the module for
+/// each type.
+pub fn sorted<T: Ord>(values: impl IntoIterator<Item = T>) -> Vec<T> {
+    values.into_iter().collect::<BinaryHeap<T>>().into_sorted_vec()
+}
 
 /// A map in a sorted list. Each type of key and value costs a tenth of the code of a `BTreeMap`, which is kilobytes of the
 /// module. For at most thousands of small entries, or keys that come in their order: what is inserted moves what is behind

@@ -143,7 +143,7 @@ pub struct End {
     pub ended: bool,
     /// The client has sent something behind the headers of the request.
     pub asked: bool,
-    /// The request asked for another protocol (`upgrade`). Looked up only where the status is a 2xx.
+    /// The request asked for another protocol (`upgrade`). Looked up only where the answer began before the request had ended.
     pub upgrade: bool,
     /// The request has a condition that a 304 answers. Looked up only where the status is 304.
     pub conditional: bool,

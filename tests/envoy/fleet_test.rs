@@ -489,9 +489,9 @@ async fn commands_at_one_envoy_are_obeyed_by_all() {
 }
 
 /// Three Envoys with a third of the requests each take a candidate back after as many failed answers as one with all of them, and not
-/// after as many as three Envoys that decide alone. Takes two minutes: `make test-restarts`.
+/// after as many as three Envoys that decide alone. Takes three minutes: `make test-restarts`.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes two minutes"]
+#[ignore = "takes three minutes"]
 async fn a_fleet_takes_a_candidate_that_always_fails_back_after_as_many_answers_as_one_envoy() {
     /// Failed answers in the median of five releases in `fleets` fleets of `members` each, who share 90 requests a second.
     async fn failed(fleets: usize, members: usize) -> u64 {

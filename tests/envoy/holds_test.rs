@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
 use crate::harness::control::{get, known, post};
 use crate::harness::*;
@@ -44,6 +45,22 @@ async fn ask(address: std::net::SocketAddr, patience: Duration) {
     }
 }
 
+/// Sends thirty-two such clients again and again, until that is aborted.
+fn again_and_again<C: Future<Output = ()> + Send + 'static>(
+    envoy: &Envoy,
+    client: impl Fn(std::net::SocketAddr) -> C + Send + 'static,
+) -> JoinHandle<()> {
+    let address = envoy.address();
+    tokio::spawn(async move {
+        loop {
+            let clients: Vec<_> = (0..32).map(|_| tokio::spawn(client(address))).collect();
+            for client in clients {
+                client.await.expect("a client");
+            }
+        }
+    })
+}
+
 /// Sends thirty-two such clients again and again until green, which leaves them unanswered, is rolled back.
 async fn is_rolled_back_as_unanswered<C: Future<Output = ()> + Send + 'static>(
     envoy: &Envoy,
@@ -58,15 +75,7 @@ async fn is_rolled_back<C: Future<Output = ()> + Send + 'static>(
     client: impl Fn(std::net::SocketAddr) -> C + Send + 'static,
     (metric, outcome): (&str, &str),
 ) {
-    let address = envoy.address();
-    let clients = tokio::spawn(async move {
-        loop {
-            let clients: Vec<_> = (0..32).map(|_| tokio::spawn(client(address))).collect();
-            for client in clients {
-                client.await.expect("a client");
-            }
-        }
-    });
+    let clients = again_and_again(envoy, client);
     let event = wait_for_event(envoy, "rollback").await;
     clients.abort();
     assert_eq!(event["rule"], metric, "{event}");
@@ -239,15 +248,7 @@ async fn is_held<C: Future<Output = ()> + Send + 'static>(
     envoy: &Envoy,
     client: impl Fn(std::net::SocketAddr) -> C + Send + 'static,
 ) {
-    let address = envoy.address();
-    let clients = tokio::spawn(async move {
-        loop {
-            let clients: Vec<_> = (0..32).map(|_| tokio::spawn(client(address))).collect();
-            for client in clients {
-                client.await.expect("a client");
-            }
-        }
-    });
+    let clients = again_and_again(envoy, client);
     let reason = "the step waits: more of the candidate's requests fail than of stable's";
     let rollout = wait_for_reason(envoy, reason).await;
     assert_eq!(rollout["phase"], "progressing", "{rollout}");

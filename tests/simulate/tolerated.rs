@@ -2,12 +2,10 @@
 //! candidates that are slower.
 
 use changeover::analysis::rules::OR_MILLISECONDS;
-use changeover::config;
-use changeover::config::schema::Config;
 use serde_json::json;
 
 use crate::table::{mark, quantile, whole};
-use crate::traps::{ALPHA, COLD_CONNECTIONS, PLAIN, most};
+use crate::traps::{ALPHA, COLD_CONNECTIONS, PLAIN, configuration_of, most};
 use crate::world::{Late, SECOND, World};
 use crate::{Effort, envoy, parallel};
 
@@ -34,7 +32,8 @@ pub(crate) fn simulate(effort: &Effort) -> bool {
         if !is_default && runs < 1_000 {
             continue;
         }
-        let config = configuration(or_milliseconds);
+        let metrics = vec![json!({"name": "latency", "or_milliseconds": or_milliseconds})];
+        let config = configuration_of(&PLAIN, metrics);
         let healthy = World { late: COLD_CONNECTIONS, requests: 20, ..PLAIN };
         let rolled_back =
             parallel::runs(runs, 400, |rng| envoy::run(&healthy, &config, rng).rolled_back.is_some());
@@ -60,15 +59,4 @@ pub(crate) fn simulate(effort: &Effort) -> bool {
     }
     println!();
     all
-}
-
-/// A rollout that waits for a person at 5 %, judged by latency.
-fn configuration(or_milliseconds: f64) -> Config {
-    let rollout = json!({
-        "name": "r", "release": "1", "stable": "blue", "candidate": "green",
-        "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}},
-        "steps": [{"set_weight": 5}, {"pause": {}}],
-        "analysis": {"false_alarm": ALPHA, "metrics": [{"name": "latency", "or_milliseconds": or_milliseconds}]},
-    });
-    config::check(&json!({"rollouts": [rollout]})).expect("a valid configuration")
 }

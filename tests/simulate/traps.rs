@@ -32,10 +32,17 @@ pub(crate) const RAMP: &[f64] = &[1.0, 5.0, 25.0, 50.0];
 pub(crate) const COLD_CONNECTIONS: Late = Late::Connections { idle: 2 * SECOND, costs: SECOND / 50 };
 pub(crate) const OUTAGES: World = World { outages: Outages::Every10Minutes(10 * SECOND), ..PLAIN };
 
+/// What is judged of requests unless something else is configured, but for what clients may cause.
+const ERRORS_AND_LATENCY: &[&str] = &["error_rate", "latency"];
+
 /// A rollout that waits for a person at each weight.
 pub(crate) fn configuration(world: &World, metrics: &[&str]) -> Config {
+    configuration_of(world, metrics.iter().map(|name| json!({"name": name})).collect())
+}
+
+/// The same with what metrics are configured with.
+pub(crate) fn configuration_of(world: &World, metrics: Vec<Value>) -> Config {
     let steps = world.weights.iter().flat_map(|weight| [json!({"set_weight": weight}), json!({"pause": {}})]);
-    let metrics: Vec<Value> = metrics.iter().map(|name| json!({"name": name})).collect();
     let mut rollout = json!({
         "name": "r", "release": "1", "stable": "blue", "candidate": "green",
         "versions": {"blue": {"cluster": "b"}, "green": {"cluster": "g"}},
@@ -59,7 +66,7 @@ pub(crate) type Situation = (&'static str, World, &'static [&'static str]);
 /// Whether no situation has more false rollbacks than chance allows.
 pub(crate) fn simulate(effort: &Effort) -> bool {
     let errors: &[&str] = &["error_rate"];
-    let defaults: &[&str] = &["error_rate", "latency"];
+    let defaults = ERRORS_AND_LATENCY;
     let all: &[&str] = &["error_rate", "latency", "unanswered", "client_error_rate"];
     let situations: [Situation; 15] = [
         ("5 %, 1 % of requests fail", PLAIN, errors),
@@ -116,7 +123,7 @@ pub(crate) fn simulate(effort: &Effort) -> bool {
 /// Whether a healthy candidate is not taken back for what a small share alone costs: it has just started, or finds fewer open
 /// connections.
 pub(crate) fn cold(effort: &Effort) -> bool {
-    let judged: &[&str] = &["error_rate", "latency"];
+    let judged = ERRORS_AND_LATENCY;
     let situations: [Situation; 3] = [
         (
             "30 requests/s, its first 20 answers take 0.2 s longer",

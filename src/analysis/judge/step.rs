@@ -147,8 +147,8 @@ impl Judge {
         rules.promotion.is_none_or(|promotion| self.no_worse() >= promotion.threshold)
     }
 
-    /// Whether clearly more of the candidate's requests of this step failed or were given up than of stable's. Far less than
-    /// it takes to roll back: it is enough for not going on, which is cheap.
+    /// Whether clearly more of the candidate's requests of this step failed, were given up or were left in the middle than of
+    /// stable's. Far less than it takes to roll back: it is enough for not going on, which is cheap.
     #[must_use]
     pub fn fails_more(&self, rules: &Rules) -> bool {
         let Pair { candidate, stable } = &self.step.answers;
@@ -169,8 +169,9 @@ impl Judge {
             && !self.are_users_alike(Role::Refused, !candidate.are_mostly_refused())
     }
 
-    /// Whether more than one in five of the candidate's answers of this step took longer than nine in ten of stable's, and longer
-    /// than is tolerated, where that is judged, and that is clear. A candidate whose requests are few is as slow as that long before there is evidence.
+    /// Whether clearly more than one in five of the candidate's answers of this step took longer than nine in ten of stable's, and
+    /// longer than is tolerated, where that is judged. A candidate with few requests may be as slow as that long before there is
+    /// evidence.
     #[must_use]
     pub fn is_slower(&self, rules: &Rules) -> bool {
         const QUANTILE: f64 = 0.9;

@@ -9,7 +9,7 @@ use changeover::config::{self, schema::Config};
 use changeover::routing::shadowing;
 use serde_json::Value;
 
-use crate::documents::{self, Documents};
+use crate::documents::{self, Documents, Mounted};
 use crate::envoy::filters::{self, Filter};
 use crate::envoy::{self, Findings, Node};
 use crate::{kubernetes, yaml};
@@ -91,16 +91,15 @@ fn check(files: &[(String, String)]) -> Findings {
         }
     }
     let mounted = documents::mounted(&all_resources);
-    for (place, text) in &mounted {
+    for Mounted { map, place, text } in &mounted {
         let Some(documents) = documents::read_or_say(place, text, &mut findings) else { continue };
         for ambiguous in yaml::ambiguous(place, text) {
             findings.warning(place, ambiguous);
         }
         refused.extend(documents.refused);
         if documents.are_envoys {
-            let map = place.rsplit_once(": data.").map(|(map, _)| map);
             for mut piece in Piece::all(place, documents.others, documents.dumps) {
-                piece.whole = piece.whole.or_else(|| map.map(str::to_owned));
+                piece.whole = piece.whole.or_else(|| Some(map.clone()));
                 envoys.push(piece);
             }
         }

@@ -132,23 +132,36 @@ fn is_certainly_envoys(document: &Value) -> bool {
     found
 }
 
-/// The files in `ConfigMap`s for an Envoy that has a filter of ours: their places and texts.
-pub(crate) fn mounted(resources: &[(String, Value)]) -> Vec<(String, String)> {
+/// A file in a `ConfigMap` or a `Secret`.
+pub(crate) struct Mounted {
+    /// The place of the resource.
+    pub(crate) map: String,
+    pub(crate) place: String,
+    pub(crate) text: String,
+}
+
+/// The files in `ConfigMap`s and `Secret`s for an Envoy that has a filter of ours.
+pub(crate) fn mounted(resources: &[(String, Value)]) -> Vec<Mounted> {
     let set =
         resources.iter().flat_map(|(place, resource)| kubernetes::expand(Node::document(place, resource)));
     let maps = set.filter(|resource| matches!(resource.text("kind"), Some("ConfigMap" | "Secret")));
     let files = maps.map(|map| {
-        let field = if map.field("stringData").is_some() { "stringData" } else { "data" };
+        let field = kubernetes::files_field(&map);
         let place = |name: &str| {
             // Behind a point it would be an ending.
             let separator = if name.contains('.') { "." } else { ": " };
             format!("{map}: {field}{separator}{name}")
         };
-        kubernetes::files(&map).map(|(name, text)| (place(name), text.to_owned())).collect::<Vec<_>>()
+        let file = |(name, text): (&str, &str)| Mounted {
+            map: map.to_string(),
+            place: place(name),
+            text: text.to_owned(),
+        };
+        kubernetes::files(&map).map(file).collect::<Vec<_>>()
     });
-    let are_ours = |files: &Vec<(String, String)>| {
+    let are_ours = |files: &Vec<Mounted>| {
         let others =
-            files.iter().filter_map(|(place, text)| read(place, text, &mut Findings::default()).ok());
+            files.iter().filter_map(|file| read(&file.place, &file.text, &mut Findings::default()).ok());
         others.flat_map(|documents| documents.others).any(|document| has_filter(&document))
     };
     files.filter(are_ours).flatten().collect()

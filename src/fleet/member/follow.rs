@@ -52,8 +52,7 @@ impl Member {
             return;
         }
         let log = heads::log(shared);
-        let mut changed = log.since(since);
-        changed.iter_mut().for_each(|changed| changed.sort_unstable());
+        let changed = log.since(since);
         let is_changed = |rollout: &&Rollout| {
             changed.as_ref().is_none_or(|changed| changed.binary_search(&rollout.name.as_str()).is_ok())
         };
@@ -86,8 +85,7 @@ impl Member {
         if changed.is_none() {
             self.catching_up = Some(CatchUp::default());
         }
-        let mut changed = changed.unwrap_or_default();
-        changed.sort_unstable();
+        let changed = changed.unwrap_or_default();
         let is_changed = |rollout: &str| changed.binary_search(&rollout).is_ok();
         let behind =
             self.catching_up.as_mut().map_or(&mut self.behind, |catching_up| &mut catching_up.behind);

@@ -1,10 +1,10 @@
 //! What the members of a fleet have counted, added up.
 
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::HashMap;
 
 use super::rules::{self, Rule};
 use super::values::{Configured, Lead, LeftOut, Life, Seen, Told};
-use crate::model::{Assignment, Side, SortedMap};
+use crate::model::{Assignment, Side, SortedMap, sorted};
 use crate::rollout::clock::Clock;
 use crate::telemetry::ledger::Entry;
 
@@ -76,10 +76,9 @@ impl Pool {
             heard.sign.silence(clock) > patience.saturating_add(rarely)
         };
         let heard_lately = heard.values().filter(|one| !is_silent(one));
-        let clocks: BinaryHeap<i64> = heard_lately.filter_map(|one| one.ahead).collect();
+        let clocks = sorted(heard_lately.filter_map(|one| one.ahead));
         let live = heard.values().filter(|one| !is_silent(one)).count();
         let is_blind = clocks.len().saturating_mul(2) < live;
-        let clocks = clocks.into_sorted_vec();
         // Of two in the middle the one that is nearer to the time so far, by the clock that has led; at first the slower one.
         let led = last.members.iter().find(|member| member.life == last.life).map(|member| member.ahead);
         let before = led.zip(heard.get(&last.life).and_then(|leader| leader.ahead));

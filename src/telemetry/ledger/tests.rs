@@ -264,7 +264,6 @@ fn only_answers_and_errors_say_something_for_the_version() {
     assert_eq!(firsts, expected, "a stream that its client leaves was answered");
 }
 
-/// While its client sends, the headers of a call are an answer. Afterwards they are not.
 /// A version that hangs in the middle of its answers is left more often than one that does not.
 #[test]
 fn answers_that_clients_leave_in_the_middle_are_counted_and_streams_are_answers_all_the_same() {
@@ -286,6 +285,7 @@ fn answers_that_clients_leave_in_the_middle_are_counted_and_streams_are_answers_
     }
 }
 
+/// While its client sends, the headers of a call are an answer. Afterwards they are not.
 #[test]
 fn a_stream_of_which_only_headers_have_come_is_answered_until_it_is_the_versions_turn() {
     let mut ledger = ledger();

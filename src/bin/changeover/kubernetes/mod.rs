@@ -149,13 +149,17 @@ impl<'a> Made<'a> {
 
 /// The files in a `ConfigMap`, or as text in a `Secret`, that are YAML or JSON by name, or have a name without an ending.
 pub(crate) fn files<'a>(map: &Node<'a>) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
-    let field = if map.text("kind") == Some("Secret") { "stringData" } else { "data" };
-    let data = map.value.get(field).and_then(Value::as_object);
+    let data = map.value.get(files_field(map)).and_then(Value::as_object);
     let is_read = |name: &str| {
         !name.contains('.') || [".yaml", ".yml", ".json"].iter().any(|ending| name.ends_with(ending))
     };
     let files = data.into_iter().flatten().filter_map(|(name, text)| Some((name.as_str(), text.as_str()?)));
     files.filter(move |(name, _)| is_read(name))
+}
+
+/// The field in which a `ConfigMap` or a `Secret` has files as text.
+pub(crate) fn files_field(map: &Node<'_>) -> &'static str {
+    if map.text("kind") == Some("Secret") { "stringData" } else { "data" }
 }
 
 /// What a resource adds to Envoy's configuration as a whole, and not to something that is there.

@@ -1,13 +1,14 @@
 //! What a member reads of the store, and makes of it.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use super::{Asked, Kind, LOST, MOST_TOLD_BYTES, Member, READ_ALL_EVERY, READ_EVERY, ROUND_EVERY};
 use crate::fleet::store::call::{Call, Item, Range};
 use crate::fleet::store::known::Known;
 use crate::fleet::store::pool::{Heard, MOST_MEMBERS, Sign};
 use crate::fleet::store::values::{self, Lead, Life, Read, Stored, Told};
+use crate::model::sorted;
 use crate::rollout::clock::Clock;
 
 /// Records of releases that are kept beside the one that a rollout is configured with: a release that comes back finds its
@@ -232,8 +233,8 @@ impl Member {
             of_record(&record.key, &prefix).is_some_and(|(rollout, _)| !configured.contains(rollout))
         };
         let strays = records.iter().enumerate().filter(|(_, record)| is_stray(record));
-        let strays: BinaryHeap<_> = strays.map(|(at, record)| (Reverse(record.revision), at)).collect();
-        let strays = strays.into_sorted_vec().into_iter().filter_map(|(_, at)| records.get(at));
+        let strays = sorted(strays.map(|(at, record)| (Reverse(record.revision), at))).into_iter();
+        let strays = strays.filter_map(|(_, at)| records.get(at));
         let lately = clock.time.saturating_sub(STRAY_FOR);
         let kept_since = |nth| if nth < MOST_STRAYS { lately } else { u64::MAX };
         let surplus = strays.enumerate().skip(KEPT_STRAYS);

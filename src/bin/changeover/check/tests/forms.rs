@@ -13,6 +13,28 @@ fn found(document: &Value) -> (Vec<String>, bool) {
     (found.lines, found.bad)
 }
 
+/// The type of a message of Envoy's.
+fn kind(kind: &str) -> String {
+    format!("type.googleapis.com/envoy.{kind}")
+}
+
+/// Takes the routes out of a listener, which finds them by their name then.
+fn discover_routes(listener: &mut Value) -> Value {
+    let manager = &mut listener["filter_chains"][0]["filters"][0]["typed_config"];
+    manager["rds"] = serde_json::json!({"route_config_name": "models"});
+    let mut routes =
+        manager.as_object_mut().and_then(|manager| manager.remove("route_config")).expect("routes");
+    routes["name"] = "models".into();
+    routes
+}
+
+/// Routes that are in no order in which all obey.
+fn reversed(routes: &Value) -> Value {
+    let mut routes = routes.clone();
+    routes["virtual_hosts"][0]["routes"].as_array_mut().expect("routes").reverse();
+    routes
+}
+
 #[test]
 fn a_merge_key_is_refused_wherever_envoy_reads_it() {
     for (from, to, place) in [
@@ -207,12 +229,10 @@ fn a_typed_struct_inside_an_extension_is_its_own() {
 #[test]
 fn dumps_of_gateways_are_valid() {
     const CLUSTER: &str = "x-changeover-cluster";
-    let kind = |kind: &str| format!("type.googleapis.com/envoy.{kind}");
     let mut listener = bootstrap()["static_resources"]["listeners"][0].clone();
+    drop(discover_routes(&mut listener));
     let manager = &mut listener["filter_chains"][0]["filters"][0]["typed_config"];
-    let by_rds = serde_json::json!({"route_config_name": "models", "config_source": {"ads": {}}});
-    manager.as_object_mut().and_then(|manager| manager.remove("route_config")).expect("routes");
-    manager["rds"] = by_rds;
+    manager["rds"]["config_source"] = serde_json::json!({"ads": {}});
     let filter = &mut manager["http_filters"][0];
     filter["name"] = "wasm/0".into();
     filter["disabled"] = true.into();
@@ -319,15 +339,8 @@ fn parts_of_a_dump_and_lists_of_istioctl_are_read() {
     let broken = yaml::read(&broken).expect("YAML").remove(0);
     let (lines, bad) = found(&camel(&broken["static_resources"]["listeners"]));
     assert!(bad && lines.iter().any(|line| line.contains("leads to \"other\"")), "{lines:?}");
-    // Routes that a listener finds by their name.
-    let manager = |listener: &mut Value| {
-        let manager = &mut listener["filter_chains"][0]["filters"][0]["typed_config"];
-        manager["rds"] = serde_json::json!({"route_config_name": "models"});
-        manager.as_object_mut().and_then(|manager| manager.remove("route_config")).expect("routes")
-    };
     let mut by_rds = broken["static_resources"]["listeners"][0].clone();
-    let mut routes = manager(&mut by_rds);
-    routes["name"] = "models".into();
+    let routes = discover_routes(&mut by_rds);
     let texts = [camel(&serde_json::json!([by_rds])), camel(&serde_json::json!([routes]))];
     let files: Vec<_> = texts.iter().map(|text| ("f.json".to_owned(), text.to_string())).collect();
     let found = check(&files);
@@ -337,13 +350,8 @@ fn parts_of_a_dump_and_lists_of_istioctl_are_read() {
 /// A dump is complete: its routes are its own, however many dumps are checked together.
 #[test]
 fn each_of_several_dumps_is_checked_with_its_own_routes() {
-    let kind = |kind: &str| format!("type.googleapis.com/envoy.{kind}");
     let mut listener = bootstrap()["static_resources"]["listeners"][0].clone();
-    let manager = &mut listener["filter_chains"][0]["filters"][0]["typed_config"];
-    manager["rds"] = serde_json::json!({"route_config_name": "models"});
-    let mut routes =
-        manager.as_object_mut().and_then(|manager| manager.remove("route_config")).expect("routes");
-    routes["name"] = "models".into();
+    let mut routes = discover_routes(&mut listener);
     routes["@type"] = kind("config.route.v3.RouteConfiguration").into();
     let shipped = bootstrap();
     let clusters = shipped["static_resources"]["clusters"].as_array().expect("clusters");
@@ -357,9 +365,7 @@ fn each_of_several_dumps_is_checked_with_its_own_routes() {
             {"@type": kind("admin.v3.RoutesConfigDump"), "dynamic_route_configs": [{"route_config": routes}]},
         ]})
     };
-    let good = dump(&routes);
-    routes["virtual_hosts"][0]["routes"].as_array_mut().expect("routes").reverse();
-    let bad = dump(&routes);
+    let (good, bad) = (dump(&routes), dump(&reversed(&routes)));
     let (lines, fails) = found(&serde_json::json!({"models": {"pod-1": good, "pod-2": bad}}));
     let of = |pod: &str| {
         let place = format!("f.json: models.{pod}: ");
@@ -374,4 +380,30 @@ fn each_of_several_dumps_is_checked_with_its_own_routes() {
     let found = check(&files);
     let ends: Vec<&String> = found.lines.iter().filter(|line| line.contains("end here")).collect();
     assert!(found.bad && ends.len() == 1 && ends[0].starts_with("b.json: "), "{found:#?}");
+}
+
+/// Whatever their files are called, and of which kind they are.
+#[test]
+fn each_of_several_config_maps_is_checked_with_its_own_routes() {
+    let mut bootstrap = bootstrap();
+    let mut routes = discover_routes(&mut bootstrap["static_resources"]["listeners"][0]);
+    routes["@type"] = kind("config.route.v3.RouteConfiguration").into();
+    for (kind, field, ending) in
+        [("ConfigMap", "data", ".yaml"), ("ConfigMap", "data", ""), ("Secret", "stringData", ".yaml")]
+    {
+        let map = |name: &str, routes: &Value| {
+            let mut map = serde_json::json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}});
+            map[field][format!("envoy{ending}")] = bootstrap.to_string().into();
+            map[field][format!("routes{ending}")] = routes.to_string().into();
+            map.to_string()
+        };
+        let maps = format!("{}\n---\n{}\n", map("good", &routes), map("bad", &reversed(&routes)));
+        let found = check(&[("f.yaml".to_owned(), maps)]);
+        let ends: Vec<&String> = found.lines.iter().filter(|line| line.contains("end here")).collect();
+        let place = format!("f.yaml: {kind}/bad: ");
+        assert!(
+            found.bad && ends.len() == 1 && ends[0].starts_with(&place),
+            "{kind}, {ending:?}: {found:#?}"
+        );
+    }
 }
